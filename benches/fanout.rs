@@ -1,0 +1,124 @@
+//! Fan-out over loopback: what one core delivers to many streams, every message durable, every stream checked.
+//!
+//! The release server runs as a child on one core, publishers and readers are one thread on another. Every stream must get
+//! every event once and in order, also after the end, when all of them drain. Beside it a thread that does nothing but
+//! write such frames to as many sockets, as the limit that this machine sets. `BENCH_SECONDS` is how long each row is
+//! measured (5); `BENCH_ROWS=ac` measures these rows alone.
+
+#[path = "fanout/bare.rs"]
+mod bare;
+#[path = "fanout/streams.rs"]
+mod streams;
+mod support;
+#[path = "fanout/traffic.rs"]
+mod traffic;
+
+use std::process::ExitCode;
+use std::time::Duration;
+use support::server::Server;
+use traffic::{Measured, Pace, Traffic};
+
+const WARM_UP: Duration = Duration::from_millis(500);
+/// Size of a frame of the bare loop when no row of the server's has told how long they are.
+const FRAME_BYTES: usize = 520;
+
+struct Row {
+    letter: char,
+    name: &'static str,
+    streams: usize,
+    publishers: usize,
+    pace: Pace,
+    aim: &'static str,
+}
+
+const ROWS: [Row; 4] = [
+    Row { letter: 'a', name: "(a) flat out", streams: 1000, publishers: 4, pace: Pace::FlatOut, aim: "1,000,000/s" },
+    Row {
+        letter: 'b',
+        name: "(b) one at a time",
+        streams: 1000,
+        publishers: 1,
+        pace: Pace::OneAtATime,
+        aim: "200,000/s",
+    },
+    Row { letter: 'c', name: "(c) flat out", streams: 100, publishers: 16, pace: Pace::FlatOut, aim: "2,500,000/s" },
+    Row {
+        letter: 'd',
+        name: "(d) 20 a second",
+        streams: 100,
+        publishers: 1,
+        pace: Pace::PerSecond(20.0),
+        aim: "p50 < 500 us",
+    },
+];
+
+/// The bare loop's rows: a letter to choose them by, streams, frames in one write.
+const LIMITS: [(char, usize, u64); 4] = [('a', 1000, 1), ('a', 1000, 4), ('a', 1000, 16), ('c', 100, 16)];
+
+fn main() -> ExitCode {
+    support::main("fanout", run)
+}
+
+fn run() -> Result<(), String> {
+    let duration = support::duration()?;
+    let letters = std::env::var("BENCH_ROWS").unwrap_or_else(|_| "abcd".into());
+    let (server_core, load_core) = support::server_and_load_cores();
+    support::pin_load(load_core)?;
+    println!(
+        "{:<24}{:>8}{:>11}{:>13}{:>9}{:>10}{:>10}{:>9}{:>10}{:>12}{:>11}  aim",
+        "",
+        "streams",
+        "publishers",
+        "deliveries/s",
+        "msgs/s",
+        "p50 us",
+        "p99 us",
+        "cpu us",
+        "load cpu",
+        "KiB/stream",
+        "grown KiB"
+    );
+    let mut frame_bytes = FRAME_BYTES;
+    for row in ROWS.iter().filter(|row| letters.contains(row.letter)) {
+        frame_bytes = measure_row(row, server_core, duration)?.frame_bytes;
+    }
+    for (_, streams, joined) in LIMITS.into_iter().filter(|(letter, ..)| letters.contains(*letter)) {
+        let limit = bare::measure(streams, joined, frame_bytes, duration, server_core)?;
+        print_row(&format!("bare write, {joined} joined"), streams, "-", &limit, ["-", "-"], "the limit");
+    }
+    Ok(())
+}
+
+/// A server of its own for each row, so that memory and database begin anew.
+fn measure_row(row: &Row, core: Option<usize>, duration: Duration) -> Result<Measured, String> {
+    let settings = [("MAX_STREAMS_PER_USER", "0"), ("HEARTBEAT_INTERVAL_SECONDS", "3600")];
+    let server = Server::start(core, &settings)?;
+    let fresh_bytes = server.resident_bytes()?;
+    let failed = |error: String| format!("{}: {error}", row.name);
+    let mut traffic = Traffic::open(&server, row.streams, row.publishers).map_err(failed)?;
+    let open_bytes = server.resident_bytes()?;
+    traffic.run(row.pace, WARM_UP).map_err(failed)?;
+    let measured = traffic.run(row.pace, duration).map_err(failed)?;
+    let grown_bytes = server.resident_bytes()?.saturating_sub(open_bytes);
+    let stream_bytes = open_bytes.saturating_sub(fresh_bytes) as f64 / row.streams as f64;
+    let memory = [format!("{:.2}", stream_bytes / 1024.0), (grown_bytes / 1024).to_string()];
+    let memory = memory.each_ref().map(String::as_str);
+    print_row(row.name, row.streams, &row.publishers.to_string(), &measured, memory, row.aim);
+    Ok(measured)
+}
+
+/// `memory` is that of an idle stream, and by how much the server has grown by the end of the row.
+fn print_row(name: &str, streams: usize, publishers: &str, measured: &Measured, memory: [&str; 2], aim: &str) {
+    let per_second = measured.deliveries as f64 / measured.elapsed.as_secs_f64();
+    let micros_each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / measured.deliveries.max(1) as f64;
+    println!(
+        "{name:<24}{streams:>8}{publishers:>11}{per_second:>13.0}{:>9.0}{:>10.1}{:>10.1}{:>9.2}{:>10.2}{:>12}{:>11}  {aim}",
+        per_second / streams as f64,
+        measured.latency.quantile(0.50) as f64 / 1000.0,
+        measured.latency.quantile(0.99) as f64 / 1000.0,
+        micros_each(measured.cpu),
+        micros_each(measured.load_cpu),
+        memory[0],
+        memory[1],
+    );
+}

@@ -1,0 +1,120 @@
+//! The limit: an epoll loop that parses with httparse and answers every request with the same bytes.
+
+use crate::support::cores;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+const LISTENER: Token = Token(usize::MAX);
+const STOP: Token = Token(usize::MAX - 1);
+const READ_BYTES: usize = 64 * 1024;
+const REQUEST_FIELDS_MAX: usize = 32;
+
+/// A running loop; ends when dropped.
+pub struct BareServer {
+    pub address: SocketAddr,
+    stop: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl BareServer {
+    /// Listens on a free port of loopback, on a thread that stays on `core`.
+    pub fn start(answer: Vec<u8>, core: Option<usize>) -> Result<BareServer, String> {
+        let set_up = || -> io::Result<(Poll, TcpListener, Arc<Waker>)> {
+            let poll = Poll::new()?;
+            let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+            poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+            let stop = Arc::new(Waker::new(poll.registry(), STOP)?);
+            Ok((poll, listener, stop))
+        };
+        let (poll, listener, stop) = set_up().map_err(|error| format!("bare server: {error}"))?;
+        let address = listener.local_addr().map_err(|error| format!("bare server: {error}"))?;
+        let thread = std::thread::spawn(move || {
+            if let Some(core) = core {
+                cores::pin_this_thread(core).expect("the core was usable before");
+            }
+            serve(poll, listener, &answer).expect("loopback does not fail");
+        });
+        Ok(BareServer { address, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for BareServer {
+    fn drop(&mut self) {
+        self.stop.wake().expect("the loop's eventfd is open");
+        let ended = self.thread.take().expect("joined once").join();
+        assert!(ended.is_ok() || std::thread::panicking(), "the bare server failed");
+    }
+}
+
+fn serve(mut poll: Poll, listener: TcpListener, answer: &[u8]) -> io::Result<()> {
+    let mut events = Events::with_capacity(1024);
+    let mut connections: Vec<Option<(TcpStream, Vec<u8>)>> = Vec::new();
+    let mut scratch = vec![0; READ_BYTES];
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        }
+        for event in &events {
+            match event.token() {
+                STOP => return Ok(()),
+                LISTENER => accept(&poll, &listener, &mut connections)?,
+                Token(index) => {
+                    let Some((stream, waiting)) = &mut connections[index] else { continue };
+                    if !answer_all(stream, waiting, &mut scratch, answer)? {
+                        connections[index] = None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn accept(poll: &Poll, listener: &TcpListener, connections: &mut Vec<Option<(TcpStream, Vec<u8>)>>) -> io::Result<()> {
+    loop {
+        let mut stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        stream.set_nodelay(true)?;
+        poll.registry().register(&mut stream, Token(connections.len()), Interest::READABLE)?;
+        connections.push(Some((stream, Vec::new())));
+    }
+}
+
+/// Answers what has arrived; `false` when the client has closed. The load never asks before it has the last answer, so an
+/// answer always fits the socket.
+fn answer_all(stream: &mut TcpStream, waiting: &mut Vec<u8>, scratch: &mut [u8], answer: &[u8]) -> io::Result<bool> {
+    loop {
+        let bytes = match stream.read(scratch) {
+            Ok(0) => return Ok(false),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if !waiting.is_empty() {
+            waiting.extend_from_slice(&scratch[..bytes]);
+        }
+        let input = if waiting.is_empty() { &scratch[..bytes] } else { waiting.as_slice() };
+        let mut fields = [httparse::EMPTY_HEADER; REQUEST_FIELDS_MAX];
+        match httparse::Request::new(&mut fields).parse(input) {
+            Ok(httparse::Status::Complete(_)) => {
+                stream.write_all(answer)?;
+                waiting.clear();
+            }
+            Ok(httparse::Status::Partial) if waiting.is_empty() => waiting.extend_from_slice(&scratch[..bytes]),
+            Ok(httparse::Status::Partial) => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        // A short read has emptied the socket, and the next bytes make a new edge (epoll(7)).
+        if bytes < scratch.len() {
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The load: one thread, every connection sends its next request when the answer to the last one has been checked.
+
+use crate::support::connection::Connection;
+use crate::support::histogram::Histogram;
+use crate::support::http::{SILENCE_MAX, read_head};
+use mio::{Events, Poll, Token};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// A request, always the same, and how the body of its answer begins.
+pub struct Scenario {
+    pub name: &'static str,
+    pub request: Vec<u8>,
+    pub body_start: &'static [u8],
+}
+
+/// What a run has shown.
+pub struct Measured {
+    pub elapsed: Duration,
+    /// In nanoseconds.
+    pub latency: Histogram,
+}
+
+impl Measured {
+    pub fn requests_per_second(&self) -> f64 {
+        self.latency.total() as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Open connections and what they send.
+pub struct Load<'s> {
+    scenario: &'s Scenario,
+    poll: Poll,
+    connections: Vec<Connection>,
+    scratch: Vec<u8>,
+}
+
+impl<'s> Load<'s> {
+    /// Opens `count` connections.
+    pub fn connect(address: SocketAddr, scenario: &'s Scenario, count: usize) -> io::Result<Load<'s>> {
+        let poll = Poll::new()?;
+        let mut connections = Vec::with_capacity(count);
+        for index in 0..count {
+            connections.push(Connection::open(address, poll.registry(), Token(index))?);
+        }
+        Ok(Load { scenario, poll, connections, scratch: vec![0; READ_BYTES] })
+    }
+
+    /// Asks for `duration`, then waits for the answers that are still out; those count too, as does the time for them.
+    pub fn run(&mut self, duration: Duration) -> Result<Measured, String> {
+        let mut events = Events::with_capacity(1024);
+        let mut latency = Histogram::new();
+        let start = Instant::now();
+        let end = start + duration;
+        for connection in &mut self.connections {
+            connection.ask(&self.scenario.request, Instant::now())?;
+        }
+        let mut waiting = self.connections.len();
+        while waiting > 0 {
+            match self.poll.poll(&mut events, Some(SILENCE_MAX)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                outcome => outcome.map_err(|error| format!("poll: {error}"))?,
+            }
+            if events.is_empty() {
+                return Err(format!("no answer for {} s", SILENCE_MAX.as_secs()));
+            }
+            for event in &events {
+                let connection = &mut self.connections[event.token().0];
+                connection.write_on(&self.scenario.request)?;
+                let check = |answer: &[u8]| check_answer(answer, self.scenario);
+                if !event.is_readable() || connection.read_answer(&mut self.scratch, check)?.is_none() {
+                    continue;
+                }
+                let now = Instant::now();
+                let Some(asked_at) = connection.asked_at.take() else { return Err("an answer to no question".into()) };
+                latency.add((now - asked_at).as_nanos() as u64);
+                if now < end {
+                    connection.ask(&self.scenario.request, now)?;
+                } else {
+                    waiting -= 1;
+                }
+            }
+        }
+        Ok(Measured { elapsed: start.elapsed(), latency })
+    }
+}
+
+/// `Some` when `answer` is whole; an error unless it is a `200` with the body that belongs to the scenario.
+fn check_answer(answer: &[u8], scenario: &Scenario) -> Result<Option<()>, String> {
+    let Some(head) = read_head(answer)? else { return Ok(None) };
+    let body = &answer[head.head_bytes..];
+    if body.len() < head.body_bytes {
+        return Ok(None);
+    }
+    if body.len() > head.body_bytes || !body.starts_with(scenario.body_start) {
+        return Err(format!("not the body that was asked for: {}", body.escape_ascii()));
+    }
+    Ok(Some(()))
+}

@@ -1,0 +1,257 @@
+//! What inboxes cost where messages are written, and what they gain where a journal is replayed.
+//!
+//! Writing: messages per second in batches of 64 and 256, with 3 recipients each, among 1,000 users and 10,000
+//! conversations, with flushes of the inboxes and without any. Replay: events per second, in the pages that a stream asks
+//! for, for a user of 10 conversations and one of 5,000, who both got as many messages, with the file in the system's
+//! cache and without.
+
+use cortex_core::base::random::Random;
+use cortex_core::base::time::Wall;
+use cortex_core::domain::command::*;
+use cortex_core::domain::event::KindSet;
+use cortex_core::domain::id::*;
+use cortex_core::domain::model::*;
+use cortex_core::store::{Database, InboxLimits, Reader, StoreConfig, Writer};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const USERS: u64 = 1_000;
+const CONVERSATIONS: usize = 10_000;
+const FEW: usize = 10;
+const MANY: usize = 5_000;
+const ROUNDS: usize = 7;
+const MESSAGES_PER_ROUND: usize = 24_576;
+const REPLAYED: usize = 40_000;
+/// Bytes of a stream's outbox, by default.
+const PAGE_BYTES: usize = 64 * 1024;
+const NOBODY: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
+
+fn main() {
+    let directory = std::env::temp_dir().join(format!("cortex-replay-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory for the databases");
+    writing(&directory);
+    replaying(&directory);
+    std::fs::remove_dir_all(&directory).expect("the databases go");
+}
+
+fn writing(directory: &Path) {
+    let never = InboxLimits { flush_numbers: u64::MAX, ..InboxLimits::default() };
+    let mut without = Place::new(directory.join("without.db"), never);
+    let mut with = Place::new(directory.join("with.db"), InboxLimits::default());
+    // The first messages fill what is empty in a new database.
+    for place in [&mut without, &mut with] {
+        place.write(100_000, 256);
+    }
+    println!("{:<34} {:>10} {:>10} {:>7}", "", "without", "inboxes", "ratio");
+    for batch in [64, 256] {
+        let (mut bare, mut flushed) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            bare.push(without.write(MESSAGES_PER_ROUND, batch));
+            flushed.push(with.write(MESSAGES_PER_ROUND, batch));
+        }
+        let ((bare, bare_longest), (flushed, flushed_longest)) = (median(bare), median(flushed));
+        let ratio = flushed / bare;
+        println!("{:<34} {bare:>10.0} {flushed:>10.0} {ratio:>7.2}", format!("messages/s, {batch} per commit"));
+        let ratio = flushed_longest / bare_longest;
+        println!("{:<34} {bare_longest:>10.2} {flushed_longest:>10.2} {ratio:>7.2}", "  longest commit, ms");
+    }
+}
+
+fn replaying(directory: &Path) {
+    let path = directory.join("with.db");
+    let config = StoreConfig::new(Database::File(path.clone()));
+    let mut place = Place::open(path, config.inbox);
+    let few = place.person_in("few", FEW);
+    let many = place.person_in("many", MANY);
+    let start = place.writer.position();
+    for pair in 0..REPLAYED {
+        let rooms = [few[pair % FEW], many[pair * 7919 % MANY]];
+        place.waiting.extend(rooms.map(|room| command("user-0", post(room))));
+        place.commit_if(256);
+    }
+    place.commit_if(1);
+    println!("\n{:<34} {:>10} {:>10} {:>7}", "", FEW, MANY, "ratio");
+    let rounds = |cold: bool| {
+        let mut rates = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (rates, user) in rates.iter_mut().zip(["few", "many"]) {
+                if cold {
+                    place.drop_cache();
+                }
+                rates.push((replay(&config, user, start), 0.0));
+            }
+        }
+        rates.map(|rates| median(rates).0)
+    };
+    for (name, cold) in [("replayed events/s, warm", false), ("replayed events/s, cold", true)] {
+        let [few, many] = rounds(cold);
+        println!("{name:<34} {few:>10.0} {many:>10.0} {:>7.2}", many / few);
+    }
+}
+
+/// A database and what there is in it.
+struct Place {
+    path: PathBuf,
+    writer: Writer,
+    rooms: Vec<(ConversationId, String)>,
+    random: Random,
+    now: Wall,
+    waiting: Vec<Command>,
+}
+
+impl Place {
+    fn open(path: PathBuf, inbox: InboxLimits) -> Place {
+        let config = StoreConfig { inbox, ..StoreConfig::new(Database::File(path.clone())) };
+        let writer = Writer::open(&config, |_| Vec::new()).expect("a database");
+        let now = Wall(1_767_225_600_000_000);
+        Place { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
+    }
+
+    /// A database with conversations of three, each in the workspace of one of them.
+    fn new(path: PathBuf, inbox: InboxLimits) -> Place {
+        let mut place = Place::open(path, inbox);
+        let workspaces: Vec<WorkspaceId> = (0..USERS).map(|user| place.workspace(&format!("user-{user}"))).collect();
+        for _ in 0..CONVERSATIONS {
+            let owner = place.random.below(USERS);
+            let others = [1, 2].map(|_| UserId::trusted(format!("user-{}", place.random.below(USERS))));
+            let act = create_conversation(workspaces[owner as usize], &others);
+            place.waiting.push(command(&format!("user-{owner}"), act));
+            for outcome in place.commit_if(256) {
+                let Outcome::ConversationCreated { conversation, .. } = outcome else { continue };
+                place.rooms.push((conversation.id, conversation.participants[0].as_str().into()));
+            }
+        }
+        place
+    }
+
+    fn workspace(&mut self, user: &str) -> WorkspaceId {
+        let act = Act::CreateWorkspace {
+            name: WorkspaceName::trusted("w"),
+            description: WorkspaceDescription::trusted("d"),
+            metadata: Metadata::empty(),
+        };
+        self.waiting.push(command(user, act));
+        match self.commit_if(1).remove(0) {
+            Outcome::WorkspaceCreated(workspace) => workspace.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Somebody who takes part in so many new conversations of the first user's.
+    fn person_in(&mut self, name: &str, conversations: usize) -> Vec<ConversationId> {
+        let workspace = self.workspace("user-0");
+        let mut rooms = Vec::new();
+        for made in 1..=conversations {
+            self.waiting.push(command("user-0", create_conversation(workspace, &[UserId::trusted(name)])));
+            let outcomes = self.commit_if(if made == conversations { 1 } else { 256 });
+            rooms.extend(outcomes.into_iter().map(|outcome| match outcome {
+                Outcome::ConversationCreated { conversation, .. } => conversation.id,
+                other => panic!("{other:?}"),
+            }));
+        }
+        rooms
+    }
+
+    /// Commits what waits, if it is as many as that.
+    fn commit_if(&mut self, commands: usize) -> Vec<Outcome> {
+        if self.waiting.len() < commands {
+            return Vec::new();
+        }
+        self.now = Wall(self.now.0 + 1000);
+        let committed = self.writer.commit_batch(&std::mem::take(&mut self.waiting), self.now);
+        committed.receipts.into_iter().map(|receipt| receipt.result.expect("it is done")).collect()
+    }
+
+    /// Writes messages to conversations picked evenly; messages per second, and milliseconds of the longest commit.
+    fn write(&mut self, messages: usize, batch: usize) -> (f64, f64) {
+        let (mut busy, mut longest) = (0.0, 0.0);
+        for _ in 0..messages / batch {
+            for _ in 0..batch {
+                let (room, user) = &self.rooms[self.random.below(self.rooms.len() as u64) as usize];
+                self.waiting.push(command(user, post(*room)));
+            }
+            let start = cpu_time();
+            self.commit_if(batch);
+            let seconds = (cpu_time() - start).as_secs_f64();
+            busy += seconds;
+            longest = f64::max(longest, seconds * 1000.0);
+        }
+        (messages as f64 / busy, longest)
+    }
+
+    /// Makes the system forget what it has of the file in memory.
+    fn drop_cache(&self) {
+        for ending in ["", "-wal"] {
+            let path = format!("{}{ending}", self.path.display());
+            let Ok(file) = std::fs::File::open(path) else { continue };
+            file.sync_all().expect("the file can be synced");
+            // SAFETY: the descriptor is open for as long as the call.
+            let failed = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+            assert_eq!(failed, 0);
+        }
+    }
+}
+
+/// Reads everything that `user` got after a number, as a stream would; events per second.
+fn replay(config: &StoreConfig, user: &str, start: EventNumber) -> f64 {
+    let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
+    let mut reader = Reader::open(config).expect("a reader");
+    let (mut after, mut events) = (start, 0);
+    let began = cpu_time();
+    loop {
+        let question = Question::JournalPage { after, bytes_max: PAGE_BYTES, filter };
+        let answer = reader.answer(&Query { reply_to: NOBODY, caller: UserId::trusted(user), question });
+        let Ok(Found::JournalPage(page)) = answer.result else { panic!("no page") };
+        events += page.events.len();
+        after = page.through;
+        if after == page.position {
+            break;
+        }
+    }
+    assert_eq!(events, REPLAYED, "{user} gets everything once");
+    events as f64 / (cpu_time() - began).as_secs_f64()
+}
+
+fn command(user: &str, act: Act) -> Command {
+    let actor = Actor { id: UserId::trusted(user), name: None, email: None };
+    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, act }
+}
+
+fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> Act {
+    Act::CreateConversation {
+        workspace: Some(workspace),
+        topic: Topic::trusted("t"),
+        participants: participants.into(),
+        metadata: Metadata::empty(),
+        initial_message: None,
+        surface: Surface::Config,
+    }
+}
+
+fn post(conversation: ConversationId) -> Act {
+    Act::PostMessage {
+        conversation: ConversationRef::Id(conversation),
+        role: Role::User,
+        content: Content::trusted("x".repeat(200)),
+        metadata: Metadata::empty(),
+        surface: Surface::Config,
+    }
+}
+
+/// The median of each number.
+fn median(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
+    let middle = rounds.len() / 2;
+    rounds.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let second = rounds[middle].1;
+    rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    (rounds[middle].0, second)
+}
+
+/// Processor time of this thread, which other programs on the machine do not change.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists and the pointer is valid.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

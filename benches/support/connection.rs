@@ -1,0 +1,80 @@
+//! A connection that asks and waits for the answer, one request at a time, and never blocks.
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+pub struct Connection {
+    stream: TcpStream,
+    /// When the request was begun; `None` while nothing is asked.
+    pub asked_at: Option<Instant>,
+    /// Bytes of the request that the socket has taken.
+    written: usize,
+    /// An answer that came in pieces.
+    received: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Connection> {
+        // Connecting before the clock runs may block; only what follows must not.
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Connection { stream, asked_at: None, written: 0, received: Vec::new() })
+    }
+
+    pub fn ask(&mut self, request: &[u8], now: Instant) -> Result<(), String> {
+        self.asked_at = Some(now);
+        self.written = 0;
+        self.write_on(request)
+    }
+
+    /// Goes on with a request that the socket did not take whole.
+    pub fn write_on(&mut self, request: &[u8]) -> Result<(), String> {
+        while self.asked_at.is_some() && self.written < request.len() {
+            match self.stream.write(&request[self.written..]) {
+                Ok(bytes) => self.written += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("write: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there; `Some` when `check` says what the answer is, and not only that it is not whole.
+    pub fn read_answer<T>(
+        &mut self,
+        scratch: &mut [u8],
+        check: impl Fn(&[u8]) -> Result<Option<T>, String>,
+    ) -> Result<Option<T>, String> {
+        loop {
+            let bytes = match self.stream.read(scratch) {
+                Ok(0) => return Err("the server closed the connection".into()),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(format!("read: {error}")),
+            };
+            // Nearly every answer comes in one piece, and then it is never copied.
+            let answer = if self.received.is_empty() {
+                let answer = check(&scratch[..bytes])?;
+                if answer.is_none() {
+                    self.received.extend_from_slice(&scratch[..bytes]);
+                }
+                answer
+            } else {
+                self.received.extend_from_slice(&scratch[..bytes]);
+                check(&self.received)?
+            };
+            if answer.is_some() {
+                self.received.clear();
+                return Ok(answer);
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Answers, as far as the benchmarks read them.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A server that is silent for this long has failed.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+const ANSWER_FIELDS_MAX: usize = 32;
+
+/// The head of an answer that is whole.
+pub struct AnswerHead {
+    pub head_bytes: usize,
+    pub body_bytes: usize,
+    /// `X-Event-Id`.
+    pub event_id: Option<u64>,
+}
+
+/// The head of `answer`, once it is whole; an error unless it is a `200` with a Content-Length.
+pub fn read_head(answer: &[u8]) -> Result<Option<AnswerHead>, String> {
+    let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
+    let mut head = httparse::Response::new(&mut fields);
+    let head_bytes = match head.parse(answer).map_err(|error| format!("{error}: {}", answer.escape_ascii()))? {
+        httparse::Status::Complete(bytes) => bytes,
+        httparse::Status::Partial => return Ok(None),
+    };
+    if head.code != Some(200) {
+        return Err(format!("not 200: {}", answer.escape_ascii()));
+    }
+    let number = |name: &str| -> Option<u64> {
+        let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(field.value).ok()?.parse().ok()
+    };
+    let body_bytes =
+        number("content-length").ok_or_else(|| format!("no Content-Length: {}", answer.escape_ascii()))? as usize;
+    Ok(Some(AnswerHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
+}
+
+/// One `GET` on a connection of its own: the whole answer, head and body, once it is a `200`.
+pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
+    let get = || -> io::Result<Vec<u8>> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        get_on(&mut stream, address, path)
+    };
+    get().map_err(|error| format!("GET {path}: {error}"))
+}
+
+/// One `GET` on a blocking connection, which stays open: the whole answer, head and body, once it is a `200`.
+pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let mut scratch = [0; 16 * 1024];
+    loop {
+        let bytes = stream.read(&mut scratch)?;
+        answer.extend_from_slice(&scratch[..bytes]);
+        // Kept alive, so that the answer is the one that a load gets; the length says where it ends.
+        match read_head(&answer).map_err(io::Error::other)? {
+            Some(head) if answer.len() >= head.head_bytes + head.body_bytes => return Ok(answer),
+            _ if bytes == 0 => return Err(ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+    }
+}
+
+/// Opens a stream on a connection of its own, and returns once its first event has come.
+pub fn open_stream(address: SocketAddr, token: &str) -> Result<std::net::TcpStream, String> {
+    let open = || -> io::Result<std::net::TcpStream> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        write!(
+            stream,
+            "GET /output/stream HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\n\
+             Accept: text/event-stream\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )?;
+        let mut received = Vec::new();
+        let mut scratch = [0; 4 * 1024];
+        loop {
+            let bytes = stream.read(&mut scratch)?;
+            received.extend_from_slice(&scratch[..bytes]);
+            if bytes == 0 || (received.len() > 12 && !received.starts_with(b"HTTP/1.1 200")) {
+                return Err(io::Error::other(format!("no stream: {}", received.escape_ascii())));
+            }
+            if received.ends_with(b"\n\n") && memchr::memmem::find(&received, b"connection_established").is_some() {
+                return Ok(stream);
+            }
+        }
+    };
+    open().map_err(|error| format!("GET /output/stream: {error}"))
+}

@@ -1,0 +1,53 @@
+//! What the benchmarks share: the server as a child process, connections to it, cores, and counts of latencies.
+//!
+//! Each benchmark is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
+pub mod connection;
+pub mod cores;
+pub mod histogram;
+pub mod http;
+pub mod server;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Runs a benchmark under `cargo bench`, and only there: `cargo test --all-targets` runs it too, without the flag, and
+/// numbers of a debug build say nothing.
+pub fn main(name: &str, run: impl FnOnce() -> Result<(), String>) -> ExitCode {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("{name}: measures under `cargo bench` only");
+        return ExitCode::SUCCESS;
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How long one row is measured: `BENCH_SECONDS`, or 5 s.
+pub fn duration() -> Result<Duration, String> {
+    let seconds = match std::env::var("BENCH_SECONDS") {
+        Ok(raw) => raw.parse().map_err(|_| format!("BENCH_SECONDS is {raw:?}, and must be a number"))?,
+        Err(_) => 5.0,
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("BENCH_SECONDS: {error}"))
+}
+
+/// The core for the server and the one for the load; says so when there is but one.
+pub fn server_and_load_cores() -> (Option<usize>, Option<usize>) {
+    let cores = cores::two_cores();
+    if cores.is_none() {
+        println!("only one core: nothing is pinned, and server and load slow each other");
+    }
+    cores.unzip()
+}
+
+/// Keeps this thread on the load's core.
+pub fn pin_load(core: Option<usize>) -> Result<(), String> {
+    let Some(core) = core else { return Ok(()) };
+    cores::pin_this_thread(core).map_err(|error| format!("cannot pin the load to core {core}: {error}"))
+}

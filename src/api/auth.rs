@@ -1,0 +1,147 @@
+//! Who somebody is: tokens on every request, login, refresh, tickets and passwords.
+
+use super::error::ApiError;
+use super::request::{Media, Request};
+use super::{Action, Caller, Context, Reply};
+use crate::auth::jwt::{Claims, Purpose};
+use crate::base::time::Wall;
+use crate::config::values::Environment;
+use crate::domain::command::*;
+use crate::domain::model::UserProfile;
+use crate::http1::query::parse_pairs;
+use crate::wire;
+use crate::wire::request::BodyError;
+
+/// The caller that a token in `Authorization` names (RFC 6750 §2.1; the scheme's case does not matter).
+pub fn bearer(value: &[u8]) -> Result<&str, ApiError> {
+    let text = std::str::from_utf8(value).map_err(|_| ApiError::invalid_token("The token is not text"))?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
+        _ => Err(ApiError::invalid_token("The Authorization field must be: Bearer TOKEN")),
+    }
+}
+
+/// Verifies a token and what has been said about its user since.
+pub fn authenticate(context: &Context, gates: &UserGates, token: &str, now: Wall) -> Result<Caller, ApiError> {
+    let claims = context.keys.verify(token, now).map_err(|error| ApiError::invalid_token(error.message()))?;
+    if !gates.admits(&claims.user, claims.issued_at) {
+        return Err(ApiError::invalid_token("The token is no longer good"));
+    }
+    Ok(Caller {
+        actor: Actor { id: claims.user, name: claims.name.map(Into::into), email: claims.email.map(Into::into) },
+        subject: claims.sub,
+        issued_at: claims.issued_at,
+        expires_at: claims.expires_at,
+        purpose: claims.purpose,
+    })
+}
+
+/// A ticket in the query of a stream's URL, or in development a token there; and what it must be good for.
+pub fn query_credential(context: &Context, query: Option<&str>) -> Option<(Purpose, String)> {
+    let pairs = parse_pairs(query?).ok()?;
+    let value = |name: &str| pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone().into_owned());
+    if let Some(ticket) = value("ticket") {
+        return Some((Purpose::StreamTicket, ticket));
+    }
+    if context.settings.environment != Environment::Development {
+        return None;
+    }
+    value("access_token").or_else(|| value("token")).map(|token| (Purpose::Access, token))
+}
+
+/// `POST /auth/login`: form or JSON; the password is checked elsewhere.
+pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
+    let subject = request.operation.subject();
+    let login = match request.media {
+        Media::Form => {
+            let text =
+                std::str::from_utf8(request.body).map_err(|_| ApiError::bad_request("The form is not valid UTF-8"))?;
+            let pairs = parse_pairs(text).map_err(ApiError::bad_request)?;
+            wire::query::login_form(&pairs).map_err(BodyError::Invalid)
+        }
+        _ => wire::request::login(request.body),
+    }
+    .map_err(|error| ApiError::body(subject, error))?;
+    Ok(Action::Check(PasswordCheck::Login { email: login.email.into(), password: login.password.into() }))
+}
+
+/// The answer to a login whose password was right.
+pub fn logged_in(context: &Context, user: &UserProfile, now: Wall) -> Reply {
+    let text = |value: &str| (!value.is_empty()).then(|| value.into());
+    token_reply(
+        context,
+        Claims {
+            user: user.id.clone(),
+            name: text(&user.name),
+            email: text(&user.email),
+            sub: text(&user.email).or_else(|| text(user.id.as_str())),
+            expires_at: end_of_new_token(context, now),
+            issued_at: Some(now),
+            purpose: Purpose::Access,
+        },
+        now,
+    )
+}
+
+/// `GET /auth/verify`.
+pub fn verify(caller: &Caller) -> Result<Action, ApiError> {
+    let actor = &caller.actor;
+    let text = |value: &'_ Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_owned();
+    let body = wire::reply::verified(&actor.id, &text(&actor.name), &text(&actor.email));
+    Ok(Action::Reply(Reply::json(body)))
+}
+
+/// `POST /auth/refresh`: the same claims with a new end.
+pub fn refresh(context: &Context, caller: &Caller, now: Wall) -> Result<Action, ApiError> {
+    let claims = Claims { expires_at: end_of_new_token(context, now), ..claims_of(caller, Purpose::Access, now) };
+    Ok(Action::Reply(token_reply(context, claims, now)))
+}
+
+/// `POST /auth/stream-ticket`: ends when the token does.
+pub fn stream_ticket(context: &Context, caller: &Caller, now: Wall) -> Result<Action, ApiError> {
+    let claims = claims_of(caller, Purpose::StreamTicket, now);
+    let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
+    let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
+    Ok(Action::Reply(Reply::json(body).with("Cache-Control", "no-store")))
+}
+
+/// `POST /auth/password`: the current password is checked and the new one hashed elsewhere.
+pub fn change_password(request: &Request<'_>, caller: &Caller) -> Result<Action, ApiError> {
+    let change = wire::request::password_change(request.body)
+        .map_err(|error| ApiError::body(request.operation.subject(), error))?;
+    Ok(Action::Check(PasswordCheck::Change {
+        user: caller.actor.id.clone(),
+        current: change.current.into(),
+        new: change.new.into(),
+    }))
+}
+
+fn end_of_new_token(context: &Context, now: Wall) -> Wall {
+    now.plus_seconds(context.settings.jwt_expiration_seconds)
+}
+
+fn claims_of(caller: &Caller, purpose: Purpose, now: Wall) -> Claims {
+    let actor = &caller.actor;
+    Claims {
+        user: actor.id.clone(),
+        name: actor.name.as_deref().map(Into::into),
+        email: actor.email.as_deref().map(Into::into),
+        sub: caller.subject.clone(),
+        expires_at: caller.expires_at,
+        issued_at: Some(now),
+        purpose,
+    }
+}
+
+fn token_reply(context: &Context, claims: Claims, now: Wall) -> Reply {
+    let token = context.keys.sign(&claims);
+    let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0) as u64;
+    let profile = UserProfile {
+        id: claims.user,
+        name: claims.name.unwrap_or_default().into(),
+        email: claims.email.unwrap_or_default().into(),
+    };
+    let body = wire::reply::token(&token, expires_in, &profile);
+    // RFC 6749 §5.1: what carries a token is not kept by anybody on the way.
+    Reply::json(body).with("Cache-Control", "no-store")
+}

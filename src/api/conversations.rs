@@ -1,0 +1,101 @@
+//! Conversations and their messages, as the conversations API has them for chat clients (contract, section 6).
+
+use super::Action;
+use super::error::ApiError;
+use super::request::{Request, workspace};
+use crate::domain::command::{Act, Question, Surface};
+use crate::wire::{query, request as body};
+
+fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
+    let subject = request.operation.subject();
+    move |error| ApiError::body(subject, error)
+}
+
+/// `POST /conversations`
+pub fn create(request: &Request<'_>) -> Result<Action, ApiError> {
+    let new = body::new_chat(request.body).map_err(refused(request))?;
+    Ok(Action::Submit(Act::CreateConversation {
+        workspace: new.workspace_id.as_deref().map(workspace).transpose()?,
+        topic: new.title,
+        participants: Vec::new(),
+        metadata: new.metadata,
+        initial_message: new.initial_message,
+        surface: Surface::Conversations,
+    }))
+}
+
+/// `GET /conversations`
+pub fn list(request: &Request<'_>) -> Result<Action, ApiError> {
+    let list = query::chat_list(&request.pairs()?).map_err(ApiError::query)?;
+    Ok(Action::Ask(Question::Chats { span: list.span, with_messages: list.with_messages }))
+}
+
+/// `GET /conversations/{id}`
+pub fn get(request: &Request<'_>) -> Result<Action, ApiError> {
+    Ok(Action::Ask(Question::Chat(request.conversation()?)))
+}
+
+/// `PUT /conversations/{id}`
+pub fn update(request: &Request<'_>) -> Result<Action, ApiError> {
+    let conversation = request.conversation()?;
+    let change = body::chat_change(request.body).map_err(refused(request))?;
+    Ok(Action::Submit(Act::UpdateConversation {
+        conversation,
+        topic: change.title,
+        participants: None,
+        metadata: change.metadata,
+        surface: Surface::Conversations,
+    }))
+}
+
+/// `DELETE /conversations/{id}`
+pub fn delete(request: &Request<'_>) -> Result<Action, ApiError> {
+    Ok(Action::Submit(Act::DeleteConversation {
+        conversation: request.conversation()?,
+        surface: Surface::Conversations,
+    }))
+}
+
+/// `POST /conversations/{id}/cancel`
+pub fn cancel(request: &Request<'_>) -> Result<Action, ApiError> {
+    Ok(Action::Cancel(request.conversation()?))
+}
+
+/// `POST /conversations/{id}/messages`
+pub fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
+    let conversation = request.conversation()?;
+    let new = body::new_message(request.body).map_err(refused(request))?;
+    Ok(Action::Submit(Act::PostMessage {
+        conversation,
+        role: new.role,
+        content: new.content,
+        metadata: new.metadata,
+        surface: Surface::Conversations,
+    }))
+}
+
+/// `GET /conversations/{id}/messages`
+pub fn list_messages(request: &Request<'_>) -> Result<Action, ApiError> {
+    let conversation = request.conversation()?;
+    let list = query::message_list(&request.pairs()?).map_err(ApiError::query)?;
+    Ok(Action::Ask(Question::Messages { conversation, cursor: list.cursor, limit: list.limit }))
+}
+
+/// `GET /conversations/{id}/messages/{msg_id}`
+pub fn get_message(request: &Request<'_>) -> Result<Action, ApiError> {
+    Ok(Action::Ask(Question::Message(request.conversation()?, request.message()?)))
+}
+
+/// `PUT /conversations/{id}/messages/{msg_id}`
+pub fn update_message(request: &Request<'_>) -> Result<Action, ApiError> {
+    let (conversation, message) = (request.conversation()?, request.message()?);
+    let change = body::message_change(request.body).map_err(refused(request))?;
+    let (content, metadata) = (change.content, change.metadata);
+    Ok(Action::Submit(Act::UpdateMessage { conversation, message, content, metadata }))
+}
+
+/// `DELETE /conversations/{id}/messages/{msg_id}`
+pub fn delete_message(request: &Request<'_>) -> Result<Action, ApiError> {
+    let (conversation, message) = (request.conversation()?, request.message()?);
+    Ok(Action::Submit(Act::DeleteMessage { conversation, message }))
+}

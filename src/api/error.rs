@@ -1,0 +1,166 @@
+//! The error table of the contract, section 1: every refusal is one of these, and looks the same everywhere.
+
+use super::{JSON, Reply};
+use crate::domain::command::{Refusal, Thing};
+use crate::wire;
+use crate::wire::request::BodyError;
+use std::borrow::Cow;
+
+/// How long a client waits before it tries again when the server is full, in seconds.
+const RETRY_SECONDS: &str = "1";
+
+/// A refusal: status, code, message and what helps.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    status: u16,
+    code: &'static str,
+    message: Cow<'static, str>,
+    details: Option<Vec<(&'static str, String)>>,
+    fields: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl ApiError {
+    /// An error of the table.
+    pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError { status, code, message: message.into(), details: None, fields: Vec::new() }
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// This error with one more field in the answer's head.
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> ApiError {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// `400`: the request cannot be read.
+    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::new(400, "bad_request", message)
+    }
+
+    /// `401` where no token was sent: RFC 6750 §3.1 asks for a challenge without an error code.
+    pub fn missing_token() -> ApiError {
+        ApiError::new(401, "unauthorized", "A bearer token is required").with("WWW-Authenticate", "Bearer")
+    }
+
+    /// `401` for a token that is not good; `why` is fit for the client.
+    pub fn invalid_token(why: &'static str) -> ApiError {
+        ApiError::new(401, "unauthorized", why).with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
+    }
+
+    /// `401` for a wrong email or password, the same for both.
+    pub fn invalid_credentials() -> ApiError {
+        ApiError::new(401, "unauthorized", "Invalid credentials").with("WWW-Authenticate", "Bearer")
+    }
+
+    /// `403` where the current password had to be shown, and is wrong or was never set.
+    pub fn wrong_password() -> ApiError {
+        ApiError::new(403, "forbidden", "The current password is wrong")
+    }
+
+    /// `404` for a path that leads nowhere.
+    pub fn no_such_path() -> ApiError {
+        ApiError::new(404, "not_found", "No such path")
+    }
+
+    /// `404` for a thing that is not there.
+    pub fn not_found(thing: Thing) -> ApiError {
+        ApiError::new(
+            404,
+            "not_found",
+            match thing {
+                Thing::Workspace => "Workspace not found",
+                Thing::Conversation => "Conversation not found",
+                Thing::Message => "Message not found",
+                Thing::User => "User not found",
+            },
+        )
+    }
+
+    /// `405` with what is allowed.
+    pub fn method_not_allowed(allow: String) -> ApiError {
+        ApiError::new(405, "method_not_allowed", "The path does not know this method").with("Allow", allow)
+    }
+
+    /// `408`: the request did not arrive in time.
+    pub fn request_timeout() -> ApiError {
+        ApiError::new(408, "request_timeout", "The request did not arrive in time")
+    }
+
+    /// `413`: the body is over the limit.
+    pub fn payload_too_large(bytes_max: u64) -> ApiError {
+        ApiError::new(413, "payload_too_large", format!("The body is larger than {bytes_max} bytes"))
+    }
+
+    /// `415`: says what would be read.
+    pub fn unsupported_media_type(wanted: &'static str) -> ApiError {
+        ApiError::new(415, "unsupported_media_type", format!("The body must be {wanted}"))
+    }
+
+    /// `422` with every bad field.
+    pub fn validation(subject: &'static str, details: Vec<(&'static str, String)>) -> ApiError {
+        let mut error = ApiError::new(422, "validation_error", format!("Invalid {subject} data"));
+        error.details = Some(details);
+        error
+    }
+
+    /// `422` for query parameters, with every bad one.
+    pub fn query(details: Vec<(&'static str, String)>) -> ApiError {
+        let mut error = ApiError::new(422, "validation_error", "Invalid query parameters");
+        error.details = Some(details);
+        error
+    }
+
+    /// `429`; `retry_seconds` is rounded up by the caller, at least 1.
+    pub fn rate_limited(message: &'static str, retry_seconds: u64) -> ApiError {
+        ApiError::new(429, "rate_limited", message).with("Retry-After", retry_seconds.to_string())
+    }
+
+    /// `500`, never with internals.
+    pub fn internal() -> ApiError {
+        ApiError::new(500, "internal_error", "The server failed to answer this request")
+    }
+
+    /// `503` because a queue is full.
+    pub fn overloaded() -> ApiError {
+        ApiError::new(503, "service_unavailable", "The server is busy; try again").with("Retry-After", RETRY_SECONDS)
+    }
+
+    /// What a body that cannot be used is answered with.
+    pub fn body(subject: &'static str, error: BodyError) -> ApiError {
+        match error {
+            BodyError::Json(message) => ApiError::bad_request(message),
+            BodyError::Invalid(details) => ApiError::validation(subject, details),
+        }
+    }
+
+    /// What the store's refusal is answered with.
+    pub fn refused(refusal: Refusal, subject: &'static str) -> ApiError {
+        match refusal {
+            Refusal::NotFound(thing) => ApiError::not_found(thing),
+            Refusal::Forbidden(why) => ApiError::new(403, "forbidden", why),
+            Refusal::Conflict(why) => ApiError::new(409, "conflict", why),
+            Refusal::Invalid(details) => ApiError::validation(subject, details),
+            Refusal::IdempotencyKeyReused => ApiError::new(
+                422,
+                "idempotency_key_reused",
+                "This Idempotency-Key was used before, with another method, path or body",
+            ),
+            Refusal::Unauthorized => ApiError::invalid_token("The user is disabled"),
+            Refusal::Unavailable => {
+                ApiError::new(503, "service_unavailable", "The database cannot take this now; try again")
+                    .with("Retry-After", RETRY_SECONDS)
+            }
+            Refusal::Database => ApiError::new(500, "database_error", "The database failed to answer this request"),
+        }
+    }
+
+    /// The answer.
+    pub fn into_reply(self) -> Reply {
+        let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());
+        Reply { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
+    }
+}

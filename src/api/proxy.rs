@@ -1,0 +1,89 @@
+//! Where a request really comes from when proxies that are trusted stand in front (RFC 7239; `X-Forwarded-For`).
+
+use crate::config::network::Networks;
+use crate::http1::head::Head;
+use std::net::{IpAddr, SocketAddr};
+
+/// The address of the client: the peer's own, or, if the peer is a trusted proxy, the last one in the chain that is
+/// none. What an untrusted peer says of itself is not believed, nor are two fields that name different clients.
+pub fn client_address(trusted: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
+    if !trusted.contains(peer) {
+        return peer;
+    }
+    let forwarded = head.fields("forwarded").flat_map(elements).map(|element| forwarded_for(element).unwrap_or(""));
+    let forwarded = first_untrusted(trusted, peer, forwarded.collect());
+    let x_forwarded = first_untrusted(trusted, peer, head.fields("x-forwarded-for").flat_map(elements).collect());
+    match (head.field("forwarded").is_some(), head.field("x-forwarded-for").is_some()) {
+        (true, false) => forwarded,
+        (false, _) => x_forwarded,
+        (true, true) if forwarded == x_forwarded => forwarded,
+        // Most proxies write one of the two and pass the other through as the client made it up.
+        (true, true) => peer,
+    }
+}
+
+/// The last hop of the chain that is no trusted proxy; a hop that is no address ends the chain.
+fn first_untrusted(trusted: &Networks, peer: IpAddr, hops: Vec<&str>) -> IpAddr {
+    let mut client = peer;
+    for hop in hops.into_iter().rev() {
+        let Some(address) = node_address(hop) else { break };
+        client = address;
+        if !trusted.contains(address) {
+            break;
+        }
+    }
+    client
+}
+
+fn elements(field: &[u8]) -> impl Iterator<Item = &str> {
+    std::str::from_utf8(field).unwrap_or_default().split(',').map(str::trim)
+}
+
+/// The `for=` parameter of one element of `Forwarded`; an element without one ends the chain.
+fn forwarded_for(element: &str) -> Option<&str> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("for").then(|| value.trim_matches('"'))
+    })
+}
+
+/// An address with or without a port, IPv6 in brackets or bare.
+fn node_address(raw: &str) -> Option<IpAddr> {
+    let bare = raw.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| raw.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::network::Network;
+    use crate::http1::head::{HeadLimits, Slots, parse_head};
+
+    #[test]
+    fn chains() {
+        let trusted = Networks(vec![Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()]);
+        let table = [
+            ("192.0.2.1", "X-Forwarded-For: 203.0.113.9", "192.0.2.1"),
+            ("10.0.0.1", "X-Forwarded-For: 203.0.113.9", "203.0.113.9"),
+            ("10.0.0.1", "X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.2.2.2", "203.0.113.9"),
+            ("10.0.0.1", "X-Forwarded-For: 198.51.100.1, nonsense", "10.0.0.1"),
+            ("::1", "X-Forwarded-For: 2001:db8::7", "2001:db8::7"),
+            ("10.0.0.1", "X-Forwarded-For: [2001:db8::7]:4711", "2001:db8::7"),
+            ("10.0.0.1", "X-Forwarded-For: 203.0.113.9:4711", "203.0.113.9"),
+            ("10.0.0.1", "Forwarded: for=198.51.100.1, for=\"[2001:db8::7]:1\";proto=https", "2001:db8::7"),
+            ("10.0.0.1", "Accept: */*", "10.0.0.1"),
+            ("10.0.0.1", "Forwarded: for=198.51.100.1, proto=https", "10.0.0.1"),
+            ("10.0.0.1", "Forwarded: for=unknown", "10.0.0.1"),
+            ("10.0.0.1", "Forwarded: for=198.51.100.1\r\nX-Forwarded-For: 203.0.113.9", "10.0.0.1"),
+            ("10.0.0.1", "Forwarded: for=203.0.113.9\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.9", "203.0.113.9"),
+            ("192.0.2.1", "Forwarded: for=203.0.113.9\r\nX-Forwarded-For: 203.0.113.9", "192.0.2.1"),
+        ];
+        for (peer, field, client) in table {
+            let raw = format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+            let mut slots = Slots::new();
+            let head = parse_head(raw.as_bytes(), &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
+            let got = client_address(&trusted, peer.parse().unwrap(), &head);
+            assert_eq!(got, client.parse::<IpAddr>().unwrap(), "{peer} {field}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Passwords as Argon2id hashes (RFC 9106) in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.
+//!
+//! A check takes tens of milliseconds and `MEMORY_KIB` of memory, on purpose: it belongs on a thread of its own.
+
+use crate::base::limits::{PASSWORD_MEMORY_KIB_MAX, PASSWORD_PASSES_MAX};
+use crate::base::random::fill_secret;
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+
+/// Memory of one check, in KiB: the first recommendation of OWASP's Password Storage Cheat Sheet for small memory.
+pub const MEMORY_KIB: u32 = 19 * 1024;
+/// Passes over that memory.
+pub const PASSES: u32 = 2;
+/// Lanes of that memory.
+pub const LANES: u32 = 1;
+/// Bytes of a salt (RFC 9106 §3.1 recommends 16).
+pub const SALT_BYTES: usize = 16;
+/// Bytes of a hash.
+const HASH_BYTES: usize = 32;
+
+const _: () = assert!(MEMORY_KIB <= PASSWORD_MEMORY_KIB_MAX);
+const _: () = assert!(PASSES <= PASSWORD_PASSES_MAX);
+
+/// Hashes a password with our parameters.
+pub fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
+    let mut out = [0; HASH_BYTES];
+    digest(Algorithm::Argon2id, Version::V0x13, params.clone(), password, salt, &mut out)
+        .expect("lengths are in range");
+    let phc = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: (&params).try_into().expect("three numbers fit"),
+        salt: Some(Salt::new(salt).expect("the length is in range")),
+        hash: Some(Output::new(&out).expect("the length is in range")),
+    };
+    phc.to_string()
+}
+
+/// Whether `phc` is a hash of `password`, made with whatever parameters of Argon2. False also for what is no such
+/// hash, or one that asks for more than `PASSWORD_MEMORY_KIB_MAX` or `PASSWORD_PASSES_MAX`.
+pub fn verify(phc: &str, password: &str) -> bool {
+    Stored::parse(phc).is_some_and(|stored| stored.matches(password))
+}
+
+/// Checks passwords so that the time does not tell who has one.
+#[derive(Debug)]
+pub struct Hasher {
+    dummy: Stored,
+}
+
+impl Hasher {
+    /// A hasher; it holds no memory between two checks.
+    pub fn new() -> Hasher {
+        let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
+        let mut salt = [0; SALT_BYTES];
+        fill_secret(&mut salt);
+        Hasher {
+            dummy: Stored {
+                algorithm: Algorithm::Argon2id,
+                version: Version::V0x13,
+                params,
+                salt: Salt::new(&salt).expect("the length is in range"),
+                hash: Output::new(&[0; HASH_BYTES]).expect("the length is in range"),
+            },
+        }
+    }
+
+    /// Hashes a password with our parameters and a new salt.
+    pub fn hash(&self, password: &str) -> String {
+        let mut salt = [0; SALT_BYTES];
+        fill_secret(&mut salt);
+        hash(password, &salt)
+    }
+
+    /// Like `verify`; a user who is unknown or has no usable hash costs the same work, and the answer is no.
+    pub fn verify_or_dummy(&self, phc: Option<&str>, password: &str) -> bool {
+        match phc.and_then(Stored::parse) {
+            Some(stored) => stored.matches(password),
+            None => {
+                // Whatever comes out of it, the answer is no.
+                self.dummy.matches(password);
+                false
+            }
+        }
+    }
+}
+
+impl Default for Hasher {
+    fn default() -> Hasher {
+        Hasher::new()
+    }
+}
+
+/// A hash that can be checked against: parsed, complete, and within our limits.
+#[derive(Debug)]
+struct Stored {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+    salt: Salt,
+    hash: Output,
+}
+
+impl Stored {
+    fn parse(phc: &str) -> Option<Stored> {
+        let parsed = PasswordHash::new(phc).ok()?;
+        let params = Params::try_from(&parsed).ok()?;
+        if params.m_cost() > PASSWORD_MEMORY_KIB_MAX || params.t_cost() > PASSWORD_PASSES_MAX {
+            return None;
+        }
+        Some(Stored {
+            algorithm: Algorithm::try_from(parsed.algorithm.as_str()).ok()?,
+            // A hash without a version is of the first one (the PHC string format says so of Argon2).
+            version: Version::try_from(parsed.version.unwrap_or(Version::V0x10.into())).ok()?,
+            params,
+            salt: parsed.salt?,
+            hash: parsed.hash?,
+        })
+    }
+
+    fn matches(&self, password: &str) -> bool {
+        let mut out = [0; Output::MAX_LENGTH];
+        let out = &mut out[..self.hash.len()];
+        let made = digest(self.algorithm, self.version, self.params.clone(), password, &self.salt, out);
+        // Outputs compare in constant time.
+        made.is_ok() && Output::new(out).is_ok_and(|output| output == self.hash)
+    }
+}
+
+/// Fails only on a salt or an output of a length that Argon2 does not know.
+fn digest(
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+    password: &str,
+    salt: &[u8],
+    out: &mut [u8],
+) -> argon2::Result<()> {
+    let mut memory = Pages::new(params.block_count());
+    Argon2::new(algorithm, version, params).hash_password_into_with_memory(
+        password.as_bytes(),
+        salt,
+        out,
+        memory.blocks(),
+    )
+}
+
+/// Blocks straight from the kernel, given back when dropped. An allocator would keep the 19 MiB of a check for the
+/// next one, and the process would stay that much larger after its first login.
+struct Pages {
+    start: *mut Block,
+    blocks: usize,
+}
+
+impl Pages {
+    fn new(blocks: usize) -> Pages {
+        let layout = std::alloc::Layout::array::<Block>(blocks).expect("the memory is bounded");
+        // SAFETY: a new anonymous mapping touches nothing that exists.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                layout.size(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            std::alloc::handle_alloc_error(layout);
+        }
+        Pages { start: start.cast(), blocks }
+    }
+
+    fn blocks(&mut self) -> &mut [Block] {
+        // SAFETY: the mapping is ours alone, as long as `self`, aligned to pages, and zeros are 128 valid words each.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.blocks) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this length, and no slice of it outlives `self`.
+        unsafe { libc::munmap(self.start.cast(), self.blocks * Block::SIZE) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: [u8; SALT_BYTES] = *b"0123456789abcdef";
+
+    #[test]
+    fn a_hash_is_that_of_its_password() {
+        let phc = hash("password123", &SALT);
+        assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$"), "{phc}");
+        assert_eq!(phc, hash("password123", &SALT));
+        assert_ne!(phc, hash("password123", b"fedcba9876543210"));
+        assert!(verify(&phc, "password123"));
+        for wrong in ["", "password12", "password1234", "Password123", "password123 ", "password123\0"] {
+            assert!(!verify(&phc, wrong), "{wrong:?}");
+        }
+        let long = "ü".repeat(200);
+        assert!(verify(&hash(&long, &SALT), &long));
+    }
+
+    /// From the tests of the reference implementation (phc-winner-argon2, src/test.c); the password is `password`.
+    #[test]
+    fn hashes_with_other_parameters() {
+        let table = [
+            ("argon2i 1.3", "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA"),
+            ("argon2i 1.0", "$argon2i$m=65536,t=2,p=1$c29tZXNhbHQ$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ"),
+            ("argon2id", "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"),
+            ("small", "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"),
+            ("two lanes", "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc"),
+        ];
+        for (name, phc) in table {
+            assert!(verify(phc, "password"), "{name}");
+            assert!(!verify(phc, "passwort"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_usable_hash_matches_nothing() {
+        let table = [
+            ("", "empty"),
+            ("password", "the password itself"),
+            ("$2b$12$abcdefghijklmnopqrstuuKNVnMDCGOQ7bJ6xJgkpXK4pZ3lQwY3e", "bcrypt"),
+            ("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ", "no hash"),
+            ("$argon2id$v=19$m=256,t=2,p=1", "no salt"),
+            ("$argon2id$v=20$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "a new version"),
+            ("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "4 GiB"),
+            ("$argon2id$v=19$m=256,t=4000000,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "for ever"),
+            ("$argon2id$v=19$m=1,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "too little"),
+            ("$argon2id$v=19$m=256,t=0,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "no pass"),
+            ("$argon2id$v=19$m=256,t=2,p=0$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "no lane"),
+            ("$argon2id$v=19$m=256,t=2,p=16777215$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4", "lanes"),
+            (
+                "$argon2id$v=19$m=256,t=2,p=1$c28$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+                "a salt that is too short",
+            ),
+        ];
+        for (phc, name) in table {
+            assert!(!verify(phc, "password"), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_user_is_never_let_in() {
+        let hasher = Hasher::new();
+        let phc = hasher.hash("a good password");
+        assert!(hasher.verify_or_dummy(Some(&phc), "a good password"));
+        assert!(!hasher.verify_or_dummy(Some(&phc), "another password"));
+        assert!(!hasher.verify_or_dummy(None, "a good password"));
+        assert!(!hasher.verify_or_dummy(Some("garbage"), "a good password"));
+        assert_ne!(phc, hasher.hash("a good password"), "each has a salt of its own");
+    }
+
+    /// Time would be a poor witness on a shared machine; the parameters decide it.
+    #[test]
+    fn the_dummy_costs_what_a_hash_of_ours_costs() {
+        let ours = Stored::parse(&hash("x", &SALT)).unwrap();
+        let dummy = Hasher::new().dummy;
+        assert_eq!((dummy.algorithm, dummy.version, dummy.params), (ours.algorithm, ours.version, ours.params));
+        assert_eq!((dummy.salt.len(), dummy.hash.len()), (ours.salt.len(), ours.hash.len()));
+    }
+}

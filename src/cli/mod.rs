@@ -1,0 +1,181 @@
+//! Floor 6: the command line. Each command is a row of `COMMANDS`, with its own help, and a module that runs it.
+//!
+//! What a command is asked for goes to standard output; what went wrong goes to standard error, in one line. Exit codes:
+//! 0 done, 1 it failed, 2 the command line cannot be understood.
+
+mod config;
+mod serve;
+
+use crate::config::{Settings, from_environment};
+use lexopt::prelude::*;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// Exit code for a command line that cannot be understood, as shells have it.
+const USAGE: u8 = 2;
+
+/// One command.
+struct Entry {
+    /// The words that name it.
+    name: &'static str,
+    /// Its options and arguments, as usage lines have them.
+    usage: &'static str,
+    /// What it does, in one line.
+    summary: &'static str,
+    /// What else there is to know, as `--help` says it; lines end with a line feed.
+    help: &'static str,
+    /// Reads the arguments and does it.
+    run: fn(&mut lexopt::Parser) -> Result<(), Failure>,
+}
+
+/// Every command; the first is what runs when none is named.
+static COMMANDS: &[Entry] = &[
+    Entry {
+        name: "serve",
+        usage: "",
+        summary: "serve until SIGTERM or SIGINT (the default)",
+        help: "A second signal ends it at once. Where it listens is printed when it is ready.\n",
+        run: serve::run,
+    },
+    Entry {
+        name: "config check",
+        usage: "",
+        summary: "check the settings and say what they come to, without secrets",
+        help: "Reads the same settings as serve does, and fails where serve would refuse to start because of them.\n",
+        run: config::check,
+    },
+];
+
+/// Why a command did not do what it was asked to.
+enum Failure {
+    /// The command line cannot be understood.
+    Usage(String),
+    /// It was understood, and failed; one line per thing that is wrong.
+    Failed(Vec<String>),
+    /// Help or version was asked for.
+    Say(String),
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(line: String) -> Failure {
+        Failure::Failed(vec![line])
+    }
+}
+
+/// Runs the program as its arguments say.
+pub fn run() -> ExitCode {
+    match dispatch(&mut lexopt::Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Say(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Usage(what)) => {
+            eprintln!("cortex-core: {what}; see cortex-core --help");
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Failed(lines)) => {
+            for line in lines {
+                eprintln!("cortex-core: {line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let mut words = String::new();
+    let (mut help, mut version) = (false, false);
+    loop {
+        let exact = COMMANDS.iter().find(|entry| entry.name == words);
+        if let Some(entry) = exact {
+            return run_entry(entry, parser, help);
+        }
+        match parser.next()? {
+            Some(Long("help") | Short('h')) => help = true,
+            Some(Long("version") | Short('V')) => version = true,
+            Some(Value(word)) => {
+                let word = word.string()?;
+                let longer = if words.is_empty() { word.clone() } else { format!("{words} {word}") };
+                if !COMMANDS.iter().any(|entry| entry.name == longer || entry.name.starts_with(&format!("{longer} "))) {
+                    return Err(Failure::Usage(format!("there is no command {longer:?}")));
+                }
+                words = longer;
+            }
+            Some(other) => return Err(other.unexpected().into()),
+            None if version => {
+                return Err(Failure::Say(concat!("cortex-core ", env!("CARGO_PKG_VERSION"), "\n").into()));
+            }
+            None if help => return Err(Failure::Say(overview(&words))),
+            None if words.is_empty() => return run_entry(&COMMANDS[0], parser, false),
+            None => return Err(Failure::Usage(format!("{words:?} wants another word"))),
+        }
+    }
+}
+
+/// A request for help counts wherever it stands among a command's own arguments.
+fn run_entry(entry: &Entry, parser: &mut lexopt::Parser, help: bool) -> Result<(), Failure> {
+    let asked = help
+        || parser.try_raw_args().is_some_and(|arguments| {
+            arguments.as_slice().iter().take_while(|raw| *raw != "--").any(|raw| raw == "--help" || raw == "-h")
+        });
+    if asked {
+        return Err(Failure::Say(format!("{}\n\nusage: {}\n\n{}", sentence(entry.summary), usage(entry), entry.help)));
+    }
+    (entry.run)(parser)
+}
+
+/// For a command that takes no further arguments.
+fn no_more(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    match parser.next()? {
+        Some(argument) => Err(argument.unexpected().into()),
+        None => Ok(()),
+    }
+}
+
+/// The settings, or every line that is wrong with them; warnings go to standard error.
+fn settings() -> Result<Settings, Failure> {
+    let loaded =
+        from_environment().map_err(|errors| Failure::Failed(errors.iter().map(ToString::to_string).collect()))?;
+    for warning in loaded.warnings {
+        eprintln!("cortex-core: warning: {warning}");
+    }
+    Ok(loaded.settings)
+}
+
+fn usage(entry: &Entry) -> String {
+    format!("cortex-core {} {}", entry.name, entry.usage).trim_end().to_owned()
+}
+
+fn sentence(summary: &str) -> String {
+    let mut letters = summary.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// All commands that begin with these words.
+fn overview(words: &str) -> String {
+    let mut text = String::from(
+        "Cortex Core: a conversation backend over HTTP and Server-Sent Events\n\nusage: cortex-core [COMMAND]\n\n",
+    );
+    let rows: Vec<(String, &str)> = COMMANDS
+        .iter()
+        .filter(|entry| words.is_empty() || entry.name.starts_with(&format!("{words} ")))
+        .map(|entry| (format!("{} {}", entry.name, entry.usage).trim_end().to_owned(), entry.summary))
+        .collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, summary) in rows {
+        writeln!(text, "  {name:width$}  {summary}").expect("a String takes all");
+    }
+    text.push_str(
+        "\ncortex-core COMMAND --help says more of one; --version gives the version.\n\
+         Settings come from the environment or from a .env file in the working directory;\n\
+         .env.example names every one with its default.\n",
+    );
+    text
+}

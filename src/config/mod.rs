@@ -1,0 +1,17 @@
+//! The settings, from the environment and a `.env` file, all checked at once at start. Floor 2.
+//!
+//! Invariant: a `Settings` that exists is one to start with; nothing downstream checks it again. No value of a secret
+//! is in an error message or in `Debug` output.
+
+pub mod environment;
+pub mod network;
+mod read;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+pub mod values;
+pub mod variables;
+
+pub use environment::from_environment;
+pub use read::SettingError;
+pub use settings::{Loaded, Settings};

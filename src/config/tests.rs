@@ -1,0 +1,419 @@
+//! Good and bad values of every variable, and the table of them against `.env.example`.
+
+use super::network::Origins;
+use super::values::{Database, Environment, RateLimit, Responder, Secret};
+use super::variables::VARIABLES;
+use super::{Loaded, SettingError, Settings};
+use crate::base::log::Format;
+use log::LevelFilter;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+const LONG_KEY: &str = "0123456789abcdef0123456789abcdef";
+const PRODUCTION: [(&str, &str); 2] = [("ENV", "production"), ("JWT_SECRET_KEY", LONG_KEY)];
+
+fn load(variables: &[(&str, &str)]) -> Result<Loaded, Vec<SettingError>> {
+    let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+    Settings::load(&find, 8)
+}
+
+fn settings(variables: &[(&str, &str)]) -> Settings {
+    load(variables).unwrap_or_else(|errors| panic!("{variables:?}: {errors:?}")).settings
+}
+
+fn production(more: &[(&str, &str)]) -> Result<Loaded, Vec<SettingError>> {
+    load(&[&PRODUCTION, more].concat())
+}
+
+fn messages(result: Result<Loaded, Vec<SettingError>>) -> Vec<String> {
+    result.expect_err("something is wrong with it").iter().map(ToString::to_string).collect()
+}
+
+/// The one message about one bad value.
+fn refusal(name: &str, value: &str) -> String {
+    let messages = messages(load(&[(name, value)]));
+    assert_eq!(messages.len(), 1, "{name}={value}: {messages:?}");
+    messages.into_iter().next().unwrap()
+}
+
+/// Each value gives what the field is expected to be.
+fn good<T: PartialEq + Debug>(name: &str, field: impl Fn(Settings) -> T, table: &[(&str, T)]) {
+    for (value, expected) in table {
+        assert_eq!(&field(settings(&[(name, value)])), expected, "{name}={value}");
+    }
+}
+
+/// Each value is refused with a message that names the variable, the value, and what is allowed.
+fn bad(name: &str, allowed: &str, values: &[&str]) {
+    for value in values {
+        let message = refusal(name, value);
+        assert!(message.starts_with(&format!("{name} is {value:?}: ")), "{message}");
+        assert!(message.contains(allowed), "{message}");
+    }
+}
+
+#[test]
+fn the_table_is_what_is_read() {
+    let asked = RefCell::new(BTreeSet::new());
+    let lookup = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    };
+    Settings::load(&lookup, 1).unwrap();
+    let table: BTreeSet<String> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
+    assert_eq!(table.len(), VARIABLES.len(), "no name stands there twice");
+    assert_eq!(asked.into_inner(), table);
+}
+
+#[test]
+fn the_example_file_is_the_table() {
+    let file = include_str!("../../.env.example");
+    let mut expected = file.split_inclusive("\n\n").next().unwrap().to_owned();
+    assert!(expected.lines().all(|line| line.is_empty() || line.starts_with("# ")));
+    let rows: Vec<String> =
+        VARIABLES.iter().map(|row| format!("# {}\n# {}={}\n", row.help, row.name, row.default)).collect();
+    expected.push_str(&rows.join("\n"));
+    assert_eq!(file, expected);
+}
+
+#[test]
+fn every_default_loads_as_the_default() {
+    let all: Vec<(&str, &str)> = VARIABLES.iter().map(|variable| (variable.name, variable.default)).collect();
+    assert_eq!(load(&all), load(&[]));
+    for variable in all {
+        assert_eq!(load(&[variable]), load(&[]), "{variable:?}");
+    }
+    assert_eq!(load(&[]).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn defaults_of_development_and_production() {
+    let development = settings(&[]);
+    assert_eq!(development.environment, Environment::Development);
+    assert_eq!(development.host, "127.0.0.1");
+    assert_eq!(development.workers, 4);
+    assert_eq!(development.jwt_secret_key, None);
+    assert_eq!(development.jwt_expiration_seconds, 24 * 3600);
+    assert_eq!(development.origins, Origins::AnyLocalhostPort);
+    assert!(development.allowed_hosts.matches("localhost") && !development.allowed_hosts.matches("example.org"));
+    assert_eq!(development.rate_limit, None);
+    assert_eq!(development.responder, Responder::Echo);
+    assert_eq!(development.responders_allowed, [Responder::Echo, Responder::None]);
+
+    let production = production(&[]).unwrap().settings;
+    assert_eq!(production.environment, Environment::Production);
+    assert_eq!(production.host, "0.0.0.0");
+    assert_eq!(production.origins, Origins::None);
+    assert!(production.allowed_hosts.matches("example.org"));
+    assert_eq!(production.rate_limit, Some(RateLimit { per_second: 50, burst: 100 }));
+    assert_eq!(production.responder, Responder::None);
+    assert_eq!(production.responders_allowed, [Responder::None]);
+}
+
+#[test]
+fn the_environment_has_two_names() {
+    let is_production = |variables: &[(&str, &str)]| {
+        settings(&[variables, &[("JWT_SECRET_KEY", LONG_KEY)]].concat()).environment == Environment::Production
+    };
+    assert!(is_production(&[("ENV", "production")]));
+    assert!(is_production(&[("ENV", " Production ")]));
+    assert!(is_production(&[("ENVIRONMENT", "production")]));
+    assert!(is_production(&[("ENV", ""), ("ENVIRONMENT", "production")]));
+    assert!(!is_production(&[("ENV", "development"), ("ENVIRONMENT", "production")]));
+    bad("ENV", "development and production", &["prod", "staging", "development,production", "a/path"]);
+    bad("ENVIRONMENT", "development and production", &["prod"]);
+}
+
+#[test]
+fn addresses() {
+    let table = ["0.0.0.0", "127.0.0.1", "::", "::1", "fe80::1", "localhost"];
+    good("HOST", |s| s.host, &table.map(|host| (host, host.to_owned())));
+    good("HOST", |s| s.host, &[("[::1]", "::1".to_owned()), ("LocalHost", "localhost".to_owned())]);
+    bad("HOST", "an IP address and localhost", &["example.org", "127.0.0.1:80", "256.0.0.1", "[127.0.0.1", "*"]);
+    good("PORT", |s| s.port, &[("0", 0), ("1", 1), ("65535", 65535), (" 8080 ", 8080)]);
+    bad(
+        "PORT",
+        "from 0 to 65535",
+        &["65536", "-1", "+1", "http", "80.0", "0x50", "1e3", "8_000", "99999999999999999999"],
+    );
+    let loopback = |host| settings(&[("HOST", host)]).host_is_loopback();
+    assert!(["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"].into_iter().all(loopback));
+    assert!(!["0.0.0.0", "::", "10.0.0.1"].into_iter().any(loopback));
+}
+
+#[test]
+fn workers() {
+    good("WORKERS", |s| s.workers, &[("1", 1), ("64", 64)]);
+    bad("WORKERS", "from 1 to 64", &["0", "65", "auto", "1.5"]);
+    for (cores, expected) in [(0, 1), (1, 1), (3, 3), (4, 4), (128, 4)] {
+        assert_eq!(Settings::load(&|_| None, cores).unwrap().settings.workers, expected);
+    }
+}
+
+#[test]
+fn databases() {
+    let file = |path: &str| Database::File(path.into());
+    let table = [
+        ("sqlite:///:memory:", Database::Memory),
+        ("sqlite+aiosqlite:///:memory:", Database::Memory),
+        ("sqlite:///./cortex.db", file("./cortex.db")),
+        ("sqlite:///data/cortex.db", file("data/cortex.db")),
+        ("sqlite:////var/lib/cortex.db", file("/var/lib/cortex.db")),
+        ("sqlite+aiosqlite:///./cortex.db", file("./cortex.db")),
+        ("SQLite:///with space%20.db", file("with space%20.db")),
+    ];
+    good("DATABASE_URL", |s| s.database, &table);
+    let others =
+        ["cortex.db", "/var/lib/cortex.db", "sqlite:", "sqlite://", "sqlite:///", "sqlite://host/x", "mysql:///x"];
+    bad("DATABASE_URL", "allowed are sqlite:///relative/path", &others);
+    bad("DATABASE_URL", "options", &["sqlite:///x?mode=ro", "sqlite:///file:x", "sqlite:///:memory:?cache=shared"]);
+    bad(
+        "DATABASE_URL",
+        "directory",
+        &["sqlite:///data/", "sqlite:////", "sqlite:///.", "sqlite:///..", "sqlite:///a/.."],
+    );
+    let message = refusal("DATABASE_URL", "postgresql://user:pa@ss@db/x");
+    assert!(message.starts_with("DATABASE_URL is \"postgresql://***@db/x\": allowed are"), "{message}");
+}
+
+#[test]
+fn logging() {
+    let table = [
+        ("DEBUG", LevelFilter::Debug),
+        ("info", LevelFilter::Info),
+        ("WARNING", LevelFilter::Warn),
+        ("Warn", LevelFilter::Warn),
+        ("ERROR", LevelFilter::Error),
+        ("CRITICAL", LevelFilter::Error),
+        ("off", LevelFilter::Off),
+    ];
+    good("LOG_LEVEL", |s| s.log_level, &table);
+    bad("LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF", &["verbose", "10", "INFO,DEBUG"]);
+    good("LOG_FORMAT", |s| s.log_format, &[("text", Format::Text), ("JSON", Format::Json)]);
+    bad("LOG_FORMAT", "text and json", &["xml"]);
+}
+
+#[test]
+fn keys() {
+    good("JWT_SECRET_KEY", |s| s.jwt_secret_key, &[("x", Some(Secret::new("x"))), (" x ", Some(Secret::new(" x ")))]);
+    good(
+        "JWT_PREVIOUS_SECRET_KEYS",
+        |s| s.jwt_previous_secret_keys,
+        &[
+            ("a", vec![Secret::new("a")]),
+            ("a, b ,,c,", vec![Secret::new("a"), Secret::new("b"), Secret::new("c")]),
+            (",", vec![]),
+        ],
+    );
+    good("JWT_ALGORITHM", |_| (), &[("HS256", ())]);
+    bad("JWT_ALGORITHM", "allowed is HS256", &["HS384", "RS256", "none", "hs256"]);
+    good("JWT_EXPIRATION_HOURS", |s| s.jwt_expiration_seconds, &[("1", 3600), ("8784", 8784 * 3600)]);
+    bad("JWT_EXPIRATION_HOURS", "from 1 to 8784", &["0", "8785", "0.5", "-24"]);
+    good("JWT_ISSUER", |s| s.jwt_issuer, &[("us", Some("us".to_owned())), (" ", None)]);
+    good("JWT_AUDIENCE", |s| s.jwt_audience, &[("them", Some("them".to_owned()))]);
+    let long = "x".repeat(256);
+    assert!(refusal("JWT_ISSUER", &long).ends_with("x…\": allowed are at most 255 characters"));
+    assert!(refusal("JWT_AUDIENCE", &long).ends_with("x…\": allowed are at most 255 characters"));
+    let many = refusal("JWT_PREVIOUS_SECRET_KEYS", &"k,".repeat(17));
+    assert_eq!(many, "JWT_PREVIOUS_SECRET_KEYS has 17 keys: allowed are at most 16");
+}
+
+#[test]
+fn production_wants_a_key_of_its_own() {
+    let table = [
+        (None, "JWT_SECRET_KEY is unset: production needs one of at least 32 bytes"),
+        (Some(""), "JWT_SECRET_KEY is unset: production needs one of at least 32 bytes"),
+        (Some(&LONG_KEY[1..]), "JWT_SECRET_KEY has 31 bytes: production needs at least 32"),
+        (Some("your-secret-key-here"), "JWT_SECRET_KEY is one that was printed"),
+        (Some("dev-secret-key-change-in-production"), "JWT_SECRET_KEY is one that was printed"),
+        (Some(" dev-secret-key-change-in-production\n"), "JWT_SECRET_KEY is one that was printed"),
+        (Some("DEV-SECRET-KEY-CHANGE-IN-PRODUCTION"), "JWT_SECRET_KEY is one that was printed"),
+    ];
+    for (key, expected) in table {
+        let mut variables = vec![("ENV", "production")];
+        variables.extend(key.map(|key| ("JWT_SECRET_KEY", key)));
+        let messages = messages(load(&variables));
+        assert!(messages.len() == 1 && messages[0].starts_with(expected), "{messages:?}");
+        variables[0].1 = "development";
+        assert!(load(&variables).is_ok(), "development takes {key:?}");
+    }
+    for keys in ["dev-secret-key-change-in-production", &format!("{LONG_KEY}, your-secret-key-here")] {
+        let messages = messages(production(&[("JWT_PREVIOUS_SECRET_KEYS", keys)]));
+        assert!(
+            messages.len() == 1 && messages[0].starts_with("JWT_PREVIOUS_SECRET_KEYS has a key that"),
+            "{messages:?}"
+        );
+    }
+    let warnings = production(&[("JWT_PREVIOUS_SECRET_KEYS", "short")]).unwrap().warnings;
+    assert_eq!(warnings, ["JWT_PREVIOUS_SECRET_KEYS has a key of less than 32 bytes: drop it as soon as you can"]);
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let variables = [
+        ("ENV", "production"),
+        ("JWT_SECRET_KEY", "hidden-1"),
+        ("JWT_PREVIOUS_SECRET_KEYS", "hidden-2,your-secret-key-here"),
+        ("RESPONDER_API_KEY", "hidden-3"),
+        ("REDIS_URL", "redis://:hidden-4@host"),
+        ("PORT", "x"),
+    ];
+    let messages = messages(load(&variables)).concat();
+    assert!(messages.contains("JWT_SECRET_KEY has 8 bytes") && !messages.contains("hidden"), "{messages}");
+    let shown = format!("{:?}", load(&variables[1..4]).unwrap());
+    assert!(shown.contains("Secret(8 bytes)") && !shown.contains("hidden"), "{shown}");
+    let marked: Vec<&str> = VARIABLES.iter().filter(|variable| variable.secret).map(|variable| variable.name).collect();
+    assert_eq!(marked, ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS", "RESPONDER_API_KEY"]);
+}
+
+#[test]
+fn who_may_call() {
+    let list = |origins: &[&str]| Origins::List(origins.iter().map(|origin| origin.to_string()).collect());
+    for name in ["ALLOW_ORIGINS", "CORS_ORIGINS"] {
+        good(
+            name,
+            |s| s.origins,
+            &[
+                ("*", Origins::Any),
+                ("https://example.org", list(&["https://example.org"])),
+                ("https://a.org, http://localhost:3000 ,", list(&["https://a.org", "http://localhost:3000"])),
+                ("HTTPS://Example.org:443,https://example.org", list(&["https://example.org"])),
+            ],
+        );
+        bad(name, "scheme://host", &["example.org", "https://a.org,*", "https://a.org/", "null"]);
+        bad(name, "no origin between", &[",", ", ,"]);
+    }
+    let both = [("ALLOW_ORIGINS", "https://a.org"), ("CORS_ORIGINS", "https://b.org")];
+    assert_eq!(settings(&both).origins, list(&["https://a.org"]));
+
+    let proxies = settings(&[("TRUSTED_PROXIES", "10.0.0.0/8, ::1")]).trusted_proxies;
+    assert!(proxies.contains("10.1.2.3".parse().unwrap()) && proxies.contains("::1".parse().unwrap()));
+    assert!(!proxies.contains("11.0.0.1".parse().unwrap()));
+    assert!(!settings(&[]).trusted_proxies.contains("127.0.0.1".parse().unwrap()));
+    bad("TRUSTED_PROXIES", "nor a network", &["proxy", "10.0.0.0/33", "10.0.0.1,x", "*"]);
+    bad("TRUSTED_PROXIES", "the network is 10.0.0.0/8", &["10.0.0.1/8"]);
+
+    let hosts = settings(&[("ALLOWED_HOSTS", "example.org, *.example.com")]).allowed_hosts;
+    assert!(hosts.matches("example.org") && hosts.matches("a.example.com") && !hosts.matches("localhost"));
+    bad(
+        "ALLOWED_HOSTS",
+        "*.example.org",
+        &["*example.org", "a.*.org", "**", "*.", "example.org:80", "a b", "http://a"],
+    );
+    bad("ALLOWED_HOSTS", "no host between", &[","]);
+}
+
+#[test]
+fn sizes_and_counts() {
+    good("MAX_BODY_BYTES", |s| s.body_bytes_max, &[("1024", 1024), ("67108864", 64 << 20)]);
+    bad("MAX_BODY_BYTES", "from 1024 to 67108864", &["1023", "67108865", "2MiB", "0"]);
+    good("MAX_HEADER_BYTES", |s| s.header_bytes_max, &[("1024", 1024), ("1048576", 1 << 20)]);
+    bad("MAX_HEADER_BYTES", "from 1024 to 1048576", &["1023", "1048577"]);
+    good("MAX_CONNECTIONS", |s| s.connections_max, &[("1", Some(1)), ("10000000", Some(10_000_000))]);
+    bad("MAX_CONNECTIONS", "from 1 to 10000000", &["0", "10000001", "many"]);
+    good("STREAM_BUFFER_BYTES", |s| s.stream_buffer_bytes, &[("4096", 4096), ("16777216", 16 << 20)]);
+    bad("STREAM_BUFFER_BYTES", "from 4096 to 16777216", &["4095", "16777217"]);
+    good("MAX_STREAMS_PER_USER", |s| s.streams_per_user_max, &[("0", None), ("1", Some(1))]);
+    bad("MAX_STREAMS_PER_USER", "from 0 to 10000000", &["-1", "10000001"]);
+    good("JOURNAL_RETENTION_DAYS", |s| s.journal_retention_days, &[("1", 1), ("36500", 36500)]);
+    bad("JOURNAL_RETENTION_DAYS", "from 1 to 36500", &["0", "36501", "0.5"]);
+    good("JOURNAL_RETENTION_EVENTS", |s| s.journal_retention_events, &[("1", 1), ("1000000000000", 1_000_000_000_000)]);
+    bad("JOURNAL_RETENTION_EVENTS", "from 1 to", &["0", "1000000000001"]);
+    good("JOURNAL_RETENTION_BYTES", |s| s.journal_retention_bytes, &[("65536", 65536), ("1125899906842624", 1 << 50)]);
+    bad("JOURNAL_RETENTION_BYTES", "from 65536 to", &["65535", "1125899906842625"]);
+}
+
+#[test]
+fn times() {
+    good("HEADER_TIMEOUT_SECONDS", |s| s.header_timeout_ms, &[("0.1", 100), ("3600", 3_600_000)]);
+    bad("HEADER_TIMEOUT_SECONDS", "seconds from 0.1 to 3600", &["0.099", "3600.001", "1e1", "1.", ".5", "1.0005", "∞"]);
+    good("BODY_TIMEOUT_SECONDS", |s| s.body_timeout_ms, &[("1.25", 1250), ("30", 30_000)]);
+    bad("BODY_TIMEOUT_SECONDS", "seconds from 0.1 to 3600", &["0", "-1", "30s"]);
+    good("KEEP_ALIVE_SECONDS", |s| s.keep_alive_ms, &[("5", 5000)]);
+    bad("KEEP_ALIVE_SECONDS", "seconds from 0.1 to 3600", &["0", "nan", "inf"]);
+    good(
+        "HEARTBEAT_INTERVAL_SECONDS",
+        |s| s.heartbeat_interval_ms,
+        &[("0.01", 10), ("0.5", 500), ("3600.000", 3_600_000)],
+    );
+    bad("HEARTBEAT_INTERVAL_SECONDS", "seconds from 0.01 to 3600", &["0", "0.009", "1,5", "99999999999999999999"]);
+    good("STREAM_STALL_TIMEOUT_SECONDS", |s| s.stream_stall_timeout_ms, &[("0.1", 100), ("43200", 43_200_000)]);
+    bad("STREAM_STALL_TIMEOUT_SECONDS", "seconds from 0.1 to 43200", &["0.05", "43200.1"]);
+    good("SHUTDOWN_GRACE_SECONDS", |s| s.shutdown_grace_ms, &[("0", 0), ("600", 600_000)]);
+    bad("SHUTDOWN_GRACE_SECONDS", "seconds from 0 to 600", &["601", "never"]);
+}
+
+#[test]
+fn rates() {
+    let limit = |per_second, burst| Some(RateLimit { per_second, burst });
+    good("RATE_LIMIT_PER_SECOND", |s| s.rate_limit, &[("0", None), ("1", limit(1, 100)), ("1000", limit(1000, 100))]);
+    good("RATE_LIMIT_BURST", |s| s.rate_limit, &[("5", None)]);
+    let both = [("RATE_LIMIT_PER_SECOND", "5"), ("RATE_LIMIT_BURST", "7")];
+    assert_eq!(settings(&both).rate_limit, limit(5, 7));
+    assert_eq!(production(&[("RATE_LIMIT_PER_SECOND", "0")]).unwrap().settings.rate_limit, None);
+    bad("RATE_LIMIT_PER_SECOND", "from 0 to 10000000", &["-1", "0.5", "off"]);
+    bad("RATE_LIMIT_BURST", "from 1 to 10000000", &["0", "x"]);
+    good("LOGIN_RATE_LIMIT_PER_MINUTE", |s| s.logins_per_minute_max, &[("0", None), ("60", Some(60))]);
+    bad("LOGIN_RATE_LIMIT_PER_MINUTE", "from 0 to 10000000", &["-1", "ten"]);
+}
+
+#[test]
+fn responders() {
+    let upstream = [("RESPONDER_URL", "https://api.example.org/v1/"), ("RESPONDER_MODEL", "m")];
+    good("RESPONDER", |s| s.responder, &[("echo", Responder::Echo), ("none", Responder::None)]);
+    bad("RESPONDER", "echo, openai and none", &["gpt", "echo,none", "ECHO"]);
+    good(
+        "RESPONDERS_ALLOWED",
+        |s| s.responders_allowed,
+        &[("none", vec![Responder::None]), ("echo, none,echo", vec![Responder::Echo, Responder::None]), (",", vec![])],
+    );
+    bad("RESPONDERS_ALLOWED", "echo, openai and none", &["gpt", "echo none"]);
+    for openai in [("RESPONDER", "openai"), ("RESPONDERS_ALLOWED", "openai")] {
+        let expected =
+            ["RESPONDER_URL", "RESPONDER_MODEL"].map(|name| format!("{name} is unset: the responder openai needs it"));
+        assert_eq!(messages(load(&[openai])), expected);
+        let settings = settings(&[&upstream[..], &[openai]].concat());
+        assert!(settings.responders_allowed.contains(&Responder::OpenAi));
+        assert_eq!(settings.responder_url.as_deref(), Some("https://api.example.org/v1"));
+        assert_eq!(settings.responder_model.as_deref(), Some("m"));
+    }
+    assert_eq!(messages(load(&[("RESPONDER", "openai"), ("RESPONDER_URL", "x"), upstream[1]])).len(), 1);
+    good("RESPONDER_URL", |s| s.responder_url, &[("http://[::1]:8080/v1", Some("http://[::1]:8080/v1".to_owned()))]);
+    good("RESPONDER_CA_FILE", |s| s.responder_ca_file, &[("/etc/own-ca.pem", Some("/etc/own-ca.pem".into()))]);
+    bad("RESPONDER_URL", "http:// or https://", &["api.example.org", "ftp://x", "http://", "http:///v1", "http://a b"]);
+    assert!(refusal("RESPONDER_MODEL", &"x".repeat(256)).contains("at most 255 characters"));
+    good("RESPONDER_API_KEY", |s| s.responder_api_key, &[("k", Some(Secret::new("k"))), (" ", None)]);
+    good("RESPONDER_SYSTEM_PROMPT", |s| s.responder_system_prompt, &[("Be brief.", Some("Be brief.".to_owned()))]);
+    assert!(refusal("RESPONDER_SYSTEM_PROMPT", &"x".repeat(32 * 1024 + 1)).contains("at most 32768 characters"));
+    good("RESPONDER_HISTORY", |s| s.responder_history, &[("0", 0), ("1000", 1000)]);
+    bad("RESPONDER_HISTORY", "from 0 to 1000", &["1001", "-1"]);
+    good("RESPONDER_CONCURRENCY_PER_USER", |s| s.responder_concurrency_per_user, &[("1", 1), ("64", 64)]);
+    bad("RESPONDER_CONCURRENCY_PER_USER", "from 1 to 64", &["0", "65"]);
+}
+
+#[test]
+fn what_is_not_ours() {
+    assert!(refusal("REDIS_URL", "redis://localhost:6379").contains("several instances are not built yet"));
+    let warnings = |variables: &[(&str, &str)]| load(variables).unwrap().warnings;
+    assert_eq!(warnings(&[("RELOAD", "true")]), ["RELOAD is set, but has no effect here"]);
+    let all = [("SENTRY_DSN", "https://hidden@x"), ("DEBUG", "0"), ("RELOAD", "true")];
+    assert_eq!(warnings(&all), ["RELOAD, DEBUG, SENTRY_DSN are set, but have no effect here"]);
+    assert_eq!(warnings(&[("RELOAD", "")]), [""; 0]);
+}
+
+#[test]
+fn every_bad_value_is_reported_at_once() {
+    let variables =
+        [("PORT", "x"), ("WORKERS", "0"), ("LOG_LEVEL", "loud"), ("JWT_ALGORITHM", "none"), ("REDIS_URL", "x")];
+    let errors = load(&variables).unwrap_err();
+    let named: BTreeSet<&str> = errors.iter().map(|error| error.variable).collect();
+    assert_eq!(named, variables.iter().map(|(name, _)| *name).collect());
+    assert_eq!(errors.len(), variables.len());
+}
+
+#[test]
+fn long_and_odd_values_are_shown_in_one_line() {
+    let message = refusal("PORT", &format!("\u{1b}[2J\n{}", "x".repeat(1000)));
+    assert!(message.starts_with("PORT is \"\\u{1b}[2J\\nxxx") && message.len() < 250, "{message}");
+}

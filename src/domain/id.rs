@@ -1,0 +1,227 @@
+//! Names of things: users by their own string, everything else by a journal number that is seen outside as a UUID.
+//!
+//! A workspace, a conversation and a message are each made by one journalled event, and the number of that event is
+//! their key inside. Outside they are UUIDs of version 7 (RFC 9562 §5.7) that carry time and number, so that no index
+//! over UUIDs is needed: `IdKey` turns one into the other.
+
+use crate::base::limits::USER_ID_CHARS_MAX;
+use crate::base::random::mix;
+use crate::base::time::Wall;
+use std::fmt;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The place of an event in the journal; grows by commit order and is never used twice. 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EventNumber(pub u64);
+
+impl EventNumber {
+    /// The number after this one.
+    pub fn next(self) -> EventNumber {
+        EventNumber(self.0 + 1)
+    }
+}
+
+impl fmt::Display for EventNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who a user is: the `oid` of their token. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(Arc<str>);
+
+/// The beginning of the ids of responders, which no token may carry.
+pub const RESPONDER_PREFIX: &str = "responder:";
+
+impl UserId {
+    /// A user id as people may have it: 1 to 255 characters, and not a responder's.
+    pub fn new(raw: &str) -> Result<UserId, &'static str> {
+        // Bytes bound characters from above, so most ids need no counting.
+        if raw.is_empty() || (raw.len() > USER_ID_CHARS_MAX && raw.chars().count() > USER_ID_CHARS_MAX) {
+            return Err("must be 1 to 255 characters");
+        }
+        if raw.starts_with(RESPONDER_PREFIX) {
+            return Err("must not start with \"responder:\"");
+        }
+        Ok(UserId(raw.into()))
+    }
+
+    /// A user id that was checked before it was stored, or that is a responder's own.
+    pub fn trusted(raw: impl Into<Arc<str>>) -> UserId {
+        UserId(raw.into())
+    }
+
+    /// The id as it stands in tokens and answers.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for UserId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Reads the hyphenated form, in either case; `None` for everything else.
+            pub fn parse(raw: &str) -> Option<$name> {
+                parse_hyphenated(raw).map($name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A workspace.
+    WorkspaceId
+);
+uuid_id!(
+    /// A conversation.
+    ConversationId
+);
+uuid_id!(
+    /// A message.
+    MessageId
+);
+
+fn parse_hyphenated(raw: &str) -> Option<Uuid> {
+    // The uuid crate also reads braced, simple and URN forms, which have other lengths.
+    if raw.len() != 36 { None } else { Uuid::try_parse(raw).ok() }
+}
+
+/// The key under which one database's UUIDs carry numbers. It keeps ids from being counted through; it protects no
+/// secret, since access is checked on every use of an id.
+#[derive(Clone)]
+pub struct IdKey([u64; 2]);
+
+const HALF_BITS: u32 = 31;
+const HALF_MASK: u64 = (1 << HALF_BITS) - 1;
+const ROUNDS: u64 = 6;
+const MICROS_PER_MILLI: i64 = 1000;
+
+impl IdKey {
+    /// The key made of 16 random bytes.
+    pub fn new(bytes: [u8; 16]) -> IdKey {
+        let (low, high) = bytes.split_at(8);
+        IdKey([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("a half has 8 bytes"))))
+    }
+
+    /// The UUID of what event `number` made at `at`: milliseconds and microseconds of the time, then the number,
+    /// permuted by the key. Grows with the time.
+    pub fn uuid(&self, number: EventNumber, at: Wall) -> Uuid {
+        assert!(number.0 < 1 << (2 * HALF_BITS), "a journal never gets that long");
+        let millis = at.0.div_euclid(MICROS_PER_MILLI) as u128 & 0xffff_ffff_ffff;
+        let micros = at.0.rem_euclid(MICROS_PER_MILLI) as u128;
+        let carried = self.permute(number.0, 0..ROUNDS);
+        Uuid::from_u128(millis << 80 | 0x7 << 76 | micros << 64 | 0b10 << 62 | u128::from(carried))
+    }
+
+    /// The number and the time that `uuid` carries; `None` if it cannot be one of ours. The caller checks that the
+    /// row of that number was made at that time: only then did this key make the UUID.
+    pub fn open(&self, uuid: Uuid) -> Option<(EventNumber, Wall)> {
+        let bits = uuid.as_u128();
+        let (millis, version) = ((bits >> 80) as i64, (bits >> 76) & 0xf);
+        let (micros, variant) = ((bits >> 64) as i64 & 0xfff, (bits >> 62) & 0b11);
+        if version != 7 || variant != 0b10 || micros >= MICROS_PER_MILLI {
+            return None;
+        }
+        let carried = bits as u64 & ((1 << (2 * HALF_BITS)) - 1);
+        let swapped = (carried & HALF_MASK) << HALF_BITS | carried >> HALF_BITS;
+        let opened = self.permute(swapped, (0..ROUNDS).rev());
+        let number = (opened & HALF_MASK) << HALF_BITS | opened >> HALF_BITS;
+        Some((EventNumber(number), Wall(millis * MICROS_PER_MILLI + micros)))
+    }
+
+    /// A balanced Feistel network over 62 bits; run with the halves swapped and the rounds reversed, it undoes itself.
+    fn permute(&self, block: u64, rounds: impl Iterator<Item = u64>) -> u64 {
+        let (mut left, mut right) = (block >> HALF_BITS, block & HALF_MASK);
+        for round in rounds {
+            let keyed = mix(mix(right ^ self.0[0]) ^ self.0[1] ^ (round << 56));
+            (left, right) = (right, left ^ (keyed & HALF_MASK));
+        }
+        left << HALF_BITS | right
+    }
+}
+
+impl fmt::Debug for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdKey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    #[test]
+    fn a_uuid_gives_back_its_number_and_time() {
+        let key = IdKey::new(*b"0123456789abcdef");
+        let mut random = Random::new(5);
+        for round in 0..10_000 {
+            let number = EventNumber(if round < 100 { round } else { random.below(1 << 62) });
+            let at = Wall(random.below(4_000_000_000_000_000) as i64);
+            let uuid = key.uuid(number, at);
+            assert_eq!(key.open(uuid), Some((number, at)));
+            assert_eq!(uuid.get_version_num(), 7);
+            assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+            assert!(key.uuid(number.next(), Wall(at.0 + 1)) > uuid, "ids grow with the time");
+        }
+    }
+
+    #[test]
+    fn neighbours_do_not_look_alike_and_keys_matter() {
+        let (a, b) = (IdKey::new([1; 16]), IdKey::new([2; 16]));
+        let carried = |key: &IdKey, n| key.uuid(EventNumber(n), Wall(0)).as_u128() as u64;
+        for n in 0..1000 {
+            assert!((carried(&a, n) ^ carried(&a, n + 1)).count_ones() > 8);
+            assert_ne!(carried(&a, n), carried(&b, n));
+        }
+    }
+
+    #[test]
+    fn only_the_hyphenated_form_is_an_id() {
+        let good = "0190c42e-8d3f-7123-9abc-0123456789ab";
+        assert_eq!(MessageId::parse(good).unwrap().to_string(), good);
+        assert_eq!(MessageId::parse(&good.to_uppercase()).unwrap().to_string(), good);
+        for bad in ["", "x", "0190c42e8d3f71239abc0123456789ab", &format!("{{{good}}}"), &format!("urn:uuid:{good}")] {
+            assert!(MessageId::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn user_ids() {
+        assert!(UserId::new("a").is_ok());
+        assert!(UserId::new(&"ü".repeat(255)).is_ok());
+        for bad in [String::new(), "ü".repeat(256), "responder:echo".into()] {
+            assert!(UserId::new(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Floor 1: the values that the program is about. No serde, no SQL, no sockets, no clock; what exists here is valid.
+
+pub mod command;
+pub mod event;
+pub mod id;
+pub mod model;

@@ -1,0 +1,273 @@
+//! Users, workspaces, conversations and messages, and the texts in them, valid by construction.
+
+use crate::base::limits::*;
+use crate::base::time::Wall;
+use crate::domain::id::*;
+use std::sync::Arc;
+
+macro_rules! bounded_text {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the length, counted in Unicode scalar values; the error names the rule.
+            pub fn new(raw: &str) -> Result<$name, &'static str> {
+                if raw.is_empty() || (raw.len() > $max && raw.chars().count() > $max) {
+                    return Err($rule);
+                }
+                Ok($name(raw.into()))
+            }
+
+            /// A text that was checked before it was stored.
+            pub fn trusted(raw: impl Into<Arc<str>>) -> $name {
+                $name(raw.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+bounded_text!(
+    /// The name of a workspace.
+    WorkspaceName, WORKSPACE_NAME_CHARS_MAX, "must be 1 to 100 characters"
+);
+bounded_text!(
+    /// What a workspace is for.
+    WorkspaceDescription, WORKSPACE_DESCRIPTION_CHARS_MAX, "must be 1 to 500 characters"
+);
+bounded_text!(
+    /// The topic of a conversation, which the conversations API calls its title.
+    Topic, TOPIC_CHARS_MAX, "must be 1 to 200 characters"
+);
+
+/// What a message says: at most 1 MiB of UTF-8 with something in it that is not white space. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content(Arc<str>);
+
+impl Content {
+    /// The rule of `POST /input`.
+    pub fn new(raw: &str) -> Result<Content, &'static str> {
+        if raw.len() > CONTENT_BYTES_MAX {
+            return Err("must be at most 1 MiB of UTF-8");
+        }
+        if raw.chars().all(char::is_whitespace) {
+            return Err("must have something other than white space");
+        }
+        Ok(Content(raw.into()))
+    }
+
+    /// The rule of the conversations API: also at most 4000 characters.
+    pub fn chat(raw: &str) -> Result<Content, &'static str> {
+        if raw.is_empty() || (raw.len() > CHAT_CONTENT_CHARS_MAX && raw.chars().count() > CHAT_CONTENT_CHARS_MAX) {
+            return Err("must be 1 to 4000 characters");
+        }
+        Content::new(raw)
+    }
+
+    /// A text that was checked before it was stored, or a responder's.
+    pub fn trusted(raw: impl Into<Arc<str>>) -> Content {
+        Content(raw.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A JSON object as text, kept byte for byte but for white space between tokens. `wire::metadata` makes and merges
+/// it. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata(Arc<str>);
+
+impl Metadata {
+    /// `{}`
+    pub fn empty() -> Metadata {
+        Metadata("{}".into())
+    }
+
+    /// Compact JSON text of an object, checked by `wire::metadata` or before it was stored.
+    pub fn trusted(json: impl Into<Arc<str>>) -> Metadata {
+        Metadata(json.into())
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A user as others see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserProfile {
+    /// Who it is.
+    pub id: UserId,
+    /// The name last seen in a token, or given at the command line; empty if none.
+    pub name: Arc<str>,
+    /// The email last seen; empty if none.
+    pub email: Arc<str>,
+}
+
+/// A workspace, owned by one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its name in the API.
+    pub id: WorkspaceId,
+    /// Who owns it.
+    pub owner: UserId,
+    /// What it is called; need not be unique.
+    pub name: WorkspaceName,
+    /// What it is for.
+    pub description: WorkspaceDescription,
+    /// The client's own data.
+    pub metadata: Metadata,
+    /// When it was made.
+    pub created_at: Wall,
+    /// When it was last changed.
+    pub updated_at: Wall,
+}
+
+/// A conversation, in one workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its name in the API.
+    pub id: ConversationId,
+    /// Where it is.
+    pub workspace_id: WorkspaceId,
+    /// What it is about.
+    pub topic: Topic,
+    /// Who takes part, in the order in which they joined.
+    pub participants: Arc<[UserId]>,
+    /// The client's own data.
+    pub metadata: Metadata,
+    /// When it was made.
+    pub created_at: Wall,
+    /// When it, or a message of it, was last changed or added.
+    pub updated_at: Wall,
+    /// Messages in it.
+    pub message_count: u64,
+}
+
+/// Who speaks in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A person or program.
+    User,
+    /// An answer.
+    Assistant,
+    /// An instruction.
+    System,
+}
+
+impl Role {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::System => "system",
+        }
+    }
+
+    /// Reads the name in the API.
+    pub fn parse(raw: &str) -> Option<Role> {
+        [Role::User, Role::Assistant, Role::System].into_iter().find(|role| role.as_str() == raw)
+    }
+}
+
+/// How far a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Whole.
+    Complete,
+    /// An answer that still grows.
+    Streaming,
+    /// An answer that somebody stopped.
+    Cancelled,
+    /// An answer that a crash cut off.
+    Interrupted,
+    /// An answer that could not be finished.
+    Failed,
+}
+
+impl Status {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Complete => "complete",
+            Status::Streaming => "streaming",
+            Status::Cancelled => "cancelled",
+            Status::Interrupted => "interrupted",
+            Status::Failed => "failed",
+        }
+    }
+
+    /// Reads the name in the API.
+    pub fn parse(raw: &str) -> Option<Status> {
+        [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed]
+            .into_iter()
+            .find(|status| status.as_str() == raw)
+    }
+}
+
+/// A message, in one conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its name in the API.
+    pub id: MessageId,
+    /// Where it is.
+    pub conversation_id: ConversationId,
+    /// Who sent it.
+    pub sender: UserId,
+    /// The sender's name when it was read or sent.
+    pub sender_name: Arc<str>,
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: Content,
+    /// The client's own data.
+    pub metadata: Metadata,
+    /// When it was made.
+    pub created_at: Wall,
+    /// When it was last changed.
+    pub updated_at: Wall,
+    /// How far it is.
+    pub status: Status,
+    /// The message that this one answers.
+    pub reply_to: Option<MessageId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        assert!(WorkspaceName::new(&"é".repeat(100)).is_ok());
+        assert!(WorkspaceName::new(&"é".repeat(101)).is_err());
+        assert!(WorkspaceName::new("").is_err());
+        assert!(WorkspaceName::new(" ").is_ok(), "names keep their spaces");
+        assert!(WorkspaceDescription::new(&"é".repeat(500)).is_ok());
+        assert!(WorkspaceDescription::new(&"é".repeat(501)).is_err());
+        assert!(Topic::new(&"é".repeat(200)).is_ok());
+        assert!(Topic::new(&"é".repeat(201)).is_err());
+    }
+
+    #[test]
+    fn content_says_something() {
+        for bad in ["", " ", "\n\t\u{a0}\u{3000}"] {
+            assert!(Content::new(bad).is_err());
+        }
+        assert!(Content::new(" x ").is_ok());
+        assert!(Content::new(&"x".repeat(CONTENT_BYTES_MAX)).is_ok());
+        assert!(Content::new(&"x".repeat(CONTENT_BYTES_MAX + 1)).is_err());
+        assert!(Content::chat(&"é".repeat(4000)).is_ok());
+        assert!(Content::chat(&"é".repeat(4001)).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! The head of an answer (RFC 9112 §4, RFC 9110 §15).
+
+use super::head::Version;
+use crate::base::decimal;
+
+/// The interim answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// How the client finds the end of the answer's body (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// The body has this many bytes; of an answer to `HEAD`, it would have.
+    Known(u64),
+    /// The body ends with the connection.
+    UntilClose,
+    /// This status has no body: 204 and 304.
+    NoBody,
+}
+
+/// What stands in the head of an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseHead<'a> {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// Whether the connection stays open after the answer.
+    pub keep_alive: bool,
+    /// The version of the request. The answer's is always HTTP/1.1 (RFC 9110 §2.5), but HTTP/1.0 has to be told that the
+    /// connection stays open.
+    pub version: Version,
+    /// The time of the answer, as `Wall::imf_fixdate` has it.
+    pub date: &'a [u8; 29],
+    /// How the end of the body is found.
+    pub length: Length,
+    /// All other fields, in order.
+    pub fields: &'a [(&'a str, &'a str)],
+}
+
+/// Appends the head, with the empty line that ends it.
+///
+/// Panics when our own side made a head that would break the framing: a field with CR, LF or NUL, a body on 204
+/// or 304, or a body that ends with a connection that stays open.
+pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
+    // Status line, Date, Content-Length and Connection at their longest, and the last CR LF.
+    const OWN_BYTES_MAX: usize = 192;
+    let field_bytes: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    out.reserve(OWN_BYTES_MAX + field_bytes);
+    write_status_line(out, head.status);
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(head.date);
+    out.extend_from_slice(b"\r\n");
+    let may_have_body = !matches!(head.status, 204 | 304);
+    match head.length {
+        Length::Known(length) => {
+            assert!(may_have_body, "status {} has no body", head.status);
+            out.extend_from_slice(b"Content-Length: ");
+            decimal::push(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Length::UntilClose => assert!(may_have_body && !head.keep_alive, "only closing ends such a body"),
+        Length::NoBody => assert!(!may_have_body, "status {} has a body", head.status),
+    }
+    match (head.keep_alive, head.version) {
+        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, Version::Http11) => {}
+    }
+    for (name, value) in head.fields {
+        assert!(is_clean(name) && is_clean(value), "a field of ours would break the head");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn is_clean(text: &str) -> bool {
+    memchr::memchr3(b'\r', b'\n', 0, text.as_bytes()).is_none()
+}
+
+fn write_status_line(out: &mut Vec<u8>, status: u16) {
+    assert!((200..600).contains(&status), "{status} is no final status");
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal::push(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase; empty for a status that is not in use here, which RFC 9112 §4 allows.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: ResponseHead = ResponseHead {
+        status: 200,
+        keep_alive: true,
+        version: Version::Http11,
+        date: b"Sat, 31 Jan 2026 09:15:30 GMT",
+        length: Length::Known(0),
+        fields: &[],
+    };
+
+    fn written(head: &ResponseHead) -> String {
+        let mut out = Vec::new();
+        write_head(&mut out, head);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn heads() {
+        let fields = [("Content-Type", "application/json"), ("Allow", "GET, HEAD")];
+        let table = [
+            (
+                ResponseHead { length: Length::Known(u64::MAX), fields: &fields, ..HEAD },
+                "HTTP/1.1 200 OK|Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 18446744073709551615|\
+                 Content-Type: application/json|Allow: GET, HEAD||",
+            ),
+            (
+                ResponseHead { version: Version::Http10, ..HEAD },
+                "HTTP/1.1 200 OK|Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 0|Connection: keep-alive||",
+            ),
+            (
+                ResponseHead { status: 431, keep_alive: false, length: Length::Known(1050), ..HEAD },
+                "HTTP/1.1 431 Request Header Fields Too Large|Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 1050|\
+                 Connection: close||",
+            ),
+            (
+                ResponseHead { keep_alive: false, length: Length::UntilClose, ..HEAD },
+                "HTTP/1.1 200 OK|Date: Sat, 31 Jan 2026 09:15:30 GMT|Connection: close||",
+            ),
+            (
+                ResponseHead { status: 204, length: Length::NoBody, ..HEAD },
+                "HTTP/1.1 204 No Content|Date: Sat, 31 Jan 2026 09:15:30 GMT||",
+            ),
+            (
+                ResponseHead { status: 599, ..HEAD },
+                "HTTP/1.1 599 |Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 0||",
+            ),
+        ];
+        for (head, want) in table {
+            assert_eq!(written(&head), want.replace('|', "\r\n"));
+        }
+    }
+
+    #[test]
+    fn the_longest_head_of_ours_fits_what_is_reserved() {
+        let longest = ResponseHead { status: 431, length: Length::Known(u64::MAX), version: Version::Http10, ..HEAD };
+        assert!(written(&longest).len() <= 192);
+    }
+
+    #[test]
+    fn a_field_cannot_end_the_head() {
+        for value in ["a\r\nSet-Cookie: b", "a\n", "a\0", "\r"] {
+            let fields = [("X-Bad", value)];
+            let outcome = std::panic::catch_unwind(|| written(&ResponseHead { fields: &fields, ..HEAD }));
+            assert!(outcome.is_err(), "{value:?}");
+        }
+    }
+}

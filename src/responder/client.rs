@@ -1,0 +1,407 @@
+//! Asks an upstream, waits for what it says, and tries again if that helps. A thread shell: it has sockets and reads the
+//! clock, on the thread of whoever calls.
+//!
+//! Invariant: every wait has a deadline and asks in between whether the answer is still wanted; once text was shown
+//! there is no other try.
+
+mod connection;
+
+use super::address::Address;
+use super::breaker::{Breaker, Outcome, Permit, Position};
+use super::openai::{self, AnswerReader, Progress};
+use super::retry::RetryPolicy;
+use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
+use crate::base::limits::*;
+use crate::base::random::Random;
+use crate::base::time::Mono;
+use crate::config::values::Secret;
+use crate::http1::answer::{AnswerHead, parse_answer};
+use connection::{Connection, Wait};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes that one read takes at most.
+const READ_BYTES_MAX: usize = 16 * 1024;
+
+/// How long an upstream may take, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the connection, name lookup and TLS included.
+    pub connect_milliseconds: u64,
+    /// From the connection to the first byte of the answer's body.
+    pub first_byte_milliseconds: u64,
+    /// Between two bytes of the body.
+    pub between_bytes_milliseconds: u64,
+    /// After the text's end, for the rest of the stream.
+    pub tail_milliseconds: u64,
+    /// For one answer, with every try.
+    pub total_milliseconds: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect_milliseconds: UPSTREAM_CONNECT_MILLISECONDS,
+            first_byte_milliseconds: UPSTREAM_FIRST_BYTE_MILLISECONDS,
+            between_bytes_milliseconds: UPSTREAM_BETWEEN_BYTES_MILLISECONDS,
+            tail_milliseconds: UPSTREAM_TAIL_MILLISECONDS,
+            total_milliseconds: UPSTREAM_TOTAL_MILLISECONDS,
+        }
+    }
+}
+
+/// What an upstream is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamSettings {
+    /// `RESPONDER_URL`
+    pub url: String,
+    /// `RESPONDER_MODEL`
+    pub model: String,
+    /// `RESPONDER_API_KEY`
+    pub api_key: Option<Secret>,
+    /// `RESPONDER_SYSTEM_PROMPT`
+    pub system_prompt: Option<String>,
+    /// `RESPONDER_CA_FILE`: certificates that are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// How often it is tried.
+    pub retry: RetryPolicy,
+}
+
+/// A model behind an OpenAI-compatible API. One for all threads that ask it.
+#[derive(Debug)]
+pub struct Upstream {
+    address: Address,
+    settings: UpstreamSettings,
+    breaker: Mutex<Breaker>,
+    /// It refused a request for token counts: it is not asked for them again.
+    token_counts_refused: AtomicBool,
+    /// The beginning of the breaker's time.
+    started: Instant,
+    #[cfg(feature = "tls")]
+    tls: Option<super::tls::Tls>,
+}
+
+impl Upstream {
+    /// Checks the settings; the error is a sentence for the operator, which begins with the variable's name. Reads the
+    /// trusted certificates of an `https` address.
+    pub fn new(settings: UpstreamSettings) -> Result<Upstream, String> {
+        let address = Address::parse(&settings.url).map_err(|error| format!("RESPONDER_URL is unusable: {error}"))?;
+        let key_is_good = |key: &Secret| key.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if !settings.api_key.as_ref().is_none_or(key_is_good) {
+            return Err("RESPONDER_API_KEY is unusable: it must be ASCII without white space".into());
+        }
+        #[cfg(not(feature = "tls"))]
+        if address.tls {
+            return Err("RESPONDER_URL begins with https, which needs a build with the cargo feature tls".into());
+        }
+        Ok(Upstream {
+            #[cfg(feature = "tls")]
+            tls: address.tls.then(|| super::tls::Tls::new(&address, settings.ca_file.as_deref())).transpose()?,
+            address,
+            settings,
+            breaker: Mutex::default(),
+            token_counts_refused: AtomicBool::new(false),
+            started: Instant::now(),
+        })
+    }
+
+    /// The same with another breaker.
+    pub fn with_breaker(self, breaker: Breaker) -> Upstream {
+        Upstream { breaker: Mutex::new(breaker), ..self }
+    }
+
+    /// Where the breaker stands.
+    pub fn position(&self) -> Position {
+        self.breaker().position()
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Mono {
+        Mono(self.started.elapsed().as_micros() as u64)
+    }
+
+    fn key(&self) -> Option<&Secret> {
+        self.settings.api_key.as_ref()
+    }
+}
+
+/// Answers the last of `turns`, the conversation with its oldest message first. Blocks until the answer's end: for
+/// `total_milliseconds` at most, and as long as `shown` takes.
+///
+/// Panics without a turn.
+pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<Finished, Failure> {
+    assert!(!turns.is_empty(), "a message is answered");
+    let mut random = Random::from_system();
+    let deadline = Instant::now() + Duration::from_millis(upstream.settings.timeouts.total_milliseconds);
+    let mut has_shown = false;
+    let mut tries = 0;
+    let mut last_failure = None;
+    loop {
+        let mut watched = |piece: &str| {
+            has_shown |= !piece.is_empty();
+            shown(piece)
+        };
+        let admission = match Admission::new(upstream) {
+            Ok(admission) => admission,
+            Err(rest) => return Err(last_failure.unwrap_or_else(|| Failure::left_alone(rest))),
+        };
+        tries += 1;
+        let end = one_try(upstream, turns, deadline, &mut watched);
+        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| Outcome::Success));
+        let failure = match end {
+            Ok(finished) => return Ok(finished),
+            Err(failure) => failure,
+        };
+        let pause = upstream.settings.retry.next_pause(tries, &failure, has_shown, &mut random);
+        if failure.kind != FailureKind::Stopped {
+            let next = pause.map(|pause| format!(", next in {pause} ms")).unwrap_or_default();
+            log::warn!("try {tries} to get an answer failed{next}: {}; {}", failure.message, failure.detail);
+        }
+        let again_at = pause.and_then(|pause| Instant::now().checked_add(Duration::from_millis(pause)));
+        match again_at {
+            Some(at) if at < deadline => Wait::new(shown, at).rest()?,
+            _ => return Err(failure),
+        }
+        last_failure = Some(failure);
+    }
+}
+
+/// A permit that is settled whatever happens, so that a lost one does not keep a breaker half open.
+struct Admission<'u> {
+    upstream: &'u Upstream,
+    permit: Permit,
+    outcome: Outcome,
+}
+
+impl<'u> Admission<'u> {
+    /// The error is how long the upstream is left alone yet.
+    fn new(upstream: &'u Upstream) -> Result<Admission<'u>, Duration> {
+        let now = upstream.now();
+        let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
+        Ok(Admission { upstream, permit, outcome: Outcome::Unknown })
+    }
+
+    fn settle(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        let before = self.upstream.position();
+        let now = self.upstream.now();
+        self.upstream.breaker().settle(self.permit, self.outcome, now);
+        let after = self.upstream.position();
+        if before != after {
+            log::warn!("the circuit breaker of the upstream is {after:?} now, and was {before:?}");
+        }
+    }
+}
+
+/// One try, or two if the first only found out that token counts are refused.
+fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, shown: Shown<'_>) -> Result<Finished, Failure> {
+    let count_tokens = !upstream.token_counts_refused.load(Ordering::Relaxed);
+    match exchange(upstream, turns, count_tokens, deadline, shown)? {
+        Exchange::Finished(finished) => Ok(finished),
+        Exchange::Refused { head, body } if count_tokens && openai::refuses_token_counts(head.status, &body) => {
+            upstream.token_counts_refused.store(true, Ordering::Relaxed);
+            match exchange(upstream, turns, false, deadline, shown)? {
+                Exchange::Finished(finished) => Ok(finished),
+                Exchange::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+            }
+        }
+        Exchange::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+    }
+}
+
+fn refusal(upstream: &Upstream, head: &AnswerHead, body: &[u8]) -> Failure {
+    openai::error_answer(head.status, body, head.retry_after_seconds, upstream.key())
+}
+
+enum Exchange {
+    /// The answer.
+    Finished(Finished),
+    /// Another status than success, and the beginning of what came with it.
+    Refused { head: AnswerHead, body: Vec<u8> },
+}
+
+/// One request and its answer, on a connection of its own.
+fn exchange(
+    upstream: &Upstream,
+    turns: &[Turn],
+    count_tokens: bool,
+    deadline: Instant,
+    shown: Shown<'_>,
+) -> Result<Exchange, Failure> {
+    let timeouts = &upstream.settings.timeouts;
+    let mut connection = connect(upstream, deadline, shown)?;
+    let until = within(timeouts.first_byte_milliseconds, deadline);
+    let is_late = || too_late(deadline, "The model did not begin to answer in time");
+
+    // Who refuses a request may do so before it has read all of it: its answer counts, not our failure to write.
+    let written = connection.write(&request(upstream, turns, count_tokens), &mut Wait::new(shown, until));
+    if matches!(written, Err(connection::Broken::Late | connection::Broken::Stopped)) {
+        return Err(written.unwrap_err().into_failure(is_late));
+    }
+    let (head, rest) =
+        read_head(&mut connection, &mut Wait::new(shown, until)).map_err(|broken| broken.into_failure(is_late))?;
+    let mut body = connection.body(&head, rest)?;
+    if !(200..300).contains(&head.status) {
+        let until = within(timeouts.between_bytes_milliseconds, deadline);
+        let body = read_error(&mut body, &mut Wait::new(shown, until))?;
+        return Ok(Exchange::Refused { head, body });
+    }
+    if head.is_encoded {
+        return Err(Failure::garbage("the answer is compressed, which was not asked for"));
+    }
+    read_answer(upstream, &mut body, until, deadline, shown).map(Exchange::Finished)
+}
+
+fn connect(upstream: &Upstream, deadline: Instant, shown: Shown<'_>) -> Result<Connection, Failure> {
+    let until = within(upstream.settings.timeouts.connect_milliseconds, deadline);
+    let mut wait = Wait::new(shown, until);
+    let is_late = || too_late(deadline, "The model's server did not accept a connection in time");
+    let connected = Connection::open(&upstream.address, &mut wait);
+    #[cfg(feature = "tls")]
+    let connected = connected.and_then(|connection| match &upstream.tls {
+        Some(tls) => connection.encrypt(tls, &mut wait),
+        None => Ok(connection),
+    });
+    connected.map_err(|broken| match broken {
+        connection::Broken::Io(error) => Failure::connect().with_detail(error),
+        other => other.into_failure(is_late),
+    })
+}
+
+fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
+    let settings = &upstream.settings;
+    let body = openai::request_body(&settings.model, settings.system_prompt.as_deref(), turns, count_tokens);
+    let authorization =
+        settings.api_key.as_ref().map(|key| format!("Authorization: Bearer {}\r\n", key.expose())).unwrap_or_default();
+    let mut request = format!(
+        "POST {target} HTTP/1.1\r\n\
+         Host: {host}\r\n\
+         User-Agent: {agent}\r\n\
+         Accept: text/event-stream, application/json\r\n\
+         Accept-Encoding: identity\r\n\
+         Content-Type: application/json\r\n\
+         Content-Length: {length}\r\n\
+         {authorization}Connection: close\r\n\r\n",
+        target = upstream.address.target,
+        host = upstream.address.authority,
+        agent = concat!("cortex-core/", env!("CARGO_PKG_VERSION")),
+        length = body.len(),
+    )
+    .into_bytes();
+    request.extend_from_slice(&body);
+    request
+}
+
+/// The head of the answer, and what came with it of the body.
+fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(AnswerHead, Vec<u8>), connection::Broken> {
+    let mut bytes = Vec::new();
+    loop {
+        let head = parse_answer(&bytes, UPSTREAM_HEAD_BYTES_MAX)
+            .map_err(|error| connection::Broken::Failed(Failure::garbage(format!("the answer's head: {}", error.0))))?;
+        if let Some(head) = head {
+            bytes.drain(..head.bytes);
+            return Ok((head, bytes));
+        }
+        if connection.read(&mut bytes, wait)? == 0 {
+            return Err(connection::Broken::Failed(Failure::cut().with_detail("there is no whole head")));
+        }
+    }
+}
+
+/// What an error answer says, as far as it comes.
+fn read_error(body: &mut connection::Body<'_>, wait: &mut Wait<'_>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    while bytes.len() < UPSTREAM_ERROR_BYTES_MAX {
+        match body.read(&mut bytes, wait) {
+            Ok(true) => {}
+            Err(connection::Broken::Stopped) => return Err(Failure::stopped()),
+            Ok(false) | Err(_) => break,
+        }
+    }
+    Ok(bytes)
+}
+
+fn read_answer(
+    upstream: &Upstream,
+    body: &mut connection::Body<'_>,
+    first_byte_until: Instant,
+    deadline: Instant,
+    shown: Shown<'_>,
+) -> Result<Finished, Failure> {
+    let timeouts = &upstream.settings.timeouts;
+    let mut reader = AnswerReader::new(upstream.key().cloned());
+    let mut progress = Progress::More;
+    let mut until = first_byte_until;
+    let mut message = "The model did not begin to answer in time";
+    let mut bytes = Vec::with_capacity(READ_BYTES_MAX);
+    let mut asked_at = Instant::now();
+    loop {
+        bytes.clear();
+        // Who sends without a pause but says nothing never lets a wait pass, which would have asked.
+        if asked_at.elapsed() >= Duration::from_millis(UPSTREAM_TICK_MILLISECONDS_MAX) {
+            asked_at = Instant::now();
+            if shown("") == Flow::Stop {
+                return Err(Failure::stopped());
+            }
+        }
+        let whole = match body.read(&mut bytes, &mut Wait::new(shown, until)) {
+            Ok(more) => !more,
+            Err(connection::Broken::Stopped) => return Err(Failure::stopped()),
+            // The text is complete, so whatever went wrong after it is no matter.
+            Err(_) if progress == Progress::TextEnded => return reader.end(false, shown),
+            Err(broken) => return end_of_broken(broken, reader, shown, || too_late(deadline, message)),
+        };
+        if whole {
+            return reader.end(body.is_framed(), shown);
+        }
+        if bytes.is_empty() {
+            continue;
+        }
+        progress = reader.read(&bytes, shown)?;
+        if progress == Progress::Done {
+            return reader.end(true, shown);
+        }
+        until = match progress {
+            Progress::TextEnded => until.min(within(timeouts.tail_milliseconds, deadline)),
+            _ => within(timeouts.between_bytes_milliseconds, deadline),
+        };
+        message = "The model stopped in the middle of its answer";
+    }
+}
+
+/// What a connection that broke had said may be an answer all the same.
+fn end_of_broken(
+    broken: connection::Broken,
+    reader: AnswerReader,
+    shown: Shown<'_>,
+    is_late: impl FnOnce() -> Failure,
+) -> Result<Finished, Failure> {
+    match broken {
+        connection::Broken::Io(error) => reader.end(false, shown).map_err(|failure| failure.with_detail(error)),
+        other => Err(other.into_failure(is_late)),
+    }
+}
+
+/// So long from now, but not after the deadline.
+fn within(milliseconds: u64, deadline: Instant) -> Instant {
+    Instant::now().checked_add(Duration::from_millis(milliseconds)).map_or(deadline, |until| until.min(deadline))
+}
+
+fn too_late(deadline: Instant, message: &'static str) -> Failure {
+    if Instant::now() >= deadline {
+        return Failure::timeout("The answer took too long", false);
+    }
+    Failure::timeout(message, true)
+}

@@ -1,0 +1,276 @@
+//! A connection whose every wait has a deadline, and can be given up in between.
+
+use super::READ_BYTES_MAX;
+use crate::base::limits::{OUTPUT_DELTA_MILLISECONDS, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_TICK_MILLISECONDS_MAX};
+use crate::http1::answer::{AnswerBody, AnswerHead};
+use crate::http1::body::BodyReader;
+use crate::responder::address::Address;
+use crate::responder::{Failure, Flow, Shown};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Why a connection is used no further.
+#[derive(Debug)]
+pub enum Broken {
+    /// The deadline has passed.
+    Late,
+    /// The answer is no longer wanted.
+    Stopped,
+    /// The system says so.
+    Io(io::Error),
+    /// What came cannot be used.
+    Failed(Failure),
+}
+
+impl Broken {
+    /// The failure that this is; `late` says which wait was too long.
+    pub fn into_failure(self, late: impl FnOnce() -> Failure) -> Failure {
+        match self {
+            Broken::Late => late(),
+            Broken::Stopped => Failure::stopped(),
+            Broken::Io(error) => Failure::cut().with_detail(error),
+            Broken::Failed(failure) => failure,
+        }
+    }
+}
+
+/// One wait: in steps, so that in between it can be asked whether to go on.
+pub struct Wait<'a> {
+    shown: Shown<'a>,
+    until: Instant,
+    step_milliseconds: u64,
+}
+
+impl<'a> Wait<'a> {
+    /// A wait until `until`.
+    pub fn new(shown: Shown<'a>, until: Instant) -> Wait<'a> {
+        Wait { shown, until, step_milliseconds: OUTPUT_DELTA_MILLISECONDS }
+    }
+
+    /// Waits the whole time.
+    pub fn rest(mut self) -> Result<(), Failure> {
+        while let Ok(step) = self.step() {
+            thread::sleep(step);
+            self.passed().map_err(|_| Failure::stopped())?;
+        }
+        Ok(())
+    }
+
+    /// How long to wait at once; never zero.
+    fn step(&self) -> Result<Duration, Broken> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Broken::Late);
+        }
+        Ok(left.min(Duration::from_millis(self.step_milliseconds)).max(Duration::from_millis(1)))
+    }
+
+    /// A step has passed and nothing happened. The first ones are short, for a delta that waits for its time; later ones
+    /// long, so that many silent answers cost little.
+    fn passed(&mut self) -> Result<(), Broken> {
+        self.step_milliseconds = (self.step_milliseconds * 2).min(UPSTREAM_TICK_MILLISECONDS_MAX);
+        if (self.shown)("") == Flow::Stop { Err(Broken::Stopped) } else { Ok(()) }
+    }
+}
+
+/// A connection to an upstream.
+pub struct Connection {
+    socket: Socket,
+}
+
+enum Socket {
+    Open(TcpStream),
+    #[cfg(feature = "tls")]
+    Encrypted(Box<crate::responder::tls::Stream>),
+}
+
+impl Connection {
+    /// Looks the name up and connects, on a thread of its own, because a look-up cannot be given up.
+    pub fn open(address: &Address, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
+        let (sender, receiver) = mpsc::channel();
+        let (host, port, until) = (address.host.clone(), address.port, wait.until);
+        thread::Builder::new()
+            .name("cortex-connect".into())
+            // Who gave up waiting has dropped the receiver: the connection then closes with the message.
+            .spawn(move || drop(sender.send(dial(&host, port, until))))
+            .map_err(Broken::Io)?;
+        loop {
+            match receiver.recv_timeout(wait.step()?) {
+                Ok(Ok(stream)) => return Ok(Connection { socket: Socket::Open(stream) }),
+                Ok(Err(error)) if Instant::now() >= until => {
+                    log::debug!("the upstream was not reached in time: {error}");
+                    return Err(Broken::Late);
+                }
+                Ok(Err(error)) => return Err(Broken::Io(error)),
+                Err(RecvTimeoutError::Timeout) => wait.passed()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Broken::Io(ErrorKind::Other.into())),
+            }
+        }
+    }
+
+    /// Does the TLS handshake.
+    #[cfg(feature = "tls")]
+    pub fn encrypt(self, tls: &crate::responder::tls::Tls, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
+        let Socket::Open(stream) = self.socket else { unreachable!("a connection is encrypted once") };
+        let stream = tls.stream(stream).map_err(Broken::Io)?;
+        let mut connection = Connection { socket: Socket::Encrypted(Box::new(stream)) };
+        connection.patiently(wait, |socket| match socket {
+            Socket::Encrypted(stream) => stream.conn.complete_io(&mut stream.sock).map(|_| ()),
+            Socket::Open(_) => unreachable!("it was just made"),
+        })?;
+        Ok(connection)
+    }
+
+    /// Writes everything.
+    pub fn write(&mut self, mut bytes: &[u8], wait: &mut Wait<'_>) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            let written = self.patiently(wait, |socket| socket.write(bytes))?;
+            if written == 0 {
+                return Err(Broken::Io(ErrorKind::WriteZero.into()));
+            }
+            bytes = &bytes[written..];
+        }
+        self.patiently(wait, Socket::flush)
+    }
+
+    /// Reads something and appends it to `out`: at least one byte, or none at the end.
+    pub fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<usize, Broken> {
+        let begin = out.len();
+        out.resize(begin + READ_BYTES_MAX, 0);
+        let read = self.patiently(wait, |socket| match socket.read(&mut out[begin..]) {
+            // TLS that ends without saying so; the framing knows whether something is missing.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
+        });
+        out.truncate(begin + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
+    /// The body that follows a head; `rest` is what came of it with the head.
+    pub fn body(&mut self, head: &AnswerHead, rest: Vec<u8>) -> Result<Body<'_>, Failure> {
+        let reader = match head.body {
+            AnswerBody::UntilClose => None,
+            AnswerBody::Framed(framing) => Some(
+                BodyReader::new(framing, UPSTREAM_BODY_BYTES_MAX)
+                    .map_err(|error| Failure::garbage(format!("the answer's body: {error:?}")))?,
+            ),
+        };
+        Ok(Body { connection: self, reader, rest, bytes: 0 })
+    }
+
+    fn patiently<T>(
+        &mut self,
+        wait: &mut Wait<'_>,
+        mut step: impl FnMut(&mut Socket) -> io::Result<T>,
+    ) -> Result<T, Broken> {
+        loop {
+            let time = Some(wait.step()?);
+            let tcp = self.socket.tcp();
+            tcp.set_read_timeout(time).and_then(|()| tcp.set_write_timeout(time)).map_err(Broken::Io)?;
+            match step(&mut self.socket) {
+                Ok(done) => return Ok(done),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait.passed()?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Broken::Io(error)),
+            }
+        }
+    }
+}
+
+impl Socket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Socket::Open(stream) => stream,
+            #[cfg(feature = "tls")]
+            Socket::Encrypted(stream) => &stream.sock,
+        }
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Open(stream) => stream.read(out),
+            #[cfg(feature = "tls")]
+            Socket::Encrypted(stream) => stream.read(out),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Open(stream) => stream.write(bytes),
+            #[cfg(feature = "tls")]
+            Socket::Encrypted(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Socket::Open(stream) => stream.flush(),
+            #[cfg(feature = "tls")]
+            Socket::Encrypted(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Tries every address of the name, each with its share of the time that is left.
+fn dial(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for (place, address) in addresses.iter().enumerate() {
+        let left = until.saturating_duration_since(Instant::now()) / (addresses.len() - place) as u32;
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(address, left) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The body of an answer, without what frames it.
+pub struct Body<'c> {
+    connection: &'c mut Connection,
+    /// `None` when it ends with the connection.
+    reader: Option<BodyReader>,
+    /// What came with the head.
+    rest: Vec<u8>,
+    bytes: u64,
+}
+
+impl Body<'_> {
+    /// Whether its end is known, so that a lost end shows.
+    pub fn is_framed(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// Reads on and appends to `out`, perhaps nothing; `false` at the end.
+    pub fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<bool, Broken> {
+        if self.reader.as_ref().is_some_and(BodyReader::is_done) {
+            return Ok(false);
+        }
+        let mut raw = std::mem::take(&mut self.rest);
+        if raw.is_empty() && self.connection.read(&mut raw, wait)? == 0 {
+            let lost = || Broken::Io(io::Error::new(ErrorKind::UnexpectedEof, "the body has no end"));
+            return if self.is_framed() { Err(lost()) } else { Ok(false) };
+        }
+        self.bytes += raw.len() as u64;
+        if self.bytes > UPSTREAM_BODY_BYTES_MAX {
+            return Err(Broken::Failed(Failure::garbage("the answer is too large")));
+        }
+        match &mut self.reader {
+            Some(reader) => {
+                let unreadable = |error| Broken::Failed(Failure::garbage(format!("the answer's body: {error:?}")));
+                reader.read(&raw, out).map_err(unreadable)?;
+            }
+            None => out.append(&mut raw),
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,257 @@
+//! Why an answer could not be finished, in words that clients may read.
+//!
+//! Invariant: no message and no detail has the API key in it, whatever the upstream sent; a message has nothing of our
+//! own machine, and of the upstream's text at most a short excerpt without control characters.
+
+use super::breaker::Outcome;
+use crate::base::limits::UPSTREAM_EXCERPT_CHARS_MAX;
+use crate::config::values::Secret;
+use std::time::Duration;
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No connection was made.
+    Connect,
+    /// Nothing came for too long, or the whole took too long.
+    Timeout,
+    /// The connection ended in the middle.
+    Cut,
+    /// What came is no answer by the protocol, or is too large for one.
+    Garbage,
+    /// The upstream answered with this HTTP status.
+    Status(u16),
+    /// The upstream reported an error where the answer should have been.
+    Reported,
+    /// The answer has ended and said nothing.
+    Empty,
+    /// The upstream is left alone for a while.
+    LeftAlone,
+    /// The answer was no longer wanted.
+    Stopped,
+}
+
+impl FailureKind {
+    /// A stable name for clients and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            FailureKind::Connect => "responder_unreachable",
+            FailureKind::Timeout => "responder_timeout",
+            FailureKind::Cut => "responder_cut_off",
+            FailureKind::Garbage => "responder_garbage",
+            FailureKind::Status(429) => "responder_overloaded",
+            FailureKind::Status(500..) | FailureKind::Reported => "responder_error",
+            FailureKind::Status(_) => "responder_refused",
+            FailureKind::Empty => "responder_empty",
+            FailureKind::LeftAlone => "responder_unavailable",
+            FailureKind::Stopped => "cancelled",
+        }
+    }
+}
+
+/// A failed try, or a failed answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// A sentence for clients.
+    pub message: String,
+    /// More for the log: addresses and errors of the system. Not for clients.
+    pub detail: String,
+    /// How long the upstream asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Whether another try could end better, as long as nothing was shown.
+    pub retryable: bool,
+}
+
+impl Failure {
+    fn new(kind: FailureKind, message: impl Into<String>, retryable: bool) -> Failure {
+        Failure { kind, message: message.into(), detail: String::new(), retry_after: None, retryable }
+    }
+
+    /// Adds what the log should have.
+    pub fn with_detail(mut self, detail: impl ToString) -> Failure {
+        self.detail = printable(&detail.to_string(), UPSTREAM_EXCERPT_CHARS_MAX);
+        self
+    }
+
+    /// No connection.
+    pub fn connect() -> Failure {
+        Failure::new(FailureKind::Connect, "The model's server cannot be reached", true)
+    }
+
+    /// A wait was too long; `message` says which.
+    pub fn timeout(message: &'static str, retryable: bool) -> Failure {
+        Failure::new(FailureKind::Timeout, message, retryable)
+    }
+
+    /// The connection ended too early.
+    pub fn cut() -> Failure {
+        Failure::new(FailureKind::Cut, "The model's server ended the connection in the middle of its answer", true)
+    }
+
+    /// No answer by the protocol.
+    pub fn garbage(detail: impl ToString) -> Failure {
+        let message = "The model's server sent something that cannot be read as an answer";
+        Failure::new(FailureKind::Garbage, message, false).with_detail(detail)
+    }
+
+    /// An answer without text.
+    pub fn empty(finish_reason: Option<&str>) -> Failure {
+        let reason = finish_reason.map(|reason| format!(" ({})", printable(reason, 40))).unwrap_or_default();
+        Failure::new(FailureKind::Empty, format!("The model's answer is empty{reason}"), false)
+    }
+
+    /// The upstream is not asked for now.
+    pub fn left_alone(rest: Duration) -> Failure {
+        let message = "The model's server has failed too often and is left alone for a moment";
+        Failure { retry_after: Some(rest), ..Failure::new(FailureKind::LeftAlone, message, true) }
+    }
+
+    /// The answer is no longer wanted.
+    pub fn stopped() -> Failure {
+        Failure::new(FailureKind::Stopped, "The answer was cancelled", false)
+    }
+
+    /// An answer with a status that is no success. `said` is the upstream's own text about it.
+    pub fn status(status: u16, said: Option<&str>, retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
+        let excerpt = match (status, said) {
+            // Servers like to repeat the key there, or a part of it that nobody could find and hide.
+            (401 | 403, _) | (_, None) => String::new(),
+            (_, Some(said)) => format!(": {}", excerpt(said, key)),
+        };
+        let what = match status {
+            300..=399 => "answered with a redirect, which is not followed",
+            401 | 403 => "refused the server's credentials",
+            408 | 425 => "was not ready",
+            429 => "has too many requests",
+            500.. => "has failed",
+            _ => "refused the request",
+        };
+        Failure {
+            retry_after: retry_after_seconds.map(Duration::from_secs),
+            ..Failure::new(
+                FailureKind::Status(status),
+                format!("The model's server {what} ({status}){excerpt}"),
+                status_is_retryable(status),
+            )
+        }
+    }
+
+    /// An error object in the place of an answer, or in the middle of one. `code` is its number, if it has one.
+    pub fn reported(said: Option<&str>, code: Option<u16>, ours: bool, key: Option<&Secret>) -> Failure {
+        let excerpt = match (code, said) {
+            (Some(401 | 403), _) | (_, None) => String::new(),
+            (_, Some(said)) => format!(": {}", excerpt(said, key)),
+        };
+        let retryable = !ours && code.is_none_or(|code| code < 400 || status_is_retryable(code));
+        Failure::new(FailureKind::Reported, format!("The model's server reported an error{excerpt}"), retryable)
+    }
+
+    /// What this tells about the upstream's health. What the question itself is refused for says nothing.
+    pub fn outcome(&self) -> Outcome {
+        match self.kind {
+            FailureKind::Connect | FailureKind::Timeout | FailureKind::Cut | FailureKind::Garbage => Outcome::Failure,
+            FailureKind::Status(_) | FailureKind::Reported if self.retryable => Outcome::Failure,
+            FailureKind::Empty => Outcome::Success,
+            _ => Outcome::Unknown,
+        }
+    }
+}
+
+/// Statuses that may be another at the next try: RFC 9110 §15.5.9 and §15.5.10, RFC 8470 §5.2, RFC 6585 §4, and every 5xx.
+pub fn status_is_retryable(status: u16) -> bool {
+    matches!(status, 408 | 409 | 425 | 429 | 500..600)
+}
+
+/// The beginning of what an upstream said, without the key and in one harmless line.
+fn excerpt(said: &str, key: Option<&Secret>) -> String {
+    let hidden = match key.map(Secret::expose).filter(|key| !key.is_empty()) {
+        Some(key) => said.replace(key, "[key]"),
+        None => said.to_owned(),
+    };
+    printable(&hidden, UPSTREAM_EXCERPT_CHARS_MAX)
+}
+
+/// At most `chars_max` characters; a control character, or one that turns the direction of text, becomes a space.
+pub(super) fn printable(text: &str, chars_max: usize) -> String {
+    let turns = |char| matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |char: char| if char.is_control() || turns(char) { ' ' } else { char };
+    let mut chars = text.chars().map(harmless);
+    let mut out: String = chars.by_ref().take(chars_max).collect();
+    let is_cut = chars.any(|char| char != ' ');
+    out.truncate(out.trim_end().len());
+    if is_cut {
+        out.push('…');
+    }
+    out.trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_retried_and_counted_by_the_table() {
+        let table = [
+            (302, false, Outcome::Unknown),
+            (400, false, Outcome::Unknown),
+            (401, false, Outcome::Unknown),
+            (403, false, Outcome::Unknown),
+            (404, false, Outcome::Unknown),
+            (408, true, Outcome::Failure),
+            (409, true, Outcome::Failure),
+            (413, false, Outcome::Unknown),
+            (422, false, Outcome::Unknown),
+            (425, true, Outcome::Failure),
+            (429, true, Outcome::Failure),
+            (500, true, Outcome::Failure),
+            (503, true, Outcome::Failure),
+            (599, true, Outcome::Failure),
+            (600, false, Outcome::Unknown),
+        ];
+        for (status, retryable, outcome) in table {
+            let failure = Failure::status(status, None, Some(3), None);
+            assert_eq!((failure.retryable, failure.outcome()), (retryable, outcome), "{status}");
+            assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
+            assert!(failure.message.contains(&status.to_string()));
+        }
+    }
+
+    #[test]
+    fn reported_errors_are_retried_by_their_code() {
+        let table = [
+            (None, false, true),
+            (Some(500), false, true),
+            (Some(429), false, true),
+            (Some(400), false, false),
+            (Some(1), false, true),
+            (None, true, false),
+        ];
+        for (code, ours, retryable) in table {
+            assert_eq!(Failure::reported(Some("x"), code, ours, None).retryable, retryable, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_says_is_shown_shortly_and_without_the_key() {
+        let key = Secret::new("sk-very-secret");
+        let message = |said: &str| Failure::status(400, Some(said), None, Some(&key)).message;
+        assert_eq!(message("no such model"), "The model's server refused the request (400): no such model");
+        assert_eq!(
+            message("a\r\nb\u{1b}[31m\0c\u{202e}d"),
+            "The model's server refused the request (400): a  b [31m c d"
+        );
+        let long = message(&format!("{}sk-very-secret", "é".repeat(UPSTREAM_EXCERPT_CHARS_MAX - 3)));
+        assert!(long.ends_with("[ke…") && !long.contains("sk-"), "{long}");
+        for failure in [
+            Failure::status(400, Some("key sk-very-secret is bad"), None, Some(&key)),
+            Failure::status(401, Some("key sk-very-*** is bad"), None, Some(&key)),
+            Failure::status(500, Some("sk-very-secretsk-very-secret"), None, Some(&key)),
+            Failure::reported(Some("sk-very-secret"), None, false, Some(&key)),
+            Failure::reported(Some("sk-very-***"), Some(401), false, Some(&key)),
+        ] {
+            assert!(!format!("{failure:?}").contains("sk-"), "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The clocks of a process, read here and handed down as arguments.
+
+use crate::base::time::{Mono, Now, Wall};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Reads both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// A clock whose `Mono` starts now.
+    pub fn start() -> Clock {
+        Clock { started: Instant::now() }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Now {
+        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_micros() as i64,
+            Err(before) => -(before.duration().as_micros() as i64),
+        };
+        Now { wall: Wall(wall), mono: Mono(self.started.elapsed().as_micros() as u64) }
+    }
+}

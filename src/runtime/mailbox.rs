@@ -1,0 +1,154 @@
+//! How other threads reach an event loop: they append under a lock and wake it once; it swaps the list out.
+//!
+//! Invariant: events that wait are bounded in bytes; past that a commit leaves only its number, and the shard gets what
+//! it missed from the journal. Receipts and answers are never dropped: a connection waits for at most one.
+
+use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
+use crate::domain::command::{Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, ReplyTo};
+use crate::domain::id::MessageId;
+use std::sync::{Arc, Mutex};
+
+/// What an event loop is told.
+#[derive(Debug)]
+pub enum Mail {
+    /// The writer committed.
+    Committed(Committed),
+    /// The readers answer.
+    Answer(Answer),
+    /// The password thread answers.
+    Password(PasswordAnswer),
+    /// A receipt that no commit carries.
+    Receipt(Receipt),
+    /// A piece of an answer.
+    Delta(Arc<AnswerDelta>),
+    /// The text of an answer that a shard asked for; `None` when it is over.
+    AnswerText(MessageId, Option<AnswerSnapshot>),
+    /// What this connection asked could not be done at all.
+    Lost(ReplyTo),
+    /// The process is to end.
+    Drain,
+}
+
+/// The mailbox of one event loop.
+#[derive(Debug)]
+pub struct Mailbox {
+    waiting: Mutex<Waiting>,
+    waker: mio::Waker,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    mails: Vec<Mail>,
+    event_bytes: usize,
+    delta_bytes: usize,
+}
+
+impl Mailbox {
+    /// An empty mailbox whose loop `waker` wakes.
+    pub fn new(waker: mio::Waker) -> Mailbox {
+        Mailbox { waiting: Mutex::default(), waker }
+    }
+
+    /// Appends one mail.
+    pub fn push(&self, mut mail: Mail) {
+        let was_empty = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            match &mut mail {
+                Mail::Committed(committed) => {
+                    bound_events(committed, &mut waiting.event_bytes, MAILBOX_EVENT_BYTES_MAX)
+                }
+                Mail::Delta(delta) => {
+                    waiting.delta_bytes += delta.text.len();
+                    // The shard sees the hole in the indexes, and asks for the text.
+                    if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+            waiting.mails.push(mail);
+            waiting.mails.len() == 1
+        };
+        // A list that was not empty has a wakeup on its way already.
+        if was_empty && let Err(error) = self.waker.wake() {
+            log::error!("an event loop cannot be woken: {error}");
+        }
+    }
+
+    /// Swaps what waits into `into`, which is empty.
+    pub fn take(&self, into: &mut Vec<Mail>) {
+        debug_assert!(into.is_empty());
+        let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        std::mem::swap(&mut waiting.mails, into);
+        waiting.event_bytes = 0;
+        waiting.delta_bytes = 0;
+    }
+}
+
+/// Leaves of a commit only its number, if with its events more than `event_bytes_max` bytes would wait; `event_bytes`
+/// is how many do. The first commit that waits keeps its events, whatever their size.
+pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_bytes_max: usize) {
+    let weight: usize = committed.events.iter().map(|event| event.weight()).sum();
+    if *event_bytes + weight > event_bytes_max && *event_bytes > 0 {
+        // A commit that says it follows itself shows the shard that something is missing before it.
+        committed.before = committed.through;
+        committed.events = Arc::new([]);
+    } else {
+        *event_bytes += weight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Wall;
+    use crate::domain::event::{Event, EventBody, EventKind};
+    use crate::domain::id::{EventNumber, UserId, WorkspaceId};
+
+    fn commit(number: u64, bytes: usize) -> Committed {
+        let event = Event {
+            number: EventNumber(number),
+            kind: EventKind::WorkspaceUpdated,
+            at: Wall(0),
+            actor: UserId::new("u").unwrap(),
+            correlation_id: "c".into(),
+            workspace_id: WorkspaceId(uuid::Uuid::nil()),
+            conversation_id: None,
+            recipients: Arc::new([]),
+            body: EventBody::Data("x".repeat(bytes).into()),
+        };
+        Committed {
+            before: EventNumber(number - 1),
+            through: EventNumber(number),
+            events: Arc::new([Arc::new(event)]),
+            receipts: Vec::new(),
+            orders: Vec::new(),
+            begun: Arc::new([]),
+            gates: None,
+        }
+    }
+
+    #[test]
+    fn past_its_bound_a_commit_leaves_only_its_number() {
+        let poll = mio::Poll::new().unwrap();
+        let mailbox = Mailbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let sizes = [MAILBOX_EVENT_BYTES_MAX * 2, 10, 10];
+        for (at, bytes) in sizes.into_iter().enumerate() {
+            mailbox.push(Mail::Committed(commit(at as u64 + 1, bytes)));
+        }
+        let mut mails = Vec::new();
+        mailbox.take(&mut mails);
+        let kept: Vec<(u64, usize)> = mails
+            .iter()
+            .map(|mail| match mail {
+                Mail::Committed(committed) => (committed.before.0, committed.events.len()),
+                other => panic!("nothing else was pushed: {other:?}"),
+            })
+            .collect();
+        assert_eq!(kept, [(0, 1), (2, 0), (3, 0)], "one batch always fits; the others say that something is missing");
+        mails.clear();
+        mailbox.push(Mail::Committed(commit(4, 10)));
+        mailbox.take(&mut mails);
+        assert!(matches!(&mails[0], Mail::Committed(committed) if committed.events.len() == 1));
+    }
+}

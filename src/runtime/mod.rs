@@ -1,0 +1,12 @@
+//! Floor 5: threads, sockets and clocks, and how everything is wired together. The only floor that waits.
+
+pub mod answers;
+pub mod clock;
+pub mod listener;
+pub mod mailbox;
+pub mod post;
+pub mod queue;
+pub mod reactor;
+pub mod server;
+mod threads;
+mod writes;

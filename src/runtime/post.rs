@@ -1,0 +1,106 @@
+//! Where answers go: to the event loop of the connection that asked, or to the responders' desk.
+
+use super::answers::desk::{Desk, News, Reply};
+use super::mailbox::{Mail, Mailbox};
+use crate::domain::command::*;
+use crate::domain::event::EventKind;
+use std::sync::Arc;
+
+/// All who may wait for something.
+#[derive(Clone)]
+pub struct Post {
+    /// One mailbox per event loop.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The responders.
+    pub desk: Arc<Desk>,
+}
+
+impl Post {
+    /// Brings a reader's answer.
+    pub fn answer(&self, answer: Answer) {
+        let to = answer.to;
+        match self.mailbox(to) {
+            Some(mailbox) => mailbox.push(Mail::Answer(answer)),
+            None => self.desk.deliver(to, Reply::Answer(answer)),
+        }
+    }
+
+    /// Brings a receipt that no commit carries.
+    pub fn receipt(&self, receipt: Receipt) {
+        let to = receipt.to;
+        match self.mailbox(to) {
+            Some(mailbox) => mailbox.push(Mail::Receipt(receipt)),
+            None => self.desk.deliver(to, Reply::Receipt(receipt)),
+        }
+    }
+
+    /// Brings what the password thread found.
+    pub fn password(&self, answer: PasswordAnswer) {
+        if let Some(mailbox) = self.mailbox(answer.to) {
+            mailbox.push(Mail::Password(answer));
+        }
+    }
+
+    /// Says that there will be no answer.
+    pub fn lost(&self, to: ReplyTo) {
+        match self.mailbox(to) {
+            Some(mailbox) => mailbox.push(Mail::Lost(to)),
+            None => self.desk.deliver(to, Reply::Lost),
+        }
+    }
+
+    /// Tells every event loop.
+    pub fn to_all(&self, mail: impl Fn() -> Mail) {
+        for mailbox in &self.mailboxes {
+            mailbox.push(mail());
+        }
+    }
+
+    /// Tells every shard of a commit, each of its own receipts, and the responders of theirs and of new orders. The
+    /// shards come first: what a responder then says of an answer finds them knowing it.
+    pub fn committed(&self, committed: Committed) {
+        let mut shares: Vec<Vec<Receipt>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
+        let mut responders = Vec::new();
+        for receipt in committed.receipts {
+            match shares.get_mut(receipt.to.shard as usize) {
+                Some(share) => share.push(receipt),
+                None => responders.push(receipt),
+            }
+        }
+        let nothing_for_all = committed.events.is_empty() && committed.gates.is_none() && committed.begun.is_empty();
+        // Whoever reads an answer may turn to another event loop at once, so those without receipts hear first.
+        let mut told: Vec<_> = self.mailboxes.iter().zip(shares).collect();
+        told.sort_by_key(|(_, receipts)| !receipts.is_empty());
+        for (mailbox, receipts) in told {
+            if !nothing_for_all || !receipts.is_empty() {
+                mailbox.push(Mail::Committed(Committed {
+                    before: committed.before,
+                    through: committed.through,
+                    events: Arc::clone(&committed.events),
+                    receipts,
+                    orders: Vec::new(),
+                    begun: Arc::clone(&committed.begun),
+                    gates: committed.gates.clone(),
+                }));
+            }
+        }
+        for receipt in responders {
+            self.desk.deliver(receipt.to, Reply::Receipt(receipt));
+        }
+        let deletes = |kind| {
+            matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
+        };
+        let deleted: Vec<_> = committed.events.iter().filter(|event| deletes(event.kind)).cloned().collect();
+        if !deleted.is_empty() {
+            // Where there is no room for it, an answer finds its order closed with its next text.
+            self.desk.tell(News::Deleted(deleted));
+        }
+        if !committed.orders.is_empty() {
+            self.desk.take_orders(committed.orders);
+        }
+    }
+
+    fn mailbox(&self, to: ReplyTo) -> Option<&Arc<Mailbox>> {
+        self.mailboxes.get(to.shard as usize)
+    }
+}

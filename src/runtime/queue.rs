@@ -1,0 +1,174 @@
+//! A bounded queue from the event loops to a working thread: full is said at once, and a taker gets all that waits.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// A queue bounded in items and in bytes.
+#[derive(Debug)]
+pub struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    arrived: Condvar,
+    items_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    items: VecDeque<(T, usize)>,
+    bytes: usize,
+    closed: bool,
+    /// Takers that sleep until something arrives: only they need be woken, and waking is a system call.
+    takers_asleep: usize,
+}
+
+/// How a wait for work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// There is work.
+    Work,
+    /// There was none for as long as the taker would wait.
+    Idle,
+    /// There is none, and there will be none.
+    Closed,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue.
+    pub fn new(items_max: usize, bytes_max: usize) -> Queue<T> {
+        let waiting = Waiting { items: VecDeque::new(), bytes: 0, closed: false, takers_asleep: 0 };
+        Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), items_max, bytes_max }
+    }
+
+    /// Appends an item that holds `bytes`, or gives it back because the queue is full or closed.
+    pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
+        self.push_unheard(item, bytes)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// As `push`, but a sleeping taker hears of it only by `wake`, so that it takes several items at once.
+    pub fn push_unheard(&self, item: T, bytes: usize) -> Result<(), T> {
+        let mut waiting = self.lock();
+        let full = waiting.items.len() >= self.items_max || waiting.bytes + bytes > self.bytes_max;
+        if waiting.closed || (full && !waiting.items.is_empty()) {
+            return Err(item);
+        }
+        waiting.items.push_back((item, bytes));
+        waiting.bytes += bytes;
+        Ok(())
+    }
+
+    /// Wakes a taker, if one sleeps.
+    pub fn wake(&self) {
+        let asleep = self.lock().takers_asleep > 0;
+        if asleep {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Moves what waits into `into`: at most `items_max` items and `bytes_max` bytes, but at least one item. Waits for
+    /// the first for at most `patience`; `None` waits as long as it takes.
+    pub fn take(&self, into: &mut Vec<T>, items_max: usize, bytes_max: usize, patience: Option<Duration>) -> Taken {
+        let mut waiting = self.lock();
+        while waiting.items.is_empty() {
+            if waiting.closed {
+                return Taken::Closed;
+            }
+            waiting.takers_asleep += 1;
+            let mut timed_out = false;
+            waiting = match patience {
+                None => self.arrived.wait(waiting).unwrap_or_else(|poisoned| poisoned.into_inner()),
+                Some(patience) => {
+                    let (waiting, timeout) =
+                        self.arrived.wait_timeout(waiting, patience).unwrap_or_else(|poisoned| poisoned.into_inner());
+                    timed_out = timeout.timed_out();
+                    waiting
+                }
+            };
+            waiting.takers_asleep -= 1;
+            if timed_out && waiting.items.is_empty() && !waiting.closed {
+                return Taken::Idle;
+            }
+        }
+        let mut bytes_taken = 0;
+        while into.len() < items_max
+            && let Some((_, bytes)) = waiting.items.front()
+            && (into.is_empty() || bytes_taken + bytes <= bytes_max)
+            && let Some((item, bytes)) = waiting.items.pop_front()
+        {
+            bytes_taken += bytes;
+            waiting.bytes -= bytes;
+            into.push(item);
+        }
+        if waiting.items.is_empty() && waiting.items.capacity() > 1024 {
+            waiting.items = VecDeque::new();
+        }
+        Taken::Work
+    }
+
+    /// Takes nothing more in; what waits is still given out.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_in_items_and_bytes() {
+        let queue = Queue::new(3, 100);
+        assert!(queue.push('a', 500).is_ok(), "an empty queue takes an item of any size");
+        assert_eq!(queue.push('b', 1), Err('b'));
+        let mut taken = Vec::new();
+        assert_eq!(queue.take(&mut taken, 8, 10, None), Taken::Work);
+        assert_eq!(taken, ['a']);
+        for (item, ok) in [('c', true), ('d', true), ('e', true), ('f', false)] {
+            assert_eq!(queue.push(item, 30).is_ok(), ok);
+        }
+        taken.clear();
+        assert_eq!(queue.take(&mut taken, 8, 60, None), Taken::Work);
+        assert_eq!(taken, ['c', 'd']);
+        taken.clear();
+        queue.close();
+        assert_eq!(queue.push('g', 1), Err('g'));
+        assert_eq!(queue.take(&mut taken, 8, 60, None), Taken::Work, "what waits is still given out");
+        taken.clear();
+        assert_eq!(queue.take(&mut taken, 8, 60, None), Taken::Closed);
+    }
+
+    #[test]
+    fn an_idle_taker_is_told() {
+        let queue: Queue<u8> = Queue::new(1, 1);
+        assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Taken::Idle);
+    }
+
+    #[test]
+    fn what_was_pushed_unheard_comes_with_the_next_wake() {
+        let queue = Queue::new(8, 8);
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(|| {
+                let mut taken = Vec::new();
+                while taken.len() < 2 {
+                    let mut some = Vec::new();
+                    assert_eq!(queue.take(&mut some, 8, 8, None), Taken::Work);
+                    taken.append(&mut some);
+                }
+                taken
+            });
+            queue.push_unheard('a', 1).unwrap();
+            queue.push_unheard('b', 1).unwrap();
+            queue.wake();
+            assert_eq!(taking.join().unwrap(), ['a', 'b']);
+        });
+        queue.wake();
+        assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Taken::Idle);
+    }
+}

@@ -1,0 +1,323 @@
+//! Starts everything, waits for the end, and ends everything in order: no new connections, what runs is finished, what
+//! was taken in is committed.
+
+use super::answers::desk::News;
+use super::answers::{Dispatcher, Responders};
+use super::clock::Clock;
+use super::listener;
+use super::mailbox::{Mail, Mailbox};
+use super::post::Post;
+use super::reactor::{Connections, Reactor, WAKER};
+use super::threads::{self, Passwords, Ports};
+use crate::api::Context;
+use crate::auth::jwt::Keys;
+use crate::auth::password::Hasher;
+use crate::base::limits::READER_THREADS;
+use crate::base::log as logging;
+use crate::base::random::Random;
+use crate::config::Settings;
+use crate::config::values::{Database, Environment, Responder};
+use crate::responder::{Upstream, UpstreamSettings};
+use crate::shard::Shard;
+use crate::shard::registry::Registry;
+use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
+use crate::wire;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long to wait between two looks at a lock that another process holds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+/// Stack of every thread, in bytes: nothing here recurses by what a peer sends.
+const STACK_BYTES: usize = 512 * 1024;
+/// What a shell reports for a process that a signal ended is 128 and the signal's number.
+const SIGNAL_EXIT_BASE: i32 = 128;
+
+/// What the main thread waits for.
+enum Happened {
+    Signal,
+    LoopEnded,
+}
+
+/// Serves until a signal ends it. An error is one sentence for who started it.
+pub fn serve(settings: Settings) -> Result<(), String> {
+    let clock = Clock::start();
+    let (sender, happened) = channel();
+    watch_signals(sender.clone()).map_err(|error| format!("signals cannot be watched: {error}"))?;
+    listener::keep_files_private();
+    let open_files = listener::raise_open_file_limit();
+    let socket = listener::listen(&settings.host, settings.port)?;
+    let address = socket.local_addr().map_err(|error| format!("the listening socket has no address: {error}"))?;
+    let config = store_config(&settings);
+    let Some(_lock) = acquire_lock(&config, &happened)? else { return Ok(()) };
+    let mut writer = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string())?;
+    prepare_development_user(&mut writer, &settings, address, clock)?;
+    let running = start(settings, open_files, socket, config, writer, clock, sender)?;
+    announce(address);
+    running.wait(&happened);
+    logging::flush();
+    Ok(())
+}
+
+fn store_config(settings: &Settings) -> StoreConfig {
+    let database = match &settings.database {
+        Database::Memory => store::Database::Memory,
+        Database::File(path) => store::Database::File(path.clone()),
+    };
+    let retention = Retention {
+        seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
+        events: settings.journal_retention_events,
+        bytes: settings.journal_retention_bytes,
+        young_milliseconds: 2 * settings.stream_stall_timeout_ms,
+    };
+    let name = |responder: Responder| (responder != Responder::None).then(|| responder.as_str().into());
+    let responders = store::Responders {
+        default: name(settings.responder),
+        allowed: settings.responders_allowed.iter().copied().filter_map(name).collect(),
+    };
+    StoreConfig { retention, responders, ..StoreConfig::new(database) }
+}
+
+/// Waits until no other process writes to the database; `None` if a signal came first. Connections wait in the
+/// listening socket's backlog meanwhile.
+fn acquire_lock(config: &StoreConfig, happened: &Receiver<Happened>) -> Result<Option<Option<Lock>>, String> {
+    let store::Database::File(path) = &config.database else { return Ok(Some(None)) };
+    let mut said = false;
+    loop {
+        if let Some(lock) = Lock::try_acquire(path).map_err(|error| error.to_string())? {
+            return Ok(Some(Some(lock)));
+        }
+        if !said {
+            said = true;
+            let holder = Lock::holder(path).map_or_else(String::new, |pid| format!(" (process {pid})"));
+            log::info!("waiting for the process that has the database {}{holder} to end", path.display());
+        }
+        match happened.recv_timeout(LOCK_PATIENCE) {
+            Ok(Happened::Signal) => return Ok(None),
+            Ok(Happened::LoopEnded) | Err(_) => {}
+        }
+    }
+}
+
+fn prepare_development_user(
+    writer: &mut Writer,
+    settings: &Settings,
+    address: SocketAddr,
+    clock: Clock,
+) -> Result<(), String> {
+    const PASSWORD: &str = "password123";
+    if settings.environment == Environment::Development && !address.ip().is_loopback() {
+        log::warn!(
+            "development on an address that others reach: there is no development user; ENV=production is meant for this"
+        );
+    }
+    let wanted = settings.environment == Environment::Development && address.ip().is_loopback();
+    let say = |error: store::OpenError| error.to_string();
+    let has_password = writer.development_user_has_password().map_err(say)?;
+    // Hashing takes its time on purpose, and a password that is there already stays.
+    let hash = wanted.then(|| if has_password { String::new() } else { Hasher::new().hash(PASSWORD) });
+    writer.set_development_user(hash.as_deref(), clock.now().wall).map_err(say)
+}
+
+fn start(
+    settings: Settings,
+    open_files: u64,
+    socket: TcpListener,
+    config: StoreConfig,
+    mut writer: Writer,
+    clock: Clock,
+    sender: Sender<Happened>,
+) -> Result<Running, String> {
+    let cannot = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let key = match &settings.jwt_secret_key {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => writer.signing_key().to_vec(),
+    };
+    let previous: Vec<Vec<u8>> =
+        settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
+    let keys = Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone());
+    let registry = Arc::new(Registry::default());
+    let position = writer.position();
+    registry.committed(position);
+    let gates = Arc::new(writer.gates().map_err(|error| error.to_string())?);
+    let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
+    let connections = Arc::new(Connections { open: AtomicUsize::new(0), max: max_connections });
+    let ports = Ports::new(config.database == store::Database::Memory);
+    let responders = responders(&settings)?;
+    let workers = settings.workers;
+    let stall_timeout = settings.stream_stall_timeout_ms;
+    let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
+
+    let mut polls = Vec::new();
+    let mut mailboxes = Vec::new();
+    for _ in 0..workers {
+        let poll = mio::Poll::new().map_err(cannot("an event loop cannot be made"))?;
+        let waker = mio::Waker::new(poll.registry(), WAKER).map_err(cannot("an event loop cannot be woken"))?;
+        polls.push(poll);
+        mailboxes.push(Arc::new(Mailbox::new(waker)));
+    }
+    let mut helpers = Vec::new();
+    let post = Post { mailboxes: mailboxes.clone(), desk: Arc::clone(&ports.desk) };
+    start_readers(&config, &ports, &post, &mut helpers)?;
+    let writing = {
+        let (ports, post, registry) = (ports.clone(), post.clone(), Arc::clone(&registry));
+        spawn("writer", move || threads::write(writer, &ports, &post, &registry, clock))?
+    };
+    let mut loops = 0;
+    // Also where nobody answers: somebody may cancel, and another configuration may have left orders open.
+    let mut dispatcher = Dispatcher::new(Arc::clone(&ports.desk), ports.clone(), post, responders, clock);
+    let of_responders = sender.clone();
+    helpers.push(spawn("responders", move || {
+        dispatcher.run();
+        let _ = of_responders.send(Happened::LoopEnded);
+    })?);
+    loops += 1;
+    for (index, poll) in polls.into_iter().enumerate() {
+        let random = Random::from_system();
+        let context = Arc::clone(&context);
+        let shard = Shard::new(index as u16, context, Arc::clone(&registry), Arc::clone(&gates), position, random);
+        let socket = socket.try_clone().map_err(cannot("the listening socket cannot be shared"))?;
+        let mailbox = Arc::clone(&mailboxes[index]);
+        let connections = Arc::clone(&connections);
+        let mut reactor = Reactor::new(poll, socket, shard, mailbox, ports.clone(), connections, clock, stall_timeout)
+            .map_err(cannot("the listening socket cannot be watched"))?;
+        let sender = sender.clone();
+        helpers.push(spawn("loop", move || {
+            if let Err(error) = reactor.run() {
+                log::error!("an event loop failed: {error}");
+                logging::flush();
+                exit(1);
+            }
+            let _ = sender.send(Happened::LoopEnded);
+        })?);
+        loops += 1;
+    }
+    let grace = Duration::from_millis(context.settings.shutdown_grace_ms);
+    Ok(Running { loops, mailboxes, ports, writing, helpers, grace })
+}
+
+/// Who answers; `None` when nobody may.
+fn responders(settings: &Settings) -> Result<Responders, String> {
+    let answers = |responder| settings.responder == responder || settings.responders_allowed.contains(&responder);
+    let upstream = match (&settings.responder_url, &settings.responder_model) {
+        (Some(url), Some(model)) if answers(Responder::OpenAi) => Some(Arc::new(Upstream::new(UpstreamSettings {
+            url: url.clone(),
+            model: model.clone(),
+            api_key: settings.responder_api_key.clone(),
+            system_prompt: settings.responder_system_prompt.clone(),
+            ca_file: settings.responder_ca_file.clone(),
+            ..UpstreamSettings::default()
+        })?)),
+        _ => None,
+    };
+    Ok(Responders {
+        upstream,
+        history: settings.responder_history,
+        per_user_max: settings.responder_concurrency_per_user,
+    })
+}
+
+fn start_readers(
+    config: &StoreConfig,
+    ports: &Ports,
+    post: &Post,
+    helpers: &mut Vec<JoinHandle<()>>,
+) -> Result<(), String> {
+    let open = || Reader::open(config).map_err(|error| error.to_string());
+    let passwords = match &ports.readers {
+        None => Passwords::Writer(Arc::clone(&ports.writer)),
+        Some(queue) => {
+            for _ in 0..READER_THREADS {
+                let (reader, queue, post) = (open()?, Arc::clone(queue), post.clone());
+                helpers.push(spawn("reader", move || threads::read(reader, &queue, &post))?);
+            }
+            Passwords::Reader(Box::new(open()?))
+        }
+    };
+    let (queue, post) = (Arc::clone(&ports.passwords), post.clone());
+    helpers.push(spawn("passwords", move || threads::check_passwords(passwords, &queue, &post))?);
+    Ok(())
+}
+
+/// Everything that runs.
+struct Running {
+    loops: usize,
+    mailboxes: Vec<Arc<Mailbox>>,
+    ports: Ports,
+    writing: JoinHandle<()>,
+    helpers: Vec<JoinHandle<()>>,
+    grace: Duration,
+}
+
+impl Running {
+    /// Waits for a signal, then drains.
+    fn wait(self, happened: &Receiver<Happened>) {
+        while let Ok(Happened::LoopEnded) = happened.recv() {}
+        log::info!("draining: no new connections, running requests are finished");
+        for mailbox in &self.mailboxes {
+            mailbox.push(Mail::Drain);
+        }
+        // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
+        self.ports.desk.tell(News::Stop);
+        let deadline = Instant::now() + self.grace;
+        let mut loops_left = self.loops;
+        while loops_left > 0 {
+            match happened.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Happened::LoopEnded) => loops_left -= 1,
+                Ok(Happened::Signal) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    log::warn!("the grace period is over: the connections that are left are cut");
+                    break;
+                }
+            }
+        }
+        self.ports.close();
+        // What was acknowledged is on disk already; this commits what was taken in and tidies up.
+        let _ = self.writing.join();
+        if loops_left == 0 {
+            for helper in self.helpers {
+                let _ = helper.join();
+            }
+        }
+        log::info!("ended");
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    thread::Builder::new()
+        .name(format!("cortex-{name}"))
+        .stack_size(STACK_BYTES)
+        .spawn(run)
+        .map_err(|error| format!("a thread cannot be started: {error}"))
+}
+
+/// Passes the first signal on. The second ends the process from here, whatever the main thread waits for by then.
+fn watch_signals(sender: Sender<Happened>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("cortex-signals".into()).stack_size(STACK_BYTES).spawn(move || {
+        for (before, signal) in signals.forever().enumerate() {
+            if before > 0 {
+                log::warn!("a second signal: ending at once");
+                logging::flush();
+                exit(SIGNAL_EXIT_BASE + signal);
+            }
+            // Nobody receives it when the program is about to end anyway.
+            let _ = sender.send(Happened::Signal);
+        }
+    })?;
+    Ok(())
+}
+
+/// Tells who started the program where it listens; nobody need be reading.
+fn announce(address: SocketAddr) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+    log::info!("listening on {address}");
+}

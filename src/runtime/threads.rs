@@ -1,0 +1,264 @@
+//! The threads beside the event loops: the writer, the readers, and the one that checks passwords; and the bounded
+//! queues that lead to them.
+//!
+//! Invariant: whatever was taken out of a queue is answered, also when answering it panics.
+
+use super::answers::desk::{Desk, News};
+use super::clock::Clock;
+use super::post::Post;
+use super::queue::{Queue, Taken};
+use crate::auth::password::Hasher;
+use crate::base::limits::*;
+use crate::base::metrics;
+use crate::base::time::Wall;
+use crate::domain::command::*;
+use crate::domain::id::{ConversationId, UserId};
+use crate::domain::model::UserProfile;
+use crate::shard::registry::Registry;
+use crate::store::{Due, PasswordRecord, Reader, Writer};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+/// The writer looks at least so often for what is to be cleaned up, in milliseconds.
+const HOUSEKEEPING_MILLISECONDS: u64 = 60_000;
+/// It also does after so many batches.
+const BATCHES_PER_HOUSEKEEPING: u32 = 64;
+
+/// Work for the writer.
+pub enum Work {
+    /// A change.
+    Command(Command),
+    /// A question to a database that only the writer can reach.
+    Query(Query),
+    /// A look at a password in such a database.
+    Password(PasswordLookup),
+}
+
+/// Whose password is looked up.
+enum Login {
+    Email(Box<str>),
+    User(UserId),
+}
+
+/// A stored hash, and whose it is where that was not known.
+type Stored = (String, Option<UserProfile>);
+
+/// A password that the writer looks up for the password thread, which waits for it.
+pub struct PasswordLookup {
+    login: Login,
+    answer: SyncSender<Result<Option<Stored>, Refusal>>,
+}
+
+/// The ways from an event loop to the other threads.
+#[derive(Clone)]
+pub struct Ports {
+    /// To the writer.
+    pub writer: Arc<Queue<Work>>,
+    /// To the readers; `None` when the writer answers questions too.
+    pub readers: Option<Arc<Queue<Query>>>,
+    /// To the password thread.
+    pub passwords: Arc<Queue<PasswordJob>>,
+    /// To the responders.
+    pub desk: Arc<Desk>,
+}
+
+impl Ports {
+    /// Empty queues.
+    pub fn new(in_memory: bool) -> Ports {
+        Ports {
+            writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX)),
+            readers: (!in_memory).then(|| Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX))),
+            passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX)),
+            desk: Arc::default(),
+        }
+    }
+
+    /// Hands a change to the writer, who hears of it with `wake_writer`; gives back who is to be told that there is no
+    /// room.
+    pub fn submit(&self, command: Command) -> Result<(), ReplyTo> {
+        let (to, weight) = (command.reply_to, command.weight());
+        self.writer.push_unheard(Work::Command(command), weight).map_err(|_| to)
+    }
+
+    /// Tells the writer of all changes since the last call: those of one turn make one batch.
+    pub fn wake_writer(&self) {
+        self.writer.wake();
+    }
+
+    /// Hands a question to whoever answers it.
+    pub fn ask(&self, query: Query) -> Result<(), ReplyTo> {
+        let to = query.reply_to;
+        match &self.readers {
+            Some(readers) => readers.push(query, 1).map_err(|_| to),
+            None => self.writer.push(Work::Query(query), 1).map_err(|_| to),
+        }
+    }
+
+    /// Hands a password to the password thread.
+    pub fn check(&self, job: PasswordJob) -> Result<(), ReplyTo> {
+        let to = job.reply_to;
+        self.passwords.push(job, 1).map_err(|_| to)
+    }
+
+    /// The same for who is no event loop and hands changes over one by one: the writer hears of it at once.
+    pub fn submit_now(&self, command: Command) -> Result<(), ReplyTo> {
+        self.submit(command)?;
+        self.wake_writer();
+        Ok(())
+    }
+
+    /// Asks the responders to stop the running answer of a conversation.
+    pub fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
+        if self.desk.tell(News::Cancel { to, conversation_id }) { Ok(()) } else { Err(to) }
+    }
+
+    /// Takes nothing more in; what waits is still done.
+    pub fn close(&self) {
+        if let Some(readers) = &self.readers {
+            readers.close();
+        }
+        self.passwords.close();
+        self.writer.close();
+    }
+}
+
+/// The writer: takes all that waits, commits it as one, tells everybody. A panic here ends the process, because the
+/// state of the writer's memory would not be known.
+pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
+    let mut works = Vec::new();
+    let mut due = Due::Now;
+    let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
+    loop {
+        let patience = patience(due, clock.now().wall);
+        let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
+        if taken == Taken::Closed {
+            break;
+        }
+        let mut commands = Vec::with_capacity(works.len());
+        let mut others = Vec::new();
+        for work in works.drain(..) {
+            match work {
+                Work::Command(command) => commands.push(command),
+                other => others.push(other),
+            }
+        }
+        if !commands.is_empty() {
+            let committed = writer.commit_batch(&commands, clock.now().wall);
+            metrics::COMMITS.add(1);
+            metrics::COMMANDS_COMMITTED.add(commands.len() as u64);
+            registry.committed(committed.through);
+            post.committed(committed);
+            batches_since += 1;
+        }
+        for other in others {
+            match other {
+                Work::Query(query) => post.answer(writer.read(&query)),
+                Work::Password(lookup) => answer_lookup(&mut writer, lookup),
+                Work::Command(_) => unreachable!("commands were taken out above"),
+            }
+        }
+        let now = clock.now();
+        due = writer.due(now.wall);
+        // While there is more to clean up, steps and batches take turns.
+        if taken == Taken::Idle || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
+            writer.housekeeping(now.wall);
+            due = writer.due(now.wall);
+            (batches_since, tidy_by) = (0, now.mono.plus_milliseconds(HOUSEKEEPING_MILLISECONDS));
+        }
+    }
+    writer.close();
+}
+
+/// How long the writer waits for work before it cleans up.
+fn patience(due: Due, now: Wall) -> Duration {
+    let longest = Duration::from_millis(HOUSEKEEPING_MILLISECONDS);
+    match due {
+        Due::Now | Due::WhenIdle => Duration::ZERO,
+        Due::At(at) => Duration::from_micros(at.0.saturating_sub(now.0).max(1000) as u64).min(longest),
+        Due::Sometime => longest,
+    }
+}
+
+/// A reader: answers one question after the other.
+pub fn read(mut reader: Reader, queue: &Queue<Query>, post: &Post) {
+    let mut queries = Vec::new();
+    while queue.take(&mut queries, 1, usize::MAX, None) == Taken::Work {
+        for query in queries.drain(..) {
+            // A question that we answer wrongly is no reason to leave all others unanswered.
+            match catch_unwind(AssertUnwindSafe(|| reader.answer(&query))) {
+                Ok(answer) => post.answer(answer),
+                Err(_) => post.lost(query.reply_to),
+            }
+        }
+    }
+}
+
+/// Where the password thread finds passwords.
+pub enum Passwords {
+    /// In the database, by itself.
+    Reader(Box<Reader>),
+    /// In memory, by way of the writer.
+    Writer(Arc<Queue<Work>>),
+}
+
+impl Passwords {
+    fn find(&mut self, login: Login) -> Result<Option<Stored>, Refusal> {
+        match self {
+            Passwords::Reader(reader) => match login {
+                Login::Email(email) => reader.password_record(&email).map(stored),
+                Login::User(user) => reader.password_of(&user).map(|hash| hash.map(|hash| (hash, None))),
+            },
+            Passwords::Writer(queue) => {
+                let (answer, answered) = sync_channel(1);
+                let lookup = Work::Password(PasswordLookup { login, answer });
+                queue.push(lookup, 1).map_err(|_| Refusal::Unavailable)?;
+                answered.recv().unwrap_or(Err(Refusal::Unavailable))
+            }
+        }
+    }
+}
+
+fn stored(record: Option<PasswordRecord>) -> Option<Stored> {
+    record.filter(|record| !record.disabled).map(|record| (record.hash, Some(record.profile)))
+}
+
+fn answer_lookup(writer: &mut Writer, lookup: PasswordLookup) {
+    let found = match lookup.login {
+        Login::Email(email) => writer.password_record(&email).map(stored),
+        Login::User(user) => writer.password_of(&user).map(|hash| hash.map(|hash| (hash, None))),
+    };
+    // The password thread is gone only when the process ends.
+    let _ = lookup.answer.send(found);
+}
+
+/// The password thread: one at a time, so that at most one hash's memory is in use.
+pub fn check_passwords(mut passwords: Passwords, queue: &Queue<PasswordJob>, post: &Post) {
+    let hasher = Hasher::new();
+    let mut jobs = Vec::new();
+    while queue.take(&mut jobs, 1, usize::MAX, None) == Taken::Work {
+        for job in jobs.drain(..) {
+            let to = job.reply_to;
+            match catch_unwind(AssertUnwindSafe(|| check_password(&mut passwords, &hasher, job.check))) {
+                Ok(result) => post.password(PasswordAnswer { to, result }),
+                Err(_) => post.lost(to),
+            }
+        }
+    }
+}
+
+fn check_password(passwords: &mut Passwords, hasher: &Hasher, check: PasswordCheck) -> Result<PasswordFound, Refusal> {
+    let (login, password, new) = match check {
+        PasswordCheck::Login { email, password } => (Login::Email(email), password, None),
+        PasswordCheck::Change { user, current, new } => (Login::User(user), current, Some(new)),
+    };
+    let stored = passwords.find(login)?;
+    // An unknown user costs the same time as a known one.
+    let right = hasher.verify_or_dummy(stored.as_ref().map(|(hash, _)| hash.as_str()), &password);
+    Ok(match (stored, new) {
+        (Some(_), Some(new)) if right => PasswordFound::Hash(hasher.hash(&new).into()),
+        (Some((_, Some(profile))), None) if right => PasswordFound::User(profile),
+        _ => PasswordFound::Wrong,
+    })
+}

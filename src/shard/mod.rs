@@ -1,0 +1,611 @@
+//! Floor 4: the pure heart of one event loop. `handle` takes what happened and the time; `poll_output`, `touched` and
+//! `poll_timeout` say what is to be done. No socket, no clock, no thread, no SQL.
+//!
+//! Invariant: every connection has a deadline, or waits for an answer that always comes.
+
+mod conn;
+mod exchange;
+mod hub;
+mod live;
+mod outbox;
+pub mod registry;
+mod stream;
+mod streams;
+
+use crate::api::Context;
+use crate::base::limits::*;
+use crate::base::log::{self, AccessLine};
+use crate::base::random::Random;
+use crate::base::time::{Mono, Now};
+use crate::base::timers::Timers;
+use crate::domain::command::*;
+use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
+use crate::http1::head::{HeadLimits, Slots, parse_head, worth_parsing};
+use conn::{Conn, Phase};
+use hub::Hub;
+use live::LiveAnswers;
+use outbox::Outbox;
+use registry::Registry;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Bytes of answers that may wait before the next pipelined request is taken up.
+const PIPELINE_BYTES_MAX: usize = 64 * 1024;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes arrived on a connection.
+    Bytes {
+        /// Which.
+        slot: u32,
+        /// They.
+        bytes: &'a [u8],
+    },
+    /// The peer ended its side of a connection; it may still read.
+    Ended {
+        /// Which.
+        slot: u32,
+    },
+    /// A connection broke.
+    Failed {
+        /// Which.
+        slot: u32,
+    },
+    /// The socket took the first bytes of what waited.
+    Wrote {
+        /// Which.
+        slot: u32,
+        /// How many.
+        bytes: usize,
+    },
+    /// The writer committed.
+    Committed(Committed),
+    /// The readers answer.
+    Answer(Answer),
+    /// The password thread answers.
+    Password(PasswordAnswer),
+    /// A receipt that no commit carries.
+    Receipt(Receipt),
+    /// A piece of an answer.
+    Delta(Arc<AnswerDelta>),
+    /// The text of an answer that was asked for; `None` when it is over.
+    AnswerText(MessageId, Option<AnswerSnapshot>),
+    /// A queue had no room for what this connection asked last.
+    Overloaded(ReplyTo),
+    /// The process is to end: finish what runs, take up nothing new.
+    Drain,
+}
+
+impl std::fmt::Debug for PasswordAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordAnswer").field("to", &self.to).finish_non_exhaustive()
+    }
+}
+
+/// What is to be done, in order.
+pub enum Output {
+    /// Hand this to the writer, or say `Overloaded`.
+    Submit(Command),
+    /// Hand this to the readers, or say `Overloaded`.
+    Ask(Query),
+    /// Hand this to the password thread, or say `Overloaded`.
+    Check(PasswordJob),
+    /// Ask the responders to stop the running answer of a conversation, or say `Overloaded`.
+    Cancel(ReplyTo, ConversationId),
+    /// Ask the responders for the text of an answer, on behalf of this shard.
+    TextWanted(u16, MessageId),
+    /// The connection is a stream from now on: bound what the kernel buffers for it.
+    TuneStream(u32),
+    /// The connection takes bytes again.
+    Resume(u32),
+    /// End our side of the connection.
+    EndWriting(u32),
+    /// Close the connection; its slot is free.
+    Close(u32),
+    /// Accept no more connections.
+    StopAccepting,
+    /// The last connection is gone after `Drain`.
+    Drained,
+}
+
+/// The heart of one event loop.
+pub struct Shard {
+    index: u16,
+    context: Arc<Context>,
+    registry: Arc<Registry>,
+    gates: Arc<UserGates>,
+    conns: Slab<Conn>,
+    hub: Hub,
+    live: LiveAnswers,
+    timers: Timers,
+    random: Random,
+    outputs: VecDeque<Output>,
+    touched: Vec<u32>,
+    /// Bytes of answers that wait for their readers, on all connections.
+    reply_bytes: usize,
+    finished: Vec<Finished>,
+    generation: u32,
+    date: (i64, [u8; 29]),
+    draining: bool,
+    drained: bool,
+}
+
+/// A request that was answered in this turn, for the log.
+struct Finished {
+    started: Mono,
+    method: Box<str>,
+    path: Box<str>,
+    status: u16,
+    bytes: usize,
+    request_id: Arc<str>,
+    user: Option<UserId>,
+}
+
+impl Shard {
+    /// A shard that starts at the journal's position.
+    pub fn new(
+        index: u16,
+        context: Arc<Context>,
+        registry: Arc<Registry>,
+        gates: Arc<UserGates>,
+        position: EventNumber,
+        random: Random,
+    ) -> Shard {
+        Shard {
+            index,
+            context,
+            registry,
+            gates,
+            conns: Slab::new(),
+            hub: Hub::new(position),
+            live: LiveAnswers::default(),
+            timers: Timers::default(),
+            random,
+            outputs: VecDeque::new(),
+            touched: Vec::new(),
+            reply_bytes: 0,
+            finished: Vec::new(),
+            generation: 0,
+            date: (i64::MIN, [b' '; 29]),
+            draining: false,
+            drained: false,
+        }
+    }
+
+    /// Takes a new connection in; returns its slot.
+    pub fn accept(&mut self, peer: IpAddr, now: Now) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.conns.insert(Conn {
+            generation: self.generation,
+            peer,
+            input: Vec::new(),
+            outbox: Outbox::default(),
+            phase: Phase::Head,
+            since: now.mono,
+            progress_at: now.mono,
+            half_closed: false,
+            touched: false,
+            reply_bytes: 0,
+            waits_for_reader: false,
+        }) as u32;
+        self.arm(slot, now);
+        slot
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        match input {
+            Input::Bytes { slot, bytes } => self.bytes(slot, bytes, now),
+            Input::Ended { slot } => self.peer_ended(slot, now),
+            Input::Failed { slot } => self.close(slot),
+            Input::Wrote { slot, bytes } => self.wrote(slot, bytes, now),
+            Input::Committed(committed) => self.committed(committed, now),
+            Input::Answer(answer) => self.answered(answer, now),
+            Input::Password(answer) => self.password_checked(answer, now),
+            Input::Receipt(receipt) => self.receipt(receipt, now),
+            Input::Delta(delta) => self.answer_grows(&delta, now),
+            Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
+            Input::Overloaded(to) => self.overloaded(to, now),
+            Input::Drain => self.drain(now),
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When `tick` has something to do.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now) {
+        while let Some(slot) = self.timers.pop_due(now.mono) {
+            self.deadline_reached(slot, now);
+        }
+    }
+
+    /// Whether a connection has something to write since `take_touched`.
+    pub fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Takes over the list of connections that have something to write since the last call.
+    pub fn take_touched(&mut self, into: &mut Vec<u32>) {
+        into.clear();
+        std::mem::swap(&mut self.touched, into);
+        for slot in into.iter() {
+            if let Some(conn) = self.conns.get_mut(*slot as usize) {
+                conn.touched = false;
+            }
+        }
+    }
+
+    /// Whether a connection is an open stream.
+    pub fn is_stream(&self, slot: u32) -> bool {
+        self.conns.get(slot as usize).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
+    }
+
+    /// Bytes that wait to be written to a connection.
+    pub fn outgoing_bytes(&self, slot: u32) -> usize {
+        self.conns.get(slot as usize).map_or(0, |conn| conn.outbox.bytes())
+    }
+
+    /// What waits to be written to a connection; returns how many slices were filled.
+    pub fn outgoing<'a>(&'a self, slot: u32, slices: &mut [IoSlice<'a>]) -> usize {
+        self.conns.get(slot as usize).map_or(0, |conn| conn.outbox.slices(slices))
+    }
+
+    /// Whether bytes of a connection would be taken in now.
+    pub fn wants_bytes(&self, slot: u32) -> bool {
+        self.conns.get(slot as usize).is_some_and(|conn| match conn.phase {
+            Phase::Head => conn.outbox.bytes() < PIPELINE_BYTES_MAX,
+            Phase::Waiting(_) => false,
+            Phase::Body(_) | Phase::Discard(_) | Phase::Stream(_) | Phase::Closing { .. } => true,
+        })
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Writes the log lines of the requests that were answered since the last call.
+    pub fn log_finished(&mut self, now: Now) {
+        for done in self.finished.drain(..) {
+            log::access(&AccessLine {
+                method: &done.method,
+                path: &done.path,
+                status: done.status,
+                bytes: done.bytes as u64,
+                micros: now.mono.since(done.started),
+                request_id: &done.request_id,
+                user: done.user.as_ref().map(UserId::as_str),
+            });
+        }
+    }
+
+    /// Asserts what must hold between any two calls.
+    pub fn check_invariants(&self) {
+        self.timers.check_invariants();
+        self.hub.check_invariants();
+        assert_eq!(self.reply_bytes, self.conns.iter().map(|(_, conn)| conn.reply_bytes).sum::<usize>());
+        for (slot, conn) in &self.conns {
+            assert!(conn.reply_bytes <= conn.outbox.bytes());
+            conn.outbox.check_invariants();
+            assert!(conn.outbox.is_empty() || conn.waits_for_reader, "whoever has output waiting is waited for");
+            let waits = matches!(conn.phase, Phase::Waiting(_));
+            assert!(
+                waits || self.timers.get(slot as u32).is_some(),
+                "every connection has a deadline or an answer to come"
+            );
+        }
+    }
+
+    fn bytes(&mut self, slot: u32, bytes: &[u8], now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if conn.input.is_empty() {
+            let used = self.take_in(slot, bytes, 0, now);
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.input.extend_from_slice(&bytes[used..]);
+                if used < bytes.len() {
+                    conn.since = now.mono;
+                }
+            }
+        } else {
+            let seen = conn.input.len();
+            conn.input.extend_from_slice(bytes);
+            self.go_on(slot, seen, now);
+        }
+        self.settle(slot, now);
+    }
+
+    /// Goes on with the bytes that a connection holds, of which the first `seen` made no whole head.
+    fn go_on(&mut self, slot: u32, seen: usize, now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let mut input = std::mem::take(&mut conn.input);
+        let used = self.take_in(slot, &input, seen, now);
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if used > 0 {
+            conn.since = now.mono;
+        }
+        if used < input.len() {
+            input.drain(..used);
+            conn.input = input;
+        }
+    }
+
+    /// Takes in as much of `input` as the connection's phases allow; returns how much.
+    fn take_in(&mut self, slot: u32, input: &[u8], seen: usize, now: Now) -> usize {
+        let limits = HeadLimits { head_bytes_max: self.context.settings.header_bytes_max };
+        let (mut at, mut seen) = (0, seen);
+        loop {
+            let Some(conn) = self.conns.get_mut(slot as usize) else { return input.len() };
+            let rest = &input[at..];
+            match &mut conn.phase {
+                Phase::Head => {
+                    let paused = conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
+                    if rest.is_empty() || paused || !worth_parsing(seen, rest, &limits) {
+                        return at;
+                    }
+                    let mut slots = Slots::new();
+                    match parse_head(rest, &mut slots, &limits) {
+                        Ok(None) => return at,
+                        Ok(Some(head)) => {
+                            at += head.bytes;
+                            self.head_complete(slot, &head, at == input.len(), now);
+                        }
+                        Err(error) => {
+                            self.bad_head(slot, error, now);
+                            return input.len();
+                        }
+                    }
+                }
+                Phase::Body(receiving) => match receiving.reader.read(rest, &mut receiving.body) {
+                    Ok(progress) => {
+                        at += progress.consumed;
+                        if !progress.done {
+                            return at;
+                        }
+                        self.body_complete(slot, now);
+                    }
+                    Err(error) => {
+                        self.bad_body(slot, error, now);
+                        return input.len();
+                    }
+                },
+                Phase::Discard(discarding) => match discarding.reader.discard(rest) {
+                    Ok(progress) => {
+                        at += progress.consumed;
+                        if !progress.done {
+                            return at;
+                        }
+                        conn.phase = Phase::Head;
+                        conn.since = now.mono;
+                    }
+                    Err(_) => {
+                        self.begin_closing(slot, now);
+                        return input.len();
+                    }
+                },
+                Phase::Waiting(_) => return at,
+                // Nothing is expected on a stream; what comes all the same is nobody's.
+                Phase::Stream(_) => return input.len(),
+                Phase::Closing { discarded, .. } => {
+                    *discarded += rest.len();
+                    if *discarded > LINGER_BYTES_MAX {
+                        self.close(slot);
+                    }
+                    return input.len();
+                }
+            }
+            seen = 0;
+        }
+    }
+
+    fn peer_ended(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        conn.half_closed = true;
+        match conn.phase {
+            Phase::Stream(_) => self.close(slot),
+            Phase::Closing { ended, .. } if ended => self.close(slot),
+            // Half a body is no request.
+            Phase::Body(_) | Phase::Discard(_) => self.begin_closing(slot, now),
+            _ => self.settle(slot, now),
+        }
+    }
+
+    /// After anything that moved a connection: one whose peer sends no more ends once it has all its answers.
+    fn settle(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.conns.get(slot as usize) else { return };
+        let paused = !conn.input.is_empty() && conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
+        if matches!(conn.phase, Phase::Head)
+            && !paused
+            && (conn.half_closed || (self.draining && conn.input.is_empty()))
+        {
+            self.begin_closing(slot, now);
+        }
+        self.arm(slot, now);
+    }
+
+    fn wrote(&mut self, slot: u32, bytes: usize, now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let was_paused = conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
+        if bytes > 0 {
+            let of_replies = bytes.min(conn.reply_bytes);
+            conn.reply_bytes -= of_replies;
+            self.reply_bytes -= of_replies;
+            conn.outbox.advance(bytes);
+            conn.progress_at = now.mono;
+        }
+        let empty = conn.outbox.is_empty();
+        conn.waits_for_reader = !empty;
+        if empty && matches!(conn.phase, Phase::Head) {
+            conn.since = now.mono;
+        }
+        match &mut conn.phase {
+            Phase::Stream(_) => self.stream_wrote(slot, now),
+            Phase::Closing { ended: false, .. } if empty => self.end_writing(slot, now),
+            Phase::Head if was_paused && conn.outbox.bytes() < PIPELINE_BYTES_MAX => {
+                self.go_on(slot, 0, now);
+                // What arrived meanwhile may still stand in the socket, and nothing new need come to tell of it.
+                self.outputs.push_back(Output::Resume(slot));
+                self.settle(slot, now);
+            }
+            // Settling arms too: what was armed while the reader was waited for may be far off.
+            Phase::Head if empty => self.settle(slot, now),
+            _ => {}
+        }
+    }
+
+    /// Notes that a connection has something to write.
+    fn touch(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if conn.outbox.is_empty() {
+            return;
+        }
+        if !conn.touched {
+            conn.touched = true;
+            self.touched.push(slot);
+        }
+        if !conn.waits_for_reader {
+            conn.waits_for_reader = true;
+            conn.progress_at = now.mono;
+            self.arm(slot, now);
+        }
+    }
+
+    /// Writes what is left, then ends.
+    fn begin_closing(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if matches!(conn.phase, Phase::Closing { .. }) {
+            return;
+        }
+        self.forget_stream(slot);
+        let conn = &mut self.conns[slot as usize];
+        conn.phase = Phase::Closing { ended: false, discarded: conn.input.len() };
+        conn.input = Vec::new();
+        conn.since = now.mono;
+        if conn.outbox.is_empty() {
+            self.end_writing(slot, now);
+        } else {
+            self.touch(slot, now);
+        }
+        self.arm(slot, now);
+        // Whatever the peer still sends is read and thrown away.
+        self.outputs.push_back(Output::Resume(slot));
+    }
+
+    fn end_writing(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if conn.half_closed {
+            self.close(slot);
+            return;
+        }
+        if let Phase::Closing { ended, .. } = &mut conn.phase {
+            *ended = true;
+            conn.since = now.mono;
+            self.outputs.push_back(Output::EndWriting(slot));
+            self.arm(slot, now);
+        }
+    }
+
+    fn close(&mut self, slot: u32) {
+        if !self.conns.contains(slot as usize) {
+            return;
+        }
+        self.forget_stream(slot);
+        let conn = self.conns.remove(slot as usize);
+        self.reply_bytes -= conn.reply_bytes;
+        self.timers.clear(slot);
+        self.outputs.push_back(Output::Close(slot));
+        self.note_drained();
+    }
+
+    fn drain(&mut self, now: Now) {
+        self.draining = true;
+        self.outputs.push_back(Output::StopAccepting);
+        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            if matches!(self.conns[slot as usize].phase, Phase::Stream(_)) {
+                self.shut_stream_down(slot, now);
+            } else {
+                self.settle(slot, now);
+            }
+        }
+        self.note_drained();
+    }
+
+    fn note_drained(&mut self) {
+        if self.draining && !self.drained && self.conns.is_empty() {
+            self.drained = true;
+            self.outputs.push_back(Output::Drained);
+        }
+    }
+
+    /// The connection that waits for this answer, unless it is gone.
+    fn waiting(&mut self, to: ReplyTo) -> Option<&mut Conn> {
+        self.conns.get_mut(to.slot as usize).filter(|conn| conn.generation == to.generation)
+    }
+
+    fn reply_to(&self, slot: u32) -> ReplyTo {
+        ReplyTo { shard: self.index, slot, generation: self.conns[slot as usize].generation }
+    }
+
+    /// Makes sure that the connection is looked at no later than its deadline. A deadline that moved back is found out
+    /// when the earlier one fires, so that a busy connection costs no work here.
+    fn arm(&mut self, slot: u32, now: Now) {
+        let Some(deadline) = self.deadline(slot, now) else { return };
+        if self.timers.get(slot).is_none_or(|armed| deadline < armed) {
+            self.timers.set(slot, deadline);
+        }
+    }
+
+    fn deadline(&self, slot: u32, now: Now) -> Option<Mono> {
+        let settings = &self.context.settings;
+        let conn = self.conns.get(slot as usize)?;
+        let stall = conn.progress_at.plus_milliseconds(settings.stream_stall_timeout_ms);
+        Some(match &conn.phase {
+            Phase::Head if conn.waits_for_reader => stall,
+            Phase::Head if conn.input.is_empty() => conn.since.plus_milliseconds(settings.keep_alive_ms),
+            Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
+            Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
+            Phase::Waiting(_) => return None,
+            // Only its reader is waited for: what the stream itself would do next is never done.
+            Phase::Stream(stream) if stream.ended => stall,
+            Phase::Stream(stream) if conn.waits_for_reader => stream.next_tick(now).min(stall),
+            Phase::Stream(stream) => stream.next_tick(now),
+            Phase::Closing { ended: true, .. } => conn.since.plus_milliseconds(LINGER_MILLISECONDS),
+            Phase::Closing { .. } => stall,
+        })
+    }
+
+    fn deadline_reached(&mut self, slot: u32, now: Now) {
+        let Some(deadline) = self.deadline(slot, now) else { return };
+        if deadline > now.mono {
+            self.timers.set(slot, deadline);
+            return;
+        }
+        let stalled_at = |conn: &Conn, timeout| conn.progress_at.plus_milliseconds(timeout);
+        let conn = &self.conns[slot as usize];
+        let stalled =
+            conn.waits_for_reader && stalled_at(conn, self.context.settings.stream_stall_timeout_ms) <= now.mono;
+        match &conn.phase {
+            _ if stalled => self.close(slot),
+            Phase::Head if conn.input.is_empty() => self.begin_closing(slot, now),
+            Phase::Head | Phase::Body(_) => self.request_timed_out(slot, now),
+            Phase::Discard(_) => self.begin_closing(slot, now),
+            Phase::Stream(stream) if stream.ended => self.close(slot),
+            Phase::Stream(_) => self.tick_stream(slot, now),
+            Phase::Closing { .. } => self.close(slot),
+            Phase::Waiting(_) => {}
+        }
+        self.arm(slot, now);
+    }
+}

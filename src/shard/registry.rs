@@ -1,0 +1,281 @@
+//! What all shards share, under one lock: how many streams a user has, which streams there are, and rate buckets.
+//!
+//! Invariant: `streams_of[user]` is the number of rows of `user` in `streams`, and no user stands there with none.
+
+use crate::api::StreamId;
+use crate::base::limits::BUCKETS_MAX;
+use crate::base::time::{Mono, Wall};
+use crate::domain::id::{EventNumber, UserId};
+use crate::wire::stream::OpenStream;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// One open stream, as every shard may look at it; its own shard keeps it up to date.
+#[derive(Debug)]
+pub struct StreamFacts {
+    /// Whose it is.
+    pub user: UserId,
+    /// When it was opened.
+    pub since: Wall,
+    /// Whether it has been given everything.
+    pub live: AtomicBool,
+    /// The number through which it has been given everything, while it is behind.
+    pub cursor: AtomicU64,
+    /// Bytes that wait for its reader.
+    pub bytes_waiting: AtomicU64,
+    expires_at: AtomicI64,
+}
+
+impl StreamFacts {
+    /// A stream that is opened now, with a token that ends at `expires_at`.
+    pub fn new(user: UserId, since: Wall, expires_at: Wall) -> StreamFacts {
+        StreamFacts {
+            user,
+            since,
+            live: AtomicBool::new(false),
+            cursor: AtomicU64::new(0),
+            bytes_waiting: AtomicU64::new(0),
+            expires_at: AtomicI64::new(expires_at.0),
+        }
+    }
+
+    /// When its token ends.
+    pub fn expires_at(&self) -> Wall {
+        Wall(self.expires_at.load(Relaxed))
+    }
+
+    /// The stream as its owner sees it in a list, at this position of the journal.
+    pub fn describe(&self, id: StreamId, position: EventNumber) -> OpenStream {
+        let live = self.live.load(Relaxed);
+        let behind = position.0.saturating_sub(self.cursor.load(Relaxed));
+        OpenStream {
+            stream_id: id.to_string(),
+            since: self.since,
+            live,
+            events_behind: if live { 0 } else { behind },
+            bytes_behind: self.bytes_waiting.load(Relaxed),
+        }
+    }
+
+    /// Extends it through the end of a newer token; never shortens it.
+    pub fn renew(&self, expires_at: Wall) {
+        self.expires_at.fetch_max(expires_at.0, Relaxed);
+    }
+}
+
+/// Whose rate is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// A user's requests.
+    User(UserId),
+    /// Logins to one account from one network.
+    Login(Box<str>, IpAddr),
+    /// Logins from one network.
+    LoginAddress(IpAddr),
+}
+
+/// How much is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Microseconds that one request costs.
+    pub micros_each: u64,
+    /// Requests that may come at once.
+    pub burst: u64,
+}
+
+/// Shared by all shards of a process.
+#[derive(Debug, Default)]
+pub struct Registry {
+    tables: Mutex<Tables>,
+    /// The journal's position as last committed; a stream that starts now starts here.
+    position: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    streams: HashMap<StreamId, Arc<StreamFacts>>,
+    streams_of: HashMap<UserId, u32>,
+    /// For each, the time at which its bucket is full again (the generic cell rate algorithm).
+    full_again_at: HashMap<Who, Mono>,
+}
+
+impl Registry {
+    /// The journal's position as last committed.
+    pub fn position(&self) -> EventNumber {
+        EventNumber(self.position.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    /// Told by the writer's side before anybody hears of a commit, and by whoever shows somebody a position.
+    pub fn committed(&self, through: EventNumber) {
+        self.position.fetch_max(through.0, std::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// Enters a stream, unless its user has `streams_max` already.
+    pub fn open_stream(&self, id: StreamId, facts: Arc<StreamFacts>, streams_max: Option<u32>) -> bool {
+        let mut tables = self.tables();
+        let count = tables.streams_of.entry(facts.user.clone()).or_default();
+        if streams_max.is_some_and(|max| *count >= max) {
+            return false;
+        }
+        *count += 1;
+        tables.streams.insert(id, facts);
+        true
+    }
+
+    /// Takes a stream out.
+    pub fn close_stream(&self, id: StreamId) {
+        let mut tables = self.tables();
+        let Some(facts) = tables.streams.remove(&id) else { return };
+        if let Some(count) = tables.streams_of.get_mut(&facts.user) {
+            *count -= 1;
+            if *count == 0 {
+                tables.streams_of.remove(&facts.user);
+            }
+        }
+    }
+
+    /// The stream of that name.
+    pub fn stream(&self, id: StreamId) -> Option<Arc<StreamFacts>> {
+        self.tables().streams.get(&id).cloned()
+    }
+
+    /// A user's streams, oldest first.
+    pub fn streams_of(&self, user: &UserId) -> Vec<(StreamId, Arc<StreamFacts>)> {
+        let tables = self.tables();
+        let mut streams: Vec<_> = tables
+            .streams
+            .iter()
+            .filter(|(_, facts)| facts.user == *user)
+            .map(|(id, facts)| (*id, Arc::clone(facts)))
+            .collect();
+        streams.sort_by_key(|(id, facts)| (facts.since, id.0));
+        streams
+    }
+
+    /// Takes one request out of a bucket, or says after how many microseconds there will be one.
+    pub fn take(&self, who: Who, rate: Rate, now: Mono) -> Result<(), u64> {
+        let mut tables = self.tables();
+        let buckets = &mut tables.full_again_at;
+        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&who) {
+            make_room(buckets, now);
+        }
+        let full_at = buckets.entry(who).or_insert(now);
+        let after = (*full_at).max(now).plus(rate.micros_each);
+        let allowed = now.plus(rate.micros_each.saturating_mul(rate.burst));
+        if after > allowed {
+            return Err(after.since(allowed));
+        }
+        *full_at = after;
+        Ok(())
+    }
+
+    /// Puts one request back into a bucket.
+    pub fn put_back(&self, who: &Who, rate: Rate) {
+        if let Some(full_at) = self.tables().full_again_at.get_mut(who) {
+            full_at.0 = full_at.0.saturating_sub(rate.micros_each);
+        }
+    }
+
+    /// Asserts the invariant of this module.
+    pub fn check_invariants(&self) {
+        let tables = self.tables();
+        let mut counts: HashMap<UserId, u32> = HashMap::new();
+        for facts in tables.streams.values() {
+            *counts.entry(facts.user.clone()).or_default() += 1;
+        }
+        assert_eq!(counts, tables.streams_of);
+        assert!(tables.full_again_at.len() <= BUCKETS_MAX);
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic while the lock was held leaves counts that are at worst too high; serving goes on.
+        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Forgets the full buckets, which say nothing; if all are in use, the half that will be full again soonest.
+fn make_room(buckets: &mut HashMap<Who, Mono>, now: Mono) {
+    buckets.retain(|_, full_at| *full_at > now);
+    if buckets.len() >= BUCKETS_MAX {
+        let mut times: Vec<Mono> = buckets.values().copied().collect();
+        let (_, median, _) = times.select_nth_unstable(BUCKETS_MAX / 2);
+        let median = *median;
+        buckets.retain(|_, full_at| *full_at > median);
+    }
+}
+
+/// The network that an address counts for: itself, or its /64 for IPv6; an IPv4-mapped address is IPv4.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        UserId::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_bucket_allows_its_burst_and_then_its_rate() {
+        let registry = Registry::default();
+        let rate = Rate { micros_each: 1000, burst: 3 };
+        let who = || Who::User(user("u"));
+        let now = Mono(50_000);
+        assert!((0..3).all(|_| registry.take(who(), rate, now).is_ok()));
+        assert_eq!(registry.take(who(), rate, now), Err(1000));
+        assert_eq!(registry.take(who(), rate, now.plus(400)), Err(600));
+        assert!(registry.take(who(), rate, now.plus(1000)).is_ok());
+        assert_eq!(registry.take(who(), rate, now.plus(1000)), Err(1000));
+        registry.put_back(&who(), rate);
+        assert!(registry.take(who(), rate, now.plus(1000)).is_ok());
+        assert!(registry.take(Who::User(user("v")), rate, now).is_ok(), "others have their own bucket");
+    }
+
+    #[test]
+    fn buckets_are_bounded_whoever_comes() {
+        let registry = Registry::default();
+        let rate = Rate { micros_each: 1_000_000, burst: 1 };
+        for n in 0..3 * BUCKETS_MAX as u32 {
+            let address = IpAddr::V4(n.into());
+            assert!(registry.take(Who::LoginAddress(address), rate, Mono(u64::from(n))).is_ok());
+        }
+        registry.check_invariants();
+    }
+
+    #[test]
+    fn streams_are_counted_per_user() {
+        let registry = Registry::default();
+        let id = |n| StreamId(uuid::Uuid::from_u128(n));
+        let facts = |name| Arc::new(StreamFacts::new(user(name), Wall(0), Wall(0)));
+        assert!(registry.open_stream(id(1), facts("u"), Some(2)));
+        assert!(registry.open_stream(id(2), facts("u"), Some(2)));
+        assert!(!registry.open_stream(id(3), facts("u"), Some(2)));
+        assert!(registry.open_stream(id(4), facts("v"), Some(2)));
+        registry.check_invariants();
+        registry.close_stream(id(1));
+        registry.close_stream(id(1));
+        assert!(registry.open_stream(id(3), facts("u"), Some(2)));
+        assert!(registry.open_stream(id(5), facts("u"), None));
+        assert_eq!(registry.streams_of(&user("u")).len(), 3);
+        registry.check_invariants();
+    }
+
+    #[test]
+    fn addresses_count_by_network() {
+        let table =
+            [("10.1.2.3", "10.1.2.3"), ("::ffff:10.1.2.3", "10.1.2.3"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")];
+        for (address, network) in table {
+            assert_eq!(network_of(address.parse().unwrap()), network.parse::<IpAddr>().unwrap());
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Reads an event stream by the letter of HTML Standard §9.2.5 and §9.2.6, in pieces of any size.
+//!
+//! Invariant: what the pieces are does not change the events, and no more is held than one line and one event, each
+//! within its bound.
+
+/// The mark that may stand before the first line (HTML Standard §9.2.5).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// An event that was dispatched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its `event` field; `message` without one.
+    pub name: String,
+    /// Its `data` fields, with LF between them.
+    pub data: String,
+}
+
+/// Why a stream is read no further. It stays that way: the decoder must not be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodeError {
+    /// A line is over the bound.
+    LineTooLong,
+    /// The fields of one event are over the bound.
+    EventTooLarge,
+}
+
+/// Takes a stream apart.
+#[derive(Debug)]
+pub struct Decoder {
+    bytes_max: usize,
+    /// The line so far, without its end.
+    line: Vec<u8>,
+    /// The last byte ended a line with CR: an LF right after it belongs to it.
+    after_cr: bool,
+    /// The first line has ended.
+    begun: bool,
+    name: String,
+    data: String,
+    /// There was a `data` field since the last event.
+    has_data: bool,
+    last_event_id: String,
+    last_event_id_buffer: String,
+    retry_milliseconds: Option<u64>,
+}
+
+impl Decoder {
+    /// A decoder for one stream. No line, and no event's fields together, may have more than `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Decoder {
+        Decoder {
+            bytes_max,
+            line: Vec::new(),
+            after_cr: false,
+            begun: false,
+            name: String::new(),
+            data: String::new(),
+            has_data: false,
+            last_event_id: String::new(),
+            last_event_id_buffer: String::new(),
+            retry_milliseconds: None,
+        }
+    }
+
+    /// Reads on to the next event and takes what it has read from `input`; `None` when all was read. What the stream's
+    /// end leaves unfinished is no event.
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, DecodeError> {
+        while !input.is_empty() {
+            if std::mem::take(&mut self.after_cr) && input[0] == b'\n' {
+                *input = &input[1..];
+                continue;
+            }
+            let end = memchr::memchr2(b'\n', b'\r', input);
+            let piece = &input[..end.unwrap_or(input.len())];
+            if self.line.len() + piece.len() > self.bytes_max {
+                return Err(DecodeError::LineTooLong);
+            }
+            self.line.extend_from_slice(piece);
+            let Some(end) = end else {
+                *input = &[];
+                return Ok(None);
+            };
+            self.after_cr = input[end] == b'\r';
+            *input = &input[end + 1..];
+            if let Some(event) = self.end_line()? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The id that a reader would come back with: the last one that an empty line confirmed.
+    pub fn last_event_id(&self) -> &str {
+        &self.last_event_id
+    }
+
+    /// The last `retry` field, in milliseconds.
+    pub fn retry_milliseconds(&self) -> Option<u64> {
+        self.retry_milliseconds
+    }
+
+    /// Whether the stream could end here and nothing of it would be lost.
+    pub fn is_between_events(&self) -> bool {
+        self.line.is_empty() && self.name.is_empty() && !self.has_data
+    }
+
+    fn end_line(&mut self) -> Result<Option<Event>, DecodeError> {
+        let line = std::mem::take(&mut self.line);
+        let first = !std::mem::replace(&mut self.begun, true);
+        let shown = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| first).unwrap_or(&line);
+        let event = if shown.is_empty() { self.dispatch() } else { self.read_line(shown).map(|()| None) };
+        // The buffer is used again for the next line, unless one long line has made it large.
+        if line.capacity() <= 64 * 1024 {
+            self.line = line;
+            self.line.clear();
+        }
+        event
+    }
+
+    fn read_line(&mut self, line: &[u8]) -> Result<(), DecodeError> {
+        let (field, value) = match memchr::memchr(b':', line) {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &[][..]),
+        };
+        let value = String::from_utf8_lossy(value.strip_prefix(b" ").unwrap_or(value));
+        match field {
+            b"event" => self.name = value.into_owned(),
+            b"data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.data.push('\n');
+                }
+                self.data.push_str(&value);
+            }
+            b"id" if !value.contains('\0') => self.last_event_id_buffer = value.into_owned(),
+            b"retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry_milliseconds = value.parse().ok();
+            }
+            _ => {}
+        }
+        let bytes = self.name.len() + self.data.len() + self.last_event_id_buffer.len();
+        if bytes > self.bytes_max { Err(DecodeError::EventTooLarge) } else { Ok(()) }
+    }
+
+    /// HTML Standard §9.2.6: without a `data` field there is no event, and its name is forgotten.
+    fn dispatch(&mut self) -> Result<Option<Event>, DecodeError> {
+        self.last_event_id.clone_from(&self.last_event_id_buffer);
+        let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
+        // The standard looks at whether the data are empty, after each field has added an LF: so at whether there was one.
+        if !std::mem::take(&mut self.has_data) {
+            return Ok(None);
+        }
+        Ok(Some(Event { name: if name.is_empty() { "message".to_owned() } else { name }, data }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    fn event(name: &str, data: &str) -> Event {
+        Event { name: name.into(), data: data.into() }
+    }
+
+    /// The events of a stream that arrives in these pieces, and the decoder after them.
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Decoder) {
+        let mut decoder = Decoder::new(1000);
+        let mut events = Vec::new();
+        for mut piece in pieces {
+            while let Some(event) = decoder.next(&mut piece).expect("it is within the bounds") {
+                events.push(event);
+            }
+            assert!(piece.is_empty());
+        }
+        (events, decoder)
+    }
+
+    /// A stream, its events, the last event id and the last `retry`.
+    type Case = (&'static [u8], Vec<Event>, &'static str, Option<u64>);
+
+    fn table() -> Vec<Case> {
+        vec![
+            (b"", vec![], "", None),
+            (b"data: a\ndata: +2\ndata: 10\n\n", vec![event("message", "a\n+2\n10")], "", None),
+            (
+                b": test\n\ndata: first\nid: 1\n\ndata:second\nid\n\ndata:  third\n\n",
+                vec![event("message", "first"), event("message", "second"), event("message", " third")],
+                "",
+                None,
+            ),
+            (b"data\n\ndata\ndata\n\ndata:", vec![event("message", ""), event("message", "\n")], "", None),
+            (b"data:test\n\ndata: test\n\n", vec![event("message", "test"); 2], "", None),
+            (b"event: add\r\ndata: 7\r\n\r\n", vec![event("add", "7")], "", None),
+            (b"\xef\xbb\xbfdata: x\r\rdata: cut off", vec![event("message", "x")], "", None),
+            (b"\xef\xbb\xbf\xef\xbb\xbfdata: two marks\n\n", vec![], "", None),
+            (b"\n\xef\xbb\xbfdata: a late mark\n\n", vec![], "", None),
+            (b"event: lost\nid: 3\n\ndata: y\n\n", vec![event("message", "y")], "3", None),
+            (b"id: 4\ndata: y\n\nid: 5\n", vec![event("message", "y")], "4", None),
+            (b"id: 4\n\nid: 5\x006\n\n", vec![], "4", None),
+            (b"retry: 3000\n\nretry: 1s\n\nretry:\n\nretry: -1\n\n", vec![], "", Some(3000)),
+            (b"data: a\r\ndata: b\n\rdata: c\r\r\n", vec![event("message", "a\nb"), event("message", "c")], "", None),
+            (b"\r\n\r\r\n\ndata: z\r\n\r\n\r\n", vec![event("message", "z")], "", None),
+            (b"Data: a\n data: b\ndatax: c\n:data: d\n\n", vec![], "", None),
+            (
+                "data: \u{e9}\u{1f600}\u{2028}x\u{85}y\n\n".as_bytes(),
+                vec![event("message", "\u{e9}\u{1f600}\u{2028}x\u{85}y")],
+                "",
+                None,
+            ),
+            (b"data: \xff\xf0\x9f\x98 a\n\n", vec![event("message", "\u{fffd}\u{fffd} a")], "", None),
+            (b"data: a:b: c\nevent:e\n\n", vec![event("e", "a:b: c")], "", None),
+            (b"data: [DONE]\n", vec![], "", None),
+        ]
+    }
+
+    #[test]
+    fn streams_are_read_by_the_letter_of_the_standard() {
+        for (stream, events, last_event_id, retry) in table() {
+            let shown = String::from_utf8_lossy(stream);
+            let (read, decoder) = decode([stream]);
+            assert_eq!(read, events, "{shown:?}");
+            assert_eq!(decoder.last_event_id(), last_event_id, "{shown:?}");
+            assert_eq!(decoder.retry_milliseconds(), retry, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_stream_is_cut_changes_nothing() {
+        for (stream, events, last_event_id, retry) in table() {
+            for at in 0..=stream.len() {
+                let (read, decoder) = decode([&stream[..at], &stream[at..]]);
+                assert_eq!(read, events, "{:?} cut at {at}", String::from_utf8_lossy(stream));
+                assert_eq!((decoder.last_event_id(), decoder.retry_milliseconds()), (last_event_id, retry));
+            }
+            let (read, _) = decode(stream.chunks(1));
+            assert_eq!(read, events, "{:?} byte by byte", String::from_utf8_lossy(stream));
+        }
+        let mut random = Random::new(3);
+        let all: Vec<u8> = table().iter().skip(1).flat_map(|(stream, ..)| [stream, &b"\n\n"[..]].concat()).collect();
+        let whole = decode([&all[..]]).0;
+        for _ in 0..100 {
+            let mut rest = &all[..];
+            let pieces = std::iter::from_fn(|| {
+                let (piece, after) = rest.split_at(rest.len().min(1 + random.below(20) as usize));
+                rest = after;
+                (!piece.is_empty()).then_some(piece)
+            });
+            assert_eq!(decode(pieces).0, whole);
+        }
+    }
+
+    #[test]
+    fn an_event_is_given_before_the_next_byte_arrives() {
+        for ends in ["\n\n", "\r\r", "\r\n\r\n", "\r\n\r", "\n\r"] {
+            assert_eq!(decode([format!("data: now{ends}").as_bytes()]).0, [event("message", "now")], "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_as_soon_as_it_is_known() {
+        let fits = [&b"data: "[..], &[b'x'; 994], b"\n\n"].concat();
+        assert_eq!(decode([&fits[..]]).0[0].data.len(), 994);
+        assert_eq!(decode(fits.chunks(7)).0[0].data.len(), 994);
+
+        let long_line = [b'x'; 1001];
+        for size in [1, 10, 1001] {
+            let mut decoder = Decoder::new(1000);
+            let error = long_line.chunks(size).find_map(|mut piece| decoder.next(&mut piece).err());
+            assert_eq!(error, Some(DecodeError::LineTooLong));
+        }
+        let many_lines = "data: ten bytes\n".repeat(101);
+        for size in [1, 10, many_lines.len()] {
+            let mut decoder = Decoder::new(1000);
+            let error = many_lines.as_bytes().chunks(size).find_map(|mut piece| decoder.next(&mut piece).err());
+            assert_eq!(error, Some(DecodeError::EventTooLarge));
+        }
+    }
+
+    #[test]
+    fn an_endless_stream_of_small_events_is_no_matter() {
+        let mut decoder = Decoder::new(100);
+        let mut events = 0;
+        for _ in 0..10_000 {
+            let mut piece = &b": keep going\n\nevent: e\ndata: 0123456789\n\n"[..];
+            while decoder.next(&mut piece).unwrap().is_some() {
+                events += 1;
+            }
+            assert!(decoder.is_between_events());
+        }
+        assert_eq!(events, 10_000);
+        let mut rest = &b"data: x\n"[..];
+        assert_eq!(decoder.next(&mut rest), Ok(None));
+        assert!(!decoder.is_between_events());
+    }
+}

@@ -1,0 +1,131 @@
+//! Floor 2: Server-Sent Events on byte slices (HTML Standard §9.2): written here for our streams, read by `decode` for
+//! those of others.
+//!
+//! What is written: lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and clients of the
+//! first phase read one line at a time.
+
+pub mod decode;
+
+use crate::domain::id::EventNumber;
+use std::io::Write;
+
+/// One event: `id: N`, `event: <name>` if it has one, `data: <json>` and the empty line that dispatches it.
+///
+/// HTML Standard §9.2.6: without `id` the reader keeps the last id that it was given. `json` and `name` have no line
+/// breaks.
+pub fn frame(id: Option<EventNumber>, name: Option<&str>, json: &[u8], out: &mut Vec<u8>) {
+    debug_assert!(memchr::memchr2(b'\n', b'\r', json).is_none(), "an event is one line");
+    debug_assert!(name.is_none_or(|name| !name.contains(['\n', '\r'])), "a name is one line");
+    out.reserve(64 + json.len());
+    if let Some(id) = id {
+        writeln!(out, "id: {id}").expect("writing to memory does not fail");
+    }
+    if let Some(name) = name {
+        writeln!(out, "event: {name}").expect("writing to memory does not fail");
+    }
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// `retry: N`: how many milliseconds a reader waits before it comes back. Dispatches nothing (HTML Standard §9.2.6).
+pub fn retry(milliseconds: u64, out: &mut Vec<u8>) {
+    write!(out, "retry: {milliseconds}\n\n").expect("writing to memory does not fail");
+}
+
+/// Reads a `Last-Event-ID` (HTML Standard §9.2.4): ASCII digits that fit 64 bits. Everything else is none of our ids.
+pub fn parse_last_event_id(value: &[u8]) -> Option<EventNumber> {
+    if value.is_empty() {
+        return None;
+    }
+    value
+        .iter()
+        .try_fold(0_u64, |number, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            number.checked_mul(10)?.checked_add(digit)
+        })
+        .map(EventNumber)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode::Decoder;
+    use super::*;
+    use crate::base::random::Random;
+
+    #[test]
+    fn frames_are_written_as_the_contract_shows_them() {
+        let table: [(Option<u64>, Option<&str>, &str); 4] = [
+            (Some(41), None, "id: 41\ndata: {\"a\":1}\n\n"),
+            (Some(u64::MAX), Some("input"), "id: 18446744073709551615\nevent: input\ndata: {\"a\":1}\n\n"),
+            (None, Some("output_delta"), "event: output_delta\ndata: {\"a\":1}\n\n"),
+            (None, None, "data: {\"a\":1}\n\n"),
+        ];
+        for (id, name, expected) in table {
+            let mut out = Vec::new();
+            frame(id.map(EventNumber), name, b"{\"a\":1}", &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+        let mut out = Vec::new();
+        retry(3000, &mut out);
+        assert_eq!(out, b"retry: 3000\n\n");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_in_any_pieces() {
+        let mut random = Random::new(23);
+        let texts =
+            ["{}", "{\"a\":\"x: y\"}", "{\"é\":\"\u{2028}😀\"}", " leading space", ":colon", "\u{feff}", "id: 5", "0"];
+        let names = [None, Some("input"), Some("conversation_created")];
+        for _ in 0..300 {
+            let (mut out, mut expected, mut last) = (Vec::new(), Vec::new(), String::new());
+            retry(random.below(10_000), &mut out);
+            for _ in 0..random.below(8) {
+                let json = texts[random.below(texts.len() as u64) as usize];
+                let name = names[random.below(3) as usize];
+                let id = (random.below(3) > 0).then(|| EventNumber(random.next_u64()));
+                last = id.map_or(last, |id| id.to_string());
+                frame(id, name, json.as_bytes(), &mut out);
+                expected.push((name.unwrap_or("message").to_owned(), json.to_owned(), last.clone()));
+            }
+            let mut decoder = Decoder::new(out.len());
+            let mut read = Vec::new();
+            let mut rest = &out[..];
+            while !rest.is_empty() {
+                let (mut piece, after) = rest.split_at(1 + random.below(rest.len().min(40) as u64) as usize);
+                while let Some(event) = decoder.next(&mut piece).unwrap() {
+                    read.push((event.name, event.data, decoder.last_event_id().to_owned()));
+                }
+                rest = after;
+            }
+            assert_eq!(read, expected);
+            assert!(decoder.retry_milliseconds().is_some() && decoder.is_between_events());
+            assert!(last.is_empty() || parse_last_event_id(decoder.last_event_id().as_bytes()).is_some());
+        }
+    }
+
+    #[test]
+    fn last_event_ids() {
+        let table: [(&[u8], Option<u64>); 16] = [
+            (b"0", Some(0)),
+            (b"41", Some(41)),
+            (b"007", Some(7)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"99999999999999999999", None),
+            (b"", None),
+            (b"+1", None),
+            (b"-1", None),
+            (b" 1", None),
+            (b"1 ", None),
+            (b"1.0", None),
+            (b"0x1", None),
+            (b"abc", None),
+            ("٣".as_bytes(), None),
+            (b"\xff", None),
+        ];
+        for (value, expected) in table {
+            assert_eq!(parse_last_event_id(value), expected.map(EventNumber), "{value:?}");
+        }
+    }
+}

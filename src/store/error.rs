@@ -1,0 +1,149 @@
+//! Errors of SQLite, as people at a terminal and clients are told of them.
+
+use crate::domain::command::Refusal;
+use rusqlite::ErrorCode;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why a database could not be opened; each says so in one line that names the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// A newer program wrote it.
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest schema version that this program knows.
+        known: i64,
+    },
+    /// The file is no SQLite database.
+    NotADatabase(PathBuf),
+    /// It is a database of something else.
+    Foreign(PathBuf),
+    /// Another process holds it.
+    Locked(PathBuf),
+    /// The file, or a file that belongs beside it, cannot be opened or made.
+    CannotOpen {
+        /// The file.
+        path: PathBuf,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// Anything else that SQLite reports.
+    Failed {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        reason: String,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Newer { path, found, known } => write!(
+                f,
+                "the database {} has schema version {found}, and this program knows versions up to {known}: use a newer program",
+                path.display()
+            ),
+            OpenError::NotADatabase(path) => write!(f, "{} is not an SQLite database", path.display()),
+            OpenError::Foreign(path) => write!(f, "{} is a database of another program", path.display()),
+            OpenError::Locked(path) => write!(f, "the database {} is held by another process", path.display()),
+            OpenError::CannotOpen { path, reason } => write!(f, "cannot open {}: {reason}", path.display()),
+            OpenError::Failed { path, reason } => write!(f, "the database {} failed: {reason}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl OpenError {
+    /// What an error of SQLite means while `path` is opened.
+    pub(super) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
+        let path = path.to_path_buf();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
+            Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { reason: why_not(&path), path },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                OpenError::CannotOpen { path, reason: "it cannot be written to".into() }
+            }
+            _ => OpenError::Failed { path, reason: error.to_string() },
+        }
+    }
+}
+
+/// SQLite only says that it cannot open a file; the file system says why.
+fn why_not(path: &Path) -> String {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::metadata(directory) {
+        Err(error) => format!("its directory: {error}"),
+        Ok(metadata) if !metadata.is_dir() => format!("{} is not a directory", directory.display()),
+        Ok(_) if path.is_dir() => "it is a directory".into(),
+        Ok(_) => "the file or its directory does not permit it".into(),
+    }
+}
+
+/// Why a command or a question ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is not to be; nothing was changed.
+    Refused(Refusal),
+    /// SQLite failed, and what was written in this transaction is void.
+    Failed(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+/// What a client is told of an error of SQLite: whether waiting may mend it.
+pub(super) fn refusal_of(error: &rusqlite::Error) -> Refusal {
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DiskFull
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen,
+        ) => Refusal::Unavailable,
+        _ => Refusal::Database,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn waiting_mends_some_errors() {
+        let table = [
+            (ffi::SQLITE_FULL, Refusal::Unavailable),
+            (ffi::SQLITE_BUSY, Refusal::Unavailable),
+            (ffi::SQLITE_BUSY_SNAPSHOT, Refusal::Unavailable),
+            (ffi::SQLITE_LOCKED, Refusal::Unavailable),
+            (ffi::SQLITE_IOERR_FSYNC, Refusal::Unavailable),
+            (ffi::SQLITE_READONLY, Refusal::Unavailable),
+            (ffi::SQLITE_CANTOPEN, Refusal::Unavailable),
+            (ffi::SQLITE_CORRUPT, Refusal::Database),
+            (ffi::SQLITE_CONSTRAINT_UNIQUE, Refusal::Database),
+            (ffi::SQLITE_NOMEM, Refusal::Database),
+        ];
+        for (code, refusal) in table {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(refusal_of(&error), refusal, "{error}");
+        }
+        assert_eq!(refusal_of(&rusqlite::Error::QueryReturnedNoRows), Refusal::Database);
+    }
+}

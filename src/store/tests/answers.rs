@@ -1,0 +1,115 @@
+//! Orders and answers when SQLite fails: none is told of that is not stored, and rows leave nothing behind.
+
+use super::support::TempDir;
+use super::*;
+use crate::store::Responders;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+fn open_answered(path: &Path) -> Writer {
+    let responders = Responders { default: Some("echo".into()), allowed: vec!["echo".into()] };
+    let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
+    Writer::open(&config, |_| Vec::new()).unwrap()
+}
+
+fn step(order: OrderKey, step: AnswerStep) -> Command {
+    command("responder:echo", Act::Answer { order, step })
+}
+
+fn begin(order: OrderKey) -> Command {
+    step(order, AnswerStep::Begin { text: "part".into() })
+}
+
+fn finish(order: OrderKey) -> Command {
+    let text = Some(Content::trusted("whole"));
+    step(order, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
+}
+
+fn open_orders(writer: &mut Writer) -> Vec<Order> {
+    let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
+    let question = Question::OpenOrders { after: OrderKey(EventNumber(0)), limit: 100 };
+    let answer = writer.read(&Query { reply_to, caller: UserId::trusted("responder:echo"), question });
+    match answer.result.unwrap() {
+        Found::Orders(orders) => orders,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Has the commits with these places fail, counted from the next.
+fn fail_commits(writer: &mut Writer, places: &'static [u32]) {
+    let commits = AtomicU32::new(0);
+    let fails = move || places.contains(&commits.fetch_add(1, Ordering::Relaxed));
+    writer.db.commit_hook(Some(fails)).unwrap();
+}
+
+fn rows(writer: &Writer, table: &str) -> i64 {
+    writer.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn what_was_not_committed_is_neither_ordered_nor_begun() {
+    let directory = TempDir::new();
+    let mut writer = open_answered(&directory.file("a.db"));
+    // The batch's commit fails, and the second of the commits that follow.
+    fail_commits(&mut writer, &[0, 2]);
+    let batch = ["ann", "ben", "cyd"].map(|user| command(user, post(ConversationRef::Default, "x")));
+    let committed = writer.commit_batch(&batch, NOW);
+    let orders: Vec<&str> = committed.orders.iter().map(|order| order.user.as_str()).collect();
+    assert_eq!(orders, ["ann", "cyd"]);
+    assert_eq!(open_orders(&mut writer), committed.orders);
+    writer.check_invariants();
+
+    fail_commits(&mut writer, &[0, 1]);
+    let keys: Vec<OrderKey> = committed.orders.iter().map(|order| order.key).collect();
+    let committed = writer.commit_batch(&[begin(keys[0]), begin(keys[1])], NOW);
+    assert!(matches!(committed.receipts[0].result, Err(Refusal::Database | Refusal::Unavailable)));
+    assert_eq!(committed.begun.len(), 1);
+    let begun: Vec<Option<MessageId>> = open_orders(&mut writer).into_iter().map(|order| order.begun).collect();
+    assert_eq!(begun, [None, Some(committed.begun[0].message_id)]);
+    writer.check_invariants();
+
+    // Once more if something rode along with it.
+    fail_commits(&mut writer, &[0, 1]);
+    assert!(writer.commit_batch(&[finish(keys[1])], NOW).receipts[0].result.is_err());
+    fail_commits(&mut writer, &[]);
+    assert_eq!(open_orders(&mut writer).len(), 2, "an order stays open until its end is on disk");
+    assert!(writer.commit_batch(&[finish(keys[1])], NOW).receipts[0].result.is_ok());
+    assert_eq!(open_orders(&mut writer).len(), 1);
+    writer.check_invariants();
+}
+
+#[test]
+fn an_answer_leaves_no_row_behind() {
+    let directory = TempDir::new();
+    let mut writer = open_answered(&directory.file("a.db"));
+    let home = workspace(&mut writer, "ann");
+    let room = conversation(&mut writer, "ann", home, &["ben"]);
+    let counts =
+        |writer: &Writer| ["orders", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
+    let before = counts(&writer);
+    let asked = command("ben", post(ConversationRef::Id(room), "x"));
+    let order = writer.commit_batch(&[asked], NOW).orders.remove(0);
+    let begun = writer.commit_batch(&[begin(order.key)], NOW).begun[0].message_id;
+    writer.commit_batch(&[finish(order.key)], NOW);
+    let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
+    assert_eq!(counts(&writer), published, "a closed order has no row, and the answer has one event");
+    let delete = |message| Act::DeleteMessage { conversation: ConversationRef::Id(room), message };
+    done(&mut writer, "ann", delete(begun));
+    done(&mut writer, "ben", delete(order.message_id));
+    // What is left says that two messages are gone.
+    assert_eq!(counts(&writer), [before[0], before[1], before[2] + 2, before[3] + 4]);
+    writer.check_invariants();
+
+    // Orders that are open go with their conversation.
+    let batch = [(); 300].map(|()| command("ben", post(ConversationRef::Id(room), "x")));
+    let orders = writer.commit_batch(&batch, NOW).orders;
+    writer.commit_batch(&[begin(orders[7].key), finish(orders[8].key)], NOW);
+    done(
+        &mut writer,
+        "ann",
+        Act::DeleteConversation { conversation: ConversationRef::Id(room), surface: Surface::Config },
+    );
+    while writer.housekeeping(NOW).more {
+        writer.check_invariants();
+    }
+    assert_eq!((rows(&writer, "orders"), rows(&writer, "messages")), (0, 0));
+}

@@ -1,0 +1,181 @@
+//! What happens when SQLite fails: nothing is acknowledged that is not stored, and the writer goes on.
+
+use super::support::TempDir;
+use super::*;
+use crate::store::Reader;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// As many database pages as there are, and `more`.
+fn limit_pages(writer: &Writer, more: i64) {
+    let pages: i64 = writer.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    writer.db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(())).unwrap();
+}
+
+fn posted(events: &[Arc<Event>]) -> Vec<&str> {
+    events.iter().filter_map(|event| event.message()).map(|message| message.content.as_str()).collect()
+}
+
+#[test]
+fn a_full_disk_refuses_only_what_does_not_fit() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    let home = workspace(&mut writer, "ann");
+    let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
+    limit_pages(&writer, 4);
+
+    let large = "x".repeat(200_000);
+    let batch = ["one", &large, "two", &large, "three"].map(|text| command("ann", post(room, text)));
+    let before = writer.position();
+    let committed = writer.commit_batch(&batch, NOW);
+    let results: Vec<Option<&Refusal>> = committed.receipts.iter().map(|r| r.result.as_ref().err()).collect();
+    let full = Some(&Refusal::Unavailable);
+    assert_eq!(results, [None, full, None, full, None]);
+    assert_eq!((committed.before, committed.through), (before, EventNumber(before.0 + 3)));
+    assert_eq!(posted(&committed.events), ["one", "two", "three"]);
+    let numbers: Vec<u64> = committed.events.iter().map(|event| event.number.0).collect();
+    assert_eq!(numbers, [before.0 + 1, before.0 + 2, before.0 + 3], "a failure uses up no number");
+    writer.check_invariants();
+
+    writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    done(&mut writer, "ann", post(room, &large));
+    writer.check_invariants();
+    let events = replay(&mut writer, "ann");
+    assert_eq!(posted(&events), ["one", "two", "three", &large]);
+}
+
+#[test]
+fn what_a_failed_batch_made_is_forgotten() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    workspace(&mut writer, "ann");
+    limit_pages(&writer, 0);
+    // The first command fills memory with a user, a workspace and a conversation; then the batch fails as a whole, and
+    // on its own it fails too.
+    let large = "x".repeat(100_000);
+    let batch = [&large, &large].map(|text| command("ben", post(ConversationRef::Default, text)));
+    let committed = writer.commit_batch(&batch, NOW);
+    assert!(committed.receipts.iter().all(|r| matches!(r.result, Err(Refusal::Unavailable))));
+    assert!(committed.events.is_empty() && committed.before == committed.through);
+    writer.check_invariants();
+
+    writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    let committed = writer.commit_batch(&batch, NOW);
+    let kinds: Vec<&str> = committed.events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["workspace_created", "conversation_created", "input", "input"]);
+    writer.check_invariants();
+}
+
+#[test]
+fn a_failed_commit_is_never_acknowledged() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    let batch = ["ann", "ben", "ann"].map(|user| command(user, post(ConversationRef::Default, "x")));
+    // The batch's commit fails, and the second of the commits that follow.
+    let commits = Arc::new(AtomicU32::new(0));
+    let count = commits.clone();
+    let fails = move || [0, 2].contains(&count.fetch_add(1, Ordering::Relaxed));
+    writer.db.commit_hook(Some(fails)).unwrap();
+    let committed = writer.commit_batch(&batch, NOW);
+    assert_eq!(commits.load(Ordering::Relaxed), 4);
+    let results: Vec<bool> = committed.receipts.iter().map(|receipt| receipt.result.is_ok()).collect();
+    assert_eq!(results, [true, false, true]);
+    assert!(committed.events.iter().all(|event| event.actor.as_str() == "ann"));
+    writer.check_invariants();
+    writer.db.commit_hook(None::<fn() -> bool>).unwrap();
+    assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
+    assert!(replay(&mut writer, "ben").is_empty());
+}
+
+/// Events as a journal page has them, which is for one user.
+fn strip(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
+    events.iter().map(|event| Arc::new(Event { recipients: Arc::default(), ..(**event).clone() })).collect()
+}
+
+#[test]
+fn a_busy_database_refuses_the_whole_batch_at_once() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut writer = open(&path);
+    writer.db.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
+    let committed = writer.commit_batch(&batch, NOW);
+    assert!(committed.receipts.iter().all(|r| matches!(r.result, Err(Refusal::Unavailable))));
+    assert!(!writer.housekeeping(NOW).more);
+    other.execute_batch("COMMIT").unwrap();
+    let committed = writer.commit_batch(&batch, NOW);
+    assert!(committed.receipts.iter().all(|receipt| receipt.result.is_ok()));
+    writer.check_invariants();
+}
+
+#[test]
+fn users_changed_by_another_process_are_noticed() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut writer = open(&path);
+    done(&mut writer, "ann", post(ConversationRef::Default, "x"));
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ann'", []).unwrap();
+    let committed = writer.commit_batch(&[command("ann", post(ConversationRef::Default, "x"))], NOW);
+    assert!(matches!(committed.receipts[0].result, Err(Refusal::Unauthorized)));
+    let gates = committed.gates.expect("the rules changed");
+    assert_eq!(gates.0.get("ann"), Some(&Gate::Closed));
+    let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
+    assert!(committed.gates.is_none(), "the writer's own commits are no news");
+}
+
+#[test]
+fn a_crash_keeps_what_was_committed_and_nothing_else() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut writer = open(&path);
+    let committed =
+        writer.commit_batch(&["a", "b", "c"].map(|text| command("ann", post(ConversationRef::Default, text))), NOW);
+    // A transaction that is open while the process dies: what it wrote must not be seen again.
+    writer.db.execute_batch("BEGIN IMMEDIATE; UPDATE position SET number = 1000; DELETE FROM messages").unwrap();
+    let after = directory.file("crashed.db");
+    for ending in ["", "-wal"] {
+        let file = |path: &Path| std::path::PathBuf::from(format!("{}{ending}", path.display()));
+        std::fs::copy(file(&path), file(&after)).unwrap();
+    }
+    let mut writer = open(&after);
+    writer.check_invariants();
+    assert_eq!((writer.position(), committed.through), (EventNumber(5), EventNumber(5)));
+    assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
+    done(&mut writer, "ann", post(ConversationRef::Default, "d"));
+    writer.check_invariants();
+}
+
+#[test]
+fn a_panic_in_a_batch_is_forgotten_by_the_next() {
+    let config = StoreConfig::new(Database::Memory);
+    let mut writer = Writer::open(&config, |_| panic!("an answer that cannot be made")).unwrap();
+    let mut fatal = command("ann", post(ConversationRef::Default, "x"));
+    fatal.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [0; 32] });
+    let batch = [command("ann", post(ConversationRef::Default, "x")), fatal];
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.commit_batch(&batch, NOW)));
+    assert!(panicked.is_err());
+    let committed = writer.commit_batch(&batch[..1], NOW);
+    assert_eq!((committed.before, committed.through), (EventNumber(0), EventNumber(3)));
+    writer.check_invariants();
+    assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
+}
+
+#[test]
+fn a_query_that_fails_leaves_no_snapshot_open() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut writer = open(&path);
+    let home = workspace(&mut writer, "ann");
+    let mut reader = Reader::open(&StoreConfig::new(Database::File(path))).unwrap();
+    let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+    let query = Query { reply_to, caller: UserId::trusted("ann"), question: Question::Workspace(home) };
+    assert!(reader.answer(&query).result.is_ok());
+    writer.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
+    let answer = reader.answer(&query);
+    assert!(matches!(answer.result, Err(Refusal::Database)), "{answer:?}");
+    assert_eq!(answer.position, EventNumber(1), "the newest that was seen");
+    writer.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
+    assert!(reader.answer(&query).result.is_ok());
+}

@@ -1,0 +1,137 @@
+//! No statement of a command, a query or a step of housekeeping reads a whole table.
+
+use super::support::TempDir;
+use super::*;
+use crate::store::{
+    conversations, flush, idempotency, inbox, journal, messages, orders, page_messages, purge, retention, schema,
+    users, workspaces,
+};
+
+#[test]
+fn no_statement_scans_a_table_or_sorts_messages() {
+    let statements = [
+        schema::POSITION,
+        schema::SET_POSITION,
+        users::FIND,
+        users::INSERT,
+        users::LOGIN_TAKEN,
+        users::PASSWORD_RECORD,
+        users::KNOWN_TO,
+        workspaces::FIND,
+        workspaces::COUNT,
+        workspaces::LIST,
+        workspaces::EVERYBODY_IN,
+        workspaces::TAKES_PART,
+        conversations::ROOM,
+        conversations::PARTICIPANTS,
+        conversations::FIND,
+        conversations::COUNT,
+        conversations::LIST,
+        conversations::TOUCH,
+        conversations::ALL_OF,
+        conversations::FORGET_MESSAGE,
+        messages::INSERT,
+        messages::FIND_VISIBLE,
+        messages::NUMBERS_AFTER,
+        messages::PAGE_AFTER,
+        messages::PAGE_BEFORE,
+        messages::LOCATE,
+        messages::IS_NO_MESSAGE,
+        journal::INSERT,
+        journal::INSERT_RECIPIENT,
+        journal::ENTRIES_AFTER,
+        journal::STATS,
+        journal::ADD_STATS,
+        retention::RECIPIENTS,
+        retention::REMOVE_RECIPIENTS,
+        retention::RAISE,
+        page_messages::TAKES_PART_SINCE,
+        page_messages::CONVERSATIONS_OF,
+        page_messages::TAIL,
+        flush::GATHER,
+        inbox::MARKER,
+        inbox::SET_MARKER,
+        inbox::OPEN_CHUNK,
+        inbox::CHUNK_AROUND,
+        inbox::CHUNK_BEYOND,
+        inbox::INSERT_CHUNK,
+        inbox::SET_OPEN_CHUNK,
+        journal::REMOVE,
+        journal::REMOVE_RECIPIENTS,
+        orders::INSERT,
+        orders::FIND,
+        orders::SET_ANSWER,
+        orders::CLOSE,
+        orders::CLOSE_ALL,
+        orders::ANSWER_SO_FAR,
+        orders::APPEND,
+        orders::FINISH_ANSWER,
+        orders::PUBLICATION,
+        orders::OPEN_AFTER,
+        orders::HISTORY,
+        orders::LATE_ANSWERS,
+        idempotency::FIND,
+        idempotency::PURGE,
+        purge::CONVERSATION_OF,
+        purge::MESSAGES_OF_CONVERSATION,
+        purge::DELETE_MESSAGES,
+        purge::EVENTS_OF_CONVERSATION,
+        purge::EVENTS_OF_WORKSPACE,
+    ];
+    let directory = TempDir::new();
+    let writer = open(&directory.file("a.db"));
+    for statement in statements {
+        let plan = plan(&writer, statement);
+        assert!(!plan.contains("SCAN"), "{statement}\n{plan}");
+        // At most 256 participants are put in order, and everybody in a workspace is made distinct.
+        let sorts = [conversations::PARTICIPANTS, workspaces::EVERYBODY_IN].contains(&statement);
+        assert!(sorts || !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
+    }
+    // A cursor is a place in the index, so the millionth message costs what the first does.
+    for (statement, place) in [(messages::PAGE_AFTER, "rowid>?"), (messages::PAGE_BEFORE, "rowid<?")] {
+        let plan = plan(&writer, statement);
+        let search = format!("SEARCH m USING INDEX messages_conversation (conversation=? AND {place})");
+        assert!(plan.starts_with(&search), "{statement}\n{plan}");
+    }
+    // The order of a user's conversations comes without a look at any message.
+    assert!(!plan(&writer, conversations::ALL_OF).contains("messages"));
+    // These walk an index that has only the rows that are meant.
+    for (statement, index) in [
+        (users::GATES, "users_gates"),
+        (purge::DELETED_CONVERSATION, "conversations_deleted"),
+        (purge::DELETED_WORKSPACE, "workspaces_deleted"),
+    ] {
+        let plan = plan(&writer, statement);
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
+    }
+}
+
+#[test]
+fn binding_a_parameter_does_not_prepare_the_statement_again() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let writer = open(&path);
+    let (reading, _) = schema::open_reading(&Database::File(path)).unwrap();
+    for statement in [journal::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, page_messages::TAIL] {
+        for db in [&writer.db, &reading] {
+            let mut prepared = db.prepare(statement).unwrap();
+            for value in 1..4 {
+                let values = vec![value; prepared.parameter_count()];
+                let found: Vec<i64> = prepared
+                    .query_map(rusqlite::params_from_iter(values), |row| row.get(0))
+                    .and_then(Iterator::collect)
+                    .unwrap();
+                assert!(found.is_empty());
+            }
+            assert_eq!(prepared.get_status(rusqlite::StatementStatus::RePrepare), 0, "{statement}");
+        }
+    }
+}
+
+fn plan(writer: &Writer, statement: &str) -> String {
+    let mut explain = writer.db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+    let parameters = explain.parameter_count();
+    let nothing = vec![rusqlite::types::Null; parameters];
+    let rows = explain.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();
+    rows.collect::<rusqlite::Result<Vec<_>>>().unwrap().join("\n")
+}

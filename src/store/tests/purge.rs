@@ -1,0 +1,109 @@
+//! Rows of deleted things go in small steps, and nothing of them stays.
+
+use super::support::TempDir;
+use super::*;
+use crate::base::limits::{IDEMPOTENCY_SECONDS, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+
+const TABLES: [&str; 9] = [
+    "users",
+    "workspaces",
+    "conversations",
+    "conversation_state",
+    "participants",
+    "messages",
+    "events",
+    "event_recipients",
+    "idempotency",
+];
+
+fn rows(writer: &Writer) -> [usize; 9] {
+    TABLES.map(|table| {
+        let count = format!("SELECT count(*) FROM {table}");
+        writer.db.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap() as usize
+    })
+}
+
+/// Steps until there is nothing left to do; the most rows that one step removed, and the number of steps.
+fn purge(writer: &mut Writer, now: Wall) -> (usize, usize) {
+    let (mut most, mut steps) = (0, 0);
+    loop {
+        let before: usize = rows(writer).iter().sum();
+        let more = writer.housekeeping(now).more;
+        writer.check_invariants();
+        let after: usize = rows(writer).iter().sum();
+        most = most.max(before - after);
+        steps += 1;
+        if !more {
+            return (most, steps);
+        }
+    }
+}
+
+fn fill(writer: &mut Writer, home: WorkspaceId, messages: usize, text: &str) -> ConversationId {
+    let room = conversation(writer, "ann", home, &["ben", "cyd"]);
+    let posts: Vec<Command> = (0..messages).map(|_| command("ben", post(ConversationRef::Id(room), text))).collect();
+    writer.commit_batch(&posts, NOW);
+    done(writer, "cyd", Act::LeaveConversation { conversation: ConversationRef::Id(room) });
+    room
+}
+
+#[test]
+fn a_deleted_workspace_leaves_only_its_last_events() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    workspace(&mut writer, "ann");
+    workspace(&mut writer, "ben");
+    workspace(&mut writer, "cyd");
+    let kept = rows(&writer);
+
+    let home = workspace(&mut writer, "ann");
+    let first = fill(&mut writer, home, 700, "x");
+    fill(&mut writer, home, 700, "x");
+    let delete = Act::DeleteConversation { conversation: ConversationRef::Id(first), surface: Surface::Config };
+    done(&mut writer, "ann", delete);
+    done(&mut writer, "ann", Act::DeleteWorkspace { id: home });
+    let seen = ["ann", "ben", "cyd"].map(|user| replay(&mut writer, user));
+
+    let (most, steps) = purge(&mut writer, NOW);
+    assert!(steps >= 6, "{steps}");
+    // Besides the bounded rows there are a few fixed ones: participants, state, the thing itself, an event's recipients.
+    assert!(most <= PURGE_ROWS_MAX + 16, "{most}");
+    let last_events = 4; // Two were left, one was deleted, then the workspace.
+    let recipients = 1 + 1 + 2 + 2;
+    let mut expected = kept;
+    expected[6] += last_events;
+    expected[7] += recipients;
+    assert_eq!(rows(&writer), expected, "{TABLES:?}");
+    let after = ["ann", "ben", "cyd"].map(|user| replay(&mut writer, user));
+    assert_eq!(after, seen, "removing rows changes nothing that anybody sees");
+}
+
+#[test]
+fn large_messages_go_a_few_at_a_time() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    let home = workspace(&mut writer, "ann");
+    let messages = 20;
+    let text = "x".repeat(PURGE_BYTES_MAX / 4);
+    let room = fill(&mut writer, home, messages, &text);
+    let delete = Act::DeleteConversation { conversation: ConversationRef::Id(room), surface: Surface::Config };
+    done(&mut writer, "ann", delete);
+    let (most, steps) = purge(&mut writer, NOW);
+    assert!(most <= 16 && steps >= messages / 4, "{most} rows in one of {steps} steps");
+}
+
+#[test]
+fn kept_answers_go_after_a_day() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    for key in 0..100 {
+        let mut post = command("ann", post(ConversationRef::Default, "x"));
+        post.idempotency = Some(Idempotency { key: key.to_string().into(), fingerprint: [0; 32] });
+        writer.commit_batch(&[post], NOW);
+    }
+    purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_SECONDS - 1));
+    assert_eq!(rows(&writer)[8], 100);
+    let (most, _) = purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_SECONDS + 1));
+    assert_eq!(rows(&writer)[8], 0);
+    assert!(most < 100, "{most}");
+}

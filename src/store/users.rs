@@ -1,0 +1,161 @@
+//! Users: who they are, their passwords, and whose tokens are refused.
+
+use crate::base::time::Wall;
+use crate::domain::command::{Gate, UserGates};
+use crate::domain::id::{EventNumber, UserId};
+use crate::domain::model::UserProfile;
+use crate::store::schema::{number, sql};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+/// A user, as the writer keeps one in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct User {
+    pub member: Member,
+    pub name: Arc<str>,
+    pub email: Arc<str>,
+    pub disabled: bool,
+    pub has_password: bool,
+    pub default_workspace: Option<EventNumber>,
+    pub default_conversation: Option<EventNumber>,
+}
+
+/// A user's key inside and id outside.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Member {
+    pub key: i64,
+    pub id: UserId,
+}
+
+/// A password user, as the password thread needs one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordRecord {
+    /// Who it is.
+    pub profile: UserProfile,
+    /// The Argon2id hash in PHC form.
+    pub hash: String,
+    /// Whether the user may not log in.
+    pub disabled: bool,
+}
+
+pub(super) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User>> {
+    db.prepare_cached(FIND)?
+        .query_row([id.as_str()], |row| {
+            Ok(User {
+                member: Member { key: row.get(0)?, id: id.clone() },
+                name: row.get(1)?,
+                email: row.get(2)?,
+                has_password: row.get(3)?,
+                disabled: row.get(4)?,
+                default_workspace: row.get::<_, Option<i64>>(5)?.map(number),
+                default_conversation: row.get::<_, Option<i64>>(6)?.map(number),
+            })
+        })
+        .optional()
+}
+
+/// Adds a user who has no row yet.
+pub(super) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: Wall) -> rusqlite::Result<i64> {
+    db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0])?;
+    Ok(db.last_insert_rowid())
+}
+
+pub(super) fn set_profile(db: &Connection, key: i64, name: &str, email: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET name = ?2, email = ?3 WHERE key = ?1")?
+        .execute(params![key, name, email])
+        .map(drop)
+}
+
+pub(super) fn set_defaults(
+    db: &Connection,
+    key: i64,
+    workspace: Option<EventNumber>,
+    conversation: Option<EventNumber>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET default_workspace = ?2, default_conversation = ?3 WHERE key = ?1")?
+        .execute(params![key, workspace.map(sql), conversation.map(sql)])
+        .map(drop)
+}
+
+/// Stores a password; tokens made before `tokens_since` end, if it is set.
+pub(super) fn set_password(db: &Connection, key: i64, hash: &str, tokens_since: Option<Wall>) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET password = ?2, tokens_since = coalesce(?3, tokens_since) WHERE key = ?1")?
+        .execute(params![key, hash, tokens_since.map(|at| at.0)])
+        .map(drop)
+}
+
+pub(super) fn set_disabled(db: &Connection, key: i64, disabled: bool) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET disabled = ?2 WHERE key = ?1")?.execute(params![key, disabled]).map(drop)
+}
+
+/// Whether another user than `key` logs in with this email.
+pub(super) fn login_taken(db: &Connection, email: &str, key: i64) -> rusqlite::Result<bool> {
+    db.prepare_cached(LOGIN_TAKEN)?.exists(params![email, key])
+}
+
+/// The password user with this email, in any case of ASCII letters.
+pub(super) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<Option<PasswordRecord>> {
+    db.prepare_cached(PASSWORD_RECORD)?
+        .query_row([email], |row| {
+            Ok(PasswordRecord { profile: profile(row)?, hash: row.get(3)?, disabled: row.get(4)? })
+        })
+        .optional()
+}
+
+/// The password hash of a user who is not disabled, if they have one.
+pub(super) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT password FROM users WHERE oid = ?1 AND NOT disabled")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()
+        .map(Option::flatten)
+}
+
+/// The users with a rule about their tokens.
+pub(super) fn gates(db: &Connection) -> rusqlite::Result<UserGates> {
+    let mut statement = db.prepare_cached(GATES)?;
+    let rows = statement.query_map([], |row| {
+        let since: Option<i64> = row.get(2)?;
+        let gate = match (row.get(1)?, since) {
+            (false, Some(since)) => Gate::IssuedSince(Wall(since)),
+            _ => Gate::Closed,
+        };
+        Ok((UserId::trusted(row.get::<_, Arc<str>>(0)?), gate))
+    })?;
+    rows.collect::<rusqlite::Result<_>>().map(UserGates)
+}
+
+/// The profile of `id`, if `caller` is that user or has a part in a conversation that `id` has a part in, as
+/// participant or as owner of its workspace.
+pub(super) fn known_to(db: &Connection, caller: &UserId, id: &UserId) -> rusqlite::Result<Option<UserProfile>> {
+    db.prepare_cached(KNOWN_TO)?.query_row([id.as_str(), caller.as_str()], profile).optional()
+}
+
+/// Reads `oid, name, email`, the first three columns.
+fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
+    Ok(UserProfile { id: UserId::trusted(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
+}
+
+pub(super) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, disabled, default_workspace, \
+     default_conversation FROM users WHERE oid = ?1";
+pub(super) const INSERT: &str = "INSERT INTO users (oid, name, email, created_at) VALUES (?1, ?2, ?3, ?4)";
+pub(super) const LOGIN_TAKEN: &str =
+    "SELECT 1 FROM users WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL AND key <> ?2";
+pub(super) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, disabled FROM users \
+     WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
+pub(super) const GATES: &str =
+    "SELECT oid, disabled, tokens_since FROM users WHERE disabled <> 0 OR tokens_since IS NOT NULL";
+pub(super) const KNOWN_TO: &str = "
+    SELECT u.oid, u.name, u.email FROM users u, users caller
+    WHERE u.oid = ?1 AND caller.oid = ?2 AND (
+        u.key = caller.key
+        OR EXISTS (
+            SELECT 1 FROM participants p
+            CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
+            CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+            WHERE p.user = u.key AND (w.owner = caller.key OR EXISTS (
+                SELECT 1 FROM participants q WHERE q.conversation = c.number AND q.user = caller.key)))
+        OR EXISTS (
+            SELECT 1 FROM workspaces w
+            CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
+            CROSS JOIN participants q ON q.conversation = c.number AND q.user = caller.key
+            WHERE w.owner = u.key AND w.deleted IS NULL))";

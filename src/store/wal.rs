@@ -1,0 +1,66 @@
+//! Carries the write-ahead log over into the database between two transactions, so that no commit waits for it, and keeps
+//! the log small also while readers never rest.
+//!
+//! Whoever writes starts the log anew only when nobody reads from it. Readers that take turns without a pause would let
+//! it grow for as long as they do; so when it is long, the writer waits a moment: who begins to read after all of it is
+//! carried over reads from the database alone, and who reads from the log has a short transaction.
+
+use crate::base::limits::{SQLITE_BUSY_MILLISECONDS, WAL_CHECKPOINT_FRAMES, WAL_FRAMES_MAX, WAL_READERS_MILLISECONDS};
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+/// How long the log of one connection's database is.
+pub(super) struct Log {
+    /// As of the newest commit.
+    frames: Arc<AtomicU32>,
+    frames_seen: u32,
+    /// Length at which something is done about it.
+    next_at: u32,
+}
+
+impl Log {
+    /// Watches the log of a connection that writes, instead of SQLite, which would carry it over as part of a commit.
+    pub(super) fn watch(db: &mut Connection) -> rusqlite::Result<Log> {
+        let frames = Arc::new(AtomicU32::new(0));
+        let noted = Arc::clone(&frames);
+        db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames| {
+            noted.store(u32::try_from(frames).unwrap_or(0), Relaxed);
+            Ok(())
+        }))?;
+        Ok(Log { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES })
+    }
+
+    /// Carries the log over if it is long. There is no transaction open. A failure is not the next transaction's.
+    pub(super) fn shorten(&mut self, db: &Connection) {
+        let frames = self.frames.load(Relaxed);
+        if frames < self.frames_seen {
+            self.next_at = WAL_CHECKPOINT_FRAMES;
+        }
+        self.frames_seen = frames;
+        if frames < self.next_at {
+            return;
+        }
+        self.next_at = frames + WAL_CHECKPOINT_FRAMES / 4;
+        let result = if frames < WAL_FRAMES_MAX { checkpoint(db, "PASSIVE") } else { restart(db) };
+        match result {
+            Ok(true) => {}
+            Ok(false) => log::debug!("{frames} frames of the write-ahead log are still being read"),
+            Err(error) => log::warn!("the write-ahead log could not be carried over: {error}"),
+        }
+    }
+}
+
+/// Waits for readers, so that the next commit starts the log anew.
+fn restart(db: &Connection) -> rusqlite::Result<bool> {
+    db.busy_timeout(Duration::from_millis(WAL_READERS_MILLISECONDS))?;
+    let result = checkpoint(db, "RESTART");
+    db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS))?;
+    result
+}
+
+/// Whether nothing stood in the way.
+fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0))
+}

@@ -1,0 +1,405 @@
+//! The one connection that writes: groups of commands, one commit each.
+//!
+//! Invariant: a receipt says "done", and an event is given out, only after the commit that made it so has returned; after
+//! an error nothing is in memory that is not on disk.
+
+use crate::base::time::Wall;
+use crate::domain::command::*;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::{EventNumber, UserId};
+use crate::store::batch::{Batch, Clock, Memory};
+use crate::store::error::{OpenError, Stop, refusal_of};
+use crate::store::journal::Stats;
+use crate::store::retention::Left;
+use crate::store::schema::{self, Meta};
+use crate::store::users::{self, PasswordRecord};
+use crate::store::wal::Log;
+use crate::store::{Retention, StoreConfig, journal, purge, questions, reader, retention};
+use rusqlite::Connection;
+use std::path::PathBuf;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Makes the body of the answer to a command, as it is kept under the command's idempotency key.
+pub type Render = fn(&Outcome) -> Vec<u8>;
+
+/// Development's user: id, email and name.
+const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
+
+/// Changes the database. There is one per database, which `Lock` sees to.
+pub struct Writer {
+    pub(super) db: Connection,
+    log: Log,
+    path: PathBuf,
+    pub(super) meta: Meta,
+    pub(super) memory: Memory,
+    pub(super) clock: Clock,
+    /// SQLite's count of changes by other connections.
+    others_version: i64,
+    chores: Chores,
+    render: Render,
+}
+
+/// What a step of housekeeping has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Housekeeping {
+    /// Whether another step has something to do.
+    pub more: bool,
+}
+
+/// When a step of housekeeping has something to do, as far as that is known without looking for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// After the next batch, if one waits.
+    Now,
+    /// As soon as no batch waits; batches take it along too.
+    WhenIdle,
+    /// At this time, or earlier.
+    At(Wall),
+    /// Nothing is known to be due.
+    Sometime,
+}
+
+/// What is known of what housekeeping has to do.
+struct Chores {
+    retention: Retention,
+    /// There are rows to remove.
+    more: bool,
+    /// Before this, retention can remove nothing.
+    young_until: Wall,
+    /// The last step failed, and none is due until the database has shown that it can be written to.
+    failed: bool,
+}
+
+/// What a transaction did, after its commit.
+struct Written {
+    before: EventNumber,
+    events: Vec<Arc<Event>>,
+    receipts: Vec<Receipt>,
+    orders: Vec<Order>,
+    begun: Vec<AnswerBegun>,
+    gates: Option<UserGates>,
+}
+
+impl Written {
+    /// Nothing: the journal stays at `before`.
+    fn nothing(before: EventNumber, receipts: Vec<Receipt>) -> Written {
+        Written { before, events: Vec::new(), receipts, orders: Vec::new(), begun: Vec::new(), gates: None }
+    }
+}
+
+/// Why a transaction did nothing.
+enum Failure {
+    /// It could not begin: no command of it is to blame.
+    Begin(rusqlite::Error),
+    /// A command, or the commit, failed.
+    Run(rusqlite::Error),
+}
+
+impl Writer {
+    /// Opens the database, and makes or migrates its schema.
+    pub fn open(config: &StoreConfig, render: Render) -> Result<Writer, OpenError> {
+        let path = schema::path_of(&config.database);
+        let (mut db, meta) = schema::open_writing(&config.database)?;
+        let log = Log::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
+        let clock = Clock::load(&db).map_err(|error| OpenError::of(&path, &error))?;
+        let others_version = others_version(&db).map_err(|error| OpenError::of(&path, &error))?;
+        let memory = Memory::new(config);
+        // What was left undone before is not known.
+        let chores = Chores { retention: config.retention, more: true, young_until: Wall(i64::MIN), failed: false };
+        Ok(Writer { db, log, path, meta, memory, clock, others_version, chores, render })
+    }
+
+    /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
+    /// There is one receipt per command, in the same order. `now` may go back; the times given out do not.
+    pub fn commit_batch(&mut self, commands: &[Command], now: Wall) -> Committed {
+        // What rides along must not be what a command fails by.
+        let rides_along = self.memory.inboxes.is_due(self.clock);
+        let written = match self.transact(commands, now, true) {
+            Ok(written) => written,
+            Err(Failure::Run(error)) if commands.len() > 1 || rides_along => {
+                log::warn!("a batch of {} commands failed, each is tried alone: {error}", commands.len());
+                self.transact_each(commands, now)
+            }
+            Err(Failure::Begin(error) | Failure::Run(error)) => self.refused(commands, &error),
+        };
+        Committed {
+            before: written.before,
+            through: self.clock.number,
+            events: written.events.into(),
+            receipts: written.receipts,
+            orders: written.orders,
+            begun: written.begun.into(),
+            gates: written.gates.map(Arc::new),
+        }
+    }
+
+    /// One short transaction: removes a few rows of what was deleted, of what is no longer to be kept, or of answers that no
+    /// longer count; or a step of filling inboxes. After an error it says that there is nothing more to do, so that it
+    /// is not tried again at once.
+    pub fn housekeeping(&mut self, now: Wall) -> Housekeeping {
+        let now = now.max(self.clock.at);
+        self.chores.failed = false;
+        let step = self.begin().and_then(|()| {
+            self.chores.more = self.remove(now)?;
+            if !self.chores.more {
+                Batch::new(&self.db, &self.meta.ids, &mut self.memory, self.clock, now).step_inboxes()?;
+            }
+            self.commit()
+        });
+        if let Err(error) = step {
+            log::error!("housekeeping failed: {error}");
+            self.roll_back();
+            self.chores.more = false;
+            self.chores.failed = true;
+        }
+        Housekeeping { more: matches!(self.due(now), Due::Now | Due::WhenIdle) }
+    }
+
+    /// When the next step of housekeeping is due.
+    pub fn due(&mut self, now: Wall) -> Due {
+        let now = now.max(self.clock.at);
+        let too_much = self.stats().is_some_and(|stats| self.chores.retention.is_too_much(stats));
+        let inboxes_due = self.memory.inboxes.is_due(self.clock);
+        match self.chores {
+            Chores { failed: true, .. } => Due::Sometime,
+            Chores { more: true, .. } => Due::Now,
+            Chores { young_until, .. } if too_much && young_until <= now => Due::Now,
+            _ if inboxes_due => Due::WhenIdle,
+            Chores { young_until, .. } if too_much => Due::At(young_until),
+            _ => Due::Sometime,
+        }
+    }
+
+    /// The journal's position.
+    pub fn position(&self) -> EventNumber {
+        self.clock.number
+    }
+
+    /// The name of this journal.
+    pub fn epoch(&self) -> Uuid {
+        self.meta.epoch
+    }
+
+    /// Development's key for tokens, made at random with the database.
+    pub fn signing_key(&self) -> [u8; 32] {
+        self.meta.signing_key
+    }
+
+    /// The users with a rule about their tokens.
+    pub fn gates(&mut self) -> Result<UserGates, OpenError> {
+        users::gates(&self.db).map_err(|error| self.failed(&error))
+    }
+
+    /// Whether the database has development's user with a password, so that none need be hashed.
+    pub fn development_user_has_password(&mut self) -> Result<bool, OpenError> {
+        let found = users::find(&self.db, &UserId::trusted(DEVELOPMENT_USER.0));
+        Ok(found.map_err(|error| self.failed(&error))?.is_some_and(|user| user.has_password))
+    }
+
+    /// With a hash: there is development's user, enabled, with this password unless it has one. Without: if there is one
+    /// with a password, it is switched off.
+    pub fn set_development_user(&mut self, hash: Option<&str>, now: Wall) -> Result<(), OpenError> {
+        let done = self.begin().and_then(|()| {
+            switch_development_user(&self.db, hash, now)?;
+            self.commit()
+        });
+        self.memory.clear();
+        done.map_err(|error| {
+            self.roll_back();
+            self.failed(&error)
+        })
+    }
+
+    /// Answers a query on this connection, as a `Reader` does: for databases in memory.
+    pub fn read(&mut self, query: &Query) -> Answer {
+        questions::answer(&self.db, &self.meta.ids, query, self.clock.number)
+    }
+
+    /// As `Reader::password_record`, for databases in memory.
+    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Refusal> {
+        users::password_record(&self.db, email).map_err(|error| reader::failed(&error))
+    }
+
+    /// As `Reader::password_of`, for databases in memory.
+    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Refusal> {
+        users::password_of(&self.db, user).map_err(|error| reader::failed(&error))
+    }
+
+    /// Carries the write-ahead log over into the database and closes it. Nothing is lost without: it saves the next
+    /// start the work.
+    pub fn close(self) {
+        // Readers that are still at work are not waited for.
+        let checkpoint = self
+            .db
+            .busy_timeout(std::time::Duration::ZERO)
+            .and_then(|()| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
+        match checkpoint {
+            Ok(0) => {}
+            Ok(_) => log::debug!("the write-ahead log is still being read and stays"),
+            Err(error) => log::warn!("the last checkpoint failed: {error}"),
+        }
+    }
+
+    /// The writer's own connection, for tests that make SQLite fail under it.
+    #[doc(hidden)]
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.db
+    }
+
+    /// Runs commands in one transaction; `with_chores` also a step of what is to be done aside.
+    fn transact(&mut self, commands: &[Command], now: Wall, with_chores: bool) -> Result<Written, Failure> {
+        self.begin().map_err(Failure::Begin)?;
+        self.run(commands, now, with_chores).map_err(|error| {
+            self.roll_back();
+            Failure::Run(error)
+        })
+    }
+
+    fn transact_each(&mut self, commands: &[Command], now: Wall) -> Written {
+        let mut all = Written::nothing(self.clock.number, Vec::with_capacity(commands.len()));
+        for (place, command) in commands.iter().enumerate() {
+            let alone = std::slice::from_ref(command);
+            let written = match self.transact(alone, now, false) {
+                Ok(written) => written,
+                Err(Failure::Run(error)) => self.refused(alone, &error),
+                // Waiting for the database once per command would hold up everybody.
+                Err(Failure::Begin(error)) => {
+                    all.receipts.extend(self.refused(&commands[place..], &error).receipts);
+                    return all;
+                }
+            };
+            all.events.extend(written.events);
+            all.receipts.extend(written.receipts);
+            all.orders.extend(written.orders);
+            all.begun.extend(written.begun);
+            all.gates = written.gates.or(all.gates);
+        }
+        all
+    }
+
+    /// Nothing was written, because of an error of SQLite.
+    fn refused(&self, commands: &[Command], error: &rusqlite::Error) -> Written {
+        log::error!("{} commands were not done: {error}", commands.len());
+        let refusal = refusal_of(error);
+        let receipt = |command: &Command| Receipt { to: command.reply_to, number: None, result: Err(refusal.clone()) };
+        Written::nothing(self.clock.number, commands.iter().map(receipt).collect())
+    }
+
+    fn run(&mut self, commands: &[Command], now: Wall, with_chores: bool) -> rusqlite::Result<Written> {
+        let others_version = others_version(&self.db)?;
+        let others_wrote = others_version != self.others_version;
+        if others_wrote {
+            self.memory.clear();
+            self.clock = Clock::load(&self.db)?;
+        }
+        let before = self.clock.number;
+        let mut batch = Batch::new(&self.db, &self.meta.ids, &mut self.memory, self.clock, now);
+        batch.gates_changed = others_wrote;
+        let mut receipts = Vec::with_capacity(commands.len());
+        for command in commands {
+            let (result, number) = match batch.run(command, self.render) {
+                Ok((outcome, number)) => (Ok(outcome), number),
+                Err(Stop::Refused(refusal)) => (Err(refusal), None),
+                Err(Stop::Failed(error)) => return Err(error),
+            };
+            receipts.push(Receipt { to: command.reply_to, number, result });
+        }
+        if with_chores {
+            batch.step_inboxes()?;
+        }
+        let gates = batch.finish()?;
+        let Batch { events, orders, begun, clock, .. } = batch;
+        self.commit()?;
+        (self.clock, self.others_version) = (clock, others_version);
+        self.chores.failed = false;
+        let deleted = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
+        self.chores.more |= events.iter().any(|event| deleted.contains(&event.kind));
+        Ok(Written { before, events, receipts, orders, begun, gates })
+    }
+
+    /// Removes a few rows; whether there are more.
+    fn remove(&mut self, now: Wall) -> rusqlite::Result<bool> {
+        self.memory.stats = None;
+        if purge::step(&self.db, now)? {
+            return Ok(true);
+        }
+        let left = retention::step(&self.db, &self.chores.retention, now)?;
+        if let Left::Young(until) = left {
+            self.chores.young_until = until;
+        }
+        Ok(left == Left::More)
+    }
+
+    fn stats(&mut self) -> Option<Stats> {
+        if self.memory.stats.is_none() {
+            // Retention looks for itself; this only says when.
+            self.memory.stats = journal::stats(&self.db).ok();
+        }
+        self.memory.stats
+    }
+
+    fn begin(&mut self) -> rusqlite::Result<()> {
+        // A rollback that failed, or a panic, may have left one open, and memory with what it would have written.
+        if !self.db.is_autocommit() {
+            self.roll_back();
+        }
+        // What was committed has been told by now, so nobody waits for it.
+        self.log.shorten(&self.db);
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    fn commit(&self) -> rusqlite::Result<()> {
+        self.db.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+
+    /// Ends a transaction that failed, if SQLite has not done so itself, and forgets what it may have put in memory.
+    fn roll_back(&mut self) {
+        if !self.db.is_autocommit()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            log::error!("a transaction could not be rolled back yet: {error}");
+        }
+        self.memory.clear();
+        match Clock::load(&self.db) {
+            Ok(clock) if self.db.is_autocommit() => self.clock = clock,
+            Ok(_) => {}
+            Err(error) => log::error!("the journal's position could not be read: {error}"),
+        }
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> OpenError {
+        OpenError::of(&self.path, error)
+    }
+}
+
+/// Changes whenever another connection has written.
+fn others_version(db: &Connection) -> rusqlite::Result<i64> {
+    db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+fn switch_development_user(db: &Connection, hash: Option<&str>, now: Wall) -> rusqlite::Result<()> {
+    let (id, email, name) = DEVELOPMENT_USER;
+    let id = UserId::trusted(id);
+    let found = users::find(db, &id)?;
+    let Some(hash) = hash else {
+        return match found.filter(|user| user.has_password) {
+            Some(user) => users::set_disabled(db, user.member.key, true),
+            None => Ok(()),
+        };
+    };
+    let (key, has_password) = match found {
+        Some(user) => (user.member.key, user.has_password),
+        None => (users::insert(db, &id, name, email, now)?, false),
+    };
+    users::set_disabled(db, key, false)?;
+    if has_password {
+        return Ok(());
+    }
+    if users::login_taken(db, email, key)? {
+        log::warn!("another user logs in as {email}, so development's user gets no password");
+        return Ok(());
+    }
+    users::set_profile(db, key, name, email)?;
+    users::set_password(db, key, hash, None)
+}

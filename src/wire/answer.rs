@@ -1,0 +1,52 @@
+//! What an answer's metadata says of who gave it.
+
+use crate::wire::json::Json;
+
+/// What is known of a model's answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// The model, as it calls itself.
+    pub model: Option<&'a str>,
+    /// Tokens of the question.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of the answer.
+    pub completion_tokens: Option<u64>,
+    /// Why the text ended.
+    pub finish_reason: Option<&'a str>,
+}
+
+/// The metadata of an answer, as compact JSON.
+pub fn metadata(responder: &str, facts: Option<Facts<'_>>) -> String {
+    let mut out = Vec::with_capacity(128);
+    let mut json = Json(&mut out);
+    json.raw("{\"responder\":").string(responder);
+    let facts = facts.unwrap_or_default();
+    for (name, text) in [("model", facts.model), ("finish_reason", facts.finish_reason)] {
+        if let Some(text) = text {
+            json.raw(",").string(name).raw(":").string(text);
+        }
+    }
+    for (name, count) in [("prompt_tokens", facts.prompt_tokens), ("completion_tokens", facts.completion_tokens)] {
+        if let Some(count) = count {
+            json.raw(",").string(name).raw(":").number(count);
+        }
+    }
+    json.raw("}");
+    String::from_utf8(out).expect("made of text alone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_known() {
+        assert_eq!(metadata("echo", None), r#"{"responder":"echo"}"#);
+        let facts =
+            Facts { model: Some("m\"1"), prompt_tokens: Some(3), completion_tokens: None, finish_reason: Some("stop") };
+        assert_eq!(
+            metadata("openai", Some(facts)),
+            r#"{"responder":"openai","model":"m\"1","finish_reason":"stop","prompt_tokens":3}"#
+        );
+    }
+}

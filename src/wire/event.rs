@@ -1,0 +1,319 @@
+//! What stands behind `data:` in a stream: each event as one line of compact JSON.
+//!
+//! Invariant: no function here writes a raw line break. Strings are escaped, metadata has lost its white space, and
+//! journalled data was written compactly.
+
+use crate::base::time::Wall;
+use crate::domain::command::AnswerBegun;
+use crate::domain::event::{Event, EventBody, EventKind};
+use crate::domain::id::{EventNumber, UserId};
+use crate::domain::model::Message;
+use crate::wire::json::Json;
+
+/// An event of the journal, or a delta or snapshot, which are built like one.
+pub fn event_json(event: &Event, out: &mut Vec<u8>) {
+    out.reserve(256 + event.weight());
+    let mut json = opened(event.kind, out);
+    json.raw(",\"data\":");
+    let metadata = match &event.body {
+        EventBody::Message(message) => {
+            message_data(&mut json, event.kind, message);
+            message.metadata.as_str()
+        }
+        EventBody::Gone(message) => {
+            json.raw("{\"message_id\":").uuid(message.0).raw(",\"conversation_id\":");
+            match event.conversation_id {
+                Some(conversation) => json.uuid(conversation.0).raw("}"),
+                None => json.raw("null}"),
+            };
+            "{}"
+        }
+        EventBody::Data(data) => {
+            debug_assert!(!data.contains(['\n', '\r']), "journalled data is compact");
+            json.raw(data);
+            "{}"
+        }
+    };
+    json.raw(",\"user_id\":")
+        .string(event.actor.as_str())
+        .raw(",\"timestamp\":")
+        .time(event.at)
+        .raw(",\"metadata\":")
+        .raw(metadata)
+        .raw(",\"correlation_id\":")
+        .string(&event.correlation_id)
+        .raw("}");
+}
+
+/// A piece of an answer.
+pub fn output_delta(begun: &AnswerBegun, index: u64, delta: &str, at: Wall, out: &mut Vec<u8>) {
+    passing(EventKind::OutputDelta, begun, index, ("delta", delta), at, out);
+}
+
+/// The text of an answer through the delta with this index.
+pub fn output_snapshot(begun: &AnswerBegun, index: u64, text: &str, at: Wall, out: &mut Vec<u8>) {
+    passing(EventKind::OutputSnapshot, begun, index, ("text", text), at, out);
+}
+
+fn passing(kind: EventKind, begun: &AnswerBegun, index: u64, (name, text): (&str, &str), at: Wall, out: &mut Vec<u8>) {
+    opened(kind, out)
+        .raw(",\"data\":{\"message_id\":")
+        .uuid(begun.message_id.0)
+        .raw(",\"conversation_id\":")
+        .uuid(begun.conversation_id.0)
+        .raw(",\"index\":")
+        .number(index)
+        .raw(",")
+        .string(name)
+        .raw(":")
+        .string(text)
+        .raw("},\"user_id\":")
+        .string(begun.sender.as_str())
+        .raw(",\"timestamp\":")
+        .time(at)
+        .raw(",\"metadata\":{},\"correlation_id\":")
+        .string(&begun.correlation_id)
+        .raw("}");
+}
+
+/// Control: the stream of `user` is open and starts after `last_event_id`.
+pub fn connection_established(
+    user: &UserId,
+    at: Wall,
+    last_event_id: EventNumber,
+    epoch: &str,
+    stream_id: &str,
+    out: &mut Vec<u8>,
+) {
+    opened(EventKind::ConnectionEstablished, out)
+        .raw(",\"user_id\":")
+        .string(user.as_str())
+        .raw(",\"timestamp\":")
+        .time(at)
+        .raw(",\"last_event_id\":")
+        .number(last_event_id.0)
+        .raw(",\"epoch\":")
+        .string(epoch)
+        .raw(",\"stream_id\":")
+        .string(stream_id)
+        .raw("}");
+}
+
+/// Control: the replay through `last_event_id` is over, and what follows is live.
+pub fn caught_up(last_event_id: EventNumber, out: &mut Vec<u8>) {
+    opened(EventKind::CaughtUp, out).raw(",\"last_event_id\":").number(last_event_id.0).raw("}");
+}
+
+/// Control: nothing new.
+pub fn heartbeat(at: Wall, out: &mut Vec<u8>) {
+    opened(EventKind::Heartbeat, out).raw(",\"timestamp\":").time(at).raw("}");
+}
+
+/// Control: something before `first_available_id` is gone.
+pub fn gap(first_available_id: EventNumber, out: &mut Vec<u8>) {
+    opened(EventKind::Gap, out).raw(",\"data\":{\"first_available_id\":").number(first_available_id.0).raw("}}");
+}
+
+/// Control: the token ends in so many seconds.
+pub fn token_expiring(seconds: u64, out: &mut Vec<u8>) {
+    opened(EventKind::TokenExpiring, out).raw(",\"seconds\":").number(seconds).raw("}");
+}
+
+/// Control: the token has ended, and the stream with it.
+pub fn token_expired(out: &mut Vec<u8>) {
+    opened(EventKind::TokenExpired, out).raw("}");
+}
+
+/// Control: the server stops, and the stream with it.
+pub fn server_shutdown(out: &mut Vec<u8>) {
+    opened(EventKind::ServerShutdown, out).raw("}");
+}
+
+/// `{"type":"<kind>"`
+fn opened(kind: EventKind, out: &mut Vec<u8>) -> Json<'_> {
+    let mut json = Json(out);
+    json.raw("{\"type\":\"").raw(kind.as_str()).raw("\"");
+    json
+}
+
+/// `data` of a message: a conversation is always named by its UUID here, also the default one.
+fn message_data(json: &mut Json, kind: EventKind, message: &Message) {
+    json.raw("{\"content\":")
+        .string(message.content.as_str())
+        .raw(",\"conversation_id\":")
+        .uuid(message.conversation_id.0)
+        .raw(",\"timestamp\":")
+        .time(message.created_at)
+        .raw(",\"message_id\":")
+        .uuid(message.id.0)
+        .raw(",\"role\":\"")
+        .raw(message.role.as_str())
+        .raw("\",\"sender_name\":")
+        .string(&message.sender_name);
+    if kind == EventKind::Output {
+        json.raw(",\"reply_to\":");
+        match message.reply_to {
+            Some(answered) => json.uuid(answered.0),
+            None => json.raw("null"),
+        };
+        json.raw(",\"status\":\"").raw(message.status.as_str()).raw("\"");
+    }
+    if kind == EventKind::MessageUpdated {
+        // The event's own user is who changed it, and its own time is when, which may be a change before the last.
+        json.raw(",\"sender_id\":")
+            .string(message.sender.as_str())
+            .raw(",\"status\":\"")
+            .raw(message.status.as_str())
+            .raw("\",\"updated_at\":")
+            .time(message.updated_at);
+    }
+    json.raw("}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::*;
+    use crate::domain::model::*;
+    use uuid::Uuid;
+
+    const AT: Wall = Wall(1_769_850_930_123_456);
+
+    fn id(last: u128) -> Uuid {
+        Uuid::from_u128(0x0190c42e_8d3f_7123_9abc_000000000000 + last)
+    }
+
+    fn event(kind: EventKind, body: EventBody) -> Event {
+        Event {
+            number: EventNumber(42),
+            kind,
+            at: AT,
+            actor: UserId::trusted("u\"1"),
+            correlation_id: "req-1".into(),
+            workspace_id: WorkspaceId(id(0xa)),
+            conversation_id: Some(ConversationId(id(0xc))),
+            recipients: [].into(),
+            body,
+        }
+    }
+
+    fn message(role: Role, reply_to: Option<MessageId>, status: Status) -> EventBody {
+        EventBody::Message(Message {
+            id: MessageId(id(0xe)),
+            conversation_id: ConversationId(id(0xc)),
+            sender: UserId::trusted("u\"1"),
+            sender_name: "Ada".into(),
+            role,
+            content: Content::trusted("Hello\r\n\"you\" \u{2028}\u{0}"),
+            metadata: Metadata::trusted(r#"{"b":1.0e+5,"b":"\u00e9"}"#),
+            created_at: AT,
+            updated_at: AT,
+            status,
+            reply_to,
+        })
+    }
+
+    fn line(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = b"before".to_vec();
+        write(&mut out);
+        let text = String::from_utf8(out).unwrap().split_off(6);
+        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert!(!text.contains(['\n', '\r']), "{text}");
+        text
+    }
+
+    #[test]
+    fn events_have_the_shape_of_the_contract() {
+        let data = |role: &str, more: &str| {
+            format!(
+                "{{\"content\":\"Hello\\r\\n\\\"you\\\" \u{2028}\\u0000\",\
+                 \"conversation_id\":\"0190c42e-8d3f-7123-9abc-00000000000c\",\
+                 \"timestamp\":\"2026-01-31T09:15:30.123456Z\",\"message_id\":\"0190c42e-8d3f-7123-9abc-00000000000e\",\
+                 \"role\":\"{role}\",\"sender_name\":\"Ada\"{more}}}"
+            )
+        };
+        let whole = |kind: &str, data: &str, metadata: &str| {
+            format!(
+                "{{\"type\":\"{kind}\",\"data\":{data},\"user_id\":\"u\\\"1\",\
+                 \"timestamp\":\"2026-01-31T09:15:30.123456Z\",\"metadata\":{metadata},\"correlation_id\":\"req-1\"}}"
+            )
+        };
+        let metadata = r#"{"b":1.0e+5,"b":"\u00e9"}"#;
+        let answered = r#","reply_to":"0190c42e-8d3f-7123-9abc-000000000001","status":"cancelled""#;
+        let table = [
+            (
+                event(EventKind::Input, message(Role::User, None, Status::Complete)),
+                whole("input", &data("user", ""), metadata),
+            ),
+            (
+                event(EventKind::Output, message(Role::Assistant, Some(MessageId(id(1))), Status::Cancelled)),
+                whole("output", &data("assistant", answered), metadata),
+            ),
+            (
+                event(EventKind::Output, message(Role::Assistant, None, Status::Complete)),
+                whole("output", &data("assistant", ",\"reply_to\":null,\"status\":\"complete\""), metadata),
+            ),
+            (
+                event(EventKind::WorkspaceCreated, EventBody::Data(r#"{"id":"x","metadata":{"n":1.10}}"#.into())),
+                whole("workspace_created", r#"{"id":"x","metadata":{"n":1.10}}"#, "{}"),
+            ),
+            (
+                event(EventKind::MessageUpdated, message(Role::User, None, Status::Complete)),
+                whole(
+                    "message_updated",
+                    &data(
+                        "user",
+                        r#","sender_id":"u\"1","status":"complete","updated_at":"2026-01-31T09:15:30.123456Z""#,
+                    ),
+                    metadata,
+                ),
+            ),
+            (
+                event(EventKind::MessageDeleted, EventBody::Gone(MessageId(id(0xe)))),
+                whole(
+                    "message_deleted",
+                    "{\"message_id\":\"0190c42e-8d3f-7123-9abc-00000000000e\",\
+                     \"conversation_id\":\"0190c42e-8d3f-7123-9abc-00000000000c\"}",
+                    "{}",
+                ),
+            ),
+        ];
+        for (event, expected) in table {
+            assert_eq!(line(|out| event_json(&event, out)), expected);
+        }
+    }
+
+    #[test]
+    fn control_events_have_the_shape_of_the_contract() {
+        let user = UserId::trusted("u\n1");
+        let n = EventNumber(u64::MAX);
+        let table = [
+            (
+                line(|out| connection_established(&user, AT, n, "ep", "st", out)),
+                r#"{"type":"connection_established","user_id":"u\n1","timestamp":"2026-01-31T09:15:30.123456Z","last_event_id":18446744073709551615,"epoch":"ep","stream_id":"st"}"#,
+            ),
+            (line(|out| caught_up(EventNumber(0), out)), r#"{"type":"caught_up","last_event_id":0}"#),
+            (line(|out| heartbeat(AT, out)), r#"{"type":"heartbeat","timestamp":"2026-01-31T09:15:30.123456Z"}"#),
+            (line(|out| gap(EventNumber(57), out)), r#"{"type":"gap","data":{"first_available_id":57}}"#),
+            (line(|out| token_expiring(60, out)), r#"{"type":"token_expiring","seconds":60}"#),
+            (line(token_expired), r#"{"type":"token_expired"}"#),
+            (line(server_shutdown), r#"{"type":"server_shutdown"}"#),
+        ];
+        for (written, expected) in table {
+            assert_eq!(written, expected);
+        }
+    }
+
+    #[test]
+    fn all_of_ascii_stays_one_line() {
+        let ascii: String = (0..128_u8).map(char::from).collect();
+        let EventBody::Message(mut said) = message(Role::User, None, Status::Complete) else { unreachable!() };
+        said.content = Content::trusted(ascii.as_str());
+        said.sender_name = ascii.as_str().into();
+        let mut whole = event(EventKind::Input, EventBody::Message(said));
+        whole.actor = UserId::trusted(ascii.as_str());
+        let text = line(|out| event_json(&whole, out));
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!([&read["data"]["content"], &read["data"]["sender_name"], &read["user_id"]], [&ascii; 3]);
+    }
+}

@@ -1,0 +1,391 @@
+//! JSON text on its way out (`Json`), and valid JSON text taken apart without building a tree of it (`members`,
+//! `elements`, `text`). RFC 8259.
+//!
+//! Nothing here recurses, so no depth of nesting can exhaust the stack.
+
+use crate::base::time::Wall;
+use std::borrow::Cow;
+use std::io::Write;
+use uuid::Uuid;
+
+/// Writes compact JSON at the end of a buffer; the calls read like the text that they make.
+pub(crate) struct Json<'a>(pub &'a mut Vec<u8>);
+
+impl Json<'_> {
+    /// JSON text as it is: punctuation, member names, or a value that is JSON already.
+    pub fn raw(&mut self, json: &str) -> &mut Self {
+        self.0.extend_from_slice(json.as_bytes());
+        self
+    }
+
+    /// A string in quotes, escaped where RFC 8259 §7 demands it and nowhere else.
+    pub fn string(&mut self, text: &str) -> &mut Self {
+        self.0.push(b'"');
+        escape(text.as_bytes(), self.0);
+        self.0.push(b'"');
+        self
+    }
+
+    /// A UUID in quotes, in lower-case hyphenated form.
+    pub fn uuid(&mut self, id: Uuid) -> &mut Self {
+        let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = id.as_hyphenated().encode_lower(&mut buffer);
+        self.raw("\"").raw(text).raw("\"")
+    }
+
+    /// A time in quotes, as RFC 3339.
+    pub fn time(&mut self, at: Wall) -> &mut Self {
+        self.0.push(b'"');
+        self.0.extend_from_slice(&at.rfc3339());
+        self.0.push(b'"');
+        self
+    }
+
+    /// A whole number.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        write!(self.0, "{number}").expect("writing to memory does not fail");
+        self
+    }
+
+    /// An array of `items`, each written by `item`.
+    pub fn array<T>(&mut self, items: impl IntoIterator<Item = T>, item: impl Fn(&mut Json, T)) -> &mut Self {
+        self.raw("[");
+        for (index, value) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.raw(",");
+            }
+            item(&mut Json(self.0), value);
+        }
+        self.raw("]")
+    }
+}
+
+/// How a byte stands in a string: 0 as it is, `u` as `\u00xx`, any other after a backslash.
+const ESCAPES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        table[control] = b'u';
+        control += 1;
+    }
+    table[0x08] = b'b';
+    table[0x09] = b't';
+    table[0x0a] = b'n';
+    table[0x0c] = b'f';
+    table[0x0d] = b'r';
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    table
+};
+
+fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut from = 0;
+    while let Some(run) = plain_run(&bytes[from..]) {
+        let at = from + run;
+        let byte = bytes[at];
+        out.extend_from_slice(&bytes[from..at]);
+        match ESCAPES[usize::from(byte)] {
+            b'u' => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+            }
+            letter => out.extend_from_slice(&[b'\\', letter]),
+        }
+        from = at + 1;
+    }
+    out.extend_from_slice(&bytes[from..]);
+}
+
+/// How many bytes stand before the first one that must be escaped; `None` if there is none such.
+fn plain_run(bytes: &[u8]) -> Option<usize> {
+    let mut words = bytes.chunks_exact(8);
+    let mut at = 0;
+    for word in &mut words {
+        if must_escape(u64::from_le_bytes(word.try_into().expect("a chunk has 8 bytes"))) {
+            break;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).map(|place| at + place)
+}
+
+/// Whether one of eight bytes must be escaped. A byte below `n` borrows when `n` is taken from it, which shows in its
+/// highest bit unless that was set before; a quote or a backslash is a byte below 1 after an exclusive or. A borrow can
+/// only come from a byte that counts itself, so the answer is exact.
+fn must_escape(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH != 0
+}
+
+/// The members of an object, as the text of name (with its quotes) and value. `object` is valid JSON.
+pub(crate) fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = object.trim_ascii_start().strip_prefix('{').expect("an object opens with a brace");
+    std::iter::from_fn(move || {
+        let name = next_value(&mut rest)?;
+        let value = next_value(&mut rest).expect("a name has a value");
+        Some((name, value))
+    })
+}
+
+/// The elements of an array, each as its text. `array` is valid JSON.
+pub(crate) fn elements(array: &str) -> impl Iterator<Item = &str> {
+    let mut rest = array.trim_ascii_start().strip_prefix('[').expect("an array opens with a bracket");
+    std::iter::from_fn(move || next_value(&mut rest))
+}
+
+/// Takes the next value off the text inside an object or array, and what separates it from the one before.
+fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let value = rest.trim_start_matches([' ', '\t', '\n', '\r', ',', ':']);
+    if value.is_empty() || value.starts_with(['}', ']']) {
+        return None;
+    }
+    let (value, after) = value.split_at(value_end(value.as_bytes()));
+    *rest = after;
+    Some(value)
+}
+
+/// Where the value that begins `text` ends.
+fn value_end(text: &[u8]) -> usize {
+    match text[0] {
+        b'"' => string_end(text, 0),
+        b'{' | b'[' => {
+            let (mut at, mut levels) = (0, 0);
+            loop {
+                match text[at] {
+                    b'"' => {
+                        at = string_end(text, at);
+                        continue;
+                    }
+                    b'{' | b'[' => levels += 1,
+                    b'}' | b']' => levels -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if levels == 0 {
+                    return at;
+                }
+            }
+        }
+        _ => text.iter().position(|byte| b",}] \t\n\r".contains(byte)).unwrap_or(text.len()),
+    }
+}
+
+/// The place after the string whose opening quote stands at `at`. `text` is valid JSON.
+pub(crate) fn string_end(text: &[u8], mut at: usize) -> usize {
+    at += 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', &text[at..]).expect("a string ends");
+        if text[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+}
+
+/// What a string says, or where in `raw` an escaped surrogate stands without its other half: such a string is valid
+/// JSON, but no text (RFC 8259 §8.2). `raw` is a valid string with its quotes.
+pub(crate) fn text(raw: &str) -> Result<Cow<'_, str>, usize> {
+    let inner = &raw[1..raw.len() - 1];
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(inner));
+    }
+    let (bytes, lone_surrogate) = unescape(inner.as_bytes());
+    match lone_surrogate {
+        Some(at) => Err(at + 1),
+        None => Ok(Cow::Owned(String::from_utf8(bytes).expect("only lone surrogates are no UTF-8"))),
+    }
+}
+
+/// What a member name says, in bytes that are equal if and only if the names are: UTF-8, with lone surrogates in the
+/// same scheme. `raw` is a valid string with its quotes.
+pub(crate) fn name(raw: &str) -> Cow<'_, [u8]> {
+    let inner = &raw.as_bytes()[1..raw.len() - 1];
+    match memchr::memchr(b'\\', inner) {
+        None => Cow::Borrowed(inner),
+        Some(_) => Cow::Owned(unescape(inner).0),
+    }
+}
+
+/// The unescaped bytes, and the place of the first lone surrogate.
+fn unescape(inner: &[u8]) -> (Vec<u8>, Option<usize>) {
+    let mut out = Vec::with_capacity(inner.len());
+    let mut lone_surrogate = None;
+    let mut from = 0;
+    while let Some(run) = memchr::memchr(b'\\', &inner[from..]) {
+        let at = from + run;
+        out.extend_from_slice(&inner[from..at]);
+        from = at + 2;
+        let plain = match inner[at + 1] {
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let unit = hex4(&inner[from..]);
+                from += 4;
+                let low = match inner.get(from..from + 6) {
+                    Some([b'\\', b'u', digits @ ..]) => Some(hex4(digits)).filter(|low| is_low_surrogate(*low)),
+                    _ => None,
+                };
+                match low {
+                    Some(low) if is_high_surrogate(unit) => {
+                        push_scalar(&mut out, 0x10000 + ((unit & 0x3ff) << 10 | low & 0x3ff));
+                        from += 6;
+                    }
+                    _ => {
+                        if is_high_surrogate(unit) || is_low_surrogate(unit) {
+                            lone_surrogate.get_or_insert(at);
+                        }
+                        push_scalar(&mut out, unit);
+                    }
+                }
+                continue;
+            }
+            same => same,
+        };
+        out.push(plain);
+    }
+    out.extend_from_slice(&inner[from..]);
+    (out, lone_surrogate)
+}
+
+fn is_high_surrogate(unit: u32) -> bool {
+    (0xd800..0xdc00).contains(&unit)
+}
+
+fn is_low_surrogate(unit: u32) -> bool {
+    (0xdc00..0xe000).contains(&unit)
+}
+
+fn hex4(digits: &[u8]) -> u32 {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).expect("four hexadecimal digits follow \\u");
+    digits[..4].iter().fold(0, |number, byte| number << 4 | digit(byte))
+}
+
+/// UTF-8 of `scalar`; of a surrogate, what the same scheme of three bytes makes of it.
+fn push_scalar(out: &mut Vec<u8>, scalar: u32) {
+    match char::from_u32(scalar) {
+        Some(char) => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => {
+            let tail = |bits: u32| 0x80 | (bits & 0x3f) as u8;
+            out.extend_from_slice(&[0xe0 | (scalar >> 12) as u8, tail(scalar >> 6), tail(scalar)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    fn escaped(text: &str) -> String {
+        let mut out = Vec::new();
+        Json(&mut out).string(text);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn escapes_all_of_unicode_as_serde_json_does() {
+        for char in '\0'..=char::MAX {
+            // Alone, and at each place of a word of eight bytes, so that both ways to scan are walked.
+            let alone = char.to_string();
+            assert_eq!(escaped(&alone), serde_json::to_string(&alone).unwrap());
+        }
+        for char in ('\0'..='\u{2100}').chain(['\u{2028}', '\u{2029}', '\u{fffd}', '\u{1f600}', char::MAX]) {
+            for before in 0..9 {
+                let text = format!("{}{char}{}", "x".repeat(before), "\u{ff}".repeat(5));
+                assert_eq!(escaped(&text), serde_json::to_string(&text).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn escapes_random_texts_as_serde_json_does_and_reads_them_back() {
+        let mut random = Random::new(11);
+        let alphabet = ['"', '\\', '\n', '\0', '\u{1f}', ' ', '!', '#', '[', ']', 'a', '\u{7f}', 'é', '\u{1f600}'];
+        for _ in 0..5000 {
+            let length = random.below(40);
+            let text: String = (0..length).map(|_| alphabet[random.below(alphabet.len() as u64) as usize]).collect();
+            let json = escaped(&text);
+            assert_eq!(json, serde_json::to_string(&text).unwrap());
+            assert_eq!(super::text(&json).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn unescapes_what_serde_json_unescapes() {
+        let strings = [
+            r#""""#,
+            r#""plain""#,
+            r#""\"\\\/\b\f\n\r\t""#,
+            r#""\u0041\u00e9\u20AC""#,
+            r#""\ud83d\ude00""#,
+            r#""\uD83D\uDE00x""#,
+            r#""a\u0000b""#,
+            r#""\ud7ff\ue000""#,
+            r#""é\u00e9😀""#,
+        ];
+        for raw in strings {
+            assert_eq!(text(raw).unwrap(), serde_json::from_str::<String>(raw).unwrap(), "{raw}");
+        }
+        let lone = [
+            (r#""\ud800""#, 1),
+            (r#""ab\udc00""#, 3),
+            (r#""\ud800x""#, 1),
+            (r#""\ud800\n""#, 1),
+            (r#""\ud83d\ude00\ude00""#, 13),
+            (r#""\ud800\ud800\udc00""#, 1),
+            (r#""\ud800\u0041""#, 1),
+        ];
+        for (raw, at) in lone {
+            assert!(serde_json::from_str::<String>(raw).is_err(), "{raw}");
+            assert_eq!(text(raw), Err(at), "{raw}");
+        }
+    }
+
+    #[test]
+    fn names_are_equal_when_they_say_the_same() {
+        let table = [
+            (r#""a""#, r#""\u0061""#, true),
+            (r#""é""#, r#""\u00E9""#, true),
+            (r#""😀""#, r#""\ud83d\ude00""#, true),
+            (r#""/""#, r#""\/""#, true),
+            (r#""\ud800""#, r#""\uD800""#, true),
+            (r#""\ud800""#, r#""\ud801""#, false),
+            (r#""a""#, r#""A""#, false),
+            (r#""\\u0061""#, r#""a""#, false),
+        ];
+        for (a, b, same) in table {
+            assert_eq!(name(a) == name(b), same, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn objects_and_arrays_come_apart() {
+        let object = " { \"a\" : [1, {\"]\": \"}\"}] ,\n\"b\\\"\":\"x,\\\\\", \"c\":-1.5e3 , \"d\":null}";
+        let expected =
+            [("\"a\"", "[1, {\"]\": \"}\"}]"), ("\"b\\\"\"", "\"x,\\\\\""), ("\"c\"", "-1.5e3"), ("\"d\"", "null")];
+        assert_eq!(members(object).collect::<Vec<_>>(), expected);
+        assert_eq!(members("{ }").count(), 0);
+        assert_eq!(elements("[1 ,\"a\",[2,[]],{\"x\":3} ]").collect::<Vec<_>>(), ["1", "\"a\"", "[2,[]]", "{\"x\":3}"]);
+        assert_eq!(elements("[\n]").count(), 0);
+    }
+
+    #[test]
+    fn numbers_times_and_ids() {
+        let mut out = Vec::new();
+        let id = Uuid::from_u128(0x0190c42e_8d3f_7123_9abc_0123456789ab);
+        Json(&mut out).raw("{\"n\":").number(u64::MAX).raw(",\"t\":").time(Wall(0)).raw(",\"u\":").uuid(id).raw("}");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"n\":18446744073709551615,\"t\":\"1970-01-01T00:00:00.000000Z\",\
+             \"u\":\"0190c42e-8d3f-7123-9abc-0123456789ab\"}"
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! Bodies of answers: compact JSON, members in the order of the API's description.
+
+use crate::base::limits::LIST_BYTES_MAX;
+use crate::domain::command::{ConversationRef, Found, Listed, Outcome, Surface};
+use crate::domain::id::UserId;
+use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
+use crate::wire::chat;
+use crate::wire::json::Json;
+
+/// The body of a list or a thing that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The JSON text.
+    pub body: Vec<u8>,
+    /// Whether a list ends early because it grew too large, here or in the store: `X-Truncated`.
+    pub truncated: bool,
+    /// How many items there are in all, where the body does not say so: `X-Total-Count`.
+    pub total: Option<u64>,
+}
+
+/// The body that says what became of a command.
+pub fn outcome(outcome: &Outcome) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut json = Json(&mut out);
+    match outcome {
+        Outcome::Posted { event, conversation, surface } => {
+            let posted = event.message().expect("what is posted is a message");
+            json.0.reserve(512 + posted.content.as_str().len() + posted.metadata.as_str().len());
+            match surface {
+                Surface::Config => input(&mut json, posted, *conversation),
+                Surface::Conversations => chat::message(&mut json, posted),
+            }
+        }
+        Outcome::WorkspaceCreated(made) => {
+            json.raw("{\"status\":\"workspace created\",\"workspace\":");
+            workspace_json(made, json.0);
+            json.raw("}");
+        }
+        Outcome::WorkspaceUpdated(changed) => {
+            json.raw("{\"status\":\"workspace updated\",\"workspace\":");
+            workspace_json(changed, json.0);
+            json.raw("}");
+        }
+        Outcome::WorkspaceDeleted => done(&mut json, "workspace deleted"),
+        Outcome::ConversationCreated { conversation, first, surface } => match surface {
+            Surface::Config => {
+                json.raw("{\"status\":\"conversation created\",\"conversation\":");
+                conversation_json(conversation, json.0);
+                json.raw("}");
+            }
+            Surface::Conversations => {
+                let first = first.as_ref().and_then(|event| event.message());
+                chat::conversation(&mut json, conversation, first);
+            }
+        },
+        Outcome::ConversationUpdated(conversation) => {
+            json.raw("{\"status\":\"conversation updated\",\"conversation\":");
+            conversation_json(conversation, json.0);
+            json.raw("}");
+        }
+        Outcome::ChatUpdated(changed) => {
+            chat::chat(changed, json.0, LIST_BYTES_MAX);
+        }
+        Outcome::ConversationLeft => done(&mut json, "conversation left"),
+        Outcome::ConversationDeleted => done(&mut json, "conversation deleted"),
+        Outcome::MessageUpdated(changed) => chat::message(&mut json, changed),
+        Outcome::MessageDeleted => done(&mut json, "message deleted"),
+        // Only `POST /conversations/{id}/cancel` has a client wait for one.
+        Outcome::Answered { closed, .. } => {
+            json.raw(if *closed { "{\"cancelled\":true}" } else { "{\"cancelled\":false}" });
+        }
+        Outcome::PasswordChanged => {
+            json.raw("{\"status\":\"password changed\"}");
+        }
+        Outcome::Replayed { body, .. } => out.extend_from_slice(body),
+    }
+    out
+}
+
+/// The body that says what was found; `None` for what is no body of its own: a stream's access and pages of the journal.
+pub fn found(found: &Found) -> Option<Rendered> {
+    let mut body = Vec::new();
+    match found {
+        Found::Workspaces(listed) => {
+            return Some(list("workspaces", listed, workspace_json, LIST_BYTES_MAX));
+        }
+        Found::Conversations(listed) => {
+            return Some(list("conversations", listed, conversation_json, LIST_BYTES_MAX));
+        }
+        Found::Workspace(one) => {
+            Json(&mut body).raw("{\"workspace\":");
+            workspace_json(one, &mut body);
+            body.push(b'}');
+        }
+        Found::Conversation(one) => {
+            Json(&mut body).raw("{\"conversation\":");
+            conversation_json(one, &mut body);
+            body.push(b'}');
+        }
+        Found::Chat(one) => {
+            let truncated = chat::chat(one, &mut body, LIST_BYTES_MAX);
+            return Some(Rendered { body, truncated, total: None });
+        }
+        Found::Chats(listed) => return Some(chat::chats(listed, LIST_BYTES_MAX)),
+        Found::Messages(page) => return Some(chat::messages(page, LIST_BYTES_MAX)),
+        Found::Message(one) => chat::message(&mut Json(&mut body), one),
+        Found::Users(users) => {
+            Json(&mut body).raw("{\"users\":").array(users, user).raw("}");
+        }
+        Found::StreamAccess(_) | Found::JournalPage(_) | Found::Orders(_) | Found::History(_) => return None,
+    }
+    Some(Rendered { body, truncated: false, total: None })
+}
+
+/// The answer of `POST /auth/login` and `POST /auth/refresh`.
+pub fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + access_token.len());
+    Json(&mut out)
+        .raw("{\"access_token\":")
+        .string(access_token)
+        .raw(",\"token_type\":\"bearer\",\"expires_in\":")
+        .number(expires_in_seconds)
+        .raw(",\"claims\":{\"oid\":")
+        .string(claims.id.as_str())
+        .raw(",\"name\":")
+        .string(&claims.name)
+        .raw(",\"email\":")
+        .string(&claims.email)
+        .raw("}}");
+    out
+}
+
+/// The answer of `GET /auth/verify`; a name or email that the token lacks is an empty string.
+pub fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    Json(&mut out)
+        .raw("{\"user_id\":")
+        .string(user_id.as_str())
+        .raw(",\"name\":")
+        .string(name)
+        .raw(",\"email\":")
+        .string(email)
+        .raw("}");
+    out
+}
+
+/// The answer of `GET /` to programs.
+pub fn root() -> &'static [u8] {
+    b"{\"status\":\"online\",\"service\":\"Cortex Core\"}"
+}
+
+/// A workspace as answers and events show it.
+pub fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
+    Json(out)
+        .raw("{\"id\":")
+        .uuid(workspace.id.0)
+        .raw(",\"name\":")
+        .string(workspace.name.as_str())
+        .raw(",\"description\":")
+        .string(workspace.description.as_str())
+        .raw(",\"owner_id\":")
+        .string(workspace.owner.as_str())
+        .raw(",\"metadata\":")
+        .raw(workspace.metadata.as_str())
+        .raw("}");
+}
+
+/// A conversation as the configuration API and events show it.
+pub fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) {
+    Json(out)
+        .raw("{\"id\":")
+        .uuid(conversation.id.0)
+        .raw(",\"workspace_id\":")
+        .uuid(conversation.workspace_id.0)
+        .raw(",\"topic\":")
+        .string(conversation.topic.as_str())
+        .raw(",\"participant_ids\":")
+        .array(conversation.participants.iter(), user_id)
+        .raw(",\"metadata\":")
+        .raw(conversation.metadata.as_str())
+        .raw("}");
+}
+
+/// The answer of `POST /input`: who wrote to their default conversation is not told its UUID, but `default` again.
+fn input(json: &mut Json, posted: &Message, conversation: ConversationRef) {
+    json.raw("{\"status\":\"received\",\"data\":{\"content\":")
+        .string(posted.content.as_str())
+        .raw(",\"conversation_id\":");
+    match conversation {
+        ConversationRef::Default => json.raw("\"default\""),
+        ConversationRef::Id(_) => json.uuid(posted.conversation_id.0),
+    };
+    json.raw(",\"timestamp\":")
+        .time(posted.created_at)
+        .raw(",\"metadata\":")
+        .raw(posted.metadata.as_str())
+        .raw(",\"message_id\":")
+        .uuid(posted.id.0)
+        .raw("}}");
+}
+
+fn user(json: &mut Json, user: &UserProfile) {
+    json.raw("{\"user_id\":").string(user.id.as_str()).raw(",\"name\":").string(&user.name).raw("}");
+}
+
+pub(crate) fn user_id(json: &mut Json, id: &UserId) {
+    json.string(id.as_str());
+}
+
+fn done(json: &mut Json, status: &str) {
+    json.raw("{\"status\":\"").raw(status).raw("\",\"success\":true}");
+}
+
+/// `{"<name>":[…],"total":n}`
+fn list<T>(name: &str, listed: &Listed<T>, item: fn(&T, &mut Vec<u8>), bytes_max: usize) -> Rendered {
+    let (start, end) = (format!("{{\"{name}\":["), format!("],\"total\":{}}}", listed.total));
+    let whole = |one: &T, out: &mut Vec<u8>| {
+        item(one, out);
+        false
+    };
+    bounded(&start, &end, listed, whole, bytes_max)
+}
+
+/// A list of as many items as stay within `bytes_max`, but of one in any case, so that a client that follows the list
+/// gets on. `item` says whether it has left something out of its one.
+pub(crate) fn bounded<T>(
+    start: &str,
+    end: &str,
+    listed: &Listed<T>,
+    item: impl Fn(&T, &mut Vec<u8>) -> bool,
+    bytes_max: usize,
+) -> Rendered {
+    let mut body = start.as_bytes().to_vec();
+    let mut truncated = listed.truncated;
+    for (index, one) in listed.items.iter().enumerate() {
+        let before = body.len();
+        if index > 0 {
+            body.push(b',');
+        }
+        truncated |= item(one, &mut body);
+        if index > 0 && body.len() + end.len() > bytes_max {
+            body.truncate(before);
+            truncated = true;
+            break;
+        }
+    }
+    body.extend_from_slice(end.as_bytes());
+    Rendered { body, truncated, total: None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Every answer, byte for byte.
+
+use super::*;
+use crate::base::time::Wall;
+use crate::domain::command::{Chat, JournalPage, Kept, MessagePage, StreamFilter};
+use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+use crate::domain::id::*;
+use crate::domain::model::*;
+use std::sync::Arc;
+use uuid::Uuid;
+
+fn text(body: Vec<u8>) -> String {
+    let text = String::from_utf8(body).unwrap();
+    serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    text
+}
+
+fn id(last: u128) -> Uuid {
+    Uuid::from_u128(0x0190c42e_8d3f_7123_9abc_000000000000 + last)
+}
+
+fn workspace(n: u128) -> Workspace {
+    Workspace {
+        id: WorkspaceId(id(n)),
+        owner: UserId::new("o\"1").unwrap(),
+        name: WorkspaceName::new("N\n").unwrap(),
+        description: WorkspaceDescription::new("D é").unwrap(),
+        metadata: Metadata::trusted(r#"{"b":1.10,"a":"\u00e9"}"#),
+        created_at: Wall(0),
+        updated_at: Wall(0),
+    }
+}
+
+fn conversation() -> Conversation {
+    Conversation {
+        id: ConversationId(id(0xc)),
+        workspace_id: WorkspaceId(id(0xa)),
+        topic: Topic::new("T\\").unwrap(),
+        participants: [UserId::new("a").unwrap(), UserId::new("b\"").unwrap()].into(),
+        metadata: Metadata::empty(),
+        created_at: Wall(1_769_850_930_123_456),
+        updated_at: Wall(1_769_850_930_123_457),
+        message_count: 3,
+    }
+}
+
+fn posted(role: Role) -> Arc<Event> {
+    let message = Message {
+        id: MessageId(id(0xe)),
+        conversation_id: ConversationId(id(0xc)),
+        sender: UserId::new("u1").unwrap(),
+        sender_name: "Ü".into(),
+        role,
+        content: Content::new("Say \"hi\"\n").unwrap(),
+        metadata: Metadata::trusted(r#"{"n":123456789012345678901234567890}"#),
+        created_at: Wall(1_769_850_930_123_456),
+        updated_at: Wall(1_769_850_930_123_456),
+        status: Status::Complete,
+        reply_to: None,
+    };
+    Arc::new(Event {
+        number: EventNumber(7),
+        kind: EventKind::Input,
+        at: message.created_at,
+        actor: message.sender.clone(),
+        correlation_id: "r".into(),
+        workspace_id: WorkspaceId(id(0xa)),
+        conversation_id: Some(message.conversation_id),
+        recipients: [].into(),
+        body: EventBody::Message(message),
+    })
+}
+
+fn said() -> Message {
+    posted(Role::System).message().unwrap().clone()
+}
+
+fn with_messages(count: usize) -> Chat {
+    let last = MessagePage { messages: vec![said(); count], truncated: false, kept: Kept::Newest };
+    Chat { conversation: conversation(), last }
+}
+
+const WORKSPACE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000a","name":"N\n","description":"D é","owner_id":"o\"1","metadata":{"b":1.10,"a":"\u00e9"}}"#;
+const CONVERSATION: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000c","workspace_id":"0190c42e-8d3f-7123-9abc-00000000000a","topic":"T\\","participant_ids":["a","b\""],"metadata":{}}"#;
+const MESSAGE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000e","conversation_id":"0190c42e-8d3f-7123-9abc-00000000000c","sender_id":"u1","sender_name":"Ü","role":"system","content":"Say \"hi\"\n","timestamp":"2026-01-31T09:15:30.123456Z","updated_at":"2026-01-31T09:15:30.123456Z","status":"complete","metadata":{"n":123456789012345678901234567890}}"#;
+
+fn chat(messages: &str) -> String {
+    format!(
+        "{{\"id\":\"0190c42e-8d3f-7123-9abc-00000000000c\",\"title\":\"T\\\\\",\
+         \"workspace_id\":\"0190c42e-8d3f-7123-9abc-00000000000a\",\"participant_ids\":[\"a\",\"b\\\"\"],\
+         \"messages\":[{messages}],\"message_count\":3,\"created_at\":\"2026-01-31T09:15:30.123456Z\",\
+         \"updated_at\":\"2026-01-31T09:15:30.123457Z\",\"metadata\":{{}}}}"
+    )
+}
+
+#[test]
+fn every_outcome_has_its_body() {
+    let (config, chats) = (Surface::Config, Surface::Conversations);
+    let post = |conversation, role, surface| Outcome::Posted { event: posted(role), conversation, surface };
+    let named = ConversationRef::Id(ConversationId(id(0xc)));
+    let input = |conversation: &str| {
+        format!(
+            "{{\"status\":\"received\",\"data\":{{\"content\":\"Say \\\"hi\\\"\\n\",\"conversation_id\":\"{conversation}\",\
+             \"timestamp\":\"2026-01-31T09:15:30.123456Z\",\"metadata\":{{\"n\":123456789012345678901234567890}},\
+             \"message_id\":\"0190c42e-8d3f-7123-9abc-00000000000e\"}}}}"
+        )
+    };
+    let first = Some(posted(Role::System));
+    let table = [
+        (post(ConversationRef::Default, Role::User, config), input("default")),
+        (post(named, Role::User, config), input("0190c42e-8d3f-7123-9abc-00000000000c")),
+        (post(named, Role::System, chats), MESSAGE.to_owned()),
+        (
+            Outcome::WorkspaceCreated(workspace(0xa)),
+            format!("{{\"status\":\"workspace created\",\"workspace\":{WORKSPACE}}}"),
+        ),
+        (
+            Outcome::WorkspaceUpdated(workspace(0xa)),
+            format!("{{\"status\":\"workspace updated\",\"workspace\":{WORKSPACE}}}"),
+        ),
+        (Outcome::WorkspaceDeleted, r#"{"status":"workspace deleted","success":true}"#.to_owned()),
+        (
+            Outcome::ConversationCreated { conversation: conversation(), first: None, surface: config },
+            format!("{{\"status\":\"conversation created\",\"conversation\":{CONVERSATION}}}"),
+        ),
+        (Outcome::ConversationCreated { conversation: conversation(), first: None, surface: chats }, chat("")),
+        (Outcome::ConversationCreated { conversation: conversation(), first, surface: chats }, chat(MESSAGE)),
+        (
+            Outcome::ConversationUpdated(conversation()),
+            format!("{{\"status\":\"conversation updated\",\"conversation\":{CONVERSATION}}}"),
+        ),
+        (Outcome::ChatUpdated(with_messages(2)), chat(&format!("{MESSAGE},{MESSAGE}"))),
+        (Outcome::MessageUpdated(said()), MESSAGE.to_owned()),
+        (Outcome::MessageDeleted, r#"{"status":"message deleted","success":true}"#.to_owned()),
+        (Outcome::ConversationLeft, r#"{"status":"conversation left","success":true}"#.to_owned()),
+        (Outcome::ConversationDeleted, r#"{"status":"conversation deleted","success":true}"#.to_owned()),
+        (Outcome::PasswordChanged, r#"{"status":"password changed"}"#.to_owned()),
+        (Outcome::Replayed { body: b"{\"a\":1}"[..].into(), number: None }, r#"{"a":1}"#.to_owned()),
+    ];
+    for (done, expected) in table {
+        assert_eq!(text(outcome(&done)), expected, "{done:?}");
+    }
+}
+
+#[test]
+fn everything_found_has_its_body_or_none() {
+    let listed = |truncated| Listed { items: vec![workspace(0xa), workspace(0xa)], total: 9, truncated };
+    let none = Listed { items: vec![], total: 0, truncated: false };
+    let conversations = Listed { items: vec![conversation()], total: 1, truncated: false };
+    let some_chats = Listed { items: vec![with_messages(1), with_messages(0)], total: 9, truncated: true };
+    let users = ["a", "b\""].map(|user| UserProfile {
+        id: UserId::new(user).unwrap(),
+        name: user.to_uppercase().into(),
+        email: "".into(),
+    });
+    let table = [
+        (Found::Workspaces(none), r#"{"workspaces":[],"total":0}"#.to_owned(), false),
+        (Found::Workspaces(listed(false)), format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"), false),
+        (Found::Workspaces(listed(true)), format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"), true),
+        (Found::Workspace(workspace(0xa)), format!("{{\"workspace\":{WORKSPACE}}}"), false),
+        (Found::Conversations(conversations), format!("{{\"conversations\":[{CONVERSATION}],\"total\":1}}"), false),
+        (Found::Conversation(conversation()), format!("{{\"conversation\":{CONVERSATION}}}"), false),
+        (Found::Chat(with_messages(0)), chat(""), false),
+        (Found::Chat(with_messages(1)), chat(MESSAGE), false),
+        (Found::Messages(with_messages(2).last), format!("[{MESSAGE},{MESSAGE}]"), false),
+        (Found::Message(said()), MESSAGE.to_owned(), false),
+        (Found::Chats(some_chats), format!("[{},{}]", chat(MESSAGE), chat("")), true),
+        (Found::Users(vec![]), r#"{"users":[]}"#.to_owned(), false),
+        (
+            Found::Users(users.into()),
+            r#"{"users":[{"user_id":"a","name":"A"},{"user_id":"b\"","name":"B\""}]}"#.to_owned(),
+            false,
+        ),
+    ];
+    for (what, expected, truncated) in table {
+        let rendered = found(&what).unwrap();
+        assert_eq!((text(rendered.body), rendered.truncated), (expected, truncated), "{what:?}");
+    }
+    let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
+    let (through, position) = (EventNumber(1), EventNumber(1));
+    let page = JournalPage { events: vec![], through, position, gap: None };
+    assert!(found(&Found::StreamAccess(filter)).is_none());
+    assert!(found(&Found::JournalPage(page)).is_none());
+}
+
+#[test]
+fn a_list_ends_early_rather_than_pass_its_bound() {
+    let listed = Listed { items: (0..10).map(workspace).collect(), total: 10, truncated: false };
+    let whole = list("workspaces", &listed, workspace_json, usize::MAX);
+    assert!(!whole.truncated);
+    let mut sizes = Vec::new();
+    for bytes_max in 0..=whole.body.len() {
+        let rendered = list("workspaces", &listed, workspace_json, bytes_max);
+        let body: serde_json::Value = serde_json::from_slice(&rendered.body).unwrap();
+        let items = body["workspaces"].as_array().unwrap().len();
+        assert!(rendered.body.len() <= bytes_max || items == 1);
+        assert_eq!(rendered.truncated, items < 10);
+        assert_eq!(body["total"], 10);
+        sizes.push(items);
+    }
+    assert!(sizes.is_sorted() && sizes[0] == 1 && sizes[sizes.len() - 1] == 10 && sizes.contains(&5));
+}
+
+#[test]
+fn a_list_of_the_largest_items_stays_within_the_limit() {
+    let large = Metadata::trusted(format!("{{\"a\":\"{}\"}}", "x".repeat(60 * 1024)));
+    let items = (0..1000).map(|n| Workspace { metadata: large.clone(), ..workspace(n) }).collect();
+    let rendered = found(&Found::Workspaces(Listed { items, total: 1000, truncated: false })).unwrap();
+    assert!(rendered.truncated && rendered.body.len() <= LIST_BYTES_MAX);
+    assert!(rendered.body.len() > LIST_BYTES_MAX - 64 * 1024, "no item is left out without need");
+}
+
+#[test]
+fn users_and_tokens() {
+    let profile =
+        UserProfile { id: UserId::new("u\"1").unwrap(), name: "Ada \\".into(), email: "a@example.com".into() };
+    assert_eq!(
+        text(token("a.b.c", 86400, &profile)),
+        r#"{"access_token":"a.b.c","token_type":"bearer","expires_in":86400,"claims":{"oid":"u\"1","name":"Ada \\","email":"a@example.com"}}"#
+    );
+    assert_eq!(text(verified(&profile.id, "", "e")), r#"{"user_id":"u\"1","name":"","email":"e"}"#);
+    assert_eq!(text(root().to_vec()), r#"{"status":"online","service":"Cortex Core"}"#);
+}

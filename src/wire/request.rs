@@ -1,0 +1,379 @@
+//! Request bodies: JSON in, valid domain values out, or every bad field at once.
+//!
+//! `serde_json` first checks the whole body without recursion and without decoding, so unknown fields may be as deep as
+//! they like. Then each field that the endpoint knows is read alone, so that one bad field does not hide another.
+
+mod chat;
+
+pub use chat::*;
+
+use crate::base::limits::*;
+use crate::domain::id::UserId;
+use crate::domain::model::*;
+use crate::wire::metadata::metadata;
+use crate::wire::{Invalid, json};
+use serde::de::IgnoredAny;
+use std::collections::HashSet;
+
+/// Why a body is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyError {
+    /// It is not UTF-8, not JSON, or a string in it is no text: `400`. Says what is wrong and at which line and column,
+    /// both from 1, the column in bytes.
+    Json(String),
+    /// It is JSON, but not what the endpoint wants: `422`.
+    Invalid(Invalid),
+}
+
+/// `POST /input`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostInput {
+    /// What is said.
+    pub content: Content,
+    /// The conversation as sent; may be `default`, a UUID, or neither.
+    pub conversation_id: Option<String>,
+    /// The client's own data; empty if none came.
+    pub metadata: Metadata,
+}
+
+/// Reads the body of `POST /input`.
+pub fn post_input(body: &[u8]) -> Result<PostInput, BodyError> {
+    let mut fields = Fields::read(body, ["content", "conversation_id", "metadata"])?;
+    let content = fields.required("content", Content::new);
+    let conversation_id = fields.optional("conversation_id", any_text);
+    let metadata = fields.metadata();
+    match (content, conversation_id, metadata) {
+        (Some(content), Some(conversation_id), Some(metadata)) => {
+            Ok(PostInput { content, conversation_id, metadata: metadata.unwrap_or_else(Metadata::empty) })
+        }
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `POST /config/workspace`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWorkspace {
+    /// What it is called.
+    pub name: WorkspaceName,
+    /// What it is for.
+    pub description: WorkspaceDescription,
+    /// The client's own data; empty if none came.
+    pub metadata: Metadata,
+}
+
+/// Reads the body of `POST /config/workspace`.
+pub fn new_workspace(body: &[u8]) -> Result<NewWorkspace, BodyError> {
+    let mut fields = Fields::read(body, ["name", "description", "metadata"])?;
+    let name = fields.required("name", WorkspaceName::new);
+    let description = fields.required("description", WorkspaceDescription::new);
+    let metadata = fields.metadata();
+    match (name, description, metadata) {
+        (Some(name), Some(description), Some(metadata)) => {
+            Ok(NewWorkspace { name, description, metadata: metadata.unwrap_or_else(Metadata::empty) })
+        }
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `PUT /config/workspace/{id}`; what is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceChange {
+    /// A new name.
+    pub name: Option<WorkspaceName>,
+    /// A new description.
+    pub description: Option<WorkspaceDescription>,
+    /// Keys to set, or with `null` to remove.
+    pub metadata: Option<Metadata>,
+}
+
+/// Reads the body of `PUT /config/workspace/{id}`.
+pub fn workspace_change(body: &[u8]) -> Result<WorkspaceChange, BodyError> {
+    let mut fields = Fields::read(body, ["name", "description", "metadata"])?;
+    let name = fields.optional("name", WorkspaceName::new);
+    let description = fields.optional("description", WorkspaceDescription::new);
+    let metadata = fields.metadata();
+    match (name, description, metadata) {
+        (Some(name), Some(description), Some(metadata)) => Ok(WorkspaceChange { name, description, metadata }),
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `POST /config/conversation`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewConversation {
+    /// The workspace as sent; may be no UUID.
+    pub workspace_id: String,
+    /// What it is about.
+    pub topic: Topic,
+    /// Who takes part beside the caller, each once, in the order sent.
+    pub participants: Vec<UserId>,
+    /// The client's own data; empty if none came.
+    pub metadata: Metadata,
+}
+
+/// Reads the body of `POST /config/conversation`.
+pub fn new_conversation(body: &[u8]) -> Result<NewConversation, BodyError> {
+    let mut fields = Fields::read(body, ["workspace_id", "topic", "participant_ids", "metadata"])?;
+    let workspace_id = fields.required("workspace_id", any_text);
+    let topic = fields.required("topic", Topic::new);
+    let participants = fields.participants();
+    let metadata = fields.metadata();
+    match (workspace_id, topic, participants, metadata) {
+        (Some(workspace_id), Some(topic), Some(participants), Some(metadata)) => Ok(NewConversation {
+            workspace_id,
+            topic,
+            participants: participants.unwrap_or_default(),
+            metadata: metadata.unwrap_or_else(Metadata::empty),
+        }),
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `PUT /config/conversation/{id}`; what is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationChange {
+    /// A new topic.
+    pub topic: Option<Topic>,
+    /// Who takes part from now on, each once, in the order sent.
+    pub participants: Option<Vec<UserId>>,
+    /// Keys to set, or with `null` to remove.
+    pub metadata: Option<Metadata>,
+}
+
+/// Reads the body of `PUT /config/conversation/{id}`.
+pub fn conversation_change(body: &[u8]) -> Result<ConversationChange, BodyError> {
+    let mut fields = Fields::read(body, ["topic", "participant_ids", "metadata"])?;
+    let topic = fields.optional("topic", Topic::new);
+    let participants = fields.participants();
+    let metadata = fields.metadata();
+    match (topic, participants, metadata) {
+        (Some(topic), Some(participants), Some(metadata)) => Ok(ConversationChange { topic, participants, metadata }),
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `POST /auth/login`. Not printable, so that no password reaches a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The email, or the user name as older clients call it.
+    pub email: String,
+    /// The password as typed.
+    pub password: String,
+}
+
+/// Reads the JSON body of `POST /auth/login`. Where `email` stands, `username` is not looked at.
+pub fn login(body: &[u8]) -> Result<Login, BodyError> {
+    let mut fields = Fields::read(body, ["email", "username", "password"])?;
+    let [email, username, _] = fields.slots;
+    let by_username = matches!(email, Slot::Absent | Slot::Once("null")) && !matches!(username, Slot::Absent);
+    let email = fields.required(if by_username { "username" } else { "email" }, email_text);
+    let password = fields.required("password", typed_password);
+    match (email, password) {
+        (Some(email), Some(password)) => Ok(Login { email, password }),
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `POST /auth/password`. Not printable, so that no password reaches a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordChange {
+    /// The current password as typed.
+    pub current: String,
+    /// The new password, of 12 to 200 characters.
+    pub new: String,
+}
+
+/// Reads the body of `POST /auth/password`.
+pub fn password_change(body: &[u8]) -> Result<PasswordChange, BodyError> {
+    let mut fields = Fields::read(body, ["current_password", "new_password"])?;
+    let current = fields.required("current_password", typed_password);
+    let new = fields.required("new_password", new_password);
+    match (current, new) {
+        (Some(current), Some(new)) => Ok(PasswordChange { current, new }),
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// What a user may type as email or user name to log in.
+pub(crate) fn email_text(raw: &str) -> Result<String, &'static str> {
+    let chars = raw.chars().take(PROFILE_CHARS_MAX + 1).count();
+    if (1..=PROFILE_CHARS_MAX).contains(&chars) { Ok(raw.to_owned()) } else { Err("must be 1 to 320 characters") }
+}
+
+/// What a user may type as their password. Bounded in bytes only: what cannot be a password costs no hashing, and the
+/// answer gives away no more than the rule for new ones does.
+pub(crate) fn typed_password(raw: &str) -> Result<String, &'static str> {
+    let bytes_max = PASSWORD_CHARS_MAX * char::MAX.len_utf8();
+    if (1..=bytes_max).contains(&raw.len()) { Ok(raw.to_owned()) } else { Err("must be 1 to 200 characters") }
+}
+
+fn new_password(raw: &str) -> Result<String, &'static str> {
+    let chars = raw.chars().take(PASSWORD_CHARS_MAX + 1).count();
+    if (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) {
+        Ok(raw.to_owned())
+    } else {
+        Err("must be 12 to 200 characters")
+    }
+}
+
+fn any_text(raw: &str) -> Result<String, &'static str> {
+    Ok(raw.to_owned())
+}
+
+/// The fields of one body that its endpoint knows, and what was found wrong so far. A reader that returns `None` has
+/// noted why, and `refusal` then tells it.
+struct Fields<'a, const N: usize> {
+    body: &'a str,
+    names: [&'static str; N],
+    slots: [Slot<'a>; N],
+    invalid: Invalid,
+    no_text: Option<BodyError>,
+}
+
+#[derive(Clone, Copy)]
+enum Slot<'a> {
+    Absent,
+    /// The text of the value.
+    Once(&'a str),
+    Twice,
+}
+
+impl<'a, const N: usize> Fields<'a, N> {
+    fn read(body: &'a [u8], names: [&'static str; N]) -> Result<Self, BodyError> {
+        let body = valid_json(body)?;
+        if !body.trim_ascii_start().starts_with('{') {
+            return Err(BodyError::Invalid(vec![("body", "must be a JSON object".to_owned())]));
+        }
+        let mut slots = [Slot::Absent; N];
+        for (name, value) in json::members(body) {
+            let name = json::name(name);
+            if let Some(place) = names.iter().position(|known| known.as_bytes() == &*name) {
+                slots[place] = match slots[place] {
+                    Slot::Absent => Slot::Once(value),
+                    Slot::Once(_) | Slot::Twice => Slot::Twice,
+                };
+            }
+        }
+        Ok(Fields { body, names, slots, invalid: Vec::new(), no_text: None })
+    }
+
+    /// A string that must be there and that `rule` accepts.
+    fn required<T>(&mut self, name: &'static str, rule: fn(&str) -> Result<T, &'static str>) -> Option<T> {
+        match self.value(name)? {
+            Some(value) => self.text(name, value, rule),
+            None => self.refuse(name, "is required"),
+        }
+    }
+
+    /// A string that `rule` accepts; `null` is the same as none.
+    fn optional<T>(&mut self, name: &'static str, rule: fn(&str) -> Result<T, &'static str>) -> Option<Option<T>> {
+        match self.value(name)? {
+            None | Some("null") => Some(None),
+            Some(value) => self.text(name, value, rule).map(Some),
+        }
+    }
+
+    fn metadata(&mut self) -> Option<Option<Metadata>> {
+        match self.value("metadata")?.map(metadata).transpose() {
+            Ok(metadata) => Some(metadata),
+            Err(rule) => self.refuse("metadata", rule),
+        }
+    }
+
+    fn participants(&mut self) -> Option<Option<Vec<UserId>>> {
+        const NAME: &str = "participant_ids";
+        let value = match self.value(NAME)? {
+            None | Some("null") => return Some(None),
+            Some(value) if value.starts_with('[') => value,
+            Some(_) => return self.refuse(NAME, "must be an array of strings"),
+        };
+        let mut participants = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, item) in json::elements(value).enumerate() {
+            let id = match self.decode(item)?.map(|text| UserId::new(&text)) {
+                Some(Ok(id)) => id,
+                Some(Err(rule)) => return self.refuse(NAME, format!("item {} {rule}", index + 1)),
+                None => return self.refuse(NAME, format!("item {} must be a string", index + 1)),
+            };
+            if seen.insert(id.clone()) {
+                if participants.len() == PARTICIPANTS_MAX {
+                    return self.refuse(NAME, format!("must be at most {PARTICIPANTS_MAX} ids"));
+                }
+                participants.push(id);
+            }
+        }
+        Some(Some(participants))
+    }
+
+    /// The text of a field's value, `Some(None)` if it is not there.
+    fn value(&mut self, name: &'static str) -> Option<Option<&'a str>> {
+        let place = self.names.iter().position(|known| *known == name).expect("a field that is read is known");
+        match self.slots[place] {
+            Slot::Absent => Some(None),
+            Slot::Once(value) => Some(Some(value)),
+            Slot::Twice => self.refuse(name, "must be given once"),
+        }
+    }
+
+    fn text<T>(&mut self, name: &'static str, value: &'a str, rule: fn(&str) -> Result<T, &'static str>) -> Option<T> {
+        match self.decode(value)?.map(|text| rule(&text)) {
+            Some(Ok(value)) => Some(value),
+            Some(Err(rule)) => self.refuse(name, rule),
+            None => self.refuse(name, "must be a string"),
+        }
+    }
+
+    /// The text of a string, `Some(None)` if the value is no string.
+    fn decode(&mut self, value: &'a str) -> Option<Option<std::borrow::Cow<'a, str>>> {
+        if !value.starts_with('"') {
+            return Some(None);
+        }
+        match json::text(value) {
+            Ok(text) => Some(Some(text)),
+            Err(at) => {
+                // The value is a part of the body, so the distance of their beginnings is its place.
+                let at = value.as_ptr() as usize - self.body.as_ptr() as usize + at;
+                let place = place(self.body.as_bytes(), at);
+                self.no_text.get_or_insert(BodyError::Json(format!("lone surrogate in a string at {place}")));
+                None
+            }
+        }
+    }
+
+    fn refuse<T>(&mut self, name: &'static str, rule: impl Into<String>) -> Option<T> {
+        self.invalid.push((name, rule.into()));
+        None
+    }
+
+    /// What was found wrong; only to be called when something was.
+    fn refusal(self) -> BodyError {
+        self.no_text.unwrap_or_else(|| {
+            assert!(!self.invalid.is_empty(), "a field that was not read has its reason noted");
+            BodyError::Invalid(self.invalid)
+        })
+    }
+}
+
+/// The body as text, if it is one JSON value.
+fn valid_json(body: &[u8]) -> Result<&str, BodyError> {
+    if body.trim_ascii().is_empty() {
+        return Err(BodyError::Json("a JSON body is expected, but it is empty".to_owned()));
+    }
+    let body = str::from_utf8(body)
+        .map_err(|error| BodyError::Json(format!("invalid UTF-8 at {}", place(body, error.valid_up_to()))))?;
+    match serde_json::from_str::<IgnoredAny>(body) {
+        Ok(_) => Ok(body),
+        Err(error) => Err(BodyError::Json(error.to_string())),
+    }
+}
+
+/// Where the byte `at` stands, in the words that `serde_json` uses.
+fn place(body: &[u8], at: usize) -> String {
+    let before = &body[..at];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = at - before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1) + 1;
+    format!("line {line} column {column}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The bodies of the conversations API.
+
+use super::{BodyError, Fields, any_text};
+use crate::domain::model::{Content, Metadata, Role, Topic};
+
+/// `POST /conversations`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewChat {
+    /// What it is about.
+    pub title: Topic,
+    /// The caller's first message in it.
+    pub initial_message: Option<Content>,
+    /// The workspace as sent; may be no UUID.
+    pub workspace_id: Option<String>,
+    /// The client's own data; empty if none came.
+    pub metadata: Metadata,
+}
+
+/// Reads the body of `POST /conversations`.
+pub fn new_chat(body: &[u8]) -> Result<NewChat, BodyError> {
+    let mut fields = Fields::read(body, ["title", "initial_message", "workspace_id", "metadata"])?;
+    let title = fields.required("title", Topic::new);
+    let initial_message = fields.optional("initial_message", Content::chat);
+    let workspace_id = fields.optional("workspace_id", any_text);
+    let metadata = fields.metadata();
+    match (title, initial_message, workspace_id, metadata) {
+        (Some(title), Some(initial_message), Some(workspace_id), Some(metadata)) => {
+            let metadata = metadata.unwrap_or_else(Metadata::empty);
+            Ok(NewChat { title, initial_message, workspace_id, metadata })
+        }
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `PUT /conversations/{id}`; what is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatChange {
+    /// A new title.
+    pub title: Option<Topic>,
+    /// Keys to set, or with `null` to remove.
+    pub metadata: Option<Metadata>,
+}
+
+/// Reads the body of `PUT /conversations/{id}`.
+pub fn chat_change(body: &[u8]) -> Result<ChatChange, BodyError> {
+    let mut fields = Fields::read(body, ["title", "metadata"])?;
+    let title = fields.optional("title", Topic::new);
+    let metadata = fields.metadata();
+    match (title, metadata) {
+        (Some(title), Some(metadata)) => Ok(ChatChange { title, metadata }),
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `POST /conversations/{id}/messages`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// What is said.
+    pub content: Content,
+    /// Who speaks.
+    pub role: Role,
+    /// The client's own data; empty if none came.
+    pub metadata: Metadata,
+}
+
+/// Reads the body of `POST /conversations/{id}/messages`.
+pub fn new_message(body: &[u8]) -> Result<NewMessage, BodyError> {
+    let mut fields = Fields::read(body, ["content", "role", "metadata"])?;
+    let content = fields.required("content", Content::chat);
+    let role = fields.required("role", |raw| Role::parse(raw).ok_or("must be \"user\", \"assistant\" or \"system\""));
+    let metadata = fields.metadata();
+    match (content, role, metadata) {
+        (Some(content), Some(role), Some(metadata)) => {
+            Ok(NewMessage { content, role, metadata: metadata.unwrap_or_else(Metadata::empty) })
+        }
+        _ => Err(fields.refusal()),
+    }
+}
+
+/// `PUT /conversations/{id}/messages/{msg_id}`; what is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageChange {
+    /// What it is to say.
+    pub content: Option<Content>,
+    /// Keys to set, or with `null` to remove.
+    pub metadata: Option<Metadata>,
+}
+
+/// Reads the body of `PUT /conversations/{id}/messages/{msg_id}`.
+pub fn message_change(body: &[u8]) -> Result<MessageChange, BodyError> {
+    let mut fields = Fields::read(body, ["content", "metadata"])?;
+    let content = fields.optional("content", Content::chat);
+    let metadata = fields.metadata();
+    match (content, metadata) {
+        (Some(content), Some(metadata)) => Ok(MessageChange { content, metadata }),
+        _ => Err(fields.refusal()),
+    }
+}

@@ -1,0 +1,85 @@
+//! What is said about streams outside of them: tickets, the list of open ones, renewals.
+
+use crate::base::time::Wall;
+use crate::wire::json::Json;
+
+/// One open stream, as its owner sees it in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenStream {
+    /// Its name.
+    pub stream_id: String,
+    /// When it was opened.
+    pub since: Wall,
+    /// Whether its reader has been given everything.
+    pub live: bool,
+    /// Numbers of the journal between what it was given and the newest; not all of them need be for this user.
+    pub events_behind: u64,
+    /// Bytes that wait for its reader.
+    pub bytes_behind: u64,
+}
+
+/// The answer of `GET /output/streams`.
+pub fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + 160 * streams.len());
+    let mut json = Json(&mut out);
+    json.raw("{\"streams\":")
+        .array(streams, |json, stream| {
+            json.raw("{\"stream_id\":")
+                .string(&stream.stream_id)
+                .raw(",\"since\":")
+                .time(stream.since)
+                .raw(",\"state\":")
+                .string(if stream.live { "live" } else { "behind" })
+                .raw(",\"events_behind\":")
+                .number(stream.events_behind)
+                .raw(",\"bytes_behind\":")
+                .number(stream.bytes_behind)
+                .raw("}");
+        })
+        .raw(",\"total\":")
+        .number(streams.len() as u64)
+        .raw("}");
+    out
+}
+
+/// The answer of `POST /output/streams/{stream_id}/renew`.
+pub fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    Json(&mut out)
+        .raw("{\"status\":\"stream renewed\",\"stream_id\":")
+        .string(stream_id)
+        .raw(",\"expires_in\":")
+        .number(expires_in_seconds)
+        .raw("}");
+    out
+}
+
+/// The answer of `POST /auth/stream-ticket`.
+pub fn ticket(ticket: &str, expires_in_seconds: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + ticket.len());
+    Json(&mut out).raw("{\"ticket\":").string(ticket).raw(",\"expires_in\":").number(expires_in_seconds).raw("}");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes() {
+        let stream =
+            OpenStream { stream_id: "s".into(), since: Wall(0), live: true, events_behind: 1, bytes_behind: 2 };
+        let table = [
+            (open_streams(&[]), r#"{"streams":[],"total":0}"#),
+            (
+                open_streams(&[stream]),
+                r#"{"streams":[{"stream_id":"s","since":"1970-01-01T00:00:00.000000Z","state":"live","events_behind":1,"bytes_behind":2}],"total":1}"#,
+            ),
+            (renewed("s", 9), r#"{"status":"stream renewed","stream_id":"s","expires_in":9}"#),
+            (ticket("a.b.c", 9), r#"{"ticket":"a.b.c","expires_in":9}"#),
+        ];
+        for (got, want) in table {
+            assert_eq!(String::from_utf8(got).unwrap(), want);
+        }
+    }
+}

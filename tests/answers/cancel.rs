@@ -1,0 +1,79 @@
+//! Stopping the running answer, from any client.
+
+use super::*;
+use crate::common::{NOBODYS_ID, assert_error};
+
+#[test]
+fn any_client_stops_a_running_answer_and_its_text_stays() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let (mut owner, mut ann, mut eve) =
+        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "eve"));
+    let workspace = owner.create_workspace("w");
+    let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
+    let path = format!("/conversations/{conversation}/cancel");
+    let (mut stream, mut other) = (ann.stream(), owner.stream());
+    assert!(!cancel(&mut ann, &conversation), "nothing runs yet");
+    ann.say(&conversation, "Hello?");
+    let mut call = model.call();
+    call.begin().say("half of it");
+    let mut reading = Reading::default();
+    reading.until(&mut stream, "half of it");
+    for path in [&path, &format!("/conversations/{NOBODYS_ID}/cancel")] {
+        assert_error(&eve.post(path, json!({})), 404, "not_found");
+    }
+    assert!(cancel(&mut owner, &conversation));
+    assert!(!cancel(&mut owner, &conversation), "once");
+    assert_output(&reading.until_output(&mut stream), "half of it", "cancelled");
+    assert_output(&Reading::default().until_output(&mut other), "half of it", "cancelled");
+    call.say(" and what nobody wants");
+    call.wait_until_left();
+    assert_eq!(
+        said(&mut ann, &conversation),
+        lines(&[("user", "Hello?", "complete"), ("assistant", "half of it", "cancelled")])
+    );
+
+    // The next message is answered, and nothing of the stopped answer comes any more.
+    ann.say(&conversation, "And now?");
+    model.call().answer("all of it");
+    assert_eq!(stream.next_own().content(), "And now?");
+    assert_output(&Reading::default().until_output(&mut stream), "all of it", "complete");
+}
+
+#[test]
+fn an_answer_of_which_nothing_was_shown_leaves_nothing() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let mut ann = User::new(&server, "ann");
+    let conversation = ann.create_chat("c");
+    let mut stream = ann.stream();
+    ann.chat(&conversation, "Hello?");
+    let call = model.call();
+    assert!(cancel(&mut ann, &conversation));
+    call.wait_until_left();
+    ann.chat(&conversation, "And now?");
+    model.call().answer("yes");
+    let before = stream.before_message("And now?");
+    assert!(before.iter().all(|event| event.kind() == "input"), "{before:?}");
+    assert_output(&Reading::default().until_output(&mut stream), "yes", "complete");
+    assert_eq!(messages(&mut ann, &conversation).len(), 3);
+    assert!(!cancel(&mut ann, &conversation), "the answer was over");
+}
+
+#[test]
+fn who_goes_away_cancels_nothing() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let mut ann = User::new(&server, "ann");
+    let conversation = ann.create_chat("c");
+    let mut stream = ann.stream();
+    ann.chat(&conversation, "Hello?");
+    let mut call = model.call();
+    call.begin().say("one");
+    Reading::default().until(&mut stream, "one");
+    drop(stream);
+    call.say(" two");
+    call.finish();
+    let mut stream = ann.stream_with("last_event_id=0");
+    assert_output(&stream.next_of("output"), "one two", "complete");
+}

@@ -1,0 +1,234 @@
+//! The server ends in the middle of an answer: killed, or asked to.
+
+use super::*;
+use crate::common::token::token;
+
+/// A conversation with a question, and a stream that saw it.
+fn asked(server: &Server) -> (User, String, Stream) {
+    let mut ann = User::new(server, "ann");
+    let conversation = ann.create_chat("c");
+    let mut stream = ann.stream();
+    ann.chat(&conversation, "Hello?");
+    assert_eq!(stream.next_own().content(), "Hello?");
+    (ann, conversation, stream)
+}
+
+/// What a client that comes back sees up to the message that says `content`.
+#[track_caller]
+fn missed(server: &Server, last_event_id: &str, content: &str) -> Vec<Event> {
+    let authorization = format!("Bearer {}", token("ann"));
+    let fields = [("Authorization", authorization.as_str()), ("Last-Event-ID", last_event_id)];
+    Stream::open_with(server.addr, "", &fields).before_message(content)
+}
+
+#[test]
+fn a_kill_in_the_middle_leaves_one_message_and_one_event() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    for ending in ["kill", "two kills", "good order"] {
+        let (mut ann, conversation, mut stream) = asked(&server);
+        let last = ann.get(&format!("/conversations/{conversation}")).expect(200).number("X-Last-Event-Id").to_string();
+        let mut call = model.call();
+        call.begin().say("the first half");
+        let mut reading = Reading::default();
+        reading.until(&mut stream, "the first half");
+        match ending {
+            "good order" => assert_eq!(server.stop().code(), Some(0)),
+            _ => server.kill(),
+        }
+        drop(stream);
+        server.restart();
+        if ending == "two kills" {
+            server.kill();
+            server.restart();
+        }
+        ann.follow(&server);
+        // Answered after the interrupted one, since both are of one conversation.
+        ann.chat(&conversation, "And now?");
+        let next = model.call();
+        assert_eq!(next.question(), "And now?", "what was shown is not begun again");
+        next.answer("whole");
+        let events = missed(&server, &last, "whole");
+        let outputs: Vec<&Event> = events.iter().filter(|event| event.kind() == "output").collect();
+        assert_eq!(outputs.len(), 1, "{ending}: {events:?}");
+        assert_output(outputs[0], "the first half", "interrupted");
+        assert_eq!(Some(text(&outputs[0].data["data"]["message_id"])), reading.message_id);
+        assert_eq!(
+            said(&mut ann, &conversation),
+            lines(&[
+                ("user", "Hello?", "complete"),
+                ("assistant", "the first half", "interrupted"),
+                ("user", "And now?", "complete"),
+                ("assistant", "whole", "complete"),
+            ]),
+            "{ending}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_of_which_nothing_was_shown_is_begun_again_after_any_end() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    for ending in ["kill", "kill after the head", "good order"] {
+        let (mut ann, conversation, stream) = asked(&server);
+        let last = ann.get(&format!("/conversations/{conversation}")).expect(200).number("X-Last-Event-Id").to_string();
+        let mut call = model.call();
+        match ending {
+            "good order" => assert_eq!(server.stop().code(), Some(0)),
+            "kill" => server.kill(),
+            _ => {
+                call.begin();
+                server.kill();
+            }
+        }
+        drop(stream);
+        server.restart();
+        ann.follow(&server);
+        let again = model.call();
+        assert_eq!(again.question(), "Hello?");
+        again.answer("whole");
+        let mut stream = ann.stream_with(&format!("last_event_id={last}"));
+        assert_output(&stream.next_of("output"), "whole", "complete");
+        ann.chat(&conversation, "And now?");
+        model.call().answer("too");
+        assert_eq!(missed(&server, &last, "too").iter().filter(|event| event.kind() == "output").count(), 1);
+        assert_eq!(
+            said(&mut ann, &conversation),
+            lines(&[
+                ("user", "Hello?", "complete"),
+                ("assistant", "whole", "complete"),
+                ("user", "And now?", "complete"),
+                ("assistant", "too", "complete"),
+            ]),
+            "{ending}"
+        );
+    }
+}
+
+#[test]
+fn text_is_on_disk_about_a_second_after_it_was_shown() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    let (mut ann, conversation, mut stream) = asked(&server);
+    let mut call = model.call();
+    let mut reading = Reading::default();
+    let mut expected = String::new();
+    call.begin();
+    // Stored only after a while, with nothing more coming from the model.
+    for piece in ["one", " two", " three"] {
+        call.say(piece);
+        expected += piece;
+        reading.until(&mut stream, &expected);
+        while messages(&mut ann, &conversation)[1]["content"] != json!(expected) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    server.kill();
+    server.restart();
+    ann.follow(&server);
+    let mut stream = ann.stream_with("last_event_id=0");
+    assert_output(&stream.next_of("output"), "one two three", "interrupted");
+}
+
+#[test]
+fn questions_that_wait_survive_a_kill() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    let mut ann = User::new(&server, "ann");
+    let chats: Vec<String> = (0..3).map(|n| ann.create_chat(&format!("c{n}"))).collect();
+    for n in 0..4 {
+        for chat in &chats {
+            ann.chat(chat, &format!("question {n}"));
+        }
+    }
+    let running: Vec<_> = chats.iter().map(|_| model.call()).collect();
+    server.kill();
+    drop(running);
+    while model.call_by_now().is_some() {}
+    server.restart();
+    ann.follow(&server);
+    let mut stream = ann.stream();
+    // Some may have been answered before the stream was there: the lists say it all in the end.
+    for _ in 0..12 {
+        let call = model.call();
+        let answer = format!("to {}", call.question());
+        call.answer(&answer);
+    }
+    let expected: Vec<_> = (0..4).map(|n| format!("to question {n}")).collect();
+    for chat in &chats {
+        let answers = |ann: &mut User| -> Vec<String> {
+            let list = said(ann, chat);
+            list.into_iter()
+                .filter(|(role, _, status)| role == "assistant" && status == "complete")
+                .map(|l| l.1)
+                .collect()
+        };
+        while answers(&mut ann).len() < 4 {
+            stream.next();
+        }
+        assert_eq!(answers(&mut ann), expected);
+        assert_eq!(messages(&mut ann, chat).len(), 8);
+    }
+    assert!(model.call_by_now().is_none());
+}
+
+#[test]
+fn what_another_configuration_left_open_is_closed() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    let (mut ann, shown, mut stream) = asked(&server);
+    let mut call = model.call();
+    call.begin().say("half");
+    Reading::default().until(&mut stream, "half");
+    let hidden = ann.create_chat("hidden");
+    ann.chat(&hidden, "And here?");
+    let other_call = model.call();
+    server.kill();
+    drop((call, other_call));
+    server.set("RESPONDER", "none");
+    server.restart();
+    ann.follow(&server);
+    let mut stream = ann.stream_with("last_event_id=0");
+    let (mut output, mut failure) = (None, None);
+    while output.is_none() || failure.is_none() {
+        let event = stream.next_own();
+        match event.kind() {
+            "output" => output = Some(event),
+            "output_error" => failure = Some(event),
+            _ => {}
+        }
+    }
+    assert_output(&output.expect("there is one"), "half", "interrupted");
+    assert_eq!(failure.expect("there is one").data["data"]["conversation_id"], json!(hidden));
+    assert_eq!(said(&mut ann, &shown)[1].2, "interrupted");
+    assert_eq!(messages(&mut ann, &hidden).len(), 1);
+}
+
+#[test]
+fn a_server_that_is_asked_to_end_closes_its_answers_itself() {
+    let model = Model::start();
+    let mut server = Server::start(options(&model));
+    let (mut ann, conversation, mut stream) = asked(&server);
+    let mut call = model.call();
+    call.begin().say("half");
+    Reading::default().until(&mut stream, "half");
+    let hidden = ann.create_chat("hidden");
+    ann.chat(&hidden, "And here?");
+    let silent = model.call();
+    assert_eq!(server.stop().code(), Some(0));
+    call.wait_until_left();
+    silent.wait_until_left();
+    let open: i64 = crate::common::database::open_beside(&server.database())
+        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .expect("orders can be counted");
+    assert_eq!(open, 1, "only the one of which nothing was shown is still to be answered");
+    server.restart();
+    ann.follow(&server);
+    assert_eq!(
+        said(&mut ann, &conversation),
+        lines(&[("user", "Hello?", "complete"), ("assistant", "half", "interrupted")])
+    );
+    model.call().answer("after all");
+    assert_output(&ann.stream_with("last_event_id=0&types=output").next_of("output"), "half", "interrupted");
+}

@@ -1,0 +1,148 @@
+//! A model that misbehaves, as a client sees it.
+
+use super::*;
+use crate::common::port::free_port;
+
+/// A conversation of a user, and a stream of theirs.
+struct Talk {
+    _server: Server,
+    ann: User,
+    conversation: String,
+    stream: Stream,
+}
+
+impl Talk {
+    fn start(options: Options) -> Talk {
+        let server = Server::start(options);
+        let mut ann = User::new(&server, "ann");
+        let conversation = ann.create_chat("c");
+        let stream = ann.stream();
+        Talk { _server: server, ann, conversation, stream }
+    }
+
+    #[track_caller]
+    fn ask(&mut self, text: &str) -> String {
+        let id = self.ann.chat(&self.conversation, text);
+        assert_eq!(self.stream.next_own().content(), text);
+        id
+    }
+}
+
+/// Asserts that an event says that a message was not answered, in words for the user.
+#[track_caller]
+fn assert_failure(event: &Event, asked: &str) {
+    assert_eq!(event.kind(), "output_error", "{event:?}");
+    let data = &event.data["data"];
+    assert_eq!(data["message_id"], json!(asked), "{event:?}");
+    let error = data["error"].as_str().expect("words");
+    assert!(!error.is_empty() && !error.contains("127.0.0.1"), "{error}");
+    event.number();
+}
+
+#[test]
+fn a_model_that_never_works_leaves_an_error_and_no_message() {
+    let model = Model::start();
+    let mut talk = Talk::start(options(&model));
+    let asked = talk.ask("Hello?");
+    for _ in 0..4 {
+        model.call().refuse(500, "");
+    }
+    assert_failure(&talk.stream.next_own(), &asked);
+    assert!(model.call_by_now().is_none(), "it is not asked any more");
+    assert_eq!(said(&mut talk.ann, &talk.conversation), lines(&[("user", "Hello?", "complete")]));
+    assert!(!cancel(&mut talk.ann, &talk.conversation));
+
+    // One more failure, and it is left alone: an answer is refused at once, and the rest of the server goes on.
+    let asked = talk.ask("And now?");
+    model.call().refuse(500, "");
+    assert_failure(&talk.stream.next_own(), &asked);
+    let asked = talk.ask("And now?");
+    assert_failure(&talk.stream.next_own(), &asked);
+    assert!(model.call_by_now().is_none(), "the breaker is open");
+    assert_eq!(messages(&mut talk.ann, &talk.conversation).len(), 3);
+}
+
+#[test]
+fn a_refused_connection_leaves_an_error_and_no_message() {
+    let url = format!("http://127.0.0.1:{}/v1", free_port());
+    let mut talk =
+        Talk::start(Options::new().set("RESPONDER", "openai").set("RESPONDER_MODEL", "m").set("RESPONDER_URL", url));
+    let asked = talk.ask("Hello?");
+    assert_failure(&talk.stream.next_own(), &asked);
+    assert_eq!(said(&mut talk.ann, &talk.conversation), lines(&[("user", "Hello?", "complete")]));
+}
+
+#[test]
+fn what_breaks_in_the_middle_keeps_its_text() {
+    let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
+    for (name, end) in [("an error", error), ("garbage", "data: {oops\n\n"), ("a cut", "")] {
+        let model = Model::start();
+        let mut talk = Talk::start(options(&model));
+        let asked = talk.ask("Hello?");
+        let mut call = model.call();
+        call.begin().say("half");
+        let mut reading = Reading::default();
+        reading.until(&mut talk.stream, "half");
+        call.send(end);
+        call.cut();
+        let (output, failure) = (reading.until_output(&mut talk.stream), talk.stream.next_own());
+        assert_output(&output, "half", "failed");
+        assert_eq!(output.data["data"]["reply_to"], json!(asked), "{name}");
+        assert_failure(&failure, &asked);
+        assert_eq!(failure.data["data"]["answer_id"], output.data["data"]["message_id"], "{name}");
+        assert_eq!(
+            said(&mut talk.ann, &talk.conversation),
+            lines(&[("user", "Hello?", "complete"), ("assistant", "half", "failed")]),
+            "{name}"
+        );
+        assert!(model.call_by_now().is_none(), "what was shown is not begun again: {name}");
+        talk.ask("And now?");
+        model.call().answer("whole");
+        assert_output(&Reading::default().until_output(&mut talk.stream), "whole", "complete");
+    }
+}
+
+#[test]
+fn trouble_before_anything_was_shown_is_tried_again() {
+    let model = Model::start();
+    let mut talk = Talk::start(options(&model));
+    let first_tries: [fn(model::Call); 3] = [
+        |call| call.refuse(429, "Retry-After: 1\r\n"),
+        |call| call.cut(),
+        |mut call| {
+            call.begin();
+        },
+    ];
+    for first_try in first_tries {
+        let asked = talk.ask("Hello?");
+        first_try(model.call());
+        model.call().answer("Hello!");
+        let output = Reading::default().until_output(&mut talk.stream);
+        assert_output(&output, "Hello!", "complete");
+        assert_eq!(output.data["data"]["reply_to"], json!(asked));
+    }
+    assert_eq!(messages(&mut talk.ann, &talk.conversation).len(), 6);
+}
+
+#[test]
+fn an_answer_that_is_not_streamed_is_one_too() {
+    let model = Model::start();
+    let mut talk = Talk::start(options(&model));
+    talk.ask("Hello?");
+    let body = json!({"model": model::NAME, "choices": [{"message": {"content": "at once"}}]}).to_string();
+    model.call().send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let mut reading = Reading::default();
+    assert_output(&reading.until_output(&mut talk.stream), "at once", "complete");
+}
+
+#[test]
+fn a_model_without_words_leaves_an_error() {
+    let model = Model::start();
+    let mut talk = Talk::start(options(&model));
+    let asked = talk.ask("Hello?");
+    let mut call = model.call();
+    call.begin();
+    call.finish();
+    assert_failure(&talk.stream.next_own(), &asked);
+    assert_eq!(messages(&mut talk.ann, &talk.conversation).len(), 1);
+}

@@ -1,0 +1,131 @@
+//! What runs beside what: conversations, users, and what is deleted meanwhile.
+
+use super::*;
+use crate::common::{Client, DEADLINE, assert_error};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_conversation_is_answered_in_order_and_others_beside_it() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let mut ann = User::new(&server, "ann");
+    let (slow, quick) = (ann.create_chat("slow"), ann.create_chat("quick"));
+    let mut stream = ann.stream();
+    for n in 0..3 {
+        ann.chat(&slow, &format!("slow {n}"));
+    }
+    let first = model.call();
+    assert_eq!(first.question(), "slow 0");
+    // While the first waits, the whole other conversation is answered, and nothing else of this one is begun.
+    for n in 0..5 {
+        ann.chat(&quick, &format!("quick {n}"));
+        let call = model.call();
+        assert_eq!(call.question(), format!("quick {n}"));
+        call.answer(&format!("to quick {n}"));
+        assert_output(&stream.next_of("output"), &format!("to quick {n}"), "complete");
+    }
+    let mut call = first;
+    for n in 0..3 {
+        assert_eq!(call.question(), format!("slow {n}"));
+        let users: Vec<String> = call.turns().into_iter().filter(|turn| turn.0 == "user").map(|turn| turn.1).collect();
+        assert_eq!(users, (0..=n).map(|n| format!("slow {n}")).collect::<Vec<_>>(), "no later question is told");
+        call.answer(&format!("to slow {n}"));
+        assert_output(&stream.next_of("output"), &format!("to slow {n}"), "complete");
+        if n == 2 {
+            break;
+        }
+        call = model.call();
+    }
+    assert!(model.call_by_now().is_none());
+}
+
+#[test]
+fn one_user_has_so_many_answers_at_once() {
+    let model = Model::start();
+    let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 2));
+    let (mut ann, mut bob) = (User::new(&server, "ann"), User::new(&server, "bob"));
+    let mut stream = ann.stream();
+    for n in 0..5 {
+        let chat = ann.create_chat("c");
+        ann.chat(&chat, &format!("ann {n}"));
+    }
+    let mut running = vec![model.call(), model.call()];
+    let of_bob = bob.create_chat("c");
+    bob.chat(&of_bob, "bob");
+    let call = model.call();
+    assert_eq!(call.question(), "bob", "another user does not wait for her");
+    // The backlog can be seen.
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let seen = Client::new(server.addr).request("GET", "/metrics").send().expect(200).text().to_owned();
+        if seen.contains("\ncortex_answers_waiting 3\n") && seen.contains("\ncortex_answers_running 3\n") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "three wait and three run: {seen}");
+    }
+    call.answer("to bob");
+    // Two run at once to the end: each that ends makes room for exactly one.
+    for waiting in [3, 2, 1, 0, 0] {
+        assert!(model.call_within(Duration::from_millis(100)).is_none(), "no third at once");
+        running.remove(0).answer("to ann");
+        assert_output(&stream.next_of("output"), "to ann", "complete");
+        if waiting > 0 {
+            running.push(model.call());
+        }
+    }
+    assert!(running.is_empty() && model.call_by_now().is_none());
+}
+
+#[test]
+fn deleting_what_an_answer_is_in_ends_it() {
+    let model = Model::start();
+    let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 1));
+    let mut ann = User::new(&server, "ann");
+    for shown in [true, false] {
+        for what in ["conversation", "workspace", "question", "answer"] {
+            if what == "answer" && !shown {
+                continue;
+            }
+            let workspace = ann.create_workspace("w");
+            let conversation = ann.create_conversation(&workspace, "t", &[]);
+            let mut stream = ann.stream();
+            let asked = text(&ann.say(&conversation, "Hello?")["message_id"]);
+            let mut call = model.call();
+            let mut reading = Reading::default();
+            if shown {
+                call.begin().say("half");
+                reading.until(&mut stream, "half");
+            }
+            match what {
+                "conversation" => ann.delete(&format!("/conversations/{conversation}")),
+                "workspace" => ann.delete(&format!("/config/workspace/{workspace}")),
+                "question" => ann.delete(&format!("/conversations/{conversation}/messages/{asked}")),
+                _ => {
+                    let answer = reading.message_id.as_deref().expect("it was seen");
+                    ann.delete(&format!("/conversations/{conversation}/messages/{answer}"))
+                }
+            }
+            .expect(200);
+            // The model is silent, so nothing but the deletion itself can end it; its only place is free again at once.
+            call.wait_until_left();
+            let other = ann.create_chat("next");
+            ann.chat(&other, "And now?");
+            model.call().answer("yes");
+            let before = stream.before_message("yes");
+            let outputs: Vec<&Event> = before.iter().filter(|event| event.kind() == "output").collect();
+            if what == "question" && shown {
+                assert_eq!(outputs.len(), 1, "{before:?}");
+                assert_output(outputs[0], "half", "cancelled");
+            } else {
+                assert!(outputs.is_empty(), "{what}, {shown}: {before:?}");
+            }
+            let left = ann.get(&format!("/conversations/{conversation}/messages"));
+            match what {
+                "question" | "answer" => {
+                    assert_eq!(left.expect(200).json().as_array().map(Vec::len), Some(usize::from(shown)))
+                }
+                _ => drop(assert_error(&left, 404, "not_found")),
+            }
+        }
+    }
+}

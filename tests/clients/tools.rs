@@ -1,0 +1,105 @@
+//! The programs that the clients run in, and the packages that those need.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Whether curl and bash are there; `false` when these tests are left out.
+pub fn curl() -> bool {
+    if is_skipped("curl") {
+        return false;
+    }
+    need("bash", &["--version"], "bash");
+    need("curl", &["--version"], "curl");
+    true
+}
+
+/// A Python that has the packages of `requirements.txt`; `None` when these tests are left out.
+pub fn python() -> Option<PathBuf> {
+    if is_skipped("httpx-sse") {
+        return None;
+    }
+    need(
+        "python3",
+        &["-c", "import venv, ensurepip"],
+        "Python 3.9 or newer with venv and pip (python3 and python3-venv)",
+    );
+    let place = place("python");
+    let python = place.join("bin/python");
+    let is_whole = || have(&python, &["-c", "import httpx_sse"]);
+    installed(&place, include_str!("requirements.txt"), is_whole, || {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
+        let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
+        run(Command::new(&python).args(pip));
+    });
+    Some(python)
+}
+
+/// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
+pub fn node() -> Option<PathBuf> {
+    if is_skipped("eventsource") {
+        return None;
+    }
+    let is_new = "process.exit(Number(process.versions.node.split('.')[0]) >= 18 ? 0 : 1)";
+    need("node", &["-e", is_new], "Node 18 or newer (nodejs)");
+    need("npm", &["--version"], "npm");
+    let place = place("node");
+    let is_whole = || place.join("node_modules/eventsource/package.json").exists();
+    installed(&place, include_str!("package.json"), is_whole, || {
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place).expect("a directory for packages");
+        fs::write(place.join("package.json"), include_str!("package.json")).expect("it can be written");
+        let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        run(Command::new("npm").args(npm).current_dir(&place));
+    });
+    let script = place.join("follow.mjs");
+    fs::write(&script, include_str!("follow.mjs")).expect("it can be written");
+    Some(script)
+}
+
+/// Whether these tests are left out, which is said where also a test that passes is heard.
+fn is_skipped(name: &str) -> bool {
+    let is_skipped = std::env::var("CORTEX_SKIP_CLIENTS").is_ok_and(|value| value == "1");
+    if is_skipped {
+        let _ = writeln!(std::io::stderr(), "skipped: the test with {name}, because CORTEX_SKIP_CLIENTS=1");
+    }
+    is_skipped
+}
+
+#[track_caller]
+fn need(program: &str, arguments: &[&str], package: &str) {
+    let is_there = have(program, arguments);
+    assert!(is_there, "{package} is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
+}
+
+/// Whether a program is there and content.
+fn have(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Where packages go, under `target/`.
+fn place(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(name)
+}
+
+/// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
+fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
+    // Written last, so that an installation that broke off is none.
+    let stamp = place.join("installed");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {
+        return;
+    }
+    install();
+    fs::write(stamp, wanted).expect("it can be written");
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&said));
+}

@@ -1,0 +1,47 @@
+//! The database file as a test sees it from outside: the one place that knows anything of its tables.
+
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+
+/// Every message's content, in the order of their numbers, after asking SQLite whether the file is sound.
+///
+/// Reads without writing, so it may run after a crash and beside a running server.
+pub fn sound_message_contents(path: &Path) -> Vec<String> {
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens");
+    let verdict: String =
+        database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
+    assert_eq!(verdict, "ok");
+    let dangling = database
+        .prepare("PRAGMA foreign_key_check")
+        .and_then(|mut check| check.query([]).and_then(|mut rows| rows.next().map(|row| row.is_some())))
+        .expect("references can be checked");
+    assert!(!dangling, "every reference leads somewhere");
+    let mut statement = database.prepare("SELECT content FROM messages ORDER BY number").expect("there are messages");
+    let rows = statement.query_map([], |row| row.get(0)).expect("messages can be read");
+    rows.map(|content| content.expect("content is text")).collect()
+}
+
+/// Adds messages `0`, `1`, … to a conversation that has one already, as its sender's, while no server runs.
+pub fn add_messages(path: &Path, count: u32) {
+    let database = Connection::open(path).expect("the database opens");
+    let statements = format!(
+        "BEGIN;
+        INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
+            metadata, content)
+        WITH RECURSIVE added (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM added WHERE n + 1 < {count})
+        SELECT position.number + 1 + n, first.conversation, first.sender, 0, 0, position.at + 1 + n,
+            position.at + 1 + n, 'added', '{{}}', n
+        FROM added, position, (SELECT conversation, sender FROM messages ORDER BY number DESC LIMIT 1) AS first;
+        UPDATE position SET number = number + {count}, at = at + {count};
+        UPDATE conversation_state SET message_count = message_count + {count}, updated_at = (SELECT at FROM position),
+            last_number = (SELECT number FROM position)
+        WHERE conversation = (SELECT conversation FROM messages ORDER BY number DESC LIMIT 1);
+        COMMIT;"
+    );
+    database.execute_batch(&statements).expect("messages can be added");
+}
+
+/// Opens the file for writing, as some other program might.
+pub fn open_beside(path: &Path) -> Connection {
+    Connection::open(path).expect("the database opens")
+}

@@ -1,0 +1,434 @@
+//! A strict blocking HTTP/1.1 client. What the peer gets wrong in framing is a panic; what the network does (an end, a
+//! reset, a deadline) is an `io::Error`, which the methods without `try_` turn into a panic as well.
+
+use super::DEADLINE;
+use serde_json::Value;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// One connection: bytes go out as given, answers are read one after another.
+pub struct Connection {
+    socket: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    #[track_caller]
+    pub fn open(addr: SocketAddr) -> Connection {
+        Connection::try_open(addr).expect("the server accepts")
+    }
+
+    /// Connects.
+    pub fn try_open(addr: SocketAddr) -> io::Result<Connection> {
+        let socket = TcpStream::connect_timeout(&addr, DEADLINE)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(DEADLINE))?;
+        socket.set_write_timeout(Some(DEADLINE))?;
+        Ok(Connection { socket, unread: Vec::new() })
+    }
+
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket.write_all(bytes.as_ref()).expect("the server takes the bytes");
+    }
+
+    /// Sends bytes as they are.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent.
+    #[track_caller]
+    pub fn half_close(&mut self) {
+        self.socket.shutdown(Shutdown::Write).expect("the socket is open");
+    }
+
+    /// Another handle to the same socket, for a thread that sends while this one reads.
+    #[track_caller]
+    pub fn second_handle(&self) -> Connection {
+        Connection { socket: self.socket.try_clone().expect("a second handle"), unread: Vec::new() }
+    }
+
+    /// The next answer, which answers a request of `method`.
+    #[track_caller]
+    pub fn response(&mut self, method: &str) -> Response {
+        self.try_response(method)
+            .unwrap_or_else(|error| panic!("no whole answer: {error}; so far {}", self.shown_unread()))
+    }
+
+    /// The next answer, which answers a request of `method`.
+    pub fn try_response(&mut self, method: &str) -> io::Result<Response> {
+        let mut response = self.try_head()?;
+        assert!(response.status >= 200, "an interim answer that nobody asked for: {}", response.shown());
+        let mut framing = Framing::of(&response, method);
+        while let Some(piece) = self.try_body_piece(&mut framing)? {
+            response.body.extend_from_slice(&piece);
+        }
+        Ok(response)
+    }
+
+    /// The next interim answer: `100 Continue` and nothing else.
+    #[track_caller]
+    pub fn expect_continue(&mut self) {
+        let head = self.try_head().expect("an interim answer");
+        assert_eq!(head.status, 100, "{}", head.shown());
+    }
+
+    /// Asserts that the server sends nothing more and ends in good order.
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        let rest = self.read_to_end();
+        assert!(rest.is_empty(), "stray bytes: {}", String::from_utf8_lossy(&rest));
+    }
+
+    /// Everything up to the end, which must be one in good order and not a reset.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        while self.fill().expect("an end in good order") > 0 {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Bytes that have arrived by now; never waits. `None` when the peer has ended.
+    pub fn arrived_by_now(&mut self) -> Option<Vec<u8>> {
+        self.socket.set_nonblocking(true).expect("the socket is open");
+        let read = self.fill();
+        self.socket.set_nonblocking(false).expect("the socket is open");
+        match read {
+            Ok(0) if self.unread.is_empty() => None,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => None,
+            _ => Some(self.unread.clone()),
+        }
+    }
+
+    /// Status line and fields of the next answer.
+    pub fn try_head(&mut self) -> io::Result<Response> {
+        let end = loop {
+            if let Some(end) = find(&self.unread, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.fill_or_end()?;
+        };
+        let head: Vec<u8> = self.unread.drain(..end).collect();
+        Ok(Response::parse(&head))
+    }
+
+    /// The next piece of a body; `None` after the last.
+    pub fn try_body_piece(&mut self, framing: &mut Framing) -> io::Result<Option<Vec<u8>>> {
+        match framing {
+            Framing::Length(0) => Ok(None),
+            Framing::Length(left) => {
+                while self.unread.is_empty() {
+                    self.fill_or_end()?;
+                }
+                let take = (*left).min(self.unread.len());
+                *left -= take;
+                Ok(Some(self.unread.drain(..take).collect()))
+            }
+            Framing::Chunked => {
+                let line = self.try_line()?;
+                let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a chunk size, not {line:?}"));
+                while self.unread.len() < size + 2 {
+                    self.fill_or_end()?;
+                }
+                let chunk: Vec<u8> = self.unread.drain(..size).collect();
+                let end: Vec<u8> = self.unread.drain(..2).collect();
+                assert_eq!(end, b"\r\n", "a chunk of {size} bytes ends where it says");
+                if size == 0 {
+                    *framing = Framing::Length(0);
+                    return Ok(None);
+                }
+                Ok(Some(chunk))
+            }
+            Framing::UntilEnd => {
+                if self.unread.is_empty() && self.fill()? == 0 {
+                    *framing = Framing::Length(0);
+                    return Ok(None);
+                }
+                Ok(Some(std::mem::take(&mut self.unread)))
+            }
+        }
+    }
+
+    fn try_line(&mut self) -> io::Result<String> {
+        let end = loop {
+            if let Some(end) = find(&self.unread, b"\r\n") {
+                break end;
+            }
+            self.fill_or_end()?;
+        };
+        let line = self.unread.drain(..end + 2).collect::<Vec<u8>>();
+        Ok(String::from_utf8(line[..end].to_vec()).expect("a line of ASCII"))
+    }
+
+    /// Reads once; 0 at the end.
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match self.socket.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(n) => {
+                    self.unread.extend_from_slice(&buffer[..n]);
+                    return Ok(n);
+                }
+            }
+        }
+    }
+
+    fn fill_or_end(&mut self) -> io::Result<()> {
+        if self.fill()? == 0 {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server ended in the middle of an answer"));
+        }
+        Ok(())
+    }
+
+    fn shown_unread(&self) -> String {
+        format!("{:?}", String::from_utf8_lossy(&self.unread))
+    }
+}
+
+/// How the end of a body is known (RFC 9112 §6.3).
+#[derive(Debug, PartialEq)]
+pub enum Framing {
+    /// So many bytes are left.
+    Length(usize),
+    /// Chunks, up to an empty one.
+    Chunked,
+    /// The connection's end.
+    UntilEnd,
+}
+
+impl Framing {
+    /// The framing of an answer to `method`. Panics on anything that two readers might understand differently.
+    pub fn of(response: &Response, method: &str) -> Framing {
+        let coding = response.header("Transfer-Encoding");
+        let length = response.header("Content-Length").map(|text| {
+            assert!(text.bytes().all(|b| b.is_ascii_digit()), "a length, not {text:?}");
+            text.parse::<usize>().expect("a length")
+        });
+        assert!(coding.is_none() || length.is_none(), "both a length and a coding: {}", response.shown());
+        if method == "HEAD" {
+            return Framing::Length(0);
+        }
+        if matches!(response.status, 204 | 304) {
+            assert!(
+                coding.is_none() && length.is_none(),
+                "an answer without content has no framing: {}",
+                response.shown()
+            );
+            return Framing::Length(0);
+        }
+        match (coding, length) {
+            (Some(coding), _) => {
+                assert_eq!(coding, "chunked", "{}", response.shown());
+                Framing::Chunked
+            }
+            (None, Some(length)) => Framing::Length(length),
+            (None, None) => {
+                assert!(response.closes(), "a body of unknown length on a connection that stays: {}", response.shown());
+                Framing::UntilEnd
+            }
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The fields, in order, as sent.
+    pub headers: Vec<(String, String)>,
+    /// The body, without its framing.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// An answer that is there as a whole, of a known length.
+    pub fn read(bytes: &[u8]) -> Response {
+        let end = find(bytes, b"\r\n\r\n").expect("the end of a head") + 4;
+        let mut response = Response::parse(&bytes[..end]);
+        assert_eq!(Framing::of(&response, "GET"), Framing::Length(bytes.len() - end), "{}", response.shown());
+        response.body = bytes[end..].to_vec();
+        response
+    }
+
+    fn parse(head: &[u8]) -> Response {
+        let text = std::str::from_utf8(head).expect("an answer's head is ASCII here");
+        let mut lines = text.strip_suffix("\r\n\r\n").expect("cut there").split("\r\n");
+        let status_line = lines.next().expect("a split has a first part");
+        let rest =
+            status_line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("a status line, not {status_line:?}"));
+        let (code, _reason) = rest.split_once(' ').unwrap_or_else(|| panic!("a status line, not {status_line:?}"));
+        assert!(code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()), "{status_line:?}");
+        let headers = lines.map(|line| {
+            assert!(!line.contains(['\r', '\n', '\0']), "control characters in {line:?}");
+            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("a field, not {line:?}"));
+            assert!(!name.is_empty() && name.bytes().all(is_token_byte), "a field name, not {name:?}");
+            (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
+        });
+        let response = Response { status: code.parse().expect("digits"), headers: headers.collect(), body: Vec::new() };
+        if response.status >= 200 {
+            let id = response.header("X-Request-Id").unwrap_or_else(|| panic!("no X-Request-Id: {}", response.shown()));
+            assert!((1..=128).contains(&id.len()) && id.bytes().all(is_request_id_byte), "X-Request-Id: {id:?}");
+        }
+        response
+    }
+
+    /// The value of a field that may stand there once at most.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        let first = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "{name} stands there twice: {}", self.shown());
+        first
+    }
+
+    /// Whether a field of comma-separated names, standing there once or more, has this one.
+    pub fn lists(&self, name: &str, item: &str) -> bool {
+        let mut values = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        values.any(|(_, value)| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(item)))
+    }
+
+    /// The number in a field.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> u64 {
+        let value = self.header(name).unwrap_or_else(|| panic!("no {name}: {}", self.shown()));
+        value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}"))
+    }
+
+    /// Whether the server says that the connection ends after this answer.
+    pub fn closes(&self) -> bool {
+        self.lists("Connection", "close")
+    }
+
+    /// The body as text.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body of UTF-8")
+    }
+
+    /// The body as JSON, which it must be and say.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let media_type = self.header("Content-Type").unwrap_or_default();
+        assert_eq!(media_type.split(';').next(), Some("application/json"), "{}", self.shown());
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.shown()))
+    }
+
+    /// This answer, if it has that status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Response {
+        assert_eq!(self.status, status, "{}", self.shown());
+        self
+    }
+
+    /// Everything, for messages of failed assertions.
+    pub fn shown(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body);
+        let body: String = body.chars().take(2000).collect();
+        format!("{} {:?} {body}", self.status, self.headers)
+    }
+}
+
+/// A client that keeps its connection as long as the server does.
+pub struct Client {
+    addr: SocketAddr,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    /// A client that connects with its first request.
+    pub fn new(addr: SocketAddr) -> Client {
+        Client { addr, connection: None }
+    }
+
+    /// Begins a request; `send` sends it.
+    pub fn request(&mut self, method: &str, path: &str) -> Request<'_> {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.addr);
+        Request { client: self, method: method.to_owned(), head, body: None }
+    }
+
+    /// Whether the last answer left the connection open.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+}
+
+/// A request that is being put together.
+pub struct Request<'a> {
+    client: &'a mut Client,
+    method: String,
+    head: String,
+    body: Option<Vec<u8>>,
+}
+
+impl Request<'_> {
+    /// Adds a field.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.head.push_str(&format!("{name}: {value}\r\n"));
+        self
+    }
+
+    /// Adds a bearer token.
+    pub fn token(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Adds a JSON body.
+    pub fn json(self, value: &Value) -> Self {
+        self.body("application/json", value.to_string())
+    }
+
+    /// Adds a body of some type.
+    pub fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self.header("Content-Type", content_type)
+    }
+
+    /// Sends it and reads the answer.
+    #[track_caller]
+    pub fn send(self) -> Response {
+        self.try_send().unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// Sends it and reads the answer.
+    pub fn try_send(mut self) -> io::Result<Response> {
+        if let Some(body) = &self.body {
+            self.head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        self.head.push_str("\r\n");
+        let mut bytes = self.head.into_bytes();
+        bytes.extend_from_slice(&self.body.unwrap_or_default());
+        let mut connection = match self.client.connection.take() {
+            Some(connection) => connection,
+            None => Connection::try_open(self.client.addr)?,
+        };
+        // A server may answer before it has read everything and close; what counts is that its answer can be read.
+        let sent = connection.try_send(&bytes);
+        let response = connection.try_response(&self.method)?;
+        if response.closes() {
+            while connection.fill()? > 0 {}
+        } else {
+            sent?;
+            self.client.connection = Some(connection);
+        }
+        let stray = self.client.connection.as_ref().map_or(0, |connection| connection.unread.len());
+        assert_eq!(stray, 0, "bytes behind the answer: {}", response.shown());
+        Ok(response)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_request_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte)
+}

@@ -1,0 +1,310 @@
+//! The real program as a child process, in a directory and an environment of its own.
+
+use super::DEADLINE;
+use super::token::KEY;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How a server is started: the settings in its environment, and files in its working directory.
+#[derive(Clone)]
+pub struct Options {
+    environment: BTreeMap<String, String>,
+    files: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Options {
+    /// A development server on a free port with the test key, with nobody who answers messages, and with heartbeats only
+    /// where a test asks for them: the first of a stream comes at a random moment.
+    pub fn new() -> Options {
+        let settings = [
+            ("ENV", "development"),
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("JWT_SECRET_KEY", KEY),
+            ("LOG_LEVEL", "INFO"),
+            ("WORKERS", "2"),
+            ("RESPONDER", "none"),
+            ("HEARTBEAT_INTERVAL_SECONDS", "3600"),
+            ("RUST_BACKTRACE", "1"),
+        ];
+        let environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Options { environment, files: Vec::new() }
+    }
+
+    /// Sets a variable.
+    pub fn set(mut self, name: &str, value: impl ToString) -> Options {
+        self.environment.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Takes a variable away.
+    pub fn unset(mut self, name: &str) -> Options {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Puts a file into the working directory before the first start.
+    pub fn file(mut self, name: &'static str, content: impl Into<Vec<u8>>) -> Options {
+        self.files.push((name, content.into()));
+        self
+    }
+}
+
+/// A server that a test talks to. Ends with the test, whatever happens in it.
+pub struct Server {
+    directory: Arc<Directory>,
+    options: Options,
+    process: Option<Process>,
+    /// Where it listens since its last start.
+    pub addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server and waits until it listens.
+    #[track_caller]
+    pub fn start(options: Options) -> Server {
+        let directory = Arc::new(Directory::with(&options.files));
+        let mut process = Process::spawn(&directory, &options);
+        let addr = process.wait_listening();
+        Server { directory, options, process: Some(process), addr }
+    }
+
+    /// Starts a program that must not come up: what it said, and its exit code.
+    #[track_caller]
+    pub fn refused(options: Options) -> Refused {
+        Server::refused_in(options).0
+    }
+
+    /// The same, with the directory that it was started in.
+    #[track_caller]
+    pub fn refused_in(options: Options) -> (Refused, Arc<Directory>) {
+        let directory = Arc::new(Directory::with(&options.files));
+        (Process::spawn(&directory, &options).into_refused(), directory)
+    }
+
+    /// A development server with these settings beside the usual ones.
+    #[track_caller]
+    pub fn with(settings: &[(&str, &str)]) -> Server {
+        Server::start(settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)))
+    }
+
+    /// Another process on the same database, with the same settings; it may have to wait.
+    pub fn second(&self) -> Process {
+        Process::spawn(&self.directory, &self.options)
+    }
+
+    /// SIGTERM, and wait for the end.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the server runs");
+        process.signal(libc::SIGTERM);
+        process.wait_exit()
+    }
+
+    /// SIGKILL: nothing is said, nothing is finished.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.signal(libc::SIGKILL);
+        process.wait_exit();
+    }
+
+    /// Starts again on the same database, on another port, after stopping in good order if it still runs.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        if self.process.is_some() {
+            assert_eq!(self.stop().code(), Some(0), "a server that is asked to stop ends well");
+        }
+        let mut process = Process::spawn(&self.directory, &self.options);
+        self.addr = process.wait_listening();
+        self.process = Some(process);
+    }
+
+    /// Tries to start again after a stop, expecting that the program refuses.
+    #[track_caller]
+    pub fn restart_refused(&mut self) -> Refused {
+        assert!(self.process.is_none(), "stop the server first");
+        Process::spawn(&self.directory, &self.options).into_refused()
+    }
+
+    /// Sets a variable for the next start.
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.options = self.options.clone().set(name, value);
+    }
+
+    /// The running process.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the server runs")
+    }
+
+    /// The database file.
+    pub fn database(&self) -> PathBuf {
+        self.directory.0.join("cortex.db")
+    }
+
+    /// Everything that all starts of this server have logged so far.
+    pub fn log(&self) -> String {
+        self.directory.log()
+    }
+}
+
+/// A program that ended instead of coming up.
+pub struct Refused {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+/// One run of the program. Is killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    directory: Arc<Directory>,
+}
+
+impl Process {
+    fn spawn(directory: &Arc<Directory>, options: &Options) -> Process {
+        let log = File::options().create(true).append(true).open(directory.log_path()).expect("a file for the log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cortex-core"));
+        command.env_clear().envs(&options.environment).current_dir(&directory.0);
+        if !options.environment.contains_key("DATABASE_URL") {
+            command.env("DATABASE_URL", format!("sqlite:///{}", directory.0.join("cortex.db").display()));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The test may have lost interest; the pipe is drained all the same.
+                let _ = sender.send(line);
+            }
+        });
+        Process { child, lines, directory: directory.clone() }
+    }
+
+    /// Waits until it says where it listens.
+    #[track_caller]
+    pub fn wait_listening(&mut self) -> SocketAddr {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(addr) = listening_line(&line) {
+                        return addr;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no `listening on` line in time:\n{}", self.directory.log()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("ended before it listened, {:?}:\n{}", self.child.wait(), self.directory.log())
+                }
+            }
+        }
+    }
+
+    /// Where it listens, if it has said so by now.
+    pub fn listening_by_now(&mut self) -> Option<SocketAddr> {
+        self.lines.try_iter().find_map(|line| listening_line(&line))
+    }
+
+    /// Its id, as the kernel names it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended by now.
+    pub fn ended_by_now(&mut self) -> bool {
+        self.child.try_wait().expect("the child can be asked").is_some()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the child has not been waited for, so its id is still its own.
+        let sent = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                return status;
+            }
+            assert!(Instant::now() < end, "did not end in time:\n{}", self.directory.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[track_caller]
+    fn into_refused(mut self) -> Refused {
+        let status = self.wait_exit();
+        let refused = Refused { code: status.code(), stderr: self.directory.log() };
+        assert!(self.listening_by_now().is_none(), "it listened first:\n{}", refused.stderr);
+        refused
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- what the server logged ---\n{}\n---", self.directory.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listening_line(line: &str) -> Option<SocketAddr> {
+    let addr = line.strip_prefix("listening on http://")?;
+    Some(addr.parse().unwrap_or_else(|error| panic!("{addr}: {error}")))
+}
+
+/// A directory that goes when nobody needs it any more.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    fn with(files: &[(&'static str, Vec<u8>)]) -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cortex-core-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        // What an earlier test program with the same process id may have left.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).expect("a directory for the test");
+        for (name, content) in files {
+            fs::write(path.join(name), content).expect("a file in the directory");
+        }
+        Directory(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.0.join("stderr.log")
+    }
+
+    fn log(&self) -> String {
+        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

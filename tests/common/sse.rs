@@ -1,0 +1,289 @@
+//! A reader of event streams, after the parsing rules of the HTML standard (§9.2.6, "Interpreting an event stream").
+
+use super::DEADLINE;
+use super::http::{Connection, Framing, Response};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// One event as it was dispatched.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The `id:` of this very event, if it had one.
+    pub id: Option<String>,
+    /// The `event:` of this very event, if it had one.
+    pub name: Option<String>,
+    /// The data, parsed.
+    pub data: Value,
+    /// How many `data:` lines it came in.
+    pub data_lines: usize,
+}
+
+impl Event {
+    /// The `type` in its data.
+    pub fn kind(&self) -> &str {
+        self.data["type"].as_str().unwrap_or_else(|| panic!("an event without a type: {}", self.data))
+    }
+
+    /// The content of the message that it is; empty for other events.
+    pub fn content(&self) -> &str {
+        self.data["data"]["content"].as_str().unwrap_or_default()
+    }
+
+    /// Its id as a number.
+    #[track_caller]
+    pub fn number(&self) -> u64 {
+        let id = self.id.as_deref().unwrap_or_else(|| panic!("no id: {self:?}"));
+        id.parse().unwrap_or_else(|_| panic!("an id that is no number: {self:?}"))
+    }
+
+    /// Whether it is about the connection and not about a user's things.
+    pub fn is_control(&self) -> bool {
+        matches!(
+            self.kind(),
+            "connection_established"
+                | "caught_up"
+                | "heartbeat"
+                | "gap"
+                | "token_expiring"
+                | "token_expired"
+                | "server_shutdown"
+        )
+    }
+}
+
+/// An open stream.
+pub struct Stream {
+    connection: Connection,
+    framing: Framing,
+    parser: Parser,
+    /// Every byte of the body so far.
+    pub raw: Vec<u8>,
+    /// Status and fields of the answer.
+    pub head: Response,
+    /// The first event.
+    pub established: Event,
+}
+
+impl Stream {
+    /// Opens a stream with a bearer token and a query (without its `?`), and reads its first event.
+    #[track_caller]
+    pub fn open(addr: SocketAddr, token: &str, query: &str) -> Stream {
+        Stream::open_with(addr, query, &[("Authorization", &format!("Bearer {token}"))])
+    }
+
+    /// Opens a stream with a query and fields, and reads its first event.
+    #[track_caller]
+    pub fn open_with(addr: SocketAddr, query: &str, fields: &[(&str, &str)]) -> Stream {
+        let mut connection = Connection::open(addr);
+        let mark = if query.is_empty() { "" } else { "?" };
+        let mut request = format!("GET /output/stream{mark}{query} HTTP/1.1\r\nHost: {addr}\r\n");
+        for (name, value) in fields {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        connection.send(request + "Accept: text/event-stream\r\n\r\n");
+        let head = connection.try_head().expect("the head of an answer");
+        assert_eq!(head.status, 200, "{}", head.shown());
+        let media_type = head.header("Content-Type").unwrap_or_default();
+        assert!(media_type.split(';').next() == Some("text/event-stream"), "{}", head.shown());
+        assert_eq!(head.header("Cache-Control"), Some("no-store"));
+        assert_eq!(head.header("X-Accel-Buffering"), Some("no"));
+        assert!(head.header("Content-Length").is_none(), "{}", head.shown());
+        let framing = Framing::of(&head, "GET");
+        let placeholder = Event { id: None, name: None, data: Value::Null, data_lines: 0 };
+        let parser = Parser::default();
+        let mut stream = Stream { connection, framing, parser, raw: Vec::new(), head, established: placeholder };
+        stream.established = stream.next();
+        assert_eq!(stream.established.kind(), "connection_established");
+        stream
+    }
+
+    /// The next event.
+    #[track_caller]
+    pub fn next(&mut self) -> Event {
+        match self.try_next() {
+            Ok(Some(event)) => event,
+            Ok(None) => panic!("the stream ended; its last bytes: {}", self.shown_tail()),
+            Err(error) => panic!("no event: {error}; last bytes: {}", self.shown_tail()),
+        }
+    }
+
+    /// The next event; `None` at the end of the stream.
+    pub fn try_next(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.parser.events.pop_front() {
+                return Ok(Some(event));
+            }
+            let Some(piece) = self.connection.try_body_piece(&mut self.framing)? else { return Ok(None) };
+            self.raw.extend_from_slice(&piece);
+            self.parser.feed(&piece);
+        }
+    }
+
+    /// The next event of that type, over whatever comes before.
+    #[track_caller]
+    pub fn next_of(&mut self, kind: &str) -> Event {
+        let patience = Patience::new();
+        loop {
+            patience.check();
+            let event = self.next();
+            if event.kind() == kind {
+                return event;
+            }
+        }
+    }
+
+    /// The next event that is not about the connection.
+    #[track_caller]
+    pub fn next_own(&mut self) -> Event {
+        let patience = Patience::new();
+        loop {
+            patience.check();
+            let event = self.next();
+            if !event.is_control() {
+                return event;
+            }
+        }
+    }
+
+    /// All events that are not about the connection up to the message that says `content`, without that one.
+    ///
+    /// A stream is in commit order, so what was done before that message and is not among them will never come: that is
+    /// how a test shows that somebody does not get something, without waiting for nothing.
+    #[track_caller]
+    pub fn before_message(&mut self, content: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        let patience = Patience::new();
+        loop {
+            patience.check();
+            let event = self.next_own();
+            if event.content() == content {
+                return events;
+            }
+            events.push(event);
+        }
+    }
+
+    /// All events that are not about the connection up to a heartbeat that says that the stream is complete through
+    /// `number`: the way to end for a stream whose filter lets no message of its user's through.
+    #[track_caller]
+    pub fn through(&mut self, number: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        let patience = Patience::new();
+        loop {
+            patience.check();
+            let event = self.next();
+            if event.kind() == "heartbeat" && event.number() >= number {
+                return events;
+            }
+            if !event.is_control() {
+                events.push(event);
+            }
+        }
+    }
+
+    /// All events up to the end of the stream.
+    #[track_caller]
+    pub fn until_end(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.try_next().expect("an end in good order") {
+            events.push(event);
+        }
+        events
+    }
+
+    /// Every `retry:` so far, in milliseconds.
+    pub fn retries(&self) -> &[u64] {
+        &self.parser.retries
+    }
+
+    fn shown_tail(&self) -> String {
+        let from = self.raw.len().saturating_sub(2000);
+        String::from_utf8_lossy(&self.raw[from..]).into_owned()
+    }
+}
+
+/// Bounds a wait for one of many events: heartbeats would keep alive one for what never comes.
+struct Patience(Instant);
+
+impl Patience {
+    fn new() -> Patience {
+        Patience(Instant::now() + 2 * DEADLINE)
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        assert!(Instant::now() < self.0, "what is waited for does not come");
+    }
+}
+
+/// Bytes in, events out.
+#[derive(Default)]
+pub struct Parser {
+    line: Vec<u8>,
+    after_carriage_return: bool,
+    data: Vec<String>,
+    id: Option<String>,
+    name: Option<String>,
+    /// What `Last-Event-ID` would be.
+    pub last_event_id: String,
+    /// Every reconnection time that was given.
+    pub retries: Vec<u64>,
+    /// Events that nobody has taken yet.
+    pub events: VecDeque<Event>,
+    started: bool,
+}
+
+impl Parser {
+    /// Takes the next bytes, however they were cut.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let after_carriage_return = std::mem::replace(&mut self.after_carriage_return, byte == b'\r');
+            match byte {
+                b'\n' if after_carriage_return => {}
+                b'\n' | b'\r' => self.end_line(),
+                _ => self.line.push(byte),
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let bytes = std::mem::take(&mut self.line);
+        let line = String::from_utf8(bytes).expect("an event stream is UTF-8");
+        let line = if std::mem::replace(&mut self.started, true) {
+            line.as_str()
+        } else {
+            line.strip_prefix('\u{feff}').unwrap_or(&line)
+        };
+        if line.is_empty() {
+            return self.dispatch();
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "data" => self.data.push(value.to_owned()),
+            "event" => self.name = Some(value.to_owned()),
+            "id" if !value.contains('\0') => {
+                self.last_event_id = value.to_owned();
+                self.id = Some(value.to_owned());
+            }
+            "retry" if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
+                self.retries.push(value.parse().expect("digits"));
+            }
+            // Comments have an empty field name; unknown fields are ignored.
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self) {
+        let (data, id, name) = (std::mem::take(&mut self.data), self.id.take(), self.name.take());
+        if data.is_empty() {
+            return;
+        }
+        let text = data.join("\n");
+        let parsed = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        self.events.push_back(Event { id, name, data: parsed, data_lines: data.len() });
+    }
+}

@@ -1,0 +1,154 @@
+//! A user of the server: a token, a kept connection, and the calls that most tests make.
+
+use super::http::{Client, Request, Response};
+use super::server::Server;
+use super::sse::Stream;
+use super::token::token;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// Somebody with a token.
+pub struct User {
+    /// The `oid` in the token.
+    pub id: String,
+    /// The token.
+    pub token: String,
+    addr: SocketAddr,
+    client: Client,
+}
+
+impl User {
+    /// A user of that id with a good token.
+    pub fn new(server: &Server, id: &str) -> User {
+        User::at(server.addr, id)
+    }
+
+    /// The same, for threads that have no server at hand.
+    pub fn at(addr: SocketAddr, id: &str) -> User {
+        User { id: id.to_owned(), token: token(id), addr, client: Client::new(addr) }
+    }
+
+    /// A user with a given token.
+    pub fn with_token(server: &Server, id: &str, token: &str) -> User {
+        User { id: id.to_owned(), token: token.to_owned(), addr: server.addr, client: Client::new(server.addr) }
+    }
+
+    /// Goes on with the server where it now listens.
+    pub fn follow(&mut self, server: &Server) {
+        self.addr = server.addr;
+        self.client = Client::new(server.addr);
+    }
+
+    /// Begins a request with the token.
+    pub fn request(&mut self, method: &str, path: &str) -> Request<'_> {
+        let token = self.token.clone();
+        self.client.request(method, path).token(&token)
+    }
+
+    /// `GET`.
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> Response {
+        self.request("GET", path).send()
+    }
+
+    /// `POST` with a JSON body.
+    #[track_caller]
+    pub fn post(&mut self, path: &str, body: Value) -> Response {
+        self.request("POST", path).json(&body).send()
+    }
+
+    /// `PUT` with a JSON body.
+    #[track_caller]
+    pub fn put(&mut self, path: &str, body: Value) -> Response {
+        self.request("PUT", path).json(&body).send()
+    }
+
+    /// `DELETE`.
+    #[track_caller]
+    pub fn delete(&mut self, path: &str) -> Response {
+        self.request("DELETE", path).send()
+    }
+
+    /// Makes a workspace; its id.
+    #[track_caller]
+    pub fn create_workspace(&mut self, name: &str) -> String {
+        let answer = self.post("/config/workspace", json!({"name": name, "description": "for a test"})).expect(200);
+        text(&answer.json()["workspace"]["id"])
+    }
+
+    /// Makes a conversation; its id.
+    #[track_caller]
+    pub fn create_conversation(&mut self, workspace: &str, topic: &str, participants: &[&str]) -> String {
+        let body = json!({"workspace_id": workspace, "topic": topic, "participant_ids": participants});
+        text(&self.post("/config/conversation", body).expect(200).json()["conversation"]["id"])
+    }
+
+    /// Posts a message; the `data` of the answer.
+    #[track_caller]
+    pub fn say(&mut self, conversation: &str, content: &str) -> Value {
+        let body = json!({"content": content, "conversation_id": conversation});
+        self.post("/input", body).expect(200).json()["data"].clone()
+    }
+
+    /// Makes a conversation of the conversations API in the default workspace; its id.
+    #[track_caller]
+    pub fn create_chat(&mut self, title: &str) -> String {
+        text(&self.post("/conversations", json!({"title": title})).expect(200).json()["id"])
+    }
+
+    /// Posts a message to a conversation of that API; its id.
+    #[track_caller]
+    pub fn chat(&mut self, conversation: &str, content: &str) -> String {
+        let body = json!({"content": content, "role": "user"});
+        text(&self.post(&format!("/conversations/{conversation}/messages"), body).expect(200).json()["id"])
+    }
+
+    /// A conversation as the server shows it.
+    #[track_caller]
+    pub fn conversation(&mut self, id: &str) -> Value {
+        self.get(&format!("/config/conversation/{id}")).expect(200).json()["conversation"].clone()
+    }
+
+    /// A workspace as the server shows it.
+    #[track_caller]
+    pub fn workspace(&mut self, id: &str) -> Value {
+        self.get(&format!("/config/workspace/{id}")).expect(200).json()["workspace"].clone()
+    }
+
+    /// The ids of the own workspaces, as the first page of the list shows them.
+    #[track_caller]
+    pub fn workspace_ids(&mut self) -> Vec<String> {
+        ids(&self.get("/config/workspace?limit=1000").expect(200).json()["workspaces"])
+    }
+
+    /// The ids of a workspace's conversations, as the first page of the list shows them.
+    #[track_caller]
+    pub fn conversation_ids(&mut self, workspace: &str) -> Vec<String> {
+        let answer = self.get(&format!("/config/conversation?limit=1000&workspace_id={workspace}")).expect(200);
+        ids(&answer.json()["conversations"])
+    }
+
+    /// Opens a stream without filters.
+    #[track_caller]
+    pub fn stream(&self) -> Stream {
+        Stream::open(self.addr, &self.token, "")
+    }
+
+    /// Opens a stream with a query.
+    #[track_caller]
+    pub fn stream_with(&self, query: &str) -> Stream {
+        Stream::open(self.addr, &self.token, query)
+    }
+}
+
+/// A string of a JSON value.
+#[track_caller]
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("a string, not {value}")).to_owned()
+}
+
+/// The ids of a list of things.
+#[track_caller]
+pub fn ids(list: &Value) -> Vec<String> {
+    list.as_array().unwrap_or_else(|| panic!("a list, not {list}")).iter().map(|item| text(&item["id"])).collect()
+}

@@ -1,0 +1,193 @@
+//! A stream's life: the list of open ones, the end of its token and its renewal, and the server's own end.
+
+use crate::common::sse::{Event, Parser};
+use crate::common::token::{now, token, token_with};
+use crate::common::user::text;
+use crate::common::{Connection, DEADLINE, NOBODYS_ID, Options, Server, Stream, User, assert_error, assert_time};
+use serde_json::{Value, json};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn stream_id(stream: &Stream) -> String {
+    text(&stream.established.data["stream_id"])
+}
+
+fn renewal(stream: &Stream) -> String {
+    format!("/output/streams/{}/renew", stream_id(stream))
+}
+
+/// A token that ends in so many seconds.
+fn ending_in(user: &str, seconds: i64) -> String {
+    token_with(json!({"oid": user, "iat": now(), "exp": now() + seconds}))
+}
+
+/// The kinds up to the end, heartbeats left out.
+fn kinds_until_end(stream: &mut Stream) -> Vec<String> {
+    let events = stream.until_end();
+    events.iter().map(|event| event.kind().to_owned()).filter(|kind| kind != "heartbeat").collect()
+}
+
+#[test]
+fn the_list_says_of_each_open_stream_how_far_it_is() {
+    let server = Server::start(Options::new());
+    let (mut user, other) = (User::new(&server, "u"), User::new(&server, "other"));
+    let empty = user.get("/output/streams").expect(200).json();
+    assert_eq!(empty, json!({"streams": [], "total": 0}));
+    let mut streams = [user.stream(), user.stream_with("types=input"), user.stream_with("last_event_id=0")];
+    let _others = other.stream();
+    user.say("default", "hello");
+    for stream in &mut streams {
+        stream.next_of("input");
+    }
+    // A stream is live again only once the server knows that the socket has taken all.
+    let listed = until(&mut user, |list| list.iter().all(|stream| stream["state"] == "live"));
+    assert_eq!(listed["total"], 3, "the caller's own and no other's");
+    let list = listed["streams"].as_array().expect("a list");
+    let ids: Vec<String> = list.iter().map(|stream| text(&stream["stream_id"])).collect();
+    assert_eq!(ids, streams.each_ref().map(stream_id), "oldest first");
+    for stream in list {
+        assert_time(&stream["since"]);
+        assert_eq!([&stream["events_behind"], &stream["bytes_behind"]], [&json!(0), &json!(0)], "{stream}");
+        let mut fields: Vec<&String> = stream.as_object().expect("an object").keys().collect();
+        fields.sort();
+        assert_eq!(fields, ["bytes_behind", "events_behind", "since", "state", "stream_id"]);
+    }
+    let [first, ..] = streams;
+    drop(first);
+    until(&mut user, |list| list.len() == 2);
+}
+
+/// The list of streams, once it is as it should be.
+#[track_caller]
+fn until(user: &mut User, is_so: impl Fn(&[Value]) -> bool) -> Value {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let listed = user.get("/output/streams").expect(200).json();
+        if is_so(listed["streams"].as_array().expect("a list")) {
+            return listed;
+        }
+        assert!(Instant::now() < end, "{listed}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_stream_says_that_its_token_ends_and_ends_with_it() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let mut stream = Stream::open(server.addr, &ending_in("u", 3), "");
+    user.say("default", "before the end");
+    let events = stream.until_end();
+    let kinds: Vec<&str> = events.iter().map(Event::kind).filter(|kind| !kind.ends_with("_created")).collect();
+    let mut sorted = kinds.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["input", "token_expired", "token_expiring"], "each once");
+    assert_eq!(kinds.last(), Some(&"token_expired"));
+    let expiring = events.iter().find(|event| event.kind() == "token_expiring").expect("it is there");
+    assert!(expiring.data["seconds"].as_u64().is_some_and(|seconds| seconds <= 3), "{expiring:?}");
+    for event in events.iter().filter(|event| event.kind().starts_with("token")) {
+        assert!(event.id.is_none(), "it is no place to come back to: {event:?}");
+    }
+    // What comes back with a fresh token has lost nothing.
+    user.say("default", "after the end");
+    let last = events.iter().filter(|event| event.id.is_some()).map(Event::number).max().expect("there are numbers");
+    let mut back = user.stream_with(&format!("last_event_id={last}"));
+    assert_eq!(back.next().content(), "after the end");
+}
+
+/// A token that lives for long is not announced yet.
+#[test]
+fn a_stream_of_a_long_token_says_nothing_of_it() {
+    let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
+    let mut stream = Stream::open(server.addr, &ending_in("u", 3600), "");
+    for _ in 0..3 {
+        assert_eq!(stream.next().kind(), "heartbeat");
+    }
+}
+
+#[test]
+fn a_renewed_stream_goes_on_past_the_end_of_its_first_token() {
+    let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2"), ("WORKERS", "4")]);
+    let mut user = User::new(&server, "u");
+    let end_at = now() + 3;
+    // On whatever loop it is: the request for the renewal may come in on another.
+    let mut streams: Vec<Stream> = (0..4).map(|_| Stream::open(server.addr, &ending_in("u", 3), "")).collect();
+    let mut ends = Stream::open(server.addr, &ending_in("u", 3), "");
+    for stream in &streams {
+        let answer = user.post(&renewal(stream), json!({})).expect(200).json();
+        assert_eq!(answer["stream_id"], stream_id(stream));
+        assert!(answer["expires_in"].as_i64().is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{answer}");
+    }
+    // A renewal with a token that ends earlier takes nothing away.
+    let mut shorter = User::with_token(&server, "u", &ending_in("u", 1));
+    let answer = shorter.post(&renewal(&streams[0]), json!({})).expect(200).json();
+    assert!(answer["expires_in"].as_i64().is_some_and(|seconds| seconds > 3000), "{answer}");
+
+    assert_eq!(kinds_until_end(&mut ends), ["token_expiring", "token_expired"], "the one that nobody renewed");
+    assert!(now() >= end_at);
+    for stream in &mut streams {
+        stream.next_of("heartbeat");
+    }
+    user.say("default", "past the end");
+    for stream in &mut streams {
+        assert_eq!(stream.next_of("input").content(), "past the end");
+    }
+    assert_error(&user.post(&renewal(&ends), json!({})), 409, "conflict");
+}
+
+#[test]
+fn only_its_own_user_renews_a_stream() {
+    let server = Server::start(Options::new());
+    let (mut user, mut other) = (User::new(&server, "u"), User::new(&server, "other"));
+    let stream = user.stream();
+    assert_error(&other.post(&renewal(&stream), json!({})), 409, "conflict");
+    let unknown = user.post(&format!("/output/streams/{NOBODYS_ID}/renew"), json!({}));
+    assert_eq!(assert_error(&unknown, 409, "conflict"), other.post(&renewal(&stream), json!({})).json()["error"]);
+    assert_error(&user.post("/output/streams/none/renew", json!({})), 404, "not_found");
+    assert_error(&user.get(&renewal(&stream)), 405, "method_not_allowed");
+    let mut nobody = User::with_token(&server, "u", &token_with(json!({"oid": "u", "exp": now() - 3600})));
+    assert_error(&nobody.post(&renewal(&stream), json!({})), 401, "unauthorized");
+    user.post(&renewal(&stream), json!({})).expect(200);
+}
+
+/// A stream that is asked for while the server drains is told to come back, in the one way that an `EventSource` heeds.
+#[test]
+fn a_stream_that_is_asked_for_while_draining_is_told_to_come_back() {
+    let mut server = Server::with(&[("WORKERS", "1")]);
+    let mut user = User::new(&server, "u");
+    let conversation = {
+        let workspace = user.create_workspace("w");
+        user.create_conversation(&workspace, "t", &[])
+    };
+    let mut stream = user.stream();
+    // Their first bytes are there before the end is, so they are finished.
+    let queries = ["", "?last_event_id=0", &format!("?conversation_id={conversation}")];
+    let mut late: Vec<Connection> = queries
+        .iter()
+        .map(|query| {
+            let mut connection = Connection::open(server.addr);
+            connection.send(format!("GET /output/stream{query} HTTP/1.1\r\nHost: localhost\r\n"));
+            connection
+        })
+        .collect();
+    for n in 0..3 {
+        user.say("default", &format!("the loop has come past the others {n}"));
+    }
+    server.process().signal(libc::SIGTERM);
+    let shutdown = stream.next_of("server_shutdown");
+    assert!(shutdown.id.is_none(), "{shutdown:?}");
+    assert_eq!(stream.until_end().len(), 0);
+    assert!(stream.retries().last().is_some_and(|retry| (1..=10_000).contains(retry)), "{:?}", stream.retries());
+    for connection in &mut late {
+        connection.send(format!("Authorization: Bearer {}\r\n\r\n", token("u")));
+        let answer = connection.response("GET").expect(200);
+        assert_eq!(answer.header("Content-Type"), Some("text/event-stream"), "{}", answer.shown());
+        assert!(answer.closes(), "{}", answer.shown());
+        let mut parser = Parser::default();
+        parser.feed(&answer.body);
+        assert!(parser.events.is_empty(), "{}", answer.shown());
+        assert!(matches!(parser.retries[..], [1..=10_000]), "{:?}", parser.retries);
+        connection.expect_end();
+    }
+    assert_eq!(server.process().wait_exit().code(), Some(0));
+}

@@ -1,0 +1,15 @@
+//! Streams that lose nothing: every rule of a stream's life, and all of them at once under load, through real sockets.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod idempotency;
+mod life;
+mod memory;
+mod overload;
+mod reader;
+mod replay;
+mod resume;
+mod storm;
+mod tickets;
+mod visibility;

@@ -1,0 +1,149 @@
+//! A reader of streams for much traffic: it looks at little of each frame and can be cut off after any byte. The strict
+//! reader of `common` looks at everything, and is slower for it.
+
+use crate::common::DEADLINE;
+use socket2::{Domain, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// How long a connection may last. Heartbeats would keep alive a reader that waits for what never comes.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How a stream is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// The bearer token.
+    pub token: String,
+    /// The query, without its `?`.
+    pub query: String,
+    /// What `Last-Event-ID` says.
+    pub last_event_id: Option<u64>,
+    /// Bytes that the kernel may hold for this reader; small, so that a reader that stops is noticed.
+    pub receive_buffer_bytes: Option<usize>,
+    /// The reader goes away after so many bytes, wherever that is.
+    pub bytes_max: Option<u64>,
+}
+
+/// An open stream.
+pub struct Reader {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    /// Where the next frame begins in `buffer`.
+    at: usize,
+    bytes_left: u64,
+    opened_at: Instant,
+}
+
+/// One frame with data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its `id:`.
+    pub id: Option<u64>,
+    /// Its `event:`.
+    pub name: Option<String>,
+    /// The `type` in its data.
+    pub kind: String,
+    /// The `content` in its data, as it stands there; empty for what is no message.
+    pub content: String,
+}
+
+impl Reader {
+    /// Opens a stream. Any answer but a stream is an error: whoever reads here comes back until there is one.
+    pub fn open(addr: SocketAddr, opening: &Opening) -> io::Result<Reader> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        if let Some(bytes) = opening.receive_buffer_bytes {
+            // Before the connection, because the window is scaled when it begins.
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.connect_timeout(&addr.into(), DEADLINE)?;
+        let mut socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(DEADLINE))?;
+        let mark = if opening.query.is_empty() { "" } else { "?" };
+        let mut request = format!("GET /output/stream{mark}{} HTTP/1.1\r\nHost: {addr}\r\n", opening.query);
+        if !opening.token.is_empty() {
+            request.push_str(&format!("Authorization: Bearer {}\r\n", opening.token));
+        }
+        if let Some(id) = opening.last_event_id {
+            request.push_str(&format!("Last-Event-ID: {id}\r\n"));
+        }
+        request.push_str("Accept: text/event-stream\r\n\r\n");
+        socket.write_all(request.as_bytes())?;
+        let bytes_left = opening.bytes_max.unwrap_or(u64::MAX);
+        let mut reader = Reader { socket, buffer: Vec::new(), at: 0, bytes_left, opened_at: Instant::now() };
+        reader.read_head()?;
+        Ok(reader)
+    }
+
+    fn read_head(&mut self) -> io::Result<()> {
+        loop {
+            if let Some(end) = self.find(b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+                self.at = end + 4;
+                let is_stream = head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream");
+                return if is_stream { Ok(()) } else { Err(io::Error::other(head)) };
+            }
+            if self.fill()? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// The next frame with data; `None` at the end, wherever that comes. A frame without its end is none.
+    pub fn next(&mut self) -> io::Result<Option<Frame>> {
+        assert!(self.opened_at.elapsed() < PATIENCE, "what is waited for does not come");
+        loop {
+            while let Some(end) = self.find(b"\n\n") {
+                let range = self.at..end;
+                self.at = end + 2;
+                if let Some(frame) = self.parse(range) {
+                    return Ok(Some(frame));
+                }
+            }
+            if self.fill()? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Bytes that have been taken from the socket and not been given out as frames.
+    fn find(&self, needle: &[u8]) -> Option<usize> {
+        memchr::memmem::find(&self.buffer[self.at..], needle).map(|found| self.at + found)
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        let mut piece = [0; 16 * 1024];
+        let most = self.bytes_left.min(piece.len() as u64) as usize;
+        let read = self.socket.read(&mut piece[..most])?;
+        self.bytes_left -= read as u64;
+        self.buffer.extend_from_slice(&piece[..read]);
+        Ok(read)
+    }
+
+    fn parse(&self, range: Range<usize>) -> Option<Frame> {
+        let text = std::str::from_utf8(&self.buffer[range]).expect("a stream is UTF-8");
+        let (mut id, mut name, mut data) = (None, None, None);
+        for line in text.lines() {
+            match line.split_once(": ") {
+                Some(("id", value)) => id = Some(value.parse().unwrap_or_else(|_| panic!("an id: {line}"))),
+                Some(("event", value)) => name = Some(value.to_owned()),
+                Some(("data", value)) => assert!(data.replace(value).is_none(), "one line of data: {text}"),
+                Some(("retry", _)) => {}
+                _ => panic!("a line of another kind: {text}"),
+            }
+        }
+        let data = data?;
+        let kind = value_of(data, "{\"type\":\"").unwrap_or_else(|| panic!("a type comes first: {data}"));
+        let content = value_of(data, "\"content\":\"").unwrap_or_default();
+        Some(Frame { id, name, kind: kind.to_owned(), content: content.to_owned() })
+    }
+}
+
+/// What stands between `before` and the next quotation mark. The texts of these tests have none that is escaped.
+fn value_of<'a>(data: &'a str, before: &str) -> Option<&'a str> {
+    let from = data.find(before)? + before.len();
+    data[from..].split('"').next()
+}

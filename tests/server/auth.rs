@@ -1,0 +1,197 @@
+//! Logging in, going on with a fresh token, and changing a password.
+
+use crate::common::token::{now, token, token_with};
+use crate::common::user::text;
+use crate::common::{Client, Options, Response, Server, User, assert_error};
+use serde_json::json;
+
+const USER_ID: &str = "550e8400-e29b-41d4-a716-446655440000";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn login(client: &mut Client, password: &str) -> Response {
+    client.request("POST", "/auth/login").json(&json!({"email": "user@example.com", "password": password})).send()
+}
+
+fn access_token(answer: Response) -> String {
+    text(&answer.expect(200).json()["access_token"])
+}
+
+fn verify(client: &mut Client, token: &str) -> Response {
+    client.request("GET", "/auth/verify").token(token).send()
+}
+
+#[test]
+fn a_login_may_come_as_a_form_or_as_json() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let bodies = [
+        (FORM, "username=user@example.com&password=password123".to_owned()),
+        (FORM, "grant_type=password&scope=&username=user%40example.com&password=%70assword123".into()),
+        (FORM, "password=password123&username=user%40example.com".into()),
+        ("application/x-www-form-urlencoded; charset=utf-8", "username=user@example.com&password=password123".into()),
+        ("application/json", json!({"email": "user@example.com", "password": "password123"}).to_string()),
+        ("application/json", json!({"username": "user@example.com", "password": "password123"}).to_string()),
+    ];
+    for (media_type, body) in bodies {
+        let answer = client.request("POST", "/auth/login").body(media_type, body.clone()).send();
+        assert_eq!(answer.status, 200, "{body}: {}", answer.shown());
+        assert_eq!(verify(&mut client, &access_token(answer)).expect(200).json()["user_id"], USER_ID, "{body}");
+    }
+}
+
+#[test]
+fn a_plus_in_a_form_is_a_space() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let token = access_token(login(&mut client, "password123"));
+    let body = json!({"current_password": "password123", "new_password": "three + words & more"});
+    client.request("POST", "/auth/password").token(&token).json(&body).send().expect(200);
+    let form = "username=user%40example.com&password=three+%2B+words+%26+more";
+    client.request("POST", "/auth/login").body(FORM, form).send().expect(200);
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_user_are_told_the_same() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let mut refuse = |email: &str, password: &str| {
+        let body = json!({"email": email, "password": password});
+        let answer = client.request("POST", "/auth/login").json(&body).send();
+        let error = assert_error(&answer, 401, "unauthorized");
+        assert_eq!(error["message"], "Invalid credentials");
+        assert!(!answer.text().contains(email) && !answer.text().contains(password));
+        error
+    };
+    let wrong = refuse("user@example.com", "not-the-password");
+    assert_eq!(refuse("nobody@example.com", "not-the-password"), wrong);
+    assert_eq!(refuse("user@example.com", "password1234"), wrong);
+    assert_eq!(refuse("user@example.com", "PASSWORD123"), wrong);
+}
+
+#[test]
+fn production_and_open_addresses_have_no_development_user() {
+    for settings in [&[("ENV", "production")][..], &[("HOST", "0.0.0.0")][..]] {
+        let server = Server::with(settings);
+        let addr = (std::net::Ipv4Addr::LOCALHOST, server.addr.port()).into();
+        assert_error(&login(&mut Client::new(addr), "password123"), 401, "unauthorized");
+    }
+}
+
+#[test]
+fn a_refreshed_token_is_a_token_of_the_same_user() {
+    let server = Server::with(&[("JWT_EXPIRATION_HOURS", "2")]);
+    let mut client = Client::new(server.addr);
+    let token = access_token(login(&mut client, "password123"));
+    let answer = client.request("POST", "/auth/refresh").token(&token).send().expect(200);
+    let body = answer.json();
+    assert_eq!(body["token_type"], "bearer");
+    assert_eq!(body["expires_in"], 2 * 3600);
+    assert_eq!(body["claims"], json!({"oid": USER_ID, "name": "Test User", "email": "user@example.com"}));
+    assert_eq!(verify(&mut client, &access_token(answer)).expect(200).json()["user_id"], USER_ID);
+
+    // Somebody who was never logged in here, only let in by the shared secret, may go on as well.
+    let foreign =
+        token_with(json!({"oid": "foreign", "name": "F", "email": "f@example.com", "exp": now() + 60, "iat": now()}));
+    let fresh = access_token(client.request("POST", "/auth/refresh").token(&foreign).send());
+    let expected = json!({"user_id": "foreign", "name": "F", "email": "f@example.com"});
+    assert_eq!(verify(&mut client, &fresh).expect(200).json(), expected);
+}
+
+#[test]
+fn a_changed_password_ends_older_tokens_of_that_user_alone() {
+    let mut server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let old = access_token(login(&mut client, "password123"));
+    let change = |client: &mut Client, token: &str, current: &str, new: &str| {
+        let body = json!({"current_password": current, "new_password": new});
+        client.request("POST", "/auth/password").token(token).json(&body).send()
+    };
+    let wrong = change(&mut client, &old, "not-the-password", "a new pass phrase");
+    assert_error(&wrong, 403, "forbidden");
+    verify(&mut client, &old).expect(200);
+
+    // A token says in whole seconds when it was made, so the change must come in a later one to be after it.
+    let made = now();
+    while now() == made {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let answer = change(&mut client, &old, "password123", "a new pass phrase").expect(200);
+    assert_eq!(answer.json(), json!({"status": "password changed"}));
+    for _ in 0..2 {
+        assert_error(&verify(&mut client, &old), 401, "unauthorized");
+        assert_error(&client.request("POST", "/auth/refresh").token(&old).send(), 401, "unauthorized");
+        assert_error(&login(&mut client, "password123"), 401, "unauthorized");
+        verify(&mut client, &token("somebody-else")).expect(200);
+        let new = access_token(login(&mut client, "a new pass phrase"));
+        verify(&mut client, &new).expect(200);
+        // The same after a restart: the development user is not made anew.
+        server.restart();
+        client = Client::new(server.addr);
+    }
+}
+
+#[test]
+fn a_user_without_a_password_has_none_to_change() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let body = json!({"current_password": "password123", "new_password": "a new pass phrase"});
+    let answer = client.request("POST", "/auth/password").token(&token("by-token-only")).json(&body).send();
+    assert!((400..500).contains(&answer.status), "{}", answer.shown());
+    verify(&mut client, &token("by-token-only")).expect(200);
+}
+
+#[test]
+fn the_last_tokens_name_is_the_users_name() {
+    let server = Server::start(Options::new());
+    let (mut owner, mut client) = (User::new(&server, "owner"), Client::new(server.addr));
+    let workspace = owner.create_workspace("w");
+    let conversation = owner.create_conversation(&workspace, "t", &["u"]);
+    for name in ["First", "Second 🦀"] {
+        let claims = json!({"oid": "u", "name": name, "email": "owner@example.com", "exp": now() + 60});
+        let body = json!({"content": name, "conversation_id": conversation});
+        client.request("POST", "/input").token(&token_with(claims)).json(&body).send().expect(200);
+        let users = owner.get("/users?ids=u").expect(200).json();
+        assert_eq!(users["users"], json!([{"user_id": "u", "name": name}]), "and two users may have the same email");
+    }
+}
+
+#[test]
+fn the_issuer_and_the_audience_are_enforced_when_set() {
+    let server = Server::with(&[("JWT_ISSUER", "the-issuer"), ("JWT_AUDIENCE", "the-audience")]);
+    let mut client = Client::new(server.addr);
+    let table = [
+        (json!({"iss": "the-issuer", "aud": "the-audience"}), 200),
+        (json!({"iss": "the-issuer", "aud": ["another", "the-audience"]}), 200),
+        (json!({"iss": "the-issuer", "aud": "another"}), 401),
+        (json!({"iss": "the-issuer", "aud": []}), 401),
+        (json!({"iss": "another", "aud": "the-audience"}), 401),
+        (json!({"iss": "the-issuer"}), 401),
+        (json!({"aud": "the-audience"}), 401),
+        (json!({}), 401),
+    ];
+    for (mut claims, status) in table {
+        claims["oid"] = json!("u");
+        claims["exp"] = json!(now() + 60);
+        let answer = verify(&mut client, &token_with(claims.clone()));
+        assert_eq!(answer.status, status, "{claims}: {}", answer.shown());
+    }
+    // What the server signs itself fits its own rules.
+    let own = access_token(login(&mut client, "password123"));
+    verify(&mut client, &own).expect(200);
+}
+
+#[test]
+fn previous_keys_verify_and_never_sign() {
+    let previous = "a-previous-key-that-is-long-enough-0123456789";
+    let server =
+        Server::with(&[("JWT_PREVIOUS_SECRET_KEYS", &format!("some-other-previous-key-0123456789,{previous}"))]);
+    let mut client = Client::new(server.addr);
+    let claims = json!({"oid": "u", "exp": now() + 60});
+    let old = crate::common::token::signed(&json!({"alg": "HS256"}), &claims, previous);
+    verify(&mut client, &old).expect(200);
+    let fresh = access_token(client.request("POST", "/auth/refresh").token(&old).send());
+    // A server that knows the new key alone takes the fresh token and not the old one.
+    let elsewhere = Server::start(Options::new());
+    verify(&mut Client::new(elsewhere.addr), &fresh).expect(200);
+    assert_error(&verify(&mut Client::new(elsewhere.addr), &old), 401, "unauthorized");
+}

@@ -1,0 +1,251 @@
+//! Lists of the conversations API: order, pages, cursors, and lists that would be too long.
+
+use crate::common::user::{ids, text};
+use crate::common::{NOBODYS_ID, Options, Server, User, assert_error, assert_invalid, database};
+use serde_json::{Value, json};
+
+fn contents(list: &Value) -> Vec<String> {
+    list.as_array().expect("a list").iter().map(|message| text(&message["content"])).collect()
+}
+
+#[test]
+fn pages_of_a_long_conversation() {
+    const ADDED: u32 = 5000;
+    let mut server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let id = user.create_chat("long");
+    let first = user.chat(&id, "first");
+    server.stop();
+    database::add_messages(&server.database(), ADDED);
+    server.restart();
+    user.follow(&server);
+    let last = user.chat(&id, "last");
+    let all: Vec<String> =
+        ["first".to_owned()].into_iter().chain((0..ADDED).map(|n| n.to_string())).chain(["last".to_owned()]).collect();
+    let path = format!("/conversations/{id}/messages");
+    let page = |user: &mut User, query: &str| {
+        let answer = user.get(&format!("{path}?{query}")).expect(200);
+        assert_eq!(answer.header("X-Truncated"), None);
+        let list = answer.json();
+        (ids(&list), contents(&list))
+    };
+
+    for limit in [1000, 317] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (ids, contents) = page(&mut user, &format!("limit={limit}{cursor}"));
+            let Some(last) = ids.last() else { break };
+            assert!(ids.len() == limit || seen.len() + ids.len() == all.len());
+            cursor = format!("&after={last}");
+            seen.extend(contents);
+        }
+        assert_eq!(seen, all);
+        let (mut seen, mut cursor) = (Vec::new(), last.clone());
+        loop {
+            let (ids, contents) = page(&mut user, &format!("limit={limit}&before={cursor}"));
+            let Some(first) = ids.first() else { break };
+            cursor = first.clone();
+            seen.push(contents);
+        }
+        let seen: Vec<String> = seen.into_iter().rev().flatten().collect();
+        assert_eq!(seen, all[..all.len() - 1]);
+    }
+    assert_eq!(page(&mut user, "").1, all[..100], "the oldest come first, a hundred at a time");
+    assert_eq!(page(&mut user, &format!("after={first}&limit=2")).1, ["0", "1"]);
+    assert_eq!(page(&mut user, &format!("before={last}&limit=2")).1, ["4998", "4999"]);
+    assert_eq!(page(&mut user, &format!("before={first}")).1, [""; 0]);
+    assert_eq!(page(&mut user, &format!("after={last}")).1, [""; 0]);
+
+    let chat = user.get(&format!("/conversations/{id}")).expect(200).json();
+    assert_eq!(chat["message_count"], ADDED + 2);
+    assert_eq!(contents(&chat["messages"]), all[all.len() - 100..]);
+    let listed = user.get("/conversations?include=messages").expect(200).json();
+    assert_eq!(contents(&listed[0]["messages"]), all[all.len() - 50..]);
+    assert_eq!(user.put(&format!("/conversations/{id}"), json!({})).expect(200).json()["messages"], chat["messages"]);
+}
+
+#[test]
+fn a_cursor_is_a_message_of_the_conversation() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let (id, other) = (user.create_chat("t"), user.create_chat("another"));
+    let [a, b, c] = ["a", "b", "c"].map(|content| user.chat(&id, content));
+    let elsewhere = user.chat(&other, "elsewhere");
+    let workspace = user.create_workspace("w");
+    let path = format!("/conversations/{id}/messages");
+    for name in ["before", "after"] {
+        for bad in ["", "x", "default", NOBODYS_ID, &elsewhere, &id, &other, &workspace, &a[1..]] {
+            assert_invalid(&user.get(&format!("{path}?{name}={bad}")), &[name]);
+        }
+        assert_invalid(&user.get(&format!("{path}?{name}={a}&{name}={a}")), &[name]);
+        assert_invalid(&user.get(&format!("{path}?{name}=x&limit=0")), &[name, "limit"]);
+        for limit in ["0", "1001", "-1", "x", ""] {
+            assert_invalid(&user.get(&format!("{path}?{name}={a}&limit={limit}")), &["limit"]);
+        }
+        assert_error(&user.get(&format!("/conversations/{NOBODYS_ID}/messages?{name}={a}")), 404, "not_found");
+    }
+    assert_invalid(&user.get(&format!("{path}?before={a}&after={a}")), &["before"]);
+
+    // Who reads a list while its messages are deleted still gets on.
+    user.delete(&format!("{path}/{b}")).expect(200);
+    let list = |user: &mut User, query: String| contents(&user.get(&format!("{path}?{query}")).expect(200).json());
+    assert_eq!(list(&mut user, format!("after={b}")), ["c"]);
+    assert_eq!(list(&mut user, format!("before={}", b.to_uppercase())), ["a"]);
+    assert_eq!(list(&mut user, format!("after={a}")), ["c"]);
+    assert_eq!(list(&mut user, format!("before={c}")), ["a"]);
+}
+
+#[test]
+fn conversations_come_newest_change_first() {
+    let server = Server::start(Options::new());
+    let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
+    let workspace = ben.create_workspace("ben's");
+    let shared = ben.create_conversation(&workspace, "shared", &["ann"]);
+    let private = ben.create_conversation(&workspace, "private", &[]);
+    let mut order: Vec<String> = (0..20).map(|n| ann.create_chat(&format!("{n}"))).collect();
+    order.reverse();
+    order.push(shared.clone());
+    let list = |user: &mut User, query: &str| user.get(&format!("/conversations?{query}")).expect(200);
+    assert_eq!(ids(&list(&mut ann, "").json()), order);
+    let titled: Vec<String> = list(&mut ann, "").json().as_array().unwrap().iter().map(|c| text(&c["title"])).collect();
+    assert_eq!((titled[0].as_str(), titled[20].as_str()), ("19", "shared"));
+
+    let mut to_front = |ann: &mut User, id: &str, what: &str| {
+        let at = order.iter().position(|other| other == id).expect("known");
+        let id = order.remove(at);
+        order.insert(0, id);
+        assert_eq!(ids(&list(ann, "").json()), order, "after {what}");
+    };
+    let chat = ids(&list(&mut ann, "").json())[7].clone();
+    let message = ann.chat(&chat, "hello");
+    to_front(&mut ann, &chat, "a message");
+    ben.say(&shared, "to both");
+    to_front(&mut ann, &shared, "somebody else's message");
+    ann.put(&format!("/conversations/{chat}/messages/{message}"), json!({"content": "changed"})).expect(200);
+    to_front(&mut ann, &chat, "a changed message");
+    ben.put(&format!("/config/conversation/{shared}"), json!({"topic": "renamed"})).expect(200);
+    to_front(&mut ann, &shared, "another name");
+    ann.delete(&format!("/conversations/{chat}/messages/{message}")).expect(200);
+    to_front(&mut ann, &chat, "a deleted message");
+    assert_eq!(ids(&list(&mut ben, "").json()), [shared.clone(), private.clone()]);
+
+    for (query, from, to) in [
+        ("limit=5", 0, 5),
+        ("limit=5&offset=5", 5, 10),
+        ("limit=1000&offset=18", 18, 21),
+        ("offset=21", 21, 21),
+        ("offset=9223372036854775807", 21, 21),
+        ("limit=1", 0, 1),
+    ] {
+        let answer = list(&mut ann, query);
+        assert_eq!(ids(&answer.json()), order[from..to], "{query}");
+        assert_eq!(answer.number("X-Total-Count"), 21, "{query}");
+    }
+    for (query, bad) in [
+        ("limit=0", vec!["limit"]),
+        ("limit=1001&offset=-1", vec!["limit", "offset"]),
+        ("include=everything", vec!["include"]),
+        ("include=", vec!["include"]),
+    ] {
+        assert_invalid(&ann.get(&format!("/conversations?{query}")), &bad);
+    }
+
+    // Messages come only when they are asked for, and then the last of each.
+    for n in 0..60 {
+        ann.chat(&shared, &format!("{n}"));
+    }
+    let answer = list(&mut ann, "").json();
+    assert!(answer.as_array().unwrap().iter().all(|chat| chat["messages"] == json!([])), "{answer}");
+    assert_eq!(answer[0]["message_count"], 61);
+    let answer = list(&mut ann, "include=messages").json();
+    assert_eq!(contents(&answer[0]["messages"]), (10..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(answer[1]["messages"], json!([]));
+    ann.post(&format!("/config/conversation/{shared}/leave"), json!({})).expect(200);
+    assert_eq!(list(&mut ann, "").number("X-Total-Count"), 20);
+    ben.delete(&format!("/config/workspace/{workspace}")).expect(200);
+    assert_eq!(list(&mut ben, "").number("X-Total-Count"), 0);
+    let mut nobody = User::new(&server, "never seen");
+    assert_eq!(list(&mut nobody, "").expect(200).number("X-Total-Count"), 0);
+}
+
+#[test]
+fn lists_end_early_rather_than_pass_eight_mebibytes() {
+    const MIB: usize = 1024 * 1024;
+    const BODY_BYTES_MAX: usize = 8 * MIB;
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let id = user.create_chat("large");
+    // What has to be escaped is six times as long in the answer as on the way here.
+    let fill = ["x", "x", "\u{1}", "x", "x", "\u{1}", "x", "x", "x", "x", "x", "x"];
+    let said: Vec<String> = fill
+        .iter()
+        .enumerate()
+        .map(|(n, fill)| format!("{n:02}{}", fill.repeat(if *fill == "x" { MIB - 2 } else { MIB / 4 })))
+        .collect();
+    let sent: Vec<String> = said.iter().map(|content| text(&user.say(&id, content)["message_id"])).collect();
+    let messages = format!("/conversations/{id}/messages");
+
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let answer = user.get(&format!("{messages}?{cursor}")).expect(200);
+        assert!(answer.body.len() <= BODY_BYTES_MAX);
+        let list = answer.json();
+        assert_eq!(answer.header("X-Truncated").is_some(), seen.len() + ids(&list).len() < said.len());
+        seen.extend(ids(&list));
+        pages += 1;
+        if answer.header("X-Truncated").is_none() {
+            break;
+        }
+        cursor = format!("after={}", seen[seen.len() - 1]);
+    }
+    assert_eq!((&seen, pages), (&sent, 2));
+    let (mut seen, mut cursor) = (Vec::new(), sent[sent.len() - 1].clone());
+    loop {
+        let answer = user.get(&format!("{messages}?before={cursor}")).expect(200);
+        assert!(answer.body.len() <= BODY_BYTES_MAX);
+        let mut page = ids(&answer.json());
+        cursor = page[0].clone();
+        page.extend(seen);
+        seen = page;
+        if answer.header("X-Truncated").is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, sent[..sent.len() - 1]);
+
+    // With its conversation come the newest that fit, and a client goes on before the oldest of them.
+    let path = format!("/conversations/{id}");
+    let put = user.put(&path, json!({"title": "still large"})).expect(200);
+    for answer in [user.get(&path).expect(200), user.get("/conversations?include=messages").expect(200), put] {
+        assert!(answer.body.len() <= BODY_BYTES_MAX);
+        assert_eq!(answer.header("X-Truncated"), Some("true"));
+        let body = answer.json();
+        let shown = ids(body.get(0).unwrap_or(&body).get("messages").expect("messages"));
+        assert!(!shown.is_empty() && sent.ends_with(&shown), "{shown:?}");
+    }
+    let small = user.create_chat("small");
+    user.chat(&id, "newest");
+    let (mut seen, mut offset) = (Vec::new(), 0);
+    while seen.len() < 2 {
+        let answer = user.get(&format!("/conversations?include=messages&offset={offset}")).expect(200);
+        assert_eq!(answer.number("X-Total-Count"), 2);
+        seen.extend(ids(&answer.json()));
+        offset = seen.len();
+    }
+    assert_eq!(seen, [id, small]);
+}
+
+#[test]
+fn a_user_of_thousands_of_conversations() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let made: Vec<String> = (0..1500).map(|n| user.create_chat(&n.to_string())).collect();
+    let (mut seen, mut offset) = (Vec::new(), 0);
+    while offset < made.len() {
+        let answer = user.get(&format!("/conversations?limit=1000&offset={offset}")).expect(200);
+        assert_eq!(answer.number("X-Total-Count"), 1500);
+        seen.extend(ids(&answer.json()));
+        offset += 1000;
+    }
+    assert!(seen.iter().eq(made.iter().rev()));
+}

@@ -1,0 +1,433 @@
+//! HTTP as it is spoken on a real socket: connections that stay, pipelines, chunks, HEAD, CORS, and ends.
+
+use crate::common::token::token;
+use crate::common::{Client, Connection, Options, Server, User, assert_error};
+use serde_json::json;
+use std::net::SocketAddr;
+
+/// A good `POST /input` of a message that says `content`.
+fn post(addr: SocketAddr, content: &str) -> String {
+    let body = json!({"content": content}).to_string();
+    format!(
+        "POST /input HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        token("u"),
+        body.len()
+    )
+}
+
+/// The head of a good `POST /input` whose body's framing `fields` name.
+fn post_head(addr: SocketAddr, fields: &str) -> String {
+    format!(
+        "POST /input HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n{fields}\r\n\r\n",
+        token("u")
+    )
+}
+
+fn get(addr: SocketAddr, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n")
+}
+
+#[test]
+fn a_connection_stays_over_many_requests_good_and_bad() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let mut connection = Connection::open(server.addr);
+    for n in 0..50 {
+        connection.send(post(server.addr, &n.to_string()));
+        assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], n.to_string());
+        connection.send(get(server.addr, "/nowhere"));
+        assert_error(&connection.response("GET"), 404, "not_found");
+        connection.send(get(server.addr, "/auth/verify"));
+        assert_error(&connection.response("GET"), 401, "unauthorized");
+    }
+    for path in ["/", "/nowhere", "/config/workspace?limit=0"] {
+        assert!(!user.get(path).closes(), "what is wrong with a request is not wrong with its connection");
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    let mut bytes = String::new();
+    for n in 0..100 {
+        bytes += &match n % 4 {
+            0 => get(server.addr, "/"),
+            1 => post(server.addr, &n.to_string()),
+            2 => get(server.addr, "/nowhere"),
+            _ => format!("HEAD / HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr),
+        };
+    }
+    connection.send(&bytes);
+    for n in 0..100 {
+        match n % 4 {
+            0 => assert_eq!(connection.response("GET").expect(200).json()["status"], "online"),
+            1 => assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], n.to_string()),
+            2 => drop(assert_error(&connection.response("GET"), 404, "not_found")),
+            _ => drop(connection.response("HEAD").expect(200)),
+        }
+    }
+    connection.half_close();
+    connection.expect_end();
+}
+
+/// More requests than any buffer holds, and nobody reads the answers until all are sent in the end.
+#[test]
+fn a_long_pipeline_is_answered_whole() {
+    let server = Server::start(Options::new());
+    let mut reading = Connection::open(server.addr);
+    let mut sending = reading.second_handle();
+    const REQUESTS: usize = 20_000;
+    let one = get(server.addr, "/");
+    let sender = std::thread::spawn(move || {
+        let bytes = one.repeat(100);
+        for _ in 0..REQUESTS / 100 {
+            sending.send(&bytes);
+        }
+        sending.half_close();
+    });
+    for _ in 0..REQUESTS {
+        reading.response("GET").expect(200);
+    }
+    sender.join().expect("everything was sent");
+    reading.expect_end();
+}
+
+#[test]
+fn chunked_bodies_are_read_with_extensions_and_trailers() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    let bodies = [
+        ("one chunk", "14\r\n{\"content\":\"chunks\"}\r\n0\r\n\r\n"),
+        ("a chunk for each part", "b\r\n{\"content\":\r\n8\r\n\"chunks\"\r\n1\r\n}\r\n0\r\n\r\n"),
+        ("extensions", "14;a=b;c=\"d e\"\r\n{\"content\":\"chunks\"}\r\n0;last\r\n\r\n"),
+        ("leading zeros and capitals", "0000B\r\n{\"content\":\r\n8\r\n\"chunks\"\r\n01\r\n}\r\n000\r\n\r\n"),
+        ("trailers", "14\r\n{\"content\":\"chunks\"}\r\n0\r\nX-Checksum: 1\r\nContent-Length: 7\r\n\r\n"),
+    ];
+    for (name, body) in bodies {
+        connection.send(post_head(server.addr, "Transfer-Encoding: chunked"));
+        connection.send(body);
+        let answer = connection.response("POST");
+        assert_eq!(answer.status, 200, "{name}: {}", answer.shown());
+        assert_eq!(answer.json()["data"]["content"], "chunks", "{name}");
+    }
+    // A trailer is no field of the request: it neither frames the next one nor lets anybody in.
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+         14\r\n{{\"content\":\"chunks\"}}\r\n0\r\nAuthorization: Bearer {}\r\n\r\n",
+        server.addr,
+        token("u")
+    ));
+    assert_error(&connection.response("POST"), 401, "unauthorized");
+}
+
+#[test]
+fn requests_may_come_byte_by_byte() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    for byte in post(server.addr, "slowly").bytes() {
+        connection.send([byte]);
+    }
+    assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], "slowly");
+    let chunked =
+        post_head(server.addr, "Transfer-Encoding: chunked") + "14\r\n{\"content\":\"chunks\"}\r\n0\r\nX: y\r\n\r\n";
+    for byte in chunked.bytes() {
+        connection.send([byte]);
+    }
+    assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], "chunks");
+}
+
+#[test]
+fn empty_lines_before_a_request_are_passed_over() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!("\r\n{}", get(server.addr, "/")));
+    connection.response("GET").expect(200);
+}
+
+#[test]
+fn who_expects_to_be_told_to_go_on_is_told() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    let body = r#"{"content":"after the nod"}"#;
+    for _ in 0..2 {
+        connection.send(post_head(server.addr, &format!("Expect: 100-continue\r\nContent-Length: {}", body.len())));
+        connection.expect_continue();
+        connection.send(body);
+        assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], "after the nod");
+    }
+    connection.send(post_head(server.addr, "Expect: 100-continue\r\nTransfer-Encoding: chunked"));
+    connection.expect_continue();
+    connection.send(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+    connection.response("POST").expect(200);
+    // With the body there already, the nod may be left out (RFC 9110 §10.1.1), but the answer comes.
+    connection.send(post_head(server.addr, &format!("Expect: 100-continue\r\nContent-Length: {}", body.len())) + body);
+    let first = connection.try_head().expect("an answer");
+    match first.status {
+        100 => drop(connection.response("POST").expect(200)),
+        status => assert_eq!(status, 200),
+    }
+}
+
+#[test]
+fn who_may_not_is_told_so_instead_of_to_go_on() {
+    let server = Server::start(Options::new());
+    let expect = "Expect: 100-continue\r\nContent-Type: application/json\r\n";
+    let authorized = format!("Authorization: Bearer {}\r\n", token("u"));
+    let table = [
+        (format!("POST /input HTTP/1.1\r\nHost: localhost\r\n{expect}Content-Length: 20\r\n\r\n"), 401, "unauthorized"),
+        (
+            format!("POST /input HTTP/1.1\r\nHost: localhost\r\n{authorized}{expect}Content-Length: 99999999\r\n\r\n"),
+            413,
+            "payload_too_large",
+        ),
+        (
+            format!("POST /nowhere HTTP/1.1\r\nHost: localhost\r\n{authorized}{expect}Content-Length: 20\r\n\r\n"),
+            404,
+            "not_found",
+        ),
+        (
+            format!("DELETE /input HTTP/1.1\r\nHost: localhost\r\n{authorized}{expect}Content-Length: 20\r\n\r\n"),
+            405,
+            "method_not_allowed",
+        ),
+    ];
+    for (request, status, code) in table {
+        let mut connection = Connection::open(server.addr);
+        connection.send(&request);
+        // `response` does not take an interim answer.
+        let answer = connection.response("POST");
+        assert_error(&answer, status, code);
+        if answer.closes() {
+            connection.expect_end();
+        }
+    }
+}
+
+#[test]
+fn head_works_wherever_get_does() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let workspace = user.create_workspace("w");
+    let conversation = user.create_conversation(&workspace, "t", &[]);
+    let paths = [
+        "/".to_owned(),
+        "/auth/verify".into(),
+        "/config/workspace".into(),
+        format!("/config/workspace/{workspace}"),
+        format!("/config/conversation?workspace_id={workspace}"),
+        format!("/config/conversation/{conversation}"),
+        "/users?ids=u".into(),
+        "/nowhere".into(),
+        "/config/workspace?limit=0".into(),
+    ];
+    for path in &paths {
+        let shown = user.request("GET", path).header("X-Request-Id", "same").send();
+        let head = user.request("HEAD", path).header("X-Request-Id", "same").send();
+        assert_eq!(head.status, shown.status, "{path}");
+        assert!(head.body.is_empty());
+        assert_eq!(head.number("Content-Length"), shown.body.len() as u64, "{path}");
+        for name in ["Content-Type", "X-Last-Event-Id", "Connection"] {
+            assert_eq!(head.header(name), shown.header(name), "{path}: {name}");
+        }
+        assert!(user.request("HEAD", "/auth/verify").send().status == 200, "the connection is in step after {path}");
+    }
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!("HEAD /auth/verify HTTP/1.1\r\nHost: localhost\r\n\r\n{}", get(server.addr, "/")));
+    assert_eq!(connection.response("HEAD").status, 401);
+    connection.response("GET").expect(200);
+}
+
+#[test]
+fn head_of_a_stream_has_its_fields_and_ends() {
+    let server = Server::start(Options::new());
+    let answer = User::new(&server, "u").request("HEAD", "/output/stream").send().expect(200);
+    assert!(answer.header("Content-Type").is_some_and(|media_type| media_type.starts_with("text/event-stream")));
+}
+
+#[test]
+fn a_client_of_http_1_0_is_served_and_the_connection_ends() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    let answer = connection.response("GET").expect(200);
+    assert_eq!(answer.json()["status"], "online");
+    assert!(answer.header("Transfer-Encoding").is_none(), "it knows no chunks");
+    connection.expect_end();
+}
+
+#[test]
+fn a_connection_ends_when_the_client_asks_for_it() {
+    let server = Server::start(Options::new());
+    for value in ["close", "Close", "keep-alive, close", "x,close"] {
+        let mut connection = Connection::open(server.addr);
+        let one = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {value}\r\n\r\n");
+        connection.send(one + &get(server.addr, "/"));
+        assert!(connection.response("GET").expect(200).closes(), "{value}");
+        connection.expect_end();
+    }
+}
+
+#[test]
+fn targets_come_in_several_forms() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let table = [
+        ("/config/workspace", 200),
+        ("/config/%77orkspace", 200),
+        ("/%63onfig/workspace", 200),
+        ("http://localhost/config/workspace", 200),
+        ("HTTP://LOCALHOST:1234/config/workspace?limit=1", 200),
+        ("http://localhost", 200),
+        ("/config/workspace?", 200),
+        ("/config/workspac%65%20", 404),
+        ("//config/workspace", 404),
+        ("/config//workspace", 404),
+        ("/config/./workspace", 404),
+        ("/CONFIG/workspace", 404),
+        ("/%zz", 400),
+        ("/%", 400),
+        ("config/workspace", 400),
+        ("http://evil.example/config/workspace", 400),
+    ];
+    for (target, status) in table {
+        let answer = user.request("GET", target).send();
+        assert_eq!(answer.status, status, "{target}: {}", answer.shown());
+    }
+}
+
+/// RFC 9112 §3.2.2: with an absolute target, what Host says does not count.
+#[test]
+fn the_host_of_an_absolute_target_wins() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send("GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+    connection.response("GET").expect(200);
+}
+
+#[test]
+fn preflights_are_answered_for_pages_of_localhost() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    for path in ["/input", "/config/workspace", "/output/stream", "/auth/login", "/auth/verify"] {
+        let answer = client
+            .request("OPTIONS", path)
+            .header("Origin", "http://localhost:3000")
+            .header("Access-Control-Request-Method", "POST")
+            .header("Access-Control-Request-Headers", "authorization,content-type,x-request-id")
+            .send();
+        assert!(matches!(answer.status, 200 | 204), "{path}: {}", answer.shown());
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("http://localhost:3000"));
+        assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+        let asked = if ["/output/stream", "/auth/verify"].contains(&path) { "GET" } else { "POST" };
+        assert!(answer.lists("Access-Control-Allow-Methods", asked), "{path}: {}", answer.shown());
+        // A wildcard never covers Authorization, and no wildcard works with credentials.
+        for name in ["Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"] {
+            assert!(answer.lists("Access-Control-Allow-Headers", name), "{path}: {name}: {}", answer.shown());
+        }
+        assert!(answer.lists("Vary", "Origin"), "{}", answer.shown());
+    }
+}
+
+#[test]
+fn answers_and_errors_are_shared_with_pages_that_may_read_them() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    for origin in ["http://localhost:3000", "http://localhost", "http://localhost:8080"] {
+        for path in ["/config/workspace", "/nowhere", "/config/workspace?limit=0", "/output/stream?types=x"] {
+            let answer = user.request("GET", path).header("Origin", origin).send();
+            assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(origin), "{path}: {}", answer.shown());
+            assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+            assert!(answer.lists("Vary", "Origin"), "{path}: {}", answer.shown());
+            for name in ["X-Request-Id", "X-Last-Event-Id", "X-Event-Id", "Retry-After"] {
+                assert!(answer.lists("Access-Control-Expose-Headers", name), "{path}: {name}: {}", answer.shown());
+            }
+        }
+        let unauthorized = Client::new(server.addr).request("GET", "/auth/verify").header("Origin", origin).send();
+        assert_eq!(assert_error(&unauthorized, 401, "unauthorized")["code"], "unauthorized");
+        assert_eq!(unauthorized.header("Access-Control-Allow-Origin"), Some(origin), "errors carry it too");
+    }
+    for origin in [
+        "http://evil.example",
+        "http://localhost.evil.example",
+        "http://evillocalhost",
+        "null",
+        "https://localhost:3000.evil.example",
+    ] {
+        let answer = user.request("GET", "/config/workspace").header("Origin", origin).send().expect(200);
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "{origin}");
+    }
+    let stream = crate::common::Stream::open_with(
+        server.addr,
+        "",
+        &[("Authorization", &format!("Bearer {}", token("u"))), ("Origin", "http://localhost:3000")],
+    );
+    assert_eq!(stream.head.header("Access-Control-Allow-Origin"), Some("http://localhost:3000"));
+}
+
+#[test]
+fn origins_can_be_set() {
+    let server = Server::with(&[("ALLOW_ORIGINS", "https://app.example,https://other.example:8443")]);
+    let mut client = Client::new(server.addr);
+    for (origin, allowed) in [
+        ("https://app.example", true),
+        ("https://other.example:8443", true),
+        ("https://other.example", false),
+        ("http://app.example", false),
+        ("http://localhost:3000", false),
+    ] {
+        let answer = client.request("GET", "/").header("Origin", origin).send().expect(200);
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed.then_some(origin));
+    }
+    let server = Server::with(&[("ENV", "production")]);
+    let answer =
+        Client::new(server.addr).request("GET", "/").header("Origin", "http://localhost:3000").send().expect(200);
+    assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "production allows none unless told");
+}
+
+#[test]
+fn a_client_that_has_said_everything_still_gets_its_answers() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(post(server.addr, "one") + &get(server.addr, "/nowhere") + &post(server.addr, "two"));
+    connection.half_close();
+    assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], "one");
+    assert_error(&connection.response("GET"), 404, "not_found");
+    assert_eq!(connection.response("POST").expect(200).json()["data"]["content"], "two");
+    connection.expect_end();
+}
+
+/// The server may answer and close while the client still sends: the answer must be readable, not lost in a reset.
+#[test]
+fn an_early_answer_can_be_read_by_a_client_that_still_sends() {
+    let server = Server::start(Options::new());
+    for _ in 0..20 {
+        let mut connection = Connection::open(server.addr);
+        connection.send(post_head(server.addr, "Content-Length: 100000000"));
+        connection.send("x".repeat(128 * 1024));
+        assert_error(&connection.response("POST"), 413, "payload_too_large");
+        connection.half_close();
+        connection.expect_end();
+    }
+}
+
+#[test]
+fn a_request_cut_off_is_no_request() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let mut stream = user.stream();
+    let whole = post(server.addr, "cut off");
+    for cut in [10, whole.len() / 2, whole.len() - 1] {
+        let mut connection = Connection::open(server.addr);
+        connection.send(&whole[..cut]);
+        connection.half_close();
+        let rest = connection.read_to_end();
+        assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+        drop(connection);
+        let mut gone = Connection::open(server.addr);
+        gone.send(&whole[..cut]);
+    }
+    user.say("default", "whole");
+    assert!(stream.before_message("whole").iter().all(|event| event.kind() != "input"));
+}

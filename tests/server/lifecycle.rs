@@ -1,0 +1,310 @@
+//! Starting, waiting for another process, draining, and what stays when the program goes.
+
+use crate::common::token::{KEY, token};
+use crate::common::user::text;
+use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, database};
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_port_that_is_taken_is_said_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let refused = Server::refused(Options::new().set("PORT", port));
+    assert!(refused.code.is_some_and(|code| code != 0), "{:?}: {}", refused.code, refused.stderr);
+    assert!(refused.stderr.contains(&port.to_string()), "it says which: {}", refused.stderr);
+    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+}
+
+/// A restart on the same port works at once, though connections of before are still in TIME_WAIT.
+#[test]
+fn a_port_can_be_taken_again_at_once() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let mut server = Server::start(Options::new().set("PORT", free.port()));
+    for _ in 0..3 {
+        let mut user = User::new(&server, "u");
+        let _stream = user.stream();
+        user.say("default", "hello");
+        server.kill();
+        server.restart();
+        assert_eq!(server.addr, free);
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_database_waits_for_the_first() {
+    let mut server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    user.say("default", "to the first");
+    let mut second = server.second();
+    let end = Instant::now() + DEADLINE;
+    while !server.log().contains("waiting") {
+        assert!(!second.ended_by_now(), "it waits and does not give up:\n{}", server.log());
+        assert!(Instant::now() < end, "it says what it waits for:\n{}", server.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    // If it already listens, what it takes waits in its queue.
+    let (sender, answer) = channel();
+    let early = second.listening_by_now();
+    if let Some(addr) = early {
+        thread::spawn(move || {
+            let body = json!({"content": "to the second"});
+            sender.send(Client::new(addr).request("POST", "/input").token(&token("u")).json(&body).send())
+        });
+    }
+    for n in 0..50 {
+        user.say("default", &format!("to the first {n}"));
+        assert!(early.is_none() || matches!(answer.try_recv(), Err(TryRecvError::Empty)), "served beside the first");
+    }
+    assert!(!second.ended_by_now(), "{}", server.log());
+    assert!(early.is_some() || second.listening_by_now().is_none(), "it serves beside the first");
+
+    assert_eq!(server.stop().code(), Some(0));
+    let answer: Response = match early {
+        Some(_) => answer.recv_timeout(DEADLINE).expect("what waited is answered"),
+        None => {
+            let body = json!({"content": "to the second"});
+            Client::new(second.wait_listening()).request("POST", "/input").token(&token("u")).json(&body).send()
+        }
+    };
+    answer.expect(200);
+    let stored = database::sound_message_contents(&server.database());
+    assert_eq!(stored.len(), 52);
+    assert_eq!(stored.last().map(String::as_str), Some("to the second"));
+    second.signal(libc::SIGTERM);
+    assert_eq!(second.wait_exit().code(), Some(0));
+}
+
+/// The lock goes with the process that held it, however that ended.
+#[test]
+fn a_second_process_takes_over_after_a_kill() {
+    let mut server = Server::start(Options::new());
+    User::new(&server, "u").say("default", "before the kill");
+    let mut second = server.second();
+    server.kill();
+    second.wait_listening();
+    assert_eq!(database::sound_message_contents(&server.database()), ["before the kill"]);
+}
+
+#[test]
+fn sigterm_drains() {
+    let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "20")]);
+    let mut user = User::new(&server, "u");
+    user.say("default", "before");
+    let mut streams: Vec<_> = (0..5).map(|_| user.stream()).collect();
+    let mut kept = Connection::open(server.addr);
+    kept.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    kept.response("GET").expect(200);
+
+    // A request that has begun to arrive is finished.
+    let body = json!({"content": "begun before the end"}).to_string();
+    let head = format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        token("u"),
+        body.len()
+    );
+    let mut running = Connection::open(server.addr);
+    running.send(head);
+    running.expect_continue();
+
+    server.process().signal(libc::SIGTERM);
+    for stream in &mut streams {
+        let events = stream.until_end();
+        assert_eq!(events.last().map(|event| event.kind()), Some("server_shutdown"), "{events:?}");
+        assert_eq!(stream.retries().len(), 2, "the usual one, and one for the way back: {:?}", stream.retries());
+    }
+    running.send(&body);
+    let answer = running.response("POST").expect(200);
+    assert!(answer.closes(), "{}", answer.shown());
+    running.expect_end();
+    kept.expect_end();
+    assert_eq!(server.process().wait_exit().code(), Some(0), "{}", server.log());
+    assert!(Connection::try_open(server.addr).is_err(), "nobody listens any more");
+    let stored = database::sound_message_contents(&server.database());
+    assert_eq!(stored, ["before", "begun before the end"]);
+}
+
+#[test]
+fn sigint_drains_as_well() {
+    let mut server = Server::start(Options::new());
+    let mut stream = User::new(&server, "u").stream();
+    server.process().signal(libc::SIGINT);
+    stream.next_of("server_shutdown");
+    assert_eq!(stream.until_end().len(), 0);
+    assert_eq!(server.process().wait_exit().code(), Some(0));
+}
+
+/// The ways back are spread, so that clients do not all come at once.
+#[test]
+fn retries_at_shutdown_are_spread() {
+    let mut server = Server::start(Options::new());
+    let user = User::new(&server, "u");
+    let mut streams: Vec<_> = (0..40).map(|_| user.stream()).collect();
+    server.process().signal(libc::SIGTERM);
+    let mut retries: Vec<u64> = Vec::new();
+    for stream in &mut streams {
+        stream.until_end();
+        retries.push(*stream.retries().last().expect("there is one"));
+    }
+    retries.sort_unstable();
+    retries.dedup();
+    assert!(retries.len() > 10, "{retries:?}");
+    assert!(retries.iter().all(|retry| *retry <= 10_000), "over a few seconds: {retries:?}");
+}
+
+#[test]
+fn a_request_that_never_ends_is_waited_for_no_longer_than_the_grace() {
+    let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "1"), ("BODY_TIMEOUT_SECONDS", "600")]);
+    let mut stuck = Connection::open(server.addr);
+    stuck.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{{",
+        token("u")
+    ));
+    // The answer to another request shows that the server has come past the first.
+    User::new(&server, "u").say("default", "hello");
+    server.process().signal(libc::SIGTERM);
+    server.process().wait_exit();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "600"), ("BODY_TIMEOUT_SECONDS", "600")]);
+    let mut stuck = Connection::open(server.addr);
+    stuck.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Expect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+        token("u")
+    ));
+    stuck.expect_continue();
+    let mut stream = User::new(&server, "u").stream();
+    server.process().signal(libc::SIGTERM);
+    stream.next_of("server_shutdown");
+    assert!(!server.process().ended_by_now(), "it waits for the request that has begun");
+    server.process().signal(libc::SIGTERM);
+    server.process().wait_exit();
+}
+
+#[test]
+fn the_development_key_is_made_once_and_kept() {
+    let mut server = Server::start(Options::new().unset("JWT_SECRET_KEY"));
+    let login = json!({"email": "user@example.com", "password": "password123"});
+    let answer = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
+    let token = text(&answer.json()["access_token"]);
+    for way in ["stop", "kill"] {
+        if way == "kill" {
+            server.kill();
+        }
+        server.restart();
+        Client::new(server.addr).request("GET", "/auth/verify").token(&token).send().expect(200);
+    }
+    // It is random: another database has another, and neither has one that is known.
+    let other = Server::start(Options::new().unset("JWT_SECRET_KEY"));
+    for token in [token, crate::common::token::token("u")] {
+        let answer = Client::new(other.addr).request("GET", "/auth/verify").token(&token).send();
+        assert_error(&answer, 401, "unauthorized");
+    }
+}
+
+#[test]
+fn production_needs_a_key_of_its_own() {
+    let production = || Options::new().set("ENV", "production");
+    let table = [
+        ("none", None),
+        ("an empty one", Some("")),
+        ("a short one", Some("thirty-one-bytes-are-too-few-01")),
+        ("a seed's", Some("your-secret-key-here")),
+        ("the other seed's", Some("dev-secret-key-change-in-production")),
+    ];
+    for (name, key) in table {
+        let options = match key {
+            Some(key) => production().set("JWT_SECRET_KEY", key),
+            None => production().unset("JWT_SECRET_KEY"),
+        };
+        let refused = Server::refused(options);
+        assert!(refused.code.is_some_and(|code| code != 0), "{name}: {:?}", refused.code);
+        assert!(refused.stderr.contains("JWT_SECRET_KEY"), "{name}: {}", refused.stderr);
+        let told = key.is_some_and(|key| !key.is_empty() && refused.stderr.contains(key));
+        assert!(!told, "{name}: a key is a secret also when it is a bad one: {}", refused.stderr);
+    }
+    let server = Server::start(production().set("JWT_SECRET_KEY", &KEY[..32]));
+    assert_eq!(Client::new(server.addr).request("GET", "/").send().status, 200);
+}
+
+#[test]
+fn production_switches_the_development_user_off() {
+    let mut server = Server::start(Options::new());
+    let login = json!({"email": "user@example.com", "password": "password123"});
+    let answer = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
+    let token = text(&answer.json()["access_token"]);
+    let mut user = User::with_token(&server, "550e8400-e29b-41d4-a716-446655440000", &token);
+    user.say("default", "in development");
+    server.stop();
+    server.set("ENV", "production");
+    server.restart();
+    let mut client = Client::new(server.addr);
+    assert_error(&client.request("POST", "/auth/login").json(&login).send(), 401, "unauthorized");
+    assert_error(&client.request("GET", "/auth/verify").token(&token).send(), 401, "unauthorized");
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let mut server = Server::start(Options::new());
+    User::new(&server, "u").say("default", "kept");
+    server.stop();
+    let beside = database::open_beside(&server.database());
+    let version: i64 = beside.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("it has a version");
+    assert!(version > 0);
+    beside.execute_batch("PRAGMA user_version = 9999").expect("a version from the future");
+    drop(beside);
+    let refused = server.restart_refused();
+    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
+    assert!(refused.stderr.contains("newer") || refused.stderr.contains("9999"), "it says why: {}", refused.stderr);
+    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    let beside = database::open_beside(&server.database());
+    beside.execute_batch(&format!("PRAGMA user_version = {version}")).expect("back to now");
+    drop(beside);
+    server.restart();
+    assert_eq!(database::sound_message_contents(&server.database()), ["kept"]);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let garbage = "this is not a database, and somebody may still need it\n".repeat(100);
+    let options = Options::new().file("cortex.db", garbage.as_bytes());
+    let (refused, directory) = Server::refused_in(options);
+    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
+    assert!(refused.stderr.contains("cortex.db"), "it says which: {}", refused.stderr);
+    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    let left = std::fs::read_to_string(directory.path().join("cortex.db")).expect("the file is there");
+    assert!(left == garbage, "not a byte of it was changed");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_said_so() {
+    let refused = Server::refused(Options::new().set("DATABASE_URL", "sqlite:///./no/such/directory/cortex.db"));
+    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
+    assert!(refused.stderr.contains("no/such/directory"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_database_in_memory_serves_and_is_forgotten() {
+    let mut server = Server::with(&[("DATABASE_URL", "sqlite:///:memory:")]);
+    let mut user = User::new(&server, "u");
+    let mut stream = user.stream();
+    let workspace = user.create_workspace("fleeting");
+    user.say("default", "hello");
+    assert_eq!(stream.next_of("input").content(), "hello");
+    assert_eq!(user.workspace(&workspace)["name"], "fleeting");
+    drop(stream);
+    server.restart();
+    user.follow(&server);
+    assert_eq!(user.get("/config/workspace").expect(200).json()["total"], Value::from(0));
+    assert!(!server.database().exists(), "nothing was written to a file");
+}

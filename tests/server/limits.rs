@@ -1,0 +1,289 @@
+//! What is too large, too long, too slow or too often, and what the server then says.
+
+use crate::common::token::token;
+use crate::common::{Client, Connection, DEADLINE, Options, Server, User, assert_error};
+use serde_json::json;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_body_over_the_limit_is_too_large_before_a_byte_of_it() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        token("u"),
+        2 * 1024 * 1024 + 1
+    ));
+    let answer = connection.response("POST");
+    assert_error(&answer, 413, "payload_too_large");
+    assert!(answer.closes(), "what follows is a body that nobody reads");
+    connection.expect_end();
+}
+
+#[test]
+fn a_chunked_body_is_too_large_once_it_has_grown_past_the_limit() {
+    let server = Server::with(&[("MAX_BODY_BYTES", "65536")]);
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
+        token("u")
+    ));
+    for _ in 0..17 {
+        connection.send(format!("1000\r\n{}\r\n", " ".repeat(4096)));
+    }
+    assert_error(&connection.response("POST"), 413, "payload_too_large");
+    connection.expect_end();
+    // Up to the limit it is taken.
+    let mut user = User::new(&server, "u");
+    let frame = json!({"content": ""}).to_string().len();
+    user.post("/input", json!({"content": "x".repeat(65_536 - frame)})).expect(200);
+    assert_error(&user.post("/input", json!({"content": "x".repeat(65_537 - frame)})), 413, "payload_too_large");
+}
+
+/// A chunk may say that it is larger than anything; nobody waits for it.
+#[test]
+fn a_chunk_over_the_limit_is_too_large_when_it_says_so() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\n",
+        token("u")
+    ));
+    assert_error(&connection.response("POST"), 413, "payload_too_large");
+    connection.expect_end();
+}
+
+#[test]
+fn a_target_over_eight_kibibytes_is_too_long() {
+    let server = Server::start(Options::new());
+    let path = |bytes: usize| format!("/?{}", "x".repeat(bytes - 2));
+    Client::new(server.addr).request("GET", &path(8 * 1024)).send().expect(200);
+    assert_error(&Client::new(server.addr).request("GET", &path(8 * 1024 + 1)).send(), 414, "uri_too_long");
+    assert_error(&Client::new(server.addr).request("GET", &path(12 * 1024)).send(), 414, "uri_too_long");
+}
+
+#[test]
+fn a_target_that_never_ends_is_too_long_without_its_end() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!("GET /{}", "x".repeat(20 * 1024)));
+    let answer = connection.response("GET");
+    assert!(matches!(answer.status, 414 | 431), "{}", answer.shown());
+    connection.expect_end();
+}
+
+#[test]
+fn fields_over_the_limit_are_too_large() {
+    let server = Server::start(Options::new());
+    let padding = |bytes: usize| "x".repeat(bytes);
+    let mut client = Client::new(server.addr);
+    client.request("GET", "/").header("X-Padding", &padding(15 * 1024)).send().expect(200);
+    let answer = client.request("GET", "/").header("X-Padding", &padding(17 * 1024)).send();
+    assert_error(&answer, 431, "headers_too_large");
+    assert!(answer.closes());
+
+    let many = |count: usize| {
+        let mut client = Client::new(server.addr);
+        // The client adds Host itself.
+        (1..count).fold(client.request("GET", "/"), |request, n| request.header(&format!("X-{n}"), "x")).send()
+    };
+    many(100).expect(200);
+    assert_error(&many(101), 431, "headers_too_large");
+
+    // A head that never ends is refused when it has grown too large, not when it ends.
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Padding: {}", padding(17 * 1024)));
+    assert_error(&connection.response("GET"), 431, "headers_too_large");
+    connection.expect_end();
+}
+
+#[test]
+fn a_setting_makes_room_for_larger_heads() {
+    let server = Server::with(&[("MAX_HEADER_BYTES", "65536")]);
+    Client::new(server.addr).request("GET", "/").header("X-Padding", &"x".repeat(60 * 1024)).send().expect(200);
+}
+
+#[test]
+fn a_head_that_does_not_arrive_in_time_is_a_timeout() {
+    let server = Server::with(&[("HEADER_TIMEOUT_SECONDS", "1")]);
+    let mut connection = Connection::open(server.addr);
+    connection.send("GET / HTTP/1.1\r\nHost: localhost\r\nX-Unfinished: ");
+    let answer = connection.response("GET");
+    assert_error(&answer, 408, "request_timeout");
+    assert!(answer.closes());
+    connection.expect_end();
+}
+
+/// Whoever sends a byte now and then is no faster for it: the deadline is the whole head's.
+#[test]
+fn a_head_that_drips_is_a_timeout_too() {
+    let server = Server::with(&[("HEADER_TIMEOUT_SECONDS", "1")]);
+    let mut connection = Connection::open(server.addr);
+    connection.send("GET / HTTP/1.1\r\nHost: localhost\r\nX-Drip: ");
+    let end = Instant::now() + DEADLINE;
+    while connection.arrived_by_now().is_some_and(|bytes| bytes.is_empty()) {
+        assert!(Instant::now() < end, "a dripping head is waited for for ever");
+        if connection.try_send(b"x").is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_error(&connection.response("GET"), 408, "request_timeout");
+}
+
+#[test]
+fn a_body_that_does_not_arrive_in_time_is_a_timeout() {
+    let server = Server::with(&[("BODY_TIMEOUT_SECONDS", "1")]);
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{{\"content\":",
+        token("u")
+    ));
+    let answer = connection.response("POST");
+    assert_error(&answer, 408, "request_timeout");
+    assert!(answer.closes());
+    connection.expect_end();
+}
+
+#[test]
+fn a_kept_connection_that_says_nothing_is_closed_quietly() {
+    let server = Server::with(&[("KEEP_ALIVE_SECONDS", "1")]);
+    let mut connection = Connection::open(server.addr);
+    connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    connection.response("GET").expect(200);
+    connection.expect_end();
+}
+
+#[test]
+fn one_user_may_ask_so_often() {
+    let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "2")]);
+    let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
+    ann.post("/input", json!({"content": "one"})).expect(200);
+    ann.post("/input", json!({"content": "two"})).expect(200);
+    // However slow this machine is, it sends more than one a second.
+    let refused = (0..1000).map(|_| ann.post("/input", json!({"content": "more"}))).find(|answer| answer.status != 200);
+    let refused = refused.expect("more than one a second is too often");
+    assert_error(&refused, 429, "rate_limited");
+    assert!(refused.number("Retry-After") <= 2, "one token comes back each second: {}", refused.shown());
+    ben.post("/input", json!({"content": "others are not held up"})).expect(200);
+    let end = Instant::now() + DEADLINE;
+    while ann.post("/input", json!({"content": "later"})).status != 200 {
+        assert!(Instant::now() < end, "it never comes back");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn the_rate_is_the_users_over_all_connections() {
+    let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "2"), ("WORKERS", "4")]);
+    let answers: Vec<u16> = (0..200)
+        .map(|n| {
+            let request = json!({"content": format!("from a connection of its own {n}")});
+            User::new(&server, "ann").post("/input", request).status
+        })
+        .collect();
+    assert!(answers.iter().all(|status| [200, 429].contains(status)), "{answers:?}");
+    assert!(answers.contains(&429), "another connection is no other user");
+}
+
+#[test]
+fn development_has_no_rate_limit() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    for n in 0..300 {
+        user.say("default", &n.to_string());
+    }
+}
+
+#[test]
+fn logins_are_limited_by_account_and_address_together() {
+    let server = Server::with(&[("LOGIN_RATE_LIMIT_PER_MINUTE", "3")]);
+    let mut client = Client::new(server.addr);
+    let mut login =
+        |email: &str| client.request("POST", "/auth/login").json(&json!({"email": email, "password": "wrong"})).send();
+    for _ in 0..3 {
+        assert_error(&login("user@example.com"), 401, "unauthorized");
+    }
+    let refused = (0..30).map(|_| login("user@example.com")).find(|answer| answer.status != 401);
+    assert_error(&refused.expect("guessing is slowed down"), 429, "rate_limited");
+    assert_error(&login("somebody@example.com"), 401, "unauthorized");
+}
+
+#[test]
+fn logins_of_one_address_are_limited_whatever_the_account() {
+    let server = Server::with(&[("LOGIN_RATE_LIMIT_PER_MINUTE", "2")]);
+    let mut client = Client::new(server.addr);
+    let statuses: Vec<u16> = (0..60)
+        .map(|n| {
+            let body = json!({"email": format!("user{n}@example.com"), "password": "wrong"});
+            client.request("POST", "/auth/login").json(&body).send().status
+        })
+        .collect();
+    assert!(statuses[..20].iter().all(|status| *status == 401), "ten times the limit of one account: {statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+/// When all connections are taken, a new one is told so or waits; it is never served beyond the limit, and when one
+/// goes, another can come.
+#[test]
+fn connections_are_bounded() {
+    let server = Server::with(&[("MAX_CONNECTIONS", "8")]);
+    let users: Vec<User> = (0..8).map(|n| User::new(&server, &format!("u{n}"))).collect();
+    let mut streams: Vec<_> = users.iter().map(User::stream).collect();
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut ninth = Connection::open(server.addr);
+    // It may be closed before the request is read.
+    let _ = ninth.try_send(request.as_bytes());
+    if let Some(bytes) = ninth.arrived_by_now() {
+        assert!(!bytes.starts_with(b"HTTP/1.1 200"), "served beyond the limit");
+    }
+    drop((ninth, streams.pop()));
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let mut connection = Connection::open(server.addr);
+        let sent = connection.try_send(request.as_bytes());
+        match sent.and_then(|()| connection.try_response("GET")) {
+            Ok(answer) if answer.status == 200 => break,
+            Ok(answer) => drop(assert_error(&answer, 503, "service_unavailable")),
+            Err(_) => {}
+        }
+        assert!(Instant::now() < end, "nobody can come though somebody has gone");
+        drop(connection);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A page of a list stays under 8 MiB, says so when it ended early, and can be gone on from.
+#[test]
+fn a_list_ends_early_rather_than_grow_too_large() {
+    const WORKSPACES: usize = 140;
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let metadata = json!({"x": "x".repeat(64 * 1024 - 8)});
+    for n in 0..WORKSPACES {
+        let body = json!({"name": n.to_string(), "description": "d", "metadata": metadata});
+        user.post("/config/workspace", body).expect(200);
+    }
+    let (mut seen, mut pages) = (Vec::new(), 0);
+    while seen.len() < WORKSPACES {
+        let page = user.get(&format!("/config/workspace?limit=1000&offset={}", seen.len())).expect(200);
+        assert!(page.body.len() <= 8 * 1024 * 1024, "{}", page.body.len());
+        let body = page.json();
+        assert_eq!(body["total"], WORKSPACES);
+        let names = body["workspaces"].as_array().expect("a list").iter().map(|item| item["name"].clone());
+        let before = seen.len();
+        seen.extend(names);
+        assert!(seen.len() > before, "a page has something");
+        let truncated = page.header("X-Truncated") == Some("true");
+        assert_eq!(truncated, seen.len() < WORKSPACES, "it says so when it ended early, and only then");
+        pages += 1;
+    }
+    assert!(pages > 1);
+    let expected: Vec<_> = (0..WORKSPACES).map(|n| json!(n.to_string())).collect();
+    assert_eq!(seen, expected, "nothing is missed and nothing comes twice");
+}

@@ -1,0 +1,25 @@
+//! Tests of the whole program through real sockets. One program for all of them, since linking is what takes time.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod auth;
+mod chat;
+mod chat_events;
+mod chat_pages;
+mod concurrency;
+mod durability;
+mod errors;
+mod harness;
+mod http_socket;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod phase1;
+mod phase2;
+mod regressions;
+mod retention;
+mod settings;
+mod smuggling;
+mod streams;
+mod validation;

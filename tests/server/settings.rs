@@ -1,0 +1,187 @@
+//! Settings: where they come from, what is said about bad ones, and what never gets into the log.
+
+use crate::common::token::{KEY, now, signed, token};
+use crate::common::user::text;
+use crate::common::{Client, Options, Server, Stream, User, assert_error};
+use serde_json::{Value, json};
+
+#[test]
+fn a_bad_setting_names_the_variable_the_value_and_what_is_allowed() {
+    let table: [(&str, &str, &str); 26] = [
+        ("ENV", "staging", "production"),
+        ("PORT", "http", "65535"),
+        ("PORT", "65536", "65535"),
+        ("PORT", "-1", "65535"),
+        ("HOST", "not a host", ""),
+        ("WORKERS", "0", "1"),
+        ("WORKERS", "many", "1"),
+        ("DATABASE_URL", "postgres://localhost/cortex", "sqlite"),
+        ("LOG_LEVEL", "LOUD", "INFO"),
+        ("LOG_FORMAT", "xml", "json"),
+        ("JWT_ALGORITHM", "RS256", "HS256"),
+        ("JWT_EXPIRATION_HOURS", "soon", ""),
+        ("JWT_EXPIRATION_HOURS", "0", ""),
+        ("MAX_BODY_BYTES", "2MiB", ""),
+        ("MAX_HEADER_BYTES", "-1", ""),
+        ("MAX_CONNECTIONS", "0", ""),
+        ("HEADER_TIMEOUT_SECONDS", "never", ""),
+        ("BODY_TIMEOUT_SECONDS", "-5", ""),
+        ("KEEP_ALIVE_SECONDS", "NaN", ""),
+        ("HEARTBEAT_INTERVAL_SECONDS", "inf", ""),
+        ("STREAM_STALL_TIMEOUT_SECONDS", "1h", ""),
+        ("MAX_STREAMS_PER_USER", "-1", ""),
+        ("RATE_LIMIT_PER_SECOND", "fast", ""),
+        ("LOGIN_RATE_LIMIT_PER_MINUTE", "x", ""),
+        ("SHUTDOWN_GRACE_SECONDS", "x", ""),
+        ("TRUSTED_PROXIES", "the-proxy", ""),
+    ];
+    for (name, value, allowed) in table {
+        let refused = Server::refused(Options::new().set(name, value));
+        let said = &refused.stderr;
+        assert!(refused.code.is_some_and(|code| code != 0), "{name}={value}: {:?}: {said}", refused.code);
+        assert!(!said.contains("panicked"), "{name}={value}: {said}");
+        let line = said.lines().find(|line| line.contains(name));
+        let line = line.unwrap_or_else(|| panic!("{name}={value}: the variable is named: {said}"));
+        assert!(line.contains(value), "{name}={value}: the value is named: {line}");
+        assert!(line.contains(allowed), "{name}={value}: what is allowed is named: {line}");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_and_not_ignored() {
+    let refused = Server::refused(Options::new().set("REDIS_URL", "redis://localhost:6379"));
+    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
+    assert!(refused.stderr.contains("REDIS_URL"), "{}", refused.stderr);
+}
+
+#[test]
+fn settings_of_the_seeds_without_a_meaning_here_are_ignored_with_a_warning() {
+    let server =
+        Server::with(&[("RELOAD", "true"), ("DEBUG", "false"), ("SENTRY_DSN", "https://key@sentry.example/1")]);
+    Client::new(server.addr).request("GET", "/").send().expect(200);
+    for name in ["RELOAD", "DEBUG", "SENTRY_DSN"] {
+        assert!(server.log().contains(name), "{name}: {}", server.log());
+    }
+}
+
+#[test]
+fn older_names_of_settings_are_known() {
+    let refused = Server::refused(Options::new().unset("ENV").unset("JWT_SECRET_KEY").set("ENVIRONMENT", "production"));
+    assert!(refused.stderr.contains("JWT_SECRET_KEY"), "production, so it needs a key: {}", refused.stderr);
+    let server = Server::with(&[("CORS_ORIGINS", "https://app.example")]);
+    let answer = Client::new(server.addr).request("GET", "/").header("Origin", "https://app.example").send();
+    assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("https://app.example"));
+}
+
+#[test]
+fn a_file_in_the_working_directory_is_read_and_the_environment_wins() {
+    let file = "# settings for a test\n\
+                JWT_SECRET_KEY=the-key-in-the-file-0123456789-0123456789\n\
+                JWT_ISSUER=\"the issuer in the file\"\n\
+                HEARTBEAT_INTERVAL_SECONDS=0.2\n";
+    let server = Server::start(Options::new().unset("HEARTBEAT_INTERVAL_SECONDS").file(".env", file));
+    let mut client = Client::new(server.addr);
+    let signed_with = |key: &str, issuer: &str| {
+        signed(&json!({"alg": "HS256"}), &json!({"oid": "u", "exp": now() + 600, "iss": issuer}), key)
+    };
+    let good = signed_with(KEY, "the issuer in the file");
+    client.request("GET", "/auth/verify").token(&good).send().expect(200);
+    let answer = client.request("GET", "/auth/verify").token(&signed_with(KEY, "another")).send();
+    assert_error(&answer, 401, "unauthorized");
+    let of_the_file = signed_with("the-key-in-the-file-0123456789-0123456789", "the issuer in the file");
+    assert_error(&client.request("GET", "/auth/verify").token(&of_the_file).send(), 401, "unauthorized");
+    // By default three heartbeats would take longer than a test waits.
+    let mut stream = Stream::open(server.addr, &good, "");
+    for _ in 0..3 {
+        stream.next_of("heartbeat");
+    }
+}
+
+#[test]
+fn a_bad_setting_in_the_file_is_named_as_well() {
+    let refused = Server::refused(Options::new().unset("WORKERS").file(".env", "WORKERS=none\n"));
+    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
+    assert!(refused.stderr.contains("WORKERS") && refused.stderr.contains("none"), "{}", refused.stderr);
+}
+
+#[test]
+fn nothing_secret_gets_into_the_log() {
+    let issued = |user: &str| token(user);
+    let (bearer, in_query, as_token) = (issued("by-header"), issued("by-query"), issued("by-older-query"));
+    let ticket = "tickets-are-secret-too";
+    let mut server = Server::with(&[("LOG_LEVEL", "DEBUG")]);
+    let mut client = Client::new(server.addr);
+    let form = "username=user%40example.com&password=a-wrong-password-in-a-form";
+    client.request("POST", "/auth/login").body("application/x-www-form-urlencoded", form).send();
+    let login = json!({"email": "user@example.com", "password": "password123"});
+    let own = text(&client.request("POST", "/auth/login").json(&login).send().expect(200).json()["access_token"]);
+    let change = json!({"current_password": "password123", "new_password": "a-new-password-to-be-kept"});
+    client.request("POST", "/auth/password").token(&own).json(&change).send().expect(200);
+    client.request("GET", "/auth/verify").token("not.a.token-but-still-somebodys").send();
+    let mut user = User::with_token(&server, "by-header", &bearer);
+    let body = json!({"content": "what-people-say-is-theirs", "metadata": {"key": "metadata-is-theirs-too"}});
+    user.request("POST", "/input").header("X-Request-Id", "seen-in-the-log").json(&body).send().expect(200);
+    for query in [format!("access_token={in_query}"), format!("token={as_token}")] {
+        Stream::open_with(server.addr, &query, &[]);
+    }
+    client.request("GET", &format!("/output/stream?ticket={ticket}")).send();
+    client.request("GET", &format!("/?access_token={in_query}")).send();
+    client.request("GET", "/config/workspace?limit=%0a%0dforged-line").token(&bearer).send();
+    server.stop();
+
+    let log = server.log();
+    let secrets = [
+        KEY,
+        &bearer,
+        &in_query,
+        &as_token,
+        &own,
+        ticket,
+        "password123",
+        "a-wrong-password-in-a-form",
+        "a-new-password-to-be-kept",
+        "not.a.token-but-still-somebodys",
+        "what-people-say-is-theirs",
+        "metadata-is-theirs-too",
+    ];
+    for secret in secrets {
+        // Of a token the signature alone must not be there either.
+        let tail = secret.rsplit('.').next().expect("a split has a part");
+        assert!(!log.contains(secret) && !log.contains(tail), "{secret} in the log:\n{log}");
+    }
+    assert!(!log.lines().any(|line| line.starts_with("forged-line")), "{log}");
+    let line = log.lines().find(|line| line.contains("seen-in-the-log")).expect("the request is in the log");
+    for part in ["POST", "/input", "200", "by-header"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    for path in ["/auth/login", "/auth/password", "/auth/verify", "/output/stream", "/config/workspace"] {
+        assert!(log.contains(path), "{path} in the log");
+    }
+}
+
+#[test]
+fn the_log_of_machines_is_one_object_a_line() {
+    let mut server = Server::with(&[("LOG_FORMAT", "json")]);
+    let mut user = User::new(&server, "somebody \"quoted\"\n");
+    user.request("POST", "/input").header("X-Request-Id", "find-me").json(&json!({"content": "x"})).send().expect(200);
+    user.get("/nowhere?\"x\"");
+    server.stop();
+    let log = server.log();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let request = lines.iter().find(|line| line.to_string().contains("find-me")).expect("the request is in the log");
+    let shown = request.to_string();
+    for part in ["POST", "/input", "200", "somebody"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
+fn a_quiet_log_is_quiet() {
+    let mut server = Server::with(&[("LOG_LEVEL", "ERROR")]);
+    let mut user = User::new(&server, "u");
+    user.say("default", "x");
+    user.get("/nowhere");
+    server.stop();
+    assert_eq!(server.log(), "");
+}

@@ -1,0 +1,517 @@
+//! The writer's and the readers' threads, one step at a time, the mail between them and the loops, and what can happen
+//! to the database under them.
+
+use crate::model::{Expected, Fault, Filter, Model, Users};
+use crate::world::*;
+use cortex_core::domain::command::*;
+use cortex_core::domain::event::EventKind;
+use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::runtime::mailbox::bound_events;
+use cortex_core::shard::Input;
+use cortex_core::store::Due;
+use cortex_core::wire;
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events that one page holds at most, by the store's own limit.
+const PAGE_EVENTS_MAX: usize = cortex_core::base::limits::PAGE_EVENTS_MAX;
+
+impl World {
+    /// The writer's thread goes one step: it tells of its last batch, or takes the next.
+    pub fn writer_step(&mut self) {
+        if let Some(chore) = self.process().chores.pop_front() {
+            match chore {
+                Chore::Announce(through) => {
+                    self.process().registry.committed(through);
+                    self.known_committed = self.known_committed.max(through.0);
+                }
+                Chore::Tell(shard, committed) => self.tell(shard, Mail::Committed(committed)),
+            }
+            return;
+        }
+        if self.commands.is_empty() {
+            if self.housekeeping_is_due() {
+                self.housekeeping();
+            }
+            return;
+        }
+        let count = 1 + self.below(self.commands.len().min(8));
+        let commands: Vec<Command> = self.commands.drain(..count).collect();
+        let fault = match self.below(40) {
+            _ if self.calm => Fault::None,
+            0 => Fault::Full,
+            1 => Fault::Busy,
+            2 => Fault::Commit(1 + self.below(3) as u32),
+            _ => Fault::None,
+        };
+        self.commit(commands, fault);
+    }
+
+    /// Commits a batch, and has the model do the same.
+    pub fn commit(&mut self, commands: Vec<Command>, fault: Fault) {
+        let now = self.now.wall;
+        let holder = self.begin_fault(fault);
+        let committed = self.process().writer.commit_batch(&commands, now);
+        self.end_fault(fault, holder);
+        trace!(self, "commit of {} under {fault:?}: through {}", commands.len(), committed.through);
+        self.coverage.commits += 1;
+        self.coverage.commands += commands.len() as u64;
+        let from = self.model.journal.len();
+        let expected = self.model.commit(&commands, &committed, now, fault);
+        self.count_failures(fault, &expected);
+        for (correlation_id, answer) in expected {
+            self.coverage.replayed += u64::from(answer.replayed);
+            self.coverage.keys_reused += u64::from(answer.status == 422);
+            self.requests[request_of(&correlation_id)].expected = Some(answer);
+        }
+        for entry in &self.model.journal[from..] {
+            trace!(self, "{} {:?} to {:b}", entry.event.number, entry.event.kind, entry.recipients);
+            self.coverage.departures += u64::from(entry.event.kind == EventKind::ConversationLeft);
+            let deletes = matches!(entry.event.kind, EventKind::ConversationDeleted | EventKind::WorkspaceDeleted);
+            self.coverage.deletions += u64::from(deletes);
+            self.coverage.messages_changed += u64::from(entry.event.kind == EventKind::MessageUpdated);
+            self.coverage.messages_deleted += u64::from(entry.event.kind == EventKind::MessageDeleted);
+        }
+        self.note(3, committed.through.0);
+        self.check_on_disk(&committed);
+        self.distribute(committed);
+    }
+
+    fn count_failures(&mut self, fault: Fault, expected: &[(Arc<str>, Expected)]) {
+        if !expected.iter().any(|(_, answer)| matches!(answer.status, 500 | 503)) {
+            self.coverage.batches_failed += u64::from(matches!(fault, Fault::Commit(_)));
+            return;
+        }
+        match fault {
+            Fault::None => {}
+            Fault::Full => self.coverage.full += 1,
+            Fault::Busy => self.coverage.busy += 1,
+            Fault::Commit(_) => self.coverage.commits_failed += 1,
+        }
+    }
+
+    fn begin_fault(&mut self, fault: Fault) -> Option<Connection> {
+        match fault {
+            Fault::None => None,
+            Fault::Full => {
+                let db = self.process().writer.connection();
+                let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a pragma");
+                db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).expect("a pragma");
+                None
+            }
+            Fault::Busy => {
+                let holder = Connection::open(self.path()).expect("the database opens");
+                holder.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+                self.process().writer.connection().busy_timeout(Duration::ZERO).expect("a timeout");
+                Some(holder)
+            }
+            Fault::Commit(times) => {
+                let mut left = times;
+                let fails = move || {
+                    let fails = left > 0;
+                    left = left.saturating_sub(1);
+                    fails
+                };
+                self.process().writer.connection().commit_hook(Some(fails)).expect("a hook");
+                None
+            }
+        }
+    }
+
+    fn end_fault(&mut self, fault: Fault, holder: Option<Connection>) {
+        let db = self.process().writer.connection();
+        match fault {
+            Fault::None => {}
+            Fault::Full => {
+                db.query_row("PRAGMA max_page_count = 1073741823", [], |_| Ok(())).expect("a pragma");
+            }
+            Fault::Busy => {
+                drop(holder);
+                db.busy_timeout(Duration::from_secs(5)).expect("a timeout");
+            }
+            Fault::Commit(_) => db.commit_hook(None::<fn() -> bool>).expect("a hook"),
+        }
+    }
+
+    /// What a commit says must be there for others to read before anybody is told of it.
+    fn check_on_disk(&self, committed: &Committed) {
+        let db = self.db.as_ref().expect("the database is open");
+        let query = "SELECT number FROM position";
+        let position: i64 =
+            db.prepare_cached(query).and_then(|mut s| s.query_row([], |row| row.get(0))).expect("a row");
+        assert_eq!(position as u64, committed.through.0, "a batch is told of, and the journal on disk ends elsewhere");
+        for event in committed.events.iter() {
+            // One that a later command of the batch deleted leaves no row.
+            if event.kind == EventKind::Input
+                && self.model.entry(event.number.0).is_some_and(|entry| self.model.is_deleted(entry))
+            {
+                continue;
+            }
+            let table = if event.kind == EventKind::Input { "messages" } else { "events" };
+            let query = format!("SELECT 1 FROM {table} WHERE number = ?1");
+            let found = db.prepare_cached(&query).and_then(|mut s| s.exists([event.number.0 as i64]));
+            assert_eq!(found, Ok(true), "event {} is told of, and is not on disk", event.number);
+        }
+    }
+
+    fn distribute(&mut self, committed: Committed) {
+        let shards = self.setup.shards;
+        let mut shares: Vec<Vec<Receipt>> = (0..shards).map(|_| Vec::new()).collect();
+        for receipt in committed.receipts {
+            shares[receipt.to.shard as usize].push(receipt);
+        }
+        let nothing_for_all = committed.events.is_empty() && committed.gates.is_none();
+        self.process().chores.push_back(Chore::Announce(committed.through));
+        for (shard, receipts) in shares.into_iter().enumerate() {
+            if nothing_for_all && receipts.is_empty() {
+                continue;
+            }
+            let share = Committed {
+                before: committed.before,
+                through: committed.through,
+                events: Arc::clone(&committed.events),
+                receipts,
+                orders: Vec::new(),
+                begun: Arc::clone(&committed.begun),
+                gates: committed.gates.clone(),
+            };
+            self.process().chores.push_back(Chore::Tell(shard, share));
+        }
+    }
+
+    fn tell(&mut self, shard: usize, mut mail: Mail) {
+        let bytes_max = self.setup.mailbox_bytes;
+        let state = &mut self.process.as_mut().expect("the program runs").loops[shard];
+        if let Mail::Committed(committed) = &mut mail {
+            let events = committed.events.len();
+            bound_events(committed, &mut state.mailbox_bytes, bytes_max);
+            self.coverage.mails_bounded += u64::from(committed.events.len() < events);
+        }
+        state.mailbox.push(mail);
+    }
+
+    /// A loop handles the next of its mails.
+    pub fn read_mail(&mut self, shard: usize) {
+        let state = &mut self.process().loops[shard];
+        if state.mails.is_empty() {
+            state.mails.extend(state.mailbox.drain(..));
+            state.mailbox_bytes = 0;
+        }
+        let Some(mail) = state.mails.pop_front() else { return };
+        let input = match mail {
+            Mail::Committed(committed) => Input::Committed(committed),
+            Mail::Answer(answer) => Input::Answer(answer),
+            Mail::Lost(to) => Input::Overloaded(to),
+            Mail::Drain => Input::Drain,
+        };
+        self.feed(shard, input);
+    }
+
+    /// A reader answers the next question, or hands in the answer that it has.
+    pub fn reader_step(&mut self, reader: usize) {
+        if let Some(mail) = self.process().readers[reader].1.take() {
+            let to = match &mail {
+                Mail::Answer(answer) => answer.to,
+                Mail::Lost(to) => *to,
+                Mail::Committed(_) | Mail::Drain => unreachable!("a reader only answers"),
+            };
+            return self.tell(to.shard as usize, mail);
+        }
+        let Some(query) = self.queries.pop_front() else { return };
+        let answer = self.process().readers[reader].0.answer(&query);
+        self.check_answer(&query, &answer);
+        let is_page = matches!(query.question, Question::JournalPage { .. });
+        let mail = match self.below(30) {
+            _ if self.calm => Mail::Answer(answer),
+            0 => Mail::Lost(query.reply_to),
+            1 => Mail::Answer(Answer { result: Err(Refusal::Unavailable), ..answer }),
+            _ => Mail::Answer(answer),
+        };
+        if is_page && !matches!(&mail, Mail::Answer(Answer { result: Ok(_), .. })) {
+            self.coverage.pages_failed += 1;
+        }
+        self.process().readers[reader].1 = Some(mail);
+    }
+
+    fn check_answer(&mut self, query: &Query, answer: &Answer) {
+        assert_eq!(answer.position.0, self.model.position(), "a snapshot is of now");
+        let user = self.model.user(&query.caller);
+        match (&query.question, &answer.result) {
+            (Question::JournalPage { after, bytes_max, filter }, result) => {
+                let Ok(Found::JournalPage(page)) = result else { panic!("a page is refused: {result:?}") };
+                trace!(
+                    self,
+                    "page of {user} after {after}: {} events through {}, gap {:?}",
+                    page.events.len(),
+                    page.through,
+                    page.gap
+                );
+                self.coverage.pages += 1;
+                self.coverage.pages_short += u64::from(page.through < page.position);
+                check_page(&self.model, user, after.0, *bytes_max, &own_filter(filter), page);
+            }
+            (Question::StreamAccess(filter), result) => {
+                let allowed = access(&self.model, user, filter);
+                match result {
+                    Ok(Found::StreamAccess(found)) => assert!(allowed == Ok(()) && found == filter),
+                    Err(Refusal::NotFound(_)) => assert_eq!(allowed, Err(404)),
+                    Err(Refusal::Forbidden(_)) => assert_eq!(allowed, Err(403)),
+                    other => panic!("access is answered with {other:?}"),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The writer cleans up a little, as it does when it has nothing else to do.
+    pub fn housekeeping(&mut self) {
+        let now = self.now.wall;
+        let fault = match self.below(20) {
+            _ if self.calm => Fault::None,
+            0 => Fault::Busy,
+            1 => Fault::Commit(1),
+            _ => Fault::None,
+        };
+        let there_before = self.events_on_disk();
+        let holder = self.begin_fault(fault);
+        self.process().writer.housekeeping(now);
+        self.end_fault(fault, holder);
+        let there = self.events_on_disk();
+        if there.len() < there_before.len() {
+            self.retained(&there_before, &there);
+        }
+    }
+
+    /// Whether the writer has more to remove than it should keep.
+    pub fn housekeeping_is_due(&mut self) -> bool {
+        let now = self.now.wall;
+        self.process().writer.due(now) == Due::Now
+    }
+
+    /// Which events that are no messages are there for whom.
+    fn events_on_disk(&self) -> BTreeMap<u64, Users> {
+        let db = self.db.as_ref().expect("the database is open");
+        let query = "SELECT number, oid FROM event_recipients JOIN users ON users.key = event_recipients.user";
+        let mut statement = db.prepare_cached(query).expect("the tables are there");
+        let mut rows = statement.query([]).expect("the rows can be read");
+        let mut there: BTreeMap<u64, Users> = BTreeMap::new();
+        while let Some(row) = rows.next().expect("the rows can be read") {
+            let (number, oid): (i64, String) = (row.get(0).expect("a number"), row.get(1).expect("an id"));
+            *there.entry(number as u64).or_default() |= 1 << self.model.user(&UserId::trusted(oid));
+        }
+        there
+    }
+
+    /// Takes in what a step of housekeeping removed: what was deleted, or what was too much, oldest first and not young.
+    fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>) {
+        let keep = self.setup.retention;
+        let mut lost = vec![0; self.model.users.len()];
+        let mut last_removed = 0;
+        for (number, had) in before {
+            let gone = had & !after.get(number).copied().unwrap_or_default();
+            let place = *number as usize - 1;
+            if gone == 0 || self.model.is_deleted(&self.model.journal[place]) {
+                self.coverage.purges += u64::from(gone != 0);
+                continue;
+            }
+            let entry = &self.model.journal[place];
+            let age = self.now.wall.max(self.model.last_at()).0 - entry.event.at.0;
+            let too_much = before.len() as u64 > keep.events || age >= keep.seconds.saturating_mul(1_000_000);
+            assert!(too_much, "event {number} is removed although there are few");
+            assert!(age >= 1000 * keep.young_milliseconds as i64, "event {number} is young");
+            for (user, lost) in lost.iter_mut().enumerate().filter(|(user, _)| gone & (1 << user) != 0) {
+                if self.model.hidden_by(entry, user).is_none() {
+                    *lost = *number;
+                }
+            }
+            self.model.journal[place].removed |= gone;
+            last_removed = *number;
+            self.coverage.retentions += 1;
+        }
+        let older = after
+            .range(..last_removed)
+            .find(|(number, _)| !self.model.is_deleted(&self.model.journal[**number as usize - 1]));
+        assert_eq!(older, None, "{last_removed} is removed before an older one");
+        self.raise_gaps(&lost);
+    }
+
+    /// Who lost something that they could see must be told, and nobody else.
+    fn raise_gaps(&mut self, lost: &[u64]) {
+        let db = self.db.as_ref().expect("the database is open");
+        let mut statement = db.prepare_cached("SELECT oid, removed_through FROM users").expect("the table is there");
+        let mut rows = statement.query([]).expect("the rows can be read");
+        while let Some(row) = rows.next().expect("the rows can be read") {
+            let (oid, through): (String, i64) = (row.get(0).expect("an id"), row.get(1).expect("a number"));
+            let (user, through) = (self.model.user(&UserId::trusted(oid)), through as u64);
+            let before = self.model.removed_through[user];
+            assert_eq!(through, before.max(lost[user]), "what user {user} is told to have lost");
+            if through > before {
+                self.model.removed_through[user] = through;
+                self.model.removed_history[user].push(through);
+            }
+        }
+    }
+
+    /// The process is killed: what is on disk stays, synced or not, and nothing else.
+    pub fn crash(&mut self) {
+        let mail = self.process().loops.iter().any(|state| !state.mailbox.is_empty() || !state.mails.is_empty())
+            || !self.process().chores.is_empty();
+        trace!(self, "crash");
+        self.coverage.crashes += 1;
+        self.coverage.crashes_with_mail += u64::from(mail);
+        let old = self.path();
+        self.generation += 1;
+        let new = self.path();
+        let beside = |path: &std::path::Path, end: &str| {
+            let mut name = path.as_os_str().to_os_string();
+            name.push(end);
+            std::path::PathBuf::from(name)
+        };
+        std::fs::copy(&old, &new).expect("the database can be copied");
+        if beside(&old, "-wal").exists() {
+            std::fs::copy(beside(&old, "-wal"), beside(&new, "-wal")).expect("the log can be copied");
+        }
+        self.process = None;
+        self.db = None;
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(beside(&old, end));
+        }
+        self.start_again();
+    }
+
+    /// The process ends in order, after what it had taken in is committed.
+    pub fn end(&mut self) {
+        trace!(self, "end");
+        self.coverage.restarts += 1;
+        while !self.commands.is_empty() {
+            let count = self.commands.len().min(8);
+            let commands = self.commands.drain(..count).collect();
+            self.commit(commands, Fault::None);
+        }
+        let process = self.process.take().expect("the program runs");
+        self.db = None;
+        process.writer.close();
+        drop((process.readers, process.loops));
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
+        self.commands.clear();
+        self.queries.clear();
+        let cut = self.chance(1, 2);
+        for link in self.links.values_mut() {
+            link.cut |= cut && !link.gone;
+            link.gone = true;
+            link.in_ready = false;
+            link.unsent.clear();
+        }
+        if self.chance(1, 4) {
+            // Another machine's clock, perhaps.
+            self.now.wall.0 -= self.random.below(3_000_000) as i64;
+        }
+        self.open();
+        self.process().writer.check_invariants();
+    }
+
+    /// Asks every loop to drain.
+    pub fn drain(&mut self) {
+        trace!(self, "drain");
+        self.process().draining = true;
+        for shard in 0..self.setup.shards {
+            self.tell(shard, Mail::Drain);
+        }
+    }
+
+    /// The rows are those of the model, and each message is there once.
+    pub fn check_rows(&mut self) {
+        self.process().writer.check_invariants();
+        let db = self.db.as_ref().expect("the database is open");
+        let numbers = |query: &str| -> Vec<u64> {
+            let mut statement = db.prepare_cached(query).expect("the table is there");
+            let rows = statement.query_map([], |row| row.get::<_, i64>(0)).expect("the rows can be read");
+            rows.map(|number| number.expect("a number") as u64).collect()
+        };
+        let mut found = numbers("SELECT number FROM messages");
+        found.extend(numbers("SELECT number FROM events"));
+        found.sort_unstable();
+        let mut found = found.into_iter().peekable();
+        for entry in &self.model.journal {
+            let number = entry.event.number.0;
+            let there = found.next_if_eq(&number).is_some();
+            // A deleted thing's rows go bit by bit.
+            let gone = entry.removed == entry.recipients || self.model.is_deleted(entry);
+            assert!(there || gone, "event {number} is gone from the disk");
+        }
+        assert_eq!(found.next(), None, "the disk has an event that nobody made");
+        let query = "SELECT content FROM messages GROUP BY content HAVING count(*) > 1";
+        let mut statement = db.prepare_cached(query).expect("the table is there");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("the rows can be read");
+        for twice in rows.map(|content| content.expect("a text")) {
+            let aged = self.posts.iter().any(|post| post.aged && post.content == twice);
+            assert!(aged, "a message is stored twice: {twice:.40}");
+        }
+    }
+}
+
+fn own_filter(filter: &StreamFilter) -> Filter {
+    let conversation = filter.conversation.map(|conversation| match conversation {
+        ConversationRef::Id(id) => id,
+        ConversationRef::Default => unreachable!("a stream names its conversation by its id"),
+    });
+    let all = EventKind::ALL.iter().all(|kind| filter.kinds.has(*kind));
+    let kinds = if all { Vec::new() } else { EventKind::ALL.to_vec() };
+    let kinds = kinds.into_iter().filter(|kind| filter.kinds.has(*kind)).collect();
+    Filter { conversation, workspace: filter.workspace, kinds }
+}
+
+/// A page is what the model would replay, from its beginning through the number that it names.
+fn check_page(model: &Model, user: usize, after: u64, bytes_max: usize, filter: &Filter, page: &JournalPage) {
+    assert_eq!(page.position.0, model.position());
+    assert!(after <= model.position(), "a stream is beyond the journal");
+    let removed_through = model.removed_through[user];
+    let gap = (after < removed_through).then_some(EventNumber(removed_through + 1));
+    assert_eq!(page.gap, gap, "the page of {} after {after}", model.users[user]);
+    assert!((after..=model.position()).contains(&page.through.0), "a page goes through {}", page.through);
+    let expected: Vec<u64> = (after + 1..=page.through.0)
+        .filter(|number| {
+            let entry = model.entry(*number).expect("it is committed");
+            model.replays(entry, user) && filter.passes(&entry.event)
+        })
+        .collect();
+    let found: Vec<u64> = page.events.iter().map(|event| event.number.0).collect();
+    assert_eq!(found, expected, "the page of {} after {after} through {}", model.users[user], page.through);
+    for event in &page.events {
+        let mut json = Vec::new();
+        wire::event::event_json(event, &mut json);
+        let entry = model.entry(event.number.0).expect("it is committed");
+        let texts = model.texts(entry);
+        let now = texts.last().expect("an event says something");
+        assert!(json == now.1, "event {} is replayed as another", event.number);
+    }
+    let weight: usize = page.events.iter().map(|event| event.weight()).sum();
+    assert!(page.events.len() <= 1 || weight <= bytes_max, "a page is too large");
+    assert!(page.events.len() <= PAGE_EVENTS_MAX);
+    assert!(page.through.0 > after || after == model.position(), "a page gets nowhere");
+}
+
+fn access(model: &Model, user: usize, filter: &StreamFilter) -> Result<(), u16> {
+    if let Some(ConversationRef::Id(id)) = filter.conversation {
+        let found = model.conversation_named(id).filter(|found| model.conversation_lives(*found)).ok_or(404u16)?;
+        if !model.may_see(found, user) {
+            return Err(403);
+        }
+    }
+    if let Some(id) = filter.workspace {
+        let found = model.workspace_named(id).filter(|found| model.workspace_lives(*found)).ok_or(404u16)?;
+        let inside = |place: &usize| {
+            let conversation = &model.conversations[*place];
+            conversation.workspace == found && conversation.deleted.is_none() && model.takes_part(*place, user)
+        };
+        if model.workspaces[found].owner != user && !(0..model.conversations.len()).any(|place| inside(&place)) {
+            return Err(403);
+        }
+    }
+    Ok(())
+}

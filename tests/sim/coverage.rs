@@ -1,0 +1,67 @@
+//! What the runs came across, so that none of it can silently drop out.
+
+macro_rules! coverage {
+    ($($name:ident,)*) => {
+        #[derive(Debug, Clone, Default)]
+        pub struct Coverage {
+            $(pub $name: u64,)*
+        }
+
+        impl Coverage {
+            pub fn add(&mut self, other: &Coverage) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// Every counter, with its name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+coverage! {
+    seeds,
+    steps,
+    commits,
+    commands,
+    acknowledged,
+    replayed,
+    refused,
+    keys_reused,
+    given_live,
+    given_by_tail,
+    given_by_page,
+    pages,
+    pages_short,
+    pages_failed,
+    gaps,
+    heartbeats,
+    caught_up,
+    tokens_expired,
+    renewals,
+    mails_bounded,
+    writer_overloads,
+    reader_overloads,
+    resets,
+    half_closes,
+    stalls_closed,
+    timeouts,
+    reconnects,
+    streams_refused,
+    departures,
+    deletions,
+    messages_changed,
+    messages_deleted,
+    retentions,
+    purges,
+    batches_failed,
+    full,
+    busy,
+    commits_failed,
+    crashes,
+    crashes_with_mail,
+    restarts,
+    rests,
+    days,
+}

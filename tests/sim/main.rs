@@ -1,0 +1,169 @@
+//! A simulation of the whole program: real shards, the real writer and readers with the real SQL, and a world around
+//! them in which a seed decides everything that happens. See `DESIGN.md`, "Time, faults, shutdown".
+//!
+//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs one
+//! with a trace of its steps.
+
+mod backend;
+mod clients;
+mod coverage;
+mod link;
+mod model;
+mod schedule;
+mod session;
+mod sockets;
+mod transcript;
+mod world;
+
+use coverage::Coverage;
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
+use world::World;
+
+const SEEDS_DEFAULT: u64 = 500;
+const THREADS: usize = 2;
+/// A step that takes this long hangs.
+const STEP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a run went: its coverage and digest, or its failure.
+type Outcome = Result<(Coverage, u64), String>;
+
+/// Runs one seed; a failure says where.
+fn run(seed: u64, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
+    keep_panics_for_later();
+    RUNNING.set(true);
+    step.store(0, Relaxed);
+    let directory = scratch(seed);
+    let directory_to_remove = directory.clone();
+    let run = AssertUnwindSafe(|| {
+        let mut world = World::new(seed, Arc::clone(step), trace, directory);
+        world.run();
+        (std::mem::take(&mut world.coverage), world.digest)
+    });
+    let outcome = catch_unwind(run);
+    RUNNING.set(false);
+    outcome.map_err(|_| {
+        let _ = std::fs::remove_dir_all(directory_to_remove);
+        let said = LAST_PANIC.with(|last| last.borrow().clone());
+        format!("SIM_SEED={seed} fails at step {}: {said}", step.load(Relaxed))
+    })
+}
+
+thread_local! {
+    /// What the last panic of this thread said, and where.
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// A run is under way on this thread.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A panic in a run is told once, with its seed and step, and not where it happens.
+fn keep_panics_for_later() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if RUNNING.get() {
+                LAST_PANIC.with(|last| *last.borrow_mut() = info.to_string());
+            } else {
+                default(info);
+            }
+        }));
+    });
+}
+
+/// A new directory, in memory where there is such a place.
+fn scratch(seed: u64) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+    let name = format!("cortex-sim-{}-{seed}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+    let path = parent.join(name);
+    std::fs::create_dir_all(&path).expect("a directory can be made");
+    path
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+#[test]
+fn nothing_is_lost_whatever_the_seed() {
+    if let Some(seed) = variable("SIM_SEED") {
+        if let Err(failure) = run(seed, &Arc::default(), true) {
+            panic!("{failure}");
+        }
+        return;
+    }
+    let seeds = variable("SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let (next, failed) = (AtomicU64::new(1), AtomicBool::new(false));
+    let total = Mutex::new(Coverage::default());
+    let failures = Mutex::new(Vec::new());
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let (step, seed_now) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+                watch(&step, &seed_now);
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed > seeds || failed.load(Relaxed) {
+                        break;
+                    }
+                    seed_now.store(seed, Relaxed);
+                    match run(seed, &step, false) {
+                        Ok((coverage, _)) => total.lock().expect("no panic holds it").add(&coverage),
+                        Err(failure) => {
+                            failed.store(true, Relaxed);
+                            failures.lock().expect("no panic holds it").push(failure);
+                        }
+                    }
+                }
+                seed_now.store(0, Relaxed);
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic holds it");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let total = total.into_inner().expect("no panic holds it");
+    let counts: Vec<String> = total.all().iter().map(|(name, count)| format!("{name} {count}")).collect();
+    println!("simulated in {:.1} s: {}", begun.elapsed().as_secs_f64(), counts.join(", "));
+    if seeds >= SEEDS_DEFAULT {
+        for (name, count) in total.all() {
+            assert!(count > 0, "no run came across {name}");
+        }
+    }
+}
+
+/// Ends the test if a step hangs, which no panic would tell of.
+fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
+    let (step, seed) = (Arc::downgrade(step), Arc::downgrade(seed));
+    thread::spawn(move || {
+        let (mut last, mut since) = ((0, 0), Instant::now());
+        loop {
+            thread::sleep(Duration::from_millis(500));
+            let (Some(step), Some(seed)) = (step.upgrade(), seed.upgrade()) else { return };
+            let now = (seed.load(Relaxed), step.load(Relaxed));
+            if now != last || now.0 == 0 {
+                (last, since) = (now, Instant::now());
+            } else if since.elapsed() > STEP_PATIENCE {
+                // Straight to the descriptor: what a test prints is lost when its process ends.
+                let _ = writeln!(std::io::stderr(), "SIM_SEED={} hangs at step {}", now.0, now.1);
+                std::process::exit(101);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_seed_decides_a_run() {
+    for seed in 1..=8 {
+        let run = || run(seed, &Arc::default(), false).unwrap_or_else(|failure| panic!("{failure}")).1;
+        assert_eq!(run(), run(), "SIM_SEED={seed} gave two different runs");
+    }
+}

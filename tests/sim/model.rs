@@ -1,0 +1,608 @@
+//! What the journal must hold, told from the commands alone: it shares no line with the store.
+//!
+//! Invariant: `journal[n - 1]` is event `n`; a deletion or a departure hides for good, so what is hidden now stays so.
+
+use cortex_core::base::limits::IDEMPOTENCY_SECONDS;
+use cortex_core::base::time::Wall;
+use cortex_core::domain::command::*;
+use cortex_core::domain::event::{Event, EventBody, EventKind};
+use cortex_core::domain::id::*;
+use cortex_core::domain::model::{Message, Role};
+use cortex_core::wire;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A set of users, one bit each.
+pub type Users = u32;
+
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub owner: usize,
+    pub deleted: Option<u64>,
+}
+
+pub struct Conversation {
+    pub id: ConversationId,
+    pub workspace: usize,
+    /// Who takes part, in the order in which they joined, and the event with which they did.
+    pub participants: Vec<(usize, u64)>,
+    /// Who was told that they no longer take part, and by which event.
+    pub left: Vec<(usize, u64)>,
+    pub deleted: Option<u64>,
+}
+
+pub struct Entry {
+    pub event: Arc<Event>,
+    /// What stands behind `data:`.
+    pub json: Vec<u8>,
+    pub recipients: Users,
+    pub workspace: usize,
+    pub conversation: Option<usize>,
+    /// The event that made the message that this one is about.
+    pub message: Option<u64>,
+    /// From whom retention took it.
+    pub removed: Users,
+}
+
+/// A message and what became of it.
+pub struct Story {
+    /// What it said, and since which event.
+    versions: Vec<(u64, Message)>,
+    deleted: Option<u64>,
+}
+
+/// What a stream asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub conversation: Option<ConversationId>,
+    pub workspace: Option<WorkspaceId>,
+    pub kinds: Vec<EventKind>,
+}
+
+impl Filter {
+    pub fn passes(&self, event: &Event) -> bool {
+        self.conversation.is_none_or(|id| event.conversation_id == Some(id))
+            && self.workspace.is_none_or(|id| event.workspace_id == id)
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    }
+}
+
+struct Kept {
+    fingerprint: [u8; 32],
+    body: Vec<u8>,
+    number: Option<u64>,
+    at: Wall,
+}
+
+/// What a request must be answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    pub status: u16,
+    /// `None` where only the status is told, as for refusals.
+    pub body: Option<Vec<u8>>,
+    pub number: Option<u64>,
+    pub replayed: bool,
+}
+
+/// How a batch may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// The database may not grow.
+    Full,
+    /// Another connection holds the lock.
+    Busy,
+    /// So many commits are turned into rollbacks.
+    Commit(u32),
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub users: Vec<UserId>,
+    pub workspaces: Vec<Workspace>,
+    pub conversations: Vec<Conversation>,
+    pub journal: Vec<Entry>,
+    pub removed_through: Vec<u64>,
+    /// Every number that `removed_through` ever was, which gaps tell of.
+    pub removed_history: Vec<Vec<u64>>,
+    /// By the event that made them.
+    messages: BTreeMap<u64, Story>,
+    workspace_of: HashMap<WorkspaceId, usize>,
+    conversation_of: HashMap<ConversationId, usize>,
+    default_workspace: Vec<Option<usize>>,
+    default_conversation: Vec<Option<usize>>,
+    keys: BTreeMap<(usize, String), Kept>,
+    last_at: Wall,
+}
+
+type Refused = Result<(), u16>;
+
+impl Model {
+    pub fn new(users: Vec<UserId>) -> Model {
+        let count = users.len();
+        Model {
+            users,
+            removed_through: vec![0; count],
+            removed_history: vec![Vec::new(); count],
+            default_workspace: vec![None; count],
+            default_conversation: vec![None; count],
+            ..Model::default()
+        }
+    }
+
+    pub fn position(&self) -> u64 {
+        self.journal.len() as u64
+    }
+
+    /// When the last event was.
+    pub fn last_at(&self) -> Wall {
+        self.last_at
+    }
+
+    pub fn entry(&self, number: u64) -> Option<&Entry> {
+        self.journal.get((number as usize).checked_sub(1)?)
+    }
+
+    pub fn user(&self, id: &UserId) -> usize {
+        self.users.iter().position(|user| user == id).expect("only users of the run act")
+    }
+
+    pub fn owner_of(&self, conversation: usize) -> usize {
+        self.workspaces[self.conversations[conversation].workspace].owner
+    }
+
+    pub fn workspace_lives(&self, workspace: usize) -> bool {
+        self.workspaces[workspace].deleted.is_none()
+    }
+
+    pub fn conversation_lives(&self, conversation: usize) -> bool {
+        let conversation = &self.conversations[conversation];
+        conversation.deleted.is_none() && self.workspace_lives(conversation.workspace)
+    }
+
+    pub fn takes_part(&self, conversation: usize, user: usize) -> bool {
+        self.conversations[conversation].participants.iter().any(|(member, _)| *member == user)
+    }
+
+    pub fn may_see(&self, conversation: usize, user: usize) -> bool {
+        self.takes_part(conversation, user) || self.owner_of(conversation) == user
+    }
+
+    pub fn workspace_named(&self, id: WorkspaceId) -> Option<usize> {
+        self.workspace_of.get(&id).copied()
+    }
+
+    pub fn conversation_named(&self, id: ConversationId) -> Option<usize> {
+        self.conversation_of.get(&id).copied()
+    }
+
+    /// The event that took the entry from the user's sight, if one did; for no user of the run, from everybody's.
+    pub fn hidden_by(&self, entry: &Entry, user: usize) -> Option<u64> {
+        use EventKind::*;
+        if matches!(entry.event.kind, ConversationLeft | ConversationDeleted | WorkspaceDeleted) {
+            return None;
+        }
+        let mut by = self.workspaces[entry.workspace].deleted;
+        let mut earlier = |number: Option<u64>| by = [by, number].into_iter().flatten().min();
+        if entry.event.kind != MessageDeleted {
+            earlier(entry.message.and_then(|message| self.messages[&message].deleted));
+        }
+        if let Some(conversation) = entry.conversation {
+            let conversation = &self.conversations[conversation];
+            earlier(conversation.deleted);
+            if self.workspaces[entry.workspace].owner != user {
+                let number = entry.event.number.0;
+                let departures = conversation.left.iter().filter(|(member, at)| *member == user && *at > number);
+                earlier(departures.map(|(_, at)| *at).min());
+            }
+        }
+        by
+    }
+
+    /// Whether the entry's rows go, or have gone, with what it is about.
+    pub fn is_deleted(&self, entry: &Entry) -> bool {
+        self.hidden_by(entry, self.users.len()).is_some()
+    }
+
+    /// Whether the message that the entry is about was changed since it was made.
+    pub fn is_changed(&self, entry: &Entry) -> bool {
+        entry.message.is_some_and(|message| self.messages[&message].versions.len() > 1)
+    }
+
+    /// What the entry may say, oldest first, each with the number of the event from which on it says so.
+    pub fn texts(&self, entry: &Entry) -> Vec<(u64, Vec<u8>)> {
+        let number = entry.event.number.0;
+        let Some(message) = entry.message.filter(|_| entry.event.message().is_some()) else {
+            return vec![(number, entry.json.clone())];
+        };
+        let versions = self.messages[&message].versions.iter().filter(|(since, _)| *since >= number);
+        let text = |message: &Message| {
+            let mut json = Vec::new();
+            let body = EventBody::Message(message.clone());
+            wire::event::event_json(&Event { body, ..(*entry.event).clone() }, &mut json);
+            json
+        };
+        versions.map(|(since, message)| (*since, text(message))).collect()
+    }
+
+    /// The messages of a conversation.
+    pub fn messages_of(&self, conversation: usize) -> Vec<MessageId> {
+        let living = self.messages.iter().filter(|(_, story)| story.deleted.is_none());
+        let here = living
+            .filter(|(number, _)| self.entry(**number).is_some_and(|entry| entry.conversation == Some(conversation)));
+        here.map(|(_, story)| story.versions[0].1.id).collect()
+    }
+
+    /// Whether a replay that is read now gives the entry to the user.
+    pub fn replays(&self, entry: &Entry, user: usize) -> bool {
+        entry.recipients & !entry.removed & (1 << user) != 0 && self.hidden_by(entry, user).is_none()
+    }
+
+    /// Takes in a batch: every command is done again here, and every event and receipt compared.
+    pub fn commit(
+        &mut self,
+        commands: &[Command],
+        committed: &Committed,
+        now: Wall,
+        fault: Fault,
+    ) -> Vec<(Arc<str>, Expected)> {
+        assert_eq!(committed.before.0, self.position(), "a batch begins where the journal ends");
+        assert_eq!(committed.receipts.len(), commands.len(), "one receipt per command");
+        let now = now.max(self.last_at);
+        let mut events = committed.events.iter();
+        let mut expected = Vec::with_capacity(commands.len());
+        for (command, receipt) in commands.iter().zip(&committed.receipts) {
+            assert_eq!(receipt.to, command.reply_to, "receipts are in the order of the commands");
+            let failed = matches!(receipt.result, Err(Refusal::Unavailable | Refusal::Database));
+            let answer = if failed {
+                assert!(fault != Fault::None, "a command fails without a fault: {:?}", receipt.result);
+                refused(if matches!(receipt.result, Err(Refusal::Database)) { 500 } else { 503 })
+            } else {
+                self.run(command, receipt, &mut events, now)
+            };
+            expected.push((Arc::clone(&command.correlation_id), answer));
+        }
+        if let Some(event) = events.next() {
+            panic!("event {} belongs to no command: {:?}", event.number, event.kind);
+        }
+        assert_eq!(committed.through.0, self.position(), "a batch ends with its last event");
+        expected
+    }
+
+    fn run<'e>(
+        &mut self,
+        command: &Command,
+        receipt: &Receipt,
+        events: &mut impl Iterator<Item = &'e Arc<Event>>,
+        now: Wall,
+    ) -> Expected {
+        let user = self.user(&command.actor.id);
+        let key = command.idempotency.as_ref().map(|request| (user, request.key.to_string()));
+        if let (Some(key), Some(request)) = (&key, &command.idempotency)
+            && let Some(kept) = self.keys.get(key).filter(|kept| kept.at > now.plus_seconds(-IDEMPOTENCY_SECONDS))
+        {
+            if kept.fingerprint != request.fingerprint {
+                assert!(matches!(receipt.result, Err(Refusal::IdempotencyKeyReused)), "a reused key is refused");
+                return refused(422);
+            }
+            let Ok(Outcome::Replayed { body, number }) = &receipt.result else {
+                panic!("a key that was used is not replayed: {:?}", receipt.result)
+            };
+            assert_eq!(**body, *kept.body, "a replay is the first answer, byte for byte");
+            assert_eq!(number.map(|number| number.0), kept.number);
+            return Expected { status: 200, body: Some(kept.body.clone()), number: kept.number, replayed: true };
+        }
+        let before = self.position();
+        let done = self.act(command, user, events);
+        let outcome = match (done, &receipt.result) {
+            (Ok(()), Ok(outcome)) => outcome,
+            (Err(status), Err(refusal)) if status_of(refusal) == status => return refused(status),
+            (done, result) => panic!("{:?} of {} must be {done:?}, and is {result:?}", command.act, self.users[user]),
+        };
+        let body = wire::reply::outcome(outcome);
+        let number = receipt.number.map(|number| number.0);
+        assert!(number.is_some_and(|number| number > before && number <= self.position()), "a receipt names its event");
+        if let (Some(key), Some(request)) = (key, &command.idempotency) {
+            let kept = Kept { fingerprint: request.fingerprint, body: body.clone(), number, at: now };
+            self.keys.insert(key, kept);
+        }
+        Expected { status: 200, body: Some(body), number, replayed: false }
+    }
+
+    fn act<'e>(
+        &mut self,
+        command: &Command,
+        user: usize,
+        events: &mut impl Iterator<Item = &'e Arc<Event>>,
+    ) -> Refused {
+        let mut take = |model: &mut Model, kind, workspace: usize, conversation: Option<usize>, recipients: Users| {
+            let event = events.next().unwrap_or_else(|| panic!("{kind:?} is missing after {}", model.position()));
+            model.append(event, kind, workspace, conversation, recipients, command)
+        };
+        match &command.act {
+            Act::CreateWorkspace { .. } => {
+                let workspace = self.add_workspace(user);
+                take(self, EventKind::WorkspaceCreated, workspace, None, 1 << user);
+            }
+            Act::UpdateWorkspace { id, .. } => {
+                let workspace = self.own_workspace(*id, user)?;
+                take(self, EventKind::WorkspaceUpdated, workspace, None, 1 << user);
+            }
+            Act::DeleteWorkspace { id } => {
+                let workspace = self.own_workspace(*id, user)?;
+                let living = self.conversations.iter().filter(|c| c.workspace == workspace && c.deleted.is_none());
+                let everybody = living.fold(1 << user, |all, conversation| all | members(conversation));
+                let number = take(self, EventKind::WorkspaceDeleted, workspace, None, everybody);
+                self.workspaces[workspace].deleted = Some(number);
+            }
+            Act::CreateConversation { workspace, participants, .. } => {
+                let workspace = self.own_workspace(workspace.expect("the configuration API names one"), user)?;
+                let mut wanted: Vec<usize> = participants.iter().map(|id| self.user(id)).collect();
+                wanted.push(user);
+                self.make_conversation(workspace, &wanted, &mut take);
+            }
+            Act::UpdateConversation { conversation, participants, surface, .. } => {
+                let conversation = self.admitted(*conversation, user, *surface)?;
+                let wanted: Option<Vec<usize>> =
+                    participants.as_ref().map(|ids| ids.iter().map(|id| self.user(id)).collect());
+                self.update_conversation(conversation, user, wanted, &mut take)?;
+            }
+            Act::LeaveConversation { conversation } => {
+                let conversation = self.admitted(*conversation, user, Surface::Config)?;
+                if !self.takes_part(conversation, user) {
+                    return Err(409);
+                }
+                self.change_roster(conversation, &[user], &[], &mut take);
+            }
+            Act::DeleteConversation { conversation, surface } => {
+                let conversation = self.admitted(*conversation, user, *surface)?;
+                if self.owner_of(conversation) != user {
+                    return Err(403);
+                }
+                let workspace = self.conversations[conversation].workspace;
+                let all = self.audience(conversation);
+                let number = take(self, EventKind::ConversationDeleted, workspace, Some(conversation), all);
+                self.conversations[conversation].deleted = Some(number);
+            }
+            Act::PostMessage { conversation, role, surface, .. } => {
+                assert_eq!(*role, Role::User, "agents speak for themselves");
+                let conversation = match conversation {
+                    ConversationRef::Id(_) => self.admitted(*conversation, user, *surface)?,
+                    ConversationRef::Default => match self.default_of(user) {
+                        Some(conversation) => conversation,
+                        None => self.make_default(user, &mut take),
+                    },
+                };
+                let workspace = self.conversations[conversation].workspace;
+                let all = self.audience(conversation);
+                take(self, EventKind::Input, workspace, Some(conversation), all);
+            }
+            Act::UpdateMessage { conversation, message, .. } => {
+                let (conversation, made) = self.own_message(*conversation, *message, user)?;
+                let (workspace, all) = (self.conversations[conversation].workspace, self.audience(conversation));
+                let number = take(self, EventKind::MessageUpdated, workspace, Some(conversation), all);
+                let entry = self.journal.last_mut().expect("it was just entered");
+                entry.message = Some(made);
+                let changed = entry.event.message().expect("a change says what the message is now").clone();
+                self.messages.get_mut(&made).expect("it is there").versions.push((number, changed));
+            }
+            Act::DeleteMessage { conversation, message } => {
+                let (conversation, made) = self.own_message(*conversation, *message, user)?;
+                let (workspace, all) = (self.conversations[conversation].workspace, self.audience(conversation));
+                let number = take(self, EventKind::MessageDeleted, workspace, Some(conversation), all);
+                self.journal.last_mut().expect("it was just entered").message = Some(made);
+                self.messages.get_mut(&made).expect("it is there").deleted = Some(number);
+            }
+            Act::SetPassword { .. } | Act::Answer { .. } => {
+                unreachable!("nobody of the run has a password, or answers")
+            }
+        }
+        Ok(())
+    }
+
+    fn update_conversation(
+        &mut self,
+        conversation: usize,
+        user: usize,
+        wanted: Option<Vec<usize>>,
+        take: &mut impl FnMut(&mut Model, EventKind, usize, Option<usize>, Users) -> u64,
+    ) -> Refused {
+        let present: Vec<usize> = self.conversations[conversation].participants.iter().map(|(who, _)| *who).collect();
+        let wanted = wanted.unwrap_or_else(|| present.clone());
+        let gone: Vec<usize> = present.iter().copied().filter(|who| !wanted.contains(who) && *who != user).collect();
+        if !gone.is_empty() && self.owner_of(conversation) != user {
+            return Err(403);
+        }
+        let mut added = Vec::new();
+        for who in wanted {
+            if !present.contains(&who) && !added.contains(&who) {
+                added.push(who);
+            }
+        }
+        self.change_roster(conversation, &gone, &added, take);
+        Ok(())
+    }
+
+    fn change_roster(
+        &mut self,
+        conversation: usize,
+        gone: &[usize],
+        added: &[usize],
+        take: &mut impl FnMut(&mut Model, EventKind, usize, Option<usize>, Users) -> u64,
+    ) {
+        let number = self.position() + 1;
+        let workspace = self.conversations[conversation].workspace;
+        let roster = &mut self.conversations[conversation].participants;
+        roster.retain(|(who, _)| !gone.contains(who));
+        roster.extend(added.iter().map(|who| (*who, number)));
+        let all = self.audience(conversation);
+        take(self, EventKind::ConversationUpdated, workspace, Some(conversation), all);
+        for who in gone {
+            let number = take(self, EventKind::ConversationLeft, workspace, Some(conversation), 1 << who);
+            self.conversations[conversation].left.push((*who, number));
+        }
+    }
+
+    fn make_conversation(
+        &mut self,
+        workspace: usize,
+        wanted: &[usize],
+        take: &mut impl FnMut(&mut Model, EventKind, usize, Option<usize>, Users) -> u64,
+    ) -> usize {
+        let number = self.position() + 1;
+        let mut participants: Vec<(usize, u64)> = Vec::new();
+        for who in wanted {
+            if participants.iter().all(|(present, _)| present != who) {
+                participants.push((*who, number));
+            }
+        }
+        let conversation = self.conversations.len();
+        // The event will tell the id.
+        let id = ConversationId(uuid::Uuid::nil());
+        self.conversations.push(Conversation { id, workspace, participants, left: Vec::new(), deleted: None });
+        let all = self.audience(conversation);
+        take(self, EventKind::ConversationCreated, workspace, Some(conversation), all);
+        conversation
+    }
+
+    fn make_default(
+        &mut self,
+        user: usize,
+        take: &mut impl FnMut(&mut Model, EventKind, usize, Option<usize>, Users) -> u64,
+    ) -> usize {
+        let workspace = match self.default_workspace[user].filter(|workspace| self.workspace_lives(*workspace)) {
+            Some(workspace) => workspace,
+            None => {
+                let workspace = self.add_workspace(user);
+                take(self, EventKind::WorkspaceCreated, workspace, None, 1 << user);
+                workspace
+            }
+        };
+        let conversation = self.make_conversation(workspace, &[user], take);
+        self.default_workspace[user] = Some(workspace);
+        self.default_conversation[user] = Some(conversation);
+        conversation
+    }
+
+    fn add_workspace(&mut self, owner: usize) -> usize {
+        self.workspaces.push(Workspace { id: WorkspaceId(uuid::Uuid::nil()), owner, deleted: None });
+        self.workspaces.len() - 1
+    }
+
+    pub fn default_of(&self, user: usize) -> Option<usize> {
+        self.default_conversation[user].filter(|conversation| self.conversation_lives(*conversation))
+    }
+
+    fn own_workspace(&self, id: WorkspaceId, user: usize) -> Result<usize, u16> {
+        let workspace = self.workspace_named(id).filter(|workspace| self.workspace_lives(*workspace)).ok_or(404u16)?;
+        if self.workspaces[workspace].owner == user { Ok(workspace) } else { Err(403) }
+    }
+
+    /// A message that the user may change, and the event that made it.
+    fn own_message(&self, conversation: ConversationRef, id: MessageId, user: usize) -> Result<(usize, u64), u16> {
+        let conversation = self.admitted(conversation, user, Surface::Conversations)?;
+        let named = |story: &Story| story.deleted.is_none() && story.versions[0].1.id == id;
+        let (made, _) = self.messages.iter().rfind(|(_, story)| named(story)).ok_or(404u16)?;
+        let entry = self.entry(*made).expect("it is committed");
+        if entry.conversation != Some(conversation) {
+            return Err(404);
+        }
+        let own = entry.event.actor == self.users[user] || self.owner_of(conversation) == user;
+        if own { Ok((conversation, *made)) } else { Err(403) }
+    }
+
+    fn admitted(&self, conversation: ConversationRef, user: usize, surface: Surface) -> Result<usize, u16> {
+        let conversation = match conversation {
+            ConversationRef::Default => self.default_of(user),
+            ConversationRef::Id(id) => self.conversation_named(id).filter(|found| self.conversation_lives(*found)),
+        };
+        let conversation = conversation.ok_or(404u16)?;
+        let stranger = if surface == Surface::Config { 403 } else { 404 };
+        if self.may_see(conversation, user) { Ok(conversation) } else { Err(stranger) }
+    }
+
+    /// Who gets the events of a conversation.
+    fn audience(&self, conversation: usize) -> Users {
+        members(&self.conversations[conversation]) | 1 << self.owner_of(conversation)
+    }
+
+    /// Compares an event with what it must be, and enters it; returns its number.
+    fn append(
+        &mut self,
+        event: &Arc<Event>,
+        kind: EventKind,
+        workspace: usize,
+        conversation: Option<usize>,
+        recipients: Users,
+        command: &Command,
+    ) -> u64 {
+        let number = self.position() + 1;
+        assert_eq!((event.number.0, event.kind), (number, kind), "numbers follow each other");
+        assert!(event.at > self.last_at, "event {number} is not later than the one before");
+        self.last_at = event.at;
+        assert_eq!(event.actor, command.actor.id, "event {number} is of another user");
+        assert_eq!(event.correlation_id, command.correlation_id, "event {number} is of another request");
+        self.check_recipients(event, recipients);
+        if kind == EventKind::WorkspaceCreated {
+            self.workspaces[workspace].id = event.workspace_id;
+            self.workspace_of.insert(event.workspace_id, workspace);
+        }
+        if let (EventKind::ConversationCreated, Some(made)) = (kind, conversation) {
+            let id = event.conversation_id.expect("a conversation's event names it");
+            self.conversations[made].id = id;
+            self.conversation_of.insert(id, made);
+        }
+        assert_eq!(event.workspace_id, self.workspaces[workspace].id, "event {number} is of another workspace");
+        assert_eq!(event.conversation_id, conversation.map(|conversation| self.conversations[conversation].id));
+        if let (EventBody::Message(message), Act::PostMessage { content, .. }) = (&event.body, &command.act) {
+            assert_eq!(message.content, *content, "message {number} says something else");
+        }
+        let mut json = Vec::new();
+        wire::event::event_json(event, &mut json);
+        self.journal.push(Entry {
+            event: Arc::clone(event),
+            json,
+            recipients,
+            workspace,
+            conversation,
+            message: None,
+            removed: 0,
+        });
+        if kind == EventKind::Input {
+            let message = event.message().expect("it is a message").clone();
+            self.messages.insert(number, Story { versions: vec![(number, message)], deleted: None });
+            self.journal.last_mut().expect("it was just entered").message = Some(number);
+        }
+        number
+    }
+
+    fn check_recipients(&self, event: &Event, expected: Users) {
+        let mut found: Users = 0;
+        for id in event.recipients.iter() {
+            let bit = 1 << self.user(id);
+            assert!(found & bit == 0, "event {} goes to {id} twice", event.number);
+            found |= bit;
+        }
+        assert_eq!(found, expected, "event {} ({:?}) goes to others than it should", event.number, event.kind);
+    }
+}
+
+fn members(conversation: &Conversation) -> Users {
+    conversation.participants.iter().fold(0, |all, (who, _)| all | 1 << who)
+}
+
+fn refused(status: u16) -> Expected {
+    Expected { status, body: None, number: None, replayed: false }
+}
+
+fn status_of(refusal: &Refusal) -> u16 {
+    match refusal {
+        Refusal::NotFound(_) => 404,
+        Refusal::Forbidden(_) => 403,
+        Refusal::Conflict(_) => 409,
+        Refusal::Invalid(_) | Refusal::IdempotencyKeyReused => 422,
+        Refusal::Unauthorized => 401,
+        Refusal::Unavailable => 503,
+        Refusal::Database => 500,
+    }
+}

@@ -1,0 +1,306 @@
+//! The scheduler: which thing happens next, and how everything comes to rest.
+
+use crate::model::Model;
+use crate::session::HEARTBEAT_MILLISECONDS;
+use crate::world::*;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Turns of everything after which a world that does not rest is said to spin.
+const TURNS_MAX: usize = 3_000;
+/// Room that every socket has while all comes to rest, so that it does not take long.
+const ROOM_AT_REST: u64 = 64 * 1024;
+/// Time that brings a page that could not be had to be asked for again, in microseconds.
+const RETRY_MICROSECONDS: u64 = 300_000;
+
+impl World {
+    /// Runs from the beginning to a rest at the end.
+    pub fn run(&mut self) {
+        for _ in 0..self.setup.steps {
+            self.next_step();
+            self.one_step();
+            if self.chance(1, 400) {
+                self.rest();
+            }
+        }
+        self.rest();
+        self.coverage.seeds = 1;
+        self.coverage.steps = self.step.load(Relaxed);
+        let (position, now) = (self.model.position(), self.now.mono.0);
+        self.note(4, position);
+        self.note(5, now);
+    }
+
+    fn next_step(&mut self) {
+        self.step.fetch_add(1, Relaxed);
+        if self.step.load(Relaxed).is_multiple_of(64) {
+            self.sweep();
+        }
+    }
+
+    fn one_step(&mut self) {
+        let shard = self.below(self.setup.shards);
+        match self.below(1000) {
+            0..150 => {
+                let agent = self.below(self.agents.len());
+                self.act(agent);
+            }
+            150..200 => {
+                let listener = self.below(self.listeners.len());
+                self.listen(listener);
+            }
+            200..350 => {
+                if let Some(id) = self.pick(|link| link.can_arrive()) {
+                    self.arrive(id);
+                }
+            }
+            350..450 => self.read(shard),
+            450..560 => self.write(shard),
+            560..690 => {
+                if let Some(id) = self.pick(|link| link.can_read()) {
+                    self.client_read(id);
+                }
+            }
+            690..790 => self.writer_step(),
+            790..860 => {
+                let reader = self.below(2);
+                self.reader_step(reader);
+            }
+            860..950 => self.read_mail(shard),
+            950..970 => self.pass_time(),
+            _ => self.mischief(),
+        }
+        self.end_of_drain();
+    }
+
+    fn mischief(&mut self) {
+        match self.below(60) {
+            0..8 => {
+                if let Some(id) = self.pick(|link| !link.client_done) {
+                    self.reset(id);
+                }
+            }
+            8..12 => {
+                if let Some(id) = self.pick(|link| !link.client_done) {
+                    self.half_close(id);
+                }
+            }
+            12..24 => {
+                if let Some(id) = self.pick(|link| !link.client_done && !link.stalled && link.session.is_some()) {
+                    self.links.get_mut(&id).expect("the link is there").stalled = true;
+                }
+            }
+            24..40 => {
+                if let Some(id) = self.pick(|link| link.stalled) {
+                    self.links.get_mut(&id).expect("the link is there").stalled = false;
+                }
+            }
+            40..54 => self.housekeeping(),
+            54..56 => self.crash(),
+            56 if !self.process().draining => self.drain(),
+            _ => {}
+        }
+    }
+
+    fn end_of_drain(&mut self) {
+        let process = self.process();
+        if process.draining {
+            let drained = process.loops.iter().all(|state| state.drained);
+            if drained || self.chance(1, 60) {
+                self.end();
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let next = self.process().loops.iter().filter_map(|state| state.shard.poll_timeout()).min();
+        let micros = match self.below(40) {
+            0..20 => self.random.below(50_000),
+            20..32 => next.map_or(1000, |at| at.since(self.now.mono)),
+            32..38 => self.random.below(8_000_000),
+            38 => self.random.below(100_000_000),
+            _ if self.chance(1, 4) => {
+                self.posts.iter_mut().for_each(|post| post.aged = true);
+                self.coverage.days += 1;
+                25 * 3600 * 1_000_000
+            }
+            _ => 0,
+        };
+        self.advance(micros);
+        if self.chance(1, 20) {
+            self.now.wall.0 -= self.random.below(2_000_000) as i64;
+        }
+    }
+
+    fn advance(&mut self, micros: u64) {
+        self.now.mono = self.now.mono.plus(micros);
+        self.now.wall.0 += micros as i64;
+        trace!(self, "{micros} microseconds pass");
+        for shard in 0..self.setup.shards {
+            self.tick(shard);
+        }
+    }
+
+    fn pick(&mut self, good: impl Fn(&crate::link::Link) -> bool) -> Option<usize> {
+        let all: Vec<usize> = self.links.iter().filter(|(_, link)| good(link)).map(|(id, _)| *id).collect();
+        if all.is_empty() { None } else { Some(all[self.below(all.len())]) }
+    }
+
+    /// Everybody reads, nothing fails, and nothing new begins, until nothing is left to do; then all must be where it
+    /// belongs.
+    pub fn rest(&mut self) {
+        trace!(self, "everything comes to rest");
+        self.coverage.rests += 1;
+        if self.process().draining {
+            self.settle();
+            self.end();
+        }
+        // A message with a key is sent until it is answered, a page that failed is asked for again, and every stream
+        // comes back; each of these may take another round.
+        self.calm = true;
+        for _ in 0..40 {
+            self.settle();
+            let refused = self.refused_so_far();
+            let more = self.post_again() | self.listen_again();
+            self.settle();
+            self.advance(RETRY_MICROSECONDS);
+            self.settle();
+            if !more && refused == self.refused_so_far() && self.listeners.iter().all(|l| l.link.is_some()) {
+                break;
+            }
+        }
+        self.check_rest();
+        self.check_rows();
+        self.advance(HEARTBEAT_MILLISECONDS * 1000 + 1000);
+        self.settle();
+        self.check_heartbeats();
+        self.calm = false;
+    }
+
+    fn refused_so_far(&self) -> u64 {
+        self.coverage.reader_overloads + self.coverage.writer_overloads + self.coverage.streams_refused
+    }
+
+    /// Does everything that can be done without time passing.
+    fn settle(&mut self) {
+        for link in self.links.values_mut() {
+            link.stalled = false;
+            link.room = link.room.max(ROOM_AT_REST);
+        }
+        for _ in 0..TURNS_MAX {
+            self.next_step();
+            let mut done = 0;
+            let ids: Vec<usize> = self.links.keys().copied().collect();
+            for id in ids {
+                done += self.turn_link(id);
+            }
+            for shard in 0..self.setup.shards {
+                let state = &self.process().loops[shard];
+                let busy = !state.ready.is_empty()
+                    || !state.mailbox.is_empty()
+                    || !state.mails.is_empty()
+                    || !state.writable.is_empty()
+                    || state.shard.has_touched();
+                done += usize::from(busy);
+                self.read_mail(shard);
+                self.read(shard);
+                self.write(shard);
+            }
+            done += self.process().chores.len() + self.commands.len() + self.queries.len();
+            done += self.process().readers.iter().filter(|(_, mail)| mail.is_some()).count();
+            self.writer_step();
+            self.reader_step(0);
+            self.reader_step(1);
+            if done == 0 {
+                self.sweep();
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn turn_link(&mut self, id: usize) -> usize {
+        let mut done = 0;
+        if self.links[&id].can_arrive() {
+            self.arrive(id);
+            done += 1;
+        }
+        if self.links[&id].can_read() {
+            self.client_read(id);
+            done += 1;
+        }
+        done
+    }
+
+    /// Sends every message that has a key and no answer once more.
+    fn post_again(&mut self) -> bool {
+        let open = |post: &crate::link::Post| post.is_open() && post.pending == 0;
+        let open: Vec<usize> = (0..self.posts.len()).filter(|place| open(&self.posts[*place])).collect();
+        for place in &open {
+            let user = self.posts[*place].user;
+            if let Some(agent) = self.agents.iter().position(|agent| agent.user == user)
+                && let Some(link) = self.agent_link(agent)
+            {
+                self.send_post(link, *place);
+            }
+        }
+        !open.is_empty()
+    }
+
+    fn listen_again(&mut self) -> bool {
+        let idle: Vec<usize> =
+            (0..self.listeners.len()).filter(|listener| self.listeners[*listener].link.is_none()).collect();
+        for listener in &idle {
+            self.listen(*listener);
+        }
+        !idle.is_empty()
+    }
+
+    /// Nothing lies about, every request is answered, every stream has all.
+    fn check_rest(&mut self) {
+        for (shard, state) in self.process().loops.iter().enumerate() {
+            assert!(state.mails.is_empty() && state.mailbox.is_empty(), "shard {shard} has mail");
+        }
+        let position = self.model.position();
+        for state in &self.process().loops {
+            assert!(state.position == position || state.slots.is_empty(), "a shard stays at {}", state.position);
+        }
+        let (model, requests): (&Model, _) = (&self.model, &self.requests);
+        for (id, link) in &mut self.links {
+            assert!(link.unsent.is_empty(), "link {id}: bytes lie unwritten beside a socket that has room");
+            assert!(link.arrived.is_empty() || link.gone, "link {id}: bytes lie unread");
+            for at in &link.expects {
+                let whole = link.fed >= requests[*at].end;
+                assert!(!whole || link.gone, "link {id}: r{at} is never answered");
+            }
+            let Some(session) = &mut link.session else { continue };
+            if session.ended || link.client_done || link.gone || link.ended {
+                continue;
+            }
+            assert!(session.greeted);
+            session.check_complete(model);
+            let replays = session.asked != crate::session::Asked::Now;
+            assert!(!replays || session.caught_up, "link {id}: the replay never ends");
+        }
+        for post in &self.posts {
+            assert!(!post.is_open(), "a message is never answered");
+        }
+        for listener in &self.listeners {
+            assert!(listener.link.is_some(), "a listener cannot come back");
+        }
+    }
+
+    /// Every stream that is open says that it is complete through the journal's end.
+    fn check_heartbeats(&mut self) {
+        let position = self.model.position();
+        for (id, link) in &self.links {
+            let Some(session) = &link.session else { continue };
+            if session.ended || link.client_done || link.gone || link.ended {
+                continue;
+            }
+            assert_eq!(session.complete, position, "link {id}: the heartbeat says something else");
+            let listener = self.listeners.iter().find(|listener| listener.link == Some(*id));
+            let seen = listener.expect("a stream has its listener").seen.last();
+            assert_eq!(seen, Some(&position), "link {id}: the reader did not see it");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What one stream has been given, checked as the server queues it.
+//!
+//! Invariant: every event of the user's that the filter passes, after `start` and through `complete`, was given in
+//! order and once, unless a replay rightly leaves it out or a gap told of it.
+
+use crate::coverage::Coverage;
+use crate::model::{Filter, Model};
+use crate::transcript::Block;
+use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::domain::event::EventKind;
+use std::collections::BTreeSet;
+
+pub const HEARTBEAT_MILLISECONDS: u64 = 5_000;
+
+/// Where a stream asked to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Now,
+    After(u64),
+    /// Something that is no number.
+    Garbage,
+}
+
+/// What the shard was doing when it queued something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    Commit,
+    Page,
+    Tick,
+    Other,
+}
+
+/// The circumstances under which something was queued.
+pub struct Moment {
+    pub doing: Doing,
+    /// What the shard had applied before.
+    pub position_before: u64,
+    /// Events of the page that it was given.
+    pub page: BTreeSet<u64>,
+    pub now: Now,
+}
+
+#[derive(Debug)]
+pub struct Session {
+    pub user: usize,
+    pub filter: Filter,
+    pub named: bool,
+    pub asked: Asked,
+    /// What the process knew to be committed when the request was sent.
+    pub floor: u64,
+    pub expires_at: Wall,
+    pub greeted: bool,
+    pub complete: u64,
+    /// The last event given.
+    last_event: u64,
+    pub caught_up: bool,
+    gap_told: u64,
+    pub ended: bool,
+    pub heartbeat_due: Mono,
+    pub stream_id: String,
+}
+
+impl Session {
+    pub fn new(user: usize, filter: Filter, named: bool, asked: Asked, floor: u64, expires_at: Wall) -> Session {
+        Session {
+            user,
+            filter,
+            named,
+            asked,
+            floor,
+            expires_at,
+            greeted: false,
+            complete: 0,
+            last_event: 0,
+            caught_up: false,
+            gap_told: 0,
+            ended: false,
+            heartbeat_due: Mono(u64::MAX),
+            stream_id: String::new(),
+        }
+    }
+
+    /// Takes in a block that was queued; returns the id that its reader will remember.
+    pub fn queued(&mut self, block: &Block, model: &Model, moment: &Moment, coverage: &mut Coverage) -> Option<u64> {
+        assert!(!self.ended, "something follows the last event of a stream");
+        self.heartbeat_due = moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
+        let Block::Event { id, name, data } = block else { return None };
+        let kind = kind_of(data);
+        assert_eq!(name.as_deref(), self.named.then_some(kind.as_str()), "a stream has names or has none");
+        assert!(self.greeted || kind == EventKind::ConnectionEstablished, "{kind:?} comes before the greeting");
+        match kind {
+            EventKind::ConnectionEstablished => self.greeting(id.expect("a greeting has an id"), data, model),
+            EventKind::Heartbeat => {
+                coverage.heartbeats += 1;
+                self.complete_through(id.expect("a heartbeat has an id"), model);
+            }
+            EventKind::CaughtUp => {
+                assert!(self.asked != Asked::Now && !self.caught_up, "a replay that was asked for ends once");
+                self.caught_up = true;
+                coverage.caught_up += 1;
+                self.complete_through(id.expect("caught_up has an id"), model);
+            }
+            EventKind::Gap => {
+                assert_eq!(*id, None);
+                self.gap(data, model, coverage);
+            }
+            EventKind::TokenExpiring => assert!(id.is_none() && self.expires_at.0 - moment.now.wall.0 <= 60_000_000),
+            EventKind::TokenExpired => {
+                assert!(moment.now.wall >= self.expires_at, "a token ends before its time");
+                self.ended = true;
+                coverage.tokens_expired += 1;
+            }
+            EventKind::ServerShutdown => self.ended = true,
+            _ => self.event(id.expect("an event has its number"), kind, data, model, moment, coverage),
+        }
+        *id
+    }
+
+    /// Whether everything of the user's is given.
+    pub fn check_complete(&mut self, model: &Model) {
+        self.complete_through(model.position(), model);
+    }
+
+    fn greeting(&mut self, id: u64, data: &[u8], model: &Model) {
+        assert!(!self.greeted, "a stream greets once");
+        self.greeted = true;
+        let json: serde_json::Value = serde_json::from_slice(data).expect("a greeting is JSON");
+        assert_eq!(json["last_event_id"], id);
+        assert_eq!(json["user_id"], model.users[self.user].as_str());
+        self.stream_id = json["stream_id"].as_str().expect("a stream has a name").to_owned();
+        match self.asked {
+            Asked::After(number) => assert_eq!(id, number, "a replay starts where it was asked to"),
+            Asked::Now | Asked::Garbage => {
+                // It may come from a snapshot that is ahead of what the loops were told.
+                let newest = model.position();
+                assert!(
+                    (self.floor..=newest).contains(&id),
+                    "a stream starts at {id}, not in {}..={newest}",
+                    self.floor
+                )
+            }
+        }
+        self.complete = id;
+        self.last_event = id;
+    }
+
+    fn gap(&mut self, data: &[u8], model: &Model, coverage: &mut Coverage) {
+        let json: serde_json::Value = serde_json::from_slice(data).expect("a gap is JSON");
+        let first = json["data"]["first_available_id"].as_u64().expect("a gap names a number");
+        assert!(first > self.gap_told, "the gap before {first} is told again");
+        let foreign = self.asked == Asked::Garbage && self.gap_told == 0 && first == self.complete + 1;
+        let removed = model.removed_history[self.user].contains(&(first - 1)) && first - 1 > self.complete;
+        assert!(foreign || removed, "nothing of {}'s is gone before {first}", model.users[self.user]);
+        self.gap_told = first;
+        coverage.gaps += 1;
+    }
+
+    fn event(
+        &mut self,
+        number: u64,
+        kind: EventKind,
+        data: &[u8],
+        model: &Model,
+        moment: &Moment,
+        coverage: &mut Coverage,
+    ) {
+        let user = &model.users[self.user];
+        let entry = model.entry(number).unwrap_or_else(|| panic!("event {number} is given before its commit"));
+        assert!(number > self.last_event, "event {number} of {user} follows {}", self.last_event);
+        assert!(entry.recipients & (1 << self.user) != 0, "event {number} is not for {user}");
+        assert!(self.filter.passes(&entry.event), "event {number} does not pass {:?}", self.filter);
+        assert_eq!(kind, entry.event.kind);
+        let texts = model.texts(entry);
+        let said = texts.iter().rposition(|(_, text)| text == data);
+        let said = said.unwrap_or_else(|| panic!("event {number} is given as {}", String::from_utf8_lossy(data)));
+        if let Some((changed_by, _)) = texts.get(said + 1) {
+            let fresh = moment.page.contains(&number) || *changed_by > moment.position_before;
+            assert!(fresh, "event {number} is given as it was before {changed_by}");
+        }
+        if let Some(hider) = model.hidden_by(entry, self.user) {
+            let fresh = moment.page.contains(&number) || hider > moment.position_before;
+            assert!(fresh, "event {number} is given to {user}, from whom {hider} hides it");
+        }
+        assert!(number > self.complete, "event {number} is given although {} said that it was", self.complete);
+        if number > self.complete + 1 {
+            self.complete_through(number - 1, model);
+        }
+        self.complete = number;
+        self.last_event = number;
+        match moment.doing {
+            Doing::Commit => coverage.given_live += 1,
+            Doing::Page if moment.page.contains(&number) => coverage.given_by_page += 1,
+            _ => coverage.given_by_tail += 1,
+        }
+    }
+
+    /// The stream says that it is complete through `number`.
+    fn complete_through(&mut self, number: u64, model: &Model) {
+        assert!(number >= self.complete, "a stream goes back from {} to {number}", self.complete);
+        assert!(number <= model.position(), "a stream is complete through {number}, which is not committed");
+        for at in self.complete + 1..=number {
+            let entry = model.entry(at).expect("it is committed");
+            if entry.recipients & (1 << self.user) == 0 || !self.filter.passes(&entry.event) {
+                continue;
+            }
+            let told = entry.removed & (1 << self.user) != 0 && self.gap_told > at;
+            assert!(
+                told || model.hidden_by(entry, self.user).is_some(),
+                "event {at} ({:?}) never came to {}, whose stream is said to be complete through {number}",
+                entry.event.kind,
+                model.users[self.user]
+            );
+        }
+        self.complete = number;
+    }
+}
+
+fn kind_of(data: &[u8]) -> EventKind {
+    let rest = data.strip_prefix(b"{\"type\":\"").expect("an event begins with its type");
+    let end = memchr::memchr(b'"', rest).expect("a type ends");
+    let name = std::str::from_utf8(&rest[..end]).expect("a type is text");
+    EventKind::parse(name).unwrap_or_else(|| panic!("{name} is no kind"))
+}

@@ -1,0 +1,347 @@
+//! The sockets, edge by edge as the reactor treats them: a shard that forgets to say something leaves bytes lying here.
+
+use crate::link::*;
+use crate::model::Expected;
+use crate::session::{HEARTBEAT_MILLISECONDS, Moment, Session};
+use crate::transcript::{Answer, Block, Item};
+use crate::world::*;
+use cortex_core::base::limits::{TOKEN_LEEWAY_SECONDS, WRITE_BUFFERS_MAX};
+use cortex_core::base::random::mix;
+use cortex_core::shard::Input;
+use std::io::IoSlice;
+
+/// Bytes of control events that may wait beside events in an outbox.
+const CONTROL_BYTES: u64 = 1500;
+/// More than all timeouts of a connection that is no stream.
+const IDLE_MILLISECONDS: u64 = 200_000;
+/// Runs that an outbox of the simulation may have.
+const RUNS_MAX: usize = 512;
+
+impl World {
+    /// Some bytes that a client sent reach its server's kernel.
+    pub fn arrive(&mut self, id: usize) {
+        let take = {
+            let link = &self.links[&id];
+            let all = link.sending.len();
+            if all > 0 && self.chance(1, 2) { 1 + self.below(all) } else { all }
+        };
+        let now = self.now.mono;
+        let link = self.links.get_mut(&id).expect("the link is there");
+        link.active_at = now;
+        if link.reset {
+            link.sending.clear();
+            link.reset_arrived = true;
+        } else {
+            let bytes: Vec<u8> = link.sending.drain(..take).collect();
+            link.arrived.extend_from_slice(&bytes);
+            link.arrived_end |= link.sending_ends && link.sending.is_empty();
+        }
+        link.readable = true;
+        let shard = link.shard;
+        if !std::mem::replace(&mut link.in_ready, true) {
+            self.process().loops[shard].ready.push_back(id);
+        }
+        if self.links[&id].reset_arrived {
+            self.writable_edge(id);
+        }
+    }
+
+    /// A loop reads one connection that is ready.
+    pub fn read(&mut self, shard: usize) {
+        let Some(id) = self.process().loops[shard].ready.pop_front() else { return };
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone) else { return };
+        link.in_ready = false;
+        let slot = link.slot;
+        for _ in 0..2 {
+            let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone && link.readable) else { return };
+            let process = self.process.as_mut().expect("the program runs");
+            if !process.loops[shard].shard.wants_bytes(slot) {
+                return;
+            }
+            if link.reset_arrived {
+                link.readable = false;
+                self.feed(shard, Input::Failed { slot });
+            } else if link.arrived.is_empty() {
+                link.readable = false;
+                if link.arrived_end {
+                    self.feed(shard, Input::Ended { slot });
+                }
+            } else {
+                let bytes = std::mem::take(&mut link.arrived);
+                link.fed += bytes.len() as u64;
+                trace!(self, "link {id}: the loop reads {}", bytes.len());
+                link.readable = link.arrived_end;
+                self.feed(shard, Input::Bytes { slot, bytes: &bytes });
+            }
+        }
+        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone && link.readable && !link.in_ready) {
+            link.in_ready = true;
+            self.process().loops[shard].ready.push_back(id);
+        }
+    }
+
+    /// A loop writes every connection that was touched, and those whose sockets have room again.
+    pub fn write(&mut self, shard: usize) {
+        let state = &mut self.process().loops[shard];
+        let mut slots = Vec::new();
+        state.shard.take_touched(&mut slots);
+        let mut ids: Vec<usize> = slots.iter().filter_map(|slot| state.slots.get(slot).copied()).collect();
+        ids.append(&mut state.writable);
+        for id in ids {
+            self.write_link(id);
+        }
+    }
+
+    fn write_link(&mut self, id: usize) {
+        let Some(link) = self.links.get(&id).filter(|link| !link.gone && link.writable) else { return };
+        let (shard, slot, reset, space) =
+            (link.shard, link.slot, link.reset_arrived, link.room - (link.taken - link.read));
+        let (offered, filled) = {
+            let mut slices = [IoSlice::new(&[]); WRITE_BUFFERS_MAX];
+            let filled = self.process().loops[shard].shard.outgoing(slot, &mut slices);
+            (slices[..filled].iter().map(|slice| slice.len()).sum::<usize>(), filled)
+        };
+        if filled == 0 {
+            return;
+        }
+        if reset {
+            self.feed(shard, Input::Failed { slot });
+            return;
+        }
+        let mut taken = offered.min(space as usize);
+        if taken > 0 && self.chance(1, 6) {
+            taken = 1 + self.below(taken);
+        }
+        self.note(1, taken as u64);
+        trace!(self, "link {id}: the socket takes {taken} of {offered}");
+        let now = self.now.mono;
+        let link = self.links.get_mut(&id).expect("the link is there");
+        link.writable = taken == offered;
+        if taken == 0 {
+            return;
+        }
+        link.taken += taken as u64;
+        link.unsent.drain(..taken);
+        link.progress_at = now;
+        link.active_at = now;
+        let (more, room_left) = (link.writable && filled == WRITE_BUFFERS_MAX, link.taken - link.read < link.room);
+        let writable = link.writable;
+        self.feed(shard, Input::Wrote { slot, bytes: taken });
+        if more {
+            self.process().loops[shard].writable.push(id);
+        } else if !writable && room_left {
+            // The kernel took less than it had room for; it says when it has found that room.
+            self.writable_edge(id);
+        }
+    }
+
+    fn writable_edge(&mut self, id: usize) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone && !link.writable) else { return };
+        link.writable = true;
+        let shard = link.shard;
+        self.process().loops[shard].writable.push(id);
+    }
+
+    /// A client reads some of what its kernel holds.
+    pub fn client_read(&mut self, id: usize) {
+        let Some(link) = self.links.get(&id).filter(|link| link.can_read()) else { return };
+        let (there, cut) = (link.taken - link.read, link.cut);
+        let take = if there > 0 && self.chance(1, 4) { 1 + self.below(there as usize) as u64 } else { there };
+        let link = self.links.get_mut(&id).expect("the link is there");
+        if !cut {
+            link.read += take;
+        }
+        let mut seen = Vec::new();
+        while link.items.front().is_some_and(|(end, ..)| *end <= link.read) {
+            seen.extend(link.items.pop_front());
+        }
+        let over = cut || (link.read == link.taken && (link.ended || link.gone));
+        for (_, item, request, remembered) in seen {
+            self.client_saw(id, item, request, remembered);
+        }
+        if over {
+            self.client_sees_end(id);
+        } else if take > 0 {
+            self.writable_edge(id);
+        }
+    }
+
+    /// Looks at what a shard has queued on every connection of its own.
+    pub fn observe(&mut self, shard: usize, moment: &Moment) {
+        let process = self.process.as_ref().expect("the program runs");
+        let mut fresh = Vec::new();
+        for (&slot, &id) in &process.loops[shard].slots {
+            let link = self.links.get_mut(&id).expect("a slot in use has its link");
+            let mut slices = [IoSlice::new(&[]); RUNS_MAX];
+            let filled = process.loops[shard].shard.outgoing(slot, &mut slices);
+            assert!(filled < RUNS_MAX, "an outbox has very many runs");
+            let mut known = 0;
+            let mut news = Vec::new();
+            for slice in &slices[..filled] {
+                let old = slice.len().min(link.unsent.len() - known);
+                assert!(slice[..old] == link.unsent[known..known + old], "bytes that wait have changed");
+                known += old;
+                news.extend_from_slice(&slice[old..]);
+            }
+            assert!(known == link.unsent.len(), "bytes that wait have vanished");
+            if !news.is_empty() {
+                fresh.push((id, news));
+            }
+        }
+        for (id, news) in fresh {
+            self.queued(id, &news, moment);
+        }
+    }
+
+    fn queued(&mut self, id: usize, news: &[u8], moment: &Moment) {
+        let link = self.links.get_mut(&id).expect("the link is there");
+        if link.unsent.is_empty() {
+            link.progress_at = moment.now.mono;
+        }
+        link.active_at = moment.now.mono;
+        link.unsent.extend_from_slice(news);
+        link.queued += news.len() as u64;
+        let mut begin = link.queued - news.len() as u64;
+        let items = link.transcript.feed(news);
+        let was_stream = link.session.is_some();
+        self.note(2, news.len() as u64 ^ mix(id as u64));
+        for (end, item) in items {
+            let (mut request, mut remembered) = (None, None);
+            match &item {
+                Item::Answer(answer) => request = Some(self.answer_queued(id, answer, end, moment)),
+                Item::Block(block) => {
+                    let link = self.links.get_mut(&id).expect("the link is there");
+                    let session = link.session.as_mut().expect("blocks come after the head of a stream");
+                    let before = self.coverage.given_live + self.coverage.given_by_tail + self.coverage.given_by_page;
+                    remembered = session.queued(block, &self.model, moment, &mut self.coverage);
+                    let given = self.coverage.given_live + self.coverage.given_by_tail + self.coverage.given_by_page;
+                    if given > before {
+                        link.frames.push_back((begin, end));
+                    }
+                    if let Block::Event { id: Some(number), .. } = block {
+                        trace!(self, "link {id}: {number} queued ({:?})", moment.doing);
+                    }
+                }
+            }
+            begin = end;
+            let link = self.links.get_mut(&id).expect("the link is there");
+            link.items.push_back((end, item, request, remembered));
+        }
+        let link = self.links.get_mut(&id).expect("the link is there");
+        assert!(!was_stream || link.transcript.is_whole(), "a stream is left in the middle of an event");
+        let (bytes, events) = link.waiting_events();
+        assert!(
+            link.session.is_none() || events < 2 || bytes <= BUFFER_BYTES as u64 + CONTROL_BYTES,
+            "{events} events and {bytes} bytes wait in one outbox"
+        );
+    }
+
+    /// An answer belongs to the oldest request, and says what became of it; returns that request.
+    fn answer_queued(&mut self, id: usize, answer: &Answer, end: u64, moment: &Moment) -> usize {
+        let link = self.links.get_mut(&id).expect("the link is there");
+        let at = link.expects.pop_front().expect("an answer comes for a request");
+        let request = &self.requests[at];
+        trace!(self, "link {id}: answer {} to r{at}", answer.status);
+        let whole = link.fed >= request.end;
+        let own = answer.request_id == format!("r{at}");
+        assert!(own || (answer.status == 408 && !whole), "r{at} gets the answer of {}", answer.request_id);
+        if answer.status == 408 {
+            assert!(!whole && !answer.keep_alive, "a request that arrived does not time out");
+            return at;
+        }
+        if answer.status == 401 {
+            assert!(moment.now.wall >= request.expires_at, "r{at} has a good token");
+            return at;
+        }
+        assert!(whole, "r{at} is answered with {} before it has arrived", answer.status);
+        if answer.opens_stream {
+            let Kind::Stream { listener, filter, named, asked } = request.kind.clone() else {
+                panic!("r{at} asked for no stream")
+            };
+            let late = moment.now.wall >= request.expires_at;
+            let expires_at = request.expires_at.plus_seconds(if late { TOKEN_LEEWAY_SECONDS } else { 0 });
+            let user = self.listeners[listener].user;
+            let mut session = Session::new(user, filter, named, asked, request.floor, expires_at);
+            session.heartbeat_due = moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
+            link.session = Some(session);
+            link.stream_from = end;
+            return at;
+        }
+        match &request.kind {
+            Kind::Post(_) | Kind::Write => self.check_receipt(at, answer),
+            Kind::Read => {
+                assert!(matches!(answer.status, 200 | 403 | 404 | 503), "r{at} is answered with {}", answer.status);
+                let position = answer.position.unwrap_or(u64::MAX);
+                assert!(
+                    answer.status != 200
+                        || (request.floor..=self.model.position()).contains(&position)
+                        || answer.position.is_none(),
+                    "r{at} was read at {position}, and {} was known before it was asked",
+                    request.floor
+                );
+            }
+            Kind::Stream { .. } => {
+                self.coverage.streams_refused += 1;
+                // An EventSource gives up for good on any other status than 200.
+                let later = answer.status == 200 && answer.body.starts_with(b"retry: ");
+                assert!(later || matches!(answer.status, 403 | 404 | 429), "a stream gets {}", answer.status);
+            }
+            Kind::Renew { listener, stream_id, expires_at } => {
+                assert!(matches!(answer.status, 200 | 409), "r{at} is answered with {}", answer.status);
+                if answer.status == 200 {
+                    let (stream_id, expires_at) = (stream_id.clone(), *expires_at);
+                    let listener = *listener;
+                    self.renewed(listener, &stream_id, expires_at);
+                }
+            }
+        }
+        at
+    }
+
+    fn check_receipt(&mut self, at: usize, answer: &Answer) {
+        let expected = self.requests[at].expected.clone();
+        let expected = expected.unwrap_or_else(|| panic!("r{at} is answered before it was done"));
+        let Expected { status, body, number, replayed } = expected;
+        assert_eq!(answer.status, status, "r{at}: {}", String::from_utf8_lossy(&answer.body));
+        assert!(body.is_none_or(|body| body == answer.body), "r{at}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!((answer.event_id, answer.replayed), (number, replayed), "r{at}");
+        if status != 200 {
+            self.coverage.refused += 1;
+        }
+    }
+
+    fn renewed(&mut self, listener: usize, stream_id: &str, expires_at: cortex_core::base::time::Wall) {
+        self.coverage.renewals += 1;
+        let link = self.listeners[listener].link.and_then(|link| self.links.get_mut(&link));
+        if let Some(session) = link.and_then(|link| link.session.as_mut()).filter(|s| s.stream_id == stream_id) {
+            session.expires_at = session.expires_at.max(expires_at);
+        }
+    }
+
+    /// After a tick: whoever has a deadline behind them must have felt it. `waited` had output before the tick.
+    pub fn check_deadlines(&mut self, shard: usize, waited: &[usize]) {
+        let now = self.now;
+        let process = self.process.as_ref().expect("the program runs");
+        for (&slot, &id) in &process.loops[shard].slots {
+            let link = self.links.get_mut(&id).expect("a slot in use has its link");
+            let Some(session) = &mut link.session else {
+                // A connection that waits for the store has no deadline until the answer comes.
+                let waits = !process.loops[shard].shard.wants_bytes(slot);
+                let idle = link.active_at.plus_milliseconds(IDLE_MILLISECONDS) < now.mono;
+                assert!(!idle || waits, "link {id} is idle and never closed");
+                continue;
+            };
+            let stalled = link.progress_at.plus_milliseconds(2 * STALL_MILLISECONDS) < now.mono;
+            assert!(link.unsent.is_empty() || !stalled, "link {id} takes nothing and is never closed");
+            if session.ended {
+                continue;
+            }
+            if waited.contains(&id) {
+                session.heartbeat_due = now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
+            }
+            assert!(now.mono < session.heartbeat_due, "link {id} has no heartbeat");
+            let end = session.expires_at.plus_seconds(6);
+            assert!(now.wall < end, "the token of link {id} has ended, and its stream goes on");
+        }
+    }
+}

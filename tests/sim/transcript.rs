@@ -1,0 +1,214 @@
+//! Reads what a server writes to one connection, and fails on the first byte that does not fit: answers of HTTP/1.1 in
+//! their order, and a stream of Server-Sent Events once an answer begins one.
+
+/// An answer with its body, or the head of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub request_id: String,
+    pub keep_alive: bool,
+    /// `X-Event-Id`
+    pub event_id: Option<u64>,
+    /// `X-Last-Event-Id`
+    pub position: Option<u64>,
+    pub replayed: bool,
+    pub body: Vec<u8>,
+    /// The rest of the connection is a stream.
+    pub opens_stream: bool,
+}
+
+/// What stands between two empty lines of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Block {
+    Retry,
+    Event { id: Option<u64>, name: Option<String>, data: Vec<u8> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    Answer(Answer),
+    Block(Block),
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Body(Answer, usize),
+    Stream,
+    /// After an answer that says that it is the last.
+    Over,
+}
+
+#[derive(Debug)]
+pub struct Transcript {
+    state: State,
+    rest: Vec<u8>,
+    /// How much of `rest` was searched for its end.
+    searched: usize,
+    total: u64,
+}
+
+impl Transcript {
+    pub fn new() -> Transcript {
+        Transcript { state: State::Head, rest: Vec::new(), searched: 0, total: 0 }
+    }
+
+    /// Reads on; gives each item that is complete by now, and where in the connection's bytes it ends.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<(u64, Item)> {
+        self.rest.extend_from_slice(bytes);
+        self.total += bytes.len() as u64;
+        let mut items = Vec::new();
+        let mut used = 0;
+        while let Some((len, item)) = self.next(used) {
+            used += len;
+            if let Some(item) = item {
+                items.push((self.total - (self.rest.len() - used) as u64, item));
+            }
+        }
+        self.rest.drain(..used);
+        items
+    }
+
+    /// Whether the bytes so far end between two items.
+    pub fn is_whole(&self) -> bool {
+        self.rest.is_empty() && !matches!(self.state, State::Body(..))
+    }
+
+    fn next(&mut self, from: usize) -> Option<(usize, Option<Item>)> {
+        let rest = &self.rest[from..];
+        match &mut self.state {
+            State::Head => {
+                let len = self.find(from, b"\r\n\r\n")?;
+                let (answer, body_bytes) = read_head(&self.rest[from..from + len]);
+                self.state = match body_bytes {
+                    Some(bytes) => State::Body(answer, bytes),
+                    None => {
+                        self.state = State::Stream;
+                        return Some((len, Some(Item::Answer(answer))));
+                    }
+                };
+                Some((len, None))
+            }
+            State::Body(answer, bytes) if rest.len() >= *bytes => {
+                let len = *bytes;
+                let mut answer = answer.clone();
+                answer.body = rest[..len].to_vec();
+                self.state = if answer.keep_alive { State::Head } else { State::Over };
+                Some((len, Some(Item::Answer(answer))))
+            }
+            State::Body(..) => None,
+            State::Stream => {
+                let len = self.find(from, b"\n\n")?;
+                let block = read_block(&self.rest[from..from + len - 2]);
+                Some((len, Some(Item::Block(block))))
+            }
+            State::Over => {
+                assert!(rest.is_empty(), "bytes follow the last answer of a connection");
+                None
+            }
+        }
+    }
+
+    /// Where the first `end` at or after `from` ends, counted from there.
+    fn find(&mut self, from: usize, end: &[u8]) -> Option<usize> {
+        let start = self.searched.max(from + end.len() - 1) + 1 - end.len();
+        let found = memchr::memmem::find(&self.rest[start.min(self.rest.len())..], end);
+        self.searched = if found.is_some() { 0 } else { self.rest.len().saturating_sub(from) };
+        found.map(|at| start + at + end.len() - from)
+    }
+}
+
+/// The answer without its body, and how long that is; `None` for a stream.
+fn read_head(bytes: &[u8]) -> (Answer, Option<usize>) {
+    let text = std::str::from_utf8(bytes).expect("heads are ASCII");
+    let mut lines = text.strip_suffix("\r\n\r\n").expect("a head ends so").split("\r\n");
+    let status_line = lines.next().unwrap_or_default();
+    let status =
+        status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    let status: u16 = status.unwrap_or_else(|| panic!("{status_line:?} is no status line"));
+    let mut answer = Answer {
+        status,
+        request_id: String::new(),
+        keep_alive: true,
+        event_id: None,
+        position: None,
+        replayed: false,
+        body: Vec::new(),
+        opens_stream: false,
+    };
+    let (mut length, mut is_stream, mut has_date) = (None, false, false);
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field"));
+        match name {
+            "Content-Length" => assert!(length.replace(value.parse().expect("a length")).is_none(), "two lengths"),
+            "Content-Type" => is_stream = value == "text/event-stream",
+            "Connection" => answer.keep_alive = value != "close",
+            "X-Request-Id" => answer.request_id = value.to_owned(),
+            "X-Event-Id" => answer.event_id = Some(value.parse().expect("a number")),
+            "X-Last-Event-Id" => answer.position = Some(value.parse().expect("a number")),
+            "Idempotent-Replayed" => answer.replayed = value == "true",
+            "Date" => has_date = true,
+            _ => {}
+        }
+    }
+    assert!(has_date && !answer.request_id.is_empty(), "an answer has a date and its request's id");
+    if length.is_none() {
+        assert!(is_stream && status == 200 && !answer.keep_alive, "only a stream goes without a length: {text}");
+        answer.opens_stream = true;
+    }
+    (answer, length)
+}
+
+fn read_block(bytes: &[u8]) -> Block {
+    if let Some(retry) = bytes.strip_prefix(b"retry: ") {
+        assert!(!retry.is_empty() && retry.iter().all(u8::is_ascii_digit), "a retry is a number alone");
+        return Block::Retry;
+    }
+    let (mut id, mut name, mut rest) = (None, None, bytes);
+    loop {
+        if let Some(after) = rest.strip_prefix(b"id: ") {
+            let (line, next) = split_line(after);
+            let number = std::str::from_utf8(line).ok().and_then(|line| line.parse::<u64>().ok());
+            assert!(number.is_some() && id.is_none(), "an id is a number, and there is one");
+            (id, rest) = (number, next);
+        } else if let Some(after) = rest.strip_prefix(b"event: ") {
+            let (line, next) = split_line(after);
+            assert!(name.is_none(), "an event has one name");
+            (name, rest) = (Some(String::from_utf8(line.to_vec()).expect("a name is text")), next);
+        } else {
+            break;
+        }
+    }
+    let data = rest.strip_prefix(b"data: ");
+    let data = data.unwrap_or_else(|| panic!("{:?} is no event", String::from_utf8_lossy(bytes)));
+    assert!(memchr::memchr2(b'\n', b'\r', data).is_none(), "an event has one line of data");
+    assert!(data.first() == Some(&b'{') && data.last() == Some(&b'}'), "data is an object");
+    Block::Event { id, name, data: data.to_vec() }
+}
+
+fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr(b'\n', bytes).expect("a line ends");
+    (&bytes[..end], &bytes[end + 1..])
+}
+
+#[test]
+fn answers_and_streams_are_read_in_any_pieces() {
+    let bytes = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nX-Request-Id: a\r\nX-Event-Id: 7\r\n\r\nhi\
+        HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nContent-Type: text/event-stream\r\nX-Request-Id: b\r\n\r\n\
+        retry: 5\n\nid: 3\nevent: e\ndata: {\"a\":1}\n\ndata: {}\n\n";
+    let mut whole = Transcript::new();
+    let items = whole.feed(bytes);
+    assert_eq!(items.len(), 5);
+    assert!(whole.is_whole() && items[4].0 == bytes.len() as u64);
+    for size in 1..bytes.len() {
+        let mut transcript = Transcript::new();
+        let pieces: Vec<_> = bytes.chunks(size).flat_map(|piece| transcript.feed(piece)).collect();
+        assert_eq!(pieces, items);
+    }
+    let bad: [&[u8]; 4] = [b"id: x\ndata: {}\n\n", b"data:{}\n\n", b"\n\n", b"data: {}\ndata: {}\n\n"];
+    for block in bad {
+        let mut transcript = Transcript { state: State::Stream, ..Transcript::new() };
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| transcript.feed(block)));
+        assert!(read.is_err(), "{block:?}");
+    }
+}

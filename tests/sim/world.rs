@@ -1,0 +1,448 @@
+//! The world around the program: its event loops as the scheduler turns them, the writer, the readers, the disk and the
+//! clients. Nothing happens but by a step that the scheduler picks.
+
+use crate::coverage::Coverage;
+use crate::link::*;
+use crate::model::Model;
+use crate::session::{Doing, Moment};
+use cortex_core::api::Context;
+use cortex_core::auth::jwt::{Claims, Keys, Purpose};
+use cortex_core::base::random::Random;
+use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::config::Settings;
+use cortex_core::domain::command::*;
+use cortex_core::domain::id::*;
+use cortex_core::shard::registry::Registry;
+use cortex_core::shard::{Input, Output, Shard};
+use cortex_core::store::{Database, InboxLimits, Reader, Retention, StoreConfig, Writer};
+use cortex_core::wire;
+use rusqlite::Connection;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub const SECRET: &[u8] = b"the simulation signs its tokens with this";
+pub const BUFFER_BYTES: usize = 4096;
+pub const STALL_MILLISECONDS: u64 = 20_000;
+pub const STREAMS_PER_USER: u32 = 6;
+
+/// What an event loop is told.
+pub enum Mail {
+    Committed(Committed),
+    Answer(Answer),
+    Lost(ReplyTo),
+    Drain,
+}
+
+/// What the writer's thread still has to do about its last batch.
+pub enum Chore {
+    Announce(EventNumber),
+    Tell(usize, Committed),
+}
+
+/// One event loop: a shard, its mailbox, its sockets.
+pub struct Loop {
+    pub shard: Shard,
+    /// The position that it has applied.
+    pub position: u64,
+    pub mailbox: Vec<Mail>,
+    pub mailbox_bytes: usize,
+    /// What was swapped out of the mailbox and is not yet handled.
+    pub mails: VecDeque<Mail>,
+    pub slots: BTreeMap<u32, usize>,
+    pub ready: VecDeque<usize>,
+    pub writable: Vec<usize>,
+    pub drained: bool,
+}
+
+/// How a run is set up, by its seed.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub shards: usize,
+    pub users: usize,
+    pub agents: usize,
+    pub listeners: usize,
+    pub writer_queue: usize,
+    pub reader_queue: usize,
+    pub mailbox_bytes: usize,
+    /// Small, so that events go in every run.
+    pub retention: Retention,
+    /// Small, so that inboxes are written to in every run.
+    pub inbox: InboxLimits,
+    /// Messages are large enough to push others out of the tails.
+    pub heavy: bool,
+    pub steps: u64,
+}
+
+/// Everything that one process of the program is.
+pub struct Process {
+    pub writer: Writer,
+    pub readers: Vec<(Reader, Option<Mail>)>,
+    pub registry: Arc<Registry>,
+    pub loops: Vec<Loop>,
+    pub chores: VecDeque<Chore>,
+    pub draining: bool,
+}
+
+pub struct World {
+    pub setup: Setup,
+    pub random: Random,
+    pub now: Now,
+    pub step: Arc<AtomicU64>,
+    pub trace: bool,
+    /// Nothing fails for a while.
+    pub calm: bool,
+    /// A hash of everything that happened, to compare two runs of one seed.
+    pub digest: u64,
+    pub directory: PathBuf,
+    pub generation: u32,
+    pub process: Option<Process>,
+    /// Looks at the rows beside the program.
+    pub db: Option<Connection>,
+    pub context: Option<Arc<Context>>,
+    pub keys: Keys,
+    pub commands: VecDeque<Command>,
+    pub queries: VecDeque<Query>,
+    pub links: BTreeMap<usize, Link>,
+    pub next_link: usize,
+    pub requests: Vec<Request>,
+    pub posts: Vec<Post>,
+    pub agents: Vec<Agent>,
+    pub listeners: Vec<Listener>,
+    pub model: Model,
+    pub known_committed: u64,
+    /// The newest position that an answer showed each user.
+    pub shown: Vec<u64>,
+    pub coverage: Coverage,
+}
+
+macro_rules! trace {
+    ($world:expr, $($text:tt)*) => {
+        if $world.trace {
+            eprintln!("{:>5} {}", $world.step.load(std::sync::atomic::Ordering::Relaxed), format_args!($($text)*));
+        }
+    };
+}
+pub(crate) use trace;
+
+impl World {
+    pub fn new(seed: u64, step: Arc<AtomicU64>, trace: bool, directory: PathBuf) -> World {
+        let mut random = Random::new(seed);
+        let heavy = random.below(10) == 0;
+        let setup = Setup {
+            shards: 2 + random.below(2) as usize,
+            users: 3 + random.below(3) as usize,
+            agents: 3 + random.below(3) as usize,
+            listeners: 4 + random.below(5) as usize,
+            writer_queue: if heavy { 64 } else { [2, 6, 64][random.below(3) as usize] },
+            reader_queue: [1, 4, 64][random.below(3) as usize],
+            mailbox_bytes: if heavy { 1 << 23 } else { [600, 4000, 1 << 23][random.below(3) as usize] },
+            retention: Retention {
+                seconds: [4 + random.below(30) as i64, 1 << 40][random.below(2) as usize],
+                events: [1 + random.below(30), 1 << 40][random.below(2) as usize],
+                bytes: 1 << 40,
+                young_milliseconds: random.below(3) * 1000,
+            },
+            inbox: InboxLimits {
+                flush_numbers: 1 + random.below(40),
+                flush_entries_max: 1 + random.below(40) as usize,
+                step_messages_max: 1 + random.below(10) as usize,
+                step_users_max: 1 + random.below(3) as usize,
+                chunk_bytes_max: 1 + random.below(12) as usize,
+            },
+            heavy,
+            steps: if heavy { 800 } else { 1_600 },
+        };
+        let users: Vec<UserId> = (0..setup.users).map(|n| UserId::trusted(format!("user-{n}"))).collect();
+        let shown = vec![0; users.len()];
+        let agents = (0..setup.agents).map(|n| Agent { user: n % setup.users, link: None }).collect();
+        let listeners = (0..setup.listeners).map(|n| Listener {
+            user: n % setup.users,
+            filter: Default::default(),
+            named: n % 3 == 2,
+            link: None,
+            seen: Vec::new(),
+            opened: 0,
+        });
+        let listeners = listeners.collect();
+        let mut world = World {
+            setup,
+            random,
+            now: Now { wall: Wall(1_790_000_000_000_000), mono: Mono(1_000_000) },
+            step,
+            trace,
+            calm: false,
+            digest: 0,
+            directory,
+            generation: 0,
+            process: None,
+            db: None,
+            context: None,
+            keys: Keys::new(SECRET, &[], None, None),
+            commands: VecDeque::new(),
+            queries: VecDeque::new(),
+            links: BTreeMap::new(),
+            next_link: 0,
+            requests: Vec::new(),
+            posts: Vec::new(),
+            agents,
+            listeners,
+            model: Model::new(users),
+            known_committed: 0,
+            shown,
+            coverage: Coverage::default(),
+        };
+        trace!(world, "{:?}", world.setup);
+        world.open();
+        world
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.db", self.generation))
+    }
+
+    /// Starts the program on the database as it is.
+    pub fn open(&mut self) {
+        let Setup { inbox, retention, .. } = self.setup;
+        let config = StoreConfig { inbox, retention, ..StoreConfig::new(Database::File(self.path())) };
+        let mut writer = Writer::open(&config, wire::reply::outcome).expect("the database opens");
+        // A crash of the process is not one of the machine: what is written is there, synced or not.
+        writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        let position = writer.position();
+        assert_eq!(position.0, self.model.position(), "the journal ends elsewhere after a start");
+        let gates = Arc::new(writer.gates().expect("the users can be read"));
+        let settings = settings(&writer.signing_key());
+        let keys = Keys::new(SECRET, &[], None, None);
+        let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
+        let registry = Arc::new(Registry::default());
+        registry.committed(position);
+        self.known_committed = position.0;
+        self.now.mono = Mono(1_000_000);
+        let loops = (0..self.setup.shards).map(|index| {
+            let (context, registry, gates) = (Arc::clone(&context), Arc::clone(&registry), Arc::clone(&gates));
+            let random = Random::new(self.random.next_u64());
+            Loop {
+                shard: Shard::new(index as u16, context, registry, gates, position, random),
+                position: position.0,
+                mailbox: Vec::new(),
+                mailbox_bytes: 0,
+                mails: VecDeque::new(),
+                slots: BTreeMap::new(),
+                ready: VecDeque::new(),
+                writable: Vec::new(),
+                drained: false,
+            }
+        });
+        let loops = loops.collect();
+        let reader = || (Reader::open(&config).expect("a reader opens"), None);
+        let readers = vec![reader(), reader()];
+        self.db = Some(Connection::open(self.path()).expect("the database opens beside the program"));
+        self.context = Some(context);
+        self.process = Some(Process { writer, readers, registry, loops, chores: VecDeque::new(), draining: false });
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the program runs")
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.random.below(bound as u64) as usize
+    }
+
+    pub fn chance(&mut self, times: u64, of: u64) -> bool {
+        self.random.below(of) < times
+    }
+
+    /// Notes what happened, so that two runs of a seed can be compared.
+    pub fn note(&mut self, what: u64, value: u64) {
+        self.digest = (self.digest.rotate_left(5) ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value;
+    }
+
+    pub fn token(&self, user: usize, seconds: i64) -> (String, Wall) {
+        let expires_at = Wall(self.now.wall.plus_seconds(seconds).seconds() * 1_000_000);
+        let name: Box<str> = format!("Name of {user}").into();
+        let token = self.keys.sign(&Claims {
+            user: self.model.users[user].clone(),
+            name: Some(name),
+            email: None,
+            sub: None,
+            expires_at,
+            issued_at: Some(self.now.wall),
+            purpose: Purpose::Access,
+        });
+        (token, expires_at)
+    }
+
+    /// Hands an input to a shard, carries out what it says, and looks at everything that it changed.
+    pub fn feed(&mut self, shard: usize, input: Input<'_>) {
+        let now = self.now;
+        let (mut doing, mut page) = (Doing::Other, BTreeSet::new());
+        let mut position = self.process().loops[shard].position;
+        let position_before = position;
+        match &input {
+            Input::Committed(committed) => {
+                doing = Doing::Commit;
+                position = position.max(committed.through.0);
+            }
+            Input::Answer(Answer { result: Ok(Found::JournalPage(found)), .. }) => {
+                doing = Doing::Page;
+                page = found.events.iter().map(|event| event.number.0).collect();
+            }
+            _ => {}
+        }
+        let state = &mut self.process().loops[shard];
+        state.position = position;
+        state.shard.handle(input, now);
+        self.after(shard, Moment { doing, position_before, page, now });
+    }
+
+    /// Lets a shard do what is due.
+    pub fn tick(&mut self, shard: usize) {
+        let now = self.now;
+        let waited: Vec<usize> = self.links_of(shard).filter(|(_, l)| !l.unsent.is_empty()).map(|(id, _)| id).collect();
+        let state = &mut self.process().loops[shard];
+        state.shard.tick(now);
+        assert!(state.shard.poll_timeout().is_none_or(|at| at > now.mono), "a timer stays due, and the loop spins");
+        let position = state.position;
+        let moment = Moment { doing: Doing::Tick, position_before: position, page: BTreeSet::new(), now };
+        self.after(shard, moment);
+        self.check_deadlines(shard, &waited);
+    }
+
+    fn after(&mut self, shard: usize, moment: Moment) {
+        self.carry_out(shard);
+        self.observe(shard, &moment);
+        let process = self.process();
+        process.loops[shard].shard.check_invariants();
+        process.registry.check_invariants();
+    }
+
+    fn carry_out(&mut self, shard: usize) {
+        let now = self.now;
+        while let Some(output) = self.process().loops[shard].shard.poll_output() {
+            let overloaded = match output {
+                Output::Submit(command) => self.submit(command),
+                Output::Ask(query) => self.ask(query),
+                Output::Cancel(..) | Output::TextWanted(..) => unreachable!("nobody answers in the run"),
+                Output::Check(_) => unreachable!("nobody of the run logs in with a password"),
+                Output::TuneStream(_) => None,
+                Output::Resume(slot) => {
+                    self.resume(shard, slot);
+                    None
+                }
+                Output::EndWriting(slot) => {
+                    if let Some(link) = self.link_at(shard, slot) {
+                        link.ended = true;
+                        link.active_at = now.mono;
+                    }
+                    None
+                }
+                Output::Close(slot) => {
+                    self.closed(shard, slot);
+                    None
+                }
+                Output::StopAccepting => None,
+                Output::Drained => {
+                    self.process().loops[shard].drained = true;
+                    None
+                }
+            };
+            if let Some(to) = overloaded {
+                self.process().loops[shard].shard.handle(Input::Overloaded(to), now);
+            }
+        }
+    }
+
+    fn submit(&mut self, command: Command) -> Option<ReplyTo> {
+        if self.commands.len() < self.setup.writer_queue {
+            self.commands.push_back(command);
+            return None;
+        }
+        self.coverage.writer_overloads += 1;
+        let refused = crate::model::Expected { status: 503, body: None, number: None, replayed: false };
+        self.requests[request_of(&command.correlation_id)].expected = Some(refused);
+        Some(command.reply_to)
+    }
+
+    fn ask(&mut self, query: Query) -> Option<ReplyTo> {
+        if self.queries.len() < self.setup.reader_queue {
+            self.queries.push_back(query);
+            return None;
+        }
+        self.coverage.reader_overloads += 1;
+        Some(query.reply_to)
+    }
+
+    pub fn link_at(&mut self, shard: usize, slot: u32) -> Option<&mut Link> {
+        let id = *self.process().loops[shard].slots.get(&slot)?;
+        self.links.get_mut(&id)
+    }
+
+    pub fn links_of(&self, shard: usize) -> impl Iterator<Item = (usize, &Link)> {
+        self.links.iter().filter(move |(_, link)| link.shard == shard && !link.gone).map(|(id, link)| (*id, link))
+    }
+
+    fn resume(&mut self, shard: usize, slot: u32) {
+        let Some(&id) = self.process().loops[shard].slots.get(&slot) else { return };
+        trace!(self, "link {id}: to be read again");
+        let link = self.links.get_mut(&id).expect("a slot in use has its link");
+        if link.readable && !link.in_ready {
+            link.in_ready = true;
+            self.process().loops[shard].ready.push_back(id);
+        }
+    }
+
+    fn closed(&mut self, shard: usize, slot: u32) {
+        let Some(id) = self.process().loops[shard].slots.remove(&slot) else { return };
+        let link = self.links.get_mut(&id).expect("a slot in use has its link");
+        trace!(self, "link {id}: closed by the server");
+        link.gone = true;
+        link.in_ready = false;
+        if !link.stalled && !link.client_done && !link.unsent.is_empty() {
+            self.coverage.timeouts += 1;
+        }
+        if link.stalled && !link.client_done {
+            self.coverage.stalls_closed += 1;
+        }
+        if let Some(session) = &link.session {
+            let stall_ends = link.progress_at.plus_milliseconds(STALL_MILLISECONDS);
+            let stalled = !link.unsent.is_empty() && stall_ends <= self.now.mono;
+            let left = link.reset_arrived || link.arrived_end;
+            assert!(session.ended || left || stalled, "the stream of link {id} is closed for no reason");
+        }
+        // Closing a socket with unread bytes in it resets the connection, and what is on its way is lost.
+        if !link.arrived.is_empty() {
+            link.cut = true;
+        }
+        link.unsent.clear();
+    }
+}
+
+pub fn request_of(correlation_id: &str) -> usize {
+    correlation_id.strip_prefix('r').and_then(|number| number.parse().ok()).expect("every request has an id of ours")
+}
+
+fn settings(signing_key: &[u8; 32]) -> Settings {
+    assert!(signing_key.iter().any(|byte| *byte != 0));
+    let lookup = |name: &str| -> Option<String> {
+        let value = match name {
+            "STREAM_BUFFER_BYTES" => BUFFER_BYTES.to_string(),
+            "HEARTBEAT_INTERVAL_SECONDS" => (crate::session::HEARTBEAT_MILLISECONDS / 1000).to_string(),
+            "STREAM_STALL_TIMEOUT_SECONDS" => (STALL_MILLISECONDS / 1000).to_string(),
+            "MAX_STREAMS_PER_USER" => STREAMS_PER_USER.to_string(),
+            "JWT_SECRET_KEY" => String::from_utf8(SECRET.to_vec()).expect("it is text"),
+            _ => return None,
+        };
+        Some(value)
+    };
+    Settings::load(&lookup, 2).expect("the settings are good").settings
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.process = None;
+        self.db = None;
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}

@@ -1,0 +1,115 @@
+//! The circuit breaker, as those see it who ask and who are asked.
+
+use super::*;
+use cortex_core::responder::FailureKind;
+use cortex_core::responder::breaker::{Breaker, Position};
+use std::time::Duration;
+
+/// No second try.
+const ONCE: RetryPolicy = RetryPolicy { tries_max: 1, ..RETRY };
+
+fn guarded(standin: &StandIn, retry: RetryPolicy, cool_down_milliseconds: u64) -> Upstream {
+    let settings = UpstreamSettings { retry, ..settings(format!("http://{}/v1", standin.addr)) };
+    Upstream::new(settings).unwrap().with_breaker(Breaker::new(2, cool_down_milliseconds))
+}
+
+#[test]
+fn an_upstream_in_trouble_is_left_alone() {
+    let standin = StandIn::start(vec![say(with_length(500, "", ""))]);
+    let upstream = guarded(&standin, ONCE, 3_600_000);
+    for _ in 0..2 {
+        assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(500));
+    }
+    assert_eq!(upstream.position(), Position::Open);
+    for _ in 0..10 {
+        let failure = ask(&upstream).1.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::LeftAlone);
+        assert!(failure.retry_after.is_some_and(|rest| rest <= Duration::from_secs(3600) && !rest.is_zero()));
+    }
+    assert_eq!(standin.requests().len(), 2);
+}
+
+#[test]
+fn tries_end_when_the_breaker_opens_and_say_what_went_wrong() {
+    let standin = StandIn::start(vec![say(with_length(503, "", ""))]);
+    let upstream = guarded(&standin, RETRY, 3_600_000);
+    assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(503));
+    assert_eq!((standin.requests().len(), upstream.position()), (2, Position::Open));
+}
+
+#[test]
+fn a_probe_that_succeeds_closes_it() {
+    let bad = say(with_length(500, "", ""));
+    let standin = StandIn::start(vec![bad.clone(), bad.clone(), bad, say(until_close(&good_events()))]);
+    let upstream = guarded(&standin, ONCE, 1);
+    for _ in 0..2 {
+        ask(&upstream).1.unwrap_err();
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(500), "the probe fails");
+    assert_eq!(upstream.position(), Position::Open);
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(ask(&upstream).0, TEXT);
+    assert_eq!(upstream.position(), Position::Closed);
+}
+
+#[test]
+fn one_probe_is_on_its_way_and_giving_it_up_frees_its_place() {
+    let bad = say(with_length(500, "", ""));
+    let standin = StandIn::start(vec![bad.clone(), bad, vec![Step::Hang], say(until_close(&good_events()))]);
+    let upstream = guarded(&standin, ONCE, 1);
+    for _ in 0..2 {
+        ask(&upstream).1.unwrap_err();
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    let mut others = Vec::new();
+    let end = answer(&upstream, &question(), &mut |_| {
+        if standin.requests().len() < 3 {
+            return Flow::Continue;
+        }
+        others.push(ask(&upstream).1.unwrap_err().kind);
+        Flow::Stop
+    });
+    assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
+    assert_eq!(others, [FailureKind::LeftAlone]);
+    assert_eq!(ask(&upstream).0, TEXT);
+    assert_eq!(upstream.position(), Position::Closed);
+}
+
+#[test]
+fn what_a_question_itself_is_refused_for_does_not_count() {
+    let standin = StandIn::start(vec![say(with_length(400, "", ""))]);
+    let upstream = guarded(&standin, ONCE, 3_600_000);
+    for _ in 0..5 {
+        assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(400));
+    }
+    assert_eq!(upstream.position(), Position::Closed);
+}
+
+#[test]
+fn a_panic_of_the_caller_does_not_keep_it_half_open() {
+    let bad = say(with_length(500, "", ""));
+    let standin = StandIn::start(vec![bad.clone(), bad, say(until_close(&good_events()))]);
+    let upstream = guarded(&standin, ONCE, 1);
+    for _ in 0..2 {
+        ask(&upstream).1.unwrap_err();
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    let caller = std::panic::AssertUnwindSafe(|| answer(&upstream, &question(), &mut |_| panic!("on purpose")));
+    assert!(std::panic::catch_unwind(caller).is_err());
+    assert_eq!(upstream.position(), Position::HalfOpen);
+    assert_eq!(ask(&upstream).0, TEXT);
+}
+
+#[test]
+fn many_ask_side_by_side() {
+    let standin = StandIn::start(vec![vec![Step::Pieces(chunked(&good_events(), 40), 60)]]);
+    let upstream = upstream(&standin);
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..20).map(|_| scope.spawn(|| ask(&upstream))).collect();
+        for one in asking {
+            assert_eq!(one.join().unwrap().0, TEXT);
+        }
+    });
+    assert_eq!(standin.requests().len(), 20);
+}

@@ -1,0 +1,109 @@
+//! What comes of asking an upstream, in all the ways in which one can misbehave, over real sockets. Only outcomes are
+//! asserted: no test depends on how long something takes, but for not being too early.
+
+mod cases;
+mod faults;
+mod health;
+mod secrets;
+mod standin;
+#[cfg(feature = "tls")]
+mod tls;
+
+use cortex_core::config::values::Secret;
+use cortex_core::domain::model::Role;
+use cortex_core::responder::retry::RetryPolicy;
+use cortex_core::responder::{Failure, Finished, Flow, Timeouts, Turn, Upstream, UpstreamSettings, answer};
+use standin::{StandIn, Step};
+
+/// The key that must not come out anywhere.
+const KEY: &str = "sk-standin-4711";
+
+/// Patient enough for any machine.
+const PATIENT: Timeouts = Timeouts {
+    connect_milliseconds: 30_000,
+    first_byte_milliseconds: 30_000,
+    between_bytes_milliseconds: 30_000,
+    tail_milliseconds: 30_000,
+    total_milliseconds: 60_000,
+};
+
+/// Three tries with hardly a pause.
+const RETRY: RetryPolicy =
+    RetryPolicy { tries_max: 3, pause_milliseconds: 2, pause_milliseconds_max: 4, retry_after_milliseconds_max: 2_000 };
+
+fn settings(url: String) -> UpstreamSettings {
+    UpstreamSettings {
+        url,
+        model: "standin-1".into(),
+        api_key: Some(Secret::new(KEY)),
+        system_prompt: None,
+        ca_file: None,
+        timeouts: PATIENT,
+        retry: RETRY,
+    }
+}
+
+fn upstream(standin: &StandIn) -> Upstream {
+    upstream_with(standin, PATIENT)
+}
+
+fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
+    let settings = UpstreamSettings { timeouts, ..settings(format!("http://{}/v1", standin.addr)) };
+    Upstream::new(settings).expect("the settings are good")
+}
+
+fn question() -> Vec<Turn> {
+    vec![Turn { role: Role::User, text: "Hello?".into() }]
+}
+
+/// The text that was shown, and how the answer ended.
+fn ask(upstream: &Upstream) -> (String, Result<Finished, Failure>) {
+    let mut text = String::new();
+    let end = answer(upstream, &question(), &mut |piece| {
+        text += piece;
+        Flow::Continue
+    });
+    (text, end)
+}
+
+fn delta(text: &str) -> String {
+    let chunk = serde_json::json!({"model": "standin-1b", "choices": [{"index": 0, "delta": {"content": text}}]});
+    format!("data: {chunk}\n\n")
+}
+
+const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+const TEXT: &str = "H\u{e9}llo \u{1f600}!";
+
+/// The events of a whole answer that says `TEXT`.
+fn good_events() -> String {
+    [&delta("H\u{e9}l"), &delta("lo "), &delta("\u{1f600}"), &delta("!"), STOP, USAGE, DONE].concat()
+}
+
+/// An answer of status 200 that ends with the connection.
+fn until_close(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{body}").into_bytes()
+}
+
+/// An answer with a length.
+fn with_length(status: u16, fields: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// An answer in chunks of so many bytes.
+fn chunked(body: &str, size: usize) -> Vec<u8> {
+    let mut out = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for chunk in body.as_bytes().chunks(size) {
+        out.extend_from_slice(format!("{:x};a=b\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\nTrailer: x\r\n\r\n");
+    out
+}
+
+/// A script that sends one whole answer.
+fn say(answer: Vec<u8>) -> Vec<Step> {
+    vec![Step::Send(answer)]
+}
