@@ -3,6 +3,7 @@
 //!
 //! Invariant: every connection has a deadline, or waits for an answer that always comes.
 
+mod admit;
 mod conn;
 mod exchange;
 mod hub;
