@@ -1,8 +1,8 @@
 //! Admission: what a request's head alone decides, before a byte of its body is kept.
 
 use super::Shard;
+use super::buckets::{Quota, Rate, Who, network_of};
 use super::conn::{Meta, Plan};
-use super::registry::{Rate, Who, network_of};
 use crate::api::error::ApiError;
 use crate::api::request::Media;
 use crate::api::router::{Access, BodyKind, Operation};
@@ -13,6 +13,7 @@ use crate::base::time::Now;
 use crate::config::values::RateLimit;
 use crate::http1::head::{Framing, Head, Method, Version};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Shard {
@@ -33,6 +34,7 @@ impl Shard {
             request_id,
             origin: cors::allowed_origin(&self.context.settings.origins, head).map(Cow::Borrowed),
             user: None,
+            quota: None,
         }
     }
 
@@ -48,6 +50,7 @@ impl Shard {
             request_id: self.new_request_id(),
             origin: None,
             user: None,
+            quota: None,
         }
     }
 
@@ -85,32 +88,41 @@ impl Shard {
         now: Now,
     ) -> Result<Plan<'b>, Early> {
         let settings = &self.context.settings;
+        let peer = self.conns[slot as usize].peer;
+        let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
         if !settings.allowed_hosts.matches(head.host_name()) {
-            return Err(ApiError::bad_request("This host is not served here").into());
+            let error = ApiError::bad_request("This host is not served here");
+            return Err(self.count_stranger(network, meta, error, now).into());
         }
         if cors::is_preflight(head) {
-            return Err(Early::Reply(Box::new(cors::preflight(meta.origin.is_some()))));
+            return Err(Early::Reply(Box::new(cors::preflight(head, meta.origin.is_some()))));
         }
         if head.method == Method::Options && head.path == "*" {
             return Err(Early::Reply(Box::new(Reply::empty())));
         }
-        let matched = router::find(head.path)?;
+        let matched = router::find(head.path).map_err(|error| self.count_stranger(network, meta, error, now))?;
         if head.method == Method::Options {
             return Err(Early::Reply(Box::new(Reply::empty().with("Allow", matched.route.allow()))));
         }
-        let operation = matched.route.operation(head.method)?;
-        let peer = self.conns[slot as usize].peer;
-        let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
-        let caller = self.identify(operation, head, now)?;
+        let operation =
+            matched.route.operation(head.method).map_err(|error| self.count_stranger(network, meta, error, now))?;
+        let caller = match operation.access() {
+            Access::Open => None,
+            access => {
+                // Before the signature is looked at: a flood of bad tokens costs no hashing.
+                self.check_stranger(network, meta, now)?;
+                let caller = self.identify(access, head, now);
+                Some(caller.map_err(|error| self.count_stranger(network, meta, error, now))?)
+            }
+        };
         meta.user = caller.as_ref().map(|caller| caller.actor.id.clone());
         if let Some(caller) = &caller
-            && let Some(rate) = settings.rate_limit
+            && let Some(limit) = settings.rate_limit
         {
-            let who = Who::User(caller.actor.id.clone());
-            self.registry.take(who, per_second(rate), now.mono).map_err(too_fast)?;
+            self.take(Who::User(caller.actor.id.clone()), user_rate(limit), meta, now)?;
         }
         if operation == Operation::Login {
-            self.count_login(Who::LoginAddress(network), 10, now)?;
+            self.count_login(Who::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, meta, now)?;
         }
         let media = Media::of(head.field("content-type"));
         if head.framing != Framing::None {
@@ -128,16 +140,12 @@ impl Shard {
         })
     }
 
-    fn identify(&self, operation: Operation, head: &Head<'_, '_>, now: Now) -> Result<Option<Caller>, ApiError> {
-        let access = operation.access();
-        if access == Access::Open {
-            return Ok(None);
-        }
+    fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
         let verify = |token: &str| api::auth::authenticate(&self.context, &self.gates, token, now.wall);
         if let Some(value) = head.field("authorization") {
             let caller = verify(api::auth::bearer(value)?)?;
             return match caller.purpose {
-                Purpose::Access => Ok(Some(caller)),
+                Purpose::Access => Ok(caller),
                 Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket goes into the query")),
             };
         }
@@ -146,7 +154,7 @@ impl Shard {
         {
             let caller = verify(&token)?;
             return if credential == caller.purpose {
-                Ok(Some(caller))
+                Ok(caller)
             } else {
                 Err(ApiError::invalid_token("The token is not good for this"))
             };
@@ -154,10 +162,32 @@ impl Shard {
         Err(ApiError::missing_token())
     }
 
+    /// Takes one request out of a bucket; the answer will tell what is left.
+    fn take(&self, who: Who, rate: Rate, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
+        let taken = self.registry.buckets.take(who, rate, now.mono);
+        meta.quota = Some(taken.unwrap_or_else(|quota| quota));
+        taken.map(drop).map_err(too_fast)
+    }
+
+    /// Refuses a network that has sent too many requests of nobody's.
+    fn check_stranger(&self, network: IpAddr, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
+        let Some(limit) = self.context.settings.rate_limit else { return Ok(()) };
+        self.registry.buckets.check(&Who::Stranger(network), stranger_rate(limit), now.mono).map_err(|quota| {
+            meta.quota = Some(quota);
+            too_fast(quota)
+        })
+    }
+
+    /// Counts a request of nobody's, which is refused with `error`, or as one too many.
+    fn count_stranger(&self, network: IpAddr, meta: &mut Meta<'_>, error: ApiError, now: Now) -> ApiError {
+        let Some(limit) = self.context.settings.rate_limit else { return error };
+        self.take(Who::Stranger(network), stranger_rate(limit), meta, now).err().unwrap_or(error)
+    }
+
     /// Counts a login, of which `times` the setting's number are allowed.
-    pub(super) fn count_login(&self, who: Who, times: u64, now: Now) -> Result<(), ApiError> {
+    pub(super) fn count_login(&self, who: Who, times: u64, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
-        self.registry.take(who, per_minute(u64::from(logins_max) * times), now.mono).map_err(too_fast)
+        self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now)
     }
 }
 
@@ -178,17 +208,19 @@ fn is_request_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
 }
 
-/// The bucket of a user.
-pub(super) fn per_second(rate: RateLimit) -> Rate {
-    Rate { micros_each: 1_000_000 / u64::from(rate.per_second), burst: u64::from(rate.burst) }
+/// How often one user may ask.
+pub(super) fn user_rate(limit: RateLimit) -> Rate {
+    Rate::per_second(u64::from(limit.per_second), u64::from(limit.burst))
 }
 
-fn per_minute(requests: u64) -> Rate {
-    Rate { micros_each: 60_000_000 / requests.max(1), burst: requests.max(1) }
+/// How often one network may ask without being anybody.
+fn stranger_rate(limit: RateLimit) -> Rate {
+    let times = |count: u32| u64::from(count) * REQUESTS_PER_ADDRESS_FACTOR;
+    Rate::per_second(times(limit.per_second), times(limit.burst))
 }
 
-fn too_fast(micros: u64) -> ApiError {
-    ApiError::rate_limited("Too many requests", micros.div_ceil(1_000_000).max(1))
+fn too_fast(quota: Quota) -> ApiError {
+    ApiError::rate_limited("Too many requests", quota.next_seconds)
 }
 
 fn check_media(operation: Operation, media: Media) -> Result<(), ApiError> {

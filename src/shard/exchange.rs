@@ -1,8 +1,8 @@
 //! Requests and their answers: from an admitted head to the bytes of the reply.
 
-use super::admit::per_second;
+use super::admit::user_rate;
+use super::buckets::Who;
 use super::conn::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
-use super::registry::Who;
 use super::stream::Source;
 use super::{Finished, Output, Shard};
 use crate::api::error::ApiError;
@@ -19,8 +19,13 @@ use crate::http1::response::{self, Length, ResponseHead, write_head};
 use crate::wire;
 use std::sync::Arc;
 
-/// Fields that one answer can have at most: our own, those of CORS, and those of the reply.
-const FIELDS_MAX: usize = 20;
+/// Fields that one answer can have at most: our own, those of the rate, those of CORS, and those of the reply.
+const FIELDS_MAX: usize = 24;
+/// Fields of every answer: a body is what its type says, a link from it says nothing of where it stood, and nobody on the
+/// way keeps it. Nearly every answer shows a token (RFC 6749 §5.1), somebody's data, or a state that passes.
+const ALWAYS: [(&str, &str); 2] = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")];
+/// Of every answer that says nothing else of it.
+const UNKEPT: (&str, &str) = ("Cache-Control", "no-store");
 
 impl Shard {
     /// Decides from the head alone who may go on; `head_ends_input` says that nothing of a body has arrived yet.
@@ -204,12 +209,12 @@ impl Shard {
         self.outputs.push_back(Output::Ask(query));
     }
 
-    fn check(&mut self, slot: u32, meta: Meta<'_>, plan: Plan<'_>, check: PasswordCheck, now: Now) {
-        let account: Box<str> = match &check {
-            PasswordCheck::Login { email, .. } => email.to_lowercase().into(),
-            PasswordCheck::Change { user, .. } => user.as_str().into(),
-        };
-        if let Err(error) = self.count_login(Who::Login(account, plan.network), 1, now) {
+    fn check(&mut self, slot: u32, mut meta: Meta<'_>, plan: Plan<'_>, check: PasswordCheck, now: Now) {
+        let account = self.registry.buckets.account(match &check {
+            PasswordCheck::Login { email, .. } => email,
+            PasswordCheck::Change { user, .. } => user.as_str(),
+        });
+        if let Err(error) = self.count_login(Who::Login(account, plan.network), 1, &mut meta, now) {
             return self.respond(slot, &meta, error.into_reply(), now);
         }
         let job = PasswordJob { reply_to: self.reply_to(slot), check };
@@ -248,12 +253,14 @@ impl Shard {
     }
 
     pub(super) fn receipt(&mut self, receipt: Receipt, now: Now) {
-        let Some(pending) = self.take_pending(receipt.to) else { return };
+        let Some(mut pending) = self.take_pending(receipt.to) else { return };
         let slot = receipt.to.slot;
-        if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(rate)) =
+        // What was answered before costs nothing.
+        if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(limit)) =
             (&receipt.result, &pending.caller, self.context.settings.rate_limit)
         {
-            self.registry.put_back(&Who::User(caller.actor.id.clone()), per_second(rate));
+            let who = Who::User(caller.actor.id.clone());
+            pending.meta.quota = Some(self.registry.buckets.put_back(&who, user_rate(limit), now.mono));
         }
         let reply = api::reply_to_receipt(receipt, pending.operation.subject());
         self.respond_and_go_on(slot, &pending.meta, reply, now);
@@ -393,7 +400,17 @@ impl Shard {
             add("Content-Type", reply.content_type);
         }
         add("X-Request-Id", &meta.request_id);
-        add("X-Content-Type-Options", "nosniff");
+        for (name, value) in ALWAYS {
+            add(name, value);
+        }
+        if !reply.has("Cache-Control") {
+            add(UNKEPT.0, UNKEPT.1);
+        }
+        let quota = meta.quota.map(|quota| quota.field_values(&mut self.quota_text));
+        if let Some((policy, left)) = quota {
+            add("RateLimit-Policy", policy);
+            add("RateLimit", left);
+        }
         for (name, value) in &reply.fields {
             add(name, value);
         }
@@ -401,6 +418,9 @@ impl Shard {
             for (name, value) in cors::fields(origin) {
                 add(name, value);
             }
+        }
+        if let Some(varies) = cors::varies(&self.context.settings.origins).filter(|_| !reply.has("Vary")) {
+            add("Vary", varies);
         }
         let head = ResponseHead {
             status: reply.status,
