@@ -262,7 +262,7 @@ fn connections_are_bounded() {
 #[test]
 fn connections_of_one_address_are_bounded() {
     const MAX: usize = 3;
-    let server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", &MAX.to_string()), ("WORKERS", "2")]);
+    let mut server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", &MAX.to_string()), ("WORKERS", "2")]);
     let is_let_in = |connection: &mut Connection| {
         let sent = connection.try_send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         sent.and_then(|()| connection.try_response("GET")).is_ok_and(|answer| answer.status == 200)
@@ -291,6 +291,9 @@ fn connections_of_one_address_are_bounded() {
         }
         assert!(!is_let_in(&mut Connection::open(server.addr)), "and there are no more of them than before");
     }
+    drop(open);
+    // Its last lines are written before it ends.
+    assert_eq!(server.stop().code(), Some(0));
     let told = server.log().matches("MAX_CONNECTIONS_PER_ADDRESS").count();
     assert!((1..=2).contains(&told), "each of the two loops says it once in a while: {told}");
 }
