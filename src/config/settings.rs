@@ -24,7 +24,7 @@ const WORKERS_MAX: u32 = 64;
 /// Event-loop threads when nothing else is said, at most.
 const WORKERS_DEFAULT_MAX: u32 = 4;
 /// Largest `JWT_EXPIRATION_HOURS`: a year.
-const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
+pub const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
 /// Default and range of `MAX_BODY_BYTES`.
 const BODY_BYTES: [u64; 3] = [2 * MIB, KIB, 64 * MIB];
 /// Default and range of `MAX_HEADER_BYTES`.

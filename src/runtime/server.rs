@@ -66,11 +66,27 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn store_config(settings: &Settings) -> StoreConfig {
-    let database = match &settings.database {
+/// The database that the settings name.
+pub fn database(settings: &Settings) -> store::Database {
+    match &settings.database {
         Database::Memory => store::Database::Memory,
         Database::File(path) => store::Database::File(path.clone()),
+    }
+}
+
+/// The keys for tokens that the settings name; `kept` is the database's own, for where they name none.
+pub fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
+    let key = match &settings.jwt_secret_key {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => kept.to_vec(),
     };
+    let previous: Vec<Vec<u8>> =
+        settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
+    Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone())
+}
+
+fn store_config(settings: &Settings) -> StoreConfig {
+    let database = database(settings);
     let retention = Retention {
         seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
         events: settings.journal_retention_events,
@@ -136,13 +152,7 @@ fn start(
     sender: Sender<Happened>,
 ) -> Result<Running, String> {
     let cannot = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-    let key = match &settings.jwt_secret_key {
-        Some(secret) => secret.expose().as_bytes().to_vec(),
-        None => writer.signing_key().to_vec(),
-    };
-    let previous: Vec<Vec<u8>> =
-        settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
-    let keys = Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone());
+    let keys = keys(&settings, writer.signing_key());
     let registry = Arc::new(Registry::default());
     let position = writer.position();
     registry.committed(position);
