@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// Whether curl and bash are there; `false` when these tests are left out.
 pub fn curl() -> bool {
@@ -17,8 +18,8 @@ pub fn curl() -> bool {
 }
 
 /// A Python that has the packages of `requirements.txt`; `None` when these tests are left out.
-pub fn python() -> Option<PathBuf> {
-    if is_skipped("httpx-sse") {
+pub fn python(test: &str) -> Option<PathBuf> {
+    if is_skipped(test) {
         return None;
     }
     need(
@@ -28,7 +29,7 @@ pub fn python() -> Option<PathBuf> {
     );
     let place = place("python");
     let python = place.join("bin/python");
-    let is_whole = || have(&python, &["-c", "import httpx_sse"]);
+    let is_whole = || have(&python, &["-c", "import httpx_sse, prometheus_client"]);
     installed(&place, include_str!("requirements.txt"), is_whole, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
         let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
@@ -89,6 +90,8 @@ fn place(name: &str) -> PathBuf {
 /// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
 fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
     // Written last, so that an installation that broke off is none.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _installing = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = place.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {
         return;
