@@ -64,6 +64,11 @@ pub const VARIABLES: &[Variable] = &[
     plain("MAX_BODY_BYTES", "2097152", "largest request body"),
     plain("MAX_HEADER_BYTES", "16384", "largest request head"),
     plain("MAX_CONNECTIONS", "", "most open connections; unset: 90 % of the open-file limit"),
+    plain(
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "0",
+        "most open connections of one address or IPv6 /64 that is no trusted proxy; 0: no limit",
+    ),
     plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request's head to arrive"),
     plain("BODY_TIMEOUT_SECONDS", "30", "time for a request's body to arrive"),
     plain("KEEP_ALIVE_SECONDS", "75", "how long a connection may wait for its next request"),
@@ -75,7 +80,12 @@ pub const VARIABLES: &[Variable] = &[
     ),
     plain("STREAM_BUFFER_BYTES", "65536", "bytes that a stream holds in memory for a slow reader"),
     plain("MAX_STREAMS_PER_USER", "100", "most open streams of one user; 0: no limit"),
-    plain("RATE_LIMIT_PER_SECOND", "0", "requests of one user; 0: no limit; 50 in production").in_production("50"),
+    plain(
+        "RATE_LIMIT_PER_SECOND",
+        "0",
+        "requests of one user, ten times as many of nobody's from one address; 0: no limit; 50 in production",
+    )
+    .in_production("50"),
     plain("RATE_LIMIT_BURST", "100", "requests of one user at once, when there is a limit"),
     plain("LOGIN_RATE_LIMIT_PER_MINUTE", "10", "logins of one account from one address; 0: no limit"),
     plain("JOURNAL_RETENTION_DAYS", "7", "how long events that are no messages are kept"),

@@ -4,10 +4,11 @@
 use super::answers::desk::News;
 use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
+use super::connections::Connections;
 use super::listener;
 use super::mailbox::{Mail, Mailbox};
 use super::post::Post;
-use super::reactor::{Connections, Reactor, WAKER};
+use super::reactor::{Reactor, WAKER};
 use super::threads::{self, Passwords, Ports};
 use crate::api::Context;
 use crate::auth::jwt::Keys;
@@ -28,7 +29,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -158,7 +158,11 @@ fn start(
     registry.committed(position);
     let gates = Arc::new(writer.gates().map_err(|error| error.to_string())?);
     let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
-    let connections = Arc::new(Connections { open: AtomicUsize::new(0), max: max_connections });
+    let connections = Arc::new(Connections::new(
+        max_connections,
+        settings.connections_per_address_max,
+        settings.trusted_proxies.clone(),
+    ));
     let ports = Ports::new(config.database == store::Database::Memory);
     let responders = responders(&settings)?;
     let workers = settings.workers;
