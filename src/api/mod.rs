@@ -10,6 +10,7 @@ pub mod cors;
 pub mod error;
 pub mod input;
 pub mod ops;
+pub mod page;
 pub mod proxy;
 pub mod request;
 pub mod router;

@@ -137,7 +137,7 @@ pub struct Shard {
     generation: u32,
     date: (i64, [u8; 29]),
     /// Where the fields about the rate are written.
-    quota_text: String,
+    quota_text: Vec<u8>,
     draining: bool,
     drained: bool,
 }
@@ -187,7 +187,7 @@ impl Shard {
             finished: Vec::new(),
             generation: 0,
             date: (i64::MIN, [b' '; 29]),
-            quota_text: String::new(),
+            quota_text: Vec::new(),
             draining: false,
             drained: false,
         }

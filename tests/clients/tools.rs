@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Whether curl and bash are there; `false` when these tests are left out.
 pub fn curl() -> bool {
@@ -17,9 +17,9 @@ pub fn curl() -> bool {
     true
 }
 
-/// A Python that has the packages of `requirements.txt`; `None` when these tests are left out.
-pub fn python(test: &str) -> Option<PathBuf> {
-    if is_skipped(test) {
+/// A Python that has the packages of `requirements.txt`; `None` when the test of that `name` is left out.
+pub fn python(name: &str) -> Option<PathBuf> {
+    if is_skipped(name) {
         return None;
     }
     need(
@@ -37,6 +37,16 @@ pub fn python(test: &str) -> Option<PathBuf> {
         run(Command::new(&python).args(pip));
     });
     Some(python)
+}
+
+/// The same with Starlette, which wants Python 3.11; `None` also where it is older.
+pub fn python_with_starlette() -> Option<PathBuf> {
+    let python = python("Starlette")?;
+    let is_there = have(&python, &["-c", "import starlette"]);
+    if !is_there {
+        let _ = writeln!(std::io::stderr(), "skipped: the test with Starlette, because Python is older than 3.11");
+    }
+    is_there.then_some(python)
 }
 
 /// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
@@ -89,9 +99,10 @@ fn place(name: &str) -> PathBuf {
 
 /// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
 fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
+    // Two tests may want the same, and the second waits until the first has it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Written last, so that an installation that broke off is none.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _installing = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = place.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {
         return;

@@ -11,6 +11,7 @@ mod concurrency;
 mod durability;
 mod errors;
 mod harness;
+mod hosts;
 mod http_socket;
 mod isolation;
 mod lifecycle;
