@@ -20,6 +20,5 @@ mod phase2;
 mod regressions;
 mod retention;
 mod settings;
-mod smuggling;
 mod streams;
 mod validation;
