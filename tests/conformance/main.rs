@@ -4,7 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod expected;
+mod proxied;
+mod proxy;
 mod requests;
+mod traffic;
 
 use common::token::token;
 use common::{Connection, Options, Response, Server, assert_error};
