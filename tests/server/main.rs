@@ -13,6 +13,7 @@ mod errors;
 mod harness;
 mod http_socket;
 mod isolation;
+mod isolation_routes;
 mod lifecycle;
 mod limits;
 mod phase1;
