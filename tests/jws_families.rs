@@ -182,7 +182,7 @@ fn a_part_has_one_spelling() {
         spellings.extend([URL_SAFE.encode(&bytes), STANDARD.encode(&bytes), encode(part)]);
         spellings.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
         // The bits of the last character that belong to no byte.
-        if part.len() % 4 != 0 {
+        if !part.len().is_multiple_of(4) {
             let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
             let value = alphabet.find(last).unwrap();
             spellings.extend((1..4).map(|bits| format!("{front}{}", &alphabet[(value | bits)..][..1])));
@@ -406,7 +406,8 @@ fn bytes_that_are_no_text_are_no_json() {
         let (front, rest) = text.split_at(text.len() - 1);
         [front.as_bytes(), b",\"x\":\"", bytes, b"\"", rest.as_bytes()].concat()
     };
-    let makers: [(&str, &dyn Fn(&str) -> Vec<u8>); 6] = [
+    type Maker<'m> = (&'m str, &'m dyn Fn(&str) -> Vec<u8>);
+    let makers: [Maker; 6] = [
         ("UTF-16", &|text| utf16(text)),
         ("a byte order mark", &|text| format!("\u{feff}{text}").into_bytes()),
         ("Latin-1", &|text| with_bytes(text, b"\xfc")),
