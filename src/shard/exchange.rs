@@ -85,7 +85,7 @@ impl Shard {
         let meta = self.receiving_meta(slot, now);
         let reply = match error {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
-            malformed => ApiError::bad_request(malformed.message()),
+            other => ApiError::new(other.status(), other.code(), other.message()),
         }
         .into_reply();
         self.respond(slot, &meta, reply, now);

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// Whether curl and bash are there; `false` when these tests are left out.
 pub fn curl() -> bool {
@@ -17,11 +17,15 @@ pub fn curl() -> bool {
     true
 }
 
-/// A Python that has the packages of `requirements.txt`; `None` when the test of that `name` is left out.
-pub fn python(name: &str) -> Option<PathBuf> {
-    if is_skipped(name) {
-        return None;
-    }
+/// A Python that has the packages of `requirements.txt`, of which the test is about `package`; `None` when these tests are
+/// left out.
+pub fn python(package: &str) -> Option<PathBuf> {
+    // Tests run at once, and one is to install.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    if is_skipped(package) { None } else { Some(PYTHON.get_or_init(install_python).clone()) }
+}
+
+fn install_python() -> PathBuf {
     need(
         "python3",
         &["-c", "import venv, ensurepip"],
@@ -29,14 +33,14 @@ pub fn python(name: &str) -> Option<PathBuf> {
     );
     let place = place("python");
     let python = place.join("bin/python");
-    let is_whole = || have(&python, &["-c", "import httpx_sse, prometheus_client"]);
+    let is_whole = || have(&python, &["-c", "import httpx_sse, jose, prometheus_client"]);
     installed(&place, include_str!("requirements.txt"), is_whole, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
         let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
         run(Command::new(&python).args(pip));
     });
-    Some(python)
+    python
 }
 
 /// The same with Starlette, which wants Python 3.11; `None` also where it is older.
