@@ -79,7 +79,7 @@ impl Shard {
         let meta = self.receiving_meta(slot, now);
         let reply = match error {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
-            malformed => ApiError::bad_request(malformed.message()),
+            _ => ApiError::new(error.status(), error.code(), error.message()),
         }
         .into_reply();
         self.respond(slot, &meta, reply, now);
