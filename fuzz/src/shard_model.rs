@@ -3,6 +3,7 @@
 use super::backend;
 use super::json_reference::{self as json, Json};
 use super::sse_reference;
+use cortex_core::api::Start;
 use cortex_core::base::time::{Now, Wall};
 use cortex_core::domain::command::*;
 use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
@@ -267,7 +268,7 @@ pub struct Listening {
     filter: StreamFilter,
     query: &'static str,
     named: bool,
-    pub asks_for_replay: bool,
+    start: Start,
     pub ended: bool,
     /// The largest frame that it was given, in bytes.
     pub largest_frame: usize,
@@ -280,7 +281,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    pub fn new(user: usize, how: u8) -> Listening {
+    pub fn new(user: usize, how: u8, start: Start) -> Listening {
         let kinds = |names: &[EventKind]| names.iter().fold(KindSet::NONE, |kinds, kind| kinds.with(*kind));
         let only = ConversationRef::Id(backend::conversation_id(1));
         let (conversation, kinds, query) = match how % 8 {
@@ -304,7 +305,7 @@ impl Listening {
             filter: StreamFilter { conversation, workspace: None, kinds },
             query,
             named: how & 8 == 8,
-            asks_for_replay: false,
+            start,
             ended: false,
             largest_frame: 0,
             greeted: false,
@@ -361,11 +362,15 @@ impl Listening {
                 assert!(!self.greeted && Some(number("last_event_id")) == id, "a stream greets once");
                 self.greeted = true;
                 self.complete = id.expect("a greeting has an id");
-                assert!(self.complete <= journal.newest(), "a stream starts beyond the journal");
+                let is_right = match self.start {
+                    Start::After(asked) => self.complete == asked.0,
+                    Start::Now | Start::Unknown => (told..=journal.newest()).contains(&self.complete),
+                };
+                assert!(is_right, "a stream that asked for {:?} starts at {}", self.start, self.complete);
             }
             "heartbeat" => self.complete_through(id.expect("a heartbeat has an id"), journal),
             "caught_up" => {
-                assert!(self.asks_for_replay && !self.caught_up, "a replay that was asked for ends once");
+                assert!(self.start != Start::Now && !self.caught_up, "a replay that was asked for ends once");
                 self.caught_up = true;
                 self.complete_through(id.expect("caught_up has an id"), journal);
             }
@@ -373,7 +378,7 @@ impl Listening {
                 let Some((_, Json::Object(data), _)) = members.get(1) else { panic!("{data} names no number") };
                 let first: u64 = data[0].2.parse().expect("a number");
                 assert!(first > self.gap_told, "a gap is told twice");
-                let foreign = self.asks_for_replay && first == self.complete + 1;
+                let foreign = self.start == Start::Unknown && self.gap_told == 0 && first == self.complete + 1;
                 assert!(foreign || journal.removed_through[self.user] + 1 >= first, "nothing is gone before {first}");
                 self.gap_told = first;
             }

@@ -8,6 +8,7 @@ use super::answers::{Answer, read_answer};
 use super::backend::{self, BUFFER_BYTES, START, STREAMS_MAX};
 use super::choices::Choices;
 use super::shard_model::{Journal, Listening, USERS};
+use cortex_core::api::Start;
 use cortex_core::auth::jwt::Purpose;
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{Mono, Now, Wall};
@@ -38,13 +39,31 @@ struct Peer {
     told_end: bool,
     /// What the shard has queued and the socket has not taken.
     unsent: Vec<u8>,
-    /// Ids and contents of its requests that are not answered.
-    asked: VecDeque<(String, Option<String>)>,
+    /// Its requests that are not answered.
+    asked: VecDeque<Asked>,
     stream: Option<Listening>,
-    /// How its next stream would listen.
-    wanted: VecDeque<Listening>,
+    /// Bytes of answers that waited when its stream opened.
+    answers_before: usize,
     /// The server has said that nothing follows.
     closing: bool,
+}
+
+/// A request that was sent.
+struct Asked {
+    id: String,
+    is_head: bool,
+    /// What it posts.
+    content: Option<String>,
+    /// The stream that it asks for.
+    listening: Option<Listening>,
+}
+
+/// What a request is for.
+enum Wants {
+    Nothing,
+    /// To post this content in this body.
+    Post(String, String),
+    Stream(Listening),
 }
 
 struct World {
@@ -59,6 +78,7 @@ struct World {
     queries: VecDeque<Query>,
     mail: VecDeque<Committed>,
     texts: VecDeque<MessageId>,
+    gates: UserGates,
     draining: bool,
     requests: usize,
 }
@@ -98,6 +118,7 @@ impl World {
             queries: VecDeque::new(),
             mail: VecDeque::new(),
             texts: VecDeque::new(),
+            gates: UserGates::default(),
             draining: false,
             requests: 0,
         }
@@ -134,8 +155,11 @@ impl World {
             10 => self.tick([1, 20, 300, 1_000, 6_000, 21_000, 80_000][choices.below(7)]),
             11 => self.end(choices.below(CONNECTIONS_MAX)),
             12 => self.fail(choices.below(CONNECTIONS_MAX)),
-            13 if choices.byte() == 0xff => self.drain(),
-            13 => self.journal.retain(choices.below(16) as u64),
+            13 => match choices.byte() {
+                0xff => self.drain(),
+                user @ 0xf0..=0xfe => self.shut_out(usize::from(user) % USERS.len()),
+                keep => self.journal.retain(u64::from(keep) % 16),
+            },
             14 => {
                 if let Some(command) = self.commands.pop_front() {
                     self.handle(Input::Overloaded(command.reply_to));
@@ -186,7 +210,7 @@ impl World {
                 stream.complete_through(newest, &self.journal);
                 stream.check_texts(&self.journal);
             } else if !peer.closing {
-                assert!(peer.asked.is_empty(), "these were never answered: {:?}", peer.asked);
+                assert!(peer.asked.is_empty(), "{} requests were never answered", peer.asked.len());
             }
         }
         while let Some(slot) = self.peers.keys().next().copied() {
@@ -208,7 +232,7 @@ impl World {
                 unsent: Vec::new(),
                 asked: VecDeque::new(),
                 stream: None,
-                wanted: VecDeque::new(),
+                answers_before: 0,
                 closing: false,
             };
             self.peers.insert(slot, peer);
@@ -218,11 +242,12 @@ impl World {
     /// A connection that can still send, by its place.
     fn sender(&mut self, place: usize) -> Option<u32> {
         let (slot, peer) = self.peers.iter().nth(place)?;
-        (!peer.ended && peer.stream.is_none() && peer.wanted.is_empty()).then_some(*slot)
+        let streams = peer.stream.is_some() || peer.asked.iter().any(|asked| asked.listening.is_some());
+        (!peer.ended && !streams).then_some(*slot)
     }
 
-    /// Sends a request, of which `count` bytes arrive at once.
-    fn send(&mut self, slot: u32, line: &str, body: Option<(&str, String)>, more: &str, count: usize) {
+    /// Sends a request, of which `count` bytes arrive at once. `more` are further fields.
+    fn send(&mut self, slot: u32, line: &str, more: &str, wants: Wants, count: usize) {
         let id = format!("r{}", self.requests);
         self.requests += 1;
         let peer = self.peers.get_mut(&slot).expect("the peer is there");
@@ -230,14 +255,18 @@ impl World {
         let mut request = format!(
             "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nX-Request-Id: {id}\r\n{more}"
         );
-        let content = body.map(|(content, body)| {
-            request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-            content.to_owned()
-        });
+        let (content, listening) = match wants {
+            Wants::Nothing => (None, None),
+            Wants::Post(content, body) => {
+                request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+                (Some(content), None)
+            }
+            Wants::Stream(listening) => (None, Some(listening)),
+        };
         if content.is_none() {
             request.push_str("\r\n");
         }
-        peer.asked.push_back((id, content));
+        peer.asked.push_back(Asked { id, is_head: line.starts_with("HEAD"), content, listening });
         peer.arrived.extend(request.as_bytes());
         self.arrive(slot, count);
     }
@@ -267,32 +296,31 @@ impl World {
             number => backend::conversation_id(number as u128).to_string(),
         };
         let body = format!("{{\"content\":\"{content}\",\"conversation_id\":\"{named}\"}}");
-        self.send(slot, "POST /input", Some((&content, body)), "", count);
+        self.send(slot, "POST /input", "", Wants::Post(content, body), count);
     }
 
     fn open_stream(&mut self, choices: &mut Choices<'_>) {
         let (place, start, how) = (choices.below(CONNECTIONS_MAX), choices.byte(), choices.byte());
         let Some(slot) = self.sender(place) else { return };
-        let mut listening = Listening::new(self.peers[&slot].user, how);
         let newest = self.journal.newest();
-        let more = match start {
-            0..=63 => String::new(),
-            64..=95 => "Last-Event-ID: 0\r\n".to_owned(),
-            96..=127 => "Last-Event-ID: none\r\n".to_owned(),
-            128..=143 => format!("Last-Event-ID: {}\r\n", newest + 1000),
-            _ => format!("Last-Event-ID: {}\r\n", newest.saturating_sub(u64::from(start) % 32)),
+        let after = |number: u64| (Start::After(EventNumber(number)), format!("Last-Event-ID: {number}\r\n"));
+        let (start, more) = match start {
+            0..=63 => (Start::Now, String::new()),
+            64..=95 => after(0),
+            96..=127 => (Start::Unknown, "Last-Event-ID: none\r\n".to_owned()),
+            128..=143 => (Start::Unknown, format!("Last-Event-ID: {}\r\n", newest + 1_000_000)),
+            _ => after(newest.saturating_sub(u64::from(start) % 32)),
         };
-        listening.asks_for_replay = !more.is_empty();
+        let listening = Listening::new(self.peers[&slot].user, how, start);
         let line = format!("GET /output/stream?{}", listening.query());
-        self.peers.get_mut(&slot).expect("the peer is there").wanted.push_back(listening);
-        self.send(slot, &line, None, &more, usize::MAX);
+        self.send(slot, &line, &more, Wants::Stream(listening), usize::MAX);
     }
 
     fn ask(&mut self, choices: &mut Choices<'_>) {
         let (place, what) = (choices.below(CONNECTIONS_MAX), choices.below(5));
         let Some(slot) = self.sender(place) else { return };
         let line = ["GET /", "GET /config/workspace", "GET /output/streams", "HEAD /auth/verify", "GET /nowhere"][what];
-        self.send(slot, line, None, "", usize::MAX);
+        self.send(slot, line, "", Wants::Nothing, usize::MAX);
     }
 
     fn nothing(&self) -> Committed {
@@ -411,6 +439,14 @@ impl World {
         self.handle(Input::Failed { slot });
     }
 
+    /// No token of a user is good any more.
+    fn shut_out(&mut self, user: usize) {
+        self.gates.0.insert(UserId::trusted(USERS[user]), Gate::Closed);
+        let gates = Some(Arc::new(self.gates.clone()));
+        let mail = Committed { gates, ..self.nothing() };
+        self.mail.push_back(mail);
+    }
+
     fn drain(&mut self) {
         self.draining = true;
         self.handle(Input::Drain);
@@ -455,18 +491,23 @@ impl World {
             assert_eq!(queued.len(), self.shard.outgoing_bytes(*slot), "an outbox has very many runs");
             assert!(queued.starts_with(&peer.unsent), "bytes that wait have changed");
             let news = queued[peer.unsent.len()..].to_vec();
-            peer.unsent = queued;
-            let bound = if self.shard.is_stream(*slot) {
-                BUFFER_BYTES.max(peer.stream.as_ref().map_or(0, |stream| stream.largest_frame)) + CONTROL_BYTES
-            } else {
-                ANSWERS_BYTES
-            };
+            let waited = queued.len() - news.len();
+            if peer.stream.is_none() {
+                peer.answers_before = waited;
+            }
             heard(peer, &news, &self.journal, self.told, self.now);
-            let largest = peer.stream.as_ref().map_or(0, |stream| stream.largest_frame);
-            assert!(peer.unsent.len() <= bound.max(largest + CONTROL_BYTES), "{} bytes wait", peer.unsent.len());
+            let bound = match &peer.stream {
+                Some(stream) => peer.answers_before + BUFFER_BYTES.max(stream.largest_frame) + CONTROL_BYTES,
+                None => ANSWERS_BYTES,
+            };
+            peer.unsent = queued;
+            assert!(peer.unsent.len() <= bound, "{} bytes wait where {bound} may", peer.unsent.len());
         }
-        let open = |user| self.peers.values().filter(|peer| peer.user == user && peer.stream.is_some()).count();
-        assert!((0..USERS.len()).all(|user| open(user) <= CONNECTIONS_MAX.min(2 * STREAMS_MAX as usize)));
+        let is_open = |slot: &u32, peer: &Peer, user| peer.user == user && self.shard.is_stream(*slot);
+        for (user, name) in USERS.iter().enumerate() {
+            let open = self.peers.iter().filter(|(slot, peer)| is_open(slot, peer, user)).count();
+            assert!(open <= STREAMS_MAX as usize, "{name} has {open} streams");
+        }
     }
 }
 
@@ -479,44 +520,32 @@ fn heard(peer: &mut Peer, news: &[u8], journal: &Journal, told: u64, now: Now) {
             return;
         }
         assert!(!peer.closing, "something follows the last answer");
-        let (id, content) = peer.asked.front().cloned().unwrap_or_default();
-        let is_head = rest.starts_with(b"HTTP/1.1 200") && id.is_empty();
-        assert!(!is_head, "an answer to nothing");
-        let method = if is_answer_to_head(rest) { "HEAD" } else { "GET" };
+        let timed_out = rest.starts_with(b"HTTP/1.1 408 ");
+        let asked = peer.asked.pop_front().expect("an answer has its request");
+        let method = if asked.is_head && !timed_out { "HEAD" } else { "GET" };
         let (answer, after) = read_answer(rest, method);
         rest = after;
         peer.closing = answer.closes && !answer.is_stream;
-        if answer.status == 408 && answer.field("X-Request-Id") != Some(&id) {
-            return;
-        }
-        assert_eq!(answer.field("X-Request-Id"), Some(id.as_str()), "answers come in order");
-        peer.asked.pop_front();
-        answered(peer, &answer, content, journal);
-        if answer.is_stream {
-            let mut stream = peer.wanted.pop_front().expect("a stream was asked for");
+        // Of a head that did not come in time, nobody knows the id.
+        let is_named = answer.field("X-Request-Id") == Some(&asked.id);
+        assert!(is_named || (timed_out && peer.closing), "answers come in order");
+        answered(peer.user, &answer, asked.content, journal);
+        if let Some(mut stream) = asked.listening.filter(|_| answer.is_stream) {
             stream.heard(&answer.body, journal, told, now);
+            peer.answers_before += news.len() - answer.body.len();
             peer.stream = Some(stream);
-        } else if peer.asked.is_empty() {
-            peer.wanted.clear();
+        } else {
+            assert!(!answer.is_stream, "a stream opens for who asked for one");
         }
     }
 }
 
-/// The only `HEAD` here is for `/auth/verify`, whose answer is JSON of a known beginning.
-fn is_answer_to_head(bytes: &[u8]) -> bool {
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer's head ends");
-    let head = &bytes[..end];
-    let has_length = head.windows(17).any(|line| line.starts_with(b"Content-Length: ") && line[16] != b'0');
-    let body = &bytes[end + 4..];
-    has_length && !body.starts_with(b"{") && !body.starts_with(b"retry") && !body.starts_with(b"[")
-}
-
-fn answered(peer: &Peer, answer: &Answer, content: Option<String>, journal: &Journal) {
+fn answered(user: usize, answer: &Answer, content: Option<String>, journal: &Journal) {
     if let Some(content) = content.filter(|_| answer.status == 200) {
         let number: u64 = answer.field("X-Event-Id").and_then(|id| id.parse().ok()).expect("a write has its number");
         let entry = journal.entry(number).expect("what is acknowledged is in the journal");
         let message = entry.event.message().expect("it is a message");
         assert_eq!((entry.event.kind, message.content.as_str()), (EventKind::Input, content.as_str()));
-        assert_eq!(message.sender, UserId::trusted(USERS[peer.user]));
+        assert_eq!(message.sender, UserId::trusted(USERS[user]));
     }
 }
