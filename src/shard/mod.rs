@@ -269,6 +269,14 @@ impl Shard {
         self.conns.get(slot as usize).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
     }
 
+    /// Bytes that came on a connection and are kept: of a request that is not complete, and of those behind it.
+    pub fn incoming_bytes(&self, slot: u32) -> usize {
+        self.conns.get(slot as usize).map_or(0, |conn| match &conn.phase {
+            Phase::Body(receiving) => conn.input.len() + receiving.body.len(),
+            _ => conn.input.len(),
+        })
+    }
+
     /// Bytes that wait to be written to a connection.
     pub fn outgoing_bytes(&self, slot: u32) -> usize {
         self.conns.get(slot as usize).map_or(0, |conn| conn.outbox.bytes())
