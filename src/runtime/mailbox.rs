@@ -3,6 +3,7 @@
 //! Invariant: events that wait are bounded in bytes; past that a commit leaves only its number, and the shard gets what
 //! it missed from the journal. Receipts and answers are never dropped: a connection waits for at most one.
 
+use crate::api::Context;
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
 use crate::domain::command::{Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, ReplyTo};
 use crate::domain::id::MessageId;
@@ -27,6 +28,8 @@ pub enum Mail {
     Lost(ReplyTo),
     /// The process is to end.
     Drain,
+    /// The settings or keys have changed.
+    Reload(Arc<Context>),
 }
 
 /// The mailbox of one event loop.

@@ -69,11 +69,13 @@ pub struct Reactor {
     accepting: bool,
     accept_again_at: Option<Mono>,
     accept_failed: bool,
+    on_quiet: Box<dyn FnMut() + Send>,
     drained: bool,
 }
 
 impl Reactor {
     /// A loop that accepts from `listener` and feeds `shard`. `poll` is the one whose waker `mailbox` has.
+    /// `on_quiet` is told when the loop asks nothing more of anybody.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         poll: Poll,
@@ -84,6 +86,7 @@ impl Reactor {
         connections: Arc<Connections>,
         clock: Clock,
         stall_timeout_milliseconds: u64,
+        on_quiet: Box<dyn FnMut() + Send>,
     ) -> io::Result<Reactor> {
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -107,6 +110,7 @@ impl Reactor {
             accepting: true,
             accept_again_at: None,
             accept_failed: false,
+            on_quiet,
             drained: false,
         })
     }
@@ -190,6 +194,7 @@ impl Reactor {
                 Mail::AnswerText(message_id, snapshot) => Input::AnswerText(message_id, snapshot),
                 Mail::Lost(to) => Input::Overloaded(to),
                 Mail::Drain => Input::Drain,
+                Mail::Reload(context) => Input::Reload(context),
             };
             self.shard.handle(input, now);
             self.carry_out(now);
@@ -420,6 +425,12 @@ impl Reactor {
                     if let Some(mut listener) = self.listener.take() {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
+                    // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
+                    self.ports.desk.tell(News::Stop);
+                    None
+                }
+                Output::Quiet => {
+                    (self.on_quiet)();
                     None
                 }
                 Output::Drained => {

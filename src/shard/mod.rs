@@ -4,6 +4,7 @@
 //! Invariant: every connection has a deadline, or waits for an answer that always comes.
 
 mod conn;
+mod drain;
 mod exchange;
 mod hub;
 mod live;
@@ -22,6 +23,7 @@ use crate::domain::command::*;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
 use crate::http1::head::{HeadLimits, Slots, parse_head, worth_parsing};
 use conn::{Conn, Phase};
+use drain::Ending;
 use hub::Hub;
 use live::LiveAnswers;
 use outbox::Outbox;
@@ -78,6 +80,8 @@ pub enum Input<'a> {
     Overloaded(ReplyTo),
     /// The process is to end: finish what runs, take up nothing new.
     Drain,
+    /// The settings or keys have changed; open streams go on.
+    Reload(Arc<Context>),
 }
 
 impl std::fmt::Debug for PasswordAnswer {
@@ -108,7 +112,9 @@ pub enum Output {
     Close(u32),
     /// Accept no more connections.
     StopAccepting,
-    /// The last connection is gone after `Drain`.
+    /// After `Drain`: nothing more is asked of anybody; what is left waits for its readers.
+    Quiet,
+    /// After `Quiet`: the last connection is gone.
     Drained,
 }
 
@@ -131,7 +137,7 @@ pub struct Shard {
     generation: u32,
     date: (i64, [u8; 29]),
     draining: bool,
-    drained: bool,
+    ending: Ending,
 }
 
 /// A request that was answered in this turn, for the log.
@@ -172,7 +178,7 @@ impl Shard {
             generation: 0,
             date: (i64::MIN, [b' '; 29]),
             draining: false,
-            drained: false,
+            ending: Ending::default(),
         }
     }
 
@@ -211,17 +217,18 @@ impl Shard {
             Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
             Input::Overloaded(to) => self.overloaded(to, now),
             Input::Drain => self.drain(now),
+            Input::Reload(context) => self.reload(context, now),
         }
     }
 
     /// The next thing to be done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.poll_drain())
     }
 
     /// When `tick` has something to do.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.timers.next()
+        [self.timers.next(), self.ending.timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -229,6 +236,7 @@ impl Shard {
         while let Some(slot) = self.timers.pop_due(now.mono) {
             self.deadline_reached(slot, now);
         }
+        self.tick_drain(now);
     }
 
     /// Whether a connection has something to write since `take_touched`.
@@ -425,10 +433,7 @@ impl Shard {
     fn settle(&mut self, slot: u32, now: Now) {
         let Some(conn) = self.conns.get(slot as usize) else { return };
         let paused = !conn.input.is_empty() && conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
-        if matches!(conn.phase, Phase::Head)
-            && !paused
-            && (conn.half_closed || (self.draining && conn.input.is_empty()))
-        {
+        if matches!(conn.phase, Phase::Head) && !paused && conn.half_closed {
             self.begin_closing(slot, now);
         }
         self.arm(slot, now);
@@ -525,27 +530,14 @@ impl Shard {
         self.reply_bytes -= conn.reply_bytes;
         self.timers.clear(slot);
         self.outputs.push_back(Output::Close(slot));
-        self.note_drained();
     }
 
-    fn drain(&mut self, now: Now) {
-        self.draining = true;
-        self.outputs.push_back(Output::StopAccepting);
+    /// Goes on with another context. A connection whose deadline has come nearer is looked at then.
+    fn reload(&mut self, context: Arc<Context>, now: Now) {
+        self.context = context;
         let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
-            if matches!(self.conns[slot as usize].phase, Phase::Stream(_)) {
-                self.shut_stream_down(slot, now);
-            } else {
-                self.settle(slot, now);
-            }
-        }
-        self.note_drained();
-    }
-
-    fn note_drained(&mut self) {
-        if self.draining && !self.drained && self.conns.is_empty() {
-            self.drained = true;
-            self.outputs.push_back(Output::Drained);
+            self.arm(slot, now);
         }
     }
 
@@ -573,7 +565,10 @@ impl Shard {
         let stall = conn.progress_at.plus_milliseconds(settings.stream_stall_timeout_ms);
         Some(match &conn.phase {
             Phase::Head if conn.waits_for_reader => stall,
-            Phase::Head if conn.input.is_empty() => conn.since.plus_milliseconds(settings.keep_alive_ms),
+            Phase::Head if conn.input.is_empty() => {
+                let kept_until = conn.since.plus_milliseconds(settings.keep_alive_ms);
+                self.ending.idle_until(conn.since).map_or(kept_until, |until| until.min(kept_until))
+            }
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
             Phase::Waiting(_) => return None,
@@ -598,6 +593,8 @@ impl Shard {
             conn.waits_for_reader && stalled_at(conn, self.context.settings.stream_stall_timeout_ms) <= now.mono;
         match &conn.phase {
             _ if stalled => self.close(slot),
+            // Its peer has had all answers for a while, and there is nothing left that an end at once could cut off.
+            Phase::Head if conn.input.is_empty() && self.draining => self.close(slot),
             Phase::Head if conn.input.is_empty() => self.begin_closing(slot, now),
             Phase::Head | Phase::Body(_) => self.request_timed_out(slot, now),
             Phase::Discard(_) => self.begin_closing(slot, now),
