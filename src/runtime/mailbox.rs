@@ -7,6 +7,7 @@ use crate::api::Context;
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
 use crate::domain::command::{Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, ReplyTo};
 use crate::domain::id::MessageId;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 /// What an event loop is told.
@@ -26,6 +27,8 @@ pub enum Mail {
     AnswerText(MessageId, Option<AnswerSnapshot>),
     /// What this connection asked could not be done at all.
     Lost(ReplyTo),
+    /// A connection that was accepted before the loop ran.
+    Adopt(std::net::TcpStream, SocketAddr),
     /// The process is to end.
     Drain,
     /// The settings or keys have changed.

@@ -10,5 +10,6 @@ pub mod queue;
 pub mod reactor;
 pub mod reload;
 pub mod server;
+mod startup;
 mod threads;
 mod writes;

@@ -193,6 +193,10 @@ impl Reactor {
                 Mail::Delta(delta) => Input::Delta(delta),
                 Mail::AnswerText(message_id, snapshot) => Input::AnswerText(message_id, snapshot),
                 Mail::Lost(to) => Input::Overloaded(to),
+                Mail::Adopt(stream, peer) => {
+                    self.accepted(TcpStream::from_std(stream), peer, now);
+                    continue;
+                }
                 Mail::Drain => Input::Drain,
                 Mail::Reload(context) => Input::Reload(context),
             };

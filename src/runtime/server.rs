@@ -9,9 +9,10 @@ use super::notify::{State, notify};
 use super::post::Post;
 use super::reactor::{Connections, Reactor, WAKER};
 use super::reload::Current;
+use super::startup::Startup;
 use super::threads::{self, Passwords, Ports};
 use crate::auth::password::Hasher;
-use crate::base::limits::READER_THREADS;
+use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::random::Random;
 use crate::config::values::{Database, Environment, Responder};
@@ -60,16 +61,28 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     watch_signals(sender.clone()).map_err(|error| format!("signals cannot be watched: {error}"))?;
     listener::keep_files_private();
     let open_files = listener::raise_open_file_limit();
+    let is_inherited = inherited.is_some();
     let socket = match inherited {
         Some(socket) => socket,
         None => listener::listen(&settings.host, settings.port)?,
     };
     let address = socket.local_addr().map_err(|error| format!("the listening socket has no address: {error}"))?;
     let config = store_config(&settings);
+    let begin = || {
+        Startup::begin(&socket, clock, STARTUP_WAIT_MILLISECONDS, STACK_BYTES)
+            .map_err(|error| format!("nothing can be accepted: {error}"))
+    };
+    // On a socket that was handed over, whoever has the database accepts as long as it has it.
+    let early = if is_inherited { None } else { Some(begin()?) };
     let Some(lock) = acquire_lock(&config, &happened, &sender)? else { return Ok(()) };
+    let startup = early.map_or_else(begin, Ok)?;
     let mut writer = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string())?;
     prepare_development_user(&mut writer, &settings, address, clock)?;
+    let early = startup.end();
     let running = start(settings, open_files, socket, config, writer, lock, clock, sender)?;
+    for (mailbox, (stream, peer)) in running.mailboxes.iter().cycle().zip(early) {
+        mailbox.push(Mail::Adopt(stream, peer));
+    }
     announce(address);
     notify(State::Ready);
     running.wait(&happened);
@@ -96,8 +109,7 @@ fn store_config(settings: &Settings) -> StoreConfig {
     StoreConfig { retention, responders, ..StoreConfig::new(database) }
 }
 
-/// Waits until no other process writes to the database; `None` if a signal to end came first. Connections wait in the
-/// listening socket's backlog meanwhile.
+/// Waits until no other process writes to the database; `None` if a signal to end came first.
 fn acquire_lock(
     config: &StoreConfig,
     happened: &Receiver<Happened>,

@@ -1,6 +1,7 @@
 //! Bodies of answers: compact JSON, members in the order of the API's description.
 
 use crate::base::limits::LIST_BYTES_MAX;
+use crate::base::time::Wall;
 use crate::domain::command::{ConversationRef, Found, Listed, Outcome, Surface};
 use crate::domain::id::UserId;
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
@@ -147,6 +148,19 @@ pub fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
 /// The answer of `GET /` to programs.
 pub fn root() -> &'static [u8] {
     b"{\"status\":\"online\",\"service\":\"Cortex Core\"}"
+}
+
+/// An answer about the server's health: one word, and what each check that was made says.
+pub fn health(status: &str, checks: &[(&str, &str)], now: Wall) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut json = Json(&mut out);
+    json.raw("{\"status\":").string(status).raw(",\"service\":\"conversational-core\",\"timestamp\":").time(now);
+    json.raw(",\"version\":").string(env!("CARGO_PKG_VERSION")).raw(",\"checks\":{");
+    for (at, (name, says)) in checks.iter().enumerate() {
+        json.raw(if at == 0 { "" } else { "," }).string(name).raw(":").string(says);
+    }
+    json.raw("}}");
+    out
 }
 
 /// A workspace as answers and events show it.

@@ -10,3 +10,4 @@ mod reload;
 mod rolling;
 mod service;
 mod sockets;
+mod waiting;
