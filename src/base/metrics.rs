@@ -50,6 +50,10 @@ pub static COMMITS: Counter = Counter::new("cortex_commits_total", "Transactions
 pub static COMMANDS_COMMITTED: Counter =
     Counter::new("cortex_commands_committed_total", "Commands in the transactions committed by the writer.");
 
+/// Connections that were closed at once because their address has too many.
+pub static CONNECTIONS_REFUSED: Counter =
+    Counter::new("cortex_connections_refused_total", "Connections closed at once because their address had too many.");
+
 /// Answers that failed.
 pub static ANSWERS_FAILED: Counter = Counter::new("cortex_answers_failed_total", "Answers that failed.");
 
@@ -58,7 +62,7 @@ pub static ANSWERS_WAITING: Gauge = Gauge::new("cortex_answers_waiting", "Messag
 /// Answers that are under way.
 pub static ANSWERS_RUNNING: Gauge = Gauge::new("cortex_answers_running", "Answers under way.");
 
-static COUNTERS: &[&Counter] = &[&COMMITS, &COMMANDS_COMMITTED, &ANSWERS_FAILED];
+static COUNTERS: &[&Counter] = &[&COMMITS, &COMMANDS_COMMITTED, &CONNECTIONS_REFUSED, &ANSWERS_FAILED];
 static GAUGES: &[&Gauge] = &[&ANSWERS_WAITING, &ANSWERS_RUNNING];
 
 /// Writes everything in the Prometheus text format.

@@ -24,6 +24,7 @@ impl Settings {
             database: "DATABASE_URL",
             log_format: "LOG_FORMAT",
             connections_max: "MAX_CONNECTIONS",
+            connections_per_address_max: "MAX_CONNECTIONS_PER_ADDRESS",
             stream_stall_timeout_ms: "STREAM_STALL_TIMEOUT_SECONDS",
             journal_retention_days: "JOURNAL_RETENTION_DAYS",
             journal_retention_events: "JOURNAL_RETENTION_EVENTS",

@@ -1,6 +1,7 @@
 //! What a running server goes by, and how it changes without a restart: the settings are read again, and each event loop
 //! gets a new context. Whatever is wrong with one of them, all stay as they are.
 
+use super::connections::Connections;
 use super::mailbox::{Mail, Mailbox};
 use crate::api::Context;
 use crate::auth::jwt::Keys;
@@ -12,13 +13,13 @@ use std::sync::Arc;
 pub struct Current {
     context: Arc<Context>,
     /// The key that signs where the settings have none.
-    kept_key: Vec<u8>,
+    kept_key: [u8; 32],
 }
 
 impl Current {
     /// What a server starts with; `kept_key` is the database's own.
-    pub fn new(settings: Settings, kept_key: Vec<u8>, epoch: Arc<str>) -> Current {
-        let keys = keys(&settings, &kept_key);
+    pub fn new(settings: Settings, kept_key: [u8; 32], epoch: Arc<str>) -> Current {
+        let keys = keys(&settings, kept_key);
         Current { context: Arc::new(Context { settings, keys, epoch }), kept_key }
     }
 
@@ -28,7 +29,12 @@ impl Current {
     }
 
     /// Takes up settings that were read again, and passes them on.
-    pub fn reload(&mut self, read: Result<Loaded, Vec<SettingError>>, mailboxes: &[Arc<Mailbox>]) {
+    pub fn reload(
+        &mut self,
+        read: Result<Loaded, Vec<SettingError>>,
+        mailboxes: &[Arc<Mailbox>],
+        connections: &Connections,
+    ) {
         let loaded = match read {
             Ok(loaded) => loaded,
             Err(errors) => {
@@ -54,7 +60,8 @@ impl Current {
         let changed = settings != *old;
         if changed {
             logging::set_level(settings.log_level);
-            let keys = keys(&settings, &self.kept_key);
+            connections.set_exempt(settings.trusted_proxies.clone());
+            let keys = keys(&settings, self.kept_key);
             self.context = Arc::new(Context { settings, keys, epoch: Arc::clone(&self.context.epoch) });
             for mailbox in mailboxes {
                 mailbox.push(Mail::Reload(Arc::clone(&self.context)));
@@ -67,9 +74,13 @@ impl Current {
     }
 }
 
-fn keys(settings: &Settings, kept_key: &[u8]) -> Keys {
-    let key = settings.jwt_secret_key.as_ref().map_or(kept_key, |secret| secret.expose().as_bytes());
+/// The keys for tokens that the settings name; `kept` is the database's own, for where they name none.
+pub fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
+    let key = match &settings.jwt_secret_key {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => kept.to_vec(),
+    };
     let previous: Vec<Vec<u8>> =
         settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
-    Keys::new(key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone())
+    Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone())
 }

@@ -3,11 +3,12 @@
 
 use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
+use super::connections::Connections;
 use super::listener;
 use super::mailbox::{Mail, Mailbox};
 use super::notify::{State, notify};
 use super::post::Post;
-use super::reactor::{Connections, Reactor, WAKER};
+use super::reactor::{Reactor, WAKER};
 use super::reload::Current;
 use super::startup::Startup;
 use super::threads::{self, Passwords, Ports};
@@ -28,7 +29,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -90,11 +90,16 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn store_config(settings: &Settings) -> StoreConfig {
-    let database = match &settings.database {
+/// The database that the settings name.
+pub fn database(settings: &Settings) -> store::Database {
+    match &settings.database {
         Database::Memory => store::Database::Memory,
         Database::File(path) => store::Database::File(path.clone()),
-    };
+    }
+}
+
+fn store_config(settings: &Settings) -> StoreConfig {
+    let database = database(settings);
     let retention = Retention {
         seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
         events: settings.journal_retention_events,
@@ -176,12 +181,16 @@ fn start(
     registry.committed(position);
     let gates = Arc::new(writer.gates().map_err(|error| error.to_string())?);
     let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
-    let connections = Arc::new(Connections { open: AtomicUsize::new(0), max: max_connections });
+    let connections = Arc::new(Connections::new(
+        max_connections,
+        settings.connections_per_address_max,
+        settings.trusted_proxies.clone(),
+    ));
     let ports = Ports::new(config.database == store::Database::Memory);
     let responders = responders(&settings)?;
     let workers = settings.workers;
     let stall_timeout = settings.stream_stall_timeout_ms;
-    let current = Current::new(settings, writer.signing_key().to_vec(), writer.epoch().to_string().into());
+    let current = Current::new(settings, writer.signing_key(), writer.epoch().to_string().into());
 
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
@@ -232,7 +241,7 @@ fn start(
         })?);
         loops += 1;
     }
-    Ok(Running { loops, mailboxes, ports, writing: Some(writing), helpers, current, lock })
+    Ok(Running { loops, mailboxes, ports, writing: Some(writing), helpers, current, connections, lock })
 }
 
 /// Who answers; `None` when nobody may.
@@ -287,6 +296,7 @@ struct Running {
     writing: Option<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
     current: Current,
+    connections: Arc<Connections>,
     lock: Option<Lock>,
 }
 
@@ -298,7 +308,7 @@ impl Running {
                 Ok(Happened::Signal) | Err(_) => break,
                 Ok(Happened::Reload) => {
                     notify(State::Reloading);
-                    self.current.reload(from_environment(), &self.mailboxes);
+                    self.current.reload(from_environment(), &self.mailboxes, &self.connections);
                     notify(State::Ready);
                 }
                 Ok(Happened::LoopQuiet | Happened::LoopEnded) => {}

@@ -23,7 +23,9 @@ use std::time::Duration;
 
 /// The writer looks at least so often for what is to be cleaned up, in milliseconds.
 const HOUSEKEEPING_MILLISECONDS: u64 = 60_000;
-/// It also does after so many batches.
+/// An idle writer looks at least so often for what other processes did to users, in milliseconds.
+const LOOK_BESIDE_MILLISECONDS: u64 = 250;
+/// It also looks for what is to be cleaned up after so many batches.
 const BATCHES_PER_HOUSEKEEPING: u32 = 64;
 
 /// Work for the writer.
@@ -127,14 +129,25 @@ impl Ports {
 /// The writer: takes all that waits, commits it as one, tells everybody. A panic here ends the process, because the
 /// state of the writer's memory would not be known.
 pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
+    // A database in memory is nobody else's.
+    let look_beside =
+        if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
     let mut works = Vec::new();
     let mut due = Due::Now;
     let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
     loop {
-        let patience = patience(due, clock.now().wall);
+        let until_due = patience(due, clock.now().wall);
+        let patience = until_due.min(look_beside);
         let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
         if taken == Taken::Closed {
             break;
+        }
+        // A batch looks by itself.
+        if taken == Taken::Idle
+            && let Some(changes) = writer.look_beside()
+        {
+            registry.committed(changes.through);
+            post.committed(changes);
         }
         let mut commands = Vec::with_capacity(works.len());
         let mut others = Vec::new();
@@ -162,7 +175,8 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
         let now = clock.now();
         due = writer.due(now.wall);
         // While there is more to clean up, steps and batches take turns.
-        if taken == Taken::Idle || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
+        let is_due = taken == Taken::Idle && patience == until_due;
+        if is_due || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
             writer.housekeeping(now.wall);
             due = writer.due(now.wall);
             (batches_since, tidy_by) = (0, now.mono.plus_milliseconds(HOUSEKEEPING_MILLISECONDS));

@@ -1,11 +1,13 @@
 //! Clients that others wrote: curl, Python's httpx-sse and the EventSource of Node each follow a stream through a restart
-//! and a kill of the server while messages keep coming, come back by themselves, and have every message once.
+//! and a kill of the server while messages keep coming, come back by themselves, and have every message once. And nginx as
+//! it stands between them and the server.
 //!
 //! Python and Node get what they need from their own registries, into `target/`, with pinned versions.
 //! `CORTEX_SKIP_CLIENTS=1` leaves these tests out.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod proxy;
 mod tools;
 
 use common::port::free_port;
