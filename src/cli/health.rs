@@ -2,6 +2,7 @@
 //! without a shell.
 
 use super::{Failure, no_more, settings};
+use crate::runtime::listener;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -28,10 +29,10 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
 
 /// Where a server that listens on this host is reached from the same machine.
 fn reachable(host: &str) -> IpAddr {
-    match host.parse() {
-        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) | Err(_) => Ipv4Addr::LOCALHOST.into(),
-        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.into(),
-        Ok(address) => address,
+    match listener::address_of(host) {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        address => address,
     }
 }
 
@@ -40,7 +41,8 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     // By address, like every probe of this kind: ALLOWED_HOSTS must have it.
-    write!(socket, "GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    socket
+        .write_all(format!("GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     socket.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
     Ok(answer)

@@ -3,7 +3,7 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd, RawFd};
 
 /// Connections that the kernel keeps while no loop accepts.
@@ -65,12 +65,7 @@ fn checked(socket: Socket) -> Result<TcpListener, String> {
 
 /// Binds and listens. The error says in one sentence what is wrong and what helps.
 pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let address = (bare, port)
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| format!("HOST={host} is no address of this machine"))?;
+    let address = SocketAddr::new(address_of(host), port);
     bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {port} on {host} is taken by another program: stop it, or set PORT to a free port (0: any)")
@@ -78,6 +73,12 @@ pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
         io::ErrorKind::PermissionDenied => format!("port {port} on {host} may not be used by this user: {error}"),
         _ => format!("cannot listen on {host}, port {port}: {error}"),
     })
+}
+
+/// The address that a `HOST` means. `localhost` is the only name, and its address needs nobody to be asked: a static
+/// program in an otherwise empty directory could not.
+pub fn address_of(host: &str) -> IpAddr {
+    host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -3,7 +3,7 @@
 
 use crate::common::http::{Connection, Framing};
 use crate::common::port::free_port;
-use crate::common::{Client, DEADLINE, Options, Server, User};
+use crate::common::{Client, DEADLINE, Server, User};
 use crate::tools;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};

@@ -1,11 +1,13 @@
 //! A process that waits for the database on a port of its own: it says so, and keeps what comes.
 
 use crate::common::port::free_port;
+use crate::common::server::Place;
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
 use cortex_core::base::limits::STARTUP_CONNECTIONS_MAX;
 use serde_json::json;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,5 +59,34 @@ fn a_process_that_waits_says_that_it_is_starting_and_keeps_what_comes() {
     assert_eq!(answer.json()["data"]["content"], "early");
     for connection in &mut many {
         connection.response("GET").expect(200);
+    }
+}
+
+/// What the health check of a container runs.
+#[test]
+fn the_command_health_tells_whether_the_server_is_ready() {
+    let port = free_port();
+    let place = Place::new(Options::new().set("PORT", port));
+    let health = || {
+        let output = place.command().arg("health").output().expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = health();
+    assert!(code == Some(1) && said.contains("does not answer"), "{code:?}: {said}");
+    for (status, expected) in [("200 OK", Some(0)), ("503 Service Unavailable", Some(1))] {
+        let standin = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+        let server = thread::spawn(move || {
+            let (mut client, _) = standin.accept().expect("somebody asks");
+            let mut request = [0; 1024];
+            let bytes = client.read(&mut request).expect("a request");
+            client
+                .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello").as_bytes())
+                .expect("it reads");
+            String::from_utf8_lossy(&request[..bytes]).into_owned()
+        });
+        let (code, said) = health();
+        assert!(code == expected && said.contains("hello"), "{status}: {code:?}: {said}");
+        let request = server.join().expect("it was asked");
+        assert!(request.starts_with("GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
     }
 }
