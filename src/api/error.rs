@@ -50,6 +50,14 @@ impl ApiError {
         ApiError::new(400, "bad_request", message)
     }
 
+    /// `400` for a preflight; `refused` names what may not be, each with what may.
+    pub fn preflight(refused: Vec<(&'static str, String)>) -> ApiError {
+        let names: Vec<&str> = refused.iter().map(|(name, _)| *name).collect();
+        let mut error = ApiError::bad_request(format!("Disallowed CORS {}", names.join(", ")));
+        error.details = Some(refused);
+        error
+    }
+
     /// `401` where no token was sent: RFC 6750 §3.1 asks for a challenge without an error code.
     pub fn missing_token() -> ApiError {
         ApiError::new(401, "unauthorized", "A bearer token is required").with("WWW-Authenticate", "Bearer")

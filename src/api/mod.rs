@@ -126,6 +126,8 @@ pub struct Reply {
 
 /// The media type of nearly all answers.
 pub const JSON: &str = "application/json";
+/// The media type of plain text.
+pub const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Reply {
     /// A `200` with a JSON body.
@@ -133,9 +135,19 @@ impl Reply {
         Reply { status: 200, content_type: JSON, fields: Vec::new(), body: body.into() }
     }
 
+    /// A `200` with a few words for people.
+    pub fn text(body: &'static str) -> Reply {
+        Reply { content_type: TEXT, ..Reply::json(body.as_bytes()) }
+    }
+
     /// A `204`.
     pub fn empty() -> Reply {
         Reply { status: 204, content_type: "", fields: Vec::new(), body: Cow::Borrowed(b"") }
+    }
+
+    /// Whether the answer has a field of this name, written like that.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(own, _)| *own == name)
     }
 
     /// This answer with one more field.

@@ -168,8 +168,13 @@ pub const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
 pub const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
 /// Reconnection time that streams are told, in milliseconds.
 pub const STREAM_RETRY_MILLISECONDS: u64 = 3000;
-/// Users whose rate buckets are kept; beyond, the fullest go first.
+/// Rate buckets of each kind (users, addresses, accounts) that are kept; beyond, the fullest go first.
 pub const BUCKETS_MAX: usize = 16 * 1024;
+/// How many times a user's rate one address may ask at without a good token: many people share an address, and one
+/// of them can use it up for all.
+pub const REQUESTS_PER_ADDRESS_FACTOR: u64 = 10;
+/// How many times the logins to one account one address may try on all of them.
+pub const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
 /// Log lines that wait for the logging thread; more are counted and dropped.
 pub const LOG_QUEUE_MAX: usize = 8192;
 /// Bytes of log lines that wait for the logging thread; more are counted and dropped.

@@ -5,6 +5,7 @@
 
 use super::answers::desk::News;
 use super::clock::Clock;
+use super::connections::Connections;
 use super::mailbox::{Mail, Mailbox};
 use super::threads::Ports;
 use super::writes::Writes;
@@ -16,15 +17,16 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The token of the loop's waker.
 pub const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
+/// How seldom refused connections are told of, in milliseconds.
+const REFUSALS_TOLD_MILLISECONDS: u64 = 60_000;
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -36,15 +38,8 @@ struct Socket {
     read_closed: bool,
     in_ready: bool,
     write_queued: bool,
-}
-
-/// Connections of the whole process.
-#[derive(Debug)]
-pub struct Connections {
-    /// How many there are.
-    pub open: AtomicUsize,
-    /// How many there may be.
-    pub max: usize,
+    /// The network that it counts for, if its connections are limited.
+    network: Option<IpAddr>,
 }
 
 /// One event loop.
@@ -70,6 +65,7 @@ pub struct Reactor {
     accepting: bool,
     accept_again_at: Option<Mono>,
     accept_failed: bool,
+    refusals_told_at: Option<Mono>,
     drained: bool,
 }
 
@@ -108,6 +104,7 @@ impl Reactor {
             accepting: true,
             accept_again_at: None,
             accept_failed: false,
+            refusals_told_at: None,
             drained: false,
         })
     }
@@ -217,7 +214,7 @@ impl Reactor {
         }
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let Some(listener) = &self.listener else { return };
-            if self.connections.open.load(Relaxed) >= self.connections.max {
+            if self.connections.are_full() {
                 self.pause_accepting(now, ConnectionRefused::Maximum);
                 return;
             }
@@ -250,6 +247,11 @@ impl Reactor {
     }
 
     fn accepted(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
+        // Closed without a word: whoever takes up too many gets nothing that costs a buffer, a timer or a descriptor.
+        let Ok(network) = self.connections.begin(peer.ip()) else {
+            self.note_refusal(peer.ip(), now);
+            return;
+        };
         // An answer is written in one piece, so waiting to join small ones only delays it.
         let _ = stream.set_nodelay(true);
         let slot = self.shard.accept(peer.ip(), now);
@@ -262,7 +264,6 @@ impl Reactor {
         if self.sockets.len() <= slot as usize {
             self.sockets.resize_with(slot as usize + 1, || None);
         }
-        self.connections.open.fetch_add(1, Relaxed);
         metrics::CONNECTIONS_OPEN.add(1);
         metrics::CONNECTIONS_ACCEPTED.add(1);
         self.sockets[slot as usize] = Some(Socket {
@@ -272,8 +273,20 @@ impl Reactor {
             read_closed: false,
             in_ready: false,
             write_queued: false,
+            network,
         });
         self.carry_out(now);
+    }
+
+    /// Counts a connection that was refused, and says so now and then.
+    fn note_refusal(&mut self, peer: IpAddr, now: Now) {
+        metrics::CONNECTIONS_REFUSED[ConnectionRefused::Address as usize].add(1);
+        if self.refusals_told_at.is_none_or(|told| now.mono >= told.plus_milliseconds(REFUSALS_TOLD_MILLISECONDS)) {
+            self.refusals_told_at = Some(now.mono);
+            log::warn!(
+                "{peer} has MAX_CONNECTIONS_PER_ADDRESS connections: more are closed, as those of others may be"
+            );
+        }
     }
 
     /// Reads every connection that has something, each at most a few times, so that none starves.
@@ -471,7 +484,7 @@ impl Reactor {
     fn close(&mut self, slot: u32) {
         if let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
             let _ = self.poll.registry().deregister(&mut socket.stream);
-            self.connections.open.fetch_sub(1, Relaxed);
+            self.connections.end(socket.network);
             metrics::CONNECTIONS_OPEN.sub(1);
         }
     }

@@ -26,7 +26,9 @@ use std::time::Duration;
 const HOUSEKEEPING_MILLISECONDS: u64 = 60_000;
 /// How long it waits for work while it cannot write; then it tries whether it can.
 const PROBE: Duration = Duration::from_millis(WRITER_PROBE_MILLISECONDS);
-/// It also does after so many batches.
+/// An idle writer looks at least so often for what other processes did to users, in milliseconds.
+const LOOK_BESIDE_MILLISECONDS: u64 = 250;
+/// It also looks for what is to be cleaned up after so many batches.
 const BATCHES_PER_HOUSEKEEPING: u32 = 64;
 
 /// Work for the writer.
@@ -131,16 +133,27 @@ impl Ports {
 /// by itself whether it can be again. A panic here ends the process, because the state of the writer's memory would not
 /// be known.
 pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
+    // A database in memory is nobody else's.
+    let look_beside =
+        if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
     let mut works = Vec::new();
     let mut due = Due::Now;
     let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
     let mut probe_at = tidy_by;
     loop {
         let failing = writer.trouble().is_some();
-        let patience = if failing { PROBE } else { patience(due, clock.now().wall) };
+        let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
+        let patience = until_due.min(look_beside);
         let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
         if taken == Taken::Closed {
             break;
+        }
+        // A batch looks by itself.
+        if taken == Taken::Idle
+            && let Some(changes) = writer.look_beside()
+        {
+            registry.committed(changes.through);
+            post.committed(changes);
         }
         let mut commands = Vec::with_capacity(works.len());
         let mut others = Vec::new();
@@ -182,7 +195,8 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             continue;
         }
         // While there is more to clean up, steps and batches take turns.
-        if taken == Taken::Idle || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
+        let is_due = taken == Taken::Idle && patience == until_due;
+        if is_due || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
             registry.writer_begins(now.mono);
             writer.housekeeping(now.wall);
             registry.writer_rests(writer.trouble());

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a connection that waits for the store has at most one question under way, and reads nothing meanwhile.
 
+use super::buckets::Quota;
 use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::api::request::{Media, Request};
@@ -89,6 +90,8 @@ pub struct Meta<'a> {
     pub endpoint: Endpoint,
     /// Who asked, once that is known.
     pub user: Option<UserId>,
+    /// What is left in the bucket that the request was taken from.
+    pub quota: Option<Quota>,
 }
 
 impl Meta<'_> {
@@ -105,6 +108,7 @@ impl Meta<'_> {
             keep_alive: self.keep_alive,
             request_id: self.request_id,
             user: self.user,
+            quota: self.quota,
         }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Invariant: every connection has a deadline, or waits for an answer that always comes.
 
+mod admit;
+pub mod buckets;
 mod conn;
 mod exchange;
 mod hub;
@@ -134,6 +136,8 @@ pub struct Shard {
     finished: Vec<Finished>,
     generation: u32,
     date: (i64, [u8; 29]),
+    /// Where the fields about the rate are written.
+    quota_text: String,
     draining: bool,
     drained: bool,
 }
@@ -183,6 +187,7 @@ impl Shard {
             finished: Vec::new(),
             generation: 0,
             date: (i64::MIN, [b' '; 29]),
+            quota_text: String::new(),
             draining: false,
             drained: false,
         }

@@ -1,17 +1,17 @@
-//! What all shards share: how the writer is, and under one lock how many streams a user has, which streams there are, and
-//! rate buckets.
+//! What all shards share: how the writer is, under one lock how many streams a user has and which streams there are, and,
+//! under a lock of its own, rate buckets.
 //!
 //! Invariant: `streams_of[user]` is the number of rows of `user` in `streams`, and no user stands there with none.
 
+use super::buckets::Buckets;
 use crate::api::StreamId;
 use crate::api::ops::StreamsSurvey;
-use crate::base::limits::{BUCKETS_MAX, WRITER_STUCK_MILLISECONDS};
+use crate::base::limits::WRITER_STUCK_MILLISECONDS;
 use crate::base::time::{Mono, Now, Wall};
 use crate::domain::health::Trouble;
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -79,29 +79,11 @@ impl StreamFacts {
     }
 }
 
-/// Whose rate is counted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Who {
-    /// A user's requests.
-    User(UserId),
-    /// Logins to one account from one network.
-    Login(Box<str>, IpAddr),
-    /// Logins from one network.
-    LoginAddress(IpAddr),
-}
-
-/// How much is allowed.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    /// Microseconds that one request costs.
-    pub micros_each: u64,
-    /// Requests that may come at once.
-    pub burst: u64,
-}
-
 /// Shared by all shards of a process.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// Who may ask how often.
+    pub buckets: Buckets,
     tables: Mutex<Tables>,
     /// The journal's position as last committed; a stream that starts now starts here.
     position: AtomicU64,
@@ -115,8 +97,6 @@ pub struct Registry {
 struct Tables {
     streams: HashMap<StreamId, Arc<StreamFacts>>,
     streams_of: HashMap<UserId, u32>,
-    /// For each, the time at which its bucket is full again (the generic cell rate algorithm).
-    full_again_at: HashMap<Who, Mono>,
 }
 
 impl Registry {
@@ -214,30 +194,6 @@ impl Registry {
         streams
     }
 
-    /// Takes one request out of a bucket, or says after how many microseconds there will be one.
-    pub fn take(&self, who: Who, rate: Rate, now: Mono) -> Result<(), u64> {
-        let mut tables = self.tables();
-        let buckets = &mut tables.full_again_at;
-        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&who) {
-            make_room(buckets, now);
-        }
-        let full_at = buckets.entry(who).or_insert(now);
-        let after = (*full_at).max(now).plus(rate.micros_each);
-        let allowed = now.plus(rate.micros_each.saturating_mul(rate.burst));
-        if after > allowed {
-            return Err(after.since(allowed));
-        }
-        *full_at = after;
-        Ok(())
-    }
-
-    /// Puts one request back into a bucket.
-    pub fn put_back(&self, who: &Who, rate: Rate) {
-        if let Some(full_at) = self.tables().full_again_at.get_mut(who) {
-            full_at.0 = full_at.0.saturating_sub(rate.micros_each);
-        }
-    }
-
     /// Asserts the invariant of this module.
     pub fn check_invariants(&self) {
         let tables = self.tables();
@@ -246,34 +202,13 @@ impl Registry {
             *counts.entry(facts.user.clone()).or_default() += 1;
         }
         assert_eq!(counts, tables.streams_of);
-        assert!(tables.full_again_at.len() <= BUCKETS_MAX);
+        drop(tables);
+        self.buckets.check_invariants();
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // A panic while the lock was held leaves counts that are at worst too high; serving goes on.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Forgets the full buckets, which say nothing; if all are in use, the half that will be full again soonest.
-fn make_room(buckets: &mut HashMap<Who, Mono>, now: Mono) {
-    buckets.retain(|_, full_at| *full_at > now);
-    if buckets.len() >= BUCKETS_MAX {
-        let mut times: Vec<Mono> = buckets.values().copied().collect();
-        let (_, median, _) = times.select_nth_unstable(BUCKETS_MAX / 2);
-        let median = *median;
-        buckets.retain(|_, full_at| *full_at > median);
-    }
-}
-
-/// The network that an address counts for: itself, or its /64 for IPv6; an IPv4-mapped address is IPv4.
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        },
     }
 }
 
@@ -283,33 +218,6 @@ mod tests {
 
     fn user(name: &str) -> UserId {
         UserId::new(name).unwrap()
-    }
-
-    #[test]
-    fn a_bucket_allows_its_burst_and_then_its_rate() {
-        let registry = Registry::default();
-        let rate = Rate { micros_each: 1000, burst: 3 };
-        let who = || Who::User(user("u"));
-        let now = Mono(50_000);
-        assert!((0..3).all(|_| registry.take(who(), rate, now).is_ok()));
-        assert_eq!(registry.take(who(), rate, now), Err(1000));
-        assert_eq!(registry.take(who(), rate, now.plus(400)), Err(600));
-        assert!(registry.take(who(), rate, now.plus(1000)).is_ok());
-        assert_eq!(registry.take(who(), rate, now.plus(1000)), Err(1000));
-        registry.put_back(&who(), rate);
-        assert!(registry.take(who(), rate, now.plus(1000)).is_ok());
-        assert!(registry.take(Who::User(user("v")), rate, now).is_ok(), "others have their own bucket");
-    }
-
-    #[test]
-    fn buckets_are_bounded_whoever_comes() {
-        let registry = Registry::default();
-        let rate = Rate { micros_each: 1_000_000, burst: 1 };
-        for n in 0..3 * BUCKETS_MAX as u32 {
-            let address = IpAddr::V4(n.into());
-            assert!(registry.take(Who::LoginAddress(address), rate, Mono(u64::from(n))).is_ok());
-        }
-        registry.check_invariants();
     }
 
     #[test]
@@ -368,14 +276,5 @@ mod tests {
         }
         registry.writer_rests(None);
         assert_eq!(registry.writer_trouble(Mono(stuck)), None);
-    }
-
-    #[test]
-    fn addresses_count_by_network() {
-        let table =
-            [("10.1.2.3", "10.1.2.3"), ("::ffff:10.1.2.3", "10.1.2.3"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")];
-        for (address, network) in table {
-            assert_eq!(network_of(address.parse().unwrap()), network.parse::<IpAddr>().unwrap());
-        }
     }
 }

@@ -320,7 +320,7 @@ impl Shard {
 }
 
 fn stream_fields() -> Vec<(&'static str, std::borrow::Cow<'static, str>)> {
-    vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())]
+    vec![("X-Accel-Buffering", "no".into())]
 }
 
 fn new_stream_id() -> StreamId {

@@ -35,6 +35,11 @@ const FILL: &str =
     "DROP TABLE IF EXISTS probe; CREATE TABLE probe (filler); INSERT INTO probe VALUES (zeroblob(65536))";
 const EMPTY: &str = "DROP TABLE probe";
 
+/// Whether this is the id of development's user.
+pub(super) fn is_development_user(id: &UserId) -> bool {
+    id.as_str() == DEVELOPMENT_USER.0
+}
+
 /// Changes the database. There is one per database, which `Lock` sees to.
 pub struct Writer {
     pub(super) db: Connection,
@@ -227,6 +232,26 @@ impl Writer {
         self.meta.signing_key
     }
 
+    /// What another process has changed beside this one since the last batch or look: the rules for tokens, as every
+    /// shard is to be told of them. `None` if nothing was. Costs a look at shared memory.
+    pub fn look_beside(&mut self) -> Option<Committed> {
+        // What cannot be read is looked at again by the next batch, which says what stands in the way.
+        let version = others_version(&self.db).ok().filter(|version| *version != self.others_version)?;
+        let gates = users::gates(&self.db).ok()?;
+        let clock = Clock::load(&self.db).ok()?;
+        self.memory.clear();
+        (self.clock, self.others_version) = (clock, version);
+        Some(Committed {
+            before: clock.number,
+            through: clock.number,
+            events: Arc::new([]),
+            receipts: Vec::new(),
+            orders: Vec::new(),
+            begun: Arc::new([]),
+            gates: Some(Arc::new(gates)),
+        })
+    }
+
     /// The users with a rule about their tokens.
     pub fn gates(&mut self) -> Result<UserGates, OpenError> {
         users::gates(&self.db).map_err(|error| self.failed(&error))
@@ -238,8 +263,8 @@ impl Writer {
         Ok(found.map_err(|error| self.failed(&error))?.is_some_and(|user| user.has_password))
     }
 
-    /// With a hash: there is development's user, enabled, with this password unless it has one. Without: if there is one
-    /// with a password, it is switched off.
+    /// With a hash: there is development's user, with this password unless it has one, unless an administrator disabled or
+    /// deleted it. Without: if there is one with a password, it is switched off.
     pub fn set_development_user(&mut self, hash: Option<&str>, now: Wall) -> Result<(), OpenError> {
         let done = self.begin().and_then(|()| {
             switch_development_user(&self.db, hash, now)?;
@@ -463,7 +488,7 @@ fn switch_development_user(db: &Connection, hash: Option<&str>, now: Wall) -> ru
     let found = users::find(db, &id)?;
     let Some(hash) = hash else {
         return match found.filter(|user| user.has_password) {
-            Some(user) => users::set_disabled(db, user.member.key, true),
+            Some(user) => users::change_disabled(db, user.member.key, users::ADMITTED, users::SWITCHED_OFF),
             None => Ok(()),
         };
     };
@@ -471,8 +496,8 @@ fn switch_development_user(db: &Connection, hash: Option<&str>, now: Wall) -> ru
         Some(user) => (user.member.key, user.has_password),
         None => (users::insert(db, &id, name, email, now)?, false),
     };
-    users::set_disabled(db, key, false)?;
-    if has_password {
+    users::change_disabled(db, key, users::SWITCHED_OFF, users::ADMITTED)?;
+    if has_password || users::is_deleted(db, key)? {
         return Ok(());
     }
     if users::login_taken(db, email, key)? {

@@ -129,6 +129,8 @@ labelled! {
     ConnectionRefused {
         /// There are `MAX_CONNECTIONS`; it waits until one has gone.
         Maximum = "max_connections",
+        /// Its address has `MAX_CONNECTIONS_PER_ADDRESS`; it was closed.
+        Address = "address",
         /// The kernel could not give it out, for want of descriptors or memory; it waits.
         Resources = "resources",
         /// It could not be watched, and was closed.
@@ -305,7 +307,7 @@ fn render_connections(text: &mut Text) {
     text.gauge("cortex_connections_open", "Open connections.", CONNECTIONS_OPEN.get());
     text.gauge("cortex_connections_max", "Connections that may be open.", CONNECTIONS_MAX.get());
     text.counter("cortex_connections_accepted_total", "Connections accepted.", CONNECTIONS_ACCEPTED.get());
-    let help = "Times that accepting paused (max_connections, resources) or a connection was given up (not_watched).";
+    let help = "Times that accepting paused (max_connections, resources) or a connection was closed at once (address, not_watched).";
     let refused = ("reason", ConnectionRefused::NAMES);
     text.counters("cortex_connections_refused_total", help, refused, &CONNECTIONS_REFUSED);
     text.counter("cortex_received_bytes_total", "Bytes read from connections.", BYTES_RECEIVED.get());
