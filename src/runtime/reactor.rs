@@ -241,7 +241,7 @@ impl Reactor {
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     if !std::mem::replace(&mut self.accept_failed, true) {
-                        log::warn!("accepting pauses until this has passed: {error}");
+                        log::warn!("accepting pauses: {}", why_not_accepted(&error));
                     }
                     self.pause_accepting(now, ConnectionRefused::Resources);
                     return;
@@ -502,6 +502,15 @@ impl Reactor {
             self.connections.end(socket.network);
             metrics::CONNECTIONS_OPEN.sub(1);
         }
+    }
+}
+
+/// What stands in the way of accepting, and what helps.
+fn why_not_accepted(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "no descriptors are left to this process: raise its limit of open files".into(),
+        Some(libc::ENFILE) => "no descriptors are left to this machine".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -273,18 +273,24 @@ impl Process {
     /// Waits until it says where it listens.
     #[track_caller]
     pub fn wait_listening(&mut self) -> SocketAddr {
+        match self.listening_or_ended() {
+            Some(addr) => addr,
+            None => panic!("ended before it listened, {:?}:\n{}", self.child.wait(), self.directory.log()),
+        }
+    }
+
+    /// Waits until it listens or has ended: where it listens, or nothing.
+    #[track_caller]
+    pub fn listening_or_ended(&mut self) -> Option<SocketAddr> {
         let end = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if let Some(addr) = listening_line(&line) {
-                        return addr;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => panic!("no `listening on` line in time:\n{}", self.directory.log()),
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("ended before it listened, {:?}:\n{}", self.child.wait(), self.directory.log())
-                }
+                Ok(line) => match listening_line(&line) {
+                    Some(addr) => return Some(addr),
+                    None => continue,
+                },
+                Err(RecvTimeoutError::Timeout) => panic!("neither listens nor ends:\n{}", self.directory.log()),
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }
