@@ -3,12 +3,16 @@
 //! What a command is asked for goes to standard output; what went wrong goes to standard error, in one line. Exit codes:
 //! 0 done, 1 it failed, 2 the command line cannot be understood.
 
+mod backup;
 mod config;
+mod data;
+mod restore;
 mod serve;
 
 use crate::config::{Settings, from_environment};
 use lexopt::prelude::*;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Exit code for a command line that cannot be understood, as shells have it.
@@ -44,6 +48,23 @@ static COMMANDS: &[Entry] = &[
         help: "Reads the same settings as serve does, and fails where serve would refuse to start because of them.\n",
         run: config::check,
     },
+    Entry {
+        name: "backup",
+        usage: "FILE",
+        summary: "copy the database to a new file, also while a server runs",
+        help: "The copy is of one moment, and has everything that was acknowledged before it began. A file that is there\n\
+               already is not overwritten. The file has the data of all users: keep it as safe as the database.\n",
+        run: backup::run,
+    },
+    Entry {
+        name: "restore",
+        usage: "[--force] FILE",
+        summary: "make a backup the database; no server may run",
+        help: "FILE is checked first and stays as it is. Event numbers go on far ahead and the epoch changes, so that clients\n\
+               that come back with a number of the lost time are told of the gap. Tokens stay good.\n\n\
+               --force  replaces a database that is there already; it is kept beside it under a name with the time in it\n",
+        run: restore::run,
+    },
 ];
 
 /// Why a command did not do what it was asked to.
@@ -73,20 +94,29 @@ pub fn run() -> ExitCode {
     match dispatch(&mut lexopt::Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Say(text)) => {
-            print!("{text}");
+            say(&text);
             ExitCode::SUCCESS
         }
         Err(Failure::Usage(what)) => {
-            eprintln!("cortex-core: {what}; see cortex-core --help");
+            complain(&format!("{what}; see cortex-core --help"));
             ExitCode::from(USAGE)
         }
         Err(Failure::Failed(lines)) => {
-            for line in lines {
-                eprintln!("cortex-core: {line}");
-            }
+            lines.iter().for_each(|line| complain(line));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what was asked for. Who reads it may have heard enough.
+fn say(text: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+/// Prints a line about what is wrong, if anybody reads it.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "cortex-core: {line}");
 }
 
 fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -144,7 +174,7 @@ fn settings() -> Result<Settings, Failure> {
     let loaded =
         from_environment().map_err(|errors| Failure::Failed(errors.iter().map(ToString::to_string).collect()))?;
     for warning in loaded.warnings {
-        eprintln!("cortex-core: warning: {warning}");
+        complain(&format!("warning: {warning}"));
     }
     Ok(loaded.settings)
 }

@@ -8,6 +8,7 @@
 //! restarts, deletions and clocks that go back.
 
 mod acts;
+mod backup;
 mod batch;
 mod cache;
 mod chats;
@@ -19,14 +20,17 @@ mod flush;
 mod idempotency;
 mod inbox;
 mod journal;
+mod lineage;
 mod lock;
 mod messages;
 mod orders;
 mod page;
 mod page_messages;
+mod partial;
 mod purge;
 mod questions;
 mod reader;
+mod restore;
 mod retention;
 mod schema;
 mod users;
@@ -37,10 +41,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{Copied, backup};
 pub use error::OpenError;
 pub use lock::Lock;
 pub use orders::Responders;
+pub use partial::{Progress, Report};
 pub use reader::Reader;
+pub use restore::{Restored, restore};
 pub use users::PasswordRecord;
 pub use writer::{Due, Housekeeping, Render, Writer};
 

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -97,6 +97,23 @@ impl Server {
         Server::start(settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)))
     }
 
+    /// Runs a command of the program to its end, in the server's directory and environment, with nothing to read.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = program(&self.directory, &self.options);
+        command.args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+    }
+
+    /// The program as a command that is yet to be started, in the server's directory and environment.
+    pub fn command(&self) -> Command {
+        program(&self.directory, &self.options)
+    }
+
+    /// A path in the server's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.0.join(name)
+    }
+
     /// Another process on the same database, with the same settings; it may have to wait.
     pub fn second(&self) -> Process {
         Process::spawn(&self.directory, &self.options)
@@ -176,11 +193,7 @@ pub struct Process {
 impl Process {
     fn spawn(directory: &Arc<Directory>, options: &Options) -> Process {
         let log = File::options().create(true).append(true).open(directory.log_path()).expect("a file for the log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cortex-core"));
-        command.env_clear().envs(&options.environment).current_dir(&directory.0);
-        if !options.environment.contains_key("DATABASE_URL") {
-            command.env("DATABASE_URL", format!("sqlite:///{}", directory.0.join("cortex.db").display()));
-        }
+        let mut command = program(directory, options);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().expect("standard output is a pipe");
@@ -265,6 +278,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program in that directory, with these settings and no others.
+fn program(directory: &Directory, options: &Options) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cortex-core"));
+    command.env_clear().envs(&options.environment).current_dir(&directory.0);
+    if !options.environment.contains_key("DATABASE_URL") {
+        command.env("DATABASE_URL", format!("sqlite:///{}", directory.0.join("cortex.db").display()));
+    }
+    command
 }
 
 fn listening_line(line: &str) -> Option<SocketAddr> {
