@@ -8,6 +8,7 @@ mod config;
 mod data;
 mod restore;
 mod serve;
+mod verify;
 
 use crate::config::{Settings, from_environment};
 use lexopt::prelude::*;
@@ -64,6 +65,14 @@ static COMMANDS: &[Entry] = &[
                that come back with a number of the lost time are told of the gap. Tokens stay good.\n\n\
                --force  replaces a database that is there already; it is kept beside it under a name with the time in it\n",
         run: restore::run,
+    },
+    Entry {
+        name: "verify",
+        usage: "[FILE]",
+        summary: "look through the database, or a backup, for anything that is wrong, also while a server runs",
+        help: "Prints one line for each finding and fails if there is one; else it says ok and what there is. Nothing is\n\
+               changed, and everything is read.\n",
+        run: verify::run,
     },
 ];
 

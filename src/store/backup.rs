@@ -7,6 +7,7 @@
 
 use crate::base::limits::COPY_PAGES;
 use crate::domain::id::EventNumber;
+use crate::store::check::{self, Check};
 use crate::store::partial::{Partial, Progress, Report, refuse_existing};
 use crate::store::{Database, OpenError, schema};
 use rusqlite::backup::{Backup, StepResult};
@@ -29,7 +30,9 @@ pub fn backup(source: &Path, target: &Path, report: Report<'_>) -> Result<Copied
     let (db, _) = schema::open_reading(&Database::File(source.into())).map_err(|error| error.to_string())?;
     let partial = Partial::begin(target)?;
     let through = copy(&db, source, &partial, report)?;
-    check(partial.path())?;
+    if let Some(said) = damage(partial.path(), Check::Quick) {
+        return Err(format!("the database {} is damaged: {said}", source.display()));
+    }
     let bytes = partial.file().metadata().map_or(0, |file| file.len());
     // Looked at again, since copying takes its time.
     refuse_existing(target)?;
@@ -80,13 +83,10 @@ fn open_unjournalled(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Asks SQLite whether every page of a file is sound.
-fn check(path: &Path) -> Result<(), String> {
-    let said = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|db| db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)));
-    match said {
-        Ok(said) if said == "ok" => Ok(()),
-        Ok(said) => Err(format!("the copy is damaged, and so is what it was made of: {said}")),
-        Err(error) => Err(OpenError::of(path, &error).to_string()),
+/// The first thing that SQLite finds wrong with a file.
+pub(super) fn damage(path: &Path, check: Check) -> Option<String> {
+    match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        Ok(db) => check::damage(&db, check).into_iter().next(),
+        Err(error) => Some(error.to_string()),
     }
 }

@@ -24,20 +24,15 @@ fn goes_on_from(newest: EventNumber, newest_at: Wall, known: EventNumber, now: W
 }
 
 /// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
-/// new epoch, and numbers that go on far ahead. Those after `after` and up to there are not of this journal. Returns where
-/// it goes on; `None`, with nothing done, if the numbers have come to their end.
-pub(super) fn begin_anew(
-    db: &Connection,
-    after: EventNumber,
-    known: EventNumber,
-    now: Wall,
-) -> rusqlite::Result<Option<EventNumber>> {
+/// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
+/// with nothing done, if the numbers have come to their end.
+pub(super) fn begin_anew(db: &Connection, known: EventNumber, now: Wall) -> rusqlite::Result<Option<EventNumber>> {
     let (newest, newest_at) = schema::position(db)?;
     let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.execute(
         "INSERT INTO restores (after, through, at) VALUES (?1, ?2, ?3)",
-        params![sql(after), sql(through), now.0],
+        params![sql(newest), sql(through), now.0],
     )?;
     schema::set_position(db, through, newest_at)?;
     Ok(Some(through))
@@ -45,8 +40,7 @@ pub(super) fn begin_anew(
 
 /// Through where the hole goes that `asked` lies in, if it lies in one.
 pub(super) fn hole_around(db: &Connection, asked: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
-    let through =
-        db.prepare_cached(HOLE_BEFORE)?.query_row([sql(asked)], |row| row.get(0).map(number)).optional()?;
+    let through = db.prepare_cached(HOLE_BEFORE)?.query_row([sql(asked)], |row| row.get(0).map(number)).optional()?;
     Ok(through.filter(|through| asked < *through))
 }
 
@@ -64,7 +58,14 @@ mod tests {
         let table = [
             ("by the clock", 100, Wall(0), 0, clock, Some(by_clock)),
             ("by the newest time where the clock has gone back", 100, clock, 0, Wall(0), Some(by_clock)),
-            ("beyond a number that is ahead of the clock", by_clock + 5, Wall(0), 0, clock, Some(by_clock + 5 + (1 << 32))),
+            (
+                "beyond a number that is ahead of the clock",
+                by_clock + 5,
+                Wall(0),
+                0,
+                clock,
+                Some(by_clock + 5 + (1 << 32)),
+            ),
             ("beyond what is known of another journal", 100, Wall(0), by_clock, clock, Some(by_clock + (1 << 32))),
             ("without a clock", 100, Wall(0), 0, Wall(-5), Some(100 + (1 << 32))),
             ("with a clock that is far ahead", 100, Wall(0), 0, late, Some(100 + (1 << 32))),
@@ -85,7 +86,7 @@ mod tests {
     fn holes_are_what_lies_between_two_journals() {
         let (db, meta) = schema::open_writing(&Database::Memory).unwrap();
         schema::set_position(&db, EventNumber(10), Wall(5)).unwrap();
-        let anew = |now| begin_anew(&db, schema::position(&db).unwrap().0, EventNumber(0), now).unwrap().unwrap();
+        let anew = |now| begin_anew(&db, EventNumber(0), now).unwrap().unwrap();
         let first = anew(Wall(1_000_000));
         schema::set_position(&db, EventNumber(first.0 + 3), Wall(6)).unwrap();
         let second = anew(Wall(2_000_000));

@@ -34,6 +34,7 @@ mod restore;
 mod retention;
 mod schema;
 mod users;
+mod verify;
 mod wal;
 mod workspaces;
 mod writer;
@@ -49,6 +50,7 @@ pub use partial::{Progress, Report};
 pub use reader::Reader;
 pub use restore::{Restored, restore};
 pub use users::PasswordRecord;
+pub use verify::{Verdict, verify};
 pub use writer::{Due, Housekeeping, Render, Writer};
 
 use crate::base::limits::*;

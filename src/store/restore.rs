@@ -2,6 +2,7 @@
 
 use crate::base::time::Wall;
 use crate::domain::id::EventNumber;
+use crate::store::check::Check;
 use crate::store::partial::{Partial, Report, beside, remove, sync_directory_of};
 use crate::store::{Database, Lock, OpenError, backup, lineage, schema};
 use rusqlite::{Connection, OpenFlags};
@@ -21,20 +22,16 @@ pub struct Restored {
 
 /// Makes `target` the database that `file` is a backup of, as a new journal. A database that is there already is refused, or
 /// kept under another name if `replaces`. Errors are one line for people.
-pub fn restore(
-    file: &Path,
-    target: &Path,
-    replaces: bool,
-    now: Wall,
-    report: Report<'_>,
-) -> Result<Restored, String> {
+pub fn restore(file: &Path, target: &Path, replaces: bool, now: Wall, report: Report<'_>) -> Result<Restored, String> {
     let place = Place::take(target, replaces)?;
     let (db, _) = schema::open_reading(&Database::File(file.into())).map_err(|error| error.to_string())?;
     let partial = Partial::begin(target)?;
     let through = backup::copy(&db, file, &partial, report)?;
     drop(db);
-    check_integrity(partial.path(), file)?;
-    let goes_on_from = begin_anew(partial.path(), through, place.known, now)?;
+    if let Some(said) = backup::damage(partial.path(), Check::Whole) {
+        return Err(format!("{} is damaged, and is not restored: {said}", file.display()));
+    }
+    let goes_on_from = begin_anew(partial.path(), place.known, now)?;
     let kept = place.give_to(partial, now)?;
     Ok(Restored { through, goes_on_from, kept })
 }
@@ -102,21 +99,13 @@ fn carry_log_over(path: &Path) {
     }
 }
 
-/// Asks SQLite whether the copy of `file` is sound, indexes included.
-fn check_integrity(copy: &Path, file: &Path) -> Result<(), String> {
-    let said = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .and_then(|db| db.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)))
-        .map_err(|error| OpenError::of(file, &error).to_string())?;
-    if said == "ok" { Ok(()) } else { Err(format!("{} is damaged, and is not restored: {said}", file.display())) }
-}
-
 /// Makes the journal of a partial file a new one.
-fn begin_anew(path: &Path, after: EventNumber, known: EventNumber, now: Wall) -> Result<EventNumber, String> {
+fn begin_anew(path: &Path, known: EventNumber, now: Wall) -> Result<EventNumber, String> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error).to_string();
     // Older schemas are brought up to date on the way.
     let (mut db, _) = schema::open_writing(&Database::File(path.into())).map_err(|error| error.to_string())?;
     let transaction = db.transaction().map_err(failed)?;
-    let from = lineage::begin_anew(&transaction, after, known, now).map_err(failed)?;
+    let from = lineage::begin_anew(&transaction, known, now).map_err(failed)?;
     let from = from.ok_or("there are no numbers left that JavaScript could read")?;
     transaction.commit().map_err(failed)?;
     // One file is to be moved, and not one with a log.

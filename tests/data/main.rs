@@ -6,6 +6,7 @@ mod common;
 
 mod backup;
 mod restore;
+mod verify;
 
 use common::sse::Event;
 use common::token::token;

@@ -3,8 +3,8 @@
 use super::support::TempDir;
 use super::*;
 use crate::store::{
-    conversations, flush, idempotency, inbox, journal, lineage, messages, orders, page_messages, purge, retention, schema,
-    users, workspaces,
+    conversations, flush, idempotency, inbox, journal, lineage, messages, orders, page_messages, purge, retention,
+    schema, users, workspaces,
 };
 
 #[test]
