@@ -49,6 +49,11 @@ impl Arguments {
     }
 }
 
+/// Whether a file is a standard stream: a single dash.
+pub(super) fn is_standard(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
 /// Shows on a terminal how far something is, and nothing anywhere else.
 pub(super) struct Meter {
     doing: &'static str,

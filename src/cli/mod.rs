@@ -6,6 +6,8 @@
 mod backup;
 mod config;
 mod data;
+mod export;
+mod import;
 mod restore;
 mod serve;
 mod verify;
@@ -73,6 +75,22 @@ static COMMANDS: &[Entry] = &[
         help: "Prints one line for each finding and fails if there is one; else it says ok and what there is. Nothing is\n\
                changed, and everything is read.\n",
         run: verify::run,
+    },
+    Entry {
+        name: "export",
+        usage: "[--with-passwords] [FILE]",
+        summary: "write users, conversations and messages as lines of JSON, also while a server runs",
+        help: "Writes to standard output, or to a new FILE.\n\n\
+               --with-passwords  hashes of passwords too, so that people can log in after an import\n",
+        run: export::run,
+    },
+    Entry {
+        name: "import",
+        usage: "[FILE]",
+        summary: "make a database of an export; no server may run",
+        help: "Reads standard input, or FILE. There must be no database yet, or one in which nothing has happened. Ids, numbers\n\
+               and times stay as they were; the journal goes on as after a restore.\n",
+        run: import::run,
     },
 ];
 

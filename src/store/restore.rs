@@ -23,7 +23,13 @@ pub struct Restored {
 /// Makes `target` the database that `file` is a backup of, as a new journal. A database that is there already is refused, or
 /// kept under another name if `replaces`. Errors are one line for people.
 pub fn restore(file: &Path, target: &Path, replaces: bool, now: Wall, report: Report<'_>) -> Result<Restored, String> {
-    let place = Place::take(target, replaces)?;
+    let place = Place::take(target)?;
+    if place.is_taken && !replaces {
+        return Err(format!(
+            "the database {} is there already: with --force it is kept under another name, and replaced",
+            target.display()
+        ));
+    }
     let (db, _) = schema::open_reading(&Database::File(file.into())).map_err(|error| error.to_string())?;
     let partial = Partial::begin(target)?;
     let through = backup::copy(&db, file, &partial, report)?;
@@ -41,24 +47,19 @@ pub(super) struct Place {
     target: PathBuf,
     /// What is known of the numbers that were given out there.
     pub known: EventNumber,
-    is_taken: bool,
+    /// Whether there is something.
+    pub is_taken: bool,
     _lock: Lock,
 }
 
 impl Place {
-    /// Takes the lock. Refuses a place with a database in it, unless that is to be replaced.
-    pub(super) fn take(target: &Path, replaces: bool) -> Result<Place, String> {
+    /// Takes the lock, so that nobody else writes there.
+    pub(super) fn take(target: &Path) -> Result<Place, String> {
         let lock = Lock::try_acquire(target).map_err(|error| error.to_string())?.ok_or_else(|| {
             let holder = Lock::holder(target).map_or_else(String::new, |pid| format!(" (process {pid})"));
             format!("a server{holder} has the database {}: stop it first", target.display())
         })?;
         let is_taken = fs::symlink_metadata(target).is_ok();
-        if is_taken && !replaces {
-            return Err(format!(
-                "the database {} is there already: with --force it is kept under another name, and replaced",
-                target.display()
-            ));
-        }
         let found = schema::open_reading(&Database::File(target.into())).ok();
         let known = found.and_then(|(db, _)| schema::position(&db).ok()).map_or(EventNumber(0), |(number, _)| number);
         Ok(Place { target: target.into(), known, is_taken, _lock: lock })
@@ -101,9 +102,14 @@ fn carry_log_over(path: &Path) {
 
 /// Makes the journal of a partial file a new one.
 fn begin_anew(path: &Path, known: EventNumber, now: Wall) -> Result<EventNumber, String> {
-    let failed = |error: rusqlite::Error| OpenError::of(path, &error).to_string();
     // Older schemas are brought up to date on the way.
-    let (mut db, _) = schema::open_writing(&Database::File(path.into())).map_err(|error| error.to_string())?;
+    let (db, _) = schema::open_writing(&Database::File(path.into())).map_err(|error| error.to_string())?;
+    finish(db, path, known, now)
+}
+
+/// Makes the journal of a partial file, which the caller has open without a transaction, a new one, and closes the file.
+pub(super) fn finish(mut db: Connection, path: &Path, known: EventNumber, now: Wall) -> Result<EventNumber, String> {
+    let failed = |error: rusqlite::Error| OpenError::of(path, &error).to_string();
     let transaction = db.transaction().map_err(failed)?;
     let from = lineage::begin_anew(&transaction, known, now).map_err(failed)?;
     let from = from.ok_or("there are no numbers left that JavaScript could read")?;

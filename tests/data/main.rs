@@ -6,6 +6,7 @@ mod common;
 
 mod backup;
 mod restore;
+mod transfer;
 mod verify;
 
 use common::sse::Event;

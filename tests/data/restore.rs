@@ -57,7 +57,8 @@ fn clients_of_the_lost_time_are_told_of_it_and_others_go_on_as_if_nothing_had_ha
     assert_eq!(third, from + 1);
 
     let gap = ("gap", "");
-    let table: [(&str, u64, Vec<(&str, &str)>); 9] = [
+    type Case<'a> = (&'a str, u64, Vec<(&'a str, &'a str)>);
+    let table: [Case; 9] = [
         ("everything", first - 1, vec![("input", "one"), ("input", "two"), ("input", "three")]),
         ("from before the backup", first, vec![("input", "two"), ("input", "three")]),
         ("as new as the backup", second, vec![("input", "three")]),
