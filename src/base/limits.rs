@@ -111,6 +111,18 @@ pub const WAL_FRAMES_MAX: u32 = 2 * WAL_CHECKPOINT_FRAMES;
 /// How long it then waits for them, in milliseconds; a transaction of a reader takes a few.
 pub const WAL_READERS_MILLISECONDS: u64 = 100;
 
+/// Numbers that a restored journal leaves for every second since 1970, on average: it goes on from there, beyond what any
+/// journal before it has given out. No disk commits so many events.
+pub const RESTORE_NUMBERS_PER_SECOND: u64 = 1 << 20;
+/// Numbers that a restored journal leaves out at least, whatever the clock says.
+pub const RESTORE_NUMBERS_MIN: u64 = 1 << 32;
+/// Largest number that a restored journal may go on from: JavaScript reads greater ones inexactly.
+pub const EVENT_NUMBER_MAX: u64 = (1 << 53) - 1;
+/// Pages of a database that are copied between two reports of progress.
+pub const COPY_PAGES: u32 = 1024;
+/// Findings that one kind of check names one by one; the others are counted.
+pub const FINDINGS_MAX: usize = 20;
+
 /// Events that one journal page holds at most.
 pub const PAGE_EVENTS_MAX: usize = 256;
 /// Journal rows that one page looks at; past that it ends, complete through the last of them.
@@ -266,3 +278,4 @@ const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);
 const _: () = assert!(READ_BYTES <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= REPLY_BYTES_MAX);
+const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);

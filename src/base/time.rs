@@ -47,6 +47,21 @@ impl Wall {
         out
     }
 
+    /// Reads what `rfc3339` writes, and nothing else.
+    pub fn parse_rfc3339(text: &str) -> Option<Wall> {
+        let part = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+        let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
+        let (hour, minute, second, micros) = (part(11, 13)?, part(14, 16)?, part(17, 19)?, part(20, 26)?);
+        // Days since 0000-03-01 of the proleptic Gregorian calendar, in years that begin with March.
+        let shifted_year = if month > 2 { year } else { year - 1 };
+        let shifted_month = (month + 9) % 12;
+        let leap_days = shifted_year.div_euclid(4) - shifted_year.div_euclid(100) + shifted_year.div_euclid(400);
+        let days = 365 * shifted_year + leap_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;
+        let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+        // What is no date, or is written in another way, comes out as something else.
+        Some(Wall(seconds * SECOND + micros)).filter(|time| time.rfc3339() == *text.as_bytes())
+    }
+
     /// IMF-fixdate of RFC 9110 §5.6.7, for the `Date` field: `Sat, 31 Jan 2026 09:15:30 GMT`.
     pub fn imf_fixdate(self) -> [u8; 29] {
         const DAYS: &[u8] = b"ThuFriSatSunMonTueWed";
@@ -146,7 +161,33 @@ mod tests {
         ];
         for (micros, rfc3339, http) in table {
             assert_eq!(Wall(micros).to_string(), rfc3339);
+            assert_eq!(Wall::parse_rfc3339(rfc3339), Some(Wall(micros)));
             assert_eq!(std::str::from_utf8(&Wall(micros).imf_fixdate()).unwrap(), http);
+        }
+    }
+
+    #[test]
+    fn times_that_are_none_are_not_read() {
+        let mut random = crate::base::random::Random::new(9);
+        for _ in 0..10_000 {
+            let time = Wall(random.below(253_402_300_800_000_000) as i64);
+            assert_eq!(Wall::parse_rfc3339(&time.to_string()), Some(time));
+        }
+        for bad in [
+            "",
+            "2026-02-29T00:00:00.000000Z",
+            "2026-13-01T00:00:00.000000Z",
+            "2026-00-01T00:00:00.000000Z",
+            "2026-01-31T24:00:00.000000Z",
+            "2026-01-31T09:15:30.123456",
+            "2026-01-31T09:15:30.123456Z ",
+            "2026-01-31T09:15:30.123Z",
+            "2026-01-31 09:15:30.123456Z",
+            "2026-01-31T09:15:30.+12345Z",
+            "2026-01-31T09:15:30.123456+00:00",
+            "é026-01-31T09:15:30.123456Z",
+        ] {
+            assert_eq!(Wall::parse_rfc3339(bad), None, "{bad}");
         }
     }
 }

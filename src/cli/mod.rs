@@ -4,13 +4,19 @@
 //! 0 done, 1 it failed, 2 the command line cannot be understood. A reader of standard output that has had enough is no
 //! failure.
 
+mod backup;
 mod config;
+mod data;
+mod export;
 mod health;
+mod import;
 mod output;
 mod prompt;
+mod restore;
 mod serve;
 mod token;
 mod user;
+mod verify;
 mod who;
 
 use crate::config::{SettingError, Settings, from_environment};
@@ -138,6 +144,47 @@ static COMMANDS: &[Entry] = &[
             "--hours HOURS                 how long it lives, 1 to 8784; else JWT_EXPIRATION_HOURS\n"
         ),
         run: token::issue,
+    },
+    Entry {
+        name: "backup",
+        usage: "FILE",
+        summary: "copy the database to a new file, also while a server runs",
+        help: "The copy is of one moment, and has everything that was acknowledged before it began. A file that is there\n\
+               already is not overwritten. The file has the data of all users: keep it as safe as the database.\n",
+        run: backup::run,
+    },
+    Entry {
+        name: "restore",
+        usage: "[--force] FILE",
+        summary: "make a backup the database; no server may run",
+        help: "FILE is checked first and stays as it is. Event numbers go on far ahead and the epoch changes, so that clients\n\
+               that come back with a number of the lost time are told of the gap. Tokens stay good.\n\n\
+               --force  replaces a database that is there already; it is kept beside it under a name with the time in it\n",
+        run: restore::run,
+    },
+    Entry {
+        name: "verify",
+        usage: "[FILE]",
+        summary: "look through the database, or a backup, for anything that is wrong, also while a server runs",
+        help: "Prints one line for each finding and fails if there is one; else it says ok and what there is. Nothing is\n\
+               changed, and everything is read.\n",
+        run: verify::run,
+    },
+    Entry {
+        name: "export",
+        usage: "[--with-passwords] [FILE]",
+        summary: "write users, conversations and messages as lines of JSON, also while a server runs",
+        help: "Writes to standard output, or to a new FILE.\n\n\
+               --with-passwords  hashes of passwords too, so that people can log in after an import\n",
+        run: export::run,
+    },
+    Entry {
+        name: "import",
+        usage: "[FILE]",
+        summary: "make a database of an export; no server may run",
+        help: "Reads standard input, or FILE. There must be no database yet, or one in which nothing has happened. Ids, numbers\n\
+               and times stay as they were; the journal goes on as after a restore.\n",
+        run: import::run,
     },
 ];
 

@@ -82,6 +82,7 @@ fn why_not(path: &Path) -> String {
         Err(error) => format!("its directory: {error}"),
         Ok(metadata) if !metadata.is_dir() => format!("{} is not a directory", directory.display()),
         Ok(_) if path.is_dir() => "it is a directory".into(),
+        Ok(_) if !path.exists() => "it is not there, or may not be made".into(),
         Ok(_) => "the file or its directory does not permit it".into(),
     }
 }

@@ -1,10 +1,11 @@
 //! The lock that admits one writing process per database.
 
 use crate::store::OpenError;
+use crate::store::partial::beside;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it with the process, whatever ends it; the file
 /// stays, since removing it would let a third process lock a file that a second one already waits for.
@@ -16,7 +17,7 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock of the database at `path`, and writes this process's id into it; `None` while another holds it.
     pub fn try_acquire(path: &Path) -> Result<Option<Lock>, OpenError> {
-        let path = lock_path(path);
+        let path = beside(path, ".lock");
         let failed = |error: std::io::Error| OpenError::CannotOpen { path: path.clone(), reason: error.to_string() };
         let mut file =
             File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
@@ -30,7 +31,7 @@ impl Lock {
 
     /// The id of the process that holds the lock of the database at `path`, as far as the file says.
     pub fn holder(path: &Path) -> Option<u32> {
-        std::fs::read_to_string(lock_path(path)).ok()?.trim().parse().ok()
+        std::fs::read_to_string(beside(path, ".lock")).ok()?.trim().parse().ok()
     }
 }
 
@@ -43,13 +44,8 @@ impl Drop for Lock {
     }
 }
 
-fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(".lock");
-    name.into()
-}
-
-fn flock(file: &File) -> std::io::Result<bool> {
+/// Takes the lock of an open file; `false` while another descriptor has it.
+pub(super) fn flock(file: &File) -> std::io::Result<bool> {
     loop {
         // SAFETY: flock takes a descriptor, which `file` keeps open for the whole call, and no pointer.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {

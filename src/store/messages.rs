@@ -236,7 +236,7 @@ pub(super) fn decode<T>(row: &Row<'_>, column: usize, of: fn(i64) -> Option<T>) 
     of(code).ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, unknown()))
 }
 
-fn role_code(role: Role) -> i64 {
+pub(super) fn role_code(role: Role) -> i64 {
     match role {
         Role::User => 0,
         Role::Assistant => 1,
@@ -258,7 +258,7 @@ pub(super) fn status_code(status: Status) -> i64 {
     }
 }
 
-fn status_of(code: i64) -> Option<Status> {
+pub(super) fn status_of(code: i64) -> Option<Status> {
     [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed]
         .into_iter()
         .find(|status| status_code(*status) == code)

@@ -2,12 +2,17 @@
 //!
 //! Invariant: the page has every event of the user's after the asked-for number and through `through` that the filter
 //! admits, each once and in order, less what they may no longer see and what is deleted.
+//!
+//! A gap is told when an event of the user's after the asked-for number was removed, or when that number is not of this
+//! journal: beyond its end, or in the hole that a restore has left (`lineage`). A number from before the hole is of
+//! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
 
 use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
 use crate::domain::command::JournalPage;
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::store::journal::{self, Entry};
+use crate::store::lineage;
 use crate::store::page_messages::Messages;
 use crate::store::schema::number;
 use rusqlite::{Connection, OptionalExtension};
@@ -44,9 +49,11 @@ pub(super) fn read(
         page.gap = Some(position.next());
         return Ok(page);
     }
+    let hole_through = lineage::hole_around(db, request.after)?;
+    page.gap = hole_through.map(EventNumber::next);
     let Some((key, removed_through)) = reader_of(db, user)? else { return Ok(page) };
     if request.after < removed_through {
-        page.gap = Some(removed_through.next());
+        page.gap = page.gap.max(Some(removed_through.next()));
     }
     let mut merge = Merge {
         messages: Messages::new(db, ids, key, request, position)?,

@@ -46,6 +46,11 @@ CREATE TABLE position (
     at INTEGER NOT NULL
 );
 INSERT INTO position (id, number, at) VALUES (1, 0, 0);
+CREATE TABLE restores (
+    after INTEGER PRIMARY KEY,
+    through INTEGER NOT NULL,
+    at INTEGER NOT NULL
+);
 
 CREATE TABLE users (
     key INTEGER PRIMARY KEY,
@@ -188,7 +193,7 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_at ON idempotency (at);
 ";
 
-/// What a database has once and never changes.
+/// What a database has once. Nothing of it changes while the database is open.
 #[derive(Clone)]
 pub(super) struct Meta {
     /// Turns numbers into UUIDs.
@@ -243,7 +248,7 @@ pub(super) fn open_beside(file: &Path) -> Result<Option<(Connection, Meta)>, Ope
     Ok(Some((db, meta)))
 }
 
-/// Opens a database for reading; the writer has made it.
+/// Opens a database for reading; a writer has made it.
 pub(super) fn open_reading(database: &Database) -> Result<(Connection, Meta), OpenError> {
     let path = path_of(database);
     let Database::File(file) = database else {
@@ -255,7 +260,9 @@ pub(super) fn open_reading(database: &Database) -> Result<(Connection, Meta), Op
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let db = Connection::open_with_flags(file, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
-    check_version(&db, &path, MIGRATIONS.len() as i64)?;
+    if check_version(&db, &path, MIGRATIONS.len() as i64)? == 0 {
+        return Err(OpenError::CannotOpen { path, reason: "there is nothing in it".into() });
+    }
     keep_statements(&db).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     let meta = load_meta(&db).map_err(failed)?;
@@ -347,16 +354,22 @@ fn migrate(db: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), OpenE
 }
 
 fn create_meta(db: &Connection) -> rusqlite::Result<()> {
-    let (mut id_key, mut epoch, mut signing_key) = ([0; 16], [0; 16], [0; 32]);
+    let (mut id_key, mut signing_key) = ([0; 16], [0; 32]);
     fill_secret(&mut id_key);
-    fill_secret(&mut epoch);
     fill_secret(&mut signing_key);
-    let epoch = uuid::Builder::from_random_bytes(epoch).into_uuid();
+    let epoch = new_epoch();
     db.execute(
         "INSERT INTO meta (id, id_key, epoch, signing_key) VALUES (1, ?1, ?2, ?3)",
         params![id_key, epoch.as_bytes(), signing_key],
     )
     .map(drop)
+}
+
+/// A name for a journal, which no other has.
+pub(super) fn new_epoch() -> Uuid {
+    let mut random = [0; 16];
+    fill_secret(&mut random);
+    uuid::Builder::from_random_bytes(random).into_uuid()
 }
 
 fn load_meta(db: &Connection) -> rusqlite::Result<Meta> {

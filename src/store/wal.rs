@@ -49,7 +49,8 @@ impl Log {
         if frames < self.next_at {
             return;
         }
-        self.next_at = frames + WAL_CHECKPOINT_FRAMES / 4;
+        // Something that reads for long, such as a backup, is not waited for over and over.
+        self.next_at = frames + (WAL_CHECKPOINT_FRAMES / 4).max(frames / 8);
         let result = if frames < WAL_FRAMES_MAX { checkpoint(db, "PASSIVE") } else { restart(db) };
         match result {
             Ok(true) => {}

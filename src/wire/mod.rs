@@ -14,6 +14,7 @@ pub mod query;
 pub mod reply;
 pub mod request;
 pub mod stream;
+pub mod transfer;
 
 /// Every field that is not acceptable, each with the rule that it breaks, in the order of the API's tables.
 pub type Invalid = Vec<(&'static str, String)>;

@@ -355,8 +355,17 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 }
 
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BodyError::Json(what) => f.write_str(what),
+            BodyError::Invalid(fields) => write!(f, "{fields:?}"),
+        }
+    }
+}
+
 /// The body as text, if it is one JSON value.
-fn valid_json(body: &[u8]) -> Result<&str, BodyError> {
+pub(super) fn valid_json(body: &[u8]) -> Result<&str, BodyError> {
     if body.trim_ascii().is_empty() {
         return Err(BodyError::Json("a JSON body is expected, but it is empty".to_owned()));
     }

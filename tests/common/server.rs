@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -142,6 +142,22 @@ impl Server {
     #[track_caller]
     pub fn with(settings: &[(&str, &str)]) -> Server {
         Server::start(settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)))
+    }
+
+    /// Runs a command of the program to its end, in the server's directory and environment, with nothing to read.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.place.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+    }
+
+    /// The program as a command that is yet to be started, in the server's directory and environment.
+    pub fn command(&self) -> Command {
+        self.place.command()
+    }
+
+    /// A path in the server's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.place.directory.0.join(name)
     }
 
     /// Another process on the same database, with the same settings; it may have to wait.

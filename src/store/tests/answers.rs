@@ -5,7 +5,7 @@ use super::*;
 use crate::store::Responders;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-fn open_answered(path: &Path) -> Writer {
+pub(super) fn open_answered(path: &Path) -> Writer {
     let responders = Responders { default: Some("echo".into()), allowed: vec!["echo".into()] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
     Writer::open(&config, |_| Vec::new()).unwrap()
@@ -15,16 +15,16 @@ fn step(order: OrderKey, step: AnswerStep) -> Command {
     command("responder:echo", Act::Answer { order, step })
 }
 
-fn begin(order: OrderKey) -> Command {
+pub(super) fn begin(order: OrderKey) -> Command {
     step(order, AnswerStep::Begin { text: "part".into() })
 }
 
-fn finish(order: OrderKey) -> Command {
+pub(super) fn finish(order: OrderKey) -> Command {
     let text = Some(Content::trusted("whole"));
     step(order, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
 }
 
-fn open_orders(writer: &mut Writer) -> Vec<Order> {
+pub(super) fn open_orders(writer: &mut Writer) -> Vec<Order> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let question = Question::OpenOrders { after: OrderKey(EventNumber(0)), limit: 100 };
     let answer = writer.read(&Query { reply_to, caller: UserId::trusted("responder:echo"), question });

@@ -7,6 +7,7 @@ mod plans;
 mod purge;
 mod retention;
 pub(super) mod support;
+mod transfer;
 
 use crate::base::time::Wall;
 use crate::domain::command::*;

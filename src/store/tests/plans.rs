@@ -3,8 +3,8 @@
 use super::support::TempDir;
 use super::*;
 use crate::store::{
-    admin, conversations, flush, idempotency, inbox, journal, messages, orders, page_messages, purge, retention,
-    schema, users, workspaces,
+    admin, conversations, flush, idempotency, inbox, journal, lineage, messages, orders, page_messages, purge,
+    retention, schema, users, workspaces,
 };
 
 #[test]
@@ -40,6 +40,7 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         messages::PAGE_BEFORE,
         messages::LOCATE,
         messages::IS_NO_MESSAGE,
+        lineage::HOLE_BEFORE,
         journal::INSERT,
         journal::INSERT_RECIPIENT,
         journal::ENTRIES_AFTER,

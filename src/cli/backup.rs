@@ -1,0 +1,16 @@
+//! `backup`: a copy of the database.
+
+use super::data::{Meter, arguments, database};
+use super::{Failure, output::say};
+use crate::store;
+
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let given = arguments(parser, None)?;
+    let file = given.required()?;
+    let source = database()?;
+    let mut meter = Meter::new("copied");
+    let copied = store::backup(&source, file, &mut |progress| meter.show(progress))?;
+    drop(meter);
+    say(&format!("{}: {} bytes, events through {}\n", file.display(), copied.bytes, copied.through))?;
+    Ok(())
+}

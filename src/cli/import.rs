@@ -1,0 +1,29 @@
+//! `import`: a database made of an export.
+
+use super::data::{Meter, arguments, database, is_standard};
+use super::{Failure, output::say};
+use crate::runtime::{clock::Clock, listener};
+use crate::store;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let given = arguments(parser, None)?;
+    let target = database()?;
+    listener::keep_files_private();
+    let mut input: Box<dyn BufRead> = match given.file.filter(|file| !is_standard(file)) {
+        Some(file) => Box::new(BufReader::new(
+            File::open(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?,
+        )),
+        None => Box::new(std::io::stdin().lock()),
+    };
+    let mut meter = Meter::new("imported lines");
+    let now = Clock::start().now().wall;
+    let imported = store::import(&target, &mut input, now, &mut |progress| meter.show(progress))?;
+    drop(meter);
+    if let Some(kept) = imported.kept {
+        say(&format!("{}: the empty database that was there before\n", kept.display()))?;
+    }
+    say(&format!("{}: {}, new events from {}\n", target.display(), imported.counts, imported.goes_on_from.next()))?;
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! `restore`: a backup becomes the database.
+
+use super::data::{Meter, arguments, database};
+use super::{Failure, output::say};
+use crate::runtime::{clock::Clock, listener};
+use crate::store;
+
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let given = arguments(parser, Some("force"))?;
+    let file = given.required()?;
+    let target = database()?;
+    listener::keep_files_private();
+    let mut meter = Meter::new("restored");
+    let now = Clock::start().now().wall;
+    let restored = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;
+    drop(meter);
+    if let Some(kept) = restored.kept {
+        say(&format!("{}: what was the database before\n", kept.display()))?;
+    }
+    say(&format!(
+        "{}: events through {}, new ones from {}\n",
+        target.display(),
+        restored.through,
+        restored.goes_on_from.next()
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! A file that is written under another name, and gets its own only when it is whole and on disk.
+//!
+//! Invariant: under the file's own name there is at every moment what was there before, or all of the new file.
+
+use crate::store::lock::flock;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// How far a long piece of work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is done, in units that `of` has too.
+    pub done: u64,
+    /// All there is, if that is known.
+    pub of: Option<u64>,
+}
+
+/// Is told how far a long piece of work is, many times a second.
+pub type Report<'a> = &'a mut dyn FnMut(Progress);
+
+/// The files that SQLite may keep beside a database.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The path of a file that stands beside `path` and ends in `suffix`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.into();
+    name.push(suffix);
+    name.into()
+}
+
+/// A file under its other name, readable for its owner alone. It is removed when it is dropped; what a process left that
+/// was killed, the next one takes over.
+pub(super) struct Partial {
+    target: PathBuf,
+    path: PathBuf,
+    /// Locked, so that two processes do not write to it.
+    file: File,
+    is_named: bool,
+}
+
+impl Partial {
+    /// Begins a file that will be `target`. Errors are one line for people.
+    pub(super) fn begin(target: &Path) -> Result<Partial, String> {
+        let path = beside(target, ".partial");
+        let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
+        let file = loop {
+            let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = file.map_err(failed)?;
+            if !flock(&file).map_err(failed)? {
+                return Err(format!("{} is being written by another process", path.display()));
+            }
+            // The one that had the lock may have given the file its name, or removed it, meanwhile.
+            let (ours, there) = (file.metadata().map_err(failed)?, fs::metadata(&path));
+            if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+                break file;
+            }
+        };
+        file.set_len(0).map_err(failed)?;
+        let partial = Partial { target: target.into(), path, file, is_named: false };
+        partial.remove_companions();
+        Ok(partial)
+    }
+
+    /// Where it is written.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file itself.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Syncs it and gives it its name, in place of what has it.
+    pub(super) fn publish(mut self) -> Result<(), String> {
+        let target = &self.target;
+        let failed = |error: io::Error| format!("{} cannot be written: {error}", target.display());
+        self.file.sync_all().map_err(failed)?;
+        fs::rename(&self.path, target).map_err(failed)?;
+        self.is_named = true;
+        sync_directory_of(target).map_err(failed)
+    }
+
+    fn remove_companions(&self) {
+        for suffix in COMPANIONS {
+            remove(&beside(&self.path, suffix));
+        }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.is_named {
+            remove(&self.path);
+            self.remove_companions();
+        }
+    }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => log::warn!("{} stays: {error}", path.display()),
+        _ => {}
+    }
+}
+
+/// Makes the names in a file's directory last.
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+/// Refuses a name that is taken.
+pub(super) fn refuse_existing(path: &Path) -> Result<(), String> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Err(format!("{} is there already, and is not overwritten: name another file", path.display())),
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::support::TempDir;
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_gets_its_name_when_it_is_whole() {
+        let directory = TempDir::new();
+        let target = directory.file("a");
+        fs::write(&target, "old").unwrap();
+        fs::write(directory.file("a.partial"), "left by a process that was killed").unwrap();
+        fs::write(directory.file("a.partial-wal"), "left too").unwrap();
+
+        let dropped = Partial::begin(&target).unwrap();
+        dropped.file().write_all(b"half").unwrap();
+        assert!(Partial::begin(&target).is_err_and(|error| error.contains("another process")));
+        drop(dropped);
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+
+        let whole = Partial::begin(&target).unwrap();
+        whole.file().write_all(b"new").unwrap();
+        whole.publish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(refuse_existing(&target).is_err_and(|error| error.contains("not overwritten")));
+        assert!(Partial::begin(&directory.file("no/a")).is_err_and(|error| error.contains("no/a.partial")));
+    }
+}

@@ -1,0 +1,62 @@
+//! Exports of what a whole server holds for a moment only: answers that were published after they were begun, and orders and
+//! answers that are open.
+
+use super::answers::{begin, finish, open_answered, open_orders};
+use super::support::TempDir;
+use super::*;
+use crate::store::{export, import, verify};
+
+fn exported(path: &Path) -> String {
+    let mut out = Vec::new();
+    export(path, &mut out, true, &mut |_| {}).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn answers_come_along_however_far_they_are() {
+    let directory = TempDir::new();
+    let (from, to) = (directory.file("from.db"), directory.file("to.db"));
+    let mut writer = open_answered(&from);
+    let home = workspace(&mut writer, "ann");
+    let room = conversation(&mut writer, "ann", home, &["ben"]);
+    let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(room), text)));
+    let orders = writer.commit_batch(&asked, NOW).orders;
+    writer.commit_batch(&[begin(orders[0].key)], NOW);
+    // In between, so that the answer is published under a number that is not the one after its own.
+    done(&mut writer, "ann", post(ConversationRef::Default, "elsewhere"));
+    writer.commit_batch(&[finish(orders[0].key), begin(orders[1].key)], NOW);
+    let before = exported(&from);
+    for part in ["\"published\":{\"number\":", "\"status\":\"streaming\"", "\"responder\":\"echo\"", "\"reply_to\":"] {
+        assert!(before.contains(part), "{part}:\n{before}");
+    }
+
+    let mut reports = 0;
+    let imported = import(&to, &mut before.as_bytes(), NOW, &mut |_| reports += 1).unwrap();
+    assert_eq!((imported.counts.lines() + 2, imported.kept), (reports, None));
+    let after = exported(&to);
+    let body = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+    assert_eq!(body(&after), body(&before));
+    assert_eq!(verify(&to, &mut |_| {}).unwrap().findings, Vec::<String>::new());
+
+    let mut copy = open_answered(&to);
+    copy.check_invariants();
+    assert_ne!(copy.epoch(), writer.epoch());
+    assert_eq!(open_orders(&mut copy), open_orders(&mut writer), "what is unanswered will be answered there");
+    let messages = |writer: &mut Writer, user: &str| -> Vec<(EventNumber, String)> {
+        let events = replay(writer, user);
+        let messages =
+            events.iter().filter_map(|event| Some((event.number, event.message()?.content.as_str().to_owned())));
+        messages.collect()
+    };
+    for user in ["ann", "ben"] {
+        assert_eq!(messages(&mut copy, user), messages(&mut writer, user), "{user}");
+    }
+    // The copy lives: what was begun is finished, and new things come after a hole.
+    let finished = copy.commit_batch(&[finish(orders[1].key), finish(orders[2].key)], NOW);
+    assert!(finished.receipts.iter().all(|receipt| receipt.result.is_ok()));
+    assert!(finished.events.iter().all(|event| event.number > imported.goes_on_from));
+    copy.check_invariants();
+    while copy.housekeeping(NOW).more {
+        copy.check_invariants();
+    }
+}
