@@ -10,10 +10,12 @@ pub mod cors;
 pub mod error;
 pub mod input;
 pub mod ops;
+pub mod page;
 pub mod proxy;
 pub mod request;
 pub mod router;
 pub mod stream;
+pub mod traffic;
 
 use crate::auth::jwt::{Keys, Purpose};
 use crate::base::time::Wall;
@@ -74,6 +76,12 @@ pub enum Action {
     Subscribe(Subscription),
     /// List the caller's open streams.
     ListStreams,
+    /// Tell what was counted.
+    Metrics,
+    /// Ask the readers for a sign of life, and tell how the service is.
+    Health,
+    /// Tell whether requests should be sent here.
+    Ready,
     /// Extend a stream of the caller's through this token's end.
     Renew(StreamId),
 }
@@ -162,7 +170,10 @@ pub fn act(context: &Context, request: &Request<'_>, caller: Option<&Caller>, no
     let with_caller = || caller.ok_or_else(ApiError::missing_token);
     match request.operation {
         Root => Ok(Action::Reply(ops::root())),
-        Metrics => Ok(Action::Reply(ops::metrics())),
+        Health => Ok(Action::Health),
+        HealthLive => Ok(Action::Reply(ops::live(now))),
+        HealthReady => Ok(Action::Ready),
+        Metrics => Ok(Action::Metrics),
         Login => auth::login(request),
         Verify => auth::verify(with_caller()?),
         Refresh => auth::refresh(context, with_caller()?, now),

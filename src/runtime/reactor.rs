@@ -10,7 +10,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::threads::Ports;
 use super::writes::Writes;
 use crate::base::limits::*;
-use crate::base::metrics;
+use crate::base::metrics::{self, ConnectionRefused};
 use crate::base::time::{Mono, Now};
 use crate::shard::{Input, Output, Shard};
 use mio::net::{TcpListener, TcpStream};
@@ -138,11 +138,20 @@ impl Reactor {
             self.shard.tick(now);
             self.carry_out(now);
             self.wake_writer();
+            self.count_finished();
             self.write_touched();
             self.wake_writer();
-            self.shard.log_finished(self.clock.now());
+            self.count_finished();
+            self.shard.count_waiting();
         }
         Ok(())
+    }
+
+    /// Counts the requests that were answered meanwhile.
+    fn count_finished(&mut self) {
+        if self.shard.has_finished() {
+            self.shard.count_finished(self.clock.now());
+        }
     }
 
     /// How long to wait for the kernel: not at all while there is something to go on with.
@@ -215,7 +224,7 @@ impl Reactor {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let Some(listener) = &self.listener else { return };
             if self.connections.are_full() {
-                self.pause_accepting(now);
+                self.pause_accepting(now, ConnectionRefused::Maximum);
                 return;
             }
             match listener.accept() {
@@ -234,14 +243,15 @@ impl Reactor {
                     if !std::mem::replace(&mut self.accept_failed, true) {
                         log::warn!("accepting pauses until this has passed: {error}");
                     }
-                    self.pause_accepting(now);
+                    self.pause_accepting(now, ConnectionRefused::Resources);
                     return;
                 }
             }
         }
     }
 
-    fn pause_accepting(&mut self, now: Now) {
+    fn pause_accepting(&mut self, now: Now, why: ConnectionRefused) {
+        metrics::CONNECTIONS_REFUSED[why as usize].add(1);
         self.accept_again_at = Some(now.mono.plus_milliseconds(ACCEPT_PAUSE_MILLISECONDS));
     }
 
@@ -257,11 +267,14 @@ impl Reactor {
         let token = Token(slot as usize + FIRST_SOCKET);
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
             log::warn!("a connection cannot be watched: {error}");
+            metrics::CONNECTIONS_REFUSED[ConnectionRefused::Unwatched as usize].add(1);
             self.shard.handle(Input::Failed { slot }, now);
         }
         if self.sockets.len() <= slot as usize {
             self.sockets.resize_with(slot as usize + 1, || None);
         }
+        metrics::CONNECTIONS_OPEN.add(1);
+        metrics::CONNECTIONS_ACCEPTED.add(1);
         self.sockets[slot as usize] = Some(Socket {
             stream,
             readable: false,
@@ -276,7 +289,7 @@ impl Reactor {
 
     /// Counts a connection that was refused, and says so now and then.
     fn note_refusal(&mut self, peer: IpAddr, now: Now) {
-        metrics::CONNECTIONS_REFUSED.add(1);
+        metrics::CONNECTIONS_REFUSED[ConnectionRefused::Address as usize].add(1);
         if self.refusals_told_at.is_none_or(|told| now.mono >= told.plus_milliseconds(REFUSALS_TOLD_MILLISECONDS)) {
             self.refusals_told_at = Some(now.mono);
             log::warn!(
@@ -314,6 +327,7 @@ impl Reactor {
                 Ok(n) => {
                     // A short read has emptied the socket; what arrives later makes a new edge.
                     socket.readable = n == self.scratch.len() || socket.read_closed;
+                    metrics::BYTES_RECEIVED.add(n as u64);
                     self.shard.handle(Input::Bytes { slot, bytes: &self.scratch[..n] }, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable = false,
@@ -388,13 +402,18 @@ impl Reactor {
             Ok(bytes) => {
                 // After a short write the kernel tells when there is room again.
                 socket.writable = bytes == offered;
+                metrics::BYTES_SENT.add(bytes as u64);
                 let more = socket.writable && filled == WRITE_BUFFERS_MAX;
                 self.shard.handle(Input::Wrote { slot, bytes }, now);
                 if more {
                     self.queue_write(slot);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.writable = false;
+                // The shard does not know yet that its reader has fallen behind.
+                self.shard.handle(Input::Wrote { slot, bytes: 0 }, now);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_write(slot),
             Err(_) => self.shard.handle(Input::Failed { slot }, now),
         }
@@ -481,6 +500,7 @@ impl Reactor {
         if let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
             let _ = self.poll.registry().deregister(&mut socket.stream);
             self.connections.end(socket.network);
+            metrics::CONNECTIONS_OPEN.sub(1);
         }
     }
 }

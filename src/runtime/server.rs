@@ -15,6 +15,7 @@ use super::threads::{self, Passwords, Ports};
 use crate::auth::password::Hasher;
 use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
+use crate::base::metrics;
 use crate::base::random::Random;
 use crate::config::values::{Database, Environment, Responder};
 use crate::config::{Settings, from_environment};
@@ -181,6 +182,7 @@ fn start(
     registry.committed(position);
     let gates = Arc::new(writer.gates().map_err(|error| error.to_string())?);
     let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
+    metrics::CONNECTIONS_MAX.set(max_connections as u64);
     let connections = Arc::new(Connections::new(
         max_connections,
         settings.connections_per_address_max,

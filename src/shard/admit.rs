@@ -6,9 +6,11 @@ use super::conn::{Meta, Plan};
 use crate::api::error::ApiError;
 use crate::api::request::Media;
 use crate::api::router::{Access, BodyKind, Operation};
+use crate::api::traffic::Endpoint;
 use crate::api::{self, Caller, Reply, cors, proxy, router};
 use crate::auth::jwt::Purpose;
 use crate::base::limits::*;
+use crate::base::metrics::{self, Login};
 use crate::base::time::Now;
 use crate::config::values::RateLimit;
 use crate::http1::head::{Framing, Head, Method, Version};
@@ -33,6 +35,7 @@ impl Shard {
             keep_alive: head.keep_alive,
             request_id,
             origin: cors::allowed_origin(&self.context.settings.origins, head).map(Cow::Borrowed),
+            endpoint: Endpoint::UNMATCHED,
             user: None,
             quota: None,
         }
@@ -49,6 +52,7 @@ impl Shard {
             keep_alive: false,
             request_id: self.new_request_id(),
             origin: None,
+            endpoint: Endpoint::UNREADABLE,
             user: None,
             quota: None,
         }
@@ -87,11 +91,15 @@ impl Shard {
         meta: &mut Meta<'b>,
         now: Now,
     ) -> Result<Plan<'b>, Early> {
+        let matched = router::find(head.path);
+        if let Ok(matched) = &matched {
+            meta.endpoint = Endpoint::of_route(matched.place);
+        }
         let settings = &self.context.settings;
         let peer = self.conns[slot as usize].peer;
         let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
         if !settings.allowed_hosts.matches(head.host_name()) {
-            let error = ApiError::bad_request("This host is not served here");
+            let error = ApiError::bad_request("This host is not served here").because("host_not_served");
             return Err(self.count_stranger(network, meta, error, now).into());
         }
         if cors::is_preflight(head) {
@@ -100,7 +108,7 @@ impl Shard {
         if head.method == Method::Options && head.path == "*" {
             return Err(Early::Reply(Box::new(Reply::empty())));
         }
-        let matched = router::find(head.path).map_err(|error| self.count_stranger(network, meta, error, now))?;
+        let matched = matched.map_err(|error| self.count_stranger(network, meta, error, now))?;
         if head.method == Method::Options {
             return Err(Early::Reply(Box::new(Reply::empty().with("Allow", matched.route.allow()))));
         }
@@ -187,7 +195,11 @@ impl Shard {
     /// Counts a login, of which `times` the setting's number are allowed.
     pub(super) fn count_login(&self, who: Who, times: u64, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
-        self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now)
+        let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
+        if taken.is_err() {
+            metrics::LOGINS[Login::RateLimited as usize].add(1);
+        }
+        taken
     }
 }
 

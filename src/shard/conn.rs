@@ -7,6 +7,7 @@ use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::api::request::{Media, Request};
 use crate::api::router::{Operation, Parameters};
+use crate::api::traffic::Endpoint;
 use crate::api::{Caller, Subscription};
 use crate::base::time::Mono;
 use crate::domain::id::UserId;
@@ -85,6 +86,8 @@ pub struct Meta<'a> {
     pub request_id: Arc<str>,
     /// Its origin, if pages of it may read the answer.
     pub origin: Option<Cow<'a, str>>,
+    /// What it counts as.
+    pub endpoint: Endpoint,
     /// Who asked, once that is known.
     pub user: Option<UserId>,
     /// What is left in the bucket that the request was taken from.
@@ -98,6 +101,7 @@ impl Meta<'_> {
             method_name: Cow::Owned(self.method_name.into_owned()),
             path: Cow::Owned(self.path.into_owned()),
             origin: self.origin.map(|origin| Cow::Owned(origin.into_owned())),
+            endpoint: self.endpoint,
             started: self.started,
             method: self.method,
             version: self.version,
@@ -203,4 +207,6 @@ pub enum Then {
     Open(Subscription),
     /// The running answer of the conversation is stopped.
     Cancel,
+    /// The answer says how the service is; it is not waited for longer than `HEALTH_MILLISECONDS`.
+    Health,
 }

@@ -4,15 +4,19 @@ use super::admit::user_rate;
 use super::buckets::Who;
 use super::conn::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
 use super::stream::Source;
-use super::{Finished, Output, Shard};
+use super::{Finished, FinishedLine, Output, Shard};
 use crate::api::error::ApiError;
+use crate::api::ops::{self, ReaderCheck};
 use crate::api::router::Operation;
 use crate::api::{self, Action, Caller, Reply, Subscription, cors};
 use crate::base::limits::*;
 use crate::base::log;
+use crate::base::metrics::{self, Login};
 use crate::base::time::Now;
 use crate::domain::command::*;
 use crate::domain::event::KindSet;
+use crate::domain::health::Readiness;
+use crate::domain::id::UserId;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response::{self, Length, ResponseHead, write_head};
@@ -81,7 +85,7 @@ impl Shard {
         let meta = self.receiving_meta(slot, now);
         let reply = match error {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
-            malformed => ApiError::bad_request(malformed.message()),
+            other => ApiError::new(other.status(), other.code(), other.message()),
         }
         .into_reply();
         self.respond(slot, &meta, reply, now);
@@ -163,6 +167,19 @@ impl Shard {
                 let reply = self.list_streams(plan.caller.as_ref());
                 self.respond(slot, &meta, reply, now);
             }
+            Action::Metrics => {
+                let reply = ops::metrics(self.registry.survey(now.mono), self.registry.position(), now.wall);
+                self.respond(slot, &meta, reply, now);
+            }
+            Action::Health => self.ask_health(slot, meta, plan.operation, now),
+            Action::Ready => {
+                let readiness = match self.registry.writer_trouble(now.mono) {
+                    _ if self.draining => Readiness::Draining,
+                    Some(trouble) => Readiness::Unwritable(trouble),
+                    None => Readiness::Ready,
+                };
+                self.respond(slot, &meta, ops::ready(readiness, now.wall), now);
+            }
             Action::Renew(id) => {
                 let reply = self.renew_stream(plan.caller.as_ref(), id, now);
                 self.respond(slot, &meta, reply, now);
@@ -207,6 +224,29 @@ impl Shard {
         let query = Query { reply_to: self.reply_to(slot), caller: asker, question };
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then });
         self.outputs.push_back(Output::Ask(query));
+    }
+
+    /// Asks a reader for a sign of life, the way that every question goes.
+    fn ask_health(&mut self, slot: u32, meta: Meta<'_>, operation: Operation, now: Now) {
+        let query =
+            Query { reply_to: self.reply_to(slot), caller: UserId::trusted("health"), question: Question::Alive };
+        self.wait(slot, Pending { meta: meta.into_owned(), operation, caller: None, then: Then::Health });
+        self.conns[slot as usize].since = now.mono;
+        self.arm(slot, now);
+        self.outputs.push_back(Output::Ask(query));
+    }
+
+    fn health(&self, reader: ReaderCheck, now: Now) -> Reply {
+        ops::health(reader, self.registry.writer_trouble(now.mono), now.wall)
+    }
+
+    /// No reader has answered in time. Its answer may still come, so that the connection can have no other.
+    pub(super) fn health_timed_out(&mut self, slot: u32, now: Now) {
+        let to = self.reply_to(slot);
+        let Some(mut pending) = self.take_pending(to) else { return };
+        pending.meta.keep_alive = false;
+        let reply = self.health(ReaderCheck::Late, now);
+        self.respond(slot, &pending.meta, reply, now);
     }
 
     fn check(&mut self, slot: u32, mut meta: Meta<'_>, plan: Plan<'_>, check: PasswordCheck, now: Now) {
@@ -286,6 +326,11 @@ impl Shard {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let then = std::mem::replace(&mut pending.then, Then::Answer);
         match (then, pending.caller.take(), &answer.result) {
+            (Then::Health, _, found) => {
+                let check = if found.is_ok() { ReaderCheck::Answered } else { ReaderCheck::Failed };
+                let reply = self.health(check, now);
+                self.respond_and_go_on(slot, &pending.meta, reply, now);
+            }
             (Then::Open(wanted), Some(caller), Ok(Found::StreamAccess(filter))) => {
                 let wanted = Subscription { filter: *filter, ..wanted };
                 self.open_stream(slot, &pending.meta, &caller, wanted, now);
@@ -307,7 +352,8 @@ impl Shard {
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
             _ if self.reply_bytes > REPLY_BYTES_MAX => {
-                self.respond_and_go_on(slot, &pending.meta, ApiError::overloaded().into_reply(), now);
+                let reply = ApiError::overloaded().because("replies_full").into_reply();
+                self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             _ => {
                 let reply = api::reply_to_answer(answer, pending.operation.subject());
@@ -319,13 +365,24 @@ impl Shard {
     pub(super) fn password_checked(&mut self, answer: PasswordAnswer, now: Now) {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let slot = answer.to.slot;
+        if pending.operation == Operation::Login {
+            let admitted = |user: &UserId| self.gates.admits(user, Some(now.wall));
+            let ended = match &answer.result {
+                Ok(PasswordFound::User(user)) if admitted(&user.id) => Login::Success,
+                Ok(PasswordFound::User(_)) => Login::Disabled,
+                Ok(PasswordFound::Wrong) => Login::Wrong,
+                Ok(PasswordFound::Hash(_)) | Err(_) => Login::Failed,
+            };
+            metrics::LOGINS[ended as usize].add(1);
+        }
         let reply = match answer.result {
-            Ok(PasswordFound::User(user)) if self.gates.admits(&user.id, Some(now.wall)) => {
-                api::auth::logged_in(&self.context, &user, now.wall)
-            }
+            Ok(PasswordFound::User(user)) => match self.gates.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
+                Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
+                None => ApiError::invalid_credentials().into_reply(),
+            },
             // The token is good, so a client must not take this for the end of it.
             Ok(PasswordFound::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_reply(),
-            Ok(PasswordFound::User(_) | PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
+            Ok(PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
             Ok(PasswordFound::Hash(hash)) => match pending.caller.take() {
                 Some(caller) => {
                     let act = Act::SetPassword { hash };
@@ -347,6 +404,7 @@ impl Shard {
         let Some(pending) = self.take_pending(to) else { return };
         let reply = match pending.then {
             Then::Open(_) => self.come_back_later(),
+            Then::Health => self.health(ReaderCheck::Busy, now),
             Then::Answer | Then::Cancel => ApiError::overloaded().into_reply(),
         };
         self.respond_and_go_on(to.slot, &pending.meta, reply, now);
@@ -434,17 +492,15 @@ impl Shard {
     }
 
     pub(super) fn note_finished(&mut self, meta: &Meta<'_>, status: u16, bytes: usize) {
-        if log::access_enabled() {
-            self.finished.push(Finished {
-                started: meta.started,
-                method: meta.method_name.as_ref().into(),
-                path: meta.path.as_ref().into(),
-                status,
-                bytes,
-                request_id: Arc::clone(&meta.request_id),
-                user: meta.user.clone(),
-            });
-        }
+        let line = log::access_enabled().then(|| FinishedLine {
+            method: meta.method_name.as_ref().into(),
+            path: meta.path.as_ref().into(),
+            bytes,
+            request_id: Arc::clone(&meta.request_id),
+            user: meta.user.clone(),
+        });
+        let Meta { started, method, endpoint, .. } = *meta;
+        self.finished.push(Finished { started, method, endpoint, status, line });
     }
 
     fn list_streams(&self, caller: Option<&Caller>) -> Reply {

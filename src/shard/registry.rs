@@ -1,15 +1,18 @@
-//! What all shards share, under one lock: how many streams a user has, which streams there are, and, under a lock of
-//! its own, rate buckets.
+//! What all shards share: how the writer is, under one lock how many streams a user has and which streams there are, and,
+//! under a lock of its own, rate buckets.
 //!
 //! Invariant: `streams_of[user]` is the number of rows of `user` in `streams`, and no user stands there with none.
 
 use super::buckets::Buckets;
 use crate::api::StreamId;
-use crate::base::time::Wall;
+use crate::api::ops::StreamsSurvey;
+use crate::base::limits::WRITER_STUCK_MILLISECONDS;
+use crate::base::time::{Mono, Now, Wall};
+use crate::domain::health::Trouble;
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// One open stream, as every shard may look at it; its own shard keeps it up to date.
@@ -25,20 +28,31 @@ pub struct StreamFacts {
     pub cursor: AtomicU64,
     /// Bytes that wait for its reader.
     pub bytes_waiting: AtomicU64,
+    /// Since when it has not been live, in microseconds of `Mono`; meaningless while it is.
+    behind_since: AtomicU64,
     expires_at: AtomicI64,
 }
 
 impl StreamFacts {
     /// A stream that is opened now, with a token that ends at `expires_at`.
-    pub fn new(user: UserId, since: Wall, expires_at: Wall) -> StreamFacts {
+    pub fn new(user: UserId, now: Now, expires_at: Wall) -> StreamFacts {
         StreamFacts {
             user,
-            since,
+            since: now.wall,
             live: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
             bytes_waiting: AtomicU64::new(0),
+            behind_since: AtomicU64::new(now.mono.0),
             expires_at: AtomicI64::new(expires_at.0),
         }
+    }
+
+    /// Notes whether it has been given everything.
+    pub fn set_live(&self, live: bool, now: Mono) {
+        if self.live.load(Relaxed) && !live {
+            self.behind_since.store(now.0, Relaxed);
+        }
+        self.live.store(live, Relaxed);
     }
 
     /// When its token ends.
@@ -73,6 +87,10 @@ pub struct Registry {
     tables: Mutex<Tables>,
     /// The journal's position as last committed; a stream that starts now starts here.
     position: AtomicU64,
+    /// What is wrong with the writer: 0 for nothing, else one more than the place in `Trouble::ALL`.
+    trouble: AtomicU8,
+    /// Since when the writer has been in a transaction, in microseconds of `Mono` and one more; 0 while it is in none.
+    writing_since: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +108,48 @@ impl Registry {
     /// Told by the writer's side before anybody hears of a commit, and by whoever shows somebody a position.
     pub fn committed(&self, through: EventNumber) {
         self.position.fetch_max(through.0, std::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// The writer begins a transaction.
+    pub fn writer_begins(&self, now: Mono) {
+        self.writing_since.store(now.0 + 1, Relaxed);
+    }
+
+    /// The writer is between two transactions, and this is wrong, if anything.
+    pub fn writer_rests(&self, trouble: Option<Trouble>) {
+        let place = trouble.and_then(|trouble| Trouble::ALL.iter().position(|other| *other == trouble));
+        self.trouble.store(place.map_or(0, |place| place as u8 + 1), Relaxed);
+        self.writing_since.store(0, Relaxed);
+    }
+
+    /// Why the writer cannot commit, if it cannot.
+    pub fn writer_trouble(&self, now: Mono) -> Option<Trouble> {
+        let place = usize::from(self.trouble.load(Relaxed));
+        let known = place.checked_sub(1).map(|place| Trouble::ALL[place]);
+        known.or_else(|| {
+            let since = self.writing_since.load(Relaxed).checked_sub(1)?;
+            (now.since(Mono(since)) >= 1000 * WRITER_STUCK_MILLISECONDS).then_some(Trouble::Stuck)
+        })
+    }
+
+    /// All open streams together.
+    pub fn survey(&self, now: Mono) -> StreamsSurvey {
+        let position = self.position();
+        let tables = self.tables();
+        let mut survey = StreamsSurvey::default();
+        for facts in tables.streams.values() {
+            survey.bytes_waiting += facts.bytes_waiting.load(Relaxed);
+            if facts.live.load(Relaxed) {
+                survey.live += 1;
+                continue;
+            }
+            survey.behind += 1;
+            let lag_events = position.0.saturating_sub(facts.cursor.load(Relaxed));
+            survey.lag_events = survey.lag_events.max(lag_events);
+            let lag_micros = now.since(Mono(facts.behind_since.load(Relaxed)));
+            survey.lag_micros = survey.lag_micros.max(lag_micros);
+        }
+        survey
     }
 
     /// Enters a stream, unless its user has `streams_max` already.
@@ -164,7 +224,8 @@ mod tests {
     fn streams_are_counted_per_user() {
         let registry = Registry::default();
         let id = |n| StreamId(uuid::Uuid::from_u128(n));
-        let facts = |name| Arc::new(StreamFacts::new(user(name), Wall(0), Wall(0)));
+        let now = Now { wall: Wall(0), mono: Mono(0) };
+        let facts = |name| Arc::new(StreamFacts::new(user(name), now, Wall(0)));
         assert!(registry.open_stream(id(1), facts("u"), Some(2)));
         assert!(registry.open_stream(id(2), facts("u"), Some(2)));
         assert!(!registry.open_stream(id(3), facts("u"), Some(2)));
@@ -176,5 +237,44 @@ mod tests {
         assert!(registry.open_stream(id(5), facts("u"), None));
         assert_eq!(registry.streams_of(&user("u")).len(), 3);
         registry.check_invariants();
+    }
+
+    #[test]
+    fn a_survey_has_the_worst_of_the_streams_that_are_behind() {
+        let registry = Registry::default();
+        registry.committed(EventNumber(100));
+        // When it fell behind or was opened, where it is, and whether it is live.
+        let table = [(5, 90, false), (3, 97, false), (1, 0, true)];
+        for (n, (since, cursor, live)) in table.into_iter().enumerate() {
+            let opened = Now { wall: Wall(0), mono: Mono(if live { 0 } else { since }) };
+            let facts = Arc::new(StreamFacts::new(user("u"), opened, Wall(0)));
+            facts.set_live(live, Mono(7));
+            facts.cursor.store(cursor, Relaxed);
+            facts.bytes_waiting.store(10, Relaxed);
+            registry.open_stream(StreamId(uuid::Uuid::from_u128(n as u128)), facts, None);
+        }
+        let want = StreamsSurvey { live: 1, behind: 2, bytes_waiting: 30, lag_events: 10, lag_micros: 17 };
+        assert_eq!(registry.survey(Mono(20)), want);
+        let fell_back = registry.stream(StreamId(uuid::Uuid::from_u128(2))).unwrap();
+        fell_back.set_live(false, Mono(15));
+        fell_back.set_live(false, Mono(19));
+        assert_eq!(registry.survey(Mono(20)), StreamsSurvey { live: 0, behind: 3, lag_events: 100, ..want });
+        assert_eq!(fell_back.behind_since.load(Relaxed), 15, "it has been behind from then on");
+    }
+
+    #[test]
+    fn a_writer_that_fails_or_is_stuck_is_in_trouble() {
+        let registry = Registry::default();
+        let stuck = 1000 * WRITER_STUCK_MILLISECONDS;
+        assert_eq!(registry.writer_trouble(Mono(stuck)), None);
+        registry.writer_begins(Mono(0));
+        assert_eq!(registry.writer_trouble(Mono(stuck - 1)), None);
+        assert_eq!(registry.writer_trouble(Mono(stuck)), Some(Trouble::Stuck));
+        for trouble in Trouble::ALL {
+            registry.writer_rests(Some(trouble));
+            assert_eq!(registry.writer_trouble(Mono(stuck)), Some(trouble));
+        }
+        registry.writer_rests(None);
+        assert_eq!(registry.writer_trouble(Mono(stuck)), None);
     }
 }

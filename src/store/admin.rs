@@ -13,6 +13,11 @@ use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often, and how long each time, one waits for another process that makes or migrates the database.
+const MAKING_TRIES_MAX: u32 = 40;
+const MAKING_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A connection for an administrator.
 pub struct Admin {
@@ -370,11 +375,21 @@ impl Admin {
     }
 }
 
-/// Makes or migrates a database that no process serves.
+/// Makes or migrates a database, or waits a while for the process that is about to.
 fn migrated(database: &Database, path: &Path) -> Result<(Connection, Meta), OpenError> {
-    let _lock = Lock::try_acquire(path)?.ok_or_else(|| OpenError::Locked(path.to_path_buf()))?;
-    drop(schema::open_writing(database)?);
-    schema::open_beside(path)?.ok_or_else(|| OpenError::Locked(path.to_path_buf()))
+    for _ in 0..MAKING_TRIES_MAX {
+        if let Some(_lock) = Lock::try_acquire(path)? {
+            drop(schema::open_writing(database)?);
+        } else {
+            std::thread::sleep(MAKING_PATIENCE);
+        }
+        if path.exists()
+            && let Some(opened) = schema::open_beside(path)?
+        {
+            return Ok(opened);
+        }
+    }
+    Err(OpenError::Locked(path.to_path_buf()))
 }
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Account> {

@@ -108,7 +108,9 @@ pub fn found(found: &Found) -> Option<Rendered> {
         Found::Users(users) => {
             Json(&mut body).raw("{\"users\":").array(users, user).raw("}");
         }
-        Found::StreamAccess(_) | Found::JournalPage(_) | Found::Orders(_) | Found::History(_) => return None,
+        Found::Alive | Found::StreamAccess(_) | Found::JournalPage(_) | Found::Orders(_) | Found::History(_) => {
+            return None;
+        }
     }
     Some(Rendered { body, truncated: false, total: None })
 }
@@ -150,14 +152,17 @@ pub fn root() -> &'static [u8] {
     b"{\"status\":\"online\",\"service\":\"Cortex Core\"}"
 }
 
-/// An answer about the server's health: one word, and what each check that was made says.
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The body of an answer about health; each check has a name and says "ok" or what is wrong.
 pub fn health(status: &str, checks: &[(&str, &str)], now: Wall) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(256);
     let mut json = Json(&mut out);
     json.raw("{\"status\":").string(status).raw(",\"service\":\"conversational-core\",\"timestamp\":").time(now);
-    json.raw(",\"version\":").string(env!("CARGO_PKG_VERSION")).raw(",\"checks\":{");
-    for (at, (name, says)) in checks.iter().enumerate() {
-        json.raw(if at == 0 { "" } else { "," }).string(name).raw(":").string(says);
+    json.raw(",\"version\":").string(VERSION).raw(",\"checks\":{");
+    for (place, (name, said)) in checks.iter().enumerate() {
+        json.raw(if place > 0 { "," } else { "" }).string(name).raw(":").string(said);
     }
     json.raw("}}");
     out

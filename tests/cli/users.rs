@@ -60,6 +60,18 @@ fn an_email_is_one_users_and_an_id_too() {
 }
 
 #[test]
+fn of_several_at_once_one_gets_the_email() {
+    let place = Place::new(Options::new());
+    let codes: Vec<_> = std::thread::scope(|scope| {
+        let adding = || run_with(&place, &["user", "add", "ann@example.com"], PASSWORD);
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(adding)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it ends").code).collect()
+    });
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+    assert_eq!(users(&place).len(), 1);
+}
+
+#[test]
 fn a_user_who_came_by_token_can_get_a_password() {
     let place = Place::new(Options::new());
     let mut server = place.serve();

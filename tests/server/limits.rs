@@ -277,7 +277,11 @@ fn connections_of_one_address_are_bounded() {
         connection.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
         connection.response("GET").expect(200).text().to_owned()
     };
-    assert!(metrics(&mut open[0]).contains("cortex_connections_refused_total 10\n"), "{}", metrics(&mut open[0]));
+    assert!(
+        metrics(&mut open[0]).contains("cortex_connections_refused_total{reason=\"address\"} 10\n"),
+        "{}",
+        metrics(&mut open[0])
+    );
     // Whichever way they go, their places are free again, each time all of them.
     for _ in 0..3 {
         open.clear();
