@@ -5,13 +5,13 @@
 
 use super::clock::Clock;
 use crate::api::error::ApiError;
-use crate::api::{JSON, Reply};
+use crate::api::{Reply, ops};
 use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES};
 use crate::base::random::Random;
 use crate::base::time::{Mono, Now};
+use crate::domain::health::Readiness;
 use crate::http1::head::{HeadLimits, Method, Slots, Version, parse_head};
 use crate::http1::response::{Length, ResponseHead, write_head};
-use crate::wire;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -202,15 +202,12 @@ fn health(bytes: &[u8], now: Now) -> Option<(Reply, Method, Version)> {
     if !matches!(head.method, Method::Get | Method::Head) {
         return None;
     }
-    let (status, body) = match head.path {
-        "/health/live" => (200, wire::reply::health("alive", &[], now.wall)),
-        "/health" | "/health/ready" => {
-            (503, wire::reply::health("not ready", &[("ready", "the server is starting")], now.wall))
-        }
+    let reply = match head.path {
+        "/health/live" => ops::live(now.wall),
+        "/health" | "/health/ready" => ops::ready(Readiness::Starting, now.wall),
         _ => return None,
     };
-    let fields = vec![("Cache-Control", "no-store".into())];
-    Some((Reply { status, content_type: JSON, fields, body: body.into() }, head.method, head.version))
+    Some((reply, head.method, head.version))
 }
 
 #[cfg(test)]
