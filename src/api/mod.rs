@@ -7,8 +7,10 @@ pub mod auth;
 pub mod config;
 pub mod conversations;
 pub mod cors;
+pub mod docs;
 pub mod error;
 pub mod input;
+pub mod openapi;
 pub mod ops;
 pub mod proxy;
 pub mod request;
@@ -21,9 +23,12 @@ use crate::config::Settings;
 use crate::domain::command::*;
 use crate::domain::id::*;
 use crate::wire;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use error::ApiError;
 use request::Request;
 use router::Operation;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -119,11 +124,23 @@ pub struct Reply {
 
 /// The media type of nearly all answers.
 pub const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 
 impl Reply {
     /// A `200` with a JSON body.
     pub fn json(body: impl Into<Cow<'static, [u8]>>) -> Reply {
         Reply { status: 200, content_type: JSON, fields: Vec::new(), body: body.into() }
+    }
+
+    /// A `200` with a page whose one style sheet, inside it, is `style`. The policy (CSP level 3) lets the page use that
+    /// and nothing else, from wherever.
+    pub fn page(body: impl Into<Cow<'static, [u8]>>, style: &str) -> Reply {
+        let hash = STANDARD.encode(Sha256::digest(style));
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        let reply = Reply { status: 200, content_type: HTML, fields: Vec::new(), body: body.into() };
+        reply.with("Content-Security-Policy", policy)
     }
 
     /// A `204`.
@@ -145,6 +162,8 @@ pub fn act(context: &Context, request: &Request<'_>, caller: Option<&Caller>, no
     match request.operation {
         Root => Ok(Action::Reply(ops::root())),
         Metrics => Ok(Action::Reply(ops::metrics())),
+        OpenApi => Ok(Action::Reply(Reply::json(openapi::DOCUMENT.as_bytes()))),
+        Docs => Ok(Action::Reply(docs::page())),
         Login => auth::login(request),
         Verify => auth::verify(with_caller()?),
         Refresh => auth::refresh(context, with_caller()?, now),

@@ -12,6 +12,8 @@ use std::borrow::Cow;
 pub enum Operation {
     Root,
     Metrics,
+    OpenApi,
+    Docs,
     Login,
     Verify,
     Refresh,
@@ -72,7 +74,9 @@ impl Operation {
     /// What a request must show.
     pub fn access(self) -> Access {
         match self {
-            Operation::Root | Operation::Metrics | Operation::Login => Access::Open,
+            Operation::Root | Operation::Metrics | Operation::OpenApi | Operation::Docs | Operation::Login => {
+                Access::Open
+            }
             Operation::OpenStream => Access::TokenOrTicket,
             _ => Access::Token,
         }
@@ -111,7 +115,7 @@ impl Operation {
             CreateWorkspace | ListWorkspaces | GetWorkspace | UpdateWorkspace | DeleteWorkspace => "workspace",
             OpenStream | ListStreams | RenewStream | StreamTicket => "stream",
             ListUsers => "user",
-            Root | Metrics => "request",
+            Root | Metrics | OpenApi | Docs => "request",
             CreateConversation | ListConversations | GetConversation | UpdateConversation | LeaveConversation
             | DeleteConversation | CreateChat | ListChats | GetChat | UpdateChat | DeleteChat | CancelAnswer => {
                 "conversation"
@@ -197,6 +201,8 @@ pub static ROUTES: &[Route] = &[
     },
     Route { pattern: "/users", methods: &[(Method::Get, Operation::ListUsers)] },
     Route { pattern: "/metrics", methods: &[(Method::Get, Operation::Metrics)] },
+    Route { pattern: "/openapi.json", methods: &[(Method::Get, Operation::OpenApi)] },
+    Route { pattern: "/docs", methods: &[(Method::Get, Operation::Docs)] },
 ];
 
 /// Most segments that a pattern leaves open.
