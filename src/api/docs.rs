@@ -201,10 +201,6 @@ impl<'d> Page<'d> {
         for (media, one) in fields(content) {
             write!(self.out, "<div><code>{}</code>: ", Html(&media))?;
             self.schema(member(one, "schema").unwrap_or("{}"))?;
-            if let Some(events) = member(one, "x-event-schema") {
-                self.out.push_str(" Each event: ");
-                self.schema(events)?;
-            }
             self.out.push_str("</div>");
         }
         Ok(())
@@ -234,9 +230,11 @@ impl<'d> Page<'d> {
             let kinds: Vec<&str> = kinds.into_iter().map(bare).collect();
             self.out.push_str(&kinds.join(" or "));
         }
-        if let Some(items) = member(schema, "items") {
-            self.out.push_str(" of ");
-            self.schema(items)?;
+        for (key, joint) in [("items", " of "), ("contentSchema", " with ")] {
+            if let Some(inner) = member(schema, key) {
+                self.out.push_str(joint);
+                self.schema(inner)?;
+            }
         }
         self.bounds(schema)?;
         let required: Vec<&str> = list(schema, "required").map(bare).collect();
