@@ -99,8 +99,9 @@ impl<'d> Page<'d> {
             let name = word(tag, "name");
             write!(self.out, "<h4>{}</h4><ul>", Html(&name))?;
             for operation in operations.iter().filter(|operation| has_tag(operation.body, &name)) {
-                let id = word(operation.body, "operationId");
-                write!(self.out, "<li>{} <a href=\"#{}\">{}</a></li>", Method(operation.method), id, operation.path)?;
+                let (id, summary) = (word(operation.body, "operationId"), word(operation.body, "summary"));
+                let (method, path) = (Method(operation.method), Html(operation.path));
+                write!(self.out, "<li>{method} <a href=\"#{id}\">{path}</a> <small>{}</small></li>", Html(&summary))?;
             }
             self.out.push_str("</ul>");
         }

@@ -45,7 +45,8 @@ fn curl_follows_a_stream_through_restarts() {
 
 #[test]
 fn httpx_sse_follows_a_stream_through_restarts() {
-    let Some(python) = tools::python() else { return };
+    let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
+    let Some(python) = tools::python("httpx-sse", requirements, "httpx_sse") else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/follow.py");
     follow_through_restarts(|server| {
         let mut command = Command::new(python);

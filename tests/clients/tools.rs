@@ -16,22 +16,22 @@ pub fn curl() -> bool {
     true
 }
 
-/// A Python that has the packages of `requirements.txt`; `None` when these tests are left out.
-pub fn python() -> Option<PathBuf> {
-    if is_skipped("httpx-sse") {
+/// A Python that has the packages of a file of requirements, which brings `module`; `None` when these tests are left out.
+pub fn python(name: &str, requirements: &str, module: &str) -> Option<PathBuf> {
+    if is_skipped(name) {
         return None;
     }
     need(
         "python3",
-        &["-c", "import venv, ensurepip"],
-        "Python 3.9 or newer with venv and pip (python3 and python3-venv)",
+        &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"],
+        "Python 3.11 or newer with venv and pip (python3 and python3-venv)",
     );
-    let place = place("python");
+    let place = place(name);
     let python = place.join("bin/python");
-    let is_whole = || have(&python, &["-c", "import httpx_sse"]);
-    installed(&place, include_str!("requirements.txt"), is_whole, || {
+    let is_whole = || have(&python, &["-c", &format!("import {module}")]);
+    let wanted = fs::read_to_string(requirements).expect("a file of requirements");
+    installed(&place, &wanted, is_whole, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
-        let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
         run(Command::new(&python).args(pip));
     });
