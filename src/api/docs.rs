@@ -67,7 +67,8 @@ impl<'d> Page<'d> {
             }
             self.out.push_str("</section>\n");
         }
-        self.out.push_str("<section><h2>Schemas</h2>\n");
+        self.errors()?;
+        self.out.push_str("<section><h2>schemas</h2>\n");
         for (name, schema) in fields(member(self.components, "schemas").unwrap_or("{}")) {
             write!(self.out, "<article id=\"schema-{0}\"><h3>{0}</h3>", Html(&name))?;
             self.prose(&word(schema, "description"))?;
@@ -94,7 +95,7 @@ impl<'d> Page<'d> {
     }
 
     fn contents(&mut self, operations: &[Operation<'_>]) -> fmt::Result {
-        self.out.push_str("<nav><h2>Contents</h2>");
+        self.out.push_str("<nav><h2>contents</h2>");
         for tag in list(self.document, "tags") {
             let name = word(tag, "name");
             write!(self.out, "<h4>{}</h4><ul>", Html(&name))?;
@@ -142,9 +143,13 @@ impl<'d> Page<'d> {
             write!(self.out, "<p><em>Needs one of: <a href=\"#authentication\">{}</a>.</em></p>", Html(&schemes))?;
         }
         self.parameters(operation)?;
-        if let Some(content) = member(body, "requestBody").and_then(|body| member(body, "content")) {
+        if let Some(wanted) = member(body, "requestBody") {
             self.out.push_str("<h4>Body</h4>");
-            self.contents_of(content)?;
+            self.contents_of(wanted)?;
+            // Said here too, since nobody writes a request without it.
+            if let Some(schema) = json_of(wanted).and_then(|one| member(one, "schema")) {
+                self.schema(self.followed(schema))?;
+            }
         }
         self.answers(body)?;
         let curl = self.curl(operation);
@@ -173,33 +178,58 @@ impl<'d> Page<'d> {
         Ok(())
     }
 
+    /// What goes well in full, and what does not by its status alone: every error stands once, further down.
     fn answers(&mut self, body: &'d str) -> fmt::Result {
-        self.out.push_str("<h4>Answers</h4><div class=\"wide\"><table><tbody>");
-        for (status, response) in fields(member(body, "responses").unwrap_or("{}")) {
-            let response = self.followed(response);
-            write!(self.out, "<tr><td>{}</td><td>", Html(&status))?;
-            self.prose(&word(response, "description"))?;
-            // What every error looks like stands once, among the schemas.
-            if status == "200" {
-                self.contents_of(member(response, "content").unwrap_or("{}"))?;
-            }
-            let headers: Vec<_> = member(response, "headers").into_iter().flat_map(fields).collect();
-            self.out.push_str("<small>");
-            for (name, header) in headers.iter().filter(|(name, _)| name != "X-Request-Id") {
-                let about = word(self.followed(header), "description");
-                write!(self.out, "<div><code>{}</code>: ", Html(name))?;
-                self.inline(&about)?;
-                self.out.push_str("</div>");
-            }
-            self.out.push_str("</small></td></tr>");
+        self.out.push_str("<h4>Answers</h4>");
+        let (errors, good): (Vec<_>, Vec<_>) = fields(member(body, "responses").unwrap_or("{}"))
+            .partition(|(_, response)| member(response, "$ref").is_some());
+        for (status, response) in good {
+            write!(self.out, "<p>{}: ", Html(&status))?;
+            self.inline(&word(response, "description"))?;
+            self.out.push_str("</p>");
+            self.contents_of(response)?;
+            self.headers_of(response)?;
         }
-        self.out.push_str("</tbody></table></div>");
+        self.out.push_str("<p>Errors:");
+        for (status, response) in errors {
+            let name = last(member(response, "$ref").unwrap_or_default());
+            write!(self.out, " <a href=\"#error-{}\">{}</a>", Html(name), Html(&status))?;
+        }
+        self.out.push_str("</p>");
         Ok(())
     }
 
-    /// Media types, each with its schema.
-    fn contents_of(&mut self, content: &'d str) -> fmt::Result {
-        for (media, one) in fields(content) {
+    fn errors(&mut self) -> fmt::Result {
+        self.out.push_str(
+            "<section><h2>errors</h2><p>They all have the shape of an <a href=\"#schema-Error\">Error</a>.</p>",
+        );
+        self.out.push_str("<table><tbody>");
+        for (name, response) in fields(member(self.components, "responses").unwrap_or("{}")) {
+            let status = name.split('-').next().unwrap_or_default();
+            write!(self.out, "<tr id=\"error-{}\"><td>{}</td><td>", Html(&name), Html(status))?;
+            self.prose(&word(response, "description"))?;
+            self.headers_of(response)?;
+            self.out.push_str("</td></tr>");
+        }
+        self.out.push_str("</tbody></table></section>\n");
+        Ok(())
+    }
+
+    fn headers_of(&mut self, response: &'d str) -> fmt::Result {
+        for (name, header) in member(response, "headers").into_iter().flat_map(fields) {
+            // Every answer has this one, and it says nothing of this one.
+            if name != "X-Request-Id" {
+                write!(self.out, "<div><small><code>{}</code>: ", Html(&name))?;
+                self.inline(&word(self.followed(header), "description"))?;
+                self.out.push_str("</small></div>");
+            }
+        }
+        Ok(())
+    }
+
+    /// The media types of a body or an answer, each with its schema.
+    fn contents_of(&mut self, place: &'d str) -> fmt::Result {
+        for (media, one) in member(place, "content").into_iter().flat_map(fields) {
             write!(self.out, "<div><code>{}</code>: ", Html(&media))?;
             self.schema(member(one, "schema").unwrap_or("{}"))?;
             self.out.push_str("</div>");
@@ -210,9 +240,7 @@ impl<'d> Page<'d> {
     /// A schema in words; the members of an object as a list.
     fn schema(&mut self, schema: &'d str) -> fmt::Result {
         if let Some(target) = member(schema, "$ref") {
-            let target = bare(target);
-            let name = target.rsplit('/').next().unwrap_or(target);
-            return write!(self.out, "<a href=\"#schema-{0}\">{0}</a>", Html(name));
+            return write!(self.out, "<a href=\"#schema-{0}\">{0}</a>", Html(last(target)));
         }
         for (key, joint) in [("anyOf", " or "), ("oneOf", " or "), ("allOf", " and ")] {
             for (place, one) in list(schema, key).enumerate() {
@@ -408,6 +436,16 @@ fn text(string: &str) -> Cow<'_, str> {
 /// A string that has no escapes, without its quotes; anything else as it stands.
 fn bare(value: &str) -> &str {
     value.trim_matches('"')
+}
+
+/// The name at the end of a reference.
+fn last(target: &str) -> &str {
+    bare(target).rsplit('/').next().unwrap_or_default()
+}
+
+/// What stands under JSON in a body or an answer.
+fn json_of(place: &str) -> Option<&str> {
+    member(member(place, "content")?, "application/json")
 }
 
 fn has_tag(operation: &str, name: &str) -> bool {
