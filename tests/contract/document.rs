@@ -4,6 +4,7 @@ use cortex_core::api::openapi::DOCUMENT;
 use cortex_core::api::router::{Access, BodyKind, Operation, ROUTES};
 use cortex_core::base::limits::*;
 use cortex_core::domain::event::EventKind;
+use cortex_core::domain::model::{Role, Status};
 use cortex_core::http1::head::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -256,6 +257,26 @@ fn every_kind_of_event_is_described() {
         let of_other = &schema["allOf"][1]["properties"]["type"]["const"];
         assert!(of_control == kind || of_other == kind, "{kind} says its type");
     }
+}
+
+#[test]
+fn roles_and_statuses_are_those_of_the_program() {
+    let document = document();
+    let listed = |name: &str| -> Vec<String> {
+        let names = document["components"]["schemas"][name]["enum"].as_array().into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    };
+    // Each match says that none is left out.
+    let role = |role| match role {
+        Role::User | Role::Assistant | Role::System => 3,
+    };
+    let status = |status| match status {
+        Status::Complete | Status::Streaming | Status::Cancelled | Status::Interrupted | Status::Failed => 5,
+    };
+    let (roles, statuses) = (listed("Role"), listed("MessageStatus"));
+    assert_eq!((roles.len(), statuses.len()), (role(Role::User), status(Status::Complete)));
+    assert!(roles.iter().all(|name| Role::parse(name).is_some()), "{roles:?}");
+    assert!(statuses.iter().all(|name| Status::parse(name).is_some()), "{statuses:?}");
 }
 
 #[test]
