@@ -102,7 +102,7 @@ pub fn stream_ticket(context: &Context, caller: &Caller, now: Wall) -> Result<Ac
     let claims = claims_of(caller, Purpose::StreamTicket, now);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
     let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
-    Ok(Action::Reply(Reply::json(body).with("Cache-Control", "no-store")))
+    Ok(Action::Reply(Reply::json(body)))
 }
 
 /// `POST /auth/password`: the current password is checked and the new one hashed elsewhere.
@@ -142,6 +142,5 @@ fn token_reply(context: &Context, claims: Claims, now: Wall) -> Reply {
         email: claims.email.unwrap_or_default().into(),
     };
     let body = wire::reply::token(&token, expires_in, &profile);
-    // RFC 6749 §5.1: what carries a token is not kept by anybody on the way.
-    Reply::json(body).with("Cache-Control", "no-store")
+    Reply::json(body)
 }

@@ -24,7 +24,7 @@ const WORKERS_MAX: u32 = 64;
 /// Event-loop threads when nothing else is said, at most.
 const WORKERS_DEFAULT_MAX: u32 = 4;
 /// Largest `JWT_EXPIRATION_HOURS`: a year.
-const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
+pub const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
 /// Default and range of `MAX_BODY_BYTES`.
 const BODY_BYTES: [u64; 3] = [2 * MIB, KIB, 64 * MIB];
 /// Default and range of `MAX_HEADER_BYTES`.
@@ -98,6 +98,8 @@ pub struct Settings {
     pub header_bytes_max: usize,
     /// `MAX_CONNECTIONS`; `None` follows the limit of open files.
     pub connections_max: Option<u32>,
+    /// `MAX_CONNECTIONS_PER_ADDRESS`; `None` is no limit.
+    pub connections_per_address_max: Option<u32>,
     /// `HEADER_TIMEOUT_SECONDS`, in milliseconds.
     pub header_timeout_ms: u64,
     /// `BODY_TIMEOUT_SECONDS`, in milliseconds.
@@ -199,6 +201,7 @@ fn read_all(reader: &mut Reader<'_>, cores: usize, warnings: &mut Vec<String>) -
         body_bytes_max: ranged(reader, "MAX_BODY_BYTES", BODY_BYTES),
         header_bytes_max: ranged(reader, "MAX_HEADER_BYTES", HEADER_BYTES),
         connections_max: some_number(reader, "MAX_CONNECTIONS", None, 1),
+        connections_per_address_max: some_number(reader, "MAX_CONNECTIONS_PER_ADDRESS", None, 0),
         header_timeout_ms: reader.seconds("HEADER_TIMEOUT_SECONDS", 10_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         body_timeout_ms: reader.seconds("BODY_TIMEOUT_SECONDS", 30_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         keep_alive_ms: reader.seconds("KEEP_ALIVE_SECONDS", 75_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),

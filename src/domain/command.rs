@@ -499,6 +499,8 @@ pub struct Query {
 /// The questions that can be asked.
 #[derive(Debug, Clone)]
 pub enum Question {
+    /// Whether the database can be read.
+    Alive,
     /// The caller's own workspaces, in creation order.
     Workspaces(Span),
     /// One workspace of the caller's.
@@ -635,6 +637,8 @@ pub enum Kept {
 /// What was found.
 #[derive(Debug, Clone)]
 pub enum Found {
+    /// The database can be read.
+    Alive,
     /// Workspaces.
     Workspaces(Listed<Workspace>),
     /// A workspace.

@@ -8,6 +8,7 @@
 //! restarts, deletions and clocks that go back.
 
 mod acts;
+mod admin;
 mod batch;
 mod cache;
 mod chats;
@@ -37,6 +38,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use admin::{Account, Admin, AdminError, NewUser, Standing, Who};
 pub use error::OpenError;
 pub use lock::Lock;
 pub use orders::Responders;

@@ -1,11 +1,13 @@
 //! Clients that others wrote: curl, Python's httpx-sse and the EventSource of Node each follow a stream through a restart
-//! and a kill of the server while messages keep coming, come back by themselves, and have every message once.
+//! and a kill of the server while messages keep coming, come back by themselves, and have every message once. And
+//! Prometheus' own parser reads what is counted.
 //!
 //! Python and Node get what they need from their own registries, into `target/`, with pinned versions.
 //! `CORTEX_SKIP_CLIENTS=1` leaves these tests out.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod scrape;
 mod tools;
 
 use common::port::free_port;
@@ -45,8 +47,7 @@ fn curl_follows_a_stream_through_restarts() {
 
 #[test]
 fn httpx_sse_follows_a_stream_through_restarts() {
-    let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
-    let Some(python) = tools::python("httpx-sse", requirements, "httpx_sse") else { return };
+    let Some(python) = tools::python("httpx-sse", &tools::CLIENTS) else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/follow.py");
     follow_through_restarts(|server| {
         let mut command = Command::new(python);

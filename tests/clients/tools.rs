@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// Whether curl and bash are there; `false` when these tests are left out.
 pub fn curl() -> bool {
@@ -16,9 +17,27 @@ pub fn curl() -> bool {
     true
 }
 
-/// A Python that has the packages of a file of requirements, which brings `module`; `None` when these tests are left out.
-pub fn python(name: &str, requirements: &str, module: &str) -> Option<PathBuf> {
-    if is_skipped(name) {
+/// Packages for Python, in a place of their own.
+pub struct Packages {
+    /// The name of the place.
+    pub place: &'static str,
+    /// The file that names them with their versions.
+    pub requirements: &'static str,
+    /// Modules that must be there, comma-separated.
+    pub modules: &'static str,
+}
+
+/// What the clients need that are written in Python.
+pub const CLIENTS: Packages = Packages {
+    place: "python",
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt"),
+    modules: "httpx_sse, prometheus_client",
+};
+
+/// A Python that has these packages; `None` when these tests are left out.
+pub fn python(test: &str, packages: &Packages) -> Option<PathBuf> {
+    let requirements = packages.requirements;
+    if is_skipped(test) {
         return None;
     }
     need(
@@ -26,9 +45,9 @@ pub fn python(name: &str, requirements: &str, module: &str) -> Option<PathBuf> {
         &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"],
         "Python 3.11 or newer with venv and pip (python3 and python3-venv)",
     );
-    let place = place(name);
+    let place = place(packages.place);
     let python = place.join("bin/python");
-    let is_whole = || have(&python, &["-c", &format!("import {module}")]);
+    let is_whole = || have(&python, &["-c", &format!("import {}", packages.modules)]);
     let wanted = fs::read_to_string(requirements).expect("a file of requirements");
     installed(&place, &wanted, is_whole, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
@@ -89,6 +108,8 @@ fn place(name: &str) -> PathBuf {
 /// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
 fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
     // Written last, so that an installation that broke off is none.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _installing = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = place.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {
         return;

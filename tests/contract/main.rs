@@ -25,8 +25,12 @@ use std::sync::OnceLock;
 /// The Python that has schemathesis; `None` when the tests with other people's programs are left out.
 fn python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/requirements.txt");
-    PYTHON.get_or_init(|| tools::python("schemathesis", requirements, "schemathesis")).clone()
+    const SCHEMATHESIS: tools::Packages = tools::Packages {
+        place: "schemathesis",
+        requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/requirements.txt"),
+        modules: "schemathesis, openapi_spec_validator",
+    };
+    PYTHON.get_or_init(|| tools::python("schemathesis", &SCHEMATHESIS)).clone()
 }
 
 /// An empty directory to run a program in.

@@ -258,6 +258,59 @@ fn connections_are_bounded() {
     }
 }
 
+/// One address cannot take all connections; what it has too many is closed at once, and when one goes, another can come.
+#[test]
+fn connections_of_one_address_are_bounded() {
+    const MAX: usize = 3;
+    let mut server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", &MAX.to_string()), ("WORKERS", "2")]);
+    let is_let_in = |connection: &mut Connection| {
+        let sent = connection.try_send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        sent.and_then(|()| connection.try_response("GET")).is_ok_and(|answer| answer.status == 200)
+    };
+    let mut open: Vec<Connection> = (0..MAX).map(|_| Connection::open(server.addr)).collect();
+    assert!(open.iter_mut().all(is_let_in));
+    for _ in 0..10 {
+        assert!(!is_let_in(&mut Connection::open(server.addr)), "one more than there may be");
+    }
+    assert!(open.iter_mut().all(is_let_in), "those that are there stay");
+    let metrics = |connection: &mut Connection| {
+        connection.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection.response("GET").expect(200).text().to_owned()
+    };
+    assert!(
+        metrics(&mut open[0]).contains("cortex_connections_refused_total{reason=\"address\"} 10\n"),
+        "{}",
+        metrics(&mut open[0])
+    );
+    // Whichever way they go, their places are free again, each time all of them.
+    for _ in 0..3 {
+        open.clear();
+        let end = Instant::now() + DEADLINE;
+        while open.len() < MAX {
+            let mut connection = Connection::open(server.addr);
+            if is_let_in(&mut connection) {
+                open.push(connection);
+            }
+            assert!(Instant::now() < end, "nobody can come though all have gone");
+        }
+        assert!(!is_let_in(&mut Connection::open(server.addr)), "and there are no more of them than before");
+    }
+    drop(open);
+    // Its last lines are written before it ends.
+    assert_eq!(server.stop().code(), Some(0));
+    let told = server.log().matches("MAX_CONNECTIONS_PER_ADDRESS").count();
+    assert!((1..=2).contains(&told), "each of the two loops says it once in a while: {told}");
+}
+
+#[test]
+fn connections_of_a_trusted_proxy_are_not_counted() {
+    let server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", "1"), ("TRUSTED_PROXIES", "127.0.0.0/8")]);
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::new(server.addr)).collect();
+    for client in &mut clients {
+        client.request("GET", "/").send().expect(200);
+    }
+}
+
 /// A page of a list stays under 8 MiB, says so when it ended early, and can be gone on from.
 #[test]
 fn a_list_ends_early_rather_than_grow_too_large() {

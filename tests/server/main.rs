@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod phase1;
 mod phase2;
+mod rates;
 mod regressions;
 mod retention;
 mod settings;
