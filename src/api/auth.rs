@@ -65,8 +65,8 @@ pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Check(PasswordCheck::Login { email: login.email.into(), password: login.password.into() }))
 }
 
-/// The answer to a login whose password was right.
-pub fn logged_in(context: &Context, user: &UserProfile, now: Wall) -> Reply {
+/// The answer to a login whose password was right; its token says that it was made at `issued_at`.
+pub fn logged_in(context: &Context, user: &UserProfile, issued_at: Wall, now: Wall) -> Reply {
     let text = |value: &str| (!value.is_empty()).then(|| value.into());
     token_reply(
         context,
@@ -76,7 +76,7 @@ pub fn logged_in(context: &Context, user: &UserProfile, now: Wall) -> Reply {
             email: text(&user.email),
             sub: text(&user.email).or_else(|| text(user.id.as_str())),
             expires_at: end_of_new_token(context, now),
-            issued_at: Some(now),
+            issued_at: Some(issued_at),
             purpose: Purpose::Access,
         },
         now,
@@ -128,7 +128,8 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: Wall) -> Claims {
         email: actor.email.as_deref().map(Into::into),
         sub: caller.subject.clone(),
         expires_at: caller.expires_at,
-        issued_at: Some(now),
+        // A clock that went back must not make this token older than the one that it comes from, which passed.
+        issued_at: Some(caller.issued_at.map_or(now, |at| at.max(now))),
         purpose,
     }
 }

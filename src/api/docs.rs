@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("docs.css");
 /// The page.
 pub fn page() -> Reply {
     static PAGE: OnceLock<String> = OnceLock::new();
-    Reply::page(PAGE.get_or_init(|| render(DOCUMENT)).as_bytes(), STYLE)
+    Reply::page(PAGE.get_or_init(|| render(DOCUMENT)))
 }
 
 /// A page for an OpenAPI document that is valid, and whose references lead into its components.

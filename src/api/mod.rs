@@ -12,6 +12,7 @@ pub mod error;
 pub mod input;
 pub mod openapi;
 pub mod ops;
+pub mod page;
 pub mod proxy;
 pub mod request;
 pub mod router;
@@ -24,12 +25,9 @@ use crate::config::Settings;
 use crate::domain::command::*;
 use crate::domain::id::*;
 use crate::wire;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use error::ApiError;
 use request::Request;
 use router::Operation;
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -131,7 +129,6 @@ pub struct Reply {
 
 /// The media type of nearly all answers.
 pub const JSON: &str = "application/json";
-const HTML: &str = "text/html; charset=utf-8";
 /// The media type of plain text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -139,17 +136,6 @@ impl Reply {
     /// A `200` with a JSON body.
     pub fn json(body: impl Into<Cow<'static, [u8]>>) -> Reply {
         Reply { status: 200, content_type: JSON, fields: Vec::new(), body: body.into() }
-    }
-
-    /// A `200` with a page whose one style sheet, inside it, is `style`. The policy (CSP level 3) lets the page use that
-    /// and nothing else, from wherever.
-    pub fn page(body: impl Into<Cow<'static, [u8]>>, style: &str) -> Reply {
-        let hash = STANDARD.encode(Sha256::digest(style));
-        let policy = format!(
-            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        );
-        let reply = Reply { status: 200, content_type: HTML, fields: Vec::new(), body: body.into() };
-        reply.with("Content-Security-Policy", policy)
     }
 
     /// A `200` with a few words for people.

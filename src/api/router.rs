@@ -235,7 +235,8 @@ pub struct Matched<'a> {
 
 /// Finds the row for a raw, still percent-encoded path.
 pub fn find(path: &str) -> Result<Matched<'_>, ApiError> {
-    if let Some(place) = ROUTES.iter().position(|route| route.pattern == path) {
+    // What is spelled like a pattern is a path like any other.
+    if let Some(place) = ROUTES.iter().position(|route| route.pattern == path && !path.contains('{')) {
         return Ok(Matched { route: &ROUTES[place], place, parameters: Parameters::default() });
     }
     let matched = ROUTES
@@ -309,6 +310,7 @@ mod tests {
                 "/config/conversation/default/leave",
                 Some(("/config/conversation/{conversation_id}/leave", ["default", ""])),
             ),
+            ("/config/workspace/{workspace_id}", Some(("/config/workspace/{workspace_id}", ["{workspace_id}", ""]))),
             ("/config/conversation//leave", None),
             ("/conversations/a/messages", Some(("/conversations/{conversation_id}/messages", ["a", ""]))),
             (

@@ -229,6 +229,10 @@ fn production_wants_a_key_of_its_own() {
         (Some("dev-secret-key-change-in-production"), "JWT_SECRET_KEY is one that was printed"),
         (Some(" dev-secret-key-change-in-production\n"), "JWT_SECRET_KEY is one that was printed"),
         (Some("DEV-SECRET-KEY-CHANGE-IN-PRODUCTION"), "JWT_SECRET_KEY is one that was printed"),
+        (Some(&" ".repeat(40)), "JWT_SECRET_KEY has too few different characters"),
+        (Some(&"\t\n \r".repeat(10)), "JWT_SECRET_KEY has too few different characters"),
+        (Some(&"a".repeat(40)), "JWT_SECRET_KEY has too few different characters"),
+        (Some(&"1234567".repeat(10)), "JWT_SECRET_KEY has too few different characters"),
     ];
     for (key, expected) in table {
         let mut variables = vec![("ENV", "production")];
@@ -245,8 +249,13 @@ fn production_wants_a_key_of_its_own() {
             "{messages:?}"
         );
     }
-    let warnings = production(&[("JWT_PREVIOUS_SECRET_KEYS", "short")]).unwrap().warnings;
-    assert_eq!(warnings, ["JWT_PREVIOUS_SECRET_KEYS has a key of less than 32 bytes: drop it as soon as you can"]);
+    production(&[]).expect("hexadecimal digits are different enough");
+    for previous in ["short", &"a".repeat(40)] {
+        let warnings = production(&[("JWT_PREVIOUS_SECRET_KEYS", previous)]).unwrap().warnings;
+        let expected = "JWT_PREVIOUS_SECRET_KEYS has a key of less than 32 bytes or with too few different characters: \
+                        drop it as soon as you can";
+        assert_eq!(warnings, [expected]);
+    }
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //!
 //! Invariant: no table has more than `BUCKETS_MAX` buckets, whoever comes, and all of a bucket is in its table.
 
+use crate::base::decimal;
 use crate::base::limits::BUCKETS_MAX;
 use crate::base::time::Mono;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};
@@ -103,12 +103,23 @@ impl Quota {
 
 impl Quota {
     /// The values of `RateLimit-Policy` and `RateLimit`, written into `text`.
-    pub fn field_values(self, text: &mut String) -> (&str, &str) {
+    pub fn field_values(self, text: &mut Vec<u8>) -> (&str, &str) {
         text.clear();
-        write!(text, "\"{}\";q={};w={}", self.policy, self.limit, self.window_seconds).expect("a String takes all");
+        push_item(text, self.policy, [(";q=", self.limit), (";w=", self.window_seconds)]);
         let policy_bytes = text.len();
-        write!(text, "\"{}\";r={};t={}", self.policy, self.remaining, self.next_seconds).expect("a String takes all");
-        text.split_at(policy_bytes)
+        push_item(text, self.policy, [(";r=", self.remaining), (";t=", self.next_seconds)]);
+        std::str::from_utf8(text).expect("names and digits are ASCII").split_at(policy_bytes)
+    }
+}
+
+/// One item of a structured field (RFC 9651 §3.3): a string with parameters.
+fn push_item(text: &mut Vec<u8>, name: &str, parameters: [(&str, u64); 2]) {
+    text.push(b'"');
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'"');
+    for (key, number) in parameters {
+        text.extend_from_slice(key.as_bytes());
+        decimal::push(text, number);
     }
 }
 
@@ -253,7 +264,7 @@ mod tests {
     #[test]
     fn quotas_are_written_as_structured_fields() {
         let quota = Quota { policy: "default", limit: 100, window_seconds: 2, remaining: 0, next_seconds: 1 };
-        let mut text = "what was there before".to_owned();
+        let mut text = b"what was there before".to_vec();
         assert_eq!(quota.field_values(&mut text), ("\"default\";q=100;w=2", "\"default\";r=0;t=1"));
     }
 

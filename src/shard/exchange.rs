@@ -85,7 +85,7 @@ impl Shard {
         let meta = self.receiving_meta(slot, now);
         let reply = match error {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
-            malformed => ApiError::bad_request(malformed.message()),
+            other => ApiError::new(other.status(), other.code(), other.message()),
         }
         .into_reply();
         self.respond(slot, &meta, reply, now);
@@ -376,12 +376,13 @@ impl Shard {
             metrics::LOGINS[ended as usize].add(1);
         }
         let reply = match answer.result {
-            Ok(PasswordFound::User(user)) if self.gates.admits(&user.id, Some(now.wall)) => {
-                api::auth::logged_in(&self.context, &user, now.wall)
-            }
+            Ok(PasswordFound::User(user)) => match self.gates.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
+                Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
+                None => ApiError::invalid_credentials().into_reply(),
+            },
             // The token is good, so a client must not take this for the end of it.
             Ok(PasswordFound::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_reply(),
-            Ok(PasswordFound::User(_) | PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
+            Ok(PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
             Ok(PasswordFound::Hash(hash)) => match pending.caller.take() {
                 Some(caller) => {
                     let act = Act::SetPassword { hash };

@@ -137,7 +137,7 @@ pub struct Shard {
     generation: u32,
     date: (i64, [u8; 29]),
     /// Where the fields about the rate are written.
-    quota_text: String,
+    quota_text: Vec<u8>,
     draining: bool,
     drained: bool,
 }
@@ -187,7 +187,7 @@ impl Shard {
             finished: Vec::new(),
             generation: 0,
             date: (i64::MIN, [b' '; 29]),
-            quota_text: String::new(),
+            quota_text: Vec::new(),
             draining: false,
             drained: false,
         }
@@ -267,6 +267,14 @@ impl Shard {
     /// Whether a connection is an open stream.
     pub fn is_stream(&self, slot: u32) -> bool {
         self.conns.get(slot as usize).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
+    }
+
+    /// Bytes that came on a connection and are kept: of a request that is not complete, and of those behind it.
+    pub fn incoming_bytes(&self, slot: u32) -> usize {
+        self.conns.get(slot as usize).map_or(0, |conn| match &conn.phase {
+            Phase::Body(receiving) => conn.input.len() + receiving.body.len(),
+            _ => conn.input.len(),
+        })
     }
 
     /// Bytes that wait to be written to a connection.

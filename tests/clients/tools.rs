@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 /// Whether curl and bash are there; `false` when these tests are left out.
 pub fn curl() -> bool {
@@ -28,18 +28,26 @@ pub struct Packages {
 }
 
 /// What the clients need that are written in Python.
-pub const CLIENTS: Packages = Packages {
+const CLIENTS: Packages = Packages {
     place: "python",
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt"),
-    modules: "httpx_sse, prometheus_client",
+    modules: "httpx_sse, jose, prometheus_client",
 };
 
-/// A Python that has these packages; `None` when these tests are left out.
-pub fn python(test: &str, packages: &Packages) -> Option<PathBuf> {
+/// A Python that has what the clients need, of which the test is about `package`; `None` when these tests are left out.
+pub fn python(package: &str) -> Option<PathBuf> {
+    python_with(package, &CLIENTS)
+}
+
+/// A Python that has these packages; a program asks for one set of them alone.
+pub fn python_with(package: &str, packages: &Packages) -> Option<PathBuf> {
+    // Tests run at once, and one is to install.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    if is_skipped(package) { None } else { Some(PYTHON.get_or_init(|| install_python(packages)).clone()) }
+}
+
+fn install_python(packages: &Packages) -> PathBuf {
     let requirements = packages.requirements;
-    if is_skipped(test) {
-        return None;
-    }
     need(
         "python3",
         &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"],
@@ -54,7 +62,17 @@ pub fn python(test: &str, packages: &Packages) -> Option<PathBuf> {
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
         run(Command::new(&python).args(pip));
     });
-    Some(python)
+    python
+}
+
+/// The same with Starlette, which wants Python 3.11; `None` also where it is older.
+pub fn python_with_starlette() -> Option<PathBuf> {
+    let python = python("Starlette")?;
+    let is_there = have(&python, &["-c", "import starlette"]);
+    if !is_there {
+        let _ = writeln!(std::io::stderr(), "skipped: the test with Starlette, because Python is older than 3.11");
+    }
+    is_there.then_some(python)
 }
 
 /// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
@@ -107,9 +125,10 @@ fn place(name: &str) -> PathBuf {
 
 /// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
 fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
+    // Two tests may want the same, and the second waits until the first has it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Written last, so that an installation that broke off is none.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _installing = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let stamp = place.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {
         return;

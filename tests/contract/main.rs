@@ -20,17 +20,15 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 /// The Python that has schemathesis; `None` when the tests with other people's programs are left out.
 fn python() -> Option<PathBuf> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     const SCHEMATHESIS: tools::Packages = tools::Packages {
         place: "schemathesis",
         requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/requirements.txt"),
         modules: "schemathesis, openapi_spec_validator",
     };
-    PYTHON.get_or_init(|| tools::python("schemathesis", &SCHEMATHESIS)).clone()
+    tools::python_with("schemathesis", &SCHEMATHESIS)
 }
 
 /// An empty directory to run a program in.

@@ -2,6 +2,7 @@
 
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User, assert_error};
+use cortex_core::base::limits::TRAILER_BYTES_MAX;
 use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,6 +56,21 @@ fn a_chunk_over_the_limit_is_too_large_when_it_says_so() {
     ));
     assert_error(&connection.response("POST"), 413, "payload_too_large");
     connection.expect_end();
+}
+
+/// Found by fuzzing: it was once answered as a malformed request.
+#[test]
+fn trailers_over_the_limit_are_too_large() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n10\r\n{{\"content\":\"hi\"}}\r\n0\r\nA:{}",
+        server.addr,
+        token("u"),
+        "t".repeat(TRAILER_BYTES_MAX)
+    ));
+    assert_error(&connection.response("POST"), 431, "headers_too_large");
 }
 
 #[test]

@@ -105,6 +105,21 @@ fn requests_without_a_user_are_limited_by_address() {
     }
 }
 
+/// Whether a token is good is not even looked at any more: that is what a flood would make expensive.
+#[test]
+fn a_flood_of_bad_tokens_is_refused_before_they_are_verified() {
+    let server = limited(1, &[]);
+    let (forged, mut client) = (format!("{}x", token("u")), Client::new(server.addr));
+    // Some may come back while this machine is busy, but not each time.
+    let refused = (0..100).find_map(|n| {
+        until_refused(&mut || client.request("GET", "/auth/verify").token(&forged).send());
+        let answer = client.request("GET", "/auth/verify").token(&token(&format!("u{n}"))).send();
+        (answer.status == 429).then_some(answer)
+    });
+    let refused = refused.expect("a good token is not told from a bad one");
+    assert_eq!(refused.header("RateLimit-Policy"), Some("\"address\";q=10;w=1"), "{}", refused.shown());
+}
+
 /// Good requests cost the address nothing: a thousand people may share one.
 #[test]
 fn users_do_not_use_up_the_rate_of_their_address() {
