@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Longest answer to what fits into a request here, in bytes.
-const ANSWER_MAX: usize = 64 * 1024;
+const ANSWER_MAX: usize = 256 * 1024;
 /// Ways to cut one input, of which each is a whole run.
 const RUNS_MAX: usize = 8;
 

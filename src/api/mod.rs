@@ -7,8 +7,10 @@ pub mod auth;
 pub mod config;
 pub mod conversations;
 pub mod cors;
+pub mod docs;
 pub mod error;
 pub mod input;
+pub mod openapi;
 pub mod ops;
 pub mod page;
 pub mod proxy;
@@ -174,6 +176,8 @@ pub fn act(context: &Context, request: &Request<'_>, caller: Option<&Caller>, no
         HealthLive => Ok(Action::Reply(ops::live(now))),
         HealthReady => Ok(Action::Ready),
         Metrics => Ok(Action::Metrics),
+        OpenApi => Ok(Action::Reply(Reply::json(openapi::DOCUMENT.as_bytes()))),
+        Docs => Ok(Action::Reply(docs::page())),
         Login => auth::login(request),
         Verify => auth::verify(with_caller()?),
         Refresh => auth::refresh(context, with_caller()?, now),

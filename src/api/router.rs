@@ -15,6 +15,8 @@ pub enum Operation {
     HealthLive,
     HealthReady,
     Metrics,
+    OpenApi,
+    Docs,
     Login,
     Verify,
     Refresh,
@@ -80,6 +82,8 @@ impl Operation {
             | Operation::HealthLive
             | Operation::HealthReady
             | Operation::Metrics
+            | Operation::OpenApi
+            | Operation::Docs
             | Operation::Login => Access::Open,
             Operation::OpenStream => Access::TokenOrTicket,
             _ => Access::Token,
@@ -119,7 +123,7 @@ impl Operation {
             CreateWorkspace | ListWorkspaces | GetWorkspace | UpdateWorkspace | DeleteWorkspace => "workspace",
             OpenStream | ListStreams | RenewStream | StreamTicket => "stream",
             ListUsers => "user",
-            Root | Health | HealthLive | HealthReady | Metrics => "request",
+            Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs => "request",
             CreateConversation | ListConversations | GetConversation | UpdateConversation | LeaveConversation
             | DeleteConversation | CreateChat | ListChats | GetChat | UpdateChat | DeleteChat | CancelAnswer => {
                 "conversation"
@@ -208,6 +212,8 @@ pub static ROUTES: &[Route] = &[
     Route { pattern: "/health/live", methods: &[(Method::Get, Operation::HealthLive)] },
     Route { pattern: "/health/ready", methods: &[(Method::Get, Operation::HealthReady)] },
     Route { pattern: "/metrics", methods: &[(Method::Get, Operation::Metrics)] },
+    Route { pattern: "/openapi.json", methods: &[(Method::Get, Operation::OpenApi)] },
+    Route { pattern: "/docs", methods: &[(Method::Get, Operation::Docs)] },
 ];
 
 /// Most segments that a pattern leaves open.

@@ -17,26 +17,48 @@ pub fn curl() -> bool {
     true
 }
 
-/// A Python that has the packages of `requirements.txt`, of which the test is about `package`; `None` when these tests are
-/// left out.
-pub fn python(package: &str) -> Option<PathBuf> {
-    // Tests run at once, and one is to install.
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    if is_skipped(package) { None } else { Some(PYTHON.get_or_init(install_python).clone()) }
+/// Packages for Python, in a place of their own.
+pub struct Packages {
+    /// The name of the place.
+    pub place: &'static str,
+    /// The file that names them with their versions.
+    pub requirements: &'static str,
+    /// Modules that must be there, comma-separated.
+    pub modules: &'static str,
 }
 
-fn install_python() -> PathBuf {
+/// What the clients need that are written in Python.
+const CLIENTS: Packages = Packages {
+    place: "python",
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt"),
+    modules: "httpx_sse, jose, prometheus_client",
+};
+
+/// A Python that has what the clients need, of which the test is about `package`; `None` when these tests are left out.
+pub fn python(package: &str) -> Option<PathBuf> {
+    python_with(package, &CLIENTS)
+}
+
+/// A Python that has these packages; a program asks for one set of them alone.
+pub fn python_with(package: &str, packages: &Packages) -> Option<PathBuf> {
+    // Tests run at once, and one is to install.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    if is_skipped(package) { None } else { Some(PYTHON.get_or_init(|| install_python(packages)).clone()) }
+}
+
+fn install_python(packages: &Packages) -> PathBuf {
+    let requirements = packages.requirements;
     need(
         "python3",
-        &["-c", "import venv, ensurepip"],
-        "Python 3.9 or newer with venv and pip (python3 and python3-venv)",
+        &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"],
+        "Python 3.11 or newer with venv and pip (python3 and python3-venv)",
     );
-    let place = place("python");
+    let place = place(packages.place);
     let python = place.join("bin/python");
-    let is_whole = || have(&python, &["-c", "import httpx_sse, jose, prometheus_client"]);
-    installed(&place, include_str!("requirements.txt"), is_whole, || {
+    let is_whole = || have(&python, &["-c", &format!("import {}", packages.modules)]);
+    let wanted = fs::read_to_string(requirements).expect("a file of requirements");
+    installed(&place, &wanted, is_whole, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
-        let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
         run(Command::new(&python).args(pip));
     });

@@ -1,0 +1,370 @@
+//! The description against the program's own tables: routes, limits, error codes, kinds of events.
+
+use cortex_core::api::openapi::DOCUMENT;
+use cortex_core::api::router::{Access, BodyKind, Operation, ROUTES};
+use cortex_core::base::limits::*;
+use cortex_core::domain::event::EventKind;
+use cortex_core::domain::model::{Role, Status};
+use cortex_core::http1::head::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).expect("the description is JSON")
+}
+
+/// Every route with its method in lower case, and what the document says there.
+fn operations(document: &Value) -> Vec<(&'static str, Method, Operation, Value)> {
+    let rows =
+        ROUTES.iter().flat_map(|route| route.methods.iter().map(|(method, what)| (route.pattern, *method, *what)));
+    rows.map(|(path, method, operation)| {
+        let described = &document["paths"][path][name_of(method).to_lowercase()];
+        assert!(described.is_object(), "{} {path} is described", name_of(method));
+        (path, method, operation, described.clone())
+    })
+    .collect()
+}
+
+fn name_of(method: Method) -> &'static str {
+    method.as_str().expect("a route has a method with a name")
+}
+
+/// What a reference leads to; anything else is itself.
+fn followed<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
+    match value["$ref"].as_str() {
+        None => value,
+        Some(target) => {
+            let place = target.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
+            place.unwrap_or_else(|| panic!("{target} leads nowhere"))
+        }
+    }
+}
+
+/// The parameters of an operation, those of its path first.
+fn parameters(document: &Value, path: &str, operation: &Value) -> Vec<Value> {
+    let all = [&document["paths"][path]["parameters"], &operation["parameters"]];
+    let all = all.into_iter().filter_map(Value::as_array).flatten();
+    all.map(|parameter| followed(document, parameter).clone()).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<String> {
+    object.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else_is() {
+    let document = document();
+    let mut described = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("there are paths") {
+        described.extend(keys(item).into_iter().filter(|key| key != "parameters").map(|method| (path.clone(), method)));
+    }
+    let served: BTreeSet<(String, String)> = operations(&document)
+        .into_iter()
+        .map(|(path, method, ..)| (path.to_owned(), name_of(method).to_lowercase()))
+        .collect();
+    assert_eq!(described, served);
+}
+
+#[test]
+fn an_operation_is_named_and_sorted() {
+    let document = document();
+    let tags: BTreeSet<&str> =
+        document["tags"].as_array().into_iter().flatten().filter_map(|tag| tag["name"].as_str()).collect();
+    let mut used = BTreeSet::new();
+    for (path, _, operation, described) in operations(&document) {
+        let name = format!("{operation:?}");
+        let id = name[..1].to_lowercase() + &name[1..];
+        assert_eq!(described["operationId"], json!(id), "{path}");
+        assert!(described["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{id} has a summary");
+        let tag = described["tags"][0].as_str().unwrap_or_default();
+        assert!(tags.contains(tag), "{id} has a known tag");
+        used.insert(tag.to_owned());
+        let open: BTreeSet<String> = path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+            .map(str::to_owned)
+            .collect();
+        let named: BTreeSet<String> = parameters(&document, path, &described)
+            .iter()
+            .filter(|parameter| parameter["in"] == "path" && parameter["required"] == true)
+            .filter_map(|parameter| parameter["name"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(named, open, "the open segments of {path}");
+    }
+    assert_eq!(used.len(), tags.len(), "every tag is used");
+}
+
+#[test]
+fn what_must_be_shown_is_described() {
+    let document = document();
+    assert_eq!(document["security"], json!([{"token": []}]), "what holds where nothing else is said");
+    for (path, _, operation, described) in operations(&document) {
+        let security = &described["security"];
+        let answers = keys(&described["responses"]);
+        match operation.access() {
+            Access::Open => assert_eq!(*security, json!([]), "{path}"),
+            Access::Token => assert!(security.is_null(), "{path}"),
+            Access::TokenOrTicket => {
+                let schemes: BTreeSet<String> = security.as_array().into_iter().flatten().flat_map(keys).collect();
+                assert_eq!(schemes, keys(&document["components"]["securitySchemes"]), "{path}");
+            }
+        }
+        // Who may log in, and how often, is looked at without a token.
+        let is_guarded = operation.access() != Access::Open || operation == Operation::Login;
+        for status in ["401", "429"] {
+            assert_eq!(answers.contains(status), is_guarded, "{status} of {path}");
+        }
+    }
+}
+
+#[test]
+fn bodies_and_keys_are_those_that_are_read() {
+    let document = document();
+    for (path, _, operation, described) in operations(&document) {
+        let media = keys(&described["requestBody"]["content"]);
+        let answers = keys(&described["responses"]);
+        let expected = match operation.body() {
+            BodyKind::None => set([]),
+            BodyKind::Json => set(["application/json"]),
+            BodyKind::JsonOrForm => set(["application/json", "application/x-www-form-urlencoded"]),
+        };
+        assert_eq!(media, expected, "the body of {path}");
+        assert_eq!(described["requestBody"]["required"] == true, !expected.is_empty(), "{path}");
+        assert_eq!(answers.contains("415"), !expected.is_empty(), "415 of {path}");
+        assert!(expected.is_empty() || answers.contains("422"), "422 of {path}");
+        for status in ["200", "400", "408", "413", "414", "431"] {
+            assert!(answers.contains(status), "{status} of {path}");
+        }
+        let takes_key = parameters(&document, path, &described).iter().any(|one| one["name"] == "Idempotency-Key");
+        let may_replay = described["responses"]["200"]["headers"]["Idempotent-Replayed"].is_object();
+        let keyed = operation.is_idempotent_by_key();
+        assert_eq!((takes_key, may_replay), (keyed, keyed), "Idempotency-Key of {path}");
+    }
+}
+
+#[test]
+fn every_answer_names_its_request_and_its_media_type() {
+    let document = document();
+    let shared = document["components"]["responses"].as_object().expect("there are shared answers");
+    let own = operations(&document).into_iter().map(|(.., described)| described["responses"]["200"].clone());
+    for answer in own.chain(shared.values().cloned()) {
+        assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{answer}");
+        assert!(answer["headers"]["X-Request-Id"].is_object(), "{answer}");
+        assert!(!keys(&answer["content"]).is_empty(), "{answer}");
+    }
+    for (status, answer) in shared {
+        assert_eq!(answer["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Error", "{status}");
+        let expected = match status.as_str() {
+            "401" => set(["X-Request-Id", "WWW-Authenticate"]),
+            "405" => set(["X-Request-Id", "Allow"]),
+            "429" | "503" => set(["X-Request-Id", "Retry-After"]),
+            _ => set(["X-Request-Id"]),
+        };
+        assert!(keys(&answer["headers"]).is_superset(&expected), "the fields of {status}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_component_is_used() {
+    let document = document();
+    let mut targets = BTreeSet::new();
+    let mut values = vec![&document];
+    while let Some(value) = values.pop() {
+        match value {
+            Value::Object(fields) => {
+                if let Some(target) = fields.get("$ref").and_then(Value::as_str) {
+                    followed(&document, value);
+                    targets.insert(target.to_owned());
+                }
+                values.extend(fields.values());
+            }
+            Value::Array(items) => values.extend(items),
+            _ => {}
+        }
+    }
+    for kind in ["schemas", "parameters", "headers"] {
+        for name in keys(&document["components"][kind]) {
+            assert!(targets.contains(&format!("#/components/{kind}/{name}")), "nothing needs {kind}/{name}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_the_programs() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn every_error_code_is_described_and_no_other() {
+    let document = document();
+    let listed: BTreeSet<String> =
+        document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|code| code.as_str().map(str::to_owned))
+            .collect();
+    assert_eq!(listed, codes_in_the_source());
+    let responses = document["components"]["responses"].to_string();
+    for code in listed {
+        assert!(responses.contains(&format!("`{code}`")), "an answer names {code}");
+    }
+}
+
+/// The codes that errors are made with: the first string behind each call that makes one, and those of bad heads.
+fn codes_in_the_source() -> BTreeSet<String> {
+    let mut codes = set(["bad_request", "uri_too_long", "headers_too_large"]);
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder can be read") {
+            let path = entry.expect("a folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source is text");
+                let calls = text.split("ApiError::new(").skip(1);
+                // A call that passes on what it was given names no code itself.
+                let named = calls.filter(|call| call.trim_start().starts_with(|char: char| char.is_ascii_digit()));
+                codes.extend(named.filter_map(|call| call.split('"').nth(1).map(str::to_owned)));
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_kind_of_event_is_described() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(schemas["EventKind"]["enum"], json!(kinds));
+    let mapping = schemas["Event"]["discriminator"]["mapping"].as_object().expect("a mapping");
+    assert_eq!(mapping.len(), kinds.len());
+    for kind in kinds {
+        let target = &mapping[kind];
+        let choices = schemas["Event"]["oneOf"].as_array().expect("one of several");
+        assert!(choices.contains(&json!({"$ref": target})), "{kind} is one of them");
+        let schema = followed(&document, &json!({"$ref": target})).clone();
+        let of_control = &schema["properties"]["type"]["const"];
+        let of_other = &schema["allOf"][1]["properties"]["type"]["const"];
+        assert!(of_control == kind || of_other == kind, "{kind} says its type");
+    }
+}
+
+#[test]
+fn roles_and_statuses_are_those_of_the_program() {
+    let document = document();
+    let listed = |name: &str| -> Vec<String> {
+        let names = document["components"]["schemas"][name]["enum"].as_array().into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    };
+    // Each match says that none is left out.
+    let role = |role| match role {
+        Role::User | Role::Assistant | Role::System => 3,
+    };
+    let status = |status| match status {
+        Status::Complete | Status::Streaming | Status::Cancelled | Status::Interrupted | Status::Failed => 5,
+    };
+    let (roles, statuses) = (listed("Role"), listed("MessageStatus"));
+    assert_eq!((roles.len(), statuses.len()), (role(Role::User), status(Status::Complete)));
+    assert!(roles.iter().all(|name| Role::parse(name).is_some()), "{roles:?}");
+    assert!(statuses.iter().all(|name| Status::parse(name).is_some()), "{statuses:?}");
+}
+
+#[test]
+fn limits_are_those_of_the_program() {
+    let document = document();
+    let table = [
+        ("schemas/UserId/maxLength", USER_ID_CHARS_MAX),
+        ("schemas/ParticipantId/maxLength", USER_ID_CHARS_MAX),
+        ("schemas/NewWorkspace/properties/name/maxLength", WORKSPACE_NAME_CHARS_MAX),
+        ("schemas/NewWorkspace/properties/description/maxLength", WORKSPACE_DESCRIPTION_CHARS_MAX),
+        ("schemas/WorkspaceChange/properties/name/maxLength", WORKSPACE_NAME_CHARS_MAX),
+        ("schemas/WorkspaceChange/properties/description/maxLength", WORKSPACE_DESCRIPTION_CHARS_MAX),
+        ("schemas/Workspace/properties/name/maxLength", WORKSPACE_NAME_CHARS_MAX),
+        ("schemas/Workspace/properties/description/maxLength", WORKSPACE_DESCRIPTION_CHARS_MAX),
+        ("schemas/NewConversation/properties/topic/maxLength", TOPIC_CHARS_MAX),
+        ("schemas/ConversationChange/properties/topic/maxLength", TOPIC_CHARS_MAX),
+        ("schemas/Conversation/properties/topic/maxLength", TOPIC_CHARS_MAX),
+        ("schemas/NewChat/properties/title/maxLength", TOPIC_CHARS_MAX),
+        ("schemas/ChatChange/properties/title/maxLength", TOPIC_CHARS_MAX),
+        ("schemas/Chat/properties/title/maxLength", TOPIC_CHARS_MAX),
+        ("schemas/Chat/properties/messages/maxItems", CHAT_MESSAGES_MAX as usize),
+        ("schemas/Conversation/properties/participant_ids/maxItems", PARTICIPANTS_MAX),
+        ("schemas/Chat/properties/participant_ids/maxItems", PARTICIPANTS_MAX),
+        ("schemas/NewInput/properties/content/maxLength", CONTENT_BYTES_MAX),
+        ("schemas/NewMessage/properties/content/maxLength", CHAT_CONTENT_CHARS_MAX),
+        ("schemas/MessageChange/properties/content/maxLength", CHAT_CONTENT_CHARS_MAX),
+        ("schemas/NewChat/properties/initial_message/maxLength", CHAT_CONTENT_CHARS_MAX),
+        ("schemas/PasswordChange/properties/new_password/minLength", PASSWORD_CHARS_MIN),
+        ("schemas/PasswordChange/properties/new_password/maxLength", PASSWORD_CHARS_MAX),
+        ("schemas/Login/properties/password/maxLength", PASSWORD_CHARS_MAX),
+        ("schemas/Login/anyOf/0/properties/email/maxLength", PROFILE_CHARS_MAX),
+        ("schemas/LoginForm/properties/username/maxLength", PROFILE_CHARS_MAX),
+        ("parameters/Limit/schema/maximum", LIST_LIMIT_MAX as usize),
+        ("parameters/Limit/schema/default", LIST_LIMIT_DEFAULT as usize),
+        ("parameters/IdempotencyKey/schema/maxLength", IDEMPOTENCY_KEY_BYTES_MAX),
+        ("headers/RequestId/schema/maxLength", REQUEST_ID_BYTES_MAX),
+    ];
+    for (place, limit) in table {
+        assert_eq!(document.pointer(&format!("/components/{place}")), Some(&json!(limit)), "{place}");
+    }
+    for (bytes, words) in [
+        (METADATA_BYTES_MAX, "at most 64 KiB"),
+        (TARGET_BYTES_MAX, "over 8 KiB"),
+        (PASSWORD_BODY_BYTES_MAX, "over 16 KiB"),
+        (LIST_BYTES_MAX / 1024, "pass 8 MiB"),
+    ] {
+        assert!(words.contains(&(bytes / 1024).to_string()) && DOCUMENT.contains(words), "{words}");
+    }
+    for words in [
+        format!("{METADATA_LEVELS_MAX} levels"),
+        format!("at most {PARTICIPANTS_MAX} with the caller"),
+        format!("at most {USERS_QUERY_IDS_MAX} different ones"),
+    ] {
+        assert!(DOCUMENT.contains(&words), "{words}");
+    }
+}
+
+#[test]
+fn the_pattern_of_contents_leaves_out_white_space_and_nothing_else() {
+    let escaped = |code: u32| match char::from_u32(code) {
+        Some('\t') => "\\t".to_owned(),
+        Some('\r') => "\\r".to_owned(),
+        Some(' ') => " ".to_owned(),
+        _ => format!("\\u{code:04x}"),
+    };
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for code in ('\0'..=char::MAX).filter(|char| char.is_whitespace()).map(u32::from) {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == code => *last = code,
+            _ => runs.push((code, code)),
+        }
+    }
+    let class: String = runs
+        .into_iter()
+        .map(|(first, last)| match last - first {
+            0 => escaped(first),
+            1 => escaped(first) + &escaped(last),
+            _ => format!("{}-{}", escaped(first), escaped(last)),
+        })
+        .collect();
+    let document = document();
+    for (schema, field) in [
+        ("NewInput", "content"),
+        ("NewMessage", "content"),
+        ("MessageChange", "content"),
+        ("NewChat", "initial_message"),
+    ] {
+        let pattern = &document["components"]["schemas"][schema]["properties"][field]["pattern"];
+        assert_eq!(*pattern, json!(format!("[^{class}]")), "{field} of {schema}");
+    }
+}

@@ -1,0 +1,31 @@
+//! `/openapi.json` and `/docs` as they are served.
+
+use crate::common::{Client, Server};
+use cortex_core::api::openapi::DOCUMENT;
+use cortex_core::api::router::ROUTES;
+
+#[test]
+fn the_description_is_served_to_everybody() {
+    let server = Server::with(&[]);
+    let answer = Client::new(server.addr).request("GET", "/openapi.json").send().expect(200);
+    assert_eq!(answer.header("Content-Type"), Some("application/json"));
+    assert_eq!(answer.text(), DOCUMENT);
+}
+
+#[test]
+fn the_page_shows_every_operation_and_needs_nothing_else() {
+    let server = Server::with(&[]);
+    let answer = Client::new(server.addr).request("GET", "/docs").send().expect(200);
+    assert_eq!(answer.header("Content-Type"), Some("text/html; charset=utf-8"));
+    let policy = answer.header("Content-Security-Policy").expect("a page has a policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let page = answer.text();
+    for route in ROUTES {
+        for (_, operation) in route.methods {
+            let name = format!("{operation:?}");
+            let place = format!("<article id=\"{}{}\">", name[..1].to_lowercase(), &name[1..]);
+            assert!(page.contains(&place), "{} has its place", route.pattern);
+        }
+        assert!(page.contains(&format!("<code>{}</code>", route.pattern)), "{}", route.pattern);
+    }
+}
