@@ -80,6 +80,16 @@ fn every_setting_stands_in_the_table_with_its_default() {
 }
 
 #[test]
+fn every_command_stands_in_the_table_as_its_help_has_it() {
+    let listed: Vec<Vec<String>> = table(&readme(), "## The command line");
+    let listed: Vec<(String, String)> = listed.into_iter().map(|row| (bare(&row[0]), row[1].clone())).collect();
+    let known: Vec<(String, String)> = cortex_core::cli::commands()
+        .map(|(name, usage, summary)| (format!("{name} {usage}").trim_end().to_owned(), summary.to_owned()))
+        .collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
 fn every_route_stands_in_the_list_of_endpoints() {
     let readme = readme();
     let listed: BTreeSet<String> = table(&readme, "## Endpoints").iter().map(|row| bare(&row[0])).collect();
@@ -159,6 +169,7 @@ fn limits_are_those_of_the_program() {
         ("`Idempotency-Key`, characters", limits::IDEMPOTENCY_KEY_BYTES_MAX as u64),
         ("seconds that an `Idempotency-Key` is remembered", limits::IDEMPOTENCY_SECONDS as u64),
         ("commands in one transaction", limits::BATCH_COMMANDS_MAX as u64),
+        ("times a user's rate that one address has without a good token", limits::REQUESTS_PER_ADDRESS_FACTOR),
     ]
     .map(|(name, limit)| (name.to_owned(), limit))
     .into();

@@ -65,8 +65,8 @@ pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Check(PasswordCheck::Login { email: login.email.into(), password: login.password.into() }))
 }
 
-/// The answer to a login whose password was right.
-pub fn logged_in(context: &Context, user: &UserProfile, now: Wall) -> Reply {
+/// The answer to a login whose password was right; its token says that it was made at `issued_at`.
+pub fn logged_in(context: &Context, user: &UserProfile, issued_at: Wall, now: Wall) -> Reply {
     let text = |value: &str| (!value.is_empty()).then(|| value.into());
     token_reply(
         context,
@@ -76,7 +76,7 @@ pub fn logged_in(context: &Context, user: &UserProfile, now: Wall) -> Reply {
             email: text(&user.email),
             sub: text(&user.email).or_else(|| text(user.id.as_str())),
             expires_at: end_of_new_token(context, now),
-            issued_at: Some(now),
+            issued_at: Some(issued_at),
             purpose: Purpose::Access,
         },
         now,
@@ -102,7 +102,7 @@ pub fn stream_ticket(context: &Context, caller: &Caller, now: Wall) -> Result<Ac
     let claims = claims_of(caller, Purpose::StreamTicket, now);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
     let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
-    Ok(Action::Reply(Reply::json(body).with("Cache-Control", "no-store")))
+    Ok(Action::Reply(Reply::json(body)))
 }
 
 /// `POST /auth/password`: the current password is checked and the new one hashed elsewhere.
@@ -128,7 +128,8 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: Wall) -> Claims {
         email: actor.email.as_deref().map(Into::into),
         sub: caller.subject.clone(),
         expires_at: caller.expires_at,
-        issued_at: Some(now),
+        // A clock that went back must not make this token older than the one that it comes from, which passed.
+        issued_at: Some(caller.issued_at.map_or(now, |at| at.max(now))),
         purpose,
     }
 }
@@ -142,6 +143,5 @@ fn token_reply(context: &Context, claims: Claims, now: Wall) -> Reply {
         email: claims.email.unwrap_or_default().into(),
     };
     let body = wire::reply::token(&token, expires_in, &profile);
-    // RFC 6749 §5.1: what carries a token is not kept by anybody on the way.
-    Reply::json(body).with("Cache-Control", "no-store")
+    Reply::json(body)
 }

@@ -1,6 +1,7 @@
 //! The error table of the contract, section 1: every refusal is one of these, and looks the same everywhere.
 
 use super::{JSON, Reply};
+use crate::base::metrics;
 use crate::domain::command::{Refusal, Thing};
 use crate::wire;
 use crate::wire::request::BodyError;
@@ -14,6 +15,8 @@ const RETRY_SECONDS: &str = "1";
 pub struct ApiError {
     status: u16,
     code: &'static str,
+    /// What it counts as, one of `metrics::REFUSAL_REASONS`.
+    reason: &'static str,
     message: Cow<'static, str>,
     details: Option<Vec<(&'static str, String)>>,
     fields: Vec<(&'static str, Cow<'static, str>)>,
@@ -22,7 +25,13 @@ pub struct ApiError {
 impl ApiError {
     /// An error of the table.
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> ApiError {
-        ApiError { status, code, message: message.into(), details: None, fields: Vec::new() }
+        ApiError { status, code, reason: code, message: message.into(), details: None, fields: Vec::new() }
+    }
+
+    /// This error, counted as something more exact than its code: one of `metrics::REFUSAL_REASONS`.
+    pub fn because(mut self, reason: &'static str) -> ApiError {
+        self.reason = reason;
+        self
     }
 
     /// The status code.
@@ -39,6 +48,14 @@ impl ApiError {
     /// `400`: the request cannot be read.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> ApiError {
         ApiError::new(400, "bad_request", message)
+    }
+
+    /// `400` for a preflight; `refused` names what may not be, each with what may.
+    pub fn preflight(refused: Vec<(&'static str, String)>) -> ApiError {
+        let names: Vec<&str> = refused.iter().map(|(name, _)| *name).collect();
+        let mut error = ApiError::bad_request(format!("Disallowed CORS {}", names.join(", ")));
+        error.details = Some(refused);
+        error
     }
 
     /// `401` where no token was sent: RFC 6750 §3.1 asks for a challenge without an error code.
@@ -126,7 +143,9 @@ impl ApiError {
 
     /// `503` because a queue is full.
     pub fn overloaded() -> ApiError {
-        ApiError::new(503, "service_unavailable", "The server is busy; try again").with("Retry-After", RETRY_SECONDS)
+        ApiError::new(503, "service_unavailable", "The server is busy; try again")
+            .with("Retry-After", RETRY_SECONDS)
+            .because("queue_full")
     }
 
     /// What a body that cannot be used is answered with.
@@ -153,13 +172,15 @@ impl ApiError {
             Refusal::Unavailable => {
                 ApiError::new(503, "service_unavailable", "The database cannot take this now; try again")
                     .with("Retry-After", RETRY_SECONDS)
+                    .because("database_unavailable")
             }
             Refusal::Database => ApiError::new(500, "database_error", "The database failed to answer this request"),
         }
     }
 
-    /// The answer.
+    /// The answer; the refusal is counted with it.
     pub fn into_reply(self) -> Reply {
+        metrics::refused(self.reason);
         let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());
         Reply { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
     }

@@ -10,10 +10,12 @@ pub mod cors;
 pub mod error;
 pub mod input;
 pub mod ops;
+pub mod page;
 pub mod proxy;
 pub mod request;
 pub mod router;
 pub mod stream;
+pub mod traffic;
 
 use crate::auth::jwt::{Keys, Purpose};
 use crate::base::time::Wall;
@@ -68,6 +70,12 @@ pub enum Action {
     Subscribe(Subscription),
     /// List the caller's open streams.
     ListStreams,
+    /// Tell what was counted.
+    Metrics,
+    /// Ask the readers for a sign of life, and tell how the service is.
+    Health,
+    /// Tell whether requests should be sent here.
+    Ready,
     /// Extend a stream of the caller's through this token's end.
     Renew(StreamId),
 }
@@ -119,6 +127,8 @@ pub struct Reply {
 
 /// The media type of nearly all answers.
 pub const JSON: &str = "application/json";
+/// The media type of plain text.
+pub const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Reply {
     /// A `200` with a JSON body.
@@ -126,9 +136,19 @@ impl Reply {
         Reply { status: 200, content_type: JSON, fields: Vec::new(), body: body.into() }
     }
 
+    /// A `200` with a few words for people.
+    pub fn text(body: &'static str) -> Reply {
+        Reply { content_type: TEXT, ..Reply::json(body.as_bytes()) }
+    }
+
     /// A `204`.
     pub fn empty() -> Reply {
         Reply { status: 204, content_type: "", fields: Vec::new(), body: Cow::Borrowed(b"") }
+    }
+
+    /// Whether the answer has a field of this name, written like that.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(own, _)| *own == name)
     }
 
     /// This answer with one more field.
@@ -144,7 +164,10 @@ pub fn act(context: &Context, request: &Request<'_>, caller: Option<&Caller>, no
     let with_caller = || caller.ok_or_else(ApiError::missing_token);
     match request.operation {
         Root => Ok(Action::Reply(ops::root())),
-        Metrics => Ok(Action::Reply(ops::metrics())),
+        Health => Ok(Action::Health),
+        HealthLive => Ok(Action::Reply(ops::live(now))),
+        HealthReady => Ok(Action::Ready),
+        Metrics => Ok(Action::Metrics),
         Login => auth::login(request),
         Verify => auth::verify(with_caller()?),
         Refresh => auth::refresh(context, with_caller()?, now),

@@ -11,6 +11,9 @@ use std::borrow::Cow;
 #[allow(missing_docs)]
 pub enum Operation {
     Root,
+    Health,
+    HealthLive,
+    HealthReady,
     Metrics,
     Login,
     Verify,
@@ -72,7 +75,12 @@ impl Operation {
     /// What a request must show.
     pub fn access(self) -> Access {
         match self {
-            Operation::Root | Operation::Metrics | Operation::Login => Access::Open,
+            Operation::Root
+            | Operation::Health
+            | Operation::HealthLive
+            | Operation::HealthReady
+            | Operation::Metrics
+            | Operation::Login => Access::Open,
             Operation::OpenStream => Access::TokenOrTicket,
             _ => Access::Token,
         }
@@ -111,7 +119,7 @@ impl Operation {
             CreateWorkspace | ListWorkspaces | GetWorkspace | UpdateWorkspace | DeleteWorkspace => "workspace",
             OpenStream | ListStreams | RenewStream | StreamTicket => "stream",
             ListUsers => "user",
-            Root | Metrics => "request",
+            Root | Health | HealthLive | HealthReady | Metrics => "request",
             CreateConversation | ListConversations | GetConversation | UpdateConversation | LeaveConversation
             | DeleteConversation | CreateChat | ListChats | GetChat | UpdateChat | DeleteChat | CancelAnswer => {
                 "conversation"
@@ -196,6 +204,9 @@ pub static ROUTES: &[Route] = &[
         ],
     },
     Route { pattern: "/users", methods: &[(Method::Get, Operation::ListUsers)] },
+    Route { pattern: "/health", methods: &[(Method::Get, Operation::Health)] },
+    Route { pattern: "/health/live", methods: &[(Method::Get, Operation::HealthLive)] },
+    Route { pattern: "/health/ready", methods: &[(Method::Get, Operation::HealthReady)] },
     Route { pattern: "/metrics", methods: &[(Method::Get, Operation::Metrics)] },
 ];
 
@@ -210,25 +221,32 @@ pub type Parameters<'a> = [Cow<'a, str>; PARAMETERS_MAX];
 pub struct Matched<'a> {
     /// The row of the table.
     pub route: &'static Route,
+    /// Its place in the table.
+    pub place: usize,
     /// The open segments.
     pub parameters: Parameters<'a>,
 }
 
 /// Finds the row for a raw, still percent-encoded path.
 pub fn find(path: &str) -> Result<Matched<'_>, ApiError> {
-    if let Some(route) = ROUTES.iter().find(|route| route.pattern == path) {
-        return Ok(Matched { route, parameters: Parameters::default() });
+    // What is spelled like a pattern is a path like any other.
+    if let Some(place) = ROUTES.iter().position(|route| route.pattern == path && !path.contains('{')) {
+        return Ok(Matched { route: &ROUTES[place], place, parameters: Parameters::default() });
     }
-    ROUTES.iter().find_map(|route| match_pattern(route, path)).ok_or_else(ApiError::no_such_path)
+    let matched = ROUTES
+        .iter()
+        .enumerate()
+        .find_map(|(place, route)| match_pattern(route, path).map(|parameters| Matched { route, place, parameters }));
+    matched.ok_or_else(ApiError::no_such_path)
 }
 
-fn match_pattern<'a>(route: &'static Route, path: &'a str) -> Option<Matched<'a>> {
+fn match_pattern<'a>(route: &'static Route, path: &'a str) -> Option<Parameters<'a>> {
     let mut parameters = Parameters::default();
     let mut open = parameters.iter_mut();
     let (mut pattern, mut segments) = (route.pattern.split('/'), path.split('/'));
     loop {
         match (pattern.next(), segments.next()) {
-            (None, None) => return Some(Matched { route, parameters }),
+            (None, None) => return Some(parameters),
             (Some(want), Some(raw)) => {
                 let got = if raw.contains('%') { decode_path_segment(raw)? } else { Cow::Borrowed(raw) };
                 if want.starts_with('{') && !got.is_empty() {
@@ -286,6 +304,7 @@ mod tests {
                 "/config/conversation/default/leave",
                 Some(("/config/conversation/{conversation_id}/leave", ["default", ""])),
             ),
+            ("/config/workspace/{workspace_id}", Some(("/config/workspace/{workspace_id}", ["{workspace_id}", ""]))),
             ("/config/conversation//leave", None),
             ("/conversations/a/messages", Some(("/conversations/{conversation_id}/messages", ["a", ""]))),
             (

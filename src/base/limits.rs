@@ -96,6 +96,12 @@ pub const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 /// Messages before the one to answer that are looked at for its history, and as many after it for late answers to them.
 pub const HISTORY_ROWS_EXAMINED_MAX: u32 = 1024;
+/// How long `GET /health` waits for a reader, in milliseconds.
+pub const HEALTH_MILLISECONDS: u64 = 2000;
+/// Time between two tries to write while the database cannot be written to, in milliseconds.
+pub const WRITER_PROBE_MILLISECONDS: u64 = 1000;
+/// How long a transaction may take before the service counts as unhealthy, in milliseconds.
+pub const WRITER_STUCK_MILLISECONDS: u64 = 10_000;
 /// How long a connection waits for SQLite's own locks, in milliseconds.
 pub const SQLITE_BUSY_MILLISECONDS: u64 = 5000;
 /// Frames in the write-ahead log after which it is carried over into the database.
@@ -174,8 +180,13 @@ pub const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
 pub const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
 /// Reconnection time that streams are told, in milliseconds.
 pub const STREAM_RETRY_MILLISECONDS: u64 = 3000;
-/// Users whose rate buckets are kept; beyond, the fullest go first.
+/// Rate buckets of each kind (users, addresses, accounts) that are kept; beyond, the fullest go first.
 pub const BUCKETS_MAX: usize = 16 * 1024;
+/// How many times a user's rate one address may ask at without a good token: many people share an address, and one
+/// of them can use it up for all.
+pub const REQUESTS_PER_ADDRESS_FACTOR: u64 = 10;
+/// How many times the logins to one account one address may try on all of them.
+pub const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
 /// Log lines that wait for the logging thread; more are counted and dropped.
 pub const LOG_QUEUE_MAX: usize = 8192;
 /// Bytes of log lines that wait for the logging thread; more are counted and dropped.
@@ -243,6 +254,7 @@ pub const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
 const _: () = assert!(METADATA_BYTES_MAX < CONTENT_BYTES_MAX);
 const _: () = assert!(BATCH_COMMANDS_MAX <= WRITER_QUEUE_MAX);
+const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(TARGET_BYTES_MAX < 16 * 1024);

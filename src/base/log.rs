@@ -10,6 +10,7 @@ mod line;
 pub use line::{AccessLine, Format};
 
 use super::limits::{LOG_FLUSH_MILLISECONDS, LOG_PAUSE_MILLISECONDS, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX};
+use super::metrics;
 use super::time::Wall;
 use line::{access_line, message_line};
 use log::{LevelFilter, Log, Metadata, Record};
@@ -163,6 +164,7 @@ impl Shared {
         let mut queue = self.lock();
         if queue.lines >= LOG_QUEUE_MAX || queue.bytes.len() + line.len() > LOG_QUEUE_BYTES_MAX {
             queue.lost += 1;
+            metrics::LOG_LINES_DROPPED.add(1);
             return;
         }
         queue.bytes.extend_from_slice(line);

@@ -1,7 +1,8 @@
 //! `backup`: a copy of the database.
 
+use super::Failure;
 use super::data::{Meter, arguments, database};
-use super::{Failure, say};
+use super::output::say;
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -11,6 +12,5 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let mut meter = Meter::new("copied");
     let copied = store::backup(&source, file, &mut |progress| meter.show(progress))?;
     drop(meter);
-    say(&format!("{}: {} bytes, events through {}\n", file.display(), copied.bytes, copied.through));
-    Ok(())
+    say(&format!("{}: {} bytes, events through {}\n", file.display(), copied.bytes, copied.through))
 }

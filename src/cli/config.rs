@@ -1,9 +1,18 @@
 //! `config check`: what the settings come to.
 
-use super::{Failure, no_more, say, settings};
+use super::output::{Output, complain};
+use super::{Failure, bad_settings, no_more};
+use crate::config::described_environment;
 
 pub(super) fn check(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     no_more(parser)?;
-    say(&format!("{:#?}\n", settings()?));
-    Ok(())
+    let (loaded, lines) = described_environment().map_err(bad_settings)?;
+    for warning in loaded.warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+    let mut output = Output::new();
+    for line in lines {
+        output.line(line)?;
+    }
+    output.end()
 }

@@ -45,7 +45,7 @@ pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Re
 impl Arguments {
     /// The file, which there must be.
     pub(super) fn required(&self) -> Result<&Path, Failure> {
-        self.file.as_deref().ok_or_else(|| Failure::Usage("a file is missing".into()))
+        self.file.as_deref().ok_or_else(|| Failure::usage("a file is missing"))
     }
 }
 

@@ -1,7 +1,8 @@
 //! `import`: a database made of an export.
 
+use super::Failure;
 use super::data::{Meter, arguments, database, is_standard};
-use super::{Failure, say};
+use super::output::say;
 use crate::runtime::{clock::Clock, listener};
 use crate::store;
 use std::fs::File;
@@ -22,8 +23,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let imported = store::import(&target, &mut input, now, &mut |progress| meter.show(progress))?;
     drop(meter);
     if let Some(kept) = imported.kept {
-        say(&format!("{}: the empty database that was there before\n", kept.display()));
+        say(&format!("{}: the empty database that was there before\n", kept.display()))?;
     }
-    say(&format!("{}: {}, new events from {}\n", target.display(), imported.counts, imported.goes_on_from.next()));
-    Ok(())
+    say(&format!("{}: {}, new events from {}\n", target.display(), imported.counts, imported.goes_on_from.next()))
 }

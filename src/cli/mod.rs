@@ -1,21 +1,27 @@
 //! Floor 6: the command line. Each command is a row of `COMMANDS`, with its own help, and a module that runs it.
 //!
 //! What a command is asked for goes to standard output; what went wrong goes to standard error, in one line. Exit codes:
-//! 0 done, 1 it failed, 2 the command line cannot be understood.
+//! 0 done, 1 it failed, 2 the command line cannot be understood. A reader of standard output that has had enough is no
+//! failure.
 
 mod backup;
 mod config;
 mod data;
 mod export;
 mod import;
+mod output;
+mod prompt;
 mod restore;
 mod serve;
+mod token;
+mod user;
 mod verify;
+mod who;
 
-use crate::config::{Settings, from_environment};
+use crate::config::{SettingError, Settings, from_environment};
 use lexopt::prelude::*;
-use std::fmt::Write as _;
-use std::io::Write as _;
+use output::{complain, say};
+use std::fmt::Write;
 use std::process::ExitCode;
 
 /// Exit code for a command line that cannot be understood, as shells have it.
@@ -35,6 +41,13 @@ struct Entry {
     run: fn(&mut lexopt::Parser) -> Result<(), Failure>,
 }
 
+/// What a command's help says of the argument that names a user.
+macro_rules! who {
+    () => {
+        "WHO        the email of a user with a password, or an id\n--id ID    in place of WHO: the user of this id\n"
+    };
+}
+
 /// Every command; the first is what runs when none is named.
 static COMMANDS: &[Entry] = &[
     Entry {
@@ -48,8 +61,81 @@ static COMMANDS: &[Entry] = &[
         name: "config check",
         usage: "",
         summary: "check the settings and say what they come to, without secrets",
-        help: "Reads the same settings as serve does, and fails where serve would refuse to start because of them.\n",
+        help: "Reads the same settings as serve does, and fails where serve would refuse to start because of them.\n\
+               There is a line for each: NAME=value # where it comes from.\n",
         run: config::check,
+    },
+    Entry {
+        name: "user add",
+        usage: "EMAIL [--name NAME] [--id ID] [--password-stdin]",
+        summary: "add a user who logs in with a password, and print the id",
+        help: "The password is asked for twice on a terminal, and else read from standard input, of which it is one line;\n\
+               with --password-stdin it is read there in any case. It has 12 to 200 characters.\n\
+               \n\
+               --name NAME         what others see\n\
+               --id ID             the oid of the user's tokens, instead of a new UUID; a user who has come by token\n\
+               \u{20}                   only, without a password, gets this one\n\
+               --password-stdin    reads the password from standard input without asking\n\
+               \n\
+               Makes the database if there is none yet.\n",
+        run: user::add,
+    },
+    Entry {
+        name: "user list",
+        usage: "[--json]",
+        summary: "list all users, in the order in which they came",
+        help: "--json    one object per line: id, email, name, disabled, deleted, has_password, created_at\n",
+        run: user::list,
+    },
+    Entry {
+        name: "user passwd",
+        usage: "WHO [--password-stdin]",
+        summary: "change the password of a user; older tokens of theirs end, and so do their streams",
+        help: concat!(
+            "The password is read as user add reads it.\n\n",
+            who!(),
+            "\n--password-stdin    reads the password from standard input without asking\n"
+        ),
+        run: user::passwd,
+    },
+    Entry {
+        name: "user disable",
+        usage: "WHO",
+        summary: "refuse a user's tokens and password until user enable, and end their streams",
+        help: concat!(who!(), "\nWith --id also an id that no user has had yet: its tokens are refused from now on.\n"),
+        run: user::disable,
+    },
+    Entry {
+        name: "user enable",
+        usage: "WHO",
+        summary: "let a disabled user in again",
+        help: concat!(who!(), "\nTokens that have not expired meanwhile are good again.\n"),
+        run: user::enable,
+    },
+    Entry {
+        name: "user delete",
+        usage: "WHO [--yes]",
+        summary: "delete a user for good: name, email and password go, and no token of the id is good again",
+        help: concat!(
+            who!(),
+            "\n--yes    does not ask; needed where there is no terminal to ask on\n\n",
+            "What the user wrote stays in its conversations, under the id and without a name. So do the user's own\n",
+            "workspaces, which others may be talking in; to have them go as well, delete them first, with a token\n",
+            "of token issue. The email is free for another user; the id never is.\n"
+        ),
+        run: user::delete,
+    },
+    Entry {
+        name: "token issue",
+        usage: "WHO [--name NAME] [--email EMAIL] [--hours HOURS]",
+        summary: "print a token of a user, signed with the configured key",
+        help: concat!(
+            who!(),
+            "\nWith --id also an id that no user has had yet.\n\n",
+            "--name NAME, --email EMAIL    what the token says, instead of what is known\n",
+            "--hours HOURS                 how long it lives, 1 to 8784; else JWT_EXPIRATION_HOURS\n"
+        ),
+        run: token::issue,
     },
     Entry {
         name: "backup",
@@ -97,16 +183,30 @@ static COMMANDS: &[Entry] = &[
 /// Why a command did not do what it was asked to.
 enum Failure {
     /// The command line cannot be understood.
-    Usage(String),
+    Usage {
+        /// Why not.
+        what: String,
+        /// The command whose help says more; empty for that of the program.
+        of: &'static str,
+    },
     /// It was understood, and failed; one line per thing that is wrong.
     Failed(Vec<String>),
     /// Help or version was asked for.
     Say(String),
+    /// Nobody reads standard output any more, so there is nothing left to do.
+    NobodyReads,
+}
+
+impl Failure {
+    /// The command line cannot be understood, because of `what`.
+    fn usage(what: impl Into<String>) -> Failure {
+        Failure::Usage { what: what.into(), of: "" }
+    }
 }
 
 impl From<lexopt::Error> for Failure {
     fn from(error: lexopt::Error) -> Failure {
-        Failure::Usage(error.to_string())
+        Failure::usage(error.to_string())
     }
 }
 
@@ -118,32 +218,29 @@ impl From<String> for Failure {
 
 /// Runs the program as its arguments say.
 pub fn run() -> ExitCode {
-    match dispatch(&mut lexopt::Parser::from_env()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Say(text)) => {
-            say(&text);
-            ExitCode::SUCCESS
-        }
-        Err(Failure::Usage(what)) => {
-            complain(&format!("{what}; see cortex-core --help"));
+    let done = match dispatch(&mut lexopt::Parser::from_env()) {
+        Err(Failure::Say(text)) => say(&text),
+        done => done,
+    };
+    match done {
+        Ok(()) | Err(Failure::Say(_) | Failure::NobodyReads) => ExitCode::SUCCESS,
+        Err(Failure::Usage { what, of }) => {
+            let command = format!("cortex-core {of}");
+            complain(format_args!("{what}; see {} --help", command.trim_end()));
             ExitCode::from(USAGE)
         }
         Err(Failure::Failed(lines)) => {
-            lines.iter().for_each(|line| complain(line));
+            for line in lines {
+                complain(line);
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints what was asked for. Who reads it may have heard enough.
-fn say(text: &str) {
-    let mut output = std::io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-}
-
-/// Prints a line about what is wrong, if anybody reads it.
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "cortex-core: {line}");
+/// Every command: its name, its options and arguments, and what it does.
+pub fn commands() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    COMMANDS.iter().map(|entry| (entry.name, entry.usage, entry.summary))
 }
 
 fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -161,7 +258,7 @@ fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
                 let word = word.string()?;
                 let longer = if words.is_empty() { word.clone() } else { format!("{words} {word}") };
                 if !COMMANDS.iter().any(|entry| entry.name == longer || entry.name.starts_with(&format!("{longer} "))) {
-                    return Err(Failure::Usage(format!("there is no command {longer:?}")));
+                    return Err(Failure::usage(format!("there is no command {longer:?}")));
                 }
                 words = longer;
             }
@@ -171,7 +268,7 @@ fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
             }
             None if help => return Err(Failure::Say(overview(&words))),
             None if words.is_empty() => return run_entry(&COMMANDS[0], parser, false),
-            None => return Err(Failure::Usage(format!("{words:?} wants another word"))),
+            None => return Err(Failure::usage(format!("{words:?} wants another word"))),
         }
     }
 }
@@ -185,7 +282,10 @@ fn run_entry(entry: &Entry, parser: &mut lexopt::Parser, help: bool) -> Result<(
     if asked {
         return Err(Failure::Say(format!("{}\n\nusage: {}\n\n{}", sentence(entry.summary), usage(entry), entry.help)));
     }
-    (entry.run)(parser)
+    (entry.run)(parser).map_err(|failure| match failure {
+        Failure::Usage { what, .. } => Failure::Usage { what, of: entry.name },
+        other => other,
+    })
 }
 
 /// For a command that takes no further arguments.
@@ -198,12 +298,15 @@ fn no_more(parser: &mut lexopt::Parser) -> Result<(), Failure> {
 
 /// The settings, or every line that is wrong with them; warnings go to standard error.
 fn settings() -> Result<Settings, Failure> {
-    let loaded =
-        from_environment().map_err(|errors| Failure::Failed(errors.iter().map(ToString::to_string).collect()))?;
+    let loaded = from_environment().map_err(bad_settings)?;
     for warning in loaded.warnings {
-        complain(&format!("warning: {warning}"));
+        complain(format_args!("warning: {warning}"));
     }
     Ok(loaded.settings)
+}
+
+fn bad_settings(errors: Vec<SettingError>) -> Failure {
+    Failure::Failed(errors.iter().map(ToString::to_string).collect())
 }
 
 fn usage(entry: &Entry) -> String {
@@ -220,13 +323,9 @@ fn overview(words: &str) -> String {
     let mut text = String::from(
         "Cortex Core: a conversation backend over HTTP and Server-Sent Events\n\nusage: cortex-core [COMMAND]\n\n",
     );
-    let rows: Vec<(String, &str)> = COMMANDS
-        .iter()
-        .filter(|entry| words.is_empty() || entry.name.starts_with(&format!("{words} ")))
-        .map(|entry| (format!("{} {}", entry.name, entry.usage).trim_end().to_owned(), entry.summary))
-        .collect();
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, summary) in rows {
+    let wanted = |entry: &&Entry| words.is_empty() || entry.name.starts_with(&format!("{words} "));
+    let width = COMMANDS.iter().filter(wanted).map(|entry| entry.name.len()).max().unwrap_or(0);
+    for Entry { name, summary, .. } in COMMANDS.iter().filter(wanted) {
         writeln!(text, "  {name:width$}  {summary}").expect("a String takes all");
     }
     text.push_str(

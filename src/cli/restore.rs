@@ -1,7 +1,8 @@
 //! `restore`: a backup becomes the database.
 
+use super::Failure;
 use super::data::{Meter, arguments, database};
-use super::{Failure, say};
+use super::output::say;
 use crate::runtime::{clock::Clock, listener};
 use crate::store;
 
@@ -15,13 +16,12 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let restored = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;
     drop(meter);
     if let Some(kept) = restored.kept {
-        say(&format!("{}: what was the database before\n", kept.display()));
+        say(&format!("{}: what was the database before\n", kept.display()))?;
     }
     say(&format!(
         "{}: events through {}, new ones from {}\n",
         target.display(),
         restored.through,
         restored.goes_on_from.next()
-    ));
-    Ok(())
+    ))
 }

@@ -1,14 +1,13 @@
 //! `serve`: the server itself.
 
-use super::{Failure, no_more};
+use super::{Failure, bad_settings, no_more};
 use crate::base::log as logging;
 use crate::config::from_environment;
 use crate::runtime::server;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     no_more(parser)?;
-    let loaded =
-        from_environment().map_err(|errors| Failure::Failed(errors.iter().map(ToString::to_string).collect()))?;
+    let loaded = from_environment().map_err(bad_settings)?;
     logging::init(loaded.settings.log_format, loaded.settings.log_level)
         .map_err(|error| format!("logging cannot be started: {error}"))?;
     end_on_panic();

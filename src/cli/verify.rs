@@ -1,7 +1,8 @@
 //! `verify`: whether a database is sound.
 
+use super::Failure;
 use super::data::{Meter, arguments, database};
-use super::{Failure, say};
+use super::output::say;
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -12,11 +13,10 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     drop(meter);
     if !verdict.findings.is_empty() {
         for finding in &verdict.findings {
-            say(&format!("{finding}\n"));
+            say(&format!("{finding}\n"))?;
         }
         return Err(format!("{}: {} findings", path.display(), verdict.findings.len()).into());
     }
     let counts: Vec<String> = verdict.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-    say(&format!("ok: {}, events through {}\n", counts.join(", "), verdict.position));
-    Ok(())
+    say(&format!("ok: {}, events through {}\n", counts.join(", "), verdict.position))
 }

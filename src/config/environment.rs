@@ -1,9 +1,10 @@
 //! The process environment and `.env`, put together. The process environment is only read.
 
-use super::read::SettingError;
+use super::read::{SettingError, plain_or_quoted};
 use super::settings::{Loaded, Settings};
-use super::variables::VARIABLES;
-use std::collections::HashMap;
+use super::values::Environment;
+use super::variables::{VARIABLES, Variable};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::io;
 
@@ -13,43 +14,103 @@ const DOTENV: &str = ".env";
 /// Reads the settings from the environment, and from `.env` what is not set there. A missing `.env` is none; one that
 /// cannot be read or understood is an error, like every bad value.
 pub fn from_environment() -> Result<Loaded, Vec<SettingError>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    compose(&|name| std::env::var_os(name), std::fs::read(DOTENV), cores)
+    described_environment().map(|(loaded, _)| loaded)
 }
 
-fn compose(
-    environment: &dyn Fn(&str) -> Option<OsString>,
-    dotenv: io::Result<Vec<u8>>,
-    cores: usize,
-) -> Result<Loaded, Vec<SettingError>> {
-    let mut errors = Vec::new();
-    let mut values = HashMap::new();
-    match dotenv.map(|bytes| parse_dotenv(&bytes)) {
-        Ok(Ok(parsed)) => values = parsed,
-        Ok(Err(rest)) => errors.push(SettingError::new(DOTENV, rest)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => errors.push(SettingError::new(DOTENV, format_args!("cannot be read: {error}"))),
+/// The same, and a line for each variable that says its value and where that comes from: `NAME=value # origin`. A secret
+/// is only said to be set.
+pub fn described_environment() -> Result<(Loaded, Vec<String>), Vec<SettingError>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let found = Found::gather(&|name| std::env::var_os(name), std::fs::read(DOTENV));
+    let values = found.values.clone();
+    let loaded = found.load(cores)?;
+    let lines = VARIABLES.iter().map(|variable| describe(variable, &values, &loaded.settings)).collect();
+    Ok((loaded, lines))
+}
+
+/// A value, and where it comes from.
+type Value = (String, &'static str);
+
+/// What is set, before it is looked at.
+struct Found {
+    values: HashMap<String, Value>,
+    errors: Vec<SettingError>,
+    warnings: Vec<String>,
+}
+
+impl Found {
+    fn gather(environment: &dyn Fn(&str) -> Option<OsString>, dotenv: io::Result<Vec<u8>>) -> Found {
+        let mut errors = Vec::new();
+        let mut values = HashMap::new();
+        match dotenv.map(|bytes| parse_dotenv(&bytes)) {
+            Ok(Ok(parsed)) => values = parsed,
+            Ok(Err(rest)) => errors.push(SettingError::new(DOTENV, rest)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => errors.push(SettingError::new(DOTENV, format_args!("cannot be read: {error}"))),
+        }
+        let warnings = unknown_names(&values).into_iter().collect();
+        for variable in VARIABLES {
+            match environment(variable.name).map(OsString::into_string) {
+                // An empty variable counts as unset, so it hides nothing.
+                Some(Ok(value)) if !value.is_empty() => {
+                    values.insert(variable.name.to_owned(), (value, "environment"));
+                }
+                Some(Err(_)) => errors.push(SettingError::new(variable.name, "is not UTF-8")),
+                _ => {}
+            }
+        }
+        Found { values, errors, warnings }
     }
-    for variable in VARIABLES {
-        match environment(variable.name).map(OsString::into_string) {
-            // An empty variable counts as unset, so it hides nothing.
-            Some(Ok(value)) if !value.is_empty() => drop(values.insert(variable.name.to_owned(), value)),
-            Some(Err(_)) => errors.push(SettingError::new(variable.name, "is not UTF-8")),
-            _ => {}
+
+    fn load(mut self, cores: usize) -> Result<Loaded, Vec<SettingError>> {
+        match Settings::load(&|name| self.values.get(name).map(|(value, _)| value.clone()), cores) {
+            Ok(mut loaded) if self.errors.is_empty() => {
+                loaded.warnings.append(&mut self.warnings);
+                Ok(loaded)
+            }
+            Ok(_) => Err(self.errors),
+            Err(more) => {
+                self.errors.extend(more);
+                Err(self.errors)
+            }
         }
     }
-    match Settings::load(&|name| values.get(name).cloned(), cores) {
-        Ok(loaded) if errors.is_empty() => Ok(loaded),
-        Ok(_) => Err(errors),
-        Err(more) => {
-            errors.extend(more);
-            Err(errors)
-        }
+}
+
+/// What stands in `.env` and is no setting may be a setting with a slip in its name.
+fn unknown_names(values: &HashMap<String, Value>) -> Option<String> {
+    let unknown: BTreeSet<&str> =
+        values.keys().map(String::as_str).filter(|name| VARIABLES.iter().all(|known| known.name != *name)).collect();
+    let names = unknown.iter().copied().collect::<Vec<_>>().join(", ");
+    match unknown.len() {
+        0 => None,
+        1 => Some(format!("{DOTENV} has {names}, which is no setting: is it misspelt?")),
+        _ => Some(format!("{DOTENV} has {names}, which are no settings: are they misspelt?")),
     }
+}
+
+fn describe(variable: &Variable, values: &HashMap<String, Value>, settings: &Settings) -> String {
+    let set = |name: &str| values.get(name).filter(|(value, _)| !value.trim().is_empty());
+    let name = variable.name;
+    if let Some((value, origin)) = set(name) {
+        let value = if variable.secret { "(set)".to_owned() } else { plain_or_quoted(value) };
+        return format!("{name}={value} # {origin}");
+    }
+    if let Some((other, (value, _))) = variable.alias.and_then(|other| Some((other, set(other)?))) {
+        return format!("{name}={} # {other}", plain_or_quoted(value));
+    }
+    let workers = settings.workers.to_string();
+    let default = match settings.environment {
+        _ if name == "WORKERS" => &workers,
+        Environment::Development => variable.default,
+        Environment::Production => variable.in_production,
+    };
+    let origin = if default.is_empty() { "unset" } else { "default" };
+    format!("{name}={default} # {origin}")
 }
 
 /// The last of several lines with one name wins, as in a shell. The error never repeats the line, which may be a key's.
-fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, String>, String> {
+fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut values = HashMap::new();
@@ -58,7 +119,7 @@ fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, String>, String> {
             Some(line) => format!("cannot be understood at line {line}"),
             None => "cannot be understood".to_owned(),
         })?;
-        values.insert(name, value);
+        values.insert(name, (value, DOTENV));
     }
     Ok(values)
 }
@@ -74,6 +135,14 @@ fn line_of(error: &dotenvy::Error, text: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
+
+    fn compose(
+        environment: &dyn Fn(&str) -> Option<OsString>,
+        dotenv: io::Result<Vec<u8>>,
+        cores: usize,
+    ) -> Result<Loaded, Vec<SettingError>> {
+        Found::gather(environment, dotenv).load(cores)
+    }
 
     fn load(environment: &[(&str, &str)], dotenv: &str) -> Result<Loaded, Vec<SettingError>> {
         let find = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
@@ -141,5 +210,60 @@ mod tests {
         let find = |name: &str| (name == "JWT_ISSUER").then(|| OsString::from_vec(vec![0xff]));
         let errors = compose(&find, Ok(Vec::new()), 1).unwrap_err();
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["JWT_ISSUER is not UTF-8"]);
+    }
+
+    #[test]
+    fn a_name_in_the_file_that_is_no_setting_is_warned_of() {
+        let warnings = |dotenv: &str| load(&[("PROT", "1")], dotenv).unwrap().warnings;
+        assert!(warnings("PORT=1\n# PROT=2\n").is_empty(), "the environment has many names of others");
+        assert_eq!(warnings("PROT=1\n"), [".env has PROT, which is no setting: is it misspelt?"]);
+        assert_eq!(warnings("b=1\nA=2\nb=3\n"), [".env has A, b, which are no settings: are they misspelt?"]);
+    }
+
+    #[test]
+    fn each_variable_is_described_in_a_line() {
+        let described = |environment: &[(&str, &str)], dotenv: &str| {
+            let find = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            let found = Found::gather(&find, Ok(dotenv.into()));
+            let values = found.values.clone();
+            let settings = found.load(2).unwrap().settings;
+            VARIABLES.iter().map(|variable| describe(variable, &values, &settings)).collect::<Vec<_>>()
+        };
+        let key = "a-secret-key-of-more-than-32-bytes-0123456789";
+        let dotenv = "PORT=1\nJWT_ISSUER=\"an issuer\"\nJWT_SECRET_KEY=hidden\n";
+        let environment = [("JWT_SECRET_KEY", key), ("ENVIRONMENT", "production"), ("JWT_AUDIENCE", " ")];
+        let lines = described(&environment, dotenv);
+        assert_eq!(lines.len(), VARIABLES.len());
+        for line in [
+            "PORT=1 # .env",
+            "JWT_ISSUER=\"an issuer\" # .env",
+            "JWT_SECRET_KEY=(set) # environment",
+            "JWT_PREVIOUS_SECRET_KEYS= # unset",
+            "JWT_AUDIENCE= # unset",
+            "ENV=production # ENVIRONMENT",
+            "ENVIRONMENT=production # environment",
+            "HOST=0.0.0.0 # default",
+            "WORKERS=2 # default",
+        ] {
+            assert!(lines.iter().any(|other| other == line), "{line} in {lines:#?}");
+        }
+        assert!(described(&[], "").contains(&"HOST=127.0.0.1 # default".to_owned()));
+        let lines = described(&[("SENTRY_DSN", "https://hidden@sentry.example/1")], "");
+        assert!(lines.contains(&"SENTRY_DSN=https://***@sentry.example/1 # environment".to_owned()), "{lines:#?}");
+    }
+
+    #[test]
+    fn the_defaults_of_production_are_those_of_the_table() {
+        let key = ("JWT_SECRET_KEY", "a-key-of-production-with-more-than-32-bytes");
+        let production = [("ENV", "production"), key];
+        let in_force: String = VARIABLES
+            .iter()
+            .filter(|variable| !["ENV", key.0].contains(&variable.name))
+            .map(|variable| format!("{}={}\n", variable.name, variable.in_production))
+            .collect();
+        let find = |name: &str| production.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+        let defaults = compose(&find, Ok(Vec::new()), 4);
+        assert!(defaults.is_ok());
+        assert_eq!(compose(&find, Ok(in_force.into()), 4), defaults);
     }
 }

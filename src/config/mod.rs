@@ -12,6 +12,6 @@ mod tests;
 pub mod values;
 pub mod variables;
 
-pub use environment::from_environment;
+pub use environment::{described_environment, from_environment};
 pub use read::SettingError;
 pub use settings::{Loaded, Settings};

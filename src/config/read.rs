@@ -138,6 +138,12 @@ pub(super) fn shown(value: &str) -> String {
     format!("{value:?}")
 }
 
+/// A value as it is, or as `shown` has it if it could be misread. Credentials in an address are left out.
+pub(super) fn plain_or_quoted(value: &str) -> String {
+    let plain = value.bytes().all(|byte| byte.is_ascii_graphic() && !b"#$\"'`\\".contains(&byte));
+    if plain { without_credentials(value) } else { shown(value) }
+}
+
 fn without_credentials(value: &str) -> String {
     match value.split_once("://") {
         Some((scheme, rest)) => match rest.rsplit_once('@') {

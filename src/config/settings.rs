@@ -11,6 +11,9 @@ use std::path::PathBuf;
 
 /// Shortest key that production starts with, in bytes: as long as the hash (RFC 7518 §3.2).
 pub const SECRET_KEY_BYTES_MIN: usize = 32;
+/// Fewest different bytes in a key that production starts with. A random key of this length has more, also one of decimal
+/// digits (but for one in 800); white space, one letter held down and a pattern that comes again have fewer.
+const SECRET_KEY_DIFFERENT_BYTES_MIN: usize = 8;
 /// Keys that were printed where everybody can read them, and that no production may use.
 const PRINTED_KEYS: [&str; 2] = ["dev-secret-key-change-in-production", "your-secret-key-here"];
 /// Most previous keys: each costs one more hash per request.
@@ -24,7 +27,7 @@ const WORKERS_MAX: u32 = 64;
 /// Event-loop threads when nothing else is said, at most.
 const WORKERS_DEFAULT_MAX: u32 = 4;
 /// Largest `JWT_EXPIRATION_HOURS`: a year.
-const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
+pub const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
 /// Default and range of `MAX_BODY_BYTES`.
 const BODY_BYTES: [u64; 3] = [2 * MIB, KIB, 64 * MIB];
 /// Default and range of `MAX_HEADER_BYTES`.
@@ -98,6 +101,8 @@ pub struct Settings {
     pub header_bytes_max: usize,
     /// `MAX_CONNECTIONS`; `None` follows the limit of open files.
     pub connections_max: Option<u32>,
+    /// `MAX_CONNECTIONS_PER_ADDRESS`; `None` is no limit.
+    pub connections_per_address_max: Option<u32>,
     /// `HEADER_TIMEOUT_SECONDS`, in milliseconds.
     pub header_timeout_ms: u64,
     /// `BODY_TIMEOUT_SECONDS`, in milliseconds.
@@ -199,6 +204,7 @@ fn read_all(reader: &mut Reader<'_>, cores: usize, warnings: &mut Vec<String>) -
         body_bytes_max: ranged(reader, "MAX_BODY_BYTES", BODY_BYTES),
         header_bytes_max: ranged(reader, "MAX_HEADER_BYTES", HEADER_BYTES),
         connections_max: some_number(reader, "MAX_CONNECTIONS", None, 1),
+        connections_per_address_max: some_number(reader, "MAX_CONNECTIONS_PER_ADDRESS", None, 0),
         header_timeout_ms: reader.seconds("HEADER_TIMEOUT_SECONDS", 10_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         body_timeout_ms: reader.seconds("BODY_TIMEOUT_SECONDS", 30_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         keep_alive_ms: reader.seconds("KEEP_ALIVE_SECONDS", 75_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
@@ -308,6 +314,13 @@ fn secret_key(reader: &mut Reader<'_>, production: bool) -> Option<Secret> {
         Some(key) if production && key.len() < SECRET_KEY_BYTES_MIN => {
             reader.refuse(NAME, key, format_args!("production needs at least {SECRET_KEY_BYTES_MIN}"));
         }
+        Some(key) if production && is_monotonous(key) => {
+            let rest = format!(
+                "has too few different characters to be random: production needs at least \
+                 {SECRET_KEY_DIFFERENT_BYTES_MIN}, as `openssl rand -hex 32` gives"
+            );
+            reader.errors.push(SettingError::new(NAME, rest));
+        }
         _ => {}
     }
     key.map(Secret::new)
@@ -325,15 +338,21 @@ fn previous_keys(reader: &mut Reader<'_>, production: bool, warnings: &mut Vec<S
         let rest = "has a key that was printed for everybody to read: anybody could make tokens with it";
         reader.errors.push(SettingError::new(NAME, rest));
     }
-    if production && keys.iter().any(|key| key.len() < SECRET_KEY_BYTES_MIN) {
-        warnings
-            .push(format!("{NAME} has a key of less than {SECRET_KEY_BYTES_MIN} bytes: drop it as soon as you can"));
+    if production && keys.iter().any(|key| key.len() < SECRET_KEY_BYTES_MIN || is_monotonous(key)) {
+        let rest = "or with too few different characters: drop it as soon as you can";
+        warnings.push(format!("{NAME} has a key of less than {SECRET_KEY_BYTES_MIN} bytes {rest}"));
     }
     keys.into_iter().map(Secret::new).collect()
 }
 
 fn is_printed(key: &str) -> bool {
     PRINTED_KEYS.iter().any(|printed| key.trim().eq_ignore_ascii_case(printed))
+}
+
+fn is_monotonous(key: &str) -> bool {
+    let mut seen = [false; 256];
+    key.bytes().for_each(|byte| seen[usize::from(byte)] = true);
+    seen.into_iter().filter(|seen| *seen).count() < SECRET_KEY_DIFFERENT_BYTES_MIN
 }
 
 fn origins(reader: &mut Reader<'_>, production: bool) -> Origins {

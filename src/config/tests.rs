@@ -229,6 +229,10 @@ fn production_wants_a_key_of_its_own() {
         (Some("dev-secret-key-change-in-production"), "JWT_SECRET_KEY is one that was printed"),
         (Some(" dev-secret-key-change-in-production\n"), "JWT_SECRET_KEY is one that was printed"),
         (Some("DEV-SECRET-KEY-CHANGE-IN-PRODUCTION"), "JWT_SECRET_KEY is one that was printed"),
+        (Some(&" ".repeat(40)), "JWT_SECRET_KEY has too few different characters"),
+        (Some(&"\t\n \r".repeat(10)), "JWT_SECRET_KEY has too few different characters"),
+        (Some(&"a".repeat(40)), "JWT_SECRET_KEY has too few different characters"),
+        (Some(&"1234567".repeat(10)), "JWT_SECRET_KEY has too few different characters"),
     ];
     for (key, expected) in table {
         let mut variables = vec![("ENV", "production")];
@@ -245,8 +249,13 @@ fn production_wants_a_key_of_its_own() {
             "{messages:?}"
         );
     }
-    let warnings = production(&[("JWT_PREVIOUS_SECRET_KEYS", "short")]).unwrap().warnings;
-    assert_eq!(warnings, ["JWT_PREVIOUS_SECRET_KEYS has a key of less than 32 bytes: drop it as soon as you can"]);
+    production(&[]).expect("hexadecimal digits are different enough");
+    for previous in ["short", &"a".repeat(40)] {
+        let warnings = production(&[("JWT_PREVIOUS_SECRET_KEYS", previous)]).unwrap().warnings;
+        let expected = "JWT_PREVIOUS_SECRET_KEYS has a key of less than 32 bytes or with too few different characters: \
+                        drop it as soon as you can";
+        assert_eq!(warnings, [expected]);
+    }
 }
 
 #[test]
@@ -312,6 +321,8 @@ fn sizes_and_counts() {
     bad("MAX_HEADER_BYTES", "from 1024 to 1048576", &["1023", "1048577"]);
     good("MAX_CONNECTIONS", |s| s.connections_max, &[("1", Some(1)), ("10000000", Some(10_000_000))]);
     bad("MAX_CONNECTIONS", "from 1 to 10000000", &["0", "10000001", "many"]);
+    good("MAX_CONNECTIONS_PER_ADDRESS", |s| s.connections_per_address_max, &[("0", None), ("64", Some(64))]);
+    bad("MAX_CONNECTIONS_PER_ADDRESS", "from 0 to 10000000", &["-1", "10000001", "many"]);
     good("STREAM_BUFFER_BYTES", |s| s.stream_buffer_bytes, &[("4096", 4096), ("16777216", 16 << 20)]);
     bad("STREAM_BUFFER_BYTES", "from 4096 to 16777216", &["4095", "16777217"]);
     good("MAX_STREAMS_PER_USER", |s| s.streams_per_user_max, &[("0", None), ("1", Some(1))]);

@@ -8,6 +8,10 @@ pub struct Variable {
     pub name: &'static str,
     /// Its default in development, as it would be written; empty when it is unset by default.
     pub default: &'static str,
+    /// Its default in production.
+    pub in_production: &'static str,
+    /// An older name, whose value counts when this one has none.
+    pub alias: Option<&'static str>,
     /// What it is for, in one line.
     pub help: &'static str,
     /// Whether its value is never shown.
@@ -16,9 +20,11 @@ pub struct Variable {
 
 /// The whole table.
 pub const VARIABLES: &[Variable] = &[
-    plain("ENV", "development", "development or production: decides the defaults of others"),
+    plain("ENV", "development", "development or production: decides the defaults of others")
+        .in_production("production")
+        .alias("ENVIRONMENT"),
     plain("ENVIRONMENT", "", "the same as ENV, which wins"),
-    plain("HOST", "127.0.0.1", "IP address to listen on, or localhost; 0.0.0.0 in production"),
+    plain("HOST", "127.0.0.1", "IP address to listen on, or localhost; 0.0.0.0 in production").in_production("0.0.0.0"),
     plain("PORT", "8000", "port to listen on; 0: any free one, which is printed"),
     plain("WORKERS", "4", "event-loop threads; by default as many as there are cores, but at most 4"),
     plain(
@@ -41,7 +47,8 @@ pub const VARIABLES: &[Variable] = &[
         "ALLOW_ORIGINS",
         "",
         "comma-separated origins of browsers, or *; unset: any port of localhost, none in production",
-    ),
+    )
+    .alias("CORS_ORIGINS"),
     plain("CORS_ORIGINS", "", "the same as ALLOW_ORIGINS, which wins"),
     plain(
         "TRUSTED_PROXIES",
@@ -52,10 +59,16 @@ pub const VARIABLES: &[Variable] = &[
         "ALLOWED_HOSTS",
         "localhost,127.0.0.1,[::1]",
         "comma-separated names that Host may have, with *.example.org or *; * in production",
-    ),
+    )
+    .in_production("*"),
     plain("MAX_BODY_BYTES", "2097152", "largest request body"),
     plain("MAX_HEADER_BYTES", "16384", "largest request head"),
     plain("MAX_CONNECTIONS", "", "most open connections; unset: 90 % of the open-file limit"),
+    plain(
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "0",
+        "most open connections of one address or IPv6 /64 that is no trusted proxy; 0: no limit",
+    ),
     plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request's head to arrive"),
     plain("BODY_TIMEOUT_SECONDS", "30", "time for a request's body to arrive"),
     plain("KEEP_ALIVE_SECONDS", "75", "how long a connection may wait for its next request"),
@@ -67,13 +80,18 @@ pub const VARIABLES: &[Variable] = &[
     ),
     plain("STREAM_BUFFER_BYTES", "65536", "bytes that a stream holds in memory for a slow reader"),
     plain("MAX_STREAMS_PER_USER", "100", "most open streams of one user; 0: no limit"),
-    plain("RATE_LIMIT_PER_SECOND", "0", "requests of one user; 0: no limit; 50 in production"),
+    plain(
+        "RATE_LIMIT_PER_SECOND",
+        "0",
+        "requests of one user, ten times as many of nobody's from one address; 0: no limit; 50 in production",
+    )
+    .in_production("50"),
     plain("RATE_LIMIT_BURST", "100", "requests of one user at once, when there is a limit"),
     plain("LOGIN_RATE_LIMIT_PER_MINUTE", "10", "logins of one account from one address; 0: no limit"),
     plain("JOURNAL_RETENTION_DAYS", "7", "how long events that are no messages are kept"),
     plain("JOURNAL_RETENTION_EVENTS", "10000000", "how many of them are kept"),
     plain("JOURNAL_RETENTION_BYTES", "1073741824", "how many bytes of them are kept"),
-    plain("RESPONDER", "echo", "who answers messages: echo, openai or none; none in production"),
+    plain("RESPONDER", "echo", "who answers messages: echo, openai or none; none in production").in_production("none"),
     plain(
         "RESPONDERS_ALLOWED",
         "",
@@ -98,11 +116,21 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Variable {
-    Variable { name, default, help, secret: false }
+    Variable { name, default, in_production: default, alias: None, help, secret: false }
+}
+
+impl Variable {
+    const fn in_production(self, default: &'static str) -> Variable {
+        Variable { in_production: default, ..self }
+    }
+
+    const fn alias(self, name: &'static str) -> Variable {
+        Variable { alias: Some(name), ..self }
+    }
 }
 
 const fn secret(name: &'static str, help: &'static str) -> Variable {
-    Variable { name, default: "", help, secret: true }
+    Variable { name, default: "", in_production: "", alias: None, help, secret: true }
 }
 
 /// The row of a name; panics when there is none, which is our mistake.

@@ -461,7 +461,8 @@ pub struct UserGates(pub HashMap<UserId, Gate>);
 pub enum Gate {
     /// No token is good: the user is disabled or deleted.
     Closed,
-    /// Tokens made before this time are no longer good.
+    /// Tokens made before this time are no longer good. It is the writer's time, which never goes back though the clock
+    /// may.
     IssuedSince(Wall),
 }
 
@@ -472,6 +473,19 @@ impl UserGates {
             None => true,
             Some(Gate::Closed) => false,
             Some(Gate::IssuedSince(since)) => issued_at.is_some_and(|at| at >= *since),
+        }
+    }
+
+    /// When a token of `user` that is made now says that it was made; `None` if it would not pass. After a change of the
+    /// password that is the time of the change at least: the clock may have gone back behind it, but by no more than
+    /// `leeway_seconds`, past which nobody would take the token yet.
+    pub fn issue_time(&self, user: &UserId, now: Wall, leeway_seconds: i64) -> Option<Wall> {
+        match self.0.get(user) {
+            None => Some(now),
+            Some(Gate::Closed) => None,
+            Some(Gate::IssuedSince(since)) => {
+                Some(now.max(*since)).filter(|at| *at <= now.plus_seconds(leeway_seconds))
+            }
         }
     }
 }
@@ -499,6 +513,8 @@ pub struct Query {
 /// The questions that can be asked.
 #[derive(Debug, Clone)]
 pub enum Question {
+    /// Whether the database can be read.
+    Alive,
     /// The caller's own workspaces, in creation order.
     Workspaces(Span),
     /// One workspace of the caller's.
@@ -635,6 +651,8 @@ pub enum Kept {
 /// What was found.
 #[derive(Debug, Clone)]
 pub enum Found {
+    /// The database can be read.
+    Alive,
     /// Workspaces.
     Workspaces(Listed<Workspace>),
     /// A workspace.
@@ -726,4 +744,33 @@ pub enum PasswordFound {
     Hash(Box<str>),
     /// They are not, or the user has no password.
     Wrong,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that goes back a little after a change of the password locks nobody out, and lets no older token in.
+    #[test]
+    fn tokens_made_after_a_change_pass_though_the_clock_went_back() {
+        let user = |name: &str| UserId::new(name).unwrap();
+        let since = Wall(1_000_000_000);
+        let gates =
+            UserGates(HashMap::from([(user("changed"), Gate::IssuedSince(since)), (user("disabled"), Gate::Closed)]));
+        let table = [
+            ("changed", since.plus_seconds(5), Some(since.plus_seconds(5))),
+            ("changed", since, Some(since)),
+            ("changed", since.plus_seconds(-30), Some(since)),
+            // Such a token would be refused as one of the future until the clock is there.
+            ("changed", since.plus_seconds(-31), None),
+            ("disabled", since, None),
+            ("other", since.plus_seconds(-31), Some(since.plus_seconds(-31))),
+        ];
+        for (name, now, expected) in table {
+            let issued_at = gates.issue_time(&user(name), now, 30);
+            assert_eq!(issued_at, expected, "{name} at {now}");
+            assert!(issued_at.is_none() || gates.admits(&user(name), issued_at), "{name} at {now}");
+        }
+        assert!(!gates.admits(&user("changed"), Some(Wall(since.0 - 1))) && !gates.admits(&user("changed"), None));
+    }
 }

@@ -2,5 +2,6 @@
 
 pub mod command;
 pub mod event;
+pub mod health;
 pub mod id;
 pub mod model;

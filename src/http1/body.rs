@@ -30,8 +30,12 @@ enum State {
     Content,
     /// Digits of a chunk's size. Next: Extension, SizeLf.
     Size,
-    /// What follows a `;`, which is not looked into. Next: SizeLf.
+    /// What follows a `;`, of which only the quotes are looked at. Next: Quoted, SizeLf.
     Extension,
+    /// Within quotes of an extension, which end on the same line. Next: QuotedPair, Extension.
+    Quoted,
+    /// The byte behind a `\` within quotes. Next: Quoted.
+    QuotedPair,
     /// The LF of a chunk line. Next: ChunkContent; TrailerStart after the last chunk.
     SizeLf,
     /// A chunk's content. Next: ContentCr.
@@ -70,7 +74,7 @@ pub enum BodyError {
     TooLarge,
     /// A chunk's size is not 1 to 16 hexadecimal digits right before CR LF or `;`.
     ChunkSize,
-    /// A chunk's line is over `CHUNK_LINE_BYTES_MAX`, has a control character, or does not end in CR LF.
+    /// A chunk's line is over `CHUNK_LINE_BYTES_MAX`, has a control character or open quotes, or does not end in CR LF.
     ChunkLine,
     /// A chunk's content is not followed by CR LF.
     ChunkEnd,
@@ -164,11 +168,7 @@ impl BodyReader {
         match self.state {
             State::Size => self.step_size(byte),
             State::Extension if byte == b'\r' => Ok(State::SizeLf),
-            State::Extension => {
-                self.section_bytes += 1;
-                let fits = self.section_bytes <= CHUNK_LINE_BYTES_MAX && is_value_byte(byte);
-                if fits { Ok(State::Extension) } else { Err(BodyError::ChunkLine) }
-            }
+            State::Extension | State::Quoted | State::QuotedPair => self.step_extension(byte),
             State::SizeLf if byte == b'\n' => self.begin_chunk(),
             State::SizeLf => Err(BodyError::ChunkLine),
             State::ContentCr if byte == b'\r' => Ok(State::ContentLf),
@@ -201,6 +201,21 @@ impl BodyReader {
         }
         self.left = self.left << 4 | u64::from(digit);
         Ok(State::Size)
+    }
+
+    /// RFC 9112 §7.1.1. Quotes that are left open are refused: others look for their end behind the line.
+    fn step_extension(&mut self, byte: u8) -> Result<State, BodyError> {
+        self.section_bytes += 1;
+        if self.section_bytes > CHUNK_LINE_BYTES_MAX || !is_value_byte(byte) {
+            return Err(BodyError::ChunkLine);
+        }
+        Ok(match (self.state, byte) {
+            (State::Extension, b'"') => State::Quoted,
+            (State::Quoted, b'"') => State::Extension,
+            (State::Quoted, b'\\') => State::QuotedPair,
+            (State::QuotedPair, _) => State::Quoted,
+            (state, _) => state,
+        })
     }
 
     fn begin_chunk(&mut self) -> Result<State, BodyError> {

@@ -24,15 +24,15 @@ pub struct Permit {
     epoch: u64,
 }
 
-/// What people see of a breaker.
+/// What people see of a breaker, in the order of their numbers among the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     /// Everybody is let through.
     Closed,
-    /// Nobody is.
-    Open,
     /// One request probes.
     HalfOpen,
+    /// Nobody is.
+    Open,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use super::openai::{self, AnswerReader, Progress};
 use super::retry::RetryPolicy;
 use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
 use crate::base::limits::*;
+use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::Mono;
 use crate::config::values::Secret;
@@ -185,6 +186,7 @@ impl<'u> Admission<'u> {
     fn new(upstream: &'u Upstream) -> Result<Admission<'u>, Duration> {
         let now = upstream.now();
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
+        metrics::BREAKER.set(upstream.position() as u64);
         Ok(Admission { upstream, permit, outcome: Outcome::Unknown })
     }
 
@@ -202,6 +204,7 @@ impl Drop for Admission<'_> {
         if before != after {
             log::warn!("the circuit breaker of the upstream is {after:?} now, and was {before:?}");
         }
+        metrics::BREAKER.set(after as u64);
     }
 }
 

@@ -4,6 +4,7 @@
 //! it missed from the journal. Receipts and answers are never dropped: a connection waits for at most one.
 
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
+use crate::base::metrics::{self, MailboxDropped};
 use crate::domain::command::{Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, ReplyTo};
 use crate::domain::id::MessageId;
 use std::sync::{Arc, Mutex};
@@ -61,12 +62,14 @@ impl Mailbox {
                     waiting.delta_bytes += delta.text.len();
                     // The shard sees the hole in the indexes, and asks for the text.
                     if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
+                        metrics::MAILBOX_DROPPED[MailboxDropped::Delta as usize].add(1);
                         return;
                     }
                 }
                 _ => {}
             }
             waiting.mails.push(mail);
+            metrics::MAILS.add(1);
             waiting.mails.len() == 1
         };
         // A list that was not empty has a wakeup on its way already.
@@ -80,6 +83,7 @@ impl Mailbox {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut waiting.mails, into);
+        metrics::MAILS.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
     }
@@ -93,6 +97,7 @@ pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_by
         // A commit that says it follows itself shows the shard that something is missing before it.
         committed.before = committed.through;
         committed.events = Arc::new([]);
+        metrics::MAILBOX_DROPPED[MailboxDropped::Events as usize].add(1);
     } else {
         *event_bytes += weight;
     }

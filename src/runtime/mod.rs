@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod clock;
+mod connections;
 pub mod listener;
 pub mod mailbox;
 pub mod post;

@@ -1,5 +1,6 @@
 //! A bounded queue from the event loops to a working thread: full is said at once, and a taker gets all that waits.
 
+use crate::base::metrics::Gauge;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,6 +12,8 @@ pub struct Queue<T> {
     arrived: Condvar,
     items_max: usize,
     bytes_max: usize,
+    /// Told how many items wait.
+    depth: &'static Gauge,
 }
 
 #[derive(Debug)]
@@ -34,10 +37,10 @@ pub enum Taken {
 }
 
 impl<T> Queue<T> {
-    /// An empty queue.
-    pub fn new(items_max: usize, bytes_max: usize) -> Queue<T> {
+    /// An empty queue, whose depth is told to `depth`.
+    pub fn new(items_max: usize, bytes_max: usize, depth: &'static Gauge) -> Queue<T> {
         let waiting = Waiting { items: VecDeque::new(), bytes: 0, closed: false, takers_asleep: 0 };
-        Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), items_max, bytes_max }
+        Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), items_max, bytes_max, depth }
     }
 
     /// Appends an item that holds `bytes`, or gives it back because the queue is full or closed.
@@ -56,6 +59,7 @@ impl<T> Queue<T> {
         }
         waiting.items.push_back((item, bytes));
         waiting.bytes += bytes;
+        self.depth.set(waiting.items.len() as u64);
         Ok(())
     }
 
@@ -101,6 +105,7 @@ impl<T> Queue<T> {
             waiting.bytes -= bytes;
             into.push(item);
         }
+        self.depth.set(waiting.items.len() as u64);
         if waiting.items.is_empty() && waiting.items.capacity() > 1024 {
             waiting.items = VecDeque::new();
         }
@@ -122,9 +127,11 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
+    static DEPTH: Gauge = Gauge::new();
+
     #[test]
     fn bounds_in_items_and_bytes() {
-        let queue = Queue::new(3, 100);
+        let queue = Queue::new(3, 100, &DEPTH);
         assert!(queue.push('a', 500).is_ok(), "an empty queue takes an item of any size");
         assert_eq!(queue.push('b', 1), Err('b'));
         let mut taken = Vec::new();
@@ -146,13 +153,13 @@ mod tests {
 
     #[test]
     fn an_idle_taker_is_told() {
-        let queue: Queue<u8> = Queue::new(1, 1);
+        let queue: Queue<u8> = Queue::new(1, 1, &DEPTH);
         assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Taken::Idle);
     }
 
     #[test]
     fn what_was_pushed_unheard_comes_with_the_next_wake() {
-        let queue = Queue::new(8, 8);
+        let queue = Queue::new(8, 8, &DEPTH);
         std::thread::scope(|scope| {
             let taking = scope.spawn(|| {
                 let mut taken = Vec::new();

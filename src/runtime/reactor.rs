@@ -5,25 +5,28 @@
 
 use super::answers::desk::News;
 use super::clock::Clock;
+use super::connections::Connections;
 use super::mailbox::{Mail, Mailbox};
 use super::threads::Ports;
 use super::writes::Writes;
 use crate::base::limits::*;
+use crate::base::metrics::{self, ConnectionRefused};
 use crate::base::time::{Mono, Now};
 use crate::shard::{Input, Output, Shard};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The token of the loop's waker.
 pub const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
+/// How seldom refused connections are told of, in milliseconds.
+const REFUSALS_TOLD_MILLISECONDS: u64 = 60_000;
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -35,15 +38,8 @@ struct Socket {
     read_closed: bool,
     in_ready: bool,
     write_queued: bool,
-}
-
-/// Connections of the whole process.
-#[derive(Debug)]
-pub struct Connections {
-    /// How many there are.
-    pub open: AtomicUsize,
-    /// How many there may be.
-    pub max: usize,
+    /// The network that it counts for, if its connections are limited.
+    network: Option<IpAddr>,
 }
 
 /// One event loop.
@@ -69,6 +65,7 @@ pub struct Reactor {
     accepting: bool,
     accept_again_at: Option<Mono>,
     accept_failed: bool,
+    refusals_told_at: Option<Mono>,
     drained: bool,
 }
 
@@ -107,6 +104,7 @@ impl Reactor {
             accepting: true,
             accept_again_at: None,
             accept_failed: false,
+            refusals_told_at: None,
             drained: false,
         })
     }
@@ -136,11 +134,20 @@ impl Reactor {
             self.shard.tick(now);
             self.carry_out(now);
             self.wake_writer();
+            self.count_finished();
             self.write_touched();
             self.wake_writer();
-            self.shard.log_finished(self.clock.now());
+            self.count_finished();
+            self.shard.count_waiting();
         }
         Ok(())
+    }
+
+    /// Counts the requests that were answered meanwhile.
+    fn count_finished(&mut self) {
+        if self.shard.has_finished() {
+            self.shard.count_finished(self.clock.now());
+        }
     }
 
     /// How long to wait for the kernel: not at all while there is something to go on with.
@@ -207,8 +214,8 @@ impl Reactor {
         }
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let Some(listener) = &self.listener else { return };
-            if self.connections.open.load(Relaxed) >= self.connections.max {
-                self.pause_accepting(now);
+            if self.connections.are_full() {
+                self.pause_accepting(now, ConnectionRefused::Maximum);
                 return;
             }
             match listener.accept() {
@@ -227,30 +234,38 @@ impl Reactor {
                     if !std::mem::replace(&mut self.accept_failed, true) {
                         log::warn!("accepting pauses until this has passed: {error}");
                     }
-                    self.pause_accepting(now);
+                    self.pause_accepting(now, ConnectionRefused::Resources);
                     return;
                 }
             }
         }
     }
 
-    fn pause_accepting(&mut self, now: Now) {
+    fn pause_accepting(&mut self, now: Now, why: ConnectionRefused) {
+        metrics::CONNECTIONS_REFUSED[why as usize].add(1);
         self.accept_again_at = Some(now.mono.plus_milliseconds(ACCEPT_PAUSE_MILLISECONDS));
     }
 
     fn accepted(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
+        // Closed without a word: whoever takes up too many gets nothing that costs a buffer, a timer or a descriptor.
+        let Ok(network) = self.connections.begin(peer.ip()) else {
+            self.note_refusal(peer.ip(), now);
+            return;
+        };
         // An answer is written in one piece, so waiting to join small ones only delays it.
         let _ = stream.set_nodelay(true);
         let slot = self.shard.accept(peer.ip(), now);
         let token = Token(slot as usize + FIRST_SOCKET);
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
             log::warn!("a connection cannot be watched: {error}");
+            metrics::CONNECTIONS_REFUSED[ConnectionRefused::Unwatched as usize].add(1);
             self.shard.handle(Input::Failed { slot }, now);
         }
         if self.sockets.len() <= slot as usize {
             self.sockets.resize_with(slot as usize + 1, || None);
         }
-        self.connections.open.fetch_add(1, Relaxed);
+        metrics::CONNECTIONS_OPEN.add(1);
+        metrics::CONNECTIONS_ACCEPTED.add(1);
         self.sockets[slot as usize] = Some(Socket {
             stream,
             readable: false,
@@ -258,8 +273,20 @@ impl Reactor {
             read_closed: false,
             in_ready: false,
             write_queued: false,
+            network,
         });
         self.carry_out(now);
+    }
+
+    /// Counts a connection that was refused, and says so now and then.
+    fn note_refusal(&mut self, peer: IpAddr, now: Now) {
+        metrics::CONNECTIONS_REFUSED[ConnectionRefused::Address as usize].add(1);
+        if self.refusals_told_at.is_none_or(|told| now.mono >= told.plus_milliseconds(REFUSALS_TOLD_MILLISECONDS)) {
+            self.refusals_told_at = Some(now.mono);
+            log::warn!(
+                "{peer} has MAX_CONNECTIONS_PER_ADDRESS connections: more are closed, as those of others may be"
+            );
+        }
     }
 
     /// Reads every connection that has something, each at most a few times, so that none starves.
@@ -291,6 +318,7 @@ impl Reactor {
                 Ok(n) => {
                     // A short read has emptied the socket; what arrives later makes a new edge.
                     socket.readable = n == self.scratch.len() || socket.read_closed;
+                    metrics::BYTES_RECEIVED.add(n as u64);
                     self.shard.handle(Input::Bytes { slot, bytes: &self.scratch[..n] }, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable = false,
@@ -365,13 +393,18 @@ impl Reactor {
             Ok(bytes) => {
                 // After a short write the kernel tells when there is room again.
                 socket.writable = bytes == offered;
+                metrics::BYTES_SENT.add(bytes as u64);
                 let more = socket.writable && filled == WRITE_BUFFERS_MAX;
                 self.shard.handle(Input::Wrote { slot, bytes }, now);
                 if more {
                     self.queue_write(slot);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.writable = false;
+                // The shard does not know yet that its reader has fallen behind.
+                self.shard.handle(Input::Wrote { slot, bytes: 0 }, now);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_write(slot),
             Err(_) => self.shard.handle(Input::Failed { slot }, now),
         }
@@ -451,7 +484,8 @@ impl Reactor {
     fn close(&mut self, slot: u32) {
         if let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
             let _ = self.poll.registry().deregister(&mut socket.stream);
-            self.connections.open.fetch_sub(1, Relaxed);
+            self.connections.end(socket.network);
+            metrics::CONNECTIONS_OPEN.sub(1);
         }
     }
 }

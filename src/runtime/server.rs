@@ -4,16 +4,18 @@
 use super::answers::desk::News;
 use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
+use super::connections::Connections;
 use super::listener;
 use super::mailbox::{Mail, Mailbox};
 use super::post::Post;
-use super::reactor::{Connections, Reactor, WAKER};
+use super::reactor::{Reactor, WAKER};
 use super::threads::{self, Passwords, Ports};
 use crate::api::Context;
 use crate::auth::jwt::Keys;
 use crate::auth::password::Hasher;
 use crate::base::limits::READER_THREADS;
 use crate::base::log as logging;
+use crate::base::metrics;
 use crate::base::random::Random;
 use crate::config::Settings;
 use crate::config::values::{Database, Environment, Responder};
@@ -28,7 +30,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -66,11 +67,27 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn store_config(settings: &Settings) -> StoreConfig {
-    let database = match &settings.database {
+/// The database that the settings name.
+pub fn database(settings: &Settings) -> store::Database {
+    match &settings.database {
         Database::Memory => store::Database::Memory,
         Database::File(path) => store::Database::File(path.clone()),
+    }
+}
+
+/// The keys for tokens that the settings name; `kept` is the database's own, for where they name none.
+pub fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
+    let key = match &settings.jwt_secret_key {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => kept.to_vec(),
     };
+    let previous: Vec<Vec<u8>> =
+        settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
+    Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone())
+}
+
+fn store_config(settings: &Settings) -> StoreConfig {
+    let database = database(settings);
     let retention = Retention {
         seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
         events: settings.journal_retention_events,
@@ -136,19 +153,18 @@ fn start(
     sender: Sender<Happened>,
 ) -> Result<Running, String> {
     let cannot = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-    let key = match &settings.jwt_secret_key {
-        Some(secret) => secret.expose().as_bytes().to_vec(),
-        None => writer.signing_key().to_vec(),
-    };
-    let previous: Vec<Vec<u8>> =
-        settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
-    let keys = Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone());
+    let keys = keys(&settings, writer.signing_key());
     let registry = Arc::new(Registry::default());
     let position = writer.position();
     registry.committed(position);
     let gates = Arc::new(writer.gates().map_err(|error| error.to_string())?);
     let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
-    let connections = Arc::new(Connections { open: AtomicUsize::new(0), max: max_connections });
+    metrics::CONNECTIONS_MAX.set(max_connections as u64);
+    let connections = Arc::new(Connections::new(
+        max_connections,
+        settings.connections_per_address_max,
+        settings.trusted_proxies.clone(),
+    ));
     let ports = Ports::new(config.database == store::Database::Memory);
     let responders = responders(&settings)?;
     let workers = settings.workers;

@@ -9,9 +9,10 @@ use super::post::Post;
 use super::queue::{Queue, Taken};
 use crate::auth::password::Hasher;
 use crate::base::limits::*;
-use crate::base::metrics;
+use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::Wall;
 use crate::domain::command::*;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, UserId};
 use crate::domain::model::UserProfile;
 use crate::shard::registry::Registry;
@@ -23,7 +24,11 @@ use std::time::Duration;
 
 /// The writer looks at least so often for what is to be cleaned up, in milliseconds.
 const HOUSEKEEPING_MILLISECONDS: u64 = 60_000;
-/// It also does after so many batches.
+/// An idle writer looks at least so often for what other processes did to users, in milliseconds.
+const LOOK_BESIDE_MILLISECONDS: u64 = 250;
+/// How long it waits for work while it cannot write; then it tries whether it can.
+const PROBE: Duration = Duration::from_millis(WRITER_PROBE_MILLISECONDS);
+/// It also looks for what is to be cleaned up after so many batches.
 const BATCHES_PER_HOUSEKEEPING: u32 = 64;
 
 /// Work for the writer.
@@ -68,9 +73,9 @@ impl Ports {
     /// Empty queues.
     pub fn new(in_memory: bool) -> Ports {
         Ports {
-            writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX)),
-            readers: (!in_memory).then(|| Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX))),
-            passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX)),
+            writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
+            readers: (!in_memory).then(|| Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX, &metrics::READER_QUEUE))),
+            passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX, &metrics::PASSWORD_QUEUE)),
             desk: Arc::default(),
         }
     }
@@ -124,17 +129,31 @@ impl Ports {
     }
 }
 
-/// The writer: takes all that waits, commits it as one, tells everybody. A panic here ends the process, because the
+/// The writer: takes all that waits, commits it as one, tells everybody. While the database cannot be written to, it tries by
+/// itself whether it can be again. A panic here ends the process, because the
 /// state of the writer's memory would not be known.
 pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
+    // A database in memory is nobody else's.
+    let look_beside =
+        if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
     let mut works = Vec::new();
     let mut due = Due::Now;
     let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
+    let mut probe_at = tidy_by;
     loop {
-        let patience = patience(due, clock.now().wall);
+        let failing = writer.trouble().is_some();
+        let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
+        let patience = until_due.min(look_beside);
         let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
         if taken == Taken::Closed {
             break;
+        }
+        // A batch looks by itself.
+        if taken == Taken::Idle
+            && let Some(changes) = writer.look_beside()
+        {
+            registry.committed(changes.through);
+            post.committed(changes);
         }
         let mut commands = Vec::with_capacity(works.len());
         let mut others = Vec::new();
@@ -145,9 +164,14 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             }
         }
         if !commands.is_empty() {
-            let committed = writer.commit_batch(&commands, clock.now().wall);
-            metrics::COMMITS.add(1);
-            metrics::COMMANDS_COMMITTED.add(commands.len() as u64);
+            let began = clock.now();
+            registry.writer_begins(began.mono);
+            let committed = writer.commit_batch(&commands, began.wall);
+            registry.writer_rests(writer.trouble());
+            metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
+            metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, commands.len() as u64);
+            let made = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
+            metrics::CONVERSATIONS.add(committed.events.iter().filter(made).count() as u64);
             registry.committed(committed.through);
             post.committed(committed);
             batches_since += 1;
@@ -160,10 +184,22 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             }
         }
         let now = clock.now();
+        if failing && now.mono >= probe_at {
+            registry.writer_begins(now.mono);
+            writer.probe();
+            registry.writer_rests(writer.trouble());
+            probe_at = clock.now().mono.plus_milliseconds(WRITER_PROBE_MILLISECONDS);
+        }
         due = writer.due(now.wall);
+        if writer.trouble().is_some() {
+            continue;
+        }
         // While there is more to clean up, steps and batches take turns.
-        if taken == Taken::Idle || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
+        let is_due = taken == Taken::Idle && patience == until_due;
+        if is_due || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
+            registry.writer_begins(now.mono);
             writer.housekeeping(now.wall);
+            registry.writer_rests(writer.trouble());
             due = writer.due(now.wall);
             (batches_since, tidy_by) = (0, now.mono.plus_milliseconds(HOUSEKEEPING_MILLISECONDS));
         }

@@ -2,10 +2,12 @@
 //!
 //! Invariant: a connection that waits for the store has at most one question under way, and reads nothing meanwhile.
 
+use super::buckets::Quota;
 use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::api::request::{Media, Request};
 use crate::api::router::{Operation, Parameters};
+use crate::api::traffic::Endpoint;
 use crate::api::{Caller, Subscription};
 use crate::base::time::Mono;
 use crate::domain::id::UserId;
@@ -84,8 +86,12 @@ pub struct Meta<'a> {
     pub request_id: Arc<str>,
     /// Its origin, if pages of it may read the answer.
     pub origin: Option<Cow<'a, str>>,
+    /// What it counts as.
+    pub endpoint: Endpoint,
     /// Who asked, once that is known.
     pub user: Option<UserId>,
+    /// What is left in the bucket that the request was taken from.
+    pub quota: Option<Quota>,
 }
 
 impl Meta<'_> {
@@ -95,12 +101,14 @@ impl Meta<'_> {
             method_name: Cow::Owned(self.method_name.into_owned()),
             path: Cow::Owned(self.path.into_owned()),
             origin: self.origin.map(|origin| Cow::Owned(origin.into_owned())),
+            endpoint: self.endpoint,
             started: self.started,
             method: self.method,
             version: self.version,
             keep_alive: self.keep_alive,
             request_id: self.request_id,
             user: self.user,
+            quota: self.quota,
         }
     }
 }
@@ -199,4 +207,6 @@ pub enum Then {
     Open(Subscription),
     /// The running answer of the conversation is stopped.
     Cancel,
+    /// The answer says how the service is; it is not waited for longer than `HEALTH_MILLISECONDS`.
+    Health,
 }

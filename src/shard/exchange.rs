@@ -1,29 +1,35 @@
-//! Requests and their answers: from a complete head to the bytes of the reply.
+//! Requests and their answers: from an admitted head to the bytes of the reply.
 
+use super::admit::user_rate;
+use super::buckets::Who;
 use super::conn::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
-use super::registry::{Rate, Who, network_of};
 use super::stream::Source;
-use super::{Finished, Output, Shard};
+use super::{Finished, FinishedLine, Output, Shard};
 use crate::api::error::ApiError;
-use crate::api::request::Media;
-use crate::api::router::{Access, BodyKind, Operation};
-use crate::api::{self, Action, Caller, Reply, Subscription, cors, proxy, router};
-use crate::auth::jwt::Purpose;
+use crate::api::ops::{self, ReaderCheck};
+use crate::api::router::Operation;
+use crate::api::{self, Action, Caller, Reply, Subscription, cors};
 use crate::base::limits::*;
 use crate::base::log;
+use crate::base::metrics::{self, Login};
 use crate::base::time::Now;
-use crate::config::values::RateLimit;
 use crate::domain::command::*;
 use crate::domain::event::KindSet;
+use crate::domain::health::Readiness;
+use crate::domain::id::UserId;
 use crate::http1::body::{BodyError, BodyReader};
-use crate::http1::head::{Framing, Head, HeadError, Method, Version};
+use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response::{self, Length, ResponseHead, write_head};
 use crate::wire;
-use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Fields that one answer can have at most: our own, those of CORS, and those of the reply.
-const FIELDS_MAX: usize = 20;
+/// Fields that one answer can have at most: our own, those of the rate, those of CORS, and those of the reply.
+const FIELDS_MAX: usize = 24;
+/// Fields of every answer: a body is what its type says, a link from it says nothing of where it stood, and nobody on the
+/// way keeps it. Nearly every answer shows a token (RFC 6749 §5.1), somebody's data, or a state that passes.
+const ALWAYS: [(&str, &str); 2] = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")];
+/// Of every answer that says nothing else of it.
+const UNKEPT: (&str, &str) = ("Cache-Control", "no-store");
 
 impl Shard {
     /// Decides from the head alone who may go on; `head_ends_input` says that nothing of a body has arrived yet.
@@ -79,7 +85,7 @@ impl Shard {
         let meta = self.receiving_meta(slot, now);
         let reply = match error {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
-            malformed => ApiError::bad_request(malformed.message()),
+            other => ApiError::new(other.status(), other.code(), other.message()),
         }
         .into_reply();
         self.respond(slot, &meta, reply, now);
@@ -97,143 +103,6 @@ impl Shard {
             Phase::Body(receiving) => Meta { keep_alive: false, ..receiving.meta },
             _ => self.unread_meta(now),
         }
-    }
-
-    fn meta<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> Meta<'b> {
-        let request_id = head
-            .field("x-request-id")
-            .and_then(|raw| std::str::from_utf8(raw).ok())
-            .filter(|id| is_request_id(id))
-            .map_or_else(|| self.new_request_id(), Arc::from);
-        Meta {
-            started: now.mono,
-            method: head.method,
-            method_name: Cow::Borrowed(head.method_name),
-            path: Cow::Borrowed(head.path),
-            version: head.version,
-            keep_alive: head.keep_alive,
-            request_id,
-            origin: cors::allowed_origin(&self.context.settings.origins, head).map(Cow::Borrowed),
-            user: None,
-        }
-    }
-
-    /// For a request whose head could not be read.
-    fn unread_meta(&mut self, now: Now) -> Meta<'static> {
-        Meta {
-            started: now.mono,
-            method: Method::Other,
-            method_name: Cow::Borrowed("-"),
-            path: Cow::Borrowed("-"),
-            version: Version::Http11,
-            keep_alive: false,
-            request_id: self.new_request_id(),
-            origin: None,
-            user: None,
-        }
-    }
-
-    fn new_request_id(&mut self) -> Arc<str> {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut id = [0; 24];
-        let (mut low, mut high) = (self.random.next_u64(), self.random.next_u64());
-        for (at, place) in id.iter_mut().enumerate() {
-            let bits = if at < 16 { &mut low } else { &mut high };
-            *place = HEX[(*bits & 15) as usize];
-            *bits >>= 4;
-        }
-        std::str::from_utf8(&id).expect("hexadecimal digits are ASCII").into()
-    }
-
-    /// Host, route, method, token, rate and kind of body, in this order.
-    fn admit<'b>(
-        &mut self,
-        slot: u32,
-        head: &Head<'_, 'b>,
-        meta: &mut Meta<'b>,
-        now: Now,
-    ) -> Result<Plan<'b>, Box<Reply>> {
-        self.admit_or_error(slot, head, meta, now).map_err(|refusal| match refusal {
-            Early::Error(error) => Box::new(error.into_reply()),
-            Early::Reply(reply) => reply,
-        })
-    }
-
-    fn admit_or_error<'b>(
-        &mut self,
-        slot: u32,
-        head: &Head<'_, 'b>,
-        meta: &mut Meta<'b>,
-        now: Now,
-    ) -> Result<Plan<'b>, Early> {
-        let settings = &self.context.settings;
-        if !settings.allowed_hosts.matches(head.host_name()) {
-            return Err(ApiError::bad_request("This host is not served here").into());
-        }
-        if cors::is_preflight(head) {
-            return Err(Early::Reply(Box::new(cors::preflight(meta.origin.is_some()))));
-        }
-        if head.method == Method::Options && head.path == "*" {
-            return Err(Early::Reply(Box::new(Reply::empty())));
-        }
-        let matched = router::find(head.path)?;
-        if head.method == Method::Options {
-            return Err(Early::Reply(Box::new(Reply::empty().with("Allow", matched.route.allow()))));
-        }
-        let operation = matched.route.operation(head.method)?;
-        let peer = self.conns[slot as usize].peer;
-        let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
-        let caller = self.identify(operation, head, now)?;
-        meta.user = caller.as_ref().map(|caller| caller.actor.id.clone());
-        if let Some(caller) = &caller
-            && let Some(rate) = settings.rate_limit
-        {
-            let who = Who::User(caller.actor.id.clone());
-            self.registry.take(who, per_second(rate), now.mono).map_err(too_fast)?;
-        }
-        if operation == Operation::Login {
-            self.count_login(Who::LoginAddress(network), 10, now)?;
-        }
-        let media = Media::of(head.field("content-type"));
-        if head.framing != Framing::None {
-            check_media(operation, media)?;
-        }
-        Ok(Plan {
-            operation,
-            parameters: matched.parameters,
-            query: head.query.map(Cow::Borrowed),
-            last_event_id: head.field("last-event-id").map(Cow::Borrowed),
-            media,
-            idempotency_key: idempotency_key(operation, head)?,
-            caller,
-            network,
-        })
-    }
-
-    fn identify(&self, operation: Operation, head: &Head<'_, '_>, now: Now) -> Result<Option<Caller>, ApiError> {
-        let access = operation.access();
-        if access == Access::Open {
-            return Ok(None);
-        }
-        let verify = |token: &str| api::auth::authenticate(&self.context, &self.gates, token, now.wall);
-        if let Some(value) = head.field("authorization") {
-            let caller = verify(api::auth::bearer(value)?)?;
-            return match caller.purpose {
-                Purpose::Access => Ok(Some(caller)),
-                Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket goes into the query")),
-            };
-        }
-        if access == Access::TokenOrTicket
-            && let Some((credential, token)) = api::auth::query_credential(&self.context, head.query)
-        {
-            let caller = verify(&token)?;
-            return if credential == caller.purpose {
-                Ok(Some(caller))
-            } else {
-                Err(ApiError::invalid_token("The token is not good for this"))
-            };
-        }
-        Err(ApiError::missing_token())
     }
 
     /// Answers before the body is read; a short body is passed over, else the connection ends.
@@ -298,6 +167,19 @@ impl Shard {
                 let reply = self.list_streams(plan.caller.as_ref());
                 self.respond(slot, &meta, reply, now);
             }
+            Action::Metrics => {
+                let reply = ops::metrics(self.registry.survey(now.mono), self.registry.position(), now.wall);
+                self.respond(slot, &meta, reply, now);
+            }
+            Action::Health => self.ask_health(slot, meta, plan.operation, now),
+            Action::Ready => {
+                let readiness = match self.registry.writer_trouble(now.mono) {
+                    _ if self.draining => Readiness::Draining,
+                    Some(trouble) => Readiness::Unwritable(trouble),
+                    None => Readiness::Ready,
+                };
+                self.respond(slot, &meta, ops::ready(readiness, now.wall), now);
+            }
             Action::Renew(id) => {
                 let reply = self.renew_stream(plan.caller.as_ref(), id, now);
                 self.respond(slot, &meta, reply, now);
@@ -344,24 +226,41 @@ impl Shard {
         self.outputs.push_back(Output::Ask(query));
     }
 
-    fn check(&mut self, slot: u32, meta: Meta<'_>, plan: Plan<'_>, check: PasswordCheck, now: Now) {
-        let account: Box<str> = match &check {
-            PasswordCheck::Login { email, .. } => email.to_lowercase().into(),
-            PasswordCheck::Change { user, .. } => user.as_str().into(),
-        };
-        if let Err(error) = self.count_login(Who::Login(account, plan.network), 1, now) {
+    /// Asks a reader for a sign of life, the way that every question goes.
+    fn ask_health(&mut self, slot: u32, meta: Meta<'_>, operation: Operation, now: Now) {
+        let query =
+            Query { reply_to: self.reply_to(slot), caller: UserId::trusted("health"), question: Question::Alive };
+        self.wait(slot, Pending { meta: meta.into_owned(), operation, caller: None, then: Then::Health });
+        self.conns[slot as usize].since = now.mono;
+        self.arm(slot, now);
+        self.outputs.push_back(Output::Ask(query));
+    }
+
+    fn health(&self, reader: ReaderCheck, now: Now) -> Reply {
+        ops::health(reader, self.registry.writer_trouble(now.mono), now.wall)
+    }
+
+    /// No reader has answered in time. Its answer may still come, so that the connection can have no other.
+    pub(super) fn health_timed_out(&mut self, slot: u32, now: Now) {
+        let to = self.reply_to(slot);
+        let Some(mut pending) = self.take_pending(to) else { return };
+        pending.meta.keep_alive = false;
+        let reply = self.health(ReaderCheck::Late, now);
+        self.respond(slot, &pending.meta, reply, now);
+    }
+
+    fn check(&mut self, slot: u32, mut meta: Meta<'_>, plan: Plan<'_>, check: PasswordCheck, now: Now) {
+        let account = self.registry.buckets.account(match &check {
+            PasswordCheck::Login { email, .. } => email,
+            PasswordCheck::Change { user, .. } => user.as_str(),
+        });
+        if let Err(error) = self.count_login(Who::Login(account, plan.network), 1, &mut meta, now) {
             return self.respond(slot, &meta, error.into_reply(), now);
         }
         let job = PasswordJob { reply_to: self.reply_to(slot), check };
         let Plan { operation, caller, .. } = plan;
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then: Then::Answer });
         self.outputs.push_back(Output::Check(job));
-    }
-
-    /// Counts a login, of which `times` the setting's number are allowed.
-    fn count_login(&self, who: Who, times: u64, now: Now) -> Result<(), ApiError> {
-        let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
-        self.registry.take(who, per_minute(u64::from(logins_max) * times), now.mono).map_err(too_fast)
     }
 
     fn wait(&mut self, slot: u32, pending: Pending) {
@@ -394,12 +293,14 @@ impl Shard {
     }
 
     pub(super) fn receipt(&mut self, receipt: Receipt, now: Now) {
-        let Some(pending) = self.take_pending(receipt.to) else { return };
+        let Some(mut pending) = self.take_pending(receipt.to) else { return };
         let slot = receipt.to.slot;
-        if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(rate)) =
+        // What was answered before costs nothing.
+        if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(limit)) =
             (&receipt.result, &pending.caller, self.context.settings.rate_limit)
         {
-            self.registry.put_back(&Who::User(caller.actor.id.clone()), per_second(rate));
+            let who = Who::User(caller.actor.id.clone());
+            pending.meta.quota = Some(self.registry.buckets.put_back(&who, user_rate(limit), now.mono));
         }
         let reply = api::reply_to_receipt(receipt, pending.operation.subject());
         self.respond_and_go_on(slot, &pending.meta, reply, now);
@@ -425,6 +326,11 @@ impl Shard {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let then = std::mem::replace(&mut pending.then, Then::Answer);
         match (then, pending.caller.take(), &answer.result) {
+            (Then::Health, _, found) => {
+                let check = if found.is_ok() { ReaderCheck::Answered } else { ReaderCheck::Failed };
+                let reply = self.health(check, now);
+                self.respond_and_go_on(slot, &pending.meta, reply, now);
+            }
             (Then::Open(wanted), Some(caller), Ok(Found::StreamAccess(filter))) => {
                 let wanted = Subscription { filter: *filter, ..wanted };
                 self.open_stream(slot, &pending.meta, &caller, wanted, now);
@@ -446,7 +352,8 @@ impl Shard {
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
             _ if self.reply_bytes > REPLY_BYTES_MAX => {
-                self.respond_and_go_on(slot, &pending.meta, ApiError::overloaded().into_reply(), now);
+                let reply = ApiError::overloaded().because("replies_full").into_reply();
+                self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             _ => {
                 let reply = api::reply_to_answer(answer, pending.operation.subject());
@@ -458,13 +365,24 @@ impl Shard {
     pub(super) fn password_checked(&mut self, answer: PasswordAnswer, now: Now) {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let slot = answer.to.slot;
+        if pending.operation == Operation::Login {
+            let admitted = |user: &UserId| self.gates.admits(user, Some(now.wall));
+            let ended = match &answer.result {
+                Ok(PasswordFound::User(user)) if admitted(&user.id) => Login::Success,
+                Ok(PasswordFound::User(_)) => Login::Disabled,
+                Ok(PasswordFound::Wrong) => Login::Wrong,
+                Ok(PasswordFound::Hash(_)) | Err(_) => Login::Failed,
+            };
+            metrics::LOGINS[ended as usize].add(1);
+        }
         let reply = match answer.result {
-            Ok(PasswordFound::User(user)) if self.gates.admits(&user.id, Some(now.wall)) => {
-                api::auth::logged_in(&self.context, &user, now.wall)
-            }
+            Ok(PasswordFound::User(user)) => match self.gates.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
+                Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
+                None => ApiError::invalid_credentials().into_reply(),
+            },
             // The token is good, so a client must not take this for the end of it.
             Ok(PasswordFound::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_reply(),
-            Ok(PasswordFound::User(_) | PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
+            Ok(PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
             Ok(PasswordFound::Hash(hash)) => match pending.caller.take() {
                 Some(caller) => {
                     let act = Act::SetPassword { hash };
@@ -486,6 +404,7 @@ impl Shard {
         let Some(pending) = self.take_pending(to) else { return };
         let reply = match pending.then {
             Then::Open(_) => self.come_back_later(),
+            Then::Health => self.health(ReaderCheck::Busy, now),
             Then::Answer | Then::Cancel => ApiError::overloaded().into_reply(),
         };
         self.respond_and_go_on(to.slot, &pending.meta, reply, now);
@@ -539,7 +458,17 @@ impl Shard {
             add("Content-Type", reply.content_type);
         }
         add("X-Request-Id", &meta.request_id);
-        add("X-Content-Type-Options", "nosniff");
+        for (name, value) in ALWAYS {
+            add(name, value);
+        }
+        if !reply.has("Cache-Control") {
+            add(UNKEPT.0, UNKEPT.1);
+        }
+        let quota = meta.quota.map(|quota| quota.field_values(&mut self.quota_text));
+        if let Some((policy, left)) = quota {
+            add("RateLimit-Policy", policy);
+            add("RateLimit", left);
+        }
         for (name, value) in &reply.fields {
             add(name, value);
         }
@@ -547,6 +476,9 @@ impl Shard {
             for (name, value) in cors::fields(origin) {
                 add(name, value);
             }
+        }
+        if let Some(varies) = cors::varies(&self.context.settings.origins).filter(|_| !reply.has("Vary")) {
+            add("Vary", varies);
         }
         let head = ResponseHead {
             status: reply.status,
@@ -560,17 +492,15 @@ impl Shard {
     }
 
     pub(super) fn note_finished(&mut self, meta: &Meta<'_>, status: u16, bytes: usize) {
-        if log::access_enabled() {
-            self.finished.push(Finished {
-                started: meta.started,
-                method: meta.method_name.as_ref().into(),
-                path: meta.path.as_ref().into(),
-                status,
-                bytes,
-                request_id: Arc::clone(&meta.request_id),
-                user: meta.user.clone(),
-            });
-        }
+        let line = log::access_enabled().then(|| FinishedLine {
+            method: meta.method_name.as_ref().into(),
+            path: meta.path.as_ref().into(),
+            bytes,
+            request_id: Arc::clone(&meta.request_id),
+            user: meta.user.clone(),
+        });
+        let Meta { started, method, endpoint, .. } = *meta;
+        self.finished.push(Finished { started, method, endpoint, status, line });
     }
 
     fn list_streams(&self, caller: Option<&Caller>) -> Reply {
@@ -596,56 +526,5 @@ impl Shard {
             }
             None => ApiError::new(409, "conflict", "The stream has ended").into_reply(),
         }
-    }
-}
-
-/// Why a request is answered from its head alone.
-enum Early {
-    Error(ApiError),
-    Reply(Box<Reply>),
-}
-
-impl From<ApiError> for Early {
-    fn from(error: ApiError) -> Early {
-        Early::Error(error)
-    }
-}
-
-fn is_request_id(id: &str) -> bool {
-    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
-}
-
-fn per_second(rate: RateLimit) -> Rate {
-    Rate { micros_each: 1_000_000 / u64::from(rate.per_second), burst: u64::from(rate.burst) }
-}
-
-fn per_minute(requests: u64) -> Rate {
-    Rate { micros_each: 60_000_000 / requests.max(1), burst: requests.max(1) }
-}
-
-fn too_fast(micros: u64) -> ApiError {
-    ApiError::rate_limited("Too many requests", micros.div_ceil(1_000_000).max(1))
-}
-
-fn check_media(operation: Operation, media: Media) -> Result<(), ApiError> {
-    match (operation.body(), media) {
-        (BodyKind::None, _) | (_, Media::Json) | (BodyKind::JsonOrForm, Media::Form) => Ok(()),
-        (BodyKind::Json, _) => Err(ApiError::unsupported_media_type("application/json")),
-        (BodyKind::JsonOrForm, _) => {
-            Err(ApiError::unsupported_media_type("application/json or application/x-www-form-urlencoded"))
-        }
-    }
-}
-
-fn idempotency_key<'b>(operation: Operation, head: &Head<'_, 'b>) -> Result<Option<Cow<'b, str>>, ApiError> {
-    let Some(raw) = head.field("idempotency-key").filter(|_| operation.is_idempotent_by_key()) else { return Ok(None) };
-    let visible = raw.iter().all(u8::is_ascii_graphic);
-    match std::str::from_utf8(raw) {
-        Ok(key) if visible && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(Cow::Borrowed(key))),
-        _ => Err(ApiError::validation(
-            operation.subject(),
-            vec![("Idempotency-Key", "must be 1 to 128 visible ASCII characters".to_owned())],
-        )),
     }
 }

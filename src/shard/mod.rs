@@ -3,6 +3,8 @@
 //!
 //! Invariant: every connection has a deadline, or waits for an answer that always comes.
 
+mod admit;
+pub mod buckets;
 mod conn;
 mod exchange;
 mod hub;
@@ -13,15 +15,17 @@ mod stream;
 mod streams;
 
 use crate::api::Context;
+use crate::api::traffic::{self, Endpoint};
 use crate::base::limits::*;
 use crate::base::log::{self, AccessLine};
+use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::{Mono, Now};
 use crate::base::timers::Timers;
 use crate::domain::command::*;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
-use crate::http1::head::{HeadLimits, Slots, parse_head, worth_parsing};
-use conn::{Conn, Phase};
+use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
+use conn::{Conn, Phase, Then};
 use hub::Hub;
 use live::LiveAnswers;
 use outbox::Outbox;
@@ -127,19 +131,30 @@ pub struct Shard {
     touched: Vec<u32>,
     /// Bytes of answers that wait for their readers, on all connections.
     reply_bytes: usize,
+    /// The same as `metrics` was last told.
+    reply_bytes_counted: u64,
     finished: Vec<Finished>,
     generation: u32,
     date: (i64, [u8; 29]),
+    /// Where the fields about the rate are written.
+    quota_text: Vec<u8>,
     draining: bool,
     drained: bool,
 }
 
-/// A request that was answered in this turn, for the log.
+/// A request that was answered in this turn.
 struct Finished {
     started: Mono,
+    method: Method,
+    endpoint: Endpoint,
+    status: u16,
+    line: Option<FinishedLine>,
+}
+
+/// The rest of it that the log wants.
+struct FinishedLine {
     method: Box<str>,
     path: Box<str>,
-    status: u16,
     bytes: usize,
     request_id: Arc<str>,
     user: Option<UserId>,
@@ -168,9 +183,11 @@ impl Shard {
             outputs: VecDeque::new(),
             touched: Vec::new(),
             reply_bytes: 0,
+            reply_bytes_counted: 0,
             finished: Vec::new(),
             generation: 0,
             date: (i64::MIN, [b' '; 29]),
+            quota_text: Vec::new(),
             draining: false,
             drained: false,
         }
@@ -252,6 +269,14 @@ impl Shard {
         self.conns.get(slot as usize).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
     }
 
+    /// Bytes that came on a connection and are kept: of a request that is not complete, and of those behind it.
+    pub fn incoming_bytes(&self, slot: u32) -> usize {
+        self.conns.get(slot as usize).map_or(0, |conn| match &conn.phase {
+            Phase::Body(receiving) => conn.input.len() + receiving.body.len(),
+            _ => conn.input.len(),
+        })
+    }
+
     /// Bytes that wait to be written to a connection.
     pub fn outgoing_bytes(&self, slot: u32) -> usize {
         self.conns.get(slot as usize).map_or(0, |conn| conn.outbox.bytes())
@@ -276,19 +301,39 @@ impl Shard {
         self.conns.len()
     }
 
-    /// Writes the log lines of the requests that were answered since the last call.
-    pub fn log_finished(&mut self, now: Now) {
+    /// Whether requests were answered since `count_finished`.
+    pub fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// Counts the requests that were answered since the last call, and writes their log lines. To be called before their
+    /// answers are written: who reads an answer finds it counted.
+    pub fn count_finished(&mut self, now: Now) {
         for done in self.finished.drain(..) {
+            let micros = now.mono.since(done.started);
+            traffic::record(done.endpoint, done.method, done.status, micros);
+            let Some(line) = done.line else { continue };
             log::access(&AccessLine {
-                method: &done.method,
-                path: &done.path,
+                method: &line.method,
+                path: &line.path,
                 status: done.status,
-                bytes: done.bytes as u64,
-                micros: now.mono.since(done.started),
-                request_id: &done.request_id,
-                user: done.user.as_ref().map(UserId::as_str),
+                bytes: line.bytes as u64,
+                micros,
+                request_id: &line.request_id,
+                user: line.user.as_ref().map(UserId::as_str),
             });
         }
+    }
+
+    /// Says how many bytes of answers wait. To be called when what could be written is.
+    pub fn count_waiting(&mut self) {
+        let (waiting, counted) = (self.reply_bytes as u64, self.reply_bytes_counted);
+        if waiting > counted {
+            metrics::REPLY_BYTES.add(waiting - counted);
+        } else if waiting < counted {
+            metrics::REPLY_BYTES.sub(counted - waiting);
+        }
+        self.reply_bytes_counted = waiting;
     }
 
     /// Asserts what must hold between any two calls.
@@ -576,6 +621,9 @@ impl Shard {
             Phase::Head if conn.input.is_empty() => conn.since.plus_milliseconds(settings.keep_alive_ms),
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
+            Phase::Waiting(pending) if pending.then == Then::Health => {
+                conn.since.plus_milliseconds(HEALTH_MILLISECONDS)
+            }
             Phase::Waiting(_) => return None,
             // Only its reader is waited for: what the stream itself would do next is never done.
             Phase::Stream(stream) if stream.ended => stall,
@@ -604,7 +652,8 @@ impl Shard {
             Phase::Stream(stream) if stream.ended => self.close(slot),
             Phase::Stream(_) => self.tick_stream(slot, now),
             Phase::Closing { .. } => self.close(slot),
-            Phase::Waiting(_) => {}
+            // Nobody else who waits has a deadline.
+            Phase::Waiting(_) => self.health_timed_out(slot, now),
         }
         self.arm(slot, now);
     }

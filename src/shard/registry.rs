@@ -1,15 +1,18 @@
-//! What all shards share, under one lock: how many streams a user has, which streams there are, and rate buckets.
+//! What all shards share: how the writer is, under one lock how many streams a user has and which streams there are, and,
+//! under a lock of its own, rate buckets.
 //!
 //! Invariant: `streams_of[user]` is the number of rows of `user` in `streams`, and no user stands there with none.
 
+use super::buckets::Buckets;
 use crate::api::StreamId;
-use crate::base::limits::BUCKETS_MAX;
-use crate::base::time::{Mono, Wall};
+use crate::api::ops::StreamsSurvey;
+use crate::base::limits::WRITER_STUCK_MILLISECONDS;
+use crate::base::time::{Mono, Now, Wall};
+use crate::domain::health::Trouble;
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// One open stream, as every shard may look at it; its own shard keeps it up to date.
@@ -25,20 +28,31 @@ pub struct StreamFacts {
     pub cursor: AtomicU64,
     /// Bytes that wait for its reader.
     pub bytes_waiting: AtomicU64,
+    /// Since when it has not been live, in microseconds of `Mono`; meaningless while it is.
+    behind_since: AtomicU64,
     expires_at: AtomicI64,
 }
 
 impl StreamFacts {
     /// A stream that is opened now, with a token that ends at `expires_at`.
-    pub fn new(user: UserId, since: Wall, expires_at: Wall) -> StreamFacts {
+    pub fn new(user: UserId, now: Now, expires_at: Wall) -> StreamFacts {
         StreamFacts {
             user,
-            since,
+            since: now.wall,
             live: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
             bytes_waiting: AtomicU64::new(0),
+            behind_since: AtomicU64::new(now.mono.0),
             expires_at: AtomicI64::new(expires_at.0),
         }
+    }
+
+    /// Notes whether it has been given everything.
+    pub fn set_live(&self, live: bool, now: Mono) {
+        if self.live.load(Relaxed) && !live {
+            self.behind_since.store(now.0, Relaxed);
+        }
+        self.live.store(live, Relaxed);
     }
 
     /// When its token ends.
@@ -65,40 +79,24 @@ impl StreamFacts {
     }
 }
 
-/// Whose rate is counted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Who {
-    /// A user's requests.
-    User(UserId),
-    /// Logins to one account from one network.
-    Login(Box<str>, IpAddr),
-    /// Logins from one network.
-    LoginAddress(IpAddr),
-}
-
-/// How much is allowed.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    /// Microseconds that one request costs.
-    pub micros_each: u64,
-    /// Requests that may come at once.
-    pub burst: u64,
-}
-
 /// Shared by all shards of a process.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// Who may ask how often.
+    pub buckets: Buckets,
     tables: Mutex<Tables>,
     /// The journal's position as last committed; a stream that starts now starts here.
     position: AtomicU64,
+    /// What is wrong with the writer: 0 for nothing, else one more than the place in `Trouble::ALL`.
+    trouble: AtomicU8,
+    /// Since when the writer has been in a transaction, in microseconds of `Mono` and one more; 0 while it is in none.
+    writing_since: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Tables {
     streams: HashMap<StreamId, Arc<StreamFacts>>,
     streams_of: HashMap<UserId, u32>,
-    /// For each, the time at which its bucket is full again (the generic cell rate algorithm).
-    full_again_at: HashMap<Who, Mono>,
 }
 
 impl Registry {
@@ -110,6 +108,48 @@ impl Registry {
     /// Told by the writer's side before anybody hears of a commit, and by whoever shows somebody a position.
     pub fn committed(&self, through: EventNumber) {
         self.position.fetch_max(through.0, std::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// The writer begins a transaction.
+    pub fn writer_begins(&self, now: Mono) {
+        self.writing_since.store(now.0 + 1, Relaxed);
+    }
+
+    /// The writer is between two transactions, and this is wrong, if anything.
+    pub fn writer_rests(&self, trouble: Option<Trouble>) {
+        let place = trouble.and_then(|trouble| Trouble::ALL.iter().position(|other| *other == trouble));
+        self.trouble.store(place.map_or(0, |place| place as u8 + 1), Relaxed);
+        self.writing_since.store(0, Relaxed);
+    }
+
+    /// Why the writer cannot commit, if it cannot.
+    pub fn writer_trouble(&self, now: Mono) -> Option<Trouble> {
+        let place = usize::from(self.trouble.load(Relaxed));
+        let known = place.checked_sub(1).map(|place| Trouble::ALL[place]);
+        known.or_else(|| {
+            let since = self.writing_since.load(Relaxed).checked_sub(1)?;
+            (now.since(Mono(since)) >= 1000 * WRITER_STUCK_MILLISECONDS).then_some(Trouble::Stuck)
+        })
+    }
+
+    /// All open streams together.
+    pub fn survey(&self, now: Mono) -> StreamsSurvey {
+        let position = self.position();
+        let tables = self.tables();
+        let mut survey = StreamsSurvey::default();
+        for facts in tables.streams.values() {
+            survey.bytes_waiting += facts.bytes_waiting.load(Relaxed);
+            if facts.live.load(Relaxed) {
+                survey.live += 1;
+                continue;
+            }
+            survey.behind += 1;
+            let lag_events = position.0.saturating_sub(facts.cursor.load(Relaxed));
+            survey.lag_events = survey.lag_events.max(lag_events);
+            let lag_micros = now.since(Mono(facts.behind_since.load(Relaxed)));
+            survey.lag_micros = survey.lag_micros.max(lag_micros);
+        }
+        survey
     }
 
     /// Enters a stream, unless its user has `streams_max` already.
@@ -154,30 +194,6 @@ impl Registry {
         streams
     }
 
-    /// Takes one request out of a bucket, or says after how many microseconds there will be one.
-    pub fn take(&self, who: Who, rate: Rate, now: Mono) -> Result<(), u64> {
-        let mut tables = self.tables();
-        let buckets = &mut tables.full_again_at;
-        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&who) {
-            make_room(buckets, now);
-        }
-        let full_at = buckets.entry(who).or_insert(now);
-        let after = (*full_at).max(now).plus(rate.micros_each);
-        let allowed = now.plus(rate.micros_each.saturating_mul(rate.burst));
-        if after > allowed {
-            return Err(after.since(allowed));
-        }
-        *full_at = after;
-        Ok(())
-    }
-
-    /// Puts one request back into a bucket.
-    pub fn put_back(&self, who: &Who, rate: Rate) {
-        if let Some(full_at) = self.tables().full_again_at.get_mut(who) {
-            full_at.0 = full_at.0.saturating_sub(rate.micros_each);
-        }
-    }
-
     /// Asserts the invariant of this module.
     pub fn check_invariants(&self) {
         let tables = self.tables();
@@ -186,34 +202,13 @@ impl Registry {
             *counts.entry(facts.user.clone()).or_default() += 1;
         }
         assert_eq!(counts, tables.streams_of);
-        assert!(tables.full_again_at.len() <= BUCKETS_MAX);
+        drop(tables);
+        self.buckets.check_invariants();
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // A panic while the lock was held leaves counts that are at worst too high; serving goes on.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Forgets the full buckets, which say nothing; if all are in use, the half that will be full again soonest.
-fn make_room(buckets: &mut HashMap<Who, Mono>, now: Mono) {
-    buckets.retain(|_, full_at| *full_at > now);
-    if buckets.len() >= BUCKETS_MAX {
-        let mut times: Vec<Mono> = buckets.values().copied().collect();
-        let (_, median, _) = times.select_nth_unstable(BUCKETS_MAX / 2);
-        let median = *median;
-        buckets.retain(|_, full_at| *full_at > median);
-    }
-}
-
-/// The network that an address counts for: itself, or its /64 for IPv6; an IPv4-mapped address is IPv4.
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        },
     }
 }
 
@@ -226,37 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_allows_its_burst_and_then_its_rate() {
-        let registry = Registry::default();
-        let rate = Rate { micros_each: 1000, burst: 3 };
-        let who = || Who::User(user("u"));
-        let now = Mono(50_000);
-        assert!((0..3).all(|_| registry.take(who(), rate, now).is_ok()));
-        assert_eq!(registry.take(who(), rate, now), Err(1000));
-        assert_eq!(registry.take(who(), rate, now.plus(400)), Err(600));
-        assert!(registry.take(who(), rate, now.plus(1000)).is_ok());
-        assert_eq!(registry.take(who(), rate, now.plus(1000)), Err(1000));
-        registry.put_back(&who(), rate);
-        assert!(registry.take(who(), rate, now.plus(1000)).is_ok());
-        assert!(registry.take(Who::User(user("v")), rate, now).is_ok(), "others have their own bucket");
-    }
-
-    #[test]
-    fn buckets_are_bounded_whoever_comes() {
-        let registry = Registry::default();
-        let rate = Rate { micros_each: 1_000_000, burst: 1 };
-        for n in 0..3 * BUCKETS_MAX as u32 {
-            let address = IpAddr::V4(n.into());
-            assert!(registry.take(Who::LoginAddress(address), rate, Mono(u64::from(n))).is_ok());
-        }
-        registry.check_invariants();
-    }
-
-    #[test]
     fn streams_are_counted_per_user() {
         let registry = Registry::default();
         let id = |n| StreamId(uuid::Uuid::from_u128(n));
-        let facts = |name| Arc::new(StreamFacts::new(user(name), Wall(0), Wall(0)));
+        let now = Now { wall: Wall(0), mono: Mono(0) };
+        let facts = |name| Arc::new(StreamFacts::new(user(name), now, Wall(0)));
         assert!(registry.open_stream(id(1), facts("u"), Some(2)));
         assert!(registry.open_stream(id(2), facts("u"), Some(2)));
         assert!(!registry.open_stream(id(3), facts("u"), Some(2)));
@@ -271,11 +240,41 @@ mod tests {
     }
 
     #[test]
-    fn addresses_count_by_network() {
-        let table =
-            [("10.1.2.3", "10.1.2.3"), ("::ffff:10.1.2.3", "10.1.2.3"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")];
-        for (address, network) in table {
-            assert_eq!(network_of(address.parse().unwrap()), network.parse::<IpAddr>().unwrap());
+    fn a_survey_has_the_worst_of_the_streams_that_are_behind() {
+        let registry = Registry::default();
+        registry.committed(EventNumber(100));
+        // When it fell behind or was opened, where it is, and whether it is live.
+        let table = [(5, 90, false), (3, 97, false), (1, 0, true)];
+        for (n, (since, cursor, live)) in table.into_iter().enumerate() {
+            let opened = Now { wall: Wall(0), mono: Mono(if live { 0 } else { since }) };
+            let facts = Arc::new(StreamFacts::new(user("u"), opened, Wall(0)));
+            facts.set_live(live, Mono(7));
+            facts.cursor.store(cursor, Relaxed);
+            facts.bytes_waiting.store(10, Relaxed);
+            registry.open_stream(StreamId(uuid::Uuid::from_u128(n as u128)), facts, None);
         }
+        let want = StreamsSurvey { live: 1, behind: 2, bytes_waiting: 30, lag_events: 10, lag_micros: 17 };
+        assert_eq!(registry.survey(Mono(20)), want);
+        let fell_back = registry.stream(StreamId(uuid::Uuid::from_u128(2))).unwrap();
+        fell_back.set_live(false, Mono(15));
+        fell_back.set_live(false, Mono(19));
+        assert_eq!(registry.survey(Mono(20)), StreamsSurvey { live: 0, behind: 3, lag_events: 100, ..want });
+        assert_eq!(fell_back.behind_since.load(Relaxed), 15, "it has been behind from then on");
+    }
+
+    #[test]
+    fn a_writer_that_fails_or_is_stuck_is_in_trouble() {
+        let registry = Registry::default();
+        let stuck = 1000 * WRITER_STUCK_MILLISECONDS;
+        assert_eq!(registry.writer_trouble(Mono(stuck)), None);
+        registry.writer_begins(Mono(0));
+        assert_eq!(registry.writer_trouble(Mono(stuck - 1)), None);
+        assert_eq!(registry.writer_trouble(Mono(stuck)), Some(Trouble::Stuck));
+        for trouble in Trouble::ALL {
+            registry.writer_rests(Some(trouble));
+            assert_eq!(registry.writer_trouble(Mono(stuck)), Some(trouble));
+        }
+        registry.writer_rests(None);
+        assert_eq!(registry.writer_trouble(Mono(stuck)), None);
     }
 }

@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::registry::StreamFacts;
 use crate::api::StreamId;
 use crate::base::limits::*;
+use crate::base::metrics::{self, Gap};
 use crate::base::time::{Mono, Now, Wall};
 use crate::domain::command::{JournalPage, StreamFilter};
 use crate::domain::id::{EventNumber, MessageId, UserId};
@@ -122,7 +123,10 @@ impl Stream {
         // Every page of a long replay says what is gone after its start; the client is told once.
         if let Some(first) = page.gap.filter(|first| *first > self.gap_told) {
             self.say_gap(outbox, first);
+            metrics::GAPS[Gap::Removed as usize].add(1);
         }
+        metrics::CATCHUP_PAGES.add(1);
+        metrics::CATCHUP_EVENTS.add(page.events.len() as u64);
         for event in &page.events {
             if !self.push(&Arc::new(Entry::of(event)), outbox) {
                 return;
@@ -135,6 +139,7 @@ impl Stream {
     /// The page could not be had now; it is asked for again a little later.
     pub fn page_failed(&mut self, now: Mono) {
         assert!(self.source == Source::Asked, "a page fails only when it was asked for");
+        metrics::CATCHUP_FAILURES.add(1);
         self.source = Source::Behind;
         self.retry_at = Some(now.plus_milliseconds(PAGE_RETRY_MILLISECONDS));
     }
@@ -212,8 +217,8 @@ impl Stream {
     }
 
     /// Tells the registry how far it is.
-    pub fn report(&self, hub: &Hub, outbox: &Outbox) {
-        self.facts.live.store(self.source == Source::Live && outbox.is_empty(), Relaxed);
+    pub fn report(&self, hub: &Hub, outbox: &Outbox, now: Mono) {
+        self.facts.set_live(self.source == Source::Live && outbox.is_empty(), now);
         self.facts.cursor.store(self.complete_through(hub).0, Relaxed);
         self.facts.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
     }
@@ -270,7 +275,7 @@ mod tests {
         let user = UserId::trusted("u");
         Stream {
             id: StreamId(uuid::Uuid::nil()),
-            facts: Arc::new(StreamFacts::new(user.clone(), Wall(0), expires_at)),
+            facts: Arc::new(StreamFacts::new(user.clone(), Now { wall: Wall(0), mono: Mono(0) }, expires_at)),
             user,
             issued_at: None,
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },

@@ -9,6 +9,7 @@ use super::{Output, Shard};
 use crate::api::error::ApiError;
 use crate::api::{Caller, Reply, Start, StreamId, Subscription};
 use crate::base::limits::*;
+use crate::base::metrics::{self, Gap};
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
 use crate::domain::command::*;
@@ -38,13 +39,13 @@ impl Shard {
         let expired_already = caller.expires_at <= now.wall;
         let leeway_seconds = if expired_already { TOKEN_LEEWAY_SECONDS } else { 0 };
         let expires_at = caller.expires_at.plus_seconds(leeway_seconds);
-        let facts = Arc::new(StreamFacts::new(caller.actor.id.clone(), now.wall, expires_at));
+        let facts = Arc::new(StreamFacts::new(caller.actor.id.clone(), now, expires_at));
         let id = new_stream_id();
         if meta.method != Method::Head
             && !self.registry.open_stream(id, Arc::clone(&facts), settings.streams_per_user_max)
         {
             let error = ApiError::rate_limited("This user has as many open streams as are allowed", 1);
-            self.respond(slot, meta, error.into_reply(), now);
+            self.respond(slot, meta, error.because("too_many_streams").into_reply(), now);
             return;
         }
         let heartbeat = settings.heartbeat_interval_ms;
@@ -84,8 +85,10 @@ impl Shard {
         stream.greet(&mut conn.outbox, &self.context.epoch, now);
         if let Some(first) = gap {
             stream.say_gap(&mut conn.outbox, first);
+            metrics::GAPS[Gap::Unknown as usize].add(1);
             stream.source = Source::Behind;
         }
+        metrics::STREAMS_OPENED.add(1);
         self.hub.listen(&stream.user, slot);
         if stream.source == Source::Live {
             self.live.give_all(&mut stream, &mut conn.outbox, now.wall);
@@ -101,6 +104,7 @@ impl Shard {
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
     pub(super) fn come_back_later(&mut self) -> Reply {
+        metrics::refused("stream_deferred");
         let mut body = Vec::new();
         sse::retry(self.spread_retry_milliseconds(), &mut body);
         Reply { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: body.into() }
@@ -211,7 +215,7 @@ impl Shard {
             self.fill_stream(slot, now);
             self.touch(slot, now);
         } else {
-            stream.report(&self.hub, &conn.outbox);
+            stream.report(&self.hub, &conn.outbox, now.mono);
         }
     }
 
@@ -239,6 +243,7 @@ impl Shard {
         if let Some(conn) = self.conns.get(slot as usize)
             && let Phase::Stream(stream) = &conn.phase
         {
+            metrics::STREAMS_CLOSED.add(1);
             self.hub.unlisten(&stream.user, slot);
             self.registry.close_stream(stream.id);
         }
@@ -259,7 +264,7 @@ impl Shard {
         if !was_live && stream.source == Source::Live {
             self.live.give_all(stream, &mut conn.outbox, now.wall);
         }
-        stream.report(&self.hub, &conn.outbox);
+        stream.report(&self.hub, &conn.outbox, now.mono);
     }
 
     /// Takes a piece of an answer in, and gives it to the streams that see it.
@@ -315,7 +320,7 @@ impl Shard {
 }
 
 fn stream_fields() -> Vec<(&'static str, std::borrow::Cow<'static, str>)> {
-    vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())]
+    vec![("X-Accel-Buffering", "no".into())]
 }
 
 fn new_stream_id() -> StreamId {

@@ -1,6 +1,7 @@
 //! Errors of SQLite, as people at a terminal and clients are told of them.
 
 use crate::domain::command::Refusal;
+use crate::domain::health::Trouble;
 use rusqlite::ErrorCode;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -122,10 +123,40 @@ pub(super) fn refusal_of(error: &rusqlite::Error) -> Refusal {
     }
 }
 
+/// What is wrong with the database, if the error is about it and not about what was asked of it.
+pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<Trouble> {
+    Some(match error.sqlite_error_code()? {
+        ErrorCode::DiskFull => Trouble::Full,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Trouble::Locked,
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Trouble::ReadOnly,
+        ErrorCode::SystemIoFailure => Trouble::Disk,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Damaged,
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rusqlite::ffi;
+
+    #[test]
+    fn some_errors_are_the_database_s_own() {
+        let table = [
+            (ffi::SQLITE_FULL, Some(Trouble::Full)),
+            (ffi::SQLITE_BUSY, Some(Trouble::Locked)),
+            (ffi::SQLITE_IOERR_WRITE, Some(Trouble::Disk)),
+            (ffi::SQLITE_READONLY_DBMOVED, Some(Trouble::ReadOnly)),
+            (ffi::SQLITE_CORRUPT, Some(Trouble::Damaged)),
+            (ffi::SQLITE_CONSTRAINT_UNIQUE, None),
+            (ffi::SQLITE_TOOBIG, None),
+        ];
+        for (code, trouble) in table {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(trouble_of(&error), trouble, "{error}");
+        }
+        assert_eq!(trouble_of(&rusqlite::Error::QueryReturnedNoRows), None);
+    }
 
     #[test]
     fn waiting_mends_some_errors() {

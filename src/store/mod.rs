@@ -8,6 +8,7 @@
 //! restarts, deletions and clocks that go back.
 
 mod acts;
+mod admin;
 mod backup;
 mod batch;
 mod cache;
@@ -44,9 +45,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use admin::{Account, Admin, AdminError, NewUser, Standing, Who};
 pub use backup::{Copied, backup};
 pub use error::OpenError;
-pub use export::{export, export_to_file};
+pub use export::{ExportError, export, export_to_file};
 pub use import::{Imported, import};
 pub use lock::Lock;
 pub use orders::Responders;

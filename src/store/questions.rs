@@ -54,6 +54,8 @@ impl Snapshot<'_> {
 
     fn find(&self, question: &Question, position: EventNumber) -> Result<Found, Stop> {
         match question {
+            // The position was read in this snapshot.
+            Question::Alive => Ok(Found::Alive),
             Question::Workspaces(span) => self.workspaces(*span),
             Question::Workspace(id) => Ok(Found::Workspace(self.own_workspace(*id)?.workspace)),
             Question::Conversations(workspace, span) => self.conversations(*workspace, *span),

@@ -102,6 +102,11 @@ impl Removed {
     }
 }
 
+/// When the oldest event was made, if there is one.
+pub(super) fn oldest_at(db: &Connection) -> rusqlite::Result<Option<Wall>> {
+    Ok(oldest(db)?.map(|oldest| oldest.at))
+}
+
 fn oldest(db: &Connection) -> rusqlite::Result<Option<Oldest>> {
     db.prepare_cached(OLDEST)?
         .query_row([], |row| Ok(Oldest { number: number(row.get(0)?), at: Wall(row.get(1)?), bytes: row.get(2)? }))

@@ -24,12 +24,15 @@ const APPLICATION_ID: i64 = 0x4372_7478;
 /// Statements that one connection keeps prepared; more than it has.
 const STATEMENTS_MAX: usize = 128;
 
+/// How often somebody who changes something beside a writer tries to begin, with a millisecond or more between.
+const BESIDE_TRIES_MAX: i32 = 10_000;
+
 /// What the write-ahead log is cut to after a checkpoint that emptied it: as much as it may grow to, twice.
 const WAL_BYTES_MAX: i64 = 4096 * WAL_FRAMES_MAX as i64;
 
 // Numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `orders.answer` and `events.message` refer to nothing by
 // contract: what they name may be purged. `published_by` is 0 for a message that is its own journal entry, NULL for one
-// that is not published yet, and else the event that published it.
+// that is not published yet, and else the event that published it. What `users.disabled` says stands in `users.rs`.
 const VERSION_1: &str = "
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -225,6 +228,26 @@ pub(super) fn open_writing(database: &Database) -> Result<(Connection, Meta), Op
     Ok((db, meta))
 }
 
+/// Opens a database for a few changes beside whoever writes to it; `None` if its schema is older than ours.
+pub(super) fn open_beside(file: &Path) -> Result<Option<(Connection, Meta)>, OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of(file, &error);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+    let mut db = Connection::open_with_flags(file, flags).map_err(failed)?;
+    // A busy writer rests for less than SQLite's own handler sleeps between two tries.
+    db.busy_handler(Some(|tries| {
+        std::thread::sleep(Duration::from_millis(1));
+        tries < BESIDE_TRIES_MAX
+    }))
+    .map_err(failed)?;
+    if check_version(&db, file, MIGRATIONS.len() as i64)? < MIGRATIONS.len() as i64 {
+        return Ok(None);
+    }
+    set_up_writing(&db).map_err(failed)?;
+    let meta = load_meta(&db).map_err(failed)?;
+    Ok(Some((db, meta)))
+}
+
 /// Opens a database for reading; a writer has made it.
 pub(super) fn open_reading(database: &Database) -> Result<(Connection, Meta), OpenError> {
     let path = path_of(database);
@@ -254,6 +277,11 @@ pub(super) fn position(db: &Connection) -> rusqlite::Result<(EventNumber, Wall)>
 /// Stores the newest number and time.
 pub(super) fn set_position(db: &Connection, newest: EventNumber, at: Wall) -> rusqlite::Result<()> {
     db.prepare_cached(SET_POSITION)?.execute(params![sql(newest), at.0]).map(drop)
+}
+
+/// Moves the newest time on by a microsecond.
+pub(super) fn move_time(db: &Connection) -> rusqlite::Result<()> {
+    db.execute("UPDATE position SET at = at + 1 WHERE id = 1", []).map(drop)
 }
 
 pub(super) const POSITION: &str = "SELECT number, at FROM position WHERE id = 1";

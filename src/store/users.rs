@@ -5,8 +5,18 @@ use crate::domain::command::{Gate, UserGates};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::UserProfile;
 use crate::store::schema::{number, sql};
+use crate::wire::transfer::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
+
+/// What `users.disabled` says: 0 of who may come in, else why somebody may not. All but the first close the gate.
+pub(super) const ADMITTED: i64 = 0;
+/// Until an administrator says otherwise.
+pub(super) const DISABLED: i64 = 1;
+/// Development's user in production, until a start in development.
+pub(super) const SWITCHED_OFF: i64 = 2;
+/// For good: the row stays, so that no token brings the user back.
+pub(super) const DELETED: i64 = 3;
 
 /// A user, as the writer keeps one in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,8 +94,32 @@ pub(super) fn set_password(db: &Connection, key: i64, hash: &str, tokens_since: 
         .map(drop)
 }
 
-pub(super) fn set_disabled(db: &Connection, key: i64, disabled: bool) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE users SET disabled = ?2 WHERE key = ?1")?.execute(params![key, disabled]).map(drop)
+/// What `disabled` says, in the words of an export.
+pub(super) fn access_of(code: i64) -> Option<Access> {
+    Access::ALL.into_iter().find(|access| access_code(*access) == code)
+}
+
+/// What `disabled` says for it.
+pub(super) fn access_code(access: Access) -> i64 {
+    match access {
+        Access::Admitted => ADMITTED,
+        Access::Disabled => DISABLED,
+        Access::SwitchedOff => SWITCHED_OFF,
+        Access::Deleted => DELETED,
+    }
+}
+
+/// Changes what `disabled` says from `old` to `new`; whatever else it says stays.
+pub(super) fn change_disabled(db: &Connection, key: i64, old: i64, new: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET disabled = ?3 WHERE key = ?1 AND disabled = ?2")?
+        .execute(params![key, old, new])
+        .map(drop)
+}
+
+/// Whether a user was deleted for good.
+pub(super) fn is_deleted(db: &Connection, key: i64) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT disabled = ?2 FROM users WHERE key = ?1")?
+        .query_row(params![key, DELETED], |row| row.get(0))
 }
 
 /// Whether another user than `key` logs in with this email.

@@ -6,10 +6,14 @@
 //! carried over reads from the database alone, and who reads from the log has a short transaction.
 
 use crate::base::limits::{SQLITE_BUSY_MILLISECONDS, WAL_CHECKPOINT_FRAMES, WAL_FRAMES_MAX, WAL_READERS_MILLISECONDS};
+use crate::base::metrics;
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
+
+/// Bytes before the page in each frame (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
+const FRAME_HEADER_BYTES: u64 = 24;
 
 /// How long the log of one connection's database is.
 pub(super) struct Log {
@@ -25,8 +29,11 @@ impl Log {
     pub(super) fn watch(db: &mut Connection) -> rusqlite::Result<Log> {
         let frames = Arc::new(AtomicU32::new(0));
         let noted = Arc::clone(&frames);
+        let page_bytes = u64::from(db.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?);
         db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames| {
-            noted.store(u32::try_from(frames).unwrap_or(0), Relaxed);
+            let frames = u32::try_from(frames).unwrap_or(0);
+            noted.store(frames, Relaxed);
+            metrics::WAL_BYTES.set(u64::from(frames) * (FRAME_HEADER_BYTES + page_bytes));
             Ok(())
         }))?;
         Ok(Log { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES })

@@ -3,12 +3,15 @@
 //! Invariant: a receipt says "done", and an event is given out, only after the commit that made it so has returned; after
 //! an error nothing is in memory that is not on disk.
 
+use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
+use crate::base::metrics;
 use crate::base::time::Wall;
 use crate::domain::command::*;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::health::Trouble;
 use crate::domain::id::{EventNumber, UserId};
 use crate::store::batch::{Batch, Clock, Memory};
-use crate::store::error::{OpenError, Stop, refusal_of};
+use crate::store::error::{OpenError, Stop, refusal_of, trouble_of};
 use crate::store::journal::Stats;
 use crate::store::retention::Left;
 use crate::store::schema::{self, Meta};
@@ -18,14 +21,19 @@ use crate::store::{Retention, StoreConfig, journal, purge, questions, reader, re
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Makes the body of the answer to a command, as it is kept under the command's idempotency key.
 pub type Render = fn(&Outcome) -> Vec<u8>;
 
 /// Development's user: id, email and name.
-pub(super) const DEVELOPMENT_USER: (&str, &str, &str) =
-    ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
+const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
+
+/// Whether this is the id of development's user.
+pub(super) fn is_development_user(id: &UserId) -> bool {
+    id.as_str() == DEVELOPMENT_USER.0
+}
 
 /// Changes the database. There is one per database, which `Lock` sees to.
 pub struct Writer {
@@ -39,6 +47,8 @@ pub struct Writer {
     others_version: i64,
     chores: Chores,
     render: Render,
+    /// Why nothing can be written, since a transaction failed for it and until one has changed the database.
+    trouble: Option<Trouble>,
 }
 
 /// What a step of housekeeping has left.
@@ -108,7 +118,7 @@ impl Writer {
         let memory = Memory::new(config);
         // What was left undone before is not known.
         let chores = Chores { retention: config.retention, more: true, young_until: Wall(i64::MIN), failed: false };
-        Ok(Writer { db, log, path, meta, memory, clock, others_version, chores, render })
+        Ok(Writer { db, log, path, meta, memory, clock, others_version, chores, render, trouble: None })
     }
 
     /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
@@ -151,8 +161,12 @@ impl Writer {
         if let Err(error) = step {
             log::error!("housekeeping failed: {error}");
             self.roll_back();
+            self.note_failure(&error);
             self.chores.more = false;
             self.chores.failed = true;
+        }
+        if let Ok(oldest_at) = retention::oldest_at(&self.db) {
+            metrics::JOURNAL_OLDEST_AT.set(oldest_at.map_or(0, |at| at.0.max(0) as u64));
         }
         Housekeeping { more: matches!(self.due(now), Due::Now | Due::WhenIdle) }
     }
@@ -172,6 +186,31 @@ impl Writer {
         }
     }
 
+    /// Why nothing can be written, as far as the last transactions have shown.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    /// Tries whether something can be written: the newest time moves on by a microsecond, which nobody sees. It waits for
+    /// no lock, since commands may wait for it.
+    pub fn probe(&mut self) {
+        let tried = self.db.busy_timeout(Duration::ZERO).and_then(|()| self.begin()).and_then(|()| {
+            schema::move_time(&self.db)?;
+            self.commit()
+        });
+        let patient = self.db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS));
+        match tried.and(patient) {
+            Ok(()) => {
+                self.clock.at = Wall(self.clock.at.0 + 1);
+                self.wrote();
+            }
+            Err(error) => {
+                self.roll_back();
+                self.note_failure(&error);
+            }
+        }
+    }
+
     /// The journal's position.
     pub fn position(&self) -> EventNumber {
         self.clock.number
@@ -187,6 +226,26 @@ impl Writer {
         self.meta.signing_key
     }
 
+    /// What another process has changed beside this one since the last batch or look: the rules for tokens, as every
+    /// shard is to be told of them. `None` if nothing was. Costs a look at shared memory.
+    pub fn look_beside(&mut self) -> Option<Committed> {
+        // What cannot be read is looked at again by the next batch, which says what stands in the way.
+        let version = others_version(&self.db).ok().filter(|version| *version != self.others_version)?;
+        let gates = users::gates(&self.db).ok()?;
+        let clock = Clock::load(&self.db).ok()?;
+        self.memory.clear();
+        (self.clock, self.others_version) = (clock, version);
+        Some(Committed {
+            before: clock.number,
+            through: clock.number,
+            events: Arc::new([]),
+            receipts: Vec::new(),
+            orders: Vec::new(),
+            begun: Arc::new([]),
+            gates: Some(Arc::new(gates)),
+        })
+    }
+
     /// The users with a rule about their tokens.
     pub fn gates(&mut self) -> Result<UserGates, OpenError> {
         users::gates(&self.db).map_err(|error| self.failed(&error))
@@ -198,8 +257,8 @@ impl Writer {
         Ok(found.map_err(|error| self.failed(&error))?.is_some_and(|user| user.has_password))
     }
 
-    /// With a hash: there is development's user, enabled, with this password unless it has one. Without: if there is one
-    /// with a password, it is switched off.
+    /// With a hash: there is development's user, with this password unless it has one, unless an administrator disabled or
+    /// deleted it. Without: if there is one with a password, it is switched off.
     pub fn set_development_user(&mut self, hash: Option<&str>, now: Wall) -> Result<(), OpenError> {
         let done = self.begin().and_then(|()| {
             switch_development_user(&self.db, hash, now)?;
@@ -233,7 +292,7 @@ impl Writer {
         // Readers that are still at work are not waited for.
         let checkpoint = self
             .db
-            .busy_timeout(std::time::Duration::ZERO)
+            .busy_timeout(Duration::ZERO)
             .and_then(|()| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
         match checkpoint {
             Ok(0) => {}
@@ -250,11 +309,41 @@ impl Writer {
 
     /// Runs commands in one transaction; `with_chores` also a step of what is to be done aside.
     fn transact(&mut self, commands: &[Command], now: Wall, with_chores: bool) -> Result<Written, Failure> {
-        self.begin().map_err(Failure::Begin)?;
-        self.run(commands, now, with_chores).map_err(|error| {
-            self.roll_back();
-            Failure::Run(error)
-        })
+        let result = match self.begin() {
+            Ok(()) => self.run(commands, now, with_chores).map_err(Failure::Run),
+            Err(error) => Err(Failure::Begin(error)),
+        };
+        match &result {
+            Ok(_) => {
+                metrics::COMMITS.add(1);
+                metrics::COMMANDS_COMMITTED.add(commands.len() as u64);
+            }
+            Err(Failure::Begin(error)) => self.note_failure(error),
+            Err(Failure::Run(error)) => {
+                self.roll_back();
+                self.note_failure(error);
+            }
+        }
+        result
+    }
+
+    /// The database was changed, so it can be.
+    fn wrote(&mut self) {
+        if self.trouble.take().is_some() {
+            log::info!("the database can be written to again");
+            metrics::WRITER_FAILING.set(0);
+        }
+    }
+
+    fn note_failure(&mut self, error: &rusqlite::Error) {
+        metrics::COMMITS_FAILED.add(1);
+        if let Some(trouble) = trouble_of(error) {
+            if self.trouble.is_none() {
+                log::error!("the database cannot be written to: {error}");
+            }
+            self.trouble = Some(trouble);
+            metrics::WRITER_FAILING.set(1);
+        }
     }
 
     fn transact_each(&mut self, commands: &[Command], now: Wall) -> Written {
@@ -312,6 +401,10 @@ impl Writer {
         let gates = batch.finish()?;
         let Batch { events, orders, begun, clock, .. } = batch;
         self.commit()?;
+        // A batch of refusals has shown nothing.
+        if clock != self.clock {
+            self.wrote();
+        }
         (self.clock, self.others_version) = (clock, others_version);
         self.chores.failed = false;
         let deleted = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
@@ -336,6 +429,10 @@ impl Writer {
         if self.memory.stats.is_none() {
             // Retention looks for itself; this only says when.
             self.memory.stats = journal::stats(&self.db).ok();
+        }
+        if let Some(stats) = self.memory.stats {
+            metrics::JOURNAL_EVENTS.set(stats.events.max(0) as u64);
+            metrics::JOURNAL_BYTES.set(stats.bytes.max(0) as u64);
         }
         self.memory.stats
     }
@@ -385,7 +482,7 @@ fn switch_development_user(db: &Connection, hash: Option<&str>, now: Wall) -> ru
     let found = users::find(db, &id)?;
     let Some(hash) = hash else {
         return match found.filter(|user| user.has_password) {
-            Some(user) => users::set_disabled(db, user.member.key, true),
+            Some(user) => users::change_disabled(db, user.member.key, users::ADMITTED, users::SWITCHED_OFF),
             None => Ok(()),
         };
     };
@@ -393,8 +490,8 @@ fn switch_development_user(db: &Connection, hash: Option<&str>, now: Wall) -> ru
         Some(user) => (user.member.key, user.has_password),
         None => (users::insert(db, &id, name, email, now)?, false),
     };
-    users::set_disabled(db, key, false)?;
-    if has_password {
+    users::change_disabled(db, key, users::SWITCHED_OFF, users::ADMITTED)?;
+    if has_password || users::is_deleted(db, key)? {
         return Ok(());
     }
     if users::login_taken(db, email, key)? {

@@ -8,7 +8,7 @@ pub mod answer;
 mod chat;
 pub mod error;
 pub mod event;
-mod json;
+pub(crate) mod json;
 pub mod metadata;
 pub mod query;
 pub mod reply;

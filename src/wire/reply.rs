@@ -1,6 +1,7 @@
 //! Bodies of answers: compact JSON, members in the order of the API's description.
 
 use crate::base::limits::LIST_BYTES_MAX;
+use crate::base::time::Wall;
 use crate::domain::command::{ConversationRef, Found, Listed, Outcome, Surface};
 use crate::domain::id::UserId;
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
@@ -107,7 +108,9 @@ pub fn found(found: &Found) -> Option<Rendered> {
         Found::Users(users) => {
             Json(&mut body).raw("{\"users\":").array(users, user).raw("}");
         }
-        Found::StreamAccess(_) | Found::JournalPage(_) | Found::Orders(_) | Found::History(_) => return None,
+        Found::Alive | Found::StreamAccess(_) | Found::JournalPage(_) | Found::Orders(_) | Found::History(_) => {
+            return None;
+        }
     }
     Some(Rendered { body, truncated: false, total: None })
 }
@@ -147,6 +150,22 @@ pub fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
 /// The answer of `GET /` to programs.
 pub fn root() -> &'static [u8] {
     b"{\"status\":\"online\",\"service\":\"Cortex Core\"}"
+}
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The body of an answer about health; each check has a name and says "ok" or what is wrong.
+pub fn health(status: &str, checks: &[(&str, &str)], now: Wall) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    let mut json = Json(&mut out);
+    json.raw("{\"status\":").string(status).raw(",\"service\":\"conversational-core\",\"timestamp\":").time(now);
+    json.raw(",\"version\":").string(VERSION).raw(",\"checks\":{");
+    for (place, (name, said)) in checks.iter().enumerate() {
+        json.raw(if place > 0 { "," } else { "" }).string(name).raw(":").string(said);
+    }
+    json.raw("}}");
+    out
 }
 
 /// A workspace as answers and events show it.

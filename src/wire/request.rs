@@ -207,7 +207,8 @@ pub(crate) fn typed_password(raw: &str) -> Result<String, &'static str> {
     if (1..=bytes_max).contains(&raw.len()) { Ok(raw.to_owned()) } else { Err("must be 1 to 200 characters") }
 }
 
-fn new_password(raw: &str) -> Result<String, &'static str> {
+/// What a new password may be.
+pub(crate) fn new_password(raw: &str) -> Result<String, &'static str> {
     let chars = raw.chars().take(PASSWORD_CHARS_MAX + 1).count();
     if (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) {
         Ok(raw.to_owned())

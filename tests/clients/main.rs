@@ -1,16 +1,19 @@
 //! Clients that others wrote: curl, Python's httpx-sse and the EventSource of Node each follow a stream through a restart
-//! and a kill of the server while messages keep coming, come back by themselves, and have every message once.
+//! and a kill of the server while messages keep coming, come back by themselves, and have every message once. And
+//! Prometheus' own parser reads what is counted, python-jose understands our tokens, as we do its, and Starlette's middleware
+//! says what pages are to see of origins and hosts.
 //!
 //! Python and Node get what they need from their own registries, into `target/`, with pinned versions.
 //! `CORTEX_SKIP_CLIENTS=1` leaves these tests out.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod scrape;
 mod tools;
 
 use common::port::free_port;
 use common::publish::{Acknowledged, Publisher};
-use common::token::token;
+use common::token::{KEY, token};
 use common::user::text;
 use common::{Options, Server, User};
 use serde_json::{Value, json};
@@ -45,7 +48,7 @@ fn curl_follows_a_stream_through_restarts() {
 
 #[test]
 fn httpx_sse_follows_a_stream_through_restarts() {
-    let Some(python) = tools::python() else { return };
+    let Some(python) = tools::python("httpx-sse") else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/follow.py");
     follow_through_restarts(|server| {
         let mut command = Command::new(python);
@@ -65,6 +68,49 @@ fn an_event_source_follows_a_stream_through_restarts() {
         command.arg(script).arg(url(server.addr, &query));
         command
     });
+}
+
+/// The same requests to our server and to Starlette's middleware, which FastAPI has its own from: pages see the same.
+#[test]
+fn origins_and_hosts_are_judged_as_starlette_does_it() {
+    let Some(python) = tools::python_with_starlette() else { return };
+    let compare = |settings: &[(&str, &str)], what: &str, setting: &str| {
+        let server = Server::with(settings);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/cors.py");
+        let mut command = Command::new(&python);
+        command.args([script, &format!("http://{}", server.addr), what, setting]).stdin(Stdio::null());
+        let output = command.output().expect("Python starts");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{what} {setting}: {}", String::from_utf8_lossy(&said));
+    };
+    compare(&[], "cors", "unset");
+    for origins in ["*", "https://app.example,http://localhost:3000"] {
+        compare(&[("ALLOW_ORIGINS", origins)], "cors", origins);
+    }
+    for hosts in ["localhost,127.0.0.1,[::1]", "*.example.org,other.example"] {
+        compare(&[("ALLOWED_HOSTS", &format!("{hosts},127.0.0.1"))], "hosts", &format!("{hosts},127.0.0.1"));
+    }
+}
+
+/// What the server signs, python-jose verifies; what that signs, the server does.
+#[test]
+fn tokens_are_those_of_python_jose() {
+    let Some(python) = tools::python("python-jose") else { return };
+    let server = Server::start(Options::new());
+    let ours = User::new(&server, "ü of jose").post("/auth/refresh", json!({})).expect(200);
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/read_token.py"))
+        .arg(text(&ours.json()["access_token"]))
+        .env("KEY", KEY)
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("what it prints is text");
+    let (claims, theirs) = said.trim().split_once('\n').expect("two lines");
+    let claims: Value = serde_json::from_str(claims).expect("claims are JSON");
+    assert_eq!((&claims["oid"], &claims["name"]), (&json!("ü of jose"), &json!("Name of ü of jose")));
+    let verified = User::with_token(&server, "ü of jose", theirs).get("/auth/verify").expect(200).json();
+    assert_eq!((&verified["user_id"], &verified["name"]), (&json!("ü of jose"), &json!("Näme of jose")));
 }
 
 fn url(addr: SocketAddr, query: &str) -> String {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 
 /// Whether curl and bash are there; `false` when these tests are left out.
 pub fn curl() -> bool {
@@ -16,11 +17,15 @@ pub fn curl() -> bool {
     true
 }
 
-/// A Python that has the packages of `requirements.txt`; `None` when these tests are left out.
-pub fn python() -> Option<PathBuf> {
-    if is_skipped("httpx-sse") {
-        return None;
-    }
+/// A Python that has the packages of `requirements.txt`, of which the test is about `package`; `None` when these tests are
+/// left out.
+pub fn python(package: &str) -> Option<PathBuf> {
+    // Tests run at once, and one is to install.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    if is_skipped(package) { None } else { Some(PYTHON.get_or_init(install_python).clone()) }
+}
+
+fn install_python() -> PathBuf {
     need(
         "python3",
         &["-c", "import venv, ensurepip"],
@@ -28,14 +33,24 @@ pub fn python() -> Option<PathBuf> {
     );
     let place = place("python");
     let python = place.join("bin/python");
-    let is_whole = || have(&python, &["-c", "import httpx_sse"]);
+    let is_whole = || have(&python, &["-c", "import httpx_sse, jose, prometheus_client"]);
     installed(&place, include_str!("requirements.txt"), is_whole, || {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
         let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/requirements.txt");
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
         run(Command::new(&python).args(pip));
     });
-    Some(python)
+    python
+}
+
+/// The same with Starlette, which wants Python 3.11; `None` also where it is older.
+pub fn python_with_starlette() -> Option<PathBuf> {
+    let python = python("Starlette")?;
+    let is_there = have(&python, &["-c", "import starlette"]);
+    if !is_there {
+        let _ = writeln!(std::io::stderr(), "skipped: the test with Starlette, because Python is older than 3.11");
+    }
+    is_there.then_some(python)
 }
 
 /// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
@@ -88,6 +103,9 @@ fn place(name: &str) -> PathBuf {
 
 /// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
 fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
+    // Two tests may want the same, and the second waits until the first has it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Written last, so that an installation that broke off is none.
     let stamp = place.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {

@@ -58,9 +58,24 @@ impl Connection {
             .unwrap_or_else(|error| panic!("no whole answer: {error}; so far {}", self.shown_unread()))
     }
 
+    /// The same after an interim `100 Continue`, if one `may` come.
+    #[track_caller]
+    pub fn final_response(&mut self, method: &str, may: bool) -> Response {
+        let head = self.try_head().unwrap_or_else(|error| panic!("no answer: {error}; so far {}", self.shown_unread()));
+        if head.status != 100 {
+            return self.try_body_of(head, method).expect("a whole body");
+        }
+        assert!(may, "an interim answer that nobody asked for: {}", head.shown());
+        self.response(method)
+    }
+
     /// The next answer, which answers a request of `method`.
     pub fn try_response(&mut self, method: &str) -> io::Result<Response> {
-        let mut response = self.try_head()?;
+        let head = self.try_head()?;
+        self.try_body_of(head, method)
+    }
+
+    fn try_body_of(&mut self, mut response: Response, method: &str) -> io::Result<Response> {
         assert!(response.status >= 200, "an interim answer that nobody asked for: {}", response.shown());
         let mut framing = Framing::of(&response, method);
         while let Some(piece) = self.try_body_piece(&mut framing)? {
@@ -205,19 +220,20 @@ impl Framing {
     pub fn of(response: &Response, method: &str) -> Framing {
         let coding = response.header("Transfer-Encoding");
         let length = response.header("Content-Length").map(|text| {
-            assert!(text.bytes().all(|b| b.is_ascii_digit()), "a length, not {text:?}");
-            text.parse::<usize>().expect("a length")
+            let length = text.parse::<usize>().unwrap_or_else(|_| panic!("a length, not {text:?}"));
+            assert_eq!(length.to_string(), text, "a length has neither sign nor zeros before it");
+            length
         });
         assert!(coding.is_none() || length.is_none(), "both a length and a coding: {}", response.shown());
-        if method == "HEAD" {
-            return Framing::Length(0);
-        }
-        if matches!(response.status, 204 | 304) {
+        if response.status < 200 || matches!(response.status, 204 | 304) {
             assert!(
                 coding.is_none() && length.is_none(),
                 "an answer without content has no framing: {}",
                 response.shown()
             );
+            return Framing::Length(0);
+        }
+        if method == "HEAD" {
             return Framing::Length(0);
         }
         match (coding, length) {
@@ -261,15 +277,19 @@ impl Response {
         let status_line = lines.next().expect("a split has a first part");
         let rest =
             status_line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("a status line, not {status_line:?}"));
-        let (code, _reason) = rest.split_once(' ').unwrap_or_else(|| panic!("a status line, not {status_line:?}"));
+        let (code, reason) = rest.split_once(' ').unwrap_or_else(|| panic!("a status line, not {status_line:?}"));
         assert!(code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()), "{status_line:?}");
+        assert!(("100".."600").contains(&code) && reason.bytes().all(is_value_byte), "{status_line:?}");
         let headers = lines.map(|line| {
-            assert!(!line.contains(['\r', '\n', '\0']), "control characters in {line:?}");
             let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("a field, not {line:?}"));
             assert!(!name.is_empty() && name.bytes().all(is_token_byte), "a field name, not {name:?}");
+            assert!(value.bytes().all(is_value_byte), "control characters in {line:?}");
             (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
         });
         let response = Response { status: code.parse().expect("digits"), headers: headers.collect(), body: Vec::new() };
+        if let Some(date) = response.header("Date") {
+            assert!(is_imf_fixdate(date), "a date (RFC 9110 §5.6.7), not {date:?}");
+        }
         if response.status >= 200 {
             let id = response.header("X-Request-Id").unwrap_or_else(|| panic!("no X-Request-Id: {}", response.shown()));
             assert!((1..=128).contains(&id.len()) && id.bytes().all(is_request_id_byte), "X-Request-Id: {id:?}");
@@ -427,6 +447,24 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Bytes of a reason or a field's value (RFC 9110 §5.5), less those beyond ASCII, which nobody sends here.
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (b' '..=b'~').contains(&byte)
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+fn is_imf_fixdate(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let (day, rest) = shape.split_at_checked(3).unwrap_or_default();
+    let (before, rest) = rest.split_at_checked(5).unwrap_or_default();
+    let (month, behind) = rest.split_at_checked(3).unwrap_or_default();
+    const MONTHS: &str = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
+    "Mon Tue Wed Thu Fri Sat Sun".split(' ').any(|name| name == day)
+        && before == ", 00 "
+        && MONTHS.split(' ').any(|name| name == month)
+        && behind == " 0000 00:00:00 GMT"
 }
 
 fn is_request_id_byte(byte: u8) -> bool {

@@ -12,7 +12,7 @@ pub mod token;
 pub mod user;
 
 pub use http::{Client, Connection, Response};
-pub use server::{Options, Server};
+pub use server::{Options, Place, Server};
 pub use sse::Stream;
 pub use user::User;
 

@@ -59,10 +59,46 @@ impl Options {
     }
 }
 
-/// A server that a test talks to. Ends with the test, whatever happens in it.
-pub struct Server {
+/// A directory of its own and settings: where servers and other commands of the program run.
+#[derive(Clone)]
+pub struct Place {
     directory: Arc<Directory>,
     options: Options,
+}
+
+impl Place {
+    /// A place where nothing has run yet.
+    pub fn new(options: Options) -> Place {
+        Place { directory: Arc::new(Directory::with(&options.files)), options }
+    }
+
+    /// The program, with the settings of this place and no arguments yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cortex-core"));
+        command.env_clear().envs(&self.options.environment).current_dir(&self.directory.0);
+        if !self.options.environment.contains_key("DATABASE_URL") {
+            command.env("DATABASE_URL", format!("sqlite:///{}", self.database().display()));
+        }
+        command
+    }
+
+    /// Starts a server here and waits until it listens.
+    #[track_caller]
+    pub fn serve(&self) -> Server {
+        let mut process = Process::spawn(self);
+        let addr = process.wait_listening();
+        Server { place: self.clone(), process: Some(process), addr }
+    }
+
+    /// The database file.
+    pub fn database(&self) -> PathBuf {
+        self.directory.0.join("cortex.db")
+    }
+}
+
+/// A server that a test talks to. Ends with the test, whatever happens in it.
+pub struct Server {
+    place: Place,
     process: Option<Process>,
     /// Where it listens since its last start.
     pub addr: SocketAddr,
@@ -72,10 +108,7 @@ impl Server {
     /// Starts a server and waits until it listens.
     #[track_caller]
     pub fn start(options: Options) -> Server {
-        let directory = Arc::new(Directory::with(&options.files));
-        let mut process = Process::spawn(&directory, &options);
-        let addr = process.wait_listening();
-        Server { directory, options, process: Some(process), addr }
+        Place::new(options).serve()
     }
 
     /// Starts a program that must not come up: what it said, and its exit code.
@@ -87,8 +120,8 @@ impl Server {
     /// The same, with the directory that it was started in.
     #[track_caller]
     pub fn refused_in(options: Options) -> (Refused, Arc<Directory>) {
-        let directory = Arc::new(Directory::with(&options.files));
-        (Process::spawn(&directory, &options).into_refused(), directory)
+        let place = Place::new(options);
+        (Process::spawn(&place).into_refused(), place.directory)
     }
 
     /// A development server with these settings beside the usual ones.
@@ -100,23 +133,18 @@ impl Server {
     /// Runs a command of the program to its end, in the server's directory and environment, with nothing to read.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = program(&self.directory, &self.options);
+        let mut command = self.place.command();
         command.args(arguments).stdin(Stdio::null()).output().expect("the program starts")
-    }
-
-    /// The program as a command that is yet to be started, in the server's directory and environment.
-    pub fn command(&self) -> Command {
-        program(&self.directory, &self.options)
     }
 
     /// A path in the server's directory.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.directory.0.join(name)
+        self.place.directory.0.join(name)
     }
 
     /// Another process on the same database, with the same settings; it may have to wait.
     pub fn second(&self) -> Process {
-        Process::spawn(&self.directory, &self.options)
+        Process::spawn(&self.place)
     }
 
     /// SIGTERM, and wait for the end.
@@ -141,7 +169,7 @@ impl Server {
         if self.process.is_some() {
             assert_eq!(self.stop().code(), Some(0), "a server that is asked to stop ends well");
         }
-        let mut process = Process::spawn(&self.directory, &self.options);
+        let mut process = Process::spawn(&self.place);
         self.addr = process.wait_listening();
         self.process = Some(process);
     }
@@ -150,12 +178,12 @@ impl Server {
     #[track_caller]
     pub fn restart_refused(&mut self) -> Refused {
         assert!(self.process.is_none(), "stop the server first");
-        Process::spawn(&self.directory, &self.options).into_refused()
+        Process::spawn(&self.place).into_refused()
     }
 
     /// Sets a variable for the next start.
     pub fn set(&mut self, name: &str, value: impl ToString) {
-        self.options = self.options.clone().set(name, value);
+        self.place.options = self.place.options.clone().set(name, value);
     }
 
     /// The running process.
@@ -164,14 +192,19 @@ impl Server {
         self.process.as_mut().expect("the server runs")
     }
 
+    /// Where it runs, for other commands.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The database file.
     pub fn database(&self) -> PathBuf {
-        self.directory.0.join("cortex.db")
+        self.place.database()
     }
 
     /// Everything that all starts of this server have logged so far.
     pub fn log(&self) -> String {
-        self.directory.log()
+        self.place.directory.log()
     }
 }
 
@@ -191,9 +224,10 @@ pub struct Process {
 }
 
 impl Process {
-    fn spawn(directory: &Arc<Directory>, options: &Options) -> Process {
+    fn spawn(place: &Place) -> Process {
+        let directory = &place.directory;
         let log = File::options().create(true).append(true).open(directory.log_path()).expect("a file for the log");
-        let mut command = program(directory, options);
+        let mut command = place.command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().expect("standard output is a pipe");
@@ -278,16 +312,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The program in that directory, with these settings and no others.
-fn program(directory: &Directory, options: &Options) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cortex-core"));
-    command.env_clear().envs(&options.environment).current_dir(&directory.0);
-    if !options.environment.contains_key("DATABASE_URL") {
-        command.env("DATABASE_URL", format!("sqlite:///{}", directory.0.join("cortex.db").display()));
-    }
-    command
 }
 
 fn listening_line(line: &str) -> Option<SocketAddr> {

@@ -3,7 +3,9 @@
 use crate::common::token::{now, token, token_with};
 use crate::common::user::text;
 use crate::common::{Client, Options, Response, Server, User, assert_error};
-use serde_json::json;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
 const USER_ID: &str = "550e8400-e29b-41d4-a716-446655440000";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -95,6 +97,19 @@ fn a_refreshed_token_is_a_token_of_the_same_user() {
     let fresh = access_token(client.request("POST", "/auth/refresh").token(&foreign).send());
     let expected = json!({"user_id": "foreign", "name": "F", "email": "f@example.com"});
     assert_eq!(verify(&mut client, &fresh).expect(200).json(), expected);
+}
+
+/// A token that passed a change of the password must not become one from before it because the clock went back.
+#[test]
+fn a_refreshed_token_is_never_older_than_the_one_it_comes_from() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let made = now() + 20;
+    let ahead = token_with(json!({"oid": "u", "exp": made + 60, "iat": made}));
+    let fresh = access_token(client.request("POST", "/auth/refresh").token(&ahead).send());
+    let claims = URL_SAFE_NO_PAD.decode(fresh.split('.').nth(1).expect("a payload")).expect("base64url");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    assert!(claims["iat"].as_f64().expect("a time") >= made as f64, "{claims}");
 }
 
 #[test]

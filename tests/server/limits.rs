@@ -2,6 +2,7 @@
 
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User, assert_error};
+use cortex_core::base::limits::TRAILER_BYTES_MAX;
 use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,6 +56,21 @@ fn a_chunk_over_the_limit_is_too_large_when_it_says_so() {
     ));
     assert_error(&connection.response("POST"), 413, "payload_too_large");
     connection.expect_end();
+}
+
+/// Found by fuzzing: it was once answered as a malformed request.
+#[test]
+fn trailers_over_the_limit_are_too_large() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n10\r\n{{\"content\":\"hi\"}}\r\n0\r\nA:{}",
+        server.addr,
+        token("u"),
+        "t".repeat(TRAILER_BYTES_MAX)
+    ));
+    assert_error(&connection.response("POST"), 431, "headers_too_large");
 }
 
 #[test]
@@ -255,6 +271,59 @@ fn connections_are_bounded() {
         assert!(Instant::now() < end, "nobody can come though somebody has gone");
         drop(connection);
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One address cannot take all connections; what it has too many is closed at once, and when one goes, another can come.
+#[test]
+fn connections_of_one_address_are_bounded() {
+    const MAX: usize = 3;
+    let mut server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", &MAX.to_string()), ("WORKERS", "2")]);
+    let is_let_in = |connection: &mut Connection| {
+        let sent = connection.try_send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        sent.and_then(|()| connection.try_response("GET")).is_ok_and(|answer| answer.status == 200)
+    };
+    let mut open: Vec<Connection> = (0..MAX).map(|_| Connection::open(server.addr)).collect();
+    assert!(open.iter_mut().all(is_let_in));
+    for _ in 0..10 {
+        assert!(!is_let_in(&mut Connection::open(server.addr)), "one more than there may be");
+    }
+    assert!(open.iter_mut().all(is_let_in), "those that are there stay");
+    let metrics = |connection: &mut Connection| {
+        connection.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection.response("GET").expect(200).text().to_owned()
+    };
+    assert!(
+        metrics(&mut open[0]).contains("cortex_connections_refused_total{reason=\"address\"} 10\n"),
+        "{}",
+        metrics(&mut open[0])
+    );
+    // Whichever way they go, their places are free again, each time all of them.
+    for _ in 0..3 {
+        open.clear();
+        let end = Instant::now() + DEADLINE;
+        while open.len() < MAX {
+            let mut connection = Connection::open(server.addr);
+            if is_let_in(&mut connection) {
+                open.push(connection);
+            }
+            assert!(Instant::now() < end, "nobody can come though all have gone");
+        }
+        assert!(!is_let_in(&mut Connection::open(server.addr)), "and there are no more of them than before");
+    }
+    drop(open);
+    // Its last lines are written before it ends.
+    assert_eq!(server.stop().code(), Some(0));
+    let told = server.log().matches("MAX_CONNECTIONS_PER_ADDRESS").count();
+    assert!((1..=2).contains(&told), "each of the two loops says it once in a while: {told}");
+}
+
+#[test]
+fn connections_of_a_trusted_proxy_are_not_counted() {
+    let server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", "1"), ("TRUSTED_PROXIES", "127.0.0.0/8")]);
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::new(server.addr)).collect();
+    for client in &mut clients {
+        client.request("GET", "/").send().expect(200);
     }
 }
 

@@ -82,7 +82,9 @@ impl World {
 
     /// A loop writes every connection that was touched, and those whose sockets have room again.
     pub fn write(&mut self, shard: usize) {
+        let now = self.now;
         let state = &mut self.process().loops[shard];
+        state.shard.count_finished(now);
         let mut slots = Vec::new();
         state.shard.take_touched(&mut slots);
         let mut ids: Vec<usize> = slots.iter().filter_map(|slot| state.slots.get(slot).copied()).collect();

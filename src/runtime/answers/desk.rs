@@ -1,6 +1,7 @@
 //! How other threads reach the responders, and how a responder waits for the store.
 
 use crate::base::limits::RESPONDER_NEWS_MAX;
+use crate::base::metrics;
 use crate::domain::command::*;
 use crate::domain::event::Event;
 use crate::domain::id::{ConversationId, MessageId};
@@ -85,7 +86,7 @@ pub struct Desk {
 impl Default for Desk {
     fn default() -> Desk {
         Desk {
-            news: Queue::new(RESPONDER_NEWS_MAX, usize::MAX),
+            news: Queue::new(RESPONDER_NEWS_MAX, usize::MAX, &metrics::RESPONDER_QUEUE),
             waiting: Mutex::default(),
             next_slot: AtomicU32::new(0),
             orders_missed: AtomicBool::new(false),

@@ -123,6 +123,18 @@ fn users_changed_by_another_process_are_noticed() {
     assert_eq!(gates.0.get("ann"), Some(&Gate::Closed));
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
     assert!(committed.gates.is_none(), "the writer's own commits are no news");
+
+    assert!(writer.look_beside().is_none());
+    other.execute("UPDATE users SET disabled = 0 WHERE oid = 'ann'", []).unwrap();
+    other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ben'", []).unwrap();
+    let seen = writer.look_beside().expect("without a batch too");
+    assert_eq!((seen.before, seen.through), (writer.position(), writer.position()));
+    assert_eq!(seen.gates.expect("the rules changed").0, [(UserId::trusted("ben"), Gate::Closed)].into());
+    assert!(writer.look_beside().is_none(), "once is enough");
+    writer.check_invariants();
+    let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
+    assert!(matches!(committed.receipts[0].result, Err(Refusal::Unauthorized)));
+    assert!(committed.gates.is_none());
 }
 
 #[test]

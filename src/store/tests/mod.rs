@@ -1,5 +1,6 @@
 //! Tests that look behind the methods: at faults of SQLite, at rows, and at query plans.
 
+mod admin;
 mod answers;
 mod faults;
 mod plans;

@@ -3,8 +3,8 @@
 use super::support::TempDir;
 use super::*;
 use crate::store::{
-    conversations, flush, idempotency, inbox, journal, lineage, messages, orders, page_messages, purge, retention,
-    schema, users, workspaces,
+    admin, conversations, flush, idempotency, inbox, journal, lineage, messages, orders, page_messages, purge,
+    retention, schema, users, workspaces,
 };
 
 #[test]
@@ -17,6 +17,9 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         users::LOGIN_TAKEN,
         users::PASSWORD_RECORD,
         users::KNOWN_TO,
+        admin::BY_ID,
+        admin::BY_EMAIL,
+        admin::LIST,
         workspaces::FIND,
         workspaces::COUNT,
         workspaces::LIST,

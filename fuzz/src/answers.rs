@@ -1,0 +1,130 @@
+//! What a connection answers, read strictly (RFC 9112 §4 and §6.3): whatever is not exactly an answer of ours panics.
+
+use super::json_reference::{self as json, Json};
+use super::sse_reference;
+
+/// One final answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// Names and values, less `Content-Length`.
+    pub fields: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Interim answers before it.
+    pub continues: usize,
+    /// Whether the connection ends with it.
+    pub closes: bool,
+    /// Whether it is a stream, which goes on to the end of the connection; `body` is what came of it.
+    pub is_stream: bool,
+}
+
+impl Answer {
+    /// The value of the field `name`.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Reads the answer at the beginning of `bytes` to a request of this method; returns it and what follows. Panics if it is
+/// not whole.
+pub fn read_answer<'a>(bytes: &'a [u8], method: &str) -> (Answer, &'a [u8]) {
+    let mut rest = bytes;
+    let mut continues = 0;
+    while let Some(after) = rest.strip_prefix(CONTINUE) {
+        rest = after;
+        continues += 1;
+    }
+    let end = rest.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer's head ends");
+    let head = std::str::from_utf8(&rest[..end]).expect("heads are ASCII");
+    rest = &rest[end + 4..];
+    let mut lines = head.split("\r\n");
+    let status_line = lines.next().expect("a split has a first part");
+    let code = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_once(' ')).expect("a status line");
+    let status: u16 = code.0.parse().expect("a status is a number");
+    assert!((200..600).contains(&status) && code.0.len() == 3, "{status_line}");
+    let mut fields = Vec::new();
+    let mut length = None;
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field"));
+        assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{line:?}");
+        assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value, "{line:?}");
+        assert!(fields.iter().all(|(known, _)| known != name), "{name} stands twice");
+        if name == "Content-Length" {
+            assert!(value.bytes().all(|digit| digit.is_ascii_digit()), "{line:?}");
+            assert!(length.replace(value.parse::<usize>().expect("a length")).is_none(), "two lengths");
+        } else {
+            fields.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    assert!(field("Transfer-Encoding").is_none(), "answers have a length");
+    assert!(field("Date").is_some_and(|date| date.len() == 29), "an answer has a date");
+    assert!(field("X-Request-Id").is_some_and(|id| (1..=128).contains(&id.len())), "an answer has an id");
+    let closes = match field("Connection").as_deref() {
+        Some("close") => true,
+        Some("keep-alive") | None => false,
+        Some(other) => panic!("Connection: {other}"),
+    };
+    let is_event_stream = field("Content-Type").as_deref() == Some("text/event-stream");
+    let is_stream = length.is_none() && is_event_stream;
+    let body_len = match (status, length) {
+        (204 | 304, length) => {
+            assert!(length.is_none(), "{status} has no length");
+            0
+        }
+        (_, Some(_)) if method == "HEAD" => 0,
+        (_, Some(length)) => length,
+        (_, None) => {
+            assert!(is_stream && status == 200 && closes, "only a stream goes without a length");
+            if method == "HEAD" { 0 } else { rest.len() }
+        }
+    };
+    assert!(rest.len() >= body_len, "an answer of {body_len} bytes has only {}", rest.len());
+    let (body, rest) = rest.split_at(body_len);
+    let answer = Answer { status, fields, body: body.to_vec(), continues, closes, is_stream };
+    if method != "HEAD" {
+        check_body(&answer, is_event_stream);
+    }
+    (answer, rest)
+}
+
+fn check_body(answer: &Answer, is_event_stream: bool) {
+    if is_event_stream {
+        check_stream(&answer.body);
+    } else if answer.field("Content-Type") == Some("application/json") {
+        let text = std::str::from_utf8(&answer.body).expect("JSON is text");
+        let Ok(value) = json::parse(text) else { panic!("{text} is no JSON") };
+        if answer.status >= 400 {
+            check_error(&value, text);
+        }
+    }
+    assert!(answer.status < 400 || answer.field("Content-Type") == Some("application/json"), "errors are JSON");
+    assert_eq!(
+        answer.status == 405 || answer.status == 204 && answer.field("Allow").is_some(),
+        answer.field("Allow").is_some()
+    );
+    assert_eq!(answer.status == 401, answer.field("WWW-Authenticate").is_some(), "a 401 has a challenge");
+}
+
+/// API, Errors: everywhere the same.
+fn check_error(value: &Json<'_>, text: &str) {
+    let Json::Object(members) = value else { panic!("{text} is no object") };
+    let [(Some(name), Json::Object(error), _)] = &members[..] else { panic!("{text} is no error") };
+    assert_eq!(name, "error");
+    let names: Vec<&str> = error.iter().filter_map(|(name, ..)| name.as_deref()).collect();
+    assert!(names == ["code", "message"] || names == ["code", "message", "details"], "{text}");
+    assert!(error[..2].iter().all(|(_, value, _)| matches!(value, Json::Text(Some(_)))), "{text}");
+    assert!(error.get(2).is_none_or(|(_, value, _)| matches!(value, Json::Object(_))), "{text}");
+}
+
+/// What has come of a stream of ours: whole frames, with JSON in them.
+fn check_stream(bytes: &[u8]) {
+    let stream = sse_reference::read(bytes, usize::MAX);
+    assert!(!stream.cut_off && bytes.ends_with(b"\n\n"), "a stream consists of whole frames");
+    for event in &stream.events {
+        let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is no object", event.data) };
+        assert_eq!(members[0].0.as_deref(), Some("type"), "{}", event.data);
+    }
+}

@@ -1,0 +1,144 @@
+//! What stands around a shard when it is fuzzed: settings with small limits, tokens, and answers of a store that is none.
+
+use cortex_core::api::Context;
+use cortex_core::auth::jwt::{Claims, Keys, Purpose};
+use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::config::Settings;
+use cortex_core::domain::command::*;
+use cortex_core::domain::event::{Event, EventBody, EventKind};
+use cortex_core::domain::id::*;
+use cortex_core::domain::model::*;
+use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
+
+const SECRET: &str = "a secret of at least 32 bytes, for fuzzing";
+/// `MAX_BODY_BYTES`.
+pub const BODY_MAX: usize = 2048;
+/// `MAX_HEADER_BYTES`.
+pub const HEAD_MAX: usize = 1024;
+/// `STREAM_BUFFER_BYTES`.
+pub const BUFFER_BYTES: usize = 4096;
+/// `MAX_STREAMS_PER_USER`.
+pub const STREAMS_MAX: u32 = 4;
+/// When every run begins.
+pub const START: Now = Now { wall: Wall(1_800_000_000_000_000), mono: Mono(1_000_000) };
+/// How long tokens live from then on, in seconds.
+const TOKEN_SECONDS: i64 = 3600;
+
+/// Settings, keys and epoch; made once.
+pub fn context() -> Arc<Context> {
+    static CONTEXT: OnceLock<Arc<Context>> = OnceLock::new();
+    let make = || {
+        let lookup = |name: &str| {
+            let value = match name {
+                "JWT_SECRET_KEY" => SECRET.to_owned(),
+                "MAX_BODY_BYTES" => BODY_MAX.to_string(),
+                "MAX_HEADER_BYTES" => HEAD_MAX.to_string(),
+                "STREAM_BUFFER_BYTES" => BUFFER_BYTES.to_string(),
+                "MAX_STREAMS_PER_USER" => STREAMS_MAX.to_string(),
+                "HEARTBEAT_INTERVAL_SECONDS" => "5".to_owned(),
+                "STREAM_STALL_TIMEOUT_SECONDS" => "20".to_owned(),
+                "ALLOW_ORIGINS" => "*".to_owned(),
+                "LOG_LEVEL" => "OFF".to_owned(),
+                _ => return None,
+            };
+            Some(value)
+        };
+        let settings = Settings::load(&lookup, 2).expect("the settings are good").settings;
+        Arc::new(Context { settings, keys: keys(), epoch: "epoch".into() })
+    };
+    Arc::clone(CONTEXT.get_or_init(make))
+}
+
+fn keys() -> Keys {
+    Keys::new(SECRET.as_bytes(), &[], None, None)
+}
+
+/// A token of this user.
+pub fn token(user: &str, purpose: Purpose) -> String {
+    keys().sign(&Claims {
+        user: UserId::trusted(user),
+        name: Some("A \"name\"".into()),
+        email: None,
+        sub: None,
+        expires_at: START.wall.plus_seconds(TOKEN_SECONDS),
+        issued_at: Some(START.wall),
+        purpose,
+    })
+}
+
+/// The conversation with this number.
+pub fn conversation_id(number: u128) -> ConversationId {
+    ConversationId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number))
+}
+
+/// The workspace of everything.
+pub fn workspace_id() -> WorkspaceId {
+    WorkspaceId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_ffff_ffff))
+}
+
+/// The message that is event `number`.
+pub fn message_id(number: u64) -> MessageId {
+    MessageId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0001_0000_0000 + u128::from(number)))
+}
+
+/// The event of a message.
+pub fn message_event(
+    number: u64,
+    conversation: ConversationId,
+    command: &Command,
+    recipients: &[UserId],
+) -> Arc<Event> {
+    let Act::PostMessage { role, content, metadata, .. } = &command.act else { unreachable!("a message is posted") };
+    let at = Wall(START.wall.0 + number as i64);
+    let message = Message {
+        id: message_id(number),
+        conversation_id: conversation,
+        sender: command.actor.id.clone(),
+        sender_name: command.actor.name.clone().unwrap_or_default(),
+        role: *role,
+        content: content.clone(),
+        metadata: metadata.clone(),
+        created_at: at,
+        updated_at: at,
+        status: Status::Complete,
+        reply_to: None,
+    };
+    Arc::new(Event {
+        number: EventNumber(number),
+        kind: EventKind::Input,
+        at,
+        actor: command.actor.id.clone(),
+        correlation_id: Arc::clone(&command.correlation_id),
+        workspace_id: workspace_id(),
+        conversation_id: Some(conversation),
+        recipients: recipients.into(),
+        body: EventBody::Message(message),
+    })
+}
+
+/// What a store without any rows says to a question at this position.
+pub fn answer(query: &Query, position: EventNumber) -> Answer {
+    let empty = |kind: fn(Listed<Workspace>) -> Found| kind(Listed { items: Vec::new(), total: 0, truncated: false });
+    let result = match &query.question {
+        Question::Workspaces(_) => Ok(empty(Found::Workspaces)),
+        Question::Conversations(..) => Err(Refusal::Forbidden("not yours")),
+        Question::Chats { .. } => Ok(Found::Chats(Listed { items: Vec::new(), total: 3, truncated: true })),
+        Question::Users(ids) => {
+            let profile = |id: &UserId| UserProfile { id: id.clone(), name: id.as_str().into(), email: "".into() };
+            Ok(Found::Users(ids.iter().map(profile).collect()))
+        }
+        Question::StreamAccess(filter) => {
+            let conversation = filter.conversation.map(|named| match named {
+                ConversationRef::Default => ConversationRef::Id(conversation_id(0)),
+                named => named,
+            });
+            Ok(Found::StreamAccess(StreamFilter { conversation, ..*filter }))
+        }
+        Question::JournalPage { .. } => {
+            Ok(Found::JournalPage(JournalPage { events: Vec::new(), through: position, position, gap: None }))
+        }
+        _ => Err(Refusal::NotFound(Thing::Conversation)),
+    };
+    Answer { to: query.reply_to, position, result }
+}

@@ -1,0 +1,109 @@
+//! Heads of requests: `http1::head` against `http_reference`, and the same answer however the bytes arrive.
+//!
+//! Input: a byte for the limit, a byte for the cuts, then the bytes of a connection.
+
+use super::choices::{Choices, cuts};
+use super::http_reference::{self as reference, Reading};
+use cortex_core::http1::head::{Framing, Head, HeadError, HeadLimits, Slots, Version, parse_head, worth_parsing};
+
+/// What the program makes of some bytes, without a borrow.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Good(reference::Head),
+    Bad(HeadError),
+    Unfinished,
+}
+
+pub fn run(data: &[u8]) {
+    let mut choices = Choices(data);
+    let limits = HeadLimits { head_bytes_max: [16 * 1024, 64, 200, 1024, 9000][choices.below(5)] };
+    let seed = choices.byte();
+    let input = choices.0;
+
+    let whole = look(input, &limits);
+    compare(input, &whole, &limits);
+    for ends in cuts(input.len(), seed) {
+        assert_eq!(arriving(input, &ends, &limits), whole, "in pieces that end at {ends:?}");
+    }
+    if !matches!(whole, Outcome::Unfinished) && input.len() < limits.head_bytes_max {
+        let mut longer = input.to_vec();
+        longer.extend_from_slice(b"\r\n\r\nGET /next HTTP/1.1\r\nHost: b\r\n\r\n");
+        assert_eq!(look(&longer, &limits), whole, "what follows changes nothing");
+    }
+}
+
+fn compare(input: &[u8], got: &Outcome, limits: &HeadLimits) {
+    match (got, reference::read_head(input, limits.head_bytes_max)) {
+        (Outcome::Good(got), Reading::Good(want)) => assert_eq!(*got, want),
+        (Outcome::Bad(error), Reading::Bad(statuses)) => {
+            assert!(statuses.contains(&error.status()), "{error:?}, while {statuses:?} would be fit");
+        }
+        (Outcome::Unfinished, Reading::Unfinished) => {}
+        // What is refused early must be beyond repair.
+        (Outcome::Bad(error), Reading::Unfinished) => {
+            reference::assert_beyond_repair(input, error.status());
+        }
+        (got, want) => panic!("{got:?} is not {want:?}"),
+    }
+}
+
+fn look(input: &[u8], limits: &HeadLimits) -> Outcome {
+    if worth_parsing(0, input, limits) { parse(input, limits) } else { Outcome::Unfinished }
+}
+
+/// Feeds the bytes as a connection does: what is not a whole head yet is kept, and looked at again when it is worth it.
+fn arriving(input: &[u8], ends: &[usize], limits: &HeadLimits) -> Outcome {
+    let mut seen = 0;
+    for end in ends {
+        if worth_parsing(seen, &input[..*end], limits) {
+            let outcome = parse(&input[..*end], limits);
+            if outcome != Outcome::Unfinished {
+                return outcome;
+            }
+        }
+        seen = *end;
+    }
+    Outcome::Unfinished
+}
+
+fn parse(input: &[u8], limits: &HeadLimits) -> Outcome {
+    let mut slots = Slots::new();
+    match parse_head(input, &mut slots, limits) {
+        Ok(None) => Outcome::Unfinished,
+        Ok(Some(head)) => Outcome::Good(owned(&head)),
+        Err(error) => Outcome::Bad(error),
+    }
+}
+
+fn owned(head: &Head<'_, '_>) -> reference::Head {
+    assert_eq!(head.method.as_str().unwrap_or(head.method_name), head.method_name);
+    let fields: Vec<(String, Vec<u8>)> =
+        head.header_lines().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    for (name, _) in &fields {
+        let same = |known: &str| known.eq_ignore_ascii_case(name);
+        let want: Vec<&[u8]> = fields.iter().filter(|(known, _)| same(known)).map(|(_, value)| &value[..]).collect();
+        assert_eq!(head.fields(&name.to_ascii_uppercase()).collect::<Vec<_>>(), want);
+        assert_eq!(head.field(name), Some(want[0]));
+    }
+    let host_name = match head.host.find(']') {
+        Some(bracket) => &head.host[..=bracket],
+        None => head.host.split(':').next().expect("a split has a first part"),
+    };
+    assert_eq!(head.host_name(), host_name);
+    reference::Head {
+        method: head.method_name.to_owned(),
+        path: head.path.to_owned(),
+        query: head.query.map(str::to_owned),
+        is_11: head.version == Version::Http11,
+        host: head.host.to_owned(),
+        body: match head.framing {
+            Framing::None => reference::Body::None,
+            Framing::Length(length) => reference::Body::Length(length),
+            Framing::Chunked => reference::Body::Chunked,
+        },
+        keep_alive: head.keep_alive,
+        expect_continue: head.expect_continue,
+        len: head.bytes,
+        fields,
+    }
+}

@@ -1,0 +1,340 @@
+//! Any bytes into one connection of a shard. The answers are compared with what `http_reference` sees in the bytes: as many as
+//! there are requests, each well-formed, in order, and the same however the bytes arrive and the answers are taken.
+//!
+//! Input: a byte for the cuts, then the bytes of the connection, in which `$A` stands for a token of alice and `$T` for a
+//! ticket.
+
+use super::answers::{Answer, read_answer};
+use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, START};
+use super::choices::{Choices, cuts, pieces};
+use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, read_chunks, read_head};
+use cortex_core::auth::jwt::Purpose;
+use cortex_core::base::limits::READ_BYTES;
+use cortex_core::base::random::Random;
+use cortex_core::domain::command::*;
+use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::domain::model::UserProfile;
+use cortex_core::shard::registry::Registry;
+use cortex_core::shard::{Input, Output, Shard};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Longest answer to what fits into a request here, in bytes.
+const ANSWER_MAX: usize = 64 * 1024;
+/// Ways to cut one input, of which each is a whole run.
+const RUNS_MAX: usize = 8;
+
+pub fn run(data: &[u8]) {
+    let mut choices = Choices(data);
+    let seed = choices.byte();
+    let input = with_tokens(choices.0);
+    let (sent, asked) = drive(std::iter::once(&input[..]), 0);
+    let answers = compare(&input, &sent);
+    let ways = cuts(input.len(), seed);
+    let step = ways.len().div_ceil(RUNS_MAX).max(1);
+    for (way, ends) in ways.iter().step_by(step).enumerate() {
+        let (sent_again, asked_again) = drive(pieces(&input, ends), way);
+        assert_eq!(asked_again, asked, "in pieces that end at {ends:?}");
+        let again = compare(&input, &sent_again);
+        assert_eq!(again.len(), answers.len(), "requests in pieces that end at {ends:?}");
+        for (again, answer) in again.iter().zip(&answers) {
+            assert_eq!(comparable(again), comparable(answer), "in pieces that end at {ends:?}");
+        }
+    }
+}
+
+fn with_tokens(bytes: &[u8]) -> Vec<u8> {
+    let (token, ticket) = (backend::token("alice", Purpose::Access), backend::token("alice", Purpose::StreamTicket));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        match rest {
+            [b'$', b'A', after @ ..] => {
+                out.extend_from_slice(token.as_bytes());
+                rest = after;
+            }
+            [b'$', b'T', after @ ..] => {
+                out.extend_from_slice(ticket.as_bytes());
+                rest = after;
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+/// The answer without what may differ: interim answers, which only come while a body is awaited, random names of
+/// streams, and metrics.
+fn comparable(answer: &Answer) -> Answer {
+    let mut body = answer.body.clone();
+    let mark = b"\"stream_id\":\"";
+    if let Some(at) = body.windows(mark.len()).position(|bytes| bytes == mark) {
+        body.drain(at + mark.len()..at + mark.len() + 36);
+    }
+    if answer.field("Content-Type").is_some_and(|kind| kind.starts_with("text/plain")) {
+        body.clear();
+    }
+    Answer { continues: 0, body, ..answer.clone() }
+}
+
+/// One connection of a shard, and the peer's side of it.
+struct Connection {
+    shard: Shard,
+    slot: u32,
+    arrived: Vec<u8>,
+    sent: Vec<u8>,
+    asked: Vec<String>,
+    is_closed: bool,
+    /// Most bytes that the peer takes at once.
+    takes: usize,
+}
+
+/// Feeds the pieces, then the end; returns what the shard sent, and what it asked others to do.
+fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Vec<String>) {
+    let registry = Arc::new(Registry::default());
+    let position = EventNumber(7);
+    registry.committed(position);
+    let mut shard =
+        Shard::new(0, backend::context(), registry, Arc::new(UserGates::default()), position, Random::new(1));
+    let slot = shard.accept(IpAddr::V4(Ipv4Addr::LOCALHOST), START);
+    let takes = [usize::MAX, usize::MAX, 100, 1000][way % 4];
+    let mut connection =
+        Connection { shard, slot, arrived: Vec::new(), sent: Vec::new(), asked: Vec::new(), is_closed: false, takes };
+    for piece in pieces {
+        connection.arrived.extend_from_slice(piece);
+        connection.pump();
+    }
+    if !connection.is_closed {
+        connection.shard.handle(Input::Ended { slot }, START);
+        connection.pump();
+        assert!(connection.is_closed, "who sends no more gets its answers and the end");
+    }
+    assert_eq!(connection.shard.connections(), 0);
+    (connection.sent, connection.asked)
+}
+
+impl Connection {
+    fn pump(&mut self) {
+        loop {
+            let mut moved = self.carry_out();
+            if !self.arrived.is_empty() && self.shard.wants_bytes(self.slot) {
+                let count = self.arrived.len().min(READ_BYTES);
+                let bytes: Vec<u8> = self.arrived.drain(..count).collect();
+                self.handle(Input::Bytes { slot: self.slot, bytes: &bytes });
+                moved = true;
+            }
+            moved |= self.take();
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.shard.handle(input, START);
+        self.shard.check_invariants();
+        let held = self.shard.incoming_bytes(self.slot);
+        assert!(held <= HEAD_MAX + READ_BYTES + BODY_MAX, "{held} bytes of requests are kept");
+        let waiting = self.shard.outgoing_bytes(self.slot);
+        assert!(waiting <= READ_BYTES + ANSWER_MAX + BUFFER_BYTES, "{waiting} bytes of answers wait");
+    }
+
+    /// The peer takes something of what waits.
+    fn take(&mut self) -> bool {
+        let taken = {
+            let mut slices = [IoSlice::new(&[]); 64];
+            let filled = self.shard.outgoing(self.slot, &mut slices);
+            let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
+            bytes[..bytes.len().min(self.takes)].to_vec()
+        };
+        if taken.is_empty() {
+            return false;
+        }
+        self.handle(Input::Wrote { slot: self.slot, bytes: taken.len() });
+        self.sent.extend_from_slice(&taken);
+        true
+    }
+
+    fn carry_out(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(output) = self.shard.poll_output() {
+            // To be read again is said of the slot, whether or not it is in use.
+            assert!(!self.is_closed || matches!(output, Output::Resume(_)), "who is gone asks for nothing");
+            moved = true;
+            match output {
+                Output::Submit(command) => {
+                    self.asked.push(format!("{:?} {:?}", command.act, command.idempotency));
+                    self.handle(Input::Receipt(receipt(&command)));
+                }
+                Output::Ask(query) => {
+                    self.asked.push(format!("{:?}", query.question));
+                    self.handle(Input::Answer(backend::answer(&query, EventNumber(7))));
+                }
+                Output::Check(job) => {
+                    let result = checked(&job.check);
+                    self.asked.push("a password".to_owned());
+                    self.handle(Input::Password(PasswordAnswer { to: job.reply_to, result }));
+                }
+                Output::Cancel(to, conversation) => {
+                    self.asked.push(format!("cancel {conversation}"));
+                    let result = Ok(Outcome::Answered { message_id: None, closed: false });
+                    self.handle(Input::Receipt(Receipt { to, number: None, result }));
+                }
+                Output::Close(slot) => {
+                    assert_eq!(slot, self.slot);
+                    self.is_closed = true;
+                    self.arrived.clear();
+                }
+                Output::TextWanted(..) => unreachable!("no answer is being written"),
+                Output::StopAccepting | Output::Drained => unreachable!("nobody drains"),
+                Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
+            }
+        }
+        moved
+    }
+}
+
+fn receipt(command: &Command) -> Receipt {
+    let number = Some(EventNumber(8));
+    let result = match &command.act {
+        Act::PostMessage { conversation, surface, .. } => {
+            let id = match conversation {
+                ConversationRef::Default => backend::conversation_id(0),
+                ConversationRef::Id(id) => *id,
+            };
+            let event = backend::message_event(8, id, command, std::slice::from_ref(&command.actor.id));
+            Ok(Outcome::Posted { event, conversation: *conversation, surface: *surface })
+        }
+        Act::DeleteWorkspace { .. } => Ok(Outcome::WorkspaceDeleted),
+        Act::LeaveConversation { .. } => Ok(Outcome::ConversationLeft),
+        Act::SetPassword { .. } => Ok(Outcome::PasswordChanged),
+        Act::DeleteMessage { .. } => Err(Refusal::NotFound(Thing::Message)),
+        Act::UpdateWorkspace { .. } => Err(Refusal::Forbidden("only the owner may change it")),
+        Act::UpdateConversation { .. } => Err(Refusal::Invalid(vec![("metadata", "is too \"large\"".to_owned())])),
+        Act::CreateConversation { .. } => Err(Refusal::IdempotencyKeyReused),
+        _ => Err(Refusal::Unavailable),
+    };
+    let number = number.filter(|_| result.is_ok());
+    Receipt { to: command.reply_to, number, result }
+}
+
+fn checked(check: &PasswordCheck) -> Result<PasswordFound, Refusal> {
+    match check {
+        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordFound::User(UserProfile {
+            id: UserId::trusted("alice"),
+            name: "Alice".into(),
+            email: "alice@example.com".into(),
+        })),
+        PasswordCheck::Change { current, .. } if **current == *"right" => Ok(PasswordFound::Hash("hash".into())),
+        _ => Ok(PasswordFound::Wrong),
+    }
+}
+
+/// How the body of a request ends.
+enum End {
+    /// After so many bytes.
+    After(usize),
+    Unfinished,
+    /// It is to be refused with this status.
+    Bad(u16),
+}
+
+/// Walks along requests and answers, and returns the answers.
+fn compare(input: &[u8], sent: &[u8]) -> Vec<Answer> {
+    let (mut rest, mut bytes) = (input, sent);
+    let mut answers: Vec<Answer> = Vec::new();
+    loop {
+        match read_head(rest, HEAD_MAX) {
+            Reading::Unfinished if bytes.is_empty() => break,
+            reading @ (Reading::Unfinished | Reading::Bad(_)) => {
+                let (answer, after) = read_answer(bytes, "-");
+                match reading {
+                    Reading::Bad(statuses) => {
+                        assert!(statuses.contains(&answer.status), "{} is none of {statuses:?}", answer.status);
+                    }
+                    _ => assert_beyond_repair(rest, answer.status),
+                }
+                assert!(answer.closes && answer.continues == 0, "what follows a bad head is nobody's");
+                answers.push(answer);
+                bytes = after;
+                break;
+            }
+            Reading::Good(head) => {
+                let behind = &rest[head.len..];
+                let end = body_end(&head, behind);
+                let continues = if bytes.starts_with(b"HTTP/1.1 100 ") { 1 } else { 0 };
+                let interim_only = bytes == b"HTTP/1.1 100 Continue\r\n\r\n";
+                if matches!(end, End::Unfinished) && (bytes.is_empty() || interim_only) {
+                    assert!(continues == 0 || head.expect_continue);
+                    bytes = &[];
+                    break;
+                }
+                let (answer, after) = read_answer(bytes, &head.method);
+                assert!(answer.continues <= usize::from(head.expect_continue), "100 comes to who waits for it, once");
+                judge(&answer, &head, &end);
+                bytes = after;
+                let goes_on = !answer.closes;
+                answers.push(answer);
+                match end {
+                    End::After(len) if goes_on => rest = &behind[len..],
+                    _ => break,
+                }
+            }
+        }
+    }
+    assert!(bytes.is_empty(), "an answer to nothing: {:?}", String::from_utf8_lossy(bytes));
+    answers
+}
+
+fn body_end(head: &Head, behind: &[u8]) -> End {
+    match head.body {
+        Body::None => End::After(0),
+        Body::Length(length) => match usize::try_from(length) {
+            Ok(length) if length <= behind.len() => End::After(length),
+            _ => End::Unfinished,
+        },
+        Body::Chunked => match read_chunks(behind, BODY_MAX as u64) {
+            Chunks::Whole(_, len) => End::After(len),
+            Chunks::Unfinished(_) => End::Unfinished,
+            Chunks::Bad(_, status) => End::Bad(status),
+        },
+    }
+}
+
+/// Whether the answer is one that this request can have.
+fn judge(answer: &Answer, head: &Head, end: &End) {
+    assert!(head.keep_alive || answer.closes, "who wants the end gets it");
+    let id = head.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-request-id")).map(|(_, id)| &id[..]);
+    let is_id = |id: &&[u8]| {
+        (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(b))
+    };
+    if let Some(id) = id.filter(is_id) {
+        assert_eq!(answer.field("X-Request-Id").map(str::as_bytes), Some(id), "the client's id comes back");
+    }
+    assert!(!answer.is_stream || head.path == "/output/stream" || head.path.contains('%'));
+    if answer.status == 405 {
+        assert!(answer.field("Allow").is_some());
+    }
+    let refused_early = [400, 401, 404, 405, 413, 415, 422, 429].contains(&answer.status) || answer.status == 204;
+    match end {
+        End::Bad(status) => {
+            assert!(answer.closes, "nobody knows where the next request begins");
+            assert!(answer.status == *status || refused_early, "{} where {status} is fit", answer.status);
+            let message = String::from_utf8_lossy(&answer.body);
+            let misnamed = answer.status == 400 && *status != 400 && message.contains("trailers");
+            assert!(!misnamed, "{status} is answered with 400: {message}");
+        }
+        End::Unfinished => assert!(refused_early, "{} before the body is there", answer.status),
+        End::After(_) => {
+            let is_good = answer.status < 300 && !answer.is_stream;
+            let chunks_unread = head.body == Body::Chunked && answer.status == 204;
+            if is_good && head.keep_alive && !chunks_unread {
+                assert!(!answer.closes, "a good answer ends no connection");
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! The model beside `shard_ops`: a journal that is a list, and what a stream must have been given of it.
+
+use super::backend;
+use super::json_reference::{self as json, Json};
+use super::sse_reference;
+use cortex_core::api::Start;
+use cortex_core::base::time::{Now, Wall};
+use cortex_core::domain::command::*;
+use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
+use cortex_core::domain::id::*;
+use cortex_core::domain::model::*;
+use cortex_core::wire;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub const USERS: [&str; 3] = ["alice", "bob", "carol"];
+/// Who takes part in which conversation; the first is everybody's own default one.
+const PARTICIPANTS: [&[usize]; 3] = [&[], &[0, 1], &[0, 1, 2]];
+/// Numbers before the first that the model has.
+const FIRST: u64 = 100;
+
+pub struct Entry {
+    pub event: Arc<Event>,
+    /// The text of its event.
+    json: Vec<u8>,
+    /// The event that took it away.
+    deleted_by: Option<u64>,
+    /// Retention took it away.
+    is_removed: bool,
+}
+
+/// An answer that is being written.
+struct Writing {
+    message: MessageId,
+    pieces: Vec<String>,
+}
+
+pub struct Journal {
+    entries: Vec<Entry>,
+    announced: u64,
+    removed_through: [u64; USERS.len()],
+    writing: Vec<Writing>,
+    /// Every answer that ever was, with its pieces.
+    written: BTreeMap<MessageId, Vec<String>>,
+}
+
+fn ids(users: impl IntoIterator<Item = usize>) -> Vec<UserId> {
+    users.into_iter().map(|user| UserId::trusted(USERS[user])).collect()
+}
+
+impl Journal {
+    pub fn new() -> Journal {
+        Journal {
+            entries: Vec::new(),
+            announced: FIRST,
+            removed_through: [0; USERS.len()],
+            writing: Vec::new(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    pub fn newest(&self) -> u64 {
+        FIRST + self.entries.len() as u64
+    }
+
+    /// The number through which everything was announced.
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
+    pub fn entry(&self, number: u64) -> Option<&Entry> {
+        self.entries.get(number.checked_sub(FIRST + 1)? as usize)
+    }
+
+    /// The events that were not announced yet.
+    pub fn announce(&mut self) -> Vec<Arc<Event>> {
+        let from = (self.announced - FIRST) as usize;
+        self.announced = self.newest();
+        self.entries[from..].iter().map(|entry| Arc::clone(&entry.event)).collect()
+    }
+
+    fn add(&mut self, event: Arc<Event>) {
+        let mut json = Vec::new();
+        wire::event::event_json(&event, &mut json);
+        self.entries.push(Entry { event, json, deleted_by: None, is_removed: false });
+    }
+
+    /// Writes the message that a command posts.
+    pub fn post(&mut self, command: &Command) -> Receipt {
+        let Act::PostMessage { conversation, surface, .. } = &command.act else {
+            unreachable!("only messages are posted")
+        };
+        let place = (1..PARTICIPANTS.len())
+            .find(|place| *conversation == ConversationRef::Id(backend::conversation_id(*place as u128)))
+            .unwrap_or(0);
+        let user = USERS.iter().position(|user| *user == command.actor.id.as_str()).expect("a user of ours");
+        let recipients = if place == 0 { ids([user]) } else { ids(PARTICIPANTS[place].iter().copied()) };
+        let number = self.newest() + 1;
+        let event = backend::message_event(number, backend::conversation_id(place as u128), command, &recipients);
+        self.add(Arc::clone(&event));
+        let result = Ok(Outcome::Posted { event, conversation: *conversation, surface: *surface });
+        Receipt { to: command.reply_to, number: Some(EventNumber(number)), result }
+    }
+
+    fn add_event(&mut self, kind: EventKind, recipients: Vec<UserId>, in_conversation: bool, body: EventBody) {
+        let number = self.newest() + 1;
+        self.add(Arc::new(Event {
+            number: EventNumber(number),
+            kind,
+            at: Wall(backend::START.wall.0 + number as i64),
+            actor: UserId::trusted("dave"),
+            correlation_id: "c".into(),
+            workspace_id: backend::workspace_id(),
+            conversation_id: in_conversation.then(|| backend::conversation_id(1)),
+            recipients: recipients.into(),
+            body,
+        }));
+    }
+
+    /// Somebody changes a workspace or a conversation, and the users of the mask are told.
+    pub fn add_other(&mut self, mask: u8, bytes: usize, in_conversation: bool) {
+        let recipients = ids((0..USERS.len()).filter(|user| mask & (1 << user) != 0));
+        let kind = if in_conversation { EventKind::ConversationUpdated } else { EventKind::WorkspaceUpdated };
+        let data = format!("{{\"text\":\"{}\"}}", "y".repeat(bytes));
+        // The conversation's answers would go to its new participants, which here stay the same.
+        let recipients = if in_conversation { ids(PARTICIPANTS[1].iter().copied()) } else { recipients };
+        self.add_event(kind, recipients, in_conversation, EventBody::Data(data.into()));
+    }
+
+    /// One of the last messages is deleted.
+    pub fn delete(&mut self, back: usize) {
+        let is_message = |entry: &&mut Entry| entry.event.kind == EventKind::Input && entry.deleted_by.is_none();
+        let number = FIRST + self.entries.len() as u64 + 1;
+        let Some(entry) = self.entries.iter_mut().rev().filter(is_message).nth(back % 8) else { return };
+        entry.deleted_by = Some(number);
+        let (recipients, message) = (entry.event.recipients.to_vec(), entry.event.message_id().expect("a message"));
+        let conversation = entry.event.conversation_id;
+        self.add_event(EventKind::MessageDeleted, recipients, false, EventBody::Gone(message));
+        let deletion = self.entries.last_mut().expect("it was just added");
+        let mut event = (*deletion.event).clone();
+        event.conversation_id = conversation;
+        self.entries.pop();
+        self.add(Arc::new(event));
+    }
+
+    /// Retention: events that are no messages go, except the last `keep`.
+    pub fn retain(&mut self, keep: u64) {
+        let end = self.entries.len().saturating_sub(keep as usize);
+        let announced = (self.announced - FIRST) as usize;
+        for entry in self.entries[..end.min(announced)].iter_mut().filter(|entry| entry.event.kind != EventKind::Input)
+        {
+            if !entry.is_removed {
+                entry.is_removed = true;
+                for user in entry.event.recipients.iter() {
+                    let user = USERS.iter().position(|name| *name == user.as_str()).expect("a user of ours");
+                    self.removed_through[user] = self.removed_through[user].max(entry.event.number.0);
+                }
+            }
+        }
+    }
+
+    /// What a reader finds after `after`.
+    pub fn page(
+        &self,
+        user: usize,
+        after: u64,
+        bytes_max: usize,
+        events_max: usize,
+        filter: &StreamFilter,
+    ) -> JournalPage {
+        let (newest, mut weight) = (self.newest(), 0);
+        let mut page = JournalPage {
+            events: Vec::new(),
+            through: EventNumber(newest),
+            position: EventNumber(newest),
+            gap: (after < self.removed_through[user]).then(|| EventNumber(self.removed_through[user] + 1)),
+        };
+        for entry in self.entries.iter().filter(|entry| entry.event.number.0 > after) {
+            if !entry.is_for(user) || !passes(&entry.event, filter) || entry.is_removed || entry.deleted_by.is_some() {
+                continue;
+            }
+            weight += entry.event.weight();
+            if page.events.len() == events_max || (weight > bytes_max && !page.events.is_empty()) {
+                page.through = page.events.last().expect("it is not empty").number;
+                break;
+            }
+            page.events.push(Arc::new(Event { recipients: Arc::new([]), ..(*entry.event).clone() }));
+        }
+        page
+    }
+
+    /// An answer begins in the first shared conversation.
+    pub fn begin_answer(&mut self, salt: u8) -> AnswerBegun {
+        let message = backend::message_id(1_000_000 + self.written.len() as u64);
+        self.written.insert(message, Vec::new());
+        self.writing.push(Writing { message, pieces: Vec::new() });
+        AnswerBegun {
+            message_id: message,
+            conversation_id: backend::conversation_id(1),
+            workspace_id: backend::workspace_id(),
+            recipients: ids(PARTICIPANTS[1].iter().copied()).into(),
+            sender: UserId::trusted("responder:openai"),
+            correlation_id: "c".into(),
+            text: char::from(b'a' + salt % 26).to_string().into(),
+        }
+    }
+
+    pub fn grow_answer(&mut self, which: u8) -> Option<AnswerDelta> {
+        let count = self.writing.len();
+        let writing = self.writing.get_mut(usize::from(which) % count.max(1))?;
+        let piece = format!("{} ", "z".repeat(usize::from(which) * 2));
+        writing.pieces.push(piece.clone());
+        self.written.entry(writing.message).or_default().push(piece.clone());
+        let index = writing.pieces.len() as u64 - 1;
+        Some(AnswerDelta { message_id: writing.message, index, text: piece.into() })
+    }
+
+    /// The answer is over, and its message's event takes its place.
+    pub fn finish_answer(&mut self, which: u8) -> bool {
+        if self.writing.is_empty() {
+            return false;
+        }
+        let writing = self.writing.remove(usize::from(which) % self.writing.len());
+        let recipients = ids(PARTICIPANTS[1].iter().copied());
+        let at = Wall(backend::START.wall.0);
+        let message = Message {
+            id: writing.message,
+            conversation_id: backend::conversation_id(1),
+            sender: UserId::trusted("responder:openai"),
+            sender_name: "openai".into(),
+            role: Role::Assistant,
+            content: Content::trusted(writing.pieces.concat()),
+            metadata: Metadata::empty(),
+            created_at: at,
+            updated_at: at,
+            status: Status::Complete,
+            reply_to: None,
+        };
+        self.add_event(EventKind::Output, recipients, true, EventBody::Message(message));
+        true
+    }
+
+    /// The text of an answer that is being written.
+    pub fn snapshot(&self, message: MessageId) -> Option<AnswerSnapshot> {
+        let writing = self.writing.iter().find(|writing| writing.message == message)?;
+        Some(AnswerSnapshot { next: writing.pieces.len() as u64, text: writing.pieces.concat().into() })
+    }
+}
+
+impl Entry {
+    fn is_for(&self, user: usize) -> bool {
+        self.event.recipients.iter().any(|name| name.as_str() == USERS[user])
+    }
+}
+
+fn passes(event: &Event, filter: &StreamFilter) -> bool {
+    let conversation = match filter.conversation {
+        None => true,
+        Some(ConversationRef::Id(id)) => event.conversation_id == Some(id),
+        Some(ConversationRef::Default) => panic!("a stream names its conversation by its id"),
+    };
+    conversation && filter.workspace.is_none_or(|id| event.workspace_id == id) && filter.kinds.has(event.kind)
+}
+
+/// What one stream has been given.
+pub struct Listening {
+    user: usize,
+    filter: StreamFilter,
+    query: &'static str,
+    named: bool,
+    start: Start,
+    pub ended: bool,
+    /// The largest frame that it was given, in bytes.
+    pub largest_frame: usize,
+    greeted: bool,
+    caught_up: bool,
+    complete: u64,
+    gap_told: u64,
+    /// The text of each answer as pieced together, and the delta that fits it next.
+    texts: BTreeMap<MessageId, (u64, String)>,
+}
+
+impl Listening {
+    pub fn new(user: usize, how: u8, start: Start) -> Listening {
+        let kinds = |names: &[EventKind]| names.iter().fold(KindSet::NONE, |kinds, kind| kinds.with(*kind));
+        let only = ConversationRef::Id(backend::conversation_id(1));
+        let (conversation, kinds, query) = match how % 8 {
+            0..=3 => (None, KindSet::ALL, ""),
+            4 => (Some(only), KindSet::ALL, "conversation_id=01900000-0000-7000-8000-000000000001&"),
+            5 => (Some(ConversationRef::Id(backend::conversation_id(0))), KindSet::ALL, "conversation_id=default&"),
+            6 => (None, kinds(&[EventKind::Input]), "types=input&"),
+            _ => (
+                None,
+                kinds(&[
+                    EventKind::Output,
+                    EventKind::OutputDelta,
+                    EventKind::OutputSnapshot,
+                    EventKind::WorkspaceUpdated,
+                ]),
+                "types=output,workspace_updated&",
+            ),
+        };
+        Listening {
+            user,
+            filter: StreamFilter { conversation, workspace: None, kinds },
+            query,
+            named: how & 8 == 8,
+            start,
+            ended: false,
+            largest_frame: 0,
+            greeted: false,
+            caught_up: false,
+            complete: 0,
+            gap_told: 0,
+            texts: BTreeMap::new(),
+        }
+    }
+
+    pub fn query(&self) -> String {
+        format!("{}named={}", self.query, self.named)
+    }
+
+    /// Takes in whole frames that were queued while the shard had been told of everything through `told`.
+    pub fn heard(&mut self, bytes: &[u8], journal: &Journal, told: u64, now: Now) {
+        let text = std::str::from_utf8(bytes).expect("a stream is text");
+        for frame in text.split_inclusive("\n\n") {
+            assert!(frame.ends_with("\n\n"), "only whole frames are queued");
+            self.largest_frame = self.largest_frame.max(frame.len());
+            let read = sse_reference::read(frame.as_bytes(), usize::MAX);
+            let [event] = &read.events[..] else {
+                assert!(read.events.is_empty() && read.retry.is_some(), "{frame:?} is nothing");
+                continue;
+            };
+            assert!(!self.ended, "something follows the last event of a stream");
+            let id: Option<u64> =
+                (!event.last_event_id.is_empty()).then(|| event.last_event_id.parse().expect("a number"));
+            let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is no object", event.data) };
+            let Some((_, Json::Text(Some(kind)), _)) = members.first() else { panic!("{} has no type", event.data) };
+            assert_eq!(event.name, if self.named { kind.as_str() } else { "message" });
+            assert!(self.greeted || kind == "connection_established", "{kind} comes before the greeting");
+            self.event(kind, id, &event.data, &members, journal, told, now);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn event(
+        &mut self,
+        kind: &str,
+        id: Option<u64>,
+        data: &str,
+        members: &[(Option<String>, Json<'_>, &str)],
+        journal: &Journal,
+        told: u64,
+        now: Now,
+    ) {
+        let number = |name: &str| -> u64 {
+            let found = members.iter().find(|(known, ..)| known.as_deref() == Some(name));
+            found.and_then(|(.., raw)| raw.parse().ok()).unwrap_or_else(|| panic!("{data} has no {name}"))
+        };
+        match kind {
+            "connection_established" => {
+                assert!(!self.greeted && Some(number("last_event_id")) == id, "a stream greets once");
+                self.greeted = true;
+                self.complete = id.expect("a greeting has an id");
+                let is_right = match self.start {
+                    Start::After(asked) => self.complete == asked.0,
+                    Start::Now | Start::Unknown => (told..=journal.newest()).contains(&self.complete),
+                };
+                assert!(is_right, "a stream that asked for {:?} starts at {}", self.start, self.complete);
+            }
+            "heartbeat" => self.complete_through(id.expect("a heartbeat has an id"), journal),
+            "caught_up" => {
+                assert!(self.start != Start::Now && !self.caught_up, "a replay that was asked for ends once");
+                self.caught_up = true;
+                self.complete_through(id.expect("caught_up has an id"), journal);
+            }
+            "gap" => {
+                let Some((_, Json::Object(data), _)) = members.get(1) else { panic!("{data} names no number") };
+                let first: u64 = data[0].2.parse().expect("a number");
+                assert!(first > self.gap_told, "a gap is told twice");
+                let foreign = self.start == Start::Unknown && self.gap_told == 0 && first == self.complete + 1;
+                assert!(foreign || journal.removed_through[self.user] + 1 >= first, "nothing is gone before {first}");
+                self.gap_told = first;
+            }
+            "token_expiring" => assert!(id.is_none() && now.wall > backend::START.wall),
+            "token_expired" | "server_shutdown" => self.ended = true,
+            "output_delta" | "output_snapshot" => {
+                assert!(id.is_none(), "what is not journalled has no number");
+                let Some((_, Json::Object(said), _)) = members.get(1) else { panic!("{data} says nothing") };
+                self.passing(kind, said, journal);
+            }
+            _ => self.journalled(id.expect("an event has its number"), kind, data, journal, told),
+        }
+    }
+
+    fn journalled(&mut self, number: u64, kind: &str, data: &str, journal: &Journal, told: u64) {
+        let entry = journal.entry(number).unwrap_or_else(|| panic!("event {number} is given before its commit"));
+        assert!(number > self.complete, "event {number} comes after {}", self.complete);
+        assert!(entry.is_for(self.user), "event {number} is not for {}", USERS[self.user]);
+        assert!(passes(&entry.event, &self.filter), "event {number} does not pass the filter");
+        assert_eq!((entry.event.kind.as_str(), &entry.json[..]), (kind, data.as_bytes()), "event {number}");
+        assert!(entry.deleted_by.is_none_or(|by| by > told), "event {number} is given although it was deleted");
+        self.complete_through(number - 1, journal);
+        self.complete = number;
+    }
+
+    /// The stream says that it has been given everything through `number`.
+    pub fn complete_through(&mut self, number: u64, journal: &Journal) {
+        assert!(number >= self.complete, "a stream goes back from {} to {number}", self.complete);
+        assert!(number <= journal.newest(), "a stream is complete through {number}, which is not committed");
+        for at in self.complete + 1..=number {
+            let Some(entry) = journal.entry(at) else { continue };
+            let is_owed = entry.is_for(self.user) && passes(&entry.event, &self.filter) && entry.deleted_by.is_none();
+            let was_told = entry.is_removed && self.gap_told > at;
+            assert!(!is_owed || was_told, "event {at} never came, and {number} is said to be reached");
+        }
+        self.complete = number;
+    }
+
+    /// A piece of an answer, or its text so far.
+    fn passing(&mut self, kind: &str, said: &[(Option<String>, Json<'_>, &str)], journal: &Journal) {
+        let [(_, Json::Text(Some(message)), _), _, (_, Json::Number(index), _), (_, Json::Text(Some(text)), _)] = said
+        else {
+            panic!("{said:?} is no {kind}");
+        };
+        let message = MessageId::parse(message).expect("a message's id");
+        let index: u64 = index.parse().expect("a number");
+        assert!(PARTICIPANTS[1].contains(&self.user), "{} sees a strange answer", USERS[self.user]);
+        let known = self.texts.entry(message).or_default();
+        if kind == "output_delta" {
+            assert_eq!(index, known.0, "the next delta fits exactly");
+            known.1.push_str(text);
+        } else {
+            known.1.clone_from(text);
+        }
+        known.0 = index + 1;
+        let pieces = &journal.written[&message];
+        assert_eq!(known.1, pieces[..known.0 as usize].concat(), "the text through delta {index}");
+    }
+
+    /// Whether the texts that were pieced together are those that were written, as far as they go.
+    pub fn check_texts(&self, journal: &Journal) {
+        for (message, (next, text)) in &self.texts {
+            assert_eq!(*text, journal.written[message][..*next as usize].concat());
+        }
+    }
+}

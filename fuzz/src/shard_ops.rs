@@ -1,0 +1,551 @@
+//! Operations on a shard with several connections: requests, commits, pages, slow readers, timers, missed commits. After
+//! each the shard's invariants are checked, and whatever it has queued is compared with a model of the journal: each
+//! stream gets every event of its user, once and in order, and every request gets its own answer.
+//!
+//! Input: operations, each a byte and the bytes that decide how; see `World::step`.
+
+use super::answers::{Answer, read_answer};
+use super::backend::{self, BUFFER_BYTES, START, STREAMS_MAX};
+use super::choices::Choices;
+use super::shard_model::{Journal, Listening, USERS};
+use cortex_core::api::Start;
+use cortex_core::auth::jwt::Purpose;
+use cortex_core::base::random::Random;
+use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::domain::command::{Answer as StoreAnswer, *};
+use cortex_core::domain::event::EventKind;
+use cortex_core::domain::id::{EventNumber, MessageId, UserId};
+use cortex_core::shard::registry::Registry;
+use cortex_core::shard::{Input, Output, Shard};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+
+const CONNECTIONS_MAX: usize = 6;
+const STEPS_MAX: usize = 400;
+/// Bytes of control events that may wait beside the events of a stream.
+const CONTROL_BYTES: usize = 1500;
+/// Bytes of answers that wait before a connection takes up no more requests, and the largest answer here.
+const ANSWERS_BYTES: usize = 64 * 1024 + 8 * 1024;
+
+/// The peer's side of a connection.
+struct Peer {
+    user: usize,
+    /// What it sent and the shard has not taken in.
+    arrived: VecDeque<u8>,
+    /// It sends no more.
+    ended: bool,
+    told_end: bool,
+    /// What the shard has queued and the socket has not taken.
+    unsent: Vec<u8>,
+    /// Its requests that are not answered.
+    asked: VecDeque<Asked>,
+    stream: Option<Listening>,
+    /// Bytes of answers that waited when its stream opened.
+    answers_before: usize,
+    /// The server has said that nothing follows.
+    closing: bool,
+}
+
+/// A request that was sent.
+struct Asked {
+    id: String,
+    is_head: bool,
+    /// What it posts.
+    content: Option<String>,
+    /// The stream that it asks for.
+    listening: Option<Listening>,
+}
+
+/// What a request is for.
+enum Wants {
+    Nothing,
+    /// To post this content in this body.
+    Post(String, String),
+    Stream(Listening),
+}
+
+struct World {
+    shard: Shard,
+    registry: Arc<Registry>,
+    now: Now,
+    peers: BTreeMap<u32, Peer>,
+    journal: Journal,
+    /// The number through which the shard was told.
+    told: u64,
+    commands: VecDeque<Command>,
+    queries: VecDeque<Query>,
+    mail: VecDeque<Committed>,
+    texts: VecDeque<MessageId>,
+    gates: UserGates,
+    draining: bool,
+    requests: usize,
+}
+
+pub fn run(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut world = World::new();
+    for _ in 0..STEPS_MAX {
+        if choices.is_over() {
+            break;
+        }
+        world.step(&mut choices);
+    }
+    world.finish();
+}
+
+fn tokens() -> &'static [String] {
+    static TOKENS: OnceLock<Vec<String>> = OnceLock::new();
+    TOKENS.get_or_init(|| USERS.iter().map(|user| backend::token(user, Purpose::Access)).collect())
+}
+
+impl World {
+    fn new() -> World {
+        let registry = Arc::new(Registry::default());
+        let journal = Journal::new();
+        let position = EventNumber(journal.newest());
+        registry.committed(position);
+        let (shared, gates) = (Arc::clone(&registry), Arc::new(UserGates::default()));
+        World {
+            shard: Shard::new(0, backend::context(), shared, gates, position, Random::new(1)),
+            registry,
+            now: START,
+            peers: BTreeMap::new(),
+            told: position.0,
+            journal,
+            commands: VecDeque::new(),
+            queries: VecDeque::new(),
+            mail: VecDeque::new(),
+            texts: VecDeque::new(),
+            gates: UserGates::default(),
+            draining: false,
+            requests: 0,
+        }
+    }
+
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        match choices.below(20) {
+            0 => self.accept(choices.below(USERS.len())),
+            1 => self.post(choices),
+            2 => self.open_stream(choices),
+            3 => self.ask(choices),
+            4 => {
+                let count = 1 + choices.below(4);
+                self.commit(count);
+            }
+            5 => {
+                let (kind, who, size) = (choices.below(3), choices.byte(), choices.byte());
+                if kind == 0 {
+                    self.journal.delete(usize::from(size));
+                } else {
+                    self.journal.add_other(who, usize::from(size) * 16, kind == 2);
+                }
+                self.announce(Vec::new());
+            }
+            6 => self.deliver(choices.below(8) == 7),
+            7 => self.answer(choices.below(8)),
+            8 => {
+                let (who, count) = (choices.below(CONNECTIONS_MAX), 1 + usize::from(choices.byte()) * 8);
+                if let Some(slot) = self.peers.keys().nth(who).copied() {
+                    self.take(slot, count);
+                }
+            }
+            9 => self.take_all(),
+            10 => self.tick([1, 20, 300, 1_000, 6_000, 21_000, 80_000][choices.below(7)]),
+            11 => self.end(choices.below(CONNECTIONS_MAX)),
+            12 => self.fail(choices.below(CONNECTIONS_MAX)),
+            13 => match choices.byte() {
+                0xff => self.drain(),
+                user @ 0xf0..=0xfe => self.shut_out(usize::from(user) % USERS.len()),
+                keep => self.journal.retain(u64::from(keep) % 16),
+            },
+            14 => {
+                if let Some(command) = self.commands.pop_front() {
+                    self.handle(Input::Overloaded(command.reply_to));
+                }
+            }
+            15 => {
+                let begun = self.journal.begin_answer(choices.byte());
+                let mail = Committed { begun: Arc::new([begun]), ..self.nothing() };
+                self.mail.push_back(mail);
+            }
+            16 | 17 => {
+                let lost = choices.below(8) == 7;
+                if let Some(delta) = self.journal.grow_answer(choices.byte())
+                    && !lost
+                {
+                    self.handle(Input::Delta(Arc::new(delta)));
+                }
+            }
+            18 => {
+                if self.journal.finish_answer(choices.byte()) {
+                    self.announce(Vec::new());
+                }
+            }
+            _ => self.give_text(),
+        }
+    }
+
+    /// Everything that is under way comes to its end, and nobody is slow any more.
+    fn finish(&mut self) {
+        for round in 0.. {
+            assert!(round < 2_000, "the shard comes to no rest");
+            let before = (self.mail.len(), self.queries.len(), self.commands.len());
+            self.commit(4);
+            self.deliver(false);
+            self.answer(0);
+            self.give_text();
+            self.take_all();
+            self.tick(20);
+            let at_rest = before == (0, 0, 0) && self.peers.values().all(|peer| peer.unsent.is_empty());
+            // A page that failed is asked for again after a while.
+            if at_rest && round > 40 {
+                break;
+            }
+        }
+        let newest = self.journal.newest();
+        for peer in self.peers.values_mut() {
+            if let Some(stream) = peer.stream.as_mut().filter(|stream| !stream.ended) {
+                stream.complete_through(newest, &self.journal);
+                stream.check_texts(&self.journal);
+            } else if !peer.closing {
+                assert!(peer.asked.is_empty(), "{} requests were never answered", peer.asked.len());
+            }
+        }
+        while let Some(slot) = self.peers.keys().next().copied() {
+            self.handle(Input::Failed { slot });
+            assert!(!self.peers.contains_key(&slot), "a broken connection is gone");
+        }
+        assert_eq!(self.shard.connections(), 0);
+        assert!(self.shard.poll_timeout().is_none(), "nobody is waited for");
+    }
+
+    fn accept(&mut self, user: usize) {
+        if self.peers.len() < CONNECTIONS_MAX && !self.draining {
+            let slot = self.shard.accept(IpAddr::V4(Ipv4Addr::LOCALHOST), self.now);
+            let peer = Peer {
+                user,
+                arrived: VecDeque::new(),
+                ended: false,
+                told_end: false,
+                unsent: Vec::new(),
+                asked: VecDeque::new(),
+                stream: None,
+                answers_before: 0,
+                closing: false,
+            };
+            self.peers.insert(slot, peer);
+        }
+    }
+
+    /// A connection that can still send, by its place.
+    fn sender(&mut self, place: usize) -> Option<u32> {
+        let (slot, peer) = self.peers.iter().nth(place)?;
+        let streams = peer.stream.is_some() || peer.asked.iter().any(|asked| asked.listening.is_some());
+        (!peer.ended && !streams).then_some(*slot)
+    }
+
+    /// Sends a request, of which `count` bytes arrive at once. `more` are further fields.
+    fn send(&mut self, slot: u32, line: &str, more: &str, wants: Wants, count: usize) {
+        let id = format!("r{}", self.requests);
+        self.requests += 1;
+        let peer = self.peers.get_mut(&slot).expect("the peer is there");
+        let token = &tokens()[peer.user];
+        let mut request = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nX-Request-Id: {id}\r\n{more}"
+        );
+        let (content, listening) = match wants {
+            Wants::Nothing => (None, None),
+            Wants::Post(content, body) => {
+                request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+                (Some(content), None)
+            }
+            Wants::Stream(listening) => (None, Some(listening)),
+        };
+        if content.is_none() {
+            request.push_str("\r\n");
+        }
+        peer.asked.push_back(Asked { id, is_head: line.starts_with("HEAD"), content, listening });
+        peer.arrived.extend(request.as_bytes());
+        self.arrive(slot, count);
+    }
+
+    /// So many bytes of what was sent reach the shard, if it wants them.
+    fn arrive(&mut self, slot: u32, count: usize) {
+        if !self.shard.wants_bytes(slot) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&slot) else { return };
+        let count = count.min(peer.arrived.len());
+        let bytes: Vec<u8> = peer.arrived.drain(..count).collect();
+        if !bytes.is_empty() {
+            self.handle(Input::Bytes { slot, bytes: &bytes });
+        } else if peer.ended && !std::mem::replace(&mut peer.told_end, true) {
+            self.handle(Input::Ended { slot });
+        }
+    }
+
+    fn post(&mut self, choices: &mut Choices<'_>) {
+        let (place, size, conversation) = (choices.below(CONNECTIONS_MAX), choices.byte(), choices.below(3));
+        let count = if choices.below(4) == 3 { choices.pair() % 300 } else { usize::MAX };
+        let Some(slot) = self.sender(place) else { return };
+        let content = format!("{}{}", self.requests, "x".repeat(usize::from(size) * 6));
+        let named = match conversation {
+            0 => "default".to_owned(),
+            number => backend::conversation_id(number as u128).to_string(),
+        };
+        let body = format!("{{\"content\":\"{content}\",\"conversation_id\":\"{named}\"}}");
+        self.send(slot, "POST /input", "", Wants::Post(content, body), count);
+    }
+
+    fn open_stream(&mut self, choices: &mut Choices<'_>) {
+        let (place, start, how) = (choices.below(CONNECTIONS_MAX), choices.byte(), choices.byte());
+        let Some(slot) = self.sender(place) else { return };
+        let newest = self.journal.newest();
+        let after = |number: u64| (Start::After(EventNumber(number)), format!("Last-Event-ID: {number}\r\n"));
+        let (start, more) = match start {
+            0..=63 => (Start::Now, String::new()),
+            64..=95 => after(0),
+            96..=127 => (Start::Unknown, "Last-Event-ID: none\r\n".to_owned()),
+            128..=143 => (Start::Unknown, format!("Last-Event-ID: {}\r\n", newest + 1_000_000)),
+            _ => after(newest.saturating_sub(u64::from(start) % 32)),
+        };
+        let listening = Listening::new(self.peers[&slot].user, how, start);
+        let line = format!("GET /output/stream?{}", listening.query());
+        self.send(slot, &line, &more, Wants::Stream(listening), usize::MAX);
+    }
+
+    fn ask(&mut self, choices: &mut Choices<'_>) {
+        let (place, what) = (choices.below(CONNECTIONS_MAX), choices.below(5));
+        let Some(slot) = self.sender(place) else { return };
+        let line = ["GET /", "GET /config/workspace", "GET /output/streams", "HEAD /auth/verify", "GET /nowhere"][what];
+        self.send(slot, line, "", Wants::Nothing, usize::MAX);
+    }
+
+    fn nothing(&self) -> Committed {
+        let through = EventNumber(self.journal.announced());
+        Committed {
+            before: through,
+            through,
+            events: Arc::new([]),
+            receipts: Vec::new(),
+            orders: Vec::new(),
+            begun: Arc::new([]),
+            gates: None,
+        }
+    }
+
+    /// The writer takes up to `count` commands.
+    fn commit(&mut self, count: usize) {
+        let count = count.min(self.commands.len());
+        let commands: Vec<Command> = self.commands.drain(..count).collect();
+        let receipts = commands.iter().map(|command| self.journal.post(command)).collect::<Vec<_>>();
+        if !receipts.is_empty() {
+            self.announce(receipts);
+        }
+    }
+
+    /// Tells of everything that the journal has since it was last told of.
+    fn announce(&mut self, receipts: Vec<Receipt>) {
+        let before = self.journal.announced();
+        let events = self.journal.announce();
+        let through = EventNumber(self.journal.newest());
+        self.registry.committed(through);
+        let mail =
+            Committed { before: EventNumber(before), through, events: events.into(), receipts, ..self.nothing() };
+        self.mail.push_back(mail);
+    }
+
+    /// The shard is told of the next commit, or only of its number.
+    fn deliver(&mut self, only_number: bool) {
+        let Some(mut committed) = self.mail.pop_front() else { return };
+        if only_number {
+            committed.before = committed.through;
+            committed.events = Arc::new([]);
+        }
+        let through = committed.through.0;
+        self.handle(Input::Committed(committed));
+        self.told = self.told.max(through);
+    }
+
+    /// A reader answers the next question, if it can.
+    fn answer(&mut self, how: usize) {
+        let Some(query) = self.queries.pop_front() else { return };
+        let input = match (how, &query.question) {
+            (7, _) => Input::Overloaded(query.reply_to),
+            (6, _) => {
+                let position = EventNumber(self.journal.newest());
+                Input::Answer(StoreAnswer { to: query.reply_to, position, result: Err(Refusal::Unavailable) })
+            }
+            (how, Question::JournalPage { after, bytes_max, filter }) => {
+                let user = USERS.iter().position(|name| *name == query.caller.as_str()).expect("a user of ours");
+                let events_max = if how == 5 { 1 } else { 256 };
+                let page = self.journal.page(user, after.0, *bytes_max, events_max, filter);
+                let position = page.position;
+                Input::Answer(StoreAnswer { to: query.reply_to, position, result: Ok(Found::JournalPage(page)) })
+            }
+            _ => Input::Answer(backend::answer(&query, EventNumber(self.journal.newest()))),
+        };
+        self.handle(input);
+    }
+
+    fn give_text(&mut self) {
+        if let Some(message) = self.texts.pop_front() {
+            let snapshot = self.journal.snapshot(message);
+            self.handle(Input::AnswerText(message, snapshot));
+        }
+    }
+
+    /// A peer takes up to `count` bytes.
+    fn take(&mut self, slot: u32, count: usize) {
+        let peer = self.peers.get_mut(&slot).expect("the peer is there");
+        let count = count.min(peer.unsent.len());
+        if count > 0 {
+            peer.unsent.drain(..count);
+            self.handle(Input::Wrote { slot, bytes: count });
+        }
+        self.arrive(slot, usize::MAX);
+    }
+
+    fn take_all(&mut self) {
+        let slots: Vec<u32> = self.peers.keys().copied().collect();
+        for slot in slots {
+            for _ in 0..2 {
+                if self.peers.contains_key(&slot) {
+                    self.take(slot, usize::MAX);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, milliseconds: u64) {
+        let mono = self.now.mono.plus_milliseconds(milliseconds);
+        self.now = Now { wall: Wall(self.now.wall.0 + 1000 * milliseconds as i64), mono };
+        self.shard.tick(self.now);
+        let due: Option<Mono> = self.shard.poll_timeout();
+        assert!(due.is_none_or(|at| at > self.now.mono), "a timer stays due, and the loop spins");
+        self.after();
+    }
+
+    fn end(&mut self, place: usize) {
+        let Some(slot) = self.peers.keys().nth(place).copied() else { return };
+        self.peers.get_mut(&slot).expect("the peer is there").ended = true;
+        self.arrive(slot, usize::MAX);
+    }
+
+    fn fail(&mut self, place: usize) {
+        let Some(slot) = self.peers.keys().nth(place).copied() else { return };
+        self.handle(Input::Failed { slot });
+    }
+
+    /// No token of a user is good any more.
+    fn shut_out(&mut self, user: usize) {
+        self.gates.0.insert(UserId::trusted(USERS[user]), Gate::Closed);
+        let gates = Some(Arc::new(self.gates.clone()));
+        let mail = Committed { gates, ..self.nothing() };
+        self.mail.push_back(mail);
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.handle(Input::Drain);
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.shard.handle(input, self.now);
+        self.after();
+    }
+
+    /// Carries out what the shard says, and looks at everything that it changed.
+    fn after(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Submit(command) => self.commands.push_back(command),
+                Output::Ask(query) => self.queries.push_back(query),
+                Output::TextWanted(_, message) => self.texts.push_back(message),
+                Output::Close(slot) => {
+                    self.peers.remove(&slot).expect("a connection closes once");
+                }
+                Output::EndWriting(slot) => {
+                    let peer = self.peers.get_mut(&slot).expect("the connection is there");
+                    assert!(peer.unsent.is_empty(), "all is written before the end");
+                    peer.closing = true;
+                }
+                Output::Check(_) | Output::Cancel(..) => unreachable!("nobody asks for that here"),
+                Output::Drained => assert!(self.draining && self.shard.connections() == 0),
+                Output::StopAccepting | Output::Resume(_) | Output::TuneStream(_) => {}
+            }
+        }
+        self.shard.check_invariants();
+        self.registry.check_invariants();
+        self.observe();
+    }
+
+    /// What was queued since the last look.
+    fn observe(&mut self) {
+        for (slot, peer) in &mut self.peers {
+            let mut slices = [IoSlice::new(&[]); 512];
+            let filled = self.shard.outgoing(*slot, &mut slices);
+            let queued: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
+            assert_eq!(queued.len(), self.shard.outgoing_bytes(*slot), "an outbox has very many runs");
+            assert!(queued.starts_with(&peer.unsent), "bytes that wait have changed");
+            let news = queued[peer.unsent.len()..].to_vec();
+            let waited = queued.len() - news.len();
+            if peer.stream.is_none() {
+                peer.answers_before = waited;
+            }
+            heard(peer, &news, &self.journal, self.told, self.now);
+            let bound = match &peer.stream {
+                Some(stream) => peer.answers_before + BUFFER_BYTES.max(stream.largest_frame) + CONTROL_BYTES,
+                None => ANSWERS_BYTES,
+            };
+            peer.unsent = queued;
+            assert!(peer.unsent.len() <= bound, "{} bytes wait where {bound} may", peer.unsent.len());
+        }
+        let is_open = |slot: &u32, peer: &Peer, user| peer.user == user && self.shard.is_stream(*slot);
+        for (user, name) in USERS.iter().enumerate() {
+            let open = self.peers.iter().filter(|(slot, peer)| is_open(slot, peer, user)).count();
+            assert!(open <= STREAMS_MAX as usize, "{name} has {open} streams");
+        }
+    }
+}
+
+/// Takes in what was queued for a peer.
+fn heard(peer: &mut Peer, news: &[u8], journal: &Journal, told: u64, now: Now) {
+    let mut rest = news;
+    while !rest.is_empty() {
+        if let Some(stream) = &mut peer.stream {
+            stream.heard(rest, journal, told, now);
+            return;
+        }
+        assert!(!peer.closing, "something follows the last answer");
+        let timed_out = rest.starts_with(b"HTTP/1.1 408 ");
+        let asked = peer.asked.pop_front().expect("an answer has its request");
+        let method = if asked.is_head && !timed_out { "HEAD" } else { "GET" };
+        let (answer, after) = read_answer(rest, method);
+        rest = after;
+        peer.closing = answer.closes && !answer.is_stream;
+        // Of a head that did not come in time, nobody knows the id.
+        let is_named = answer.field("X-Request-Id") == Some(&asked.id);
+        assert!(is_named || (timed_out && peer.closing), "answers come in order");
+        answered(peer.user, &answer, asked.content, journal);
+        if let Some(mut stream) = asked.listening.filter(|_| answer.is_stream) {
+            stream.heard(&answer.body, journal, told, now);
+            peer.answers_before += news.len() - answer.body.len();
+            peer.stream = Some(stream);
+        } else {
+            assert!(!answer.is_stream, "a stream opens for who asked for one");
+        }
+    }
+}
+
+fn answered(user: usize, answer: &Answer, content: Option<String>, journal: &Journal) {
+    if let Some(content) = content.filter(|_| answer.status == 200) {
+        let number: u64 = answer.field("X-Event-Id").and_then(|id| id.parse().ok()).expect("a write has its number");
+        let entry = journal.entry(number).expect("what is acknowledged is in the journal");
+        let message = entry.event.message().expect("it is a message");
+        assert_eq!((entry.event.kind, message.content.as_str()), (EventKind::Input, content.as_str()));
+        assert_eq!(message.sender, UserId::trusted(USERS[user]));
+    }
+}

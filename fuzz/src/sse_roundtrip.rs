@@ -1,0 +1,73 @@
+//! Our own streams: what `sse` writes, read by the letter of the standard, is what was meant.
+//!
+//! Input: a list of frames, each a byte that says what it is and what follows; see `run`.
+
+use super::choices::Choices;
+use super::sse_decode;
+use super::sse_reference::{self as reference, Event};
+use cortex_core::domain::event::EventKind;
+use cortex_core::domain::id::EventNumber;
+use cortex_core::sse::{frame, parse_last_event_id, retry};
+
+pub fn run(data: &[u8]) {
+    check_last_event_id(data);
+    let mut choices = Choices(data);
+    let seed = choices.byte();
+    let mut out = Vec::new();
+    let mut expected: Vec<Event> = Vec::new();
+    let (mut last_event_id, mut last_retry) = (String::new(), None);
+    while !choices.is_over() {
+        let what = choices.byte();
+        if what & 0x70 == 0x70 {
+            let milliseconds = (choices.pair() as u64) << (what & 15);
+            retry(milliseconds, &mut out);
+            last_retry = Some(milliseconds.to_string());
+            continue;
+        }
+        let id = (what & 1 == 1).then(|| {
+            let bytes = choices.take(8);
+            EventNumber(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        });
+        let kind = EventKind::ALL[choices.below(EventKind::ALL.len())];
+        let name = (what & 2 == 2).then_some(kind.as_str());
+        // Any text but a line break can stand in an event; JSON has none.
+        let len = choices.below(64);
+        let text = String::from_utf8_lossy(choices.take(len)).into_owned();
+        let json = match what >> 2 & 3 {
+            0 => text.replace(['\r', '\n'], " "),
+            _ => serde_json::to_string(&text).expect("text is JSON"),
+        };
+        let before = out.len();
+        frame(id, name, json.as_bytes(), &mut out);
+        let lines = 2 + usize::from(id.is_some()) + usize::from(name.is_some());
+        assert_eq!(out[before..].iter().filter(|byte| **byte == b'\n').count(), lines, "each field is a line");
+        if let Some(id) = id {
+            last_event_id = id.0.to_string();
+            assert_eq!(parse_last_event_id(last_event_id.as_bytes()), Some(id), "an id comes back");
+        }
+        let name = name.unwrap_or("message").to_owned();
+        expected.push(Event { name, data: json, last_event_id: last_event_id.clone() });
+    }
+    let read = reference::read(&out, usize::MAX);
+    assert_eq!(read.events, expected);
+    assert_eq!((read.last_event_id, read.retry), (last_event_id, last_retry));
+    assert!(!read.cut_off);
+    // A first-phase client reads line by line, and looks for this.
+    let data_lines = out.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data: ")).count();
+    assert_eq!(data_lines, expected.len());
+    sse_decode::check(&out, 1 << 20, seed);
+}
+
+/// HTML Standard §9.2.4: the header is the id as it was given; ours are decimal numbers of 64 bits.
+fn check_last_event_id(value: &[u8]) {
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let significant = digits.map(|text| text.trim_start_matches('0'));
+    let want = match significant {
+        Some(text) if text.len() <= 20 && !value.is_empty() => {
+            let number: u128 = if text.is_empty() { 0 } else { text.parse().expect("20 digits fit") };
+            u64::try_from(number).ok()
+        }
+        _ => None,
+    };
+    assert_eq!(parse_last_event_id(value), want.map(EventNumber));
+}

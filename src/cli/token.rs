@@ -1,0 +1,69 @@
+//! `token issue`: a token of a user, made here.
+
+use super::Failure;
+use super::output::say;
+use super::who::{self, WhoArgument, profile_text};
+use crate::auth::jwt::{Claims, Purpose};
+use crate::config::settings::EXPIRATION_HOURS_MAX;
+use crate::runtime::clock::Clock;
+use crate::runtime::server;
+use crate::store::{AdminError, Standing, Who};
+use lexopt::prelude::*;
+
+pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let mut who = WhoArgument::default();
+    let (mut name, mut email, mut hours) = (None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("id") => who.id(parser)?,
+            Long("name") => name = Some(profile_text(parser, "--name")?),
+            Long("email") => email = Some(profile_text(parser, "--email")?),
+            Long("hours") => hours = Some(hours_of(&parser.value()?.string()?)?),
+            Value(value) => who.either(value)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let who = who.given()?;
+    let (settings, admin) = who::open(false)?;
+    let known = match (admin.find(&who), &who) {
+        (Ok(account), _) => Some(account),
+        // Who comes by token need not have been seen before.
+        (Err(AdminError::Unknown(_)), Who::Id(_)) => None,
+        (Err(error), _) => return Err(error.into()),
+    };
+    let (user, known_name, known_email) = match (known, who) {
+        (Some(account), _) => match account.standing {
+            Standing::Enabled => (account.id, account.name, account.email),
+            Standing::Disabled => return Err(AdminError::Disabled(account.id).into()),
+            Standing::Deleted => return Err(AdminError::Deleted(account.id).into()),
+        },
+        (None, Who::Id(id)) => (id, String::new(), String::new()),
+        (None, Who::Either(text)) => return Err(AdminError::Unknown(text).into()),
+    };
+    let text = |given: Option<String>, known: String| {
+        Some(given.unwrap_or(known)).filter(|text| !text.is_empty()).map(String::into_boxed_str)
+    };
+    let now = Clock::start().now().wall;
+    let email = text(email, known_email);
+    let claims = Claims {
+        sub: email.clone().or_else(|| Some(user.as_str().into())),
+        name: text(name, known_name),
+        email,
+        expires_at: now.plus_seconds(hours.unwrap_or(settings.jwt_expiration_seconds)),
+        issued_at: Some(now),
+        purpose: Purpose::Access,
+        user,
+    };
+    let token = server::keys(&settings, admin.signing_key()).sign(&claims);
+    say(&format!("{token}\n"))
+}
+
+/// Hours, in seconds.
+fn hours_of(text: &str) -> Result<i64, Failure> {
+    match text.parse::<u64>() {
+        Ok(hours) if (1..=EXPIRATION_HOURS_MAX).contains(&hours) => Ok(hours as i64 * 3600),
+        _ => Err(Failure::usage(format!(
+            "--hours is {text:?}: allowed is a whole number from 1 to {EXPIRATION_HOURS_MAX}"
+        ))),
+    }
+}

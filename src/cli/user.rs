@@ -1,0 +1,231 @@
+//! `user …`: users with passwords, and who is let in. A server that runs on the same database notices within a moment.
+
+use super::output::{Output, say};
+use super::who::{self, WhoArgument, password_argument, profile_text, user_id};
+use super::{Failure, prompt};
+use crate::auth::password::Hasher;
+use crate::base::limits::PROFILE_CHARS_MAX;
+use crate::base::random::fill_secret;
+use crate::domain::id::UserId;
+use crate::runtime::clock::Clock;
+use crate::store::{Account, Admin, NewUser, Standing, Who};
+use crate::wire::json::Json;
+use lexopt::prelude::*;
+
+/// Users that are read at once: the database is not held while somebody reads a list page by page.
+const LIST_ROWS: u32 = 256;
+
+pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let (mut email, mut name, mut id, mut only_read) = (None, None, None, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("name") => name = Some(profile_text(parser, "--name")?),
+            Long("id") => id = Some(user_id(parser)?),
+            Long("password-stdin") => only_read = true,
+            Long("password") => return Err(password_argument()),
+            Value(value) if email.is_none() => email = Some(email_of(value.string()?)?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let email = email.ok_or_else(|| Failure::usage("whom? an email is missing"))?;
+    let id = id.unwrap_or_else(new_id);
+    let new = NewUser { id: &id, email: &email, name: name.as_deref() };
+    let (_, mut admin) = who::open(true)?;
+    // Nobody types a password twice to hear that the email is taken.
+    admin.check_new(&new)?;
+    let hash = Hasher::new().hash(&prompt::password(only_read)?);
+    admin.add(&new, &hash, Clock::start().now().wall)?;
+    say(&format!("{}\n", shown(id.as_str())))
+}
+
+pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let (mut who, mut only_read) = (WhoArgument::default(), false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("id") => who.id(parser)?,
+            Long("password-stdin") => only_read = true,
+            Long("password") => return Err(password_argument()),
+            Value(value) => who.either(value)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let who = who.given()?;
+    let (_, mut admin) = who::open(false)?;
+    admin.with_password(&who)?;
+    let hash = Hasher::new().hash(&prompt::password(only_read)?);
+    let changed = admin.set_password(&who, &hash, Clock::start().now().wall)?;
+    say(&format!("{} has a new password\n", named(&changed)))
+}
+
+pub(super) fn disable(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let who = who_alone(parser)?;
+    let (_, mut admin) = who::open(false)?;
+    let changed = admin.disable(&who, Clock::start().now().wall)?;
+    say(&format!("{} is disabled\n", named(&changed)))
+}
+
+pub(super) fn enable(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let who = who_alone(parser)?;
+    let (_, mut admin) = who::open(false)?;
+    let changed = admin.enable(&who)?;
+    say(&format!("{} is enabled\n", named(&changed)))
+}
+
+pub(super) fn delete(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let (mut who, mut sure) = (WhoArgument::default(), false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("id") => who.id(parser)?,
+            Long("yes") => sure = true,
+            Value(value) => who.either(value)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let who = who.given()?;
+    let (_, mut admin) = who::open(false)?;
+    if !sure {
+        confirm(&admin, &who)?;
+    }
+    let changed = admin.delete(&who, Clock::start().now().wall)?;
+    say(&format!("{} is deleted\n", named(&changed)))
+}
+
+fn confirm(admin: &Admin, who: &Who) -> Result<(), Failure> {
+    let whom = match who {
+        Who::Id(id) => format!("{:?}", id.as_str()),
+        Who::Either(_) => named(&admin.find(who)?),
+    };
+    match prompt::yes(&format!("Delete {whom} for good?"))? {
+        Some(true) => Ok(()),
+        Some(false) => Err("nothing was deleted".to_owned().into()),
+        None => Err("there is no terminal to ask on: --yes deletes without asking".to_owned().into()),
+    }
+}
+
+pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+    let mut json = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("json") => json = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let (_, admin) = who::open(false)?;
+    let mut output = Output::new();
+    if json {
+        for_each_user(&admin, |user| output.line(object(user)))?;
+        return output.end();
+    }
+    const HEADINGS: [&str; 6] = ["ID", "EMAIL", "NAME", "STATUS", "PASSWORD", "CREATED"];
+    let mut widths = HEADINGS.map(str::len);
+    for_each_user(&admin, |user| {
+        for (width, cell) in widths.iter_mut().zip(cells(user)) {
+            *width = (*width).max(cell.chars().count());
+        }
+        Ok(())
+    })?;
+    output.line(aligned(HEADINGS.map(str::to_owned), widths))?;
+    for_each_user(&admin, |user| output.line(aligned(cells(user), widths)))?;
+    output.end()
+}
+
+/// Users in the order in which they came, a few at a time.
+fn for_each_user(admin: &Admin, mut each: impl FnMut(&Account) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut last = None;
+    loop {
+        let users = admin.users(last.as_ref(), LIST_ROWS).map_err(|error| error.to_string())?;
+        users.iter().try_for_each(&mut each)?;
+        match users.into_iter().next_back() {
+            Some(user) => last = Some(user),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn cells(user: &Account) -> [String; 6] {
+    let status = match user.standing {
+        Standing::Enabled => "enabled",
+        Standing::Disabled => "disabled",
+        Standing::Deleted => "deleted",
+    };
+    let password = if user.has_password { "yes" } else { "no" };
+    let created = user.created_at.to_string();
+    // Whole seconds are enough for people.
+    let created = created.get(..19).map_or(created.clone(), |seconds| format!("{seconds}Z"));
+    [shown(user.id.as_str()), shown(&user.email), shown(&user.name), status.into(), password.into(), created]
+}
+
+fn aligned(cells: [String; 6], widths: [usize; 6]) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.into_iter().zip(widths) {
+        line.push_str(&format!("{cell:width$}  "));
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn object(user: &Account) -> String {
+    let mut bytes = Vec::new();
+    let word = |truth: bool| if truth { "true" } else { "false" };
+    Json(&mut bytes)
+        .raw("{\"id\":")
+        .string(user.id.as_str())
+        .raw(",\"email\":")
+        .string(&user.email)
+        .raw(",\"name\":")
+        .string(&user.name)
+        .raw(",\"disabled\":")
+        .raw(word(user.standing != Standing::Enabled))
+        .raw(",\"deleted\":")
+        .raw(word(user.standing == Standing::Deleted))
+        .raw(",\"has_password\":")
+        .raw(word(user.has_password))
+        .raw(",\"created_at\":")
+        .time(user.created_at)
+        .raw("}");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// A user in a sentence.
+fn named(user: &Account) -> String {
+    match user.email.as_str() {
+        "" => format!("the user {}", shown(user.id.as_str())),
+        email => format!("the user {} ({})", shown(user.id.as_str()), shown(email)),
+    }
+}
+
+/// A text that somebody else chose, so that it moves nothing on a terminal and turns no direction around (UAX #9).
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || turns { shown.extend(letter.escape_default()) } else { shown.push(letter) }
+    }
+    shown
+}
+
+fn email_of(text: String) -> Result<String, Failure> {
+    let good = text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+        && text.chars().count() <= PROFILE_CHARS_MAX
+        && !text.chars().any(|letter| letter.is_control() || letter.is_whitespace());
+    if good { Ok(text) } else { Err(Failure::usage(format!("{text:?} is no email address"))) }
+}
+
+/// A random UUID (RFC 9562 §5.4).
+fn new_id() -> UserId {
+    let mut bytes = [0; 16];
+    fill_secret(&mut bytes);
+    UserId::trusted(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+}
+
+fn who_alone(parser: &mut lexopt::Parser) -> Result<Who, Failure> {
+    let mut who = WhoArgument::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("id") => who.id(parser)?,
+            Value(value) => who.either(value)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    who.given()
+}

@@ -1,0 +1,125 @@
+//! How many connections there are, in the whole process and from one address.
+//!
+//! Invariant: an address stands in the table with as many connections as were let in from it and have not ended; one with
+//! none does not stand there, so that the table is never larger than the number of connections.
+
+use crate::config::network::Networks;
+use crate::shard::buckets::network_of;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard};
+
+/// Connections of the whole process.
+#[derive(Debug)]
+pub struct Connections {
+    open: AtomicUsize,
+    max: usize,
+    per_address_max: Option<u32>,
+    /// Proxies carry everybody, so theirs are not counted.
+    exempt: Networks,
+    by_network: Mutex<HashMap<IpAddr, u32>>,
+}
+
+impl Connections {
+    /// At most `max`, and at most `per_address_max` from one address, or from one /64 of IPv6, that is not in `exempt`.
+    pub fn new(max: usize, per_address_max: Option<u32>, exempt: Networks) -> Connections {
+        Connections { open: AtomicUsize::new(0), max, per_address_max, exempt, by_network: Mutex::default() }
+    }
+
+    /// Whether there may be no more.
+    pub fn are_full(&self) -> bool {
+        self.open.load(Relaxed) >= self.max
+    }
+
+    /// Counts a connection from `peer` that was accepted, unless there are too many from there. `Some` says which network
+    /// it was counted for, to be told to `end` with it.
+    pub fn begin(&self, peer: IpAddr) -> Result<Option<IpAddr>, TooMany> {
+        let mut network = None;
+        if let Some(max) = self.per_address_max.filter(|_| !self.exempt.contains(peer)) {
+            let counted = network_of(peer);
+            let mut by_network = self.by_network();
+            let count = by_network.entry(counted).or_default();
+            if *count >= max {
+                return Err(TooMany);
+            }
+            *count += 1;
+            network = Some(counted);
+        }
+        self.open.fetch_add(1, Relaxed);
+        Ok(network)
+    }
+
+    /// A connection has ended that `begin` counted for `network`.
+    pub fn end(&self, network: Option<IpAddr>) {
+        self.open.fetch_sub(1, Relaxed);
+        if let Some(network) = network {
+            let mut by_network = self.by_network();
+            let count = by_network.get_mut(&network).expect("whoever ends was counted");
+            *count -= 1;
+            if *count == 0 {
+                by_network.remove(&network);
+            }
+        }
+    }
+
+    fn by_network(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        // A count is changed in one step, so a panic elsewhere leaves it whole.
+        self.by_network.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// An address has as many connections as it may.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::network::Network;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_network_has_its_own_count_and_none_is_left_behind() {
+        let exempt = Networks(vec![Network::parse("10.0.0.0/8").unwrap()]);
+        let connections = Connections::new(100, Some(2), exempt);
+        let mut open = Vec::new();
+        let table = [
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("192.0.2.1", false),
+            ("192.0.2.2", true),
+            ("2001:db8::1", true),
+            ("2001:db8::ffff:1", true),
+            ("2001:db8::2", false),
+            ("2001:db8:0:1::2", true),
+            ("10.0.0.1", true),
+            ("10.0.0.1", true),
+            ("::ffff:10.0.0.1", true),
+        ];
+        for (peer, let_in) in table {
+            let begun = connections.begin(address(peer));
+            assert_eq!(begun.is_ok(), let_in, "{peer}");
+            open.extend(begun);
+        }
+        assert_eq!(connections.open.load(Relaxed), open.len(), "who was not let in is not counted");
+        connections.end(open.remove(0));
+        open.push(connections.begin(address("192.0.2.1")).expect("one has gone, another can come"));
+        for network in open {
+            connections.end(network);
+        }
+        assert_eq!((connections.open.load(Relaxed), connections.by_network().len()), (0, 0));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_kept() {
+        let connections = Connections::new(2, None, Networks::default());
+        assert_eq!(connections.begin(address("192.0.2.1")), Ok(None));
+        assert!(!connections.are_full());
+        assert_eq!(connections.begin(address("192.0.2.1")), Ok(None));
+        assert!(connections.are_full() && connections.by_network().is_empty());
+    }
+}

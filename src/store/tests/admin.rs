@@ -1,0 +1,127 @@
+//! What an administrator does to users, where the command line's tests do not see it.
+
+use super::support::TempDir;
+use super::*;
+use crate::store::{Account, Admin, AdminError, Lock, NewUser, OpenError, Standing, Who};
+
+const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
+
+fn id(text: &str) -> UserId {
+    UserId::new(text).unwrap()
+}
+
+fn named(text: &str) -> Who {
+    Who::Id(id(text))
+}
+
+fn admin(path: &Path) -> Admin {
+    Admin::open(&Database::File(path.into()), true).unwrap()
+}
+
+fn later(seconds: i64) -> Wall {
+    NOW.plus_seconds(seconds)
+}
+
+#[test]
+fn older_tokens_stay_refused_when_the_clock_goes_back() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut admin = admin(&path);
+    let new = NewUser { id: &id("ann"), email: "ann@example.com", name: None };
+    admin.add(&new, "first", NOW).unwrap();
+    let mut writer = open(&path);
+    assert!(writer.gates().unwrap().0.is_empty(), "a first password ends no token");
+    let mut since = Wall(i64::MIN);
+    // The last of these comes after a commit that was made when the clock was ahead.
+    for (hash, now) in [("second", later(10)), ("third", later(5)), ("fourth", later(7))] {
+        if hash == "fourth" {
+            writer.commit_batch(&[command("ben", create_workspace())], later(20));
+        }
+        admin.set_password(&named("ann"), hash, now).unwrap();
+        let Some(Gate::IssuedSince(now_since)) = writer.gates().unwrap().0.get("ann").copied() else { panic!() };
+        assert!(now_since >= since && now_since >= now, "{hash}");
+        since = now_since;
+        assert_eq!(writer.password_record("ANN@example.com").unwrap().unwrap().hash, hash);
+    }
+    assert!(since > later(20));
+    writer.check_invariants();
+}
+
+#[test]
+fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
+    type Act = fn(&mut Admin);
+    let table: [(&str, Act, Standing); 4] = [
+        ("nothing", |_| {}, Standing::Enabled),
+        ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), Standing::Disabled),
+        ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), Standing::Enabled),
+        ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW).unwrap()), Standing::Deleted),
+    ];
+    for (what, act, expected) in table {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut writer = open(&path);
+        writer.set_development_user(Some("hash"), NOW).unwrap();
+        writer.set_development_user(None, NOW).unwrap();
+        let mut admin = admin(&path);
+        let standing = |admin: &Admin| admin.find(&named(DEVELOPMENT)).unwrap().standing;
+        assert_eq!(standing(&admin), Standing::Disabled, "production has none");
+        act(&mut admin);
+        writer.set_development_user(None, NOW).unwrap();
+        writer.set_development_user(Some("hash"), NOW).unwrap();
+        assert_eq!(standing(&admin), expected, "{what}");
+        let closed = writer.gates().unwrap().0.contains_key(DEVELOPMENT);
+        assert_eq!(closed, expected != Standing::Enabled, "{what}");
+        writer.check_invariants();
+    }
+}
+
+#[test]
+fn who_waits_for_the_writer_gets_a_turn() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut writer = open(&path);
+    done(&mut writer, "ann", create_workspace());
+    let mut admin = admin(&path);
+    writer.db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| admin.disable(&named("ann"), NOW));
+        writer.db.execute_batch("COMMIT").unwrap();
+        assert!(waiting.join().unwrap().is_ok());
+    });
+    assert!(writer.look_beside().is_some());
+}
+
+#[test]
+fn a_database_that_somebody_else_is_to_make_is_waited_for_and_then_left_alone() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let lock = Lock::try_acquire(&path).unwrap().expect("nobody holds it");
+    let database = Database::File(path.clone());
+    assert_eq!(Admin::open(&database, true).err(), Some(OpenError::Locked(path.clone())));
+    assert!(!path.exists());
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Admin::open(&database, true).map(drop));
+        open(&path).close();
+        drop(lock);
+        assert_eq!(waiting.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_refusal_leaves_nothing_behind() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut admin = admin(&path);
+    admin.add(&NewUser { id: &id("ann"), email: "ann@example.com", name: Some("Ann") }, "hash", NOW).unwrap();
+    let before = admin.users(None, 10).unwrap();
+    let new = NewUser { id: &id("ben"), email: "Ann@Example.com", name: None };
+    let taken = AdminError::EmailTaken { email: new.email.into(), by: id("ann") };
+    assert_eq!(admin.check_new(&new), Err(taken.clone()));
+    assert_eq!(admin.add(&new, "hash", NOW), Err(taken));
+    assert_eq!(admin.set_password(&named("ben"), "hash", NOW), Err(AdminError::Unknown("ben".into())));
+    assert_eq!(admin.users(None, 10).unwrap(), before);
+    // A page goes on after its last user.
+    admin.disable(&named("ben"), NOW).unwrap();
+    let rest: Vec<Account> = admin.users(before.last(), 10).unwrap();
+    assert_eq!(rest.iter().map(|user| user.id.as_str()).collect::<Vec<_>>(), ["ben"]);
+}

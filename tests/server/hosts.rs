@@ -1,0 +1,127 @@
+//! Which pages and which names the server answers, and what stands in every answer whatever it is. That pages see what
+//! Starlette would let them see is compared with Starlette itself, in `tests/clients`.
+
+use crate::common::token::token;
+use crate::common::{Client, Connection, NOBODYS_ID, Response, Server, assert_error};
+
+#[test]
+fn a_host_that_is_not_named_is_refused_before_anything_else() {
+    let server = Server::with(&[("ALLOWED_HOSTS", "*.example.org,[::1]")]);
+    let mut connection = Connection::open(server.addr);
+    let mut ask = |method: &str, path: &str, host: &str, fields: &str| {
+        connection.send(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        connection.response(method)
+    };
+    for (host, served) in [
+        ("www.example.org", true),
+        ("a.b.EXAMPLE.org:8000", true),
+        ("[::1]", true),
+        ("[::1]:8000", true),
+        ("example.org", false),
+        ("localhost", false),
+        ("[::2]:8000", false),
+        ("www.example.org.evil.example", false),
+    ] {
+        for (path, status) in [("/", 200), ("/nowhere", 404), ("/config/workspace", 401)] {
+            let answer = ask("GET", path, host, "");
+            assert_eq!(answer.status, if served { status } else { 400 }, "{host}: {}", answer.shown());
+        }
+        let preflight = "Origin: http://localhost:3000\r\nAccess-Control-Request-Method: POST\r\n";
+        let answer = ask("OPTIONS", "/input", host, preflight);
+        assert_eq!(answer.status, if served { 200 } else { 400 }, "{host}: {}", answer.shown());
+    }
+}
+
+#[test]
+fn a_preflight_that_is_refused_says_why() {
+    let server = Server::with(&[("ALLOW_ORIGINS", "https://app.example")]);
+    let answer = Client::new(server.addr)
+        .request("OPTIONS", "/input")
+        .header("Origin", "https://evil.example")
+        .header("Access-Control-Request-Method", "PATCH")
+        .send();
+    let error = assert_error(&answer, 400, "bad_request");
+    assert_eq!(error["message"], "Disallowed CORS origin, method");
+    assert_eq!(error["details"].as_object().map(|details| details.len()), Some(2));
+    assert!(answer.header("Access-Control-Allow-Origin").is_none() && answer.lists("Vary", "Origin"));
+}
+
+#[test]
+fn where_no_page_may_read_answers_they_do_not_vary() {
+    let server = Server::with(&[("ENV", "production")]);
+    let answer = Client::new(server.addr).request("GET", "/").header("Origin", "https://a.example").send().expect(200);
+    assert!(answer.header("Vary").is_none(), "{}", answer.shown());
+}
+
+/// `X-Request-Id` is looked for in every answer that any test reads.
+fn assert_has_what_every_answer_has(answer: &Response) {
+    let shown = answer.shown();
+    assert!(answer.header("X-Request-Id").is_some(), "{shown}");
+    assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"), "{shown}");
+    assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"), "{shown}");
+    assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{shown}");
+    assert!(answer.lists("Vary", "Origin"), "{shown}");
+    assert!(answer.header("Date").is_some(), "{shown}");
+}
+
+#[test]
+fn every_answer_has_its_id_and_what_keeps_browsers_careful() {
+    let server = Server::with(&[("MAX_BODY_BYTES", "1024"), ("HEADER_TIMEOUT_SECONDS", "1")]);
+    let authorized = format!("Host: localhost\r\nAuthorization: Bearer {}", token("u"));
+    let json = format!("{authorized}\r\nContent-Type: application/json");
+    let form = "Host: localhost\r\nContent-Type: application/x-www-form-urlencoded";
+    let table = [
+        (200, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (200, "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (200, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (200, format!("GET /config/workspace HTTP/1.1\r\n{authorized}\r\n\r\n")),
+        (200, format!("POST /input HTTP/1.1\r\n{json}\r\nContent-Length: 15\r\n\r\n{{\"content\":\"x\"}}")),
+        (200, format!("POST /auth/refresh HTTP/1.1\r\n{authorized}\r\nContent-Length: 0\r\n\r\n")),
+        (200, format!("POST /auth/stream-ticket HTTP/1.1\r\n{authorized}\r\nContent-Length: 0\r\n\r\n")),
+        (204, "OPTIONS /input HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (204, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (
+            200,
+            "OPTIONS /input HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\
+             Access-Control-Request-Method: POST\r\n\r\n"
+                .to_owned(),
+        ),
+        (
+            400,
+            "OPTIONS /input HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\
+             Access-Control-Request-Method: POST\r\n\r\n"
+                .to_owned(),
+        ),
+        (400, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned()),
+        (400, "GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n".to_owned()),
+        (400, "nonsense\r\n\r\n".to_owned()),
+        (400, format!("POST /input HTTP/1.1\r\n{json}\r\nContent-Length: 1\r\n\r\n{{")),
+        (400, format!("POST /input HTTP/1.1\r\n{json}\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{{")),
+        (400, format!("POST /input HTTP/1.1\r\n{json}\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n")),
+        (401, "GET /auth/verify HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (401, format!("POST /auth/login HTTP/1.1\r\n{form}\r\nContent-Length: 21\r\n\r\nusername=a&password=b")),
+        (404, "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (404, format!("GET /config/workspace/{NOBODYS_ID} HTTP/1.1\r\n{authorized}\r\n\r\n")),
+        (405, "DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
+        (408, "GET / HTTP/1.1\r\nHost: localhost\r\n".to_owned()),
+        (413, format!("POST /input HTTP/1.1\r\n{json}\r\nContent-Length: 1025\r\n\r\n")),
+        (414, format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(8192))),
+        (415, format!("POST /input HTTP/1.1\r\n{authorized}\r\nContent-Type: text/csv\r\nContent-Length: 1\r\n\r\nx")),
+        (422, format!("POST /input HTTP/1.1\r\n{json}\r\nContent-Length: 2\r\n\r\n{{}}")),
+        (431, format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(17 * 1024))),
+    ];
+    for (status, request) in table {
+        let mut connection = Connection::open(server.addr);
+        connection.send(&request);
+        let answer = connection.response(request.split(' ').next().expect("a split has a part"));
+        assert_eq!(answer.status, status, "{request:?}: {}", answer.shown());
+        match request.contains("Access-Control-Request-Method") {
+            // What a preflight depends on is more.
+            true => assert!(answer.lists("Vary", "Access-Control-Request-Headers"), "{}", answer.shown()),
+            false => assert_eq!(answer.header("Vary"), Some("Origin"), "{}", answer.shown()),
+        }
+        assert_has_what_every_answer_has(&answer);
+    }
+    let stream = crate::common::User::new(&server, "u").stream();
+    assert_has_what_every_answer_has(&stream.head);
+}
