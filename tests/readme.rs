@@ -80,6 +80,16 @@ fn every_setting_stands_in_the_table_with_its_default() {
 }
 
 #[test]
+fn what_a_reload_takes_up_is_named() {
+    let readme = readme();
+    let (_, rest) = readme.split_once("It takes up `").expect("a sentence says what a reload takes up");
+    let sentence = rest.split_once(". All others").expect("it ends").0;
+    let named: BTreeSet<String> = sentence.split('`').filter(|part| part.len() > 5).map(str::to_owned).collect();
+    let live = VARIABLES.iter().filter(|variable| variable.live).map(|variable| variable.name.to_owned());
+    assert_same(&named, &live.collect(), "settings that a reload takes up");
+}
+
+#[test]
 fn every_command_stands_in_the_table_as_its_help_has_it() {
     let listed: Vec<Vec<String>> = table(&readme(), "## The command line");
     let listed: Vec<(String, String)> = listed.into_iter().map(|row| (bare(&row[0]), row[1].clone())).collect();

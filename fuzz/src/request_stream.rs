@@ -191,7 +191,7 @@ impl Connection {
                 }
                 Output::TextWanted(..) => unreachable!("no answer is being written"),
                 Output::StopAccepting | Output::Drained => unreachable!("nobody drains"),
-                Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
+                Output::Quiet | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
             }
         }
         moved

@@ -474,7 +474,7 @@ impl World {
                 }
                 Output::Check(_) | Output::Cancel(..) => unreachable!("nobody asks for that here"),
                 Output::Drained => assert!(self.draining && self.shard.connections() == 0),
-                Output::StopAccepting | Output::Resume(_) | Output::TuneStream(_) => {}
+                Output::StopAccepting | Output::Quiet | Output::Resume(_) | Output::TuneStream(_) => {}
             }
         }
         self.shard.check_invariants();

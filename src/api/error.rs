@@ -148,6 +148,12 @@ impl ApiError {
             .because("queue_full")
     }
 
+    /// `503` because nothing can be served yet.
+    pub fn starting() -> ApiError {
+        ApiError::new(503, "service_unavailable", "The server is starting; try again")
+            .with("Retry-After", RETRY_SECONDS)
+    }
+
     /// What a body that cannot be used is answered with.
     pub fn body(subject: &'static str, error: BodyError) -> ApiError {
         match error {

@@ -39,6 +39,12 @@ pub struct Context {
     pub epoch: Arc<str>,
 }
 
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
 /// Who asks, as their verified token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {

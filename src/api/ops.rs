@@ -36,6 +36,8 @@ pub enum ReaderCheck {
     Busy,
     /// It did not answer in time.
     Late,
+    /// There is none yet: the server is starting.
+    NotOpen,
 }
 
 impl ReaderCheck {
@@ -45,6 +47,7 @@ impl ReaderCheck {
             ReaderCheck::Failed => "the database cannot be read",
             ReaderCheck::Busy => "too many questions wait",
             ReaderCheck::Late => "the database does not answer in time",
+            ReaderCheck::NotOpen => "the database is not open yet",
         }
     }
 }
@@ -143,6 +146,7 @@ mod tests {
                 "\"unhealthy\"",
                 "\"database_read\":\"the database does not answer in time\"",
             ),
+            (ReaderCheck::NotOpen, None, 503, "\"unhealthy\"", "\"database_read\":\"the database is not open yet\""),
             (ReaderCheck::Busy, None, 503, "\"unhealthy\"", "\"database_read\":\"too many questions wait\""),
             (ReaderCheck::Failed, None, 503, "\"unhealthy\"", "\"database_read\":\"the database cannot be read\""),
             (

@@ -164,6 +164,15 @@ pub const STREAM_HOLD_MICROSECONDS: u64 = 1000;
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// How long a closing connection is still read, so that the peer sees the last answer, in milliseconds.
 pub const LINGER_MILLISECONDS: u64 = 2000;
+/// How long at shutdown a connection without a request is kept, so that one that is on its way is answered, in
+/// milliseconds. Requests are served meanwhile.
+pub const DRAIN_NOTICE_MILLISECONDS: u64 = 1000;
+/// Connections that are kept for the event loops while the server starts; more wait in the kernel's queue.
+pub const STARTUP_CONNECTIONS_MAX: usize = 256;
+/// How long one of them is kept before its client is told to come back, in milliseconds.
+pub const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
+/// Bytes of each that are looked at: a question about the server's health is short.
+pub const STARTUP_PEEK_BYTES: usize = 2048;
 /// Bytes that are read and thrown away from a closing connection, whose peer may be in the middle of a large body.
 pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest body of a request that is refused from its head alone that is passed over, so that the connection can go on.

@@ -1,8 +1,7 @@
 //! `backup`: a copy of the database.
 
-use super::Failure;
 use super::data::{Meter, arguments, database};
-use super::output::say;
+use super::{Failure, output::say};
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -12,5 +11,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let mut meter = Meter::new("copied");
     let copied = store::backup(&source, file, &mut |progress| meter.show(progress))?;
     drop(meter);
-    say(&format!("{}: {} bytes, events through {}\n", file.display(), copied.bytes, copied.through))
+    say(&format!("{}: {} bytes, events through {}\n", file.display(), copied.bytes, copied.through))?;
+    Ok(())
 }

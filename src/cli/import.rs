@@ -1,8 +1,7 @@
 //! `import`: a database made of an export.
 
-use super::Failure;
 use super::data::{Meter, arguments, database, is_standard};
-use super::output::say;
+use super::{Failure, output::say};
 use crate::runtime::{clock::Clock, listener};
 use crate::store;
 use std::fs::File;
@@ -25,5 +24,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     if let Some(kept) = imported.kept {
         say(&format!("{}: the empty database that was there before\n", kept.display()))?;
     }
-    say(&format!("{}: {}, new events from {}\n", target.display(), imported.counts, imported.goes_on_from.next()))
+    say(&format!("{}: {}, new events from {}\n", target.display(), imported.counts, imported.goes_on_from.next()))?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod backup;
 mod config;
 mod data;
 mod export;
+mod health;
 mod import;
 mod output;
 mod prompt;
@@ -56,6 +57,13 @@ static COMMANDS: &[Entry] = &[
         summary: "serve until SIGTERM or SIGINT (the default)",
         help: "A second signal ends it at once. Where it listens is printed when it is ready.\n",
         run: serve::run,
+    },
+    Entry {
+        name: "health",
+        usage: "",
+        summary: "ask the server of these settings whether it is ready",
+        help: "Asks /health/ready on HOST and PORT, and fails unless the answer is 200.\n",
+        run: health::run,
     },
     Entry {
         name: "config check",

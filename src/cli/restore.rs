@@ -1,8 +1,7 @@
 //! `restore`: a backup becomes the database.
 
-use super::Failure;
 use super::data::{Meter, arguments, database};
-use super::output::say;
+use super::{Failure, output::say};
 use crate::runtime::{clock::Clock, listener};
 use crate::store;
 
@@ -23,5 +22,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
         target.display(),
         restored.through,
         restored.goes_on_from.next()
-    ))
+    ))?;
+    Ok(())
 }

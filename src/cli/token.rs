@@ -6,7 +6,7 @@ use super::who::{self, WhoArgument, profile_text};
 use crate::auth::jwt::{Claims, Purpose};
 use crate::config::settings::EXPIRATION_HOURS_MAX;
 use crate::runtime::clock::Clock;
-use crate::runtime::server;
+use crate::runtime::reload;
 use crate::store::{AdminError, Standing, Who};
 use lexopt::prelude::*;
 
@@ -54,7 +54,7 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), Failure> {
         purpose: Purpose::Access,
         user,
     };
-    let token = server::keys(&settings, admin.signing_key()).sign(&claims);
+    let token = reload::keys(&settings, admin.signing_key()).sign(&claims);
     say(&format!("{token}\n"))
 }
 

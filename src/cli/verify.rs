@@ -1,8 +1,7 @@
 //! `verify`: whether a database is sound.
 
-use super::Failure;
 use super::data::{Meter, arguments, database};
-use super::output::say;
+use super::{Failure, output::say};
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -18,5 +17,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
         return Err(format!("{}: {} findings", path.display(), verdict.findings.len()).into());
     }
     let counts: Vec<String> = verdict.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-    say(&format!("ok: {}, events through {}\n", counts.join(", "), verdict.position))
+    say(&format!("ok: {}, events through {}\n", counts.join(", "), verdict.position))?;
+    Ok(())
 }

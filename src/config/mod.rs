@@ -6,6 +6,7 @@
 pub mod environment;
 pub mod network;
 mod read;
+mod reload;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -428,3 +428,60 @@ fn long_and_odd_values_are_shown_in_one_line() {
     let message = refusal("PORT", &format!("\u{1b}[2J\n{}", "x".repeat(1000)));
     assert!(message.starts_with("PORT is \"\\u{1b}[2J\\nxxx") && message.len() < 250, "{message}");
 }
+
+#[test]
+fn a_reload_takes_up_what_the_table_says() {
+    let base = [
+        ("JWT_SECRET_KEY", LONG_KEY),
+        ("RESPONDERS_ALLOWED", "openai"),
+        ("RESPONDER_URL", "http://a.example"),
+        ("RESPONDER_MODEL", "a"),
+        ("RATE_LIMIT_PER_SECOND", "5"),
+    ];
+    let others = [
+        ("ENV", "production"),
+        ("ENVIRONMENT", "production"),
+        ("HOST", "::1"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("LOG_LEVEL", "DEBUG"),
+        ("LOG_FORMAT", "json"),
+        ("JWT_SECRET_KEY", "another-0123456789abcdef01234567"),
+        ("JWT_ISSUER", "i"),
+        ("JWT_AUDIENCE", "a"),
+        ("JWT_PREVIOUS_SECRET_KEYS", LONG_KEY),
+        ("ALLOW_ORIGINS", "*"),
+        ("CORS_ORIGINS", "*"),
+        ("TRUSTED_PROXIES", "10.0.0.1"),
+        ("ALLOWED_HOSTS", "*"),
+        ("MAX_BODY_BYTES", "4096"),
+        ("MAX_HEADER_BYTES", "4096"),
+        ("STREAM_BUFFER_BYTES", "8192"),
+        ("JOURNAL_RETENTION_BYTES", "100000"),
+        ("RESPONDER", "none"),
+        ("RESPONDERS_ALLOWED", "openai,echo"),
+        ("RESPONDER_URL", "http://b.example"),
+        ("RESPONDER_MODEL", "b"),
+        ("RESPONDER_API_KEY", "k"),
+        ("RESPONDER_CA_FILE", "f"),
+        ("RESPONDER_SYSTEM_PROMPT", "p"),
+    ];
+    // These have one value or none.
+    let fixed = ["JWT_ALGORITHM", "REDIS_URL", "RELOAD", "DEBUG", "SENTRY_DSN"];
+    let running = settings(&base);
+    assert_eq!(running.reloaded(running.clone()), (running.clone(), Vec::new()));
+    for variable in VARIABLES.iter().filter(|variable| !fixed.contains(&variable.name)) {
+        // Every number may be 3.
+        let value = others.iter().find(|(name, _)| *name == variable.name).map_or("3", |(_, value)| value);
+        let kept = base.iter().filter(|(name, _)| *name != variable.name).copied();
+        let read = settings(&kept.chain([(variable.name, value)]).collect::<Vec<_>>());
+        assert_ne!(read, running, "{} is changed by {value}", variable.name);
+        let (next, restart) = running.reloaded(read.clone());
+        if variable.live {
+            assert_eq!((next, restart), (read, Vec::new()), "{}", variable.name);
+        } else {
+            let name = if variable.name == "ENVIRONMENT" { "ENV" } else { variable.name };
+            assert!(restart.contains(&name), "{name} needs a restart: {restart:?}");
+        }
+    }
+    assert!(VARIABLES.iter().all(|variable| !variable.live || !fixed.contains(&variable.name)));
+}

@@ -8,7 +8,7 @@ use crate::shard::buckets::network_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Connections of the whole process.
 #[derive(Debug)]
@@ -17,13 +17,14 @@ pub struct Connections {
     max: usize,
     per_address_max: Option<u32>,
     /// Proxies carry everybody, so theirs are not counted.
-    exempt: Networks,
+    exempt: RwLock<Networks>,
     by_network: Mutex<HashMap<IpAddr, u32>>,
 }
 
 impl Connections {
     /// At most `max`, and at most `per_address_max` from one address, or from one /64 of IPv6, that is not in `exempt`.
     pub fn new(max: usize, per_address_max: Option<u32>, exempt: Networks) -> Connections {
+        let exempt = RwLock::new(exempt);
         Connections { open: AtomicUsize::new(0), max, per_address_max, exempt, by_network: Mutex::default() }
     }
 
@@ -36,7 +37,7 @@ impl Connections {
     /// it was counted for, to be told to `end` with it.
     pub fn begin(&self, peer: IpAddr) -> Result<Option<IpAddr>, TooMany> {
         let mut network = None;
-        if let Some(max) = self.per_address_max.filter(|_| !self.exempt.contains(peer)) {
+        if let Some(max) = self.per_address_max.filter(|_| !self.is_exempt(peer)) {
             let counted = network_of(peer);
             let mut by_network = self.by_network();
             let count = by_network.entry(counted).or_default();
@@ -61,6 +62,15 @@ impl Connections {
                 by_network.remove(&network);
             }
         }
+    }
+
+    /// Whose connections are counted no more from now on; those that are counted stay so.
+    pub fn set_exempt(&self, exempt: Networks) {
+        *self.exempt.write().unwrap_or_else(PoisonError::into_inner) = exempt;
+    }
+
+    fn is_exempt(&self, peer: IpAddr) -> bool {
+        self.exempt.read().unwrap_or_else(PoisonError::into_inner).contains(peer)
     }
 
     fn by_network(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
@@ -111,6 +121,18 @@ mod tests {
         for network in open {
             connections.end(network);
         }
+        assert_eq!((connections.open.load(Relaxed), connections.by_network().len()), (0, 0));
+    }
+
+    #[test]
+    fn who_is_exempt_may_change_while_connections_are_open() {
+        let connections = Connections::new(100, Some(1), Networks::default());
+        let counted = connections.begin(address("10.0.0.1"));
+        assert!(counted.is_ok() && connections.begin(address("10.0.0.1")).is_err());
+        connections.set_exempt(Networks(vec![Network::parse("10.0.0.0/8").unwrap()]));
+        assert_eq!(connections.begin(address("10.0.0.1")), Ok(None));
+        connections.end(counted.unwrap());
+        connections.end(None);
         assert_eq!((connections.open.load(Relaxed), connections.by_network().len()), (0, 0));
     }
 

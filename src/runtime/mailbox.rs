@@ -3,10 +3,12 @@
 //! Invariant: events that wait are bounded in bytes; past that a commit leaves only its number, and the shard gets what
 //! it missed from the journal. Receipts and answers are never dropped: a connection waits for at most one.
 
+use crate::api::Context;
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
 use crate::domain::command::{Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, ReplyTo};
 use crate::domain::id::MessageId;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 /// What an event loop is told.
@@ -26,8 +28,12 @@ pub enum Mail {
     AnswerText(MessageId, Option<AnswerSnapshot>),
     /// What this connection asked could not be done at all.
     Lost(ReplyTo),
+    /// A connection that was accepted before the loop ran.
+    Adopt(std::net::TcpStream, SocketAddr),
     /// The process is to end.
     Drain,
+    /// The settings or keys have changed.
+    Reload(Arc<Context>),
 }
 
 /// The mailbox of one event loop.

@@ -65,12 +65,14 @@ pub struct Reactor {
     accepting: bool,
     accept_again_at: Option<Mono>,
     accept_failed: bool,
+    on_quiet: Box<dyn FnMut() + Send>,
     refusals_told_at: Option<Mono>,
     drained: bool,
 }
 
 impl Reactor {
     /// A loop that accepts from `listener` and feeds `shard`. `poll` is the one whose waker `mailbox` has.
+    /// `on_quiet` is told when the loop asks nothing more of anybody.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         poll: Poll,
@@ -81,6 +83,7 @@ impl Reactor {
         connections: Arc<Connections>,
         clock: Clock,
         stall_timeout_milliseconds: u64,
+        on_quiet: Box<dyn FnMut() + Send>,
     ) -> io::Result<Reactor> {
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -104,6 +107,7 @@ impl Reactor {
             accepting: true,
             accept_again_at: None,
             accept_failed: false,
+            on_quiet,
             refusals_told_at: None,
             drained: false,
         })
@@ -196,7 +200,12 @@ impl Reactor {
                 Mail::Delta(delta) => Input::Delta(delta),
                 Mail::AnswerText(message_id, snapshot) => Input::AnswerText(message_id, snapshot),
                 Mail::Lost(to) => Input::Overloaded(to),
+                Mail::Adopt(stream, peer) => {
+                    self.accepted(TcpStream::from_std(stream), peer, now);
+                    continue;
+                }
                 Mail::Drain => Input::Drain,
+                Mail::Reload(context) => Input::Reload(context),
             };
             self.shard.handle(input, now);
             self.carry_out(now);
@@ -232,7 +241,7 @@ impl Reactor {
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     if !std::mem::replace(&mut self.accept_failed, true) {
-                        log::warn!("accepting pauses until this has passed: {error}");
+                        log::warn!("accepting pauses: {}", why_not_accepted(&error));
                     }
                     self.pause_accepting(now, ConnectionRefused::Resources);
                     return;
@@ -453,6 +462,12 @@ impl Reactor {
                     if let Some(mut listener) = self.listener.take() {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
+                    // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
+                    self.ports.desk.tell(News::Stop);
+                    None
+                }
+                Output::Quiet => {
+                    (self.on_quiet)();
                     None
                 }
                 Output::Drained => {
@@ -487,6 +502,15 @@ impl Reactor {
             self.connections.end(socket.network);
             metrics::CONNECTIONS_OPEN.sub(1);
         }
+    }
+}
+
+/// What stands in the way of accepting, and what helps.
+fn why_not_accepted(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "no descriptors are left to this process: raise its limit of open files".into(),
+        Some(libc::ENFILE) => "no descriptors are left to this machine".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -1,30 +1,30 @@
-//! Starts everything, waits for the end, and ends everything in order: no new connections, what runs is finished, what
-//! was taken in is committed.
+//! Starts everything, waits for the end, and ends everything in order: what runs is finished, what was taken in is
+//! committed, the database goes to the next process, and last answers are read to their end.
 
-use super::answers::desk::News;
 use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
 use super::connections::Connections;
 use super::listener;
 use super::mailbox::{Mail, Mailbox};
+use super::notify::{State, notify};
 use super::post::Post;
 use super::reactor::{Reactor, WAKER};
+use super::reload::Current;
+use super::startup::Startup;
 use super::threads::{self, Passwords, Ports};
-use crate::api::Context;
-use crate::auth::jwt::Keys;
 use crate::auth::password::Hasher;
-use crate::base::limits::READER_THREADS;
+use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::config::Settings;
 use crate::config::values::{Database, Environment, Responder};
+use crate::config::{Settings, from_environment};
 use crate::responder::{Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::registry::Registry;
 use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
 use crate::wire;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -43,25 +43,49 @@ const SIGNAL_EXIT_BASE: i32 = 128;
 
 /// What the main thread waits for.
 enum Happened {
+    /// The process is to end.
     Signal,
+    /// The settings are to be read again.
+    Reload,
+    /// A loop asks nothing more of anybody.
+    LoopQuiet,
+    /// A loop, which was quiet, has ended.
     LoopEnded,
 }
 
 /// Serves until a signal ends it. An error is one sentence for who started it.
 pub fn serve(settings: Settings) -> Result<(), String> {
     let clock = Clock::start();
+    // Before anything opens a descriptor that could be taken for one that was handed over.
+    let inherited = listener::inherited()?;
     let (sender, happened) = channel();
     watch_signals(sender.clone()).map_err(|error| format!("signals cannot be watched: {error}"))?;
     listener::keep_files_private();
     let open_files = listener::raise_open_file_limit();
-    let socket = listener::listen(&settings.host, settings.port)?;
+    let is_inherited = inherited.is_some();
+    let socket = match inherited {
+        Some(socket) => socket,
+        None => listener::listen(&settings.host, settings.port)?,
+    };
     let address = socket.local_addr().map_err(|error| format!("the listening socket has no address: {error}"))?;
     let config = store_config(&settings);
-    let Some(_lock) = acquire_lock(&config, &happened)? else { return Ok(()) };
+    let begin = || {
+        Startup::begin(&socket, clock, STARTUP_WAIT_MILLISECONDS, STACK_BYTES)
+            .map_err(|error| format!("nothing can be accepted: {error}"))
+    };
+    // On a socket that was handed over, whoever has the database accepts as long as it has it.
+    let early = if is_inherited { None } else { Some(begin()?) };
+    let Some(lock) = acquire_lock(&config, &happened, &sender)? else { return Ok(()) };
+    let startup = early.map_or_else(begin, Ok)?;
     let mut writer = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string())?;
     prepare_development_user(&mut writer, &settings, address, clock)?;
-    let running = start(settings, open_files, socket, config, writer, clock, sender)?;
+    let early = startup.end();
+    let running = start(settings, open_files, socket, config, writer, lock, clock, sender)?;
+    for (mailbox, (stream, peer)) in running.mailboxes.iter().cycle().zip(early) {
+        mailbox.push(Mail::Adopt(stream, peer));
+    }
     announce(address);
+    notify(State::Ready);
     running.wait(&happened);
     logging::flush();
     Ok(())
@@ -73,17 +97,6 @@ pub fn database(settings: &Settings) -> store::Database {
         Database::Memory => store::Database::Memory,
         Database::File(path) => store::Database::File(path.clone()),
     }
-}
-
-/// The keys for tokens that the settings name; `kept` is the database's own, for where they name none.
-pub fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
-    let key = match &settings.jwt_secret_key {
-        Some(secret) => secret.expose().as_bytes().to_vec(),
-        None => kept.to_vec(),
-    };
-    let previous: Vec<Vec<u8>> =
-        settings.jwt_previous_secret_keys.iter().map(|secret| secret.expose().as_bytes().to_vec()).collect();
-    Keys::new(&key, &previous, settings.jwt_issuer.clone(), settings.jwt_audience.clone())
 }
 
 fn store_config(settings: &Settings) -> StoreConfig {
@@ -102,13 +115,20 @@ fn store_config(settings: &Settings) -> StoreConfig {
     StoreConfig { retention, responders, ..StoreConfig::new(database) }
 }
 
-/// Waits until no other process writes to the database; `None` if a signal came first. Connections wait in the
-/// listening socket's backlog meanwhile.
-fn acquire_lock(config: &StoreConfig, happened: &Receiver<Happened>) -> Result<Option<Option<Lock>>, String> {
+/// Waits until no other process writes to the database; `None` if a signal to end came first.
+fn acquire_lock(
+    config: &StoreConfig,
+    happened: &Receiver<Happened>,
+    sender: &Sender<Happened>,
+) -> Result<Option<Option<Lock>>, String> {
     let store::Database::File(path) = &config.database else { return Ok(Some(None)) };
-    let mut said = false;
+    let (mut said, mut reload) = (false, false);
     loop {
         if let Some(lock) = Lock::try_acquire(path).map_err(|error| error.to_string())? {
+            if reload {
+                // The receiver is our caller's, so it is there.
+                let _ = sender.send(Happened::Reload);
+            }
             return Ok(Some(Some(lock)));
         }
         if !said {
@@ -118,7 +138,9 @@ fn acquire_lock(config: &StoreConfig, happened: &Receiver<Happened>) -> Result<O
         }
         match happened.recv_timeout(LOCK_PATIENCE) {
             Ok(Happened::Signal) => return Ok(None),
-            Ok(Happened::LoopEnded) | Err(_) => {}
+            // Done as soon as there is something that serves.
+            Ok(Happened::Reload) => reload = true,
+            Ok(Happened::LoopQuiet | Happened::LoopEnded) | Err(_) => {}
         }
     }
 }
@@ -143,17 +165,18 @@ fn prepare_development_user(
     writer.set_development_user(hash.as_deref(), clock.now().wall).map_err(say)
 }
 
+#[allow(clippy::too_many_arguments)]
 fn start(
     settings: Settings,
     open_files: u64,
     socket: TcpListener,
     config: StoreConfig,
     mut writer: Writer,
+    lock: Option<Lock>,
     clock: Clock,
     sender: Sender<Happened>,
 ) -> Result<Running, String> {
     let cannot = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-    let keys = keys(&settings, writer.signing_key());
     let registry = Arc::new(Registry::default());
     let position = writer.position();
     registry.committed(position);
@@ -169,7 +192,7 @@ fn start(
     let responders = responders(&settings)?;
     let workers = settings.workers;
     let stall_timeout = settings.stream_stall_timeout_ms;
-    let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
+    let current = Current::new(settings, writer.signing_key(), writer.epoch().to_string().into());
 
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
@@ -192,19 +215,24 @@ fn start(
     let of_responders = sender.clone();
     helpers.push(spawn("responders", move || {
         dispatcher.run();
+        // Who receives them may have ended by itself.
+        let _ = of_responders.send(Happened::LoopQuiet);
         let _ = of_responders.send(Happened::LoopEnded);
     })?);
     loops += 1;
     for (index, poll) in polls.into_iter().enumerate() {
         let random = Random::from_system();
-        let context = Arc::clone(&context);
+        let context = Arc::clone(current.context());
         let shard = Shard::new(index as u16, context, Arc::clone(&registry), Arc::clone(&gates), position, random);
         let socket = socket.try_clone().map_err(cannot("the listening socket cannot be shared"))?;
         let mailbox = Arc::clone(&mailboxes[index]);
         let connections = Arc::clone(&connections);
-        let mut reactor = Reactor::new(poll, socket, shard, mailbox, ports.clone(), connections, clock, stall_timeout)
-            .map_err(cannot("the listening socket cannot be watched"))?;
-        let sender = sender.clone();
+        let of_loop = sender.clone();
+        let on_quiet = Box::new(move || drop(of_loop.send(Happened::LoopQuiet)));
+        let (ports, sender) = (ports.clone(), sender.clone());
+        let mut reactor =
+            Reactor::new(poll, socket, shard, mailbox, ports, connections, clock, stall_timeout, on_quiet)
+                .map_err(cannot("the listening socket cannot be watched"))?;
         helpers.push(spawn("loop", move || {
             if let Err(error) = reactor.run() {
                 log::error!("an event loop failed: {error}");
@@ -215,8 +243,7 @@ fn start(
         })?);
         loops += 1;
     }
-    let grace = Duration::from_millis(context.settings.shutdown_grace_ms);
-    Ok(Running { loops, mailboxes, ports, writing, helpers, grace })
+    Ok(Running { loops, mailboxes, ports, writing: Some(writing), helpers, current, connections, lock })
 }
 
 /// Who answers; `None` when nobody may.
@@ -267,42 +294,68 @@ struct Running {
     loops: usize,
     mailboxes: Vec<Arc<Mailbox>>,
     ports: Ports,
-    writing: JoinHandle<()>,
+    /// `None` once it has ended.
+    writing: Option<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
-    grace: Duration,
+    current: Current,
+    connections: Arc<Connections>,
+    lock: Option<Lock>,
 }
 
 impl Running {
-    /// Waits for a signal, then drains.
-    fn wait(self, happened: &Receiver<Happened>) {
-        while let Ok(Happened::LoopEnded) = happened.recv() {}
-        log::info!("draining: no new connections, running requests are finished");
+    /// Waits for a signal to end, then drains.
+    fn wait(mut self, happened: &Receiver<Happened>) {
+        loop {
+            match happened.recv() {
+                Ok(Happened::Signal) | Err(_) => break,
+                Ok(Happened::Reload) => {
+                    notify(State::Reloading);
+                    self.current.reload(from_environment(), &self.mailboxes, &self.connections);
+                    notify(State::Ready);
+                }
+                Ok(Happened::LoopQuiet | Happened::LoopEnded) => {}
+            }
+        }
+        log::info!("draining: running requests are finished, then nothing more is accepted");
+        notify(State::Stopping);
         for mailbox in &self.mailboxes {
             mailbox.push(Mail::Drain);
         }
-        // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
-        self.ports.desk.tell(News::Stop);
-        let deadline = Instant::now() + self.grace;
-        let mut loops_left = self.loops;
+        let deadline = Instant::now() + Duration::from_millis(self.current.context().settings.shutdown_grace_ms);
+        let (mut loops_busy, mut loops_left) = (self.loops, self.loops);
         while loops_left > 0 {
             match happened.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Happened::LoopQuiet) => {
+                    loops_busy -= 1;
+                    if loops_busy == 0 {
+                        self.release();
+                    }
+                }
                 Ok(Happened::LoopEnded) => loops_left -= 1,
-                Ok(Happened::Signal) => {}
+                Ok(Happened::Signal | Happened::Reload) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     log::warn!("the grace period is over: the connections that are left are cut");
                     break;
                 }
             }
         }
-        self.ports.close();
-        // What was acknowledged is on disk already; this commits what was taken in and tidies up.
-        let _ = self.writing.join();
+        self.release();
         if loops_left == 0 {
             for helper in self.helpers {
                 let _ = helper.join();
             }
         }
         log::info!("ended");
+    }
+
+    /// Lets the next process have the database: commits what was taken in, and tidies up.
+    fn release(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            self.ports.close();
+            // What was acknowledged is on disk already, whatever ended the writer.
+            let _ = writing.join();
+            self.lock = None;
+        }
     }
 }
 
@@ -314,18 +367,26 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .map_err(|error| format!("a thread cannot be started: {error}"))
 }
 
-/// Passes the first signal on. The second ends the process from here, whatever the main thread waits for by then.
+/// Passes signals on. The second one to end ends the process from here, whatever the main thread waits for by then.
 fn watch_signals(sender: Sender<Happened>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     thread::Builder::new().name("cortex-signals".into()).stack_size(STACK_BYTES).spawn(move || {
-        for (before, signal) in signals.forever().enumerate() {
-            if before > 0 {
-                log::warn!("a second signal: ending at once");
-                logging::flush();
-                exit(SIGNAL_EXIT_BASE + signal);
-            }
+        let mut ending = false;
+        for signal in signals.forever() {
+            let what = match signal {
+                SIGHUP => Happened::Reload,
+                _ if ending => {
+                    log::warn!("a second signal: ending at once");
+                    logging::flush();
+                    exit(SIGNAL_EXIT_BASE + signal);
+                }
+                _ => {
+                    ending = true;
+                    Happened::Signal
+                }
+            };
             // Nobody receives it when the program is about to end anyway.
-            let _ = sender.send(Happened::Signal);
+            let _ = sender.send(what);
         }
     })?;
     Ok(())

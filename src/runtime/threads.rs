@@ -129,9 +129,9 @@ impl Ports {
     }
 }
 
-/// The writer: takes all that waits, commits it as one, tells everybody. While the database cannot be written to, it tries by
-/// itself whether it can be again. A panic here ends the process, because the
-/// state of the writer's memory would not be known.
+/// The writer: takes all that waits, commits it as one, tells everybody. While the database cannot be written to, it tries
+/// by itself whether it can be again. A panic here ends the process, because the state of the writer's memory would not
+/// be known.
 pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
     // A database in memory is nobody else's.
     let look_beside =

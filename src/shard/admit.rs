@@ -196,10 +196,7 @@ impl Shard {
     pub(super) fn count_login(&self, who: Who, times: u64, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
         let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
-        if taken.is_err() {
-            metrics::LOGINS[Login::RateLimited as usize].add(1);
-        }
-        taken
+        taken.inspect_err(|_| metrics::LOGINS[Login::RateLimited as usize].add(1))
     }
 }
 

@@ -6,6 +6,7 @@
 mod admit;
 pub mod buckets;
 mod conn;
+mod drain;
 mod exchange;
 mod hub;
 mod live;
@@ -26,6 +27,7 @@ use crate::domain::command::*;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
 use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
 use conn::{Conn, Phase, Then};
+use drain::Ending;
 use hub::Hub;
 use live::LiveAnswers;
 use outbox::Outbox;
@@ -82,6 +84,8 @@ pub enum Input<'a> {
     Overloaded(ReplyTo),
     /// The process is to end: finish what runs, take up nothing new.
     Drain,
+    /// The settings or keys have changed; open streams go on.
+    Reload(Arc<Context>),
 }
 
 impl std::fmt::Debug for PasswordAnswer {
@@ -112,7 +116,9 @@ pub enum Output {
     Close(u32),
     /// Accept no more connections.
     StopAccepting,
-    /// The last connection is gone after `Drain`.
+    /// After `Drain`: nothing more is asked of anybody; what is left waits for its readers.
+    Quiet,
+    /// After `Quiet`: the last connection is gone.
     Drained,
 }
 
@@ -139,7 +145,7 @@ pub struct Shard {
     /// Where the fields about the rate are written.
     quota_text: Vec<u8>,
     draining: bool,
-    drained: bool,
+    ending: Ending,
 }
 
 /// A request that was answered in this turn.
@@ -189,7 +195,7 @@ impl Shard {
             date: (i64::MIN, [b' '; 29]),
             quota_text: Vec::new(),
             draining: false,
-            drained: false,
+            ending: Ending::default(),
         }
     }
 
@@ -228,17 +234,18 @@ impl Shard {
             Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
             Input::Overloaded(to) => self.overloaded(to, now),
             Input::Drain => self.drain(now),
+            Input::Reload(context) => self.reload(context, now),
         }
     }
 
     /// The next thing to be done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.poll_drain())
     }
 
     /// When `tick` has something to do.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.timers.next()
+        [self.timers.next(), self.ending.timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -246,6 +253,7 @@ impl Shard {
         while let Some(slot) = self.timers.pop_due(now.mono) {
             self.deadline_reached(slot, now);
         }
+        self.tick_drain(now);
     }
 
     /// Whether a connection has something to write since `take_touched`.
@@ -470,10 +478,7 @@ impl Shard {
     fn settle(&mut self, slot: u32, now: Now) {
         let Some(conn) = self.conns.get(slot as usize) else { return };
         let paused = !conn.input.is_empty() && conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
-        if matches!(conn.phase, Phase::Head)
-            && !paused
-            && (conn.half_closed || (self.draining && conn.input.is_empty()))
-        {
+        if matches!(conn.phase, Phase::Head) && !paused && conn.half_closed {
             self.begin_closing(slot, now);
         }
         self.arm(slot, now);
@@ -570,27 +575,14 @@ impl Shard {
         self.reply_bytes -= conn.reply_bytes;
         self.timers.clear(slot);
         self.outputs.push_back(Output::Close(slot));
-        self.note_drained();
     }
 
-    fn drain(&mut self, now: Now) {
-        self.draining = true;
-        self.outputs.push_back(Output::StopAccepting);
+    /// Goes on with another context. A connection whose deadline has come nearer is looked at then.
+    fn reload(&mut self, context: Arc<Context>, now: Now) {
+        self.context = context;
         let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
-            if matches!(self.conns[slot as usize].phase, Phase::Stream(_)) {
-                self.shut_stream_down(slot, now);
-            } else {
-                self.settle(slot, now);
-            }
-        }
-        self.note_drained();
-    }
-
-    fn note_drained(&mut self) {
-        if self.draining && !self.drained && self.conns.is_empty() {
-            self.drained = true;
-            self.outputs.push_back(Output::Drained);
+            self.arm(slot, now);
         }
     }
 
@@ -618,7 +610,10 @@ impl Shard {
         let stall = conn.progress_at.plus_milliseconds(settings.stream_stall_timeout_ms);
         Some(match &conn.phase {
             Phase::Head if conn.waits_for_reader => stall,
-            Phase::Head if conn.input.is_empty() => conn.since.plus_milliseconds(settings.keep_alive_ms),
+            Phase::Head if conn.input.is_empty() => {
+                let kept_until = conn.since.plus_milliseconds(settings.keep_alive_ms);
+                self.ending.idle_until(conn.since).map_or(kept_until, |until| until.min(kept_until))
+            }
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
             Phase::Waiting(pending) if pending.then == Then::Health => {
@@ -646,6 +641,8 @@ impl Shard {
             conn.waits_for_reader && stalled_at(conn, self.context.settings.stream_stall_timeout_ms) <= now.mono;
         match &conn.phase {
             _ if stalled => self.close(slot),
+            // Its peer has had all answers for a while, and there is nothing left that an end at once could cut off.
+            Phase::Head if conn.input.is_empty() && self.draining => self.close(slot),
             Phase::Head if conn.input.is_empty() => self.begin_closing(slot, now),
             Phase::Head | Phase::Body(_) => self.request_timed_out(slot, now),
             Phase::Discard(_) => self.begin_closing(slot, now),

@@ -279,11 +279,6 @@ pub(super) fn set_position(db: &Connection, newest: EventNumber, at: Wall) -> ru
     db.prepare_cached(SET_POSITION)?.execute(params![sql(newest), at.0]).map(drop)
 }
 
-/// Moves the newest time on by a microsecond.
-pub(super) fn move_time(db: &Connection) -> rusqlite::Result<()> {
-    db.execute("UPDATE position SET at = at + 1 WHERE id = 1", []).map(drop)
-}
-
 pub(super) const POSITION: &str = "SELECT number, at FROM position WHERE id = 1";
 pub(super) const SET_POSITION: &str = "UPDATE position SET number = ?1, at = ?2 WHERE id = 1";
 

@@ -1,13 +1,14 @@
 //! Clients that others wrote: curl, Python's httpx-sse and the EventSource of Node each follow a stream through a restart
 //! and a kill of the server while messages keep coming, come back by themselves, and have every message once. And
-//! Prometheus' own parser reads what is counted, python-jose understands our tokens, as we do its, and Starlette's middleware
-//! says what pages are to see of origins and hosts.
+//! Prometheus' own parser reads what is counted, python-jose understands our tokens, as we do its, Starlette's middleware
+//! says what pages are to see of origins and hosts, and nginx stands in between as `deploy/nginx.conf` has it.
 //!
 //! Python and Node get what they need from their own registries, into `target/`, with pinned versions.
 //! `CORTEX_SKIP_CLIENTS=1` leaves these tests out.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod proxy;
 mod scrape;
 mod tools;
 

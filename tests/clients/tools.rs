@@ -75,6 +75,17 @@ pub fn node() -> Option<PathBuf> {
     Some(script)
 }
 
+/// The program nginx; `None` when these tests are left out.
+pub fn nginx() -> Option<&'static str> {
+    if is_skipped("nginx") {
+        return None;
+    }
+    // Not everybody's path has the directory that it is in.
+    let found = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| have(program, &["-v"]));
+    assert!(found.is_some(), "nginx (nginx-light) is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
+    found
+}
+
 /// Whether these tests are left out, which is said where also a test that passes is heard.
 fn is_skipped(name: &str) -> bool {
     let is_skipped = std::env::var("CORTEX_SKIP_CLIENTS").is_ok_and(|value| value == "1");

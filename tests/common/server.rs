@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub struct Options {
     environment: BTreeMap<String, String>,
     files: Vec<(&'static str, Vec<u8>)>,
+    handed_over: Option<Arc<OwnedFd>>,
 }
 
 impl Options {
@@ -37,7 +39,7 @@ impl Options {
             ("RUST_BACKTRACE", "1"),
         ];
         let environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Options { environment, files: Vec::new() }
+        Options { environment, files: Vec::new(), handed_over: None }
     }
 
     /// Sets a variable.
@@ -50,6 +52,12 @@ impl Options {
     pub fn unset(mut self, name: &str) -> Options {
         self.environment.remove(name);
         self
+    }
+
+    /// Hands a socket over to every start, as a service manager does: as descriptor 3, with `LISTEN_FDS` and `LISTEN_PID`.
+    pub fn hand_over(mut self, socket: impl Into<OwnedFd>) -> Options {
+        self.handed_over = Some(Arc::new(socket.into()));
+        self.set("LISTEN_FDS", 1)
     }
 
     /// Puts a file into the working directory before the first start.
@@ -74,7 +82,13 @@ impl Place {
 
     /// The program, with the settings of this place and no arguments yet.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cortex-core"));
+        let program = env!("CARGO_BIN_EXE_cortex-core");
+        let mut command = Command::new(program);
+        if self.options.handed_over.is_some() {
+            // The shell keeps its process id, and so the program's, which nobody else knows before.
+            command = Command::new("/bin/sh");
+            command.args(["-c", "export LISTEN_PID=${LISTEN_PID:-$$}; exec \"$0\" \"$@\" 3<&0 </dev/null", program]);
+        }
         command.env_clear().envs(&self.options.environment).current_dir(&self.directory.0);
         if !self.options.environment.contains_key("DATABASE_URL") {
             command.env("DATABASE_URL", format!("sqlite:///{}", self.database().display()));
@@ -133,8 +147,12 @@ impl Server {
     /// Runs a command of the program to its end, in the server's directory and environment, with nothing to read.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = self.place.command();
-        command.args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+        self.place.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+    }
+
+    /// The program as a command that is yet to be started, in the server's directory and environment.
+    pub fn command(&self) -> Command {
+        self.place.command()
     }
 
     /// A path in the server's directory.
@@ -169,9 +187,32 @@ impl Server {
         if self.process.is_some() {
             assert_eq!(self.stop().code(), Some(0), "a server that is asked to stop ends well");
         }
+        self.start_again();
+    }
+
+    /// Starts again on the same database after the last process has ended, however that went.
+    #[track_caller]
+    pub fn start_again(&mut self) {
         let mut process = Process::spawn(&self.place);
         self.addr = process.wait_listening();
         self.process = Some(process);
+    }
+
+    /// A rolling restart: the next process is there and waits for the database before this one is asked to end.
+    #[track_caller]
+    pub fn roll(&mut self) {
+        const WAITS: &str = "waiting for the process that has the database";
+        let before = self.log().matches(WAITS).count();
+        let mut next = self.second();
+        let end = Instant::now() + DEADLINE;
+        while self.log().matches(WAITS).count() == before {
+            assert!(!next.ended_by_now(), "the next process waits and does not give up:\n{}", self.log());
+            assert!(Instant::now() < end, "the next process never says that it waits:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(self.stop().code(), Some(0), "a server that is asked to stop ends well");
+        self.addr = next.wait_listening();
+        self.process = Some(next);
     }
 
     /// Tries to start again after a stop, expecting that the program refuses.
@@ -228,7 +269,11 @@ impl Process {
         let directory = &place.directory;
         let log = File::options().create(true).append(true).open(directory.log_path()).expect("a file for the log");
         let mut command = place.command();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let stdin = match &place.options.handed_over {
+            None => Stdio::null(),
+            Some(socket) => socket.try_clone().expect("a second handle").into(),
+        };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let (sender, lines) = channel();
@@ -244,18 +289,24 @@ impl Process {
     /// Waits until it says where it listens.
     #[track_caller]
     pub fn wait_listening(&mut self) -> SocketAddr {
+        match self.listening_or_ended() {
+            Some(addr) => addr,
+            None => panic!("ended before it listened, {:?}:\n{}", self.child.wait(), self.directory.log()),
+        }
+    }
+
+    /// Waits until it listens or has ended: where it listens, or nothing.
+    #[track_caller]
+    pub fn listening_or_ended(&mut self) -> Option<SocketAddr> {
         let end = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if let Some(addr) = listening_line(&line) {
-                        return addr;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => panic!("no `listening on` line in time:\n{}", self.directory.log()),
-                Err(RecvTimeoutError::Disconnected) => {
-                    panic!("ended before it listened, {:?}:\n{}", self.child.wait(), self.directory.log())
-                }
+                Ok(line) => match listening_line(&line) {
+                    Some(addr) => return Some(addr),
+                    None => continue,
+                },
+                Err(RecvTimeoutError::Timeout) => panic!("neither listens nor ends:\n{}", self.directory.log()),
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }

@@ -124,7 +124,7 @@ fn a_backup_that_is_killed_leaves_no_file_of_that_name_and_the_next_one_is_made(
     User::new(&server, "u").say("default", "hello");
     // What a process leaves that was killed in the middle.
     fs::write(server.file("copy.db.partial"), "half").expect("a file");
-    let mut command = server.place().command();
+    let mut command = server.command();
     let mut killed = command.args(["backup", "other.db"]).stdout(Stdio::null()).spawn().expect("the program starts");
     killed.kill().expect("it can be killed, if it has not ended");
     killed.wait().expect("it ends");
@@ -144,7 +144,7 @@ fn output_that_nobody_reads_is_no_panic() {
     for arguments in [vec!["--help"], vec!["config", "check"], vec!["backup", "copy.db"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let mut command = server.place().command();
+        let mut command = server.command();
         let output = command.args(&arguments).stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*said), (Some(0), ""), "{arguments:?}");

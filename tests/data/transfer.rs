@@ -25,7 +25,7 @@ fn place() -> Server {
 /// Runs an import of a text.
 fn import(server: &Server, lines: &str) -> std::process::Output {
     fs::write(server.file("lines"), lines).expect("a file");
-    let mut command = server.place().command();
+    let mut command = server.command();
     command.args(["import", "-"]).stdin(File::open(server.file("lines")).expect("it is there"));
     command.output().expect("the program starts")
 }
@@ -270,7 +270,7 @@ fn who_stops_reading_an_export_ends_it_without_a_panic() {
     for _ in 0..8 {
         user.say("default", &"x".repeat(100_000));
     }
-    let mut command = server.place().command();
+    let mut command = server.command();
     let mut child = command.arg("export").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut first = String::new();
     BufReader::with_capacity(64, child.stdout.take().expect("a pipe")).read_line(&mut first).expect("a line");

@@ -156,6 +156,7 @@ fn what_happens_is_counted() {
     for n in 0..5 {
         user.say(&conversation, &n.to_string());
     }
+    user.post("/input", json!({"content": "to the default conversation"})).expect(200);
     let mut client = Client::new(server.addr);
     let mut login = |password: &str| {
         let form = format!("username=user@example.com&password={password}");
@@ -168,7 +169,7 @@ fn what_happens_is_counted() {
     let open = wait_for(&server, |scrape| scrape.get("cortex_streams{state=\"live\"}") == 1.0);
     let change = |series: &str| open.get(series) - before.get(series);
     let exactly = [
-        ("conversational_core_conversations_total", 2.0),
+        ("conversational_core_conversations_total", 3.0),
         ("cortex_logins_total{result=\"success\"}", 1.0),
         ("cortex_logins_total{result=\"wrong\"}", 2.0),
         ("cortex_streams_opened_total", 1.0),

@@ -342,7 +342,7 @@ impl World {
                     self.closed(shard, slot);
                     None
                 }
-                Output::StopAccepting => None,
+                Output::StopAccepting | Output::Quiet => None,
                 Output::Drained => {
                     self.process().loops[shard].drained = true;
                     None

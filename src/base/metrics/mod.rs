@@ -307,8 +307,7 @@ fn render_connections(text: &mut Text) {
     text.gauge("cortex_connections_open", "Open connections.", CONNECTIONS_OPEN.get());
     text.gauge("cortex_connections_max", "Connections that may be open.", CONNECTIONS_MAX.get());
     text.counter("cortex_connections_accepted_total", "Connections accepted.", CONNECTIONS_ACCEPTED.get());
-    let help =
-        "Times that a connection was not taken; at max_connections and resources it waits and may be taken later.";
+    let help = "Times that accepting paused (max_connections, resources) or a connection was closed at once (address, not_watched).";
     let refused = ("reason", ConnectionRefused::NAMES);
     text.counters("cortex_connections_refused_total", help, refused, &CONNECTIONS_REFUSED);
     text.counter("cortex_received_bytes_total", "Bytes read from connections.", BYTES_RECEIVED.get());

@@ -2,6 +2,7 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::health::Trouble;
 use crate::store::Reader;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -41,6 +42,45 @@ fn a_full_disk_refuses_only_what_does_not_fit() {
     writer.check_invariants();
     let events = replay(&mut writer, "ann");
     assert_eq!(posted(&events), ["one", "two", "three", &large]);
+}
+
+#[test]
+fn a_writer_that_could_not_write_knows_it_until_it_can() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    let home = workspace(&mut writer, "ann");
+    let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
+    let refused = |writer: &mut Writer, content: &str| {
+        let committed = writer.commit_batch(&[command("ann", post(room, content))], NOW);
+        assert!(matches!(committed.receipts[0].result, Err(Refusal::Unavailable)));
+    };
+    assert_eq!(writer.trouble(), None);
+    limit_pages(&writer, 0);
+    refused(&mut writer, &"x".repeat(100_000));
+    assert_eq!(writer.trouble(), Some(Trouble::Full));
+    writer.probe();
+    assert_eq!(writer.trouble(), Some(Trouble::Full), "a few pages more would not fit");
+    let nothing = ConversationRef::Id(ConversationId(uuid::Uuid::nil()));
+    let committed = writer.commit_batch(&[command("ann", post(nothing, "x"))], NOW);
+    assert!(matches!(committed.receipts[0].result, Err(Refusal::NotFound(_))));
+    assert_eq!(writer.trouble(), Some(Trouble::Full), "a refusal writes nothing");
+
+    writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    writer.probe();
+    assert_eq!(writer.trouble(), None);
+    let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'probe'";
+    assert_eq!(writer.db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "it leaves nothing behind");
+
+    let holder = rusqlite::Connection::open(directory.file("a.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    writer.db.busy_timeout(std::time::Duration::ZERO).unwrap();
+    refused(&mut writer, "x");
+    writer.probe();
+    assert_eq!(writer.trouble(), Some(Trouble::Locked));
+    drop(holder);
+    done(&mut writer, "ann", post(room, "x"));
+    assert_eq!(writer.trouble(), None, "any change shows it");
+    writer.check_invariants();
 }
 
 #[test]

@@ -1,0 +1,13 @@
+//! What keeps a server in service for years: sockets that are handed over, restarts that nobody notices, settings that are
+//! read again, and what the service manager is told.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../recovery/reader.rs"]
+mod reader;
+
+mod reload;
+mod rolling;
+mod service;
+mod sockets;
+mod waiting;

@@ -1,0 +1,92 @@
+//! A process that waits for the database on a port of its own: it says so, and keeps what comes.
+
+use crate::common::port::free_port;
+use crate::common::server::Place;
+use crate::common::token::token;
+use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
+use cortex_core::base::limits::STARTUP_CONNECTIONS_MAX;
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_process_that_waits_says_that_it_is_starting_and_keeps_what_comes() {
+    let mut server = Server::start(Options::new());
+    let port = free_port();
+    server.set("PORT", port);
+    let mut second = server.second();
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let end = Instant::now() + DEADLINE;
+    while !server.log().contains("waiting for the process") {
+        assert!(Instant::now() < end, "it says that it waits:\n{}", server.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    let body = json!({"content": "early"}).to_string();
+    let mut early = Connection::open(addr);
+    early.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        token("u"),
+        body.len()
+    ));
+    for (method, path, status) in [
+        ("GET", "/health", 503),
+        ("GET", "/health/ready", 503),
+        ("HEAD", "/health/ready", 503),
+        ("GET", "/health/live", 200),
+    ] {
+        let answer = Client::new(addr).request(method, path).send();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.shown());
+        assert!(answer.closes(), "{}", answer.shown());
+        if method == "GET" {
+            assert_eq!(answer.json()["service"], "conversational-core", "{}", answer.shown());
+        }
+    }
+    // More than are kept: the kernel holds the others.
+    let mut many: Vec<Connection> = (0..STARTUP_CONNECTIONS_MAX + 20).map(|_| Connection::open(addr)).collect();
+    for connection in &mut many {
+        connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    User::new(&server, "u").say("default", "to the first");
+    assert_eq!(early.arrived_by_now().as_deref(), Some(&[][..]), "nothing is answered beside the first");
+
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(second.wait_listening(), addr);
+    let answer = early.response("POST").expect(200);
+    assert_eq!(answer.json()["data"]["content"], "early");
+    for connection in &mut many {
+        connection.response("GET").expect(200);
+    }
+}
+
+/// What the health check of a container runs.
+#[test]
+fn the_command_health_tells_whether_the_server_is_ready() {
+    let port = free_port();
+    let place = Place::new(Options::new().set("PORT", port));
+    let health = || {
+        let output = place.command().arg("health").output().expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = health();
+    assert!(code == Some(1) && said.contains("does not answer"), "{code:?}: {said}");
+    for (status, expected) in [("200 OK", Some(0)), ("503 Service Unavailable", Some(1))] {
+        let standin = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+        let server = thread::spawn(move || {
+            let (mut client, _) = standin.accept().expect("somebody asks");
+            let mut request = [0; 1024];
+            let bytes = client.read(&mut request).expect("a request");
+            client
+                .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello").as_bytes())
+                .expect("it reads");
+            String::from_utf8_lossy(&request[..bytes]).into_owned()
+        });
+        let (code, said) = health();
+        assert!(code == expected && said.contains("hello"), "{status}: {code:?}: {said}");
+        let request = server.join().expect("it was asked");
+        assert!(request.starts_with("GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
+    }
+}

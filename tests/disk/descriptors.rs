@@ -1,0 +1,71 @@
+//! No descriptors left: who is connected is served, who comes waits, and nothing turns round and round.
+
+use crate::common::{Client, DEADLINE, Options, Server, User};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Sets how many descriptors a running process may have.
+fn limit_descriptors(process: u32, soft: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get pointers to whole limits, or null, and the id of a child of ours.
+    unsafe {
+        let id = process as libc::pid_t;
+        assert_eq!(libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit), 0);
+        limit.rlim_cur = soft;
+        assert_eq!(libc::prlimit(id, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Processor time that a process has used, in hundredths of a second.
+fn processor_time(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().collect();
+    fields[11].parse::<u64>().expect("user time") + fields[12].parse::<u64>().expect("system time")
+}
+
+#[test]
+fn without_descriptors_who_is_connected_is_served_and_the_rest_waits() {
+    let mut server = Server::start(Options::new().set("MAX_CONNECTIONS", 10_000));
+    let process = server.process().id();
+    let mut user = User::new(&server, "u");
+    let mut stream = user.stream();
+    user.say("default", "before");
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs").count() as u64;
+    limit_descriptors(process, open + 4);
+    let mut waiting: Vec<Client> = (0..30).map(|_| Client::new(server.addr)).collect();
+    let threads: Vec<_> = waiting
+        .drain(..)
+        .map(|mut client| {
+            thread::spawn(move || {
+                let answer = client.request("GET", "/").send();
+                // The connection is kept: it holds its descriptor until the thread is told to end.
+                (answer.status, client)
+            })
+        })
+        .collect();
+    let end = Instant::now() + DEADLINE;
+    while !server.log().contains("descriptors") {
+        assert!(Instant::now() < end, "it is said that there are no descriptors:\n{}", server.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let (before, since) = (processor_time(process), Instant::now());
+    for n in 0..20 {
+        user.say("default", &format!("meanwhile {n}"));
+        stream.next_of("input");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let (used, elapsed) = (processor_time(process) - before, since.elapsed());
+    assert!(used * 10 < elapsed.as_millis() as u64 / 2, "{used} hundredths of a second in {elapsed:?}");
+    limit_descriptors(process, 1024);
+    let clients: Vec<Client> = threads
+        .into_iter()
+        .map(|thread| {
+            let (status, client) = thread.join().expect("everybody is served in the end");
+            assert_eq!(status, 200);
+            client
+        })
+        .collect();
+    assert_eq!(clients.len(), 30);
+    let complaints = server.log().matches("descriptors").count();
+    assert!(complaints <= 8, "it is said now and then, not each time: {complaints}");
+}
