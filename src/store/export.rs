@@ -7,7 +7,7 @@ use crate::domain::id::*;
 use crate::domain::model::*;
 use crate::store::partial::{Partial, Progress, Report, refuse_existing};
 use crate::store::schema::number;
-use crate::store::{Database, OpenError, messages, schema};
+use crate::store::{Database, OpenError, messages, schema, users};
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
 use rusqlite::{Connection, Row};
 use std::io::{BufWriter, Write};
@@ -15,10 +15,14 @@ use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Writes the database at `source` to `out`, with hashes of passwords or without; how many lines of each type. Errors are one
-/// line for people.
-pub fn export(source: &Path, out: &mut dyn Write, with_passwords: bool, report: Report<'_>) -> Result<Counts, String> {
-    let (db, meta) = schema::open_reading(&Database::File(source.into())).map_err(|error| error.to_string())?;
+/// Writes the database at `source` to `out`, with hashes of passwords or without; how many lines of each type.
+pub fn export(
+    source: &Path,
+    out: &mut dyn Write,
+    with_passwords: bool,
+    report: Report<'_>,
+) -> Result<Counts, ExportError> {
+    let (db, meta) = schema::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
     let mut exporter = Exporter {
         db: &db,
         ids: &meta.ids,
@@ -29,8 +33,8 @@ pub fn export(source: &Path, out: &mut dyn Write, with_passwords: bool, report: 
         report,
     };
     exporter.run().map_err(|stop| match stop {
-        Stop::Database(error) => OpenError::of(source, &error).to_string(),
-        Stop::Output(error) => format!("the output cannot be written: {error}"),
+        Stop::Database(error) => ExportError::Database(OpenError::of(source, &error)),
+        Stop::Output(error) => ExportError::Output(error),
     })
 }
 
@@ -43,13 +47,32 @@ pub fn export_to_file(
 ) -> Result<Counts, String> {
     refuse_existing(target)?;
     let partial = Partial::begin(target)?;
-    let counts = export(source, &mut BufWriter::new(partial.file()), with_passwords, report)?;
+    let counts = export(source, &mut BufWriter::new(partial.file()), with_passwords, report);
+    let counts = counts.map_err(|error| error.to_string())?;
     refuse_existing(target)?;
     partial.publish()?;
     Ok(counts)
 }
 
 /// Why an export ended early.
+#[derive(Debug)]
+pub enum ExportError {
+    /// The database cannot be read.
+    Database(OpenError),
+    /// What is written to takes no more.
+    Output(std::io::Error),
+}
+
+impl std::fmt::Display for ExportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExportError::Database(error) => error.fmt(f),
+            ExportError::Output(error) => write!(f, "the output cannot be written: {error}"),
+        }
+    }
+}
+
+/// The same, before the database's name is known.
 enum Stop {
     Database(rusqlite::Error),
     Output(std::io::Error),
@@ -110,7 +133,7 @@ impl Exporter<'_> {
                 name: row.get(1)?,
                 email: row.get(2)?,
                 created_at: Wall(row.get(3)?),
-                disabled: row.get(4)?,
+                access: messages::decode(row, 4, users::access_of)?,
                 tokens_since: row.get::<_, Option<i64>>(5)?.map(Wall),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),

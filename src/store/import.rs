@@ -10,7 +10,7 @@ use crate::domain::model::{Status, Workspace};
 use crate::store::partial::{Partial, Progress, Report};
 use crate::store::restore::{self, Place};
 use crate::store::schema::sql;
-use crate::store::writer::DEVELOPMENT_USER;
+use crate::store::writer::is_development_user;
 use crate::store::{Database, OpenError, check, conversations, journal, messages, orders, schema, users, workspaces};
 use crate::wire::metadata::string_member;
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
@@ -62,9 +62,11 @@ pub fn import(target: &Path, input: &mut dyn BufRead, now: Wall, report: Report<
 fn is_empty(path: &Path) -> Result<bool, String> {
     let (db, _) = schema::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
     let (position, _) = schema::position(&db).map_err(|error| OpenError::of(path, &error).to_string())?;
-    let users = db.query_row("SELECT count(*) FROM users WHERE oid <> ?1", [DEVELOPMENT_USER.0], |row| row.get(0));
-    let users: i64 = users.map_err(|error| OpenError::of(path, &error).to_string())?;
-    Ok(position == EventNumber(0) && users == 0)
+    let mut users =
+        db.prepare("SELECT oid FROM users LIMIT 2").map_err(|error| OpenError::of(path, &error).to_string())?;
+    let users = users.query_map([], |row| row.get::<_, String>(0)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let users = users.map_err(|error| OpenError::of(path, &error).to_string())?;
+    Ok(position == EventNumber(0) && users.into_iter().all(|id| is_development_user(&UserId::trusted(id))))
 }
 
 fn read_all(db: &Connection, input: &mut dyn BufRead, report: Report<'_>) -> Result<Counts, String> {
@@ -199,7 +201,7 @@ impl<'a> Importer<'a> {
         let workspace = user.default_workspace.map(|id| self.number("default_workspace_id", id.0)).transpose()?;
         let conversation = user.default_conversation.map(|id| self.number("default_conversation_id", id.0));
         users::set_defaults(self.db, key, workspace, conversation.transpose()?)?;
-        users::change_disabled(self.db, key, users::ADMITTED, i64::from(user.disabled))?;
+        users::change_disabled(self.db, key, users::ADMITTED, users::access_code(user.access))?;
         if user.removed_through > self.position {
             return Err(Wrong::Line("`removed_through` is beyond the header's position".into()));
         }

@@ -48,7 +48,7 @@ mod tests;
 pub use admin::{Account, Admin, AdminError, NewUser, Standing, Who};
 pub use backup::{Copied, backup};
 pub use error::OpenError;
-pub use export::{export, export_to_file};
+pub use export::{ExportError, export, export_to_file};
 pub use import::{Imported, import};
 pub use lock::Lock;
 pub use orders::Responders;

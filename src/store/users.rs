@@ -5,6 +5,7 @@ use crate::domain::command::{Gate, UserGates};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::UserProfile;
 use crate::store::schema::{number, sql};
+use crate::wire::transfer::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
@@ -91,6 +92,21 @@ pub(super) fn set_password(db: &Connection, key: i64, hash: &str, tokens_since: 
     db.prepare_cached("UPDATE users SET password = ?2, tokens_since = coalesce(?3, tokens_since) WHERE key = ?1")?
         .execute(params![key, hash, tokens_since.map(|at| at.0)])
         .map(drop)
+}
+
+/// What `disabled` says, in the words of an export.
+pub(super) fn access_of(code: i64) -> Option<Access> {
+    Access::ALL.into_iter().find(|access| access_code(*access) == code)
+}
+
+/// What `disabled` says for it.
+pub(super) fn access_code(access: Access) -> i64 {
+    match access {
+        Access::Admitted => ADMITTED,
+        Access::Disabled => DISABLED,
+        Access::SwitchedOff => SWITCHED_OFF,
+        Access::Deleted => DELETED,
+    }
 }
 
 /// Changes what `disabled` says from `old` to `new`; whatever else it says stays.

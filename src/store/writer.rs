@@ -28,8 +28,7 @@ use uuid::Uuid;
 pub type Render = fn(&Outcome) -> Vec<u8>;
 
 /// Development's user: id, email and name.
-pub(super) const DEVELOPMENT_USER: (&str, &str, &str) =
-    ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
+const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
 
 /// What a probe writes, in 64 KiB; one that a crash left is replaced.
 const FILL: &str =

@@ -60,8 +60,8 @@ pub struct UserLine {
     pub email: String,
     /// When their row was made.
     pub created_at: Wall,
-    /// Whether tokens and password are good: 0 yes, 1 disabled, 2 development's user while in production, 3 deleted.
-    pub disabled: u8,
+    /// Whether they are let in.
+    pub access: Access,
     /// Tokens made before this are not good.
     pub tokens_since: Option<Wall>,
     /// The hash of their password, where those are exported.
@@ -72,6 +72,37 @@ pub struct UserLine {
     pub default_conversation: Option<ConversationId>,
     /// The number of the newest of their events that is no longer kept.
     pub removed_through: EventNumber,
+}
+
+/// Whether a user is let in, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// They are.
+    Admitted,
+    /// Not until an administrator says otherwise.
+    Disabled,
+    /// Not in production: development's user.
+    SwitchedOff,
+    /// Never again.
+    Deleted,
+}
+
+impl Access {
+    /// Every one.
+    pub const ALL: [Access; 4] = [Access::Admitted, Access::Disabled, Access::SwitchedOff, Access::Deleted];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Access::Admitted => "admitted",
+            Access::Disabled => "disabled",
+            Access::SwitchedOff => "switched_off",
+            Access::Deleted => "deleted",
+        }
+    }
+
+    fn parse(raw: &str) -> Result<Access, &'static str> {
+        Access::ALL.into_iter().find(|access| access.as_str() == raw).ok_or("is none that there is")
+    }
 }
 
 impl std::fmt::Debug for UserLine {
@@ -183,7 +214,7 @@ fn write_user(json: &mut Json, user: &UserLine) {
     json.raw("{\"type\":\"user\",\"id\":").string(user.id.as_str());
     json.raw(",\"name\":").string(&user.name).raw(",\"email\":").string(&user.email);
     json.raw(",\"created_at\":").time(user.created_at);
-    json.raw(",\"disabled\":").number(u64::from(user.disabled));
+    json.raw(",\"access\":").string(user.access.as_str());
     if let Some(since) = user.tokens_since {
         json.raw(",\"tokens_since\":").time(since);
     }
@@ -293,13 +324,7 @@ fn read_user(fields: &mut Fields) -> Result<UserLine, String> {
         name: fields.text("name")?.into_owned(),
         email: fields.text("email")?.into_owned(),
         created_at: fields.time("created_at")?,
-        disabled: match fields.required("disabled")? {
-            "0" => 0,
-            "1" => 1,
-            "2" => 2,
-            "3" => 3,
-            _ => return Err("`disabled` must be 0, 1, 2 or 3".into()),
-        },
+        access: fields.checked("access", Access::parse)?,
         tokens_since: fields.optional("tokens_since", Fields::time)?,
         password: fields.optional("password", Fields::text)?.map(Cow::into_owned),
         default_workspace: fields.optional("default_workspace_id", |f, name| f.id(name, WorkspaceId::parse))?,
@@ -464,10 +489,10 @@ mod tests {
                 r#"{{"type":"header","format":"cortex-core-export","version":1,"id_key":"000102030405060708090a0b0c0d0e0f","epoch":"{ID}","position":77,"at":"{AT}"}}"#
             ),
             format!(
-                r#"{{"type":"user","id":"u\"é","name":"","email":"a@b","created_at":"{AT}","disabled":3,"tokens_since":"{AT}","password":"$argon2id$x","default_workspace_id":"{ID}","default_conversation_id":"{ID}","removed_through":5}}"#
+                r#"{{"type":"user","id":"u\"é","name":"","email":"a@b","created_at":"{AT}","access":"deleted","tokens_since":"{AT}","password":"$argon2id$x","default_workspace_id":"{ID}","default_conversation_id":"{ID}","removed_through":5}}"#
             ),
             format!(
-                r#"{{"type":"user","id":"responder:echo","name":"echo","email":"","created_at":"{AT}","disabled":0,"removed_through":0}}"#
+                r#"{{"type":"user","id":"responder:echo","name":"echo","email":"","created_at":"{AT}","access":"admitted","removed_through":0}}"#
             ),
             format!(
                 r#"{{"type":"workspace","id":"{ID}","owner_id":"u","name":" n ","description":"d\n","created_at":"{AT}","updated_at":"{AT}","metadata":{{"a":1.10,"a":99999999999999999999}}}}"#
@@ -525,7 +550,7 @@ mod tests {
             (0, "000102", "+00102", "`id_key` must be 32"),
             (0, "77", "-7", "`position` must be a whole number"),
             (1, "2026-01-31", "2026-02-30", "`created_at` must be a time"),
-            (1, "\"disabled\":3", "\"disabled\":4", "`disabled` must be 0, 1, 2 or 3"),
+            (1, "deleted", "gone", "`access` is none that there is"),
             (1, "\"u\\\"é\"", "\"\"", "`id` must be 1 to 255 characters"),
             (1, "\"a@b\"", "\"\\ud800\"", "`email` must be a string"),
             (3, "{\"a\"", "[{\"a\"", "expected"),
