@@ -52,7 +52,7 @@ fn the_log_level_changes() {
         Client::new(server.addr).request("GET", "/").send().expect(200);
         server.log().contains("method=GET path=/ ")
     });
-    assert!(server.log().contains("the settings were read again"), "{}", server.log());
+    eventually("that it was done", || server.log().contains("the settings were read again"));
 }
 
 #[test]
