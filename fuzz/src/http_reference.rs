@@ -56,14 +56,12 @@ pub fn read_head(input: &[u8], head_max: usize) -> Reading {
         let Some(end) = window[at..].iter().position(|byte| *byte == b'\n') else { break false };
         let line = &window[at..at + end];
         at += end + 1;
-        let Some(line) = line.strip_suffix(b"\r") else {
+        let Some(line) = line.strip_suffix(b"\r").filter(|line| !line.contains(&b'\r')) else {
             faults.push(400);
+            faults.extend((lines.is_empty() && overlong_target(line)).then_some(414));
+            faults.extend((lines.len() > FIELDS_MAX).then_some(431));
             break false;
         };
-        if line.contains(&b'\r') {
-            faults.push(400);
-            break false;
-        }
         match (line.is_empty(), lines.is_empty()) {
             (true, true) => {
                 empty += 1;
@@ -84,7 +82,7 @@ pub fn read_head(input: &[u8], head_max: usize) -> Reading {
         }
     } else {
         // A line without its end is looked at once the target must be too long after any of our methods.
-        let looked_at = if window.len() < TARGET_MAX + 32 { &[] } else { &window[at..TARGET_MAX + 32] };
+        let looked_at = window.get(at..TARGET_MAX + 32).unwrap_or_default();
         faults.extend(overlong_target(looked_at).then_some(414));
     }
     if !complete {

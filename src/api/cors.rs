@@ -19,10 +19,11 @@ const PREFLIGHT_SECONDS: &str = "600";
 const PREFLIGHT_VARIES: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, \
      Access-Control-Request-Private-Network";
 
-/// The request's origin, if pages of it may read the answer.
+/// The request's origin, if pages of it may read the answer. An origin is visible ASCII (RFC 6454 §6.2): anything else
+/// would stand in our answer as it came, where any origin is allowed.
 pub fn allowed_origin<'b>(origins: &Origins, head: &Head<'_, 'b>) -> Option<&'b str> {
     let origin = std::str::from_utf8(head.field("origin")?).ok()?;
-    origins.allows(origin).then_some(origin)
+    (origin.bytes().all(|byte| byte.is_ascii_graphic()) && origins.allows(origin)).then_some(origin)
 }
 
 /// The fields for an answer that `origin` may read. The origin is named even where any is allowed, because browsers

@@ -29,6 +29,21 @@ fn metadata_with_a_name_that_is_no_text_can_be_changed() {
     Client::new(server.addr).request("GET", "/").send().expect(200);
 }
 
+/// Where any origin is allowed, whatever stood in the field once came back in the answer's.
+#[test]
+fn what_cannot_be_an_origin_is_not_echoed() {
+    let server = Server::with(&[("ALLOW_ORIGINS", "*")]);
+    for (origin, allowed) in
+        [("http://a.example", true), ("http:/\ta", false), ("http://a b", false), ("http://é", false)]
+    {
+        let mut connection = Connection::open(server.addr);
+        connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"));
+        let answer = connection.response("GET");
+        assert_eq!(answer.status, 200, "{origin:?}");
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed.then_some(origin), "{origin:?}");
+    }
+}
+
 /// What a stream would do next was once due for ever after its token had ended, and its event loop did nothing else.
 #[test]
 fn a_stream_whose_token_ends_says_so_and_holds_up_nobody() {
