@@ -9,6 +9,7 @@ use super::post::Post;
 use super::queue::{Queue, Taken};
 use crate::auth::password::Hasher;
 use crate::base::limits::*;
+use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::Wall;
 use crate::domain::command::*;
@@ -18,6 +19,7 @@ use crate::domain::model::UserProfile;
 use crate::shard::registry::Registry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::exit;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -131,7 +133,7 @@ impl Ports {
 
 /// The writer: takes all that waits, commits it as one, tells everybody. While the database cannot be written to, it tries
 /// by itself whether it can be again. A panic here ends the process, because the state of the writer's memory would not
-/// be known.
+/// be known, and so does a database that cannot be synced.
 pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
     // A database in memory is nobody else's.
     let look_beside =
@@ -141,6 +143,13 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
     let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
     let mut probe_at = tidy_by;
     loop {
+        if writer.is_spoiled() {
+            log::error!(
+                "the database could not be synced: ending, so that the next start writes it anew from the write-ahead log"
+            );
+            logging::flush();
+            exit(1);
+        }
         let failing = writer.trouble().is_some();
         let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
         let patience = until_due.min(look_beside);

@@ -346,8 +346,8 @@ impl Shard {
                 let reply = ApiError::not_found(Thing::Conversation).into_reply();
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
-            (Then::Open(_), _, Err(Refusal::Unavailable)) => {
-                let reply = self.come_back_later();
+            (Then::Open(wanted), _, Err(Refusal::Unavailable)) => {
+                let reply = self.come_back_later(wanted.start);
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
@@ -403,7 +403,7 @@ impl Shard {
         }
         let Some(pending) = self.take_pending(to) else { return };
         let reply = match pending.then {
-            Then::Open(_) => self.come_back_later(),
+            Then::Open(wanted) => self.come_back_later(wanted.start),
             Then::Health => self.health(ReaderCheck::Busy, now),
             Then::Answer | Then::Cancel => ApiError::overloaded().into_reply(),
         };

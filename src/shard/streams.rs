@@ -25,7 +25,7 @@ impl Shard {
     /// Opens a stream that its caller may open.
     pub(super) fn open_stream(&mut self, slot: u32, meta: &Meta<'_>, caller: &Caller, wanted: Subscription, now: Now) {
         if self.draining {
-            let reply = self.come_back_later();
+            let reply = self.come_back_later(wanted.start);
             self.respond(slot, meta, reply, now);
             return;
         }
@@ -103,10 +103,14 @@ impl Shard {
 
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
-    pub(super) fn come_back_later(&mut self) -> Reply {
+    pub(super) fn come_back_later(&mut self, start: Start) -> Reply {
         metrics::refused("stream_deferred");
         let mut body = Vec::new();
-        sse::retry(self.spread_retry_milliseconds(), &mut body);
+        let milliseconds = self.spread_retry_milliseconds();
+        match start {
+            Start::After(id) => sse::retry_from(milliseconds, id, &mut body),
+            Start::Now | Start::Unknown => sse::retry(milliseconds, &mut body),
+        }
         Reply { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: body.into() }
     }
 

@@ -33,6 +33,12 @@ pub fn retry(milliseconds: u64, out: &mut Vec<u8>) {
     write!(out, "retry: {milliseconds}\n\n").expect("writing to memory does not fail");
 }
 
+/// The same for a reader who is sent away at once, with the id that it came with: some readers take the last block's id
+/// for theirs, and a block without one for a new beginning.
+pub fn retry_from(milliseconds: u64, id: EventNumber, out: &mut Vec<u8>) {
+    write!(out, "retry: {milliseconds}\nid: {id}\n\n").expect("writing to memory does not fail");
+}
+
 /// Reads a `Last-Event-ID` (HTML Standard §9.2.4): ASCII digits that fit 64 bits. Everything else is none of our ids.
 pub fn parse_last_event_id(value: &[u8]) -> Option<EventNumber> {
     if value.is_empty() {
@@ -68,7 +74,8 @@ mod tests {
         }
         let mut out = Vec::new();
         retry(3000, &mut out);
-        assert_eq!(out, b"retry: 3000\n\n");
+        retry_from(5, EventNumber(41), &mut out);
+        assert_eq!(out, b"retry: 3000\n\nretry: 5\nid: 41\n\n");
     }
 
     #[test]

@@ -244,6 +244,8 @@ pub(super) fn open_beside(file: &Path) -> Result<Option<(Connection, Meta)>, Ope
         return Ok(None);
     }
     set_up_writing(&db).map_err(failed)?;
+    // Only the server carries the log over, because only it knows when it must not (`wal.rs`).
+    db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
     let meta = load_meta(&db).map_err(failed)?;
     Ok(Some((db, meta)))
 }

@@ -4,10 +4,15 @@
 //! Whoever writes starts the log anew only when nobody reads from it. Readers that take turns without a pause would let
 //! it grow for as long as they do; so when it is long, the writer waits a moment: who begins to read after all of it is
 //! carried over reads from the database alone, and who reads from the log has a short transaction.
+//!
+//! When the database cannot be synced, the log must not be carried over by this process again. After a failed sync the
+//! kernel counts what was written as clean, though it may not be on the disk. SQLite would write again only what it had
+//! not counted as carried over, and part of that may have been counted before it was synced, as happens while somebody
+//! reads. Whoever opens the database anew carries the whole log over, and each commit has synced that.
 
 use crate::base::limits::{SQLITE_BUSY_MILLISECONDS, WAL_CHECKPOINT_FRAMES, WAL_FRAMES_MAX, WAL_READERS_MILLISECONDS};
 use crate::base::metrics;
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,6 +27,8 @@ pub(super) struct Log {
     frames_seen: u32,
     /// Length at which something is done about it.
     next_at: u32,
+    /// The database could not be synced.
+    is_spoiled: bool,
 }
 
 impl Log {
@@ -36,7 +43,7 @@ impl Log {
             metrics::WAL_BYTES.set(u64::from(frames) * (FRAME_HEADER_BYTES + page_bytes));
             Ok(())
         }))?;
-        Ok(Log { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES })
+        Ok(Log { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES, is_spoiled: false })
     }
 
     /// Carries the log over if it is long. There is no transaction open. A failure is not the next transaction's.
@@ -55,9 +62,23 @@ impl Log {
         match result {
             Ok(true) => {}
             Ok(false) => log::debug!("{frames} frames of the write-ahead log are still being read"),
-            Err(error) => log::warn!("the write-ahead log could not be carried over: {error}"),
+            Err(error) => {
+                log::warn!("the write-ahead log could not be carried over: {error}");
+                self.is_spoiled |= is_failed_sync(&error);
+            }
         }
     }
+
+    /// Whether the database could not be synced, so that this process must not carry the log over again.
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.is_spoiled
+    }
+}
+
+/// Whether this is a sync that failed.
+pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
 /// Waits for readers, so that the next commit starts the log anew.

@@ -16,9 +16,9 @@ use crate::store::journal::Stats;
 use crate::store::retention::Left;
 use crate::store::schema::{self, Meta};
 use crate::store::users::{self, PasswordRecord};
-use crate::store::wal::Log;
+use crate::store::wal::{self, Log};
 use crate::store::{Retention, StoreConfig, journal, purge, questions, reader, retention};
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -303,8 +303,20 @@ impl Writer {
         match checkpoint {
             Ok(0) => {}
             Ok(_) => log::debug!("the write-ahead log is still being read and stays"),
-            Err(error) => log::warn!("the last checkpoint failed: {error}"),
+            Err(error) => {
+                log::warn!("the last checkpoint failed: {error}");
+                if wal::is_failed_sync(&error) {
+                    // Closing the connection would have SQLite try once more, and remove the log.
+                    std::mem::forget(self);
+                }
+            }
         }
+    }
+
+    /// Whether the database could not be synced. Nothing more is committed then: the process is to end, and the next one
+    /// carries the whole log over.
+    pub fn is_spoiled(&self) -> bool {
+        self.log.is_spoiled()
     }
 
     /// The writer's own connection, for tests that make SQLite fail under it.
@@ -450,6 +462,9 @@ impl Writer {
         }
         // What was committed has been told by now, so nobody waits for it.
         self.log.shorten(&self.db);
+        if self.log.is_spoiled() {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None));
+        }
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
     }
 

@@ -26,7 +26,7 @@ enum { PAGE = 4096, PAGES_MAX = 1 << 18, FILES_MAX = 16 };
 /* All of 32 bits, in this order; tests/disk/main.rs has the same list. */
 struct control {
     int32_t sync_errno;    /* what a failing sync says */
-    int32_t sync_permille; /* how many of a thousand syncs fail */
+    int32_t sync_permille; /* how many of a thousand syncs of NAME.db-wal fail */
     int32_t write_errno;   /* what a failing write says; half of it is written first */
     int32_t write_permille;
     uint32_t random;       /* state of the generator, never 0 */
@@ -34,6 +34,7 @@ struct control {
     uint32_t syncs_failed;
     uint32_t writes_failed;
     int32_t open_errno;    /* what opening for writing says; 0: it works */
+    int32_t database_sync_permille; /* how many of a thousand syncs of NAME.db fail */
 };
 
 struct file {
@@ -186,7 +187,8 @@ static int sync_file(int fd, int (*real)(int)) {
         pthread_mutex_unlock(&lock);
         return real(fd);
     }
-    int fails = control->sync_errno && falls(control->sync_permille);
+    int fails = control->sync_errno &&
+                falls(ends_with(file->path, ".db") ? control->database_sync_permille : control->sync_permille);
     if (fails) {
         control->syncs_failed++;
     } else {

@@ -20,9 +20,10 @@ enum Place {
     SyncsFailed,
     WritesFailed,
     OpenErrno,
+    DatabaseSyncPermille,
 }
 
-const PLACES: usize = 9;
+const PLACES: usize = 10;
 
 /// What a disk does, and what it has done.
 pub struct Disk {
@@ -49,6 +50,14 @@ impl Disk {
     /// From now on so many of a thousand syncs fail with this error.
     pub fn fail_syncs(&self, errno: i32, permille: u32) {
         self.set(Place::SyncPermille, permille);
+        self.set(Place::DatabaseSyncPermille, permille);
+        self.set(Place::SyncErrno, errno as u32);
+    }
+
+    /// From now on so many of a thousand syncs fail with this error where the log is carried over into the database, and
+    /// nowhere else.
+    pub fn fail_carrying_over(&self, errno: i32, permille: u32) {
+        self.set(Place::DatabaseSyncPermille, permille);
         self.set(Place::SyncErrno, errno as u32);
     }
 

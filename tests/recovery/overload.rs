@@ -50,6 +50,10 @@ fn a_stream_that_cannot_be_opened_for_now_is_told_to_come_back() {
         let mut parser = Parser::default();
         parser.feed(&answer.body);
         assert!(parser.events.is_empty() && parser.retries.len() == 1, "{}", answer.shown());
+        // Some readers take the last block's id for theirs, so that one without would have them begin anew.
+        let path = format!("/output/stream?conversation_id={NOBODYS_ID}&last_event_id=5");
+        let answer = answer_to(&path, fate).expect(200);
+        assert!(answer.text().contains("retry: ") && answer.text().ends_with("\nid: 5\n\n"), "{}", answer.shown());
         // Whoever asks for anything else is told what is the matter.
         assert_error(&answer_to("/config/workspace", fate), 503, "service_unavailable");
     }
