@@ -132,6 +132,9 @@ pub const INBOX_STEP_USERS_MAX: usize = 64;
 pub const INBOX_CHUNK_BYTES_MAX: usize = 512;
 /// Most bytes of committed events that wait in one event loop's mailbox; past that only their numbers are kept.
 pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of readers' answers that wait in one event loop's mailbox; past that they are `503`. The loop turns each
+/// into JSON by itself, more slowly than readers find them.
+pub const MAILBOX_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of recent frames that one event loop keeps for subscribers that fell back a little.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, and the rest.
@@ -257,3 +260,4 @@ const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);
 const _: () = assert!(READ_BYTES <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= REPLY_BYTES_MAX);
+const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_ANSWER_BYTES_MAX);
