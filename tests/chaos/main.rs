@@ -12,5 +12,8 @@ mod clock;
 mod floods;
 mod kills;
 mod readers;
+mod requests;
 mod rude;
 mod scale;
+mod sizes;
+mod soak;
