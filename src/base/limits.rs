@@ -139,6 +139,8 @@ pub const MAILBOX_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, and the rest.
 pub const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
+/// Smallest block of memory that goes back to the system as soon as it is freed, in bytes: lists and large messages.
+pub const LARGE_BLOCK_BYTES: i32 = 1024 * 1024;
 /// Bytes that one read of a socket takes at most.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection in one turn of the loop, so that nobody starves.

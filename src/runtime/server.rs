@@ -7,6 +7,7 @@ use super::clock::Clock;
 use super::connections::Connections;
 use super::listener;
 use super::mailbox::{Mail, Mailbox};
+use super::memory;
 use super::post::Post;
 use super::reactor::{Reactor, WAKER};
 use super::threads::{self, Passwords, Ports};
@@ -49,6 +50,7 @@ enum Happened {
 
 /// Serves until a signal ends it. An error is one sentence for who started it.
 pub fn serve(settings: Settings) -> Result<(), String> {
+    memory::give_large_blocks_back();
     let clock = Clock::start();
     let (sender, happened) = channel();
     watch_signals(sender.clone()).map_err(|error| format!("signals cannot be watched: {error}"))?;

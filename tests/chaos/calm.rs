@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Memory that a server may keep after a storm beside what it had after its warm-up: caches of SQLite's pages, of
 /// conversations and users, tails of events, and what the allocator does not give back.
-pub const KEPT_BYTES_MAX: usize = 48 * 1024 * 1024;
+pub const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What a server held at rest.
 pub struct Calm {
