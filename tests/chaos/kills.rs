@@ -203,6 +203,8 @@ fn publish(work: &Work, name: &str, mut random: Random) -> Vec<Acknowledged> {
 struct Stray {
     sent: HashSet<String>,
     acknowledged: Vec<String>,
+    /// Users whose first message is the first that they do: their workspace and conversation are made with it.
+    newcomers: Vec<String>,
 }
 
 fn stray(work: &Work, n: usize) -> Stray {
@@ -218,6 +220,15 @@ fn stray(work: &Work, n: usize) -> Stray {
             }
             Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.shown()),
             Err(_) => thread::sleep(Duration::from_millis(3)),
+        }
+        if stray.sent.len() % 8 == 0 {
+            let newcomer = format!("newcomer{n}-{}", stray.newcomers.len());
+            // Whether it is answered or not, there is one of everything or nothing.
+            for _ in 0..2 {
+                let request = client.request("POST", "/input").token(&token(&newcomer));
+                let _ = request.json(&json!({"content": "hello"})).try_send();
+            }
+            stray.newcomers.push(newcomer);
         }
     }
     stray
@@ -381,6 +392,10 @@ fn check(
         for content in &stray.acknowledged {
             assert!(times.contains_key(content.as_str()), "lost: {content}");
         }
+    }
+    for newcomer in strays.iter().flat_map(|stray| &stray.newcomers) {
+        let workspaces = User::new(server, newcomer).workspace_ids().len();
+        assert!(workspaces <= 1, "{workspaces} default workspaces of {newcomer}");
     }
     let known: HashSet<&str> = kept.iter().map(|said| said.content.as_str()).collect();
     let unknown = times
