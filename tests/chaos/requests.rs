@@ -120,8 +120,7 @@ fn request(shared: &Shared, random: &mut Random) -> Request {
         .map(|segment| if segment.starts_with('{') { id(shared, random) } else { segment.to_owned() });
     let mut target = segments.collect::<Vec<_>>().join("/");
     if once_in(random, 20) {
-        target
-            .push_str(*one_of::<&str>(random, &["/", "/x", "%2F", "%zz", "//", "%00", "/..", ";a=b", "%F0%9F%98%80"]));
+        target.push_str(one_of::<&str>(random, &["/", "/x", "%2F", "%zz", "//", "%00", "/..", ";a=b", "%F0%9F%98%80"]));
     }
     target.push_str(&query(shared, operation, random));
     let token = (!once_in(random, 10)).then(|| {
@@ -393,6 +392,7 @@ fn damage(shared: &Shared, random: &mut Random) {
     for _ in 0..1 + random.below(4) {
         let at = random.below(bytes.len() as u64) as usize;
         match random.below(6) {
+            _ if bytes.len() < 2 => bytes.push(b'G'),
             0 => bytes[at] = random.next_u64() as u8,
             1 => drop(bytes.remove(at)),
             2 => bytes.insert(at, *one_of(random, b"\r\n\0 :\t/,;\"%\x7f\xff0")),
