@@ -163,7 +163,7 @@ pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// Largest body of a request about passwords, which anybody may send.
 pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of answers that may wait for slow readers in one event loop before no more questions are taken; more is `503`.
+/// Bytes of answers that may wait for slow readers in one event loop before no more is asked or done; more is `503`.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
