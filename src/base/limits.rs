@@ -144,10 +144,15 @@ pub const INBOX_STEP_USERS_MAX: usize = 64;
 pub const INBOX_CHUNK_BYTES_MAX: usize = 512;
 /// Most bytes of committed events that wait in one event loop's mailbox; past that only their numbers are kept.
 pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of readers' answers that wait in one event loop's mailbox; past that they are `503`. The loop turns each
+/// into JSON by itself, more slowly than readers find them.
+pub const MAILBOX_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of recent frames that one event loop keeps for subscribers that fell back a little.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, and the rest.
 pub const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
+/// Smallest block of memory that goes back to the system as soon as it is freed, in bytes: lists and large messages.
+pub const LARGE_BLOCK_BYTES: i32 = 1024 * 1024;
 /// Bytes that one read of a socket takes at most.
 pub const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection in one turn of the loop, so that nobody starves.
@@ -179,7 +184,7 @@ pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// Largest body of a request about passwords, which anybody may send.
 pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of answers that may wait for slow readers in one event loop before no more questions are taken; more is `503`.
+/// Bytes of answers that may wait for slow readers in one event loop before no more is asked or done; more is `503`.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
@@ -279,3 +284,4 @@ const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);
 const _: () = assert!(READ_BYTES <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= REPLY_BYTES_MAX);
 const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);
+const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_ANSWER_BYTES_MAX);

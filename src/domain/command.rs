@@ -608,6 +608,29 @@ pub struct Answer {
     pub result: Result<Found, Refusal>,
 }
 
+impl Answer {
+    /// What the answer holds in memory, about, in bytes.
+    pub fn weight(&self) -> usize {
+        const EACH: usize = 256;
+        let conversation = |found: &Conversation| EACH + found.metadata.as_str().len();
+        let messages = |page: &MessagePage| -> usize {
+            page.messages.iter().map(|found| EACH + found.content.as_str().len() + found.metadata.as_str().len()).sum()
+        };
+        let chat = |found: &Chat| conversation(&found.conversation) + messages(&found.last);
+        EACH + match &self.result {
+            Ok(Found::Workspaces(found)) => found.items.iter().map(|item| EACH + item.metadata.as_str().len()).sum(),
+            Ok(Found::Conversations(found)) => found.items.iter().map(conversation).sum(),
+            Ok(Found::Chats(found)) => found.items.iter().map(chat).sum(),
+            Ok(Found::Chat(found)) => chat(found),
+            Ok(Found::Messages(found)) => messages(found),
+            Ok(Found::Message(found)) => found.content.as_str().len(),
+            Ok(Found::Users(found)) => EACH * found.len(),
+            Ok(Found::JournalPage(found)) => found.events.iter().map(|event| event.weight()).sum(),
+            _ => 0,
+        }
+    }
+}
+
 /// A page of a list, as found.
 #[derive(Debug, Clone)]
 pub struct Listed<T> {

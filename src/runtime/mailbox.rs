@@ -1,12 +1,15 @@
 //! How other threads reach an event loop: they append under a lock and wake it once; it swaps the list out.
 //!
 //! Invariant: events that wait are bounded in bytes; past that a commit leaves only its number, and the shard gets what
-//! it missed from the journal. Receipts and answers are never dropped: a connection waits for at most one.
+//! it missed from the journal. Answers of readers are bounded as well; past that they say that there is no room. Receipts
+//! and answers are never dropped: a connection waits for at most one.
 
 use crate::api::Context;
-use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
+use crate::base::limits::{MAILBOX_ANSWER_BYTES_MAX, MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
-use crate::domain::command::{Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, ReplyTo};
+use crate::domain::command::{
+    Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, Refusal, ReplyTo,
+};
 use crate::domain::id::MessageId;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -48,6 +51,7 @@ struct Waiting {
     mails: Vec<Mail>,
     event_bytes: usize,
     delta_bytes: usize,
+    answer_bytes: usize,
 }
 
 impl Mailbox {
@@ -72,6 +76,15 @@ impl Mailbox {
                         return;
                     }
                 }
+                Mail::Answer(answer) => {
+                    let weight = answer.weight();
+                    if waiting.answer_bytes + weight > MAILBOX_ANSWER_BYTES_MAX {
+                        metrics::MAILBOX_DROPPED[MailboxDropped::Answer as usize].add(1);
+                        answer.result = Err(Refusal::Unavailable);
+                    } else {
+                        waiting.answer_bytes += weight;
+                    }
+                }
                 _ => {}
             }
             waiting.mails.push(mail);
@@ -92,6 +105,7 @@ impl Mailbox {
         metrics::MAILS.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
+        waiting.answer_bytes = 0;
     }
 }
 
@@ -113,6 +127,7 @@ pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_by
 mod tests {
     use super::*;
     use crate::base::time::Wall;
+    use crate::domain::command::{Found, JournalPage};
     use crate::domain::event::{Event, EventBody, EventKind};
     use crate::domain::id::{EventNumber, UserId, WorkspaceId};
 
@@ -139,10 +154,38 @@ mod tests {
         }
     }
 
+    fn mailbox() -> Mailbox {
+        let poll = mio::Poll::new().unwrap();
+        Mailbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap())
+    }
+
+    /// An answer of so many bytes of events.
+    fn answer(bytes: usize) -> Answer {
+        let through = EventNumber(1);
+        let events = commit(1, bytes).events.to_vec();
+        let page = JournalPage { events, through, position: through, gap: None };
+        let to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+        Answer { to, position: through, result: Ok(Found::JournalPage(page)) }
+    }
+
+    #[test]
+    fn past_its_bound_an_answer_says_that_there_is_no_room() {
+        let mailbox = mailbox();
+        let mut mails = Vec::new();
+        // Large ones until it is full, and one that is not too large for what is left; then it is taken out.
+        for _ in 0..2 {
+            let sizes = [MAILBOX_ANSWER_BYTES_MAX / 3; 4].into_iter().chain([1000]);
+            sizes.for_each(|bytes| mailbox.push(Mail::Answer(answer(bytes))));
+            mailbox.take(&mut mails);
+            let found: Vec<bool> =
+                mails.drain(..).map(|mail| matches!(mail, Mail::Answer(Answer { result: Ok(_), .. }))).collect();
+            assert_eq!(found, [true, true, false, false, true], "everybody is answered, and some with regret");
+        }
+    }
+
     #[test]
     fn past_its_bound_a_commit_leaves_only_its_number() {
-        let poll = mio::Poll::new().unwrap();
-        let mailbox = Mailbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let mailbox = mailbox();
         let sizes = [MAILBOX_EVENT_BYTES_MAX * 2, 10, 10];
         for (at, bytes) in sizes.into_iter().enumerate() {
             mailbox.push(Mail::Committed(commit(at as u64 + 1, bytes)));

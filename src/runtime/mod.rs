@@ -5,6 +5,7 @@ pub mod clock;
 mod connections;
 pub mod listener;
 pub mod mailbox;
+mod memory;
 pub mod notify;
 pub mod post;
 pub mod queue;

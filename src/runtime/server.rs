@@ -6,6 +6,7 @@ use super::clock::Clock;
 use super::connections::Connections;
 use super::listener;
 use super::mailbox::{Mail, Mailbox};
+use super::memory;
 use super::notify::{State, notify};
 use super::post::Post;
 use super::reactor::{Reactor, WAKER};
@@ -55,6 +56,7 @@ enum Happened {
 
 /// Serves until a signal ends it. An error is one sentence for who started it.
 pub fn serve(settings: Settings) -> Result<(), String> {
+    memory::give_large_blocks_back();
     let clock = Clock::start();
     // Before anything opens a descriptor that could be taken for one that was handed over.
     let inherited = listener::inherited()?;

@@ -135,6 +135,11 @@ impl Shard {
         };
         match action {
             Action::Reply(reply) => self.respond(slot, &meta, reply, now),
+            // What is done is answered, so nothing more is done while nobody reads what was.
+            Action::Submit(_) if self.reply_bytes > REPLY_BYTES_MAX => {
+                let reply = ApiError::overloaded().because("replies_full").into_reply();
+                self.respond(slot, &meta, reply, now);
+            }
             Action::Submit(act) => {
                 let Some(caller) = plan.caller else {
                     return self.respond(slot, &meta, ApiError::missing_token().into_reply(), now);

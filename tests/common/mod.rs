@@ -4,7 +4,9 @@
 
 pub mod database;
 pub mod http;
+pub mod metrics;
 pub mod port;
+pub mod process;
 pub mod publish;
 pub mod server;
 pub mod sse;

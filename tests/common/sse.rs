@@ -77,14 +77,20 @@ impl Stream {
     /// Opens a stream with a query and fields, and reads its first event.
     #[track_caller]
     pub fn open_with(addr: SocketAddr, query: &str, fields: &[(&str, &str)]) -> Stream {
-        let mut connection = Connection::open(addr);
+        Stream::try_open_with(addr, query, fields).unwrap_or_else(|error| panic!("no stream: {error}"))
+    }
+
+    /// The same, for a server that may be gone at any moment.
+    #[track_caller]
+    pub fn try_open_with(addr: SocketAddr, query: &str, fields: &[(&str, &str)]) -> io::Result<Stream> {
+        let mut connection = Connection::try_open(addr)?;
         let mark = if query.is_empty() { "" } else { "?" };
         let mut request = format!("GET /output/stream{mark}{query} HTTP/1.1\r\nHost: {addr}\r\n");
         for (name, value) in fields {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
-        connection.send(request + "Accept: text/event-stream\r\n\r\n");
-        let head = connection.try_head().expect("the head of an answer");
+        connection.try_send((request + "Accept: text/event-stream\r\n\r\n").as_bytes())?;
+        let head = connection.try_head()?;
         assert_eq!(head.status, 200, "{}", head.shown());
         let media_type = head.header("Content-Type").unwrap_or_default();
         assert!(media_type.split(';').next() == Some("text/event-stream"), "{}", head.shown());
@@ -95,9 +101,10 @@ impl Stream {
         let placeholder = Event { id: None, name: None, data: Value::Null, data_lines: 0 };
         let parser = Parser::default();
         let mut stream = Stream { connection, framing, parser, raw: Vec::new(), head, established: placeholder };
-        stream.established = stream.next();
+        let first = stream.try_next()?;
+        stream.established = first.ok_or_else(|| io::Error::other("the stream ended before its first event"))?;
         assert_eq!(stream.established.kind(), "connection_established");
-        stream
+        Ok(stream)
     }
 
     /// The next event.

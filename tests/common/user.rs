@@ -33,6 +33,11 @@ impl User {
         User { id: id.to_owned(), token: token.to_owned(), addr: server.addr, client: Client::new(server.addr) }
     }
 
+    /// Where the server listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Goes on with the server where it now listens.
     pub fn follow(&mut self, server: &Server) {
         self.addr = server.addr;

@@ -1,60 +1,11 @@
 //! `/metrics`: what is counted, exactly, and that nothing a client makes up becomes a series.
 
+use crate::common::metrics::{REQUESTS, SECONDS, Scrape, wait_for};
 use crate::common::{Client, Connection, DEADLINE, NOBODYS_ID, Options, Server, User};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Instant;
-
-const REQUESTS: &str = "conversational_core_requests_total";
-const SECONDS: &str = "conversational_core_request_duration_seconds";
-
-/// The samples of one scrape, by name and labels as they are written.
-struct Scrape(BTreeMap<String, f64>);
-
-impl Scrape {
-    fn of(server: &Server) -> Scrape {
-        let answer = Client::new(server.addr).request("GET", "/metrics").send().expect(200);
-        assert_eq!(answer.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-        let samples = answer.text().lines().filter(|line| !line.starts_with('#')).map(|line| {
-            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("a sample, not {line:?}"));
-            (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("a number in {line:?}")))
-        });
-        Scrape(samples.collect())
-    }
-
-    /// The value of a series; 0 if it is not there.
-    fn get(&self, series: &str) -> f64 {
-        self.0.get(series).copied().unwrap_or_default()
-    }
-
-    fn requests(&self, method: &str, endpoint: &str, status: &str) -> f64 {
-        self.get(&format!("{REQUESTS}{{method=\"{method}\",endpoint=\"{endpoint}\",status=\"{status}\"}}"))
-    }
-
-    /// What has changed since an earlier scrape, among the series of that name.
-    fn since(&self, earlier: &Scrape, name: &str) -> BTreeMap<String, f64> {
-        let changed = self.0.iter().filter(|(series, _)| series.split('{').next() == Some(name));
-        changed
-            .map(|(series, value)| (series.clone(), value - earlier.get(series)))
-            .filter(|(_, change)| *change != 0.0)
-            .collect()
-    }
-}
-
-/// Scrapes until it is as it should be.
-#[track_caller]
-fn wait_for(server: &Server, mut is_good: impl FnMut(&Scrape) -> bool) -> Scrape {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        let scrape = Scrape::of(server);
-        if is_good(&scrape) {
-            return scrape;
-        }
-        assert!(Instant::now() < end, "{:#?}", scrape.0);
-    }
-}
 
 #[test]
 fn requests_are_counted_by_the_pattern_of_their_path() {

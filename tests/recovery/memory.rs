@@ -1,5 +1,6 @@
 //! Readers that do not keep up: they lose nothing, they cost no memory beyond their bound, and nobody waits for them.
 
+use crate::common::process::resident_bytes;
 use crate::common::publish::{Acknowledged, Publisher};
 use crate::common::server::Server;
 use crate::common::token::token;
@@ -221,12 +222,4 @@ fn assert_same(expected: &[Acknowledged], seen: &[(u64, String)], name: &str) {
     let same = expected.iter().zip(seen).take_while(|(want, got)| (want.number, &want.content) == (got.0, &got.1));
     let same = same.count();
     assert!(same == expected.len() && same == seen.len(), "{name}: {same} of {} are right", expected.len());
-}
-
-/// The memory that a process has in use, as the kernel counts it.
-fn resident_bytes(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel says so");
-    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
-    kibibytes * 1024
 }

@@ -145,6 +145,8 @@ labelled! {
         Events = "events",
         /// A piece of an answer; its text is asked for.
         Delta = "delta",
+        /// What a reader found; the client is asked to come again.
+        Answer = "answer",
     }
 }
 

@@ -1,0 +1,156 @@
+//! Clients that are stopped in the middle of reading, as a laptop that goes to sleep is: they are processes of their own.
+
+use crate::calm::Calm;
+use crate::common::sse::Parser;
+use crate::common::token::token;
+use crate::common::{DEADLINE, Server, User};
+use crate::scale::{self, once_in};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 12;
+const MESSAGES: usize = 120;
+const CONTENT_BYTES: usize = 64 * 1024;
+const LAST: &str = "the end";
+
+/// A client that writes what its stream says into a file.
+struct Client {
+    process: Child,
+    file: PathBuf,
+    stopped: bool,
+}
+
+impl Client {
+    fn follow(server: &Server, user: &str, name: usize) -> Client {
+        let file = server.database().with_file_name(format!("client-{name}"));
+        let process = Command::new("curl")
+            .args(["-sSN", "-H", &format!("Authorization: Bearer {}", token(user)), "-o"])
+            .arg(&file)
+            .arg(format!("http://{}/output/stream", server.addr))
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("curl, which these tests need");
+        Client { process, file, stopped: false }
+    }
+
+    fn signal(&mut self, signal: i32) {
+        self.stopped = signal == libc::SIGSTOP;
+        // SAFETY: the child has not been waited for, so its id is still its own.
+        let sent = unsafe { libc::kill(self.process.id() as libc::pid_t, signal) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// Numbers and contents of the messages that have arrived.
+    fn said(&self) -> Vec<(u64, String)> {
+        let mut parser = Parser::default();
+        parser.feed(&fs::read(&self.file).unwrap_or_default());
+        let messages = parser.events.iter().filter(|event| event.kind() == "input");
+        messages.map(|event| (event.number(), event.content().to_owned())).collect()
+    }
+
+    /// Waits for its end, and says whether it was one in good order.
+    fn ended_well(&mut self) -> bool {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.process.try_wait().expect("the child can be asked") {
+                return status.success();
+            }
+            assert!(Instant::now() < end, "the client's stream never ends");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let end = Instant::now() + 2 * DEADLINE;
+    while !is_there() {
+        assert!(Instant::now() < end, "{what} is waited for for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn content(n: usize) -> String {
+    format!("{n} ").repeat(CONTENT_BYTES / 8)
+}
+
+#[test]
+fn a_client_that_is_stopped_has_everything_once_when_it_goes_on() {
+    let mut random = scale::random("clients");
+    let mut server = Server::with(&[("STREAM_BUFFER_BYTES", "16384"), ("LOG_LEVEL", "WARNING")]);
+    let mut user = User::new(&server, "u");
+    user.say("default", "warm");
+    drop(user);
+    let calm = Calm::of(&mut server);
+    let mut user = User::new(&server, "u");
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|n| Client::follow(&server, "u", n)).collect();
+    wait_for("every stream", || {
+        clients.iter().all(|client| fs::metadata(&client.file).is_ok_and(|file| file.len() > 0))
+    });
+    let mut said = Vec::new();
+    for n in 0..MESSAGES {
+        for client in &mut clients {
+            if once_in(&mut random, 12) {
+                client.signal(if client.stopped { libc::SIGCONT } else { libc::SIGSTOP });
+            }
+        }
+        user.say("default", &content(n));
+        said.push(content(n));
+    }
+    user.say("default", LAST);
+    said.push(LAST.to_owned());
+    for client in &mut clients {
+        client.signal(libc::SIGCONT);
+    }
+    for client in &clients {
+        wait_for("the end", || client.said().last().is_some_and(|(_, content)| content == LAST));
+        let (numbers, contents): (Vec<u64>, Vec<String>) = client.said().into_iter().unzip();
+        assert!(contents == said, "{} messages of {}, once and in order", contents.len(), said.len());
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+    drop((clients, user));
+    calm.returns(&mut server);
+}
+
+#[test]
+fn a_client_that_stays_stopped_is_ended_and_may_come_back_for_the_rest() {
+    let settings = [("STREAM_BUFFER_BYTES", "16384"), ("STREAM_STALL_TIMEOUT_SECONDS", "2"), ("LOG_LEVEL", "WARNING")];
+    let mut server = Server::with(&settings);
+    let mut user = User::new(&server, "u");
+    user.say("default", "warm");
+    drop(user);
+    let calm = Calm::of(&mut server);
+    let mut user = User::new(&server, "u");
+    let mut client = Client::follow(&server, "u", 0);
+    wait_for("the stream", || fs::metadata(&client.file).is_ok_and(|file| file.len() > 0));
+    client.signal(libc::SIGSTOP);
+    // Until its socket and the server's buffer are full, and it is given up.
+    let mut said = Vec::new();
+    wait_for("the end of the stream", || {
+        user.say("default", &content(said.len()));
+        said.push(content(said.len()));
+        user.get("/output/streams").expect(200).json()["streams"] == serde_json::json!([])
+    });
+    client.signal(libc::SIGCONT);
+    client.ended_well();
+    // What it had by then is a beginning, cut off anywhere; the rest is there for the last number.
+    let mut seen = client.said();
+    let last = seen.last().map_or(0, |(number, _)| *number);
+    user.say("default", LAST);
+    let rest = user.stream_with(&format!("last_event_id={last}")).before_message(LAST);
+    seen.extend(rest.into_iter().map(|event| (event.number(), event.content().to_owned())));
+    seen.retain(|(_, content)| content != "warm");
+    let contents: Vec<String> = seen.into_iter().map(|(_, content)| content).collect();
+    assert!(contents == said, "{} of {} messages, once and in order", contents.len(), said.len());
+    drop(user);
+    calm.returns(&mut server);
+}

@@ -1,0 +1,105 @@
+//! More connections than there may be, from everywhere and from one address.
+
+use crate::calm::Calm;
+use crate::common::metrics::wait_for;
+use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
+use socket2::{Domain, Socket, Type};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+/// `MAX_CONNECTIONS` of the first server and `MAX_CONNECTIONS_PER_ADDRESS` of the second.
+const MAX: usize = 50;
+const FLOOD: usize = 1500;
+const THREADS: usize = 30;
+
+#[test]
+fn past_the_most_connections_everybody_waits_and_nobody_is_forgotten() {
+    let mut server = Server::start(Options::new().set("MAX_CONNECTIONS", MAX).set("LOG_LEVEL", "WARNING"));
+    let mut user = User::new(&server, "u");
+    user.say("default", "warm");
+    drop(user);
+    let calm = Calm::of(&mut server);
+    let (addr, answered) = (server.addr, AtomicUsize::new(0));
+    // Connected before all others, it is served however many follow.
+    let mut early = User::new(&server, "u");
+    let mut stream = early.stream();
+    early.say("default", "before");
+    stream.next_of("input");
+    let idle: Vec<TcpStream> = (0..3 * MAX).map(|_| TcpStream::connect(addr).expect("the kernel takes it")).collect();
+    for n in 0..20 {
+        early.say("default", &format!("while full {n}"));
+        stream.next_of("input");
+    }
+    let limit = early.get("/metrics").expect(200);
+    let open = limit.text().lines().find_map(|line| line.strip_prefix("cortex_connections_open ")).expect("a gauge");
+    // Every loop looks before it accepts, so two of them may take one more than the most.
+    assert!(open.parse::<usize>().expect("a number") <= MAX + 2, "{open} are open");
+    drop(idle);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for n in 0..FLOOD / THREADS {
+                    let mut client = Client::new(addr);
+                    // Some keep it for a second request; nobody keeps it for ever.
+                    for _ in 0..1 + n % 2 {
+                        client.request("GET", "/").send().expect(200);
+                        answered.fetch_add(1, Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    println!("{} requests answered on {FLOOD} connections, {MAX} at once", answered.load(Relaxed));
+    early.say("default", "after");
+    assert_eq!(stream.before_message("after").len(), 0, "each message came once");
+    drop((early, stream));
+    calm.returns(&mut server);
+}
+
+/// A connection from a given address of this machine.
+fn connect_from(from: [u8; 4], addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("every address of 127.0.0.0/8 is ours");
+    socket.connect_timeout(&addr.into(), DEADLINE).expect("the server accepts");
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(DEADLINE)).expect("a socket can be told so");
+    socket
+}
+
+/// Whether a request is answered there; `false` if the connection is closed without a word.
+fn is_answered(mut socket: &TcpStream) -> bool {
+    let mut piece = [0; 4096];
+    if socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").is_err() {
+        return false;
+    }
+    match socket.read(&mut piece) {
+        Ok(n) => n > 0,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_flood_from_one_address_leaves_the_others_alone() {
+    let options = Options::new().set("MAX_CONNECTIONS_PER_ADDRESS", MAX).set("LOG_LEVEL", "WARNING");
+    let mut server = Server::start(options);
+    Connection::open(server.addr);
+    let calm = Calm::of(&mut server);
+    let flood: Vec<TcpStream> = (0..FLOOD).map(|_| connect_from([127, 0, 0, 2], server.addr)).collect();
+    let answered = flood.iter().filter(|socket| is_answered(socket)).count();
+    assert_eq!(answered, MAX, "of {FLOOD} connections from one address");
+    let others: Vec<TcpStream> = (3..20).map(|n| connect_from([127, 0, 0, n], server.addr)).collect();
+    assert!(others.iter().all(is_answered), "who comes from elsewhere is served");
+    let refused = "cortex_connections_refused_total{reason=\"address\"}";
+    let scrape = wait_for(&server, |scrape| scrape.get(refused) > 0.0);
+    assert_eq!(scrape.get(refused) as usize, FLOOD - MAX);
+    drop((flood, others));
+    // Once they are gone, there is room for as many again.
+    calm.returns(&mut server);
+    let again: Vec<TcpStream> = (0..MAX).map(|_| connect_from([127, 0, 0, 2], server.addr)).collect();
+    assert!(again.iter().all(is_answered));
+    drop(again);
+    calm.returns(&mut server);
+}

@@ -1,0 +1,123 @@
+//! Readers that never read: streams, and answers of large lists.
+
+use crate::calm::Calm;
+use crate::common::metrics::{Scrape, wait_for};
+use crate::common::token::token;
+use crate::common::{Client, DEADLINE, Options, Server, User};
+use cortex_core::base::limits::{
+    LIST_BYTES_MAX, MAILBOX_ANSWER_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, REPLY_BYTES_MAX, TAIL_BYTES_MAX,
+};
+use socket2::{Domain, Socket, Type};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+const WORKERS: usize = 2;
+const STREAMS: usize = 150;
+/// `STREAM_BUFFER_BYTES` of this server.
+const OUTBOX_BYTES_MAX: usize = 16 * 1024;
+const CONTENT_BYTES: usize = 128 * 1024;
+/// A frame of such a message with what stands around the content.
+const FRAME_BYTES: usize = CONTENT_BYTES + 4096;
+/// What the server may grow by: an outbox takes a frame of any size when it is empty, and each may hold another one; each
+/// loop has a tail and a mailbox. The rest is the writer's and SQLite's.
+const GROWTH_BYTES_MAX: usize = STREAMS * (OUTBOX_BYTES_MAX + FRAME_BYTES)
+    + WORKERS * (TAIL_BYTES_MAX + MAILBOX_EVENT_BYTES_MAX)
+    + crate::calm::KEPT_BYTES_MAX;
+/// So many that keeping what was said for each stream would be seen at once.
+const MESSAGES: usize = 60;
+const _: () = assert!(MESSAGES * CONTENT_BYTES * STREAMS > 4 * GROWTH_BYTES_MAX);
+
+/// A connection that takes next to nothing before it is read.
+fn narrow(addr: SocketAddr, request: &str) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket can be told so");
+    socket.connect_timeout(&addr.into(), DEADLINE).expect("the server accepts");
+    let mut socket = TcpStream::from(socket);
+    socket.write_all(request.as_bytes()).expect("the server takes it");
+    socket
+}
+
+#[test]
+fn streams_that_are_never_read_cost_their_bound_and_end() {
+    let settings = [
+        ("WORKERS", WORKERS.to_string()),
+        ("STREAM_BUFFER_BYTES", OUTBOX_BYTES_MAX.to_string()),
+        ("MAX_STREAMS_PER_USER", "0".into()),
+        ("STREAM_STALL_TIMEOUT_SECONDS", "3".into()),
+        ("LOG_LEVEL", "WARNING".into()),
+    ];
+    let mut server =
+        Server::start(settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)));
+    let addr = server.addr;
+    let mut owner = User::new(&server, "owner");
+    let workspace = owner.create_workspace("w");
+    let conversation = owner.create_conversation(&workspace, "t", &["never", "quick"]);
+    owner.say(&conversation, &"w".repeat(CONTENT_BYTES));
+    drop(owner);
+    let calm = Calm::of(&mut server);
+    let mut owner = User::new(&server, "owner");
+    let request = |from: &str| {
+        let token = token("never");
+        format!("GET /output/stream{from} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
+    };
+    // Some want everything there is, some only what comes.
+    let never: Vec<TcpStream> = (0..STREAMS).map(|n| narrow(addr, &request(["", "?last_event_id=0"][n % 2]))).collect();
+    let mut quick = User::new(&server, "quick").stream();
+    let mut growth = 0;
+    for n in 0..MESSAGES {
+        let content = format!("{n} ").repeat(CONTENT_BYTES / format!("{n} ").len());
+        owner.say(&conversation, &content);
+        assert!(quick.next_of("input").content() == content, "who reads has it at once");
+        growth = growth.max(calm.growth_bytes());
+    }
+    println!("{STREAMS} streams that are never read: {growth} bytes of growth, {GROWTH_BYTES_MAX} are allowed");
+    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; {GROWTH_BYTES_MAX} are allowed");
+    // Nobody who takes nothing is kept for ever.
+    let open =
+        |scrape: &Scrape| scrape.get("cortex_streams{state=\"live\"}") + scrape.get("cortex_streams{state=\"behind\"}");
+    wait_for(&server, |scrape| open(scrape) == 1.0);
+    drop((never, quick, owner));
+    calm.returns(&mut server);
+}
+
+/// Every answer is a list of several megabytes, asked for again and again on connections that nobody reads.
+#[test]
+fn lists_that_are_never_read_cost_their_bound_and_end() {
+    const READERS: usize = 100;
+    const MESSAGES: usize = 6;
+    /// Beside the answers that wait to be read, each in a buffer that may be twice as large, a mailbox of answers may be full while what was taken from it is
+    /// worked off; each reading thread and the loop have one in their hands.
+    const GROWTH_BYTES_MAX: usize =
+        2 * REPLY_BYTES_MAX + 2 * MAILBOX_ANSWER_BYTES_MAX + 3 * LIST_BYTES_MAX + crate::calm::KEPT_BYTES_MAX;
+    const _: () = assert!(READERS * MESSAGES * 1024 * 1024 > 2 * GROWTH_BYTES_MAX);
+    let settings = [("WORKERS", "1"), ("STREAM_STALL_TIMEOUT_SECONDS", "3"), ("LOG_LEVEL", "WARNING")];
+    let mut server =
+        Server::start(settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)));
+    let mut user = User::new(&server, "u");
+    for _ in 0..MESSAGES {
+        user.say("default", &"m".repeat(1024 * 1024 - 10));
+    }
+    user.get("/conversations/default/messages?limit=10").expect(200);
+    drop(user);
+    let calm = Calm::of(&mut server);
+    let request = format!(
+        "GET /conversations/default/messages?limit=10 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+        token("u")
+    );
+    let never: Vec<TcpStream> = (0..READERS).map(|_| narrow(server.addr, &request.repeat(4))).collect();
+    let mut growth = 0;
+    // What needs no list is answered all the while.
+    for _ in 0..200 {
+        Client::new(server.addr).request("GET", "/health/live").send().expect(200);
+        growth = growth.max(calm.growth_bytes());
+    }
+    // Who takes nothing is ended; who was told that there is no room for more has its answer, and stays.
+    wait_for(&server, |scrape| {
+        growth = growth.max(calm.growth_bytes());
+        scrape.get("cortex_outbox_bytes{of=\"replies\"}") == 0.0
+    });
+    println!("{READERS} lists that are never read: {growth} bytes of growth, {GROWTH_BYTES_MAX} are allowed");
+    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; {GROWTH_BYTES_MAX} are allowed");
+    drop(never);
+    calm.returns(&mut server);
+}

@@ -1,0 +1,47 @@
+//! How much chaos: the seed of its choices, and how long each part goes on.
+
+use cortex_core::base::random::{Random, mix};
+use std::env;
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A setting of the whole run, if it is there.
+pub fn setting<T: FromStr>(name: &str) -> Option<T> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// The choices of one part of the run; `CHAOS_SEED` repeats them.
+pub fn random(part: &str) -> Random {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    let seed = *SEED.get_or_init(|| setting("CHAOS_SEED").unwrap_or_else(|| Random::from_system().next_u64()));
+    println!("CHAOS_SEED={seed}");
+    Random::new(part.bytes().fold(seed, |seed, byte| mix(seed ^ u64::from(byte))))
+}
+
+/// A generator of its own for one thread of a part.
+pub fn fork(random: &mut Random) -> Random {
+    Random::new(random.next_u64())
+}
+
+/// When a part ends that goes on as long as it is allowed to: `CHAOS_MINUTES`, or else a few seconds.
+pub fn ends_after(seconds: u64) -> Instant {
+    let minutes: Option<f64> = setting("CHAOS_MINUTES");
+    Instant::now() + minutes.map_or(Duration::from_secs(seconds), |minutes| Duration::from_secs_f64(60.0 * minutes))
+}
+
+/// Whether the run is longer than the usual one.
+pub fn is_long() -> bool {
+    ["CHAOS_MINUTES", "CHAOS_CYCLES"].iter().any(|name| env::var_os(name).is_some())
+}
+
+/// One of several things.
+pub fn one_of<'a, T>(random: &mut Random, things: &'a [T]) -> &'a T {
+    &things[random.below(things.len() as u64) as usize]
+}
+
+/// Whether one of so many times comes.
+pub fn once_in(random: &mut Random, times: u64) -> bool {
+    random.below(times) == 0
+}

@@ -1,0 +1,70 @@
+//! What `/metrics` says, parsed.
+
+use super::DEADLINE;
+use super::http::Client;
+use super::server::Server;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The name of the count of requests.
+pub const REQUESTS: &str = "conversational_core_requests_total";
+/// The name of the histogram of their durations.
+pub const SECONDS: &str = "conversational_core_request_duration_seconds";
+
+/// The samples of one scrape, by name and labels as they are written.
+pub struct Scrape(pub BTreeMap<String, f64>);
+
+impl Scrape {
+    /// Scrapes a server.
+    #[track_caller]
+    pub fn of(server: &Server) -> Scrape {
+        Scrape::at(server.addr)
+    }
+
+    /// The same, for threads that have no server at hand.
+    #[track_caller]
+    pub fn at(addr: SocketAddr) -> Scrape {
+        let answer = Client::new(addr).request("GET", "/metrics").send().expect(200);
+        assert_eq!(answer.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let samples = answer.text().lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("a sample, not {line:?}"));
+            (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("a number in {line:?}")))
+        });
+        Scrape(samples.collect())
+    }
+
+    /// The value of a series; 0 if it is not there.
+    pub fn get(&self, series: &str) -> f64 {
+        self.0.get(series).copied().unwrap_or_default()
+    }
+
+    /// How many requests of a method to a pattern were answered with a status.
+    pub fn requests(&self, method: &str, endpoint: &str, status: &str) -> f64 {
+        self.get(&format!("{REQUESTS}{{method=\"{method}\",endpoint=\"{endpoint}\",status=\"{status}\"}}"))
+    }
+
+    /// What has changed since an earlier scrape, among the series of that name.
+    pub fn since(&self, earlier: &Scrape, name: &str) -> BTreeMap<String, f64> {
+        let changed = self.0.iter().filter(|(series, _)| series.split('{').next() == Some(name));
+        changed
+            .map(|(series, value)| (series.clone(), value - earlier.get(series)))
+            .filter(|(_, change)| *change != 0.0)
+            .collect()
+    }
+}
+
+/// Scrapes until it is as it should be.
+#[track_caller]
+pub fn wait_for(server: &Server, mut is_good: impl FnMut(&Scrape) -> bool) -> Scrape {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let scrape = Scrape::of(server);
+        if is_good(&scrape) {
+            return scrape;
+        }
+        assert!(Instant::now() < end, "{:#?}", scrape.0);
+        thread::sleep(Duration::from_millis(2));
+    }
+}
