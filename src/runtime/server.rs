@@ -91,11 +91,11 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The database that the settings name.
+/// The database that the settings name, by the name that all have for it whatever links they come by.
 pub fn database(settings: &Settings) -> store::Database {
     match &settings.database {
         Database::Memory => store::Database::Memory,
-        Database::File(path) => store::Database::File(path.clone()),
+        Database::File(path) => store::Database::File(store::followed(path)),
     }
 }
 

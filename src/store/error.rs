@@ -64,6 +64,8 @@ impl OpenError {
     pub(super) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
+            // Some file systems let a directory be opened and fail only when it is read.
+            Some(ErrorCode::SystemIoFailure) if path.is_dir() => OpenError::CannotOpen { reason: why_not(&path), path },
             Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
             Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { reason: why_not(&path), path },

@@ -21,8 +21,22 @@ pub struct Progress {
 /// Is told how far a long piece of work is, many times a second.
 pub type Report<'a> = &'a mut dyn FnMut(Progress);
 
+/// Links that are followed one after the other, as many as Linux does (path_resolution(7)). More lead nowhere.
+const LINKS_MAX: u32 = 40;
+
 /// The files that SQLite may keep beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The file that a path leads to, where its last part is a symbolic link. Log and lock of a database stand beside the file
+/// itself, by whatever name it is opened, and another file takes the place of that file.
+pub fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let Ok(to) = fs::read_link(&path) else { break };
+        path.set_file_name(to);
+    }
+    path
+}
 
 /// The path of a file that stands beside `path` and ends in `suffix`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
