@@ -2,7 +2,7 @@
 
 use crate::domain::command::Refusal;
 use crate::domain::health::Trouble;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,13 @@ impl OpenError {
     }
 }
 
+/// Whether an error tells of a file that takes no more, and so of the one that is written of several.
+pub(super) fn is_about_writing(error: &rusqlite::Error) -> bool {
+    const OF_WRITING: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE];
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code.is_some_and(|code| OF_WRITING.contains(&code))
+}
+
 /// SQLite only says that it cannot open a file; the file system says why.
 fn why_not(path: &Path) -> String {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -140,7 +147,6 @@ pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::ffi;
 
     #[test]
     fn some_errors_are_the_database_s_own() {
