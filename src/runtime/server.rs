@@ -56,6 +56,7 @@ enum Happened {
 /// Serves until a signal ends it. An error is one sentence for who started it.
 pub fn serve(settings: Settings) -> Result<(), String> {
     let clock = Clock::start();
+    metrics::process::STARTED_AT.set(clock.now().wall.0.max(0) as u64);
     // Before anything opens a descriptor that could be taken for one that was handed over.
     let inherited = listener::inherited()?;
     let (sender, happened) = channel();

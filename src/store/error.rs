@@ -2,6 +2,7 @@
 
 use crate::domain::command::Refusal;
 use crate::domain::health::Trouble;
+use crate::store::partial::directory_of;
 use rusqlite::{ErrorCode, ffi};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ pub(super) fn is_about_writing(error: &rusqlite::Error) -> bool {
 
 /// SQLite only says that it cannot open a file; the file system says why.
 fn why_not(path: &Path) -> String {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     match std::fs::metadata(directory) {
         Err(error) => format!("its directory: {error}"),
         Ok(metadata) if !metadata.is_dir() => format!("{} is not a directory", directory.display()),

@@ -3,7 +3,7 @@
 use crate::base::time::Wall;
 use crate::domain::id::EventNumber;
 use crate::store::check::Check;
-use crate::store::partial::{Partial, Report, beside, remove, sync_directory_of};
+use crate::store::partial::{Partial, Report, beside, hand_over, remove, sync_directory_of};
 use crate::store::{Database, Lock, OpenError, backup, lineage, schema};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
@@ -75,6 +75,7 @@ impl Place {
     /// Puts a file into the place. What was there is kept under a name with the time in it, which is returned.
     pub(super) fn give_to(self, partial: Partial, now: Wall) -> Result<Option<PathBuf>, String> {
         let target = &self.target;
+        hand_over(partial.file(), target);
         let failed = |error: std::io::Error| format!("{} cannot be kept: {error}", target.display());
         let digits: String = now.to_string().chars().filter(|char| char.is_ascii_alphanumeric()).collect();
         let kept = beside(target, &format!(".before-{digits}"));

@@ -6,7 +6,9 @@ use crate::common::{NOBODYS_ID, Options, Place, Server, Stream, User};
 use crate::{complained, printed, replayed};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::process::Stdio;
 
 /// What JavaScript reads exactly, as `Number.MAX_SAFE_INTEGER` has it.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -193,6 +195,63 @@ fn logs_without_their_database_would_have_been_played_into_the_restored_one() {
         assert_eq!(fs::read_to_string(server.file(kept.expect("it is kept"))).expect("a log"), ending);
     }
     assert_eq!(sound_message_contents(&server.database()), ["one"]);
+}
+
+#[test]
+fn what_root_restored_could_not_be_opened_by_the_server() {
+    const SERVER: u32 = 65534;
+    let place = Place::new(Options::new());
+    let directory = place.database().parent().expect("a directory").to_owned();
+    if chown(&directory, Some(SERVER), Some(SERVER)).is_err() {
+        // Who is not root has no files to give away.
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = place.command();
+        let mut child =
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        // A command that reads nothing may be gone.
+        let _ = input.write_all(b"a good pass phrase\n");
+        drop(input);
+        assert!(child.wait().expect("it ends").success(), "{arguments:?}");
+    };
+    let owners = || -> Vec<(String, u32)> {
+        let entries = fs::read_dir(&directory).expect("the directory").map(|entry| entry.expect("an entry"));
+        let owner = |entry: fs::DirEntry| {
+            (entry.file_name().into_string().expect("text"), entry.metadata().expect("it is there").uid())
+        };
+        entries.map(owner).filter(|(name, _)| name.starts_with("cortex.db")).collect()
+    };
+    run(&["user", "add", "ann@example.com"]);
+    assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+    run(&["backup", "copy.db"]);
+    run(&["export", "lines"]);
+    for name in ["copy.db", "lines"] {
+        assert_eq!(fs::metadata(directory.join(name)).expect("it is there").uid(), 0, "{name} is what root asked for");
+    }
+    run(&["restore", "--force", "copy.db"]);
+    assert!(owners().len() > 2 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+    for (name, _) in owners() {
+        fs::remove_file(directory.join(name)).expect("a file");
+    }
+    run(&["import", "lines"]);
+    assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+
+    // Root writes to no file that somebody else has put a link to.
+    fs::write(directory.join("precious"), "mine").expect("a file");
+    for link in ["other.db.lock", "other.partial"] {
+        symlink("precious", directory.join(link)).expect("a link");
+    }
+    let other = |arguments: &[&str]| {
+        place.command().env("DATABASE_URL", "sqlite:///other.db").args(arguments).output().expect("it starts")
+    };
+    assert!(complained(&other(&["restore", "copy.db"]), 1).contains("other.db.lock"));
+    assert!(
+        complained(&place.command().args(["backup", "other"]).output().expect("it starts"), 1)
+            .contains("other.partial")
+    );
+    assert_eq!(fs::read_to_string(directory.join("precious")).expect("a file"), "mine");
 }
 
 #[test]
