@@ -7,7 +7,8 @@ use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
 use cortex_core::base::limits::STARTUP_CONNECTIONS_MAX;
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,7 @@ fn the_command_health_tells_whether_the_server_is_ready() {
     }
 }
 
-fn health_of(server: &Server) -> std::process::Command {
+fn health_of(server: &Server) -> Command {
     let mut command = server.place().command();
     command.env("PORT", server.addr.port().to_string()).arg("health");
     command
@@ -137,4 +138,30 @@ fn health_took_what_is_no_http_for_an_answer() {
         assert!(output.status.code() == Some(1) && said.contains("does not speak HTTP"), "{answer:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+#[test]
+fn who_had_come_early_was_cut_off_when_the_waiting_process_ended() {
+    let port = free_port();
+    let server = Server::start(Options::new());
+    let mut second = server.place().command();
+    let mut second = second.env("PORT", port.to_string()).stderr(Stdio::null()).spawn().expect("it starts");
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let end = Instant::now() + DEADLINE;
+    let mut early = loop {
+        match TcpStream::connect(addr) {
+            Ok(early) => break early,
+            Err(_) => assert!(Instant::now() < end, "it never listens"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    early.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is there");
+    // Whoever is answered came later, so the one before is kept by now.
+    Client::new(addr).request("GET", "/health/live").send().expect(200);
+    // SAFETY: the child has not been waited for, so its id is still its own.
+    unsafe { libc::kill(second.id() as libc::pid_t, libc::SIGTERM) };
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).expect("an answer and an end");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer:?}");
+    assert_eq!(second.wait().expect("it ends").code(), Some(0));
 }
