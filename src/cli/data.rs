@@ -1,8 +1,8 @@
 //! What the commands about the database file share.
 
 use super::{Failure, settings};
-use crate::config::values::Database;
-use crate::store::Progress;
+use crate::runtime::server;
+use crate::store::{Database, Progress};
 use lexopt::prelude::*;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const REPORT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The file that the settings name.
 pub(super) fn database() -> Result<PathBuf, Failure> {
-    match settings()?.database {
+    match server::database(&settings()?) {
         Database::File(path) => Ok(path),
         Database::Memory => {
             Err(String::from("DATABASE_URL names a database in memory, which only its own server sees").into())
@@ -45,7 +45,12 @@ pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Re
 impl Arguments {
     /// The file, which there must be.
     pub(super) fn required(&self) -> Result<&Path, Failure> {
-        self.file.as_deref().ok_or_else(|| Failure::usage("a file is missing"))
+        match self.file.as_deref() {
+            // It can be neither read twice nor written anywhere but in order.
+            Some(file) if is_standard(file) => Err(Failure::usage("a database is a file; one of the name - is ./-")),
+            Some(file) => Ok(file),
+            None => Err(Failure::usage("a file is missing")),
+        }
     }
 }
 

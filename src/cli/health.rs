@@ -1,6 +1,7 @@
 //! `health`: whether the server of these settings is ready, for whoever has no other way to ask, such as a container
 //! without a shell.
 
+use super::output::say;
 use super::{Failure, no_more, settings};
 use crate::runtime::listener;
 use std::io::{self, Read, Write};
@@ -16,14 +17,24 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     no_more(parser)?;
     let settings = settings()?;
     let address = SocketAddr::new(reachable(&settings.host), settings.port);
-    let answer = ask(address).map_err(|error| format!("{address} does not answer: {error}"))?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    match answer.split(' ').nth(1) {
-        Some("200") => {
-            println!("{body}");
-            Ok(())
+    // Nobody has this name for it, so it is one of those that are served.
+    let host = format!("{}:{}", settings.allowed_hosts.served(&address.ip().to_string()), settings.port);
+    let answer = ask(address, &host).map_err(|error| format!("{address} does not answer: {}", why_not(&error)))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut words = head.lines().next().unwrap_or_default().split(' ');
+    match (words.next(), words.next()) {
+        (Some(version), Some("200")) if version.starts_with("HTTP/1.") => say(&format!("{body}\n")),
+        (Some(version), Some(status)) if version.starts_with("HTTP/1.") => {
+            Err(format!("{address} is not ready ({status}): {}", body.lines().next().unwrap_or_default()).into())
         }
-        status => Err(format!("{address} is not ready ({}): {body}", status.unwrap_or("no status")).into()),
+        _ => Err(format!("{address} does not speak HTTP").into()),
+    }
+}
+
+fn why_not(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("nothing came in {} s", PATIENCE.as_secs()),
+        _ => error.to_string(),
     }
 }
 
@@ -36,14 +47,13 @@ fn reachable(host: &str) -> IpAddr {
     }
 }
 
-fn ask(address: SocketAddr) -> io::Result<String> {
+fn ask(address: SocketAddr, host: &str) -> io::Result<String> {
     let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
-    // By address, like every probe of this kind: ALLOWED_HOSTS must have it.
-    socket
-        .write_all(format!("GET /health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = String::new();
-    socket.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-    Ok(answer)
+    let request = format!("GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -20,6 +20,7 @@ mod verify;
 mod who;
 
 use crate::config::{SettingError, Settings, from_environment};
+use crate::runtime::listener;
 use lexopt::prelude::*;
 use output::{complain, say};
 use std::fmt::Write;
@@ -226,6 +227,7 @@ impl From<String> for Failure {
 
 /// Runs the program as its arguments say.
 pub fn run() -> ExitCode {
+    listener::survive_full_files();
     let done = match dispatch(&mut lexopt::Parser::from_env()) {
         Err(Failure::Say(text)) => say(&text),
         done => done,

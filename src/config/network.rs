@@ -122,6 +122,19 @@ impl Hosts {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         self.0.iter().any(|pattern| pattern.matches(bare))
     }
+
+    /// A host whose requests are answered: `address` if it may be, else the first that is named. An IPv6 address stands in
+    /// brackets.
+    pub fn served(&self, address: &str) -> String {
+        let named = |pattern: &HostPattern| match pattern {
+            HostPattern::Any => address.to_owned(),
+            HostPattern::Below(suffix) => format!("health{suffix}"),
+            HostPattern::Exactly(name) => name.clone(),
+        };
+        let host = if self.matches(address) { None } else { self.0.first().map(named) };
+        let host = host.unwrap_or_else(|| address.to_owned());
+        if host.contains(':') { format!("[{host}]") } else { host }
+    }
 }
 
 /// Letters, digits, hyphens, underscores and dots that separate something: what DNS and local names are made of.

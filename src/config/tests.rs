@@ -311,6 +311,19 @@ fn who_may_call() {
         &["*example.org", "a.*.org", "**", "*.", "example.org:80", "a b", "http://a"],
     );
     bad("ALLOWED_HOSTS", "no host between", &[","]);
+    let table = [
+        ("*", "127.0.0.1", "127.0.0.1"),
+        ("example.org, 127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("example.org, *.example.com", "127.0.0.1", "example.org"),
+        ("*.example.com, example.org", "127.0.0.1", "health.example.com"),
+        ("[::1]", "::1", "[::1]"),
+        ("[2001:db8::1]", "::1", "[2001:db8::1]"),
+    ];
+    for (allowed, address, expected) in table {
+        let hosts = settings(&[("ALLOWED_HOSTS", allowed)]).allowed_hosts;
+        let served = hosts.served(address);
+        assert!(served == expected && hosts.matches(&served), "{allowed}: {served}");
+    }
 }
 
 #[test]

@@ -100,6 +100,15 @@ pub fn keep_files_private() {
     }
 }
 
+/// Makes a write past the limit of a file's size (RLIMIT_FSIZE) an error, as one to a full disk is: the signal that comes with
+/// it would end the process (setrlimit(2)).
+pub fn survive_full_files() {
+    // SAFETY: no handler is set, so nothing of ours runs at a bad moment; the call cannot fail for this signal.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 /// Raises the open-file limit to its hard limit, and returns it.
 pub fn raise_open_file_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

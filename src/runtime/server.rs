@@ -58,6 +58,7 @@ enum Happened {
 pub fn serve(settings: Settings) -> Result<(), String> {
     memory::give_large_blocks_back();
     let clock = Clock::start();
+    metrics::process::STARTED_AT.set(clock.now().wall.0.max(0) as u64);
     // Before anything opens a descriptor that could be taken for one that was handed over.
     let inherited = listener::inherited()?;
     let (sender, happened) = channel();
@@ -77,10 +78,25 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     };
     // On a socket that was handed over, whoever has the database accepts as long as it has it.
     let early = if is_inherited { None } else { Some(begin()?) };
-    let Some(lock) = acquire_lock(&config, &happened, &sender)? else { return Ok(()) };
+    let Some(lock) = acquire_lock(&config, &happened, &sender)? else {
+        if let Some(startup) = early {
+            startup.turn_away(clock.now());
+        }
+        return Ok(());
+    };
     let startup = early.map_or_else(begin, Ok)?;
-    let mut writer = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string())?;
-    prepare_development_user(&mut writer, &settings, address, clock)?;
+    let opened = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string());
+    let opened = opened.and_then(|mut writer| {
+        prepare_development_user(&mut writer, &settings, address, clock)?;
+        Ok(writer)
+    });
+    let writer = match opened {
+        Ok(writer) => writer,
+        Err(error) => {
+            startup.turn_away(clock.now());
+            return Err(error);
+        }
+    };
     let early = startup.end();
     let running = start(settings, open_files, socket, config, writer, lock, clock, sender)?;
     for (mailbox, (stream, peer)) in running.mailboxes.iter().cycle().zip(early) {
@@ -93,11 +109,11 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The database that the settings name.
+/// The database that the settings name, by the name that all have for it whatever links they come by.
 pub fn database(settings: &Settings) -> store::Database {
     match &settings.database {
         Database::Memory => store::Database::Memory,
-        Database::File(path) => store::Database::File(path.clone()),
+        Database::File(path) => store::Database::File(store::followed(path)),
     }
 }
 

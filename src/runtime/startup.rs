@@ -52,6 +52,15 @@ impl Startup {
         Ok(Startup { waker, thread })
     }
 
+    /// Stops accepting, and tells those whose connections are kept to come back: this process will not serve them.
+    pub fn turn_away(self, now: Now) {
+        let mut random = Random::from_system();
+        for (stream, _) in self.end() {
+            let reply = ApiError::starting().into_reply();
+            answer(TcpStream::from_std(stream), &reply, Method::Other, Version::Http11, now, &mut random);
+        }
+    }
+
     /// Stops accepting, and gives out the connections that are kept.
     pub fn end(self) -> Vec<Early> {
         if let Err(error) = self.waker.wake() {
@@ -156,7 +165,7 @@ impl Door {
         let now = self.clock.now();
         if let Some((reply, method, version)) = health(&bytes[..arrived], now) {
             let kept = self.kept.remove(key);
-            self.answer(kept.stream, &reply, method, version, now);
+            answer(kept.stream, &reply, method, version, now, &mut self.random);
         }
     }
 
@@ -166,33 +175,34 @@ impl Door {
         let old: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.until <= now.mono).map(|(key, _)| key).collect();
         for key in old {
             let kept = self.kept.remove(key);
-            self.answer(kept.stream, &ApiError::starting().into_reply(), Method::Other, Version::Http11, now);
+            let reply = ApiError::starting().into_reply();
+            answer(kept.stream, &reply, Method::Other, Version::Http11, now, &mut self.random);
         }
     }
+}
 
-    /// Answers and ends the connection. What has arrived is read first: otherwise its end would be a reset, which may
-    /// overtake the answer.
-    fn answer(&mut self, mut stream: TcpStream, reply: &Reply, method: Method, version: Version, now: Now) {
-        let request_id = format!("{:016x}", self.random.next_u64());
-        let fields = [("Content-Type", reply.content_type), ("X-Request-Id", &request_id)];
-        let own = reply.fields.iter().map(|(name, value)| (*name, &**value));
-        let fields: Vec<(&str, &str)> = fields.into_iter().chain(own).collect();
-        let mut out = Vec::new();
-        let date = &now.wall.imf_fixdate();
-        let length = Length::Known(reply.body.len() as u64);
-        write_head(
-            &mut out,
-            &ResponseHead { status: reply.status, keep_alive: false, version, date, length, fields: &fields },
-        );
-        if method != Method::Head {
-            out.extend_from_slice(&reply.body);
-        }
-        let mut read = [0; STARTUP_PEEK_BYTES];
-        let _ = stream.read(&mut read);
-        // Some hundred bytes always fit into a fresh socket; who is gone needs none.
-        let _ = stream.write_all(&out);
-        let _ = stream.shutdown(Shutdown::Write);
+/// Answers and ends the connection. What has arrived is read first: otherwise its end would be a reset, which may
+/// overtake the answer.
+fn answer(mut stream: TcpStream, reply: &Reply, method: Method, version: Version, now: Now, random: &mut Random) {
+    let request_id = format!("{:016x}", random.next_u64());
+    let fields = [("Content-Type", reply.content_type), ("X-Request-Id", &request_id)];
+    let own = reply.fields.iter().map(|(name, value)| (*name, &**value));
+    let fields: Vec<(&str, &str)> = fields.into_iter().chain(own).collect();
+    let mut out = Vec::new();
+    let date = &now.wall.imf_fixdate();
+    let length = Length::Known(reply.body.len() as u64);
+    write_head(
+        &mut out,
+        &ResponseHead { status: reply.status, keep_alive: false, version, date, length, fields: &fields },
+    );
+    if method != Method::Head {
+        out.extend_from_slice(&reply.body);
     }
+    let mut read = [0; STARTUP_PEEK_BYTES];
+    let _ = stream.read(&mut read);
+    // Some hundred bytes always fit into a fresh socket; who is gone needs none.
+    let _ = stream.write_all(&out);
+    let _ = stream.shutdown(Shutdown::Write);
 }
 
 /// The answer, if these bytes are the whole head of a question about the server's health.

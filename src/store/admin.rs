@@ -6,12 +6,14 @@
 
 use crate::base::time::Wall;
 use crate::domain::id::UserId;
+use crate::store::partial::hand_over;
 use crate::store::schema::{self, Meta};
 use crate::store::users::{self, ADMITTED, DELETED, DISABLED};
 use crate::store::writer::is_development_user;
 use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -380,6 +382,9 @@ fn migrated(database: &Database, path: &Path) -> Result<(Connection, Meta), Open
     for _ in 0..MAKING_TRIES_MAX {
         if let Some(_lock) = Lock::try_acquire(path)? {
             drop(schema::open_writing(database)?);
+            if let Ok(made) = File::open(path) {
+                hand_over(&made, path);
+            }
         } else {
             std::thread::sleep(MAKING_PATIENCE);
         }

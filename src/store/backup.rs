@@ -8,6 +8,7 @@
 use crate::base::limits::COPY_PAGES;
 use crate::domain::id::EventNumber;
 use crate::store::check::{self, Check};
+use crate::store::error::is_about_writing;
 use crate::store::partial::{Partial, Progress, Report, refuse_existing};
 use crate::store::{Database, OpenError, schema};
 use rusqlite::backup::{Backup, StepResult};
@@ -56,7 +57,8 @@ pub(super) fn copy(
     let mut copied = open_unjournalled(partial.path()).map_err(at_copy)?;
     let steps = Backup::new(db, &mut copied).map_err(at_copy)?;
     loop {
-        let step = steps.step(COPY_PAGES as i32).map_err(at_source)?;
+        let step = steps.step(COPY_PAGES as i32);
+        let step = step.map_err(|error| if is_about_writing(&error) { at_copy(error) } else { at_source(error) })?;
         let progress = steps.progress();
         let (all, left) = (progress.pagecount.max(0) as u64, progress.remaining.max(0) as u64);
         report(Progress { done: all - left.min(all), of: Some(all) });

@@ -2,7 +2,8 @@
 
 use crate::domain::command::Refusal;
 use crate::domain::health::Trouble;
-use rusqlite::ErrorCode;
+use crate::store::partial::directory_of;
+use rusqlite::{ErrorCode, ffi};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,8 @@ impl OpenError {
     pub(super) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
+            // Some file systems let a directory be opened and fail only when it is read.
+            Some(ErrorCode::SystemIoFailure) if path.is_dir() => OpenError::CannotOpen { reason: why_not(&path), path },
             Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
             Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { reason: why_not(&path), path },
@@ -75,9 +78,16 @@ impl OpenError {
     }
 }
 
+/// Whether an error tells of a file that takes no more, and so of the one that is written of several.
+pub(super) fn is_about_writing(error: &rusqlite::Error) -> bool {
+    const OF_WRITING: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE];
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code.is_some_and(|code| OF_WRITING.contains(&code))
+}
+
 /// SQLite only says that it cannot open a file; the file system says why.
 fn why_not(path: &Path) -> String {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     match std::fs::metadata(directory) {
         Err(error) => format!("its directory: {error}"),
         Ok(metadata) if !metadata.is_dir() => format!("{} is not a directory", directory.display()),
@@ -138,7 +148,6 @@ pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::ffi;
 
     #[test]
     fn some_errors_are_the_database_s_own() {

@@ -7,6 +7,7 @@ use crate::domain::command::OrderKey;
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
+use crate::store::error::trouble_of;
 use crate::store::partial::{Partial, Progress, Report};
 use crate::store::restore::{self, Place};
 use crate::store::schema::sql;
@@ -47,7 +48,7 @@ pub fn import(target: &Path, input: &mut dyn BufRead, now: Wall, report: Report<
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(())).map_err(failed)?;
     db.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
     db.execute_batch("BEGIN").map_err(failed)?;
-    let counts = read_all(&db, input, report)?;
+    let counts = read_all(&db, input, &failed, report)?;
     db.execute_batch(COUNT_MESSAGES).map_err(failed)?;
     db.execute_batch("COMMIT").map_err(failed)?;
     if let Some(finding) = check::rows(&db, |_, _| {}).first() {
@@ -69,7 +70,12 @@ fn is_empty(path: &Path) -> Result<bool, String> {
     Ok(position == EventNumber(0) && users.into_iter().all(|id| is_development_user(&UserId::trusted(id))))
 }
 
-fn read_all(db: &Connection, input: &mut dyn BufRead, report: Report<'_>) -> Result<Counts, String> {
+fn read_all(
+    db: &Connection,
+    input: &mut dyn BufRead,
+    failed: &dyn Fn(rusqlite::Error) -> String,
+    report: Report<'_>,
+) -> Result<Counts, String> {
     let mut lines = Lines { input, at: 0, text: Vec::new() };
     let (mut importer, mut counts) = (None, Counts::default());
     loop {
@@ -90,6 +96,8 @@ fn read_all(db: &Connection, input: &mut dyn BufRead, report: Report<'_>) -> Res
             Ok(Some(end)) if end == counts => break,
             Ok(Some(end)) => return Err(lines.wrong(&format!("it counts {end}, and there were {counts}"))),
             Err(Wrong::Line(what)) => return Err(lines.wrong(&what)),
+            // The line is not to blame for the disk.
+            Err(Wrong::Database(error)) if trouble_of(&error).is_some() => return Err(failed(error)),
             Err(Wrong::Database(error)) => return Err(lines.wrong(&error.to_string())),
         }
     }

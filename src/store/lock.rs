@@ -1,10 +1,11 @@
 //! The lock that admits one writing process per database.
 
 use crate::store::OpenError;
-use crate::store::partial::beside;
+use crate::store::partial::{beside, hand_over};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it with the process, whatever ends it; the file
@@ -19,8 +20,10 @@ impl Lock {
     pub fn try_acquire(path: &Path) -> Result<Option<Lock>, OpenError> {
         let path = beside(path, ".lock");
         let failed = |error: std::io::Error| OpenError::CannotOpen { path: path.clone(), reason: error.to_string() };
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
+        let mut file = options.open(&path).map_err(failed)?;
+        hand_over(&file, &path);
         if !flock(&file).map_err(failed)? {
             return Ok(None);
         }

@@ -52,7 +52,7 @@ pub use export::{ExportError, export, export_to_file};
 pub use import::{Imported, import};
 pub use lock::Lock;
 pub use orders::Responders;
-pub use partial::{Progress, Report};
+pub use partial::{Progress, Report, followed};
 pub use reader::Reader;
 pub use restore::{Restored, restore};
 pub use users::PasswordRecord;

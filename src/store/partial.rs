@@ -6,7 +6,7 @@ use crate::store::lock::flock;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// How far a long piece of work is.
@@ -21,8 +21,22 @@ pub struct Progress {
 /// Is told how far a long piece of work is, many times a second.
 pub type Report<'a> = &'a mut dyn FnMut(Progress);
 
+/// Links that are followed one after the other, as many as Linux does (path_resolution(7)). More lead nowhere.
+const LINKS_MAX: u32 = 40;
+
 /// The files that SQLite may keep beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The file that a path leads to, where its last part is a symbolic link. Log and lock of a database stand beside the file
+/// itself, by whatever name it is opened, and another file takes the place of that file.
+pub fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let Ok(to) = fs::read_link(&path) else { break };
+        path.set_file_name(to);
+    }
+    path
+}
 
 /// The path of a file that stands beside `path` and ends in `suffix`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -47,7 +61,10 @@ impl Partial {
         let path = beside(target, ".partial");
         let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
         let file = loop {
-            let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            // Another's file is not written to, whoever has put a link there.
+            let file = options.custom_flags(libc::O_NOFOLLOW).open(&path);
             let file = file.map_err(failed)?;
             if !flock(&file).map_err(failed)? {
                 return Err(format!("{} is being written by another process", path.display()));
@@ -108,10 +125,28 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
+/// Gives a file that root has made in the place of `path`, or beside it, to whom the directory belongs: a server that runs as
+/// somebody else could not open it. Nobody else has files to give away.
+pub(super) fn hand_over(file: &File, path: &Path) {
+    let (Ok(made), Ok(directory)) = (file.metadata(), fs::metadata(directory_of(path))) else { return };
+    // A file with a second name may be anything.
+    if made.uid() == 0
+        && directory.uid() != 0
+        && made.nlink() == 1
+        && let Err(error) = fchown(file, Some(directory.uid()), Some(directory.gid()))
+    {
+        log::warn!("{} belongs to root: {error}", path.display());
+    }
+}
+
 /// Makes the names in a file's directory last.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// Where a file stands.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses a name that is taken.

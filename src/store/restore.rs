@@ -3,11 +3,14 @@
 use crate::base::time::Wall;
 use crate::domain::id::EventNumber;
 use crate::store::check::Check;
-use crate::store::partial::{Partial, Report, beside, remove, sync_directory_of};
+use crate::store::partial::{Partial, Report, beside, hand_over, remove, sync_directory_of};
 use crate::store::{Database, Lock, OpenError, backup, lineage, schema};
 use rusqlite::{Connection, OpenFlags};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The logs that may stand beside a database: the write-ahead log, and that of a database which has none or is about to.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
 
 /// A database that was put in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +58,15 @@ pub(super) struct Place {
 impl Place {
     /// Takes the lock, so that nobody else writes there.
     pub(super) fn take(target: &Path) -> Result<Place, String> {
+        let there = fs::symlink_metadata(target).ok();
+        if there.is_some_and(|there| !there.is_file()) {
+            return Err(format!("{} is no file, so no database can take its place", target.display()));
+        }
         let lock = Lock::try_acquire(target).map_err(|error| error.to_string())?.ok_or_else(|| {
             let holder = Lock::holder(target).map_or_else(String::new, |pid| format!(" (process {pid})"));
             format!("a server{holder} has the database {}: stop it first", target.display())
         })?;
-        let is_taken = fs::symlink_metadata(target).is_ok();
+        let is_taken = is_there(target);
         let found = schema::open_reading(&Database::File(target.into())).ok();
         let known = found.and_then(|(db, _)| schema::position(&db).ok()).map_or(EventNumber(0), |(number, _)| number);
         Ok(Place { target: target.into(), known, is_taken, _lock: lock })
@@ -68,19 +75,29 @@ impl Place {
     /// Puts a file into the place. What was there is kept under a name with the time in it, which is returned.
     pub(super) fn give_to(self, partial: Partial, now: Wall) -> Result<Option<PathBuf>, String> {
         let target = &self.target;
+        hand_over(partial.file(), target);
         let failed = |error: std::io::Error| format!("{} cannot be kept: {error}", target.display());
         let digits: String = now.to_string().chars().filter(|char| char.is_ascii_alphanumeric()).collect();
         let kept = beside(target, &format!(".before-{digits}"));
-        let log = beside(target, "-wal");
         if self.is_taken {
             carry_log_over(target);
         }
-        // A log that is still there belongs to the old file, and would be played into the new one.
-        if fs::symlink_metadata(&log).is_ok() {
-            fs::rename(&log, beside(&kept, "-wal")).map_err(failed)?;
+        // With second names for all of it, the old database is whole at every moment under one name, and there is one in
+        // the place. Some file systems have no second names.
+        for ending in ["", LOGS[0], LOGS[1]] {
+            let _ = fs::hard_link(beside(target, ending), beside(&kept, ending));
         }
-        // With a second name there is a database in the place at every moment. Some file systems have none.
-        if self.is_taken && fs::hard_link(target, &kept).is_err() {
+        sync_directory_of(target).map_err(failed)?;
+        // A log that is still there belongs to the old file, and would be played into the new one.
+        for ending in LOGS {
+            let (log, kept) = (beside(target, ending), beside(&kept, ending));
+            if is_there(&kept) {
+                fs::remove_file(&log).map_err(failed)?;
+            } else if is_there(&log) {
+                fs::rename(&log, &kept).map_err(failed)?;
+            }
+        }
+        if self.is_taken && !is_there(&kept) {
             fs::rename(target, &kept).map_err(failed)?;
         }
         sync_directory_of(target).map_err(failed)?;
@@ -88,6 +105,10 @@ impl Place {
         remove(&beside(target, "-shm"));
         Ok(self.is_taken.then_some(kept))
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// Brings what the log has into the database itself, if both are sound: then one file is all that there is to keep.

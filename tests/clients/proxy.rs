@@ -51,6 +51,15 @@ fn nginx_passes_streams_and_addresses_on() {
     let request = straight.request("POST", "/auth/login").header("X-Forwarded-For", "192.0.2.2");
     let form = "username=nobody%40example.com&password=wrong";
     assert_eq!(request.body("application/x-www-form-urlencoded", form).send().status, 401);
+
+    // Strangers learn nothing of how busy it is, and a long token is the server's to judge.
+    let mut stranger = Connection::open(proxy.addr);
+    stranger.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let told = stranger.read_to_end();
+    assert!(told.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&told));
+    assert_eq!(Client::new(server.addr).request("GET", "/metrics").send().status, 200);
+    let answer = Client::new(proxy.addr).request("GET", "/auth/verify").token(&"x".repeat(8192)).send();
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (401, Some("unauthorized")));
     drop(proxy);
 }
 

@@ -93,6 +93,7 @@ fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
     fs::create_dir(server.file("directory")).expect("a directory");
     let table = [
         ("no file", vec!["backup"], 2, "a file is missing"),
+        ("standard output", vec!["backup", "-"], 2, "a database is a file"),
         ("two files", vec!["backup", "a", "b"], 2, "unexpected argument \"b\""),
         ("an unknown option", vec!["backup", "--force", "a"], 2, "invalid option '--force'"),
         ("a taken name", vec!["backup", "taken"], 1, "taken is there already"),

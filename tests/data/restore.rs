@@ -1,10 +1,14 @@
 //! Restores, and what clients see of them who come back.
 
+use crate::common::database::sound_message_contents;
 use crate::common::sse::Event;
-use crate::common::{NOBODYS_ID, Options, Server, Stream, User};
+use crate::common::{NOBODYS_ID, Options, Place, Server, Stream, User};
 use crate::{complained, printed, replayed};
 use serde_json::json;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::process::Stdio;
 
 /// What JavaScript reads exactly, as `Number.MAX_SAFE_INTEGER` has it.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -125,6 +129,129 @@ fn a_backup_becomes_the_database_of_another_machine() {
     let found = user.get(&format!("/conversations/{conversation}/messages/{message}")).expect(200).json();
     assert_eq!(found["content"], "hello");
     assert_eq!(user.get(&format!("/conversations/{NOBODYS_ID}")).status, 404);
+}
+
+#[test]
+fn a_restore_through_a_link_cut_the_link_and_left_the_database() {
+    let place = Place::new(Options::new().set("DATABASE_URL", "sqlite:///link.db"));
+    symlink("real.db", place.database().with_file_name("link.db")).expect("a link");
+    let mut server = place.serve();
+    let mut user = User::new(&server, "u");
+    user.say("default", "one");
+    printed(&server.run(&["backup", "copy.db"]));
+    user.say("default", "two");
+    // By any name it is one database, which one server has.
+    let by_name = |arguments: &[&str]| {
+        server.place().command().env("DATABASE_URL", "sqlite:///real.db").args(arguments).output().expect("it starts")
+    };
+    assert!(complained(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    assert!(complained(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    let backup_of_link = complained(&server.run(&["backup", "link.db"]), 1);
+    assert!(backup_of_link.contains("there already"), "{backup_of_link}");
+    server.stop();
+
+    let said = printed(&server.run(&["restore", "--force", "copy.db"]));
+    assert!(said.starts_with("real.db.before-"), "{said}");
+    assert!(fs::symlink_metadata(server.file("link.db")).expect("the link").is_symlink());
+    assert_eq!(sound_message_contents(&server.file("real.db")), ["one"]);
+    let kept = said.split_once(": ").expect("a name").0;
+    assert_eq!(sound_message_contents(&server.file(kept)), ["one", "two"]);
+    assert!(!server.file("link.db.lock").exists() && server.file("real.db.lock").exists());
+}
+
+#[test]
+fn a_restore_moved_a_directory_away() {
+    let server = Server::start(Options::new());
+    printed(&server.run(&["backup", "copy.db"]));
+    fs::create_dir(server.file("directory")).expect("a directory");
+    for command in [&["restore", "--force", "copy.db"][..], &["import", "copy.db"]] {
+        let url = "sqlite:///directory";
+        let output = server.place().command().env("DATABASE_URL", url).args(command).output().expect("it starts");
+        assert!(complained(&output, 1).contains("directory is no file"), "{command:?}");
+    }
+    assert!(fs::metadata(server.file("directory")).expect("it stays").is_dir());
+    assert!(!server.file("directory.lock").exists());
+    assert!(complained(&server.run(&["verify", "directory"]), 1).contains("it is a directory"));
+}
+
+#[test]
+fn logs_without_their_database_would_have_been_played_into_the_restored_one() {
+    let mut server = Server::start(Options::new());
+    User::new(&server, "u").say("default", "one");
+    printed(&server.run(&["backup", "copy.db"]));
+    server.stop();
+    fs::remove_file(server.database()).expect("the database");
+    for ending in ["-wal", "-journal"] {
+        fs::write(server.file(&format!("cortex.db{ending}")), ending).expect("a log");
+    }
+    printed(&server.run(&["restore", "copy.db"]));
+    let names: Vec<String> = fs::read_dir(server.file(""))
+        .expect("the directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    for ending in ["-wal", "-journal"] {
+        assert!(!server.file(&format!("cortex.db{ending}")).exists(), "{names:?}");
+        let kept = names.iter().find(|name| name.starts_with("cortex.db.before-") && name.ends_with(ending));
+        assert_eq!(fs::read_to_string(server.file(kept.expect("it is kept"))).expect("a log"), ending);
+    }
+    assert_eq!(sound_message_contents(&server.database()), ["one"]);
+}
+
+#[test]
+fn what_root_restored_could_not_be_opened_by_the_server() {
+    const SERVER: u32 = 65534;
+    let place = Place::new(Options::new());
+    let directory = place.database().parent().expect("a directory").to_owned();
+    if chown(&directory, Some(SERVER), Some(SERVER)).is_err() {
+        // Who is not root has no files to give away.
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = place.command();
+        let mut child =
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        // A command that reads nothing may be gone.
+        let _ = input.write_all(b"a good pass phrase\n");
+        drop(input);
+        assert!(child.wait().expect("it ends").success(), "{arguments:?}");
+    };
+    let owners = || -> Vec<(String, u32)> {
+        let entries = fs::read_dir(&directory).expect("the directory").map(|entry| entry.expect("an entry"));
+        let owner = |entry: fs::DirEntry| {
+            (entry.file_name().into_string().expect("text"), entry.metadata().expect("it is there").uid())
+        };
+        entries.map(owner).filter(|(name, _)| name.starts_with("cortex.db")).collect()
+    };
+    run(&["user", "add", "ann@example.com"]);
+    assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+    run(&["backup", "copy.db"]);
+    run(&["export", "lines"]);
+    for name in ["copy.db", "lines"] {
+        assert_eq!(fs::metadata(directory.join(name)).expect("it is there").uid(), 0, "{name} is what root asked for");
+    }
+    run(&["restore", "--force", "copy.db"]);
+    assert!(owners().len() > 2 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+    for (name, _) in owners() {
+        fs::remove_file(directory.join(name)).expect("a file");
+    }
+    run(&["import", "lines"]);
+    assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+
+    // Root writes to no file that somebody else has put a link to.
+    fs::write(directory.join("precious"), "mine").expect("a file");
+    for link in ["other.db.lock", "other.partial"] {
+        symlink("precious", directory.join(link)).expect("a link");
+    }
+    let other = |arguments: &[&str]| {
+        place.command().env("DATABASE_URL", "sqlite:///other.db").args(arguments).output().expect("it starts")
+    };
+    assert!(complained(&other(&["restore", "copy.db"]), 1).contains("other.db.lock"));
+    assert!(
+        complained(&place.command().args(["backup", "other"]).output().expect("it starts"), 1)
+            .contains("other.partial")
+    );
+    assert_eq!(fs::read_to_string(directory.join("precious")).expect("a file"), "mine");
 }
 
 #[test]

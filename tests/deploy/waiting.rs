@@ -7,7 +7,8 @@ use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
 use cortex_core::base::limits::STARTUP_CONNECTIONS_MAX;
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,4 +90,78 @@ fn the_command_health_tells_whether_the_server_is_ready() {
         let request = server.join().expect("it was asked");
         assert!(request.starts_with("GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
     }
+}
+
+fn health_of(server: &Server) -> Command {
+    let mut command = server.place().command();
+    command.env("PORT", server.addr.port().to_string()).arg("health");
+    command
+}
+
+#[test]
+fn health_was_refused_where_only_other_hosts_are_served() {
+    for hosts in ["chat.example.org", "*.example.org, chat.example.net", "[2001:db8::1]"] {
+        let server = Server::start(Options::new().set("ALLOWED_HOSTS", hosts));
+        let output = health_of(&server).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{hosts}: {output:?}");
+    }
+}
+
+#[test]
+fn health_panicked_when_nobody_read_its_answer() {
+    let server = Server::start(Options::new());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = health_of(&server).stdout(writer).output().expect("it starts");
+    assert!(output.status.code() == Some(0) && output.stderr.is_empty(), "{output:?}");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let output = health_of(&server).stdout(full).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("standard output cannot be written to"), "{said}");
+}
+
+#[test]
+fn health_took_what_is_no_http_for_an_answer() {
+    let standin = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = Place::new(Options::new().set("PORT", standin.local_addr().expect("an address").port()));
+    for answer in [&b"anything 200 goes"[..], b"", b"\xff\xfe", b"SSH-2.0-x\r\n"] {
+        let output = thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut client, _) = standin.accept().expect("somebody asks");
+                // All of it is read, or the end would be a reset.
+                let _ = client.read(&mut [0; 1024]);
+                client.write_all(answer).expect("it reads");
+            });
+            place.command().arg("health").output().expect("it starts")
+        });
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("does not speak HTTP"), "{answer:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn who_had_come_early_was_cut_off_when_the_waiting_process_ended() {
+    let port = free_port();
+    let server = Server::start(Options::new());
+    let mut second = server.place().command();
+    let mut second = second.env("PORT", port.to_string()).stderr(Stdio::null()).spawn().expect("it starts");
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let end = Instant::now() + DEADLINE;
+    let mut early = loop {
+        match TcpStream::connect(addr) {
+            Ok(early) => break early,
+            Err(_) => assert!(Instant::now() < end, "it never listens"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    early.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is there");
+    // Whoever is answered came later, so the one before is kept by now.
+    Client::new(addr).request("GET", "/health/live").send().expect(200);
+    // SAFETY: the child has not been waited for, so its id is still its own.
+    unsafe { libc::kill(second.id() as libc::pid_t, libc::SIGTERM) };
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).expect("an answer and an end");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer:?}");
+    assert_eq!(second.wait().expect("it ends").code(), Some(0));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Posts until a message is acknowledged.
 #[track_caller]
-fn say_until_heard(user: &mut User, content: &str) {
+pub fn say_until_heard(user: &mut User, content: &str) {
     let end = Instant::now() + DEADLINE;
     loop {
         let answer = user.post("/input", json!({"content": content}));

@@ -8,5 +8,6 @@ mod common;
 mod corrupt;
 mod descriptors;
 mod faults;
+mod file_size;
 mod power;
 mod shim;

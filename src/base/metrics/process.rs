@@ -1,8 +1,12 @@
 //! What the kernel knows of this process, under the names that the client libraries of Prometheus give it
 //! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). What cannot be read is left out.
 
+use super::Gauge;
 use super::text::Text;
 use std::fs;
+
+/// When the process started, in microseconds since 1970.
+pub static STARTED_AT: Gauge = Gauge::new();
 
 /// Writes the metrics of the process.
 pub fn render(text: &mut Text) {
@@ -16,12 +20,11 @@ pub fn render(text: &mut Text) {
             stat.resident_pages * page_bytes(),
         );
         text.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", stat.virtual_bytes);
-        if let Some(booted) = fs::read_to_string("/proc/stat").ok().and_then(|lines| booted_at(&lines)) {
-            let started = booted * 1_000_000 + micros(stat.started_ticks);
-            let help = "Start time of the process since unix epoch in seconds.";
-            text.gauge_seconds("process_start_time_seconds", help, started);
-        }
     }
+    // The kernel counts it from the boot, whose time a service that sees its own processes alone (ProcSubset=pid) does not
+    // see.
+    let help = "Start time of the process since unix epoch in seconds.";
+    text.gauge_seconds("process_start_time_seconds", help, STARTED_AT.get());
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
         // One of them is this look at them.
         let open = (descriptors.count() as u64).saturating_sub(1);
@@ -36,7 +39,6 @@ pub fn render(text: &mut Text) {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     cpu_ticks: u64,
-    started_ticks: u64,
     virtual_bytes: u64,
     resident_pages: u64,
 }
@@ -46,18 +48,8 @@ impl Stat {
         // The second field is the name of the program in parentheses, with anything in it; the next one is the third.
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        Some(Stat {
-            cpu_ticks: field(14)? + field(15)?,
-            started_ticks: field(22)?,
-            virtual_bytes: field(23)?,
-            resident_pages: field(24)?,
-        })
+        Some(Stat { cpu_ticks: field(14)? + field(15)?, virtual_bytes: field(23)?, resident_pages: field(24)? })
     }
-}
-
-/// When the machine was booted, in seconds since 1970, as `/proc/stat` says.
-fn booted_at(lines: &str) -> Option<u64> {
-    lines.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 /// The soft limit of open files, as `/proc/self/limits` says.
@@ -84,10 +76,9 @@ mod tests {
     fn what_the_kernel_writes_is_read() {
         let line =
             "7 (a b) c)) S 1 7 7 0 -1 4194304 100 0 0 0 11 22 0 0 20 0 5 0 333 444 55 18446744073709551615 1 1 0";
-        let want = Stat { cpu_ticks: 33, started_ticks: 333, virtual_bytes: 444, resident_pages: 55 };
+        let want = Stat { cpu_ticks: 33, virtual_bytes: 444, resident_pages: 55 };
         assert_eq!(Stat::parse(line), Some(want));
         assert_eq!(Stat::parse("7 (a) S 1"), None);
-        assert_eq!(booted_at("cpu 1 2\nbtime 1700000000\nprocesses 3\n"), Some(1_700_000_000));
         let limits =
             "Limit      Soft Limit  Hard Limit  Units\nMax open files            1024     524288       files\n";
         assert_eq!(descriptors_max(limits), Some(1024));
