@@ -117,8 +117,7 @@ impl Shard {
         let caller = match operation.access() {
             Access::Open => None,
             access => {
-                // Before the signature is looked at: a flood of bad tokens costs no hashing.
-                self.check_stranger(network, meta, now)?;
+                // Only who has no good token is counted: an address may be that of a proxy, or of many people.
                 let caller = self.identify(access, head, now);
                 Some(caller.map_err(|error| self.count_stranger(network, meta, error, now))?)
             }
@@ -175,15 +174,6 @@ impl Shard {
         let taken = self.registry.buckets.take(who, rate, now.mono);
         meta.quota = Some(taken.unwrap_or_else(|quota| quota));
         taken.map(drop).map_err(too_fast)
-    }
-
-    /// Refuses a network that has sent too many requests of nobody's.
-    fn check_stranger(&self, network: IpAddr, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
-        let Some(limit) = self.context.settings.rate_limit else { return Ok(()) };
-        self.registry.buckets.check(&Who::Stranger(network), stranger_rate(limit), now.mono).map_err(|quota| {
-            meta.quota = Some(quota);
-            too_fast(quota)
-        })
     }
 
     /// Counts a request of nobody's, which is refused with `error`, or as one too many.
