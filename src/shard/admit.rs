@@ -174,10 +174,14 @@ impl Shard {
         Err(ApiError::missing_token())
     }
 
-    /// Takes one request out of a bucket; the answer will tell what is left.
+    /// Takes one request out of a bucket; the answer will tell what is left, of several buckets where least is.
     fn take(&self, who: Who, rate: Rate, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
         let taken = self.registry.buckets.take(who, rate, now.mono);
-        meta.quota = Some(taken.unwrap_or_else(|quota| quota));
+        let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
+        meta.quota = Some(match (taken, meta.quota) {
+            (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,
+            (Ok(quota) | Err(quota), _) => quota,
+        });
         taken.map(drop).map_err(too_fast)
     }
 

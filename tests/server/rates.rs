@@ -178,3 +178,18 @@ fn logins_say_what_is_left_of_them() {
     assert_eq!(parameter(&refused, "RateLimit", "login", "r"), 0);
     assert!((1..=20).contains(&refused.number("Retry-After")), "{}", refused.shown());
 }
+
+/// Whoever tried one account after the other was told what was left of each account, up to the refusal for their address.
+#[test]
+fn what_is_left_of_logins_is_where_least_is_left() {
+    let server = Server::with(&[("LOGIN_RATE_LIMIT_PER_MINUTE", "5")]);
+    let mut client = Client::new(server.addr);
+    let mut login = |body| client.request("POST", "/auth/login").json(&body).send();
+    // What is no login counts for the address alone. Some may come back while this machine is busy, but not each time.
+    let told = (0..100).any(|n| {
+        while parameter(&login(json!({})).expect(422), "RateLimit", "login-address", "r") > 1 {}
+        let answer = login(json!({"email": format!("{n}@example.com"), "password": "wrong"}));
+        answer.status == 401 && answer.header("RateLimit-Policy") == Some("\"login-address\";q=50;w=60")
+    });
+    assert!(told, "less is left of the address than of any account");
+}
