@@ -319,3 +319,19 @@ fn a_ticket_is_good_beside_what_the_browser_sends_for_a_proxy() {
     refused(&format!("/output/stream?{query}"), "Bearer bad");
     refused(&format!("/auth/verify?{query}"), "Basic dXNlcjpwYXNz");
 }
+
+/// Whoever reads lines as Python's `httpx` does was given half an event where a message had one of these, and again each
+/// time they came back for it.
+#[test]
+fn no_message_can_break_the_line_that_its_event_is() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "\u{2029}");
+    let odd = "\u{85}\u{2028}\u{2029}\u{b}\u{c}\u{1c}\u{1d}\u{1e}\r\n";
+    let metadata = json!({odd: odd});
+    user.post("/input", json!({"content": format!("a{odd}b"), "metadata": metadata})).expect(200);
+    let mut stream = user.stream_with("last_event_id=0&types=input");
+    let event = stream.next();
+    assert_eq!((event.content(), &event.data["metadata"]), (format!("a{odd}b").as_str(), &metadata));
+    let read = String::from_utf8(stream.raw.clone()).expect("a stream is UTF-8");
+    assert!(!read.contains(['\u{85}', '\u{2028}', '\u{2029}']), "{read}");
+}
