@@ -37,6 +37,8 @@ pub fn run(data: &[u8]) {
             0 => text.replace(['\r', '\n'], " "),
             _ => serde_json::to_string(&text).expect("text is JSON"),
         };
+        let escaped = [('\u{85}', r"\u0085"), ('\u{2028}', r"\u2028"), ('\u{2029}', r"\u2029")];
+        let data = escaped.iter().fold(json.clone(), |data, (char, escape)| data.replace(*char, escape));
         let before = out.len();
         frame(id, name, json.as_bytes(), &mut out);
         let lines = 2 + usize::from(id.is_some()) + usize::from(name.is_some());
@@ -46,7 +48,7 @@ pub fn run(data: &[u8]) {
             assert_eq!(parse_last_event_id(last_event_id.as_bytes()), Some(id), "an id comes back");
         }
         let name = name.unwrap_or("message").to_owned();
-        expected.push(Event { name, data: json, last_event_id: last_event_id.clone() });
+        expected.push(Event { name, data, last_event_id: last_event_id.clone() });
     }
     let read = reference::read(&out, usize::MAX);
     assert_eq!(read.events, expected);

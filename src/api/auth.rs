@@ -21,6 +21,11 @@ pub fn bearer(value: &[u8]) -> Result<&str, ApiError> {
     }
 }
 
+/// Whether an `Authorization` field is of the scheme that tokens are sent by.
+pub fn is_bearer(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+}
+
 /// Verifies a token and what has been said about its user since.
 pub fn authenticate(context: &Context, gates: &UserGates, token: &str, now: Wall) -> Result<Caller, ApiError> {
     let claims = context.keys.verify(token, now).map_err(|error| ApiError::invalid_token(error.message()))?;

@@ -117,6 +117,12 @@ impl ApiError {
         ApiError::new(415, "unsupported_media_type", format!("The body must be {wanted}"))
     }
 
+    /// `415` for a body with a content coding; RFC 9110 §15.5.16 has the answer name what is read.
+    pub fn encoded_body() -> ApiError {
+        ApiError::new(415, "unsupported_media_type", "The body must come without a Content-Encoding")
+            .with("Accept-Encoding", "identity")
+    }
+
     /// `422` with every bad field.
     pub fn validation(subject: &'static str, details: Vec<(&'static str, String)>) -> ApiError {
         let mut error = ApiError::new(422, "validation_error", format!("Invalid {subject} data"));

@@ -35,8 +35,11 @@ fn first_untrusted(trusted: &Networks, peer: IpAddr, hops: Vec<&str>) -> IpAddr 
     client
 }
 
+/// The elements of a list (RFC 9110 §5.6.1.2: empty ones do not count). One that is no text is no address either, and says
+/// nothing of the others: a client may have written it, and the proxy the next.
 fn elements(field: &[u8]) -> impl Iterator<Item = &str> {
-    std::str::from_utf8(field).unwrap_or_default().split(',').map(str::trim)
+    let elements = field.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty());
+    elements.map(|element| std::str::from_utf8(element).unwrap_or("not text"))
 }
 
 /// The `for=` parameter of one element of `Forwarded`; an element without one ends the chain.
@@ -67,6 +70,7 @@ mod tests {
             ("10.0.0.1", "X-Forwarded-For: 203.0.113.9", "203.0.113.9"),
             ("10.0.0.1", "X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.2.2.2", "203.0.113.9"),
             ("10.0.0.1", "X-Forwarded-For: 198.51.100.1, nonsense", "10.0.0.1"),
+            ("10.0.0.1", "X-Forwarded-For: 203.0.113.9, ,", "203.0.113.9"),
             ("::1", "X-Forwarded-For: 2001:db8::7", "2001:db8::7"),
             ("10.0.0.1", "X-Forwarded-For: [2001:db8::7]:4711", "2001:db8::7"),
             ("10.0.0.1", "X-Forwarded-For: 203.0.113.9:4711", "203.0.113.9"),
@@ -79,11 +83,27 @@ mod tests {
             ("192.0.2.1", "Forwarded: for=203.0.113.9\r\nX-Forwarded-For: 203.0.113.9", "192.0.2.1"),
         ];
         for (peer, field, client) in table {
-            let raw = format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
-            let mut slots = Slots::new();
-            let head = parse_head(raw.as_bytes(), &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
-            let got = client_address(&trusted, peer.parse().unwrap(), &head);
-            assert_eq!(got, client.parse::<IpAddr>().unwrap(), "{peer} {field}");
+            assert_eq!(
+                client_of(&trusted, peer, field.as_bytes()),
+                client.parse::<IpAddr>().unwrap(),
+                "{peer} {field}"
+            );
         }
+    }
+
+    /// What a client wrote before the proxy's own element once made it count as the proxy.
+    #[test]
+    fn what_a_client_made_up_does_not_hide_what_the_proxy_says_behind_it() {
+        let trusted = Networks(vec![Network::parse("10.0.0.1").unwrap()]);
+        for field in [b"X-Forwarded-For: \xff, 203.0.113.9".as_slice(), b"Forwarded: for=\xff, for=203.0.113.9"] {
+            assert_eq!(client_of(&trusted, "10.0.0.1", field), "203.0.113.9".parse::<IpAddr>().unwrap());
+        }
+    }
+
+    fn client_of(trusted: &Networks, peer: &str, field: &[u8]) -> IpAddr {
+        let raw = [b"GET / HTTP/1.1\r\nHost: x\r\n", field, b"\r\n\r\n"].concat();
+        let mut slots = Slots::new();
+        let head = parse_head(&raw, &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
+        client_address(trusted, peer.parse().unwrap(), &head)
     }
 }

@@ -117,8 +117,7 @@ impl Shard {
         let caller = match operation.access() {
             Access::Open => None,
             access => {
-                // Before the signature is looked at: a flood of bad tokens costs no hashing.
-                self.check_stranger(network, meta, now)?;
+                // Only who has no good token is counted: an address may be that of a proxy, or of many people.
                 let caller = self.identify(access, head, now);
                 Some(caller.map_err(|error| self.count_stranger(network, meta, error, now))?)
             }
@@ -134,7 +133,7 @@ impl Shard {
         }
         let media = Media::of(head.field("content-type"));
         if head.framing != Framing::None {
-            check_media(operation, media)?;
+            check_media(operation, media, head)?;
         }
         Ok(Plan {
             operation,
@@ -150,16 +149,21 @@ impl Shard {
 
     fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
         let verify = |token: &str| api::auth::authenticate(&self.context, &self.gates, token, now.wall);
-        if let Some(value) = head.field("authorization") {
+        let in_query = match access {
+            Access::TokenOrTicket => api::auth::query_credential(&self.context, head.query),
+            Access::Open | Access::Token => None,
+        };
+        // What is for somebody else, such as a proxy that asks the browser for a password, does not hide a ticket.
+        if let Some(value) = head.field("authorization")
+            && (in_query.is_none() || api::auth::is_bearer(value))
+        {
             let caller = verify(api::auth::bearer(value)?)?;
             return match caller.purpose {
                 Purpose::Access => Ok(caller),
                 Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket goes into the query")),
             };
         }
-        if access == Access::TokenOrTicket
-            && let Some((credential, token)) = api::auth::query_credential(&self.context, head.query)
-        {
+        if let Some((credential, token)) = in_query {
             let caller = verify(&token)?;
             return if credential == caller.purpose {
                 Ok(caller)
@@ -170,20 +174,15 @@ impl Shard {
         Err(ApiError::missing_token())
     }
 
-    /// Takes one request out of a bucket; the answer will tell what is left.
+    /// Takes one request out of a bucket; the answer will tell what is left, of several buckets where least is.
     fn take(&self, who: Who, rate: Rate, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
         let taken = self.registry.buckets.take(who, rate, now.mono);
-        meta.quota = Some(taken.unwrap_or_else(|quota| quota));
+        let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
+        meta.quota = Some(match (taken, meta.quota) {
+            (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,
+            (Ok(quota) | Err(quota), _) => quota,
+        });
         taken.map(drop).map_err(too_fast)
-    }
-
-    /// Refuses a network that has sent too many requests of nobody's.
-    fn check_stranger(&self, network: IpAddr, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
-        let Some(limit) = self.context.settings.rate_limit else { return Ok(()) };
-        self.registry.buckets.check(&Who::Stranger(network), stranger_rate(limit), now.mono).map_err(|quota| {
-            meta.quota = Some(quota);
-            too_fast(quota)
-        })
     }
 
     /// Counts a request of nobody's, which is refused with `error`, or as one too many.
@@ -232,7 +231,11 @@ fn too_fast(quota: Quota) -> ApiError {
     ApiError::rate_limited("Too many requests", quota.next_seconds)
 }
 
-fn check_media(operation: Operation, media: Media) -> Result<(), ApiError> {
+fn check_media(operation: Operation, media: Media, head: &Head<'_, '_>) -> Result<(), ApiError> {
+    let is_encoded = |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    if operation.body() != BodyKind::None && head.fields("content-encoding").any(is_encoded) {
+        return Err(ApiError::encoded_body());
+    }
     match (operation.body(), media) {
         (BodyKind::None, _) | (_, Media::Json) | (BodyKind::JsonOrForm, Media::Form) => Ok(()),
         (BodyKind::Json, _) => Err(ApiError::unsupported_media_type("application/json")),
@@ -245,11 +248,13 @@ fn check_media(operation: Operation, media: Media) -> Result<(), ApiError> {
 fn idempotency_key<'b>(operation: Operation, head: &Head<'_, 'b>) -> Result<Option<Cow<'b, str>>, ApiError> {
     let Some(raw) = head.field("idempotency-key").filter(|_| operation.is_idempotent_by_key()) else { return Ok(None) };
     let visible = raw.iter().all(u8::is_ascii_graphic);
-    match std::str::from_utf8(raw) {
-        Ok(key) if visible && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(Cow::Borrowed(key))),
-        _ => Err(ApiError::validation(
-            operation.subject(),
-            vec![("Idempotency-Key", "must be 1 to 128 visible ASCII characters".to_owned())],
-        )),
-    }
+    let rule = match std::str::from_utf8(raw) {
+        // Of two keys either may be the one that the client will come back with.
+        _ if head.fields("idempotency-key").count() > 1 => "must be given once",
+        Ok(key) if visible && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => {
+            return Ok(Some(Cow::Borrowed(key)));
+        }
+        _ => "must be 1 to 128 visible ASCII characters",
+    };
+    Err(ApiError::validation(operation.subject(), vec![("Idempotency-Key", rule.to_owned())]))
 }

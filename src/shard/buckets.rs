@@ -157,15 +157,6 @@ impl Buckets {
         Ok(quota)
     }
 
-    /// Whether `take` would find one, without taking it.
-    pub fn check(&self, who: &Who, rate: Rate, now: Mono) -> Result<(), Quota> {
-        let fill_micros = self.tables()[who.kind()].get(who).map_or(0, |full_at| full_at.since(now));
-        if fill_micros.saturating_add(rate.micros_each) > rate.fill_micros() {
-            return Err(Quota::of(who, rate, fill_micros));
-        }
-        Ok(())
-    }
-
     /// Puts one request back into a bucket and says what is there now.
     pub fn put_back(&self, who: &Who, rate: Rate, now: Mono) -> Quota {
         let fill_micros = match self.tables()[who.kind()].get_mut(who) {
@@ -252,7 +243,6 @@ mod tests {
             (3_600_000_000, (true, 2, 3)),
         ] {
             now = now.plus(wait_micros);
-            assert_eq!(buckets.check(&user("u"), rate, now).is_ok(), expected.0);
             assert_eq!(told(buckets.take(user("u"), rate, now)), expected, "{wait_micros} later");
         }
         let back = buckets.put_back(&user("u"), rate, now);
@@ -305,7 +295,7 @@ mod tests {
             // The deepest of one kind does nothing to the others.
             let _ = buckets.take(Who::LoginAddress(address(n)), Rate { micros_each: 9_000_000, burst: 10 }, now);
         }
-        let kept = |who: &Who| buckets.check(who, rate, now).is_err();
+        let kept = |who: &Who| buckets.take(who.clone(), rate, now).is_err();
         assert!([&drained[0], &drained[1], &drained[3]].into_iter().all(kept));
     }
 

@@ -12,7 +12,7 @@ use std::io::Write;
 /// One event: `id: N`, `event: <name>` if it has one, `data: <json>` and the empty line that dispatches it.
 ///
 /// HTML Standard §9.2.6: without `id` the reader keeps the last id that it was given. `json` and `name` have no line
-/// breaks.
+/// breaks. What some readers take for one is written as an escape, which means the same.
 pub fn frame(id: Option<EventNumber>, name: Option<&str>, json: &[u8], out: &mut Vec<u8>) {
     debug_assert!(memchr::memchr2(b'\n', b'\r', json).is_none(), "an event is one line");
     debug_assert!(name.is_none_or(|name| !name.contains(['\n', '\r'])), "a name is one line");
@@ -24,8 +24,26 @@ pub fn frame(id: Option<EventNumber>, name: Option<&str>, json: &[u8], out: &mut
         writeln!(out, "event: {name}").expect("writing to memory does not fail");
     }
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(json);
+    push_line(json, out);
     out.extend_from_slice(b"\n\n");
+}
+
+/// Appends JSON with U+0085, U+2028 and U+2029 escaped: Unicode has lines end there, and so have readers such as Python's
+/// `str.splitlines`. JSON has these characters in strings alone, so that an escape can stand wherever one does.
+fn push_line(json: &[u8], out: &mut Vec<u8>) {
+    let mut from = 0;
+    for at in memchr::memchr2_iter(0xc2, 0xe2, json) {
+        let (bytes, escape): (usize, &[u8]) = match &json[at..] {
+            [0xc2, 0x85, ..] => (2, br"\u0085"),
+            [0xe2, 0x80, 0xa8, ..] => (3, br"\u2028"),
+            [0xe2, 0x80, 0xa9, ..] => (3, br"\u2029"),
+            _ => continue,
+        };
+        out.extend_from_slice(&json[from..at]);
+        out.extend_from_slice(escape);
+        from = at + bytes;
+    }
+    out.extend_from_slice(&json[from..]);
 }
 
 /// `retry: N`: how many milliseconds a reader waits before it comes back. Dispatches nothing (HTML Standard §9.2.6).
@@ -79,10 +97,34 @@ mod tests {
     }
 
     #[test]
+    fn no_character_that_ends_a_line_for_anybody_stands_in_one() {
+        let table = [
+            ("\"a\u{2028}b\u{2029}\"", r#""a\u2028b\u2029""#),
+            ("{\"\u{85}\u{85}\":\"\u{2028}\"}", r#"{"\u0085\u0085":"\u2028"}"#),
+            ("\"\\\\\u{2028}\"", r#""\\\u2028""#),
+            (
+                "\"\u{84}\u{86}\u{a0}\u{2027}\u{202a}\u{20a8}—é😀\"",
+                "\"\u{84}\u{86}\u{a0}\u{2027}\u{202a}\u{20a8}—é😀\"",
+            ),
+        ];
+        for (json, expected) in table {
+            let mut out = Vec::new();
+            frame(None, None, json.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("data: {expected}\n\n"));
+        }
+        // A piece of one at the end is none.
+        for end in [b"\xc2".as_slice(), b"\xe2", b"\xe2\x80"] {
+            let mut out = Vec::new();
+            push_line(end, &mut out);
+            assert_eq!(out, end);
+        }
+    }
+
+    #[test]
     fn what_is_written_is_read_back_in_any_pieces() {
         let mut random = Random::new(23);
         let texts =
-            ["{}", "{\"a\":\"x: y\"}", "{\"é\":\"\u{2028}😀\"}", " leading space", ":colon", "\u{feff}", "id: 5", "0"];
+            ["{}", "{\"a\":\"x: y\"}", "{\"é\":\"\u{2027}😀\"}", " leading space", ":colon", "\u{feff}", "id: 5", "0"];
         let names = [None, Some("input"), Some("conversation_created")];
         for _ in 0..300 {
             let (mut out, mut expected, mut last) = (Vec::new(), Vec::new(), String::new());

@@ -287,3 +287,66 @@ fn whoever_asks_and_does_not_read_is_bounded_over_all_connections() {
     assert!(statuses.contains(&200), "the first ones are answered: {statuses:?}");
     assert_eq!(ask().response("GET").status, 200, "once all was read there is room again");
 }
+
+/// A compressed body was once told that it is no JSON, at a place in it that its sender never wrote.
+#[test]
+fn a_compressed_body_is_refused_for_being_compressed() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let mut send = |coding: &str| {
+        let request = user.request("POST", "/input").header("Content-Encoding", coding);
+        request.json(&json!({"content": "x"})).send()
+    };
+    for coding in ["gzip", "BR", "identity, gzip"] {
+        let answer = send(coding);
+        crate::common::assert_error(&answer, 415, "unsupported_media_type");
+        assert_eq!(answer.header("Accept-Encoding"), Some("identity"));
+    }
+    send("identity").expect(200);
+}
+
+/// Of two keys the first was taken; a client, or a proxy, that wrote them the other way round stored its message twice.
+#[test]
+fn a_request_with_two_idempotency_keys_is_refused() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let request = user.request("POST", "/input").header("Idempotency-Key", "a").header("Idempotency-Key", "b");
+    let answer = request.json(&json!({"content": "x"})).send();
+    crate::common::assert_error(&answer, 422, "validation_error");
+    assert_eq!(answer.json()["error"]["details"]["Idempotency-Key"], "must be given once");
+}
+
+/// Behind a proxy that asks for a password, a browser sends it along with an `EventSource`, whose ticket was then not
+/// looked at.
+#[test]
+fn a_ticket_is_good_beside_what_the_browser_sends_for_a_proxy() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let ticket = user.post("/auth/stream-ticket", json!({})).expect(200).json()["ticket"].clone();
+    let query = format!("ticket={}", ticket.as_str().expect("a string"));
+    Stream::open_with(server.addr, &query, &[("Authorization", "Basic dXNlcjpwYXNz")]);
+    let mut client = Client::new(server.addr);
+    let mut refused = |path: &str, authorization: &str| {
+        let answer = client.request("GET", path).header("Authorization", authorization).send();
+        crate::common::assert_error(&answer, 401, "unauthorized");
+    };
+    refused("/output/stream", "Basic dXNlcjpwYXNz");
+    refused(&format!("/output/stream?{query}"), "Bearer bad");
+    refused(&format!("/auth/verify?{query}"), "Basic dXNlcjpwYXNz");
+}
+
+/// Whoever reads lines as Python's `httpx` does was given half an event where a message had one of these, and again each
+/// time they came back for it.
+#[test]
+fn no_message_can_break_the_line_that_its_event_is() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "\u{2029}");
+    let odd = "\u{85}\u{2028}\u{2029}\u{b}\u{c}\u{1c}\u{1d}\u{1e}\r\n";
+    let metadata = json!({odd: odd});
+    user.post("/input", json!({"content": format!("a{odd}b"), "metadata": metadata})).expect(200);
+    let mut stream = user.stream_with("last_event_id=0&types=input");
+    let event = stream.next();
+    assert_eq!((event.content(), &event.data["metadata"]), (format!("a{odd}b").as_str(), &metadata));
+    let read = String::from_utf8(stream.raw.clone()).expect("a stream is UTF-8");
+    assert!(!read.contains(['\u{85}', '\u{2028}', '\u{2029}']), "{read}");
+}
