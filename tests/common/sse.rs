@@ -96,7 +96,9 @@ impl Stream {
         assert!(media_type.split(';').next() == Some("text/event-stream"), "{}", head.shown());
         assert_eq!(head.header("Cache-Control"), Some("no-store"));
         assert_eq!(head.header("X-Accel-Buffering"), Some("no"));
-        assert!(head.header("Content-Length").is_none(), "{}", head.shown());
+        if head.header("Content-Length").is_some() {
+            return Err(io::Error::other(format!("the stream is sent away: {}", head.shown())));
+        }
         let framing = Framing::of(&head, "GET");
         let placeholder = Event { id: None, name: None, data: Value::Null, data_lines: 0 };
         let parser = Parser::default();

@@ -50,6 +50,8 @@ struct Work {
 }
 
 const SMALL: Work = Work { large_every: 9, large_bytes: 9_000, readers: 0, may_end: false };
+/// The same where the database may fail to be synced.
+const FAILING: Work = Work { may_end: true, ..SMALL };
 /// Fills the write-ahead log, so that it is carried over into the database and begun anew all the time.
 const LARGE: Work = Work { large_every: 2, large_bytes: 900_000, readers: 3, may_end: true };
 
@@ -152,7 +154,7 @@ fn what_was_acknowledged_survives_power_cuts() {
 
 #[test]
 fn a_failed_sync_or_write_is_never_acknowledged() {
-    let (ledger, failures, _) = cut_again_and_again(16, SMALL, |disk, round| {
+    let (ledger, failures, _) = cut_again_and_again(16, FAILING, |disk, round| {
         let errno = if round % 2 == 0 { libc::EIO } else { libc::ENOSPC };
         if round % 4 < 2 { disk.fail_syncs(errno, 250) } else { disk.fail_writes(errno, 60) }
     });
