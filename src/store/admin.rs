@@ -14,6 +14,7 @@ use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Admin {
     db: Connection,
     meta: Meta,
     path: PathBuf,
+    /// Which file was opened.
+    file: Option<FileId>,
 }
 
 /// A user, as an administrator sees one.
@@ -178,7 +181,9 @@ impl Admin {
         if *database == Database::Memory {
             return cannot("a database in memory ends with its process, so nothing else can work on it");
         }
-        let there = path.exists();
+        // Looked at first: what takes the place of the file while it is opened is another.
+        let file = file_id(&path);
+        let there = file.is_some();
         if !there && !make {
             return cannot("there is no such file; a server makes it, and user add does");
         }
@@ -187,7 +192,8 @@ impl Admin {
             Some(opened) => opened,
             None => migrated(database, &path)?,
         };
-        let admin = Admin { db, meta, path };
+        let file = file.or_else(|| file_id(&path));
+        let admin = Admin { db, meta, path, file };
         // What is overwritten is gone from the file, too.
         admin.db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(())).map_err(|error| admin.failed(error))?;
         Ok(admin)
@@ -358,6 +364,11 @@ impl Admin {
         let run = || {
             // Dropped without a commit, it is rolled back.
             let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+            if file_id(&self.path) != self.file {
+                // Whoever types a password leaves time for a restore.
+                let reason = "another database has taken its place meanwhile: try again".into();
+                return Err(AdminError::from(OpenError::CannotOpen { path: self.path.clone(), reason }).into());
+            }
             let done = change(self)?;
             transaction.commit()?;
             Ok(done)
@@ -375,6 +386,13 @@ impl Admin {
     fn failed(&self, error: rusqlite::Error) -> OpenError {
         OpenError::of(&self.path, &error)
     }
+}
+
+/// What tells a file from all others, whatever its name: device and inode.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> Option<FileId> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Makes or migrates a database, or waits a while for the process that is about to.
