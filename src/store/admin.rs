@@ -6,7 +6,7 @@
 
 use crate::base::time::Wall;
 use crate::domain::id::UserId;
-use crate::store::partial::hand_over;
+use crate::store::partial::{FileId, file_id, hand_over};
 use crate::store::schema::{self, Meta};
 use crate::store::users::{self, ADMITTED, DELETED, DISABLED};
 use crate::store::writer::is_development_user;
@@ -14,7 +14,6 @@ use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -386,13 +385,6 @@ impl Admin {
     fn failed(&self, error: rusqlite::Error) -> OpenError {
         OpenError::of(&self.path, &error)
     }
-}
-
-/// What tells a file from all others, whatever its name: device and inode.
-type FileId = (u64, u64);
-
-fn file_id(path: &Path) -> Option<FileId> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Makes or migrates a database, or waits a while for the process that is about to.
