@@ -6,7 +6,7 @@
 
 use crate::base::time::Wall;
 use crate::domain::id::UserId;
-use crate::store::partial::hand_over;
+use crate::store::partial::{FileId, file_id, hand_over};
 use crate::store::schema::{self, Meta};
 use crate::store::users::{self, ADMITTED, DELETED, DISABLED};
 use crate::store::writer::is_development_user;
@@ -26,6 +26,8 @@ pub struct Admin {
     db: Connection,
     meta: Meta,
     path: PathBuf,
+    /// Which file was opened.
+    file: Option<FileId>,
 }
 
 /// A user, as an administrator sees one.
@@ -178,7 +180,9 @@ impl Admin {
         if *database == Database::Memory {
             return cannot("a database in memory ends with its process, so nothing else can work on it");
         }
-        let there = path.exists();
+        // Looked at first: what takes the place of the file while it is opened is another.
+        let file = file_id(&path);
+        let there = file.is_some();
         if !there && !make {
             return cannot("there is no such file; a server makes it, and user add does");
         }
@@ -187,7 +191,8 @@ impl Admin {
             Some(opened) => opened,
             None => migrated(database, &path)?,
         };
-        let admin = Admin { db, meta, path };
+        let file = file.or_else(|| file_id(&path));
+        let admin = Admin { db, meta, path, file };
         // What is overwritten is gone from the file, too.
         admin.db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(())).map_err(|error| admin.failed(error))?;
         Ok(admin)
@@ -358,6 +363,11 @@ impl Admin {
         let run = || {
             // Dropped without a commit, it is rolled back.
             let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+            if file_id(&self.path) != self.file {
+                // Whoever types a password leaves time for a restore.
+                let reason = "another database has taken its place meanwhile: try again".into();
+                return Err(AdminError::from(OpenError::CannotOpen { path: self.path.clone(), reason }).into());
+            }
             let done = change(self)?;
             transaction.commit()?;
             Ok(done)

@@ -139,6 +139,14 @@ pub(super) fn hand_over(file: &File, path: &Path) {
     }
 }
 
+/// What tells a file from all others, whatever its name: device and inode.
+pub(super) type FileId = (u64, u64);
+
+/// Which file has this name now.
+pub(super) fn file_id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// Makes the names in a file's directory last.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()

@@ -13,11 +13,12 @@ use crate::domain::id::{EventNumber, UserId};
 use crate::store::batch::{Batch, Clock, Memory};
 use crate::store::error::{OpenError, Stop, refusal_of, trouble_of};
 use crate::store::journal::Stats;
+use crate::store::partial::{FileId, file_id};
 use crate::store::retention::Left;
 use crate::store::schema::{self, Meta};
 use crate::store::users::{self, PasswordRecord};
 use crate::store::wal::{self, Log};
-use crate::store::{Retention, StoreConfig, journal, purge, questions, reader, retention};
+use crate::store::{Database, Retention, StoreConfig, journal, purge, questions, reader, retention};
 use rusqlite::{Connection, ffi};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Writer {
     pub(super) db: Connection,
     log: Log,
     path: PathBuf,
+    /// Which file was opened; `None` in memory.
+    file: Option<FileId>,
     pub(super) meta: Meta,
     pub(super) memory: Memory,
     pub(super) clock: Clock,
@@ -117,13 +120,14 @@ impl Writer {
     pub fn open(config: &StoreConfig, render: Render) -> Result<Writer, OpenError> {
         let path = schema::path_of(&config.database);
         let (mut db, meta) = schema::open_writing(&config.database)?;
+        let file = if config.database == Database::Memory { None } else { file_id(&path) };
         let log = Log::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
         let clock = Clock::load(&db).map_err(|error| OpenError::of(&path, &error))?;
         let others_version = others_version(&db).map_err(|error| OpenError::of(&path, &error))?;
         let memory = Memory::new(config);
         // What was left undone before is not known.
         let chores = Chores { retention: config.retention, more: true, young_until: Wall(i64::MIN), failed: false };
-        Ok(Writer { db, log, path, meta, memory, clock, others_version, chores, render, trouble: None })
+        Ok(Writer { db, log, path, file, meta, memory, clock, others_version, chores, render, trouble: None })
     }
 
     /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
@@ -459,6 +463,11 @@ impl Writer {
         // A rollback that failed, or a panic, may have left one open, and memory with what it would have written.
         if !self.db.is_autocommit() {
             self.roll_back();
+        }
+        // What is written to a file without a name is gone with the process, so nothing of it may be acknowledged.
+        if self.file.is_some() && file_id(&self.path) != self.file {
+            let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
+            return Err(rusqlite::Error::SqliteFailure(moved, Some("its file was moved, removed or replaced".into())));
         }
         // What was committed has been told by now, so nobody waits for it.
         self.log.shorten(&self.db);

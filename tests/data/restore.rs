@@ -2,13 +2,15 @@
 
 use crate::common::database::sound_message_contents;
 use crate::common::sse::Event;
-use crate::common::{NOBODYS_ID, Options, Place, Server, Stream, User};
+use crate::common::{DEADLINE, NOBODYS_ID, Options, Place, Server, Stream, User};
 use crate::{complained, printed, replayed};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What JavaScript reads exactly, as `Number.MAX_SAFE_INTEGER` has it.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -252,6 +254,39 @@ fn what_root_restored_could_not_be_opened_by_the_server() {
             .contains("other.partial")
     );
     assert_eq!(fs::read_to_string(directory.join("precious")).expect("a file"), "mine");
+}
+
+#[test]
+fn a_password_typed_during_a_restore_went_into_the_database_that_was_replaced() {
+    let place = Place::new(Options::new());
+    let with_input = |arguments: &[&str]| {
+        let mut command = place.command();
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    let finish = |mut child: Child| {
+        child.stdin.take().expect("a pipe").write_all(b"a good pass phrase\n").expect("it reads");
+        child.wait_with_output().expect("it ends")
+    };
+    assert!(finish(with_input(&["user", "add", "ann@example.com"])).status.success());
+    let run = |arguments: &[&str]| place.command().args(arguments).output().expect("it starts");
+    printed(&run(&["backup", "copy.db"]));
+    let changing = with_input(&["user", "passwd", "ann@example.com"]);
+    // It has the log open when it has read something.
+    let open = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", changing.id())).expect("it runs");
+        let mut files = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        files.any(|file| file.to_string_lossy().ends_with("cortex.db-wal"))
+    };
+    let end = Instant::now() + DEADLINE;
+    while !open() {
+        assert!(Instant::now() < end, "it never opens the database");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Looking does not hold the restore up.
+    printed(&run(&["restore", "--force", "copy.db"]));
+    assert!(complained(&finish(changing), 1).contains("another database has taken its place"));
+    assert!(finish(with_input(&["user", "passwd", "ann@example.com"])).status.success());
 }
 
 #[test]

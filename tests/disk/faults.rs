@@ -3,6 +3,7 @@
 use crate::common::{DEADLINE, Options, Server, User, assert_error, database};
 use crate::shim::Disk;
 use serde_json::json;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,4 +120,28 @@ fn a_read_only_database_is_refused_and_served_once_it_can_be_written() {
         server.restart();
         assert_eq!(contents(&server), ["kept"]);
     }
+}
+
+#[test]
+fn messages_were_acknowledged_into_a_file_that_had_been_taken_away() {
+    let mut server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    user.say("default", "before");
+    let (database, aside) = (server.database(), server.file("aside.db"));
+    fs::rename(&database, &aside).expect("it can be moved");
+    assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
+    fs::write(&database, "something else").expect("a file of that name");
+    assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
+    user.get("/config/conversation/default").expect(200);
+    let health = user.get("/health").expect(503).json();
+    assert_eq!(health["checks"]["database_write"], "the database cannot be written to");
+    let end = Instant::now() + DEADLINE;
+    while !server.log().contains("its file was moved, removed or replaced") {
+        assert!(Instant::now() < end, "it is said why: {}", server.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    fs::rename(&aside, &database).expect("it can be moved back");
+    say_until_heard(&mut user, "after");
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(contents(&server), ["before", "after"]);
 }
