@@ -9,7 +9,8 @@ use crate::base::limits::*;
 use crate::config::values::Secret;
 use crate::domain::model::Role;
 use crate::sse::decode::{Decoder, Event};
-use serde_json::{Value, json};
+use crate::wire::json::Json;
+use serde_json::Value;
 
 /// The body of a request. The system prompt goes first; the oldest turns stay out when the text would be over
 /// `UPSTREAM_CONTEXT_BYTES_MAX`, but never the last. `count_tokens` asks for token counts at the end of the stream,
@@ -22,17 +23,19 @@ pub fn request_body(model: &str, system_prompt: Option<&str>, turns: &[Turn], co
         fits
     };
     let taken = turns.iter().rev().take_while(fits).count().max(1).min(turns.len());
-    let message = |role: Role, text: &str| json!({ "role": role.as_str(), "content": text });
-    let messages: Vec<Value> = system_prompt
-        .map(|prompt| message(Role::System, prompt))
-        .into_iter()
-        .chain(turns[turns.len() - taken..].iter().map(|turn| message(turn.role, &turn.text)))
-        .collect();
-    let mut body = json!({ "model": model, "messages": messages, "stream": true });
+    let last = turns[turns.len() - taken..].iter().map(|turn| (turn.role, turn.text.as_ref()));
+    let messages = system_prompt.map(|prompt| (Role::System, prompt)).into_iter().chain(last);
+    let mut body = Vec::new();
+    let mut json = Json(&mut body);
+    json.raw("{\"model\":").string(model).raw(",\"messages\":").array(messages, |json, (role, text)| {
+        json.raw("{\"role\":").string(role.as_str()).raw(",\"content\":").string(text).raw("}");
+    });
+    json.raw(",\"stream\":true");
     if count_tokens {
-        body["stream_options"] = json!({ "include_usage": true });
+        json.raw(",\"stream_options\":{\"include_usage\":true}");
     }
-    body.to_string().into_bytes()
+    json.raw("}");
+    body
 }
 
 /// Whether an error answer is about the token counts that were asked for: Mistral, for one, refuses the field with 422.
@@ -170,7 +173,7 @@ impl AnswerReader {
             _ if event.name == "error" => return Err(Failure::reported(Some(data), None, false, self.key.as_ref())),
             _ => return Err(self.garbage("an event is no JSON object", data.as_bytes())),
         };
-        self.check_error(&chunk, event.name == "error")?;
+        self.check_error(&chunk, data, event.name == "error")?;
         self.note_facts(&chunk);
         let choice = &chunk["choices"][0];
         if let Some(text) = choice["delta"]["content"].as_str() {
@@ -189,7 +192,7 @@ impl AnswerReader {
             Err(error) if error.is_eof() && !whole => return Err(Failure::cut().with_detail("the JSON has no end")),
             Err(_) => return Err(self.garbage("the answer is no JSON", body)),
         };
-        self.check_error(&answer, false)?;
+        self.check_error(&answer, &String::from_utf8_lossy(body), false)?;
         self.note_facts(&answer);
         let choice = &answer["choices"][0];
         if !choice.is_object() {
@@ -223,8 +226,8 @@ impl AnswerReader {
         Ok(())
     }
 
-    /// An error object, as the API has it, or a plain text, as some servers send it.
-    fn check_error(&self, value: &Value, is_error_event: bool) -> Result<(), Failure> {
+    /// An error object, as the API has it, or a plain text, as some servers send it; `raw` is the text of `value`.
+    fn check_error(&self, value: &Value, raw: &str, is_error_event: bool) -> Result<(), Failure> {
         let error = match value.get("error") {
             None | Some(Value::Null) if is_error_event => value,
             None | Some(Value::Null) => return Ok(()),
@@ -235,7 +238,7 @@ impl AnswerReader {
             code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
         });
         let ours = error["type"] == "invalid_request_error";
-        let detail = hidden(&value.to_string(), self.key.as_ref());
+        let detail = hidden(raw, self.key.as_ref());
         Err(Failure::reported(said(error), code, ours, self.key.as_ref()).with_detail(detail))
     }
 

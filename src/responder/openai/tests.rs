@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::json;
 
 /// The text and the end of an answer that comes in these pieces and then ends.
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, whole: bool) -> (String, Result<Finished, Failure>) {
