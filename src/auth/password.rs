@@ -43,6 +43,11 @@ pub fn verify(phc: &str, password: &str) -> bool {
     Stored::parse(phc).is_some_and(|stored| stored.matches(password))
 }
 
+/// The hash of the password of development's user, which everybody knows; made beforehand, so that the first start does not
+/// take the time that hashing takes on purpose.
+pub const DEVELOPMENT_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$ZGV2ZWxvcG1lbnQgc2FsdA$/VAw0BguaeKGFhnCtKap9b9C/rnG6pebv91CobuuOrw";
+
 /// Checks passwords so that the time does not tell who has one.
 #[derive(Debug)]
 pub struct Hasher {
@@ -188,6 +193,11 @@ impl Drop for Pages {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_hash_for_development_is_that_of_its_password() {
+        assert_eq!(super::hash("password123", b"development salt"), super::DEVELOPMENT_HASH);
+    }
+
     use super::*;
 
     const SALT: [u8; SALT_BYTES] = *b"0123456789abcdef";

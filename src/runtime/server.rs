@@ -13,7 +13,7 @@ use super::reactor::{Reactor, WAKER};
 use super::reload::Current;
 use super::startup::Startup;
 use super::threads::{self, Passwords, Ports};
-use crate::auth::password::Hasher;
+use crate::auth::password::DEVELOPMENT_HASH;
 use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::metrics;
@@ -169,18 +169,14 @@ fn prepare_development_user(
     address: SocketAddr,
     clock: Clock,
 ) -> Result<(), String> {
-    const PASSWORD: &str = "password123";
     if settings.environment == Environment::Development && !address.ip().is_loopback() {
         log::warn!(
             "development on an address that others reach: there is no development user; ENV=production is meant for this"
         );
     }
     let wanted = settings.environment == Environment::Development && address.ip().is_loopback();
-    let say = |error: store::OpenError| error.to_string();
-    let has_password = writer.development_user_has_password().map_err(say)?;
-    // Hashing takes its time on purpose, and a password that is there already stays.
-    let hash = wanted.then(|| if has_password { String::new() } else { Hasher::new().hash(PASSWORD) });
-    writer.set_development_user(hash.as_deref(), clock.now().wall).map_err(say)
+    let hash = wanted.then_some(DEVELOPMENT_HASH);
+    writer.set_development_user(hash, clock.now().wall).map_err(|error| error.to_string())
 }
 
 #[allow(clippy::too_many_arguments)]

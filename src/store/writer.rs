@@ -261,12 +261,6 @@ impl Writer {
         users::gates(&self.db).map_err(|error| self.failed(&error))
     }
 
-    /// Whether the database has development's user with a password, so that none need be hashed.
-    pub fn development_user_has_password(&mut self) -> Result<bool, OpenError> {
-        let found = users::find(&self.db, &UserId::trusted(DEVELOPMENT_USER.0));
-        Ok(found.map_err(|error| self.failed(&error))?.is_some_and(|user| user.has_password))
-    }
-
     /// With a hash: there is development's user, with this password unless it has one, unless an administrator disabled or
     /// deleted it. Without: if there is one with a password, it is switched off.
     pub fn set_development_user(&mut self, hash: Option<&str>, now: Wall) -> Result<(), OpenError> {
