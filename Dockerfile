@@ -7,7 +7,8 @@ WORKDIR /source
 COPY . .
 # --target keeps the flags away from what runs during the build.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
-    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target" \
+    && RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
+       cargo build --release --locked --target "$target" \
     && mkdir -p /image/data /image/tmp && cp "target/$target/release/cortex-core" /image/
 
 FROM scratch
