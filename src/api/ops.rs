@@ -36,8 +36,6 @@ pub enum ReaderCheck {
     Busy,
     /// It did not answer in time.
     Late,
-    /// There is none yet: the server is starting.
-    NotOpen,
 }
 
 impl ReaderCheck {
@@ -47,7 +45,6 @@ impl ReaderCheck {
             ReaderCheck::Failed => "the database cannot be read",
             ReaderCheck::Busy => "too many questions wait",
             ReaderCheck::Late => "the database does not answer in time",
-            ReaderCheck::NotOpen => "the database is not open yet",
         }
     }
 }
@@ -146,7 +143,6 @@ mod tests {
                 "\"unhealthy\"",
                 "\"database_read\":\"the database does not answer in time\"",
             ),
-            (ReaderCheck::NotOpen, None, 503, "\"unhealthy\"", "\"database_read\":\"the database is not open yet\""),
             (ReaderCheck::Busy, None, 503, "\"unhealthy\"", "\"database_read\":\"too many questions wait\""),
             (ReaderCheck::Failed, None, 503, "\"unhealthy\"", "\"database_read\":\"the database cannot be read\""),
             (
@@ -171,7 +167,6 @@ mod tests {
         let table = [
             (Readiness::Ready, 200, "\"ready\""),
             (Readiness::Starting, 503, "starting"),
-            (Readiness::Migrating, 503, "migrated"),
             (Readiness::Draining, 503, "shutting down"),
             (Readiness::Unwritable(Trouble::Locked), 503, "locked"),
         ];

@@ -40,10 +40,8 @@ impl Trouble {
 pub enum Readiness {
     /// They should.
     Ready,
-    /// Another process has the database, or it is being opened.
+    /// Another process has the database, or it is being opened or migrated.
     Starting,
-    /// The database is brought to this program's schema.
-    Migrating,
     /// The process is about to end.
     Draining,
     /// The database cannot be written to.
@@ -56,7 +54,6 @@ impl Readiness {
         match self {
             Readiness::Ready => None,
             Readiness::Starting => Some("the server is starting"),
-            Readiness::Migrating => Some("the database is being migrated"),
             Readiness::Draining => Some("the server is shutting down"),
             Readiness::Unwritable(trouble) => Some(trouble.as_str()),
         }

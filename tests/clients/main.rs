@@ -74,7 +74,7 @@ fn an_event_source_follows_a_stream_through_restarts() {
 /// The same requests to our server and to Starlette's middleware, which FastAPI has its own from: pages see the same.
 #[test]
 fn origins_and_hosts_are_judged_as_starlette_does_it() {
-    let Some(python) = tools::python_with_starlette() else { return };
+    let Some(python) = tools::python("Starlette") else { return };
     let compare = |settings: &[(&str, &str)], what: &str, setting: &str| {
         let server = Server::with(settings);
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/cors.py");

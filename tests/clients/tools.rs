@@ -65,16 +65,6 @@ fn install_python(packages: &Packages) -> PathBuf {
     python
 }
 
-/// The same with Starlette, which wants Python 3.11; `None` also where it is older.
-pub fn python_with_starlette() -> Option<PathBuf> {
-    let python = python("Starlette")?;
-    let is_there = have(&python, &["-c", "import starlette"]);
-    if !is_there {
-        let _ = writeln!(std::io::stderr(), "skipped: the test with Starlette, because Python is older than 3.11");
-    }
-    is_there.then_some(python)
-}
-
 /// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
 pub fn node() -> Option<PathBuf> {
     if is_skipped("eventsource") {
