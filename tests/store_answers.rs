@@ -16,7 +16,7 @@ use std::sync::Arc;
 use store_common::*;
 
 const ECHO: &str = "responder:echo";
-const CLOSED: Refusal = Refusal::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the order is closed");
 
 /// A conversation of ann's with ben in it, and a store in which echo answers.
 struct Stage {
@@ -41,31 +41,31 @@ impl Stage {
     }
 
     /// Posts as ben; the order that this makes.
-    fn ask(&mut self, text: &str) -> Order {
+    fn ask(&mut self, text: &str) -> AnswerJob {
         let committed = self.world.commit(&[command("ben", post(ConversationRef::Id(self.room), text))]);
         let [order] = &committed.orders[..] else { panic!("{:?}", committed.orders) };
         order.clone()
     }
 
-    fn step(&mut self, act: Act) -> (Option<MessageId>, Vec<Arc<Event>>) {
-        let (receipt, events) = self.world.act(ECHO, act);
+    fn step(&mut self, kind: CommandKind) -> (Option<MessageId>, Vec<Arc<Event>>) {
+        let (receipt, events) = self.world.act(ECHO, kind);
         let Ok(Outcome::Answered { message_id, .. }) = receipt.result else { panic!("{receipt:?}") };
         assert_eq!(receipt.number, events.first().map(|event| event.number));
         (message_id, events)
     }
 
-    fn begun(&mut self, order: OrderKey, text: &str) -> MessageId {
+    fn begun(&mut self, order: JobId, text: &str) -> MessageId {
         self.step(begin(order, text)).0.unwrap()
     }
 
     fn message(&mut self, id: MessageId) -> Message {
-        match self.world.found("ann", Question::Message(ConversationRef::Id(self.room), id)) {
-            Found::Message(message) => message,
+        match self.world.found("ann", QueryKind::Message(ConversationRef::Id(self.room), id)) {
+            QueryResult::Message(message) => message,
             other => panic!("{other:?}"),
         }
     }
 
-    fn open_orders(&mut self) -> Vec<Order> {
+    fn open_orders(&mut self) -> Vec<AnswerJob> {
         open_orders(&mut self.world)
     }
 
@@ -80,9 +80,9 @@ impl Stage {
     }
 }
 
-fn open_orders(world: &mut World) -> Vec<Order> {
-    match world.found(ECHO, Question::OpenOrders { after: OrderKey(EventNumber(0)), limit: 1000 }) {
-        Found::Orders(orders) => orders,
+fn open_orders(world: &mut World) -> Vec<AnswerJob> {
+    match world.found(ECHO, QueryKind::OpenOrders { after: JobId(EventNumber(0)), limit: 1000 }) {
+        QueryResult::Orders(orders) => orders,
         other => panic!("{other:?}"),
     }
 }
@@ -92,20 +92,20 @@ fn said(event: &Event) -> String {
     format!("{}: {}", message.status.as_str(), message.content.as_str())
 }
 
-fn failed(order: OrderKey, text: Option<&str>, error: Option<&str>) -> Act {
-    let text = text.map(Content::trusted);
+fn failed(order: JobId, text: Option<&str>, error: Option<&str>) -> CommandKind {
+    let text = text.map(Content::new_unchecked);
     let (metadata, error) = (Metadata::empty(), error.map(Arc::from));
-    Act::Answer { order, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
+    CommandKind::Answer { order, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
 }
 
-fn with_metadata(json: &str) -> Act {
-    Act::CreateConversation {
+fn with_metadata(json: &str) -> CommandKind {
+    CommandKind::CreateConversation {
         workspace: None,
-        topic: Topic::trusted("t"),
+        topic: Topic::new_unchecked("t"),
         participants: Vec::new(),
-        metadata: Metadata::trusted(json),
-        initial_message: Some(Content::trusted("first")),
-        surface: Surface::Conversations,
+        metadata: Metadata::new_unchecked(json),
+        initial_message: Some(Content::new_unchecked("first")),
+        api_variant: ApiVariant::Conversations,
     }
 }
 
@@ -123,7 +123,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
     for (default, metadata, expected) in table {
         let mut world = World::answered_in_file(default);
         let committed = world.commit(&[command("ann", with_metadata(metadata))]);
-        let Ok(Outcome::ConversationCreated { conversation, first, .. }) = &committed.receipts[0].result else {
+        let Ok(Outcome::ConversationCreated { conversation, first, .. }) = &committed.results[0].result else {
             panic!()
         };
         let first = first.as_ref().unwrap();
@@ -131,15 +131,15 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
         assert_eq!(ordered.map(|order| &*order.responder), expected, "{default:?} {metadata}");
         if let Some(order) = ordered {
             let message = first.message().unwrap();
-            let expected = Order {
-                key: OrderKey(first.number),
+            let expected = AnswerJob {
+                key: JobId(first.number),
                 message_id: message.id,
                 conversation_id: conversation.id,
                 workspace_id: conversation.workspace_id,
-                user: UserId::trusted("ann"),
+                user: UserId::new_unchecked("ann"),
                 responder: expected.unwrap().into(),
                 correlation_id: "request".into(),
-                content: Content::trusted("first"),
+                content: Content::new_unchecked("first"),
                 begun: None,
             };
             assert_eq!(*order, expected);
@@ -148,14 +148,14 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
         }
         // A room that comes from the database chooses as one that was just made.
         world.reopen();
-        for surface in [Surface::Config, Surface::Conversations] {
-            let act = post_as(ConversationRef::Id(conversation.id), Role::User, surface, "second");
-            let orders = world.commit(&[command("ann", act)]).orders;
+        for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
+            let kind = post_as(ConversationRef::Id(conversation.id), Role::User, api_variant, "second");
+            let orders = world.commit(&[command("ann", kind)]).orders;
             assert_eq!(orders.first().map(|order| &*order.responder), expected, "{default:?} {metadata}");
         }
         for role in [Role::Assistant, Role::System] {
-            let act = post_as(ConversationRef::Id(conversation.id), role, Surface::Config, "third");
-            assert!(world.commit(&[command("ann", act)]).orders.is_empty(), "{role:?}");
+            let kind = post_as(ConversationRef::Id(conversation.id), role, ApiVariant::Config, "third");
+            assert!(world.commit(&[command("ann", kind)]).orders.is_empty(), "{role:?}");
         }
         world.writer().check_invariants();
     }
@@ -177,13 +177,13 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
         assert_eq!(orders.first().map(|order| &*order.responder), expected, "{patch}");
         stage.check();
     }
-    let rule = || Refusal::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
+    let rule = || Rejection::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
     for wrong in [r#"{"responder":"parrot"}"#, r#"{"responder":""}"#, r#"{"responder":7}"#, r#"{"responder":["echo"]}"#]
     {
         assert_eq!(stage.world.refused("ann", update_conversation(room, None, Some(wrong))), rule(), "{wrong}");
         assert_eq!(stage.world.refused("ann", with_metadata(wrong)), rule(), "{wrong}");
         let forbidden = stage.world.refused("ben", update_conversation(room, None, Some(wrong)));
-        assert!(matches!(forbidden, Refusal::Forbidden(_)));
+        assert!(matches!(forbidden, Rejection::Forbidden(_)));
     }
     // What was chosen while it was allowed counts as no choice later, and does not stand in the way of other changes.
     stage.world.done("ann", update_conversation(room, None, Some(r#"{"responder":"openai"}"#)));
@@ -200,7 +200,7 @@ fn a_retried_message_is_ordered_once() {
     keyed.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 32] });
     let committed = world.commit(&[keyed.clone(), keyed.clone()]);
     assert_eq!(committed.orders.len(), 1);
-    assert!(matches!(committed.receipts[1].result, Ok(Outcome::Replayed { .. })));
+    assert!(matches!(committed.results[1].result, Ok(Outcome::Replayed { .. })));
     world.reopen();
     assert!(world.commit(std::slice::from_ref(&keyed)).orders.is_empty());
     let order = open_orders(&mut world).remove(0);
@@ -213,14 +213,14 @@ fn a_retried_message_is_ordered_once() {
 fn an_answer_at_once_is_its_own_event() {
     let mut stage = Stage::in_file();
     let order = stage.ask("hello");
-    let metadata = Metadata::trusted(r#"{"responder":"echo"}"#);
+    let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
     let step = AnswerStep::Finish {
         status: Status::Complete,
-        text: Some(Content::trusted("hello")),
+        text: Some(Content::new_unchecked("hello")),
         metadata: metadata.clone(),
         error: None,
     };
-    let (id, events) = stage.step(Act::Answer { order: order.key, step });
+    let (id, events) = stage.step(CommandKind::Answer { order: order.key, step });
     let [event] = &events[..] else { panic!("{events:?}") };
     assert_eq!(
         (event.kind, event.actor.as_str(), names(&event.recipients)),
@@ -252,7 +252,7 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     assert_eq!((&*begun.text, begun.sender.as_str(), &*begun.correlation_id), ("Good ", ECHO, "request"));
     let id = begun.message_id;
     let listed = stage.open_orders();
-    assert_eq!(listed, [Order { begun: Some(id), ..order.clone() }]);
+    assert_eq!(listed, [AnswerJob { begun: Some(id), ..order.clone() }]);
 
     // It is a message like others: listed, counted, a place for cursors.
     let growing = stage.message(id);
@@ -261,7 +261,9 @@ fn an_answer_that_grows_is_published_once_and_whole() {
         (Status::Streaming, "Good ", Some(order.message_id))
     );
     let room = ConversationRef::Id(stage.room);
-    let Found::Chat(chat) = stage.world.found("ben", Question::Chat(room)) else { panic!() };
+    let QueryResult::ConversationView(chat) = stage.world.found("ben", QueryKind::ConversationView(room)) else {
+        panic!()
+    };
     assert_eq!((chat.conversation.message_count, chat.conversation.updated_at), (2, growing.created_at));
     assert_eq!(chat.last.messages.last(), Some(&growing));
 
@@ -271,7 +273,9 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let grown = stage.message(id);
     assert_eq!(grown.content.as_str(), "Good even\u{0}ing");
     assert!(grown.updated_at > growing.updated_at && grown.created_at == growing.created_at);
-    let Found::Chat(chat) = stage.world.found("ben", Question::Chat(room)) else { panic!() };
+    let QueryResult::ConversationView(chat) = stage.world.found("ben", QueryKind::ConversationView(room)) else {
+        panic!()
+    };
     assert_eq!(chat.conversation.updated_at, grown.updated_at);
     assert_eq!(stage.outputs("ben"), [""; 0], "nothing is published before it is whole");
     stage.check();
@@ -298,7 +302,7 @@ fn an_answer_that_grows_is_published_once_and_whole() {
 #[test]
 fn how_an_answer_ends_decides_what_is_kept() {
     use EventKind::{Output, OutputError};
-    type End = fn(OrderKey) -> Act;
+    type End = fn(JobId) -> CommandKind;
     type Case = (&'static str, bool, End, &'static [EventKind], Option<&'static str>);
     let table: [Case; 13] = [
         ("complete", true, |o| finish(o, Status::Complete, Some("whole")), &[Output], Some("complete: whole")),
@@ -330,7 +334,9 @@ fn how_an_answer_ends_decides_what_is_kept() {
         assert_eq!(id.is_some(), kept.is_some(), "{what}");
         assert!(begun.is_none() || begun == id, "{what}");
         assert_eq!(stage.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{what}");
-        let Found::Chat(chat) = stage.world.found("ann", Question::Chat(ConversationRef::Id(stage.room))) else {
+        let QueryResult::ConversationView(chat) =
+            stage.world.found("ann", QueryKind::ConversationView(ConversationRef::Id(stage.room)))
+        else {
             panic!()
         };
         assert_eq!(chat.conversation.message_count, 1 + u64::from(kept.is_some()), "{what}");
@@ -352,7 +358,7 @@ fn how_an_answer_ends_decides_what_is_kept() {
 }
 
 /// What closes an order.
-fn closers(stage: &Stage, order: &Order, begun: Option<MessageId>) -> Vec<(&'static str, Command)> {
+fn closers(stage: &Stage, order: &AnswerJob, begun: Option<MessageId>) -> Vec<(&'static str, Command)> {
     let (room, home, key) = (stage.room, stage.home, order.key);
     let mut closers = vec![
         ("finish", command(ECHO, finish(key, Status::Complete, Some("whole")))),
@@ -360,7 +366,7 @@ fn closers(stage: &Stage, order: &Order, begun: Option<MessageId>) -> Vec<(&'sta
         ("fail", command(ECHO, failed(key, None, Some("why")))),
         ("delete the message", command("ben", delete_message(room, order.message_id))),
         ("delete the conversation", command("ann", delete_conversation(room))),
-        ("delete the workspace", command("ann", Act::DeleteWorkspace { id: home })),
+        ("delete the workspace", command("ann", CommandKind::DeleteWorkspace { id: home })),
     ];
     if let Some(answer) = begun {
         closers.push(("delete the answer", command("ann", delete_message(room, answer))));
@@ -386,14 +392,14 @@ fn the_first_to_close_an_order_wins() {
                     failed(order.key, None, Some("why")),
                 ];
                 let mut commands = vec![close];
-                commands.extend(steps.map(|act| command(ECHO, act)));
-                let receipts: Vec<Receipt> = if together {
-                    stage.world.commit(&commands).receipts
+                commands.extend(steps.map(|kind| command(ECHO, kind)));
+                let results: Vec<CommandResult> = if together {
+                    stage.world.commit(&commands).results
                 } else {
-                    commands.iter().flat_map(|one| stage.world.commit(std::slice::from_ref(one)).receipts).collect()
+                    commands.iter().flat_map(|one| stage.world.commit(std::slice::from_ref(one)).results).collect()
                 };
-                assert!(receipts[0].result.is_ok(), "{what} {:?}", receipts[0]);
-                for receipt in &receipts[1..] {
+                assert!(results[0].result.is_ok(), "{what} {:?}", results[0]);
+                for receipt in &results[1..] {
                     assert_eq!(receipt.result.as_ref().err(), Some(&CLOSED), "{what}");
                 }
                 assert!(stage.open_orders().is_empty(), "{what}");
@@ -421,15 +427,15 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
     assert!(stage.world.commit(&asked).orders.is_empty());
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
-    let asked = [command("ben", post(room, "a")), command("ann", Act::DeleteWorkspace { id: stage.home })];
+    let asked = [command("ben", post(room, "a")), command("ann", CommandKind::DeleteWorkspace { id: stage.home })];
     assert!(stage.world.commit(&asked).orders.is_empty());
 
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
-    let key = OrderKey(stage.world.writer().position().next());
+    let key = JobId(stage.world.writer().position().next());
     let asked = [command("ben", post(room, "a")), command(ECHO, finish(key, Status::Complete, Some("a")))];
     let committed = stage.world.commit(&asked);
-    assert!(committed.receipts[1].result.is_ok() && committed.orders.is_empty());
+    assert!(committed.results[1].result.is_ok() && committed.orders.is_empty());
 
     for last in 0..5 {
         let mut stage = Stage::in_memory();
@@ -438,7 +444,7 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
         // Cancelling, failing and both deletions end an answer as finishing does.
         let (what, close) = &closers[last + usize::from(last > 1)];
         let committed = stage.world.commit(&[command(ECHO, begin(order.key, "part")), close.clone()]);
-        assert!(committed.receipts.iter().all(|receipt| receipt.result.is_ok()), "{what}");
+        assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()), "{what}");
         assert!(committed.begun.is_empty(), "{what}");
         stage.check();
     }
@@ -448,17 +454,17 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
 fn steps_out_of_turn_change_nothing() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
-    assert_eq!(stage.world.refused(ECHO, append(order.key, "x")), Refusal::Conflict("the answer was not begun"));
+    assert_eq!(stage.world.refused(ECHO, append(order.key, "x")), Rejection::Conflict("the answer was not begun"));
     let streaming = stage.world.refused(ECHO, finish(order.key, Status::Streaming, Some("x")));
-    assert!(matches!(&streaming, Refusal::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
+    assert!(matches!(&streaming, Rejection::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
     for stranger in ["responder:openai", "ann", "echo"] {
         let refused = stage.world.refused(stranger, begin(order.key, "x"));
-        assert!(matches!(refused, Refusal::Forbidden(_)), "{stranger} {refused:?}");
+        assert!(matches!(refused, Rejection::Forbidden(_)), "{stranger} {refused:?}");
     }
-    let never = OrderKey(stage.world.writer().position().next());
+    let never = JobId(stage.world.writer().position().next());
     assert_eq!(stage.world.refused(ECHO, begin(never, "x")), CLOSED);
     stage.begun(order.key, "x");
-    assert_eq!(stage.world.refused(ECHO, begin(order.key, "y")), Refusal::Conflict("the answer was begun before"));
+    assert_eq!(stage.world.refused(ECHO, begin(order.key, "y")), Rejection::Conflict("the answer was begun before"));
     assert_eq!(stage.open_orders().len(), 1);
     stage.check();
 }
@@ -468,16 +474,16 @@ fn an_answer_is_no_longer_than_any_message() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
     let too_long = "x".repeat(CONTENT_BYTES_MAX + 1);
-    let is_text = |refusal: Refusal| matches!(refusal, Refusal::Invalid(fields) if fields[0].0 == "text");
+    let is_text = |refusal: Rejection| matches!(refusal, Rejection::Invalid(fields) if fields[0].0 == "text");
     assert!(is_text(stage.world.refused(ECHO, begin(order.key, &too_long))));
     assert!(is_text(stage.world.refused(ECHO, finish(order.key, Status::Complete, Some(&too_long)))));
     stage.begun(order.key, "é");
     assert!(is_text(stage.world.refused(ECHO, append(order.key, &too_long[2..]))), "it is bytes that count");
     stage.step(append(order.key, &too_long[3..]));
-    let metadata = Metadata::trusted(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
+    let metadata = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
     let step = AnswerStep::Finish { status: Status::Complete, text: None, metadata, error: None };
-    let refused = stage.world.refused(ECHO, Act::Answer { order: order.key, step });
-    assert!(matches!(&refused, Refusal::Invalid(fields) if fields[0].0 == "metadata"), "{refused:?}");
+    let refused = stage.world.refused(ECHO, CommandKind::Answer { order: order.key, step });
+    assert!(matches!(&refused, Rejection::Invalid(fields) if fields[0].0 == "metadata"), "{refused:?}");
     let (id, _) = stage.step(finish(order.key, Status::Complete, None));
     assert_eq!(stage.message(id.unwrap()).content.as_str().len(), CONTENT_BYTES_MAX);
 }
@@ -488,19 +494,19 @@ fn an_answer_belongs_to_the_workspaces_owner() {
     let order = stage.ask("hello");
     let id = stage.begun(order.key, "part");
     let room = ConversationRef::Id(stage.room);
-    let change = |text: &str| Act::UpdateMessage {
+    let change = |text: &str| CommandKind::UpdateMessage {
         conversation: room,
         message: id,
-        content: Some(Content::trusted(text)),
+        content: Some(Content::new_unchecked(text)),
         metadata: None,
     };
-    assert_eq!(stage.world.refused("ann", change("x")), Refusal::Conflict("the answer is still being written"));
-    for act in [change("x"), delete_message(stage.room, id)] {
-        assert!(matches!(stage.world.refused("ben", act), Refusal::Forbidden(_)));
+    assert_eq!(stage.world.refused("ann", change("x")), Rejection::Conflict("the answer is still being written"));
+    for kind in [change("x"), delete_message(stage.room, id)] {
+        assert!(matches!(stage.world.refused("ben", kind), Rejection::Forbidden(_)));
     }
     stage.step(finish(order.key, Status::Complete, Some("whole")));
-    for act in [change("x"), delete_message(stage.room, id)] {
-        assert!(matches!(stage.world.refused("ben", act), Refusal::Forbidden(_)));
+    for kind in [change("x"), delete_message(stage.room, id)] {
+        assert!(matches!(stage.world.refused("ben", kind), Rejection::Forbidden(_)));
     }
     stage.world.done("ann", change("corrected"));
     assert_eq!(stage.outputs("ben"), ["complete: corrected"], "a replay shows it as it is");
@@ -564,7 +570,7 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
         stage.check();
     }
     assert_eq!(stage.open_orders().len(), 1);
-    stage.world.done("ann", Act::DeleteWorkspace { id: stage.home });
+    stage.world.done("ann", CommandKind::DeleteWorkspace { id: stage.home });
     assert!(stage.open_orders().is_empty());
     stage.world.housekeep();
     stage.check();
@@ -573,11 +579,11 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
 #[test]
 fn open_orders_come_in_pages() {
     let mut stage = Stage::in_memory();
-    let keys: Vec<OrderKey> = (0..10).map(|_| stage.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
-    let (mut after, mut pages) = (OrderKey(EventNumber(0)), Vec::new());
+    let keys: Vec<JobId> = (0..10).map(|_| stage.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
+    let (mut after, mut pages) = (JobId(EventNumber(0)), Vec::new());
     loop {
-        let question = Question::OpenOrders { after, limit: 9 };
-        let Found::Orders(orders) = stage.world.found(ECHO, question) else { panic!() };
+        let kind = QueryKind::OpenOrders { after, limit: 9 };
+        let QueryResult::Orders(orders) = stage.world.found(ECHO, kind) else { panic!() };
         let Some(last) = orders.last() else { break };
         after = last.key;
         pages.push(orders.iter().map(|order| order.key).collect::<Vec<_>>());

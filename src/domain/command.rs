@@ -1,7 +1,7 @@
 //! What the event loops ask of the store, and what they get back. Plain values: `runtime` carries them, and neither
 //! side names the other.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::*;
 use crate::domain::model::*;
@@ -42,7 +42,7 @@ pub struct Command {
     /// Set when the request carried an `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
     /// What to do.
-    pub act: Act,
+    pub kind: CommandKind,
 }
 
 /// An idempotency key and what it was used for.
@@ -65,7 +65,7 @@ pub enum ConversationRef {
 
 /// Which API a request came through: it decides the shape of the answer and whether a stranger's thing is `403` or `404`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Surface {
+pub enum ApiVariant {
     /// `/input` and `/config`.
     Config,
     /// `/conversations`.
@@ -74,7 +74,7 @@ pub enum Surface {
 
 /// The changes that can be asked for.
 #[derive(Debug, Clone)]
-pub enum Act {
+pub enum CommandKind {
     /// Adds a message.
     PostMessage {
         /// Where.
@@ -86,7 +86,7 @@ pub enum Act {
         /// The client's own data.
         metadata: Metadata,
         /// Through which API.
-        surface: Surface,
+        api_variant: ApiVariant,
     },
     /// Makes a workspace of the caller's.
     CreateWorkspace {
@@ -126,7 +126,7 @@ pub enum Act {
         /// The caller's first message in it.
         initial_message: Option<Content>,
         /// Through which API.
-        surface: Surface,
+        api_variant: ApiVariant,
     },
     /// Changes a conversation; by a participant or the owner of the workspace.
     UpdateConversation {
@@ -139,7 +139,7 @@ pub enum Act {
         /// Keys to set, or with `null` to remove.
         metadata: Option<Metadata>,
         /// Through which API.
-        surface: Surface,
+        api_variant: ApiVariant,
     },
     /// The caller takes part no longer.
     LeaveConversation {
@@ -167,7 +167,7 @@ pub enum Act {
     /// A step of an answer; only the responders take it.
     Answer {
         /// Which order is answered.
-        order: OrderKey,
+        order: JobId,
         /// What is done with it.
         step: AnswerStep,
     },
@@ -176,7 +176,7 @@ pub enum Act {
         /// Which.
         conversation: ConversationRef,
         /// Through which API.
-        surface: Surface,
+        api_variant: ApiVariant,
     },
     /// Stores a new password, already checked and hashed; tokens made before end.
     SetPassword {
@@ -189,42 +189,42 @@ impl Command {
     /// What the command holds in memory, about, in bytes.
     pub fn weight(&self) -> usize {
         const BASE: usize = 512;
-        BASE + match &self.act {
-            Act::PostMessage { content, metadata, .. } => content.as_str().len() + metadata.as_str().len(),
-            Act::CreateWorkspace { metadata, .. } => metadata.as_str().len(),
-            Act::UpdateWorkspace { metadata, .. } => metadata.as_ref().map_or(0, |m| m.as_str().len()),
-            Act::CreateConversation { metadata, participants, initial_message, .. } => {
+        BASE + match &self.kind {
+            CommandKind::PostMessage { content, metadata, .. } => content.as_str().len() + metadata.as_str().len(),
+            CommandKind::CreateWorkspace { metadata, .. } => metadata.as_str().len(),
+            CommandKind::UpdateWorkspace { metadata, .. } => metadata.as_ref().map_or(0, |m| m.as_str().len()),
+            CommandKind::CreateConversation { metadata, participants, initial_message, .. } => {
                 metadata.as_str().len()
                     + participants.iter().map(|id| id.as_str().len()).sum::<usize>()
                     + initial_message.as_ref().map_or(0, |content| content.as_str().len())
             }
-            Act::UpdateConversation { metadata, participants, .. } => {
+            CommandKind::UpdateConversation { metadata, participants, .. } => {
                 metadata.as_ref().map_or(0, |m| m.as_str().len())
                     + participants.iter().flatten().map(|id| id.as_str().len()).sum::<usize>()
             }
-            Act::UpdateMessage { content, metadata, .. } => {
+            CommandKind::UpdateMessage { content, metadata, .. } => {
                 content.as_ref().map_or(0, |content| content.as_str().len())
                     + metadata.as_ref().map_or(0, |m| m.as_str().len())
             }
-            Act::Answer { step, .. } => step.text().len(),
-            Act::DeleteWorkspace { .. }
-            | Act::LeaveConversation { .. }
-            | Act::DeleteConversation { .. }
-            | Act::DeleteMessage { .. }
-            | Act::SetPassword { .. } => 0,
+            CommandKind::Answer { step, .. } => step.text().len(),
+            CommandKind::DeleteWorkspace { .. }
+            | CommandKind::LeaveConversation { .. }
+            | CommandKind::DeleteConversation { .. }
+            | CommandKind::DeleteMessage { .. }
+            | CommandKind::SetPassword { .. } => 0,
         }
     }
 }
 
 /// What became of a command.
 #[derive(Debug, Clone)]
-pub struct Receipt {
+pub struct CommandResult {
     /// Who waits for it.
     pub to: ReplyTo,
     /// The number of the command's own event, if it made one.
     pub number: Option<EventNumber>,
     /// What was done, or why not.
-    pub result: Result<Outcome, Refusal>,
+    pub result: Result<Outcome, Rejection>,
 }
 
 /// What was done.
@@ -237,7 +237,7 @@ pub enum Outcome {
         /// The conversation as the request named it.
         conversation: ConversationRef,
         /// Through which API.
-        surface: Surface,
+        api_variant: ApiVariant,
     },
     /// A workspace was made.
     WorkspaceCreated(Workspace),
@@ -252,12 +252,12 @@ pub enum Outcome {
         /// The event of its first message.
         first: Option<Arc<Event>>,
         /// Through which API.
-        surface: Surface,
+        api_variant: ApiVariant,
     },
     /// A conversation was changed through the configuration API.
     ConversationUpdated(Conversation),
     /// A conversation was changed through the conversations API.
-    ChatUpdated(Chat),
+    ConversationViewUpdated(ConversationView),
     /// The caller takes part no longer.
     ConversationLeft,
     /// A conversation was deleted.
@@ -289,13 +289,13 @@ pub const RESPONDERS: u16 = u16::MAX;
 
 /// An order to answer, by the number of the message that is to be answered: each message has at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct OrderKey(pub EventNumber);
+pub struct JobId(pub EventNumber);
 
 /// An order to answer a message. It is a row from the message's own commit until the answer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct AnswerJob {
     /// Its key.
-    pub key: OrderKey,
+    pub key: JobId,
     /// The message to answer.
     pub message_id: MessageId,
     /// Where it is.
@@ -315,7 +315,7 @@ pub struct Order {
 }
 
 /// What is done with an answer. Each step is one change of its order together with its message; an order that is
-/// closed takes no more (`Refusal::Conflict`), so the first to close it wins.
+/// closed takes no more (`Rejection::Conflict`), so the first to close it wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerStep {
     /// The first text is there and will be shown: the answer's message is made, with status `streaming`.
@@ -353,7 +353,7 @@ impl AnswerStep {
 
 /// An answer whose message was made by a commit, for whoever shows its text as it comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerBegun {
+pub struct AnswerStarted {
     /// The answer's message.
     pub message_id: MessageId,
     /// Where it is.
@@ -401,7 +401,7 @@ pub struct Turn {
 
 /// What a refusal or a question is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thing {
+pub enum Resource {
     /// A workspace.
     Workspace,
     /// A conversation.
@@ -414,9 +414,9 @@ pub enum Thing {
 
 /// Why something was not done. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// There is none.
-    NotFound(Thing),
+    NotFound(Resource),
     /// It is someone else's, or not for the caller to do; says what.
     Forbidden(&'static str),
     /// It does not fit the state; says how.
@@ -443,47 +443,47 @@ pub struct Committed {
     /// The batch's events, in order.
     pub events: Arc<[Arc<Event>]>,
     /// Answers to commands.
-    pub receipts: Vec<Receipt>,
+    pub results: Vec<CommandResult>,
     /// Orders to answer that the batch made, for the responders.
-    pub orders: Vec<Order>,
+    pub orders: Vec<AnswerJob>,
     /// Answers whose message the batch made.
-    pub begun: Arc<[AnswerBegun]>,
+    pub begun: Arc<[AnswerStarted]>,
     /// Set when the rules for users' tokens changed.
-    pub gates: Option<Arc<UserGates>>,
+    pub token_rules: Option<Arc<TokenRules>>,
 }
 
 /// Which users' tokens are refused, and from when others' are good. Small: only users with a rule stand in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UserGates(pub HashMap<UserId, Gate>);
+pub struct TokenRules(pub HashMap<UserId, TokenRule>);
 
 /// A rule about one user's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum TokenRule {
     /// No token is good: the user is disabled or deleted.
-    Closed,
+    RejectAll,
     /// Tokens made before this time are no longer good. It is the writer's time, which never goes back though the clock
     /// may.
-    IssuedSince(Wall),
+    IssuedSince(WallTime),
 }
 
-impl UserGates {
+impl TokenRules {
     /// Whether a token of `user` made at `issued_at` passes.
-    pub fn admits(&self, user: &UserId, issued_at: Option<Wall>) -> bool {
+    pub fn accepts(&self, user: &UserId, issued_at: Option<WallTime>) -> bool {
         match self.0.get(user) {
             None => true,
-            Some(Gate::Closed) => false,
-            Some(Gate::IssuedSince(since)) => issued_at.is_some_and(|at| at >= *since),
+            Some(TokenRule::RejectAll) => false,
+            Some(TokenRule::IssuedSince(since)) => issued_at.is_some_and(|at| at >= *since),
         }
     }
 
     /// When a token of `user` that is made now says that it was made; `None` if it would not pass. After a change of the
     /// password that is the time of the change at least: the clock may have gone back behind it, but by no more than
     /// `leeway_seconds`, past which nobody would take the token yet.
-    pub fn issue_time(&self, user: &UserId, now: Wall, leeway_seconds: i64) -> Option<Wall> {
+    pub fn issue_time(&self, user: &UserId, now: WallTime, leeway_seconds: i64) -> Option<WallTime> {
         match self.0.get(user) {
             None => Some(now),
-            Some(Gate::Closed) => None,
-            Some(Gate::IssuedSince(since)) => {
+            Some(TokenRule::RejectAll) => None,
+            Some(TokenRule::IssuedSince(since)) => {
                 Some(now.max(*since)).filter(|at| *at <= now.plus_seconds(leeway_seconds))
             }
         }
@@ -492,7 +492,7 @@ impl UserGates {
 
 /// A page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct Pagination {
     /// Most items.
     pub limit: u32,
     /// Items to pass over.
@@ -507,28 +507,28 @@ pub struct Query {
     /// Who asks.
     pub caller: UserId,
     /// What is asked.
-    pub question: Question,
+    pub kind: QueryKind,
 }
 
 /// The questions that can be asked.
 #[derive(Debug, Clone)]
-pub enum Question {
+pub enum QueryKind {
     /// Whether the database can be read.
     Alive,
     /// The caller's own workspaces, in creation order.
-    Workspaces(Span),
+    Workspaces(Pagination),
     /// One workspace of the caller's.
     Workspace(WorkspaceId),
     /// The conversations of one workspace of the caller's, in creation order.
-    Conversations(WorkspaceId, Span),
+    Conversations(WorkspaceId, Pagination),
     /// One conversation that the caller takes part in or owns.
     Conversation(ConversationRef),
     /// The same with its last messages; a stranger does not learn that there is one.
-    Chat(ConversationRef),
+    ConversationView(ConversationRef),
     /// Every conversation that the caller takes part in or owns, the one that changed last first.
-    Chats {
+    ConversationViews {
         /// Which part of the list.
-        span: Span,
+        span: Pagination,
         /// Whether each comes with its last messages.
         with_messages: bool,
     },
@@ -547,7 +547,7 @@ pub enum Question {
     /// too large: only an empty answer says that there are no more.
     OpenOrders {
         /// The last order that is known already.
-        after: OrderKey,
+        after: JobId,
         /// Most orders.
         limit: u32,
     },
@@ -556,7 +556,7 @@ pub enum Question {
     /// oldest if the turns are large.
     History {
         /// Which order.
-        order: OrderKey,
+        order: JobId,
         /// Most messages.
         limit: u32,
     },
@@ -599,16 +599,16 @@ pub struct StreamFilter {
 
 /// An answer of the store.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct QueryResponse {
     /// Who waits for it.
     pub to: ReplyTo,
     /// The journal's position in the transaction that answered.
     pub position: EventNumber,
     /// What was found, or why not.
-    pub result: Result<Found, Refusal>,
+    pub result: Result<QueryResult, Rejection>,
 }
 
-impl Answer {
+impl QueryResponse {
     /// What the answer holds in memory, about, in bytes.
     pub fn weight(&self) -> usize {
         const EACH: usize = 256;
@@ -616,16 +616,18 @@ impl Answer {
         let messages = |page: &MessagePage| -> usize {
             page.messages.iter().map(|found| EACH + found.content.as_str().len() + found.metadata.as_str().len()).sum()
         };
-        let chat = |found: &Chat| conversation(&found.conversation) + messages(&found.last);
+        let chat = |found: &ConversationView| conversation(&found.conversation) + messages(&found.last);
         EACH + match &self.result {
-            Ok(Found::Workspaces(found)) => found.items.iter().map(|item| EACH + item.metadata.as_str().len()).sum(),
-            Ok(Found::Conversations(found)) => found.items.iter().map(conversation).sum(),
-            Ok(Found::Chats(found)) => found.items.iter().map(chat).sum(),
-            Ok(Found::Chat(found)) => chat(found),
-            Ok(Found::Messages(found)) => messages(found),
-            Ok(Found::Message(found)) => found.content.as_str().len(),
-            Ok(Found::Users(found)) => EACH * found.len(),
-            Ok(Found::JournalPage(found)) => found.events.iter().map(|event| event.weight()).sum(),
+            Ok(QueryResult::Workspaces(found)) => {
+                found.items.iter().map(|item| EACH + item.metadata.as_str().len()).sum()
+            }
+            Ok(QueryResult::Conversations(found)) => found.items.iter().map(conversation).sum(),
+            Ok(QueryResult::ConversationViews(found)) => found.items.iter().map(chat).sum(),
+            Ok(QueryResult::ConversationView(found)) => chat(found),
+            Ok(QueryResult::Messages(found)) => messages(found),
+            Ok(QueryResult::Message(found)) => found.content.as_str().len(),
+            Ok(QueryResult::Users(found)) => EACH * found.len(),
+            Ok(QueryResult::JournalPage(found)) => found.events.iter().map(|event| event.weight()).sum(),
             _ => 0,
         }
     }
@@ -633,7 +635,7 @@ impl Answer {
 
 /// A page of a list, as found.
 #[derive(Debug, Clone)]
-pub struct Listed<T> {
+pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
     /// How many there are in all.
@@ -644,7 +646,7 @@ pub struct Listed<T> {
 
 /// A conversation with its last messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chat {
+pub struct ConversationView {
     /// The conversation.
     pub conversation: Conversation,
     /// Its last messages, if they were asked for.
@@ -659,12 +661,12 @@ pub struct MessagePage {
     /// Whether there are fewer than asked for because they grew too large.
     pub truncated: bool,
     /// Which of the messages asked for are here if there are fewer: what a client goes on from is the other end.
-    pub kept: Kept,
+    pub kept: TruncatedEnd,
 }
 
 /// Which end of a page stays when the page has to become smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum TruncatedEnd {
     /// The oldest messages: the page is one of many towards the newest.
     Oldest,
     /// The newest messages: the page is one of many towards the oldest.
@@ -673,27 +675,27 @@ pub enum Kept {
 
 /// What was found.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum QueryResult {
     /// The database can be read.
     Alive,
     /// Workspaces.
-    Workspaces(Listed<Workspace>),
+    Workspaces(Page<Workspace>),
     /// A workspace.
     Workspace(Workspace),
     /// Conversations.
-    Conversations(Listed<Conversation>),
+    Conversations(Page<Conversation>),
     /// A conversation.
     Conversation(Conversation),
     /// A conversation with its last messages.
-    Chat(Chat),
+    ConversationView(ConversationView),
     /// Conversations, each perhaps with its last messages.
-    Chats(Listed<Chat>),
+    ConversationViews(Page<ConversationView>),
     /// Messages of one conversation.
     Messages(MessagePage),
     /// A message.
     Message(Message),
     /// Open orders to answer.
-    Orders(Vec<Order>),
+    Orders(Vec<AnswerJob>),
     /// What was said before an answer.
     History(Vec<Turn>),
     /// Users.
@@ -755,7 +757,7 @@ pub struct PasswordAnswer {
     /// Who waits for it.
     pub to: ReplyTo,
     /// What was found, or why not.
-    pub result: Result<PasswordFound, Refusal>,
+    pub result: Result<PasswordFound, Rejection>,
 }
 
 /// What a password check found.
@@ -777,9 +779,11 @@ mod tests {
     #[test]
     fn tokens_made_after_a_change_pass_though_the_clock_went_back() {
         let user = |name: &str| UserId::new(name).unwrap();
-        let since = Wall(1_000_000_000);
-        let gates =
-            UserGates(HashMap::from([(user("changed"), Gate::IssuedSince(since)), (user("disabled"), Gate::Closed)]));
+        let since = WallTime(1_000_000_000);
+        let token_rules = TokenRules(HashMap::from([
+            (user("changed"), TokenRule::IssuedSince(since)),
+            (user("disabled"), TokenRule::RejectAll),
+        ]));
         let table = [
             ("changed", since.plus_seconds(5), Some(since.plus_seconds(5))),
             ("changed", since, Some(since)),
@@ -790,10 +794,13 @@ mod tests {
             ("other", since.plus_seconds(-31), Some(since.plus_seconds(-31))),
         ];
         for (name, now, expected) in table {
-            let issued_at = gates.issue_time(&user(name), now, 30);
+            let issued_at = token_rules.issue_time(&user(name), now, 30);
             assert_eq!(issued_at, expected, "{name} at {now}");
-            assert!(issued_at.is_none() || gates.admits(&user(name), issued_at), "{name} at {now}");
+            assert!(issued_at.is_none() || token_rules.accepts(&user(name), issued_at), "{name} at {now}");
         }
-        assert!(!gates.admits(&user("changed"), Some(Wall(since.0 - 1))) && !gates.admits(&user("changed"), None));
+        assert!(
+            !token_rules.accepts(&user("changed"), Some(WallTime(since.0 - 1)))
+                && !token_rules.accepts(&user("changed"), None)
+        );
     }
 }

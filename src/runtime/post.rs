@@ -17,20 +17,20 @@ pub struct Post {
 
 impl Post {
     /// Brings a reader's answer.
-    pub fn answer(&self, answer: Answer) {
+    pub fn answer(&self, answer: QueryResponse) {
         let to = answer.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::Answer(answer)),
-            None => self.desk.deliver(to, Reply::Answer(answer)),
+            Some(mailbox) => mailbox.push(Mail::QueryResponse(answer)),
+            None => self.desk.deliver(to, Reply::QueryResponse(answer)),
         }
     }
 
     /// Brings a receipt that no commit carries.
-    pub fn receipt(&self, receipt: Receipt) {
+    pub fn receipt(&self, receipt: CommandResult) {
         let to = receipt.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::Receipt(receipt)),
-            None => self.desk.deliver(to, Reply::Receipt(receipt)),
+            Some(mailbox) => mailbox.push(Mail::CommandResult(receipt)),
+            None => self.desk.deliver(to, Reply::CommandResult(receipt)),
         }
     }
 
@@ -59,33 +59,34 @@ impl Post {
     /// Tells every shard of a commit, each of its own receipts, and the responders of theirs and of new orders. The
     /// shards come first: what a responder then says of an answer finds them knowing it.
     pub fn committed(&self, committed: Committed) {
-        let mut shares: Vec<Vec<Receipt>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<CommandResult>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         let mut responders = Vec::new();
-        for receipt in committed.receipts {
+        for receipt in committed.results {
             match shares.get_mut(receipt.to.shard as usize) {
                 Some(share) => share.push(receipt),
                 None => responders.push(receipt),
             }
         }
-        let nothing_for_all = committed.events.is_empty() && committed.gates.is_none() && committed.begun.is_empty();
+        let nothing_for_all =
+            committed.events.is_empty() && committed.token_rules.is_none() && committed.begun.is_empty();
         // Whoever reads an answer may turn to another event loop at once, so those without receipts hear first.
         let mut told: Vec<_> = self.mailboxes.iter().zip(shares).collect();
-        told.sort_by_key(|(_, receipts)| !receipts.is_empty());
-        for (mailbox, receipts) in told {
-            if !nothing_for_all || !receipts.is_empty() {
+        told.sort_by_key(|(_, results)| !results.is_empty());
+        for (mailbox, results) in told {
+            if !nothing_for_all || !results.is_empty() {
                 mailbox.push(Mail::Committed(Committed {
                     before: committed.before,
                     through: committed.through,
                     events: Arc::clone(&committed.events),
-                    receipts,
+                    results,
                     orders: Vec::new(),
                     begun: Arc::clone(&committed.begun),
-                    gates: committed.gates.clone(),
+                    token_rules: committed.token_rules.clone(),
                 }));
             }
         }
         for receipt in responders {
-            self.desk.deliver(receipt.to, Reply::Receipt(receipt));
+            self.desk.deliver(receipt.to, Reply::CommandResult(receipt));
         }
         let deletes = |kind| {
             matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)

@@ -6,8 +6,8 @@
 use super::hub::Hub;
 use super::outbox::Outbox;
 use super::stream::{Source, Stream};
-use crate::base::time::Wall;
-use crate::domain::command::{AnswerBegun, AnswerDelta, AnswerSnapshot, ConversationRef, StreamFilter};
+use crate::base::time::WallTime;
+use crate::domain::command::{AnswerDelta, AnswerSnapshot, AnswerStarted, ConversationRef, StreamFilter};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::MessageId;
 use crate::{sse, wire};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// One answer that is being written.
 #[derive(Debug)]
 struct Answer {
-    begun: AnswerBegun,
+    begun: AnswerStarted,
     text: String,
     /// Index of the delta that comes next.
     next: u64,
@@ -44,7 +44,7 @@ pub enum Taken {
 
 impl LiveAnswers {
     /// An answer was begun.
-    pub fn begin(&mut self, begun: &AnswerBegun) {
+    pub fn begin(&mut self, begun: &AnswerStarted) {
         let answer = Answer { begun: begun.clone(), text: String::new(), next: 0, stale: false };
         self.answers.insert(begun.message_id, answer);
     }
@@ -126,7 +126,7 @@ impl LiveAnswers {
     }
 
     /// The frame of a delta, made once for all streams.
-    pub fn delta_frame(&self, delta: &AnswerDelta, now: Wall) -> Option<Frames> {
+    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Frames> {
         let begun = &self.answers.get(&delta.message_id)?.begun;
         let mut json = Vec::with_capacity(256 + delta.text.len());
         wire::event::output_delta(begun, delta.index, &delta.text, now, &mut json);
@@ -134,7 +134,7 @@ impl LiveAnswers {
     }
 
     /// Gives a live stream the delta whose frames these are, or, if it lacks something before it, the text so far.
-    pub fn give(&self, stream: &mut Stream, outbox: &mut Outbox, delta: &AnswerDelta, frames: &Frames, now: Wall) {
+    pub fn give(&self, stream: &mut Stream, outbox: &mut Outbox, delta: &AnswerDelta, frames: &Frames, now: WallTime) {
         let Some(answer) = self.answers.get(&delta.message_id) else { return };
         if !is_for(answer, stream) {
             return;
@@ -149,7 +149,7 @@ impl LiveAnswers {
     }
 
     /// Gives a stream that has become live the text of every answer that it sees in the middle.
-    pub fn give_all(&self, stream: &mut Stream, outbox: &mut Outbox, now: Wall) {
+    pub fn give_all(&self, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
             let sees = answer.begun.recipients.contains(&stream.user);
             if sees
@@ -192,7 +192,7 @@ impl Frames {
     }
 }
 
-fn give_snapshot(answer: &Answer, stream: &mut Stream, outbox: &mut Outbox, now: Wall) {
+fn give_snapshot(answer: &Answer, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
     let Some(index) = answer.next.checked_sub(1) else { return };
     let mut json = Vec::with_capacity(256 + answer.text.len());
     wire::event::output_snapshot(&answer.begun, index, &answer.text, now, &mut json);
@@ -223,13 +223,13 @@ mod tests {
     use crate::domain::id::{ConversationId, UserId, WorkspaceId};
     use uuid::Uuid;
 
-    fn begun() -> AnswerBegun {
-        AnswerBegun {
+    fn begun() -> AnswerStarted {
+        AnswerStarted {
             message_id: MessageId(Uuid::from_u128(1)),
             conversation_id: ConversationId(Uuid::from_u128(2)),
             workspace_id: WorkspaceId(Uuid::from_u128(3)),
             recipients: Arc::new([UserId::new("u").unwrap()]),
-            sender: UserId::trusted("responder:openai"),
+            sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             text: "".into(),
         }

@@ -21,7 +21,7 @@ use crate::base::limits::*;
 use crate::base::log::{self, AccessLine};
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::base::time::{Mono, Now};
+use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
 use crate::domain::command::*;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
@@ -71,11 +71,11 @@ pub enum Input<'a> {
     /// The writer committed.
     Committed(Committed),
     /// The readers answer.
-    Answer(Answer),
+    QueryResponse(QueryResponse),
     /// The password thread answers.
     Password(PasswordAnswer),
     /// A receipt that no commit carries.
-    Receipt(Receipt),
+    CommandResult(CommandResult),
     /// A piece of an answer.
     Delta(Arc<AnswerDelta>),
     /// The text of an answer that was asked for; `None` when it is over.
@@ -127,7 +127,7 @@ pub struct Shard {
     index: u16,
     context: Arc<Context>,
     registry: Arc<Registry>,
-    gates: Arc<UserGates>,
+    token_rules: Arc<TokenRules>,
     conns: Slab<Conn>,
     hub: Hub,
     live: LiveAnswers,
@@ -150,7 +150,7 @@ pub struct Shard {
 
 /// A request that was answered in this turn.
 struct Finished {
-    started: Mono,
+    started: MonoTime,
     method: Method,
     endpoint: Endpoint,
     status: u16,
@@ -172,7 +172,7 @@ impl Shard {
         index: u16,
         context: Arc<Context>,
         registry: Arc<Registry>,
-        gates: Arc<UserGates>,
+        token_rules: Arc<TokenRules>,
         position: EventNumber,
         random: Random,
     ) -> Shard {
@@ -180,7 +180,7 @@ impl Shard {
             index,
             context,
             registry,
-            gates,
+            token_rules,
             conns: Slab::new(),
             hub: Hub::new(position),
             live: LiveAnswers::default(),
@@ -227,9 +227,9 @@ impl Shard {
             Input::Failed { slot } => self.close(slot),
             Input::Wrote { slot, bytes } => self.wrote(slot, bytes, now),
             Input::Committed(committed) => self.committed(committed, now),
-            Input::Answer(answer) => self.answered(answer, now),
+            Input::QueryResponse(answer) => self.answered(answer, now),
             Input::Password(answer) => self.password_checked(answer, now),
-            Input::Receipt(receipt) => self.receipt(receipt, now),
+            Input::CommandResult(receipt) => self.receipt(receipt, now),
             Input::Delta(delta) => self.answer_grows(&delta, now),
             Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
             Input::Overloaded(to) => self.overloaded(to, now),
@@ -244,7 +244,7 @@ impl Shard {
     }
 
     /// When `tick` has something to do.
-    pub fn poll_timeout(&self) -> Option<Mono> {
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
         [self.timers.next(), self.ending.timeout()].into_iter().flatten().min()
     }
 
@@ -604,7 +604,7 @@ impl Shard {
         }
     }
 
-    fn deadline(&self, slot: u32, now: Now) -> Option<Mono> {
+    fn deadline(&self, slot: u32, now: Now) -> Option<MonoTime> {
         let settings = &self.context.settings;
         let conn = self.conns.get(slot as usize)?;
         let stall = conn.progress_at.plus_milliseconds(settings.stream_stall_timeout_ms);

@@ -4,7 +4,7 @@
 //! connections. The runtime gives both a thread and tells them the time. The store never names a shard, a handler or a
 //! socket, and nothing above it names SQLite.
 //!
-//! Invariant: what a `Committed` or an `Answer` says is on disk, and numbers and times grow in commit order, also over
+//! Invariant: what a `Committed` or an `QueryResponse` says is on disk, and numbers and times grow in commit order, also over
 //! restarts, deletions and clocks that go back.
 
 mod acts;

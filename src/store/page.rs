@@ -29,7 +29,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn admits(&self, event: &Event) -> bool {
+    fn accepts(&self, event: &Event) -> bool {
         self.kinds.has(event.kind)
             && self.conversation.is_none_or(|id| event.conversation_id == Some(id))
             && self.workspace.is_none_or(|id| event.workspace_id == id)
@@ -64,7 +64,7 @@ pub(super) fn read(
     while work_left > 0 {
         let Some(Step { number, event, work }) = merge.next()? else { return Ok(page) };
         work_left = work_left.saturating_sub(work);
-        let event = match event.filter(|event| request.admits(event)) {
+        let event = match event.filter(|event| request.accepts(event)) {
             Some(event) => journal::whole(db, ids, event)?,
             None => None,
         };

@@ -8,8 +8,8 @@ pub const RESPONDER: &str = "responder:echo";
 #[derive(Default)]
 pub struct Answers {
     /// Every order there ever was.
-    made: Vec<OrderKey>,
-    open: BTreeMap<OrderKey, Open>,
+    made: Vec<JobId>,
+    open: BTreeMap<JobId, Open>,
     /// Answers that were begun or grew in this batch.
     grown: BTreeSet<MessageId>,
     begun: BTreeSet<MessageId>,
@@ -24,7 +24,7 @@ struct Open {
 impl Answers {
     /// In these games every message that is posted is a user's, and the same responder answers them all.
     pub fn order(&mut self, asked: MessageId, event: &Event) {
-        let key = OrderKey(event.number);
+        let key = JobId(event.number);
         self.made.push(key);
         self.open.insert(key, Open { asked, home: event.conversation_id.unwrap(), answer: None });
     }
@@ -34,7 +34,7 @@ type Events<'e, I> = std::iter::Peekable<I>;
 
 impl Game {
     /// A step of any of the last orders, closed or not.
-    pub fn answer_act(&mut self) -> Option<Act> {
+    pub fn answer_act(&mut self) -> Option<CommandKind> {
         let made = &self.answers.made;
         let back = 1 + self.random.below(made.len().clamp(1, 30) as u64) as usize;
         let order = *made.get(made.len().checked_sub(back)?)?;
@@ -52,9 +52,9 @@ impl Game {
     /// Follows one step: whether it was taken is decided by the steps and deletions before it, in the same batch or not.
     pub fn follow_step<'e>(
         &mut self,
-        key: OrderKey,
+        key: JobId,
         step: &AnswerStep,
-        result: &Result<Outcome, Refusal>,
+        result: &Result<Outcome, Rejection>,
         events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
     ) {
         let open = self.answers.open.get(&key).filter(|open| !self.model.gone(&open.home));
@@ -64,7 +64,7 @@ impl Game {
             AnswerStep::Finish { .. } => true,
         });
         let (Some(open), Ok(Outcome::Answered { message_id, closed })) = (open.filter(|_| fits), result) else {
-            assert!(!fits && matches!(result, Err(Refusal::Conflict(_))), "{step:?} {result:?}");
+            assert!(!fits && matches!(result, Err(Rejection::Conflict(_))), "{step:?} {result:?}");
             return;
         };
         assert_eq!(*closed, matches!(step, AnswerStep::Finish { .. }));
@@ -75,13 +75,13 @@ impl Game {
                 self.answers.open.get_mut(&key).unwrap().answer = Some(id);
                 self.answers.begun.insert(id);
                 self.answers.grown.insert(id);
-                self.keep_answer(id, asked, home, Content::trusted(text.clone()), Status::Streaming);
+                self.keep_answer(id, asked, home, Content::new_unchecked(text.clone()), Status::Streaming);
             }
             AnswerStep::Append { text } => {
                 assert_eq!(*message_id, answer);
                 self.answers.grown.insert(answer.unwrap());
                 let message = self.model.messages.get_mut(&answer.unwrap()).unwrap().1.as_mut().unwrap();
-                message.content = Content::trusted(format!("{}{text}", message.content.as_str()));
+                message.content = Content::new_unchecked(format!("{}{text}", message.content.as_str()));
             }
             AnswerStep::Finish { status, text, .. } => {
                 self.answers.open.remove(&key);
@@ -121,7 +121,7 @@ impl Game {
         message.status = status;
         message.updated_at = event.at;
         assert_eq!(event.message(), Some(&*message));
-        self.apply(RESPONDER, &append(OrderKey(event.number), ""), event);
+        self.apply(RESPONDER, &append(JobId(event.number), ""), event);
         id
     }
 
@@ -130,7 +130,7 @@ impl Game {
         let message = Message {
             id,
             conversation_id: home,
-            sender: UserId::trusted(RESPONDER),
+            sender: UserId::new_unchecked(RESPONDER),
             sender_name: "echo".into(),
             role: Role::Assistant,
             content,
@@ -169,8 +169,8 @@ impl Game {
     /// Compares what a commit says of new orders and answers.
     pub fn check_committed(&mut self, committed: &Committed) {
         let lives = |open: &&Open| !self.model.gone(&open.home);
-        let made = self.answers.open.range(OrderKey(committed.before.next())..);
-        let made: Vec<OrderKey> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
+        let made = self.answers.open.range(JobId(committed.before.next())..);
+        let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
         assert_eq!(committed.orders.iter().map(|order| order.key).collect::<Vec<_>>(), made);
         for order in &committed.orders {
             let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
@@ -188,8 +188,8 @@ impl Game {
         for id in std::mem::take(&mut self.answers.grown).intersection(&writing) {
             let (home, _) = self.model.messages[id];
             let owner = self.model.workspaces[&self.model.conversations[&home].workspace].owner;
-            let question = Question::Message(ConversationRef::Id(home), *id);
-            let Found::Message(stored) = self.world.found(owner, question) else { panic!() };
+            let kind = QueryKind::Message(ConversationRef::Id(home), *id);
+            let QueryResult::Message(stored) = self.world.found(owner, kind) else { panic!() };
             let message = self.model.messages.get_mut(id).unwrap().1.as_mut().unwrap();
             assert!(stored.updated_at >= message.updated_at);
             message.updated_at = stored.updated_at;
@@ -201,10 +201,10 @@ impl Game {
 
     /// Pages through the open orders.
     pub fn check_orders(&mut self) {
-        let (mut after, mut listed) = (OrderKey(EventNumber(0)), Vec::new());
+        let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
         loop {
-            let question = Question::OpenOrders { after, limit: 1 + self.random.below(9) as u32 };
-            let Found::Orders(orders) = self.world.found(RESPONDER, question) else { panic!() };
+            let kind = QueryKind::OpenOrders { after, limit: 1 + self.random.below(9) as u32 };
+            let QueryResult::Orders(orders) = self.world.found(RESPONDER, kind) else { panic!() };
             let Some(last) = orders.last() else { break };
             after = last.key;
             listed.extend(orders);
@@ -221,7 +221,7 @@ impl Game {
 }
 
 /// The time that an id carries: milliseconds, and microseconds in the twelve bits after the version.
-fn made_at(id: MessageId) -> Wall {
+fn made_at(id: MessageId) -> WallTime {
     let bits = id.0.as_u128();
-    Wall((bits >> 80) as i64 * 1000 + (bits >> 64) as i64 % 4096)
+    WallTime((bits >> 80) as i64 * 1000 + (bits >> 64) as i64 % 4096)
 }

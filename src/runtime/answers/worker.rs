@@ -70,7 +70,7 @@ impl Progress {
 /// What a worker is given.
 pub struct Job {
     /// What to answer.
-    pub order: Order,
+    pub order: AnswerJob,
     /// Where it says how far it is.
     pub progress: Arc<Progress>,
     /// Whom to ask.
@@ -111,8 +111,8 @@ pub fn start(job: Job) -> std::io::Result<()> {
 /// Whether a reply says that the store could not take something now, though it may later.
 pub fn is_trouble(reply: &Reply) -> bool {
     match reply {
-        Reply::Receipt(receipt) => matches!(receipt.result, Err(Refusal::Unavailable | Refusal::Database)),
-        Reply::Answer(answer) => matches!(answer.result, Err(Refusal::Unavailable | Refusal::Database)),
+        Reply::CommandResult(receipt) => matches!(receipt.result, Err(Rejection::Unavailable | Rejection::Database)),
+        Reply::QueryResponse(answer) => matches!(answer.result, Err(Rejection::Unavailable | Rejection::Database)),
         Reply::Lost => true,
     }
 }
@@ -166,13 +166,13 @@ impl Worker {
     fn ask_history(&self) -> Result<Vec<responder::Turn>, bool> {
         let (reply_to, reply) = self.job.desk.expect();
         let order = &self.job.order;
-        let question = Question::History { order: order.key, limit: self.job.history + 1 };
-        let query = Query { reply_to, caller: order.user.clone(), question };
+        let kind = QueryKind::History { order: order.key, limit: self.job.history + 1 };
+        let query = Query { reply_to, caller: order.user.clone(), kind };
         if let Err(to) = self.job.ports.ask(query) {
             self.job.desk.deliver(to, Reply::Lost);
         }
         match reply.recv() {
-            Ok(Reply::Answer(Answer { result: Ok(Found::History(turns)), .. })) => Ok(turns
+            Ok(Reply::QueryResponse(QueryResponse { result: Ok(QueryResult::History(turns)), .. })) => Ok(turns
                 .into_iter()
                 .map(|turn| responder::Turn { role: turn.role, text: turn.text.as_str().into() })
                 .collect()),
@@ -235,7 +235,7 @@ impl Worker {
             self.job.desk.deliver(to, Reply::Lost);
         }
         match reply.recv() {
-            Ok(Reply::Receipt(Receipt { result: Ok(Outcome::Answered { message_id, .. }), .. })) => {
+            Ok(Reply::CommandResult(CommandResult { result: Ok(Outcome::Answered { message_id, .. }), .. })) => {
                 Stepped::Taken(message_id)
             }
             Ok(reply) if !is_trouble(&reply) => Stepped::Closed,
@@ -263,7 +263,7 @@ impl Worker {
     /// Closes the order; tries until the store has taken it, since the answer is there and nobody else has it.
     fn end(&self, status: Status, finished: Option<&Finished>, error: Option<Arc<str>>) {
         let text = self.job.progress.text();
-        let metadata = Metadata::trusted(wire::answer::metadata(
+        let metadata = Metadata::new_unchecked(wire::answer::metadata(
             &self.job.order.responder,
             finished.map(|finished| wire::answer::Facts {
                 model: finished.model.as_deref(),
@@ -273,7 +273,7 @@ impl Worker {
             }),
         ));
         let shown = self.job.progress.message_id().is_some() || status == Status::Complete;
-        let text = (shown && !text.is_empty()).then(|| Content::trusted(text));
+        let text = (shown && !text.is_empty()).then(|| Content::new_unchecked(text));
         loop {
             let (text, metadata, error) = (text.clone(), metadata.clone(), error.clone());
             match self.step(AnswerStep::Finish { status, text, metadata, error }) {

@@ -2,8 +2,8 @@
 
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
-use crate::base::time::Wall;
-use crate::domain::command::{AnswerBegun, AnswerStep, Order, OrderKey, Outcome, Refusal};
+use crate::base::time::WallTime;
+use crate::domain::command::{AnswerJob, AnswerStarted, AnswerStep, JobId, Outcome, Rejection};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
@@ -15,7 +15,7 @@ use crate::store::{data, journal, messages, orders};
 use crate::wire::metadata;
 use std::sync::Arc;
 
-const CLOSED: Refusal = Refusal::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the order is closed");
 
 /// What an answer is when it is over; a text or metadata that is absent stays as stored.
 struct Finish<'f> {
@@ -36,8 +36,8 @@ impl Batch<'_> {
     ) -> rusqlite::Result<()> {
         let Some(responder) = self.memory.responders.answering(room.responder.as_deref()) else { return Ok(()) };
         orders::insert(self.db, number, &responder)?;
-        self.orders.push(Order {
-            key: OrderKey(number),
+        self.orders.push(AnswerJob {
+            key: JobId(number),
             message_id: message.id,
             conversation_id: room.id,
             workspace_id: room.home.id,
@@ -61,11 +61,11 @@ impl Batch<'_> {
     }
 
     /// Takes a step of an answer. The first to close an order wins: whatever comes later finds it closed.
-    pub(super) fn answer(&mut self, caller: &Caller<'_>, key: OrderKey, step: &AnswerStep) -> Done {
+    pub(super) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
         let order = orders::find(self.db, key)?.ok_or(CLOSED)?;
         let room = self.room_at(order.conversation)?.ok_or(CLOSED)?;
         if caller.id().as_str().strip_prefix(RESPONDER_PREFIX) != Some(&*order.responder) {
-            return Err(Refusal::Forbidden("the order is another responder's").into());
+            return Err(Rejection::Forbidden("the order is another responder's").into());
         }
         match step {
             AnswerStep::Begin { text } => self.begin_answer(caller, &room, &order, text),
@@ -79,17 +79,17 @@ impl Batch<'_> {
 
     fn begin_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, text: &Arc<str>) -> Done {
         if order.answer.is_some() {
-            return Err(Refusal::Conflict("the answer was begun before").into());
+            return Err(Rejection::Conflict("the answer was begun before").into());
         }
         check_length(text.len())?;
 
         let author = Author { user: self.enter(caller)?.user, correlation_id: &order.correlation_id };
         let stamp = self.next();
-        let content = Content::trusted(text.clone());
+        let content = Content::new_unchecked(text.clone());
         let message = self.answer_message(stamp, &author, room, order, (content, Metadata::empty(), Status::Streaming));
         self.insert_answer(stamp, &author, room, order, &message, Published::NotYet)?;
         orders::set_answer(self.db, order.key, stamp.0)?;
-        self.begun.push(AnswerBegun {
+        self.begun.push(AnswerStarted {
             message_id: message.id,
             conversation_id: room.id,
             workspace_id: room.home.id,
@@ -102,7 +102,7 @@ impl Batch<'_> {
     }
 
     fn append_to_answer(&mut self, room: &Room, order: &Open, text: &str) -> Done {
-        let answer = order.answer.ok_or(Refusal::Conflict("the answer was not begun"))?;
+        let answer = order.answer.ok_or(Rejection::Conflict("the answer was not begun"))?;
         let (bytes, begun_at) = orders::answer_so_far(self.db, answer)?;
         check_length(bytes + text.len())?;
 
@@ -116,12 +116,12 @@ impl Batch<'_> {
     fn finish_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, finish: Finish<'_>) -> Done {
         if finish.status == Status::Streaming {
             let rule = "must not be streaming in an answer that is over".to_owned();
-            return Err(Refusal::Invalid(vec![("status", rule)]).into());
+            return Err(Rejection::Invalid(vec![("status", rule)]).into());
         }
         check_length(finish.text.map_or(0, |text| text.as_str().len()))?;
         if finish.metadata.is_some_and(|metadata| metadata.as_str().len() > METADATA_BYTES_MAX) {
             let rule = format!("must be at most {METADATA_BYTES_MAX} bytes");
-            return Err(Refusal::Invalid(vec![("metadata", rule)]).into());
+            return Err(Rejection::Invalid(vec![("metadata", rule)]).into());
         }
 
         let author = Author { user: self.enter(caller)?.user, correlation_id: &order.correlation_id };
@@ -151,9 +151,9 @@ impl Batch<'_> {
     /// stays, and is to be published with the text that it has.
     pub(super) fn release(&mut self, number: EventNumber, message: &Message) -> rusqlite::Result<Option<Open>> {
         if messages::kind_of(&message.sender) != EventKind::Output {
-            let order = orders::find(self.db, OrderKey(number))?;
+            let order = orders::find(self.db, JobId(number))?;
             if order.is_some() {
-                self.close_order(OrderKey(number))?;
+                self.close_order(JobId(number))?;
             }
             return Ok(order.filter(|order| order.answer.is_some()));
         }
@@ -163,7 +163,7 @@ impl Batch<'_> {
         if message.status == Status::Streaming
             && let Some((asked, _)) = message.reply_to.and_then(|id| self.ids.open(id.0))
         {
-            self.close_order(OrderKey(asked))?;
+            self.close_order(JobId(asked))?;
             self.begun.retain(|begun| begun.message_id != message.id);
         }
         Ok(None)
@@ -189,7 +189,7 @@ impl Batch<'_> {
         self.begun.retain(|begun| !gone(begun.workspace_id, begun.conversation_id));
     }
 
-    fn close_order(&mut self, key: OrderKey) -> rusqlite::Result<()> {
+    fn close_order(&mut self, key: JobId) -> rusqlite::Result<()> {
         orders::close(self.db, key)?;
         self.orders.retain(|order| order.key != key);
         Ok(())
@@ -257,7 +257,7 @@ impl Batch<'_> {
 
     fn answer_message(
         &self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         room: &Room,
         order: &Open,
@@ -280,7 +280,7 @@ impl Batch<'_> {
 
     fn insert_answer(
         &mut self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         room: &Room,
         order: &Open,
@@ -301,9 +301,9 @@ impl Batch<'_> {
     }
 }
 
-fn check_length(bytes: usize) -> Result<(), Refusal> {
+fn check_length(bytes: usize) -> Result<(), Rejection> {
     match bytes {
         0..=CONTENT_BYTES_MAX => Ok(()),
-        _ => Err(Refusal::Invalid(vec![("text", "must be at most 1 MiB of UTF-8".to_owned())])),
+        _ => Err(Rejection::Invalid(vec![("text", "must be at most 1 MiB of UTF-8".to_owned())])),
     }
 }

@@ -53,7 +53,7 @@ fn answers_come_along_however_far_they_are() {
     }
     // The copy lives: what was begun is finished, and new things come after a hole.
     let finished = copy.commit_batch(&[finish(orders[1].key), finish(orders[2].key)], NOW);
-    assert!(finished.receipts.iter().all(|receipt| receipt.result.is_ok()));
+    assert!(finished.results.iter().all(|receipt| receipt.result.is_ok()));
     assert!(finished.events.iter().all(|event| event.number > imported.goes_on_from));
     copy.check_invariants();
     while copy.housekeeping(NOW).more {
