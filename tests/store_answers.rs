@@ -43,7 +43,7 @@ impl Stage {
     /// Posts as ben; the order that this makes.
     fn ask(&mut self, text: &str) -> AnswerJob {
         let committed = self.world.commit(&[command("ben", post(ConversationRef::Id(self.room), text))]);
-        let [order] = &committed.orders[..] else { panic!("{:?}", committed.orders) };
+        let [order] = &committed.jobs[..] else { panic!("{:?}", committed.jobs) };
         order.clone()
     }
 
@@ -54,7 +54,7 @@ impl Stage {
         (message_id, events)
     }
 
-    fn begun(&mut self, order: JobId, text: &str) -> MessageId {
+    fn started(&mut self, order: JobId, text: &str) -> MessageId {
         self.step(begin(order, text)).0.unwrap()
     }
 
@@ -81,8 +81,8 @@ impl Stage {
 }
 
 fn open_orders(world: &mut World) -> Vec<AnswerJob> {
-    match world.found(ECHO, QueryKind::OpenOrders { after: JobId(EventNumber(0)), limit: 1000 }) {
-        QueryResult::Orders(orders) => orders,
+    match world.found(ECHO, QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 1000 }) {
+        QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
 }
@@ -127,7 +127,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
             panic!()
         };
         let first = first.as_ref().unwrap();
-        let ordered = committed.orders.first();
+        let ordered = committed.jobs.first();
         assert_eq!(ordered.map(|order| &*order.responder), expected, "{default:?} {metadata}");
         if let Some(order) = ordered {
             let message = first.message().unwrap();
@@ -140,7 +140,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
                 responder: expected.unwrap().into(),
                 correlation_id: "request".into(),
                 content: Content::new_unchecked("first"),
-                begun: None,
+                started: None,
             };
             assert_eq!(*order, expected);
             world.reopen();
@@ -150,12 +150,12 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
         world.reopen();
         for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
             let kind = post_as(ConversationRef::Id(conversation.id), Role::User, api_variant, "second");
-            let orders = world.commit(&[command("ann", kind)]).orders;
-            assert_eq!(orders.first().map(|order| &*order.responder), expected, "{default:?} {metadata}");
+            let jobs = world.commit(&[command("ann", kind)]).jobs;
+            assert_eq!(jobs.first().map(|order| &*order.responder), expected, "{default:?} {metadata}");
         }
         for role in [Role::Assistant, Role::System] {
             let kind = post_as(ConversationRef::Id(conversation.id), role, ApiVariant::Config, "third");
-            assert!(world.commit(&[command("ann", kind)]).orders.is_empty(), "{role:?}");
+            assert!(world.commit(&[command("ann", kind)]).jobs.is_empty(), "{role:?}");
         }
         world.writer().check_invariants();
     }
@@ -173,8 +173,8 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
     ];
     for (patch, expected) in patches {
         stage.world.done("ann", update_conversation(room, None, Some(patch)));
-        let orders = stage.world.commit(&[command("ben", post(ConversationRef::Id(room), "x"))]).orders;
-        assert_eq!(orders.first().map(|order| &*order.responder), expected, "{patch}");
+        let jobs = stage.world.commit(&[command("ben", post(ConversationRef::Id(room), "x"))]).jobs;
+        assert_eq!(jobs.first().map(|order| &*order.responder), expected, "{patch}");
         stage.check();
     }
     let rule = || Rejection::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
@@ -199,13 +199,13 @@ fn a_retried_message_is_ordered_once() {
     let mut keyed = command("ann", post(ConversationRef::Default, "x"));
     keyed.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 32] });
     let committed = world.commit(&[keyed.clone(), keyed.clone()]);
-    assert_eq!(committed.orders.len(), 1);
+    assert_eq!(committed.jobs.len(), 1);
     assert!(matches!(committed.results[1].result, Ok(Outcome::Replayed { .. })));
     world.reopen();
-    assert!(world.commit(std::slice::from_ref(&keyed)).orders.is_empty());
+    assert!(world.commit(std::slice::from_ref(&keyed)).jobs.is_empty());
     let order = open_orders(&mut world).remove(0);
     world.done(ECHO, finish(order.key, Status::Complete, Some("x")));
-    assert!(world.commit(&[keyed]).orders.is_empty(), "also when it was answered");
+    assert!(world.commit(&[keyed]).jobs.is_empty(), "also when it was answered");
     assert!(open_orders(&mut world).is_empty());
 }
 
@@ -244,15 +244,15 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let mut stage = Stage::in_file();
     let order = stage.ask("hello");
     let committed = stage.world.commit(&[command(ECHO, begin(order.key, "Good "))]);
-    assert!(committed.events.is_empty() && committed.orders.is_empty());
+    assert!(committed.events.is_empty() && committed.jobs.is_empty());
     let begin_number = committed.through.0;
-    let [begun] = &committed.begun[..] else { panic!("{:?}", committed.begun) };
-    assert_eq!(names(&begun.recipients), ["ben", "ann"]);
-    assert_eq!((begun.conversation_id, begun.workspace_id), (stage.room, stage.home));
-    assert_eq!((&*begun.text, begun.sender.as_str(), &*begun.correlation_id), ("Good ", ECHO, "request"));
-    let id = begun.message_id;
+    let [started] = &committed.started[..] else { panic!("{:?}", committed.started) };
+    assert_eq!(names(&started.recipients), ["ben", "ann"]);
+    assert_eq!((started.conversation_id, started.workspace_id), (stage.room, stage.home));
+    assert_eq!((&*started.text, started.sender.as_str(), &*started.correlation_id), ("Good ", ECHO, "request"));
+    let id = started.message_id;
     let listed = stage.open_orders();
-    assert_eq!(listed, [AnswerJob { begun: Some(id), ..order.clone() }]);
+    assert_eq!(listed, [AnswerJob { started: Some(id), ..order.clone() }]);
 
     // It is a message like others: listed, counted, a place for cursors.
     let growing = stage.message(id);
@@ -328,11 +328,11 @@ fn how_an_answer_ends_decides_what_is_kept() {
     for (what, is_begun, end, kinds, kept) in table {
         let mut stage = Stage::in_memory();
         let order = stage.ask("hello");
-        let begun = is_begun.then(|| stage.begun(order.key, "part"));
+        let started = is_begun.then(|| stage.started(order.key, "part"));
         let (id, events) = stage.step(end(order.key));
         assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds, "{what}");
         assert_eq!(id.is_some(), kept.is_some(), "{what}");
-        assert!(begun.is_none() || begun == id, "{what}");
+        assert!(started.is_none() || started == id, "{what}");
         assert_eq!(stage.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{what}");
         let QueryResult::ConversationView(chat) =
             stage.world.found("ann", QueryKind::ConversationView(ConversationRef::Id(stage.room)))
@@ -342,7 +342,7 @@ fn how_an_answer_ends_decides_what_is_kept() {
         assert_eq!(chat.conversation.message_count, 1 + u64::from(kept.is_some()), "{what}");
         if let Some(failure) = events.iter().find(|event| event.kind == OutputError) {
             let (asked, room) = (order.message_id, stage.room);
-            let answer = begun.map_or(String::new(), |id| format!(r#","answer_id":"{id}""#));
+            let answer = started.map_or(String::new(), |id| format!(r#","answer_id":"{id}""#));
             let data = format!(r#"{{"message_id":"{asked}","conversation_id":"{room}","error":"why"{answer}}}"#);
             assert_eq!(failure.body, EventBody::Data(data.into()), "{what}");
             assert_eq!((names(&failure.recipients), failure.actor.as_str()), (vec!["ben", "ann"], ECHO));
@@ -358,7 +358,7 @@ fn how_an_answer_ends_decides_what_is_kept() {
 }
 
 /// What closes an order.
-fn closers(stage: &Stage, order: &AnswerJob, begun: Option<MessageId>) -> Vec<(&'static str, Command)> {
+fn closers(stage: &Stage, order: &AnswerJob, started: Option<MessageId>) -> Vec<(&'static str, Command)> {
     let (room, home, key) = (stage.room, stage.home, order.key);
     let mut closers = vec![
         ("finish", command(ECHO, finish(key, Status::Complete, Some("whole")))),
@@ -368,7 +368,7 @@ fn closers(stage: &Stage, order: &AnswerJob, begun: Option<MessageId>) -> Vec<(&
         ("delete the conversation", command("ann", delete_conversation(room))),
         ("delete the workspace", command("ann", CommandKind::DeleteWorkspace { id: home })),
     ];
-    if let Some(answer) = begun {
+    if let Some(answer) = started {
         closers.push(("delete the answer", command("ann", delete_message(room, answer))));
     }
     closers
@@ -382,8 +382,8 @@ fn the_first_to_close_an_order_wins() {
             for first in 0..count {
                 let mut stage = Stage::in_memory();
                 let order = stage.ask("hello");
-                let begun = is_begun.then(|| stage.begun(order.key, "part"));
-                let (what, close) = closers(&stage, &order, begun).swap_remove(first);
+                let started = is_begun.then(|| stage.started(order.key, "part"));
+                let (what, close) = closers(&stage, &order, started).swap_remove(first);
                 let steps = [
                     begin(order.key, "x"),
                     append(order.key, "x"),
@@ -424,18 +424,18 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
     let asked = [command("ben", post(room, "a")), command("ann", delete_conversation(stage.room))];
-    assert!(stage.world.commit(&asked).orders.is_empty());
+    assert!(stage.world.commit(&asked).jobs.is_empty());
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
     let asked = [command("ben", post(room, "a")), command("ann", CommandKind::DeleteWorkspace { id: stage.home })];
-    assert!(stage.world.commit(&asked).orders.is_empty());
+    assert!(stage.world.commit(&asked).jobs.is_empty());
 
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
     let key = JobId(stage.world.writer().position().next());
     let asked = [command("ben", post(room, "a")), command(ECHO, finish(key, Status::Complete, Some("a")))];
     let committed = stage.world.commit(&asked);
-    assert!(committed.results[1].result.is_ok() && committed.orders.is_empty());
+    assert!(committed.results[1].result.is_ok() && committed.jobs.is_empty());
 
     for last in 0..5 {
         let mut stage = Stage::in_memory();
@@ -445,7 +445,7 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
         let (what, close) = &closers[last + usize::from(last > 1)];
         let committed = stage.world.commit(&[command(ECHO, begin(order.key, "part")), close.clone()]);
         assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()), "{what}");
-        assert!(committed.begun.is_empty(), "{what}");
+        assert!(committed.started.is_empty(), "{what}");
         stage.check();
     }
 }
@@ -463,7 +463,7 @@ fn steps_out_of_turn_change_nothing() {
     }
     let never = JobId(stage.world.writer().position().next());
     assert_eq!(stage.world.refused(ECHO, begin(never, "x")), CLOSED);
-    stage.begun(order.key, "x");
+    stage.started(order.key, "x");
     assert_eq!(stage.world.refused(ECHO, begin(order.key, "y")), Rejection::Conflict("the answer was begun before"));
     assert_eq!(stage.open_orders().len(), 1);
     stage.check();
@@ -477,7 +477,7 @@ fn an_answer_is_no_longer_than_any_message() {
     let is_text = |refusal: Rejection| matches!(refusal, Rejection::Invalid(fields) if fields[0].0 == "text");
     assert!(is_text(stage.world.refused(ECHO, begin(order.key, &too_long))));
     assert!(is_text(stage.world.refused(ECHO, finish(order.key, Status::Complete, Some(&too_long)))));
-    stage.begun(order.key, "é");
+    stage.started(order.key, "é");
     assert!(is_text(stage.world.refused(ECHO, append(order.key, &too_long[2..]))), "it is bytes that count");
     stage.step(append(order.key, &too_long[3..]));
     let metadata = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
@@ -492,7 +492,7 @@ fn an_answer_is_no_longer_than_any_message() {
 fn an_answer_belongs_to_the_workspaces_owner() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
-    let id = stage.begun(order.key, "part");
+    let id = stage.started(order.key, "part");
     let room = ConversationRef::Id(stage.room);
     let change = |text: &str| CommandKind::UpdateMessage {
         conversation: room,
@@ -519,7 +519,7 @@ fn an_answer_belongs_to_the_workspaces_owner() {
 fn an_answer_comes_also_when_who_asked_has_left() {
     let mut stage = Stage::in_memory();
     let (first, second) = (stage.ask("one"), stage.ask("two"));
-    stage.begun(first.key, "part");
+    stage.started(first.key, "part");
     stage.world.done("ben", leave(stage.room));
     let (_, events) = stage.step(finish(first.key, Status::Complete, Some("whole")));
     assert_eq!(names(&events[0].recipients), ["ann"]);
@@ -533,7 +533,7 @@ fn an_answer_comes_also_when_who_asked_has_left() {
 fn the_answer_to_a_deleted_message_ends_where_it_is() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
-    let id = stage.begun(order.key, "part");
+    let id = stage.started(order.key, "part");
     let (_, events) = stage.world.act("ben", delete_message(stage.room, order.message_id));
     assert_eq!(
         events.iter().map(|event| event.kind).collect::<Vec<_>>(),
@@ -555,7 +555,7 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
     for round in 0..600 {
         let order = stage.ask("hello");
         match round % 3 {
-            0 => drop(stage.begun(order.key, "part")),
+            0 => drop(stage.started(order.key, "part")),
             1 => drop(stage.step(finish(order.key, Status::Complete, Some("whole")))),
             _ => {}
         }
@@ -582,11 +582,11 @@ fn open_orders_come_in_pages() {
     let keys: Vec<JobId> = (0..10).map(|_| stage.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
     let (mut after, mut pages) = (JobId(EventNumber(0)), Vec::new());
     loop {
-        let kind = QueryKind::OpenOrders { after, limit: 9 };
-        let QueryResult::Orders(orders) = stage.world.found(ECHO, kind) else { panic!() };
-        let Some(last) = orders.last() else { break };
+        let kind = QueryKind::OpenJobs { after, limit: 9 };
+        let QueryResult::OpenJobs(jobs) = stage.world.found(ECHO, kind) else { panic!() };
+        let Some(last) = jobs.last() else { break };
         after = last.key;
-        pages.push(orders.iter().map(|order| order.key).collect::<Vec<_>>());
+        pages.push(jobs.iter().map(|order| order.key).collect::<Vec<_>>());
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2], "eight of them are as large as a list may be");
     assert_eq!(pages.concat(), keys);

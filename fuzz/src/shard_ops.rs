@@ -166,8 +166,8 @@ impl World {
                 }
             }
             15 => {
-                let begun = self.journal.begin_answer(choices.byte());
-                let mail = Committed { begun: Arc::new([begun]), ..self.nothing() };
+                let started = self.journal.begin_answer(choices.byte());
+                let mail = Committed { started: Arc::new([started]), ..self.nothing() };
                 self.mail.push_back(mail);
             }
             16 | 17 => {
@@ -331,8 +331,8 @@ impl World {
             through,
             events: Arc::new([]),
             results: Vec::new(),
-            orders: Vec::new(),
-            begun: Arc::new([]),
+            jobs: Vec::new(),
+            started: Arc::new([]),
             token_rules: None,
         }
     }

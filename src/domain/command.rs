@@ -311,7 +311,7 @@ pub struct AnswerJob {
     /// What the message says.
     pub content: Content,
     /// The answer's message, if it was begun already.
-    pub begun: Option<MessageId>,
+    pub started: Option<MessageId>,
 }
 
 /// What is done with an answer. Each step is one change of its order together with its message; an order that is
@@ -445,9 +445,9 @@ pub struct Committed {
     /// Answers to commands.
     pub results: Vec<CommandResult>,
     /// Orders to answer that the batch made, for the responders.
-    pub orders: Vec<AnswerJob>,
+    pub jobs: Vec<AnswerJob>,
     /// Answers whose message the batch made.
-    pub begun: Arc<[AnswerStarted]>,
+    pub started: Arc<[AnswerStarted]>,
     /// Set when the rules for users' tokens changed.
     pub token_rules: Option<Arc<TokenRules>>,
 }
@@ -545,7 +545,7 @@ pub enum QueryKind {
     Message(ConversationRef, MessageId),
     /// Open orders after this one, oldest first; for the responders. There may be fewer than asked for because they grew
     /// too large: only an empty answer says that there are no more.
-    OpenOrders {
+    OpenJobs {
         /// The last order that is known already.
         after: JobId,
         /// Most orders.
@@ -695,7 +695,7 @@ pub enum QueryResult {
     /// A message.
     Message(Message),
     /// Open orders to answer.
-    Orders(Vec<AnswerJob>),
+    OpenJobs(Vec<AnswerJob>),
     /// What was said before an answer.
     History(Vec<Turn>),
     /// Users.

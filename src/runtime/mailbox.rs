@@ -148,8 +148,8 @@ mod tests {
             through: EventNumber(number),
             events: Arc::new([Arc::new(event)]),
             results: Vec::new(),
-            orders: Vec::new(),
-            begun: Arc::new([]),
+            jobs: Vec::new(),
+            started: Arc::new([]),
             token_rules: None,
         }
     }

@@ -68,7 +68,7 @@ impl Post {
             }
         }
         let nothing_for_all =
-            committed.events.is_empty() && committed.token_rules.is_none() && committed.begun.is_empty();
+            committed.events.is_empty() && committed.token_rules.is_none() && committed.started.is_empty();
         // Whoever reads an answer may turn to another event loop at once, so those without receipts hear first.
         let mut told: Vec<_> = self.mailboxes.iter().zip(shares).collect();
         told.sort_by_key(|(_, results)| !results.is_empty());
@@ -79,8 +79,8 @@ impl Post {
                     through: committed.through,
                     events: Arc::clone(&committed.events),
                     results,
-                    orders: Vec::new(),
-                    begun: Arc::clone(&committed.begun),
+                    jobs: Vec::new(),
+                    started: Arc::clone(&committed.started),
                     token_rules: committed.token_rules.clone(),
                 }));
             }
@@ -96,8 +96,8 @@ impl Post {
             // Where there is no room for it, an answer finds its order closed with its next text.
             self.desk.tell(News::Deleted(deleted));
         }
-        if !committed.orders.is_empty() {
-            self.desk.take_orders(committed.orders);
+        if !committed.jobs.is_empty() {
+            self.desk.take_orders(committed.jobs);
         }
     }
 

@@ -120,8 +120,8 @@ impl Shard {
             self.token_rules = token_rules;
             self.end_refused_streams(now);
         }
-        for begun in committed.begun.iter() {
-            self.live.begin(begun);
+        for started in committed.started.iter() {
+            self.live.begin(started);
         }
         if committed.through > self.hub.position {
             if committed.before > self.hub.position {

@@ -13,7 +13,7 @@ use crate::store::cache::{Cache, Weigh};
 use crate::store::conversations::{self, Home, Room, Touch};
 use crate::store::flush::Inboxes;
 use crate::store::journal::{self, Draft, Stats};
-use crate::store::orders::Responders;
+use crate::store::answer_jobs::Responders;
 use crate::store::schema;
 use crate::store::users::{self, Member, User};
 use rusqlite::Connection;
@@ -88,9 +88,9 @@ pub(super) struct Batch<'a> {
     pub clock: Clock,
     pub events: Vec<Arc<Event>>,
     /// Orders that the batch made and did not close again.
-    pub orders: Vec<AnswerJob>,
+    pub jobs: Vec<AnswerJob>,
     /// Answers that the batch began and did not end again.
-    pub begun: Vec<AnswerStarted>,
+    pub started: Vec<AnswerStarted>,
     pub gates_changed: bool,
     stored: Clock,
     touches: BTreeMap<EventNumber, Touch>,
@@ -141,8 +141,8 @@ impl<'a> Batch<'a> {
             now: now.max(clock.at),
             clock,
             events: Vec::new(),
-            orders: Vec::new(),
-            begun: Vec::new(),
+            jobs: Vec::new(),
+            started: Vec::new(),
             gates_changed: false,
             stored: clock,
             touches: BTreeMap::new(),

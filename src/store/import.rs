@@ -12,7 +12,7 @@ use crate::store::partial::{Partial, Progress, Report};
 use crate::store::restore::{self, Place};
 use crate::store::schema::sql;
 use crate::store::writer::is_development_user;
-use crate::store::{Database, OpenError, check, conversations, journal, messages, orders, schema, users, workspaces};
+use crate::store::{Database, OpenError, check, conversations, journal, messages, answer_jobs, schema, users, workspaces};
 use crate::wire::metadata::string_member;
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -276,12 +276,12 @@ impl<'a> Importer<'a> {
             message.content.as_str(),
         ])?;
         if let Some(responder) = &message.responder {
-            orders::insert(self.db, number, responder)?;
+            answer_jobs::insert(self.db, number, responder)?;
         }
         match (message.published, reply_to) {
             (Some(stamp), _) => self.publish(stamp, message, (number, conversation, sender)),
             (None, Some(asked)) if message.status == Status::Streaming => {
-                Ok(orders::set_answer(self.db, JobId(asked), number)?)
+                Ok(answer_jobs::set_answer(self.db, JobId(asked), number)?)
             }
             _ => Ok(()),
         }

@@ -3,7 +3,7 @@
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
 use crate::store::journal::{self, RECIPIENT_BYTES, Stats};
-use crate::store::{idempotency, orders};
+use crate::store::{idempotency, answer_jobs};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Removes some rows that no longer count; whether there may be more. The caller has a transaction open.
@@ -69,7 +69,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     drop(found);
     match last {
         Some(last) => {
-            orders::close_all(db, conversation, last)?;
+            answer_jobs::close_all(db, conversation, last)?;
             db.prepare_cached(DELETE_MESSAGES)?.execute([conversation, last]).map(drop)
         }
         None => Ok(()),

@@ -6,7 +6,7 @@ use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
 use crate::store::conversations::{self, Room};
 use crate::store::error::{Stop, refusal_of};
-use crate::store::orders;
+use crate::store::answer_jobs;
 use crate::store::page;
 use crate::store::schema;
 use crate::store::users::{self, User};
@@ -69,11 +69,11 @@ impl Snapshot<'_> {
                 self.messages(*conversation, *cursor, *limit, position)
             }
             QueryKind::Message(conversation, id) => self.message(*conversation, *id),
-            QueryKind::OpenOrders { after, limit } => {
-                Ok(QueryResult::Orders(orders::open_after(self.db, self.ids, *after, *limit)?))
+            QueryKind::OpenJobs { after, limit } => {
+                Ok(QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?))
             }
             QueryKind::History { order, limit } => {
-                let history = orders::history(self.db, *order, *limit)?;
+                let history = answer_jobs::history(self.db, *order, *limit)?;
                 Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the order is closed"))?)
             }
             QueryKind::Users(asked) => self.users(asked),

@@ -95,15 +95,15 @@ struct Written {
     before: EventNumber,
     events: Vec<Arc<Event>>,
     results: Vec<CommandResult>,
-    orders: Vec<AnswerJob>,
-    begun: Vec<AnswerStarted>,
+    jobs: Vec<AnswerJob>,
+    started: Vec<AnswerStarted>,
     token_rules: Option<TokenRules>,
 }
 
 impl Written {
     /// Nothing: the journal stays at `before`.
     fn nothing(before: EventNumber, results: Vec<CommandResult>) -> Written {
-        Written { before, events: Vec::new(), results, orders: Vec::new(), begun: Vec::new(), token_rules: None }
+        Written { before, events: Vec::new(), results, jobs: Vec::new(), started: Vec::new(), token_rules: None }
     }
 }
 
@@ -148,8 +148,8 @@ impl Writer {
             through: self.clock.number,
             events: written.events.into(),
             results: written.results,
-            orders: written.orders,
-            begun: written.begun.into(),
+            jobs: written.jobs,
+            started: written.started.into(),
             token_rules: written.token_rules.map(Arc::new),
         }
     }
@@ -250,8 +250,8 @@ impl Writer {
             through: clock.number,
             events: Arc::new([]),
             results: Vec::new(),
-            orders: Vec::new(),
-            begun: Arc::new([]),
+            jobs: Vec::new(),
+            started: Arc::new([]),
             token_rules: Some(Arc::new(token_rules)),
         })
     }
@@ -377,8 +377,8 @@ impl Writer {
             };
             all.events.extend(written.events);
             all.results.extend(written.results);
-            all.orders.extend(written.orders);
-            all.begun.extend(written.begun);
+            all.jobs.extend(written.jobs);
+            all.started.extend(written.started);
             all.token_rules = written.token_rules.or(all.token_rules);
         }
         all
@@ -416,7 +416,7 @@ impl Writer {
             batch.step_inboxes()?;
         }
         let token_rules = batch.finish()?;
-        let Batch { events, orders, begun, clock, .. } = batch;
+        let Batch { events, jobs, started, clock, .. } = batch;
         self.commit()?;
         // A batch of refusals has shown nothing.
         if clock != self.clock {
@@ -426,7 +426,7 @@ impl Writer {
         self.chores.failed = false;
         let deleted = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
         self.chores.more |= events.iter().any(|event| deleted.contains(&event.kind));
-        Ok(Written { before, events, results, orders, begun, token_rules })
+        Ok(Written { before, events, results, jobs, started, token_rules })
     }
 
     /// Removes a few rows; whether there are more.

@@ -46,18 +46,18 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
 }
 
 /// A piece of an answer.
-pub fn output_delta(begun: &AnswerStarted, index: u64, delta: &str, at: WallTime, out: &mut Vec<u8>) {
-    passing(EventKind::OutputDelta, begun, index, ("delta", delta), at, out);
+pub fn output_delta(started: &AnswerStarted, index: u64, delta: &str, at: WallTime, out: &mut Vec<u8>) {
+    passing(EventKind::OutputDelta, started, index, ("delta", delta), at, out);
 }
 
 /// The text of an answer through the delta with this index.
-pub fn output_snapshot(begun: &AnswerStarted, index: u64, text: &str, at: WallTime, out: &mut Vec<u8>) {
-    passing(EventKind::OutputSnapshot, begun, index, ("text", text), at, out);
+pub fn output_snapshot(started: &AnswerStarted, index: u64, text: &str, at: WallTime, out: &mut Vec<u8>) {
+    passing(EventKind::OutputSnapshot, started, index, ("text", text), at, out);
 }
 
 fn passing(
     kind: EventKind,
-    begun: &AnswerStarted,
+    started: &AnswerStarted,
     index: u64,
     (name, text): (&str, &str),
     at: WallTime,
@@ -65,9 +65,9 @@ fn passing(
 ) {
     opened(kind, out)
         .raw(",\"data\":{\"message_id\":")
-        .uuid(begun.message_id.0)
+        .uuid(started.message_id.0)
         .raw(",\"conversation_id\":")
-        .uuid(begun.conversation_id.0)
+        .uuid(started.conversation_id.0)
         .raw(",\"index\":")
         .number(index)
         .raw(",")
@@ -75,11 +75,11 @@ fn passing(
         .raw(":")
         .string(text)
         .raw("},\"user_id\":")
-        .string(begun.sender.as_str())
+        .string(started.sender.as_str())
         .raw(",\"timestamp\":")
         .time(at)
         .raw(",\"metadata\":{},\"correlation_id\":")
-        .string(&begun.correlation_id)
+        .string(&started.correlation_id)
         .raw("}");
 }
 

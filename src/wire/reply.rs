@@ -111,7 +111,7 @@ pub fn found(found: &QueryResult) -> Option<Rendered> {
         QueryResult::Alive
         | QueryResult::StreamAccess(_)
         | QueryResult::JournalPage(_)
-        | QueryResult::Orders(_)
+        | QueryResult::OpenJobs(_)
         | QueryResult::History(_) => {
             return None;
         }

@@ -102,7 +102,7 @@ fn lives_of_things(owner: &mut User) -> Vec<Value> {
 /// Those that come only while an answer grows, as the program writes them.
 fn passing_events() -> [Value; 2] {
     let id = "0190c42e-8d3f-7123-9abc-0123456789ab";
-    let begun = AnswerStarted {
+    let started = AnswerStarted {
         message_id: MessageId::parse(id).expect("an id"),
         conversation_id: ConversationId::parse(id).expect("an id"),
         workspace_id: WorkspaceId::parse(id).expect("an id"),
@@ -113,7 +113,7 @@ fn passing_events() -> [Value; 2] {
     };
     [event::output_delta, event::output_snapshot].map(|write| {
         let mut line = Vec::new();
-        write(&begun, 0, "Hello", WallTime(0), &mut line);
+        write(&started, 0, "Hello", WallTime(0), &mut line);
         serde_json::from_slice(&line).expect("an event is JSON")
     })
 }

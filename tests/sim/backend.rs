@@ -173,8 +173,8 @@ impl World {
                 through: committed.through,
                 events: Arc::clone(&committed.events),
                 results,
-                orders: Vec::new(),
-                begun: Arc::clone(&committed.begun),
+                jobs: Vec::new(),
+                started: Arc::clone(&committed.started),
                 token_rules: committed.token_rules.clone(),
             };
             self.process().chores.push_back(Chore::Tell(shard, share));

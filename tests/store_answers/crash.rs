@@ -32,14 +32,14 @@ fn a_crash_at_any_place_leaves_one_answer() {
     assert_eq!(image.outputs("ben"), ["complete: from the start"]);
 
     // Begun, and grown: what was shown stays, and is published once, after what came before it.
-    let id = stage.begun(key, "some ");
+    let id = stage.started(key, "some ");
     for (name, shown) in [("begun.db", "some "), ("grown.db", "some more")] {
         if name == "grown.db" {
             stage.step(append(key, "more"));
         }
         let mut image = crashed(&stage, name);
         image.check();
-        assert_eq!(image.open_orders(), [AnswerJob { begun: Some(id), ..order.clone() }]);
+        assert_eq!(image.open_orders(), [AnswerJob { started: Some(id), ..order.clone() }]);
         assert_eq!(image.message(id).content.as_str(), shown);
         assert_eq!(image.outputs("ben"), [""; 0]);
         let seen = image.world.writer().position().0;

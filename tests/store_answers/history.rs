@@ -32,7 +32,7 @@ fn a_history_ends_with_the_message_to_answer() {
     assert_eq!(stage.history(&second, 0), [""; 0]);
 
     // An answer that is being written says nothing yet; a whole one stands behind its question, however late it came.
-    stage.begun(first.key, "answer");
+    stage.started(first.key, "answer");
     assert_eq!(stage.history(&second, 2), ["user: one", "user: two"]);
     stage.step(finish(first.key, Status::Complete, Some("answer one")));
     assert_eq!(stage.history(&second, 3), ["user: one", "assistant: answer one", "user: two"]);
@@ -63,12 +63,12 @@ fn a_history_ends_with_the_message_to_answer() {
 fn a_history_is_bounded_in_bytes() {
     let mut stage = Stage::in_memory();
     let quarter = "x".repeat(HISTORY_BYTES_MAX / 4);
-    let mut orders: Vec<AnswerJob> = (0..4).map(|_| stage.ask(&quarter)).collect();
-    orders.push(stage.ask("last"));
-    for order in &orders[..2] {
+    let mut jobs: Vec<AnswerJob> = (0..4).map(|_| stage.ask(&quarter)).collect();
+    jobs.push(stage.ask("last"));
+    for order in &jobs[..2] {
         stage.step(finish(order.key, Status::Complete, Some("answered")));
     }
-    let lengths: Vec<usize> = stage.history(&orders[4], 100).iter().map(String::len).collect();
+    let lengths: Vec<usize> = stage.history(&jobs[4], 100).iter().map(String::len).collect();
     let (asked, answered) = ("user: ".len() + quarter.len(), "assistant: answered".len());
     assert_eq!(lengths, [answered, asked, answered, asked, asked, "user: last".len()], "the newest are kept");
     let large = stage.ask(&"y".repeat(HISTORY_BYTES_MAX + 1));

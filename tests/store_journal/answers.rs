@@ -12,7 +12,7 @@ pub struct Answers {
     open: BTreeMap<JobId, Open>,
     /// Answers that were begun or grew in this batch.
     grown: BTreeSet<MessageId>,
-    begun: BTreeSet<MessageId>,
+    started: BTreeSet<MessageId>,
 }
 
 struct Open {
@@ -73,7 +73,7 @@ impl Game {
             AnswerStep::Begin { text } => {
                 let id = message_id.unwrap();
                 self.answers.open.get_mut(&key).unwrap().answer = Some(id);
-                self.answers.begun.insert(id);
+                self.answers.started.insert(id);
                 self.answers.grown.insert(id);
                 self.keep_answer(id, asked, home, Content::new_unchecked(text.clone()), Status::Streaming);
             }
@@ -171,18 +171,18 @@ impl Game {
         let lives = |open: &&Open| !self.model.gone(&open.home);
         let made = self.answers.open.range(JobId(committed.before.next())..);
         let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
-        assert_eq!(committed.orders.iter().map(|order| order.key).collect::<Vec<_>>(), made);
-        for order in &committed.orders {
+        assert_eq!(committed.jobs.iter().map(|order| order.key).collect::<Vec<_>>(), made);
+        for order in &committed.jobs {
             let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
-            assert_eq!((&order.user, order.begun), (&asked.sender, None));
+            assert_eq!((&order.user, order.started), (&asked.sender, None));
         }
         let writing = self.answers.open.values().filter(lives).filter_map(|open| open.answer);
         let writing: BTreeSet<MessageId> = writing.collect();
-        let begun: BTreeSet<MessageId> = committed.begun.iter().map(|begun| begun.message_id).collect();
-        assert_eq!(begun, std::mem::take(&mut self.answers.begun).intersection(&writing).copied().collect());
-        for begun in committed.begun.iter() {
-            let recipients: BTreeSet<&str> = begun.recipients.iter().map(UserId::as_str).collect();
-            assert!(!recipients.is_empty() && begun.sender.as_str() == RESPONDER);
+        let started: BTreeSet<MessageId> = committed.started.iter().map(|started| started.message_id).collect();
+        assert_eq!(started, std::mem::take(&mut self.answers.started).intersection(&writing).copied().collect());
+        for started in committed.started.iter() {
+            let recipients: BTreeSet<&str> = started.recipients.iter().map(UserId::as_str).collect();
+            assert!(!recipients.is_empty() && started.sender.as_str() == RESPONDER);
         }
         // When an answer grew is known to the store alone; that it grew is known here.
         for id in std::mem::take(&mut self.answers.grown).intersection(&writing) {
@@ -203,15 +203,15 @@ impl Game {
     pub fn check_orders(&mut self) {
         let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
         loop {
-            let kind = QueryKind::OpenOrders { after, limit: 1 + self.random.below(9) as u32 };
-            let QueryResult::Orders(orders) = self.world.found(RESPONDER, kind) else { panic!() };
-            let Some(last) = orders.last() else { break };
+            let kind = QueryKind::OpenJobs { after, limit: 1 + self.random.below(9) as u32 };
+            let QueryResult::OpenJobs(jobs) = self.world.found(RESPONDER, kind) else { panic!() };
+            let Some(last) = jobs.last() else { break };
             after = last.key;
-            listed.extend(orders);
+            listed.extend(jobs);
         }
         let open = self.answers.open.iter().filter(|(_, open)| !self.model.gone(&open.home));
         let open: Vec<_> = open.map(|(key, open)| (*key, open.asked, open.answer)).collect();
-        assert_eq!(listed.iter().map(|order| (order.key, order.message_id, order.begun)).collect::<Vec<_>>(), open);
+        assert_eq!(listed.iter().map(|order| (order.key, order.message_id, order.started)).collect::<Vec<_>>(), open);
         for order in listed {
             let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
             assert_eq!((&order.content, &order.user), (&asked.content, &asked.sender));

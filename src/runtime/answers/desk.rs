@@ -96,8 +96,8 @@ impl Default for Desk {
 
 impl Desk {
     /// New orders. When there is no room for them they are found in the table later.
-    pub fn take_orders(&self, orders: Vec<AnswerJob>) {
-        if self.news.push(News::Orders(orders), 1).is_err() {
+    pub fn take_orders(&self, jobs: Vec<AnswerJob>) {
+        if self.news.push(News::Orders(jobs), 1).is_err() {
             self.orders_missed.store(true, Relaxed);
         }
     }

@@ -124,7 +124,7 @@ impl Dispatcher {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Orders(orders) => self.learn(orders),
+            News::Orders(jobs) => self.learn(jobs),
             News::Settled(errand, reply) => self.settled(errand, reply),
             News::Cancel { to, conversation_id } => self.cancel(to, conversation_id),
             News::Deleted(events) => events.iter().for_each(|event| self.end_deleted(event)),
@@ -150,9 +150,9 @@ impl Dispatcher {
     }
 
     /// Takes new orders in, unless some before them are not known here yet.
-    fn learn(&mut self, orders: Vec<AnswerJob>) {
+    fn learn(&mut self, jobs: Vec<AnswerJob>) {
         self.more |= self.desk.take_orders_missed();
-        for order in orders {
+        for order in jobs {
             if self.more || self.waiting.len() >= RESPONDER_WAITING_MAX {
                 self.more = true;
                 self.dropped = true;
@@ -171,7 +171,7 @@ impl Dispatcher {
         let query = Query {
             reply_to: self.desk.expect_as_news(Errand::List),
             caller: responder_id("echo"),
-            kind: QueryKind::OpenOrders { after: self.newest, limit: RESPONDER_WAITING_MAX as u32 / 2 },
+            kind: QueryKind::OpenJobs { after: self.newest, limit: RESPONDER_WAITING_MAX as u32 / 2 },
         };
         self.listing = true;
         self.dropped = false;
@@ -183,13 +183,13 @@ impl Dispatcher {
 
     fn listed(&mut self, reply: Reply) {
         self.listing = false;
-        let Reply::QueryResponse(QueryResponse { result: Ok(QueryResult::Orders(orders)), .. }) = reply else {
+        let Reply::QueryResponse(QueryResponse { result: Ok(QueryResult::OpenJobs(jobs)), .. }) = reply else {
             self.pause();
             return;
         };
         // An empty list is the last one, unless an order came between its snapshot and now.
-        self.more = !orders.is_empty() || self.dropped || self.desk.take_orders_missed();
-        for order in orders {
+        self.more = !jobs.is_empty() || self.dropped || self.desk.take_orders_missed();
+        for order in jobs {
             self.newest = self.newest.max(order.key);
             self.waiting.insert(order.key, order);
         }
@@ -209,7 +209,7 @@ impl Dispatcher {
                 continue;
             }
             let busy = self.conversations.get(&conversation_id);
-            let quick = order.begun.is_some() || &*order.responder != "openai" || self.responders.upstream.is_none();
+            let quick = order.started.is_some() || &*order.responder != "openai" || self.responders.upstream.is_none();
             let free =
                 if quick { busy.is_none_or(|busy| !busy.worker) } else { busy.is_none() && self.has_worker(order) };
             if !free {
@@ -233,7 +233,7 @@ impl Dispatcher {
     fn answer_at_once(&mut self, key: JobId) -> bool {
         let order = &self.waiting[&key];
         let metadata = Metadata::new_unchecked(wire::answer::metadata(&order.responder, None));
-        let step = match (&order.begun, &*order.responder) {
+        let step = match (&order.started, &*order.responder) {
             (Some(_), _) => AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None },
             (None, "echo") => {
                 let text = Some(order.content.clone());

@@ -145,14 +145,14 @@ impl Worker {
                 Flow::Stop
             }
         });
-        let begun = self.job.progress.message_id().is_some();
-        if closed || (trouble && !begun) {
+        let started = self.job.progress.message_id().is_some();
+        if closed || (trouble && !started) {
             return trouble;
         }
         let stopped = self.job.progress.stopped.load(Relaxed);
         match result {
             Ok(finished) => self.complete(&finished),
-            Err(_) if stopped && !begun => return true,
+            Err(_) if stopped && !started => return true,
             Err(_) if stopped => self.end(Status::Interrupted, None, None),
             Err(failure) => {
                 log::warn!("the answer to {} failed: {}", self.job.order.message_id, failure.message);
@@ -212,19 +212,19 @@ impl Worker {
 
     fn save(&mut self, text: &str) -> Stepped {
         self.unsaved.push_str(text);
-        let begun = self.job.progress.message_id();
+        let started = self.job.progress.message_id();
         let text: Arc<str> = self.unsaved.as_str().into();
-        let step = if begun.is_none() { AnswerStep::Begin { text } } else { AnswerStep::Append { text } };
+        let step = if started.is_none() { AnswerStep::Begin { text } } else { AnswerStep::Append { text } };
         match self.step(step) {
             Stepped::Taken(message_id) => {
                 self.unsaved.clear();
-                if begun.is_none() {
+                if started.is_none() {
                     *self.job.progress.message_id.lock().unwrap_or_else(PoisonError::into_inner) = message_id;
                 }
                 Stepped::Taken(message_id)
             }
             // What is shown already can be saved with the next piece.
-            Stepped::Trouble if begun.is_some() => Stepped::Taken(begun),
+            Stepped::Trouble if started.is_some() => Stepped::Taken(started),
             other => other,
         }
     }

@@ -26,10 +26,10 @@ pub(super) fn finish(order: JobId) -> Command {
 
 pub(super) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
-    let kind = QueryKind::OpenOrders { after: JobId(EventNumber(0)), limit: 100 };
+    let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
     let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match answer.result.unwrap() {
-        QueryResult::Orders(orders) => orders,
+        QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
 }
@@ -53,18 +53,18 @@ fn what_was_not_committed_is_neither_ordered_nor_begun() {
     fail_commits(&mut writer, &[0, 2]);
     let batch = ["ann", "ben", "cyd"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
-    let orders: Vec<&str> = committed.orders.iter().map(|order| order.user.as_str()).collect();
-    assert_eq!(orders, ["ann", "cyd"]);
-    assert_eq!(open_orders(&mut writer), committed.orders);
+    let jobs: Vec<&str> = committed.jobs.iter().map(|order| order.user.as_str()).collect();
+    assert_eq!(jobs, ["ann", "cyd"]);
+    assert_eq!(open_orders(&mut writer), committed.jobs);
     writer.check_invariants();
 
     fail_commits(&mut writer, &[0, 1]);
-    let keys: Vec<JobId> = committed.orders.iter().map(|order| order.key).collect();
+    let keys: Vec<JobId> = committed.jobs.iter().map(|order| order.key).collect();
     let committed = writer.commit_batch(&[begin(keys[0]), begin(keys[1])], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Database | Rejection::Unavailable)));
-    assert_eq!(committed.begun.len(), 1);
-    let begun: Vec<Option<MessageId>> = open_orders(&mut writer).into_iter().map(|order| order.begun).collect();
-    assert_eq!(begun, [None, Some(committed.begun[0].message_id)]);
+    assert_eq!(committed.started.len(), 1);
+    let started: Vec<Option<MessageId>> = open_orders(&mut writer).into_iter().map(|order| order.started).collect();
+    assert_eq!(started, [None, Some(committed.started[0].message_id)]);
     writer.check_invariants();
 
     // Once more if something rode along with it.
@@ -87,13 +87,13 @@ fn an_answer_leaves_no_row_behind() {
         |writer: &Writer| ["orders", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(room), "x"));
-    let order = writer.commit_batch(&[asked], NOW).orders.remove(0);
-    let begun = writer.commit_batch(&[begin(order.key)], NOW).begun[0].message_id;
+    let order = writer.commit_batch(&[asked], NOW).jobs.remove(0);
+    let started = writer.commit_batch(&[begin(order.key)], NOW).started[0].message_id;
     writer.commit_batch(&[finish(order.key)], NOW);
     let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
     assert_eq!(counts(&writer), published, "a closed order has no row, and the answer has one event");
     let delete = |message| CommandKind::DeleteMessage { conversation: ConversationRef::Id(room), message };
-    done(&mut writer, "ann", delete(begun));
+    done(&mut writer, "ann", delete(started));
     done(&mut writer, "ben", delete(order.message_id));
     // What is left says that two messages are gone.
     assert_eq!(counts(&writer), [before[0], before[1], before[2] + 2, before[3] + 4]);
@@ -101,8 +101,8 @@ fn an_answer_leaves_no_row_behind() {
 
     // Orders that are open go with their conversation.
     let batch = [(); 300].map(|()| command("ben", post(ConversationRef::Id(room), "x")));
-    let orders = writer.commit_batch(&batch, NOW).orders;
-    writer.commit_batch(&[begin(orders[7].key), finish(orders[8].key)], NOW);
+    let jobs = writer.commit_batch(&batch, NOW).jobs;
+    writer.commit_batch(&[begin(jobs[7].key), finish(jobs[8].key)], NOW);
     done(
         &mut writer,
         "ann",

@@ -134,11 +134,11 @@ pub(super) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Re
 pub(super) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32) -> rusqlite::Result<Vec<AnswerJob>> {
     let mut statement = db.prepare_cached(OPEN_AFTER)?;
     let mut rows = statement.query(params![sql(after.0), limit])?;
-    let (mut orders, mut bytes) = (Vec::new(), 0);
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let uuid =
             |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
-        let begun = row.get::<_, Option<i64>>(10)?.is_some();
+        let started = row.get::<_, Option<i64>>(10)?.is_some();
         let order = AnswerJob {
             key: JobId(number(row.get(0)?)),
             message_id: MessageId(uuid(0)?),
@@ -148,15 +148,15 @@ pub(super) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
             responder: row.get(7)?,
             correlation_id: row.get(8)?,
             content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
-            begun: if begun { Some(MessageId(uuid(10)?)) } else { None },
+            started: if started { Some(MessageId(uuid(10)?)) } else { None },
         };
         bytes += order.content.as_str().len();
-        if bytes > LIST_BYTES_MAX && !orders.is_empty() {
+        if bytes > LIST_BYTES_MAX && !jobs.is_empty() {
             break;
         }
-        orders.push(order);
+        jobs.push(order);
     }
-    Ok(orders)
+    Ok(jobs)
 }
 
 /// What was said in a conversation before a message is answered, oldest first, the message to answer last: at most `limit`
