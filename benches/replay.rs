@@ -7,10 +7,12 @@
 
 use cortex_core::base::random::Random;
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use cortex_core::domain::event::KindSet;
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
+use cortex_core::domain::result::Outcome;
 use cortex_core::store::{Database, InboxLimits, Reader, StoreConfig, Writer};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};

@@ -3,10 +3,12 @@
 mod store_common;
 
 use cortex_core::base::limits::{METADATA_BYTES_MAX, PARTICIPANTS_MAX};
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{ApiVariant, CommandKind, ConversationRef};
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Pagination, QueryKind, QueryResult, StreamFilter};
+use cortex_core::domain::result::{Outcome, Rejection, Resource};
 use std::collections::BTreeSet;
 use store_common::*;
 

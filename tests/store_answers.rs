@@ -8,10 +8,13 @@ mod history;
 mod store_common;
 
 use cortex_core::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
-use cortex_core::domain::command::*;
+use cortex_core::domain::answer_job::{AnswerJob, AnswerStep, JobId};
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef, Idempotency};
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{QueryKind, QueryResult};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use std::sync::Arc;
 use store_common::*;
 

@@ -6,10 +6,11 @@ mod store_common;
 
 use cortex_core::base::random::Random;
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{ConversationView, MessageCursor, Pagination, QueryKind, QueryResult, StreamFilter};
 use cortex_core::store::{InboxLimits, Retention};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

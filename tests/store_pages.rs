@@ -3,10 +3,12 @@
 mod store_common;
 
 use cortex_core::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{EventKind, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{QueryKind, StreamFilter};
+use cortex_core::domain::result::Outcome;
 use store_common::*;
 
 #[test]

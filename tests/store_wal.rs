@@ -3,8 +3,9 @@
 mod store_common;
 
 use cortex_core::base::limits::WAL_FRAMES_MAX;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, ConversationRef};
 use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::domain::query::{Query, QueryKind};
 use cortex_core::store::{Database, Reader};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store_common::*;

@@ -4,9 +4,12 @@ mod store_common;
 
 use cortex_core::base::limits::{IDEMPOTENCY_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef, Idempotency};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Pagination, QueryKind, QueryResult};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
+use cortex_core::domain::token_rules::TokenRule;
 use cortex_core::store::{Database, OpenError, Reader, StoreConfig, Writer};
 use std::sync::Arc;
 use store_common::support::TempDir;

@@ -4,10 +4,12 @@ use cortex_core::api::Context;
 use cortex_core::auth::jwt::{Claims, Keys, Purpose};
 use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::config::Settings;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{JournalPage, Page, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{Rejection, Resource};
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 

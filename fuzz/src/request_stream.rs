@@ -11,9 +11,12 @@ use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, r
 use cortex_core::auth::jwt::Purpose;
 use cortex_core::base::limits::READ_BYTES;
 use cortex_core::base::random::Random;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::id::{EventNumber, UserId};
 use cortex_core::domain::model::UserProfile;
+use cortex_core::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
+use cortex_core::domain::token_rules::TokenRules;
 use cortex_core::shard::registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
@@ -177,7 +180,7 @@ impl Connection {
                 Output::Check(job) => {
                     let result = checked(&job.check);
                     self.asked.push("a password".to_owned());
-                    self.handle(Input::Password(PasswordAnswer { to: job.reply_to, result }));
+                    self.handle(Input::Password(PasswordResponse { to: job.reply_to, result }));
                 }
                 Output::Cancel(to, conversation) => {
                     self.asked.push(format!("cancel {conversation}"));
@@ -224,15 +227,15 @@ fn receipt(command: &Command) -> CommandResult {
     CommandResult { to: command.reply_to, number, result }
 }
 
-fn checked(check: &PasswordCheck) -> Result<PasswordFound, Rejection> {
+fn checked(check: &PasswordCheck) -> Result<PasswordOutcome, Rejection> {
     match check {
-        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordFound::User(UserProfile {
+        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordOutcome::User(UserProfile {
             id: UserId::new_unchecked("alice"),
             name: "Alice".into(),
             email: "alice@example.com".into(),
         })),
-        PasswordCheck::Change { current, .. } if **current == *"right" => Ok(PasswordFound::Hash("hash".into())),
-        _ => Ok(PasswordFound::Wrong),
+        PasswordCheck::Change { current, .. } if **current == *"right" => Ok(PasswordOutcome::Hash("hash".into())),
+        _ => Ok(PasswordOutcome::Wrong),
     }
 }
 

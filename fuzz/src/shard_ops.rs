@@ -12,9 +12,13 @@ use cortex_core::api::Start;
 use cortex_core::auth::jwt::Purpose;
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, WallTime};
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::Command;
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::{EventNumber, MessageId, UserId};
+use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use cortex_core::domain::result::{CommandResult, Rejection};
+use cortex_core::domain::token_rules::{TokenRule, TokenRules};
 use cortex_core::shard::registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::collections::{BTreeMap, VecDeque};
@@ -376,7 +380,11 @@ impl World {
             (7, _) => Input::Overloaded(query.reply_to),
             (6, _) => {
                 let position = EventNumber(self.journal.newest());
-                Input::QueryResponse(QueryResponse { to: query.reply_to, position, result: Err(Rejection::Unavailable) })
+                Input::QueryResponse(QueryResponse {
+                    to: query.reply_to,
+                    position,
+                    result: Err(Rejection::Unavailable),
+                })
             }
             (how, QueryKind::JournalPage { after, bytes_max, filter }) => {
                 let user = USERS.iter().position(|name| *name == query.caller.as_str()).expect("a user of ours");

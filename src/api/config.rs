@@ -3,7 +3,8 @@
 use super::Action;
 use super::error::ApiError;
 use super::request::{Request, workspace};
-use crate::domain::command::{ApiVariant, CommandKind, QueryKind};
+use crate::domain::command::{ApiVariant, CommandKind};
+use crate::domain::query::QueryKind;
 use crate::wire::{query, request as body};
 
 fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {

@@ -2,7 +2,7 @@
 
 use super::{JSON, Response};
 use crate::base::metrics;
-use crate::domain::command::{Rejection, Resource};
+use crate::domain::result::{Rejection, Resource};
 use crate::wire;
 use crate::wire::request::BodyError;
 use std::borrow::Cow;

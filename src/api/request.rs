@@ -2,8 +2,9 @@
 
 use super::error::ApiError;
 use super::router::{Operation, PARAMETERS_MAX};
-use crate::domain::command::{ConversationRef, Resource};
+use crate::domain::command::ConversationRef;
 use crate::domain::id::{ConversationId, MessageId, WorkspaceId};
+use crate::domain::result::Resource;
 use crate::http1::query::parse_pairs;
 use std::borrow::Cow;
 

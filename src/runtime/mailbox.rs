@@ -7,10 +7,13 @@
 use crate::api::Context;
 use crate::base::limits::{MAILBOX_ANSWER_BYTES_MAX, MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
-use crate::domain::command::{
-    AnswerDelta, AnswerSnapshot, CommandResult, Committed, PasswordAnswer, QueryResponse, Rejection, ReplyTo,
-};
+use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
+use crate::domain::command::ReplyTo;
+use crate::domain::commit::Committed;
 use crate::domain::id::MessageId;
+use crate::domain::password::PasswordResponse;
+use crate::domain::query::QueryResponse;
+use crate::domain::result::{CommandResult, Rejection};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +25,7 @@ pub enum Mail {
     /// The readers answer.
     QueryResponse(QueryResponse),
     /// The password thread answers.
-    Password(PasswordAnswer),
+    Password(PasswordResponse),
     /// A receipt that no commit carries.
     CommandResult(CommandResult),
     /// A piece of an answer.
@@ -127,9 +130,9 @@ pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_by
 mod tests {
     use super::*;
     use crate::base::time::WallTime;
-    use crate::domain::command::{JournalPage, QueryResult};
     use crate::domain::event::{Event, EventBody, EventKind};
     use crate::domain::id::{EventNumber, UserId, WorkspaceId};
+    use crate::domain::query::{JournalPage, QueryResult};
 
     fn commit(number: u64, bytes: usize) -> Committed {
         let event = Event {

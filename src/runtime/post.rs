@@ -2,8 +2,12 @@
 
 use super::answers::desk::{Desk, News, Reply};
 use super::mailbox::{Mail, Mailbox};
-use crate::domain::command::*;
+use crate::domain::command::ReplyTo;
+use crate::domain::commit::Committed;
 use crate::domain::event::EventKind;
+use crate::domain::password::PasswordResponse;
+use crate::domain::query::QueryResponse;
+use crate::domain::result::CommandResult;
 use std::sync::Arc;
 
 /// All who may wait for something.
@@ -35,7 +39,7 @@ impl Post {
     }
 
     /// Brings what the password thread found.
-    pub fn password(&self, answer: PasswordAnswer) {
+    pub fn password(&self, answer: PasswordResponse) {
         if let Some(mailbox) = self.mailbox(answer.to) {
             mailbox.push(Mail::Password(answer));
         }

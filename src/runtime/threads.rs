@@ -12,10 +12,13 @@ use crate::base::limits::*;
 use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::WallTime;
-use crate::domain::command::*;
+use crate::domain::command::{Command, ReplyTo};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, UserId};
 use crate::domain::model::UserProfile;
+use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
+use crate::domain::query::Query;
+use crate::domain::result::Rejection;
 use crate::shard::registry::Registry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -286,7 +289,7 @@ pub fn check_passwords(mut passwords: Passwords, queue: &Queue<PasswordJob>, pos
         for job in jobs.drain(..) {
             let to = job.reply_to;
             match catch_unwind(AssertUnwindSafe(|| check_password(&mut passwords, &hasher, job.check))) {
-                Ok(result) => post.password(PasswordAnswer { to, result }),
+                Ok(result) => post.password(PasswordResponse { to, result }),
                 Err(_) => post.lost(to),
             }
         }
@@ -297,7 +300,7 @@ fn check_password(
     passwords: &mut Passwords,
     hasher: &Hasher,
     check: PasswordCheck,
-) -> Result<PasswordFound, Rejection> {
+) -> Result<PasswordOutcome, Rejection> {
     let (login, password, new) = match check {
         PasswordCheck::Login { email, password } => (Login::Email(email), password, None),
         PasswordCheck::Change { user, current, new } => (Login::User(user), current, Some(new)),
@@ -306,8 +309,8 @@ fn check_password(
     // An unknown user costs the same time as a known one.
     let right = hasher.verify_or_dummy(stored.as_ref().map(|(hash, _)| hash.as_str()), &password);
     Ok(match (stored, new) {
-        (Some(_), Some(new)) if right => PasswordFound::Hash(hasher.hash(&new).into()),
-        (Some((_, Some(profile))), None) if right => PasswordFound::User(profile),
-        _ => PasswordFound::Wrong,
+        (Some(_), Some(new)) if right => PasswordOutcome::Hash(hasher.hash(&new).into()),
+        (Some((_, Some(profile))), None) if right => PasswordOutcome::User(profile),
+        _ => PasswordOutcome::Wrong,
     })
 }

@@ -13,10 +13,13 @@ use crate::base::limits::*;
 use crate::base::log;
 use crate::base::metrics::{self, Login};
 use crate::base::time::Now;
-use crate::domain::command::*;
+use crate::domain::command::{Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 use crate::domain::event::KindSet;
 use crate::domain::health::Readiness;
 use crate::domain::id::UserId;
+use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response::{self, Length, ResponseHead, write_head};
@@ -367,30 +370,30 @@ impl Shard {
         }
     }
 
-    pub(super) fn password_checked(&mut self, answer: PasswordAnswer, now: Now) {
+    pub(super) fn password_checked(&mut self, answer: PasswordResponse, now: Now) {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let slot = answer.to.slot;
         if pending.operation == Operation::Login {
             let admitted = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
             let ended = match &answer.result {
-                Ok(PasswordFound::User(user)) if admitted(&user.id) => Login::Success,
-                Ok(PasswordFound::User(_)) => Login::Disabled,
-                Ok(PasswordFound::Wrong) => Login::Wrong,
-                Ok(PasswordFound::Hash(_)) | Err(_) => Login::Failed,
+                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => Login::Success,
+                Ok(PasswordOutcome::User(_)) => Login::Disabled,
+                Ok(PasswordOutcome::Wrong) => Login::Wrong,
+                Ok(PasswordOutcome::Hash(_)) | Err(_) => Login::Failed,
             };
             metrics::LOGINS[ended as usize].add(1);
         }
         let reply = match answer.result {
-            Ok(PasswordFound::User(user)) => {
+            Ok(PasswordOutcome::User(user)) => {
                 match self.token_rules.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
                     Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
                     None => ApiError::invalid_credentials().into_response(),
                 }
             }
             // The token is good, so a client must not take this for the end of it.
-            Ok(PasswordFound::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_response(),
-            Ok(PasswordFound::Wrong) => ApiError::invalid_credentials().into_response(),
-            Ok(PasswordFound::Hash(hash)) => match pending.caller.take() {
+            Ok(PasswordOutcome::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_response(),
+            Ok(PasswordOutcome::Wrong) => ApiError::invalid_credentials().into_response(),
+            Ok(PasswordOutcome::Hash(hash)) => match pending.caller.take() {
                 Some(caller) => {
                     let kind = CommandKind::SetPassword { hash };
                     return self.submit(slot, pending.meta, pending.operation, caller, None, kind);

@@ -23,8 +23,14 @@ use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
+use crate::domain::command::{Command, ReplyTo};
+use crate::domain::commit::Committed;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
+use crate::domain::password::{PasswordJob, PasswordResponse};
+use crate::domain::query::{Query, QueryResponse};
+use crate::domain::result::CommandResult;
+use crate::domain::token_rules::TokenRules;
 use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
 use conn::{Conn, Phase, Then};
 use drain::Ending;
@@ -73,7 +79,7 @@ pub enum Input<'a> {
     /// The readers answer.
     QueryResponse(QueryResponse),
     /// The password thread answers.
-    Password(PasswordAnswer),
+    Password(PasswordResponse),
     /// A receipt that no commit carries.
     CommandResult(CommandResult),
     /// A piece of an answer.
@@ -88,9 +94,9 @@ pub enum Input<'a> {
     Reload(Arc<Context>),
 }
 
-impl std::fmt::Debug for PasswordAnswer {
+impl std::fmt::Debug for PasswordResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordAnswer").field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("PasswordResponse").field("to", &self.to).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX, LIST_BYTES_MAX};
 use crate::base::time::WallTime;
-use crate::domain::command::{AnswerJob, JobId, Turn};
+use crate::domain::answer_job::{AnswerJob, JobId, Turn};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Message};
 use crate::store::messages;

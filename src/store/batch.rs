@@ -5,15 +5,17 @@
 
 use crate::base::limits::{WRITER_CONVERSATIONS_CACHED_BYTES_MAX, WRITER_USERS_CACHED_MAX};
 use crate::base::time::WallTime;
-use crate::domain::command::{Actor, AnswerJob, AnswerStarted, Command, TokenRules};
+use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
+use crate::domain::token_rules::TokenRules;
 use crate::store::StoreConfig;
+use crate::store::answer_jobs::Responders;
 use crate::store::cache::{Cache, Weigh};
 use crate::store::conversations::{self, Home, Room, Touch};
 use crate::store::flush::Inboxes;
 use crate::store::journal::{self, Draft, Stats};
-use crate::store::answer_jobs::Responders;
 use crate::store::schema;
 use crate::store::users::{self, Member, User};
 use rusqlite::Connection;

@@ -1,8 +1,10 @@
 //! Answers to the questions of the conversations API: conversations with their messages, and pages of messages.
 
 use crate::base::limits::{CHAT_MESSAGES_MAX, CHATS_MESSAGES_MAX, LIST_BYTES_MAX};
-use crate::domain::command::*;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
+use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, Pagination, QueryResult, TruncatedEnd};
+use crate::domain::result::{Rejection, Resource};
 use crate::store::conversations::{self, Room};
 use crate::store::error::Stop;
 use crate::store::messages::{self, From};

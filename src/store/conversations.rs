@@ -1,9 +1,11 @@
 //! Conversations, who takes part in them, and what changes with every message.
 
 use crate::base::time::WallTime;
-use crate::domain::command::{ApiVariant, Pagination, Rejection, Resource};
+use crate::domain::command::ApiVariant;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Metadata, Topic};
+use crate::domain::query::Pagination;
+use crate::domain::result::{Rejection, Resource};
 use crate::store::schema::{number, sql};
 use crate::store::users::Member;
 use rusqlite::{Connection, OptionalExtension, Row, params};

@@ -1,7 +1,7 @@
 //! Errors of SQLite, as people at a terminal and clients are told of them.
 
-use crate::domain::command::Rejection;
 use crate::domain::health::WriterFault;
+use crate::domain::result::Rejection;
 use crate::store::partial::directory_of;
 use rusqlite::{ErrorCode, ffi};
 use std::fmt;

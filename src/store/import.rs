@@ -3,7 +3,7 @@
 
 use crate::base::limits::FRAME_BYTES_MAX;
 use crate::base::time::WallTime;
-use crate::domain::command::JobId;
+use crate::domain::answer_job::JobId;
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
@@ -12,7 +12,9 @@ use crate::store::partial::{Partial, Progress, Report};
 use crate::store::restore::{self, Place};
 use crate::store::schema::sql;
 use crate::store::writer::is_development_user;
-use crate::store::{Database, OpenError, check, conversations, journal, messages, answer_jobs, schema, users, workspaces};
+use crate::store::{
+    Database, OpenError, answer_jobs, check, conversations, journal, messages, schema, users, workspaces,
+};
 use crate::wire::metadata::string_member;
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
 use rusqlite::{Connection, OptionalExtension, params};

@@ -9,6 +9,7 @@
 
 mod acts;
 mod admin;
+mod answer_jobs;
 mod backup;
 mod batch;
 mod cache;
@@ -26,7 +27,6 @@ mod journal;
 mod lineage;
 mod lock;
 mod messages;
-mod answer_jobs;
 mod page;
 mod page_messages;
 mod partial;
@@ -46,12 +46,12 @@ mod writer;
 mod tests;
 
 pub use admin::{Account, Admin, AdminError, NewUser, Standing, Who};
+pub use answer_jobs::Responders;
 pub use backup::{Copied, backup};
 pub use error::OpenError;
 pub use export::{ExportError, export, export_to_file};
 pub use import::{Imported, import};
 pub use lock::Lock;
-pub use answer_jobs::Responders;
 pub use partial::{Progress, Report, followed};
 pub use reader::Reader;
 pub use restore::{Restored, restore};

@@ -8,9 +8,9 @@
 //! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
 
 use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
-use crate::domain::command::JournalPage;
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
+use crate::domain::query::JournalPage;
 use crate::store::journal::{self, Entry};
 use crate::store::lineage;
 use crate::store::page_messages::Messages;

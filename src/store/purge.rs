@@ -3,7 +3,7 @@
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
 use crate::store::journal::{self, RECIPIENT_BYTES, Stats};
-use crate::store::{idempotency, answer_jobs};
+use crate::store::{answer_jobs, idempotency};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Removes some rows that no longer count; whether there may be more. The caller has a transaction open.

@@ -1,12 +1,14 @@
 //! Answers to queries, each from one snapshot together with the journal's position in it.
 
 use crate::base::limits::LIST_BYTES_MAX;
-use crate::domain::command::*;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::query::{Page, Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::result::{Rejection, Resource};
+use crate::store::answer_jobs;
 use crate::store::conversations::{self, Room};
 use crate::store::error::{Stop, refusal_of};
-use crate::store::answer_jobs;
 use crate::store::page;
 use crate::store::schema;
 use crate::store::users::{self, User};

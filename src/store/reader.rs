@@ -1,8 +1,8 @@
 //! A reading connection. Beside the writer, any number of them work at once.
 
-use crate::domain::command::Rejection;
-use crate::domain::command::{Query, QueryResponse};
 use crate::domain::id::{EventNumber, IdKey, UserId};
+use crate::domain::query::{Query, QueryResponse};
+use crate::domain::result::Rejection;
 use crate::store::error::{OpenError, refusal_of};
 use crate::store::schema;
 use crate::store::users::{self, PasswordRecord};

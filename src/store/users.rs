@@ -1,9 +1,9 @@
 //! Users: who they are, their passwords, and whose tokens are refused.
 
 use crate::base::time::WallTime;
-use crate::domain::command::{TokenRule, TokenRules};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::UserProfile;
+use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::schema::{number, sql};
 use crate::wire::transfer::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};

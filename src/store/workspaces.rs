@@ -1,9 +1,9 @@
 //! Workspaces.
 
 use crate::base::time::WallTime;
-use crate::domain::command::Pagination;
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
+use crate::domain::query::Pagination;
 use crate::store::conversations::Home;
 use crate::store::schema::{number, sql};
 use crate::store::users::Member;

@@ -6,10 +6,15 @@
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::time::WallTime;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::command::Command;
+use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
+use crate::domain::query::{Query, QueryResponse};
+use crate::domain::result::{CommandResult, Outcome, Rejection};
+use crate::domain::token_rules::TokenRules;
 use crate::store::batch::{Batch, Clock, Memory};
 use crate::store::error::{OpenError, Stop, refusal_of, trouble_of};
 use crate::store::journal::Stats;

@@ -1,7 +1,7 @@
 //! Conversations and messages as the conversations API shows them.
 
-use crate::domain::command::{ConversationView, MessagePage, Page, TruncatedEnd};
 use crate::domain::model::{Conversation, Message};
+use crate::domain::query::{ConversationView, MessagePage, Page, TruncatedEnd};
 use crate::wire::json::Json;
 use crate::wire::reply::{Rendered, bounded, user_id};
 

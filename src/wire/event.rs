@@ -4,7 +4,7 @@
 //! journalled data was written compactly.
 
 use crate::base::time::WallTime;
-use crate::domain::command::AnswerStarted;
+use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::Message;

@@ -1,9 +1,9 @@
 //! Query parameters, typed. They come as decoded pairs; every bad one is named at once, and unknown ones are ignored.
 
 use crate::base::limits::*;
-use crate::domain::command::{MessageCursor, Pagination};
 use crate::domain::event::{EventKind, KindSet};
 use crate::domain::id::{EventNumber, MessageId, RESPONDER_PREFIX, UserId};
+use crate::domain::query::{MessageCursor, Pagination};
 use crate::wire::Invalid;
 use crate::wire::request::{Login, email_text, typed_password};
 use std::borrow::Cow;

@@ -2,9 +2,11 @@
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;
-use crate::domain::command::{ApiVariant, ConversationRef, Outcome, Page, QueryResult};
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::UserId;
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
+use crate::domain::query::{Page, QueryResult};
+use crate::domain::result::Outcome;
 use crate::wire::chat;
 use crate::wire::json::Json;
 

@@ -5,7 +5,7 @@ use crate::common::user::text;
 use crate::common::{Server, Stream, User};
 use crate::{directory, python, run};
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::AnswerStarted;
+use cortex_core::domain::answer_job::AnswerStarted;
 use cortex_core::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use cortex_core::wire::event;
 use serde_json::{Value, json};

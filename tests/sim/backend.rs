@@ -3,9 +3,12 @@
 
 use crate::model::{Expected, Fault, Filter, Model, Users};
 use crate::world::*;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, ConversationRef};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{CommandResult, Rejection};
 use cortex_core::runtime::mailbox::bound_events;
 use cortex_core::shard::Input;
 use cortex_core::store::Due;

@@ -4,10 +4,12 @@
 
 use cortex_core::base::limits::IDEMPOTENCY_SECONDS;
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::{Message, Role};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use cortex_core::wire;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

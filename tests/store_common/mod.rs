@@ -6,10 +6,14 @@
 pub mod support;
 
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::*;
+use cortex_core::domain::answer_job::{AnswerStep, JobId};
+use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::{Event, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use cortex_core::store::{Database, InboxLimits, Reader, Responders, Retention, StoreConfig, Writer};
 use std::sync::Arc;
 use support::TempDir;

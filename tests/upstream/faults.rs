@@ -158,7 +158,14 @@ fn every_silence_has_its_deadline() {
             "did not begin",
             3,
         ),
-        ("half an answer", between, vec![Step::Send(until_close(&started)), Step::Hang], "H\u{e9}l", "in the middle", 1),
+        (
+            "half an answer",
+            between,
+            vec![Step::Send(until_close(&started)), Step::Hang],
+            "H\u{e9}l",
+            "in the middle",
+            1,
+        ),
         ("half an event", between, vec![Step::Send(until_close("data: {\"ch")), Step::Hang], "", "in the middle", 3),
         (
             "half a plain answer",

@@ -2,9 +2,12 @@
 
 use crate::base::limits::RESPONDER_NEWS_MAX;
 use crate::base::metrics;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerJob, JobId, RESPONDERS};
+use crate::domain::command::ReplyTo;
 use crate::domain::event::Event;
 use crate::domain::id::{ConversationId, MessageId};
+use crate::domain::query::QueryResponse;
+use crate::domain::result::CommandResult;
 use crate::runtime::queue::{Queue, Taken};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};

@@ -6,9 +6,11 @@
 use super::desk::{Desk, Reply};
 use super::dispatcher::command_for;
 use crate::base::metrics;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerDelta, AnswerJob, AnswerSnapshot, AnswerStep};
 use crate::domain::id::MessageId;
 use crate::domain::model::{Content, Metadata, Status};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::responder::coalesce::{Due, Growing};
 use crate::responder::{self, Finished, Flow, Upstream};
 use crate::runtime::clock::Clock;

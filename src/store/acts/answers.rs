@@ -3,15 +3,16 @@
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
-use crate::domain::command::{AnswerJob, AnswerStarted, AnswerStep, JobId, Outcome, Rejection};
+use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::domain::result::{Outcome, Rejection};
+use crate::store::answer_jobs::Open;
 use crate::store::batch::{Author, Batch, Caller, Notice};
 use crate::store::conversations::Room;
 use crate::store::messages::Published;
-use crate::store::answer_jobs::Open;
-use crate::store::{data, journal, messages, answer_jobs};
+use crate::store::{answer_jobs, data, journal, messages};
 use crate::wire::metadata;
 use std::sync::Arc;
 

@@ -3,10 +3,12 @@
 use super::{Done, merged};
 use crate::base::limits::{CHANGED_CHAT_BYTES_MAX, CHAT_MESSAGES_MAX, PARTICIPANTS_MAX};
 use crate::base::time::WallTime;
-use crate::domain::command::{ApiVariant, ConversationRef, ConversationView, Outcome, Rejection, Resource};
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::EventKind;
 use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::{Content, Conversation, Metadata, Role, Topic};
+use crate::domain::query::ConversationView;
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::batch::{Author, Batch, Caller, Notice};
 use crate::store::chats;
 use crate::store::conversations::{self, Home, Room};

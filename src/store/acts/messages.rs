@@ -2,10 +2,11 @@
 
 use super::{Done, merged};
 use crate::base::time::WallTime;
-use crate::domain::command::{ApiVariant, ConversationRef, Outcome, Rejection, Resource};
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::batch::{Author, Batch, Caller};
 use crate::store::conversations::{self, Room};
 use crate::store::error::Stop;

@@ -6,9 +6,10 @@ mod conversations;
 mod messages;
 mod workspaces;
 
-use crate::domain::command::{Command, CommandKind, Outcome, Rejection};
+use crate::domain::command::{Command, CommandKind};
 use crate::domain::id::EventNumber;
 use crate::domain::model::Metadata;
+use crate::domain::result::{Outcome, Rejection};
 use crate::store::batch::{Batch, Caller};
 use crate::store::error::Stop;
 use crate::store::writer::Render;

@@ -1,10 +1,10 @@
 //! Making, changing and deleting workspaces.
 
 use super::{Done, merged};
-use crate::domain::command::{Outcome, Rejection, Resource};
 use crate::domain::event::EventKind;
 use crate::domain::id::WorkspaceId;
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::batch::{Author, Batch, Caller, Notice};
 use crate::store::conversations::Home;
 use crate::store::data;

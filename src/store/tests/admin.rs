@@ -2,6 +2,7 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::token_rules::TokenRule;
 use crate::store::{Account, Admin, AdminError, Lock, NewUser, OpenError, Standing, Who};
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";

@@ -2,6 +2,11 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::answer_job::AnswerJob;
+use crate::domain::answer_job::AnswerStep;
+use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::RESPONDERS;
+use crate::domain::result::Rejection;
 use crate::store::Responders;
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -2,7 +2,10 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::command::Idempotency;
 use crate::domain::health::WriterFault;
+use crate::domain::result::Rejection;
+use crate::domain::token_rules::TokenRule;
 use crate::store::Reader;
 use std::sync::atomic::{AtomicU32, Ordering};
 

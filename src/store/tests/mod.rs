@@ -10,10 +10,12 @@ pub(super) mod support;
 mod transfer;
 
 use crate::base::time::WallTime;
-use crate::domain::command::*;
+use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::*;
 use crate::domain::model::*;
+use crate::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
+use crate::domain::result::Outcome;
 use crate::store::{Database, StoreConfig, Writer};
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::support::TempDir;
 use super::*;
 use crate::store::{
-    admin, conversations, flush, idempotency, inbox, journal, lineage, messages, answer_jobs, page_messages, purge,
+    admin, answer_jobs, conversations, flush, idempotency, inbox, journal, lineage, messages, page_messages, purge,
     retention, schema, users, workspaces,
 };
 

@@ -3,6 +3,7 @@
 use super::support::TempDir;
 use super::*;
 use crate::base::limits::{IDEMPOTENCY_SECONDS, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use crate::domain::command::Idempotency;
 
 const TABLES: [&str; 9] = [
     "users",

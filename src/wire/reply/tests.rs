@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::base::time::WallTime;
-use crate::domain::command::{ConversationView, JournalPage, MessagePage, StreamFilter, TruncatedEnd};
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::*;
 use crate::domain::model::*;
+use crate::domain::query::{ConversationView, JournalPage, MessagePage, StreamFilter, TruncatedEnd};
 use std::sync::Arc;
 use uuid::Uuid;
 
