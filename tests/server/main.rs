@@ -3,11 +3,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod auth;
+mod backups;
 mod chat;
 mod chat_events;
 mod chat_pages;
+mod cli;
 mod concurrency;
+mod conformance;
+mod deploy;
+mod disk;
 mod durability;
 mod errors;
 mod harness;
@@ -17,9 +23,12 @@ mod isolation;
 mod isolation_routes;
 mod lifecycle;
 mod limits;
+mod openapi;
+mod ops;
 mod phase1;
 mod phase2;
 mod rates;
+mod recovery;
 mod regressions;
 mod retention;
 mod settings;
