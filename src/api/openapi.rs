@@ -4,5 +4,5 @@
 //! router's table, the limits, the error codes and the kinds of events; `tests/world/contract` compares it with what a
 //! running server answers.
 
-/// The description, an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html).
+/// The description, an OpenAPI 3.1 document (<https://spec.openapis.org/oas/v3.1.1.html>).
 pub const DOCUMENT: &str = include_str!("openapi.json");
