@@ -5,14 +5,14 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use cortex_core::auth::jwt::{Claims, Keys, Purpose, TokenError};
 use cortex_core::base::limits::TOKEN_BYTES_MAX;
-use cortex_core::base::time::{SECOND, Wall};
+use cortex_core::base::time::{SECOND, WallTime};
 use cortex_core::domain::id::UserId;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 const KEY: &[u8] = b"a key of the families, 32 bytes.";
 const HEADER: &str = r#"{"alg":"HS256","kid":"one"}"#;
 const PAYLOAD: &str = r#"{"oid":"u","exp":1800000000}"#;
-const NOW: Wall = Wall(1_769_850_930 * SECOND);
+const NOW: WallTime = WallTime(1_769_850_930 * SECOND);
 
 /// RFC 2104 over any of the hashes of FIPS 180-4, whose blocks have `block` bytes.
 fn hmac<D: Digest>(key: &[u8], message: &[u8], block: usize) -> Vec<u8> {
@@ -68,7 +68,7 @@ fn keys_of_every_size_sign_and_verify() {
             name: None,
             email: None,
             sub: None,
-            expires_at: Wall(NOW.0 + 60 * SECOND),
+            expires_at: WallTime(NOW.0 + 60 * SECOND),
             issued_at: None,
             purpose: Purpose::Access,
         };

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use cortex_core::auth::jwt::{Claims, Keys, Purpose, TokenError};
 use cortex_core::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
-use cortex_core::base::time::{SECOND, Wall};
+use cortex_core::base::time::{SECOND, WallTime};
 use cortex_core::domain::id::UserId;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha384};
@@ -13,7 +13,7 @@ const KEY: &[u8] = b"a key of the tests, 32 bytes long";
 const OLD_KEY: &[u8] = b"the key of last year";
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 const NOW_SECONDS: i64 = 1_769_850_930;
-const NOW: Wall = Wall(NOW_SECONDS * SECOND + 123_456);
+const NOW: WallTime = WallTime(NOW_SECONDS * SECOND + 123_456);
 
 fn keys() -> Keys {
     Keys::new(KEY, &[OLD_KEY.to_vec()], None, None)
@@ -59,7 +59,7 @@ fn claims() -> Claims {
         name: Some("Test User".into()),
         email: Some("user@example.com".into()),
         sub: None,
-        expires_at: Wall((NOW_SECONDS + 3600) * SECOND),
+        expires_at: WallTime((NOW_SECONDS + 3600) * SECOND),
         issued_at: Some(NOW),
         purpose: Purpose::Access,
     }
@@ -92,9 +92,9 @@ fn our_tokens_are_written_as_documented() {
         r#""iss":"issuer","aud":"here","use":"stream","iat":1769850930.123456,"exp":1769854530}"#
     );
     assert_eq!(String::from_utf8(payload).unwrap(), expected);
-    let part_of_second = Claims { expires_at: Wall(NOW.0 + 3600 * SECOND), ..claims() };
+    let part_of_second = Claims { expires_at: WallTime(NOW.0 + 3600 * SECOND), ..claims() };
     let read = keys().verify(&keys().sign(&part_of_second), NOW).unwrap();
-    assert_eq!(read.expires_at, Wall((NOW_SECONDS + 3600) * SECOND), "exp is a whole second");
+    assert_eq!(read.expires_at, WallTime((NOW_SECONDS + 3600) * SECOND), "exp is a whole second");
 }
 
 #[test]
@@ -153,8 +153,8 @@ fn claims_are_read() {
         name: Some("Nü".into()),
         email: Some("e@x".into()),
         sub: Some("s".into()),
-        expires_at: Wall((NOW_SECONDS + 60) * SECOND),
-        issued_at: Some(Wall(1_769_850_900_000_001)),
+        expires_at: WallTime((NOW_SECONDS + 60) * SECOND),
+        issued_at: Some(WallTime(1_769_850_900_000_001)),
         purpose: Purpose::StreamTicket,
     };
     assert_eq!(keys().verify(&token, NOW), Ok(expected));
@@ -191,7 +191,7 @@ fn the_rfc_example_fails_only_for_its_claims() {
         ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
         ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
     );
-    assert_eq!(keys.verify(token, Wall(1_300_819_379 * SECOND)), Err(TokenError::UserMissing));
+    assert_eq!(keys.verify(token, WallTime(1_300_819_379 * SECOND)), Err(TokenError::UserMissing));
     assert_eq!(keys.verify(token, NOW), Err(TokenError::Expired));
     assert_eq!(keys.verify(&token.replace("EjXk", "EjXg"), NOW), Err(TokenError::Signature));
 }

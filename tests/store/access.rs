@@ -2,10 +2,12 @@
 
 use crate::common::*;
 use cortex_core::base::limits::{METADATA_BYTES_MAX, PARTICIPANTS_MAX};
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{ApiVariant, CommandKind, ConversationRef};
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Pagination, QueryKind, QueryResult, StreamFilter};
+use cortex_core::domain::result::{Outcome, Rejection, Resource};
 use std::collections::BTreeSet;
 
 /// Ann owns the workspace, ben and cyd take part in the conversation, and dan has nothing to do with them.
@@ -27,49 +29,49 @@ fn house() -> House {
 enum Is {
     Done,
     Forbidden,
-    NotFound(Thing),
+    NotFound(Resource),
     Conflict,
 }
 
-fn outcome<T>(result: Result<T, Refusal>) -> Is {
+fn outcome<T>(result: Result<T, Rejection>) -> Is {
     match result {
         Ok(_) => Is::Done,
-        Err(Refusal::Forbidden(_)) => Is::Forbidden,
-        Err(Refusal::NotFound(thing)) => Is::NotFound(thing),
-        Err(Refusal::Conflict(_)) => Is::Conflict,
+        Err(Rejection::Forbidden(_)) => Is::Forbidden,
+        Err(Rejection::NotFound(thing)) => Is::NotFound(thing),
+        Err(Rejection::Conflict(_)) => Is::Conflict,
         Err(other) => panic!("{other:?}"),
     }
 }
 
-type MakeAct = fn(WorkspaceId, ConversationId) -> Act;
-type MakeQuestion = fn(WorkspaceId, ConversationId) -> Question;
+type MakeAct = fn(WorkspaceId, ConversationId) -> CommandKind;
+type MakeQuestion = fn(WorkspaceId, ConversationId) -> QueryKind;
 
-fn change(id: ConversationId, surface: Surface) -> Act {
-    Act::UpdateConversation {
+fn change(id: ConversationId, api_variant: ApiVariant) -> CommandKind {
+    CommandKind::UpdateConversation {
         conversation: ConversationRef::Id(id),
         topic: Some(Topic::new("new").unwrap()),
         participants: None,
         metadata: None,
-        surface,
+        api_variant,
     }
 }
 
-fn delete(id: ConversationId, surface: Surface) -> Act {
-    Act::DeleteConversation { conversation: ConversationRef::Id(id), surface }
+fn delete(id: ConversationId, api_variant: ApiVariant) -> CommandKind {
+    CommandKind::DeleteConversation { conversation: ConversationRef::Id(id), api_variant }
 }
 
-fn say(id: ConversationId, role: Role, surface: Surface) -> Act {
-    post_as(ConversationRef::Id(id), role, surface, "x")
+fn say(id: ConversationId, role: Role, api_variant: ApiVariant) -> CommandKind {
+    post_as(ConversationRef::Id(id), role, api_variant, "x")
 }
 
 /// What becomes of an act of the owner, of a participant, and of a stranger.
 const ACTS: &[(&str, MakeAct, [Is; 3])] = {
+    use ApiVariant::*;
     use Is::*;
-    use Surface::*;
-    const HIDDEN: Is = NotFound(Thing::Conversation);
+    const HIDDEN: Is = NotFound(Resource::Conversation);
     &[
         ("update the workspace", |w, _| update_workspace(w, "n"), [Done, Forbidden, Forbidden]),
-        ("delete the workspace", |w, _| Act::DeleteWorkspace { id: w }, [Done, Forbidden, Forbidden]),
+        ("delete the workspace", |w, _| CommandKind::DeleteWorkspace { id: w }, [Done, Forbidden, Forbidden]),
         ("make a conversation", |w, _| create_conversation(Some(w), &[]), [Done, Forbidden, Forbidden]),
         ("post", |_, c| say(c, Role::User, Config), [Done, Done, Forbidden]),
         ("post as a chat", |_, c| say(c, Role::User, Conversations), [Done, Done, HIDDEN]),
@@ -102,11 +104,11 @@ const ACTS: &[(&str, MakeAct, [Is; 3])] = {
 
 #[test]
 fn acts_by_owner_participant_and_stranger() {
-    for (name, act, expected) in ACTS {
+    for (name, kind, expected) in ACTS {
         for (user, expected) in ["ann", "ben", "dan"].iter().zip(expected) {
             let House { mut world, workspace, conversation } = house();
             let position = world.writer().position();
-            let (receipt, events) = world.act(user, act(workspace, conversation));
+            let (receipt, events) = world.act(user, kind(workspace, conversation));
             let done = receipt.result.is_ok();
             assert_eq!(&outcome(receipt.result), expected, "{name} by {user}");
             assert_eq!(done, world.writer().position() > position, "{name} by {user}");
@@ -118,9 +120,11 @@ fn acts_by_owner_participant_and_stranger() {
 
 #[test]
 fn nothing_is_left_of_what_was_deleted() {
-    type End = fn(WorkspaceId, ConversationId) -> Act;
-    let ends: [(&str, End); 2] =
-        [("conversation", |_, c| delete(c, Surface::Config)), ("workspace", |w, _| Act::DeleteWorkspace { id: w })];
+    type End = fn(WorkspaceId, ConversationId) -> CommandKind;
+    let ends: [(&str, End); 2] = [
+        ("conversation", |_, c| delete(c, ApiVariant::Config)),
+        ("workspace", |w, _| CommandKind::DeleteWorkspace { id: w }),
+    ];
     for (ended, end) in ends {
         for purged in [false, true] {
             let House { mut world, workspace, conversation } = house();
@@ -128,22 +132,25 @@ fn nothing_is_left_of_what_was_deleted() {
             if purged {
                 world.housekeep();
             }
-            for (name, act, _) in ACTS {
+            for (name, kind, _) in ACTS {
                 let about_workspace = name.contains("workspace") || *name == "make a conversation";
                 if about_workspace && ended == "conversation" {
                     continue;
                 }
-                let thing = if about_workspace { Thing::Workspace } else { Thing::Conversation };
+                let thing = if about_workspace { Resource::Workspace } else { Resource::Conversation };
                 for user in ["ann", "ben", "dan"] {
-                    let refusal = world.refused(user, act(workspace, conversation));
-                    assert_eq!(refusal, Refusal::NotFound(thing), "{name} by {user} after the {ended}'s end");
+                    let refusal = world.refused(user, kind(workspace, conversation));
+                    assert_eq!(refusal, Rejection::NotFound(thing), "{name} by {user} after the {ended}'s end");
                 }
             }
             for user in ["ann", "ben", "dan"] {
-                let gone = Question::Conversation(ConversationRef::Id(conversation));
-                assert_eq!(world.denied(user, gone), Refusal::NotFound(Thing::Conversation));
+                let gone = QueryKind::Conversation(ConversationRef::Id(conversation));
+                assert_eq!(world.denied(user, gone), Rejection::NotFound(Resource::Conversation));
                 if ended == "workspace" {
-                    assert_eq!(world.denied(user, Question::Workspace(workspace)), Refusal::NotFound(Thing::Workspace));
+                    assert_eq!(
+                        world.denied(user, QueryKind::Workspace(workspace)),
+                        Rejection::NotFound(Resource::Workspace)
+                    );
                 }
             }
         }
@@ -153,38 +160,42 @@ fn nothing_is_left_of_what_was_deleted() {
 #[test]
 fn questions_by_owner_participant_and_stranger() {
     use Is::*;
-    const SPAN: Span = Span { limit: 10, offset: 0 };
+    const SPAN: Pagination = Pagination { limit: 10, offset: 0 };
     let table: &[(&str, MakeQuestion, [Is; 3])] = &[
-        ("the workspace", |w, _| Question::Workspace(w), [Done, Forbidden, Forbidden]),
-        ("its conversations", |w, _| Question::Conversations(w, SPAN), [Done, Forbidden, Forbidden]),
-        ("the conversation", |_, c| Question::Conversation(ConversationRef::Id(c)), [Done, Done, Forbidden]),
-        ("the chat", |_, c| Question::Chat(ConversationRef::Id(c)), [Done, Done, NotFound(Thing::Conversation)]),
-        ("a stream of all", |_, _| Question::StreamAccess(EVERYTHING), [Done, Done, Done]),
+        ("the workspace", |w, _| QueryKind::Workspace(w), [Done, Forbidden, Forbidden]),
+        ("its conversations", |w, _| QueryKind::Conversations(w, SPAN), [Done, Forbidden, Forbidden]),
+        ("the conversation", |_, c| QueryKind::Conversation(ConversationRef::Id(c)), [Done, Done, Forbidden]),
+        (
+            "the chat",
+            |_, c| QueryKind::ConversationView(ConversationRef::Id(c)),
+            [Done, Done, NotFound(Resource::Conversation)],
+        ),
+        ("a stream of all", |_, _| QueryKind::StreamAccess(EVERYTHING), [Done, Done, Done]),
         (
             "a stream of the workspace",
-            |w, _| Question::StreamAccess(StreamFilter { workspace: Some(w), ..EVERYTHING }),
+            |w, _| QueryKind::StreamAccess(StreamFilter { workspace: Some(w), ..EVERYTHING }),
             [Done, Done, Forbidden],
         ),
         (
             "a stream of the conversation",
-            |_, c| Question::StreamAccess(StreamFilter { conversation: Some(ConversationRef::Id(c)), ..EVERYTHING }),
+            |_, c| QueryKind::StreamAccess(StreamFilter { conversation: Some(ConversationRef::Id(c)), ..EVERYTHING }),
             [Done, Done, Forbidden],
         ),
         (
             "the default conversation",
-            |_, _| Question::Conversation(ConversationRef::Default),
-            [NotFound(Thing::Conversation), NotFound(Thing::Conversation), NotFound(Thing::Conversation)],
+            |_, _| QueryKind::Conversation(ConversationRef::Default),
+            [NotFound(Resource::Conversation), NotFound(Resource::Conversation), NotFound(Resource::Conversation)],
         ),
         (
             "a stream of the default conversation",
-            |_, _| Question::StreamAccess(StreamFilter { conversation: Some(ConversationRef::Default), ..EVERYTHING }),
-            [NotFound(Thing::Conversation), NotFound(Thing::Conversation), NotFound(Thing::Conversation)],
+            |_, _| QueryKind::StreamAccess(StreamFilter { conversation: Some(ConversationRef::Default), ..EVERYTHING }),
+            [NotFound(Resource::Conversation), NotFound(Resource::Conversation), NotFound(Resource::Conversation)],
         ),
     ];
     let House { mut world, workspace, conversation } = house();
-    for (name, question, expected) in table {
+    for (name, kind, expected) in table {
         for (user, expected) in ["ann", "ben", "dan"].iter().zip(expected) {
-            let answer = world.ask(user, question(workspace, conversation));
+            let answer = world.ask(user, kind(workspace, conversation));
             assert_eq!(&outcome(answer.result), expected, "{name} for {user}");
         }
     }
@@ -199,14 +210,14 @@ fn ids_that_are_not_ours_are_not_found() {
     let message = world.post("ann", conversation, "x").message().unwrap().id;
     for id in [other.workspace.0, conversation.0, message.0, forged(workspace.0), uuid::Uuid::nil()] {
         let refusal = world.refused("ann", update_workspace(WorkspaceId(id), "n"));
-        assert_eq!(refusal, Refusal::NotFound(Thing::Workspace), "{id}");
-        assert_eq!(world.denied("ann", Question::Workspace(WorkspaceId(id))), refusal, "{id}");
+        assert_eq!(refusal, Rejection::NotFound(Resource::Workspace), "{id}");
+        assert_eq!(world.denied("ann", QueryKind::Workspace(WorkspaceId(id))), refusal, "{id}");
     }
     for id in [other.conversation.0, workspace.0, message.0, forged(conversation.0), uuid::Uuid::max()] {
         let refusal = world.refused("ann", post(ConversationRef::Id(ConversationId(id)), "x"));
-        assert_eq!(refusal, Refusal::NotFound(Thing::Conversation), "{id}");
-        let question = Question::Conversation(ConversationRef::Id(ConversationId(id)));
-        assert_eq!(world.denied("ann", question), refusal, "{id}");
+        assert_eq!(refusal, Rejection::NotFound(Resource::Conversation), "{id}");
+        let kind = QueryKind::Conversation(ConversationRef::Id(ConversationId(id)));
+        assert_eq!(world.denied("ann", kind), refusal, "{id}");
     }
 }
 
@@ -224,18 +235,21 @@ fn default_means_the_callers_own() {
     let own = events[0].conversation_id.unwrap();
 
     let filter = StreamFilter { conversation: Some(ConversationRef::Default), ..EVERYTHING };
-    let Found::StreamAccess(allowed) = world.found("ann", Question::StreamAccess(filter)) else { panic!() };
+    let QueryResult::StreamAccess(allowed) = world.found("ann", QueryKind::StreamAccess(filter)) else { panic!() };
     assert_eq!(allowed.conversation, Some(ConversationRef::Id(own)));
-    let question = Question::Conversation(ConversationRef::Default);
-    let Found::Conversation(conversation) = world.found("ann", question) else { panic!() };
+    let kind = QueryKind::Conversation(ConversationRef::Default);
+    let QueryResult::Conversation(conversation) = world.found("ann", kind) else { panic!() };
     assert_eq!((conversation.id, conversation.topic.as_str(), conversation.message_count), (own, "Default", 2));
 
     // A conversation that was deleted is made again in the same workspace, and with the workspace if that was deleted.
-    world.done("ann", Act::DeleteConversation { conversation: ConversationRef::Default, surface: Surface::Config });
+    world.done(
+        "ann",
+        CommandKind::DeleteConversation { conversation: ConversationRef::Default, api_variant: ApiVariant::Config },
+    );
     let (_, events) = world.act("ann", post(ConversationRef::Default, "x"));
     assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["conversation_created", "input"]);
     assert_eq!(events[0].workspace_id, conversation.workspace_id);
-    world.done("ann", Act::DeleteWorkspace { id: conversation.workspace_id });
+    world.done("ann", CommandKind::DeleteWorkspace { id: conversation.workspace_id });
     world.reopen();
     let Outcome::ConversationCreated { conversation: made, .. } = world.done("ann", create_conversation(None, &[]))
     else {
@@ -251,21 +265,21 @@ fn default_means_the_callers_own() {
 #[test]
 fn everybody_concerned_is_told_and_nobody_else() {
     let House { mut world, workspace, conversation } = house();
-    let audience = |world: &mut World, user: &str, act: Act| -> Vec<(EventKind, BTreeSet<String>)> {
-        let (_, events) = world.act(user, act);
+    let audience = |world: &mut World, user: &str, kind: CommandKind| -> Vec<(EventKind, BTreeSet<String>)> {
+        let (_, events) = world.act(user, kind);
         let told = |ids: &[UserId]| ids.iter().map(|id| id.as_str().to_owned()).collect();
         events.iter().map(|event| (event.kind, told(&event.recipients))).collect()
     };
     let set = |ids: &[&str]| -> BTreeSet<String> { ids.iter().map(|id| id.to_string()).collect() };
     use EventKind::*;
 
-    let act = update_workspace(workspace, "n");
-    assert_eq!(audience(&mut world, "ann", act), [(WorkspaceUpdated, set(&["ann"]))]);
-    let act = post(ConversationRef::Id(conversation), "x");
-    assert_eq!(audience(&mut world, "ben", act), [(Input, set(&["ann", "ben", "cyd"]))]);
-    let act = update_conversation(conversation, Some(&["ann", "eve"]), None);
+    let kind = update_workspace(workspace, "n");
+    assert_eq!(audience(&mut world, "ann", kind), [(WorkspaceUpdated, set(&["ann"]))]);
+    let kind = post(ConversationRef::Id(conversation), "x");
+    assert_eq!(audience(&mut world, "ben", kind), [(Input, set(&["ann", "ben", "cyd"]))]);
+    let kind = update_conversation(conversation, Some(&["ann", "eve"]), None);
     assert_eq!(
-        audience(&mut world, "ann", act),
+        audience(&mut world, "ann", kind),
         [
             (ConversationUpdated, set(&["ann", "eve"])),
             (ConversationLeft, set(&["ben"])),
@@ -279,10 +293,10 @@ fn everybody_concerned_is_told_and_nobody_else() {
     );
     assert_eq!(
         world.refused("ann", leave(conversation)),
-        Refusal::Conflict("the caller does not take part in the conversation")
+        Rejection::Conflict("the caller does not take part in the conversation")
     );
-    let act = update_conversation(conversation, None, Some("{}"));
-    assert_eq!(audience(&mut world, "eve", act), [(ConversationUpdated, set(&["ann", "eve"]))]);
+    let kind = update_conversation(conversation, None, Some("{}"));
+    assert_eq!(audience(&mut world, "eve", kind), [(ConversationUpdated, set(&["ann", "eve"]))]);
     assert_eq!(
         audience(&mut world, "eve", leave(conversation)),
         [(ConversationUpdated, set(&["ann"])), (ConversationLeft, set(&["eve"]))]
@@ -290,7 +304,7 @@ fn everybody_concerned_is_told_and_nobody_else() {
     world.conversation("ann", workspace, &["ben"]);
     assert_eq!(audience(&mut world, "ann", delete_conversation(conversation)), [(ConversationDeleted, set(&["ann"]))]);
     assert_eq!(
-        audience(&mut world, "ann", Act::DeleteWorkspace { id: workspace }),
+        audience(&mut world, "ann", CommandKind::DeleteWorkspace { id: workspace }),
         [(WorkspaceDeleted, set(&["ann", "ben"]))]
     );
 }
@@ -331,7 +345,7 @@ fn a_conversation_has_at_most_256_participants() {
         world.refused("ann", create_conversation(Some(workspace), &many)),
         world.refused("ann", update_conversation(full, Some(&many), None)),
     ] {
-        let Refusal::Invalid(fields) = refusal else { panic!("{refusal:?}") };
+        let Rejection::Invalid(fields) = refusal else { panic!("{refusal:?}") };
         assert_eq!(fields[0].0, "participant_ids");
     }
     let (_, events) = world.act("ann", post(ConversationRef::Id(full), "x"));
@@ -348,7 +362,7 @@ fn metadata_merges_within_its_bound() {
     let grown = format!(r#"{{"c":"{half}"}}"#);
     let many: Vec<String> = (0..=PARTICIPANTS_MAX).map(|n| format!("user {n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let Refusal::Invalid(fields) = world.refused("ann", update_conversation(conversation, Some(&many), Some(&grown)))
+    let Rejection::Invalid(fields) = world.refused("ann", update_conversation(conversation, Some(&many), Some(&grown)))
     else {
         panic!()
     };
@@ -357,15 +371,15 @@ fn metadata_merges_within_its_bound() {
     let changed = updated(world.done("ben", update_conversation(conversation, None, Some(r#"{"b":null,"c":1}"#))));
     assert_eq!(changed.metadata.as_str(), r#"{"a":1.0,"c":1}"#);
 
-    let act = Act::UpdateWorkspace {
+    let kind = CommandKind::UpdateWorkspace {
         id: workspace,
         name: None,
         description: None,
-        metadata: Some(Metadata::trusted(r#"{"k":[1e2]}"#)),
+        metadata: Some(Metadata::new_unchecked(r#"{"k":[1e2]}"#)),
     };
-    let Outcome::WorkspaceUpdated(changed) = world.done("ann", act) else { panic!() };
+    let Outcome::WorkspaceUpdated(changed) = world.done("ann", kind) else { panic!() };
     assert_eq!((changed.name.as_str(), changed.metadata.as_str()), ("w", r#"{"k":[1e2]}"#));
-    let Found::Workspace(stored) = world.found("ann", Question::Workspace(workspace)) else { panic!() };
+    let QueryResult::Workspace(stored) = world.found("ann", QueryKind::Workspace(workspace)) else { panic!() };
     assert_eq!(stored, changed);
 }
 
@@ -377,27 +391,27 @@ fn an_answer_shows_what_the_same_batch_wrote() {
         command("ann", update_conversation(conversation, None, Some(r#"{"a":1}"#))),
         command("ben", post(ConversationRef::Id(conversation), "y")),
     ]);
-    let changed = updated(committed.receipts[1].result.clone().unwrap());
+    let changed = updated(committed.results[1].result.clone().unwrap());
     assert_eq!((changed.message_count, changed.updated_at), (1, committed.events[1].at));
-    let question = Question::Conversation(ConversationRef::Id(conversation));
-    let Found::Conversation(stored) = world.found("ben", question) else { panic!() };
+    let kind = QueryKind::Conversation(ConversationRef::Id(conversation));
+    let QueryResult::Conversation(stored) = world.found("ben", kind) else { panic!() };
     assert_eq!((stored.message_count, stored.updated_at), (2, committed.events[2].at));
 
     let first = Some(Content::new("first").unwrap());
-    let act = Act::CreateConversation {
+    let kind = CommandKind::CreateConversation {
         workspace: Some(workspace),
         topic: Topic::new("t").unwrap(),
         participants: users(&["ben", "ann", "cyd"]),
         metadata: Metadata::empty(),
         initial_message: first,
-        surface: Surface::Conversations,
+        api_variant: ApiVariant::Conversations,
     };
-    let Outcome::ConversationCreated { conversation: made, first: Some(event), .. } = world.done("ann", act) else {
+    let Outcome::ConversationCreated { conversation: made, first: Some(event), .. } = world.done("ann", kind) else {
         panic!()
     };
     assert_eq!(names(&made.participants), ["ben", "ann", "cyd"], "the caller keeps the place that they named");
-    let question = Question::Conversation(ConversationRef::Id(made.id));
-    let Found::Conversation(stored) = world.found("ben", question) else { panic!() };
+    let kind = QueryKind::Conversation(ConversationRef::Id(made.id));
+    let QueryResult::Conversation(stored) = world.found("ben", kind) else { panic!() };
     assert_eq!(stored, made);
     assert_eq!((made.message_count, made.updated_at), (1, event.at));
 }
@@ -409,8 +423,8 @@ fn names_are_told_to_who_shares_a_conversation() {
     world.workspace("cyd");
     world.workspace("eve");
     let mut asks = |user: &str| -> Vec<(String, String)> {
-        let question = Question::Users(users(&["dan", "cyd", "ben", "ann", "nobody", "ben"]));
-        let Found::Users(found) = world.found(user, question) else { panic!() };
+        let kind = QueryKind::Users(users(&["dan", "cyd", "ben", "ann", "nobody", "ben"]));
+        let QueryResult::Users(found) = world.found(user, kind) else { panic!() };
         found.iter().map(|profile| (profile.id.to_string(), profile.name.to_string())).collect()
     };
     let pairs = |ids: &[&str]| ids.iter().map(|id| (id.to_string(), id.to_uppercase())).collect::<Vec<_>>();
@@ -420,10 +434,10 @@ fn names_are_told_to_who_shares_a_conversation() {
     assert_eq!(asks("eve"), []);
     assert_eq!(asks("nobody"), []);
     world.done("ann", leave(conversation));
-    let question = Question::Users(users(&["ann"]));
-    let Found::Users(found) = world.found("ben", question) else { panic!() };
+    let kind = QueryKind::Users(users(&["ann"]));
+    let QueryResult::Users(found) = world.found("ben", kind) else { panic!() };
     assert_eq!(found.len(), 1, "the owner of the workspace is never out of it");
     world.done("ann", delete_conversation(conversation));
-    let Found::Users(found) = world.found("ben", Question::Users(users(&["ann", "cyd"]))) else { panic!() };
+    let QueryResult::Users(found) = world.found("ben", QueryKind::Users(users(&["ann", "cyd"]))) else { panic!() };
     assert!(found.is_empty(), "nothing is shared any more");
 }

@@ -5,17 +5,21 @@
 #[path = "../../src/store/tests/support.rs"]
 pub mod support;
 
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::*;
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::answer_job::{AnswerStep, JobId};
+use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::{Event, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use cortex_core::store::{Database, InboxLimits, Reader, Responders, Retention, StoreConfig, Writer};
 use std::sync::Arc;
 use support::TempDir;
 
 /// 2026-01-01T00:00:00Z.
-pub const START: Wall = Wall(1_767_225_600_000_000);
+pub const START: WallTime = WallTime(1_767_225_600_000_000);
 
 pub const NOBODY: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
 
@@ -23,7 +27,7 @@ pub struct World {
     pub config: StoreConfig,
     pub writer: Option<Writer>,
     reader: Option<Reader>,
-    pub now: Wall,
+    pub now: WallTime,
     _directory: TempDir,
 }
 
@@ -109,17 +113,17 @@ impl World {
     }
 
     pub fn commit(&mut self, commands: &[Command]) -> Committed {
-        self.now = Wall(self.now.0 + 1000);
+        self.now = WallTime(self.now.0 + 1000);
         let now = self.now;
         let before = self.writer().position();
         let committed = self.writer().commit_batch(commands, now);
         assert_eq!(committed.before, before);
         assert_eq!(committed.through, self.writer().position());
-        assert_eq!(committed.receipts.len(), commands.len());
+        assert_eq!(committed.results.len(), commands.len());
         // Whatever way a batch went, its events are numbered in order of their times, and without a hole unless answers
         // were begun: their messages have numbers that are no events.
         let numbers: Vec<u64> = committed.events.iter().map(|event| event.number.0).collect();
-        let begins = commands.iter().filter(|command| is_begin(&command.act)).count();
+        let begins = commands.iter().filter(|command| is_begin(&command.kind)).count();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(numbers.iter().all(|number| (before.0 + 1..=committed.through.0).contains(number)));
         assert!((numbers.len()..=numbers.len() + begins).contains(&((committed.through.0 - before.0) as usize)));
@@ -128,17 +132,17 @@ impl World {
     }
 
     /// Does one thing and returns its receipt and its events.
-    pub fn act(&mut self, user: &str, act: Act) -> (Receipt, Vec<Arc<Event>>) {
-        let committed = self.commit(&[command(user, act)]);
-        (committed.receipts.into_iter().next().unwrap(), committed.events.to_vec())
+    pub fn act(&mut self, user: &str, kind: CommandKind) -> (CommandResult, Vec<Arc<Event>>) {
+        let committed = self.commit(&[command(user, kind)]);
+        (committed.results.into_iter().next().unwrap(), committed.events.to_vec())
     }
 
-    pub fn done(&mut self, user: &str, act: Act) -> Outcome {
-        self.act(user, act).0.result.unwrap()
+    pub fn done(&mut self, user: &str, kind: CommandKind) -> Outcome {
+        self.act(user, kind).0.result.unwrap()
     }
 
-    pub fn refused(&mut self, user: &str, act: Act) -> Refusal {
-        let (receipt, events) = self.act(user, act);
+    pub fn refused(&mut self, user: &str, kind: CommandKind) -> Rejection {
+        let (receipt, events) = self.act(user, kind);
         assert!(events.is_empty() && receipt.number.is_none(), "a refusal changes nothing");
         receipt.result.unwrap_err()
     }
@@ -164,25 +168,25 @@ impl World {
         }
     }
 
-    pub fn ask(&mut self, user: &str, question: Question) -> Answer {
-        let query = Query { reply_to: NOBODY, caller: UserId::trusted(user), question };
+    pub fn ask(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
+        let query = Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind };
         match &mut self.reader {
             Some(reader) => reader.answer(&query),
             None => self.writer().read(&query),
         }
     }
 
-    pub fn found(&mut self, user: &str, question: Question) -> Found {
-        self.ask(user, question).result.unwrap()
+    pub fn found(&mut self, user: &str, kind: QueryKind) -> QueryResult {
+        self.ask(user, kind).result.unwrap()
     }
 
-    pub fn denied(&mut self, user: &str, question: Question) -> Refusal {
-        self.ask(user, question).result.unwrap_err()
+    pub fn denied(&mut self, user: &str, kind: QueryKind) -> Rejection {
+        self.ask(user, kind).result.unwrap_err()
     }
 
     pub fn page(&mut self, user: &str, after: u64, bytes_max: usize, filter: StreamFilter) -> JournalPage {
-        match self.found(user, Question::JournalPage { after: EventNumber(after), bytes_max, filter }) {
-            Found::JournalPage(page) => page,
+        match self.found(user, QueryKind::JournalPage { after: EventNumber(after), bytes_max, filter }) {
+            QueryResult::JournalPage(page) => page,
             other => panic!("{other:?}"),
         }
     }
@@ -208,10 +212,10 @@ impl World {
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
 
 /// A command of a user, or of a responder, which has its own name.
-pub fn command(user: &str, act: Act) -> Command {
+pub fn command(user: &str, kind: CommandKind) -> Command {
     let name = user.strip_prefix(RESPONDER_PREFIX).map_or_else(|| user.to_uppercase(), str::to_owned);
-    let actor = Actor { id: UserId::trusted(user), name: Some(name.into()), email: None };
-    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, act }
+    let actor = Actor { id: UserId::new_unchecked(user), name: Some(name.into()), email: None };
+    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 
 /// The two responders that conversations may choose.
@@ -219,81 +223,86 @@ pub fn responders(default: Option<&str>) -> Responders {
     Responders { default: default.map(Arc::from), allowed: ["echo", "openai"].map(Arc::from).into() }
 }
 
-fn is_begin(act: &Act) -> bool {
-    matches!(act, Act::Answer { step: AnswerStep::Begin { .. }, .. })
+fn is_begin(kind: &CommandKind) -> bool {
+    matches!(kind, CommandKind::Answer { step: AnswerStep::Begin { .. }, .. })
 }
 
 pub fn users(ids: &[&str]) -> Vec<UserId> {
-    ids.iter().map(|id| UserId::trusted(*id)).collect()
+    ids.iter().map(|id| UserId::new_unchecked(*id)).collect()
 }
 
 pub fn names(ids: &[UserId]) -> Vec<&str> {
     ids.iter().map(UserId::as_str).collect()
 }
 
-pub fn create_workspace(name: &str) -> Act {
-    Act::CreateWorkspace {
+pub fn create_workspace(name: &str) -> CommandKind {
+    CommandKind::CreateWorkspace {
         name: WorkspaceName::new(name).unwrap(),
         description: WorkspaceDescription::new("d").unwrap(),
         metadata: Metadata::empty(),
     }
 }
 
-pub fn update_workspace(id: WorkspaceId, name: &str) -> Act {
-    Act::UpdateWorkspace { id, name: Some(WorkspaceName::new(name).unwrap()), description: None, metadata: None }
+pub fn update_workspace(id: WorkspaceId, name: &str) -> CommandKind {
+    CommandKind::UpdateWorkspace {
+        id,
+        name: Some(WorkspaceName::new(name).unwrap()),
+        description: None,
+        metadata: None,
+    }
 }
 
-pub fn create_conversation(workspace: Option<WorkspaceId>, participants: &[&str]) -> Act {
-    Act::CreateConversation {
+pub fn create_conversation(workspace: Option<WorkspaceId>, participants: &[&str]) -> CommandKind {
+    CommandKind::CreateConversation {
         workspace,
         topic: Topic::new("t").unwrap(),
         participants: users(participants),
         metadata: Metadata::empty(),
         initial_message: None,
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }
 }
 
-pub fn post(conversation: ConversationRef, text: &str) -> Act {
-    post_as(conversation, Role::User, Surface::Config, text)
+pub fn post(conversation: ConversationRef, text: &str) -> CommandKind {
+    post_as(conversation, Role::User, ApiVariant::Config, text)
 }
 
-pub fn post_as(conversation: ConversationRef, role: Role, surface: Surface, text: &str) -> Act {
+pub fn post_as(conversation: ConversationRef, role: Role, api_variant: ApiVariant, text: &str) -> CommandKind {
     let content = Content::new(text).unwrap();
-    Act::PostMessage { conversation, role, content, metadata: Metadata::empty(), surface }
+    CommandKind::PostMessage { conversation, role, content, metadata: Metadata::empty(), api_variant }
 }
 
-pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, metadata: Option<&str>) -> Act {
-    Act::UpdateConversation {
+pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, metadata: Option<&str>) -> CommandKind {
+    CommandKind::UpdateConversation {
         conversation: ConversationRef::Id(id),
         topic: None,
         participants: participants.map(users),
-        metadata: metadata.map(Metadata::trusted),
-        surface: Surface::Config,
+        metadata: metadata.map(Metadata::new_unchecked),
+        api_variant: ApiVariant::Config,
     }
 }
 
-pub fn begin(order: OrderKey, text: &str) -> Act {
-    Act::Answer { order, step: AnswerStep::Begin { text: text.into() } }
+pub fn begin(order: JobId, text: &str) -> CommandKind {
+    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into() } }
 }
 
-pub fn append(order: OrderKey, text: &str) -> Act {
-    Act::Answer { order, step: AnswerStep::Append { text: text.into() } }
+pub fn append(order: JobId, text: &str) -> CommandKind {
+    CommandKind::Answer { order, step: AnswerStep::Append { text: text.into() } }
 }
 
-pub fn finish(order: OrderKey, status: Status, text: Option<&str>) -> Act {
-    let text = text.map(Content::trusted);
-    Act::Answer { order, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
+pub fn finish(order: JobId, status: Status, text: Option<&str>) -> CommandKind {
+    let text = text.map(Content::new_unchecked);
+    CommandKind::Answer { order, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
 }
 
-pub fn delete_message(conversation: ConversationId, message: MessageId) -> Act {
-    Act::DeleteMessage { conversation: ConversationRef::Id(conversation), message }
+pub fn delete_message(conversation: ConversationId, message: MessageId) -> CommandKind {
+    CommandKind::DeleteMessage { conversation: ConversationRef::Id(conversation), message }
 }
 
-pub fn leave(id: ConversationId) -> Act {
-    Act::LeaveConversation { conversation: ConversationRef::Id(id) }
+pub fn leave(id: ConversationId) -> CommandKind {
+    CommandKind::LeaveConversation { conversation: ConversationRef::Id(id) }
 }
 
-pub fn delete_conversation(id: ConversationId) -> Act {
-    Act::DeleteConversation { conversation: ConversationRef::Id(id), surface: Surface::Config }
+pub fn delete_conversation(id: ConversationId) -> CommandKind {
+    CommandKind::DeleteConversation { conversation: ConversationRef::Id(id), api_variant: ApiVariant::Config }
 }

@@ -2,10 +2,12 @@
 
 use crate::common::*;
 use cortex_core::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{EventKind, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{QueryKind, StreamFilter};
+use cortex_core::domain::result::Outcome;
 
 #[test]
 fn a_number_that_is_not_of_this_journal_is_a_gap() {
@@ -91,26 +93,26 @@ fn a_user_of_very_many_conversations_gets_the_messages_of_all() {
 fn answers_carry_the_position_of_their_snapshot() {
     let mut world = World::in_file();
     let workspace = world.workspace("ann");
-    let answer = world.ask("ann", Question::Workspace(workspace));
+    let answer = world.ask("ann", QueryKind::Workspace(workspace));
     assert_eq!(answer.position, EventNumber(1));
     world.done("ann", post(ConversationRef::Default, "x"));
-    assert_eq!(world.ask("ann", Question::Workspace(workspace)).position, EventNumber(4));
-    assert_eq!(world.ask("ben", Question::Workspace(workspace)).position, EventNumber(4), "refusals too");
+    assert_eq!(world.ask("ann", QueryKind::Workspace(workspace)).position, EventNumber(4));
+    assert_eq!(world.ask("ben", QueryKind::Workspace(workspace)).position, EventNumber(4), "refusals too");
 }
 
 #[test]
 fn a_message_comes_back_as_it_was_sent() {
     let mut world = World::in_file();
-    let metadata = Metadata::trusted(r#"{"b":1.50e+03,"a":[123456789012345678901234567890,"\u00e9"]}"#);
+    let metadata = Metadata::new_unchecked(r#"{"b":1.50e+03,"a":[123456789012345678901234567890,"\u00e9"]}"#);
     let content = Content::new("a\u{0}b\r\n'\"\\ \u{1f600}").unwrap();
-    let act = Act::PostMessage {
+    let kind = CommandKind::PostMessage {
         conversation: ConversationRef::Default,
         role: Role::Assistant,
         content: content.clone(),
         metadata: metadata.clone(),
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     };
-    let Outcome::Posted { event, .. } = world.done("ann", act) else { panic!() };
+    let Outcome::Posted { event, .. } = world.done("ann", kind) else { panic!() };
     world.reopen();
     let page = world.page("ann", event.number.0 - 1, usize::MAX, EVERYTHING);
     assert_eq!(page.events.len(), 1);

@@ -2,8 +2,9 @@
 
 use crate::common::*;
 use cortex_core::base::limits::WAL_FRAMES_MAX;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, ConversationRef};
 use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::domain::query::{Query, QueryKind};
 use cortex_core::store::{Database, Reader};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -27,9 +28,8 @@ fn readers_that_never_rest_do_not_hold_the_log_back() {
             let (ended, pages) = (&ended, &pages);
             scope.spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
-                    let question =
-                        Question::JournalPage { after: EventNumber(0), bytes_max: 1 << 20, filter: EVERYTHING };
-                    let query = Query { reply_to: NOBODY, caller: UserId::trusted("ben"), question };
+                    let kind = QueryKind::JournalPage { after: EventNumber(0), bytes_max: 1 << 20, filter: EVERYTHING };
+                    let query = Query { reply_to: NOBODY, caller: UserId::new_unchecked("ben"), kind };
                     assert!(reader.answer(&query).result.is_ok());
                     pages.fetch_add(1, Ordering::Relaxed);
                 }

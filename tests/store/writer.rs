@@ -3,10 +3,13 @@
 use crate::common::support::TempDir;
 use crate::common::*;
 use cortex_core::base::limits::{IDEMPOTENCY_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::*;
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef, Idempotency};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Pagination, QueryKind, QueryResult};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
+use cortex_core::domain::token_rules::TokenRule;
 use cortex_core::store::{Database, OpenError, Reader, StoreConfig, Writer};
 use std::sync::Arc;
 
@@ -16,7 +19,7 @@ fn numbers_are_never_used_twice() {
     let workspace = world.workspace("ann");
     let conversation = world.conversation("ann", workspace, &[]);
     let last = world.post("ann", conversation, "x").number;
-    world.done("ann", Act::DeleteWorkspace { id: workspace });
+    world.done("ann", CommandKind::DeleteWorkspace { id: workspace });
     assert_eq!(world.writer().position(), last.next());
     world.housekeep();
     world.reopen();
@@ -28,9 +31,9 @@ fn numbers_are_never_used_twice() {
 #[test]
 fn times_grow_when_the_clock_goes_back() {
     let mut world = World::in_file();
-    let mut last = Wall(0);
+    let mut last = WallTime(0);
     for (step, clock) in [0, 5_000_000, -3_000_000, -86_400_000_000, 5_000_001].into_iter().enumerate() {
-        world.now = Wall(START.0 + clock);
+        world.now = WallTime(START.0 + clock);
         if step == 3 {
             world.reopen();
         }
@@ -51,7 +54,7 @@ fn ids_grow_in_commit_order() {
     let mut world = World::in_memory();
     let mut last = MessageId(uuid::Uuid::nil());
     for round in 0..200 {
-        world.now = Wall(START.0 - round * 7);
+        world.now = WallTime(START.0 - round * 7);
         let (_, events) = world.act("ann", post(ConversationRef::Default, "x"));
         let id = events.last().unwrap().message().unwrap().id;
         assert!(id > last);
@@ -71,13 +74,13 @@ fn one_refusal_in_a_batch_leaves_the_others() {
         command("ben", post(here, "two")),
         command("ann", delete_conversation(conversation)),
         command("ben", post(here, "too late")),
-        command("ann", Act::SetPassword { hash: "x".into() }),
+        command("ann", CommandKind::SetPassword { hash: "x".into() }),
         command("eve", create_workspace("w")),
     ]);
-    let results: Vec<bool> = committed.receipts.iter().map(|receipt| receipt.result.is_ok()).collect();
+    let results: Vec<bool> = committed.results.iter().map(|receipt| receipt.result.is_ok()).collect();
     assert_eq!(results, [true, false, true, true, false, false, true]);
     assert_eq!(committed.events.len(), 4);
-    assert_eq!(committed.receipts[4].result.as_ref().unwrap_err(), &Refusal::NotFound(Thing::Conversation));
+    assert_eq!(committed.results[4].result.as_ref().unwrap_err(), &Rejection::NotFound(Resource::Conversation));
     world.writer().check_invariants();
     // Who was refused has not been written down, so "first seen" is still to come.
     let (receipt, _) = world.act("dan", create_workspace("w"));
@@ -91,7 +94,7 @@ fn keyed(user: &str, key: &str, fingerprint: u8, text: &str) -> Command {
 }
 
 /// The body and number of a replayed answer; `None` for a first one.
-fn replayed(receipt: &Receipt) -> Option<(Arc<[u8]>, Option<EventNumber>)> {
+fn replayed(receipt: &CommandResult) -> Option<(Arc<[u8]>, Option<EventNumber>)> {
     match receipt.result.as_ref().unwrap() {
         Outcome::Replayed { body, number } => {
             assert_eq!(*number, receipt.number);
@@ -105,23 +108,23 @@ fn replayed(receipt: &Receipt) -> Option<(Arc<[u8]>, Option<EventNumber>)> {
 fn a_repeated_request_gets_the_first_answer() {
     let mut world = World::in_file();
     let first = world.commit(&[keyed("ann", "k", 1, "x")]);
-    let kept = (render(first.receipts[0].result.as_ref().unwrap()).into(), first.receipts[0].number);
-    assert!(first.receipts[0].number.is_some());
+    let kept = (render(first.results[0].result.as_ref().unwrap()).into(), first.results[0].number);
+    assert!(first.results[0].number.is_some());
 
     for _ in 0..2 {
         let again = world.commit(&[keyed("ann", "k", 1, "x")]);
-        assert_eq!(replayed(&again.receipts[0]), Some(kept.clone()));
+        assert_eq!(replayed(&again.results[0]), Some(kept.clone()));
         assert!(again.events.is_empty(), "nothing is stored");
         world.reopen();
     }
     let other = world.commit(&[keyed("ann", "k", 2, "y")]);
-    assert_eq!(other.receipts[0].result.as_ref().unwrap_err(), &Refusal::IdempotencyKeyReused);
-    assert!(replayed(&world.commit(&[keyed("ben", "k", 1, "x")]).receipts[0]).is_none(), "keys are per user");
+    assert_eq!(other.results[0].result.as_ref().unwrap_err(), &Rejection::IdempotencyKeyReused);
+    assert!(replayed(&world.commit(&[keyed("ben", "k", 1, "x")]).results[0]).is_none(), "keys are per user");
 
     let twice = world.commit(&[keyed("ann", "two", 1, "x"), keyed("ann", "two", 1, "x"), keyed("ann", "two", 3, "x")]);
-    let body = render(twice.receipts[0].result.as_ref().unwrap());
-    assert_eq!(&*replayed(&twice.receipts[1]).unwrap().0, &*body);
-    assert_eq!(twice.receipts[2].result.as_ref().unwrap_err(), &Refusal::IdempotencyKeyReused);
+    let body = render(twice.results[0].result.as_ref().unwrap());
+    assert_eq!(&*replayed(&twice.results[1]).unwrap().0, &*body);
+    assert_eq!(twice.results[2].result.as_ref().unwrap_err(), &Rejection::IdempotencyKeyReused);
     assert_eq!(twice.events.len(), 1);
     world.writer().check_invariants();
 }
@@ -130,17 +133,17 @@ fn a_repeated_request_gets_the_first_answer() {
 fn keys_of_refused_and_of_old_requests_do_not_count() {
     let mut world = World::in_memory();
     let mut refused = keyed("ann", "k", 1, "x");
-    refused.act = post(ConversationRef::Id(ConversationId(uuid::Uuid::nil())), "x");
-    assert!(world.commit(&[refused]).receipts[0].result.is_err());
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).receipts[0]).is_none());
+    refused.kind = post(ConversationRef::Id(ConversationId(uuid::Uuid::nil())), "x");
+    assert!(world.commit(&[refused]).results[0].result.is_err());
+    assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).results[0]).is_none());
 
     world.now = world.now.plus_seconds(IDEMPOTENCY_SECONDS - 1);
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).receipts[0]).is_some());
+    assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).results[0]).is_some());
     world.now = world.now.plus_seconds(2);
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).receipts[0]).is_none(), "a day later it is free");
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).receipts[0]).is_some());
+    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_none(), "a day later it is free");
+    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some());
     world.housekeep();
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).receipts[0]).is_some(), "young ones stay");
+    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some(), "young ones stay");
 }
 
 #[test]
@@ -152,12 +155,15 @@ fn the_last_tokens_name_and_email_win() {
         let committed = world.commit(&[command]);
         let sent = committed.events.last().unwrap().message().unwrap().sender_name.clone();
         world.writer().check_invariants();
-        let Found::Users(found) = world.found("ann", Question::Users(users(&["ann"]))) else { panic!() };
+        let QueryResult::Users(found) = world.found("ann", QueryKind::Users(users(&["ann"]))) else { panic!() };
         assert_eq!(found[0].name, sent);
         found[0].clone()
     };
-    let told =
-        |name: &str, email: &str| UserProfile { id: UserId::trusted("ann"), name: name.into(), email: email.into() };
+    let told = |name: &str, email: &str| UserProfile {
+        id: UserId::new_unchecked("ann"),
+        name: name.into(),
+        email: email.into(),
+    };
     assert_eq!(post_as(None, None), told("", ""));
     assert_eq!(post_as(Some("Ann"), None), told("Ann", ""));
     assert_eq!(post_as(None, Some("a@example.com")), told("Ann", "a@example.com"));
@@ -167,7 +173,7 @@ fn the_last_tokens_name_and_email_win() {
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
 
-fn try_act(world: &mut World, user: &str) -> Result<(), Refusal> {
+fn try_act(world: &mut World, user: &str) -> Result<(), Rejection> {
     world.act(user, post(ConversationRef::Default, "x")).0.result.map(drop)
 }
 
@@ -183,25 +189,25 @@ fn developments_user_comes_keeps_a_changed_password_and_goes() {
     let record = reader.password_record("USER@example.COM").unwrap().unwrap();
     assert_eq!((record.profile.id.as_str(), &*record.profile.name), (DEVELOPMENT, "Test User"));
     assert_eq!((record.hash.as_str(), record.disabled), ("first", false));
-    assert!(world.writer().gates().unwrap().0.is_empty());
+    assert!(world.writer().token_rules().unwrap().0.is_empty());
 
-    let change = world.commit(&[command(DEVELOPMENT, Act::SetPassword { hash: "second".into() })]);
-    assert!(matches!(change.receipts[0].result, Ok(Outcome::PasswordChanged)));
-    let gates = change.gates.expect("older tokens end");
-    let Some(Gate::IssuedSince(since)) = gates.0.get(DEVELOPMENT) else { panic!("{gates:?}") };
-    assert!(*since >= now && !gates.admits(&UserId::trusted(DEVELOPMENT), Some(Wall(since.0 - 1))));
+    let change = world.commit(&[command(DEVELOPMENT, CommandKind::SetPassword { hash: "second".into() })]);
+    assert!(matches!(change.results[0].result, Ok(Outcome::PasswordChanged)));
+    let token_rules = change.token_rules.expect("older tokens end");
+    let Some(TokenRule::IssuedSince(since)) = token_rules.0.get(DEVELOPMENT) else { panic!("{token_rules:?}") };
+    assert!(*since >= now && !token_rules.accepts(&UserId::new_unchecked(DEVELOPMENT), Some(WallTime(since.0 - 1))));
     world.writer().set_development_user(Some("first"), now).unwrap();
-    assert_eq!(reader.password_of(&UserId::trusted(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
+    assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
 
     world.writer().set_development_user(None, now).unwrap();
     assert!(reader.password_record("user@example.com").unwrap().unwrap().disabled);
-    assert_eq!(reader.password_of(&UserId::trusted(DEVELOPMENT)).unwrap(), None);
-    assert_eq!(world.writer().gates().unwrap().0.get(DEVELOPMENT), Some(&Gate::Closed));
-    assert_eq!(try_act(&mut world, DEVELOPMENT), Err(Refusal::Unauthorized));
+    assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap(), None);
+    assert_eq!(world.writer().token_rules().unwrap().0.get(DEVELOPMENT), Some(&TokenRule::RejectAll));
+    assert_eq!(try_act(&mut world, DEVELOPMENT), Err(Rejection::Unauthorized));
     world.reopen();
     world.writer().set_development_user(Some("first"), now).unwrap();
     assert_eq!(try_act(&mut world, DEVELOPMENT), Ok(()));
-    assert_eq!(reader.password_of(&UserId::trusted(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
+    assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
 }
 
 #[test]
@@ -211,37 +217,37 @@ fn an_email_with_a_password_cannot_be_taken_over() {
     world.writer().set_development_user(Some("hash"), now).unwrap();
     let mut imposter = command("ann", post(ConversationRef::Default, "x"));
     imposter.actor.email = Some("User@Example.com".into());
-    assert!(world.commit(&[imposter]).receipts[0].result.is_ok(), "two users may have the same email");
+    assert!(world.commit(&[imposter]).results[0].result.is_ok(), "two users may have the same email");
     let record = world.writer().password_record("user@example.com").unwrap().unwrap();
     assert_eq!(record.profile.id.as_str(), DEVELOPMENT, "but only one logs in with it");
     assert_eq!(
-        world.refused("ann", Act::SetPassword { hash: "mine".into() }),
-        Refusal::Conflict("the user has no password")
+        world.refused("ann", CommandKind::SetPassword { hash: "mine".into() }),
+        Rejection::Conflict("the user has no password")
     );
     assert_eq!(
-        world.refused("nobody", Act::SetPassword { hash: "mine".into() }),
-        Refusal::Conflict("the user has no password")
+        world.refused("nobody", CommandKind::SetPassword { hash: "mine".into() }),
+        Rejection::Conflict("the user has no password")
     );
-    assert!(world.writer().gates().unwrap().0.is_empty());
+    assert!(world.writer().token_rules().unwrap().0.is_empty());
 }
 
 #[test]
 fn lists_go_in_creation_order_and_end_early() {
     let mut world = World::in_file();
-    let large = Metadata::trusted(format!(r#"{{"x":"{}"}}"#, "x".repeat(METADATA_BYTES_MAX - 8)));
+    let large = Metadata::new_unchecked(format!(r#"{{"x":"{}"}}"#, "x".repeat(METADATA_BYTES_MAX - 8)));
     let fitting = LIST_BYTES_MAX / (METADATA_BYTES_MAX + 1024);
     let creates: Vec<Command> = (0..fitting + 50)
         .map(|n| {
             let name = WorkspaceName::new(&format!("w{n}")).unwrap();
             let description = WorkspaceDescription::new("d").unwrap();
-            command("ann", Act::CreateWorkspace { name, description, metadata: large.clone() })
+            command("ann", CommandKind::CreateWorkspace { name, description, metadata: large.clone() })
         })
         .collect();
     world.commit(&creates);
     let mut names = Vec::new();
     loop {
-        let span = Span { limit: 1000, offset: names.len() as u64 };
-        let Found::Workspaces(listed) = world.found("ann", Question::Workspaces(span)) else { panic!() };
+        let span = Pagination { limit: 1000, offset: names.len() as u64 };
+        let QueryResult::Workspaces(listed) = world.found("ann", QueryKind::Workspaces(span)) else { panic!() };
         assert_eq!(listed.total, creates.len() as u64);
         let bytes: usize = listed.items.iter().map(|workspace| workspace.metadata.as_str().len()).sum();
         assert!(bytes <= LIST_BYTES_MAX && !listed.items.is_empty());
@@ -251,17 +257,21 @@ fn lists_go_in_creation_order_and_end_early() {
         }
     }
     assert_eq!(names, (0..creates.len()).map(|n| format!("w{n}")).collect::<Vec<_>>());
-    let Found::Workspaces(listed) = world.found("ann", Question::Workspaces(Span { limit: 2, offset: 3 })) else {
+    let QueryResult::Workspaces(listed) = world.found("ann", QueryKind::Workspaces(Pagination { limit: 2, offset: 3 }))
+    else {
         panic!()
     };
     assert_eq!(listed.items.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["w3", "w4"]);
     assert!(!listed.truncated, "a limit is no truncation");
-    let Found::Workspaces(listed) = world.found("ann", Question::Workspaces(Span { limit: 2, offset: u64::MAX }))
+    let QueryResult::Workspaces(listed) =
+        world.found("ann", QueryKind::Workspaces(Pagination { limit: 2, offset: u64::MAX }))
     else {
         panic!()
     };
     assert!(listed.items.is_empty() && listed.total == creates.len() as u64);
-    let Found::Workspaces(listed) = world.found("nobody", Question::Workspaces(Span { limit: 2, offset: 0 })) else {
+    let QueryResult::Workspaces(listed) =
+        world.found("nobody", QueryKind::Workspaces(Pagination { limit: 2, offset: 0 }))
+    else {
         panic!()
     };
     assert_eq!((listed.items.len(), listed.total, listed.truncated), (0, 0, false));

@@ -53,17 +53,17 @@ fn a_whole_answer_is_read_in_every_form() {
 
 #[test]
 fn what_is_no_answer_is_a_failure() {
-    let begun = delta("H\u{e9}l");
+    let started = delta("H\u{e9}l");
     let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
     // The answer, the text that is shown of it, what went wrong, and how often it is tried.
     let table: Vec<(&str, Vec<Step>, &str, FailureKind, usize)> = vec![
-        ("an error in the middle", say(until_close(&[&begun, error].concat())), "H\u{e9}l", FailureKind::Reported, 1),
+        ("an error in the middle", say(until_close(&[&started, error].concat())), "H\u{e9}l", FailureKind::Reported, 1),
         ("an error at once", say(until_close(error)), "", FailureKind::Reported, 3),
         ("an error with status 200", say(with_length(200, "", "{\"error\":\"no\"}")), "", FailureKind::Reported, 3),
-        ("an end without an end", say(until_close(&begun)), "H\u{e9}l", FailureKind::Cut, 1),
-        ("a length that is not reached", say(with_length(200, "", &begun)[..100].to_vec()), "", FailureKind::Cut, 3),
-        ("chunks without an end", say(chunked(&begun, 1000)[..130].to_vec()), "", FailureKind::Cut, 3),
-        ("a reset", vec![Step::Send(until_close(&begun)), Step::Reset], "", FailureKind::Cut, 3),
+        ("an end without an end", say(until_close(&started)), "H\u{e9}l", FailureKind::Cut, 1),
+        ("a length that is not reached", say(with_length(200, "", &started)[..100].to_vec()), "", FailureKind::Cut, 3),
+        ("chunks without an end", say(chunked(&started, 1000)[..130].to_vec()), "", FailureKind::Cut, 3),
+        ("a reset", vec![Step::Send(until_close(&started)), Step::Reset], "", FailureKind::Cut, 3),
         ("no head", vec![], "", FailureKind::Cut, 3),
         ("half a head", say(b"HTTP/1.1 200 OK\r\nConte".to_vec()), "", FailureKind::Cut, 3),
         ("no body", say(until_close("")), "", FailureKind::Cut, 3),

@@ -85,9 +85,9 @@ fn a_later_try_may_succeed() {
 fn retry_after_is_waited_for_or_ends_the_tries() {
     let standin =
         StandIn::start(vec![say(with_length(429, "Retry-After: 1\r\n", "")), say(until_close(&good_events()))]);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(ask(&upstream(&standin)).0, TEXT);
-    assert!(begun.elapsed() >= Duration::from_secs(1), "it did not come back too early");
+    assert!(started.elapsed() >= Duration::from_secs(1), "it did not come back too early");
 
     let standin = StandIn::start(vec![say(with_length(503, "Retry-After: 3600\r\n", ""))]);
     let failure = ask(&upstream(&standin)).1.unwrap_err();
@@ -136,7 +136,7 @@ type Silence = (&'static str, Timeouts, Vec<Step>, &'static str, &'static str, u
 
 #[test]
 fn every_silence_has_its_deadline() {
-    let begun = delta("H\u{e9}l");
+    let started = delta("H\u{e9}l");
     let late = |timeouts: &dyn Fn(&mut Timeouts)| {
         let mut all = PATIENT;
         timeouts(&mut all);
@@ -158,7 +158,14 @@ fn every_silence_has_its_deadline() {
             "did not begin",
             3,
         ),
-        ("half an answer", between, vec![Step::Send(until_close(&begun)), Step::Hang], "H\u{e9}l", "in the middle", 1),
+        (
+            "half an answer",
+            between,
+            vec![Step::Send(until_close(&started)), Step::Hang],
+            "H\u{e9}l",
+            "in the middle",
+            1,
+        ),
         ("half an event", between, vec![Step::Send(until_close("data: {\"ch")), Step::Hang], "", "in the middle", 3),
         (
             "half a plain answer",
@@ -237,15 +244,15 @@ fn a_refusal_before_the_request_was_read_is_heard() {
 
 #[test]
 fn an_answer_that_is_no_longer_wanted_ends_wherever_it_is() {
-    let begun = until_close(&delta("H\u{e9}l"));
+    let started = until_close(&delta("H\u{e9}l"));
     let no_retry_yet = with_length(429, "Retry-After: 2\r\n", "");
     let table: [(&str, Vec<Step>, &str, usize); 5] = [
         ("before the first byte", vec![Step::Hang], "", 1),
         ("after a head", vec![Step::Send(until_close("")), Step::Hang], "", 1),
-        ("in a silence", vec![Step::Send(begun.clone()), Step::Hang], "H\u{e9}l", 1),
+        ("in a silence", vec![Step::Send(started.clone()), Step::Hang], "H\u{e9}l", 1),
         (
             "in an endless stream of comments",
-            vec![Step::Send(begun), Step::Forever(b": x\n\n".repeat(99))],
+            vec![Step::Send(started), Step::Forever(b": x\n\n".repeat(99))],
             "H\u{e9}l",
             1,
         ),

@@ -98,13 +98,13 @@ fn a_plain_server_is_no_https_server() {
 
 #[test]
 fn silences_and_ends_are_seen_through_the_encryption() {
-    let begun = until_close(&delta("H\u{e9}l"));
+    let started = until_close(&delta("H\u{e9}l"));
     let first = Timeouts { first_byte_milliseconds: 200, ..PATIENT };
     let between = Timeouts { between_bytes_milliseconds: 200, ..PATIENT };
     let table = [
         ("nothing", first, vec![Step::Hang], "", FailureKind::Timeout),
-        ("half an answer", between, vec![Step::Send(begun.clone()), Step::Hang], "H\u{e9}l", FailureKind::Timeout),
-        ("an end without a word", PATIENT, say(begun), "H\u{e9}l", FailureKind::Cut),
+        ("half an answer", between, vec![Step::Send(started.clone()), Step::Hang], "H\u{e9}l", FailureKind::Timeout),
+        ("an end without a word", PATIENT, say(started), "H\u{e9}l", FailureKind::Cut),
     ];
     for (name, timeouts, script, shown, kind) in table {
         let standin = encrypted(vec![script]);

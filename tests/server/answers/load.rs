@@ -22,9 +22,9 @@ fn post(addr: SocketAddr, name: &str) -> Vec<u128> {
     let mut times: Vec<u128> = (0..POSTS)
         .map(|n| {
             thread::sleep(PAUSE);
-            let begun = Instant::now();
+            let started = Instant::now();
             poster.say(&conversation, &n.to_string());
-            begun.elapsed().as_micros()
+            started.elapsed().as_micros()
         })
         .collect();
     for n in 0..POSTS {

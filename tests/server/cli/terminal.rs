@@ -129,8 +129,8 @@ fn a_password_that_will_not_do_changes_nothing() {
     ];
     for (lines, says) in table {
         let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
-        for (line, question) in lines.iter().zip(["Password: ", "The same again: "]) {
-            session.expect(question);
+        for (line, kind) in lines.iter().zip(["Password: ", "The same again: "]) {
+            session.expect(kind);
             session.type_line(line);
         }
         let (status, shown) = session.end();

@@ -7,10 +7,12 @@ use cortex_core::api::Context;
 use cortex_core::auth::jwt::Keys;
 use cortex_core::base::limits::HEALTH_MILLISECONDS;
 use cortex_core::base::random::Random;
-use cortex_core::base::time::{Mono, Now, SECOND, Wall};
+use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
 use cortex_core::config::Settings;
-use cortex_core::domain::command::{Answer, Found, Query, Refusal, ReplyTo};
+use cortex_core::domain::command::ReplyTo;
 use cortex_core::domain::id::EventNumber;
+use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
+use cortex_core::domain::result::Rejection;
 use cortex_core::shard::{Input, Output, Shard};
 use serde_json::json;
 use std::io::IoSlice;
@@ -117,7 +119,7 @@ impl Asked {
         let keys = Keys::new(KEY.as_bytes(), &[], None, None);
         let context = Arc::new(Context { settings, keys, epoch: "e".into() });
         let mut shard = Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1));
-        let now = Now { wall: Wall(seconds_now() * SECOND), mono: Mono(0) };
+        let now = Now { wall: WallTime(seconds_now() * SECOND), mono: MonoTime(0) };
         let slot = shard.accept([127, 0, 0, 1].into(), now);
         shard.handle(Input::Bytes { slot, bytes: b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" }, now);
         shard.check_invariants();
@@ -144,26 +146,27 @@ impl Asked {
 fn a_reader_that_is_stuck_is_not_waited_for() {
     let mut asked = Asked::new();
     let waits_until = asked.shard.poll_timeout().expect("the wait has an end");
-    assert_eq!(waits_until, Mono(1000 * HEALTH_MILLISECONDS));
+    assert_eq!(waits_until, MonoTime(1000 * HEALTH_MILLISECONDS));
     asked.now.mono = waits_until;
     asked.shard.tick(asked.now);
     let answer = asked.written().expect("an answer").expect(503);
     assert_eq!(answer.json()["checks"]["database_read"], "the database does not answer in time");
     assert!(answer.closes(), "the next question must not get this one's answer: {}", answer.shown());
     let (to, position) = (asked.to, EventNumber(7));
-    asked.shard.handle(Input::Answer(Answer { to, position, result: Ok(Found::Alive) }), asked.now);
+    asked.shard.handle(Input::QueryResponse(QueryResponse { to, position, result: Ok(QueryResult::Alive) }), asked.now);
     assert!(asked.written().is_none(), "what comes too late is no answer to anything");
 }
 
 #[test]
 fn readers_that_fail_or_have_no_room_are_told_of() {
-    for (result, said) in [(None, "too many questions wait"), (Some(Refusal::Database), "the database cannot be read")]
+    for (result, said) in
+        [(None, "too many questions wait"), (Some(Rejection::Database), "the database cannot be read")]
     {
         let mut asked = Asked::new();
         let (to, position) = (asked.to, EventNumber(7));
         let input = match result {
             None => Input::Overloaded(to),
-            Some(refusal) => Input::Answer(Answer { to, position, result: Err(refusal) }),
+            Some(refusal) => Input::QueryResponse(QueryResponse { to, position, result: Err(refusal) }),
         };
         asked.shard.handle(input, asked.now);
         let answer = asked.written().expect("an answer").expect(503);

@@ -9,10 +9,11 @@ use cortex_core::api::Context;
 use cortex_core::auth::jwt::Keys;
 use cortex_core::base::limits::REPLY_BYTES_MAX;
 use cortex_core::base::random::Random;
-use cortex_core::base::time::{Mono, Now, SECOND, Wall};
+use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
 use cortex_core::config::Settings;
-use cortex_core::domain::command::{Answer, Outcome, Query, Receipt, Refusal};
 use cortex_core::domain::id::EventNumber;
+use cortex_core::domain::query::{Query, QueryResponse};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ fn shard() -> Shard {
 }
 
 fn now() -> Now {
-    Now { wall: Wall(crate::common::token::now() * SECOND), mono: Mono(0) }
+    Now { wall: WallTime(crate::common::token::now() * SECOND), mono: MonoTime(0) }
 }
 
 /// What waits to be written to a connection.
@@ -42,11 +43,11 @@ fn answer_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response
     let slot = shard.accept([127, 0, 0, 1].into(), now);
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token("u"));
     shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
-    let question = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
+    let kind = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
         Output::Ask(query) => Some(query),
         _ => None,
     });
-    shard.handle(fate(question.expect("it asks the store")), now);
+    shard.handle(fate(kind.expect("it asks the store")), now);
     Response::read(&outgoing(&shard, slot))
 }
 
@@ -55,8 +56,8 @@ fn a_stream_that_cannot_be_opened_for_now_is_told_to_come_back() {
     let fates: [fn(Query) -> Input<'static>; 2] = [
         |query| Input::Overloaded(query.reply_to),
         |query| {
-            let result = Err(Refusal::Unavailable);
-            Input::Answer(Answer { to: query.reply_to, position: EventNumber(7), result })
+            let result = Err(Rejection::Unavailable);
+            Input::QueryResponse(QueryResponse { to: query.reply_to, position: EventNumber(7), result })
         },
     ];
     for fate in fates {
@@ -99,7 +100,7 @@ fn while_too_many_answers_are_unread_nothing_more_is_done() {
         done += 1;
         assert!(done * BODY_BYTES <= REPLY_BYTES_MAX + BODY_BYTES, "{done} answers of a mebibyte wait, and no end");
         let result = Ok(Outcome::Replayed { body: answer.clone(), number: None });
-        shard.handle(Input::Receipt(Receipt { to: command.reply_to, number: None, result }), now);
+        shard.handle(Input::CommandResult(CommandResult { to: command.reply_to, number: None, result }), now);
     };
     assert!(done * BODY_BYTES > REPLY_BYTES_MAX, "up to the bound everybody is served: {done}");
     assert_error(&Response::read(&outgoing(&shard, refused)), 503, "service_unavailable");

@@ -32,21 +32,21 @@ fn a_crash_at_any_place_leaves_one_answer() {
     assert_eq!(image.outputs("ben"), ["complete: from the start"]);
 
     // Begun, and grown: what was shown stays, and is published once, after what came before it.
-    let id = stage.begun(key, "some ");
+    let id = stage.started(key, "some ");
     for (name, shown) in [("begun.db", "some "), ("grown.db", "some more")] {
         if name == "grown.db" {
             stage.step(append(key, "more"));
         }
         let mut image = crashed(&stage, name);
         image.check();
-        assert_eq!(image.open_orders(), [Order { begun: Some(id), ..order.clone() }]);
+        assert_eq!(image.open_orders(), [AnswerJob { started: Some(id), ..order.clone() }]);
         assert_eq!(image.message(id).content.as_str(), shown);
         assert_eq!(image.outputs("ben"), [""; 0]);
         let seen = image.world.writer().position().0;
         let meanwhile = image.world.post("ann", image.room, "back again").number.0;
-        let metadata = Metadata::trusted(r#"{"responder":"echo"}"#);
+        let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
         let step = AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None };
-        let (finished, _) = image.step(Act::Answer { order: key, step });
+        let (finished, _) = image.step(CommandKind::Answer { order: key, step });
         assert_eq!(finished, Some(id));
         assert_eq!(image.world.replay("ben", seen), [(meanwhile, "input"), (meanwhile + 1, "output")]);
         assert_eq!(image.outputs("ben"), [format!("interrupted: {shown}")]);

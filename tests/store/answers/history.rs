@@ -4,9 +4,9 @@ use super::*;
 use cortex_core::base::limits::HISTORY_BYTES_MAX;
 
 impl Stage {
-    fn history(&mut self, order: &Order, limit: u32) -> Vec<String> {
-        match self.world.found(ECHO, Question::History { order: order.key, limit }) {
-            Found::History(turns) => {
+    fn history(&mut self, order: &AnswerJob, limit: u32) -> Vec<String> {
+        match self.world.found(ECHO, QueryKind::History { order: order.key, limit }) {
+            QueryResult::History(turns) => {
                 turns.iter().map(|turn| format!("{}: {}", turn.role.as_str(), turn.text.as_str())).collect()
             }
             other => panic!("{other:?}"),
@@ -14,7 +14,7 @@ impl Stage {
     }
 
     fn say(&mut self, role: Role, text: &str) {
-        self.world.done("ann", post_as(ConversationRef::Id(self.room), role, Surface::Config, text));
+        self.world.done("ann", post_as(ConversationRef::Id(self.room), role, ApiVariant::Config, text));
     }
 }
 
@@ -32,7 +32,7 @@ fn a_history_ends_with_the_message_to_answer() {
     assert_eq!(stage.history(&second, 0), [""; 0]);
 
     // An answer that is being written says nothing yet; a whole one stands behind its question, however late it came.
-    stage.begun(first.key, "answer");
+    stage.started(first.key, "answer");
     assert_eq!(stage.history(&second, 2), ["user: one", "user: two"]);
     stage.step(finish(first.key, Status::Complete, Some("answer one")));
     assert_eq!(stage.history(&second, 3), ["user: one", "assistant: answer one", "user: two"]);
@@ -50,25 +50,25 @@ fn a_history_ends_with_the_message_to_answer() {
         "without an empty answer"
     );
 
-    assert_eq!(stage.world.denied(ECHO, Question::History { order: third.key, limit: 9 }), CLOSED);
+    assert_eq!(stage.world.denied(ECHO, QueryKind::History { order: third.key, limit: 9 }), CLOSED);
     stage.world.done("ann", delete_conversation(stage.room));
-    assert_eq!(stage.world.denied(ECHO, Question::History { order: fourth.key, limit: 9 }), CLOSED);
+    assert_eq!(stage.world.denied(ECHO, QueryKind::History { order: fourth.key, limit: 9 }), CLOSED);
     let mut stage = Stage::in_file();
     let order = stage.ask("one");
-    stage.world.done("ann", Act::DeleteWorkspace { id: stage.home });
-    assert_eq!(stage.world.denied(ECHO, Question::History { order: order.key, limit: 9 }), CLOSED);
+    stage.world.done("ann", CommandKind::DeleteWorkspace { id: stage.home });
+    assert_eq!(stage.world.denied(ECHO, QueryKind::History { order: order.key, limit: 9 }), CLOSED);
 }
 
 #[test]
 fn a_history_is_bounded_in_bytes() {
     let mut stage = Stage::in_memory();
     let quarter = "x".repeat(HISTORY_BYTES_MAX / 4);
-    let mut orders: Vec<Order> = (0..4).map(|_| stage.ask(&quarter)).collect();
-    orders.push(stage.ask("last"));
-    for order in &orders[..2] {
+    let mut jobs: Vec<AnswerJob> = (0..4).map(|_| stage.ask(&quarter)).collect();
+    jobs.push(stage.ask("last"));
+    for order in &jobs[..2] {
         stage.step(finish(order.key, Status::Complete, Some("answered")));
     }
-    let lengths: Vec<usize> = stage.history(&orders[4], 100).iter().map(String::len).collect();
+    let lengths: Vec<usize> = stage.history(&jobs[4], 100).iter().map(String::len).collect();
     let (asked, answered) = ("user: ".len() + quarter.len(), "assistant: answered".len());
     assert_eq!(lengths, [answered, asked, answered, asked, asked, "user: last".len()], "the newest are kept");
     let large = stage.ask(&"y".repeat(HISTORY_BYTES_MAX + 1));

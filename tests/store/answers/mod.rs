@@ -6,14 +6,17 @@ mod history;
 
 use crate::common::*;
 use cortex_core::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
-use cortex_core::domain::command::*;
+use cortex_core::domain::answer_job::{AnswerJob, AnswerStep, JobId};
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef, Idempotency};
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{QueryKind, QueryResult};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use std::sync::Arc;
 
 const ECHO: &str = "responder:echo";
-const CLOSED: Refusal = Refusal::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the order is closed");
 
 /// A conversation of ann's with ben in it, and a store in which echo answers.
 struct Stage {
@@ -38,31 +41,31 @@ impl Stage {
     }
 
     /// Posts as ben; the order that this makes.
-    fn ask(&mut self, text: &str) -> Order {
+    fn ask(&mut self, text: &str) -> AnswerJob {
         let committed = self.world.commit(&[command("ben", post(ConversationRef::Id(self.room), text))]);
-        let [order] = &committed.orders[..] else { panic!("{:?}", committed.orders) };
+        let [order] = &committed.jobs[..] else { panic!("{:?}", committed.jobs) };
         order.clone()
     }
 
-    fn step(&mut self, act: Act) -> (Option<MessageId>, Vec<Arc<Event>>) {
-        let (receipt, events) = self.world.act(ECHO, act);
+    fn step(&mut self, kind: CommandKind) -> (Option<MessageId>, Vec<Arc<Event>>) {
+        let (receipt, events) = self.world.act(ECHO, kind);
         let Ok(Outcome::Answered { message_id, .. }) = receipt.result else { panic!("{receipt:?}") };
         assert_eq!(receipt.number, events.first().map(|event| event.number));
         (message_id, events)
     }
 
-    fn begun(&mut self, order: OrderKey, text: &str) -> MessageId {
+    fn started(&mut self, order: JobId, text: &str) -> MessageId {
         self.step(begin(order, text)).0.unwrap()
     }
 
     fn message(&mut self, id: MessageId) -> Message {
-        match self.world.found("ann", Question::Message(ConversationRef::Id(self.room), id)) {
-            Found::Message(message) => message,
+        match self.world.found("ann", QueryKind::Message(ConversationRef::Id(self.room), id)) {
+            QueryResult::Message(message) => message,
             other => panic!("{other:?}"),
         }
     }
 
-    fn open_orders(&mut self) -> Vec<Order> {
+    fn open_orders(&mut self) -> Vec<AnswerJob> {
         open_orders(&mut self.world)
     }
 
@@ -77,9 +80,9 @@ impl Stage {
     }
 }
 
-fn open_orders(world: &mut World) -> Vec<Order> {
-    match world.found(ECHO, Question::OpenOrders { after: OrderKey(EventNumber(0)), limit: 1000 }) {
-        Found::Orders(orders) => orders,
+fn open_orders(world: &mut World) -> Vec<AnswerJob> {
+    match world.found(ECHO, QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 1000 }) {
+        QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
 }
@@ -89,20 +92,20 @@ fn said(event: &Event) -> String {
     format!("{}: {}", message.status.as_str(), message.content.as_str())
 }
 
-fn failed(order: OrderKey, text: Option<&str>, error: Option<&str>) -> Act {
-    let text = text.map(Content::trusted);
+fn failed(order: JobId, text: Option<&str>, error: Option<&str>) -> CommandKind {
+    let text = text.map(Content::new_unchecked);
     let (metadata, error) = (Metadata::empty(), error.map(Arc::from));
-    Act::Answer { order, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
+    CommandKind::Answer { order, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
 }
 
-fn with_metadata(json: &str) -> Act {
-    Act::CreateConversation {
+fn with_metadata(json: &str) -> CommandKind {
+    CommandKind::CreateConversation {
         workspace: None,
-        topic: Topic::trusted("t"),
+        topic: Topic::new_unchecked("t"),
         participants: Vec::new(),
-        metadata: Metadata::trusted(json),
-        initial_message: Some(Content::trusted("first")),
-        surface: Surface::Conversations,
+        metadata: Metadata::new_unchecked(json),
+        initial_message: Some(Content::new_unchecked("first")),
+        api_variant: ApiVariant::Conversations,
     }
 }
 
@@ -120,24 +123,24 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
     for (default, metadata, expected) in table {
         let mut world = World::answered_in_file(default);
         let committed = world.commit(&[command("ann", with_metadata(metadata))]);
-        let Ok(Outcome::ConversationCreated { conversation, first, .. }) = &committed.receipts[0].result else {
+        let Ok(Outcome::ConversationCreated { conversation, first, .. }) = &committed.results[0].result else {
             panic!()
         };
         let first = first.as_ref().unwrap();
-        let ordered = committed.orders.first();
+        let ordered = committed.jobs.first();
         assert_eq!(ordered.map(|order| &*order.responder), expected, "{default:?} {metadata}");
         if let Some(order) = ordered {
             let message = first.message().unwrap();
-            let expected = Order {
-                key: OrderKey(first.number),
+            let expected = AnswerJob {
+                key: JobId(first.number),
                 message_id: message.id,
                 conversation_id: conversation.id,
                 workspace_id: conversation.workspace_id,
-                user: UserId::trusted("ann"),
+                user: UserId::new_unchecked("ann"),
                 responder: expected.unwrap().into(),
                 correlation_id: "request".into(),
-                content: Content::trusted("first"),
-                begun: None,
+                content: Content::new_unchecked("first"),
+                started: None,
             };
             assert_eq!(*order, expected);
             world.reopen();
@@ -145,14 +148,14 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
         }
         // A room that comes from the database chooses as one that was just made.
         world.reopen();
-        for surface in [Surface::Config, Surface::Conversations] {
-            let act = post_as(ConversationRef::Id(conversation.id), Role::User, surface, "second");
-            let orders = world.commit(&[command("ann", act)]).orders;
-            assert_eq!(orders.first().map(|order| &*order.responder), expected, "{default:?} {metadata}");
+        for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
+            let kind = post_as(ConversationRef::Id(conversation.id), Role::User, api_variant, "second");
+            let jobs = world.commit(&[command("ann", kind)]).jobs;
+            assert_eq!(jobs.first().map(|order| &*order.responder), expected, "{default:?} {metadata}");
         }
         for role in [Role::Assistant, Role::System] {
-            let act = post_as(ConversationRef::Id(conversation.id), role, Surface::Config, "third");
-            assert!(world.commit(&[command("ann", act)]).orders.is_empty(), "{role:?}");
+            let kind = post_as(ConversationRef::Id(conversation.id), role, ApiVariant::Config, "third");
+            assert!(world.commit(&[command("ann", kind)]).jobs.is_empty(), "{role:?}");
         }
         world.writer().check_invariants();
     }
@@ -170,17 +173,17 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
     ];
     for (patch, expected) in patches {
         stage.world.done("ann", update_conversation(room, None, Some(patch)));
-        let orders = stage.world.commit(&[command("ben", post(ConversationRef::Id(room), "x"))]).orders;
-        assert_eq!(orders.first().map(|order| &*order.responder), expected, "{patch}");
+        let jobs = stage.world.commit(&[command("ben", post(ConversationRef::Id(room), "x"))]).jobs;
+        assert_eq!(jobs.first().map(|order| &*order.responder), expected, "{patch}");
         stage.check();
     }
-    let rule = || Refusal::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
+    let rule = || Rejection::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
     for wrong in [r#"{"responder":"parrot"}"#, r#"{"responder":""}"#, r#"{"responder":7}"#, r#"{"responder":["echo"]}"#]
     {
         assert_eq!(stage.world.refused("ann", update_conversation(room, None, Some(wrong))), rule(), "{wrong}");
         assert_eq!(stage.world.refused("ann", with_metadata(wrong)), rule(), "{wrong}");
         let forbidden = stage.world.refused("ben", update_conversation(room, None, Some(wrong)));
-        assert!(matches!(forbidden, Refusal::Forbidden(_)));
+        assert!(matches!(forbidden, Rejection::Forbidden(_)));
     }
     // What was chosen while it was allowed counts as no choice later, and does not stand in the way of other changes.
     stage.world.done("ann", update_conversation(room, None, Some(r#"{"responder":"openai"}"#)));
@@ -196,13 +199,13 @@ fn a_retried_message_is_ordered_once() {
     let mut keyed = command("ann", post(ConversationRef::Default, "x"));
     keyed.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 32] });
     let committed = world.commit(&[keyed.clone(), keyed.clone()]);
-    assert_eq!(committed.orders.len(), 1);
-    assert!(matches!(committed.receipts[1].result, Ok(Outcome::Replayed { .. })));
+    assert_eq!(committed.jobs.len(), 1);
+    assert!(matches!(committed.results[1].result, Ok(Outcome::Replayed { .. })));
     world.reopen();
-    assert!(world.commit(std::slice::from_ref(&keyed)).orders.is_empty());
+    assert!(world.commit(std::slice::from_ref(&keyed)).jobs.is_empty());
     let order = open_orders(&mut world).remove(0);
     world.done(ECHO, finish(order.key, Status::Complete, Some("x")));
-    assert!(world.commit(&[keyed]).orders.is_empty(), "also when it was answered");
+    assert!(world.commit(&[keyed]).jobs.is_empty(), "also when it was answered");
     assert!(open_orders(&mut world).is_empty());
 }
 
@@ -210,14 +213,14 @@ fn a_retried_message_is_ordered_once() {
 fn an_answer_at_once_is_its_own_event() {
     let mut stage = Stage::in_file();
     let order = stage.ask("hello");
-    let metadata = Metadata::trusted(r#"{"responder":"echo"}"#);
+    let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
     let step = AnswerStep::Finish {
         status: Status::Complete,
-        text: Some(Content::trusted("hello")),
+        text: Some(Content::new_unchecked("hello")),
         metadata: metadata.clone(),
         error: None,
     };
-    let (id, events) = stage.step(Act::Answer { order: order.key, step });
+    let (id, events) = stage.step(CommandKind::Answer { order: order.key, step });
     let [event] = &events[..] else { panic!("{events:?}") };
     assert_eq!(
         (event.kind, event.actor.as_str(), names(&event.recipients)),
@@ -241,15 +244,15 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let mut stage = Stage::in_file();
     let order = stage.ask("hello");
     let committed = stage.world.commit(&[command(ECHO, begin(order.key, "Good "))]);
-    assert!(committed.events.is_empty() && committed.orders.is_empty());
+    assert!(committed.events.is_empty() && committed.jobs.is_empty());
     let begin_number = committed.through.0;
-    let [begun] = &committed.begun[..] else { panic!("{:?}", committed.begun) };
-    assert_eq!(names(&begun.recipients), ["ben", "ann"]);
-    assert_eq!((begun.conversation_id, begun.workspace_id), (stage.room, stage.home));
-    assert_eq!((&*begun.text, begun.sender.as_str(), &*begun.correlation_id), ("Good ", ECHO, "request"));
-    let id = begun.message_id;
+    let [started] = &committed.started[..] else { panic!("{:?}", committed.started) };
+    assert_eq!(names(&started.recipients), ["ben", "ann"]);
+    assert_eq!((started.conversation_id, started.workspace_id), (stage.room, stage.home));
+    assert_eq!((&*started.text, started.sender.as_str(), &*started.correlation_id), ("Good ", ECHO, "request"));
+    let id = started.message_id;
     let listed = stage.open_orders();
-    assert_eq!(listed, [Order { begun: Some(id), ..order.clone() }]);
+    assert_eq!(listed, [AnswerJob { started: Some(id), ..order.clone() }]);
 
     // It is a message like others: listed, counted, a place for cursors.
     let growing = stage.message(id);
@@ -258,7 +261,9 @@ fn an_answer_that_grows_is_published_once_and_whole() {
         (Status::Streaming, "Good ", Some(order.message_id))
     );
     let room = ConversationRef::Id(stage.room);
-    let Found::Chat(chat) = stage.world.found("ben", Question::Chat(room)) else { panic!() };
+    let QueryResult::ConversationView(chat) = stage.world.found("ben", QueryKind::ConversationView(room)) else {
+        panic!()
+    };
     assert_eq!((chat.conversation.message_count, chat.conversation.updated_at), (2, growing.created_at));
     assert_eq!(chat.last.messages.last(), Some(&growing));
 
@@ -268,7 +273,9 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let grown = stage.message(id);
     assert_eq!(grown.content.as_str(), "Good even\u{0}ing");
     assert!(grown.updated_at > growing.updated_at && grown.created_at == growing.created_at);
-    let Found::Chat(chat) = stage.world.found("ben", Question::Chat(room)) else { panic!() };
+    let QueryResult::ConversationView(chat) = stage.world.found("ben", QueryKind::ConversationView(room)) else {
+        panic!()
+    };
     assert_eq!(chat.conversation.updated_at, grown.updated_at);
     assert_eq!(stage.outputs("ben"), [""; 0], "nothing is published before it is whole");
     stage.check();
@@ -295,7 +302,7 @@ fn an_answer_that_grows_is_published_once_and_whole() {
 #[test]
 fn how_an_answer_ends_decides_what_is_kept() {
     use EventKind::{Output, OutputError};
-    type End = fn(OrderKey) -> Act;
+    type End = fn(JobId) -> CommandKind;
     type Case = (&'static str, bool, End, &'static [EventKind], Option<&'static str>);
     let table: [Case; 13] = [
         ("complete", true, |o| finish(o, Status::Complete, Some("whole")), &[Output], Some("complete: whole")),
@@ -321,19 +328,21 @@ fn how_an_answer_ends_decides_what_is_kept() {
     for (what, is_begun, end, kinds, kept) in table {
         let mut stage = Stage::in_memory();
         let order = stage.ask("hello");
-        let begun = is_begun.then(|| stage.begun(order.key, "part"));
+        let started = is_begun.then(|| stage.started(order.key, "part"));
         let (id, events) = stage.step(end(order.key));
         assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds, "{what}");
         assert_eq!(id.is_some(), kept.is_some(), "{what}");
-        assert!(begun.is_none() || begun == id, "{what}");
+        assert!(started.is_none() || started == id, "{what}");
         assert_eq!(stage.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{what}");
-        let Found::Chat(chat) = stage.world.found("ann", Question::Chat(ConversationRef::Id(stage.room))) else {
+        let QueryResult::ConversationView(chat) =
+            stage.world.found("ann", QueryKind::ConversationView(ConversationRef::Id(stage.room)))
+        else {
             panic!()
         };
         assert_eq!(chat.conversation.message_count, 1 + u64::from(kept.is_some()), "{what}");
         if let Some(failure) = events.iter().find(|event| event.kind == OutputError) {
             let (asked, room) = (order.message_id, stage.room);
-            let answer = begun.map_or(String::new(), |id| format!(r#","answer_id":"{id}""#));
+            let answer = started.map_or(String::new(), |id| format!(r#","answer_id":"{id}""#));
             let data = format!(r#"{{"message_id":"{asked}","conversation_id":"{room}","error":"why"{answer}}}"#);
             assert_eq!(failure.body, EventBody::Data(data.into()), "{what}");
             assert_eq!((names(&failure.recipients), failure.actor.as_str()), (vec!["ben", "ann"], ECHO));
@@ -349,7 +358,7 @@ fn how_an_answer_ends_decides_what_is_kept() {
 }
 
 /// What closes an order.
-fn closers(stage: &Stage, order: &Order, begun: Option<MessageId>) -> Vec<(&'static str, Command)> {
+fn closers(stage: &Stage, order: &AnswerJob, started: Option<MessageId>) -> Vec<(&'static str, Command)> {
     let (room, home, key) = (stage.room, stage.home, order.key);
     let mut closers = vec![
         ("finish", command(ECHO, finish(key, Status::Complete, Some("whole")))),
@@ -357,9 +366,9 @@ fn closers(stage: &Stage, order: &Order, begun: Option<MessageId>) -> Vec<(&'sta
         ("fail", command(ECHO, failed(key, None, Some("why")))),
         ("delete the message", command("ben", delete_message(room, order.message_id))),
         ("delete the conversation", command("ann", delete_conversation(room))),
-        ("delete the workspace", command("ann", Act::DeleteWorkspace { id: home })),
+        ("delete the workspace", command("ann", CommandKind::DeleteWorkspace { id: home })),
     ];
-    if let Some(answer) = begun {
+    if let Some(answer) = started {
         closers.push(("delete the answer", command("ann", delete_message(room, answer))));
     }
     closers
@@ -373,8 +382,8 @@ fn the_first_to_close_an_order_wins() {
             for first in 0..count {
                 let mut stage = Stage::in_memory();
                 let order = stage.ask("hello");
-                let begun = is_begun.then(|| stage.begun(order.key, "part"));
-                let (what, close) = closers(&stage, &order, begun).swap_remove(first);
+                let started = is_begun.then(|| stage.started(order.key, "part"));
+                let (what, close) = closers(&stage, &order, started).swap_remove(first);
                 let steps = [
                     begin(order.key, "x"),
                     append(order.key, "x"),
@@ -383,14 +392,14 @@ fn the_first_to_close_an_order_wins() {
                     failed(order.key, None, Some("why")),
                 ];
                 let mut commands = vec![close];
-                commands.extend(steps.map(|act| command(ECHO, act)));
-                let receipts: Vec<Receipt> = if together {
-                    stage.world.commit(&commands).receipts
+                commands.extend(steps.map(|kind| command(ECHO, kind)));
+                let results: Vec<CommandResult> = if together {
+                    stage.world.commit(&commands).results
                 } else {
-                    commands.iter().flat_map(|one| stage.world.commit(std::slice::from_ref(one)).receipts).collect()
+                    commands.iter().flat_map(|one| stage.world.commit(std::slice::from_ref(one)).results).collect()
                 };
-                assert!(receipts[0].result.is_ok(), "{what} {:?}", receipts[0]);
-                for receipt in &receipts[1..] {
+                assert!(results[0].result.is_ok(), "{what} {:?}", results[0]);
+                for receipt in &results[1..] {
                     assert_eq!(receipt.result.as_ref().err(), Some(&CLOSED), "{what}");
                 }
                 assert!(stage.open_orders().is_empty(), "{what}");
@@ -415,18 +424,18 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
     let asked = [command("ben", post(room, "a")), command("ann", delete_conversation(stage.room))];
-    assert!(stage.world.commit(&asked).orders.is_empty());
+    assert!(stage.world.commit(&asked).jobs.is_empty());
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
-    let asked = [command("ben", post(room, "a")), command("ann", Act::DeleteWorkspace { id: stage.home })];
-    assert!(stage.world.commit(&asked).orders.is_empty());
+    let asked = [command("ben", post(room, "a")), command("ann", CommandKind::DeleteWorkspace { id: stage.home })];
+    assert!(stage.world.commit(&asked).jobs.is_empty());
 
     let mut stage = Stage::in_memory();
     let room = ConversationRef::Id(stage.room);
-    let key = OrderKey(stage.world.writer().position().next());
+    let key = JobId(stage.world.writer().position().next());
     let asked = [command("ben", post(room, "a")), command(ECHO, finish(key, Status::Complete, Some("a")))];
     let committed = stage.world.commit(&asked);
-    assert!(committed.receipts[1].result.is_ok() && committed.orders.is_empty());
+    assert!(committed.results[1].result.is_ok() && committed.jobs.is_empty());
 
     for last in 0..5 {
         let mut stage = Stage::in_memory();
@@ -435,8 +444,8 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
         // Cancelling, failing and both deletions end an answer as finishing does.
         let (what, close) = &closers[last + usize::from(last > 1)];
         let committed = stage.world.commit(&[command(ECHO, begin(order.key, "part")), close.clone()]);
-        assert!(committed.receipts.iter().all(|receipt| receipt.result.is_ok()), "{what}");
-        assert!(committed.begun.is_empty(), "{what}");
+        assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()), "{what}");
+        assert!(committed.started.is_empty(), "{what}");
         stage.check();
     }
 }
@@ -445,17 +454,17 @@ fn a_batch_tells_of_no_order_or_answer_that_it_closed_itself() {
 fn steps_out_of_turn_change_nothing() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
-    assert_eq!(stage.world.refused(ECHO, append(order.key, "x")), Refusal::Conflict("the answer was not begun"));
+    assert_eq!(stage.world.refused(ECHO, append(order.key, "x")), Rejection::Conflict("the answer was not begun"));
     let streaming = stage.world.refused(ECHO, finish(order.key, Status::Streaming, Some("x")));
-    assert!(matches!(&streaming, Refusal::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
+    assert!(matches!(&streaming, Rejection::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
     for stranger in ["responder:openai", "ann", "echo"] {
         let refused = stage.world.refused(stranger, begin(order.key, "x"));
-        assert!(matches!(refused, Refusal::Forbidden(_)), "{stranger} {refused:?}");
+        assert!(matches!(refused, Rejection::Forbidden(_)), "{stranger} {refused:?}");
     }
-    let never = OrderKey(stage.world.writer().position().next());
+    let never = JobId(stage.world.writer().position().next());
     assert_eq!(stage.world.refused(ECHO, begin(never, "x")), CLOSED);
-    stage.begun(order.key, "x");
-    assert_eq!(stage.world.refused(ECHO, begin(order.key, "y")), Refusal::Conflict("the answer was begun before"));
+    stage.started(order.key, "x");
+    assert_eq!(stage.world.refused(ECHO, begin(order.key, "y")), Rejection::Conflict("the answer was begun before"));
     assert_eq!(stage.open_orders().len(), 1);
     stage.check();
 }
@@ -465,16 +474,16 @@ fn an_answer_is_no_longer_than_any_message() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
     let too_long = "x".repeat(CONTENT_BYTES_MAX + 1);
-    let is_text = |refusal: Refusal| matches!(refusal, Refusal::Invalid(fields) if fields[0].0 == "text");
+    let is_text = |refusal: Rejection| matches!(refusal, Rejection::Invalid(fields) if fields[0].0 == "text");
     assert!(is_text(stage.world.refused(ECHO, begin(order.key, &too_long))));
     assert!(is_text(stage.world.refused(ECHO, finish(order.key, Status::Complete, Some(&too_long)))));
-    stage.begun(order.key, "é");
+    stage.started(order.key, "é");
     assert!(is_text(stage.world.refused(ECHO, append(order.key, &too_long[2..]))), "it is bytes that count");
     stage.step(append(order.key, &too_long[3..]));
-    let metadata = Metadata::trusted(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
+    let metadata = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
     let step = AnswerStep::Finish { status: Status::Complete, text: None, metadata, error: None };
-    let refused = stage.world.refused(ECHO, Act::Answer { order: order.key, step });
-    assert!(matches!(&refused, Refusal::Invalid(fields) if fields[0].0 == "metadata"), "{refused:?}");
+    let refused = stage.world.refused(ECHO, CommandKind::Answer { order: order.key, step });
+    assert!(matches!(&refused, Rejection::Invalid(fields) if fields[0].0 == "metadata"), "{refused:?}");
     let (id, _) = stage.step(finish(order.key, Status::Complete, None));
     assert_eq!(stage.message(id.unwrap()).content.as_str().len(), CONTENT_BYTES_MAX);
 }
@@ -483,21 +492,21 @@ fn an_answer_is_no_longer_than_any_message() {
 fn an_answer_belongs_to_the_workspaces_owner() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
-    let id = stage.begun(order.key, "part");
+    let id = stage.started(order.key, "part");
     let room = ConversationRef::Id(stage.room);
-    let change = |text: &str| Act::UpdateMessage {
+    let change = |text: &str| CommandKind::UpdateMessage {
         conversation: room,
         message: id,
-        content: Some(Content::trusted(text)),
+        content: Some(Content::new_unchecked(text)),
         metadata: None,
     };
-    assert_eq!(stage.world.refused("ann", change("x")), Refusal::Conflict("the answer is still being written"));
-    for act in [change("x"), delete_message(stage.room, id)] {
-        assert!(matches!(stage.world.refused("ben", act), Refusal::Forbidden(_)));
+    assert_eq!(stage.world.refused("ann", change("x")), Rejection::Conflict("the answer is still being written"));
+    for kind in [change("x"), delete_message(stage.room, id)] {
+        assert!(matches!(stage.world.refused("ben", kind), Rejection::Forbidden(_)));
     }
     stage.step(finish(order.key, Status::Complete, Some("whole")));
-    for act in [change("x"), delete_message(stage.room, id)] {
-        assert!(matches!(stage.world.refused("ben", act), Refusal::Forbidden(_)));
+    for kind in [change("x"), delete_message(stage.room, id)] {
+        assert!(matches!(stage.world.refused("ben", kind), Rejection::Forbidden(_)));
     }
     stage.world.done("ann", change("corrected"));
     assert_eq!(stage.outputs("ben"), ["complete: corrected"], "a replay shows it as it is");
@@ -510,7 +519,7 @@ fn an_answer_belongs_to_the_workspaces_owner() {
 fn an_answer_comes_also_when_who_asked_has_left() {
     let mut stage = Stage::in_memory();
     let (first, second) = (stage.ask("one"), stage.ask("two"));
-    stage.begun(first.key, "part");
+    stage.started(first.key, "part");
     stage.world.done("ben", leave(stage.room));
     let (_, events) = stage.step(finish(first.key, Status::Complete, Some("whole")));
     assert_eq!(names(&events[0].recipients), ["ann"]);
@@ -524,7 +533,7 @@ fn an_answer_comes_also_when_who_asked_has_left() {
 fn the_answer_to_a_deleted_message_ends_where_it_is() {
     let mut stage = Stage::in_memory();
     let order = stage.ask("hello");
-    let id = stage.begun(order.key, "part");
+    let id = stage.started(order.key, "part");
     let (_, events) = stage.world.act("ben", delete_message(stage.room, order.message_id));
     assert_eq!(
         events.iter().map(|event| event.kind).collect::<Vec<_>>(),
@@ -546,7 +555,7 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
     for round in 0..600 {
         let order = stage.ask("hello");
         match round % 3 {
-            0 => drop(stage.begun(order.key, "part")),
+            0 => drop(stage.started(order.key, "part")),
             1 => drop(stage.step(finish(order.key, Status::Complete, Some("whole")))),
             _ => {}
         }
@@ -561,7 +570,7 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
         stage.check();
     }
     assert_eq!(stage.open_orders().len(), 1);
-    stage.world.done("ann", Act::DeleteWorkspace { id: stage.home });
+    stage.world.done("ann", CommandKind::DeleteWorkspace { id: stage.home });
     assert!(stage.open_orders().is_empty());
     stage.world.housekeep();
     stage.check();
@@ -570,14 +579,14 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
 #[test]
 fn open_orders_come_in_pages() {
     let mut stage = Stage::in_memory();
-    let keys: Vec<OrderKey> = (0..10).map(|_| stage.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
-    let (mut after, mut pages) = (OrderKey(EventNumber(0)), Vec::new());
+    let keys: Vec<JobId> = (0..10).map(|_| stage.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
+    let (mut after, mut pages) = (JobId(EventNumber(0)), Vec::new());
     loop {
-        let question = Question::OpenOrders { after, limit: 9 };
-        let Found::Orders(orders) = stage.world.found(ECHO, question) else { panic!() };
-        let Some(last) = orders.last() else { break };
+        let kind = QueryKind::OpenJobs { after, limit: 9 };
+        let QueryResult::OpenJobs(jobs) = stage.world.found(ECHO, kind) else { panic!() };
+        let Some(last) = jobs.last() else { break };
         after = last.key;
-        pages.push(orders.iter().map(|order| order.key).collect::<Vec<_>>());
+        pages.push(jobs.iter().map(|order| order.key).collect::<Vec<_>>());
     }
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2], "eight of them are as large as a list may be");
     assert_eq!(pages.concat(), keys);

@@ -1,6 +1,11 @@
 //! What the model knows of orders and answers: which steps are taken, and what they leave behind.
 
 use super::*;
+use cortex_core::domain::answer_job::AnswerStep;
+use cortex_core::domain::answer_job::JobId;
+use cortex_core::domain::commit::Committed;
+use cortex_core::domain::result::Outcome;
+use cortex_core::domain::result::Rejection;
 
 pub const RESPONDER: &str = "responder:echo";
 
@@ -8,11 +13,11 @@ pub const RESPONDER: &str = "responder:echo";
 #[derive(Default)]
 pub struct Answers {
     /// Every order there ever was.
-    made: Vec<OrderKey>,
-    open: BTreeMap<OrderKey, Open>,
+    made: Vec<JobId>,
+    open: BTreeMap<JobId, Open>,
     /// Answers that were begun or grew in this batch.
     grown: BTreeSet<MessageId>,
-    begun: BTreeSet<MessageId>,
+    started: BTreeSet<MessageId>,
 }
 
 struct Open {
@@ -24,7 +29,7 @@ struct Open {
 impl Answers {
     /// In these games every message that is posted is a user's, and the same responder answers them all.
     pub fn order(&mut self, asked: MessageId, event: &Event) {
-        let key = OrderKey(event.number);
+        let key = JobId(event.number);
         self.made.push(key);
         self.open.insert(key, Open { asked, home: event.conversation_id.unwrap(), answer: None });
     }
@@ -34,7 +39,7 @@ type Events<'e, I> = std::iter::Peekable<I>;
 
 impl Game {
     /// A step of any of the last orders, closed or not.
-    pub fn answer_act(&mut self) -> Option<Act> {
+    pub fn answer_act(&mut self) -> Option<CommandKind> {
         let made = &self.answers.made;
         let back = 1 + self.random.below(made.len().clamp(1, 30) as u64) as usize;
         let order = *made.get(made.len().checked_sub(back)?)?;
@@ -52,9 +57,9 @@ impl Game {
     /// Follows one step: whether it was taken is decided by the steps and deletions before it, in the same batch or not.
     pub fn follow_step<'e>(
         &mut self,
-        key: OrderKey,
+        key: JobId,
         step: &AnswerStep,
-        result: &Result<Outcome, Refusal>,
+        result: &Result<Outcome, Rejection>,
         events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
     ) {
         let open = self.answers.open.get(&key).filter(|open| !self.model.gone(&open.home));
@@ -64,7 +69,7 @@ impl Game {
             AnswerStep::Finish { .. } => true,
         });
         let (Some(open), Ok(Outcome::Answered { message_id, closed })) = (open.filter(|_| fits), result) else {
-            assert!(!fits && matches!(result, Err(Refusal::Conflict(_))), "{step:?} {result:?}");
+            assert!(!fits && matches!(result, Err(Rejection::Conflict(_))), "{step:?} {result:?}");
             return;
         };
         assert_eq!(*closed, matches!(step, AnswerStep::Finish { .. }));
@@ -73,15 +78,15 @@ impl Game {
             AnswerStep::Begin { text } => {
                 let id = message_id.unwrap();
                 self.answers.open.get_mut(&key).unwrap().answer = Some(id);
-                self.answers.begun.insert(id);
+                self.answers.started.insert(id);
                 self.answers.grown.insert(id);
-                self.keep_answer(id, asked, home, Content::trusted(text.clone()), Status::Streaming);
+                self.keep_answer(id, asked, home, Content::new_unchecked(text.clone()), Status::Streaming);
             }
             AnswerStep::Append { text } => {
                 assert_eq!(*message_id, answer);
                 self.answers.grown.insert(answer.unwrap());
                 let message = self.model.messages.get_mut(&answer.unwrap()).unwrap().1.as_mut().unwrap();
-                message.content = Content::trusted(format!("{}{text}", message.content.as_str()));
+                message.content = Content::new_unchecked(format!("{}{text}", message.content.as_str()));
             }
             AnswerStep::Finish { status, text, .. } => {
                 self.answers.open.remove(&key);
@@ -121,7 +126,7 @@ impl Game {
         message.status = status;
         message.updated_at = event.at;
         assert_eq!(event.message(), Some(&*message));
-        self.apply(RESPONDER, &append(OrderKey(event.number), ""), event);
+        self.apply(RESPONDER, &append(JobId(event.number), ""), event);
         id
     }
 
@@ -130,7 +135,7 @@ impl Game {
         let message = Message {
             id,
             conversation_id: home,
-            sender: UserId::trusted(RESPONDER),
+            sender: UserId::new_unchecked(RESPONDER),
             sender_name: "echo".into(),
             role: Role::Assistant,
             content,
@@ -169,27 +174,27 @@ impl Game {
     /// Compares what a commit says of new orders and answers.
     pub fn check_committed(&mut self, committed: &Committed) {
         let lives = |open: &&Open| !self.model.gone(&open.home);
-        let made = self.answers.open.range(OrderKey(committed.before.next())..);
-        let made: Vec<OrderKey> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
-        assert_eq!(committed.orders.iter().map(|order| order.key).collect::<Vec<_>>(), made);
-        for order in &committed.orders {
+        let made = self.answers.open.range(JobId(committed.before.next())..);
+        let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
+        assert_eq!(committed.jobs.iter().map(|order| order.key).collect::<Vec<_>>(), made);
+        for order in &committed.jobs {
             let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
-            assert_eq!((&order.user, order.begun), (&asked.sender, None));
+            assert_eq!((&order.user, order.started), (&asked.sender, None));
         }
         let writing = self.answers.open.values().filter(lives).filter_map(|open| open.answer);
         let writing: BTreeSet<MessageId> = writing.collect();
-        let begun: BTreeSet<MessageId> = committed.begun.iter().map(|begun| begun.message_id).collect();
-        assert_eq!(begun, std::mem::take(&mut self.answers.begun).intersection(&writing).copied().collect());
-        for begun in committed.begun.iter() {
-            let recipients: BTreeSet<&str> = begun.recipients.iter().map(UserId::as_str).collect();
-            assert!(!recipients.is_empty() && begun.sender.as_str() == RESPONDER);
+        let started: BTreeSet<MessageId> = committed.started.iter().map(|started| started.message_id).collect();
+        assert_eq!(started, std::mem::take(&mut self.answers.started).intersection(&writing).copied().collect());
+        for started in committed.started.iter() {
+            let recipients: BTreeSet<&str> = started.recipients.iter().map(UserId::as_str).collect();
+            assert!(!recipients.is_empty() && started.sender.as_str() == RESPONDER);
         }
         // When an answer grew is known to the store alone; that it grew is known here.
         for id in std::mem::take(&mut self.answers.grown).intersection(&writing) {
             let (home, _) = self.model.messages[id];
             let owner = self.model.workspaces[&self.model.conversations[&home].workspace].owner;
-            let question = Question::Message(ConversationRef::Id(home), *id);
-            let Found::Message(stored) = self.world.found(owner, question) else { panic!() };
+            let kind = QueryKind::Message(ConversationRef::Id(home), *id);
+            let QueryResult::Message(stored) = self.world.found(owner, kind) else { panic!() };
             let message = self.model.messages.get_mut(id).unwrap().1.as_mut().unwrap();
             assert!(stored.updated_at >= message.updated_at);
             message.updated_at = stored.updated_at;
@@ -201,17 +206,17 @@ impl Game {
 
     /// Pages through the open orders.
     pub fn check_orders(&mut self) {
-        let (mut after, mut listed) = (OrderKey(EventNumber(0)), Vec::new());
+        let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
         loop {
-            let question = Question::OpenOrders { after, limit: 1 + self.random.below(9) as u32 };
-            let Found::Orders(orders) = self.world.found(RESPONDER, question) else { panic!() };
-            let Some(last) = orders.last() else { break };
+            let kind = QueryKind::OpenJobs { after, limit: 1 + self.random.below(9) as u32 };
+            let QueryResult::OpenJobs(jobs) = self.world.found(RESPONDER, kind) else { panic!() };
+            let Some(last) = jobs.last() else { break };
             after = last.key;
-            listed.extend(orders);
+            listed.extend(jobs);
         }
         let open = self.answers.open.iter().filter(|(_, open)| !self.model.gone(&open.home));
         let open: Vec<_> = open.map(|(key, open)| (*key, open.asked, open.answer)).collect();
-        assert_eq!(listed.iter().map(|order| (order.key, order.message_id, order.begun)).collect::<Vec<_>>(), open);
+        assert_eq!(listed.iter().map(|order| (order.key, order.message_id, order.started)).collect::<Vec<_>>(), open);
         for order in listed {
             let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
             assert_eq!((&order.content, &order.user), (&asked.content, &asked.sender));
@@ -221,7 +226,7 @@ impl Game {
 }
 
 /// The time that an id carries: milliseconds, and microseconds in the twelve bits after the version.
-fn made_at(id: MessageId) -> Wall {
+fn made_at(id: MessageId) -> WallTime {
     let bits = id.0.as_u128();
-    Wall((bits >> 80) as i64 * 1000 + (bits >> 64) as i64 % 4096)
+    WallTime((bits >> 80) as i64 * 1000 + (bits >> 64) as i64 % 4096)
 }

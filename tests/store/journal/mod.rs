@@ -4,11 +4,12 @@ mod answers;
 
 use crate::common::*;
 use cortex_core::base::random::Random;
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::*;
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{ConversationView, MessageCursor, Pagination, QueryKind, QueryResult, StreamFilter};
 use cortex_core::store::{InboxLimits, Retention};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +36,7 @@ struct ModelConversation {
     workspace: WorkspaceId,
     /// Since when each participant takes part, in the order in which they joined.
     participants: Vec<(&'static str, u64)>,
-    updated_at: Wall,
+    updated_at: WallTime,
     deleted: bool,
 }
 
@@ -143,33 +144,33 @@ impl Game {
     }
 
     /// A change of any message there ever was, now and then looked for in another conversation.
-    fn message_act(&mut self) -> Option<Act> {
+    fn message_act(&mut self) -> Option<CommandKind> {
         let (message, mut home) = self.message()?;
         if self.random.below(10) == 0 {
             home = self.conversation()?;
         }
         let conversation = ConversationRef::Id(home);
         if self.random.below(3) == 0 {
-            return Some(Act::DeleteMessage { conversation, message });
+            return Some(CommandKind::DeleteMessage { conversation, message });
         }
         let text = format!("changed {}", self.random.below(1000));
         let content = (self.random.below(4) > 0).then(|| Content::new(&text).unwrap());
         let patches = [r#"{"a":1}"#, r#"{"a":[2]}"#, r#"{"a":null}"#];
         let patch = patches.get(self.random.below(4) as usize);
-        Some(Act::UpdateMessage {
+        Some(CommandKind::UpdateMessage {
             conversation,
             message,
             content,
-            metadata: patch.map(|json| Metadata::trusted(*json)),
+            metadata: patch.map(|json| Metadata::new_unchecked(*json)),
         })
     }
 
-    fn any_act(&mut self) -> Option<Act> {
+    fn any_act(&mut self) -> Option<CommandKind> {
         let wanted = self.some_users();
         Some(match self.random.below(100) {
             0..=2 => create_workspace("w"),
             3..=4 => update_workspace(self.workspace()?, "x"),
-            5 if self.random.below(3) == 0 => Act::DeleteWorkspace { id: self.workspace()? },
+            5 if self.random.below(3) == 0 => CommandKind::DeleteWorkspace { id: self.workspace()? },
             5..=14 => create_conversation(Some(self.workspace()?), &wanted),
             15 => create_conversation(None, &wanted),
             16..=27 => update_conversation(self.conversation()?, Some(&wanted), None),
@@ -185,23 +186,23 @@ impl Game {
 
     fn play_batch(&mut self) {
         let size = 1 + self.random.below(12);
-        let mut acts: Vec<(&'static str, Act)> =
+        let mut acts: Vec<(&'static str, CommandKind)> =
             (0..size).filter_map(|_| Some((self.user(), self.any_act()?))).collect();
-        for (user, act) in &mut acts {
-            if matches!(act, Act::Answer { .. }) {
+        for (user, kind) in &mut acts {
+            if matches!(kind, CommandKind::Answer { .. }) {
                 *user = answers::RESPONDER;
             }
         }
-        let commands: Vec<Command> = acts.iter().map(|(user, act)| command(user, act.clone())).collect();
+        let commands: Vec<Command> = acts.iter().map(|(user, kind)| command(user, kind.clone())).collect();
         let committed = self.world.commit(&commands);
         let mut events = committed.events.iter().peekable();
-        for ((user, act), receipt) in acts.iter().zip(&committed.receipts) {
-            match (act, &receipt.result) {
-                (Act::Answer { order, step }, result) => self.follow_step(*order, step, result, &mut events),
-                (_, Ok(_)) => self.follow(user, act, &mut events),
+        for ((user, kind), receipt) in acts.iter().zip(&committed.results) {
+            match (kind, &receipt.result) {
+                (CommandKind::Answer { order, step }, result) => self.follow_step(*order, step, result, &mut events),
+                (_, Ok(_)) => self.follow(user, kind, &mut events),
                 (_, Err(_)) => {}
             }
-            if let (Act::DeleteMessage { message, .. }, Ok(_)) = (act, &receipt.result) {
+            if let (CommandKind::DeleteMessage { message, .. }, Ok(_)) = (kind, &receipt.result) {
                 self.follow_deletion(*message, &mut events);
             }
         }
@@ -213,22 +214,22 @@ impl Game {
     fn follow<'e>(
         &mut self,
         user: &'static str,
-        act: &Act,
+        kind: &CommandKind,
         events: &mut std::iter::Peekable<impl Iterator<Item = &'e Arc<Event>>>,
     ) {
         let mut first = true;
-        while let Some(event) = events.next_if(|event| first || !begins(act, event)) {
-            self.apply(user, act, event);
+        while let Some(event) = events.next_if(|event| first || !begins(kind, event)) {
+            self.apply(user, kind, event);
             first = false;
-            if ends(act, event, events.peek().copied()) {
+            if ends(kind, event, events.peek().copied()) {
                 break;
             }
         }
     }
 
-    fn apply(&mut self, user: &'static str, act: &Act, event: &Arc<Event>) {
+    fn apply(&mut self, user: &'static str, kind: &CommandKind, event: &Arc<Event>) {
         assert_eq!(event.actor.as_str(), user);
-        self.follow_message(user, act, event);
+        self.follow_message(user, kind, event);
         let model = &mut self.model;
         if let Some(id) = event.conversation_id
             && !matches!(event.kind, EventKind::ConversationLeft | EventKind::OutputError)
@@ -251,8 +252,8 @@ impl Game {
                 everybody
             }
             EventKind::ConversationCreated => {
-                let mut participants: Vec<&'static str> = match act {
-                    Act::CreateConversation { participants, .. } => known(participants),
+                let mut participants: Vec<&'static str> = match kind {
+                    CommandKind::CreateConversation { participants, .. } => known(participants),
                     _ => Vec::new(),
                 };
                 if !participants.contains(&user) {
@@ -268,9 +269,11 @@ impl Game {
             EventKind::ConversationUpdated => {
                 let id = event.conversation_id.unwrap();
                 let participants = &mut model.conversations.get_mut(&id).unwrap().participants;
-                match act {
-                    Act::LeaveConversation { .. } => participants.retain(|(participant, _)| *participant != user),
-                    Act::UpdateConversation { participants: Some(wanted), .. } => {
+                match kind {
+                    CommandKind::LeaveConversation { .. } => {
+                        participants.retain(|(participant, _)| *participant != user)
+                    }
+                    CommandKind::UpdateConversation { participants: Some(wanted), .. } => {
                         let wanted = known(wanted);
                         participants.retain(|(participant, _)| *participant == user || wanted.contains(participant));
                         for joining in wanted {
@@ -312,7 +315,7 @@ impl Game {
     }
 
     /// Changes the model's message, after checking that the event says what was asked for.
-    fn follow_message(&mut self, user: &str, act: &Act, event: &Event) {
+    fn follow_message(&mut self, user: &str, kind: &CommandKind, event: &Event) {
         let Some(id) = event.message_id() else { return };
         if event.kind == EventKind::Output {
             return;
@@ -328,14 +331,14 @@ impl Game {
         assert_eq!(*known_home, home);
         let before = message.take().unwrap();
         assert!(before.sender.as_str() == user || owner == user, "{user} changed a message of {}", before.sender);
-        if let Act::UpdateMessage { message: asked, content, metadata, .. } = act {
+        if let CommandKind::UpdateMessage { message: asked, content, metadata, .. } = kind {
             assert_eq!((*asked, event.kind), (id, EventKind::MessageUpdated));
             let mut after = Message { updated_at: event.at, ..before };
             after.content = content.clone().unwrap_or(after.content);
             after.metadata = match metadata.as_ref().map(Metadata::as_str) {
                 None => after.metadata,
                 Some(r#"{"a":null}"#) => Metadata::empty(),
-                Some(json) => Metadata::trusted(json),
+                Some(json) => Metadata::new_unchecked(json),
             };
             assert_eq!(event.message(), Some(&after));
             *message = Some(after);
@@ -388,15 +391,15 @@ impl Game {
 
     fn check_lists(&mut self) {
         let user = self.user();
-        let span = Span { limit: 1000, offset: 0 };
-        let Found::Workspaces(listed) = self.world.found(user, Question::Workspaces(span)) else { panic!() };
+        let span = Pagination { limit: 1000, offset: 0 };
+        let QueryResult::Workspaces(listed) = self.world.found(user, QueryKind::Workspaces(span)) else { panic!() };
         let own = self.model.workspaces.iter().filter(|(_, w)| w.owner == user && !w.deleted);
         let own: BTreeSet<WorkspaceId> = own.map(|(id, _)| *id).collect();
         assert_eq!(listed.total, own.len() as u64);
         assert_eq!(listed.items.iter().map(|w| w.id).collect::<BTreeSet<_>>(), own);
         for workspace in own {
-            let question = Question::Conversations(workspace, span);
-            let Found::Conversations(listed) = self.world.found(user, question) else { panic!() };
+            let kind = QueryKind::Conversations(workspace, span);
+            let QueryResult::Conversations(listed) = self.world.found(user, kind) else { panic!() };
             let inside = self.model.conversations.iter().filter(|(_, c)| c.workspace == workspace && !c.deleted);
             assert_eq!(listed.total, inside.clone().count() as u64);
             for (conversation, (id, model)) in listed.items.iter().zip(inside) {
@@ -412,16 +415,20 @@ impl Game {
     fn check_chats(&mut self) {
         let user = self.user();
         let chats = self.model.chats_of(user);
-        let span = Span { limit: 1 + self.random.below(8) as u32, offset: self.random.below(8) };
+        let span = Pagination { limit: 1 + self.random.below(8) as u32, offset: self.random.below(8) };
         let with_messages = self.random.below(2) == 0;
-        let Found::Chats(listed) = self.world.found(user, Question::Chats { span, with_messages }) else { panic!() };
+        let QueryResult::ConversationViews(listed) =
+            self.world.found(user, QueryKind::ConversationViews { span, with_messages })
+        else {
+            panic!()
+        };
         assert_eq!((listed.total, listed.truncated), (chats.len() as u64, false));
         let expected = chats.iter().skip(span.offset as usize).take(span.limit as usize);
         assert_eq!(
             listed.items.iter().map(|chat| &chat.conversation.id).collect::<Vec<_>>(),
             expected.collect::<Vec<_>>()
         );
-        for Chat { conversation, last } in &listed.items {
+        for ConversationView { conversation, last } in &listed.items {
             assert_eq!(conversation.updated_at, self.model.conversations[&conversation.id].updated_at);
             let messages = self.model.messages_of(conversation.id);
             assert_eq!(conversation.message_count, messages.len() as u64);
@@ -430,7 +437,10 @@ impl Game {
         }
         for id in chats {
             let conversation = ConversationRef::Id(id);
-            let Found::Chat(chat) = self.world.found(user, Question::Chat(conversation)) else { panic!() };
+            let QueryResult::ConversationView(chat) = self.world.found(user, QueryKind::ConversationView(conversation))
+            else {
+                panic!()
+            };
             let messages = self.model.messages_of(id);
             assert_eq!(chat.last.messages, messages[messages.len().saturating_sub(100)..]);
             let limit = 1 + self.random.below(9) as u32;
@@ -464,8 +474,8 @@ impl Game {
         limit: u32,
         all: &mut Vec<Message>,
     ) -> Vec<MessageId> {
-        let question = Question::Messages { conversation, cursor, limit };
-        let Found::Messages(page) = self.world.found(user, question) else { panic!() };
+        let kind = QueryKind::Messages { conversation, cursor, limit };
+        let QueryResult::Messages(page) = self.world.found(user, kind) else { panic!() };
         assert!(page.messages.len() <= limit as usize && !page.truncated);
         let ids = page.messages.iter().map(|message| message.id).collect();
         all.extend(page.messages);
@@ -478,19 +488,19 @@ fn known(ids: &[UserId]) -> Vec<&'static str> {
 }
 
 /// Whether `event` can only be the first of a command's.
-fn begins(act: &Act, event: &Event) -> bool {
-    match act {
-        Act::PostMessage { .. } => false,
-        Act::CreateConversation { .. } => event.kind != EventKind::ConversationCreated,
+fn begins(kind: &CommandKind, event: &Event) -> bool {
+    match kind {
+        CommandKind::PostMessage { .. } => false,
+        CommandKind::CreateConversation { .. } => event.kind != EventKind::ConversationCreated,
         _ => event.kind != EventKind::ConversationLeft,
     }
 }
 
 /// Whether `event` is the last of a command's.
-fn ends(act: &Act, event: &Event, next: Option<&Arc<Event>>) -> bool {
-    match act {
-        Act::PostMessage { .. } => event.kind == EventKind::Input,
-        Act::CreateConversation { .. } => event.kind == EventKind::ConversationCreated,
+fn ends(kind: &CommandKind, event: &Event, next: Option<&Arc<Event>>) -> bool {
+    match kind {
+        CommandKind::PostMessage { .. } => event.kind == EventKind::Input,
+        CommandKind::CreateConversation { .. } => event.kind == EventKind::ConversationCreated,
         _ => next.is_none_or(|next| next.kind != EventKind::ConversationLeft),
     }
 }
@@ -512,7 +522,7 @@ fn play_on(seed: u64, mut world: World, rounds: usize, reopens: bool) -> Game {
         }
         if game.random.below(20) == 0 {
             // A clock may go back, also by years.
-            game.world.now = Wall(START.0 + game.random.below(1_000_000_000) as i64 - 500_000_000);
+            game.world.now = WallTime(START.0 + game.random.below(1_000_000_000) as i64 - 500_000_000);
         }
         if reopens {
             match game.random.below(60) {
@@ -590,7 +600,7 @@ fn retention_takes_the_oldest_and_tells_those_who_lost_something() {
         let retention = Retention { events: game.random.below(stored), young_milliseconds: 0, ..Retention::default() };
         game.world.config.retention = retention;
         game.world.reopen();
-        game.world.now = Wall(game.world.now.0 + 1_000_000_000);
+        game.world.now = WallTime(game.world.now.0 + 1_000_000_000);
         let position = game.world.writer().position();
         game.world.housekeep();
         game.world.writer().check_invariants();

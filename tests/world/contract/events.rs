@@ -4,8 +4,8 @@ use super::{directory, python, run};
 use crate::common::token::{now, token_with};
 use crate::common::user::text;
 use crate::common::{Server, Stream, User};
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::AnswerBegun;
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::answer_job::AnswerStarted;
 use cortex_core::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use cortex_core::wire::event;
 use serde_json::{Value, json};
@@ -102,18 +102,18 @@ fn lives_of_things(owner: &mut User) -> Vec<Value> {
 /// Those that come only while an answer grows, as the program writes them.
 fn passing_events() -> [Value; 2] {
     let id = "0190c42e-8d3f-7123-9abc-0123456789ab";
-    let begun = AnswerBegun {
+    let started = AnswerStarted {
         message_id: MessageId::parse(id).expect("an id"),
         conversation_id: ConversationId::parse(id).expect("an id"),
         workspace_id: WorkspaceId::parse(id).expect("an id"),
         recipients: [].into(),
-        sender: UserId::trusted("responder:echo"),
+        sender: UserId::new_unchecked("responder:echo"),
         correlation_id: "c".into(),
         text: "".into(),
     };
     [event::output_delta, event::output_snapshot].map(|write| {
         let mut line = Vec::new();
-        write(&begun, 0, "Hello", Wall(0), &mut line);
+        write(&started, 0, "Hello", WallTime(0), &mut line);
         serde_json::from_slice(&line).expect("an event is JSON")
     })
 }

@@ -4,8 +4,8 @@
 //! the order that it answers is open, and while it does, no event has published it.
 
 use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX, LIST_BYTES_MAX};
-use crate::base::time::Wall;
-use crate::domain::command::{Order, OrderKey, Turn};
+use crate::base::time::WallTime;
+use crate::domain::answer_job::{AnswerJob, JobId, Turn};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Message};
 use crate::store::messages;
@@ -51,10 +51,10 @@ impl Responders {
 
 /// An open order, as a step of its answer needs it.
 pub(super) struct Open {
-    pub key: OrderKey,
+    pub key: JobId,
     pub conversation: EventNumber,
     /// When the message to answer was made.
-    pub asked_at: Wall,
+    pub asked_at: WallTime,
     pub correlation_id: Arc<str>,
     pub responder: Arc<str>,
     /// The answer's message, once it was begun.
@@ -66,13 +66,13 @@ pub(super) fn insert(db: &Connection, message: EventNumber, responder: &str) -> 
 }
 
 /// The order, unless it is closed or what it is about is deleted.
-pub(super) fn find(db: &Connection, key: OrderKey) -> rusqlite::Result<Option<Open>> {
+pub(super) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<Open>> {
     db.prepare_cached(FIND)?
         .query_row([sql(key.0)], |row| {
             Ok(Open {
                 key,
                 conversation: number(row.get(0)?),
-                asked_at: Wall(row.get(1)?),
+                asked_at: WallTime(row.get(1)?),
                 correlation_id: row.get(2)?,
                 responder: row.get(3)?,
                 answer: row.get::<_, Option<i64>>(4)?.map(number),
@@ -81,12 +81,12 @@ pub(super) fn find(db: &Connection, key: OrderKey) -> rusqlite::Result<Option<Op
         .optional()
 }
 
-pub(super) fn set_answer(db: &Connection, key: OrderKey, answer: EventNumber) -> rusqlite::Result<()> {
+pub(super) fn set_answer(db: &Connection, key: JobId, answer: EventNumber) -> rusqlite::Result<()> {
     db.prepare_cached(SET_ANSWER)?.execute([sql(key.0), sql(answer)]).map(drop)
 }
 
 /// Closes an order, if it is open.
-pub(super) fn close(db: &Connection, key: OrderKey) -> rusqlite::Result<()> {
+pub(super) fn close(db: &Connection, key: JobId) -> rusqlite::Result<()> {
     db.prepare_cached(CLOSE)?.execute([sql(key.0)]).map(drop)
 }
 
@@ -96,13 +96,13 @@ pub(super) fn close_all(db: &Connection, conversation: i64, last: i64) -> rusqli
 }
 
 /// The length of an answer's text so far, in bytes, and when the answer was begun.
-pub(super) fn answer_so_far(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, Wall)> {
+pub(super) fn answer_so_far(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, WallTime)> {
     db.prepare_cached(ANSWER_SO_FAR)?
-        .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, Wall(row.get(1)?))))
+        .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, WallTime(row.get(1)?))))
 }
 
 /// Adds text to an answer.
-pub(super) fn append(db: &Connection, answer: EventNumber, text: &str, at: Wall) -> rusqlite::Result<()> {
+pub(super) fn append(db: &Connection, answer: EventNumber, text: &str, at: WallTime) -> rusqlite::Result<()> {
     db.prepare_cached(APPEND)?.execute(params![sql(answer), text, at.0]).map(drop)
 }
 
@@ -131,38 +131,38 @@ pub(super) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Re
 }
 
 /// Open orders after `after`, oldest first: at most `limit`, and fewer if they are large, but at least one if there is one.
-pub(super) fn open_after(db: &Connection, ids: &IdKey, after: OrderKey, limit: u32) -> rusqlite::Result<Vec<Order>> {
+pub(super) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32) -> rusqlite::Result<Vec<AnswerJob>> {
     let mut statement = db.prepare_cached(OPEN_AFTER)?;
     let mut rows = statement.query(params![sql(after.0), limit])?;
-    let (mut orders, mut bytes) = (Vec::new(), 0);
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let uuid =
-            |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), Wall(row.get(column + 1)?))) };
-        let begun = row.get::<_, Option<i64>>(10)?.is_some();
-        let order = Order {
-            key: OrderKey(number(row.get(0)?)),
+            |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
+        let started = row.get::<_, Option<i64>>(10)?.is_some();
+        let order = AnswerJob {
+            key: JobId(number(row.get(0)?)),
             message_id: MessageId(uuid(0)?),
             conversation_id: ConversationId(uuid(2)?),
             workspace_id: WorkspaceId(uuid(4)?),
-            user: UserId::trusted(row.get::<_, Arc<str>>(6)?),
+            user: UserId::new_unchecked(row.get::<_, Arc<str>>(6)?),
             responder: row.get(7)?,
             correlation_id: row.get(8)?,
-            content: Content::trusted(row.get::<_, Arc<str>>(9)?),
-            begun: if begun { Some(MessageId(uuid(10)?)) } else { None },
+            content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
+            started: if started { Some(MessageId(uuid(10)?)) } else { None },
         };
         bytes += order.content.as_str().len();
-        if bytes > LIST_BYTES_MAX && !orders.is_empty() {
+        if bytes > LIST_BYTES_MAX && !jobs.is_empty() {
             break;
         }
-        orders.push(order);
+        jobs.push(order);
     }
-    Ok(orders)
+    Ok(jobs)
 }
 
 /// What was said in a conversation before a message is answered, oldest first, the message to answer last: at most `limit`
 /// turns, and fewer if they are large. Each answer stands behind what it answers, also one that came only after the next
 /// question. `None` if the order is closed.
-pub(super) fn history(db: &Connection, key: OrderKey, limit: u32) -> rusqlite::Result<Option<Vec<Turn>>> {
+pub(super) fn history(db: &Connection, key: JobId, limit: u32) -> rusqlite::Result<Option<Vec<Turn>>> {
     let Some(order) = find(db, key)? else { return Ok(None) };
     let (limit, parameters) = (limit as usize, [sql(order.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);
     let mut said = Vec::new();
@@ -216,7 +216,7 @@ fn gather(
         if is_enough(said, number) {
             break;
         }
-        let text = Content::trusted(row.get::<_, Arc<str>>(2)?);
+        let text = Content::new_unchecked(row.get::<_, Arc<str>>(2)?);
         if text.as_str().chars().all(char::is_whitespace) {
             continue;
         }
