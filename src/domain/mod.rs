@@ -11,3 +11,4 @@ pub mod password;
 pub mod query;
 pub mod result;
 pub mod token_rules;
+pub mod work;
