@@ -3,13 +3,13 @@
 //!
 //! Invariant: `streams_of[user]` is the number of rows of `user` in `streams`, and no user stands there with none.
 
-use super::buckets::Buckets;
 use crate::api::StreamId;
 use crate::api::ops::StreamsSurvey;
 use crate::base::limits::WRITER_STUCK_MILLISECONDS;
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
+use crate::shard::shared::rate_limiter::Buckets;
 use crate::wire::stream::OpenStream;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};

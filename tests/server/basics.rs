@@ -1,4 +1,4 @@
-//! The acceptance behaviour of the first phase: its API tests, and its complete flow up to the input in the stream.
+//! A first tour of the API: log in, create a workspace and a conversation, post a message, and read it in the stream.
 
 use crate::common::token::token;
 use crate::common::user::text;
@@ -100,7 +100,7 @@ fn workspaces_and_conversations_are_made_and_listed() {
     assert_eq!(listed, json!({"conversations": [expected], "total": 1}));
 }
 
-/// What the first phase's event bus was tested for: who subscribes gets it, and who has gone disturbs nobody.
+/// A closed stream does not disturb the others.
 #[test]
 fn subscribers_get_events_until_they_leave() {
     let server = Server::start(Options::new());
@@ -158,7 +158,7 @@ fn the_complete_flow_ends_with_the_input_in_the_stream() {
     assert_eq!(event.data["data"], expected);
 }
 
-/// A client of the first phase knows no ids and no names: it reads lines, and takes those that begin with `data: `.
+/// The simplest client reads lines and takes those that begin with `data: `.
 #[test]
 fn a_client_that_reads_data_lines_sees_json_on_each() {
     let server = Server::start(Options::new());
@@ -182,7 +182,7 @@ fn a_client_that_reads_data_lines_sees_json_on_each() {
     assert_eq!(input["data"]["content"], "line\nbreaks \u{2028} stay\r\ninside");
 }
 
-/// In the first phase nothing needed to exist before a message; in a fresh database nothing does.
+/// In a fresh database, nothing needs to exist before the first message.
 #[test]
 fn the_default_conversation_is_made_on_first_use_in_a_workspace_default() {
     let server = Server::start(Options::new());

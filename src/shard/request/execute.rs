@@ -1,10 +1,5 @@
 //! Requests and their answers: from an admitted head to the bytes of the reply.
 
-use super::admit::user_rate;
-use super::buckets::Who;
-use super::conn::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
-use super::stream::Source;
-use super::{Finished, FinishedLine, Output, Shard};
 use crate::api::error::ApiError;
 use crate::api::ops::{self, ReaderCheck};
 use crate::api::router::Operation;
@@ -23,6 +18,11 @@ use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response::{self, Length, ResponseHead, write_head};
+use crate::shard::connection::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
+use crate::shard::request::admission::user_rate;
+use crate::shard::shared::rate_limiter::Who;
+use crate::shard::subscription::subscriber::Source;
+use crate::shard::{Finished, FinishedLine, Output, Shard};
 use crate::wire;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ const UNKEPT: (&str, &str) = ("Cache-Control", "no-store");
 
 impl Shard {
     /// Decides from the head alone who may go on; `head_ends_input` says that nothing of a body has arrived yet.
-    pub(super) fn head_complete(&mut self, slot: u32, head: &Head<'_, '_>, head_ends_input: bool, now: Now) {
+    pub(in crate::shard) fn head_complete(&mut self, slot: u32, head: &Head<'_, '_>, head_ends_input: bool, now: Now) {
         let mut meta = self.meta(head, now);
         let plan = match self.admit(slot, head, &mut meta, now) {
             Ok(plan) => plan,
@@ -64,7 +64,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn body_complete(&mut self, slot: u32, now: Now) {
+    pub(in crate::shard) fn body_complete(&mut self, slot: u32, now: Now) {
         let conn = &mut self.conns[slot as usize];
         let Phase::Body(receiving) = std::mem::replace(&mut conn.phase, Phase::Head) else {
             unreachable!("a body ends where one began")
@@ -73,13 +73,13 @@ impl Shard {
         self.execute(slot, meta, plan, &body, now);
     }
 
-    pub(super) fn bad_head(&mut self, slot: u32, error: HeadError, now: Now) {
+    pub(in crate::shard) fn bad_head(&mut self, slot: u32, error: HeadError, now: Now) {
         let meta = self.unread_meta(now);
         let reply = ApiError::new(error.status(), error.code(), error.message()).into_response();
         self.respond(slot, &meta, reply, now);
     }
 
-    pub(super) fn bad_body(&mut self, slot: u32, error: BodyError, now: Now) {
+    pub(in crate::shard) fn bad_body(&mut self, slot: u32, error: BodyError, now: Now) {
         let settings_max = self.context.settings.body_bytes_max;
         let bytes_max = match &self.conns[slot as usize].phase {
             Phase::Body(receiving) => receiving.plan.operation.body_bytes_max(settings_max),
@@ -94,7 +94,7 @@ impl Shard {
         self.respond(slot, &meta, reply, now);
     }
 
-    pub(super) fn request_timed_out(&mut self, slot: u32, now: Now) {
+    pub(in crate::shard) fn request_timed_out(&mut self, slot: u32, now: Now) {
         let meta = self.receiving_meta(slot, now);
         self.respond(slot, &meta, ApiError::request_timeout().into_response(), now);
     }
@@ -249,7 +249,7 @@ impl Shard {
     }
 
     /// No reader has answered in time. Its answer may still come, so that the connection can have no other.
-    pub(super) fn health_timed_out(&mut self, slot: u32, now: Now) {
+    pub(in crate::shard) fn health_timed_out(&mut self, slot: u32, now: Now) {
         let to = self.reply_to(slot);
         let Some(mut pending) = self.take_pending(to) else { return };
         pending.meta.keep_alive = false;
@@ -300,7 +300,7 @@ impl Shard {
         self.settle(slot, now);
     }
 
-    pub(super) fn receipt(&mut self, receipt: CommandResult, now: Now) {
+    pub(in crate::shard) fn receipt(&mut self, receipt: CommandResult, now: Now) {
         let Some(mut pending) = self.take_pending(receipt.to) else { return };
         let slot = receipt.to.slot;
         // What was answered before costs nothing.
@@ -314,7 +314,7 @@ impl Shard {
         self.respond_and_go_on(slot, &pending.meta, reply, now);
     }
 
-    pub(super) fn answered(&mut self, answer: QueryResponse, now: Now) {
+    pub(in crate::shard) fn answered(&mut self, answer: QueryResponse, now: Now) {
         let slot = answer.to.slot;
         // A reader may see a commit before the writer has told of it, and a client may start a stream at what it was shown.
         self.registry.committed(answer.position);
@@ -370,7 +370,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn password_checked(&mut self, answer: PasswordResponse, now: Now) {
+    pub(in crate::shard) fn password_checked(&mut self, answer: PasswordResponse, now: Now) {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let slot = answer.to.slot;
         if pending.operation == Operation::Login {
@@ -405,7 +405,7 @@ impl Shard {
         self.respond_and_go_on(slot, &pending.meta, reply, now);
     }
 
-    pub(super) fn overloaded(&mut self, to: ReplyTo, now: Now) {
+    pub(in crate::shard) fn overloaded(&mut self, to: ReplyTo, now: Now) {
         if let Some(conn) = self.waiting(to)
             && let Phase::Stream(_) = &conn.phase
         {
@@ -421,7 +421,7 @@ impl Shard {
     }
 
     /// Queues an answer. The connection is ready for the next request, or ends.
-    pub(super) fn respond(&mut self, slot: u32, meta: &Meta<'_>, reply: Response, now: Now) {
+    pub(in crate::shard) fn respond(&mut self, slot: u32, meta: &Meta<'_>, reply: Response, now: Now) {
         let keep_alive = meta.keep_alive && !self.draining;
         let length = match reply.status {
             204 | 304 => Length::NoBody,
@@ -445,7 +445,7 @@ impl Shard {
     }
 
     /// Queues the head of an answer.
-    pub(super) fn write_head(
+    pub(in crate::shard) fn write_head(
         &mut self,
         slot: u32,
         meta: &Meta<'_>,
@@ -501,7 +501,7 @@ impl Shard {
         self.conns[slot as usize].outbox.push_with(|out| write_head(out, &head));
     }
 
-    pub(super) fn note_finished(&mut self, meta: &Meta<'_>, status: u16, bytes: usize) {
+    pub(in crate::shard) fn note_finished(&mut self, meta: &Meta<'_>, status: u16, bytes: usize) {
         let line = log::access_enabled().then(|| FinishedLine {
             method: meta.method_name.as_ref().into(),
             path: meta.path.as_ref().into(),

@@ -3,15 +3,15 @@
 //! Invariant: a stream has been given every event of its user that its filter passes, through its cursor; a live one
 //! also everything that the shard has applied since.
 
-use super::hub::{Entry, Hub};
-use super::outbox::Outbox;
-use super::registry::StreamFacts;
 use crate::api::StreamId;
 use crate::base::limits::*;
 use crate::base::metrics::{self, Gap};
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::query::{JournalPage, StreamFilter};
+use crate::shard::connection::outbox::Outbox;
+use crate::shard::shared::stream_registry::StreamFacts;
+use crate::shard::subscription::fan_out::{Entry, Hub};
 use crate::{sse, wire};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

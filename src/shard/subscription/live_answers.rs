@@ -3,15 +3,15 @@
 //! Invariant: `text` is what the deltas before `next` say, unless the answer is stale; a stream that was given a delta or
 //! a snapshot has all of the text through it.
 
-use super::hub::Hub;
-use super::outbox::Outbox;
-use super::stream::{Source, Stream};
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot, AnswerStarted};
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::MessageId;
 use crate::domain::query::StreamFilter;
+use crate::shard::connection::outbox::Outbox;
+use crate::shard::subscription::fan_out::Hub;
+use crate::shard::subscription::subscriber::{Source, Stream};
 use crate::{sse, wire};
 use std::collections::HashMap;
 use std::sync::Arc;

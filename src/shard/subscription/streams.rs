@@ -1,11 +1,5 @@
 //! Streams on a shard: opening them, giving them events and pages, ending them.
 
-use super::conn::{Meta, Phase};
-use super::hub::Entry;
-use super::live::Taken;
-use super::registry::StreamFacts;
-use super::stream::{Source, Stream, Wants};
-use super::{Output, Shard};
 use crate::api::error::ApiError;
 use crate::api::{Caller, Response, Start, StreamId, Subscription};
 use crate::base::limits::*;
@@ -20,6 +14,12 @@ use crate::domain::query::{JournalPage, Query, QueryKind};
 use crate::domain::result::Rejection;
 use crate::http1::head::Method;
 use crate::http1::response::Length;
+use crate::shard::connection::{Meta, Phase};
+use crate::shard::shared::stream_registry::StreamFacts;
+use crate::shard::subscription::fan_out::Entry;
+use crate::shard::subscription::live_answers::Taken;
+use crate::shard::subscription::subscriber::{Source, Stream, Wants};
+use crate::shard::{Output, Shard};
 use crate::sse;
 use std::sync::Arc;
 
@@ -27,7 +27,14 @@ const EVENT_STREAM: &str = "text/event-stream";
 
 impl Shard {
     /// Opens a stream that its caller may open.
-    pub(super) fn open_stream(&mut self, slot: u32, meta: &Meta<'_>, caller: &Caller, wanted: Subscription, now: Now) {
+    pub(in crate::shard) fn open_stream(
+        &mut self,
+        slot: u32,
+        meta: &Meta<'_>,
+        caller: &Caller,
+        wanted: Subscription,
+        now: Now,
+    ) {
         if self.draining {
             let reply = self.come_back_later(wanted.start);
             self.respond(slot, meta, reply, now);
@@ -107,7 +114,7 @@ impl Shard {
 
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
-    pub(super) fn come_back_later(&mut self, start: Start) -> Response {
+    pub(in crate::shard) fn come_back_later(&mut self, start: Start) -> Response {
         metrics::refused("stream_deferred");
         let mut body = Vec::new();
         let milliseconds = self.spread_retry_milliseconds();
@@ -119,7 +126,7 @@ impl Shard {
     }
 
     /// Takes in a commit: its events first, so that a stream has what a receipt tells of.
-    pub(super) fn committed(&mut self, committed: Committed, now: Now) {
+    pub(in crate::shard) fn committed(&mut self, committed: Committed, now: Now) {
         if let Some(token_rules) = committed.token_rules {
             self.token_rules = token_rules;
             self.end_refused_streams(now);
@@ -199,7 +206,7 @@ impl Shard {
     }
 
     /// Takes in a page that a stream asked for, or hears that there is none now.
-    pub(super) fn page(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
+    pub(in crate::shard) fn page(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
         let conn = &mut self.conns[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
         if stream.ended {
@@ -214,7 +221,7 @@ impl Shard {
         self.arm(slot, now);
     }
 
-    pub(super) fn stream_wrote(&mut self, slot: u32, now: Now) {
+    pub(in crate::shard) fn stream_wrote(&mut self, slot: u32, now: Now) {
         let conn = &self.conns[slot as usize];
         let Phase::Stream(stream) = &conn.phase else { return };
         if stream.ended && conn.outbox.is_empty() {
@@ -227,7 +234,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn tick_stream(&mut self, slot: u32, now: Now) {
+    pub(in crate::shard) fn tick_stream(&mut self, slot: u32, now: Now) {
         let conn = &mut self.conns[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
         stream.tick(&self.hub, &mut conn.outbox, now, self.context.settings.heartbeat_interval_ms);
@@ -236,7 +243,7 @@ impl Shard {
     }
 
     /// Ends a stream with a time to come back.
-    pub(super) fn shut_stream_down(&mut self, slot: u32, now: Now) {
+    pub(in crate::shard) fn shut_stream_down(&mut self, slot: u32, now: Now) {
         let retry = self.spread_retry_milliseconds();
         let conn = &mut self.conns[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
@@ -247,7 +254,7 @@ impl Shard {
     }
 
     /// Takes a stream off the lists, before its connection does something else or goes.
-    pub(super) fn forget_stream(&mut self, slot: u32) {
+    pub(in crate::shard) fn forget_stream(&mut self, slot: u32) {
         if let Some(conn) = self.conns.get(slot as usize)
             && let Phase::Stream(stream) = &conn.phase
         {
@@ -276,7 +283,7 @@ impl Shard {
     }
 
     /// Takes a piece of an answer in, and gives it to the streams that see it.
-    pub(super) fn answer_grows(&mut self, delta: &AnswerDelta, now: Now) {
+    pub(in crate::shard) fn answer_grows(&mut self, delta: &AnswerDelta, now: Now) {
         match self.live.grow(delta) {
             Taken::Nothing => return,
             Taken::Missing => {

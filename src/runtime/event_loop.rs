@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::connections::Connections;
 use super::mailbox::{Mail, Mailbox};
 use super::threads::Ports;
-use super::writes::Writes;
+use super::write_queue::Writes;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRefused};
 use crate::base::time::{MonoTime, Now};

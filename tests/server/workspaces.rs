@@ -1,10 +1,9 @@
-//! The success criteria of the second phase, one by one, and the access rules of its data models.
+//! Workspaces and conversations: create, list, read, update and delete them, their metadata, and who has access.
 
 use crate::common::user::{ids, text};
-use crate::common::{NOBODYS_ID, Options, Server, User, assert_error};
+use crate::common::{Client, NOBODYS_ID, Options, Server, User, assert_error};
 use serde_json::{Value, json};
 
-/// Criterion 1.
 #[test]
 fn workspaces_can_be_created_listed_shown_updated_and_deleted() {
     let server = Server::start(Options::new());
@@ -33,7 +32,6 @@ fn workspaces_can_be_created_listed_shown_updated_and_deleted() {
     assert_eq!(user.get("/config/workspace").expect(200).json(), json!({"workspaces": [], "total": 0}));
 }
 
-/// Criterion 2.
 #[test]
 fn conversations_can_be_created_listed_shown_updated_and_deleted() {
     let server = Server::start(Options::new());
@@ -154,7 +152,7 @@ fn lists_are_in_creation_order_and_paged() {
     assert_eq!(user.conversation_ids(&workspaces[1]), Vec::<String>::new());
 }
 
-/// Criterion 3: see also `durability`, which asks much more.
+/// `durability` tests this under load and with kills.
 #[test]
 fn all_data_persists_between_restarts() {
     let mut server = Server::start(Options::new());
@@ -168,9 +166,9 @@ fn all_data_persists_between_restarts() {
     assert_eq!((user.workspace(&workspace), user.conversation(&conversation)), before);
 }
 
-/// Criterion 4: a client of the first phase made workspaces without metadata and sent messages without a conversation.
+/// The oldest clients create workspaces without metadata and send messages without a conversation.
 #[test]
-fn clients_of_the_first_phase_work_unchanged() {
+fn metadata_and_conversation_may_be_omitted() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "old");
     let mut stream = user.stream();
@@ -184,7 +182,6 @@ fn clients_of_the_first_phase_work_unchanged() {
     assert_eq!(event.data["data"]["conversation_id"], user.conversation("default")["id"], "always named by its UUID");
 }
 
-/// Criterion 5, and the data models' rule: only the owner manages a workspace.
 #[test]
 fn only_the_owner_reaches_a_workspace() {
     let server = Server::start(Options::new());
@@ -206,7 +203,6 @@ fn only_the_owner_reaches_a_workspace() {
     assert_eq!(owner.conversation_ids(&workspace), [conversation]);
 }
 
-/// The data models' rule: participants reach a conversation, others do not.
 #[test]
 fn participants_and_the_owner_reach_a_conversation() {
     let server = Server::start(Options::new());
@@ -289,9 +285,9 @@ fn names_are_shown_to_those_who_share_a_conversation() {
     assert_eq!(stranger.get("/users?ids=ann,owner").expect(200).json(), json!({"users": []}));
 }
 
-/// Criterion 8: what is deleted takes along what is in it, at once and for everybody.
+/// Deleting a workspace deletes its conversations at once, for all users.
 #[test]
-fn deleting_a_workspace_takes_its_conversations_along() {
+fn deleting_a_workspace_deletes_its_conversations() {
     let mut server = Server::start(Options::new());
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let (kept, gone) = (owner.create_workspace("kept"), owner.create_workspace("gone"));
@@ -352,4 +348,22 @@ fn shown_state_carries_the_journal_position_and_writes_their_own_number() {
         assert_eq!(position, number, "{path}");
     }
     assert_eq!(user.stream().established.number(), last);
+}
+
+/// A key may be an escaped half of a surrogate pair, which is valid JSON but not Unicode text.
+#[test]
+fn metadata_with_a_key_that_is_a_lone_surrogate_can_be_changed() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let workspace = user.create_workspace("w");
+    let conversation = user.create_conversation(&workspace, "t", &[]);
+    let metadata = r#"{"metadata":{"\ud800":1,"v":"\udc00"}}"#;
+    for path in [format!("/config/workspace/{workspace}"), format!("/config/conversation/{conversation}")] {
+        user.request("PUT", &path).body("application/json", metadata).send().expect(200);
+        user.put(&path, json!({"metadata": {"x": 2}})).expect(200);
+        let remove = r#"{"metadata":{"\uD800":null}}"#;
+        let answer = user.request("PUT", &path).body("application/json", remove).send().expect(200);
+        assert!(answer.text().contains(r#""metadata":{"v":"\udc00","x":2}"#), "{}", answer.shown());
+    }
+    Client::new(server.addr).request("GET", "/").send().expect(200);
 }

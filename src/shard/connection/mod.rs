@@ -2,9 +2,8 @@
 //!
 //! Invariant: a connection that waits for the store has at most one question under way, and reads nothing meanwhile.
 
-use super::buckets::Quota;
-use super::outbox::Outbox;
-use super::stream::Stream;
+pub mod outbox;
+
 use crate::api::request::{Media, Request};
 use crate::api::router::{Operation, Parameters};
 use crate::api::traffic::Endpoint;
@@ -13,6 +12,9 @@ use crate::base::time::MonoTime;
 use crate::domain::id::UserId;
 use crate::http1::body::BodyReader;
 use crate::http1::head::{Method, Version};
+use crate::shard::shared::rate_limiter::Quota;
+use crate::shard::subscription::subscriber::Stream;
+use outbox::Outbox;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,8 +1,5 @@
 //! Admission: what a request's head alone decides, before a byte of its body is kept.
 
-use super::Shard;
-use super::buckets::{Quota, Rate, Who, network_of};
-use super::conn::{Meta, Plan};
 use crate::api::error::ApiError;
 use crate::api::request::Media;
 use crate::api::router::{Access, BodyKind, Operation};
@@ -14,13 +11,16 @@ use crate::base::metrics::{self, Login};
 use crate::base::time::Now;
 use crate::config::values::RateLimit;
 use crate::http1::head::{Framing, Head, Method, Version};
+use crate::shard::Shard;
+use crate::shard::connection::{Meta, Plan};
+use crate::shard::shared::rate_limiter::{Quota, Rate, Who, network_of};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Shard {
     /// What the answer will need to know.
-    pub(super) fn meta<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> Meta<'b> {
+    pub(in crate::shard) fn meta<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> Meta<'b> {
         let request_id = head
             .field("x-request-id")
             .and_then(|raw| std::str::from_utf8(raw).ok())
@@ -42,7 +42,7 @@ impl Shard {
     }
 
     /// For a request whose head could not be read.
-    pub(super) fn unread_meta(&mut self, now: Now) -> Meta<'static> {
+    pub(in crate::shard) fn unread_meta(&mut self, now: Now) -> Meta<'static> {
         Meta {
             started: now.mono,
             method: Method::Other,
@@ -71,7 +71,7 @@ impl Shard {
     }
 
     /// Host, route, method, token, rate and kind of body, in this order.
-    pub(super) fn admit<'b>(
+    pub(in crate::shard) fn admit<'b>(
         &mut self,
         slot: u32,
         head: &Head<'_, 'b>,
@@ -192,7 +192,13 @@ impl Shard {
     }
 
     /// Counts a login, of which `times` the setting's number are allowed.
-    pub(super) fn count_login(&self, who: Who, times: u64, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
+    pub(in crate::shard) fn count_login(
+        &self,
+        who: Who,
+        times: u64,
+        meta: &mut Meta<'_>,
+        now: Now,
+    ) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
         let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
         taken.inspect_err(|_| metrics::LOGINS[Login::RateLimited as usize].add(1))
@@ -217,7 +223,7 @@ fn is_request_id(id: &str) -> bool {
 }
 
 /// How often one user may ask.
-pub(super) fn user_rate(limit: RateLimit) -> Rate {
+pub(in crate::shard) fn user_rate(limit: RateLimit) -> Rate {
     Rate::per_second(u64::from(limit.per_second), u64::from(limit.burst))
 }
 

@@ -7,7 +7,7 @@
 //!    the next process.
 //! 4. Drained: the last connection is gone.
 
-use super::conn::{Conn, Phase};
+use super::connection::{Conn, Phase};
 use super::{Output, Shard};
 use crate::base::limits::DRAIN_NOTICE_MILLISECONDS;
 use crate::base::time::{MonoTime, Now};
