@@ -494,7 +494,7 @@ fn strangers_are_seen() {
         assert_eq!(lines(strangers, sample), [1], "{sample:?}");
     }
     let good = [
-        ("runtime::reactor", "use mio::Token;"),
+        ("runtime::event_loop", "use mio::Token;"),
         ("http1::head", "httparse::Request::new(&mut []);"),
         ("store::users", "use rusqlite::Connection;"),
         ("store::data", "use serde_json::Value;"),
@@ -521,7 +521,7 @@ fn clock_reads_are_seen() {
         assert_eq!(lines(clock_reads, sample), [1], "{sample:?}");
     }
     let good = [
-        ("runtime::reactor", "Instant::now()"),
+        ("runtime::event_loop", "Instant::now()"),
         ("base::log", "SystemTime::now()"),
         ("main", "Instant::now()"),
         ("cli::serve", "Instant::now()"),
