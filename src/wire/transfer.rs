@@ -1,4 +1,4 @@
-//! The lines of an export: one JSON object each, which says in `type` what it is about. README.md describes them.
+//! The lines of an export: one JSON object each, which says in `type` what it is about. docs/export-format.md describes them.
 //!
 //! Nothing is passed over: a field that is missing, unknown or given twice, or that says what cannot be, refuses its line,
 //! because an import that loses something is worse than none.
