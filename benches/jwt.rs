@@ -1,7 +1,7 @@
 //! Nanoseconds per verified token, beside a bare HMAC-SHA256 of the same bytes with the same pre-keyed state.
 
 use cortex_core::auth::jwt::{Claims, Keys, Purpose};
-use cortex_core::base::time::{SECOND, Wall};
+use cortex_core::base::time::{SECOND, WallTime};
 use cortex_core::domain::id::UserId;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 const KEY: &[u8] = b"a key of the benchmark, 32 bytes and more";
-const NOW: Wall = Wall(1_769_850_930 * SECOND + 123_456);
+const NOW: WallTime = WallTime(1_769_850_930 * SECOND + 123_456);
 const ROUNDS: usize = 31;
 const CALLS_PER_ROUND: u32 = 20_000;
 

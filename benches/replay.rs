@@ -6,11 +6,13 @@
 //! cache and without.
 
 use cortex_core::base::random::Random;
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::*;
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use cortex_core::domain::event::KindSet;
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
+use cortex_core::domain::result::Outcome;
 use cortex_core::store::{Database, InboxLimits, Reader, StoreConfig, Writer};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -96,7 +98,7 @@ struct Place {
     writer: Writer,
     rooms: Vec<(ConversationId, String)>,
     random: Random,
-    now: Wall,
+    now: WallTime,
     waiting: Vec<Command>,
 }
 
@@ -104,7 +106,7 @@ impl Place {
     fn open(path: PathBuf, inbox: InboxLimits) -> Place {
         let config = StoreConfig { inbox, ..StoreConfig::new(Database::File(path.clone())) };
         let writer = Writer::open(&config, |_| Vec::new()).expect("a database");
-        let now = Wall(1_767_225_600_000_000);
+        let now = WallTime(1_767_225_600_000_000);
         Place { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
     }
 
@@ -114,9 +116,9 @@ impl Place {
         let workspaces: Vec<WorkspaceId> = (0..USERS).map(|user| place.workspace(&format!("user-{user}"))).collect();
         for _ in 0..CONVERSATIONS {
             let owner = place.random.below(USERS);
-            let others = [1, 2].map(|_| UserId::trusted(format!("user-{}", place.random.below(USERS))));
-            let act = create_conversation(workspaces[owner as usize], &others);
-            place.waiting.push(command(&format!("user-{owner}"), act));
+            let others = [1, 2].map(|_| UserId::new_unchecked(format!("user-{}", place.random.below(USERS))));
+            let kind = create_conversation(workspaces[owner as usize], &others);
+            place.waiting.push(command(&format!("user-{owner}"), kind));
             for outcome in place.commit_if(256) {
                 let Outcome::ConversationCreated { conversation, .. } = outcome else { continue };
                 place.rooms.push((conversation.id, conversation.participants[0].as_str().into()));
@@ -126,12 +128,12 @@ impl Place {
     }
 
     fn workspace(&mut self, user: &str) -> WorkspaceId {
-        let act = Act::CreateWorkspace {
-            name: WorkspaceName::trusted("w"),
-            description: WorkspaceDescription::trusted("d"),
+        let kind = CommandKind::CreateWorkspace {
+            name: WorkspaceName::new_unchecked("w"),
+            description: WorkspaceDescription::new_unchecked("d"),
             metadata: Metadata::empty(),
         };
-        self.waiting.push(command(user, act));
+        self.waiting.push(command(user, kind));
         match self.commit_if(1).remove(0) {
             Outcome::WorkspaceCreated(workspace) => workspace.id,
             other => panic!("{other:?}"),
@@ -143,7 +145,7 @@ impl Place {
         let workspace = self.workspace("user-0");
         let mut rooms = Vec::new();
         for made in 1..=conversations {
-            self.waiting.push(command("user-0", create_conversation(workspace, &[UserId::trusted(name)])));
+            self.waiting.push(command("user-0", create_conversation(workspace, &[UserId::new_unchecked(name)])));
             let outcomes = self.commit_if(if made == conversations { 1 } else { 256 });
             rooms.extend(outcomes.into_iter().map(|outcome| match outcome {
                 Outcome::ConversationCreated { conversation, .. } => conversation.id,
@@ -158,9 +160,9 @@ impl Place {
         if self.waiting.len() < commands {
             return Vec::new();
         }
-        self.now = Wall(self.now.0 + 1000);
+        self.now = WallTime(self.now.0 + 1000);
         let committed = self.writer.commit_batch(&std::mem::take(&mut self.waiting), self.now);
-        committed.receipts.into_iter().map(|receipt| receipt.result.expect("it is done")).collect()
+        committed.results.into_iter().map(|receipt| receipt.result.expect("it is done")).collect()
     }
 
     /// Writes messages to conversations picked evenly; messages per second, and milliseconds of the longest commit.
@@ -200,9 +202,9 @@ fn replay(config: &StoreConfig, user: &str, start: EventNumber) -> f64 {
     let (mut after, mut events) = (start, 0);
     let began = cpu_time();
     loop {
-        let question = Question::JournalPage { after, bytes_max: PAGE_BYTES, filter };
-        let answer = reader.answer(&Query { reply_to: NOBODY, caller: UserId::trusted(user), question });
-        let Ok(Found::JournalPage(page)) = answer.result else { panic!("no page") };
+        let kind = QueryKind::JournalPage { after, bytes_max: PAGE_BYTES, filter };
+        let answer = reader.answer(&Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind });
+        let Ok(QueryResult::JournalPage(page)) = answer.result else { panic!("no page") };
         events += page.events.len();
         after = page.through;
         if after == page.position {
@@ -213,29 +215,29 @@ fn replay(config: &StoreConfig, user: &str, start: EventNumber) -> f64 {
     events as f64 / (cpu_time() - began).as_secs_f64()
 }
 
-fn command(user: &str, act: Act) -> Command {
-    let actor = Actor { id: UserId::trusted(user), name: None, email: None };
-    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, act }
+fn command(user: &str, kind: CommandKind) -> Command {
+    let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None };
+    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 
-fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> Act {
-    Act::CreateConversation {
+fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> CommandKind {
+    CommandKind::CreateConversation {
         workspace: Some(workspace),
-        topic: Topic::trusted("t"),
+        topic: Topic::new_unchecked("t"),
         participants: participants.into(),
         metadata: Metadata::empty(),
         initial_message: None,
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }
 }
 
-fn post(conversation: ConversationId) -> Act {
-    Act::PostMessage {
+fn post(conversation: ConversationId) -> CommandKind {
+    CommandKind::PostMessage {
         conversation: ConversationRef::Id(conversation),
         role: Role::User,
-        content: Content::trusted("x".repeat(200)),
+        content: Content::new_unchecked("x".repeat(200)),
         metadata: Metadata::empty(),
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }
 }
 

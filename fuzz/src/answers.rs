@@ -5,7 +5,7 @@ use super::sse_reference;
 
 /// One final answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// Names and values, less `Content-Length`.
     pub fields: Vec<(String, String)>,
@@ -18,7 +18,7 @@ pub struct Answer {
     pub is_stream: bool,
 }
 
-impl Answer {
+impl Response {
     /// The value of the field `name`.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -29,7 +29,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Reads the answer at the beginning of `bytes` to a request of this method; returns it and what follows. Panics if it is
 /// not whole.
-pub fn read_answer<'a>(bytes: &'a [u8], method: &str) -> (Answer, &'a [u8]) {
+pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) {
     let mut rest = bytes;
     let mut continues = 0;
     while let Some(after) = rest.strip_prefix(CONTINUE) {
@@ -83,14 +83,14 @@ pub fn read_answer<'a>(bytes: &'a [u8], method: &str) -> (Answer, &'a [u8]) {
     };
     assert!(rest.len() >= body_len, "an answer of {body_len} bytes has only {}", rest.len());
     let (body, rest) = rest.split_at(body_len);
-    let answer = Answer { status, fields, body: body.to_vec(), continues, closes, is_stream };
+    let answer = Response { status, fields, body: body.to_vec(), continues, closes, is_stream };
     if method != "HEAD" {
         check_body(&answer, is_event_stream);
     }
     (answer, rest)
 }
 
-fn check_body(answer: &Answer, is_event_stream: bool) {
+fn check_body(answer: &Response, is_event_stream: bool) {
     if is_event_stream {
         check_stream(&answer.body);
     } else if answer.field("Content-Type") == Some("application/json") {

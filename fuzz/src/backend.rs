@@ -2,12 +2,14 @@
 
 use cortex_core::api::Context;
 use cortex_core::auth::jwt::{Claims, Keys, Purpose};
-use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::config::Settings;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{JournalPage, Page, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{Rejection, Resource};
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
@@ -21,7 +23,7 @@ pub const BUFFER_BYTES: usize = 4096;
 /// `MAX_STREAMS_PER_USER`.
 pub const STREAMS_MAX: u32 = 4;
 /// When every run begins.
-pub const START: Now = Now { wall: Wall(1_800_000_000_000_000), mono: Mono(1_000_000) };
+pub const START: Now = Now { wall: WallTime(1_800_000_000_000_000), mono: MonoTime(1_000_000) };
 /// How long tokens live from then on, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
 
@@ -57,7 +59,7 @@ fn keys() -> Keys {
 /// A token of this user.
 pub fn token(user: &str, purpose: Purpose) -> String {
     keys().sign(&Claims {
-        user: UserId::trusted(user),
+        user: UserId::new_unchecked(user),
         name: Some("A \"name\"".into()),
         email: None,
         sub: None,
@@ -89,8 +91,10 @@ pub fn message_event(
     command: &Command,
     recipients: &[UserId],
 ) -> Arc<Event> {
-    let Act::PostMessage { role, content, metadata, .. } = &command.act else { unreachable!("a message is posted") };
-    let at = Wall(START.wall.0 + number as i64);
+    let CommandKind::PostMessage { role, content, metadata, .. } = &command.kind else {
+        unreachable!("a message is posted")
+    };
+    let at = WallTime(START.wall.0 + number as i64);
     let message = Message {
         id: message_id(number),
         conversation_id: conversation,
@@ -118,27 +122,29 @@ pub fn message_event(
 }
 
 /// What a store without any rows says to a question at this position.
-pub fn answer(query: &Query, position: EventNumber) -> Answer {
-    let empty = |kind: fn(Listed<Workspace>) -> Found| kind(Listed { items: Vec::new(), total: 0, truncated: false });
-    let result = match &query.question {
-        Question::Workspaces(_) => Ok(empty(Found::Workspaces)),
-        Question::Conversations(..) => Err(Refusal::Forbidden("not yours")),
-        Question::Chats { .. } => Ok(Found::Chats(Listed { items: Vec::new(), total: 3, truncated: true })),
-        Question::Users(ids) => {
-            let profile = |id: &UserId| UserProfile { id: id.clone(), name: id.as_str().into(), email: "".into() };
-            Ok(Found::Users(ids.iter().map(profile).collect()))
+pub fn answer(query: &Query, position: EventNumber) -> QueryResponse {
+    let empty = |kind: fn(Page<Workspace>) -> QueryResult| kind(Page { items: Vec::new(), total: 0, truncated: false });
+    let result = match &query.kind {
+        QueryKind::Workspaces(_) => Ok(empty(QueryResult::Workspaces)),
+        QueryKind::Conversations(..) => Err(Rejection::Forbidden("not yours")),
+        QueryKind::ConversationViews { .. } => {
+            Ok(QueryResult::ConversationViews(Page { items: Vec::new(), total: 3, truncated: true }))
         }
-        Question::StreamAccess(filter) => {
+        QueryKind::Users(ids) => {
+            let profile = |id: &UserId| UserProfile { id: id.clone(), name: id.as_str().into(), email: "".into() };
+            Ok(QueryResult::Users(ids.iter().map(profile).collect()))
+        }
+        QueryKind::StreamAccess(filter) => {
             let conversation = filter.conversation.map(|named| match named {
                 ConversationRef::Default => ConversationRef::Id(conversation_id(0)),
                 named => named,
             });
-            Ok(Found::StreamAccess(StreamFilter { conversation, ..*filter }))
+            Ok(QueryResult::StreamAccess(StreamFilter { conversation, ..*filter }))
         }
-        Question::JournalPage { .. } => {
-            Ok(Found::JournalPage(JournalPage { events: Vec::new(), through: position, position, gap: None }))
+        QueryKind::JournalPage { .. } => {
+            Ok(QueryResult::JournalPage(JournalPage { events: Vec::new(), through: position, position, gap: None }))
         }
-        _ => Err(Refusal::NotFound(Thing::Conversation)),
+        _ => Err(Rejection::NotFound(Resource::Conversation)),
     };
-    Answer { to: query.reply_to, position, result }
+    QueryResponse { to: query.reply_to, position, result }
 }

@@ -8,7 +8,7 @@ use super::choices::Choices;
 use super::json_reference::{self as json, Json};
 use cortex_core::auth::jwt::{Claims, Keys, Purpose, TokenError};
 use cortex_core::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, USER_ID_CHARS_MAX};
-use cortex_core::base::time::{SECOND, Wall};
+use cortex_core::base::time::{SECOND, WallTime};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
     valid.extend(previous.iter().map(Vec::as_slice));
 
     let token = make_token(&mut choices);
-    let now = Wall(NOW_SECONDS * SECOND);
+    let now = WallTime(NOW_SECONDS * SECOND);
     let got = keys.verify(&token, now);
     let Some(want) = judge(&token, &valid, issuer.as_deref(), audience.as_deref()) else { return };
     match (&got, &want) {
@@ -264,7 +264,7 @@ fn read_time(digits: &str) -> Result<Time, ()> {
 }
 
 fn compare(claims: &Claims, said: &Said) {
-    let same = |at: Wall, time: Time| (at.0 - time.micros).abs() <= if time.exact { 0 } else { 64 };
+    let same = |at: WallTime, time: Time| (at.0 - time.micros).abs() <= if time.exact { 0 } else { 64 };
     assert_eq!(claims.user.as_str(), said.user);
     assert_eq!(claims.name.as_deref(), said.name.as_deref());
     assert_eq!(claims.email.as_deref(), said.email.as_deref());
@@ -276,9 +276,9 @@ fn compare(claims: &Claims, said: &Said) {
 }
 
 /// A token that we make of these claims says the same.
-fn comes_back(keys: &Keys, claims: &Claims, now: Wall) {
+fn comes_back(keys: &Keys, claims: &Claims, now: WallTime) {
     let token = keys.sign(claims);
-    let whole = Wall(claims.expires_at.0.div_euclid(SECOND) * SECOND);
+    let whole = WallTime(claims.expires_at.0.div_euclid(SECOND) * SECOND);
     match keys.verify(&token, now) {
         Ok(again) => {
             let dropped = claims.sub.as_ref().is_some_and(|sub| sub.len() > 1000) && again.sub.is_none();

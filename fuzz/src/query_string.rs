@@ -6,8 +6,8 @@
 use super::http_reference::{Reading, read_head};
 use cortex_core::api::router;
 use cortex_core::base::limits::{FORM_PAIRS_MAX, USERS_QUERY_IDS_MAX};
-use cortex_core::domain::command::MessageCursor;
 use cortex_core::domain::event::{EventKind, KindSet};
+use cortex_core::domain::query::MessageCursor;
 use cortex_core::http1::head::{HeadLimits, Slots, parse_head};
 use cortex_core::http1::query::{decode_path_segment, parse_pairs};
 use cortex_core::wire::query::{self, Pair};

@@ -4,16 +4,19 @@
 //! Input: a byte for the cuts, then the bytes of the connection, in which `$A` stands for a token of alice and `$T` for a
 //! ticket.
 
-use super::answers::{Answer, read_answer};
+use super::answers::{Response, read_response};
 use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, START};
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, read_chunks, read_head};
 use cortex_core::auth::jwt::Purpose;
 use cortex_core::base::limits::READ_BYTES;
 use cortex_core::base::random::Random;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::id::{EventNumber, UserId};
 use cortex_core::domain::model::UserProfile;
+use cortex_core::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
+use cortex_core::domain::token_rules::TokenRules;
 use cortex_core::shard::registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
@@ -69,7 +72,7 @@ fn with_tokens(bytes: &[u8]) -> Vec<u8> {
 
 /// The answer without what may differ: interim answers, which only come while a body is awaited, random names of
 /// streams, and metrics.
-fn comparable(answer: &Answer) -> Answer {
+fn comparable(answer: &Response) -> Response {
     let mut body = answer.body.clone();
     let mark = b"\"stream_id\":\"";
     if let Some(at) = body.windows(mark.len()).position(|bytes| bytes == mark) {
@@ -78,7 +81,7 @@ fn comparable(answer: &Answer) -> Answer {
     if answer.field("Content-Type").is_some_and(|kind| kind.starts_with("text/plain")) {
         body.clear();
     }
-    Answer { continues: 0, body, ..answer.clone() }
+    Response { continues: 0, body, ..answer.clone() }
 }
 
 /// One connection of a shard, and the peer's side of it.
@@ -99,7 +102,7 @@ fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Ve
     let position = EventNumber(7);
     registry.committed(position);
     let mut shard =
-        Shard::new(0, backend::context(), registry, Arc::new(UserGates::default()), position, Random::new(1));
+        Shard::new(0, backend::context(), registry, Arc::new(TokenRules::default()), position, Random::new(1));
     let slot = shard.accept(IpAddr::V4(Ipv4Addr::LOCALHOST), START);
     let takes = [usize::MAX, usize::MAX, 100, 1000][way % 4];
     let mut connection =
@@ -167,22 +170,22 @@ impl Connection {
             moved = true;
             match output {
                 Output::Submit(command) => {
-                    self.asked.push(format!("{:?} {:?}", command.act, command.idempotency));
-                    self.handle(Input::Receipt(receipt(&command)));
+                    self.asked.push(format!("{:?} {:?}", command.kind, command.idempotency));
+                    self.handle(Input::CommandResult(receipt(&command)));
                 }
                 Output::Ask(query) => {
-                    self.asked.push(format!("{:?}", query.question));
-                    self.handle(Input::Answer(backend::answer(&query, EventNumber(7))));
+                    self.asked.push(format!("{:?}", query.kind));
+                    self.handle(Input::QueryResponse(backend::answer(&query, EventNumber(7))));
                 }
                 Output::Check(job) => {
                     let result = checked(&job.check);
                     self.asked.push("a password".to_owned());
-                    self.handle(Input::Password(PasswordAnswer { to: job.reply_to, result }));
+                    self.handle(Input::Password(PasswordResponse { to: job.reply_to, result }));
                 }
                 Output::Cancel(to, conversation) => {
                     self.asked.push(format!("cancel {conversation}"));
                     let result = Ok(Outcome::Answered { message_id: None, closed: false });
-                    self.handle(Input::Receipt(Receipt { to, number: None, result }));
+                    self.handle(Input::CommandResult(CommandResult { to, number: None, result }));
                 }
                 Output::Close(slot) => {
                     assert_eq!(slot, self.slot);
@@ -198,39 +201,41 @@ impl Connection {
     }
 }
 
-fn receipt(command: &Command) -> Receipt {
+fn receipt(command: &Command) -> CommandResult {
     let number = Some(EventNumber(8));
-    let result = match &command.act {
-        Act::PostMessage { conversation, surface, .. } => {
+    let result = match &command.kind {
+        CommandKind::PostMessage { conversation, api_variant, .. } => {
             let id = match conversation {
                 ConversationRef::Default => backend::conversation_id(0),
                 ConversationRef::Id(id) => *id,
             };
             let event = backend::message_event(8, id, command, std::slice::from_ref(&command.actor.id));
-            Ok(Outcome::Posted { event, conversation: *conversation, surface: *surface })
+            Ok(Outcome::Posted { event, conversation: *conversation, api_variant: *api_variant })
         }
-        Act::DeleteWorkspace { .. } => Ok(Outcome::WorkspaceDeleted),
-        Act::LeaveConversation { .. } => Ok(Outcome::ConversationLeft),
-        Act::SetPassword { .. } => Ok(Outcome::PasswordChanged),
-        Act::DeleteMessage { .. } => Err(Refusal::NotFound(Thing::Message)),
-        Act::UpdateWorkspace { .. } => Err(Refusal::Forbidden("only the owner may change it")),
-        Act::UpdateConversation { .. } => Err(Refusal::Invalid(vec![("metadata", "is too \"large\"".to_owned())])),
-        Act::CreateConversation { .. } => Err(Refusal::IdempotencyKeyReused),
-        _ => Err(Refusal::Unavailable),
+        CommandKind::DeleteWorkspace { .. } => Ok(Outcome::WorkspaceDeleted),
+        CommandKind::LeaveConversation { .. } => Ok(Outcome::ConversationLeft),
+        CommandKind::SetPassword { .. } => Ok(Outcome::PasswordChanged),
+        CommandKind::DeleteMessage { .. } => Err(Rejection::NotFound(Resource::Message)),
+        CommandKind::UpdateWorkspace { .. } => Err(Rejection::Forbidden("only the owner may change it")),
+        CommandKind::UpdateConversation { .. } => {
+            Err(Rejection::Invalid(vec![("metadata", "is too \"large\"".to_owned())]))
+        }
+        CommandKind::CreateConversation { .. } => Err(Rejection::IdempotencyKeyReused),
+        _ => Err(Rejection::Unavailable),
     };
     let number = number.filter(|_| result.is_ok());
-    Receipt { to: command.reply_to, number, result }
+    CommandResult { to: command.reply_to, number, result }
 }
 
-fn checked(check: &PasswordCheck) -> Result<PasswordFound, Refusal> {
+fn checked(check: &PasswordCheck) -> Result<PasswordOutcome, Rejection> {
     match check {
-        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordFound::User(UserProfile {
-            id: UserId::trusted("alice"),
+        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordOutcome::User(UserProfile {
+            id: UserId::new_unchecked("alice"),
             name: "Alice".into(),
             email: "alice@example.com".into(),
         })),
-        PasswordCheck::Change { current, .. } if **current == *"right" => Ok(PasswordFound::Hash("hash".into())),
-        _ => Ok(PasswordFound::Wrong),
+        PasswordCheck::Change { current, .. } if **current == *"right" => Ok(PasswordOutcome::Hash("hash".into())),
+        _ => Ok(PasswordOutcome::Wrong),
     }
 }
 
@@ -244,14 +249,14 @@ enum End {
 }
 
 /// Walks along requests and answers, and returns the answers.
-fn compare(input: &[u8], sent: &[u8]) -> Vec<Answer> {
+fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
     let (mut rest, mut bytes) = (input, sent);
-    let mut answers: Vec<Answer> = Vec::new();
+    let mut answers: Vec<Response> = Vec::new();
     loop {
         match read_head(rest, HEAD_MAX) {
             Reading::Unfinished if bytes.is_empty() => break,
             reading @ (Reading::Unfinished | Reading::Bad(_)) => {
-                let (answer, after) = read_answer(bytes, "-");
+                let (answer, after) = read_response(bytes, "-");
                 match reading {
                     Reading::Bad(statuses) => {
                         assert!(statuses.contains(&answer.status), "{} is none of {statuses:?}", answer.status);
@@ -273,7 +278,7 @@ fn compare(input: &[u8], sent: &[u8]) -> Vec<Answer> {
                     bytes = &[];
                     break;
                 }
-                let (answer, after) = read_answer(bytes, &head.method);
+                let (answer, after) = read_response(bytes, &head.method);
                 assert!(answer.continues <= usize::from(head.expect_continue), "100 comes to who waits for it, once");
                 judge(&answer, &head, &end);
                 bytes = after;
@@ -306,7 +311,7 @@ fn body_end(head: &Head, behind: &[u8]) -> End {
 }
 
 /// Whether the answer is one that this request can have.
-fn judge(answer: &Answer, head: &Head, end: &End) {
+fn judge(answer: &Response, head: &Head, end: &End) {
     assert!(head.keep_alive || answer.closes, "who wants the end gets it");
     let id = head.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-request-id")).map(|(_, id)| &id[..]);
     let is_id = |id: &&[u8]| {

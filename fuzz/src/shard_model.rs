@@ -4,11 +4,14 @@ use super::backend;
 use super::json_reference::{self as json, Json};
 use super::sse_reference;
 use cortex_core::api::Start;
-use cortex_core::base::time::{Now, Wall};
-use cortex_core::domain::command::*;
+use cortex_core::base::time::{Now, WallTime};
+use cortex_core::domain::answer_job::{AnswerDelta, AnswerSnapshot, AnswerStarted};
+use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::query::{JournalPage, StreamFilter};
+use cortex_core::domain::result::{CommandResult, Outcome};
 use cortex_core::wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +48,7 @@ pub struct Journal {
 }
 
 fn ids(users: impl IntoIterator<Item = usize>) -> Vec<UserId> {
-    users.into_iter().map(|user| UserId::trusted(USERS[user])).collect()
+    users.into_iter().map(|user| UserId::new_unchecked(USERS[user])).collect()
 }
 
 impl Journal {
@@ -86,8 +89,8 @@ impl Journal {
     }
 
     /// Writes the message that a command posts.
-    pub fn post(&mut self, command: &Command) -> Receipt {
-        let Act::PostMessage { conversation, surface, .. } = &command.act else {
+    pub fn post(&mut self, command: &Command) -> CommandResult {
+        let CommandKind::PostMessage { conversation, api_variant, .. } = &command.kind else {
             unreachable!("only messages are posted")
         };
         let place = (1..PARTICIPANTS.len())
@@ -98,8 +101,8 @@ impl Journal {
         let number = self.newest() + 1;
         let event = backend::message_event(number, backend::conversation_id(place as u128), command, &recipients);
         self.add(Arc::clone(&event));
-        let result = Ok(Outcome::Posted { event, conversation: *conversation, surface: *surface });
-        Receipt { to: command.reply_to, number: Some(EventNumber(number)), result }
+        let result = Ok(Outcome::Posted { event, conversation: *conversation, api_variant: *api_variant });
+        CommandResult { to: command.reply_to, number: Some(EventNumber(number)), result }
     }
 
     fn add_event(&mut self, kind: EventKind, recipients: Vec<UserId>, in_conversation: bool, body: EventBody) {
@@ -107,8 +110,8 @@ impl Journal {
         self.add(Arc::new(Event {
             number: EventNumber(number),
             kind,
-            at: Wall(backend::START.wall.0 + number as i64),
-            actor: UserId::trusted("dave"),
+            at: WallTime(backend::START.wall.0 + number as i64),
+            actor: UserId::new_unchecked("dave"),
             correlation_id: "c".into(),
             workspace_id: backend::workspace_id(),
             conversation_id: in_conversation.then(|| backend::conversation_id(1)),
@@ -135,7 +138,7 @@ impl Journal {
         entry.deleted_by = Some(number);
         let (recipients, message) = (entry.event.recipients.to_vec(), entry.event.message_id().expect("a message"));
         let conversation = entry.event.conversation_id;
-        self.add_event(EventKind::MessageDeleted, recipients, false, EventBody::Gone(message));
+        self.add_event(EventKind::MessageDeleted, recipients, false, EventBody::Deleted(message));
         let deletion = self.entries.last_mut().expect("it was just added");
         let mut event = (*deletion.event).clone();
         event.conversation_id = conversation;
@@ -190,16 +193,16 @@ impl Journal {
     }
 
     /// An answer begins in the first shared conversation.
-    pub fn begin_answer(&mut self, salt: u8) -> AnswerBegun {
+    pub fn begin_answer(&mut self, salt: u8) -> AnswerStarted {
         let message = backend::message_id(1_000_000 + self.written.len() as u64);
         self.written.insert(message, Vec::new());
         self.writing.push(Writing { message, pieces: Vec::new() });
-        AnswerBegun {
+        AnswerStarted {
             message_id: message,
             conversation_id: backend::conversation_id(1),
             workspace_id: backend::workspace_id(),
             recipients: ids(PARTICIPANTS[1].iter().copied()).into(),
-            sender: UserId::trusted("responder:openai"),
+            sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             text: char::from(b'a' + salt % 26).to_string().into(),
         }
@@ -222,14 +225,14 @@ impl Journal {
         }
         let writing = self.writing.remove(usize::from(which) % self.writing.len());
         let recipients = ids(PARTICIPANTS[1].iter().copied());
-        let at = Wall(backend::START.wall.0);
+        let at = WallTime(backend::START.wall.0);
         let message = Message {
             id: writing.message,
             conversation_id: backend::conversation_id(1),
-            sender: UserId::trusted("responder:openai"),
+            sender: UserId::new_unchecked("responder:openai"),
             sender_name: "openai".into(),
             role: Role::Assistant,
-            content: Content::trusted(writing.pieces.concat()),
+            content: Content::new_unchecked(writing.pieces.concat()),
             metadata: Metadata::empty(),
             created_at: at,
             updated_at: at,

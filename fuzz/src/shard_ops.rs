@@ -4,17 +4,21 @@
 //!
 //! Input: operations, each a byte and the bytes that decide how; see `World::step`.
 
-use super::answers::{Answer, read_answer};
+use super::answers::{Response, read_response};
 use super::backend::{self, BUFFER_BYTES, START, STREAMS_MAX};
 use super::choices::Choices;
 use super::shard_model::{Journal, Listening, USERS};
 use cortex_core::api::Start;
 use cortex_core::auth::jwt::Purpose;
 use cortex_core::base::random::Random;
-use cortex_core::base::time::{Mono, Now, Wall};
-use cortex_core::domain::command::{Answer as StoreAnswer, *};
+use cortex_core::base::time::{MonoTime, Now, WallTime};
+use cortex_core::domain::command::Command;
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::{EventNumber, MessageId, UserId};
+use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use cortex_core::domain::result::{CommandResult, Rejection};
+use cortex_core::domain::token_rules::{TokenRule, TokenRules};
 use cortex_core::shard::registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::collections::{BTreeMap, VecDeque};
@@ -78,7 +82,7 @@ struct World {
     queries: VecDeque<Query>,
     mail: VecDeque<Committed>,
     texts: VecDeque<MessageId>,
-    gates: UserGates,
+    token_rules: TokenRules,
     draining: bool,
     requests: usize,
 }
@@ -106,9 +110,9 @@ impl World {
         let journal = Journal::new();
         let position = EventNumber(journal.newest());
         registry.committed(position);
-        let (shared, gates) = (Arc::clone(&registry), Arc::new(UserGates::default()));
+        let (shared, token_rules) = (Arc::clone(&registry), Arc::new(TokenRules::default()));
         World {
-            shard: Shard::new(0, backend::context(), shared, gates, position, Random::new(1)),
+            shard: Shard::new(0, backend::context(), shared, token_rules, position, Random::new(1)),
             registry,
             now: START,
             peers: BTreeMap::new(),
@@ -118,7 +122,7 @@ impl World {
             queries: VecDeque::new(),
             mail: VecDeque::new(),
             texts: VecDeque::new(),
-            gates: UserGates::default(),
+            token_rules: TokenRules::default(),
             draining: false,
             requests: 0,
         }
@@ -166,8 +170,8 @@ impl World {
                 }
             }
             15 => {
-                let begun = self.journal.begin_answer(choices.byte());
-                let mail = Committed { begun: Arc::new([begun]), ..self.nothing() };
+                let started = self.journal.begin_answer(choices.byte());
+                let mail = Committed { started: Arc::new([started]), ..self.nothing() };
                 self.mail.push_back(mail);
             }
             16 | 17 => {
@@ -330,10 +334,10 @@ impl World {
             before: through,
             through,
             events: Arc::new([]),
-            receipts: Vec::new(),
-            orders: Vec::new(),
-            begun: Arc::new([]),
-            gates: None,
+            results: Vec::new(),
+            jobs: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
         }
     }
 
@@ -341,20 +345,19 @@ impl World {
     fn commit(&mut self, count: usize) {
         let count = count.min(self.commands.len());
         let commands: Vec<Command> = self.commands.drain(..count).collect();
-        let receipts = commands.iter().map(|command| self.journal.post(command)).collect::<Vec<_>>();
-        if !receipts.is_empty() {
-            self.announce(receipts);
+        let results = commands.iter().map(|command| self.journal.post(command)).collect::<Vec<_>>();
+        if !results.is_empty() {
+            self.announce(results);
         }
     }
 
     /// Tells of everything that the journal has since it was last told of.
-    fn announce(&mut self, receipts: Vec<Receipt>) {
+    fn announce(&mut self, results: Vec<CommandResult>) {
         let before = self.journal.announced();
         let events = self.journal.announce();
         let through = EventNumber(self.journal.newest());
         self.registry.committed(through);
-        let mail =
-            Committed { before: EventNumber(before), through, events: events.into(), receipts, ..self.nothing() };
+        let mail = Committed { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
         self.mail.push_back(mail);
     }
 
@@ -373,20 +376,28 @@ impl World {
     /// A reader answers the next question, if it can.
     fn answer(&mut self, how: usize) {
         let Some(query) = self.queries.pop_front() else { return };
-        let input = match (how, &query.question) {
+        let input = match (how, &query.kind) {
             (7, _) => Input::Overloaded(query.reply_to),
             (6, _) => {
                 let position = EventNumber(self.journal.newest());
-                Input::Answer(StoreAnswer { to: query.reply_to, position, result: Err(Refusal::Unavailable) })
+                Input::QueryResponse(QueryResponse {
+                    to: query.reply_to,
+                    position,
+                    result: Err(Rejection::Unavailable),
+                })
             }
-            (how, Question::JournalPage { after, bytes_max, filter }) => {
+            (how, QueryKind::JournalPage { after, bytes_max, filter }) => {
                 let user = USERS.iter().position(|name| *name == query.caller.as_str()).expect("a user of ours");
                 let events_max = if how == 5 { 1 } else { 256 };
                 let page = self.journal.page(user, after.0, *bytes_max, events_max, filter);
                 let position = page.position;
-                Input::Answer(StoreAnswer { to: query.reply_to, position, result: Ok(Found::JournalPage(page)) })
+                Input::QueryResponse(QueryResponse {
+                    to: query.reply_to,
+                    position,
+                    result: Ok(QueryResult::JournalPage(page)),
+                })
             }
-            _ => Input::Answer(backend::answer(&query, EventNumber(self.journal.newest()))),
+            _ => Input::QueryResponse(backend::answer(&query, EventNumber(self.journal.newest()))),
         };
         self.handle(input);
     }
@@ -422,9 +433,9 @@ impl World {
 
     fn tick(&mut self, milliseconds: u64) {
         let mono = self.now.mono.plus_milliseconds(milliseconds);
-        self.now = Now { wall: Wall(self.now.wall.0 + 1000 * milliseconds as i64), mono };
+        self.now = Now { wall: WallTime(self.now.wall.0 + 1000 * milliseconds as i64), mono };
         self.shard.tick(self.now);
-        let due: Option<Mono> = self.shard.poll_timeout();
+        let due: Option<MonoTime> = self.shard.poll_timeout();
         assert!(due.is_none_or(|at| at > self.now.mono), "a timer stays due, and the loop spins");
         self.after();
     }
@@ -442,9 +453,9 @@ impl World {
 
     /// No token of a user is good any more.
     fn shut_out(&mut self, user: usize) {
-        self.gates.0.insert(UserId::trusted(USERS[user]), Gate::Closed);
-        let gates = Some(Arc::new(self.gates.clone()));
-        let mail = Committed { gates, ..self.nothing() };
+        self.token_rules.0.insert(UserId::new_unchecked(USERS[user]), TokenRule::RejectAll);
+        let token_rules = Some(Arc::new(self.token_rules.clone()));
+        let mail = Committed { token_rules, ..self.nothing() };
         self.mail.push_back(mail);
     }
 
@@ -524,7 +535,7 @@ fn heard(peer: &mut Peer, news: &[u8], journal: &Journal, told: u64, now: Now) {
         let timed_out = rest.starts_with(b"HTTP/1.1 408 ");
         let asked = peer.asked.pop_front().expect("an answer has its request");
         let method = if asked.is_head && !timed_out { "HEAD" } else { "GET" };
-        let (answer, after) = read_answer(rest, method);
+        let (answer, after) = read_response(rest, method);
         rest = after;
         peer.closing = answer.closes && !answer.is_stream;
         // Of a head that did not come in time, nobody knows the id.
@@ -541,12 +552,12 @@ fn heard(peer: &mut Peer, news: &[u8], journal: &Journal, told: u64, now: Now) {
     }
 }
 
-fn answered(user: usize, answer: &Answer, content: Option<String>, journal: &Journal) {
+fn answered(user: usize, answer: &Response, content: Option<String>, journal: &Journal) {
     if let Some(content) = content.filter(|_| answer.status == 200) {
         let number: u64 = answer.field("X-Event-Id").and_then(|id| id.parse().ok()).expect("a write has its number");
         let entry = journal.entry(number).expect("what is acknowledged is in the journal");
         let message = entry.event.message().expect("it is a message");
         assert_eq!((entry.event.kind, message.content.as_str()), (EventKind::Input, content.as_str()));
-        assert_eq!(message.sender, UserId::trusted(USERS[user]));
+        assert_eq!(message.sender, UserId::new_unchecked(USERS[user]));
     }
 }

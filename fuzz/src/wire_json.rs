@@ -6,11 +6,12 @@
 use super::choices::Choices;
 use super::json_reference::{self as json, Fault, Json};
 use cortex_core::base::limits::*;
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::{ConversationRef, Outcome, Surface};
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::command::{ApiVariant, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
+use cortex_core::domain::result::Outcome;
 use cortex_core::wire::request::{self, BodyError};
 use cortex_core::wire::{event, metadata, reply};
 use std::sync::Arc;
@@ -271,14 +272,14 @@ fn comes_back(values: &Values, which: usize) {
         _ => String::new(),
     };
     let Some(Some(Value::Metadata(kept))) = values.last() else { return };
-    let (id, at) = (Uuid::from_u128(7), Wall(1_800_000_000_123_456));
-    let metadata = Metadata::trusted(kept.as_str());
+    let (id, at) = (Uuid::from_u128(7), WallTime(1_800_000_000_123_456));
+    let metadata = Metadata::new_unchecked(kept.as_str());
     if which == 1 {
         let made = Outcome::WorkspaceCreated(Workspace {
             id: WorkspaceId(id),
-            owner: UserId::trusted(text(0)),
-            name: WorkspaceName::trusted(text(0)),
-            description: WorkspaceDescription::trusted(text(1)),
+            owner: UserId::new_unchecked(text(0)),
+            name: WorkspaceName::new_unchecked(text(0)),
+            description: WorkspaceDescription::new_unchecked(text(1)),
             metadata,
             created_at: at,
             updated_at: at,
@@ -294,10 +295,10 @@ fn comes_back(values: &Values, which: usize) {
     let message = Message {
         id: MessageId(id),
         conversation_id: ConversationId(id),
-        sender: UserId::trusted("u"),
+        sender: UserId::new_unchecked("u"),
         sender_name: text(0).into(),
         role: Role::User,
-        content: Content::trusted(text(0)),
+        content: Content::new_unchecked(text(0)),
         metadata,
         created_at: at,
         updated_at: at,
@@ -308,7 +309,7 @@ fn comes_back(values: &Values, which: usize) {
         number: EventNumber(1),
         kind: EventKind::Input,
         at,
-        actor: UserId::trusted(text(0)),
+        actor: UserId::new_unchecked(text(0)),
         correlation_id: "c".into(),
         workspace_id: WorkspaceId(id),
         conversation_id: Some(ConversationId(id)),
@@ -324,11 +325,11 @@ fn comes_back(values: &Values, which: usize) {
     let data = object_member(&line, "data");
     assert_eq!((text_member(&data, "content"), text_member(&data, "sender_name")), (text(0), text(0)));
     same_to_serde(&line, "/data/content", &text(0));
-    for surface in [Surface::Config, Surface::Conversations] {
+    for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
         let posted =
-            Outcome::Posted { event: Arc::new(event.clone()), conversation: ConversationRef::Default, surface };
+            Outcome::Posted { event: Arc::new(event.clone()), conversation: ConversationRef::Default, api_variant };
         let body = String::from_utf8(reply::outcome(&posted)).expect("an answer is text");
-        let shown = if surface == Surface::Config { object_member(&body, "data") } else { body };
+        let shown = if api_variant == ApiVariant::Config { object_member(&body, "data") } else { body };
         assert_eq!(text_member(&shown, "content"), text(0));
         assert_eq!(object_member(&shown, "metadata"), *kept);
     }

@@ -2,12 +2,14 @@
 
 use super::error::ApiError;
 use super::request::{Media, Request};
-use super::{Action, Caller, Context, Reply};
+use super::{Action, Caller, Context, Response};
 use crate::auth::jwt::{Claims, Purpose};
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::config::values::Environment;
-use crate::domain::command::*;
+use crate::domain::command::Actor;
 use crate::domain::model::UserProfile;
+use crate::domain::password::PasswordCheck;
+use crate::domain::token_rules::TokenRules;
 use crate::http1::query::parse_pairs;
 use crate::wire;
 use crate::wire::request::BodyError;
@@ -27,9 +29,14 @@ pub fn is_bearer(value: &[u8]) -> bool {
 }
 
 /// Verifies a token and what has been said about its user since.
-pub fn authenticate(context: &Context, gates: &UserGates, token: &str, now: Wall) -> Result<Caller, ApiError> {
+pub fn authenticate(
+    context: &Context,
+    token_rules: &TokenRules,
+    token: &str,
+    now: WallTime,
+) -> Result<Caller, ApiError> {
     let claims = context.keys.verify(token, now).map_err(|error| ApiError::invalid_token(error.message()))?;
-    if !gates.admits(&claims.user, claims.issued_at) {
+    if !token_rules.accepts(&claims.user, claims.issued_at) {
         return Err(ApiError::invalid_token("The token is no longer good"));
     }
     Ok(Caller {
@@ -71,7 +78,7 @@ pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// The answer to a login whose password was right; its token says that it was made at `issued_at`.
-pub fn logged_in(context: &Context, user: &UserProfile, issued_at: Wall, now: Wall) -> Reply {
+pub fn logged_in(context: &Context, user: &UserProfile, issued_at: WallTime, now: WallTime) -> Response {
     let text = |value: &str| (!value.is_empty()).then(|| value.into());
     token_reply(
         context,
@@ -93,21 +100,21 @@ pub fn verify(caller: &Caller) -> Result<Action, ApiError> {
     let actor = &caller.actor;
     let text = |value: &'_ Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_owned();
     let body = wire::reply::verified(&actor.id, &text(&actor.name), &text(&actor.email));
-    Ok(Action::Reply(Reply::json(body)))
+    Ok(Action::Respond(Response::json(body)))
 }
 
 /// `POST /auth/refresh`: the same claims with a new end.
-pub fn refresh(context: &Context, caller: &Caller, now: Wall) -> Result<Action, ApiError> {
+pub fn refresh(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = Claims { expires_at: end_of_new_token(context, now), ..claims_of(caller, Purpose::Access, now) };
-    Ok(Action::Reply(token_reply(context, claims, now)))
+    Ok(Action::Respond(token_reply(context, claims, now)))
 }
 
 /// `POST /auth/stream-ticket`: ends when the token does.
-pub fn stream_ticket(context: &Context, caller: &Caller, now: Wall) -> Result<Action, ApiError> {
+pub fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = claims_of(caller, Purpose::StreamTicket, now);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
     let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
-    Ok(Action::Reply(Reply::json(body)))
+    Ok(Action::Respond(Response::json(body)))
 }
 
 /// `POST /auth/password`: the current password is checked and the new one hashed elsewhere.
@@ -121,11 +128,11 @@ pub fn change_password(request: &Request<'_>, caller: &Caller) -> Result<Action,
     }))
 }
 
-fn end_of_new_token(context: &Context, now: Wall) -> Wall {
+fn end_of_new_token(context: &Context, now: WallTime) -> WallTime {
     now.plus_seconds(context.settings.jwt_expiration_seconds)
 }
 
-fn claims_of(caller: &Caller, purpose: Purpose, now: Wall) -> Claims {
+fn claims_of(caller: &Caller, purpose: Purpose, now: WallTime) -> Claims {
     let actor = &caller.actor;
     Claims {
         user: actor.id.clone(),
@@ -139,7 +146,7 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: Wall) -> Claims {
     }
 }
 
-fn token_reply(context: &Context, claims: Claims, now: Wall) -> Reply {
+fn token_reply(context: &Context, claims: Claims, now: WallTime) -> Response {
     let token = context.keys.sign(&claims);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0) as u64;
     let profile = UserProfile {
@@ -148,5 +155,5 @@ fn token_reply(context: &Context, claims: Claims, now: Wall) -> Reply {
         email: claims.email.unwrap_or_default().into(),
     };
     let body = wire::reply::token(&token, expires_in, &profile);
-    Reply::json(body)
+    Response::json(body)
 }

@@ -3,7 +3,8 @@
 use super::Action;
 use super::error::ApiError;
 use super::request::{Request, workspace};
-use crate::domain::command::{Act, Question, Surface};
+use crate::domain::command::{ApiVariant, CommandKind};
+use crate::domain::query::QueryKind;
 use crate::wire::{query, request as body};
 
 fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
@@ -14,24 +15,28 @@ fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
 /// `POST /config/workspace`
 pub fn create_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
     let new = body::new_workspace(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::CreateWorkspace { name: new.name, description: new.description, metadata: new.metadata }))
+    Ok(Action::Submit(CommandKind::CreateWorkspace {
+        name: new.name,
+        description: new.description,
+        metadata: new.metadata,
+    }))
 }
 
 /// `GET /config/workspace`
 pub fn list_workspaces(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(Question::Workspaces(query::span(&request.pairs()?).map_err(ApiError::query)?)))
+    Ok(Action::Ask(QueryKind::Workspaces(query::span(&request.pairs()?).map_err(ApiError::query)?)))
 }
 
 /// `GET /config/workspace/{id}`
 pub fn get_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(Question::Workspace(request.workspace()?)))
+    Ok(Action::Ask(QueryKind::Workspace(request.workspace()?)))
 }
 
 /// `PUT /config/workspace/{id}`
 pub fn update_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
     let id = request.workspace()?;
     let change = body::workspace_change(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::UpdateWorkspace {
+    Ok(Action::Submit(CommandKind::UpdateWorkspace {
         id,
         name: change.name,
         description: change.description,
@@ -41,57 +46,60 @@ pub fn update_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `DELETE /config/workspace/{id}`
 pub fn delete_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Submit(Act::DeleteWorkspace { id: request.workspace()? }))
+    Ok(Action::Submit(CommandKind::DeleteWorkspace { id: request.workspace()? }))
 }
 
 /// `POST /config/conversation`
 pub fn create_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     let new = body::new_conversation(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::CreateConversation {
+    Ok(Action::Submit(CommandKind::CreateConversation {
         workspace: Some(workspace(&new.workspace_id)?),
         topic: new.topic,
         participants: new.participants,
         metadata: new.metadata,
         initial_message: None,
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }))
 }
 
 /// `GET /config/conversation?workspace_id=`
 pub fn list_conversations(request: &Request<'_>) -> Result<Action, ApiError> {
     let list = query::conversation_list(&request.pairs()?).map_err(ApiError::query)?;
-    Ok(Action::Ask(Question::Conversations(workspace(&list.workspace_id)?, list.span)))
+    Ok(Action::Ask(QueryKind::Conversations(workspace(&list.workspace_id)?, list.span)))
 }
 
 /// `GET /config/conversation/{id}`
 pub fn get_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(Question::Conversation(request.conversation()?)))
+    Ok(Action::Ask(QueryKind::Conversation(request.conversation()?)))
 }
 
 /// `PUT /config/conversation/{id}`
 pub fn update_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let change = body::conversation_change(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::UpdateConversation {
+    Ok(Action::Submit(CommandKind::UpdateConversation {
         conversation,
         topic: change.topic,
         participants: change.participants,
         metadata: change.metadata,
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }))
 }
 
 /// `POST /config/conversation/{id}/leave`
 pub fn leave_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Submit(Act::LeaveConversation { conversation: request.conversation()? }))
+    Ok(Action::Submit(CommandKind::LeaveConversation { conversation: request.conversation()? }))
 }
 
 /// `DELETE /config/conversation/{id}`
 pub fn delete_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Submit(Act::DeleteConversation { conversation: request.conversation()?, surface: Surface::Config }))
+    Ok(Action::Submit(CommandKind::DeleteConversation {
+        conversation: request.conversation()?,
+        api_variant: ApiVariant::Config,
+    }))
 }
 
 /// `GET /users?ids=`
 pub fn list_users(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(Question::Users(query::user_ids(&request.pairs()?).map_err(ApiError::query)?)))
+    Ok(Action::Ask(QueryKind::Users(query::user_ids(&request.pairs()?).map_err(ApiError::query)?)))
 }

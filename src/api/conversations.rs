@@ -3,7 +3,8 @@
 use super::Action;
 use super::error::ApiError;
 use super::request::{Request, workspace};
-use crate::domain::command::{Act, Question, Surface};
+use crate::domain::command::{ApiVariant, CommandKind};
+use crate::domain::query::QueryKind;
 use crate::wire::{query, request as body};
 
 fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
@@ -14,45 +15,45 @@ fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
 /// `POST /conversations`
 pub fn create(request: &Request<'_>) -> Result<Action, ApiError> {
     let new = body::new_chat(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::CreateConversation {
+    Ok(Action::Submit(CommandKind::CreateConversation {
         workspace: new.workspace_id.as_deref().map(workspace).transpose()?,
         topic: new.title,
         participants: Vec::new(),
         metadata: new.metadata,
         initial_message: new.initial_message,
-        surface: Surface::Conversations,
+        api_variant: ApiVariant::Conversations,
     }))
 }
 
 /// `GET /conversations`
 pub fn list(request: &Request<'_>) -> Result<Action, ApiError> {
     let list = query::chat_list(&request.pairs()?).map_err(ApiError::query)?;
-    Ok(Action::Ask(Question::Chats { span: list.span, with_messages: list.with_messages }))
+    Ok(Action::Ask(QueryKind::ConversationViews { span: list.span, with_messages: list.with_messages }))
 }
 
 /// `GET /conversations/{id}`
 pub fn get(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(Question::Chat(request.conversation()?)))
+    Ok(Action::Ask(QueryKind::ConversationView(request.conversation()?)))
 }
 
 /// `PUT /conversations/{id}`
 pub fn update(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let change = body::chat_change(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::UpdateConversation {
+    Ok(Action::Submit(CommandKind::UpdateConversation {
         conversation,
         topic: change.title,
         participants: None,
         metadata: change.metadata,
-        surface: Surface::Conversations,
+        api_variant: ApiVariant::Conversations,
     }))
 }
 
 /// `DELETE /conversations/{id}`
 pub fn delete(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Submit(Act::DeleteConversation {
+    Ok(Action::Submit(CommandKind::DeleteConversation {
         conversation: request.conversation()?,
-        surface: Surface::Conversations,
+        api_variant: ApiVariant::Conversations,
     }))
 }
 
@@ -65,12 +66,12 @@ pub fn cancel(request: &Request<'_>) -> Result<Action, ApiError> {
 pub fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let new = body::new_message(request.body).map_err(refused(request))?;
-    Ok(Action::Submit(Act::PostMessage {
+    Ok(Action::Submit(CommandKind::PostMessage {
         conversation,
         role: new.role,
         content: new.content,
         metadata: new.metadata,
-        surface: Surface::Conversations,
+        api_variant: ApiVariant::Conversations,
     }))
 }
 
@@ -78,12 +79,12 @@ pub fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
 pub fn list_messages(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let list = query::message_list(&request.pairs()?).map_err(ApiError::query)?;
-    Ok(Action::Ask(Question::Messages { conversation, cursor: list.cursor, limit: list.limit }))
+    Ok(Action::Ask(QueryKind::Messages { conversation, cursor: list.cursor, limit: list.limit }))
 }
 
 /// `GET /conversations/{id}/messages/{msg_id}`
 pub fn get_message(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(Question::Message(request.conversation()?, request.message()?)))
+    Ok(Action::Ask(QueryKind::Message(request.conversation()?, request.message()?)))
 }
 
 /// `PUT /conversations/{id}/messages/{msg_id}`
@@ -91,11 +92,11 @@ pub fn update_message(request: &Request<'_>) -> Result<Action, ApiError> {
     let (conversation, message) = (request.conversation()?, request.message()?);
     let change = body::message_change(request.body).map_err(refused(request))?;
     let (content, metadata) = (change.content, change.metadata);
-    Ok(Action::Submit(Act::UpdateMessage { conversation, message, content, metadata }))
+    Ok(Action::Submit(CommandKind::UpdateMessage { conversation, message, content, metadata }))
 }
 
 /// `DELETE /conversations/{id}/messages/{msg_id}`
 pub fn delete_message(request: &Request<'_>) -> Result<Action, ApiError> {
     let (conversation, message) = (request.conversation()?, request.message()?);
-    Ok(Action::Submit(Act::DeleteMessage { conversation, message }))
+    Ok(Action::Submit(CommandKind::DeleteMessage { conversation, message }))
 }

@@ -1,7 +1,7 @@
 //! Cross-origin requests (the Fetch standard, "CORS protocol"): which pages may read our answers. What is answered to
 //! whom is what Starlette's `CORSMiddleware` would, with credentials allowed; only errors look as they do everywhere here.
 
-use super::Reply;
+use super::Response;
 use super::error::ApiError;
 use crate::config::network::Origins;
 use crate::http1::head::{Head, Method};
@@ -51,7 +51,7 @@ pub fn is_preflight(head: &Head<'_, '_>) -> bool {
 
 /// The answer to a preflight; `origin_allowed` says whether its origin is. What is refused is named, for who looks at it
 /// with the browser's tools.
-pub fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Reply {
+pub fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
     let asked = |name: &str| head.field(name).map(|raw| std::str::from_utf8(raw).unwrap_or("not text"));
     let mut refused = Vec::new();
     if !origin_allowed {
@@ -66,7 +66,7 @@ pub fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Reply {
     if asked("access-control-request-private-network").is_some() {
         refused.push(("private-network", "is not allowed".to_owned()));
     }
-    let reply = if refused.is_empty() { Reply::text("OK") } else { ApiError::preflight(refused).into_reply() };
+    let reply = if refused.is_empty() { Response::text("OK") } else { ApiError::preflight(refused).into_response() };
     reply
         .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
         .with("Access-Control-Allow-Headers", ALLOWED_FIELDS)

@@ -2,7 +2,7 @@
 //!
 //! The page is made of the document's text when it is first asked for, and kept: it is the same for everybody.
 
-use super::Reply;
+use super::Response;
 use super::openapi::DOCUMENT;
 use crate::wire::json;
 use std::borrow::Cow;
@@ -12,9 +12,9 @@ use std::sync::OnceLock;
 const STYLE: &str = include_str!("docs.css");
 
 /// The page.
-pub fn page() -> Reply {
+pub fn page() -> Response {
     static PAGE: OnceLock<String> = OnceLock::new();
-    Reply::page(PAGE.get_or_init(|| render(DOCUMENT)))
+    Response::page(PAGE.get_or_init(|| render(DOCUMENT)))
 }
 
 /// A page for an OpenAPI document that is valid, and whose references lead into its components.

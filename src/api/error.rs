@@ -1,8 +1,8 @@
 //! The error table of the contract, section 1: every refusal is one of these, and looks the same everywhere.
 
-use super::{JSON, Reply};
+use super::{JSON, Response};
 use crate::base::metrics;
-use crate::domain::command::{Refusal, Thing};
+use crate::domain::result::{Rejection, Resource};
 use crate::wire;
 use crate::wire::request::BodyError;
 use std::borrow::Cow;
@@ -84,15 +84,15 @@ impl ApiError {
     }
 
     /// `404` for a thing that is not there.
-    pub fn not_found(thing: Thing) -> ApiError {
+    pub fn not_found(thing: Resource) -> ApiError {
         ApiError::new(
             404,
             "not_found",
             match thing {
-                Thing::Workspace => "Workspace not found",
-                Thing::Conversation => "Conversation not found",
-                Thing::Message => "Message not found",
-                Thing::User => "User not found",
+                Resource::Workspace => "Workspace not found",
+                Resource::Conversation => "Conversation not found",
+                Resource::Message => "Message not found",
+                Resource::User => "User not found",
             },
         )
     }
@@ -169,31 +169,31 @@ impl ApiError {
     }
 
     /// What the store's refusal is answered with.
-    pub fn refused(refusal: Refusal, subject: &'static str) -> ApiError {
+    pub fn refused(refusal: Rejection, subject: &'static str) -> ApiError {
         match refusal {
-            Refusal::NotFound(thing) => ApiError::not_found(thing),
-            Refusal::Forbidden(why) => ApiError::new(403, "forbidden", why),
-            Refusal::Conflict(why) => ApiError::new(409, "conflict", why),
-            Refusal::Invalid(details) => ApiError::validation(subject, details),
-            Refusal::IdempotencyKeyReused => ApiError::new(
+            Rejection::NotFound(thing) => ApiError::not_found(thing),
+            Rejection::Forbidden(why) => ApiError::new(403, "forbidden", why),
+            Rejection::Conflict(why) => ApiError::new(409, "conflict", why),
+            Rejection::Invalid(details) => ApiError::validation(subject, details),
+            Rejection::IdempotencyKeyReused => ApiError::new(
                 422,
                 "idempotency_key_reused",
                 "This Idempotency-Key was used before, with another method, path or body",
             ),
-            Refusal::Unauthorized => ApiError::invalid_token("The user is disabled"),
-            Refusal::Unavailable => {
+            Rejection::Unauthorized => ApiError::invalid_token("The user is disabled"),
+            Rejection::Unavailable => {
                 ApiError::new(503, "service_unavailable", "The database cannot take this now; try again")
                     .with("Retry-After", RETRY_SECONDS)
                     .because("database_unavailable")
             }
-            Refusal::Database => ApiError::new(500, "database_error", "The database failed to answer this request"),
+            Rejection::Database => ApiError::new(500, "database_error", "The database failed to answer this request"),
         }
     }
 
     /// The answer; the refusal is counted with it.
-    pub fn into_reply(self) -> Reply {
+    pub fn into_response(self) -> Response {
         metrics::refused(self.reason);
         let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());
-        Reply { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
+        Response { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
     }
 }

@@ -3,7 +3,7 @@
 use super::Action;
 use super::error::ApiError;
 use super::request::{Request, conversation};
-use crate::domain::command::{Act, ConversationRef, Surface};
+use crate::domain::command::{ApiVariant, CommandKind, ConversationRef};
 use crate::domain::model::Role;
 use crate::wire;
 use sha2::{Digest, Sha256};
@@ -16,12 +16,12 @@ pub fn post(request: &Request<'_>) -> Result<Action, ApiError> {
         None => ConversationRef::Default,
         Some(raw) => conversation(&raw)?,
     };
-    Ok(Action::Submit(Act::PostMessage {
+    Ok(Action::Submit(CommandKind::PostMessage {
         conversation,
         role: Role::User,
         content: input.content,
         metadata: input.metadata,
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }))
 }
 

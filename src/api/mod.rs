@@ -1,4 +1,4 @@
-//! Floor 3: what each endpoint does. A request becomes an `Action`; an answer of the store becomes a `Reply`.
+//! Floor 3: what each endpoint does. A request becomes an `Action`; an answer of the store becomes a `Response`.
 //!
 //! `api` never names the store, a socket or a clock: it is given what a request says and the time, and gives back plain
 //! values that the shard carries out.
@@ -20,10 +20,13 @@ pub mod stream;
 pub mod traffic;
 
 use crate::auth::jwt::{Keys, Purpose};
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::config::Settings;
-use crate::domain::command::*;
+use crate::domain::command::{Actor, CommandKind, ConversationRef};
 use crate::domain::id::*;
+use crate::domain::password::PasswordCheck;
+use crate::domain::query::{QueryKind, QueryResponse, StreamFilter};
+use crate::domain::result::{CommandResult, Outcome};
 use crate::wire;
 use error::ApiError;
 use request::Request;
@@ -55,9 +58,9 @@ pub struct Caller {
     /// The token's `sub`.
     pub subject: Option<Box<str>>,
     /// When the token was made, if it says.
-    pub issued_at: Option<Wall>,
+    pub issued_at: Option<WallTime>,
     /// When the token ends.
-    pub expires_at: Wall,
+    pub expires_at: WallTime,
     /// What the token is good for.
     pub purpose: Purpose,
 }
@@ -65,11 +68,11 @@ pub struct Caller {
 /// What a request asks the shard to do.
 pub enum Action {
     /// Answer at once.
-    Reply(Reply),
+    Respond(Response),
     /// Hand a change to the writer, and answer with its receipt.
-    Submit(Act),
+    Submit(CommandKind),
     /// Ask the readers, and answer with what they find.
-    Ask(Question),
+    Ask(QueryKind),
     /// Have a password checked, and go on with what is found.
     Check(PasswordCheck),
     /// Stop the running answer of a conversation that the caller takes part in or owns.
@@ -122,7 +125,7 @@ pub enum Start {
 
 /// An answer, before it is framed.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The media type; empty when there is no body.
@@ -138,20 +141,20 @@ pub const JSON: &str = "application/json";
 /// The media type of plain text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-impl Reply {
+impl Response {
     /// A `200` with a JSON body.
-    pub fn json(body: impl Into<Cow<'static, [u8]>>) -> Reply {
-        Reply { status: 200, content_type: JSON, fields: Vec::new(), body: body.into() }
+    pub fn json(body: impl Into<Cow<'static, [u8]>>) -> Response {
+        Response { status: 200, content_type: JSON, fields: Vec::new(), body: body.into() }
     }
 
     /// A `200` with a few words for people.
-    pub fn text(body: &'static str) -> Reply {
-        Reply { content_type: TEXT, ..Reply::json(body.as_bytes()) }
+    pub fn text(body: &'static str) -> Response {
+        Response { content_type: TEXT, ..Response::json(body.as_bytes()) }
     }
 
     /// A `204`.
-    pub fn empty() -> Reply {
-        Reply { status: 204, content_type: "", fields: Vec::new(), body: Cow::Borrowed(b"") }
+    pub fn empty() -> Response {
+        Response { status: 204, content_type: "", fields: Vec::new(), body: Cow::Borrowed(b"") }
     }
 
     /// Whether the answer has a field of this name, written like that.
@@ -160,24 +163,29 @@ impl Reply {
     }
 
     /// This answer with one more field.
-    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Reply {
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
         self.fields.push((name, value.into()));
         self
     }
 }
 
 /// Turns a complete request into what is to be done. `caller` is there for every operation that needs one.
-pub fn act(context: &Context, request: &Request<'_>, caller: Option<&Caller>, now: Wall) -> Result<Action, ApiError> {
+pub fn dispatch(
+    context: &Context,
+    request: &Request<'_>,
+    caller: Option<&Caller>,
+    now: WallTime,
+) -> Result<Action, ApiError> {
     use Operation::*;
     let with_caller = || caller.ok_or_else(ApiError::missing_token);
     match request.operation {
-        Root => Ok(Action::Reply(ops::root())),
+        Root => Ok(Action::Respond(ops::root())),
         Health => Ok(Action::Health),
-        HealthLive => Ok(Action::Reply(ops::live(now))),
+        HealthLive => Ok(Action::Respond(ops::live(now))),
         HealthReady => Ok(Action::Ready),
         Metrics => Ok(Action::Metrics),
-        OpenApi => Ok(Action::Reply(Reply::json(openapi::DOCUMENT.as_bytes()))),
-        Docs => Ok(Action::Reply(docs::page())),
+        OpenApi => Ok(Action::Respond(Response::json(openapi::DOCUMENT.as_bytes()))),
+        Docs => Ok(Action::Respond(docs::page())),
         Login => auth::login(request),
         Verify => auth::verify(with_caller()?),
         Refresh => auth::refresh(context, with_caller()?, now),
@@ -214,14 +222,14 @@ pub fn act(context: &Context, request: &Request<'_>, caller: Option<&Caller>, no
 }
 
 /// The answer to a command. `subject` names what the request was about, for the message of a validation error.
-pub fn reply_to_receipt(receipt: Receipt, subject: &'static str) -> Reply {
+pub fn reply_to_receipt(receipt: CommandResult, subject: &'static str) -> Response {
     let outcome = match receipt.result {
         Ok(outcome) => outcome,
-        Err(refusal) => return ApiError::refused(refusal, subject).into_reply(),
+        Err(refusal) => return ApiError::refused(refusal, subject).into_response(),
     };
     let replayed = matches!(outcome, Outcome::Replayed { .. });
-    let truncated = matches!(&outcome, Outcome::ChatUpdated(chat) if chat.last.truncated);
-    let mut reply = Reply::json(wire::reply::outcome(&outcome));
+    let truncated = matches!(&outcome, Outcome::ConversationViewUpdated(chat) if chat.last.truncated);
+    let mut reply = Response::json(wire::reply::outcome(&outcome));
     if let Some(number) = receipt.number {
         reply = reply.with("X-Event-Id", number.to_string());
     }
@@ -232,15 +240,15 @@ pub fn reply_to_receipt(receipt: Receipt, subject: &'static str) -> Reply {
 }
 
 /// The answer to a question. Answers that have no reply of their own (stream access, journal pages) are the shard's.
-pub fn reply_to_answer(answer: Answer, subject: &'static str) -> Reply {
+pub fn reply_to_answer(answer: QueryResponse, subject: &'static str) -> Response {
     let found = match answer.result {
         Ok(found) => found,
-        Err(refusal) => return ApiError::refused(refusal, subject).into_reply(),
+        Err(refusal) => return ApiError::refused(refusal, subject).into_response(),
     };
     let Some(rendered) = wire::reply::found(&found) else {
-        return ApiError::internal().into_reply();
+        return ApiError::internal().into_response();
     };
-    let mut reply = Reply::json(rendered.body).with("X-Last-Event-Id", answer.position.to_string());
+    let mut reply = Response::json(rendered.body).with("X-Last-Event-Id", answer.position.to_string());
     if let Some(total) = rendered.total {
         reply = reply.with("X-Total-Count", total.to_string());
     }

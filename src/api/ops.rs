@@ -1,11 +1,11 @@
 //! What operators and passers-by ask. The answers about health need nothing but what they are given, so that they can be
 //! given before there is a store.
 
-use super::{JSON, Reply, traffic};
+use super::{JSON, Response, traffic};
 use crate::base::metrics::text::Text;
 use crate::base::metrics::{self, process};
-use crate::base::time::Wall;
-use crate::domain::health::{Readiness, Trouble};
+use crate::base::time::WallTime;
+use crate::domain::health::{Readiness, WriterFault};
 use crate::domain::id::EventNumber;
 use crate::wire;
 use crate::wire::reply::VERSION;
@@ -53,32 +53,32 @@ impl ReaderCheck {
 const OK: &str = "ok";
 
 /// `GET /`
-pub fn root() -> Reply {
-    Reply::json(wire::reply::root())
+pub fn root() -> Response {
+    Response::json(wire::reply::root())
 }
 
 /// `GET /health`: whether the database can be read and written to.
-pub fn health(reader: ReaderCheck, writer: Option<Trouble>, now: Wall) -> Reply {
-    let checks = [("database_read", reader.as_str()), ("database_write", writer.map_or(OK, Trouble::as_str))];
+pub fn health(reader: ReaderCheck, writer: Option<WriterFault>, now: WallTime) -> Response {
+    let checks = [("database_read", reader.as_str()), ("database_write", writer.map_or(OK, WriterFault::as_str))];
     let healthy = checks.iter().all(|(_, check)| *check == OK);
     report(healthy, if healthy { "healthy" } else { "unhealthy" }, &checks, now)
 }
 
 /// `GET /health/live`: whoever reads this was answered by an event loop that turns.
-pub fn live(now: Wall) -> Reply {
+pub fn live(now: WallTime) -> Response {
     report(true, "alive", &[], now)
 }
 
 /// `GET /health/ready`
-pub fn ready(readiness: Readiness, now: Wall) -> Reply {
+pub fn ready(readiness: Readiness, now: WallTime) -> Response {
     let reason = readiness.reason();
     let checks = [("ready", reason.unwrap_or(OK))];
     report(reason.is_none(), if reason.is_none() { "ready" } else { "not ready" }, &checks, now)
 }
 
-fn report(good: bool, status: &str, checks: &[(&str, &str)], now: Wall) -> Reply {
+fn report(good: bool, status: &str, checks: &[(&str, &str)], now: WallTime) -> Response {
     let body = wire::reply::health(status, checks, now);
-    Reply {
+    Response {
         status: if good { 200 } else { 503 },
         content_type: JSON,
         fields: vec![("Cache-Control", "no-store".into())],
@@ -87,7 +87,7 @@ fn report(good: bool, status: &str, checks: &[(&str, &str)], now: Wall) -> Reply
 }
 
 /// `GET /metrics`: the Prometheus text format, version 0.0.4.
-pub fn metrics(streams: StreamsSurvey, position: EventNumber, now: Wall) -> Reply {
+pub fn metrics(streams: StreamsSurvey, position: EventNumber, now: WallTime) -> Response {
     let mut text = Text::default();
     traffic::render(&mut text);
     metrics::render(&mut text);
@@ -102,7 +102,7 @@ pub fn metrics(streams: StreamsSurvey, position: EventNumber, now: Wall) -> Repl
     text.family("cortex_build_info", "gauge", "1, with the version of the program.");
     text.sample("cortex_build_info", &[("version", VERSION)], 1);
     process::render(&mut text);
-    Reply {
+    Response {
         status: 200,
         content_type: "text/plain; version=0.0.4; charset=utf-8",
         fields: Vec::new(),
@@ -127,7 +127,7 @@ fn render_streams(text: &mut Text, streams: StreamsSurvey) {
 mod tests {
     use super::*;
 
-    fn body(reply: &Reply) -> String {
+    fn body(reply: &Response) -> String {
         assert_eq!(reply.fields, [("Cache-Control", "no-store".into())]);
         String::from_utf8(reply.body.to_vec()).unwrap()
     }
@@ -147,14 +147,14 @@ mod tests {
             (ReaderCheck::Failed, None, 503, "\"unhealthy\"", "\"database_read\":\"the database cannot be read\""),
             (
                 ReaderCheck::Answered,
-                Some(Trouble::Full),
+                Some(WriterFault::Full),
                 503,
                 "\"unhealthy\"",
                 "\"database_write\":\"the disk is full\"",
             ),
         ];
         for (reader, writer, status, word, check) in table {
-            let reply = health(reader, writer, Wall(0));
+            let reply = health(reader, writer, WallTime(0));
             let body = body(&reply);
             assert_eq!(reply.status, status, "{body}");
             assert!(body.starts_with(&format!("{{\"status\":{word},\"service\":\"conversational-core\",")), "{body}");
@@ -168,13 +168,13 @@ mod tests {
             (Readiness::Ready, 200, "\"ready\""),
             (Readiness::Starting, 503, "starting"),
             (Readiness::Draining, 503, "shutting down"),
-            (Readiness::Unwritable(Trouble::Locked), 503, "locked"),
+            (Readiness::Unwritable(WriterFault::Locked), 503, "locked"),
         ];
         for (readiness, status, word) in table {
-            let reply = ready(readiness, Wall(0));
+            let reply = ready(readiness, WallTime(0));
             assert_eq!(reply.status, status);
             assert!(body(&reply).contains(word), "{readiness:?}");
         }
-        assert_eq!(live(Wall(0)).status, 200);
+        assert_eq!(live(WallTime(0)).status, 200);
     }
 }

@@ -1,6 +1,6 @@
 //! Pages for browsers, which load nothing, run nothing and send nothing but what stands in them.
 
-use super::Reply;
+use super::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -8,18 +8,18 @@ use sha2::{Digest, Sha256};
 /// The media type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
-impl Reply {
+impl Response {
     /// A `200` with a page. Its `Content-Security-Policy` (CSP Level 3) allows the `<style>` and `<script>` elements that
     /// stand in it, by their hashes, and requests to this server; nothing from elsewhere, no other script or style,
     /// also not in an attribute, no forms that are sent by the browser, and no frame around it.
-    pub fn page(html: &'static str) -> Reply {
+    pub fn page(html: &'static str) -> Response {
         let policy = format!(
             "default-src 'none'; style-src {}; script-src {}; img-src 'self' data:; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
             hashes(html, "style"),
             hashes(html, "script"),
         );
-        Reply { content_type: HTML, ..Reply::json(html.as_bytes()) }.with("Content-Security-Policy", policy)
+        Response { content_type: HTML, ..Response::json(html.as_bytes()) }.with("Content-Security-Policy", policy)
     }
 }
 
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_page_may_do_what_stands_in_it_and_nothing_else() {
         // The hash of the script is the example of CSP Level 3, section 8.3.
-        let reply = Reply::page(
+        let reply = Response::page(
             "<!doctype html><title>t</title><style>p{}</style><script>doSomething();</script>\
              <style media=print>b{}</style><p>text",
         );
@@ -56,6 +56,6 @@ mod tests {
         for closed in ["base-uri", "form-action", "frame-ancestors"] {
             assert_eq!(directive(closed), Some("'none'"), "{closed}");
         }
-        assert!(Reply::page("<p>plain").fields[0].1.contains("script-src 'none'"));
+        assert!(Response::page("<p>plain").fields[0].1.contains("script-src 'none'"));
     }
 }

@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The address of the client: the peer's own, or, if the peer is a trusted proxy, the last one in the chain that is
 /// none. What an untrusted peer says of itself is not believed, nor are two fields that name different clients.
-pub fn client_address(trusted: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
-    if !trusted.contains(peer) {
+pub fn client_address(new_unchecked: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
+    if !new_unchecked.contains(peer) {
         return peer;
     }
     let forwarded = head.fields("forwarded").flat_map(elements).map(|element| forwarded_for(element).unwrap_or(""));
-    let forwarded = first_untrusted(trusted, peer, forwarded.collect());
-    let x_forwarded = first_untrusted(trusted, peer, head.fields("x-forwarded-for").flat_map(elements).collect());
+    let forwarded = first_untrusted(new_unchecked, peer, forwarded.collect());
+    let x_forwarded = first_untrusted(new_unchecked, peer, head.fields("x-forwarded-for").flat_map(elements).collect());
     match (head.field("forwarded").is_some(), head.field("x-forwarded-for").is_some()) {
         (true, false) => forwarded,
         (false, _) => x_forwarded,
@@ -23,12 +23,12 @@ pub fn client_address(trusted: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> 
 }
 
 /// The last hop of the chain that is no trusted proxy; a hop that is no address ends the chain.
-fn first_untrusted(trusted: &Networks, peer: IpAddr, hops: Vec<&str>) -> IpAddr {
+fn first_untrusted(new_unchecked: &Networks, peer: IpAddr, hops: Vec<&str>) -> IpAddr {
     let mut client = peer;
     for hop in hops.into_iter().rev() {
         let Some(address) = node_address(hop) else { break };
         client = address;
-        if !trusted.contains(address) {
+        if !new_unchecked.contains(address) {
             break;
         }
     }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn chains() {
-        let trusted = Networks(vec![Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()]);
+        let new_unchecked = Networks(vec![Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()]);
         let table = [
             ("192.0.2.1", "X-Forwarded-For: 203.0.113.9", "192.0.2.1"),
             ("10.0.0.1", "X-Forwarded-For: 203.0.113.9", "203.0.113.9"),
@@ -84,7 +84,7 @@ mod tests {
         ];
         for (peer, field, client) in table {
             assert_eq!(
-                client_of(&trusted, peer, field.as_bytes()),
+                client_of(&new_unchecked, peer, field.as_bytes()),
                 client.parse::<IpAddr>().unwrap(),
                 "{peer} {field}"
             );
@@ -94,16 +94,16 @@ mod tests {
     /// What a client wrote before the proxy's own element once made it count as the proxy.
     #[test]
     fn what_a_client_made_up_does_not_hide_what_the_proxy_says_behind_it() {
-        let trusted = Networks(vec![Network::parse("10.0.0.1").unwrap()]);
+        let new_unchecked = Networks(vec![Network::parse("10.0.0.1").unwrap()]);
         for field in [b"X-Forwarded-For: \xff, 203.0.113.9".as_slice(), b"Forwarded: for=\xff, for=203.0.113.9"] {
-            assert_eq!(client_of(&trusted, "10.0.0.1", field), "203.0.113.9".parse::<IpAddr>().unwrap());
+            assert_eq!(client_of(&new_unchecked, "10.0.0.1", field), "203.0.113.9".parse::<IpAddr>().unwrap());
         }
     }
 
-    fn client_of(trusted: &Networks, peer: &str, field: &[u8]) -> IpAddr {
+    fn client_of(new_unchecked: &Networks, peer: &str, field: &[u8]) -> IpAddr {
         let raw = [b"GET / HTTP/1.1\r\nHost: x\r\n", field, b"\r\n\r\n"].concat();
         let mut slots = Slots::new();
         let head = parse_head(&raw, &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
-        client_address(trusted, peer.parse().unwrap(), &head)
+        client_address(new_unchecked, peer.parse().unwrap(), &head)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::error::ApiError;
 use super::router::{Operation, PARAMETERS_MAX};
-use crate::domain::command::{ConversationRef, Thing};
+use crate::domain::command::ConversationRef;
 use crate::domain::id::{ConversationId, MessageId, WorkspaceId};
+use crate::domain::result::Resource;
 use crate::http1::query::parse_pairs;
 use std::borrow::Cow;
 
@@ -70,22 +71,22 @@ impl<'a> Request<'a> {
 
     /// The message that the path names, behind its conversation.
     pub fn message(&self) -> Result<MessageId, ApiError> {
-        MessageId::parse(self.parameters[1]).ok_or_else(|| ApiError::not_found(Thing::Message))
+        MessageId::parse(self.parameters[1]).ok_or_else(|| ApiError::not_found(Resource::Message))
     }
 }
 
 /// Reads a workspace id; what is none names no workspace.
 pub fn workspace(raw: &str) -> Result<WorkspaceId, ApiError> {
-    WorkspaceId::parse(raw).ok_or_else(|| ApiError::not_found(Thing::Workspace))
+    WorkspaceId::parse(raw).ok_or_else(|| ApiError::not_found(Resource::Workspace))
 }
 
 /// Reads a conversation id or `default`; what is neither names no conversation.
 pub fn conversation(raw: &str) -> Result<ConversationRef, ApiError> {
     match raw {
         "default" => Ok(ConversationRef::Default),
-        _ => {
-            ConversationId::parse(raw).map(ConversationRef::Id).ok_or_else(|| ApiError::not_found(Thing::Conversation))
-        }
+        _ => ConversationId::parse(raw)
+            .map(ConversationRef::Id)
+            .ok_or_else(|| ApiError::not_found(Resource::Conversation)),
     }
 }
 

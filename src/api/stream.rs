@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::request::{Request, conversation, workspace};
 use super::{Action, Start, StreamId, Subscription};
-use crate::domain::command::StreamFilter;
+use crate::domain::query::StreamFilter;
 use crate::sse::parse_last_event_id;
 use crate::wire::query;
 use uuid::Uuid;

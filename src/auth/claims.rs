@@ -1,7 +1,7 @@
 //! The JSON of a token's header and payload, read without judging it: each known name with whatever value it has.
 
 use crate::auth::jwt::TokenError;
-use crate::base::time::{SECOND, Wall};
+use crate::base::time::{SECOND, WallTime};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +23,7 @@ pub(super) enum Value<'t> {
     /// An array of strings and nothing else.
     Texts(Vec<Cow<'t, str>>),
     /// A number of seconds between 1970 and 9999, to the microsecond.
-    Time(Wall),
+    Time(WallTime),
     /// Anything else.
     Other,
 }
@@ -190,7 +190,7 @@ impl<'t> Visitor<'t> for ValueVisitor {
     }
 
     fn visit_u64<E>(self, seconds: u64) -> Result<Value<'t>, E> {
-        Ok(if seconds <= TIME_SECONDS_MAX { Value::Time(Wall(seconds as i64 * SECOND)) } else { Value::Other })
+        Ok(if seconds <= TIME_SECONDS_MAX { Value::Time(WallTime(seconds as i64 * SECOND)) } else { Value::Other })
     }
 
     /// Only negative integers come here, and nothing of ours was issued before 1970.
@@ -201,7 +201,7 @@ impl<'t> Visitor<'t> for ValueVisitor {
     /// A double holds microseconds of our century exactly enough: its error is below half of one until 2106.
     fn visit_f64<E>(self, seconds: f64) -> Result<Value<'t>, E> {
         Ok(if (0.0..=TIME_SECONDS_MAX as f64).contains(&seconds) {
-            Value::Time(Wall((seconds * SECOND as f64).round() as i64))
+            Value::Time(WallTime((seconds * SECOND as f64).round() as i64))
         } else {
             Value::Other
         })
@@ -241,7 +241,7 @@ mod tests {
             let micros = random.below(1 << 32) as i64 * SECOND + random.below(SECOND as u64) as i64;
             let text = format!("{{\"iat\":{}.{:06}}}", micros / SECOND, micros % SECOND);
             let raw = RawClaims::parse(&text).unwrap();
-            assert!(matches!(raw.iat, Value::Time(Wall(read)) if read == micros), "{text}: {:?}", raw.iat);
+            assert!(matches!(raw.iat, Value::Time(WallTime(read)) if read == micros), "{text}: {:?}", raw.iat);
         }
     }
 
@@ -249,6 +249,6 @@ mod tests {
     fn a_name_with_escapes_is_the_same_name() {
         assert_eq!(RawClaims::parse(r#"{"exp":1,"\u0065xp":2}"#).unwrap_err(), TokenError::Duplicate);
         assert_eq!(RawClaims::parse(r#"{"a":1,"\u0061":2}"#).unwrap_err(), TokenError::Duplicate);
-        assert!(matches!(RawClaims::parse(r#"{"\u0065xp":2}"#).unwrap().exp, Value::Time(Wall(2_000_000))));
+        assert!(matches!(RawClaims::parse(r#"{"\u0065xp":2}"#).unwrap().exp, Value::Time(WallTime(2_000_000))));
     }
 }

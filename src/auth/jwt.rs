@@ -4,7 +4,7 @@
 
 use crate::auth::claims::{RawClaims, RawHeader, Value};
 use crate::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
-use crate::base::time::{SECOND, Wall};
+use crate::base::time::{SECOND, WallTime};
 use crate::domain::id::UserId;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -47,9 +47,9 @@ pub struct Claims {
     /// `sub`, as it is.
     pub sub: Option<Box<str>>,
     /// `exp`, without leeway.
-    pub expires_at: Wall,
+    pub expires_at: WallTime,
     /// `iat`.
-    pub issued_at: Option<Wall>,
+    pub issued_at: Option<WallTime>,
     /// `use`.
     pub purpose: Purpose,
 }
@@ -168,7 +168,7 @@ impl Keys {
     }
 
     /// Checks a token and reads its claims. `now` is forgiven `TOKEN_LEEWAY_SECONDS` either way.
-    pub fn verify(&self, token: &str, now: Wall) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: &str, now: WallTime) -> Result<Claims, TokenError> {
         let payload = self.signed_payload(token)?;
         let mut small = [0; PAYLOAD_BYTES_TYPICAL];
         let mut large = Vec::new();
@@ -210,7 +210,7 @@ impl Keys {
         matches
     }
 
-    fn accept(&self, raw: RawClaims<'_>, now: Wall) -> Result<Claims, TokenError> {
+    fn accept(&self, raw: RawClaims<'_>, now: WallTime) -> Result<Claims, TokenError> {
         let expires_at = time(&raw.exp)?.ok_or(TokenError::ExpirationMissing)?;
         let not_before = time(&raw.nbf)?;
         let issued_at = time(&raw.iat)?;
@@ -335,7 +335,7 @@ fn check_header(header: &str) -> Result<(), TokenError> {
     if matches!(raw.typ, Value::Absent | Value::Text(_)) { Ok(()) } else { Err(TokenError::Header) }
 }
 
-fn time(value: &Value<'_>) -> Result<Option<Wall>, TokenError> {
+fn time(value: &Value<'_>) -> Result<Option<WallTime>, TokenError> {
     match value {
         Value::Absent => Ok(None),
         Value::Time(at) => Ok(Some(*at)),

@@ -11,7 +11,7 @@ pub use line::{AccessLine, Format};
 
 use super::limits::{LOG_FLUSH_MILLISECONDS, LOG_PAUSE_MILLISECONDS, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX};
 use super::metrics;
-use super::time::Wall;
+use super::time::WallTime;
 use line::{access_line, message_line};
 use log::{LevelFilter, Log, Metadata, Record};
 use std::io::{self, Write};
@@ -236,9 +236,9 @@ fn write_all(sink: &mut dyn Write, mut bytes: &[u8]) {
     let _ = sink.flush();
 }
 
-fn wall_now() -> Wall {
+fn wall_now() -> WallTime {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
+    WallTime(i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

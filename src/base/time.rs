@@ -1,36 +1,36 @@
-//! Times as plain numbers: `Wall` for what clients see, `Mono` for deadlines. Neither reads a clock; the thread shells do.
+//! Times as plain numbers: `WallTime` for what clients see, `MonoTime` for deadlines. Neither reads a clock; the thread shells do.
 
 use std::fmt;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Wall(pub i64);
+pub struct WallTime(pub i64);
 
 /// Microseconds since the process started; never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Mono(pub u64);
+pub struct MonoTime(pub u64);
 
 /// Both clocks at one moment, as the thread shells read them once a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// For what clients see.
-    pub wall: Wall,
+    pub wall: WallTime,
     /// For deadlines.
-    pub mono: Mono,
+    pub mono: MonoTime,
 }
 
 /// Microseconds in a second.
 pub const SECOND: i64 = 1_000_000;
 
-impl Wall {
+impl WallTime {
     /// Whole seconds since 1970, rounded down.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(SECOND)
     }
 
     /// This time and `seconds` more; stays at the end of the range instead of wrapping.
-    pub fn plus_seconds(self, seconds: i64) -> Wall {
-        Wall(self.0.saturating_add(seconds.saturating_mul(SECOND)))
+    pub fn plus_seconds(self, seconds: i64) -> WallTime {
+        WallTime(self.0.saturating_add(seconds.saturating_mul(SECOND)))
     }
 
     /// RFC 3339 in UTC with microseconds and `Z`: `2026-01-31T09:15:30.123456Z`. Years 0000 to 9999.
@@ -48,7 +48,7 @@ impl Wall {
     }
 
     /// Reads what `rfc3339` writes, and nothing else.
-    pub fn parse_rfc3339(text: &str) -> Option<Wall> {
+    pub fn parse_rfc3339(text: &str) -> Option<WallTime> {
         let part = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
         let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
         let (hour, minute, second, micros) = (part(11, 13)?, part(14, 16)?, part(17, 19)?, part(20, 26)?);
@@ -59,7 +59,7 @@ impl Wall {
         let days = 365 * shifted_year + leap_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;
         let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
         // What is no date, or is written in another way, comes out as something else.
-        Some(Wall(seconds * SECOND + micros)).filter(|time| time.rfc3339() == *text.as_bytes())
+        Some(WallTime(seconds * SECOND + micros)).filter(|time| time.rfc3339() == *text.as_bytes())
     }
 
     /// IMF-fixdate of RFC 9110 §5.6.7, for the `Date` field: `Sat, 31 Jan 2026 09:15:30 GMT`.
@@ -81,25 +81,25 @@ impl Wall {
     }
 }
 
-impl fmt::Display for Wall {
+impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.rfc3339()).expect("digits are ASCII"))
     }
 }
 
-impl Mono {
+impl MonoTime {
     /// This time and `milliseconds` more.
-    pub fn plus_milliseconds(self, milliseconds: u64) -> Mono {
-        Mono(self.0.saturating_add(milliseconds.saturating_mul(1000)))
+    pub fn plus_milliseconds(self, milliseconds: u64) -> MonoTime {
+        MonoTime(self.0.saturating_add(milliseconds.saturating_mul(1000)))
     }
 
     /// This time and `microseconds` more.
-    pub fn plus(self, microseconds: u64) -> Mono {
-        Mono(self.0.saturating_add(microseconds))
+    pub fn plus(self, microseconds: u64) -> MonoTime {
+        MonoTime(self.0.saturating_add(microseconds))
     }
 
     /// Microseconds from `earlier` to this time; zero if it is later.
-    pub fn since(self, earlier: Mono) -> u64 {
+    pub fn since(self, earlier: MonoTime) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
@@ -122,7 +122,7 @@ struct Civil {
 
 impl Civil {
     /// Days to a date of the proleptic Gregorian calendar, counted from 0000-03-01 in eras of 400 years.
-    fn of(wall: Wall) -> Civil {
+    fn of(wall: WallTime) -> Civil {
         let seconds = wall.seconds();
         let days = seconds.div_euclid(86_400) + 719_468;
         let second_of_day = seconds.rem_euclid(86_400) as u32;
@@ -160,9 +160,9 @@ mod tests {
             (-1, "1969-12-31T23:59:59.999999Z", "Wed, 31 Dec 1969 23:59:59 GMT"),
         ];
         for (micros, rfc3339, http) in table {
-            assert_eq!(Wall(micros).to_string(), rfc3339);
-            assert_eq!(Wall::parse_rfc3339(rfc3339), Some(Wall(micros)));
-            assert_eq!(std::str::from_utf8(&Wall(micros).imf_fixdate()).unwrap(), http);
+            assert_eq!(WallTime(micros).to_string(), rfc3339);
+            assert_eq!(WallTime::parse_rfc3339(rfc3339), Some(WallTime(micros)));
+            assert_eq!(std::str::from_utf8(&WallTime(micros).imf_fixdate()).unwrap(), http);
         }
     }
 
@@ -170,8 +170,8 @@ mod tests {
     fn times_that_are_none_are_not_read() {
         let mut random = crate::base::random::Random::new(9);
         for _ in 0..10_000 {
-            let time = Wall(random.below(253_402_300_800_000_000) as i64);
-            assert_eq!(Wall::parse_rfc3339(&time.to_string()), Some(time));
+            let time = WallTime(random.below(253_402_300_800_000_000) as i64);
+            assert_eq!(WallTime::parse_rfc3339(&time.to_string()), Some(time));
         }
         for bad in [
             "",
@@ -187,7 +187,7 @@ mod tests {
             "2026-01-31T09:15:30.123456+00:00",
             "é026-01-31T09:15:30.123456Z",
         ] {
-            assert_eq!(Wall::parse_rfc3339(bad), None, "{bad}");
+            assert_eq!(WallTime::parse_rfc3339(bad), None, "{bad}");
         }
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! Invariant: `heap` is a binary min-heap by deadline, and `place[key]` is where a key stands in it, if it does.
 
-use super::time::Mono;
+use super::time::MonoTime;
 
 const ABSENT: u32 = u32::MAX;
 
 /// An indexed binary heap: arming, moving and clearing a deadline cost O(log n), and a key never stands in it twice.
 #[derive(Debug, Default)]
 pub struct Timers {
-    heap: Vec<(Mono, u32)>,
+    heap: Vec<(MonoTime, u32)>,
     place: Vec<u32>,
 }
 
 impl Timers {
     /// Arms or moves the deadline of `key`.
-    pub fn set(&mut self, key: u32, at: Mono) {
+    pub fn set(&mut self, key: u32, at: MonoTime) {
         if self.place.len() <= key as usize {
             self.place.resize(key as usize + 1, ABSENT);
         }
@@ -48,18 +48,18 @@ impl Timers {
     }
 
     /// The deadline of `key`.
-    pub fn get(&self, key: u32) -> Option<Mono> {
+    pub fn get(&self, key: u32) -> Option<MonoTime> {
         let place = *self.place.get(key as usize)?;
         (place != ABSENT).then(|| self.heap[place as usize].0)
     }
 
     /// The earliest deadline of all.
-    pub fn next(&self) -> Option<Mono> {
+    pub fn next(&self) -> Option<MonoTime> {
         self.heap.first().map(|(at, _)| *at)
     }
 
     /// Takes out one key whose deadline is not after `now`.
-    pub fn pop_due(&mut self, now: Mono) -> Option<u32> {
+    pub fn pop_due(&mut self, now: MonoTime) -> Option<u32> {
         let (at, key) = *self.heap.first()?;
         if at > now {
             return None;
@@ -119,12 +119,12 @@ mod tests {
     fn behaves_like_a_map_of_deadlines() {
         let mut random = Random::new(3);
         let mut timers = Timers::default();
-        let mut model: HashMap<u32, Mono> = HashMap::new();
+        let mut model: HashMap<u32, MonoTime> = HashMap::new();
         for _ in 0..20_000 {
             let key = random.below(50) as u32;
             match random.below(4) {
                 0 | 1 => {
-                    let at = Mono(random.below(1000));
+                    let at = MonoTime(random.below(1000));
                     timers.set(key, at);
                     model.insert(key, at);
                 }
@@ -133,7 +133,7 @@ mod tests {
                     model.remove(&key);
                 }
                 _ => {
-                    let now = Mono(random.below(1000));
+                    let now = MonoTime(random.below(1000));
                     let earliest = model.values().min().copied();
                     match timers.pop_due(now) {
                         Some(key) => assert_eq!(model.remove(&key), earliest),

@@ -1,6 +1,6 @@
 //! What a stream delivers.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::*;
 use crate::domain::model::Message;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ pub struct Event {
     /// What it is.
     pub kind: EventKind,
     /// When it was committed, strictly later than the event before.
-    pub at: Wall,
+    pub at: WallTime,
     /// Who caused it.
     pub actor: UserId,
     /// The request that caused it.
@@ -131,7 +131,7 @@ pub enum EventBody {
     /// event is read.
     Message(Message),
     /// `message_deleted`: which message is gone.
-    Gone(MessageId),
+    Deleted(MessageId),
     /// Every other kind: the JSON text of `data`, as it was journalled.
     Data(Arc<str>),
 }
@@ -141,7 +141,7 @@ impl Event {
     pub fn message(&self) -> Option<&Message> {
         match &self.body {
             EventBody::Message(message) => Some(message),
-            EventBody::Gone(_) | EventBody::Data(_) => None,
+            EventBody::Deleted(_) | EventBody::Data(_) => None,
         }
     }
 
@@ -149,7 +149,7 @@ impl Event {
     pub fn message_id(&self) -> Option<MessageId> {
         match &self.body {
             EventBody::Message(message) => Some(message.id),
-            EventBody::Gone(id) => Some(*id),
+            EventBody::Deleted(id) => Some(*id),
             EventBody::Data(_) => None,
         }
     }
@@ -159,7 +159,7 @@ impl Event {
         const BASE: usize = 256;
         BASE + match &self.body {
             EventBody::Message(message) => message.content.as_str().len() + message.metadata.as_str().len(),
-            EventBody::Gone(_) => 0,
+            EventBody::Deleted(_) => 0,
             EventBody::Data(json) => json.len(),
         }
     }

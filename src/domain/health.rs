@@ -2,7 +2,7 @@
 
 /// Why the writer cannot commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum WriterFault {
     /// The disk, or what the database may take of it, is full.
     Full,
     /// Another program keeps the database locked.
@@ -17,20 +17,26 @@ pub enum Trouble {
     Stuck,
 }
 
-impl Trouble {
+impl WriterFault {
     /// Every one, in the order of their numbers.
-    pub const ALL: [Trouble; 6] =
-        [Trouble::Full, Trouble::Locked, Trouble::ReadOnly, Trouble::Disk, Trouble::Damaged, Trouble::Stuck];
+    pub const ALL: [WriterFault; 6] = [
+        WriterFault::Full,
+        WriterFault::Locked,
+        WriterFault::ReadOnly,
+        WriterFault::Disk,
+        WriterFault::Damaged,
+        WriterFault::Stuck,
+    ];
 
     /// What people are told.
     pub fn as_str(self) -> &'static str {
         match self {
-            Trouble::Full => "the disk is full",
-            Trouble::Locked => "the database is locked",
-            Trouble::ReadOnly => "the database cannot be written to",
-            Trouble::Disk => "the disk fails",
-            Trouble::Damaged => "the database is damaged",
-            Trouble::Stuck => "writing takes too long",
+            WriterFault::Full => "the disk is full",
+            WriterFault::Locked => "the database is locked",
+            WriterFault::ReadOnly => "the database cannot be written to",
+            WriterFault::Disk => "the disk fails",
+            WriterFault::Damaged => "the database is damaged",
+            WriterFault::Stuck => "writing takes too long",
         }
     }
 }
@@ -45,7 +51,7 @@ pub enum Readiness {
     /// The process is about to end.
     Draining,
     /// The database cannot be written to.
-    Unwritable(Trouble),
+    Unwritable(WriterFault),
 }
 
 impl Readiness {

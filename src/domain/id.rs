@@ -6,7 +6,7 @@
 
 use crate::base::limits::USER_ID_CHARS_MAX;
 use crate::base::random::mix;
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ impl UserId {
     }
 
     /// A user id that was checked before it was stored, or that is a responder's own.
-    pub fn trusted(raw: impl Into<Arc<str>>) -> UserId {
+    pub fn new_unchecked(raw: impl Into<Arc<str>>) -> UserId {
         UserId(raw.into())
     }
 
@@ -135,7 +135,7 @@ impl IdKey {
 
     /// The UUID of what event `number` made at `at`: milliseconds and microseconds of the time, then the number,
     /// permuted by the key. Grows with the time.
-    pub fn uuid(&self, number: EventNumber, at: Wall) -> Uuid {
+    pub fn uuid(&self, number: EventNumber, at: WallTime) -> Uuid {
         assert!(number.0 < 1 << (2 * HALF_BITS), "a journal never gets that long");
         let millis = at.0.div_euclid(MICROS_PER_MILLI) as u128 & 0xffff_ffff_ffff;
         let micros = at.0.rem_euclid(MICROS_PER_MILLI) as u128;
@@ -145,7 +145,7 @@ impl IdKey {
 
     /// The number and the time that `uuid` carries; `None` if it cannot be one of ours. The caller checks that the
     /// row of that number was made at that time: only then did this key make the UUID.
-    pub fn open(&self, uuid: Uuid) -> Option<(EventNumber, Wall)> {
+    pub fn open(&self, uuid: Uuid) -> Option<(EventNumber, WallTime)> {
         let bits = uuid.as_u128();
         let (millis, version) = ((bits >> 80) as i64, (bits >> 76) & 0xf);
         let (micros, variant) = ((bits >> 64) as i64 & 0xfff, (bits >> 62) & 0b11);
@@ -156,7 +156,7 @@ impl IdKey {
         let swapped = (carried & HALF_MASK) << HALF_BITS | carried >> HALF_BITS;
         let opened = self.permute(swapped, (0..ROUNDS).rev());
         let number = (opened & HALF_MASK) << HALF_BITS | opened >> HALF_BITS;
-        Some((EventNumber(number), Wall(millis * MICROS_PER_MILLI + micros)))
+        Some((EventNumber(number), WallTime(millis * MICROS_PER_MILLI + micros)))
     }
 
     /// A balanced Feistel network over 62 bits; run with the halves swapped and the rounds reversed, it undoes itself.
@@ -187,19 +187,19 @@ mod tests {
         let mut random = Random::new(5);
         for round in 0..10_000 {
             let number = EventNumber(if round < 100 { round } else { random.below(1 << 62) });
-            let at = Wall(random.below(4_000_000_000_000_000) as i64);
+            let at = WallTime(random.below(4_000_000_000_000_000) as i64);
             let uuid = key.uuid(number, at);
             assert_eq!(key.open(uuid), Some((number, at)));
             assert_eq!(uuid.get_version_num(), 7);
             assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
-            assert!(key.uuid(number.next(), Wall(at.0 + 1)) > uuid, "ids grow with the time");
+            assert!(key.uuid(number.next(), WallTime(at.0 + 1)) > uuid, "ids grow with the time");
         }
     }
 
     #[test]
     fn neighbours_do_not_look_alike_and_keys_matter() {
         let (a, b) = (IdKey::new([1; 16]), IdKey::new([2; 16]));
-        let carried = |key: &IdKey, n| key.uuid(EventNumber(n), Wall(0)).as_u128() as u64;
+        let carried = |key: &IdKey, n| key.uuid(EventNumber(n), WallTime(0)).as_u128() as u64;
         for n in 0..1000 {
             assert!((carried(&a, n) ^ carried(&a, n + 1)).count_ones() > 8);
             assert_ne!(carried(&a, n), carried(&b, n));

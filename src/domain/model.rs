@@ -1,7 +1,7 @@
 //! Users, workspaces, conversations and messages, and the texts in them, valid by construction.
 
 use crate::base::limits::*;
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::*;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ macro_rules! bounded_text {
             }
 
             /// A text that was checked before it was stored.
-            pub fn trusted(raw: impl Into<Arc<str>>) -> $name {
+            pub fn new_unchecked(raw: impl Into<Arc<str>>) -> $name {
                 $name(raw.into())
             }
 
@@ -71,7 +71,7 @@ impl Content {
     }
 
     /// A text that was checked before it was stored, or a responder's.
-    pub fn trusted(raw: impl Into<Arc<str>>) -> Content {
+    pub fn new_unchecked(raw: impl Into<Arc<str>>) -> Content {
         Content(raw.into())
     }
 
@@ -93,7 +93,7 @@ impl Metadata {
     }
 
     /// Compact JSON text of an object, checked by `wire::metadata` or before it was stored.
-    pub fn trusted(json: impl Into<Arc<str>>) -> Metadata {
+    pub fn new_unchecked(json: impl Into<Arc<str>>) -> Metadata {
         Metadata(json.into())
     }
 
@@ -128,9 +128,9 @@ pub struct Workspace {
     /// The client's own data.
     pub metadata: Metadata,
     /// When it was made.
-    pub created_at: Wall,
+    pub created_at: WallTime,
     /// When it was last changed.
-    pub updated_at: Wall,
+    pub updated_at: WallTime,
 }
 
 /// A conversation, in one workspace.
@@ -147,9 +147,9 @@ pub struct Conversation {
     /// The client's own data.
     pub metadata: Metadata,
     /// When it was made.
-    pub created_at: Wall,
+    pub created_at: WallTime,
     /// When it, or a message of it, was last changed or added.
-    pub updated_at: Wall,
+    pub updated_at: WallTime,
     /// Messages in it.
     pub message_count: u64,
 }
@@ -234,9 +234,9 @@ pub struct Message {
     /// The client's own data.
     pub metadata: Metadata,
     /// When it was made.
-    pub created_at: Wall,
+    pub created_at: WallTime,
     /// When it was last changed.
-    pub updated_at: Wall,
+    pub updated_at: WallTime,
     /// How far it is.
     pub status: Status,
     /// The message that this one answers.

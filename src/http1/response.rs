@@ -27,7 +27,7 @@ pub struct ResponseHead<'a> {
     /// The version of the request. The answer's is always HTTP/1.1 (RFC 9110 §2.5), but HTTP/1.0 has to be told that the
     /// connection stays open.
     pub version: Version,
-    /// The time of the answer, as `Wall::imf_fixdate` has it.
+    /// The time of the answer, as `WallTime::imf_fixdate` has it.
     pub date: &'a [u8; 29],
     /// How the end of the body is found.
     pub length: Length,

@@ -4,7 +4,7 @@
 //! before a change of state has no say in the state after it.
 
 use crate::base::limits::{BREAKER_COOL_DOWN_MILLISECONDS, BREAKER_FAILURES_MAX};
-use crate::base::time::Mono;
+use crate::base::time::MonoTime;
 
 /// How the use of a permit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ enum State {
     /// Everybody is let through. Next: Open, after too many failures in a row.
     Closed { failures: u32 },
     /// Nobody is let through. Next: HalfOpen, with the first request after the cool-down.
-    Open { until: Mono },
+    Open { until: MonoTime },
     /// A probe is on its way, or is free to be taken. Next: Closed or Open, by how it ends.
     HalfOpen { probing: bool },
 }
@@ -69,7 +69,7 @@ impl Breaker {
     }
 
     /// Asks for a permit. The error is when to ask again.
-    pub fn admit(&mut self, now: Mono) -> Result<Permit, Mono> {
+    pub fn admit(&mut self, now: MonoTime) -> Result<Permit, MonoTime> {
         match self.state {
             State::Closed { .. } => {}
             State::Open { until } if now < until => return Err(until),
@@ -81,7 +81,7 @@ impl Breaker {
     }
 
     /// Says how the use of a permit ended.
-    pub fn settle(&mut self, permit: Permit, outcome: Outcome, now: Mono) {
+    pub fn settle(&mut self, permit: Permit, outcome: Outcome, now: MonoTime) {
         if permit.epoch != self.epoch {
             return;
         }
@@ -129,8 +129,8 @@ mod tests {
 
     const COOL_DOWN: u64 = 10;
 
-    fn at(milliseconds: u64) -> Mono {
-        Mono(milliseconds * 1000)
+    fn at(milliseconds: u64) -> MonoTime {
+        MonoTime(milliseconds * 1000)
     }
 
     fn opened() -> Breaker {

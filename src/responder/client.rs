@@ -14,7 +14,7 @@ use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::base::time::Mono;
+use crate::base::time::MonoTime;
 use crate::config::values::Secret;
 use crate::http1::answer::{AnswerHead, parse_answer};
 use connection::{Connection, Wait};
@@ -124,8 +124,8 @@ impl Upstream {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Mono {
-        Mono(self.started.elapsed().as_micros() as u64)
+    fn now(&self) -> MonoTime {
+        MonoTime(self.started.elapsed().as_micros() as u64)
     }
 
     fn key(&self) -> Option<&Secret> {

@@ -4,7 +4,7 @@
 //! text is in a delta before the first piece of it is due on disk, so that after a crash it is known what was shown.
 
 use crate::base::limits::{OUTPUT_APPEND_MILLISECONDS, OUTPUT_DELTA_MILLISECONDS};
-use crate::base::time::Mono;
+use crate::base::time::MonoTime;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,11 @@ pub struct Growing {
     /// Deltas so far.
     deltas: u64,
     /// When the last delta was sent.
-    sent_at: Option<Mono>,
+    sent_at: Option<MonoTime>,
     /// Bytes of the text that were given out to be appended.
     appended: usize,
     /// When that was.
-    appended_at: Option<Mono>,
+    appended_at: Option<MonoTime>,
 }
 
 impl Growing {
@@ -44,7 +44,7 @@ impl Growing {
     }
 
     /// What is due now; to be called until there is nothing.
-    pub fn poll(&mut self, now: Mono) -> Option<Due<'_>> {
+    pub fn poll(&mut self, now: MonoTime) -> Option<Due<'_>> {
         if self.append_at().is_some_and(|at| at <= now) {
             self.appended_at = Some(now);
             return self.take_append();
@@ -63,7 +63,7 @@ impl Growing {
     }
 
     /// When something will be due, if nothing is added until then.
-    pub fn due_at(&self) -> Option<Mono> {
+    pub fn due_at(&self) -> Option<MonoTime> {
         [self.append_at(), self.delta_at()].into_iter().flatten().min()
     }
 
@@ -85,13 +85,13 @@ impl Growing {
     }
 
     /// At once for the first text, so that nobody waits for it; then not before the last one is old enough.
-    fn delta_at(&self) -> Option<Mono> {
-        let at = self.sent_at.map_or(Mono(0), |at| at.plus_milliseconds(OUTPUT_DELTA_MILLISECONDS));
+    fn delta_at(&self) -> Option<MonoTime> {
+        let at = self.sent_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_DELTA_MILLISECONDS));
         (self.sent < self.text.len()).then_some(at)
     }
 
-    fn append_at(&self) -> Option<Mono> {
-        let at = self.appended_at.map_or(Mono(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
+    fn append_at(&self) -> Option<MonoTime> {
+        let at = self.appended_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
         (self.appended < self.text.len()).then_some(at)
     }
 
@@ -117,8 +117,8 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
 
-    fn at(milliseconds: u64) -> Mono {
-        Mono(milliseconds * 1000)
+    fn at(milliseconds: u64) -> MonoTime {
+        MonoTime(milliseconds * 1000)
     }
 
     fn due(growing: &mut Growing, milliseconds: u64) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The clocks of a process, read here and handed down as arguments.
 
-use crate::base::time::{Mono, Now, Wall};
+use crate::base::time::{MonoTime, Now, WallTime};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Reads both clocks.
@@ -10,7 +10,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock whose `Mono` starts now.
+    /// A clock whose `MonoTime` starts now.
     pub fn start() -> Clock {
         Clock { started: Instant::now() }
     }
@@ -21,6 +21,6 @@ impl Clock {
             Ok(since) => since.as_micros() as i64,
             Err(before) => -(before.duration().as_micros() as i64),
         };
-        Now { wall: Wall(wall), mono: Mono(self.started.elapsed().as_micros() as u64) }
+        Now { wall: WallTime(wall), mono: MonoTime(self.started.elapsed().as_micros() as u64) }
     }
 }

@@ -7,10 +7,13 @@
 use crate::api::Context;
 use crate::base::limits::{MAILBOX_ANSWER_BYTES_MAX, MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
-use crate::domain::command::{
-    Answer, AnswerDelta, AnswerSnapshot, Committed, PasswordAnswer, Receipt, Refusal, ReplyTo,
-};
+use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
+use crate::domain::command::ReplyTo;
+use crate::domain::commit::Committed;
 use crate::domain::id::MessageId;
+use crate::domain::password::PasswordResponse;
+use crate::domain::query::QueryResponse;
+use crate::domain::result::{CommandResult, Rejection};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -20,11 +23,11 @@ pub enum Mail {
     /// The writer committed.
     Committed(Committed),
     /// The readers answer.
-    Answer(Answer),
+    QueryResponse(QueryResponse),
     /// The password thread answers.
-    Password(PasswordAnswer),
+    Password(PasswordResponse),
     /// A receipt that no commit carries.
-    Receipt(Receipt),
+    CommandResult(CommandResult),
     /// A piece of an answer.
     Delta(Arc<AnswerDelta>),
     /// The text of an answer that a shard asked for; `None` when it is over.
@@ -76,11 +79,11 @@ impl Mailbox {
                         return;
                     }
                 }
-                Mail::Answer(answer) => {
+                Mail::QueryResponse(answer) => {
                     let weight = answer.weight();
                     if waiting.answer_bytes + weight > MAILBOX_ANSWER_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Answer as usize].add(1);
-                        answer.result = Err(Refusal::Unavailable);
+                        answer.result = Err(Rejection::Unavailable);
                     } else {
                         waiting.answer_bytes += weight;
                     }
@@ -126,16 +129,16 @@ pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_by
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::Wall;
-    use crate::domain::command::{Found, JournalPage};
+    use crate::base::time::WallTime;
     use crate::domain::event::{Event, EventBody, EventKind};
     use crate::domain::id::{EventNumber, UserId, WorkspaceId};
+    use crate::domain::query::{JournalPage, QueryResult};
 
     fn commit(number: u64, bytes: usize) -> Committed {
         let event = Event {
             number: EventNumber(number),
             kind: EventKind::WorkspaceUpdated,
-            at: Wall(0),
+            at: WallTime(0),
             actor: UserId::new("u").unwrap(),
             correlation_id: "c".into(),
             workspace_id: WorkspaceId(uuid::Uuid::nil()),
@@ -147,10 +150,10 @@ mod tests {
             before: EventNumber(number - 1),
             through: EventNumber(number),
             events: Arc::new([Arc::new(event)]),
-            receipts: Vec::new(),
-            orders: Vec::new(),
-            begun: Arc::new([]),
-            gates: None,
+            results: Vec::new(),
+            jobs: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
         }
     }
 
@@ -160,12 +163,12 @@ mod tests {
     }
 
     /// An answer of so many bytes of events.
-    fn answer(bytes: usize) -> Answer {
+    fn answer(bytes: usize) -> QueryResponse {
         let through = EventNumber(1);
         let events = commit(1, bytes).events.to_vec();
         let page = JournalPage { events, through, position: through, gap: None };
         let to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-        Answer { to, position: through, result: Ok(Found::JournalPage(page)) }
+        QueryResponse { to, position: through, result: Ok(QueryResult::JournalPage(page)) }
     }
 
     #[test]
@@ -175,10 +178,12 @@ mod tests {
         // Large ones until it is full, and one that is not too large for what is left; then it is taken out.
         for _ in 0..2 {
             let sizes = [MAILBOX_ANSWER_BYTES_MAX / 3; 4].into_iter().chain([1000]);
-            sizes.for_each(|bytes| mailbox.push(Mail::Answer(answer(bytes))));
+            sizes.for_each(|bytes| mailbox.push(Mail::QueryResponse(answer(bytes))));
             mailbox.take(&mut mails);
-            let found: Vec<bool> =
-                mails.drain(..).map(|mail| matches!(mail, Mail::Answer(Answer { result: Ok(_), .. }))).collect();
+            let found: Vec<bool> = mails
+                .drain(..)
+                .map(|mail| matches!(mail, Mail::QueryResponse(QueryResponse { result: Ok(_), .. })))
+                .collect();
             assert_eq!(found, [true, true, false, false, true], "everybody is answered, and some with regret");
         }
     }

@@ -2,8 +2,12 @@
 
 use super::answers::desk::{Desk, News, Reply};
 use super::mailbox::{Mail, Mailbox};
-use crate::domain::command::*;
+use crate::domain::command::ReplyTo;
+use crate::domain::commit::Committed;
 use crate::domain::event::EventKind;
+use crate::domain::password::PasswordResponse;
+use crate::domain::query::QueryResponse;
+use crate::domain::result::CommandResult;
 use std::sync::Arc;
 
 /// All who may wait for something.
@@ -17,25 +21,25 @@ pub struct Post {
 
 impl Post {
     /// Brings a reader's answer.
-    pub fn answer(&self, answer: Answer) {
+    pub fn answer(&self, answer: QueryResponse) {
         let to = answer.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::Answer(answer)),
-            None => self.desk.deliver(to, Reply::Answer(answer)),
+            Some(mailbox) => mailbox.push(Mail::QueryResponse(answer)),
+            None => self.desk.deliver(to, Reply::QueryResponse(answer)),
         }
     }
 
     /// Brings a receipt that no commit carries.
-    pub fn receipt(&self, receipt: Receipt) {
+    pub fn receipt(&self, receipt: CommandResult) {
         let to = receipt.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::Receipt(receipt)),
-            None => self.desk.deliver(to, Reply::Receipt(receipt)),
+            Some(mailbox) => mailbox.push(Mail::CommandResult(receipt)),
+            None => self.desk.deliver(to, Reply::CommandResult(receipt)),
         }
     }
 
     /// Brings what the password thread found.
-    pub fn password(&self, answer: PasswordAnswer) {
+    pub fn password(&self, answer: PasswordResponse) {
         if let Some(mailbox) = self.mailbox(answer.to) {
             mailbox.push(Mail::Password(answer));
         }
@@ -59,33 +63,34 @@ impl Post {
     /// Tells every shard of a commit, each of its own receipts, and the responders of theirs and of new orders. The
     /// shards come first: what a responder then says of an answer finds them knowing it.
     pub fn committed(&self, committed: Committed) {
-        let mut shares: Vec<Vec<Receipt>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<CommandResult>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         let mut responders = Vec::new();
-        for receipt in committed.receipts {
+        for receipt in committed.results {
             match shares.get_mut(receipt.to.shard as usize) {
                 Some(share) => share.push(receipt),
                 None => responders.push(receipt),
             }
         }
-        let nothing_for_all = committed.events.is_empty() && committed.gates.is_none() && committed.begun.is_empty();
+        let nothing_for_all =
+            committed.events.is_empty() && committed.token_rules.is_none() && committed.started.is_empty();
         // Whoever reads an answer may turn to another event loop at once, so those without receipts hear first.
         let mut told: Vec<_> = self.mailboxes.iter().zip(shares).collect();
-        told.sort_by_key(|(_, receipts)| !receipts.is_empty());
-        for (mailbox, receipts) in told {
-            if !nothing_for_all || !receipts.is_empty() {
+        told.sort_by_key(|(_, results)| !results.is_empty());
+        for (mailbox, results) in told {
+            if !nothing_for_all || !results.is_empty() {
                 mailbox.push(Mail::Committed(Committed {
                     before: committed.before,
                     through: committed.through,
                     events: Arc::clone(&committed.events),
-                    receipts,
-                    orders: Vec::new(),
-                    begun: Arc::clone(&committed.begun),
-                    gates: committed.gates.clone(),
+                    results,
+                    jobs: Vec::new(),
+                    started: Arc::clone(&committed.started),
+                    token_rules: committed.token_rules.clone(),
                 }));
             }
         }
         for receipt in responders {
-            self.desk.deliver(receipt.to, Reply::Receipt(receipt));
+            self.desk.deliver(receipt.to, Reply::CommandResult(receipt));
         }
         let deletes = |kind| {
             matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
@@ -95,8 +100,8 @@ impl Post {
             // Where there is no room for it, an answer finds its order closed with its next text.
             self.desk.tell(News::Deleted(deleted));
         }
-        if !committed.orders.is_empty() {
-            self.desk.take_orders(committed.orders);
+        if !committed.jobs.is_empty() {
+            self.desk.take_orders(committed.jobs);
         }
     }
 

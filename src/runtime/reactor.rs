@@ -11,7 +11,7 @@ use super::threads::Ports;
 use super::writes::Writes;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRefused};
-use crate::base::time::{Mono, Now};
+use crate::base::time::{MonoTime, Now};
 use crate::shard::{Input, Output, Shard};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -63,10 +63,10 @@ pub struct Reactor {
     /// Commands were handed over that the writer has not been told of.
     submitted: bool,
     accepting: bool,
-    accept_again_at: Option<Mono>,
+    accept_again_at: Option<MonoTime>,
     accept_failed: bool,
     on_quiet: Box<dyn FnMut() + Send>,
-    refusals_told_at: Option<Mono>,
+    refusals_told_at: Option<MonoTime>,
     drained: bool,
 }
 
@@ -191,12 +191,12 @@ impl Reactor {
             let now = self.clock.now();
             let input = match mail {
                 Mail::Committed(committed) => {
-                    self.writes.commands_answered(committed.receipts.len());
+                    self.writes.commands_answered(committed.results.len());
                     Input::Committed(committed)
                 }
-                Mail::Answer(answer) => Input::Answer(answer),
+                Mail::QueryResponse(answer) => Input::QueryResponse(answer),
                 Mail::Password(answer) => Input::Password(answer),
-                Mail::Receipt(receipt) => Input::Receipt(receipt),
+                Mail::CommandResult(receipt) => Input::CommandResult(receipt),
                 Mail::Delta(delta) => Input::Delta(delta),
                 Mail::AnswerText(message_id, snapshot) => Input::AnswerText(message_id, snapshot),
                 Mail::Lost(to) => Input::Overloaded(to),

@@ -194,7 +194,7 @@ fn start(
     let registry = Arc::new(Registry::default());
     let position = writer.position();
     registry.committed(position);
-    let gates = Arc::new(writer.gates().map_err(|error| error.to_string())?);
+    let token_rules = Arc::new(writer.token_rules().map_err(|error| error.to_string())?);
     let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
     metrics::CONNECTIONS_MAX.set(max_connections as u64);
     let connections = Arc::new(Connections::new(
@@ -237,7 +237,8 @@ fn start(
     for (index, poll) in polls.into_iter().enumerate() {
         let random = Random::from_system();
         let context = Arc::clone(current.context());
-        let shard = Shard::new(index as u16, context, Arc::clone(&registry), Arc::clone(&gates), position, random);
+        let shard =
+            Shard::new(index as u16, context, Arc::clone(&registry), Arc::clone(&token_rules), position, random);
         let socket = socket.try_clone().map_err(cannot("the listening socket cannot be shared"))?;
         let mailbox = Arc::clone(&mailboxes[index]);
         let connections = Arc::clone(&connections);

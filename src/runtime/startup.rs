@@ -5,10 +5,10 @@
 
 use super::clock::Clock;
 use crate::api::error::ApiError;
-use crate::api::{Reply, ops};
+use crate::api::{Response, ops};
 use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES};
 use crate::base::random::Random;
-use crate::base::time::{Mono, Now};
+use crate::base::time::{MonoTime, Now};
 use crate::domain::health::Readiness;
 use crate::http1::head::{HeadLimits, Method, Slots, Version, parse_head};
 use crate::http1::response::{Length, ResponseHead, write_head};
@@ -56,7 +56,7 @@ impl Startup {
     pub fn turn_away(self, now: Now) {
         let mut random = Random::from_system();
         for (stream, _) in self.end() {
-            let reply = ApiError::starting().into_reply();
+            let reply = ApiError::starting().into_response();
             answer(TcpStream::from_std(stream), &reply, Method::Other, Version::Http11, now, &mut random);
         }
     }
@@ -74,7 +74,7 @@ impl Startup {
 struct Kept {
     stream: TcpStream,
     peer: SocketAddr,
-    until: Mono,
+    until: MonoTime,
 }
 
 struct Door {
@@ -175,7 +175,7 @@ impl Door {
         let old: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.until <= now.mono).map(|(key, _)| key).collect();
         for key in old {
             let kept = self.kept.remove(key);
-            let reply = ApiError::starting().into_reply();
+            let reply = ApiError::starting().into_response();
             answer(kept.stream, &reply, Method::Other, Version::Http11, now, &mut self.random);
         }
     }
@@ -183,7 +183,7 @@ impl Door {
 
 /// Answers and ends the connection. What has arrived is read first: otherwise its end would be a reset, which may
 /// overtake the answer.
-fn answer(mut stream: TcpStream, reply: &Reply, method: Method, version: Version, now: Now, random: &mut Random) {
+fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Version, now: Now, random: &mut Random) {
     let request_id = format!("{:016x}", random.next_u64());
     let fields = [("Content-Type", reply.content_type), ("X-Request-Id", &request_id)];
     let own = reply.fields.iter().map(|(name, value)| (*name, &**value));
@@ -206,7 +206,7 @@ fn answer(mut stream: TcpStream, reply: &Reply, method: Method, version: Version
 }
 
 /// The answer, if these bytes are the whole head of a question about the server's health.
-fn health(bytes: &[u8], now: Now) -> Option<(Reply, Method, Version)> {
+fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
     let mut slots = Slots::new();
     let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES }).ok()??;
     if !matches!(head.method, Method::Get | Method::Head) {
@@ -223,7 +223,7 @@ fn health(bytes: &[u8], now: Now) -> Option<(Reply, Method, Version)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::Wall;
+    use crate::base::time::WallTime;
 
     #[test]
     fn only_whole_questions_about_health_are_answered() {
@@ -240,7 +240,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
             ("\x16\x03\x01", None),
         ];
-        let now = Now { wall: Wall(0), mono: Mono(0) };
+        let now = Now { wall: WallTime(0), mono: MonoTime(0) };
         for (bytes, expected) in table {
             let answered = health(bytes.as_bytes(), now).map(|(reply, ..)| reply.status);
             assert_eq!(answered, expected, "{bytes:?}");

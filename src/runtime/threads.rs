@@ -11,11 +11,14 @@ use crate::auth::password::Hasher;
 use crate::base::limits::*;
 use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
-use crate::base::time::Wall;
-use crate::domain::command::*;
+use crate::base::time::WallTime;
+use crate::domain::command::{Command, ReplyTo};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, UserId};
 use crate::domain::model::UserProfile;
+use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
+use crate::domain::query::Query;
+use crate::domain::result::Rejection;
 use crate::shard::registry::Registry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,7 +58,7 @@ type Stored = (String, Option<UserProfile>);
 /// A password that the writer looks up for the password thread, which waits for it.
 pub struct PasswordLookup {
     login: Login,
-    answer: SyncSender<Result<Option<Stored>, Refusal>>,
+    answer: SyncSender<Result<Option<Stored>, Rejection>>,
 }
 
 /// The ways from an event loop to the other threads.
@@ -150,7 +153,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             logging::flush();
             exit(1);
         }
-        let failing = writer.trouble().is_some();
+        let failing = writer.fault().is_some();
         let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
         let patience = until_due.min(look_beside);
         let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
@@ -176,7 +179,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             let began = clock.now();
             registry.writer_begins(began.mono);
             let committed = writer.commit_batch(&commands, began.wall);
-            registry.writer_rests(writer.trouble());
+            registry.writer_rests(writer.fault());
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
             metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, commands.len() as u64);
             let made = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
@@ -196,11 +199,11 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
         if failing && now.mono >= probe_at {
             registry.writer_begins(now.mono);
             writer.probe();
-            registry.writer_rests(writer.trouble());
+            registry.writer_rests(writer.fault());
             probe_at = clock.now().mono.plus_milliseconds(WRITER_PROBE_MILLISECONDS);
         }
         due = writer.due(now.wall);
-        if writer.trouble().is_some() {
+        if writer.fault().is_some() {
             continue;
         }
         // While there is more to clean up, steps and batches take turns.
@@ -208,7 +211,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
         if is_due || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
             registry.writer_begins(now.mono);
             writer.housekeeping(now.wall);
-            registry.writer_rests(writer.trouble());
+            registry.writer_rests(writer.fault());
             due = writer.due(now.wall);
             (batches_since, tidy_by) = (0, now.mono.plus_milliseconds(HOUSEKEEPING_MILLISECONDS));
         }
@@ -217,7 +220,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
 }
 
 /// How long the writer waits for work before it cleans up.
-fn patience(due: Due, now: Wall) -> Duration {
+fn patience(due: Due, now: WallTime) -> Duration {
     let longest = Duration::from_millis(HOUSEKEEPING_MILLISECONDS);
     match due {
         Due::Now | Due::WhenIdle => Duration::ZERO,
@@ -249,7 +252,7 @@ pub enum Passwords {
 }
 
 impl Passwords {
-    fn find(&mut self, login: Login) -> Result<Option<Stored>, Refusal> {
+    fn find(&mut self, login: Login) -> Result<Option<Stored>, Rejection> {
         match self {
             Passwords::Reader(reader) => match login {
                 Login::Email(email) => reader.password_record(&email).map(stored),
@@ -258,8 +261,8 @@ impl Passwords {
             Passwords::Writer(queue) => {
                 let (answer, answered) = sync_channel(1);
                 let lookup = Work::Password(PasswordLookup { login, answer });
-                queue.push(lookup, 1).map_err(|_| Refusal::Unavailable)?;
-                answered.recv().unwrap_or(Err(Refusal::Unavailable))
+                queue.push(lookup, 1).map_err(|_| Rejection::Unavailable)?;
+                answered.recv().unwrap_or(Err(Rejection::Unavailable))
             }
         }
     }
@@ -286,14 +289,18 @@ pub fn check_passwords(mut passwords: Passwords, queue: &Queue<PasswordJob>, pos
         for job in jobs.drain(..) {
             let to = job.reply_to;
             match catch_unwind(AssertUnwindSafe(|| check_password(&mut passwords, &hasher, job.check))) {
-                Ok(result) => post.password(PasswordAnswer { to, result }),
+                Ok(result) => post.password(PasswordResponse { to, result }),
                 Err(_) => post.lost(to),
             }
         }
     }
 }
 
-fn check_password(passwords: &mut Passwords, hasher: &Hasher, check: PasswordCheck) -> Result<PasswordFound, Refusal> {
+fn check_password(
+    passwords: &mut Passwords,
+    hasher: &Hasher,
+    check: PasswordCheck,
+) -> Result<PasswordOutcome, Rejection> {
     let (login, password, new) = match check {
         PasswordCheck::Login { email, password } => (Login::Email(email), password, None),
         PasswordCheck::Change { user, current, new } => (Login::User(user), current, Some(new)),
@@ -302,8 +309,8 @@ fn check_password(passwords: &mut Passwords, hasher: &Hasher, check: PasswordChe
     // An unknown user costs the same time as a known one.
     let right = hasher.verify_or_dummy(stored.as_ref().map(|(hash, _)| hash.as_str()), &password);
     Ok(match (stored, new) {
-        (Some(_), Some(new)) if right => PasswordFound::Hash(hasher.hash(&new).into()),
-        (Some((_, Some(profile))), None) if right => PasswordFound::User(profile),
-        _ => PasswordFound::Wrong,
+        (Some(_), Some(new)) if right => PasswordOutcome::Hash(hasher.hash(&new).into()),
+        (Some((_, Some(profile))), None) if right => PasswordOutcome::User(profile),
+        _ => PasswordOutcome::Wrong,
     })
 }

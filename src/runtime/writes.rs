@@ -8,7 +8,7 @@
 //! `STREAM_HOLD_MICROSECONDS`.
 
 use crate::base::limits::*;
-use crate::base::time::Mono;
+use crate::base::time::MonoTime;
 use std::collections::VecDeque;
 
 /// The queue of connections that have something to write.
@@ -22,7 +22,7 @@ pub struct Writes {
     /// Writes that this turn still has for streams with little to write.
     small_left: usize,
     /// Until when the next pass waits at most.
-    hold_until: Option<Mono>,
+    hold_until: Option<MonoTime>,
     commands_under_way: usize,
 }
 
@@ -54,7 +54,7 @@ impl Writes {
     }
 
     /// When a pass that waits begins at the latest.
-    pub fn wakes_at(&self) -> Option<Mono> {
+    pub fn wakes_at(&self) -> Option<MonoTime> {
         self.hold_until
     }
 
@@ -65,7 +65,7 @@ impl Writes {
     }
 
     /// Begins a turn; `bytes_of` says what waits for a stream.
-    pub fn begin_turn(&mut self, now: Mono, bytes_of: impl Fn(u32) -> usize) {
+    pub fn begin_turn(&mut self, now: MonoTime, bytes_of: impl Fn(u32) -> usize) {
         self.small_left = STREAM_WRITES_PER_TURN_MAX;
         let Some(first) = self.streams.front() else { return };
         if self.pass_left > 0 {
@@ -104,9 +104,9 @@ impl Writes {
 mod tests {
     use super::*;
 
-    const NOW: Mono = Mono(1000);
+    const NOW: MonoTime = MonoTime(1000);
 
-    fn turn(writes: &mut Writes, now: Mono, bytes: usize) -> Vec<u32> {
+    fn turn(writes: &mut Writes, now: MonoTime, bytes: usize) -> Vec<u32> {
         writes.begin_turn(now, |_| bytes);
         let written = std::iter::from_fn(|| writes.next_stream(|_| bytes)).collect();
         writes.check_invariants();

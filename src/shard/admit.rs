@@ -7,7 +7,7 @@ use crate::api::error::ApiError;
 use crate::api::request::Media;
 use crate::api::router::{Access, BodyKind, Operation};
 use crate::api::traffic::Endpoint;
-use crate::api::{self, Caller, Reply, cors, proxy, router};
+use crate::api::{self, Caller, Response, cors, proxy, router};
 use crate::auth::jwt::Purpose;
 use crate::base::limits::*;
 use crate::base::metrics::{self, Login};
@@ -77,10 +77,10 @@ impl Shard {
         head: &Head<'_, 'b>,
         meta: &mut Meta<'b>,
         now: Now,
-    ) -> Result<Plan<'b>, Box<Reply>> {
+    ) -> Result<Plan<'b>, Box<Response>> {
         self.admit_or_error(slot, head, meta, now).map_err(|refusal| match refusal {
-            Early::Error(error) => Box::new(error.into_reply()),
-            Early::Reply(reply) => reply,
+            Early::Error(error) => Box::new(error.into_response()),
+            Early::Response(reply) => reply,
         })
     }
 
@@ -103,14 +103,14 @@ impl Shard {
             return Err(self.count_stranger(network, meta, error, now).into());
         }
         if cors::is_preflight(head) {
-            return Err(Early::Reply(Box::new(cors::preflight(head, meta.origin.is_some()))));
+            return Err(Early::Response(Box::new(cors::preflight(head, meta.origin.is_some()))));
         }
         if head.method == Method::Options && head.path == "*" {
-            return Err(Early::Reply(Box::new(Reply::empty())));
+            return Err(Early::Response(Box::new(Response::empty())));
         }
         let matched = matched.map_err(|error| self.count_stranger(network, meta, error, now))?;
         if head.method == Method::Options {
-            return Err(Early::Reply(Box::new(Reply::empty().with("Allow", matched.route.allow()))));
+            return Err(Early::Response(Box::new(Response::empty().with("Allow", matched.route.allow()))));
         }
         let operation =
             matched.route.operation(head.method).map_err(|error| self.count_stranger(network, meta, error, now))?;
@@ -148,7 +148,7 @@ impl Shard {
     }
 
     fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
-        let verify = |token: &str| api::auth::authenticate(&self.context, &self.gates, token, now.wall);
+        let verify = |token: &str| api::auth::authenticate(&self.context, &self.token_rules, token, now.wall);
         let in_query = match access {
             Access::TokenOrTicket => api::auth::query_credential(&self.context, head.query),
             Access::Open | Access::Token => None,
@@ -202,7 +202,7 @@ impl Shard {
 /// Why a request is answered from its head alone.
 enum Early {
     Error(ApiError),
-    Reply(Box<Reply>),
+    Response(Box<Response>),
 }
 
 impl From<ApiError> for Early {

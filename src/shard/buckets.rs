@@ -4,7 +4,7 @@
 
 use crate::base::decimal;
 use crate::base::limits::BUCKETS_MAX;
-use crate::base::time::Mono;
+use crate::base::time::MonoTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -124,7 +124,7 @@ fn push_item(text: &mut Vec<u8>, name: &str, parameters: [(&str, u64); 2]) {
 }
 
 /// For each, the time at which its bucket is full again; one that is full does not stand here.
-type Table = HashMap<Who, Mono>;
+type Table = HashMap<Who, MonoTime>;
 
 /// All buckets of a process. Each kind has a table of its own, so that none can crowd out another.
 #[derive(Debug, Default)]
@@ -141,7 +141,7 @@ impl Buckets {
     }
 
     /// Takes one request out of a bucket and says what is left, or, where it is empty, when there will be one.
-    pub fn take(&self, who: Who, rate: Rate, now: Mono) -> Result<Quota, Quota> {
+    pub fn take(&self, who: Who, rate: Rate, now: MonoTime) -> Result<Quota, Quota> {
         let mut tables = self.tables();
         let table = &mut tables[who.kind()];
         let full_at = table.get(&who).copied().unwrap_or(now).max(now);
@@ -158,7 +158,7 @@ impl Buckets {
     }
 
     /// Puts one request back into a bucket and says what is there now.
-    pub fn put_back(&self, who: &Who, rate: Rate, now: Mono) -> Quota {
+    pub fn put_back(&self, who: &Who, rate: Rate, now: MonoTime) -> Quota {
         let fill_micros = match self.tables()[who.kind()].get_mut(who) {
             Some(full_at) => {
                 full_at.0 = full_at.0.saturating_sub(rate.micros_each);
@@ -185,10 +185,10 @@ impl Buckets {
 /// Forgets the full buckets, which say nothing, and of the others so many of those that will be full again soonest that
 /// half of the table is free. So it is seldom called, and who wants a drained bucket forgotten has to drain half a
 /// table of others further.
-fn make_room(table: &mut Table, now: Mono) {
+fn make_room(table: &mut Table, now: MonoTime) {
     table.retain(|_, full_at| *full_at > now);
     if table.len() > BUCKETS_MAX / 2 {
-        let mut times: Vec<Mono> = table.values().copied().collect();
+        let mut times: Vec<MonoTime> = table.values().copied().collect();
         let surplus = table.len() - BUCKETS_MAX / 2;
         let (_, last_out, _) = times.select_nth_unstable(surplus - 1);
         let last_out = *last_out;
@@ -229,7 +229,7 @@ mod tests {
     fn a_bucket_allows_its_burst_and_then_its_rate() {
         let buckets = Buckets::default();
         let rate = Rate { micros_each: 2_500_000, burst: 3 };
-        let mut now = Mono(50_000);
+        let mut now = MonoTime(50_000);
         for (wait_micros, expected) in [
             (0, (true, 2, 3)),
             (0, (true, 1, 3)),
@@ -273,7 +273,7 @@ mod tests {
         let rate = Rate { micros_each: 1_000_000, burst: 1 };
         for n in 0..3 * BUCKETS_MAX as u32 {
             for who in [Who::Stranger(address(n)), Who::LoginAddress(address(n)), Who::Login(n.into(), address(n))] {
-                assert!(buckets.take(who, rate, Mono(u64::from(n))).is_ok());
+                assert!(buckets.take(who, rate, MonoTime(u64::from(n))).is_ok());
             }
         }
         buckets.check_invariants();
@@ -284,7 +284,7 @@ mod tests {
     fn a_drained_bucket_is_not_washed_out_by_many_others() {
         let buckets = Buckets::default();
         let rate = Rate::per_minute(10);
-        let now = Mono(1);
+        let now = MonoTime(1);
         let drained = [Who::Stranger(address(0)), Who::Login(7, address(0)), Who::LoginAddress(address(0)), user("u")];
         for who in &drained {
             assert!((0..10).all(|_| buckets.take(who.clone(), rate, now).is_ok()));
@@ -303,8 +303,8 @@ mod tests {
     #[test]
     fn room_is_made_for_many_at_once() {
         let mut table: Table =
-            (0..BUCKETS_MAX as u32).map(|n| (Who::Stranger(address(n)), Mono(u64::from(n)))).collect();
-        make_room(&mut table, Mono(0));
+            (0..BUCKETS_MAX as u32).map(|n| (Who::Stranger(address(n)), MonoTime(u64::from(n)))).collect();
+        make_room(&mut table, MonoTime(0));
         assert_eq!(table.len(), BUCKETS_MAX / 2);
         assert!(table.values().all(|full_at| full_at.0 >= BUCKETS_MAX as u64 / 2), "the fullest went");
     }

@@ -9,7 +9,7 @@ use crate::api::request::{Media, Request};
 use crate::api::router::{Operation, Parameters};
 use crate::api::traffic::Endpoint;
 use crate::api::{Caller, Subscription};
-use crate::base::time::Mono;
+use crate::base::time::MonoTime;
 use crate::domain::id::UserId;
 use crate::http1::body::BodyReader;
 use crate::http1::head::{Method, Version};
@@ -31,9 +31,9 @@ pub struct Conn {
     /// What it is doing.
     pub phase: Phase,
     /// When the present wait began: for a request, for the rest of one, for the end.
-    pub since: Mono,
+    pub since: MonoTime,
     /// When the socket last took something, or output began to wait.
-    pub progress_at: Mono,
+    pub progress_at: MonoTime,
     /// The peer has ended its side.
     pub half_closed: bool,
     /// It stands in the list of connections that are to be written.
@@ -71,7 +71,7 @@ pub enum Phase {
 #[derive(Debug, Clone)]
 pub struct Meta<'a> {
     /// When its head was complete.
-    pub started: Mono,
+    pub started: MonoTime,
     /// How it was asked.
     pub method: Method,
     /// Its method as sent, for the log.

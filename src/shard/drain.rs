@@ -10,14 +10,14 @@
 use super::conn::{Conn, Phase};
 use super::{Output, Shard};
 use crate::base::limits::DRAIN_NOTICE_MILLISECONDS;
-use crate::base::time::{Mono, Now};
+use crate::base::time::{MonoTime, Now};
 
 /// How far the end has come.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     step: Step,
     /// When it began.
-    began: Mono,
+    began: MonoTime,
     /// How long a connection without a request is kept from then on, in milliseconds.
     notice_milliseconds: u64,
     /// Connections below this slot are quiet, which they stay.
@@ -36,12 +36,12 @@ enum Step {
 
 impl Ending {
     /// When to go on from the notice by itself.
-    pub(super) fn timeout(&self) -> Option<Mono> {
+    pub(super) fn timeout(&self) -> Option<MonoTime> {
         (self.step == Step::Notice).then(|| self.began.plus_milliseconds(self.notice_milliseconds))
     }
 
     /// When a connection that waits since then for a request is closed.
-    pub(super) fn idle_until(&self, since: Mono) -> Option<Mono> {
+    pub(super) fn idle_until(&self, since: MonoTime) -> Option<MonoTime> {
         (self.step != Step::Serving).then(|| self.began.max(since).plus_milliseconds(self.notice_milliseconds))
     }
 }

@@ -8,15 +8,18 @@ use super::{Finished, FinishedLine, Output, Shard};
 use crate::api::error::ApiError;
 use crate::api::ops::{self, ReaderCheck};
 use crate::api::router::Operation;
-use crate::api::{self, Action, Caller, Reply, Subscription, cors};
+use crate::api::{self, Action, Caller, Response, Subscription, cors};
 use crate::base::limits::*;
 use crate::base::log;
 use crate::base::metrics::{self, Login};
 use crate::base::time::Now;
-use crate::domain::command::*;
+use crate::domain::command::{Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 use crate::domain::event::KindSet;
 use crate::domain::health::Readiness;
 use crate::domain::id::UserId;
+use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response::{self, Length, ResponseHead, write_head};
@@ -46,7 +49,7 @@ impl Shard {
         let reader = match BodyReader::new(head.framing, bytes_max) {
             Ok(reader) => reader,
             Err(_) => {
-                let reply = ApiError::payload_too_large(bytes_max).into_reply();
+                let reply = ApiError::payload_too_large(bytes_max).into_response();
                 return self.answer_early(slot, meta, reply, head, now);
             }
         };
@@ -72,7 +75,7 @@ impl Shard {
 
     pub(super) fn bad_head(&mut self, slot: u32, error: HeadError, now: Now) {
         let meta = self.unread_meta(now);
-        let reply = ApiError::new(error.status(), error.code(), error.message()).into_reply();
+        let reply = ApiError::new(error.status(), error.code(), error.message()).into_response();
         self.respond(slot, &meta, reply, now);
     }
 
@@ -87,13 +90,13 @@ impl Shard {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
             other => ApiError::new(other.status(), other.code(), other.message()),
         }
-        .into_reply();
+        .into_response();
         self.respond(slot, &meta, reply, now);
     }
 
     pub(super) fn request_timed_out(&mut self, slot: u32, now: Now) {
         let meta = self.receiving_meta(slot, now);
-        self.respond(slot, &meta, ApiError::request_timeout().into_reply(), now);
+        self.respond(slot, &meta, ApiError::request_timeout().into_response(), now);
     }
 
     /// What is known of a request that is cut off: all, if its body was on its way. Its connection ends with it.
@@ -106,7 +109,7 @@ impl Shard {
     }
 
     /// Answers before the body is read; a short body is passed over, else the connection ends.
-    fn answer_early(&mut self, slot: u32, mut meta: Meta<'_>, reply: Reply, head: &Head<'_, '_>, now: Now) {
+    fn answer_early(&mut self, slot: u32, mut meta: Meta<'_>, reply: Response, head: &Head<'_, '_>, now: Now) {
         let short = match head.framing {
             Framing::None => None,
             Framing::Length(bytes) if bytes <= DISCARD_BYTES_MAX as u64 && !head.expect_continue => {
@@ -129,44 +132,44 @@ impl Shard {
     /// Does what a complete request asks for.
     fn execute(&mut self, slot: u32, meta: Meta<'_>, plan: Plan<'_>, body: &[u8], now: Now) {
         let request = plan.request(body);
-        let action = match api::act(&self.context, &request, plan.caller.as_ref(), now.wall) {
+        let action = match api::dispatch(&self.context, &request, plan.caller.as_ref(), now.wall) {
             Ok(action) => action,
-            Err(error) => return self.respond(slot, &meta, error.into_reply(), now),
+            Err(error) => return self.respond(slot, &meta, error.into_response(), now),
         };
         match action {
-            Action::Reply(reply) => self.respond(slot, &meta, reply, now),
+            Action::Respond(reply) => self.respond(slot, &meta, reply, now),
             // What is done is answered, so nothing more is done while nobody reads what was.
             Action::Submit(_) if self.reply_bytes > REPLY_BYTES_MAX => {
-                let reply = ApiError::overloaded().because("replies_full").into_reply();
+                let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond(slot, &meta, reply, now);
             }
-            Action::Submit(act) => {
+            Action::Submit(kind) => {
                 let Some(caller) = plan.caller else {
-                    return self.respond(slot, &meta, ApiError::missing_token().into_reply(), now);
+                    return self.respond(slot, &meta, ApiError::missing_token().into_response(), now);
                 };
                 let idempotency = plan.idempotency_key.map(|key| Idempotency {
                     fingerprint: api::input::fingerprint(&meta.method_name, &meta.path, body),
                     key: key.into_owned().into(),
                 });
-                self.submit(slot, meta.into_owned(), plan.operation, caller, idempotency, act);
+                self.submit(slot, meta.into_owned(), plan.operation, caller, idempotency, kind);
             }
-            Action::Ask(question) => self.ask(slot, meta, plan.operation, plan.caller, Then::Answer, question, now),
+            Action::Ask(kind) => self.ask(slot, meta, plan.operation, plan.caller, Then::Answer, kind, now),
             Action::Check(check) => self.check(slot, meta, plan, check, now),
             Action::Subscribe(wanted) => {
                 let Some(caller) = plan.caller else {
-                    return self.respond(slot, &meta, ApiError::missing_token().into_reply(), now);
+                    return self.respond(slot, &meta, ApiError::missing_token().into_response(), now);
                 };
                 if wanted.filter.conversation.is_none() && wanted.filter.workspace.is_none() {
                     self.open_stream(slot, &meta, &caller, wanted, now);
                 } else {
-                    let question = Question::StreamAccess(wanted.filter);
-                    self.ask(slot, meta, plan.operation, Some(caller), Then::Open(wanted), question, now);
+                    let kind = QueryKind::StreamAccess(wanted.filter);
+                    self.ask(slot, meta, plan.operation, Some(caller), Then::Open(wanted), kind, now);
                 }
             }
             Action::Cancel(conversation) => {
                 let filter = StreamFilter { conversation: Some(conversation), workspace: None, kinds: KindSet::NONE };
-                let question = Question::StreamAccess(filter);
-                self.ask(slot, meta, plan.operation, plan.caller, Then::Cancel, question, now);
+                let kind = QueryKind::StreamAccess(filter);
+                self.ask(slot, meta, plan.operation, plan.caller, Then::Cancel, kind, now);
             }
             Action::ListStreams => {
                 let reply = self.list_streams(plan.caller.as_ref());
@@ -178,7 +181,7 @@ impl Shard {
             }
             Action::Health => self.ask_health(slot, meta, plan.operation, now),
             Action::Ready => {
-                let readiness = match self.registry.writer_trouble(now.mono) {
+                let readiness = match self.registry.writer_fault(now.mono) {
                     _ if self.draining => Readiness::Draining,
                     Some(trouble) => Readiness::Unwritable(trouble),
                     None => Readiness::Ready,
@@ -199,14 +202,14 @@ impl Shard {
         operation: Operation,
         caller: Caller,
         idempotency: Option<Idempotency>,
-        act: Act,
+        kind: CommandKind,
     ) {
         let command = Command {
             reply_to: self.reply_to(slot),
             actor: caller.actor.clone(),
             correlation_id: Arc::clone(&meta.request_id),
             idempotency,
-            act,
+            kind,
         };
         self.wait(slot, Pending { meta, operation, caller: Some(caller), then: Then::Answer });
         self.outputs.push_back(Output::Submit(command));
@@ -220,13 +223,13 @@ impl Shard {
         operation: Operation,
         caller: Option<Caller>,
         then: Then,
-        question: Question,
+        kind: QueryKind,
         now: Now,
     ) {
         let Some(asker) = caller.as_ref().map(|caller| caller.actor.id.clone()) else {
-            return self.respond(slot, &meta, ApiError::missing_token().into_reply(), now);
+            return self.respond(slot, &meta, ApiError::missing_token().into_response(), now);
         };
-        let query = Query { reply_to: self.reply_to(slot), caller: asker, question };
+        let query = Query { reply_to: self.reply_to(slot), caller: asker, kind };
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then });
         self.outputs.push_back(Output::Ask(query));
     }
@@ -234,15 +237,15 @@ impl Shard {
     /// Asks a reader for a sign of life, the way that every question goes.
     fn ask_health(&mut self, slot: u32, meta: Meta<'_>, operation: Operation, now: Now) {
         let query =
-            Query { reply_to: self.reply_to(slot), caller: UserId::trusted("health"), question: Question::Alive };
+            Query { reply_to: self.reply_to(slot), caller: UserId::new_unchecked("health"), kind: QueryKind::Alive };
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller: None, then: Then::Health });
         self.conns[slot as usize].since = now.mono;
         self.arm(slot, now);
         self.outputs.push_back(Output::Ask(query));
     }
 
-    fn health(&self, reader: ReaderCheck, now: Now) -> Reply {
-        ops::health(reader, self.registry.writer_trouble(now.mono), now.wall)
+    fn health(&self, reader: ReaderCheck, now: Now) -> Response {
+        ops::health(reader, self.registry.writer_fault(now.mono), now.wall)
     }
 
     /// No reader has answered in time. Its answer may still come, so that the connection can have no other.
@@ -260,7 +263,7 @@ impl Shard {
             PasswordCheck::Change { user, .. } => user.as_str(),
         });
         if let Err(error) = self.count_login(Who::Login(account, plan.network), 1, &mut meta, now) {
-            return self.respond(slot, &meta, error.into_reply(), now);
+            return self.respond(slot, &meta, error.into_response(), now);
         }
         let job = PasswordJob { reply_to: self.reply_to(slot), check };
         let Plan { operation, caller, .. } = plan;
@@ -286,7 +289,7 @@ impl Shard {
     }
 
     /// Answers a request that waited, and goes on with what its connection sent meanwhile.
-    fn respond_and_go_on(&mut self, slot: u32, meta: &Meta<'_>, reply: Reply, now: Now) {
+    fn respond_and_go_on(&mut self, slot: u32, meta: &Meta<'_>, reply: Response, now: Now) {
         self.respond(slot, meta, reply, now);
         self.after_waiting(slot, now);
     }
@@ -297,7 +300,7 @@ impl Shard {
         self.settle(slot, now);
     }
 
-    pub(super) fn receipt(&mut self, receipt: Receipt, now: Now) {
+    pub(super) fn receipt(&mut self, receipt: CommandResult, now: Now) {
         let Some(mut pending) = self.take_pending(receipt.to) else { return };
         let slot = receipt.to.slot;
         // What was answered before costs nothing.
@@ -311,7 +314,7 @@ impl Shard {
         self.respond_and_go_on(slot, &pending.meta, reply, now);
     }
 
-    pub(super) fn answered(&mut self, answer: Answer, now: Now) {
+    pub(super) fn answered(&mut self, answer: QueryResponse, now: Now) {
         let slot = answer.to.slot;
         // A reader may see a commit before the writer has told of it, and a client may start a stream at what it was shown.
         self.registry.committed(answer.position);
@@ -321,8 +324,8 @@ impl Shard {
             // A stream asks for nothing but pages.
             if stream.source == Source::Asked {
                 let page = answer.result.and_then(|found| match found {
-                    Found::JournalPage(page) => Ok(page),
-                    _ => Err(Refusal::Unavailable),
+                    QueryResult::JournalPage(page) => Ok(page),
+                    _ => Err(Rejection::Unavailable),
                 });
                 self.page(slot, page, now);
             }
@@ -336,28 +339,28 @@ impl Shard {
                 let reply = self.health(check, now);
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
-            (Then::Open(wanted), Some(caller), Ok(Found::StreamAccess(filter))) => {
+            (Then::Open(wanted), Some(caller), Ok(QueryResult::StreamAccess(filter))) => {
                 let wanted = Subscription { filter: *filter, ..wanted };
                 self.open_stream(slot, &pending.meta, &caller, wanted, now);
                 self.after_waiting(slot, now);
             }
-            (Then::Cancel, caller, Ok(Found::StreamAccess(StreamFilter { conversation: Some(named), .. }))) => {
+            (Then::Cancel, caller, Ok(QueryResult::StreamAccess(StreamFilter { conversation: Some(named), .. }))) => {
                 let ConversationRef::Id(conversation_id) = *named else { unreachable!("access names it by its id") };
                 self.wait(slot, Pending { caller, ..*pending });
                 self.outputs.push_back(Output::Cancel(answer.to, conversation_id));
             }
             // Somebody else's conversation is not there, on this side of the API.
-            (Then::Cancel, _, Err(Refusal::Forbidden(_))) => {
-                let reply = ApiError::not_found(Thing::Conversation).into_reply();
+            (Then::Cancel, _, Err(Rejection::Forbidden(_))) => {
+                let reply = ApiError::not_found(Resource::Conversation).into_response();
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
-            (Then::Open(wanted), _, Err(Refusal::Unavailable)) => {
+            (Then::Open(wanted), _, Err(Rejection::Unavailable)) => {
                 let reply = self.come_back_later(wanted.start);
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
             _ if self.reply_bytes > REPLY_BYTES_MAX => {
-                let reply = ApiError::overloaded().because("replies_full").into_reply();
+                let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             _ => {
@@ -367,35 +370,37 @@ impl Shard {
         }
     }
 
-    pub(super) fn password_checked(&mut self, answer: PasswordAnswer, now: Now) {
+    pub(super) fn password_checked(&mut self, answer: PasswordResponse, now: Now) {
         let Some(mut pending) = self.take_pending(answer.to) else { return };
         let slot = answer.to.slot;
         if pending.operation == Operation::Login {
-            let admitted = |user: &UserId| self.gates.admits(user, Some(now.wall));
+            let admitted = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
             let ended = match &answer.result {
-                Ok(PasswordFound::User(user)) if admitted(&user.id) => Login::Success,
-                Ok(PasswordFound::User(_)) => Login::Disabled,
-                Ok(PasswordFound::Wrong) => Login::Wrong,
-                Ok(PasswordFound::Hash(_)) | Err(_) => Login::Failed,
+                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => Login::Success,
+                Ok(PasswordOutcome::User(_)) => Login::Disabled,
+                Ok(PasswordOutcome::Wrong) => Login::Wrong,
+                Ok(PasswordOutcome::Hash(_)) | Err(_) => Login::Failed,
             };
             metrics::LOGINS[ended as usize].add(1);
         }
         let reply = match answer.result {
-            Ok(PasswordFound::User(user)) => match self.gates.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
-                Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
-                None => ApiError::invalid_credentials().into_reply(),
-            },
-            // The token is good, so a client must not take this for the end of it.
-            Ok(PasswordFound::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_reply(),
-            Ok(PasswordFound::Wrong) => ApiError::invalid_credentials().into_reply(),
-            Ok(PasswordFound::Hash(hash)) => match pending.caller.take() {
-                Some(caller) => {
-                    let act = Act::SetPassword { hash };
-                    return self.submit(slot, pending.meta, pending.operation, caller, None, act);
+            Ok(PasswordOutcome::User(user)) => {
+                match self.token_rules.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
+                    Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
+                    None => ApiError::invalid_credentials().into_response(),
                 }
-                None => ApiError::internal().into_reply(),
+            }
+            // The token is good, so a client must not take this for the end of it.
+            Ok(PasswordOutcome::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_response(),
+            Ok(PasswordOutcome::Wrong) => ApiError::invalid_credentials().into_response(),
+            Ok(PasswordOutcome::Hash(hash)) => match pending.caller.take() {
+                Some(caller) => {
+                    let kind = CommandKind::SetPassword { hash };
+                    return self.submit(slot, pending.meta, pending.operation, caller, None, kind);
+                }
+                None => ApiError::internal().into_response(),
             },
-            Err(refusal) => ApiError::refused(refusal, pending.operation.subject()).into_reply(),
+            Err(refusal) => ApiError::refused(refusal, pending.operation.subject()).into_response(),
         };
         self.respond_and_go_on(slot, &pending.meta, reply, now);
     }
@@ -404,19 +409,19 @@ impl Shard {
         if let Some(conn) = self.waiting(to)
             && let Phase::Stream(_) = &conn.phase
         {
-            return self.page(to.slot, Err(Refusal::Unavailable), now);
+            return self.page(to.slot, Err(Rejection::Unavailable), now);
         }
         let Some(pending) = self.take_pending(to) else { return };
         let reply = match pending.then {
             Then::Open(wanted) => self.come_back_later(wanted.start),
             Then::Health => self.health(ReaderCheck::Busy, now),
-            Then::Answer | Then::Cancel => ApiError::overloaded().into_reply(),
+            Then::Answer | Then::Cancel => ApiError::overloaded().into_response(),
         };
         self.respond_and_go_on(to.slot, &pending.meta, reply, now);
     }
 
     /// Queues an answer. The connection is ready for the next request, or ends.
-    pub(super) fn respond(&mut self, slot: u32, meta: &Meta<'_>, reply: Reply, now: Now) {
+    pub(super) fn respond(&mut self, slot: u32, meta: &Meta<'_>, reply: Response, now: Now) {
         let keep_alive = meta.keep_alive && !self.draining;
         let length = match reply.status {
             204 | 304 => Length::NoBody,
@@ -444,7 +449,7 @@ impl Shard {
         &mut self,
         slot: u32,
         meta: &Meta<'_>,
-        reply: &Reply,
+        reply: &Response,
         length: Length,
         keep_alive: bool,
         now: Now,
@@ -508,8 +513,8 @@ impl Shard {
         self.finished.push(Finished { started, method, endpoint, status, line });
     }
 
-    fn list_streams(&self, caller: Option<&Caller>) -> Reply {
-        let Some(caller) = caller else { return ApiError::missing_token().into_reply() };
+    fn list_streams(&self, caller: Option<&Caller>) -> Response {
+        let Some(caller) = caller else { return ApiError::missing_token().into_response() };
         let position = self.registry.position();
         let streams: Vec<_> = self
             .registry
@@ -517,19 +522,19 @@ impl Shard {
             .into_iter()
             .map(|(id, facts)| facts.describe(id, position))
             .collect();
-        Reply::json(wire::stream::open_streams(&streams))
+        Response::json(wire::stream::open_streams(&streams))
     }
 
     /// A stream that has ended, never was, or is someone else's: all the same to who asks.
-    fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Reply {
-        let Some(caller) = caller else { return ApiError::missing_token().into_reply() };
+    fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
+        let Some(caller) = caller else { return ApiError::missing_token().into_response() };
         match self.registry.stream(id).filter(|facts| facts.user == caller.actor.id) {
             Some(facts) => {
                 facts.renew(caller.expires_at);
                 let seconds = (facts.expires_at().seconds() - now.wall.seconds()).max(0) as u64;
-                Reply::json(wire::stream::renewed(&id.to_string(), seconds))
+                Response::json(wire::stream::renewed(&id.to_string(), seconds))
             }
-            None => ApiError::new(409, "conflict", "The stream has ended").into_reply(),
+            None => ApiError::new(409, "conflict", "The stream has ended").into_response(),
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use crate::base::limits::TAIL_BYTES_MAX;
 use crate::domain::command::ConversationRef;
-use crate::domain::command::StreamFilter;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::*;
+use crate::domain::query::StreamFilter;
 use crate::{sse, wire};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};

@@ -6,10 +6,12 @@
 use super::hub::Hub;
 use super::outbox::Outbox;
 use super::stream::{Source, Stream};
-use crate::base::time::Wall;
-use crate::domain::command::{AnswerBegun, AnswerDelta, AnswerSnapshot, ConversationRef, StreamFilter};
+use crate::base::time::WallTime;
+use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot, AnswerStarted};
+use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::MessageId;
+use crate::domain::query::StreamFilter;
 use crate::{sse, wire};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 /// One answer that is being written.
 #[derive(Debug)]
 struct Answer {
-    begun: AnswerBegun,
+    started: AnswerStarted,
     text: String,
     /// Index of the delta that comes next.
     next: u64,
@@ -44,9 +46,9 @@ pub enum Taken {
 
 impl LiveAnswers {
     /// An answer was begun.
-    pub fn begin(&mut self, begun: &AnswerBegun) {
-        let answer = Answer { begun: begun.clone(), text: String::new(), next: 0, stale: false };
-        self.answers.insert(begun.message_id, answer);
+    pub fn begin(&mut self, started: &AnswerStarted) {
+        let answer = Answer { started: started.clone(), text: String::new(), next: 0, stale: false };
+        self.answers.insert(started.message_id, answer);
     }
 
     /// Takes in what an event says of the answers: that one is over, or that others see them now.
@@ -54,7 +56,7 @@ impl LiveAnswers {
         if self.answers.is_empty() {
             return;
         }
-        let in_conversation = |answer: &Answer| Some(answer.begun.conversation_id) == event.conversation_id;
+        let in_conversation = |answer: &Answer| Some(answer.started.conversation_id) == event.conversation_id;
         match event.kind {
             EventKind::Output => {
                 if let Some(message) = event.message() {
@@ -66,11 +68,11 @@ impl LiveAnswers {
             }
             EventKind::ConversationDeleted => self.answers.retain(|_, answer| !in_conversation(answer)),
             EventKind::WorkspaceDeleted => {
-                self.answers.retain(|_, answer| answer.begun.workspace_id != event.workspace_id);
+                self.answers.retain(|_, answer| answer.started.workspace_id != event.workspace_id);
             }
             EventKind::ConversationUpdated => {
                 for answer in self.answers.values_mut().filter(|answer| in_conversation(answer)) {
-                    answer.begun.recipients = Arc::clone(&event.recipients);
+                    answer.started.recipients = Arc::clone(&event.recipients);
                 }
             }
             _ => {}
@@ -118,7 +120,7 @@ impl LiveAnswers {
     /// Calls `offer` for each stream that may see the answer.
     pub fn for_each_stream(&self, message_id: MessageId, hub: &Hub, mut offer: impl FnMut(u32)) {
         let Some(answer) = self.answers.get(&message_id) else { return };
-        for user in answer.begun.recipients.iter() {
+        for user in answer.started.recipients.iter() {
             if let Some(listener) = hub.listener(user) {
                 listener.streams.iter().for_each(|slot| offer(*slot));
             }
@@ -126,15 +128,15 @@ impl LiveAnswers {
     }
 
     /// The frame of a delta, made once for all streams.
-    pub fn delta_frame(&self, delta: &AnswerDelta, now: Wall) -> Option<Frames> {
-        let begun = &self.answers.get(&delta.message_id)?.begun;
+    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Frames> {
+        let started = &self.answers.get(&delta.message_id)?.started;
         let mut json = Vec::with_capacity(256 + delta.text.len());
-        wire::event::output_delta(begun, delta.index, &delta.text, now, &mut json);
+        wire::event::output_delta(started, delta.index, &delta.text, now, &mut json);
         Some(Frames::of(EventKind::OutputDelta, &json))
     }
 
     /// Gives a live stream the delta whose frames these are, or, if it lacks something before it, the text so far.
-    pub fn give(&self, stream: &mut Stream, outbox: &mut Outbox, delta: &AnswerDelta, frames: &Frames, now: Wall) {
+    pub fn give(&self, stream: &mut Stream, outbox: &mut Outbox, delta: &AnswerDelta, frames: &Frames, now: WallTime) {
         let Some(answer) = self.answers.get(&delta.message_id) else { return };
         if !is_for(answer, stream) {
             return;
@@ -149,13 +151,13 @@ impl LiveAnswers {
     }
 
     /// Gives a stream that has become live the text of every answer that it sees in the middle.
-    pub fn give_all(&self, stream: &mut Stream, outbox: &mut Outbox, now: Wall) {
+    pub fn give_all(&self, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
-            let sees = answer.begun.recipients.contains(&stream.user);
+            let sees = answer.started.recipients.contains(&stream.user);
             if sees
                 && !answer.stale
                 && is_for(answer, stream)
-                && stream.next_delta(answer.begun.message_id) < answer.next
+                && stream.next_delta(answer.started.message_id) < answer.next
             {
                 give_snapshot(answer, stream, outbox, now);
             }
@@ -192,13 +194,13 @@ impl Frames {
     }
 }
 
-fn give_snapshot(answer: &Answer, stream: &mut Stream, outbox: &mut Outbox, now: Wall) {
+fn give_snapshot(answer: &Answer, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
     let Some(index) = answer.next.checked_sub(1) else { return };
     let mut json = Vec::with_capacity(256 + answer.text.len());
-    wire::event::output_snapshot(&answer.begun, index, &answer.text, now, &mut json);
+    wire::event::output_snapshot(&answer.started, index, &answer.text, now, &mut json);
     let frames = Frames::of(EventKind::OutputSnapshot, &json);
     if stream.push_passing(frames.of_stream(stream.named), outbox) {
-        stream.set_next_delta(answer.begun.message_id, answer.next);
+        stream.set_next_delta(answer.started.message_id, answer.next);
     }
 }
 
@@ -207,12 +209,12 @@ fn is_for(answer: &Answer, stream: &Stream) -> bool {
 }
 
 fn passes(answer: &Answer, filter: &StreamFilter) -> bool {
-    let begun = &answer.begun;
+    let started = &answer.started;
     filter.kinds.has(EventKind::OutputDelta)
-        && filter.workspace.is_none_or(|id| id == begun.workspace_id)
+        && filter.workspace.is_none_or(|id| id == started.workspace_id)
         && match filter.conversation {
             None => true,
-            Some(ConversationRef::Id(id)) => id == begun.conversation_id,
+            Some(ConversationRef::Id(id)) => id == started.conversation_id,
             Some(ConversationRef::Default) => false,
         }
 }
@@ -223,37 +225,37 @@ mod tests {
     use crate::domain::id::{ConversationId, UserId, WorkspaceId};
     use uuid::Uuid;
 
-    fn begun() -> AnswerBegun {
-        AnswerBegun {
+    fn started() -> AnswerStarted {
+        AnswerStarted {
             message_id: MessageId(Uuid::from_u128(1)),
             conversation_id: ConversationId(Uuid::from_u128(2)),
             workspace_id: WorkspaceId(Uuid::from_u128(3)),
             recipients: Arc::new([UserId::new("u").unwrap()]),
-            sender: UserId::trusted("responder:openai"),
+            sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
             text: "".into(),
         }
     }
 
     fn delta(index: u64, text: &str) -> AnswerDelta {
-        AnswerDelta { message_id: begun().message_id, index, text: text.into() }
+        AnswerDelta { message_id: started().message_id, index, text: text.into() }
     }
 
     #[test]
     fn deltas_follow_each_other_or_the_text_is_asked_for() {
         let mut live = LiveAnswers::default();
         assert_eq!(live.grow(&delta(0, "a")), Taken::Nothing, "nobody began it");
-        live.begin(&begun());
+        live.begin(&started());
         assert_eq!(live.grow(&delta(0, "a")), Taken::Next);
         assert_eq!(live.grow(&delta(0, "a")), Taken::Nothing);
         assert_eq!(live.grow(&delta(2, "c")), Taken::Missing);
         assert_eq!(live.grow(&delta(3, "d")), Taken::Nothing, "it was asked for already");
-        live.restore(begun().message_id, Some(&AnswerSnapshot { next: 4, text: "abcd".into() }));
+        live.restore(started().message_id, Some(&AnswerSnapshot { next: 4, text: "abcd".into() }));
         assert_eq!(live.grow(&delta(3, "d")), Taken::Nothing, "the text has it");
         assert_eq!(live.grow(&delta(4, "e")), Taken::Next);
-        assert_eq!(live.answers[&begun().message_id].text, "abcde");
-        assert_eq!(live.doubt_all(), [begun().message_id]);
-        live.restore(begun().message_id, None);
+        assert_eq!(live.answers[&started().message_id].text, "abcde");
+        assert_eq!(live.doubt_all(), [started().message_id]);
+        live.restore(started().message_id, None);
         assert!(live.is_empty());
     }
 }

@@ -21,10 +21,16 @@ use crate::base::limits::*;
 use crate::base::log::{self, AccessLine};
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::base::time::{Mono, Now};
+use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
+use crate::domain::command::{Command, ReplyTo};
+use crate::domain::commit::Committed;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
+use crate::domain::password::{PasswordJob, PasswordResponse};
+use crate::domain::query::{Query, QueryResponse};
+use crate::domain::result::CommandResult;
+use crate::domain::token_rules::TokenRules;
 use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
 use conn::{Conn, Phase, Then};
 use drain::Ending;
@@ -71,11 +77,11 @@ pub enum Input<'a> {
     /// The writer committed.
     Committed(Committed),
     /// The readers answer.
-    Answer(Answer),
+    QueryResponse(QueryResponse),
     /// The password thread answers.
-    Password(PasswordAnswer),
+    Password(PasswordResponse),
     /// A receipt that no commit carries.
-    Receipt(Receipt),
+    CommandResult(CommandResult),
     /// A piece of an answer.
     Delta(Arc<AnswerDelta>),
     /// The text of an answer that was asked for; `None` when it is over.
@@ -88,9 +94,9 @@ pub enum Input<'a> {
     Reload(Arc<Context>),
 }
 
-impl std::fmt::Debug for PasswordAnswer {
+impl std::fmt::Debug for PasswordResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordAnswer").field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("PasswordResponse").field("to", &self.to).finish_non_exhaustive()
     }
 }
 
@@ -127,7 +133,7 @@ pub struct Shard {
     index: u16,
     context: Arc<Context>,
     registry: Arc<Registry>,
-    gates: Arc<UserGates>,
+    token_rules: Arc<TokenRules>,
     conns: Slab<Conn>,
     hub: Hub,
     live: LiveAnswers,
@@ -150,7 +156,7 @@ pub struct Shard {
 
 /// A request that was answered in this turn.
 struct Finished {
-    started: Mono,
+    started: MonoTime,
     method: Method,
     endpoint: Endpoint,
     status: u16,
@@ -172,7 +178,7 @@ impl Shard {
         index: u16,
         context: Arc<Context>,
         registry: Arc<Registry>,
-        gates: Arc<UserGates>,
+        token_rules: Arc<TokenRules>,
         position: EventNumber,
         random: Random,
     ) -> Shard {
@@ -180,7 +186,7 @@ impl Shard {
             index,
             context,
             registry,
-            gates,
+            token_rules,
             conns: Slab::new(),
             hub: Hub::new(position),
             live: LiveAnswers::default(),
@@ -227,9 +233,9 @@ impl Shard {
             Input::Failed { slot } => self.close(slot),
             Input::Wrote { slot, bytes } => self.wrote(slot, bytes, now),
             Input::Committed(committed) => self.committed(committed, now),
-            Input::Answer(answer) => self.answered(answer, now),
+            Input::QueryResponse(answer) => self.answered(answer, now),
             Input::Password(answer) => self.password_checked(answer, now),
-            Input::Receipt(receipt) => self.receipt(receipt, now),
+            Input::CommandResult(receipt) => self.receipt(receipt, now),
             Input::Delta(delta) => self.answer_grows(&delta, now),
             Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
             Input::Overloaded(to) => self.overloaded(to, now),
@@ -244,7 +250,7 @@ impl Shard {
     }
 
     /// When `tick` has something to do.
-    pub fn poll_timeout(&self) -> Option<Mono> {
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
         [self.timers.next(), self.ending.timeout()].into_iter().flatten().min()
     }
 
@@ -604,7 +610,7 @@ impl Shard {
         }
     }
 
-    fn deadline(&self, slot: u32, now: Now) -> Option<Mono> {
+    fn deadline(&self, slot: u32, now: Now) -> Option<MonoTime> {
         let settings = &self.context.settings;
         let conn = self.conns.get(slot as usize)?;
         let stall = conn.progress_at.plus_milliseconds(settings.stream_stall_timeout_ms);

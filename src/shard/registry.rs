@@ -7,8 +7,8 @@ use super::buckets::Buckets;
 use crate::api::StreamId;
 use crate::api::ops::StreamsSurvey;
 use crate::base::limits::WRITER_STUCK_MILLISECONDS;
-use crate::base::time::{Mono, Now, Wall};
-use crate::domain::health::Trouble;
+use crate::base::time::{MonoTime, Now, WallTime};
+use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;
 use std::collections::HashMap;
@@ -21,21 +21,21 @@ pub struct StreamFacts {
     /// Whose it is.
     pub user: UserId,
     /// When it was opened.
-    pub since: Wall,
+    pub since: WallTime,
     /// Whether it has been given everything.
     pub live: AtomicBool,
     /// The number through which it has been given everything, while it is behind.
     pub cursor: AtomicU64,
     /// Bytes that wait for its reader.
     pub bytes_waiting: AtomicU64,
-    /// Since when it has not been live, in microseconds of `Mono`; meaningless while it is.
+    /// Since when it has not been live, in microseconds of `MonoTime`; meaningless while it is.
     behind_since: AtomicU64,
     expires_at: AtomicI64,
 }
 
 impl StreamFacts {
     /// A stream that is opened now, with a token that ends at `expires_at`.
-    pub fn new(user: UserId, now: Now, expires_at: Wall) -> StreamFacts {
+    pub fn new(user: UserId, now: Now, expires_at: WallTime) -> StreamFacts {
         StreamFacts {
             user,
             since: now.wall,
@@ -48,7 +48,7 @@ impl StreamFacts {
     }
 
     /// Notes whether it has been given everything.
-    pub fn set_live(&self, live: bool, now: Mono) {
+    pub fn set_live(&self, live: bool, now: MonoTime) {
         if self.live.load(Relaxed) && !live {
             self.behind_since.store(now.0, Relaxed);
         }
@@ -56,8 +56,8 @@ impl StreamFacts {
     }
 
     /// When its token ends.
-    pub fn expires_at(&self) -> Wall {
-        Wall(self.expires_at.load(Relaxed))
+    pub fn expires_at(&self) -> WallTime {
+        WallTime(self.expires_at.load(Relaxed))
     }
 
     /// The stream as its owner sees it in a list, at this position of the journal.
@@ -74,7 +74,7 @@ impl StreamFacts {
     }
 
     /// Extends it through the end of a newer token; never shortens it.
-    pub fn renew(&self, expires_at: Wall) {
+    pub fn renew(&self, expires_at: WallTime) {
         self.expires_at.fetch_max(expires_at.0, Relaxed);
     }
 }
@@ -87,9 +87,9 @@ pub struct Registry {
     tables: Mutex<Tables>,
     /// The journal's position as last committed; a stream that starts now starts here.
     position: AtomicU64,
-    /// What is wrong with the writer: 0 for nothing, else one more than the place in `Trouble::ALL`.
+    /// What is wrong with the writer: 0 for nothing, else one more than the place in `WriterFault::ALL`.
     trouble: AtomicU8,
-    /// Since when the writer has been in a transaction, in microseconds of `Mono` and one more; 0 while it is in none.
+    /// Since when the writer has been in a transaction, in microseconds of `MonoTime` and one more; 0 while it is in none.
     writing_since: AtomicU64,
 }
 
@@ -111,29 +111,29 @@ impl Registry {
     }
 
     /// The writer begins a transaction.
-    pub fn writer_begins(&self, now: Mono) {
+    pub fn writer_begins(&self, now: MonoTime) {
         self.writing_since.store(now.0 + 1, Relaxed);
     }
 
     /// The writer is between two transactions, and this is wrong, if anything.
-    pub fn writer_rests(&self, trouble: Option<Trouble>) {
-        let place = trouble.and_then(|trouble| Trouble::ALL.iter().position(|other| *other == trouble));
+    pub fn writer_rests(&self, trouble: Option<WriterFault>) {
+        let place = trouble.and_then(|trouble| WriterFault::ALL.iter().position(|other| *other == trouble));
         self.trouble.store(place.map_or(0, |place| place as u8 + 1), Relaxed);
         self.writing_since.store(0, Relaxed);
     }
 
     /// Why the writer cannot commit, if it cannot.
-    pub fn writer_trouble(&self, now: Mono) -> Option<Trouble> {
+    pub fn writer_fault(&self, now: MonoTime) -> Option<WriterFault> {
         let place = usize::from(self.trouble.load(Relaxed));
-        let known = place.checked_sub(1).map(|place| Trouble::ALL[place]);
+        let known = place.checked_sub(1).map(|place| WriterFault::ALL[place]);
         known.or_else(|| {
             let since = self.writing_since.load(Relaxed).checked_sub(1)?;
-            (now.since(Mono(since)) >= 1000 * WRITER_STUCK_MILLISECONDS).then_some(Trouble::Stuck)
+            (now.since(MonoTime(since)) >= 1000 * WRITER_STUCK_MILLISECONDS).then_some(WriterFault::Stuck)
         })
     }
 
     /// All open streams together.
-    pub fn survey(&self, now: Mono) -> StreamsSurvey {
+    pub fn survey(&self, now: MonoTime) -> StreamsSurvey {
         let position = self.position();
         let tables = self.tables();
         let mut survey = StreamsSurvey::default();
@@ -146,7 +146,7 @@ impl Registry {
             survey.behind += 1;
             let lag_events = position.0.saturating_sub(facts.cursor.load(Relaxed));
             survey.lag_events = survey.lag_events.max(lag_events);
-            let lag_micros = now.since(Mono(facts.behind_since.load(Relaxed)));
+            let lag_micros = now.since(MonoTime(facts.behind_since.load(Relaxed)));
             survey.lag_micros = survey.lag_micros.max(lag_micros);
         }
         survey
@@ -224,8 +224,8 @@ mod tests {
     fn streams_are_counted_per_user() {
         let registry = Registry::default();
         let id = |n| StreamId(uuid::Uuid::from_u128(n));
-        let now = Now { wall: Wall(0), mono: Mono(0) };
-        let facts = |name| Arc::new(StreamFacts::new(user(name), now, Wall(0)));
+        let now = Now { wall: WallTime(0), mono: MonoTime(0) };
+        let facts = |name| Arc::new(StreamFacts::new(user(name), now, WallTime(0)));
         assert!(registry.open_stream(id(1), facts("u"), Some(2)));
         assert!(registry.open_stream(id(2), facts("u"), Some(2)));
         assert!(!registry.open_stream(id(3), facts("u"), Some(2)));
@@ -246,19 +246,19 @@ mod tests {
         // When it fell behind or was opened, where it is, and whether it is live.
         let table = [(5, 90, false), (3, 97, false), (1, 0, true)];
         for (n, (since, cursor, live)) in table.into_iter().enumerate() {
-            let opened = Now { wall: Wall(0), mono: Mono(if live { 0 } else { since }) };
-            let facts = Arc::new(StreamFacts::new(user("u"), opened, Wall(0)));
-            facts.set_live(live, Mono(7));
+            let opened = Now { wall: WallTime(0), mono: MonoTime(if live { 0 } else { since }) };
+            let facts = Arc::new(StreamFacts::new(user("u"), opened, WallTime(0)));
+            facts.set_live(live, MonoTime(7));
             facts.cursor.store(cursor, Relaxed);
             facts.bytes_waiting.store(10, Relaxed);
             registry.open_stream(StreamId(uuid::Uuid::from_u128(n as u128)), facts, None);
         }
         let want = StreamsSurvey { live: 1, behind: 2, bytes_waiting: 30, lag_events: 10, lag_micros: 17 };
-        assert_eq!(registry.survey(Mono(20)), want);
+        assert_eq!(registry.survey(MonoTime(20)), want);
         let fell_back = registry.stream(StreamId(uuid::Uuid::from_u128(2))).unwrap();
-        fell_back.set_live(false, Mono(15));
-        fell_back.set_live(false, Mono(19));
-        assert_eq!(registry.survey(Mono(20)), StreamsSurvey { live: 0, behind: 3, lag_events: 100, ..want });
+        fell_back.set_live(false, MonoTime(15));
+        fell_back.set_live(false, MonoTime(19));
+        assert_eq!(registry.survey(MonoTime(20)), StreamsSurvey { live: 0, behind: 3, lag_events: 100, ..want });
         assert_eq!(fell_back.behind_since.load(Relaxed), 15, "it has been behind from then on");
     }
 
@@ -266,15 +266,15 @@ mod tests {
     fn a_writer_that_fails_or_is_stuck_is_in_trouble() {
         let registry = Registry::default();
         let stuck = 1000 * WRITER_STUCK_MILLISECONDS;
-        assert_eq!(registry.writer_trouble(Mono(stuck)), None);
-        registry.writer_begins(Mono(0));
-        assert_eq!(registry.writer_trouble(Mono(stuck - 1)), None);
-        assert_eq!(registry.writer_trouble(Mono(stuck)), Some(Trouble::Stuck));
-        for trouble in Trouble::ALL {
+        assert_eq!(registry.writer_fault(MonoTime(stuck)), None);
+        registry.writer_begins(MonoTime(0));
+        assert_eq!(registry.writer_fault(MonoTime(stuck - 1)), None);
+        assert_eq!(registry.writer_fault(MonoTime(stuck)), Some(WriterFault::Stuck));
+        for trouble in WriterFault::ALL {
             registry.writer_rests(Some(trouble));
-            assert_eq!(registry.writer_trouble(Mono(stuck)), Some(trouble));
+            assert_eq!(registry.writer_fault(MonoTime(stuck)), Some(trouble));
         }
         registry.writer_rests(None);
-        assert_eq!(registry.writer_trouble(Mono(stuck)), None);
+        assert_eq!(registry.writer_fault(MonoTime(stuck)), None);
     }
 }

@@ -9,9 +9,9 @@ use super::registry::StreamFacts;
 use crate::api::StreamId;
 use crate::base::limits::*;
 use crate::base::metrics::{self, Gap};
-use crate::base::time::{Mono, Now, Wall};
-use crate::domain::command::{JournalPage, StreamFilter};
+use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, MessageId, UserId};
+use crate::domain::query::{JournalPage, StreamFilter};
 use crate::{sse, wire};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,7 +40,7 @@ pub struct Stream {
     /// Whose it is.
     pub user: UserId,
     /// When the token that it was opened with was made.
-    pub issued_at: Option<Wall>,
+    pub issued_at: Option<WallTime>,
     /// Which events.
     pub filter: StreamFilter,
     /// Whether frames carry an `event:` line.
@@ -56,11 +56,11 @@ pub struct Stream {
     /// What others may know of it.
     pub facts: Arc<StreamFacts>,
     /// When the next heartbeat is due.
-    pub heartbeat_at: Mono,
+    pub heartbeat_at: MonoTime,
     /// When a page is asked for again.
-    pub retry_at: Option<Mono>,
+    pub retry_at: Option<MonoTime>,
     /// The end of its token was announced, for that end.
-    pub expiry_announced: Option<Wall>,
+    pub expiry_announced: Option<WallTime>,
     /// Most bytes in its outbox.
     pub buffer_bytes: usize,
     /// Nothing more follows what waits.
@@ -137,7 +137,7 @@ impl Stream {
     }
 
     /// The page could not be had now; it is asked for again a little later.
-    pub fn page_failed(&mut self, now: Mono) {
+    pub fn page_failed(&mut self, now: MonoTime) {
         assert!(self.source == Source::Asked, "a page fails only when it was asked for");
         metrics::CATCHUP_FAILURES.add(1);
         self.source = Source::Behind;
@@ -208,7 +208,7 @@ impl Stream {
     }
 
     /// When `tick` has something to do.
-    pub fn next_tick(&self, now: Now) -> Mono {
+    pub fn next_tick(&self, now: Now) -> MonoTime {
         let expires_at = self.facts.expires_at();
         let notice = if self.expiry_announced == Some(expires_at) { 0 } else { EXPIRY_NOTICE_SECONDS };
         let micros = expires_at.0.saturating_sub(notice * crate::base::time::SECOND).saturating_sub(now.wall.0);
@@ -217,7 +217,7 @@ impl Stream {
     }
 
     /// Tells the registry how far it is.
-    pub fn report(&self, hub: &Hub, outbox: &Outbox, now: Mono) {
+    pub fn report(&self, hub: &Hub, outbox: &Outbox, now: MonoTime) {
         self.facts.set_live(self.source == Source::Live && outbox.is_empty(), now);
         self.facts.cursor.store(self.complete_through(hub).0, Relaxed);
         self.facts.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
@@ -271,11 +271,11 @@ mod tests {
     use crate::domain::event::{Event, EventBody, EventKind, KindSet};
     use crate::domain::id::WorkspaceId;
 
-    fn stream(expires_at: Wall) -> Stream {
-        let user = UserId::trusted("u");
+    fn stream(expires_at: WallTime) -> Stream {
+        let user = UserId::new_unchecked("u");
         Stream {
             id: StreamId(uuid::Uuid::nil()),
-            facts: Arc::new(StreamFacts::new(user.clone(), Now { wall: Wall(0), mono: Mono(0) }, expires_at)),
+            facts: Arc::new(StreamFacts::new(user.clone(), Now { wall: WallTime(0), mono: MonoTime(0) }, expires_at)),
             user,
             issued_at: None,
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },
@@ -284,7 +284,7 @@ mod tests {
             source: Source::Asked,
             gap_told: EventNumber::default(),
             announces_caught_up: false,
-            heartbeat_at: Mono(0),
+            heartbeat_at: MonoTime(0),
             retry_at: None,
             expiry_announced: None,
             buffer_bytes: 4096,
@@ -297,8 +297,8 @@ mod tests {
         Arc::new(Event {
             number: EventNumber(number),
             kind: EventKind::WorkspaceUpdated,
-            at: Wall(0),
-            actor: UserId::trusted("u"),
+            at: WallTime(0),
+            actor: UserId::new_unchecked("u"),
             correlation_id: "c".into(),
             workspace_id: WorkspaceId(uuid::Uuid::nil()),
             conversation_id: None,
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_told_once_and_what_is_kept_before_its_end_still_comes() {
-        let (mut stream, mut outbox) = (stream(Wall(i64::MAX)), Outbox::default());
+        let (mut stream, mut outbox) = (stream(WallTime(i64::MAX)), Outbox::default());
         let page = JournalPage {
             events: vec![event(3, 5000), event(12, 10)],
             through: EventNumber(20),
@@ -338,8 +338,8 @@ mod tests {
 
     #[test]
     fn a_notice_that_the_token_ends_does_not_push_out_a_heartbeat() {
-        let (mut stream, mut outbox) = (stream(Wall(30_000_000)), Outbox::default());
-        let now = Now { wall: Wall(0), mono: Mono(1) };
+        let (mut stream, mut outbox) = (stream(WallTime(30_000_000)), Outbox::default());
+        let now = Now { wall: WallTime(0), mono: MonoTime(1) };
         stream.tick(&Hub::new(EventNumber(1)), &mut outbox, now, 5_000);
         let told = waiting(&mut outbox);
         assert!(told.contains("token_expiring") && told.contains("heartbeat"), "{told}");

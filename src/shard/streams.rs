@@ -7,13 +7,17 @@ use super::registry::StreamFacts;
 use super::stream::{Source, Stream, Wants};
 use super::{Output, Shard};
 use crate::api::error::ApiError;
-use crate::api::{Caller, Reply, Start, StreamId, Subscription};
+use crate::api::{Caller, Response, Start, StreamId, Subscription};
 use crate::base::limits::*;
 use crate::base::metrics::{self, Gap};
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
-use crate::domain::command::*;
+use crate::domain::answer_job::AnswerDelta;
+use crate::domain::command::ReplyTo;
+use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
+use crate::domain::query::{JournalPage, Query, QueryKind};
+use crate::domain::result::Rejection;
 use crate::http1::head::Method;
 use crate::http1::response::Length;
 use crate::sse;
@@ -30,9 +34,9 @@ impl Shard {
             return;
         }
         // The rules may have changed since the head was read, and streams are looked through only when they change.
-        if !self.gates.admits(&caller.actor.id, caller.issued_at) {
+        if !self.token_rules.accepts(&caller.actor.id, caller.issued_at) {
             let error = ApiError::invalid_token("The token is no longer good");
-            return self.respond(slot, meta, error.into_reply(), now);
+            return self.respond(slot, meta, error.into_response(), now);
         }
         let settings = &self.context.settings;
         // A token that is past its end but within the leeway opened this stream, so the stream has the leeway too.
@@ -45,7 +49,7 @@ impl Shard {
             && !self.registry.open_stream(id, Arc::clone(&facts), settings.streams_per_user_max)
         {
             let error = ApiError::rate_limited("This user has as many open streams as are allowed", 1);
-            self.respond(slot, meta, error.because("too_many_streams").into_reply(), now);
+            self.respond(slot, meta, error.because("too_many_streams").into_response(), now);
             return;
         }
         let heartbeat = settings.heartbeat_interval_ms;
@@ -74,7 +78,7 @@ impl Shard {
             ended: false,
             next_deltas: Vec::new(),
         });
-        let reply = Reply { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: (&[]).into() };
+        let reply = Response { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: (&[]).into() };
         self.write_head(slot, meta, &reply, Length::UntilClose, false, now);
         self.note_finished(meta, 200, 0);
         if meta.method == Method::Head {
@@ -103,7 +107,7 @@ impl Shard {
 
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
-    pub(super) fn come_back_later(&mut self, start: Start) -> Reply {
+    pub(super) fn come_back_later(&mut self, start: Start) -> Response {
         metrics::refused("stream_deferred");
         let mut body = Vec::new();
         let milliseconds = self.spread_retry_milliseconds();
@@ -111,17 +115,17 @@ impl Shard {
             Start::After(id) => sse::retry_from(milliseconds, id, &mut body),
             Start::Now | Start::Unknown => sse::retry(milliseconds, &mut body),
         }
-        Reply { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: body.into() }
+        Response { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: body.into() }
     }
 
     /// Takes in a commit: its events first, so that a stream has what a receipt tells of.
     pub(super) fn committed(&mut self, committed: Committed, now: Now) {
-        if let Some(gates) = committed.gates {
-            self.gates = gates;
+        if let Some(token_rules) = committed.token_rules {
+            self.token_rules = token_rules;
             self.end_refused_streams(now);
         }
-        for begun in committed.begun.iter() {
-            self.live.begin(begun);
+        for started in committed.started.iter() {
+            self.live.begin(started);
         }
         if committed.through > self.hub.position {
             if committed.before > self.hub.position {
@@ -134,7 +138,7 @@ impl Shard {
             }
             self.hub.position = committed.through;
         }
-        for receipt in committed.receipts {
+        for receipt in committed.results {
             self.receipt(receipt, now);
         }
     }
@@ -195,7 +199,7 @@ impl Shard {
     }
 
     /// Takes in a page that a stream asked for, or hears that there is none now.
-    pub(super) fn page(&mut self, slot: u32, page: Result<JournalPage, Refusal>, now: Now) {
+    pub(super) fn page(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
         let conn = &mut self.conns[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
         if stream.ended {
@@ -259,11 +263,11 @@ impl Shard {
         let was_live = stream.source == Source::Live;
         if stream.fill(&self.hub, &mut conn.outbox) == Wants::Page {
             stream.source = Source::Asked;
-            let question =
-                Question::JournalPage { after: stream.cursor, bytes_max: stream.buffer_bytes, filter: stream.filter };
+            let kind =
+                QueryKind::JournalPage { after: stream.cursor, bytes_max: stream.buffer_bytes, filter: stream.filter };
             let caller = stream.user.clone();
             let reply_to = ReplyTo { shard: self.index, slot, generation: conn.generation };
-            self.outputs.push_back(Output::Ask(Query { reply_to, caller, question }));
+            self.outputs.push_back(Output::Ask(Query { reply_to, caller, kind }));
         }
         if !was_live && stream.source == Source::Live {
             self.live.give_all(stream, &mut conn.outbox, now.wall);
@@ -301,7 +305,7 @@ impl Shard {
         for (user, listener) in self.hub.users() {
             for slot in &listener.streams {
                 if let Phase::Stream(stream) = &self.conns[*slot as usize].phase
-                    && !self.gates.admits(user, stream.issued_at)
+                    && !self.token_rules.accepts(user, stream.issued_at)
                 {
                     refused.push(*slot);
                 }

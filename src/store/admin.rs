@@ -4,7 +4,7 @@
 //! Invariant: every change is one transaction, on disk when its method returns. Nothing of the journal is touched, so all
 //! numbers stay the writer's.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use crate::store::partial::{FileId, file_id, hand_over};
 use crate::store::schema::{self, Meta};
@@ -45,7 +45,7 @@ pub struct Account {
     /// Whether they are let in.
     pub standing: Standing,
     /// When they were added, or first seen.
-    pub created_at: Wall,
+    pub created_at: WallTime,
 }
 
 /// Whether a user is let in.
@@ -233,7 +233,7 @@ impl Admin {
     }
 
     /// Adds a user with a password, or gives one to a user who has none.
-    pub fn add(&mut self, new: &NewUser<'_>, hash: &str, now: Wall) -> Result<(), AdminError> {
+    pub fn add(&mut self, new: &NewUser<'_>, hash: &str, now: WallTime) -> Result<(), AdminError> {
         self.change(|admin| {
             let key = match admin.place_for(new)? {
                 Some(known) => {
@@ -248,21 +248,21 @@ impl Admin {
     }
 
     /// Changes the password of a user who has one. Tokens made before end.
-    pub fn set_password(&mut self, who: &Who, hash: &str, now: Wall) -> Result<Account, AdminError> {
+    pub fn set_password(&mut self, who: &Who, hash: &str, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_with_password(who)?;
             let (_, newest) = schema::position(&admin.db)?;
             let earlier: Option<i64> =
                 admin.db.query_row("SELECT tokens_since FROM users WHERE key = ?1", [found.key], |row| row.get(0))?;
             // Tokens are also older that were made before the clock went back.
-            let since = now.max(Wall(newest.0 + 1)).max(Wall(earlier.unwrap_or(i64::MIN)));
+            let since = now.max(WallTime(newest.0 + 1)).max(WallTime(earlier.unwrap_or(i64::MIN)));
             users::set_password(&admin.db, found.key, hash, Some(since))?;
             Ok(found)
         })
     }
 
     /// Refuses every token and the password of a user, until they are enabled. An id that was never seen is refused too.
-    pub fn disable(&mut self, who: &Who, now: Wall) -> Result<Account, AdminError> {
+    pub fn disable(&mut self, who: &Who, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
             if found.standing == Standing::Deleted {
@@ -287,7 +287,7 @@ impl Admin {
 
     /// Removes name, email and password of a user for good, and refuses every token of their id from now on. What they wrote
     /// stays in its conversations, under the id.
-    pub fn delete(&mut self, who: &Who, now: Wall) -> Result<Account, AdminError> {
+    pub fn delete(&mut self, who: &Who, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
             admin.db.execute(DELETE, params![found.key, DELETED])?;
@@ -341,7 +341,7 @@ impl Admin {
     }
 
     /// As `named`; an id that was never seen gets a row, for what is to be said of it.
-    fn named_or_new(&self, who: &Who, now: Wall) -> Result<Account, Stop> {
+    fn named_or_new(&self, who: &Who, now: WallTime) -> Result<Account, Stop> {
         if let Who::Id(id) = who
             && self.by_id(id.as_str())?.is_none()
         {
@@ -410,7 +410,7 @@ fn migrated(database: &Database, path: &Path) -> Result<(Connection, Meta), Open
 fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
     Ok(Account {
         key: row.get(0)?,
-        id: UserId::trusted(row.get::<_, String>(1)?),
+        id: UserId::new_unchecked(row.get::<_, String>(1)?),
         name: row.get(2)?,
         email: row.get(3)?,
         has_password: row.get(4)?,
@@ -419,7 +419,7 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
             DELETED => Standing::Deleted,
             _ => Standing::Disabled,
         },
-        created_at: Wall(row.get(6)?),
+        created_at: WallTime(row.get(6)?),
     })
 }
 

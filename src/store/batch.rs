@@ -4,16 +4,18 @@
 //! before; what is in memory says what the rows say, those of this transaction included.
 
 use crate::base::limits::{WRITER_CONVERSATIONS_CACHED_BYTES_MAX, WRITER_USERS_CACHED_MAX};
-use crate::base::time::Wall;
-use crate::domain::command::{Actor, AnswerBegun, Command, Order, UserGates};
+use crate::base::time::WallTime;
+use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
+use crate::domain::token_rules::TokenRules;
 use crate::store::StoreConfig;
+use crate::store::answer_jobs::Responders;
 use crate::store::cache::{Cache, Weigh};
 use crate::store::conversations::{self, Home, Room, Touch};
 use crate::store::flush::Inboxes;
 use crate::store::journal::{self, Draft, Stats};
-use crate::store::orders::Responders;
 use crate::store::schema;
 use crate::store::users::{self, Member, User};
 use rusqlite::Connection;
@@ -69,7 +71,7 @@ impl Memory {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Clock {
     pub number: EventNumber,
-    pub at: Wall,
+    pub at: WallTime,
 }
 
 impl Clock {
@@ -84,13 +86,13 @@ pub(super) struct Batch<'a> {
     pub ids: &'a IdKey,
     pub memory: &'a mut Memory,
     /// The time of the batch: the wall clock's, unless that has gone back.
-    pub now: Wall,
+    pub now: WallTime,
     pub clock: Clock,
     pub events: Vec<Arc<Event>>,
     /// Orders that the batch made and did not close again.
-    pub orders: Vec<Order>,
+    pub jobs: Vec<AnswerJob>,
     /// Answers that the batch began and did not end again.
-    pub begun: Vec<AnswerBegun>,
+    pub started: Vec<AnswerStarted>,
     pub gates_changed: bool,
     stored: Clock,
     touches: BTreeMap<EventNumber, Touch>,
@@ -132,7 +134,7 @@ impl<'a> Batch<'a> {
         ids: &'a IdKey,
         memory: &'a mut Memory,
         clock: Clock,
-        now: Wall,
+        now: WallTime,
     ) -> Batch<'a> {
         Batch {
             db,
@@ -141,8 +143,8 @@ impl<'a> Batch<'a> {
             now: now.max(clock.at),
             clock,
             events: Vec::new(),
-            orders: Vec::new(),
-            begun: Vec::new(),
+            jobs: Vec::new(),
+            started: Vec::new(),
             gates_changed: false,
             stored: clock,
             touches: BTreeMap::new(),
@@ -151,7 +153,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes what the commands have left for the end; the commit may follow. The rules for tokens, if they changed.
-    pub(super) fn finish(&mut self) -> rusqlite::Result<Option<UserGates>> {
+    pub(super) fn finish(&mut self) -> rusqlite::Result<Option<TokenRules>> {
         self.flush_touches()?;
         journal::add_stats(self.db, self.journalled)?;
         if let Some(stats) = &mut self.memory.stats {
@@ -161,17 +163,17 @@ impl<'a> Batch<'a> {
         if self.clock != self.stored {
             schema::set_position(self.db, self.clock.number, self.clock.at)?;
         }
-        if self.gates_changed { users::gates(self.db).map(Some) } else { Ok(None) }
+        if self.gates_changed { users::token_rules(self.db).map(Some) } else { Ok(None) }
     }
 
     /// A time of its own for a change that is no event.
-    pub(super) fn next_time(&mut self) -> Wall {
-        self.clock.at = self.now.max(Wall(self.clock.at.0 + 1));
+    pub(super) fn next_time(&mut self) -> WallTime {
+        self.clock.at = self.now.max(WallTime(self.clock.at.0 + 1));
         self.clock.at
     }
 
     /// The next number and its time.
-    pub(super) fn next(&mut self) -> (EventNumber, Wall) {
+    pub(super) fn next(&mut self) -> (EventNumber, WallTime) {
         self.clock.number = self.clock.number.next();
         (self.clock.number, self.next_time())
     }
@@ -293,7 +295,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Notes a change of a conversation's state, which is written once per batch.
-    pub(super) fn touch(&mut self, conversation: EventNumber, at: Wall, message: Option<EventNumber>) {
+    pub(super) fn touch(&mut self, conversation: EventNumber, at: WallTime, message: Option<EventNumber>) {
         let touch = self.touches.entry(conversation).or_default();
         touch.updated_at = at;
         if let Some(number) = message {
@@ -311,7 +313,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes the row of an event that is no message, and counts it if retention may remove it.
-    pub(super) fn journal(&mut self, number: EventNumber, at: Wall, draft: &Draft<'_>) -> rusqlite::Result<()> {
+    pub(super) fn journal(&mut self, number: EventNumber, at: WallTime, draft: &Draft<'_>) -> rusqlite::Result<()> {
         journal::insert(self.db, number, at, draft)?;
         if journal::expires(draft.kind) {
             self.journalled.events += 1;
@@ -323,7 +325,7 @@ impl<'a> Batch<'a> {
     /// Journals an event that is no message, under a number and a time that `next` gave.
     pub(super) fn publish(
         &mut self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         notice: Notice<'_>,
     ) -> rusqlite::Result<()> {

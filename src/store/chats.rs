@@ -1,8 +1,10 @@
 //! Answers to the questions of the conversations API: conversations with their messages, and pages of messages.
 
 use crate::base::limits::{CHAT_MESSAGES_MAX, CHATS_MESSAGES_MAX, LIST_BYTES_MAX};
-use crate::domain::command::*;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
+use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, Pagination, QueryResult, TruncatedEnd};
+use crate::domain::result::{Rejection, Resource};
 use crate::store::conversations::{self, Room};
 use crate::store::error::Stop;
 use crate::store::messages::{self, From};
@@ -11,12 +13,12 @@ use rusqlite::Connection;
 use std::cmp::Reverse;
 
 impl Snapshot<'_> {
-    pub(super) fn chat(&self, conversation: ConversationRef) -> Result<Found, Stop> {
-        let room = self.room(conversation, Surface::Conversations)?;
-        Ok(Found::Chat(self.chat_of(&room, CHAT_MESSAGES_MAX)?))
+    pub(super) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Stop> {
+        let room = self.room(conversation, ApiVariant::Conversations)?;
+        Ok(QueryResult::ConversationView(self.chat_of(&room, CHAT_MESSAGES_MAX)?))
     }
 
-    pub(super) fn chats(&self, span: Span, with_messages: bool) -> Result<Found, Stop> {
+    pub(super) fn chats(&self, span: Pagination, with_messages: bool) -> Result<QueryResult, Stop> {
         let mut all = match self.caller()? {
             None => Vec::new(),
             Some(user) => conversations::all_of(self.db, user.member.key)?,
@@ -33,7 +35,7 @@ impl Snapshot<'_> {
                 break;
             }
         }
-        Ok(Found::Chats(items.listed(total)))
+        Ok(QueryResult::ConversationViews(items.listed(total)))
     }
 
     pub(super) fn messages(
@@ -42,11 +44,12 @@ impl Snapshot<'_> {
         cursor: MessageCursor,
         limit: u32,
         position: EventNumber,
-    ) -> Result<Found, Stop> {
-        let room = self.room(conversation, Surface::Conversations)?;
+    ) -> Result<QueryResult, Stop> {
+        let room = self.room(conversation, ApiVariant::Conversations)?;
         let place = |name, id| -> Result<EventNumber, Stop> {
             let place = messages::place_of(self.db, self.ids, &room, id, position)?;
-            let rule = || Refusal::Invalid(vec![(name, "must be the id of a message of this conversation".to_owned())]);
+            let rule =
+                || Rejection::Invalid(vec![(name, "must be the id of a message of this conversation".to_owned())]);
             Ok(place.ok_or_else(rule)?)
         };
         let from = match cursor {
@@ -54,19 +57,19 @@ impl Snapshot<'_> {
             MessageCursor::After(id) => From::After(place("after", id)?),
             MessageCursor::Before(id) => From::Before(place("before", id)?),
         };
-        Ok(Found::Messages(page(self.db, self.ids, &room, from, limit, LIST_BYTES_MAX)?))
+        Ok(QueryResult::Messages(page(self.db, self.ids, &room, from, limit, LIST_BYTES_MAX)?))
     }
 
-    pub(super) fn message(&self, conversation: ConversationRef, id: MessageId) -> Result<Found, Stop> {
-        let room = self.room(conversation, Surface::Conversations)?;
+    pub(super) fn message(&self, conversation: ConversationRef, id: MessageId) -> Result<QueryResult, Stop> {
+        let room = self.room(conversation, ApiVariant::Conversations)?;
         let found = messages::find_in(self.db, self.ids, &room, id)?;
-        Ok(found.map(|(_, message)| Found::Message(message)).ok_or(Refusal::NotFound(Thing::Message))?)
+        Ok(found.map(|(_, message)| QueryResult::Message(message)).ok_or(Rejection::NotFound(Resource::Message))?)
     }
 
-    fn chat_of(&self, room: &Room, messages_max: u32) -> rusqlite::Result<Chat> {
+    fn chat_of(&self, room: &Room, messages_max: u32) -> rusqlite::Result<ConversationView> {
         let conversation = conversations::of_room(self.db, self.ids, room)?;
         let last = last_messages(self.db, self.ids, room, messages_max, LIST_BYTES_MAX)?;
-        Ok(Chat { conversation, last })
+        Ok(ConversationView { conversation, last })
     }
 }
 
@@ -90,21 +93,21 @@ fn page(
     bytes_max: usize,
 ) -> rusqlite::Result<MessagePage> {
     let kept = match from {
-        From::After(_) => Kept::Oldest,
-        From::Before(_) | From::End => Kept::Newest,
+        From::After(_) => TruncatedEnd::Oldest,
+        From::Before(_) | From::End => TruncatedEnd::Newest,
     };
     let mut items = Items::with(bytes_max);
     if limit > 0 {
         messages::page(db, ids, room, from, limit, |message| items.add(message))?;
     }
-    let Listed { items: mut messages, truncated, .. } = items.listed(0);
-    if kept == Kept::Newest {
+    let Page { items: mut messages, truncated, .. } = items.listed(0);
+    if kept == TruncatedEnd::Newest {
         messages.reverse();
     }
     Ok(MessagePage { messages, truncated, kept })
 }
 
-impl TextBytes for Chat {
+impl TextBytes for ConversationView {
     fn text_bytes(&self) -> usize {
         self.conversation.text_bytes()
             + self.last.messages.iter().map(|message| FRAME_BYTES + message.text_bytes()).sum::<usize>()

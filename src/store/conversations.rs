@@ -1,9 +1,11 @@
 //! Conversations, who takes part in them, and what changes with every message.
 
-use crate::base::time::Wall;
-use crate::domain::command::{Refusal, Span, Surface, Thing};
+use crate::base::time::WallTime;
+use crate::domain::command::ApiVariant;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Metadata, Topic};
+use crate::domain::query::Pagination;
+use crate::domain::result::{Rejection, Resource};
 use crate::store::schema::{number, sql};
 use crate::store::users::Member;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Home {
     pub number: EventNumber,
-    pub created_at: Wall,
+    pub created_at: WallTime,
     pub id: WorkspaceId,
     pub owner: Member,
 }
@@ -22,7 +24,7 @@ pub(super) struct Home {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Room {
     pub number: EventNumber,
-    pub created_at: Wall,
+    pub created_at: WallTime,
     pub id: ConversationId,
     pub home: Arc<Home>,
     /// In the order in which they joined.
@@ -38,7 +40,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(
         number: EventNumber,
-        created_at: Wall,
+        created_at: WallTime,
         id: ConversationId,
         home: Arc<Home>,
         participants: Vec<Member>,
@@ -66,11 +68,11 @@ impl Room {
 
     /// Whether the user may see the conversation at all. On the conversations API a stranger does not even learn that
     /// there is one.
-    pub(super) fn admit(&self, user: &UserId, surface: Surface) -> Result<(), Refusal> {
-        match surface {
+    pub(super) fn admit(&self, user: &UserId, api_variant: ApiVariant) -> Result<(), Rejection> {
+        match api_variant {
             _ if self.is_owner(user) || self.takes_part(user) => Ok(()),
-            Surface::Config => Err(Refusal::Forbidden("the conversation is someone else's")),
-            Surface::Conversations => Err(Refusal::NotFound(Thing::Conversation)),
+            ApiVariant::Config => Err(Rejection::Forbidden("the conversation is someone else's")),
+            ApiVariant::Conversations => Err(Rejection::NotFound(Resource::Conversation)),
         }
     }
 
@@ -84,7 +86,7 @@ impl Room {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Touch {
     pub messages_added: i64,
-    pub updated_at: Wall,
+    pub updated_at: WallTime,
     /// The newest message added; 0 if none was.
     pub last_number: EventNumber,
 }
@@ -94,12 +96,12 @@ pub(super) fn room(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlit
     let found = db
         .prepare_cached(ROOM)?
         .query_row([sql(number)], |row| {
-            let created_at = Wall(row.get(0)?);
+            let created_at = WallTime(row.get(0)?);
             let home = Home {
                 number: self::number(row.get(1)?),
-                created_at: Wall(row.get(2)?),
-                id: WorkspaceId(ids.uuid(self::number(row.get(1)?), Wall(row.get(2)?))),
-                owner: Member { key: row.get(3)?, id: UserId::trusted(row.get::<_, Arc<str>>(4)?) },
+                created_at: WallTime(row.get(2)?),
+                id: WorkspaceId(ids.uuid(self::number(row.get(1)?), WallTime(row.get(2)?))),
+                owner: Member { key: row.get(3)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(4)?) },
             };
             Ok((created_at, Arc::new(home), row.get(5)?))
         })
@@ -119,7 +121,7 @@ pub(super) fn list(
     db: &Connection,
     ids: &IdKey,
     home: &Home,
-    span: Span,
+    span: Pagination,
     mut each: impl FnMut(Conversation) -> bool,
 ) -> rusqlite::Result<u64> {
     let total: i64 = db.prepare_cached(COUNT)?.query_row([sql(home.number)], |row| row.get(0))?;
@@ -181,7 +183,7 @@ pub(super) fn touch(db: &Connection, number: EventNumber, touch: &Touch) -> rusq
 }
 
 /// Notes that a message of the conversation was deleted; the notes of the batch are written before.
-pub(super) fn forget_message(db: &Connection, number: EventNumber, at: Wall) -> rusqlite::Result<()> {
+pub(super) fn forget_message(db: &Connection, number: EventNumber, at: WallTime) -> rusqlite::Result<()> {
     db.prepare_cached(FORGET_MESSAGE)?.execute(params![sql(number), at.0]).map(drop)
 }
 
@@ -214,7 +216,7 @@ pub(super) fn remove_participant(db: &Connection, conversation: EventNumber, use
 fn participants(db: &Connection, conversation: EventNumber) -> rusqlite::Result<Vec<Member>> {
     let mut statement = db.prepare_cached(PARTICIPANTS)?;
     let rows = statement.query_map([sql(conversation)], |row| {
-        Ok(Member { key: row.get(0)?, id: UserId::trusted(row.get::<_, Arc<str>>(1)?) })
+        Ok(Member { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
     })?;
     rows.collect()
 }
@@ -226,15 +228,15 @@ fn read(
     workspace_id: WorkspaceId,
     participants: Arc<[UserId]>,
 ) -> rusqlite::Result<Conversation> {
-    let created_at = Wall(row.get(1)?);
+    let created_at = WallTime(row.get(1)?);
     Ok(Conversation {
         id: ConversationId(ids.uuid(number(row.get(0)?), created_at)),
         workspace_id,
-        topic: Topic::trusted(row.get::<_, Arc<str>>(2)?),
+        topic: Topic::new_unchecked(row.get::<_, Arc<str>>(2)?),
         participants,
-        metadata: Metadata::trusted(row.get::<_, Arc<str>>(3)?),
+        metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(3)?),
         created_at,
-        updated_at: Wall(row.get(4)?),
+        updated_at: WallTime(row.get(4)?),
         message_count: row.get::<_, i64>(5)? as u64,
     })
 }

@@ -76,22 +76,22 @@ impl Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::Wall;
+    use crate::base::time::WallTime;
     use crate::domain::id::{EventNumber, IdKey, UserId};
     use crate::domain::model::{Metadata, Topic, WorkspaceDescription, WorkspaceName};
 
     #[test]
     fn payloads_are_json() {
-        let uuid = IdKey::new([3; 16]).uuid(EventNumber(1), Wall(1));
+        let uuid = IdKey::new([3; 16]).uuid(EventNumber(1), WallTime(1));
         let (id, workspace_id) = (ConversationId(uuid), WorkspaceId(uuid));
         let made = Workspace {
             id: workspace_id,
-            owner: UserId::trusted("o\"w"),
-            name: WorkspaceName::trusted("n\u{1}"),
-            description: WorkspaceDescription::trusted("d\\"),
-            metadata: Metadata::trusted(r#"{"k":1.0}"#),
-            created_at: Wall(1),
-            updated_at: Wall(1),
+            owner: UserId::new_unchecked("o\"w"),
+            name: WorkspaceName::new_unchecked("n\u{1}"),
+            description: WorkspaceDescription::new_unchecked("d\\"),
+            metadata: Metadata::new_unchecked(r#"{"k":1.0}"#),
+            created_at: WallTime(1),
+            updated_at: WallTime(1),
         };
         assert_eq!(
             &*workspace(&made),
@@ -102,11 +102,11 @@ mod tests {
         let talk = Conversation {
             id,
             workspace_id,
-            topic: Topic::trusted("t"),
-            participants: [UserId::trusted("a"), UserId::trusted("b")].into(),
+            topic: Topic::new_unchecked("t"),
+            participants: [UserId::new_unchecked("a"), UserId::new_unchecked("b")].into(),
             metadata: Metadata::empty(),
-            created_at: Wall(1),
-            updated_at: Wall(1),
+            created_at: WallTime(1),
+            updated_at: WallTime(1),
             message_count: 0,
         };
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Errors of SQLite, as people at a terminal and clients are told of them.
 
-use crate::domain::command::Refusal;
-use crate::domain::health::Trouble;
+use crate::domain::health::WriterFault;
+use crate::domain::result::Rejection;
 use crate::store::partial::directory_of;
 use rusqlite::{ErrorCode, ffi};
 use std::fmt;
@@ -101,7 +101,7 @@ fn why_not(path: &Path) -> String {
 #[derive(Debug)]
 pub(super) enum Stop {
     /// It is not to be; nothing was changed.
-    Refused(Refusal),
+    Refused(Rejection),
     /// SQLite failed, and what was written in this transaction is void.
     Failed(rusqlite::Error),
 }
@@ -112,14 +112,14 @@ impl From<rusqlite::Error> for Stop {
     }
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Stop {
+impl From<Rejection> for Stop {
+    fn from(refusal: Rejection) -> Stop {
         Stop::Refused(refusal)
     }
 }
 
 /// What a client is told of an error of SQLite: whether waiting may mend it.
-pub(super) fn refusal_of(error: &rusqlite::Error) -> Refusal {
+pub(super) fn refusal_of(error: &rusqlite::Error) -> Rejection {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::DiskFull
@@ -128,19 +128,21 @@ pub(super) fn refusal_of(error: &rusqlite::Error) -> Refusal {
             | ErrorCode::SystemIoFailure
             | ErrorCode::ReadOnly
             | ErrorCode::CannotOpen,
-        ) => Refusal::Unavailable,
-        _ => Refusal::Database,
+        ) => Rejection::Unavailable,
+        _ => Rejection::Database,
     }
 }
 
 /// What is wrong with the database, if the error is about it and not about what was asked of it.
-pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<Trouble> {
+pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<WriterFault> {
     Some(match error.sqlite_error_code()? {
-        ErrorCode::DiskFull => Trouble::Full,
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => Trouble::Locked,
-        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Trouble::ReadOnly,
-        ErrorCode::SystemIoFailure => Trouble::Disk,
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Trouble::Damaged,
+        ErrorCode::DiskFull => WriterFault::Full,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+            WriterFault::Locked
+        }
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => WriterFault::ReadOnly,
+        ErrorCode::SystemIoFailure => WriterFault::Disk,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => WriterFault::Damaged,
         _ => return None,
     })
 }
@@ -152,11 +154,11 @@ mod tests {
     #[test]
     fn some_errors_are_the_database_s_own() {
         let table = [
-            (ffi::SQLITE_FULL, Some(Trouble::Full)),
-            (ffi::SQLITE_BUSY, Some(Trouble::Locked)),
-            (ffi::SQLITE_IOERR_WRITE, Some(Trouble::Disk)),
-            (ffi::SQLITE_READONLY_DBMOVED, Some(Trouble::ReadOnly)),
-            (ffi::SQLITE_CORRUPT, Some(Trouble::Damaged)),
+            (ffi::SQLITE_FULL, Some(WriterFault::Full)),
+            (ffi::SQLITE_BUSY, Some(WriterFault::Locked)),
+            (ffi::SQLITE_IOERR_WRITE, Some(WriterFault::Disk)),
+            (ffi::SQLITE_READONLY_DBMOVED, Some(WriterFault::ReadOnly)),
+            (ffi::SQLITE_CORRUPT, Some(WriterFault::Damaged)),
             (ffi::SQLITE_CONSTRAINT_UNIQUE, None),
             (ffi::SQLITE_TOOBIG, None),
         ];
@@ -170,21 +172,21 @@ mod tests {
     #[test]
     fn waiting_mends_some_errors() {
         let table = [
-            (ffi::SQLITE_FULL, Refusal::Unavailable),
-            (ffi::SQLITE_BUSY, Refusal::Unavailable),
-            (ffi::SQLITE_BUSY_SNAPSHOT, Refusal::Unavailable),
-            (ffi::SQLITE_LOCKED, Refusal::Unavailable),
-            (ffi::SQLITE_IOERR_FSYNC, Refusal::Unavailable),
-            (ffi::SQLITE_READONLY, Refusal::Unavailable),
-            (ffi::SQLITE_CANTOPEN, Refusal::Unavailable),
-            (ffi::SQLITE_CORRUPT, Refusal::Database),
-            (ffi::SQLITE_CONSTRAINT_UNIQUE, Refusal::Database),
-            (ffi::SQLITE_NOMEM, Refusal::Database),
+            (ffi::SQLITE_FULL, Rejection::Unavailable),
+            (ffi::SQLITE_BUSY, Rejection::Unavailable),
+            (ffi::SQLITE_BUSY_SNAPSHOT, Rejection::Unavailable),
+            (ffi::SQLITE_LOCKED, Rejection::Unavailable),
+            (ffi::SQLITE_IOERR_FSYNC, Rejection::Unavailable),
+            (ffi::SQLITE_READONLY, Rejection::Unavailable),
+            (ffi::SQLITE_CANTOPEN, Rejection::Unavailable),
+            (ffi::SQLITE_CORRUPT, Rejection::Database),
+            (ffi::SQLITE_CONSTRAINT_UNIQUE, Rejection::Database),
+            (ffi::SQLITE_NOMEM, Rejection::Database),
         ];
         for (code, refusal) in table {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
             assert_eq!(refusal_of(&error), refusal, "{error}");
         }
-        assert_eq!(refusal_of(&rusqlite::Error::QueryReturnedNoRows), Refusal::Database);
+        assert_eq!(refusal_of(&rusqlite::Error::QueryReturnedNoRows), Rejection::Database);
     }
 }

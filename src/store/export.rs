@@ -2,7 +2,7 @@
 //! snapshot, each with its id. What a server makes of them again (inboxes, counts) is left out, and so are events that are no
 //! messages, kept answers of idempotency keys, and the key that signs tokens.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::*;
 use crate::domain::model::*;
 use crate::store::partial::{Partial, Progress, Report, refuse_existing};
@@ -129,12 +129,12 @@ impl Exporter<'_> {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let user = UserLine {
-                id: UserId::trusted(row.get::<_, Arc<str>>(0)?),
+                id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?),
                 name: row.get(1)?,
                 email: row.get(2)?,
-                created_at: Wall(row.get(3)?),
+                created_at: WallTime(row.get(3)?),
                 access: messages::decode(row, 4, users::access_of)?,
-                tokens_since: row.get::<_, Option<i64>>(5)?.map(Wall),
+                tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
                 default_conversation: self.optional_id(row, 9)?.map(ConversationId),
@@ -152,12 +152,12 @@ impl Exporter<'_> {
         while let Some(row) = rows.next()? {
             let workspace = Workspace {
                 id: WorkspaceId(self.id(row, 0)?),
-                created_at: Wall(row.get(1)?),
-                updated_at: Wall(row.get(2)?),
-                owner: UserId::trusted(row.get::<_, Arc<str>>(3)?),
-                name: WorkspaceName::trusted(row.get::<_, Arc<str>>(4)?),
-                description: WorkspaceDescription::trusted(row.get::<_, Arc<str>>(5)?),
-                metadata: Metadata::trusted(row.get::<_, Arc<str>>(6)?),
+                created_at: WallTime(row.get(1)?),
+                updated_at: WallTime(row.get(2)?),
+                owner: UserId::new_unchecked(row.get::<_, Arc<str>>(3)?),
+                name: WorkspaceName::new_unchecked(row.get::<_, Arc<str>>(4)?),
+                description: WorkspaceDescription::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
             };
             self.counts.workspaces += 1;
             self.line(&Line::Workspace(workspace))?;
@@ -171,11 +171,11 @@ impl Exporter<'_> {
         while let Some(row) = rows.next()? {
             let conversation = ConversationLine {
                 id: ConversationId(self.id(row, 0)?),
-                created_at: Wall(row.get(1)?),
+                created_at: WallTime(row.get(1)?),
                 workspace_id: WorkspaceId(self.id(row, 2)?),
-                updated_at: Wall(row.get(4)?),
-                topic: Topic::trusted(row.get::<_, Arc<str>>(5)?),
-                metadata: Metadata::trusted(row.get::<_, Arc<str>>(6)?),
+                updated_at: WallTime(row.get(4)?),
+                topic: Topic::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
                 participants: self.participants(row.get(0)?)?,
             };
             self.counts.conversations += 1;
@@ -186,8 +186,9 @@ impl Exporter<'_> {
 
     fn participants(&self, conversation: i64) -> rusqlite::Result<Vec<(UserId, EventNumber)>> {
         let mut statement = self.db.prepare_cached(PARTICIPANTS)?;
-        let rows = statement
-            .query_map([conversation], |row| Ok((UserId::trusted(row.get::<_, Arc<str>>(0)?), number(row.get(1)?))))?;
+        let rows = statement.query_map([conversation], |row| {
+            Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), number(row.get(1)?)))
+        })?;
         rows.collect()
     }
 
@@ -196,23 +197,23 @@ impl Exporter<'_> {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let published = match (row.get::<_, Option<i64>>(11)?, row.get::<_, Option<i64>>(12)?) {
-                (Some(event), Some(at)) => Some((number(event), Wall(at))),
+                (Some(event), Some(at)) => Some((number(event), WallTime(at))),
                 _ => None,
             };
             let message = MessageLine {
                 id: MessageId(self.id(row, 0)?),
-                created_at: Wall(row.get(1)?),
+                created_at: WallTime(row.get(1)?),
                 conversation_id: ConversationId(self.id(row, 2)?),
-                updated_at: Wall(row.get(4)?),
-                sender: UserId::trusted(row.get::<_, Arc<str>>(5)?),
+                updated_at: WallTime(row.get(4)?),
+                sender: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
                 role: messages::decode(row, 6, messages::role_of)?,
                 status: messages::decode(row, 7, messages::status_of)?,
                 correlation_id: row.get(8)?,
                 reply_to: self.optional_id(row, 9)?.map(MessageId),
                 published,
                 responder: row.get(13)?,
-                metadata: Metadata::trusted(row.get::<_, Arc<str>>(14)?),
-                content: Content::trusted(row.get::<_, Arc<str>>(15)?),
+                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(14)?),
+                content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
             };
             self.counts.messages += 1;
             self.line(&Line::Message(message))?;
@@ -222,7 +223,7 @@ impl Exporter<'_> {
 
     /// The id that the number in a column and the time in the next one make.
     fn id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
-        Ok(self.ids.uuid(number(row.get(column)?), Wall(row.get(column + 1)?)))
+        Ok(self.ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?)))
     }
 
     fn optional_id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {

@@ -1,7 +1,7 @@
 //! Answers kept under the keys that clients sent with their requests.
 
 use crate::base::limits::IDEMPOTENCY_SECONDS;
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::command::Idempotency;
 use crate::domain::id::EventNumber;
 use crate::store::schema::{number, sql};
@@ -16,7 +16,7 @@ pub(super) struct Kept {
 }
 
 /// What is kept under the user's key, if it is young enough at `now` to count.
-pub(super) fn find(db: &Connection, user: i64, key: &str, now: Wall) -> rusqlite::Result<Option<Kept>> {
+pub(super) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusqlite::Result<Option<Kept>> {
     db.prepare_cached(FIND)?
         .query_row(params![user, key, oldest(now).0], |row| {
             Ok(Kept {
@@ -35,7 +35,7 @@ pub(super) fn keep(
     request: &Idempotency,
     number: Option<EventNumber>,
     body: &[u8],
-    now: Wall,
+    now: WallTime,
 ) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO idempotency (user, key, fingerprint, number, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -47,11 +47,11 @@ pub(super) fn keep(
 }
 
 /// Removes at most `rows_max` answers that no longer count at `now`; returns how many.
-pub(super) fn purge(db: &Connection, now: Wall, rows_max: usize) -> rusqlite::Result<usize> {
+pub(super) fn purge(db: &Connection, now: WallTime, rows_max: usize) -> rusqlite::Result<usize> {
     db.prepare_cached(PURGE)?.execute(params![oldest(now).0, rows_max as i64])
 }
 
-fn oldest(now: Wall) -> Wall {
+fn oldest(now: WallTime) -> WallTime {
     now.plus_seconds(-IDEMPOTENCY_SECONDS)
 }
 

@@ -2,8 +2,8 @@
 //! it is whole, as a restored one is, so a bad line or a crash leaves everything as it was.
 
 use crate::base::limits::FRAME_BYTES_MAX;
-use crate::base::time::Wall;
-use crate::domain::command::OrderKey;
+use crate::base::time::WallTime;
+use crate::domain::answer_job::JobId;
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
@@ -12,7 +12,9 @@ use crate::store::partial::{Partial, Progress, Report};
 use crate::store::restore::{self, Place};
 use crate::store::schema::sql;
 use crate::store::writer::is_development_user;
-use crate::store::{Database, OpenError, check, conversations, journal, messages, orders, schema, users, workspaces};
+use crate::store::{
+    Database, OpenError, answer_jobs, check, conversations, journal, messages, schema, users, workspaces,
+};
 use crate::wire::metadata::string_member;
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -33,7 +35,7 @@ pub struct Imported {
 
 /// Makes `target` a database with what `input` says. There must be no database, or one in which nothing has happened yet.
 /// Errors are one line for people, and name the line that is wrong.
-pub fn import(target: &Path, input: &mut dyn BufRead, now: Wall, report: Report<'_>) -> Result<Imported, String> {
+pub fn import(target: &Path, input: &mut dyn BufRead, now: WallTime, report: Report<'_>) -> Result<Imported, String> {
     let place = Place::take(target)?;
     if place.is_taken && !is_empty(target)? {
         return Err(format!(
@@ -67,7 +69,7 @@ fn is_empty(path: &Path) -> Result<bool, String> {
         db.prepare("SELECT oid FROM users LIMIT 2").map_err(|error| OpenError::of(path, &error).to_string())?;
     let users = users.query_map([], |row| row.get::<_, String>(0)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let users = users.map_err(|error| OpenError::of(path, &error).to_string())?;
-    Ok(position == EventNumber(0) && users.into_iter().all(|id| is_development_user(&UserId::trusted(id))))
+    Ok(position == EventNumber(0) && users.into_iter().all(|id| is_development_user(&UserId::new_unchecked(id))))
 }
 
 fn read_all(
@@ -160,7 +162,7 @@ struct Importer<'a> {
     db: &'a Connection,
     ids: IdKey,
     position: EventNumber,
-    position_at: Wall,
+    position_at: WallTime,
 }
 
 impl<'a> Importer<'a> {
@@ -276,12 +278,12 @@ impl<'a> Importer<'a> {
             message.content.as_str(),
         ])?;
         if let Some(responder) = &message.responder {
-            orders::insert(self.db, number, responder)?;
+            answer_jobs::insert(self.db, number, responder)?;
         }
         match (message.published, reply_to) {
             (Some(stamp), _) => self.publish(stamp, message, (number, conversation, sender)),
             (None, Some(asked)) if message.status == Status::Streaming => {
-                Ok(orders::set_answer(self.db, OrderKey(asked), number)?)
+                Ok(answer_jobs::set_answer(self.db, JobId(asked), number)?)
             }
             _ => Ok(()),
         }
@@ -290,7 +292,7 @@ impl<'a> Importer<'a> {
     /// The event that published an answer, for those who may see it.
     fn publish(
         &self,
-        (event, at): (EventNumber, Wall),
+        (event, at): (EventNumber, WallTime),
         message: &MessageLine,
         (number, conversation, sender): (EventNumber, EventNumber, i64),
     ) -> Result<(), Wrong> {
@@ -313,7 +315,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The number in the id of something that was made at `made_at`.
-    fn new_number(&self, id: Uuid, made_at: Wall) -> Result<EventNumber, Wrong> {
+    fn new_number(&self, id: Uuid, made_at: WallTime) -> Result<EventNumber, Wrong> {
         match self.ids.open(id) {
             Some((number, at)) if at == made_at && made_at <= self.position_at => self.within(number),
             Some((_, at)) if at == made_at => Err(Wrong::Line("`created_at` is after the header's time".into())),
@@ -338,7 +340,7 @@ impl<'a> Importer<'a> {
         let opened = self.ids.open(id);
         let found = match opened {
             Some((number, _)) => {
-                self.db.prepare_cached(made_at)?.query_row([sql(number)], |row| row.get(0).map(Wall)).optional()?
+                self.db.prepare_cached(made_at)?.query_row([sql(number)], |row| row.get(0).map(WallTime)).optional()?
             }
             None => None,
         };

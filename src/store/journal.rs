@@ -7,7 +7,7 @@
 //! The last event of a thing for somebody (it was left, or deleted) outlives the thing, so that who was away learns that it is
 //! gone. Every other event vanishes with what it is about.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::store::conversations::Home;
@@ -86,9 +86,9 @@ pub(super) struct Draft<'a> {
     pub actor: i64,
     pub correlation_id: &'a str,
     pub home: &'a Home,
-    pub conversation: Option<(EventNumber, Wall)>,
+    pub conversation: Option<(EventNumber, WallTime)>,
     /// The message that is published, or was changed or deleted.
-    pub message: Option<(EventNumber, Wall)>,
+    pub message: Option<(EventNumber, WallTime)>,
     /// `data`, unless it is made of the message.
     pub payload: &'a str,
     pub recipients: &'a [i64],
@@ -103,7 +103,7 @@ impl Draft<'_> {
     }
 }
 
-pub(super) fn insert(db: &Connection, number: EventNumber, at: Wall, draft: &Draft<'_>) -> rusqlite::Result<()> {
+pub(super) fn insert(db: &Connection, number: EventNumber, at: WallTime, draft: &Draft<'_>) -> rusqlite::Result<()> {
     db.prepare_cached(INSERT)?.execute(params![
         sql(number),
         draft.kind.as_str(),
@@ -141,7 +141,7 @@ pub(super) struct Entry {
 /// An entry's event, whole: `entries_after` leaves out the message that one publishes or says was changed, which may be
 /// large. `None` if that message is gone.
 pub(super) fn whole(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
-    if event.kind == EventKind::MessageDeleted || !matches!(event.body, EventBody::Gone(_)) {
+    if event.kind == EventKind::MessageDeleted || !matches!(event.body, EventBody::Deleted(_)) {
         return Ok(Some(event));
     }
     let changed = event.message_id().and_then(|id| ids.open(id.0)).zip(event.conversation_id);
@@ -172,20 +172,20 @@ pub(super) fn entries_after(
 /// Reads the columns of `ENTRIES_AFTER`, a message as if it were gone. A kind that a newer program wrote is passed over.
 fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
     let Some(kind) = EventKind::parse(row.get_ref(1)?.as_str()?) else { return Ok(None) };
-    let uuid = |raw: i64, at: i64| ids.uuid(number(raw), Wall(at));
+    let uuid = |raw: i64, at: i64| ids.uuid(number(raw), WallTime(at));
     let conversation_id = match (row.get(7)?, row.get(8)?) {
         (Some(number), Some(at)) => Some(ConversationId(uuid(number, at))),
         _ => None,
     };
     let body = match (row.get(10)?, row.get(11)?) {
-        (Some(message), Some(at)) => EventBody::Gone(MessageId(uuid(message, at))),
+        (Some(message), Some(at)) => EventBody::Deleted(MessageId(uuid(message, at))),
         _ => EventBody::Data(row.get(9)?),
     };
     Ok(Some(Event {
         number: number(row.get(0)?),
         kind,
-        at: Wall(row.get(2)?),
-        actor: UserId::trusted(row.get::<_, Arc<str>>(3)?),
+        at: WallTime(row.get(2)?),
+        actor: UserId::new_unchecked(row.get::<_, Arc<str>>(3)?),
         correlation_id: row.get(4)?,
         workspace_id: WorkspaceId(uuid(row.get(5)?, row.get(6)?)),
         conversation_id,

@@ -6,7 +6,7 @@
 //! event of this journal does.
 
 use crate::base::limits::{EVENT_NUMBER_MAX, RESTORE_NUMBERS_MIN, RESTORE_NUMBERS_PER_SECOND};
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::schema::{self, number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 ///
 /// The clock is what all journals share, those that nobody knows of any more included: each has given out fewer numbers
 /// than `RESTORE_NUMBERS_PER_SECOND` since 1970. A clock that stands wrong is made up for as far as can be.
-fn goes_on_from(newest: EventNumber, newest_at: Wall, known: EventNumber, now: Wall) -> Option<EventNumber> {
+fn goes_on_from(newest: EventNumber, newest_at: WallTime, known: EventNumber, now: WallTime) -> Option<EventNumber> {
     let seconds = now.max(newest_at).seconds().max(0) as u64;
     let by_clock = seconds.saturating_mul(RESTORE_NUMBERS_PER_SECOND);
     let at_least = newest.max(known).0.saturating_add(RESTORE_NUMBERS_MIN);
@@ -26,7 +26,7 @@ fn goes_on_from(newest: EventNumber, newest_at: Wall, known: EventNumber, now: W
 /// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
 /// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
 /// with nothing done, if the numbers have come to their end.
-pub(super) fn begin_anew(db: &Connection, known: EventNumber, now: Wall) -> rusqlite::Result<Option<EventNumber>> {
+pub(super) fn begin_anew(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
     let (newest, newest_at) = schema::position(db)?;
     let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
@@ -53,23 +53,23 @@ mod tests {
 
     #[test]
     fn numbers_go_on_beyond_all_that_may_have_been_given_out() {
-        let (clock, late) = (Wall(1_767_225_600_000_000), Wall(i64::MAX));
+        let (clock, late) = (WallTime(1_767_225_600_000_000), WallTime(i64::MAX));
         let by_clock = 1_767_225_600 << 20;
         let table = [
-            ("by the clock", 100, Wall(0), 0, clock, Some(by_clock)),
-            ("by the newest time where the clock has gone back", 100, clock, 0, Wall(0), Some(by_clock)),
+            ("by the clock", 100, WallTime(0), 0, clock, Some(by_clock)),
+            ("by the newest time where the clock has gone back", 100, clock, 0, WallTime(0), Some(by_clock)),
             (
                 "beyond a number that is ahead of the clock",
                 by_clock + 5,
-                Wall(0),
+                WallTime(0),
                 0,
                 clock,
                 Some(by_clock + 5 + (1 << 32)),
             ),
-            ("beyond what is known of another journal", 100, Wall(0), by_clock, clock, Some(by_clock + (1 << 32))),
-            ("without a clock", 100, Wall(0), 0, Wall(-5), Some(100 + (1 << 32))),
-            ("with a clock that is far ahead", 100, Wall(0), 0, late, Some(100 + (1 << 32))),
-            ("at the end", EVENT_NUMBER_MAX - 5, Wall(0), 0, clock, None),
+            ("beyond what is known of another journal", 100, WallTime(0), by_clock, clock, Some(by_clock + (1 << 32))),
+            ("without a clock", 100, WallTime(0), 0, WallTime(-5), Some(100 + (1 << 32))),
+            ("with a clock that is far ahead", 100, WallTime(0), 0, late, Some(100 + (1 << 32))),
+            ("at the end", EVENT_NUMBER_MAX - 5, WallTime(0), 0, clock, None),
         ];
         for (name, newest, newest_at, known, now, expected) in table {
             let from = goes_on_from(EventNumber(newest), newest_at, EventNumber(known), now);
@@ -77,7 +77,7 @@ mod tests {
         }
         // Two restores of the same backup, neither knowing of the other.
         let [first, second] = [0, 1].map(|seconds| {
-            goes_on_from(EventNumber(7), Wall(0), EventNumber(0), clock.plus_seconds(seconds)).expect("a number")
+            goes_on_from(EventNumber(7), WallTime(0), EventNumber(0), clock.plus_seconds(seconds)).expect("a number")
         });
         assert!(second.0 - first.0 >= RESTORE_NUMBERS_PER_SECOND);
     }
@@ -85,12 +85,12 @@ mod tests {
     #[test]
     fn holes_are_what_lies_between_two_journals() {
         let (db, meta) = schema::open_writing(&Database::Memory).unwrap();
-        schema::set_position(&db, EventNumber(10), Wall(5)).unwrap();
+        schema::set_position(&db, EventNumber(10), WallTime(5)).unwrap();
         let anew = |now| begin_anew(&db, EventNumber(0), now).unwrap().unwrap();
-        let first = anew(Wall(1_000_000));
-        schema::set_position(&db, EventNumber(first.0 + 3), Wall(6)).unwrap();
-        let second = anew(Wall(2_000_000));
-        assert_eq!(schema::position(&db).unwrap(), (second, Wall(6)));
+        let first = anew(WallTime(1_000_000));
+        schema::set_position(&db, EventNumber(first.0 + 3), WallTime(6)).unwrap();
+        let second = anew(WallTime(2_000_000));
+        assert_eq!(schema::position(&db).unwrap(), (second, WallTime(6)));
         let epoch: Vec<u8> = db.query_row("SELECT epoch FROM meta", [], |row| row.get(0)).unwrap();
         assert_ne!(epoch, meta.epoch.as_bytes());
         let table = [

@@ -1,6 +1,6 @@
 //! Messages, each of which is its own journal entry: the event is built from the row.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
@@ -71,7 +71,7 @@ pub(super) fn event(
     db.prepare_cached(FIND_VISIBLE)?
         .query_row(params![sql(number), viewer, kinds[0], kinds[1], workspace.map(sql)], |row| {
             let uuid = |column| -> rusqlite::Result<_> {
-                Ok(ids.uuid(self::number(row.get(column)?), Wall(row.get(column + 1)?)))
+                Ok(ids.uuid(self::number(row.get(column)?), WallTime(row.get(column + 1)?)))
             };
             let conversation_id = ConversationId(uuid(12)?);
             let message = read(row, ids, conversation_id)?;
@@ -140,7 +140,7 @@ fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Optio
     let Some((number, at)) = ids.open(id.0) else { return Ok(None) };
     let found = db
         .prepare_cached(LOCATE)?
-        .query_row([sql(number)], |row| Ok((self::number(row.get(0)?), Wall(row.get(1)?))))
+        .query_row([sql(number)], |row| Ok((self::number(row.get(0)?), WallTime(row.get(1)?))))
         .optional()?;
     Ok(match found {
         None => Some((number, None)),
@@ -210,23 +210,23 @@ pub(super) fn numbers_after(
 
 /// Reads the first twelve columns of `FIND_VISIBLE`, or those of `messages!`.
 fn read(row: &Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> rusqlite::Result<Message> {
-    let created_at = Wall(row.get(5)?);
+    let created_at = WallTime(row.get(5)?);
     let reply_to = match (row.get::<_, Option<i64>>(7)?, row.get::<_, Option<i64>>(11)?) {
-        (Some(answered), Some(at)) => Some(MessageId(ids.uuid(number(answered), Wall(at)))),
+        (Some(answered), Some(at)) => Some(MessageId(ids.uuid(number(answered), WallTime(at)))),
         _ => None,
     };
     Ok(Message {
         id: MessageId(ids.uuid(number(row.get(0)?), created_at)),
         conversation_id,
-        sender: UserId::trusted(row.get::<_, Arc<str>>(1)?),
+        sender: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?),
         sender_name: row.get(2)?,
         role: decode(row, 3, role_of)?,
         status: decode(row, 4, status_of)?,
         created_at,
-        updated_at: Wall(row.get(6)?),
+        updated_at: WallTime(row.get(6)?),
         reply_to,
-        metadata: Metadata::trusted(row.get::<_, Arc<str>>(8)?),
-        content: Content::trusted(row.get::<_, Arc<str>>(9)?),
+        metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(8)?),
+        content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
     })
 }
 

@@ -4,11 +4,12 @@
 //! connections. The runtime gives both a thread and tells them the time. The store never names a shard, a handler or a
 //! socket, and nothing above it names SQLite.
 //!
-//! Invariant: what a `Committed` or an `Answer` says is on disk, and numbers and times grow in commit order, also over
+//! Invariant: what a `Committed` or an `QueryResponse` says is on disk, and numbers and times grow in commit order, also over
 //! restarts, deletions and clocks that go back.
 
 mod acts;
 mod admin;
+mod answer_jobs;
 mod backup;
 mod batch;
 mod cache;
@@ -26,7 +27,6 @@ mod journal;
 mod lineage;
 mod lock;
 mod messages;
-mod orders;
 mod page;
 mod page_messages;
 mod partial;
@@ -46,12 +46,12 @@ mod writer;
 mod tests;
 
 pub use admin::{Account, Admin, AdminError, NewUser, Standing, Who};
+pub use answer_jobs::Responders;
 pub use backup::{Copied, backup};
 pub use error::OpenError;
 pub use export::{ExportError, export, export_to_file};
 pub use import::{Imported, import};
 pub use lock::Lock;
-pub use orders::Responders;
 pub use partial::{Progress, Report, followed};
 pub use reader::Reader;
 pub use restore::{Restored, restore};

@@ -8,9 +8,9 @@
 //! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
 
 use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
-use crate::domain::command::JournalPage;
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
+use crate::domain::query::JournalPage;
 use crate::store::journal::{self, Entry};
 use crate::store::lineage;
 use crate::store::page_messages::Messages;
@@ -29,7 +29,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn admits(&self, event: &Event) -> bool {
+    fn accepts(&self, event: &Event) -> bool {
         self.kinds.has(event.kind)
             && self.conversation.is_none_or(|id| event.conversation_id == Some(id))
             && self.workspace.is_none_or(|id| event.workspace_id == id)
@@ -64,7 +64,7 @@ pub(super) fn read(
     while work_left > 0 {
         let Some(Step { number, event, work }) = merge.next()? else { return Ok(page) };
         work_left = work_left.saturating_sub(work);
-        let event = match event.filter(|event| request.admits(event)) {
+        let event = match event.filter(|event| request.accepts(event)) {
             Some(event) => journal::whole(db, ids, event)?,
             None => None,
         };

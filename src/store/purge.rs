@@ -1,13 +1,13 @@
 //! Removal of the rows of deleted things, a few at a time and children first, so that foreign keys hold at every step.
 
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::store::journal::{self, RECIPIENT_BYTES, Stats};
-use crate::store::{idempotency, orders};
+use crate::store::{answer_jobs, idempotency};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Removes some rows that no longer count; whether there may be more. The caller has a transaction open.
-pub(super) fn step(db: &Connection, now: Wall) -> rusqlite::Result<bool> {
+pub(super) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
     if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
         purge_conversation(db, conversation)?;
         return Ok(true);
@@ -69,7 +69,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     drop(found);
     match last {
         Some(last) => {
-            orders::close_all(db, conversation, last)?;
+            answer_jobs::close_all(db, conversation, last)?;
             db.prepare_cached(DELETE_MESSAGES)?.execute([conversation, last]).map(drop)
         }
         None => Ok(()),

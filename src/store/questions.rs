@@ -1,12 +1,14 @@
 //! Answers to queries, each from one snapshot together with the journal's position in it.
 
 use crate::base::limits::LIST_BYTES_MAX;
-use crate::domain::command::*;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::query::{Page, Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::result::{Rejection, Resource};
+use crate::store::answer_jobs;
 use crate::store::conversations::{self, Room};
 use crate::store::error::{Stop, refusal_of};
-use crate::store::orders;
 use crate::store::page;
 use crate::store::schema;
 use crate::store::users::{self, User};
@@ -15,9 +17,9 @@ use rusqlite::Connection;
 use std::collections::HashSet;
 
 /// Answers `query` in one read transaction. After an error of SQLite the position is `known`, the last one seen.
-pub(super) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> Answer {
+pub(super) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
     let snapshot = Snapshot { db, ids, caller: &query.caller };
-    let (position, result) = match snapshot.read(&query.question) {
+    let (position, result) = match snapshot.read(&query.kind) {
         Ok((position, result)) => (position, result),
         Err(error) => {
             log::error!("a query failed: {error}");
@@ -28,7 +30,7 @@ pub(super) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNu
             (known, Err(refusal_of(&error)))
         }
     };
-    Answer { to: query.reply_to, position, result }
+    QueryResponse { to: query.reply_to, position, result }
 }
 
 /// One read transaction, and who asks in it.
@@ -39,11 +41,11 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    fn read(&self, question: &Question) -> rusqlite::Result<(EventNumber, Result<Found, Refusal>)> {
+    fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
         self.db.prepare_cached("BEGIN")?.execute([])?;
         // The first read fixes the snapshot, so the position is that of everything that follows.
         let (position, _) = schema::position(self.db)?;
-        let result = match self.find(question, position) {
+        let result = match self.find(kind, position) {
             Ok(found) => Ok(found),
             Err(Stop::Refused(refusal)) => Err(refusal),
             Err(Stop::Failed(error)) => return Err(error),
@@ -52,33 +54,33 @@ impl Snapshot<'_> {
         Ok((position, result))
     }
 
-    fn find(&self, question: &Question, position: EventNumber) -> Result<Found, Stop> {
-        match question {
+    fn find(&self, kind: &QueryKind, position: EventNumber) -> Result<QueryResult, Stop> {
+        match kind {
             // The position was read in this snapshot.
-            Question::Alive => Ok(Found::Alive),
-            Question::Workspaces(span) => self.workspaces(*span),
-            Question::Workspace(id) => Ok(Found::Workspace(self.own_workspace(*id)?.workspace)),
-            Question::Conversations(workspace, span) => self.conversations(*workspace, *span),
-            Question::Conversation(conversation) => {
-                let room = self.room(*conversation, Surface::Config)?;
-                Ok(Found::Conversation(conversations::of_room(self.db, self.ids, &room)?))
+            QueryKind::Alive => Ok(QueryResult::Alive),
+            QueryKind::Workspaces(span) => self.workspaces(*span),
+            QueryKind::Workspace(id) => Ok(QueryResult::Workspace(self.own_workspace(*id)?.workspace)),
+            QueryKind::Conversations(workspace, span) => self.conversations(*workspace, *span),
+            QueryKind::Conversation(conversation) => {
+                let room = self.room(*conversation, ApiVariant::Config)?;
+                Ok(QueryResult::Conversation(conversations::of_room(self.db, self.ids, &room)?))
             }
-            Question::Chat(conversation) => self.chat(*conversation),
-            Question::Chats { span, with_messages } => self.chats(*span, *with_messages),
-            Question::Messages { conversation, cursor, limit } => {
+            QueryKind::ConversationView(conversation) => self.chat(*conversation),
+            QueryKind::ConversationViews { span, with_messages } => self.chats(*span, *with_messages),
+            QueryKind::Messages { conversation, cursor, limit } => {
                 self.messages(*conversation, *cursor, *limit, position)
             }
-            Question::Message(conversation, id) => self.message(*conversation, *id),
-            Question::OpenOrders { after, limit } => {
-                Ok(Found::Orders(orders::open_after(self.db, self.ids, *after, *limit)?))
+            QueryKind::Message(conversation, id) => self.message(*conversation, *id),
+            QueryKind::OpenJobs { after, limit } => {
+                Ok(QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?))
             }
-            Question::History { order, limit } => {
-                let history = orders::history(self.db, *order, *limit)?;
-                Ok(history.map(Found::History).ok_or(Refusal::Conflict("the order is closed"))?)
+            QueryKind::History { order, limit } => {
+                let history = answer_jobs::history(self.db, *order, *limit)?;
+                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the order is closed"))?)
             }
-            Question::Users(asked) => self.users(asked),
-            Question::StreamAccess(filter) => self.stream_access(filter).map(Found::StreamAccess),
-            Question::JournalPage { after, bytes_max, filter } => {
+            QueryKind::Users(asked) => self.users(asked),
+            QueryKind::StreamAccess(filter) => self.stream_access(filter).map(QueryResult::StreamAccess),
+            QueryKind::JournalPage { after, bytes_max, filter } => {
                 self.journal_page(*after, *bytes_max, filter, position)
             }
         }
@@ -88,7 +90,7 @@ impl Snapshot<'_> {
         users::find(self.db, self.caller)
     }
 
-    fn workspaces(&self, span: Span) -> Result<Found, Stop> {
+    fn workspaces(&self, span: Pagination) -> Result<QueryResult, Stop> {
         let mut items = Items::new();
         let total = match self.caller()? {
             None => 0,
@@ -97,26 +99,26 @@ impl Snapshot<'_> {
                 workspaces::list(self.db, self.ids, owner, span, |workspace| items.add(workspace))?
             }
         };
-        Ok(Found::Workspaces(items.listed(total)))
+        Ok(QueryResult::Workspaces(items.listed(total)))
     }
 
     fn own_workspace(&self, id: WorkspaceId) -> Result<Stored, Stop> {
-        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Refusal::NotFound(Thing::Workspace))?;
+        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
         if stored.workspace.owner != *self.caller {
-            return Err(Refusal::Forbidden("the workspace is someone else's").into());
+            return Err(Rejection::Forbidden("the workspace is someone else's").into());
         }
         Ok(stored)
     }
 
-    fn conversations(&self, workspace: WorkspaceId, span: Span) -> Result<Found, Stop> {
+    fn conversations(&self, workspace: WorkspaceId, span: Pagination) -> Result<QueryResult, Stop> {
         let home = self.own_workspace(workspace)?.home;
         let mut items = Items::new();
         let total = conversations::list(self.db, self.ids, &home, span, |conversation| items.add(conversation))?;
-        Ok(Found::Conversations(items.listed(total)))
+        Ok(QueryResult::Conversations(items.listed(total)))
     }
 
     /// A conversation that the caller may see.
-    pub(super) fn room(&self, conversation: ConversationRef, surface: Surface) -> Result<Room, Stop> {
+    pub(super) fn room(&self, conversation: ConversationRef, api_variant: ApiVariant) -> Result<Room, Stop> {
         let number = match conversation {
             ConversationRef::Id(id) => self.ids.open(id.0).map(|(number, _)| number),
             ConversationRef::Default => self.caller()?.and_then(|user| user.default_conversation),
@@ -128,31 +130,31 @@ impl Snapshot<'_> {
         // An id of another database may open to a number of ours.
         let room = room
             .filter(|room| conversation == ConversationRef::Default || conversation == ConversationRef::Id(room.id))
-            .ok_or(Refusal::NotFound(Thing::Conversation))?;
-        room.admit(self.caller, surface)?;
+            .ok_or(Rejection::NotFound(Resource::Conversation))?;
+        room.admit(self.caller, api_variant)?;
         Ok(room)
     }
 
-    fn users(&self, asked: &[UserId]) -> Result<Found, Stop> {
+    fn users(&self, asked: &[UserId]) -> Result<QueryResult, Stop> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         for id in asked.iter().filter(|id| seen.insert(*id)) {
             found.extend(users::known_to(self.db, self.caller, id)?);
         }
-        Ok(Found::Users(found))
+        Ok(QueryResult::Users(found))
     }
 
     fn stream_access(&self, filter: &StreamFilter) -> Result<StreamFilter, Stop> {
         let mut allowed = *filter;
         if let Some(conversation) = filter.conversation {
-            allowed.conversation = Some(ConversationRef::Id(self.room(conversation, Surface::Config)?.id));
+            allowed.conversation = Some(ConversationRef::Id(self.room(conversation, ApiVariant::Config)?.id));
         }
         if let Some(id) = filter.workspace {
-            let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Refusal::NotFound(Thing::Workspace))?;
+            let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
             if stored.workspace.owner != *self.caller
                 && !workspaces::takes_part(self.db, stored.home.number, self.caller)?
             {
-                return Err(Refusal::Forbidden("the caller takes part in nothing of this workspace").into());
+                return Err(Rejection::Forbidden("the caller takes part in nothing of this workspace").into());
             }
         }
         Ok(allowed)
@@ -164,16 +166,16 @@ impl Snapshot<'_> {
         bytes_max: usize,
         filter: &StreamFilter,
         position: EventNumber,
-    ) -> Result<Found, Stop> {
+    ) -> Result<QueryResult, Stop> {
         let conversation = match filter.conversation {
             None => None,
             // Access was checked when the stream opened, and the end of a conversation is still to be delivered.
             Some(ConversationRef::Id(id)) => Some(id),
-            Some(ConversationRef::Default) => Some(self.room(ConversationRef::Default, Surface::Config)?.id),
+            Some(ConversationRef::Default) => Some(self.room(ConversationRef::Default, ApiVariant::Config)?.id),
         };
         let request =
             page::Request { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
-        Ok(Found::JournalPage(page::read(self.db, self.ids, self.caller, &request, position)?))
+        Ok(QueryResult::JournalPage(page::read(self.db, self.ids, self.caller, &request, position)?))
     }
 }
 
@@ -204,8 +206,8 @@ impl<T: TextBytes> Items<T> {
         !self.truncated
     }
 
-    pub(super) fn listed(self, total: u64) -> Listed<T> {
-        Listed { items: self.items, total, truncated: self.truncated }
+    pub(super) fn listed(self, total: u64) -> Page<T> {
+        Page { items: self.items, total, truncated: self.truncated }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A reading connection. Beside the writer, any number of them work at once.
 
-use crate::domain::command::Refusal;
-use crate::domain::command::{Answer, Query};
 use crate::domain::id::{EventNumber, IdKey, UserId};
+use crate::domain::query::{Query, QueryResponse};
+use crate::domain::result::Rejection;
 use crate::store::error::{OpenError, refusal_of};
 use crate::store::schema;
 use crate::store::users::{self, PasswordRecord};
@@ -25,25 +25,25 @@ impl Reader {
     }
 
     /// Answers in one short read transaction.
-    pub fn answer(&mut self, query: &Query) -> Answer {
+    pub fn answer(&mut self, query: &Query) -> QueryResponse {
         let answer = questions::answer(&self.db, &self.ids, query, self.position);
         self.position = answer.position;
         answer
     }
 
     /// The password user who logs in with this email, in any case of ASCII letters.
-    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Refusal> {
+    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
         users::password_record(&self.db, email).map_err(|error| failed(&error))
     }
 
     /// The password hash of a user who may log in.
-    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Refusal> {
+    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
         users::password_of(&self.db, user).map_err(|error| failed(&error))
     }
 }
 
 /// Logs an error of SQLite outside of a query, and says what a client is told.
-pub(super) fn failed(error: &rusqlite::Error) -> Refusal {
+pub(super) fn failed(error: &rusqlite::Error) -> Rejection {
     log::error!("reading a user failed: {error}");
     refusal_of(error)
 }

@@ -1,6 +1,6 @@
 //! Puts a backup in the place of a database.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::check::Check;
 use crate::store::partial::{Partial, Report, beside, hand_over, remove, sync_directory_of};
@@ -25,7 +25,13 @@ pub struct Restored {
 
 /// Makes `target` the database that `file` is a backup of, as a new journal. A database that is there already is refused, or
 /// kept under another name if `replaces`. Errors are one line for people.
-pub fn restore(file: &Path, target: &Path, replaces: bool, now: Wall, report: Report<'_>) -> Result<Restored, String> {
+pub fn restore(
+    file: &Path,
+    target: &Path,
+    replaces: bool,
+    now: WallTime,
+    report: Report<'_>,
+) -> Result<Restored, String> {
     let place = Place::take(target)?;
     if place.is_taken && !replaces {
         return Err(format!(
@@ -73,7 +79,7 @@ impl Place {
     }
 
     /// Puts a file into the place. What was there is kept under a name with the time in it, which is returned.
-    pub(super) fn give_to(self, partial: Partial, now: Wall) -> Result<Option<PathBuf>, String> {
+    pub(super) fn give_to(self, partial: Partial, now: WallTime) -> Result<Option<PathBuf>, String> {
         let target = &self.target;
         hand_over(partial.file(), target);
         let failed = |error: std::io::Error| format!("{} cannot be kept: {error}", target.display());
@@ -122,14 +128,19 @@ fn carry_log_over(path: &Path) {
 }
 
 /// Makes the journal of a partial file a new one.
-fn begin_anew(path: &Path, known: EventNumber, now: Wall) -> Result<EventNumber, String> {
+fn begin_anew(path: &Path, known: EventNumber, now: WallTime) -> Result<EventNumber, String> {
     // Older schemas are brought up to date on the way.
     let (db, _) = schema::open_writing(&Database::File(path.into())).map_err(|error| error.to_string())?;
     finish(db, path, known, now)
 }
 
 /// Makes the journal of a partial file, which the caller has open without a transaction, a new one, and closes the file.
-pub(super) fn finish(mut db: Connection, path: &Path, known: EventNumber, now: Wall) -> Result<EventNumber, String> {
+pub(super) fn finish(
+    mut db: Connection,
+    path: &Path,
+    known: EventNumber,
+    now: WallTime,
+) -> Result<EventNumber, String> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error).to_string();
     let transaction = db.transaction().map_err(failed)?;
     let from = lineage::begin_anew(&transaction, known, now).map_err(failed)?;

@@ -5,7 +5,7 @@
 //! transaction on, and nobody else because of it; `journal_stats` says how many events there are and what they weigh.
 
 use crate::base::limits::PURGE_ROWS_MAX;
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::Retention;
 use crate::store::journal::{self, RECIPIENT_BYTES, Stats};
@@ -21,18 +21,18 @@ pub(super) enum Left {
     /// More to remove.
     More,
     /// Too much, but nothing of it may go before this time.
-    Young(Wall),
+    Young(WallTime),
 }
 
 /// The oldest event.
 struct Oldest {
     number: EventNumber,
-    at: Wall,
+    at: WallTime,
     bytes: i64,
 }
 
 /// Removes some of the oldest events, if they are too much at `now`. The caller has a transaction open.
-pub(super) fn step(db: &Connection, keep: &Retention, now: Wall) -> rusqlite::Result<Left> {
+pub(super) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<Left> {
     let mut stats = journal::stats(db)?;
     let mut removed = Removed { stats: Stats::default(), rows_left: PURGE_ROWS_MAX, of: BTreeMap::new() };
     let left = loop {
@@ -40,7 +40,7 @@ pub(super) fn step(db: &Connection, keep: &Retention, now: Wall) -> rusqlite::Re
         if oldest.at > now.plus_seconds(-keep.seconds) && !keep.is_too_much(stats) {
             break Left::Nothing;
         }
-        let old_enough_at = Wall(oldest.at.0.saturating_add(1000 * keep.young_milliseconds as i64));
+        let old_enough_at = WallTime(oldest.at.0.saturating_add(1000 * keep.young_milliseconds as i64));
         if old_enough_at > now {
             break Left::Young(old_enough_at);
         }
@@ -103,13 +103,13 @@ impl Removed {
 }
 
 /// When the oldest event was made, if there is one.
-pub(super) fn oldest_at(db: &Connection) -> rusqlite::Result<Option<Wall>> {
+pub(super) fn oldest_at(db: &Connection) -> rusqlite::Result<Option<WallTime>> {
     Ok(oldest(db)?.map(|oldest| oldest.at))
 }
 
 fn oldest(db: &Connection) -> rusqlite::Result<Option<Oldest>> {
     db.prepare_cached(OLDEST)?
-        .query_row([], |row| Ok(Oldest { number: number(row.get(0)?), at: Wall(row.get(1)?), bytes: row.get(2)? }))
+        .query_row([], |row| Ok(Oldest { number: number(row.get(0)?), at: WallTime(row.get(1)?), bytes: row.get(2)? }))
         .optional()
 }
 

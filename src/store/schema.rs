@@ -6,7 +6,7 @@
 
 use crate::base::limits::*;
 use crate::base::random::fill_secret;
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::{Database, OpenError};
 use rusqlite::config::DbConfig;
@@ -272,12 +272,12 @@ pub(super) fn open_reading(database: &Database) -> Result<(Connection, Meta), Op
 }
 
 /// The newest number and time that the journal has given out.
-pub(super) fn position(db: &Connection) -> rusqlite::Result<(EventNumber, Wall)> {
-    db.prepare_cached(POSITION)?.query_row([], |row| Ok((number(row.get(0)?), Wall(row.get(1)?))))
+pub(super) fn position(db: &Connection) -> rusqlite::Result<(EventNumber, WallTime)> {
+    db.prepare_cached(POSITION)?.query_row([], |row| Ok((number(row.get(0)?), WallTime(row.get(1)?))))
 }
 
 /// Stores the newest number and time.
-pub(super) fn set_position(db: &Connection, newest: EventNumber, at: Wall) -> rusqlite::Result<()> {
+pub(super) fn set_position(db: &Connection, newest: EventNumber, at: WallTime) -> rusqlite::Result<()> {
     db.prepare_cached(SET_POSITION)?.execute(params![sql(newest), at.0]).map(drop)
 }
 
@@ -390,12 +390,12 @@ mod tests {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let (mut db, meta) = open_writing(&Database::File(path.clone())).unwrap();
-        set_position(&db, EventNumber(5), Wall(7)).unwrap();
+        set_position(&db, EventNumber(5), WallTime(7)).unwrap();
         let steps = [VERSION_1, "ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
         migrate(&mut db, &path, &steps).unwrap();
         migrate(&mut db, &path, &steps).unwrap();
         db.prepare("SELECT colour, x FROM users, later").unwrap();
-        assert_eq!(position(&db).unwrap(), (EventNumber(5), Wall(7)));
+        assert_eq!(position(&db).unwrap(), (EventNumber(5), WallTime(7)));
         assert_eq!(load_meta(&db).unwrap().epoch, meta.epoch, "what was there stays");
         drop(db);
 

@@ -1,9 +1,9 @@
 //! Users: who they are, their passwords, and whose tokens are refused.
 
-use crate::base::time::Wall;
-use crate::domain::command::{Gate, UserGates};
+use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::UserProfile;
+use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::schema::{number, sql};
 use crate::wire::transfer::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -65,7 +65,7 @@ pub(super) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
 }
 
 /// Adds a user who has no row yet.
-pub(super) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: Wall) -> rusqlite::Result<i64> {
+pub(super) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: WallTime) -> rusqlite::Result<i64> {
     db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0])?;
     Ok(db.last_insert_rowid())
 }
@@ -88,7 +88,12 @@ pub(super) fn set_defaults(
 }
 
 /// Stores a password; tokens made before `tokens_since` end, if it is set.
-pub(super) fn set_password(db: &Connection, key: i64, hash: &str, tokens_since: Option<Wall>) -> rusqlite::Result<()> {
+pub(super) fn set_password(
+    db: &Connection,
+    key: i64,
+    hash: &str,
+    tokens_since: Option<WallTime>,
+) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE users SET password = ?2, tokens_since = coalesce(?3, tokens_since) WHERE key = ?1")?
         .execute(params![key, hash, tokens_since.map(|at| at.0)])
         .map(drop)
@@ -145,17 +150,17 @@ pub(super) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Opti
 }
 
 /// The users with a rule about their tokens.
-pub(super) fn gates(db: &Connection) -> rusqlite::Result<UserGates> {
+pub(super) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
     let mut statement = db.prepare_cached(GATES)?;
     let rows = statement.query_map([], |row| {
         let since: Option<i64> = row.get(2)?;
         let gate = match (row.get(1)?, since) {
-            (false, Some(since)) => Gate::IssuedSince(Wall(since)),
-            _ => Gate::Closed,
+            (false, Some(since)) => TokenRule::IssuedSince(WallTime(since)),
+            _ => TokenRule::RejectAll,
         };
-        Ok((UserId::trusted(row.get::<_, Arc<str>>(0)?), gate))
+        Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), gate))
     })?;
-    rows.collect::<rusqlite::Result<_>>().map(UserGates)
+    rows.collect::<rusqlite::Result<_>>().map(TokenRules)
 }
 
 /// The profile of `id`, if `caller` is that user or has a part in a conversation that `id` has a part in, as
@@ -166,7 +171,7 @@ pub(super) fn known_to(db: &Connection, caller: &UserId, id: &UserId) -> rusqlit
 
 /// Reads `oid, name, email`, the first three columns.
 fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
-    Ok(UserProfile { id: UserId::trusted(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
+    Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
 }
 
 pub(super) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, disabled, default_workspace, \

@@ -1,9 +1,9 @@
 //! Workspaces.
 
-use crate::base::time::Wall;
-use crate::domain::command::Span;
+use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
+use crate::domain::query::Pagination;
 use crate::store::conversations::Home;
 use crate::store::schema::{number, sql};
 use crate::store::users::Member;
@@ -27,7 +27,7 @@ pub(super) fn find(db: &Connection, ids: &IdKey, id: WorkspaceId) -> rusqlite::R
 pub(super) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite::Result<Option<Stored>> {
     db.prepare_cached(FIND)?
         .query_row([sql(number)], |row| {
-            let owner = Member { key: row.get(6)?, id: UserId::trusted(row.get::<_, Arc<str>>(7)?) };
+            let owner = Member { key: row.get(6)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(7)?) };
             let workspace = read(row, ids, owner.id.clone())?;
             let home = Home { number, created_at: workspace.created_at, id: workspace.id, owner };
             Ok(Stored { workspace, home })
@@ -40,7 +40,7 @@ pub(super) fn list(
     db: &Connection,
     ids: &IdKey,
     (owner_key, owner): (i64, &UserId),
-    span: Span,
+    span: Pagination,
     mut each: impl FnMut(Workspace) -> bool,
 ) -> rusqlite::Result<u64> {
     let total: i64 = db.prepare_cached(COUNT)?.query_row([owner_key], |row| row.get(0))?;
@@ -99,7 +99,7 @@ pub(super) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber
 pub(super) fn everybody_in(db: &Connection, number: EventNumber) -> rusqlite::Result<Vec<Member>> {
     let mut statement = db.prepare_cached(EVERYBODY_IN)?;
     let rows = statement.query_map([sql(number)], |row| {
-        Ok(Member { key: row.get(0)?, id: UserId::trusted(row.get::<_, Arc<str>>(1)?) })
+        Ok(Member { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
     })?;
     rows.collect()
 }
@@ -111,15 +111,15 @@ pub(super) fn takes_part(db: &Connection, number: EventNumber, user: &UserId) ->
 
 /// Reads `number, name, description, metadata, created_at, updated_at`, the first six columns.
 fn read(row: &Row<'_>, ids: &IdKey, owner: UserId) -> rusqlite::Result<Workspace> {
-    let created_at = Wall(row.get(4)?);
+    let created_at = WallTime(row.get(4)?);
     Ok(Workspace {
         id: WorkspaceId(ids.uuid(number(row.get(0)?), created_at)),
         owner,
-        name: WorkspaceName::trusted(row.get::<_, Arc<str>>(1)?),
-        description: WorkspaceDescription::trusted(row.get::<_, Arc<str>>(2)?),
-        metadata: Metadata::trusted(row.get::<_, Arc<str>>(3)?),
+        name: WorkspaceName::new_unchecked(row.get::<_, Arc<str>>(1)?),
+        description: WorkspaceDescription::new_unchecked(row.get::<_, Arc<str>>(2)?),
+        metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(3)?),
         created_at,
-        updated_at: Wall(row.get(5)?),
+        updated_at: WallTime(row.get(5)?),
     })
 }
 

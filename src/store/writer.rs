@@ -5,11 +5,16 @@
 
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
-use crate::base::time::Wall;
-use crate::domain::command::*;
+use crate::base::time::WallTime;
+use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::command::Command;
+use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::health::Trouble;
+use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
+use crate::domain::query::{Query, QueryResponse};
+use crate::domain::result::{CommandResult, Outcome, Rejection};
+use crate::domain::token_rules::TokenRules;
 use crate::store::batch::{Batch, Clock, Memory};
 use crate::store::error::{OpenError, Stop, refusal_of, trouble_of};
 use crate::store::journal::Stats;
@@ -56,7 +61,7 @@ pub struct Writer {
     chores: Chores,
     render: Render,
     /// Why nothing can be written, since a transaction failed for it and until one has changed the database.
-    trouble: Option<Trouble>,
+    trouble: Option<WriterFault>,
 }
 
 /// What a step of housekeeping has left.
@@ -74,7 +79,7 @@ pub enum Due {
     /// As soon as no batch waits; batches take it along too.
     WhenIdle,
     /// At this time, or earlier.
-    At(Wall),
+    At(WallTime),
     /// Nothing is known to be due.
     Sometime,
 }
@@ -85,7 +90,7 @@ struct Chores {
     /// There are rows to remove.
     more: bool,
     /// Before this, retention can remove nothing.
-    young_until: Wall,
+    young_until: WallTime,
     /// The last step failed, and none is due until the database has shown that it can be written to.
     failed: bool,
 }
@@ -94,16 +99,16 @@ struct Chores {
 struct Written {
     before: EventNumber,
     events: Vec<Arc<Event>>,
-    receipts: Vec<Receipt>,
-    orders: Vec<Order>,
-    begun: Vec<AnswerBegun>,
-    gates: Option<UserGates>,
+    results: Vec<CommandResult>,
+    jobs: Vec<AnswerJob>,
+    started: Vec<AnswerStarted>,
+    token_rules: Option<TokenRules>,
 }
 
 impl Written {
     /// Nothing: the journal stays at `before`.
-    fn nothing(before: EventNumber, receipts: Vec<Receipt>) -> Written {
-        Written { before, events: Vec::new(), receipts, orders: Vec::new(), begun: Vec::new(), gates: None }
+    fn nothing(before: EventNumber, results: Vec<CommandResult>) -> Written {
+        Written { before, events: Vec::new(), results, jobs: Vec::new(), started: Vec::new(), token_rules: None }
     }
 }
 
@@ -126,13 +131,13 @@ impl Writer {
         let others_version = others_version(&db).map_err(|error| OpenError::of(&path, &error))?;
         let memory = Memory::new(config);
         // What was left undone before is not known.
-        let chores = Chores { retention: config.retention, more: true, young_until: Wall(i64::MIN), failed: false };
+        let chores = Chores { retention: config.retention, more: true, young_until: WallTime(i64::MIN), failed: false };
         Ok(Writer { db, log, path, file, meta, memory, clock, others_version, chores, render, trouble: None })
     }
 
     /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
     /// There is one receipt per command, in the same order. `now` may go back; the times given out do not.
-    pub fn commit_batch(&mut self, commands: &[Command], now: Wall) -> Committed {
+    pub fn commit_batch(&mut self, commands: &[Command], now: WallTime) -> Committed {
         // What rides along must not be what a command fails by.
         let rides_along = self.memory.inboxes.is_due(self.clock);
         let written = match self.transact(commands, now, true) {
@@ -147,17 +152,17 @@ impl Writer {
             before: written.before,
             through: self.clock.number,
             events: written.events.into(),
-            receipts: written.receipts,
-            orders: written.orders,
-            begun: written.begun.into(),
-            gates: written.gates.map(Arc::new),
+            results: written.results,
+            jobs: written.jobs,
+            started: written.started.into(),
+            token_rules: written.token_rules.map(Arc::new),
         }
     }
 
     /// One short transaction: removes a few rows of what was deleted, of what is no longer to be kept, or of answers that no
     /// longer count; or a step of filling inboxes. After an error it says that there is nothing more to do, so that it
     /// is not tried again at once.
-    pub fn housekeeping(&mut self, now: Wall) -> Housekeeping {
+    pub fn housekeeping(&mut self, now: WallTime) -> Housekeeping {
         let now = now.max(self.clock.at);
         self.chores.failed = false;
         let step = self.begin().and_then(|()| {
@@ -181,7 +186,7 @@ impl Writer {
     }
 
     /// When the next step of housekeeping is due.
-    pub fn due(&mut self, now: Wall) -> Due {
+    pub fn due(&mut self, now: WallTime) -> Due {
         let now = now.max(self.clock.at);
         let too_much = self.stats().is_some_and(|stats| self.chores.retention.is_too_much(stats));
         let inboxes_due = self.memory.inboxes.is_due(self.clock);
@@ -196,7 +201,7 @@ impl Writer {
     }
 
     /// Why nothing can be written, as far as the last transactions have shown.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn fault(&self) -> Option<WriterFault> {
         self.trouble
     }
 
@@ -241,7 +246,7 @@ impl Writer {
     pub fn look_beside(&mut self) -> Option<Committed> {
         // What cannot be read is looked at again by the next batch, which says what stands in the way.
         let version = others_version(&self.db).ok().filter(|version| *version != self.others_version)?;
-        let gates = users::gates(&self.db).ok()?;
+        let token_rules = users::token_rules(&self.db).ok()?;
         let clock = Clock::load(&self.db).ok()?;
         self.memory.clear();
         (self.clock, self.others_version) = (clock, version);
@@ -249,21 +254,21 @@ impl Writer {
             before: clock.number,
             through: clock.number,
             events: Arc::new([]),
-            receipts: Vec::new(),
-            orders: Vec::new(),
-            begun: Arc::new([]),
-            gates: Some(Arc::new(gates)),
+            results: Vec::new(),
+            jobs: Vec::new(),
+            started: Arc::new([]),
+            token_rules: Some(Arc::new(token_rules)),
         })
     }
 
     /// The users with a rule about their tokens.
-    pub fn gates(&mut self) -> Result<UserGates, OpenError> {
-        users::gates(&self.db).map_err(|error| self.failed(&error))
+    pub fn token_rules(&mut self) -> Result<TokenRules, OpenError> {
+        users::token_rules(&self.db).map_err(|error| self.failed(&error))
     }
 
     /// With a hash: there is development's user, with this password unless it has one, unless an administrator disabled or
     /// deleted it. Without: if there is one with a password, it is switched off.
-    pub fn set_development_user(&mut self, hash: Option<&str>, now: Wall) -> Result<(), OpenError> {
+    pub fn set_development_user(&mut self, hash: Option<&str>, now: WallTime) -> Result<(), OpenError> {
         let done = self.begin().and_then(|()| {
             switch_development_user(&self.db, hash, now)?;
             self.commit()
@@ -276,17 +281,17 @@ impl Writer {
     }
 
     /// Answers a query on this connection, as a `Reader` does: for databases in memory.
-    pub fn read(&mut self, query: &Query) -> Answer {
+    pub fn read(&mut self, query: &Query) -> QueryResponse {
         questions::answer(&self.db, &self.meta.ids, query, self.clock.number)
     }
 
     /// As `Reader::password_record`, for databases in memory.
-    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Refusal> {
+    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
         users::password_record(&self.db, email).map_err(|error| reader::failed(&error))
     }
 
     /// As `Reader::password_of`, for databases in memory.
-    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Refusal> {
+    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
         users::password_of(&self.db, user).map_err(|error| reader::failed(&error))
     }
 
@@ -324,7 +329,7 @@ impl Writer {
     }
 
     /// Runs commands in one transaction; `with_chores` also a step of what is to be done aside.
-    fn transact(&mut self, commands: &[Command], now: Wall, with_chores: bool) -> Result<Written, Failure> {
+    fn transact(&mut self, commands: &[Command], now: WallTime, with_chores: bool) -> Result<Written, Failure> {
         let result = match self.begin() {
             Ok(()) => self.run(commands, now, with_chores).map_err(Failure::Run),
             Err(error) => Err(Failure::Begin(error)),
@@ -362,7 +367,7 @@ impl Writer {
         }
     }
 
-    fn transact_each(&mut self, commands: &[Command], now: Wall) -> Written {
+    fn transact_each(&mut self, commands: &[Command], now: WallTime) -> Written {
         let mut all = Written::nothing(self.clock.number, Vec::with_capacity(commands.len()));
         for (place, command) in commands.iter().enumerate() {
             let alone = std::slice::from_ref(command);
@@ -371,15 +376,15 @@ impl Writer {
                 Err(Failure::Run(error)) => self.refused(alone, &error),
                 // Waiting for the database once per command would hold up everybody.
                 Err(Failure::Begin(error)) => {
-                    all.receipts.extend(self.refused(&commands[place..], &error).receipts);
+                    all.results.extend(self.refused(&commands[place..], &error).results);
                     return all;
                 }
             };
             all.events.extend(written.events);
-            all.receipts.extend(written.receipts);
-            all.orders.extend(written.orders);
-            all.begun.extend(written.begun);
-            all.gates = written.gates.or(all.gates);
+            all.results.extend(written.results);
+            all.jobs.extend(written.jobs);
+            all.started.extend(written.started);
+            all.token_rules = written.token_rules.or(all.token_rules);
         }
         all
     }
@@ -388,11 +393,12 @@ impl Writer {
     fn refused(&self, commands: &[Command], error: &rusqlite::Error) -> Written {
         log::error!("{} commands were not done: {error}", commands.len());
         let refusal = refusal_of(error);
-        let receipt = |command: &Command| Receipt { to: command.reply_to, number: None, result: Err(refusal.clone()) };
+        let receipt =
+            |command: &Command| CommandResult { to: command.reply_to, number: None, result: Err(refusal.clone()) };
         Written::nothing(self.clock.number, commands.iter().map(receipt).collect())
     }
 
-    fn run(&mut self, commands: &[Command], now: Wall, with_chores: bool) -> rusqlite::Result<Written> {
+    fn run(&mut self, commands: &[Command], now: WallTime, with_chores: bool) -> rusqlite::Result<Written> {
         let others_version = others_version(&self.db)?;
         let others_wrote = others_version != self.others_version;
         if others_wrote {
@@ -402,20 +408,20 @@ impl Writer {
         let before = self.clock.number;
         let mut batch = Batch::new(&self.db, &self.meta.ids, &mut self.memory, self.clock, now);
         batch.gates_changed = others_wrote;
-        let mut receipts = Vec::with_capacity(commands.len());
+        let mut results = Vec::with_capacity(commands.len());
         for command in commands {
             let (result, number) = match batch.run(command, self.render) {
                 Ok((outcome, number)) => (Ok(outcome), number),
                 Err(Stop::Refused(refusal)) => (Err(refusal), None),
                 Err(Stop::Failed(error)) => return Err(error),
             };
-            receipts.push(Receipt { to: command.reply_to, number, result });
+            results.push(CommandResult { to: command.reply_to, number, result });
         }
         if with_chores {
             batch.step_inboxes()?;
         }
-        let gates = batch.finish()?;
-        let Batch { events, orders, begun, clock, .. } = batch;
+        let token_rules = batch.finish()?;
+        let Batch { events, jobs, started, clock, .. } = batch;
         self.commit()?;
         // A batch of refusals has shown nothing.
         if clock != self.clock {
@@ -425,11 +431,11 @@ impl Writer {
         self.chores.failed = false;
         let deleted = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
         self.chores.more |= events.iter().any(|event| deleted.contains(&event.kind));
-        Ok(Written { before, events, receipts, orders, begun, gates })
+        Ok(Written { before, events, results, jobs, started, token_rules })
     }
 
     /// Removes a few rows; whether there are more.
-    fn remove(&mut self, now: Wall) -> rusqlite::Result<bool> {
+    fn remove(&mut self, now: WallTime) -> rusqlite::Result<bool> {
         self.memory.stats = None;
         if purge::step(&self.db, now)? {
             return Ok(true);
@@ -500,9 +506,9 @@ fn others_version(db: &Connection) -> rusqlite::Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
-fn switch_development_user(db: &Connection, hash: Option<&str>, now: Wall) -> rusqlite::Result<()> {
+fn switch_development_user(db: &Connection, hash: Option<&str>, now: WallTime) -> rusqlite::Result<()> {
     let (id, email, name) = DEVELOPMENT_USER;
-    let id = UserId::trusted(id);
+    let id = UserId::new_unchecked(id);
     let found = users::find(db, &id)?;
     let Some(hash) = hash else {
         return match found.filter(|user| user.has_password) {

@@ -1,18 +1,18 @@
 //! Conversations and messages as the conversations API shows them.
 
-use crate::domain::command::{Chat, Kept, Listed, MessagePage};
 use crate::domain::model::{Conversation, Message};
+use crate::domain::query::{ConversationView, MessagePage, Page, TruncatedEnd};
 use crate::wire::json::Json;
 use crate::wire::reply::{Rendered, bounded, user_id};
 
 /// An array of conversations.
-pub(crate) fn chats(listed: &Listed<Chat>, bytes_max: usize) -> Rendered {
+pub(crate) fn chats(listed: &Page<ConversationView>, bytes_max: usize) -> Rendered {
     let rendered = bounded("[", "]", listed, |one, out| chat(one, out, bytes_max), bytes_max);
     Rendered { total: Some(listed.total), ..rendered }
 }
 
 /// A conversation with its last messages, as many as stay within `bytes_max`; whether some are missing.
-pub(crate) fn chat(chat: &Chat, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+pub(crate) fn chat(chat: &ConversationView, out: &mut Vec<u8>, bytes_max: usize) -> bool {
     let before = out.len();
     let mut end = Vec::new();
     after_messages(&mut Json(&mut end), &chat.conversation);
@@ -96,7 +96,7 @@ fn message_texts(page: &MessagePage, out: &mut Vec<u8>, bytes_max: usize) -> boo
     let (mut text, mut ends) = (Vec::new(), Vec::new());
     // Written in the order in which they are kept, so that the end that goes is never written.
     for place in 0..count {
-        let index = if page.kept == Kept::Oldest { place } else { count - 1 - place };
+        let index = if page.kept == TruncatedEnd::Oldest { place } else { count - 1 - place };
         message(&mut Json(&mut text), &page.messages[index]);
         let commas = place;
         if place > 0 && text.len() + commas > bytes_max {
@@ -107,7 +107,7 @@ fn message_texts(page: &MessagePage, out: &mut Vec<u8>, bytes_max: usize) -> boo
     let truncated = page.truncated || ends.len() < count;
     let mut start = 0;
     let mut pieces: Vec<&[u8]> = ends.into_iter().map(|end| &text[std::mem::replace(&mut start, end)..end]).collect();
-    if page.kept == Kept::Newest {
+    if page.kept == TruncatedEnd::Newest {
         pieces.reverse();
     }
     for (place, piece) in pieces.into_iter().enumerate() {
@@ -122,7 +122,7 @@ fn message_texts(page: &MessagePage, out: &mut Vec<u8>, bytes_max: usize) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::time::Wall;
+    use crate::base::time::WallTime;
     use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
     use crate::domain::model::{Content, Metadata, Role, Status, Topic};
     use serde_json::Value;
@@ -132,19 +132,19 @@ mod tests {
         Message {
             id: MessageId(Uuid::from_u128(number)),
             conversation_id: ConversationId(Uuid::from_u128(1)),
-            sender: UserId::trusted("u"),
+            sender: UserId::new_unchecked("u"),
             sender_name: "U".into(),
             role: Role::User,
-            content: Content::trusted("\u{1}".repeat(number as usize)),
+            content: Content::new_unchecked("\u{1}".repeat(number as usize)),
             metadata: Metadata::empty(),
-            created_at: Wall(0),
-            updated_at: Wall(0),
+            created_at: WallTime(0),
+            updated_at: WallTime(0),
             status: Status::Complete,
             reply_to: None,
         }
     }
 
-    fn page(kept: Kept) -> MessagePage {
+    fn page(kept: TruncatedEnd) -> MessagePage {
         MessagePage { messages: (0..10).map(said).collect(), truncated: false, kept }
     }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_page_keeps_the_end_that_a_client_has_not_seen_the_other_side_of() {
-        for kept in [Kept::Oldest, Kept::Newest] {
+        for kept in [TruncatedEnd::Oldest, TruncatedEnd::Newest] {
             let whole = messages(&page(kept), usize::MAX);
             assert!(!whole.truncated);
             let mut counts = Vec::new();
@@ -164,31 +164,31 @@ mod tests {
                 let numbers = numbers(&serde_json::from_slice(&rendered.body).unwrap());
                 assert!(rendered.body.len() <= bytes_max || numbers.len() == 1);
                 assert_eq!(rendered.truncated, numbers.len() < 10);
-                let from = if kept == Kept::Oldest { 0 } else { 10 - numbers.len() as u128 };
+                let from = if kept == TruncatedEnd::Oldest { 0 } else { 10 - numbers.len() as u128 };
                 assert_eq!(numbers, (from..from + numbers.len() as u128).collect::<Vec<_>>());
                 counts.push(numbers.len());
             }
             assert!(counts.is_sorted() && counts[0] == 1 && counts[counts.len() - 1] == 10 && counts.contains(&5));
             assert!(messages(&MessagePage { truncated: true, ..page(kept) }, usize::MAX).truncated);
         }
-        let none = messages(&MessagePage { messages: vec![], truncated: false, kept: Kept::Oldest }, 0);
+        let none = messages(&MessagePage { messages: vec![], truncated: false, kept: TruncatedEnd::Oldest }, 0);
         assert_eq!((none.body.as_slice(), none.truncated), (&b"[]"[..], false));
     }
 
     #[test]
     fn a_conversation_leaves_out_its_older_messages() {
-        let one = Chat {
+        let one = ConversationView {
             conversation: Conversation {
                 id: ConversationId(Uuid::from_u128(1)),
                 workspace_id: WorkspaceId(Uuid::from_u128(2)),
-                topic: Topic::trusted("t"),
-                participants: [UserId::trusted("u")].into(),
+                topic: Topic::new_unchecked("t"),
+                participants: [UserId::new_unchecked("u")].into(),
                 metadata: Metadata::empty(),
-                created_at: Wall(0),
-                updated_at: Wall(0),
+                created_at: WallTime(0),
+                updated_at: WallTime(0),
                 message_count: 10,
             },
-            last: page(Kept::Newest),
+            last: page(TruncatedEnd::Newest),
         };
         let mut whole = Vec::new();
         assert!(!chat(&one, &mut whole, usize::MAX));
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(value["message_count"], 10);
         }
         // A list ends before an item that does not fit whole, but shows as much as it can of its first.
-        let listed = Listed { items: vec![one.clone(), one], total: 7, truncated: false };
+        let listed = Page { items: vec![one.clone(), one], total: 7, truncated: false };
         for (bytes_max, items, cut) in
             [(1000, 1, true), (whole.len() + 2, 1, true), (2 * whole.len() + 3, 2, false), (usize::MAX, 2, false)]
         {

@@ -3,8 +3,8 @@
 //! Invariant: no function here writes a raw line break. Strings are escaped, metadata has lost its white space, and
 //! journalled data was written compactly.
 
-use crate::base::time::Wall;
-use crate::domain::command::AnswerBegun;
+use crate::base::time::WallTime;
+use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::Message;
@@ -20,7 +20,7 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
             message_data(&mut json, event.kind, message);
             message.metadata.as_str()
         }
-        EventBody::Gone(message) => {
+        EventBody::Deleted(message) => {
             json.raw("{\"message_id\":").uuid(message.0).raw(",\"conversation_id\":");
             match event.conversation_id {
                 Some(conversation) => json.uuid(conversation.0).raw("}"),
@@ -46,21 +46,28 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
 }
 
 /// A piece of an answer.
-pub fn output_delta(begun: &AnswerBegun, index: u64, delta: &str, at: Wall, out: &mut Vec<u8>) {
-    passing(EventKind::OutputDelta, begun, index, ("delta", delta), at, out);
+pub fn output_delta(started: &AnswerStarted, index: u64, delta: &str, at: WallTime, out: &mut Vec<u8>) {
+    passing(EventKind::OutputDelta, started, index, ("delta", delta), at, out);
 }
 
 /// The text of an answer through the delta with this index.
-pub fn output_snapshot(begun: &AnswerBegun, index: u64, text: &str, at: Wall, out: &mut Vec<u8>) {
-    passing(EventKind::OutputSnapshot, begun, index, ("text", text), at, out);
+pub fn output_snapshot(started: &AnswerStarted, index: u64, text: &str, at: WallTime, out: &mut Vec<u8>) {
+    passing(EventKind::OutputSnapshot, started, index, ("text", text), at, out);
 }
 
-fn passing(kind: EventKind, begun: &AnswerBegun, index: u64, (name, text): (&str, &str), at: Wall, out: &mut Vec<u8>) {
+fn passing(
+    kind: EventKind,
+    started: &AnswerStarted,
+    index: u64,
+    (name, text): (&str, &str),
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
     opened(kind, out)
         .raw(",\"data\":{\"message_id\":")
-        .uuid(begun.message_id.0)
+        .uuid(started.message_id.0)
         .raw(",\"conversation_id\":")
-        .uuid(begun.conversation_id.0)
+        .uuid(started.conversation_id.0)
         .raw(",\"index\":")
         .number(index)
         .raw(",")
@@ -68,18 +75,18 @@ fn passing(kind: EventKind, begun: &AnswerBegun, index: u64, (name, text): (&str
         .raw(":")
         .string(text)
         .raw("},\"user_id\":")
-        .string(begun.sender.as_str())
+        .string(started.sender.as_str())
         .raw(",\"timestamp\":")
         .time(at)
         .raw(",\"metadata\":{},\"correlation_id\":")
-        .string(&begun.correlation_id)
+        .string(&started.correlation_id)
         .raw("}");
 }
 
 /// Control: the stream of `user` is open and starts after `last_event_id`.
 pub fn connection_established(
     user: &UserId,
-    at: Wall,
+    at: WallTime,
     last_event_id: EventNumber,
     epoch: &str,
     stream_id: &str,
@@ -105,7 +112,7 @@ pub fn caught_up(last_event_id: EventNumber, out: &mut Vec<u8>) {
 }
 
 /// Control: nothing new.
-pub fn heartbeat(at: Wall, out: &mut Vec<u8>) {
+pub fn heartbeat(at: WallTime, out: &mut Vec<u8>) {
     opened(EventKind::Heartbeat, out).raw(",\"timestamp\":").time(at).raw("}");
 }
 
@@ -177,7 +184,7 @@ mod tests {
     use crate::domain::model::*;
     use uuid::Uuid;
 
-    const AT: Wall = Wall(1_769_850_930_123_456);
+    const AT: WallTime = WallTime(1_769_850_930_123_456);
 
     fn id(last: u128) -> Uuid {
         Uuid::from_u128(0x0190c42e_8d3f_7123_9abc_000000000000 + last)
@@ -188,7 +195,7 @@ mod tests {
             number: EventNumber(42),
             kind,
             at: AT,
-            actor: UserId::trusted("u\"1"),
+            actor: UserId::new_unchecked("u\"1"),
             correlation_id: "req-1".into(),
             workspace_id: WorkspaceId(id(0xa)),
             conversation_id: Some(ConversationId(id(0xc))),
@@ -201,11 +208,11 @@ mod tests {
         EventBody::Message(Message {
             id: MessageId(id(0xe)),
             conversation_id: ConversationId(id(0xc)),
-            sender: UserId::trusted("u\"1"),
+            sender: UserId::new_unchecked("u\"1"),
             sender_name: "Ada".into(),
             role,
-            content: Content::trusted("Hello\r\n\"you\" \u{2028}\u{0}"),
-            metadata: Metadata::trusted(r#"{"b":1.0e+5,"b":"\u00e9"}"#),
+            content: Content::new_unchecked("Hello\r\n\"you\" \u{2028}\u{0}"),
+            metadata: Metadata::new_unchecked(r#"{"b":1.0e+5,"b":"\u00e9"}"#),
             created_at: AT,
             updated_at: AT,
             status,
@@ -269,7 +276,7 @@ mod tests {
                 ),
             ),
             (
-                event(EventKind::MessageDeleted, EventBody::Gone(MessageId(id(0xe)))),
+                event(EventKind::MessageDeleted, EventBody::Deleted(MessageId(id(0xe)))),
                 whole(
                     "message_deleted",
                     "{\"message_id\":\"0190c42e-8d3f-7123-9abc-00000000000e\",\
@@ -285,7 +292,7 @@ mod tests {
 
     #[test]
     fn control_events_have_the_shape_of_the_contract() {
-        let user = UserId::trusted("u\n1");
+        let user = UserId::new_unchecked("u\n1");
         let n = EventNumber(u64::MAX);
         let table = [
             (
@@ -308,10 +315,10 @@ mod tests {
     fn all_of_ascii_stays_one_line() {
         let ascii: String = (0..128_u8).map(char::from).collect();
         let EventBody::Message(mut said) = message(Role::User, None, Status::Complete) else { unreachable!() };
-        said.content = Content::trusted(ascii.as_str());
+        said.content = Content::new_unchecked(ascii.as_str());
         said.sender_name = ascii.as_str().into();
         let mut whole = event(EventKind::Input, EventBody::Message(said));
-        whole.actor = UserId::trusted(ascii.as_str());
+        whole.actor = UserId::new_unchecked(ascii.as_str());
         let text = line(|out| event_json(&whole, out));
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!([&read["data"]["content"], &read["data"]["sender_name"], &read["user_id"]], [&ascii; 3]);

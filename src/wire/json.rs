@@ -3,7 +3,7 @@
 //!
 //! Nothing here recurses, so no depth of nesting can exhaust the stack.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use std::borrow::Cow;
 use std::io::Write;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ impl Json<'_> {
     }
 
     /// A time in quotes, as RFC 3339.
-    pub fn time(&mut self, at: Wall) -> &mut Self {
+    pub fn time(&mut self, at: WallTime) -> &mut Self {
         self.0.push(b'"');
         self.0.extend_from_slice(&at.rfc3339());
         self.0.push(b'"');
@@ -381,7 +381,14 @@ mod tests {
     fn numbers_times_and_ids() {
         let mut out = Vec::new();
         let id = Uuid::from_u128(0x0190c42e_8d3f_7123_9abc_0123456789ab);
-        Json(&mut out).raw("{\"n\":").number(u64::MAX).raw(",\"t\":").time(Wall(0)).raw(",\"u\":").uuid(id).raw("}");
+        Json(&mut out)
+            .raw("{\"n\":")
+            .number(u64::MAX)
+            .raw(",\"t\":")
+            .time(WallTime(0))
+            .raw(",\"u\":")
+            .uuid(id)
+            .raw("}");
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"n\":18446744073709551615,\"t\":\"1970-01-01T00:00:00.000000Z\",\

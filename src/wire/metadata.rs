@@ -50,10 +50,10 @@ pub fn metadata(raw: &str) -> Result<Metadata, &'static str> {
         return Err(TOO_LARGE);
     }
     if compact.is_empty() {
-        return Ok(Metadata::trusted(rest));
+        return Ok(Metadata::new_unchecked(rest));
     }
     compact.push_str(rest);
-    Ok(Metadata::trusted(compact))
+    Ok(Metadata::new_unchecked(compact))
 }
 
 /// What `old` becomes with `patch`, top-level key by top-level key: `null` removes a key, any other value takes the
@@ -89,7 +89,7 @@ pub fn merge(old: &Metadata, patch: &Metadata) -> Result<Metadata, &'static str>
         push_member(&mut merged, change.name, change.value);
     }
     merged.push_str(if merged.is_empty() { "{}" } else { "}" });
-    if merged.len() > METADATA_BYTES_MAX { Err(TOO_LARGE) } else { Ok(Metadata::trusted(merged)) }
+    if merged.len() > METADATA_BYTES_MAX { Err(TOO_LARGE) } else { Ok(Metadata::new_unchecked(merged)) }
 }
 
 struct Change<'a> {

@@ -1,9 +1,9 @@
 //! Query parameters, typed. They come as decoded pairs; every bad one is named at once, and unknown ones are ignored.
 
 use crate::base::limits::*;
-use crate::domain::command::{MessageCursor, Span};
 use crate::domain::event::{EventKind, KindSet};
 use crate::domain::id::{EventNumber, MessageId, RESPONDER_PREFIX, UserId};
+use crate::domain::query::{MessageCursor, Pagination};
 use crate::wire::Invalid;
 use crate::wire::request::{Login, email_text, typed_password};
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use std::fmt;
 pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// `limit` and `offset` of a list.
-pub fn span(pairs: &[Pair]) -> Result<Span, Invalid> {
+pub fn span(pairs: &[Pair]) -> Result<Pagination, Invalid> {
     let mut query = Parameters::of(pairs);
     let span = query.span();
     query.end(span)
@@ -26,7 +26,7 @@ pub struct ConversationList {
     /// The workspace as sent; may be no UUID.
     pub workspace_id: String,
     /// Which part of the list.
-    pub span: Span,
+    pub span: Pagination,
 }
 
 /// Reads the query of `GET /config/conversation`.
@@ -42,7 +42,7 @@ pub fn conversation_list(pairs: &[Pair]) -> Result<ConversationList, Invalid> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChatList {
     /// Which part of the list.
-    pub span: Span,
+    pub span: Pagination,
     /// Whether each comes with its last messages.
     pub with_messages: bool,
 }
@@ -186,11 +186,11 @@ impl<'a> Parameters<'a> {
         self.once(name).map(str::to_owned)
     }
 
-    fn span(&mut self) -> Option<Span> {
+    fn span(&mut self) -> Option<Pagination> {
         const OFFSET_MAX: u64 = i64::MAX as u64;
         let limit = self.limit();
         let offset = self.number("offset", 0, OFFSET_MAX, "must be a whole number from 0");
-        Some(Span { limit, offset: offset.unwrap_or(0) })
+        Some(Pagination { limit, offset: offset.unwrap_or(0) })
     }
 
     fn limit(&mut self) -> u32 {
@@ -318,7 +318,7 @@ mod tests {
             ("limit=007", 7, 0),
         ];
         for (query, limit, offset) in good {
-            assert_eq!(span(&pairs(query)), Ok(Span { limit, offset }), "{query}");
+            assert_eq!(span(&pairs(query)), Ok(Pagination { limit, offset }), "{query}");
         }
         let (limit, offset) = ("must be a whole number from 1 to 1000", "must be a whole number from 0");
         let bad = [
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn conversation_lists() {
         let list = conversation_list(&pairs("workspace_id=w&limit=5&offset=2")).unwrap();
-        assert_eq!(list, ConversationList { workspace_id: "w".into(), span: Span { limit: 5, offset: 2 } });
+        assert_eq!(list, ConversationList { workspace_id: "w".into(), span: Pagination { limit: 5, offset: 2 } });
         let bad = refused(conversation_list(&pairs("limit=0")));
         assert_eq!(bad[0], ("workspace_id", "is required".into()));
         assert_eq!(bad[1].0, "limit");
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn chats_and_their_messages() {
-        let span = |limit, offset| Span { limit, offset };
+        let span = |limit, offset| Pagination { limit, offset };
         let list = |query| chat_list(&pairs(query));
         assert_eq!(list(""), Ok(ChatList { span: span(100, 0), with_messages: false }));
         let with_messages = ChatList { span: span(3, 5), with_messages: true };

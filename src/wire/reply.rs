@@ -1,10 +1,12 @@
 //! Bodies of answers: compact JSON, members in the order of the API's description.
 
 use crate::base::limits::LIST_BYTES_MAX;
-use crate::base::time::Wall;
-use crate::domain::command::{ConversationRef, Found, Listed, Outcome, Surface};
+use crate::base::time::WallTime;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::UserId;
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
+use crate::domain::query::{Page, QueryResult};
+use crate::domain::result::Outcome;
 use crate::wire::chat;
 use crate::wire::json::Json;
 
@@ -24,12 +26,12 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
     let mut out = Vec::new();
     let mut json = Json(&mut out);
     match outcome {
-        Outcome::Posted { event, conversation, surface } => {
+        Outcome::Posted { event, conversation, api_variant } => {
             let posted = event.message().expect("what is posted is a message");
             json.0.reserve(512 + posted.content.as_str().len() + posted.metadata.as_str().len());
-            match surface {
-                Surface::Config => input(&mut json, posted, *conversation),
-                Surface::Conversations => chat::message(&mut json, posted),
+            match api_variant {
+                ApiVariant::Config => input(&mut json, posted, *conversation),
+                ApiVariant::Conversations => chat::message(&mut json, posted),
             }
         }
         Outcome::WorkspaceCreated(made) => {
@@ -43,13 +45,13 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
             json.raw("}");
         }
         Outcome::WorkspaceDeleted => done(&mut json, "workspace deleted"),
-        Outcome::ConversationCreated { conversation, first, surface } => match surface {
-            Surface::Config => {
+        Outcome::ConversationCreated { conversation, first, api_variant } => match api_variant {
+            ApiVariant::Config => {
                 json.raw("{\"status\":\"conversation created\",\"conversation\":");
                 conversation_json(conversation, json.0);
                 json.raw("}");
             }
-            Surface::Conversations => {
+            ApiVariant::Conversations => {
                 let first = first.as_ref().and_then(|event| event.message());
                 chat::conversation(&mut json, conversation, first);
             }
@@ -59,7 +61,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
             conversation_json(conversation, json.0);
             json.raw("}");
         }
-        Outcome::ChatUpdated(changed) => {
+        Outcome::ConversationViewUpdated(changed) => {
             chat::chat(changed, json.0, LIST_BYTES_MAX);
         }
         Outcome::ConversationLeft => done(&mut json, "conversation left"),
@@ -79,36 +81,40 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
 }
 
 /// The body that says what was found; `None` for what is no body of its own: a stream's access and pages of the journal.
-pub fn found(found: &Found) -> Option<Rendered> {
+pub fn found(found: &QueryResult) -> Option<Rendered> {
     let mut body = Vec::new();
     match found {
-        Found::Workspaces(listed) => {
+        QueryResult::Workspaces(listed) => {
             return Some(list("workspaces", listed, workspace_json, LIST_BYTES_MAX));
         }
-        Found::Conversations(listed) => {
+        QueryResult::Conversations(listed) => {
             return Some(list("conversations", listed, conversation_json, LIST_BYTES_MAX));
         }
-        Found::Workspace(one) => {
+        QueryResult::Workspace(one) => {
             Json(&mut body).raw("{\"workspace\":");
             workspace_json(one, &mut body);
             body.push(b'}');
         }
-        Found::Conversation(one) => {
+        QueryResult::Conversation(one) => {
             Json(&mut body).raw("{\"conversation\":");
             conversation_json(one, &mut body);
             body.push(b'}');
         }
-        Found::Chat(one) => {
+        QueryResult::ConversationView(one) => {
             let truncated = chat::chat(one, &mut body, LIST_BYTES_MAX);
             return Some(Rendered { body, truncated, total: None });
         }
-        Found::Chats(listed) => return Some(chat::chats(listed, LIST_BYTES_MAX)),
-        Found::Messages(page) => return Some(chat::messages(page, LIST_BYTES_MAX)),
-        Found::Message(one) => chat::message(&mut Json(&mut body), one),
-        Found::Users(users) => {
+        QueryResult::ConversationViews(listed) => return Some(chat::chats(listed, LIST_BYTES_MAX)),
+        QueryResult::Messages(page) => return Some(chat::messages(page, LIST_BYTES_MAX)),
+        QueryResult::Message(one) => chat::message(&mut Json(&mut body), one),
+        QueryResult::Users(users) => {
             Json(&mut body).raw("{\"users\":").array(users, user).raw("}");
         }
-        Found::Alive | Found::StreamAccess(_) | Found::JournalPage(_) | Found::Orders(_) | Found::History(_) => {
+        QueryResult::Alive
+        | QueryResult::StreamAccess(_)
+        | QueryResult::JournalPage(_)
+        | QueryResult::OpenJobs(_)
+        | QueryResult::History(_) => {
             return None;
         }
     }
@@ -156,7 +162,7 @@ pub fn root() -> &'static [u8] {
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The body of an answer about health; each check has a name and says "ok" or what is wrong.
-pub fn health(status: &str, checks: &[(&str, &str)], now: Wall) -> Vec<u8> {
+pub fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut json = Json(&mut out);
     json.raw("{\"status\":").string(status).raw(",\"service\":\"conversational-core\",\"timestamp\":").time(now);
@@ -231,7 +237,7 @@ fn done(json: &mut Json, status: &str) {
 }
 
 /// `{"<name>":[…],"total":n}`
-fn list<T>(name: &str, listed: &Listed<T>, item: fn(&T, &mut Vec<u8>), bytes_max: usize) -> Rendered {
+fn list<T>(name: &str, listed: &Page<T>, item: fn(&T, &mut Vec<u8>), bytes_max: usize) -> Rendered {
     let (start, end) = (format!("{{\"{name}\":["), format!("],\"total\":{}}}", listed.total));
     let whole = |one: &T, out: &mut Vec<u8>| {
         item(one, out);
@@ -245,7 +251,7 @@ fn list<T>(name: &str, listed: &Listed<T>, item: fn(&T, &mut Vec<u8>), bytes_max
 pub(crate) fn bounded<T>(
     start: &str,
     end: &str,
-    listed: &Listed<T>,
+    listed: &Page<T>,
     item: impl Fn(&T, &mut Vec<u8>) -> bool,
     bytes_max: usize,
 ) -> Rendered {

@@ -1,6 +1,6 @@
 //! What is said about streams outside of them: tickets, the list of open ones, renewals.
 
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::wire::json::Json;
 
 /// One open stream, as its owner sees it in the list.
@@ -9,7 +9,7 @@ pub struct OpenStream {
     /// Its name.
     pub stream_id: String,
     /// When it was opened.
-    pub since: Wall,
+    pub since: WallTime,
     /// Whether its reader has been given everything.
     pub live: bool,
     /// Numbers of the journal between what it was given and the newest; not all of them need be for this user.
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn shapes() {
         let stream =
-            OpenStream { stream_id: "s".into(), since: Wall(0), live: true, events_behind: 1, bytes_behind: 2 };
+            OpenStream { stream_id: "s".into(), since: WallTime(0), live: true, events_behind: 1, bytes_behind: 2 };
         let table = [
             (open_streams(&[]), r#"{"streams":[],"total":0}"#),
             (

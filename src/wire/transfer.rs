@@ -4,7 +4,7 @@
 //! because an import that loses something is worse than none.
 
 use crate::base::limits::{CONTENT_BYTES_MAX, PARTICIPANTS_MAX, USER_ID_CHARS_MAX};
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::*;
 use crate::wire::json::{self, Json};
@@ -46,7 +46,7 @@ pub struct Header {
     /// Its newest number.
     pub position: EventNumber,
     /// Its newest time.
-    pub at: Wall,
+    pub at: WallTime,
 }
 
 /// A user, with everything that decides what they may do and see.
@@ -59,11 +59,11 @@ pub struct UserLine {
     /// Their email.
     pub email: String,
     /// When their row was made.
-    pub created_at: Wall,
+    pub created_at: WallTime,
     /// Whether they are let in.
     pub access: Access,
     /// Tokens made before this are not good.
-    pub tokens_since: Option<Wall>,
+    pub tokens_since: Option<WallTime>,
     /// The hash of their password, where those are exported.
     pub password: Option<String>,
     /// Where `default` leads.
@@ -122,9 +122,9 @@ pub struct ConversationLine {
     /// What it is about.
     pub topic: Topic,
     /// When it was made.
-    pub created_at: Wall,
+    pub created_at: WallTime,
     /// When it, or a message of it, was last changed or added.
-    pub updated_at: Wall,
+    pub updated_at: WallTime,
     /// Who takes part, in the order in which they joined, each with the number after which they see events.
     pub participants: Vec<(UserId, EventNumber)>,
     /// The client's own data.
@@ -145,13 +145,13 @@ pub struct MessageLine {
     /// How far it is.
     pub status: Status,
     /// When it was made.
-    pub created_at: Wall,
+    pub created_at: WallTime,
     /// When it was last changed.
-    pub updated_at: Wall,
+    pub updated_at: WallTime,
     /// The message that it answers, if that is still there.
     pub reply_to: Option<MessageId>,
     /// Number and time of the event that published it, if that is not the message itself.
-    pub published: Option<(EventNumber, Wall)>,
+    pub published: Option<(EventNumber, WallTime)>,
     /// Who has yet to answer it.
     pub responder: Option<Arc<str>>,
     /// The request that it came with.
@@ -384,7 +384,7 @@ fn read_message(fields: &mut Fields) -> Result<MessageLine, String> {
     };
     // An answer may have nothing in it yet.
     let content =
-        |raw: &str| if raw.len() > CONTENT_BYTES_MAX { Err("is too long") } else { Ok(Content::trusted(raw)) };
+        |raw: &str| if raw.len() > CONTENT_BYTES_MAX { Err("is too long") } else { Ok(Content::new_unchecked(raw)) };
     Ok(MessageLine {
         id: fields.id("id", MessageId::parse)?,
         conversation_id: fields.id("conversation_id", ConversationId::parse)?,
@@ -454,8 +454,8 @@ impl<'a> Fields<'a> {
         self.required(name)?.parse().map_err(|_| format!("`{name}` must be a whole number"))
     }
 
-    fn time(&mut self, name: &str) -> Result<Wall, String> {
-        let time = Wall::parse_rfc3339(&self.text(name)?);
+    fn time(&mut self, name: &str) -> Result<WallTime, String> {
+        let time = WallTime::parse_rfc3339(&self.text(name)?);
         time.ok_or_else(|| format!("`{name}` must be a time like 2026-01-31T09:15:30.123456Z"))
     }
 
@@ -468,7 +468,7 @@ impl<'a> Fields<'a> {
         let text = self.text(name)?;
         let chars = text.chars().take(USER_ID_CHARS_MAX + 1).count();
         let good = (1..=USER_ID_CHARS_MAX).contains(&chars);
-        good.then(|| UserId::trusted(&*text)).ok_or_else(|| format!("`{name}` must be 1 to 255 characters"))
+        good.then(|| UserId::new_unchecked(&*text)).ok_or_else(|| format!("`{name}` must be 1 to 255 characters"))
     }
 
     fn metadata(&mut self) -> Result<Metadata, String> {

@@ -2,12 +2,14 @@
 //! reader, tokens, and short names for the calls that most tests make.
 #![allow(dead_code, unused_imports, reason = "every test program uses its own part of this")]
 
+pub mod conformance;
 pub mod database;
 pub mod http;
 pub mod metrics;
 pub mod port;
 pub mod process;
 pub mod publish;
+pub mod reader;
 pub mod server;
 pub mod sse;
 pub mod token;

@@ -3,11 +3,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answers;
 mod auth;
+mod backups;
+mod basics;
 mod chat;
 mod chat_events;
 mod chat_pages;
+mod cli;
 mod concurrency;
+mod conformance;
+mod deploy;
+mod disk;
 mod durability;
 mod errors;
 mod harness;
@@ -17,11 +24,12 @@ mod isolation;
 mod isolation_routes;
 mod lifecycle;
 mod limits;
-mod phase1;
-mod phase2;
+mod openapi;
+mod ops;
 mod rates;
-mod regressions;
+mod recovery;
 mod retention;
 mod settings;
 mod streams;
 mod validation;
+mod workspaces;

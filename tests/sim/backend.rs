@@ -3,9 +3,12 @@
 
 use crate::model::{Expected, Fault, Filter, Model, Users};
 use crate::world::*;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, ConversationRef};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{CommandResult, Rejection};
 use cortex_core::runtime::mailbox::bound_events;
 use cortex_core::shard::Input;
 use cortex_core::store::Due;
@@ -158,24 +161,24 @@ impl World {
 
     fn distribute(&mut self, committed: Committed) {
         let shards = self.setup.shards;
-        let mut shares: Vec<Vec<Receipt>> = (0..shards).map(|_| Vec::new()).collect();
-        for receipt in committed.receipts {
+        let mut shares: Vec<Vec<CommandResult>> = (0..shards).map(|_| Vec::new()).collect();
+        for receipt in committed.results {
             shares[receipt.to.shard as usize].push(receipt);
         }
-        let nothing_for_all = committed.events.is_empty() && committed.gates.is_none();
+        let nothing_for_all = committed.events.is_empty() && committed.token_rules.is_none();
         self.process().chores.push_back(Chore::Announce(committed.through));
-        for (shard, receipts) in shares.into_iter().enumerate() {
-            if nothing_for_all && receipts.is_empty() {
+        for (shard, results) in shares.into_iter().enumerate() {
+            if nothing_for_all && results.is_empty() {
                 continue;
             }
             let share = Committed {
                 before: committed.before,
                 through: committed.through,
                 events: Arc::clone(&committed.events),
-                receipts,
-                orders: Vec::new(),
-                begun: Arc::clone(&committed.begun),
-                gates: committed.gates.clone(),
+                results,
+                jobs: Vec::new(),
+                started: Arc::clone(&committed.started),
+                token_rules: committed.token_rules.clone(),
             };
             self.process().chores.push_back(Chore::Tell(shard, share));
         }
@@ -202,7 +205,7 @@ impl World {
         let Some(mail) = state.mails.pop_front() else { return };
         let input = match mail {
             Mail::Committed(committed) => Input::Committed(committed),
-            Mail::Answer(answer) => Input::Answer(answer),
+            Mail::QueryResponse(answer) => Input::QueryResponse(answer),
             Mail::Lost(to) => Input::Overloaded(to),
             Mail::Drain => Input::Drain,
         };
@@ -213,7 +216,7 @@ impl World {
     pub fn reader_step(&mut self, reader: usize) {
         if let Some(mail) = self.process().readers[reader].1.take() {
             let to = match &mail {
-                Mail::Answer(answer) => answer.to,
+                Mail::QueryResponse(answer) => answer.to,
                 Mail::Lost(to) => *to,
                 Mail::Committed(_) | Mail::Drain => unreachable!("a reader only answers"),
             };
@@ -222,25 +225,25 @@ impl World {
         let Some(query) = self.queries.pop_front() else { return };
         let answer = self.process().readers[reader].0.answer(&query);
         self.check_answer(&query, &answer);
-        let is_page = matches!(query.question, Question::JournalPage { .. });
+        let is_page = matches!(query.kind, QueryKind::JournalPage { .. });
         let mail = match self.below(30) {
-            _ if self.calm => Mail::Answer(answer),
+            _ if self.calm => Mail::QueryResponse(answer),
             0 => Mail::Lost(query.reply_to),
-            1 => Mail::Answer(Answer { result: Err(Refusal::Unavailable), ..answer }),
-            _ => Mail::Answer(answer),
+            1 => Mail::QueryResponse(QueryResponse { result: Err(Rejection::Unavailable), ..answer }),
+            _ => Mail::QueryResponse(answer),
         };
-        if is_page && !matches!(&mail, Mail::Answer(Answer { result: Ok(_), .. })) {
+        if is_page && !matches!(&mail, Mail::QueryResponse(QueryResponse { result: Ok(_), .. })) {
             self.coverage.pages_failed += 1;
         }
         self.process().readers[reader].1 = Some(mail);
     }
 
-    fn check_answer(&mut self, query: &Query, answer: &Answer) {
+    fn check_answer(&mut self, query: &Query, answer: &QueryResponse) {
         assert_eq!(answer.position.0, self.model.position(), "a snapshot is of now");
         let user = self.model.user(&query.caller);
-        match (&query.question, &answer.result) {
-            (Question::JournalPage { after, bytes_max, filter }, result) => {
-                let Ok(Found::JournalPage(page)) = result else { panic!("a page is refused: {result:?}") };
+        match (&query.kind, &answer.result) {
+            (QueryKind::JournalPage { after, bytes_max, filter }, result) => {
+                let Ok(QueryResult::JournalPage(page)) = result else { panic!("a page is refused: {result:?}") };
                 trace!(
                     self,
                     "page of {user} after {after}: {} events through {}, gap {:?}",
@@ -252,12 +255,12 @@ impl World {
                 self.coverage.pages_short += u64::from(page.through < page.position);
                 check_page(&self.model, user, after.0, *bytes_max, &own_filter(filter), page);
             }
-            (Question::StreamAccess(filter), result) => {
+            (QueryKind::StreamAccess(filter), result) => {
                 let allowed = access(&self.model, user, filter);
                 match result {
-                    Ok(Found::StreamAccess(found)) => assert!(allowed == Ok(()) && found == filter),
-                    Err(Refusal::NotFound(_)) => assert_eq!(allowed, Err(404)),
-                    Err(Refusal::Forbidden(_)) => assert_eq!(allowed, Err(403)),
+                    Ok(QueryResult::StreamAccess(found)) => assert!(allowed == Ok(()) && found == filter),
+                    Err(Rejection::NotFound(_)) => assert_eq!(allowed, Err(404)),
+                    Err(Rejection::Forbidden(_)) => assert_eq!(allowed, Err(403)),
                     other => panic!("access is answered with {other:?}"),
                 }
             }
@@ -299,7 +302,7 @@ impl World {
         let mut there: BTreeMap<u64, Users> = BTreeMap::new();
         while let Some(row) = rows.next().expect("the rows can be read") {
             let (number, oid): (i64, String) = (row.get(0).expect("a number"), row.get(1).expect("an id"));
-            *there.entry(number as u64).or_default() |= 1 << self.model.user(&UserId::trusted(oid));
+            *there.entry(number as u64).or_default() |= 1 << self.model.user(&UserId::new_unchecked(oid));
         }
         there
     }
@@ -344,7 +347,7 @@ impl World {
         let mut rows = statement.query([]).expect("the rows can be read");
         while let Some(row) = rows.next().expect("the rows can be read") {
             let (oid, through): (String, i64) = (row.get(0).expect("an id"), row.get(1).expect("a number"));
-            let (user, through) = (self.model.user(&UserId::trusted(oid)), through as u64);
+            let (user, through) = (self.model.user(&UserId::new_unchecked(oid)), through as u64);
             let before = self.model.removed_through[user];
             assert_eq!(through, before.max(lost[user]), "what user {user} is told to have lost");
             if through > before {

@@ -3,7 +3,7 @@
 use crate::link::*;
 use crate::model::Filter;
 use crate::session::Asked;
-use crate::transcript::{Answer, Item};
+use crate::transcript::{Item, Response};
 use crate::world::*;
 use cortex_core::domain::event::EventKind;
 use std::net::{IpAddr, Ipv4Addr};
@@ -347,7 +347,7 @@ impl World {
         if let (Owner::Listener(listener), Some(number)) = (self.links[&id].owner, remembered) {
             self.listeners[listener].seen.push(number);
         }
-        let (Item::Answer(answer), Some(at)) = (item, request) else { return };
+        let (Item::Response(answer), Some(at)) = (item, request) else { return };
         match self.requests[at].kind.clone() {
             Kind::Post(place) => self.post_answered(place, at, answer),
             Kind::Stream { listener, .. } if !answer.opens_stream && matches!(answer.status, 403 | 404) => {
@@ -364,7 +364,7 @@ impl World {
         }
     }
 
-    fn post_answered(&mut self, place: usize, at: usize, answer: Answer) {
+    fn post_answered(&mut self, place: usize, at: usize, answer: Response) {
         let post = &mut self.posts[place];
         post.pending -= 1;
         match answer.status {

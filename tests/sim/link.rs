@@ -3,7 +3,7 @@
 use crate::model::Filter;
 use crate::session::{Asked, Session};
 use crate::transcript::{Item, Transcript};
-use cortex_core::base::time::{Mono, Wall};
+use cortex_core::base::time::{MonoTime, WallTime};
 use std::collections::VecDeque;
 
 /// Whose connection it is.
@@ -64,13 +64,13 @@ pub struct Link {
     /// Where the stream begins.
     pub stream_from: u64,
     /// When the socket last took something, or something began to wait.
-    pub progress_at: Mono,
+    pub progress_at: MonoTime,
     /// When anything last happened.
-    pub active_at: Mono,
+    pub active_at: MonoTime,
 }
 
 impl Link {
-    pub fn new(shard: usize, slot: u32, owner: Owner, room: u64, now: Mono) -> Link {
+    pub fn new(shard: usize, slot: u32, owner: Owner, room: u64, now: MonoTime) -> Link {
         Link {
             shard,
             slot,
@@ -169,14 +169,14 @@ pub enum Kind {
     Write,
     Read,
     Stream { listener: usize, filter: Filter, named: bool, asked: Asked },
-    Renew { listener: usize, stream_id: String, expires_at: Wall },
+    Renew { listener: usize, stream_id: String, expires_at: WallTime },
 }
 
 pub struct Request {
     pub kind: Kind,
     /// What was known to be committed when it was sent.
     pub floor: u64,
-    pub expires_at: Wall,
+    pub expires_at: WallTime,
     pub expected: Option<crate::model::Expected>,
     /// Bytes of its connection after which it is whole.
     pub end: u64,

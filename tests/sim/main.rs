@@ -104,7 +104,7 @@ fn nothing_is_lost_whatever_the_seed() {
     let (next, failed) = (AtomicU64::new(1), AtomicBool::new(false));
     let total = Mutex::new(Coverage::default());
     let failures = Mutex::new(Vec::new());
-    let begun = Instant::now();
+    let started = Instant::now();
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -132,7 +132,7 @@ fn nothing_is_lost_whatever_the_seed() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let total = total.into_inner().expect("no panic holds it");
     let counts: Vec<String> = total.all().iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("simulated in {:.1} s: {}", begun.elapsed().as_secs_f64(), counts.join(", "));
+    println!("simulated in {:.1} s: {}", started.elapsed().as_secs_f64(), counts.join(", "));
     if seeds >= SEEDS_DEFAULT {
         for (name, count) in total.all() {
             assert!(count > 0, "no run came across {name}");

@@ -3,11 +3,13 @@
 //! Invariant: `journal[n - 1]` is event `n`; a deletion or a departure hides for good, so what is hidden now stays so.
 
 use cortex_core::base::limits::IDEMPOTENCY_SECONDS;
-use cortex_core::base::time::Wall;
-use cortex_core::domain::command::*;
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::{Message, Role};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use cortex_core::wire;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -71,7 +73,7 @@ struct Kept {
     fingerprint: [u8; 32],
     body: Vec<u8>,
     number: Option<u64>,
-    at: Wall,
+    at: WallTime,
 }
 
 /// What a request must be answered with.
@@ -112,7 +114,7 @@ pub struct Model {
     default_workspace: Vec<Option<usize>>,
     default_conversation: Vec<Option<usize>>,
     keys: BTreeMap<(usize, String), Kept>,
-    last_at: Wall,
+    last_at: WallTime,
 }
 
 type Refused = Result<(), u16>;
@@ -135,7 +137,7 @@ impl Model {
     }
 
     /// When the last event was.
-    pub fn last_at(&self) -> Wall {
+    pub fn last_at(&self) -> WallTime {
         self.last_at
     }
 
@@ -243,20 +245,20 @@ impl Model {
         &mut self,
         commands: &[Command],
         committed: &Committed,
-        now: Wall,
+        now: WallTime,
         fault: Fault,
     ) -> Vec<(Arc<str>, Expected)> {
         assert_eq!(committed.before.0, self.position(), "a batch begins where the journal ends");
-        assert_eq!(committed.receipts.len(), commands.len(), "one receipt per command");
+        assert_eq!(committed.results.len(), commands.len(), "one receipt per command");
         let now = now.max(self.last_at);
         let mut events = committed.events.iter();
         let mut expected = Vec::with_capacity(commands.len());
-        for (command, receipt) in commands.iter().zip(&committed.receipts) {
+        for (command, receipt) in commands.iter().zip(&committed.results) {
             assert_eq!(receipt.to, command.reply_to, "receipts are in the order of the commands");
-            let failed = matches!(receipt.result, Err(Refusal::Unavailable | Refusal::Database));
+            let failed = matches!(receipt.result, Err(Rejection::Unavailable | Rejection::Database));
             let answer = if failed {
                 assert!(fault != Fault::None, "a command fails without a fault: {:?}", receipt.result);
-                refused(if matches!(receipt.result, Err(Refusal::Database)) { 500 } else { 503 })
+                refused(if matches!(receipt.result, Err(Rejection::Database)) { 500 } else { 503 })
             } else {
                 self.run(command, receipt, &mut events, now)
             };
@@ -272,9 +274,9 @@ impl Model {
     fn run<'e>(
         &mut self,
         command: &Command,
-        receipt: &Receipt,
+        receipt: &CommandResult,
         events: &mut impl Iterator<Item = &'e Arc<Event>>,
-        now: Wall,
+        now: WallTime,
     ) -> Expected {
         let user = self.user(&command.actor.id);
         let key = command.idempotency.as_ref().map(|request| (user, request.key.to_string()));
@@ -282,7 +284,7 @@ impl Model {
             && let Some(kept) = self.keys.get(key).filter(|kept| kept.at > now.plus_seconds(-IDEMPOTENCY_SECONDS))
         {
             if kept.fingerprint != request.fingerprint {
-                assert!(matches!(receipt.result, Err(Refusal::IdempotencyKeyReused)), "a reused key is refused");
+                assert!(matches!(receipt.result, Err(Rejection::IdempotencyKeyReused)), "a reused key is refused");
                 return refused(422);
             }
             let Ok(Outcome::Replayed { body, number }) = &receipt.result else {
@@ -297,7 +299,7 @@ impl Model {
         let outcome = match (done, &receipt.result) {
             (Ok(()), Ok(outcome)) => outcome,
             (Err(status), Err(refusal)) if status_of(refusal) == status => return refused(status),
-            (done, result) => panic!("{:?} of {} must be {done:?}, and is {result:?}", command.act, self.users[user]),
+            (done, result) => panic!("{:?} of {} must be {done:?}, and is {result:?}", command.kind, self.users[user]),
         };
         let body = wire::reply::outcome(outcome);
         let number = receipt.number.map(|number| number.0);
@@ -319,43 +321,43 @@ impl Model {
             let event = events.next().unwrap_or_else(|| panic!("{kind:?} is missing after {}", model.position()));
             model.append(event, kind, workspace, conversation, recipients, command)
         };
-        match &command.act {
-            Act::CreateWorkspace { .. } => {
+        match &command.kind {
+            CommandKind::CreateWorkspace { .. } => {
                 let workspace = self.add_workspace(user);
                 take(self, EventKind::WorkspaceCreated, workspace, None, 1 << user);
             }
-            Act::UpdateWorkspace { id, .. } => {
+            CommandKind::UpdateWorkspace { id, .. } => {
                 let workspace = self.own_workspace(*id, user)?;
                 take(self, EventKind::WorkspaceUpdated, workspace, None, 1 << user);
             }
-            Act::DeleteWorkspace { id } => {
+            CommandKind::DeleteWorkspace { id } => {
                 let workspace = self.own_workspace(*id, user)?;
                 let living = self.conversations.iter().filter(|c| c.workspace == workspace && c.deleted.is_none());
                 let everybody = living.fold(1 << user, |all, conversation| all | members(conversation));
                 let number = take(self, EventKind::WorkspaceDeleted, workspace, None, everybody);
                 self.workspaces[workspace].deleted = Some(number);
             }
-            Act::CreateConversation { workspace, participants, .. } => {
+            CommandKind::CreateConversation { workspace, participants, .. } => {
                 let workspace = self.own_workspace(workspace.expect("the configuration API names one"), user)?;
                 let mut wanted: Vec<usize> = participants.iter().map(|id| self.user(id)).collect();
                 wanted.push(user);
                 self.make_conversation(workspace, &wanted, &mut take);
             }
-            Act::UpdateConversation { conversation, participants, surface, .. } => {
-                let conversation = self.admitted(*conversation, user, *surface)?;
+            CommandKind::UpdateConversation { conversation, participants, api_variant, .. } => {
+                let conversation = self.admitted(*conversation, user, *api_variant)?;
                 let wanted: Option<Vec<usize>> =
                     participants.as_ref().map(|ids| ids.iter().map(|id| self.user(id)).collect());
                 self.update_conversation(conversation, user, wanted, &mut take)?;
             }
-            Act::LeaveConversation { conversation } => {
-                let conversation = self.admitted(*conversation, user, Surface::Config)?;
+            CommandKind::LeaveConversation { conversation } => {
+                let conversation = self.admitted(*conversation, user, ApiVariant::Config)?;
                 if !self.takes_part(conversation, user) {
                     return Err(409);
                 }
                 self.change_roster(conversation, &[user], &[], &mut take);
             }
-            Act::DeleteConversation { conversation, surface } => {
-                let conversation = self.admitted(*conversation, user, *surface)?;
+            CommandKind::DeleteConversation { conversation, api_variant } => {
+                let conversation = self.admitted(*conversation, user, *api_variant)?;
                 if self.owner_of(conversation) != user {
                     return Err(403);
                 }
@@ -364,10 +366,10 @@ impl Model {
                 let number = take(self, EventKind::ConversationDeleted, workspace, Some(conversation), all);
                 self.conversations[conversation].deleted = Some(number);
             }
-            Act::PostMessage { conversation, role, surface, .. } => {
+            CommandKind::PostMessage { conversation, role, api_variant, .. } => {
                 assert_eq!(*role, Role::User, "agents speak for themselves");
                 let conversation = match conversation {
-                    ConversationRef::Id(_) => self.admitted(*conversation, user, *surface)?,
+                    ConversationRef::Id(_) => self.admitted(*conversation, user, *api_variant)?,
                     ConversationRef::Default => match self.default_of(user) {
                         Some(conversation) => conversation,
                         None => self.make_default(user, &mut take),
@@ -377,7 +379,7 @@ impl Model {
                 let all = self.audience(conversation);
                 take(self, EventKind::Input, workspace, Some(conversation), all);
             }
-            Act::UpdateMessage { conversation, message, .. } => {
+            CommandKind::UpdateMessage { conversation, message, .. } => {
                 let (conversation, made) = self.own_message(*conversation, *message, user)?;
                 let (workspace, all) = (self.conversations[conversation].workspace, self.audience(conversation));
                 let number = take(self, EventKind::MessageUpdated, workspace, Some(conversation), all);
@@ -386,14 +388,14 @@ impl Model {
                 let changed = entry.event.message().expect("a change says what the message is now").clone();
                 self.messages.get_mut(&made).expect("it is there").versions.push((number, changed));
             }
-            Act::DeleteMessage { conversation, message } => {
+            CommandKind::DeleteMessage { conversation, message } => {
                 let (conversation, made) = self.own_message(*conversation, *message, user)?;
                 let (workspace, all) = (self.conversations[conversation].workspace, self.audience(conversation));
                 let number = take(self, EventKind::MessageDeleted, workspace, Some(conversation), all);
                 self.journal.last_mut().expect("it was just entered").message = Some(made);
                 self.messages.get_mut(&made).expect("it is there").deleted = Some(number);
             }
-            Act::SetPassword { .. } | Act::Answer { .. } => {
+            CommandKind::SetPassword { .. } | CommandKind::Answer { .. } => {
                 unreachable!("nobody of the run has a password, or answers")
             }
         }
@@ -500,7 +502,7 @@ impl Model {
 
     /// A message that the user may change, and the event that made it.
     fn own_message(&self, conversation: ConversationRef, id: MessageId, user: usize) -> Result<(usize, u64), u16> {
-        let conversation = self.admitted(conversation, user, Surface::Conversations)?;
+        let conversation = self.admitted(conversation, user, ApiVariant::Conversations)?;
         let named = |story: &Story| story.deleted.is_none() && story.versions[0].1.id == id;
         let (made, _) = self.messages.iter().rfind(|(_, story)| named(story)).ok_or(404u16)?;
         let entry = self.entry(*made).expect("it is committed");
@@ -511,13 +513,13 @@ impl Model {
         if own { Ok((conversation, *made)) } else { Err(403) }
     }
 
-    fn admitted(&self, conversation: ConversationRef, user: usize, surface: Surface) -> Result<usize, u16> {
+    fn admitted(&self, conversation: ConversationRef, user: usize, api_variant: ApiVariant) -> Result<usize, u16> {
         let conversation = match conversation {
             ConversationRef::Default => self.default_of(user),
             ConversationRef::Id(id) => self.conversation_named(id).filter(|found| self.conversation_lives(*found)),
         };
         let conversation = conversation.ok_or(404u16)?;
-        let stranger = if surface == Surface::Config { 403 } else { 404 };
+        let stranger = if api_variant == ApiVariant::Config { 403 } else { 404 };
         if self.may_see(conversation, user) { Ok(conversation) } else { Err(stranger) }
     }
 
@@ -554,7 +556,7 @@ impl Model {
         }
         assert_eq!(event.workspace_id, self.workspaces[workspace].id, "event {number} is of another workspace");
         assert_eq!(event.conversation_id, conversation.map(|conversation| self.conversations[conversation].id));
-        if let (EventBody::Message(message), Act::PostMessage { content, .. }) = (&event.body, &command.act) {
+        if let (EventBody::Message(message), CommandKind::PostMessage { content, .. }) = (&event.body, &command.kind) {
             assert_eq!(message.content, *content, "message {number} says something else");
         }
         let mut json = Vec::new();
@@ -595,14 +597,14 @@ fn refused(status: u16) -> Expected {
     Expected { status, body: None, number: None, replayed: false }
 }
 
-fn status_of(refusal: &Refusal) -> u16 {
+fn status_of(refusal: &Rejection) -> u16 {
     match refusal {
-        Refusal::NotFound(_) => 404,
-        Refusal::Forbidden(_) => 403,
-        Refusal::Conflict(_) => 409,
-        Refusal::Invalid(_) | Refusal::IdempotencyKeyReused => 422,
-        Refusal::Unauthorized => 401,
-        Refusal::Unavailable => 503,
-        Refusal::Database => 500,
+        Rejection::NotFound(_) => 404,
+        Rejection::Forbidden(_) => 403,
+        Rejection::Conflict(_) => 409,
+        Rejection::Invalid(_) | Rejection::IdempotencyKeyReused => 422,
+        Rejection::Unauthorized => 401,
+        Rejection::Unavailable => 503,
+        Rejection::Database => 500,
     }
 }

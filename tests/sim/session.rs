@@ -6,7 +6,7 @@
 use crate::coverage::Coverage;
 use crate::model::{Filter, Model};
 use crate::transcript::Block;
-use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::domain::event::EventKind;
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ pub struct Session {
     pub asked: Asked,
     /// What the process knew to be committed when the request was sent.
     pub floor: u64,
-    pub expires_at: Wall,
+    pub expires_at: WallTime,
     pub greeted: bool,
     pub complete: u64,
     /// The last event given.
@@ -56,12 +56,12 @@ pub struct Session {
     pub caught_up: bool,
     gap_told: u64,
     pub ended: bool,
-    pub heartbeat_due: Mono,
+    pub heartbeat_due: MonoTime,
     pub stream_id: String,
 }
 
 impl Session {
-    pub fn new(user: usize, filter: Filter, named: bool, asked: Asked, floor: u64, expires_at: Wall) -> Session {
+    pub fn new(user: usize, filter: Filter, named: bool, asked: Asked, floor: u64, expires_at: WallTime) -> Session {
         Session {
             user,
             filter,
@@ -75,7 +75,7 @@ impl Session {
             caught_up: false,
             gap_told: 0,
             ended: false,
-            heartbeat_due: Mono(u64::MAX),
+            heartbeat_due: MonoTime(u64::MAX),
             stream_id: String::new(),
         }
     }

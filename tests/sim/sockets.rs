@@ -3,7 +3,7 @@
 use crate::link::*;
 use crate::model::Expected;
 use crate::session::{HEARTBEAT_MILLISECONDS, Moment, Session};
-use crate::transcript::{Answer, Block, Item};
+use crate::transcript::{Block, Item, Response};
 use crate::world::*;
 use cortex_core::base::limits::{TOKEN_LEEWAY_SECONDS, WRITE_BUFFERS_MAX};
 use cortex_core::base::random::mix;
@@ -210,7 +210,7 @@ impl World {
         for (end, item) in items {
             let (mut request, mut remembered) = (None, None);
             match &item {
-                Item::Answer(answer) => request = Some(self.answer_queued(id, answer, end, moment)),
+                Item::Response(answer) => request = Some(self.answer_queued(id, answer, end, moment)),
                 Item::Block(block) => {
                     let link = self.links.get_mut(&id).expect("the link is there");
                     let session = link.session.as_mut().expect("blocks come after the head of a stream");
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// An answer belongs to the oldest request, and says what became of it; returns that request.
-    fn answer_queued(&mut self, id: usize, answer: &Answer, end: u64, moment: &Moment) -> usize {
+    fn answer_queued(&mut self, id: usize, answer: &Response, end: u64, moment: &Moment) -> usize {
         let link = self.links.get_mut(&id).expect("the link is there");
         let at = link.expects.pop_front().expect("an answer comes for a request");
         let request = &self.requests[at];
@@ -300,7 +300,7 @@ impl World {
         at
     }
 
-    fn check_receipt(&mut self, at: usize, answer: &Answer) {
+    fn check_receipt(&mut self, at: usize, answer: &Response) {
         let expected = self.requests[at].expected.clone();
         let expected = expected.unwrap_or_else(|| panic!("r{at} is answered before it was done"));
         let Expected { status, body, number, replayed } = expected;
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    fn renewed(&mut self, listener: usize, stream_id: &str, expires_at: cortex_core::base::time::Wall) {
+    fn renewed(&mut self, listener: usize, stream_id: &str, expires_at: cortex_core::base::time::WallTime) {
         self.coverage.renewals += 1;
         let link = self.listeners[listener].link.and_then(|link| self.links.get_mut(&link));
         if let Some(session) = link.and_then(|link| link.session.as_mut()).filter(|s| s.stream_id == stream_id) {

@@ -3,7 +3,7 @@
 
 /// An answer with its body, or the head of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub request_id: String,
     pub keep_alive: bool,
@@ -26,14 +26,14 @@ pub enum Block {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    Answer(Answer),
+    Response(Response),
     Block(Block),
 }
 
 #[derive(Debug)]
 enum State {
     Head,
-    Body(Answer, usize),
+    Body(Response, usize),
     Stream,
     /// After an answer that says that it is the last.
     Over,
@@ -84,7 +84,7 @@ impl Transcript {
                     Some(bytes) => State::Body(answer, bytes),
                     None => {
                         self.state = State::Stream;
-                        return Some((len, Some(Item::Answer(answer))));
+                        return Some((len, Some(Item::Response(answer))));
                     }
                 };
                 Some((len, None))
@@ -94,7 +94,7 @@ impl Transcript {
                 let mut answer = answer.clone();
                 answer.body = rest[..len].to_vec();
                 self.state = if answer.keep_alive { State::Head } else { State::Over };
-                Some((len, Some(Item::Answer(answer))))
+                Some((len, Some(Item::Response(answer))))
             }
             State::Body(..) => None,
             State::Stream => {
@@ -119,14 +119,14 @@ impl Transcript {
 }
 
 /// The answer without its body, and how long that is; `None` for a stream.
-fn read_head(bytes: &[u8]) -> (Answer, Option<usize>) {
+fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
     let text = std::str::from_utf8(bytes).expect("heads are ASCII");
     let mut lines = text.strip_suffix("\r\n\r\n").expect("a head ends so").split("\r\n");
     let status_line = lines.next().unwrap_or_default();
     let status =
         status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     let status: u16 = status.unwrap_or_else(|| panic!("{status_line:?} is no status line"));
-    let mut answer = Answer {
+    let mut answer = Response {
         status,
         request_id: String::new(),
         keep_alive: true,

@@ -8,10 +8,12 @@ use crate::session::{Doing, Moment};
 use cortex_core::api::Context;
 use cortex_core::auth::jwt::{Claims, Keys, Purpose};
 use cortex_core::base::random::Random;
-use cortex_core::base::time::{Mono, Now, Wall};
+use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::config::Settings;
-use cortex_core::domain::command::*;
+use cortex_core::domain::command::{Command, ReplyTo};
+use cortex_core::domain::commit::Committed;
 use cortex_core::domain::id::*;
+use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
 use cortex_core::shard::registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use cortex_core::store::{Database, InboxLimits, Reader, Retention, StoreConfig, Writer};
@@ -30,7 +32,7 @@ pub const STREAMS_PER_USER: u32 = 6;
 /// What an event loop is told.
 pub enum Mail {
     Committed(Committed),
-    Answer(Answer),
+    QueryResponse(QueryResponse),
     Lost(ReplyTo),
     Drain,
 }
@@ -154,7 +156,7 @@ impl World {
             heavy,
             steps: if heavy { 800 } else { 1_600 },
         };
-        let users: Vec<UserId> = (0..setup.users).map(|n| UserId::trusted(format!("user-{n}"))).collect();
+        let users: Vec<UserId> = (0..setup.users).map(|n| UserId::new_unchecked(format!("user-{n}"))).collect();
         let shown = vec![0; users.len()];
         let agents = (0..setup.agents).map(|n| Agent { user: n % setup.users, link: None }).collect();
         let listeners = (0..setup.listeners).map(|n| Listener {
@@ -169,7 +171,7 @@ impl World {
         let mut world = World {
             setup,
             random,
-            now: Now { wall: Wall(1_790_000_000_000_000), mono: Mono(1_000_000) },
+            now: Now { wall: WallTime(1_790_000_000_000_000), mono: MonoTime(1_000_000) },
             step,
             trace,
             calm: false,
@@ -211,19 +213,20 @@ impl World {
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         let position = writer.position();
         assert_eq!(position.0, self.model.position(), "the journal ends elsewhere after a start");
-        let gates = Arc::new(writer.gates().expect("the users can be read"));
+        let token_rules = Arc::new(writer.token_rules().expect("the users can be read"));
         let settings = settings(&writer.signing_key());
         let keys = Keys::new(SECRET, &[], None, None);
         let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
         let registry = Arc::new(Registry::default());
         registry.committed(position);
         self.known_committed = position.0;
-        self.now.mono = Mono(1_000_000);
+        self.now.mono = MonoTime(1_000_000);
         let loops = (0..self.setup.shards).map(|index| {
-            let (context, registry, gates) = (Arc::clone(&context), Arc::clone(&registry), Arc::clone(&gates));
+            let (context, registry, token_rules) =
+                (Arc::clone(&context), Arc::clone(&registry), Arc::clone(&token_rules));
             let random = Random::new(self.random.next_u64());
             Loop {
-                shard: Shard::new(index as u16, context, registry, gates, position, random),
+                shard: Shard::new(index as u16, context, registry, token_rules, position, random),
                 position: position.0,
                 mailbox: Vec::new(),
                 mailbox_bytes: 0,
@@ -259,8 +262,8 @@ impl World {
         self.digest = (self.digest.rotate_left(5) ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value;
     }
 
-    pub fn token(&self, user: usize, seconds: i64) -> (String, Wall) {
-        let expires_at = Wall(self.now.wall.plus_seconds(seconds).seconds() * 1_000_000);
+    pub fn token(&self, user: usize, seconds: i64) -> (String, WallTime) {
+        let expires_at = WallTime(self.now.wall.plus_seconds(seconds).seconds() * 1_000_000);
         let name: Box<str> = format!("Name of {user}").into();
         let token = self.keys.sign(&Claims {
             user: self.model.users[user].clone(),
@@ -285,7 +288,7 @@ impl World {
                 doing = Doing::Commit;
                 position = position.max(committed.through.0);
             }
-            Input::Answer(Answer { result: Ok(Found::JournalPage(found)), .. }) => {
+            Input::QueryResponse(QueryResponse { result: Ok(QueryResult::JournalPage(found)), .. }) => {
                 doing = Doing::Page;
                 page = found.events.iter().map(|event| event.number.0).collect();
             }

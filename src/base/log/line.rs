@@ -2,7 +2,7 @@
 
 use crate::base::decimal;
 use crate::base::limits::LOG_FIELD_BYTES_MAX;
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 use std::io::Write;
 
 /// How lines are written.
@@ -34,7 +34,7 @@ pub struct AccessLine<'a> {
 }
 
 /// The line of a request, with its line end.
-pub(super) fn access_line(format: Format, at: Wall, line: &AccessLine<'_>) -> Vec<u8> {
+pub(super) fn access_line(format: Format, at: WallTime, line: &AccessLine<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     match format {
         Format::Text => access_text(&mut out, at, line),
@@ -44,7 +44,7 @@ pub(super) fn access_line(format: Format, at: Wall, line: &AccessLine<'_>) -> Ve
 }
 
 /// A line of the `log` facade, with its line end.
-pub(super) fn message_line(format: Format, at: Wall, level: &str, target: &str, text: &str) -> Vec<u8> {
+pub(super) fn message_line(format: Format, at: WallTime, level: &str, target: &str, text: &str) -> Vec<u8> {
     let target = target.strip_prefix("cortex_core::").unwrap_or(target);
     let mut out = Vec::with_capacity(64 + text.len());
     match format {
@@ -67,7 +67,7 @@ pub(super) fn message_line(format: Format, at: Wall, level: &str, target: &str, 
     out
 }
 
-fn access_text(out: &mut Vec<u8>, at: Wall, line: &AccessLine<'_>) {
+fn access_text(out: &mut Vec<u8>, at: WallTime, line: &AccessLine<'_>) {
     text_start(out, at, "INFO");
     out.extend_from_slice(b"request method=");
     text_field(out, line.method);
@@ -89,7 +89,7 @@ fn access_text(out: &mut Vec<u8>, at: Wall, line: &AccessLine<'_>) {
     out.push(b'\n');
 }
 
-fn access_json(out: &mut Vec<u8>, at: Wall, line: &AccessLine<'_>) {
+fn access_json(out: &mut Vec<u8>, at: WallTime, line: &AccessLine<'_>) {
     json_start(out, at, "INFO");
     out.extend_from_slice(b"\"message\":\"request\",\"method\":");
     json_field(out, line.method);
@@ -115,14 +115,14 @@ fn numbers(line: &AccessLine<'_>) -> [(&'static str, u64); 3] {
     [("status", u64::from(line.status)), ("bytes", line.bytes), ("micros", line.micros)]
 }
 
-fn text_start(out: &mut Vec<u8>, at: Wall, level: &str) {
+fn text_start(out: &mut Vec<u8>, at: WallTime, level: &str) {
     out.extend_from_slice(&at.rfc3339());
     out.push(b' ');
     out.extend_from_slice(level.as_bytes());
     out.push(b' ');
 }
 
-fn json_start(out: &mut Vec<u8>, at: Wall, level: &str) {
+fn json_start(out: &mut Vec<u8>, at: WallTime, level: &str) {
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(&at.rfc3339());
     out.extend_from_slice(b"\",\"level\":\"");
@@ -204,7 +204,7 @@ fn deceives(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const AT: Wall = Wall(1_769_850_930_123_456);
+    const AT: WallTime = WallTime(1_769_850_930_123_456);
     const LINE: AccessLine<'_> = AccessLine {
         method: "GET",
         path: "/",

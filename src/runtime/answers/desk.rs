@@ -2,9 +2,12 @@
 
 use crate::base::limits::RESPONDER_NEWS_MAX;
 use crate::base::metrics;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerJob, JobId, RESPONDERS};
+use crate::domain::command::ReplyTo;
 use crate::domain::event::Event;
 use crate::domain::id::{ConversationId, MessageId};
+use crate::domain::query::QueryResponse;
+use crate::domain::result::CommandResult;
 use crate::runtime::queue::{Queue, Taken};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -16,7 +19,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum News {
     /// Messages that are to be answered.
-    Orders(Vec<Order>),
+    Orders(Vec<AnswerJob>),
     /// What became of a step that the dispatcher took itself.
     Settled(Errand, Reply),
     /// Somebody wants the running answer of a conversation stopped.
@@ -38,7 +41,7 @@ pub enum News {
     /// A worker is done with an order; `again` says that the order is still open and nothing of its answer was shown.
     Done {
         /// Which order.
-        order: OrderKey,
+        order: JobId,
         /// Whether it is to be begun again.
         again: bool,
     },
@@ -50,9 +53,9 @@ pub enum News {
 #[derive(Debug)]
 pub enum Reply {
     /// Of a command.
-    Receipt(Receipt),
+    CommandResult(CommandResult),
     /// Of a question.
-    Answer(Answer),
+    QueryResponse(QueryResponse),
     /// Nothing will come: a queue was full, or answering failed.
     Lost,
 }
@@ -61,9 +64,9 @@ pub enum Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errand {
     /// An answer that it gave itself.
-    Finish(OrderKey),
+    Finish(JobId),
     /// A cancel, and who waits to hear of it.
-    Cancel(OrderKey, ReplyTo),
+    Cancel(JobId, ReplyTo),
     /// The list of open orders.
     List,
 }
@@ -96,8 +99,8 @@ impl Default for Desk {
 
 impl Desk {
     /// New orders. When there is no room for them they are found in the table later.
-    pub fn take_orders(&self, orders: Vec<Order>) {
-        if self.news.push(News::Orders(orders), 1).is_err() {
+    pub fn take_orders(&self, jobs: Vec<AnswerJob>) {
+        if self.news.push(News::Orders(jobs), 1).is_err() {
             self.orders_missed.store(true, Relaxed);
         }
     }
@@ -113,7 +116,7 @@ impl Desk {
     }
 
     /// Tells the dispatcher that a worker is done; waits while there is no room.
-    pub fn done(&self, order: OrderKey, again: bool) {
+    pub fn done(&self, order: JobId, again: bool) {
         let mut news = News::Done { order, again };
         while let Err(back) = self.news.push(news, 1) {
             news = back;

@@ -7,11 +7,14 @@ use super::desk::{Desk, Errand, News, Reply};
 use super::worker::{self, Job, Progress};
 use crate::base::limits::*;
 use crate::base::metrics;
-use crate::base::time::Mono;
-use crate::domain::command::*;
+use crate::base::time::MonoTime;
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
+use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, MessageId, UserId};
 use crate::domain::model::{Content, Metadata, Status};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::responder::Upstream;
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::Mail;
@@ -44,24 +47,24 @@ pub struct Dispatcher {
     post: Post,
     responders: Responders,
     clock: Clock,
-    waiting: BTreeMap<OrderKey, Order>,
-    running: HashMap<OrderKey, Running>,
+    waiting: BTreeMap<JobId, AnswerJob>,
+    running: HashMap<JobId, Running>,
     conversations: HashMap<ConversationId, Busy>,
     users: HashMap<UserId, u32>,
     workers: usize,
     /// The newest order that was ever known here.
-    newest: OrderKey,
+    newest: JobId,
     /// There may be open orders after `newest` that are not known here.
     more: bool,
     listing: bool,
     /// An order was not taken in since the list was asked for, so it may not be on it.
     dropped: bool,
-    paused_until: Option<Mono>,
+    paused_until: Option<MonoTime>,
     stopping: bool,
 }
 
 struct Running {
-    order: Order,
+    order: AnswerJob,
     /// Set when a worker is at it.
     progress: Option<Arc<Progress>>,
 }
@@ -87,7 +90,7 @@ impl Dispatcher {
             conversations: HashMap::new(),
             users: HashMap::new(),
             workers: 0,
-            newest: OrderKey::default(),
+            newest: JobId::default(),
             more: true,
             listing: false,
             dropped: false,
@@ -124,7 +127,7 @@ impl Dispatcher {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Orders(orders) => self.learn(orders),
+            News::Orders(jobs) => self.learn(jobs),
             News::Settled(errand, reply) => self.settled(errand, reply),
             News::Cancel { to, conversation_id } => self.cancel(to, conversation_id),
             News::Deleted(events) => events.iter().for_each(|event| self.end_deleted(event)),
@@ -150,9 +153,9 @@ impl Dispatcher {
     }
 
     /// Takes new orders in, unless some before them are not known here yet.
-    fn learn(&mut self, orders: Vec<Order>) {
+    fn learn(&mut self, jobs: Vec<AnswerJob>) {
         self.more |= self.desk.take_orders_missed();
-        for order in orders {
+        for order in jobs {
             if self.more || self.waiting.len() >= RESPONDER_WAITING_MAX {
                 self.more = true;
                 self.dropped = true;
@@ -171,7 +174,7 @@ impl Dispatcher {
         let query = Query {
             reply_to: self.desk.expect_as_news(Errand::List),
             caller: responder_id("echo"),
-            question: Question::OpenOrders { after: self.newest, limit: RESPONDER_WAITING_MAX as u32 / 2 },
+            kind: QueryKind::OpenJobs { after: self.newest, limit: RESPONDER_WAITING_MAX as u32 / 2 },
         };
         self.listing = true;
         self.dropped = false;
@@ -183,13 +186,13 @@ impl Dispatcher {
 
     fn listed(&mut self, reply: Reply) {
         self.listing = false;
-        let Reply::Answer(Answer { result: Ok(Found::Orders(orders)), .. }) = reply else {
+        let Reply::QueryResponse(QueryResponse { result: Ok(QueryResult::OpenJobs(jobs)), .. }) = reply else {
             self.pause();
             return;
         };
         // An empty list is the last one, unless an order came between its snapshot and now.
-        self.more = !orders.is_empty() || self.dropped || self.desk.take_orders_missed();
-        for order in orders {
+        self.more = !jobs.is_empty() || self.dropped || self.desk.take_orders_missed();
+        for order in jobs {
             self.newest = self.newest.max(order.key);
             self.waiting.insert(order.key, order);
         }
@@ -201,7 +204,7 @@ impl Dispatcher {
             return;
         }
         let mut blocked: HashSet<ConversationId> = HashSet::new();
-        let keys: Vec<OrderKey> = self.waiting.keys().copied().collect();
+        let keys: Vec<JobId> = self.waiting.keys().copied().collect();
         for key in keys {
             let order = &self.waiting[&key];
             let conversation_id = order.conversation_id;
@@ -209,7 +212,7 @@ impl Dispatcher {
                 continue;
             }
             let busy = self.conversations.get(&conversation_id);
-            let quick = order.begun.is_some() || &*order.responder != "openai" || self.responders.upstream.is_none();
+            let quick = order.started.is_some() || &*order.responder != "openai" || self.responders.upstream.is_none();
             let free =
                 if quick { busy.is_none_or(|busy| !busy.worker) } else { busy.is_none() && self.has_worker(order) };
             if !free {
@@ -224,16 +227,16 @@ impl Dispatcher {
         }
     }
 
-    fn has_worker(&self, order: &Order) -> bool {
+    fn has_worker(&self, order: &AnswerJob) -> bool {
         let of_user = self.users.get(&order.user).copied().unwrap_or_default();
         self.workers < RESPONDER_WORKERS_MAX && of_user < self.responders.per_user_max
     }
 
     /// An echo, the end of an answer that a crash cut off, or a refusal: one step, which the writer takes in order.
-    fn answer_at_once(&mut self, key: OrderKey) -> bool {
+    fn answer_at_once(&mut self, key: JobId) -> bool {
         let order = &self.waiting[&key];
-        let metadata = Metadata::trusted(wire::answer::metadata(&order.responder, None));
-        let step = match (&order.begun, &*order.responder) {
+        let metadata = Metadata::new_unchecked(wire::answer::metadata(&order.responder, None));
+        let step = match (&order.started, &*order.responder) {
             (Some(_), _) => AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None },
             (None, "echo") => {
                 let text = Some(order.content.clone());
@@ -261,7 +264,7 @@ impl Dispatcher {
         }
     }
 
-    fn start_worker(&mut self, key: OrderKey) -> bool {
+    fn start_worker(&mut self, key: JobId) -> bool {
         let (Some(upstream), Some(order)) = (&self.responders.upstream, self.waiting.get(&key)) else { return false };
         let progress = Arc::new(Progress::default());
         let job = Job {
@@ -287,7 +290,7 @@ impl Dispatcher {
         true
     }
 
-    fn forget_running(&mut self, key: OrderKey, by_worker: bool) -> Option<Running> {
+    fn forget_running(&mut self, key: JobId, by_worker: bool) -> Option<Running> {
         let running = self.running.remove(&key)?;
         let conversation_id = running.order.conversation_id;
         if let Some(busy) = self.conversations.get_mut(&conversation_id) {
@@ -331,14 +334,14 @@ impl Dispatcher {
         });
         let Some((key, order, progress)) = found else {
             let result = Ok(Outcome::Answered { message_id: None, closed: false });
-            self.post.receipt(Receipt { to, number: None, result });
+            self.post.receipt(CommandResult { to, number: None, result });
             return;
         };
         let text = progress.text();
         let step = AnswerStep::Finish {
             status: Status::Cancelled,
-            text: (!text.is_empty()).then(|| Content::trusted(text)),
-            metadata: Metadata::trusted(wire::answer::metadata(&order.responder, None)),
+            text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
+            metadata: Metadata::new_unchecked(wire::answer::metadata(&order.responder, None)),
             error: None,
         };
         let command = command_for(order, self.desk.expect_as_news(Errand::Cancel(key, to)), step);
@@ -348,9 +351,9 @@ impl Dispatcher {
         }
     }
 
-    fn cancelled(&mut self, key: OrderKey, to: ReplyTo, reply: Reply) {
+    fn cancelled(&mut self, key: JobId, to: ReplyTo, reply: Reply) {
         match reply {
-            Reply::Receipt(receipt) => {
+            Reply::CommandResult(receipt) => {
                 if let (Ok(_), Some(Running { progress: Some(progress), .. })) =
                     (&receipt.result, self.running.get(&key))
                 {
@@ -358,14 +361,14 @@ impl Dispatcher {
                 }
                 // The answer was over before.
                 let result = match receipt.result {
-                    Err(Refusal::Conflict(_) | Refusal::NotFound(_)) => {
+                    Err(Rejection::Conflict(_) | Rejection::NotFound(_)) => {
                         Ok(Outcome::Answered { message_id: None, closed: false })
                     }
                     other => other,
                 };
-                self.post.receipt(Receipt { to, number: receipt.number, result });
+                self.post.receipt(CommandResult { to, number: receipt.number, result });
             }
-            Reply::Answer(_) | Reply::Lost => self.post.lost(to),
+            Reply::QueryResponse(_) | Reply::Lost => self.post.lost(to),
         }
     }
 
@@ -406,16 +409,16 @@ impl Dispatcher {
 
 /// The user that a responder speaks as.
 pub(super) fn responder_id(name: &str) -> UserId {
-    UserId::trusted(format!("{}{name}", crate::domain::id::RESPONDER_PREFIX))
+    UserId::new_unchecked(format!("{}{name}", crate::domain::id::RESPONDER_PREFIX))
 }
 
 /// A step of an answer as the writer takes it.
-pub(super) fn command_for(order: &Order, reply_to: ReplyTo, step: AnswerStep) -> Command {
+pub(super) fn command_for(order: &AnswerJob, reply_to: ReplyTo, step: AnswerStep) -> Command {
     Command {
         reply_to,
         actor: Actor { id: responder_id(&order.responder), name: Some(Arc::clone(&order.responder)), email: None },
         correlation_id: Arc::clone(&order.correlation_id),
         idempotency: None,
-        act: Act::Answer { order: order.key, step },
+        kind: CommandKind::Answer { order: order.key, step },
     }
 }

@@ -6,9 +6,11 @@
 use super::desk::{Desk, Reply};
 use super::dispatcher::command_for;
 use crate::base::metrics;
-use crate::domain::command::*;
+use crate::domain::answer_job::{AnswerDelta, AnswerJob, AnswerSnapshot, AnswerStep};
 use crate::domain::id::MessageId;
 use crate::domain::model::{Content, Metadata, Status};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::responder::coalesce::{Due, Growing};
 use crate::responder::{self, Finished, Flow, Upstream};
 use crate::runtime::clock::Clock;
@@ -70,7 +72,7 @@ impl Progress {
 /// What a worker is given.
 pub struct Job {
     /// What to answer.
-    pub order: Order,
+    pub order: AnswerJob,
     /// Where it says how far it is.
     pub progress: Arc<Progress>,
     /// Whom to ask.
@@ -111,8 +113,8 @@ pub fn start(job: Job) -> std::io::Result<()> {
 /// Whether a reply says that the store could not take something now, though it may later.
 pub fn is_trouble(reply: &Reply) -> bool {
     match reply {
-        Reply::Receipt(receipt) => matches!(receipt.result, Err(Refusal::Unavailable | Refusal::Database)),
-        Reply::Answer(answer) => matches!(answer.result, Err(Refusal::Unavailable | Refusal::Database)),
+        Reply::CommandResult(receipt) => matches!(receipt.result, Err(Rejection::Unavailable | Rejection::Database)),
+        Reply::QueryResponse(answer) => matches!(answer.result, Err(Rejection::Unavailable | Rejection::Database)),
         Reply::Lost => true,
     }
 }
@@ -145,14 +147,14 @@ impl Worker {
                 Flow::Stop
             }
         });
-        let begun = self.job.progress.message_id().is_some();
-        if closed || (trouble && !begun) {
+        let started = self.job.progress.message_id().is_some();
+        if closed || (trouble && !started) {
             return trouble;
         }
         let stopped = self.job.progress.stopped.load(Relaxed);
         match result {
             Ok(finished) => self.complete(&finished),
-            Err(_) if stopped && !begun => return true,
+            Err(_) if stopped && !started => return true,
             Err(_) if stopped => self.end(Status::Interrupted, None, None),
             Err(failure) => {
                 log::warn!("the answer to {} failed: {}", self.job.order.message_id, failure.message);
@@ -166,13 +168,13 @@ impl Worker {
     fn ask_history(&self) -> Result<Vec<responder::Turn>, bool> {
         let (reply_to, reply) = self.job.desk.expect();
         let order = &self.job.order;
-        let question = Question::History { order: order.key, limit: self.job.history + 1 };
-        let query = Query { reply_to, caller: order.user.clone(), question };
+        let kind = QueryKind::History { order: order.key, limit: self.job.history + 1 };
+        let query = Query { reply_to, caller: order.user.clone(), kind };
         if let Err(to) = self.job.ports.ask(query) {
             self.job.desk.deliver(to, Reply::Lost);
         }
         match reply.recv() {
-            Ok(Reply::Answer(Answer { result: Ok(Found::History(turns)), .. })) => Ok(turns
+            Ok(Reply::QueryResponse(QueryResponse { result: Ok(QueryResult::History(turns)), .. })) => Ok(turns
                 .into_iter()
                 .map(|turn| responder::Turn { role: turn.role, text: turn.text.as_str().into() })
                 .collect()),
@@ -212,19 +214,19 @@ impl Worker {
 
     fn save(&mut self, text: &str) -> Stepped {
         self.unsaved.push_str(text);
-        let begun = self.job.progress.message_id();
+        let started = self.job.progress.message_id();
         let text: Arc<str> = self.unsaved.as_str().into();
-        let step = if begun.is_none() { AnswerStep::Begin { text } } else { AnswerStep::Append { text } };
+        let step = if started.is_none() { AnswerStep::Begin { text } } else { AnswerStep::Append { text } };
         match self.step(step) {
             Stepped::Taken(message_id) => {
                 self.unsaved.clear();
-                if begun.is_none() {
+                if started.is_none() {
                     *self.job.progress.message_id.lock().unwrap_or_else(PoisonError::into_inner) = message_id;
                 }
                 Stepped::Taken(message_id)
             }
             // What is shown already can be saved with the next piece.
-            Stepped::Trouble if begun.is_some() => Stepped::Taken(begun),
+            Stepped::Trouble if started.is_some() => Stepped::Taken(started),
             other => other,
         }
     }
@@ -235,7 +237,7 @@ impl Worker {
             self.job.desk.deliver(to, Reply::Lost);
         }
         match reply.recv() {
-            Ok(Reply::Receipt(Receipt { result: Ok(Outcome::Answered { message_id, .. }), .. })) => {
+            Ok(Reply::CommandResult(CommandResult { result: Ok(Outcome::Answered { message_id, .. }), .. })) => {
                 Stepped::Taken(message_id)
             }
             Ok(reply) if !is_trouble(&reply) => Stepped::Closed,
@@ -263,7 +265,7 @@ impl Worker {
     /// Closes the order; tries until the store has taken it, since the answer is there and nobody else has it.
     fn end(&self, status: Status, finished: Option<&Finished>, error: Option<Arc<str>>) {
         let text = self.job.progress.text();
-        let metadata = Metadata::trusted(wire::answer::metadata(
+        let metadata = Metadata::new_unchecked(wire::answer::metadata(
             &self.job.order.responder,
             finished.map(|finished| wire::answer::Facts {
                 model: finished.model.as_deref(),
@@ -273,7 +275,7 @@ impl Worker {
             }),
         ));
         let shown = self.job.progress.message_id().is_some() || status == Status::Complete;
-        let text = (shown && !text.is_empty()).then(|| Content::trusted(text));
+        let text = (shown && !text.is_empty()).then(|| Content::new_unchecked(text));
         loop {
             let (text, metadata, error) = (text.clone(), metadata.clone(), error.clone());
             match self.step(AnswerStep::Finish { status, text, metadata, error }) {

@@ -2,20 +2,21 @@
 
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
-use crate::base::time::Wall;
-use crate::domain::command::{AnswerBegun, AnswerStep, Order, OrderKey, Outcome, Refusal};
+use crate::base::time::WallTime;
+use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::domain::result::{Outcome, Rejection};
+use crate::store::answer_jobs::Open;
 use crate::store::batch::{Author, Batch, Caller, Notice};
 use crate::store::conversations::Room;
 use crate::store::messages::Published;
-use crate::store::orders::Open;
-use crate::store::{data, journal, messages, orders};
+use crate::store::{answer_jobs, data, journal, messages};
 use crate::wire::metadata;
 use std::sync::Arc;
 
-const CLOSED: Refusal = Refusal::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the order is closed");
 
 /// What an answer is when it is over; a text or metadata that is absent stays as stored.
 struct Finish<'f> {
@@ -35,9 +36,9 @@ impl Batch<'_> {
         correlation_id: &Arc<str>,
     ) -> rusqlite::Result<()> {
         let Some(responder) = self.memory.responders.answering(room.responder.as_deref()) else { return Ok(()) };
-        orders::insert(self.db, number, &responder)?;
-        self.orders.push(Order {
-            key: OrderKey(number),
+        answer_jobs::insert(self.db, number, &responder)?;
+        self.jobs.push(AnswerJob {
+            key: JobId(number),
             message_id: message.id,
             conversation_id: room.id,
             workspace_id: room.home.id,
@@ -45,7 +46,7 @@ impl Batch<'_> {
             responder,
             correlation_id: correlation_id.clone(),
             content: message.content.clone(),
-            begun: None,
+            started: None,
         });
         Ok(())
     }
@@ -61,11 +62,11 @@ impl Batch<'_> {
     }
 
     /// Takes a step of an answer. The first to close an order wins: whatever comes later finds it closed.
-    pub(super) fn answer(&mut self, caller: &Caller<'_>, key: OrderKey, step: &AnswerStep) -> Done {
-        let order = orders::find(self.db, key)?.ok_or(CLOSED)?;
+    pub(super) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
+        let order = answer_jobs::find(self.db, key)?.ok_or(CLOSED)?;
         let room = self.room_at(order.conversation)?.ok_or(CLOSED)?;
         if caller.id().as_str().strip_prefix(RESPONDER_PREFIX) != Some(&*order.responder) {
-            return Err(Refusal::Forbidden("the order is another responder's").into());
+            return Err(Rejection::Forbidden("the order is another responder's").into());
         }
         match step {
             AnswerStep::Begin { text } => self.begin_answer(caller, &room, &order, text),
@@ -79,17 +80,17 @@ impl Batch<'_> {
 
     fn begin_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, text: &Arc<str>) -> Done {
         if order.answer.is_some() {
-            return Err(Refusal::Conflict("the answer was begun before").into());
+            return Err(Rejection::Conflict("the answer was begun before").into());
         }
         check_length(text.len())?;
 
         let author = Author { user: self.enter(caller)?.user, correlation_id: &order.correlation_id };
         let stamp = self.next();
-        let content = Content::trusted(text.clone());
+        let content = Content::new_unchecked(text.clone());
         let message = self.answer_message(stamp, &author, room, order, (content, Metadata::empty(), Status::Streaming));
         self.insert_answer(stamp, &author, room, order, &message, Published::NotYet)?;
-        orders::set_answer(self.db, order.key, stamp.0)?;
-        self.begun.push(AnswerBegun {
+        answer_jobs::set_answer(self.db, order.key, stamp.0)?;
+        self.started.push(AnswerStarted {
             message_id: message.id,
             conversation_id: room.id,
             workspace_id: room.home.id,
@@ -102,12 +103,12 @@ impl Batch<'_> {
     }
 
     fn append_to_answer(&mut self, room: &Room, order: &Open, text: &str) -> Done {
-        let answer = order.answer.ok_or(Refusal::Conflict("the answer was not begun"))?;
-        let (bytes, begun_at) = orders::answer_so_far(self.db, answer)?;
+        let answer = order.answer.ok_or(Rejection::Conflict("the answer was not begun"))?;
+        let (bytes, begun_at) = answer_jobs::answer_so_far(self.db, answer)?;
         check_length(bytes + text.len())?;
 
         let at = self.next_time();
-        orders::append(self.db, answer, text, at)?;
+        answer_jobs::append(self.db, answer, text, at)?;
         self.touch(room.number, at, None);
         let message_id = Some(MessageId(self.ids.uuid(answer, begun_at)));
         Ok((Outcome::Answered { message_id, closed: false }, None))
@@ -116,12 +117,12 @@ impl Batch<'_> {
     fn finish_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, finish: Finish<'_>) -> Done {
         if finish.status == Status::Streaming {
             let rule = "must not be streaming in an answer that is over".to_owned();
-            return Err(Refusal::Invalid(vec![("status", rule)]).into());
+            return Err(Rejection::Invalid(vec![("status", rule)]).into());
         }
         check_length(finish.text.map_or(0, |text| text.as_str().len()))?;
         if finish.metadata.is_some_and(|metadata| metadata.as_str().len() > METADATA_BYTES_MAX) {
             let rule = format!("must be at most {METADATA_BYTES_MAX} bytes");
-            return Err(Refusal::Invalid(vec![("metadata", rule)]).into());
+            return Err(Rejection::Invalid(vec![("metadata", rule)]).into());
         }
 
         let author = Author { user: self.enter(caller)?.user, correlation_id: &order.correlation_id };
@@ -151,20 +152,20 @@ impl Batch<'_> {
     /// stays, and is to be published with the text that it has.
     pub(super) fn release(&mut self, number: EventNumber, message: &Message) -> rusqlite::Result<Option<Open>> {
         if messages::kind_of(&message.sender) != EventKind::Output {
-            let order = orders::find(self.db, OrderKey(number))?;
+            let order = answer_jobs::find(self.db, JobId(number))?;
             if order.is_some() {
-                self.close_order(OrderKey(number))?;
+                self.close_order(JobId(number))?;
             }
             return Ok(order.filter(|order| order.answer.is_some()));
         }
-        if let Some(event) = orders::publication(self.db, number)? {
+        if let Some(event) = answer_jobs::publication(self.db, number)? {
             journal::remove(self.db, event)?;
         }
         if message.status == Status::Streaming
             && let Some((asked, _)) = message.reply_to.and_then(|id| self.ids.open(id.0))
         {
-            self.close_order(OrderKey(asked))?;
-            self.begun.retain(|begun| begun.message_id != message.id);
+            self.close_order(JobId(asked))?;
+            self.started.retain(|started| started.message_id != message.id);
         }
         Ok(None)
     }
@@ -185,13 +186,13 @@ impl Batch<'_> {
 
     /// Nobody is told any more of orders and answers where all is gone; their rows go with the rest.
     pub(super) fn withdraw(&mut self, gone: impl Fn(WorkspaceId, ConversationId) -> bool) {
-        self.orders.retain(|order| !gone(order.workspace_id, order.conversation_id));
-        self.begun.retain(|begun| !gone(begun.workspace_id, begun.conversation_id));
+        self.jobs.retain(|order| !gone(order.workspace_id, order.conversation_id));
+        self.started.retain(|started| !gone(started.workspace_id, started.conversation_id));
     }
 
-    fn close_order(&mut self, key: OrderKey) -> rusqlite::Result<()> {
-        orders::close(self.db, key)?;
-        self.orders.retain(|order| order.key != key);
+    fn close_order(&mut self, key: JobId) -> rusqlite::Result<()> {
+        answer_jobs::close(self.db, key)?;
+        self.jobs.retain(|order| order.key != key);
         Ok(())
     }
 
@@ -210,9 +211,9 @@ impl Batch<'_> {
         message.metadata = finish.metadata.unwrap_or(&message.metadata).clone();
         message.status = finish.status;
         message.updated_at = stamp.1;
-        orders::finish_answer(self.db, answer, &message, stamp.0)?;
+        answer_jobs::finish_answer(self.db, answer, &message, stamp.0)?;
         self.touch(room.number, stamp.1, None);
-        self.begun.retain(|begun| begun.message_id != message.id);
+        self.started.retain(|started| started.message_id != message.id);
         let about = (answer, message.created_at);
         self.announce_message(stamp, author, room, EventKind::Output, about, EventBody::Message(message))
     }
@@ -257,7 +258,7 @@ impl Batch<'_> {
 
     fn answer_message(
         &self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         room: &Room,
         order: &Open,
@@ -280,7 +281,7 @@ impl Batch<'_> {
 
     fn insert_answer(
         &mut self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         room: &Room,
         order: &Open,
@@ -301,9 +302,9 @@ impl Batch<'_> {
     }
 }
 
-fn check_length(bytes: usize) -> Result<(), Refusal> {
+fn check_length(bytes: usize) -> Result<(), Rejection> {
     match bytes {
         0..=CONTENT_BYTES_MAX => Ok(()),
-        _ => Err(Refusal::Invalid(vec![("text", "must be at most 1 MiB of UTF-8".to_owned())])),
+        _ => Err(Rejection::Invalid(vec![("text", "must be at most 1 MiB of UTF-8".to_owned())])),
     }
 }

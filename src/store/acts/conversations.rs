@@ -2,11 +2,13 @@
 
 use super::{Done, merged};
 use crate::base::limits::{CHANGED_CHAT_BYTES_MAX, CHAT_MESSAGES_MAX, PARTICIPANTS_MAX};
-use crate::base::time::Wall;
-use crate::domain::command::{Chat, ConversationRef, Outcome, Refusal, Surface, Thing};
+use crate::base::time::WallTime;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::EventKind;
 use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::{Content, Conversation, Metadata, Role, Topic};
+use crate::domain::query::ConversationView;
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::batch::{Author, Batch, Caller, Notice};
 use crate::store::chats;
 use crate::store::conversations::{self, Home, Room};
@@ -38,7 +40,7 @@ impl Batch<'_> {
         caller: &Caller<'_>,
         workspace: Option<WorkspaceId>,
         wanted: Wanted<'_>,
-        surface: Surface,
+        api_variant: ApiVariant,
     ) -> Done {
         let home = match workspace {
             Some(id) => Some(Arc::new(self.own_workspace(caller, id)?.home)),
@@ -53,7 +55,7 @@ impl Batch<'_> {
         }
         invalid.extend(self.wrong_responder(wanted.metadata, &without_nulls(wanted.metadata)));
         if !invalid.is_empty() {
-            return Err(Refusal::Invalid(invalid).into());
+            return Err(Rejection::Invalid(invalid).into());
         }
 
         let author = self.enter(caller)?;
@@ -71,7 +73,7 @@ impl Batch<'_> {
             conversation.message_count = 1;
             conversation.updated_at = event.at;
         }
-        Ok((Outcome::ConversationCreated { conversation, first, surface }, Some(room.number)))
+        Ok((Outcome::ConversationCreated { conversation, first, api_variant }, Some(room.number)))
     }
 
     pub(super) fn update_conversation(
@@ -79,16 +81,16 @@ impl Batch<'_> {
         caller: &Caller<'_>,
         conversation: ConversationRef,
         change: Change<'_>,
-        surface: Surface,
+        api_variant: ApiVariant,
     ) -> Done {
-        let room = self.admitted(caller, conversation, surface)?;
+        let room = self.admitted(caller, conversation, api_variant)?;
         let may_all = room.is_owner(caller.id());
         if !may_all && change.metadata.is_some_and(|patch| metadata::has_member(patch, "responder")) {
-            return Err(Refusal::Forbidden("only the workspace's owner may choose the responder").into());
+            return Err(Rejection::Forbidden("only the workspace's owner may choose the responder").into());
         }
         let roster = change.participants.map(|wanted| Roster::new(&room, caller.id(), wanted));
         if !may_all && roster.as_ref().is_some_and(|roster| !roster.removed.is_empty()) {
-            return Err(Refusal::Forbidden("only the workspace's owner may remove participants").into());
+            return Err(Rejection::Forbidden("only the workspace's owner may remove participants").into());
         }
         self.flush_touches()?;
         let mut changed = conversations::of_room(self.db, self.ids, &room)?;
@@ -104,7 +106,7 @@ impl Batch<'_> {
             Err(field) => invalid.push(field),
         }
         if !invalid.is_empty() {
-            return Err(Refusal::Invalid(invalid).into());
+            return Err(Rejection::Invalid(invalid).into());
         }
         changed.topic = change.topic.unwrap_or(&changed.topic).clone();
 
@@ -122,20 +124,20 @@ impl Batch<'_> {
         for member in &removed {
             self.announce_left(&author, &room, member)?;
         }
-        let outcome = match surface {
-            Surface::Config => Outcome::ConversationUpdated(changed),
-            Surface::Conversations => {
+        let outcome = match api_variant {
+            ApiVariant::Config => Outcome::ConversationUpdated(changed),
+            ApiVariant::Conversations => {
                 let last = chats::last_messages(self.db, self.ids, &room, CHAT_MESSAGES_MAX, CHANGED_CHAT_BYTES_MAX)?;
-                Outcome::ChatUpdated(Chat { conversation: changed, last })
+                Outcome::ConversationViewUpdated(ConversationView { conversation: changed, last })
             }
         };
         Ok((outcome, Some(stamp.0)))
     }
 
     pub(super) fn leave_conversation(&mut self, caller: &Caller<'_>, conversation: ConversationRef) -> Done {
-        let room = self.admitted(caller, conversation, Surface::Config)?;
+        let room = self.admitted(caller, conversation, ApiVariant::Config)?;
         if !room.takes_part(caller.id()) {
-            return Err(Refusal::Conflict("the caller does not take part in the conversation").into());
+            return Err(Rejection::Conflict("the caller does not take part in the conversation").into());
         }
         self.flush_touches()?;
         let mut changed = conversations::of_room(self.db, self.ids, &room)?;
@@ -157,11 +159,11 @@ impl Batch<'_> {
         &mut self,
         caller: &Caller<'_>,
         conversation: ConversationRef,
-        surface: Surface,
+        api_variant: ApiVariant,
     ) -> Done {
-        let room = self.admitted(caller, conversation, surface)?;
+        let room = self.admitted(caller, conversation, api_variant)?;
         if !room.is_owner(caller.id()) {
-            return Err(Refusal::Forbidden("only the workspace's owner may delete the conversation").into());
+            return Err(Rejection::Forbidden("only the workspace's owner may delete the conversation").into());
         }
 
         let author = self.enter(caller)?;
@@ -189,7 +191,7 @@ impl Batch<'_> {
     pub(super) fn make_default_room(&mut self, author: &Author<'_>) -> rusqlite::Result<Arc<Room>> {
         let home = self.default_workspace(author)?;
         let participants = [&author.user.member.id];
-        let topic = Topic::trusted("Default");
+        let topic = Topic::new_unchecked("Default");
         let (_, room) = self.make_conversation(author, home.clone(), &topic, &participants, &Metadata::empty())?;
         self.set_defaults(&author.user, Some(home.number), Some(room.number))?;
         Ok(room)
@@ -200,14 +202,14 @@ impl Batch<'_> {
         &mut self,
         caller: &Caller<'_>,
         conversation: ConversationRef,
-        surface: Surface,
+        api_variant: ApiVariant,
     ) -> Result<Arc<Room>, Stop> {
         let room = match conversation {
             ConversationRef::Default => self.default_room(caller)?,
             ConversationRef::Id(id) => self.room(id)?,
         };
-        let room = room.ok_or(Refusal::NotFound(Thing::Conversation))?;
-        room.admit(caller.id(), surface)?;
+        let room = room.ok_or(Rejection::NotFound(Resource::Conversation))?;
+        room.admit(caller.id(), api_variant)?;
         Ok(room)
     }
 
@@ -266,7 +268,7 @@ impl Batch<'_> {
         author: &Author<'_>,
         room: &Room,
         changed: &mut Conversation,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
     ) -> rusqlite::Result<()> {
         changed.updated_at = at;
         self.touch(room.number, at, None);

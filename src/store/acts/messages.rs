@@ -1,11 +1,12 @@
 //! Adding, changing and deleting messages.
 
 use super::{Done, merged};
-use crate::base::time::Wall;
-use crate::domain::command::{ConversationRef, Outcome, Refusal, Surface, Thing};
+use crate::base::time::WallTime;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::batch::{Author, Batch, Caller};
 use crate::store::conversations::{self, Room};
 use crate::store::error::Stop;
@@ -21,17 +22,17 @@ impl Batch<'_> {
         role: Role,
         content: &Content,
         metadata: &Metadata,
-        surface: Surface,
+        api_variant: ApiVariant,
     ) -> Done {
         let room = match conversation {
             ConversationRef::Default => self.default_room(caller)?,
-            ConversationRef::Id(id) => Some(self.room(id)?.ok_or(Refusal::NotFound(Thing::Conversation))?),
+            ConversationRef::Id(id) => Some(self.room(id)?.ok_or(Rejection::NotFound(Resource::Conversation))?),
         };
         if let Some(room) = &room {
-            room.admit(caller.id(), surface)?;
+            room.admit(caller.id(), api_variant)?;
             if role != Role::User && !room.is_owner(caller.id()) {
                 let reason = "only the workspace's owner may speak as assistant or system";
-                return Err(Refusal::Forbidden(reason).into());
+                return Err(Rejection::Forbidden(reason).into());
             }
         }
         let author = self.enter(caller)?;
@@ -41,7 +42,7 @@ impl Batch<'_> {
         };
         let event = self.post(&author, &room, role, content, metadata)?;
         let number = event.number;
-        Ok((Outcome::Posted { event, conversation, surface }, Some(number)))
+        Ok((Outcome::Posted { event, conversation, api_variant }, Some(number)))
     }
 
     pub(super) fn update_message(
@@ -54,9 +55,9 @@ impl Batch<'_> {
     ) -> Done {
         let (room, number, mut message) = self.own_message(caller, conversation, id)?;
         if message.status == Status::Streaming {
-            return Err(Refusal::Conflict("the answer is still being written").into());
+            return Err(Rejection::Conflict("the answer is still being written").into());
         }
-        message.metadata = merged(&message.metadata, metadata).map_err(|field| Refusal::Invalid(vec![field]))?;
+        message.metadata = merged(&message.metadata, metadata).map_err(|field| Rejection::Invalid(vec![field]))?;
         message.content = content.unwrap_or(&message.content).clone();
 
         let author = self.enter(caller)?;
@@ -83,7 +84,7 @@ impl Batch<'_> {
         messages::delete(self.db, number)?;
         conversations::forget_message(self.db, room.number, stamp.1)?;
         let about = (number, message.created_at);
-        self.announce_message(stamp, &author, &room, EventKind::MessageDeleted, about, EventBody::Gone(id))?;
+        self.announce_message(stamp, &author, &room, EventKind::MessageDeleted, about, EventBody::Deleted(id))?;
         if let Some(order) = cut_off {
             self.cancel_answer(&room, &order)?;
         }
@@ -97,11 +98,11 @@ impl Batch<'_> {
         conversation: ConversationRef,
         id: MessageId,
     ) -> Result<(Arc<Room>, EventNumber, Message), Stop> {
-        let room = self.admitted(caller, conversation, Surface::Conversations)?;
+        let room = self.admitted(caller, conversation, ApiVariant::Conversations)?;
         let found = messages::find_in(self.db, self.ids, &room, id)?;
-        let (number, message) = found.ok_or(Refusal::NotFound(Thing::Message))?;
+        let (number, message) = found.ok_or(Rejection::NotFound(Resource::Message))?;
         if message.sender != *caller.id() && !room.is_owner(caller.id()) {
-            return Err(Refusal::Forbidden("only the sender and the workspace's owner may change a message").into());
+            return Err(Rejection::Forbidden("only the sender and the workspace's owner may change a message").into());
         }
         Ok((room, number, message))
     }
@@ -109,11 +110,11 @@ impl Batch<'_> {
     /// Journals what happened to a message that was there before, `about` with the time when it was made.
     pub(super) fn announce_message(
         &mut self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         room: &Room,
         kind: EventKind,
-        about: (EventNumber, Wall),
+        about: (EventNumber, WallTime),
         body: EventBody,
     ) -> rusqlite::Result<Arc<Event>> {
         let draft = Draft {
@@ -173,7 +174,7 @@ impl Batch<'_> {
     /// Gives out an event that is in the journal.
     pub(super) fn push_event(
         &mut self,
-        (number, at): (EventNumber, Wall),
+        (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
         room: &Room,
         kind: EventKind,

@@ -6,9 +6,10 @@ mod conversations;
 mod messages;
 mod workspaces;
 
-use crate::domain::command::{Act, Command, Outcome, Refusal};
+use crate::domain::command::{Command, CommandKind};
 use crate::domain::id::EventNumber;
 use crate::domain::model::Metadata;
+use crate::domain::result::{Outcome, Rejection};
 use crate::store::batch::{Batch, Caller};
 use crate::store::error::Stop;
 use crate::store::writer::Render;
@@ -23,63 +24,72 @@ impl Batch<'_> {
     pub(super) fn run(&mut self, command: &Command, render: Render) -> Done {
         let caller = self.caller(command)?;
         if caller.known.as_ref().is_some_and(|user| user.disabled) {
-            return Err(Refusal::Unauthorized.into());
+            return Err(Rejection::Unauthorized.into());
         }
-        let Some(request) = &command.idempotency else { return self.act(&caller, &command.act) };
+        let Some(request) = &command.idempotency else { return self.act(&caller, &command.kind) };
         if let Some(user) = &caller.known
             && let Some(kept) = idempotency::find(self.db, user.member.key, &request.key, self.now)?
         {
             if kept.fingerprint != request.fingerprint {
-                return Err(Refusal::IdempotencyKeyReused.into());
+                return Err(Rejection::IdempotencyKeyReused.into());
             }
             return Ok((Outcome::Replayed { body: kept.body, number: kept.number }, kept.number));
         }
-        let (outcome, number) = self.act(&caller, &command.act)?;
+        let (outcome, number) = self.act(&caller, &command.kind)?;
         let user = self.member(caller.id())?;
         idempotency::keep(self.db, user.key, request, number, &render(&outcome), self.now)?;
         Ok((outcome, number))
     }
 
-    fn act(&mut self, caller: &Caller<'_>, act: &Act) -> Done {
-        match act {
-            Act::PostMessage { conversation, role, content, metadata, surface } => {
-                self.post_message(caller, *conversation, *role, content, metadata, *surface)
+    fn act(&mut self, caller: &Caller<'_>, kind: &CommandKind) -> Done {
+        match kind {
+            CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
+                self.post_message(caller, *conversation, *role, content, metadata, *api_variant)
             }
-            Act::CreateWorkspace { name, description, metadata } => {
+            CommandKind::CreateWorkspace { name, description, metadata } => {
                 self.create_workspace(caller, name, description, metadata)
             }
-            Act::UpdateWorkspace { id, name, description, metadata } => {
+            CommandKind::UpdateWorkspace { id, name, description, metadata } => {
                 self.update_workspace(caller, *id, name.as_ref(), description.as_ref(), metadata.as_ref())
             }
-            Act::DeleteWorkspace { id } => self.delete_workspace(caller, *id),
-            Act::CreateConversation { workspace, topic, participants, metadata, initial_message, surface } => {
+            CommandKind::DeleteWorkspace { id } => self.delete_workspace(caller, *id),
+            CommandKind::CreateConversation {
+                workspace,
+                topic,
+                participants,
+                metadata,
+                initial_message,
+                api_variant,
+            } => {
                 let wanted = conversations::Wanted { topic, participants, metadata, first: initial_message.as_ref() };
-                self.create_conversation(caller, *workspace, wanted, *surface)
+                self.create_conversation(caller, *workspace, wanted, *api_variant)
             }
-            Act::UpdateConversation { conversation, topic, participants, metadata, surface } => {
+            CommandKind::UpdateConversation { conversation, topic, participants, metadata, api_variant } => {
                 let change = conversations::Change {
                     topic: topic.as_ref(),
                     participants: participants.as_deref(),
                     metadata: metadata.as_ref(),
                 };
-                self.update_conversation(caller, *conversation, change, *surface)
+                self.update_conversation(caller, *conversation, change, *api_variant)
             }
-            Act::LeaveConversation { conversation } => self.leave_conversation(caller, *conversation),
-            Act::DeleteConversation { conversation, surface } => {
-                self.delete_conversation(caller, *conversation, *surface)
+            CommandKind::LeaveConversation { conversation } => self.leave_conversation(caller, *conversation),
+            CommandKind::DeleteConversation { conversation, api_variant } => {
+                self.delete_conversation(caller, *conversation, *api_variant)
             }
-            Act::UpdateMessage { conversation, message, content, metadata } => {
+            CommandKind::UpdateMessage { conversation, message, content, metadata } => {
                 self.update_message(caller, *conversation, *message, content.as_ref(), metadata.as_ref())
             }
-            Act::DeleteMessage { conversation, message } => self.delete_message(caller, *conversation, *message),
-            Act::Answer { order, step } => self.answer(caller, *order, step),
-            Act::SetPassword { hash } => self.set_password(caller, hash),
+            CommandKind::DeleteMessage { conversation, message } => {
+                self.delete_message(caller, *conversation, *message)
+            }
+            CommandKind::Answer { order, step } => self.answer(caller, *order, step),
+            CommandKind::SetPassword { hash } => self.set_password(caller, hash),
         }
     }
 
     fn set_password(&mut self, caller: &Caller<'_>, hash: &str) -> Done {
         if !caller.known.as_ref().is_some_and(|user| user.has_password) {
-            return Err(Refusal::Conflict("the user has no password").into());
+            return Err(Rejection::Conflict("the user has no password").into());
         }
         let user = self.enter(caller)?.user;
         let at = self.next_time();

@@ -1,10 +1,10 @@
 //! Making, changing and deleting workspaces.
 
 use super::{Done, merged};
-use crate::domain::command::{Outcome, Refusal, Thing};
 use crate::domain::event::EventKind;
 use crate::domain::id::WorkspaceId;
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::batch::{Author, Batch, Caller, Notice};
 use crate::store::conversations::Home;
 use crate::store::data;
@@ -34,7 +34,7 @@ impl Batch<'_> {
         metadata: Option<&Metadata>,
     ) -> Done {
         let Stored { mut workspace, home } = self.own_workspace(caller, id)?;
-        workspace.metadata = merged(&workspace.metadata, metadata).map_err(|field| Refusal::Invalid(vec![field]))?;
+        workspace.metadata = merged(&workspace.metadata, metadata).map_err(|field| Rejection::Invalid(vec![field]))?;
         workspace.name = name.unwrap_or(&workspace.name).clone();
         workspace.description = description.unwrap_or(&workspace.description).clone();
 
@@ -77,9 +77,9 @@ impl Batch<'_> {
     }
 
     pub(super) fn own_workspace(&mut self, caller: &Caller<'_>, id: WorkspaceId) -> Result<Stored, Stop> {
-        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Refusal::NotFound(Thing::Workspace))?;
+        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
         if stored.home.owner.id != *caller.id() {
-            return Err(Refusal::Forbidden("the workspace is someone else's").into());
+            return Err(Rejection::Forbidden("the workspace is someone else's").into());
         }
         Ok(stored)
     }
@@ -92,7 +92,7 @@ impl Batch<'_> {
             return Ok(Arc::new(stored.home));
         }
         let (name, description) =
-            (WorkspaceName::trusted("Default"), WorkspaceDescription::trusted("Default workspace"));
+            (WorkspaceName::new_unchecked("Default"), WorkspaceDescription::new_unchecked("Default workspace"));
         let (_, home) = self.make_workspace(author, &name, &description, &Metadata::empty())?;
         self.set_defaults(&author.user, Some(home.number), None)?;
         Ok(home)

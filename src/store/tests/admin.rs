@@ -2,6 +2,7 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::token_rules::TokenRule;
 use crate::store::{Account, Admin, AdminError, Lock, NewUser, OpenError, Standing, Who};
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
@@ -18,7 +19,7 @@ fn admin(path: &Path) -> Admin {
     Admin::open(&Database::File(path.into()), true).unwrap()
 }
 
-fn later(seconds: i64) -> Wall {
+fn later(seconds: i64) -> WallTime {
     NOW.plus_seconds(seconds)
 }
 
@@ -30,15 +31,17 @@ fn older_tokens_stay_refused_when_the_clock_goes_back() {
     let new = NewUser { id: &id("ann"), email: "ann@example.com", name: None };
     admin.add(&new, "first", NOW).unwrap();
     let mut writer = open(&path);
-    assert!(writer.gates().unwrap().0.is_empty(), "a first password ends no token");
-    let mut since = Wall(i64::MIN);
+    assert!(writer.token_rules().unwrap().0.is_empty(), "a first password ends no token");
+    let mut since = WallTime(i64::MIN);
     // The last of these comes after a commit that was made when the clock was ahead.
     for (hash, now) in [("second", later(10)), ("third", later(5)), ("fourth", later(7))] {
         if hash == "fourth" {
             writer.commit_batch(&[command("ben", create_workspace())], later(20));
         }
         admin.set_password(&named("ann"), hash, now).unwrap();
-        let Some(Gate::IssuedSince(now_since)) = writer.gates().unwrap().0.get("ann").copied() else { panic!() };
+        let Some(TokenRule::IssuedSince(now_since)) = writer.token_rules().unwrap().0.get("ann").copied() else {
+            panic!()
+        };
         assert!(now_since >= since && now_since >= now, "{hash}");
         since = now_since;
         assert_eq!(writer.password_record("ANN@example.com").unwrap().unwrap().hash, hash);
@@ -49,14 +52,14 @@ fn older_tokens_stay_refused_when_the_clock_goes_back() {
 
 #[test]
 fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
-    type Act = fn(&mut Admin);
-    let table: [(&str, Act, Standing); 4] = [
+    type CommandKind = fn(&mut Admin);
+    let table: [(&str, CommandKind, Standing); 4] = [
         ("nothing", |_| {}, Standing::Enabled),
         ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), Standing::Disabled),
         ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), Standing::Enabled),
         ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW).unwrap()), Standing::Deleted),
     ];
-    for (what, act, expected) in table {
+    for (what, apply, expected) in table {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let mut writer = open(&path);
@@ -65,11 +68,11 @@ fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
         let mut admin = admin(&path);
         let standing = |admin: &Admin| admin.find(&named(DEVELOPMENT)).unwrap().standing;
         assert_eq!(standing(&admin), Standing::Disabled, "production has none");
-        act(&mut admin);
+        apply(&mut admin);
         writer.set_development_user(None, NOW).unwrap();
         writer.set_development_user(Some("hash"), NOW).unwrap();
         assert_eq!(standing(&admin), expected, "{what}");
-        let closed = writer.gates().unwrap().0.contains_key(DEVELOPMENT);
+        let closed = writer.token_rules().unwrap().0.contains_key(DEVELOPMENT);
         assert_eq!(closed, expected != Standing::Enabled, "{what}");
         writer.check_invariants();
     }

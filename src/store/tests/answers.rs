@@ -2,6 +2,11 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::answer_job::AnswerJob;
+use crate::domain::answer_job::AnswerStep;
+use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::RESPONDERS;
+use crate::domain::result::Rejection;
 use crate::store::Responders;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,25 +16,25 @@ pub(super) fn open_answered(path: &Path) -> Writer {
     Writer::open(&config, |_| Vec::new()).unwrap()
 }
 
-fn step(order: OrderKey, step: AnswerStep) -> Command {
-    command("responder:echo", Act::Answer { order, step })
+fn step(order: JobId, step: AnswerStep) -> Command {
+    command("responder:echo", CommandKind::Answer { order, step })
 }
 
-pub(super) fn begin(order: OrderKey) -> Command {
+pub(super) fn begin(order: JobId) -> Command {
     step(order, AnswerStep::Begin { text: "part".into() })
 }
 
-pub(super) fn finish(order: OrderKey) -> Command {
-    let text = Some(Content::trusted("whole"));
+pub(super) fn finish(order: JobId) -> Command {
+    let text = Some(Content::new_unchecked("whole"));
     step(order, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
 }
 
-pub(super) fn open_orders(writer: &mut Writer) -> Vec<Order> {
+pub(super) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
-    let question = Question::OpenOrders { after: OrderKey(EventNumber(0)), limit: 100 };
-    let answer = writer.read(&Query { reply_to, caller: UserId::trusted("responder:echo"), question });
+    let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
+    let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match answer.result.unwrap() {
-        Found::Orders(orders) => orders,
+        QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
 }
@@ -53,26 +58,26 @@ fn what_was_not_committed_is_neither_ordered_nor_begun() {
     fail_commits(&mut writer, &[0, 2]);
     let batch = ["ann", "ben", "cyd"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
-    let orders: Vec<&str> = committed.orders.iter().map(|order| order.user.as_str()).collect();
-    assert_eq!(orders, ["ann", "cyd"]);
-    assert_eq!(open_orders(&mut writer), committed.orders);
+    let jobs: Vec<&str> = committed.jobs.iter().map(|order| order.user.as_str()).collect();
+    assert_eq!(jobs, ["ann", "cyd"]);
+    assert_eq!(open_orders(&mut writer), committed.jobs);
     writer.check_invariants();
 
     fail_commits(&mut writer, &[0, 1]);
-    let keys: Vec<OrderKey> = committed.orders.iter().map(|order| order.key).collect();
+    let keys: Vec<JobId> = committed.jobs.iter().map(|order| order.key).collect();
     let committed = writer.commit_batch(&[begin(keys[0]), begin(keys[1])], NOW);
-    assert!(matches!(committed.receipts[0].result, Err(Refusal::Database | Refusal::Unavailable)));
-    assert_eq!(committed.begun.len(), 1);
-    let begun: Vec<Option<MessageId>> = open_orders(&mut writer).into_iter().map(|order| order.begun).collect();
-    assert_eq!(begun, [None, Some(committed.begun[0].message_id)]);
+    assert!(matches!(committed.results[0].result, Err(Rejection::Database | Rejection::Unavailable)));
+    assert_eq!(committed.started.len(), 1);
+    let started: Vec<Option<MessageId>> = open_orders(&mut writer).into_iter().map(|order| order.started).collect();
+    assert_eq!(started, [None, Some(committed.started[0].message_id)]);
     writer.check_invariants();
 
     // Once more if something rode along with it.
     fail_commits(&mut writer, &[0, 1]);
-    assert!(writer.commit_batch(&[finish(keys[1])], NOW).receipts[0].result.is_err());
+    assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_err());
     fail_commits(&mut writer, &[]);
     assert_eq!(open_orders(&mut writer).len(), 2, "an order stays open until its end is on disk");
-    assert!(writer.commit_batch(&[finish(keys[1])], NOW).receipts[0].result.is_ok());
+    assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_ok());
     assert_eq!(open_orders(&mut writer).len(), 1);
     writer.check_invariants();
 }
@@ -87,13 +92,13 @@ fn an_answer_leaves_no_row_behind() {
         |writer: &Writer| ["orders", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(room), "x"));
-    let order = writer.commit_batch(&[asked], NOW).orders.remove(0);
-    let begun = writer.commit_batch(&[begin(order.key)], NOW).begun[0].message_id;
+    let order = writer.commit_batch(&[asked], NOW).jobs.remove(0);
+    let started = writer.commit_batch(&[begin(order.key)], NOW).started[0].message_id;
     writer.commit_batch(&[finish(order.key)], NOW);
     let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
     assert_eq!(counts(&writer), published, "a closed order has no row, and the answer has one event");
-    let delete = |message| Act::DeleteMessage { conversation: ConversationRef::Id(room), message };
-    done(&mut writer, "ann", delete(begun));
+    let delete = |message| CommandKind::DeleteMessage { conversation: ConversationRef::Id(room), message };
+    done(&mut writer, "ann", delete(started));
     done(&mut writer, "ben", delete(order.message_id));
     // What is left says that two messages are gone.
     assert_eq!(counts(&writer), [before[0], before[1], before[2] + 2, before[3] + 4]);
@@ -101,12 +106,12 @@ fn an_answer_leaves_no_row_behind() {
 
     // Orders that are open go with their conversation.
     let batch = [(); 300].map(|()| command("ben", post(ConversationRef::Id(room), "x")));
-    let orders = writer.commit_batch(&batch, NOW).orders;
-    writer.commit_batch(&[begin(orders[7].key), finish(orders[8].key)], NOW);
+    let jobs = writer.commit_batch(&batch, NOW).jobs;
+    writer.commit_batch(&[begin(jobs[7].key), finish(jobs[8].key)], NOW);
     done(
         &mut writer,
         "ann",
-        Act::DeleteConversation { conversation: ConversationRef::Id(room), surface: Surface::Config },
+        CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config },
     );
     while writer.housekeeping(NOW).more {
         writer.check_invariants();

@@ -2,7 +2,10 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::domain::health::Trouble;
+use crate::domain::command::Idempotency;
+use crate::domain::health::WriterFault;
+use crate::domain::result::Rejection;
+use crate::domain::token_rules::TokenRule;
 use crate::store::Reader;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,8 +31,8 @@ fn a_full_disk_refuses_only_what_does_not_fit() {
     let batch = ["one", &large, "two", &large, "three"].map(|text| command("ann", post(room, text)));
     let before = writer.position();
     let committed = writer.commit_batch(&batch, NOW);
-    let results: Vec<Option<&Refusal>> = committed.receipts.iter().map(|r| r.result.as_ref().err()).collect();
-    let full = Some(&Refusal::Unavailable);
+    let results: Vec<Option<&Rejection>> = committed.results.iter().map(|r| r.result.as_ref().err()).collect();
+    let full = Some(&Rejection::Unavailable);
     assert_eq!(results, [None, full, None, full, None]);
     assert_eq!((committed.before, committed.through), (before, EventNumber(before.0 + 3)));
     assert_eq!(posted(&committed.events), ["one", "two", "three"]);
@@ -52,22 +55,22 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
     let refused = |writer: &mut Writer, content: &str| {
         let committed = writer.commit_batch(&[command("ann", post(room, content))], NOW);
-        assert!(matches!(committed.receipts[0].result, Err(Refusal::Unavailable)));
+        assert!(matches!(committed.results[0].result, Err(Rejection::Unavailable)));
     };
-    assert_eq!(writer.trouble(), None);
+    assert_eq!(writer.fault(), None);
     limit_pages(&writer, 0);
     refused(&mut writer, &"x".repeat(100_000));
-    assert_eq!(writer.trouble(), Some(Trouble::Full));
+    assert_eq!(writer.fault(), Some(WriterFault::Full));
     writer.probe();
-    assert_eq!(writer.trouble(), Some(Trouble::Full), "a few pages more would not fit");
+    assert_eq!(writer.fault(), Some(WriterFault::Full), "a few pages more would not fit");
     let nothing = ConversationRef::Id(ConversationId(uuid::Uuid::nil()));
     let committed = writer.commit_batch(&[command("ann", post(nothing, "x"))], NOW);
-    assert!(matches!(committed.receipts[0].result, Err(Refusal::NotFound(_))));
-    assert_eq!(writer.trouble(), Some(Trouble::Full), "a refusal writes nothing");
+    assert!(matches!(committed.results[0].result, Err(Rejection::NotFound(_))));
+    assert_eq!(writer.fault(), Some(WriterFault::Full), "a refusal writes nothing");
 
     writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
     writer.probe();
-    assert_eq!(writer.trouble(), None);
+    assert_eq!(writer.fault(), None);
     let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'probe'";
     assert_eq!(writer.db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "it leaves nothing behind");
 
@@ -76,10 +79,10 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     writer.db.busy_timeout(std::time::Duration::ZERO).unwrap();
     refused(&mut writer, "x");
     writer.probe();
-    assert_eq!(writer.trouble(), Some(Trouble::Locked));
+    assert_eq!(writer.fault(), Some(WriterFault::Locked));
     drop(holder);
     done(&mut writer, "ann", post(room, "x"));
-    assert_eq!(writer.trouble(), None, "any change shows it");
+    assert_eq!(writer.fault(), None, "any change shows it");
     writer.check_invariants();
 }
 
@@ -94,7 +97,7 @@ fn what_a_failed_batch_made_is_forgotten() {
     let large = "x".repeat(100_000);
     let batch = [&large, &large].map(|text| command("ben", post(ConversationRef::Default, text)));
     let committed = writer.commit_batch(&batch, NOW);
-    assert!(committed.receipts.iter().all(|r| matches!(r.result, Err(Refusal::Unavailable))));
+    assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
     assert!(committed.events.is_empty() && committed.before == committed.through);
     writer.check_invariants();
 
@@ -117,7 +120,7 @@ fn a_failed_commit_is_never_acknowledged() {
     writer.db.commit_hook(Some(fails)).unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     assert_eq!(commits.load(Ordering::Relaxed), 4);
-    let results: Vec<bool> = committed.receipts.iter().map(|receipt| receipt.result.is_ok()).collect();
+    let results: Vec<bool> = committed.results.iter().map(|receipt| receipt.result.is_ok()).collect();
     assert_eq!(results, [true, false, true]);
     assert!(committed.events.iter().all(|event| event.actor.as_str() == "ann"));
     writer.check_invariants();
@@ -141,11 +144,11 @@ fn a_busy_database_refuses_the_whole_batch_at_once() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
-    assert!(committed.receipts.iter().all(|r| matches!(r.result, Err(Refusal::Unavailable))));
+    assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
     assert!(!writer.housekeeping(NOW).more);
     other.execute_batch("COMMIT").unwrap();
     let committed = writer.commit_batch(&batch, NOW);
-    assert!(committed.receipts.iter().all(|receipt| receipt.result.is_ok()));
+    assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()));
     writer.check_invariants();
 }
 
@@ -158,23 +161,26 @@ fn users_changed_by_another_process_are_noticed() {
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ann'", []).unwrap();
     let committed = writer.commit_batch(&[command("ann", post(ConversationRef::Default, "x"))], NOW);
-    assert!(matches!(committed.receipts[0].result, Err(Refusal::Unauthorized)));
-    let gates = committed.gates.expect("the rules changed");
-    assert_eq!(gates.0.get("ann"), Some(&Gate::Closed));
+    assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
+    let token_rules = committed.token_rules.expect("the rules changed");
+    assert_eq!(token_rules.0.get("ann"), Some(&TokenRule::RejectAll));
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
-    assert!(committed.gates.is_none(), "the writer's own commits are no news");
+    assert!(committed.token_rules.is_none(), "the writer's own commits are no news");
 
     assert!(writer.look_beside().is_none());
     other.execute("UPDATE users SET disabled = 0 WHERE oid = 'ann'", []).unwrap();
     other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ben'", []).unwrap();
     let seen = writer.look_beside().expect("without a batch too");
     assert_eq!((seen.before, seen.through), (writer.position(), writer.position()));
-    assert_eq!(seen.gates.expect("the rules changed").0, [(UserId::trusted("ben"), Gate::Closed)].into());
+    assert_eq!(
+        seen.token_rules.expect("the rules changed").0,
+        [(UserId::new_unchecked("ben"), TokenRule::RejectAll)].into()
+    );
     assert!(writer.look_beside().is_none(), "once is enough");
     writer.check_invariants();
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
-    assert!(matches!(committed.receipts[0].result, Err(Refusal::Unauthorized)));
-    assert!(committed.gates.is_none());
+    assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
+    assert!(committed.token_rules.is_none());
 }
 
 #[test]
@@ -222,11 +228,11 @@ fn a_query_that_fails_leaves_no_snapshot_open() {
     let home = workspace(&mut writer, "ann");
     let mut reader = Reader::open(&StoreConfig::new(Database::File(path))).unwrap();
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let query = Query { reply_to, caller: UserId::trusted("ann"), question: Question::Workspace(home) };
+    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(home) };
     assert!(reader.answer(&query).result.is_ok());
     writer.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
     let answer = reader.answer(&query);
-    assert!(matches!(answer.result, Err(Refusal::Database)), "{answer:?}");
+    assert!(matches!(answer.result, Err(Rejection::Database)), "{answer:?}");
     assert_eq!(answer.position, EventNumber(1), "the newest that was seen");
     writer.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
     assert!(reader.answer(&query).result.is_ok());

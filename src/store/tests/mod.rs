@@ -9,59 +9,61 @@ mod retention;
 pub(super) mod support;
 mod transfer;
 
-use crate::base::time::Wall;
-use crate::domain::command::*;
+use crate::base::time::WallTime;
+use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::*;
 use crate::domain::model::*;
+use crate::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
+use crate::domain::result::Outcome;
 use crate::store::{Database, StoreConfig, Writer};
 use std::path::Path;
 use std::sync::Arc;
 
-const NOW: Wall = Wall(1_767_225_600_000_000);
+const NOW: WallTime = WallTime(1_767_225_600_000_000);
 
 fn open(path: &Path) -> Writer {
     let config = StoreConfig::new(Database::File(path.into()));
     Writer::open(&config, |outcome| format!("{outcome:?}").into_bytes()).unwrap()
 }
 
-fn command(user: &str, act: Act) -> Command {
+fn command(user: &str, kind: CommandKind) -> Command {
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let actor = Actor { id: UserId::trusted(user), name: None, email: None };
-    Command { reply_to, actor, correlation_id: "request".into(), idempotency: None, act }
+    let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None };
+    Command { reply_to, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 
-fn post(conversation: ConversationRef, text: &str) -> Act {
-    Act::PostMessage {
+fn post(conversation: ConversationRef, text: &str) -> CommandKind {
+    CommandKind::PostMessage {
         conversation,
         role: Role::User,
         content: Content::new(text).unwrap(),
         metadata: Metadata::empty(),
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }
 }
 
-fn create_workspace() -> Act {
-    Act::CreateWorkspace {
-        name: WorkspaceName::trusted("w"),
-        description: WorkspaceDescription::trusted("d"),
+fn create_workspace() -> CommandKind {
+    CommandKind::CreateWorkspace {
+        name: WorkspaceName::new_unchecked("w"),
+        description: WorkspaceDescription::new_unchecked("d"),
         metadata: Metadata::empty(),
     }
 }
 
-fn create_conversation(workspace: WorkspaceId, participants: &[&str]) -> Act {
-    Act::CreateConversation {
+fn create_conversation(workspace: WorkspaceId, participants: &[&str]) -> CommandKind {
+    CommandKind::CreateConversation {
         workspace: Some(workspace),
-        topic: Topic::trusted("t"),
-        participants: participants.iter().map(|id| UserId::trusted(*id)).collect(),
+        topic: Topic::new_unchecked("t"),
+        participants: participants.iter().map(|id| UserId::new_unchecked(*id)).collect(),
         metadata: Metadata::empty(),
         initial_message: None,
-        surface: Surface::Config,
+        api_variant: ApiVariant::Config,
     }
 }
 
-fn done(writer: &mut Writer, user: &str, act: Act) -> Outcome {
-    writer.commit_batch(&[command(user, act)], NOW).receipts.remove(0).result.unwrap()
+fn done(writer: &mut Writer, user: &str, kind: CommandKind) -> Outcome {
+    writer.commit_batch(&[command(user, kind)], NOW).results.remove(0).result.unwrap()
 }
 
 fn workspace(writer: &mut Writer, user: &str) -> WorkspaceId {
@@ -70,8 +72,8 @@ fn workspace(writer: &mut Writer, user: &str) -> WorkspaceId {
 }
 
 fn conversation(writer: &mut Writer, user: &str, workspace: WorkspaceId, participants: &[&str]) -> ConversationId {
-    let act = create_conversation(workspace, participants);
-    let Outcome::ConversationCreated { conversation, .. } = done(writer, user, act) else { panic!() };
+    let kind = create_conversation(workspace, participants);
+    let Outcome::ConversationCreated { conversation, .. } = done(writer, user, kind) else { panic!() };
     conversation.id
 }
 
@@ -80,10 +82,10 @@ fn replay(writer: &mut Writer, user: &str) -> Vec<Arc<Event>> {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
     let (mut after, mut events) = (EventNumber(0), Vec::new());
     loop {
-        let question = Question::JournalPage { after, bytes_max: usize::MAX, filter };
+        let kind = QueryKind::JournalPage { after, bytes_max: usize::MAX, filter };
         let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-        let answer = writer.read(&Query { reply_to, caller: UserId::trusted(user), question });
-        let Found::JournalPage(page) = answer.result.unwrap() else { panic!() };
+        let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked(user), kind });
+        let QueryResult::JournalPage(page) = answer.result.unwrap() else { panic!() };
         events.extend(page.events);
         after = page.through;
         if after == page.position {

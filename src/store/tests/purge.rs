@@ -3,6 +3,7 @@
 use super::support::TempDir;
 use super::*;
 use crate::base::limits::{IDEMPOTENCY_SECONDS, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use crate::domain::command::Idempotency;
 
 const TABLES: [&str; 9] = [
     "users",
@@ -24,7 +25,7 @@ fn rows(writer: &Writer) -> [usize; 9] {
 }
 
 /// Steps until there is nothing left to do; the most rows that one step removed, and the number of steps.
-fn purge(writer: &mut Writer, now: Wall) -> (usize, usize) {
+fn purge(writer: &mut Writer, now: WallTime) -> (usize, usize) {
     let (mut most, mut steps) = (0, 0);
     loop {
         let before: usize = rows(writer).iter().sum();
@@ -43,7 +44,7 @@ fn fill(writer: &mut Writer, home: WorkspaceId, messages: usize, text: &str) -> 
     let room = conversation(writer, "ann", home, &["ben", "cyd"]);
     let posts: Vec<Command> = (0..messages).map(|_| command("ben", post(ConversationRef::Id(room), text))).collect();
     writer.commit_batch(&posts, NOW);
-    done(writer, "cyd", Act::LeaveConversation { conversation: ConversationRef::Id(room) });
+    done(writer, "cyd", CommandKind::LeaveConversation { conversation: ConversationRef::Id(room) });
     room
 }
 
@@ -59,9 +60,10 @@ fn a_deleted_workspace_leaves_only_its_last_events() {
     let home = workspace(&mut writer, "ann");
     let first = fill(&mut writer, home, 700, "x");
     fill(&mut writer, home, 700, "x");
-    let delete = Act::DeleteConversation { conversation: ConversationRef::Id(first), surface: Surface::Config };
+    let delete =
+        CommandKind::DeleteConversation { conversation: ConversationRef::Id(first), api_variant: ApiVariant::Config };
     done(&mut writer, "ann", delete);
-    done(&mut writer, "ann", Act::DeleteWorkspace { id: home });
+    done(&mut writer, "ann", CommandKind::DeleteWorkspace { id: home });
     let seen = ["ann", "ben", "cyd"].map(|user| replay(&mut writer, user));
 
     let (most, steps) = purge(&mut writer, NOW);
@@ -86,7 +88,8 @@ fn large_messages_go_a_few_at_a_time() {
     let messages = 20;
     let text = "x".repeat(PURGE_BYTES_MAX / 4);
     let room = fill(&mut writer, home, messages, &text);
-    let delete = Act::DeleteConversation { conversation: ConversationRef::Id(room), surface: Surface::Config };
+    let delete =
+        CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config };
     done(&mut writer, "ann", delete);
     let (most, steps) = purge(&mut writer, NOW);
     assert!(most <= 16 && steps >= messages / 4, "{most} rows in one of {steps} steps");

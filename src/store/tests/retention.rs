@@ -22,7 +22,7 @@ fn events(writer: &Writer) -> i64 {
 }
 
 /// Steps until there is nothing left to do.
-fn housekeep(writer: &mut Writer, now: Wall) -> usize {
+fn housekeep(writer: &mut Writer, now: WallTime) -> usize {
     let mut steps = 1;
     while writer.housekeeping(now).more {
         writer.check_invariants();
@@ -34,10 +34,10 @@ fn housekeep(writer: &mut Writer, now: Wall) -> usize {
 
 fn gap(writer: &mut Writer, user: &str, after: u64) -> Option<u64> {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
-    let question = Question::JournalPage { after: EventNumber(after), bytes_max: usize::MAX, filter };
+    let kind = QueryKind::JournalPage { after: EventNumber(after), bytes_max: usize::MAX, filter };
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let answer = writer.read(&Query { reply_to, caller: UserId::trusted(user), question });
-    let Found::JournalPage(page) = answer.result.unwrap() else { panic!() };
+    let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked(user), kind });
+    let QueryResult::JournalPage(page) = answer.result.unwrap() else { panic!() };
     page.gap.map(|first| first.0)
 }
 
@@ -85,7 +85,7 @@ fn steps_are_small_also_within_one_event() {
         let people: Vec<&str> = people.iter().map(String::as_str).collect();
         conversation(&mut writer, "ann", home, &people);
     }
-    done(&mut writer, "ann", Act::DeleteWorkspace { id: home });
+    done(&mut writer, "ann", CommandKind::DeleteWorkspace { id: home });
     let last = writer.position().0;
     housekeep(&mut writer, NOW);
     assert_eq!(events(&writer), 1, "the rest went with the workspace");
@@ -125,15 +125,15 @@ fn a_removal_is_due_as_soon_as_it_may_be() {
     workspace(&mut writer, "ann");
     assert_eq!(writer.due(NOW), Due::Now, "the batch that passed a bound says so");
     assert!(!writer.housekeeping(NOW).more);
-    let old_enough = Wall(NOW.0 + 5 * SECOND);
+    let old_enough = WallTime(NOW.0 + 5 * SECOND);
     assert_eq!((writer.due(NOW), events(&writer)), (Due::At(old_enough), 3));
     assert_eq!(writer.due(old_enough), Due::Now);
     housekeep(&mut writer, old_enough);
     assert_eq!((writer.due(old_enough), events(&writer)), (Due::Sometime, 2));
     // Deletion makes work as well.
     let home = workspace(&mut writer, "ben");
-    housekeep(&mut writer, Wall(i64::MAX / 4));
-    done(&mut writer, "ben", Act::DeleteWorkspace { id: home });
+    housekeep(&mut writer, WallTime(i64::MAX / 4));
+    done(&mut writer, "ben", CommandKind::DeleteWorkspace { id: home });
     assert_eq!(writer.due(NOW), Due::Now);
 }
 
@@ -145,8 +145,8 @@ fn a_change_that_vanished_with_its_message_leaves_no_gap() {
     let Outcome::Posted { event, .. } = done(&mut writer, "ann", post(room, "said")) else { panic!() };
     let message = event.message_id().unwrap();
     let content = Some(Content::new("unsaid").unwrap());
-    done(&mut writer, "ann", Act::UpdateMessage { conversation: room, message, content, metadata: None });
-    done(&mut writer, "ann", Act::DeleteMessage { conversation: room, message });
+    done(&mut writer, "ann", CommandKind::UpdateMessage { conversation: room, message, content, metadata: None });
+    done(&mut writer, "ann", CommandKind::DeleteMessage { conversation: room, message });
     let changed = writer.position().0 - 1;
     housekeep(&mut writer, NOW.plus_seconds(241));
     assert_eq!(events(&writer), 1);

@@ -20,11 +20,11 @@ fn answers_come_along_however_far_they_are() {
     let home = workspace(&mut writer, "ann");
     let room = conversation(&mut writer, "ann", home, &["ben"]);
     let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(room), text)));
-    let orders = writer.commit_batch(&asked, NOW).orders;
-    writer.commit_batch(&[begin(orders[0].key)], NOW);
+    let jobs = writer.commit_batch(&asked, NOW).jobs;
+    writer.commit_batch(&[begin(jobs[0].key)], NOW);
     // In between, so that the answer is published under a number that is not the one after its own.
     done(&mut writer, "ann", post(ConversationRef::Default, "elsewhere"));
-    writer.commit_batch(&[finish(orders[0].key), begin(orders[1].key)], NOW);
+    writer.commit_batch(&[finish(jobs[0].key), begin(jobs[1].key)], NOW);
     let before = exported(&from);
     for part in ["\"published\":{\"number\":", "\"status\":\"streaming\"", "\"responder\":\"echo\"", "\"reply_to\":"] {
         assert!(before.contains(part), "{part}:\n{before}");
@@ -52,8 +52,8 @@ fn answers_come_along_however_far_they_are() {
         assert_eq!(messages(&mut copy, user), messages(&mut writer, user), "{user}");
     }
     // The copy lives: what was begun is finished, and new things come after a hole.
-    let finished = copy.commit_batch(&[finish(orders[1].key), finish(orders[2].key)], NOW);
-    assert!(finished.receipts.iter().all(|receipt| receipt.result.is_ok()));
+    let finished = copy.commit_batch(&[finish(jobs[1].key), finish(jobs[2].key)], NOW);
+    assert!(finished.results.iter().all(|receipt| receipt.result.is_ok()));
     assert!(finished.events.iter().all(|event| event.number > imported.goes_on_from));
     copy.check_invariants();
     while copy.housekeeping(NOW).more {

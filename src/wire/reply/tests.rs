@@ -1,11 +1,11 @@
 //! Every answer, byte for byte.
 
 use super::*;
-use crate::base::time::Wall;
-use crate::domain::command::{Chat, JournalPage, Kept, MessagePage, StreamFilter};
+use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::*;
 use crate::domain::model::*;
+use crate::domain::query::{ConversationView, JournalPage, MessagePage, StreamFilter, TruncatedEnd};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -25,9 +25,9 @@ fn workspace(n: u128) -> Workspace {
         owner: UserId::new("o\"1").unwrap(),
         name: WorkspaceName::new("N\n").unwrap(),
         description: WorkspaceDescription::new("D é").unwrap(),
-        metadata: Metadata::trusted(r#"{"b":1.10,"a":"\u00e9"}"#),
-        created_at: Wall(0),
-        updated_at: Wall(0),
+        metadata: Metadata::new_unchecked(r#"{"b":1.10,"a":"\u00e9"}"#),
+        created_at: WallTime(0),
+        updated_at: WallTime(0),
     }
 }
 
@@ -38,8 +38,8 @@ fn conversation() -> Conversation {
         topic: Topic::new("T\\").unwrap(),
         participants: [UserId::new("a").unwrap(), UserId::new("b\"").unwrap()].into(),
         metadata: Metadata::empty(),
-        created_at: Wall(1_769_850_930_123_456),
-        updated_at: Wall(1_769_850_930_123_457),
+        created_at: WallTime(1_769_850_930_123_456),
+        updated_at: WallTime(1_769_850_930_123_457),
         message_count: 3,
     }
 }
@@ -52,9 +52,9 @@ fn posted(role: Role) -> Arc<Event> {
         sender_name: "Ü".into(),
         role,
         content: Content::new("Say \"hi\"\n").unwrap(),
-        metadata: Metadata::trusted(r#"{"n":123456789012345678901234567890}"#),
-        created_at: Wall(1_769_850_930_123_456),
-        updated_at: Wall(1_769_850_930_123_456),
+        metadata: Metadata::new_unchecked(r#"{"n":123456789012345678901234567890}"#),
+        created_at: WallTime(1_769_850_930_123_456),
+        updated_at: WallTime(1_769_850_930_123_456),
         status: Status::Complete,
         reply_to: None,
     };
@@ -75,9 +75,9 @@ fn said() -> Message {
     posted(Role::System).message().unwrap().clone()
 }
 
-fn with_messages(count: usize) -> Chat {
-    let last = MessagePage { messages: vec![said(); count], truncated: false, kept: Kept::Newest };
-    Chat { conversation: conversation(), last }
+fn with_messages(count: usize) -> ConversationView {
+    let last = MessagePage { messages: vec![said(); count], truncated: false, kept: TruncatedEnd::Newest };
+    ConversationView { conversation: conversation(), last }
 }
 
 const WORKSPACE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000a","name":"N\n","description":"D é","owner_id":"o\"1","metadata":{"b":1.10,"a":"\u00e9"}}"#;
@@ -95,8 +95,8 @@ fn chat(messages: &str) -> String {
 
 #[test]
 fn every_outcome_has_its_body() {
-    let (config, chats) = (Surface::Config, Surface::Conversations);
-    let post = |conversation, role, surface| Outcome::Posted { event: posted(role), conversation, surface };
+    let (config, chats) = (ApiVariant::Config, ApiVariant::Conversations);
+    let post = |conversation, role, api_variant| Outcome::Posted { event: posted(role), conversation, api_variant };
     let named = ConversationRef::Id(ConversationId(id(0xc)));
     let input = |conversation: &str| {
         format!(
@@ -120,16 +120,16 @@ fn every_outcome_has_its_body() {
         ),
         (Outcome::WorkspaceDeleted, r#"{"status":"workspace deleted","success":true}"#.to_owned()),
         (
-            Outcome::ConversationCreated { conversation: conversation(), first: None, surface: config },
+            Outcome::ConversationCreated { conversation: conversation(), first: None, api_variant: config },
             format!("{{\"status\":\"conversation created\",\"conversation\":{CONVERSATION}}}"),
         ),
-        (Outcome::ConversationCreated { conversation: conversation(), first: None, surface: chats }, chat("")),
-        (Outcome::ConversationCreated { conversation: conversation(), first, surface: chats }, chat(MESSAGE)),
+        (Outcome::ConversationCreated { conversation: conversation(), first: None, api_variant: chats }, chat("")),
+        (Outcome::ConversationCreated { conversation: conversation(), first, api_variant: chats }, chat(MESSAGE)),
         (
             Outcome::ConversationUpdated(conversation()),
             format!("{{\"status\":\"conversation updated\",\"conversation\":{CONVERSATION}}}"),
         ),
-        (Outcome::ChatUpdated(with_messages(2)), chat(&format!("{MESSAGE},{MESSAGE}"))),
+        (Outcome::ConversationViewUpdated(with_messages(2)), chat(&format!("{MESSAGE},{MESSAGE}"))),
         (Outcome::MessageUpdated(said()), MESSAGE.to_owned()),
         (Outcome::MessageDeleted, r#"{"status":"message deleted","success":true}"#.to_owned()),
         (Outcome::ConversationLeft, r#"{"status":"conversation left","success":true}"#.to_owned()),
@@ -144,30 +144,42 @@ fn every_outcome_has_its_body() {
 
 #[test]
 fn everything_found_has_its_body_or_none() {
-    let listed = |truncated| Listed { items: vec![workspace(0xa), workspace(0xa)], total: 9, truncated };
-    let none = Listed { items: vec![], total: 0, truncated: false };
-    let conversations = Listed { items: vec![conversation()], total: 1, truncated: false };
-    let some_chats = Listed { items: vec![with_messages(1), with_messages(0)], total: 9, truncated: true };
+    let listed = |truncated| Page { items: vec![workspace(0xa), workspace(0xa)], total: 9, truncated };
+    let none = Page { items: vec![], total: 0, truncated: false };
+    let conversations = Page { items: vec![conversation()], total: 1, truncated: false };
+    let some_chats = Page { items: vec![with_messages(1), with_messages(0)], total: 9, truncated: true };
     let users = ["a", "b\""].map(|user| UserProfile {
         id: UserId::new(user).unwrap(),
         name: user.to_uppercase().into(),
         email: "".into(),
     });
     let table = [
-        (Found::Workspaces(none), r#"{"workspaces":[],"total":0}"#.to_owned(), false),
-        (Found::Workspaces(listed(false)), format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"), false),
-        (Found::Workspaces(listed(true)), format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"), true),
-        (Found::Workspace(workspace(0xa)), format!("{{\"workspace\":{WORKSPACE}}}"), false),
-        (Found::Conversations(conversations), format!("{{\"conversations\":[{CONVERSATION}],\"total\":1}}"), false),
-        (Found::Conversation(conversation()), format!("{{\"conversation\":{CONVERSATION}}}"), false),
-        (Found::Chat(with_messages(0)), chat(""), false),
-        (Found::Chat(with_messages(1)), chat(MESSAGE), false),
-        (Found::Messages(with_messages(2).last), format!("[{MESSAGE},{MESSAGE}]"), false),
-        (Found::Message(said()), MESSAGE.to_owned(), false),
-        (Found::Chats(some_chats), format!("[{},{}]", chat(MESSAGE), chat("")), true),
-        (Found::Users(vec![]), r#"{"users":[]}"#.to_owned(), false),
+        (QueryResult::Workspaces(none), r#"{"workspaces":[],"total":0}"#.to_owned(), false),
         (
-            Found::Users(users.into()),
+            QueryResult::Workspaces(listed(false)),
+            format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"),
+            false,
+        ),
+        (
+            QueryResult::Workspaces(listed(true)),
+            format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"),
+            true,
+        ),
+        (QueryResult::Workspace(workspace(0xa)), format!("{{\"workspace\":{WORKSPACE}}}"), false),
+        (
+            QueryResult::Conversations(conversations),
+            format!("{{\"conversations\":[{CONVERSATION}],\"total\":1}}"),
+            false,
+        ),
+        (QueryResult::Conversation(conversation()), format!("{{\"conversation\":{CONVERSATION}}}"), false),
+        (QueryResult::ConversationView(with_messages(0)), chat(""), false),
+        (QueryResult::ConversationView(with_messages(1)), chat(MESSAGE), false),
+        (QueryResult::Messages(with_messages(2).last), format!("[{MESSAGE},{MESSAGE}]"), false),
+        (QueryResult::Message(said()), MESSAGE.to_owned(), false),
+        (QueryResult::ConversationViews(some_chats), format!("[{},{}]", chat(MESSAGE), chat("")), true),
+        (QueryResult::Users(vec![]), r#"{"users":[]}"#.to_owned(), false),
+        (
+            QueryResult::Users(users.into()),
             r#"{"users":[{"user_id":"a","name":"A"},{"user_id":"b\"","name":"B\""}]}"#.to_owned(),
             false,
         ),
@@ -179,13 +191,13 @@ fn everything_found_has_its_body_or_none() {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
     let (through, position) = (EventNumber(1), EventNumber(1));
     let page = JournalPage { events: vec![], through, position, gap: None };
-    assert!(found(&Found::StreamAccess(filter)).is_none());
-    assert!(found(&Found::JournalPage(page)).is_none());
+    assert!(found(&QueryResult::StreamAccess(filter)).is_none());
+    assert!(found(&QueryResult::JournalPage(page)).is_none());
 }
 
 #[test]
 fn a_list_ends_early_rather_than_pass_its_bound() {
-    let listed = Listed { items: (0..10).map(workspace).collect(), total: 10, truncated: false };
+    let listed = Page { items: (0..10).map(workspace).collect(), total: 10, truncated: false };
     let whole = list("workspaces", &listed, workspace_json, usize::MAX);
     assert!(!whole.truncated);
     let mut sizes = Vec::new();
@@ -203,9 +215,9 @@ fn a_list_ends_early_rather_than_pass_its_bound() {
 
 #[test]
 fn a_list_of_the_largest_items_stays_within_the_limit() {
-    let large = Metadata::trusted(format!("{{\"a\":\"{}\"}}", "x".repeat(60 * 1024)));
+    let large = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(60 * 1024)));
     let items = (0..1000).map(|n| Workspace { metadata: large.clone(), ..workspace(n) }).collect();
-    let rendered = found(&Found::Workspaces(Listed { items, total: 1000, truncated: false })).unwrap();
+    let rendered = found(&QueryResult::Workspaces(Page { items, total: 1000, truncated: false })).unwrap();
     assert!(rendered.truncated && rendered.body.len() <= LIST_BYTES_MAX);
     assert!(rendered.body.len() > LIST_BYTES_MAX - 64 * 1024, "no item is left out without need");
 }

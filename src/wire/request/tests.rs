@@ -284,7 +284,7 @@ fn chats_and_their_messages() {
     let said = new_message(r#"{"content":" é ","role":"system","metadata":{ "a":1}}"#.as_bytes()).unwrap();
     assert_eq!((said.content.as_str(), said.role, said.metadata.as_str()), (" é ", Role::System, r#"{"a":1}"#));
     let change = message_change(br#"{"content":null,"metadata":{"a":null}}"#).unwrap();
-    assert_eq!(change, MessageChange { content: None, metadata: Some(Metadata::trusted(r#"{"a":null}"#)) });
+    assert_eq!(change, MessageChange { content: None, metadata: Some(Metadata::new_unchecked(r#"{"a":null}"#)) });
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn values_arrive() {
         PostInput {
             content: Content::new("hé\n").unwrap(),
             conversation_id: Some("default".into()),
-            metadata: Metadata::trusted(r#"{"b":1.10,"a":2}"#),
+            metadata: Metadata::new_unchecked(r#"{"b":1.10,"a":2}"#),
         }
     );
     let plain = post_input(br#"{"content":"a"}"#).unwrap();

@@ -1,0 +1,77 @@
+//! Rules about the tokens of single users.
+
+use crate::base::time::WallTime;
+use crate::domain::id::UserId;
+use std::collections::HashMap;
+
+/// Which users' tokens are refused, and from when others' are good. Small: only users with a rule stand in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenRules(pub HashMap<UserId, TokenRule>);
+
+/// A rule about one user's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRule {
+    /// No token is good: the user is disabled or deleted.
+    RejectAll,
+    /// Tokens made before this time are no longer good. It is the writer's time, which never goes back though the clock
+    /// may.
+    IssuedSince(WallTime),
+}
+
+impl TokenRules {
+    /// Whether a token of `user` made at `issued_at` passes.
+    pub fn accepts(&self, user: &UserId, issued_at: Option<WallTime>) -> bool {
+        match self.0.get(user) {
+            None => true,
+            Some(TokenRule::RejectAll) => false,
+            Some(TokenRule::IssuedSince(since)) => issued_at.is_some_and(|at| at >= *since),
+        }
+    }
+
+    /// When a token of `user` that is made now says that it was made; `None` if it would not pass. After a change of the
+    /// password that is the time of the change at least: the clock may have gone back behind it, but by no more than
+    /// `leeway_seconds`, past which nobody would take the token yet.
+    pub fn issue_time(&self, user: &UserId, now: WallTime, leeway_seconds: i64) -> Option<WallTime> {
+        match self.0.get(user) {
+            None => Some(now),
+            Some(TokenRule::RejectAll) => None,
+            Some(TokenRule::IssuedSince(since)) => {
+                Some(now.max(*since)).filter(|at| *at <= now.plus_seconds(leeway_seconds))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that goes back a little after a change of the password locks nobody out, and lets no older token in.
+    #[test]
+    fn tokens_made_after_a_change_pass_though_the_clock_went_back() {
+        let user = |name: &str| UserId::new(name).unwrap();
+        let since = WallTime(1_000_000_000);
+        let token_rules = TokenRules(HashMap::from([
+            (user("changed"), TokenRule::IssuedSince(since)),
+            (user("disabled"), TokenRule::RejectAll),
+        ]));
+        let table = [
+            ("changed", since.plus_seconds(5), Some(since.plus_seconds(5))),
+            ("changed", since, Some(since)),
+            ("changed", since.plus_seconds(-30), Some(since)),
+            // Such a token would be refused as one of the future until the clock is there.
+            ("changed", since.plus_seconds(-31), None),
+            ("disabled", since, None),
+            ("other", since.plus_seconds(-31), Some(since.plus_seconds(-31))),
+        ];
+        for (name, now, expected) in table {
+            let issued_at = token_rules.issue_time(&user(name), now, 30);
+            assert_eq!(issued_at, expected, "{name} at {now}");
+            assert!(issued_at.is_none() || token_rules.accepts(&user(name), issued_at), "{name} at {now}");
+        }
+        assert!(
+            !token_rules.accepts(&user("changed"), Some(WallTime(since.0 - 1)))
+                && !token_rules.accepts(&user("changed"), None)
+        );
+    }
+}

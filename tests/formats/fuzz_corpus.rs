@@ -1,0 +1,72 @@
+//! Replays the committed inputs of every fuzz target, which are those of `fuzz/corpus`. The targets themselves are shared
+//! with the fuzzer, see `fuzz/src/lib.rs`.
+
+#[path = "../../fuzz/src/lib.rs"]
+#[allow(dead_code)]
+mod targets;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+/// Most committed inputs of one target.
+const INPUTS_MAX: usize = 50;
+/// Most bytes of them together.
+const CORPUS_BYTES_MAX: usize = 100 * 1024;
+
+fn fuzz_folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+}
+
+/// The committed inputs of a target, each with its file's name; what a fuzzer leaves beside them is not looked at.
+fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = fuzz_folder("corpus").join(target);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut inputs: Vec<_> = entries
+        .map(|entry| entry.expect("a folder can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seed"))
+        .map(|path| {
+            let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+            (name, fs::read(&path).expect("an input can be read"))
+        })
+        .collect();
+    inputs.sort();
+    inputs
+}
+
+#[test]
+fn every_committed_input_passes() {
+    let mut failed = Vec::new();
+    for (target, run) in targets::TARGETS {
+        for (name, input) in inputs(target) {
+            if catch_unwind(|| run(&input)).is_err() {
+                failed.push(format!("fuzz/corpus/{target}/{name}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "these inputs fail: {}", failed.join(", "));
+}
+
+#[test]
+fn inputs_are_few_and_every_target_has_some() {
+    for (target, _) in targets::TARGETS {
+        let inputs = inputs(target);
+        let bytes: usize = inputs.iter().map(|(_, input)| input.len()).sum();
+        assert!((1..=INPUTS_MAX).contains(&inputs.len()), "{target} has {} inputs", inputs.len());
+        assert!(bytes <= CORPUS_BYTES_MAX, "the inputs of {target} have {bytes} bytes");
+    }
+}
+
+#[test]
+fn every_target_has_a_program_a_dictionary_and_a_corpus() {
+    let targets: BTreeSet<String> = targets::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let names = |folder: &str, ending: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(fuzz_folder(folder)).expect("the folder is there");
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        entries.map(|entry| name(entry.expect("a folder can be read")).trim_end_matches(ending).to_owned()).collect()
+    };
+    assert_eq!(names("fuzz_targets", ".rs"), targets);
+    assert_eq!(names("dictionaries", ".dict"), targets);
+    assert_eq!(names("corpus", ""), targets);
+}

@@ -1,0 +1,186 @@
+//! The table of requests, each fed whole, byte by byte and split at every position, with one and the same result.
+
+#[path = "../common/conformance/requests/mod.rs"]
+mod requests;
+
+use cortex_core::base::limits::TARGET_BYTES_MAX;
+use cortex_core::base::random::Random;
+use cortex_core::http1::body::BodyReader;
+use cortex_core::http1::head::{Framing, Head, HeadLimits, Slots, Version, parse_head, worth_parsing};
+use requests::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
+use std::fmt::Write;
+
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: HEAD_BYTES_MAX };
+
+/// Reads a connection's requests as the event loop does: the head when it may be there, then the body.
+///
+/// Unless `eager`, in which case the head is tried after every piece.
+fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
+    let mut told = String::new();
+    let mut waiting: Vec<u8> = Vec::new();
+    let mut looked_at = 0;
+    let mut body: Option<(BodyReader, Vec<u8>)> = None;
+    for piece in pieces {
+        waiting.extend_from_slice(piece);
+        loop {
+            if let Some((reader, content)) = &mut body {
+                let progress = match reader.read(&waiting, content) {
+                    Ok(progress) => progress,
+                    Err(error) => return told + &format!(" !{error:?}"),
+                };
+                waiting.drain(..progress.consumed);
+                assert_eq!(progress.done, reader.is_done());
+                if !progress.done {
+                    assert!(waiting.is_empty(), "an unfinished body takes everything");
+                    break;
+                }
+                if !content.is_empty() {
+                    write!(told, " [{}]", content.escape_ascii()).unwrap();
+                }
+                body = None;
+            }
+            if !eager && !worth_parsing(looked_at, &waiting, &LIMITS) {
+                looked_at = waiting.len();
+                break;
+            }
+            let mut slots = Slots::new();
+            let (framing, bytes) = match parse_head(&waiting, &mut slots, &LIMITS) {
+                Ok(Some(head)) => {
+                    check_head(&head, &waiting[..head.bytes]);
+                    tell(&mut told, &head);
+                    (head.framing, head.bytes)
+                }
+                Ok(None) => {
+                    looked_at = waiting.len();
+                    break;
+                }
+                Err(error) => return format!("{told}{}!{error:?}", separator_of(&told)),
+            };
+            waiting.drain(..bytes);
+            looked_at = 0;
+            body = match BodyReader::new(framing, BODY_BYTES_MAX as u64) {
+                Ok(reader) => Some((reader, Vec::new())),
+                Err(error) => return told + &format!(" !{error:?}"),
+            };
+        }
+    }
+    match (body.is_some(), waiting.is_empty()) {
+        (true, _) => told + " ...",
+        (false, false) => format!("{told}{}...", separator_of(&told)),
+        (false, true) => told,
+    }
+}
+
+fn separator_of(told: &str) -> &'static str {
+    if told.is_empty() { "" } else { " | " }
+}
+
+fn tell(told: &mut String, head: &Head) {
+    told.push_str(separator_of(told));
+    match head.method.as_str() {
+        Some(name) => told.push_str(name),
+        None => write!(told, "({})", head.method_name).unwrap(),
+    }
+    write!(told, " {}", head.path).unwrap();
+    if let Some(query) = head.query {
+        write!(told, "?{query}").unwrap();
+    }
+    let version = if head.version == Version::Http11 { "1.1" } else { "1.0" };
+    write!(told, " {version} {}", head.host).unwrap();
+    match head.framing {
+        Framing::None => told.push_str(" none"),
+        Framing::Length(length) => write!(told, " {length}").unwrap(),
+        Framing::Chunked => told.push_str(" chunked"),
+    }
+    told.push_str(if head.keep_alive { " keep" } else { " close" });
+    if head.expect_continue {
+        told.push_str(" expects");
+    }
+}
+
+/// What must hold for every head that is let through, checked in another way than the parser does.
+fn check_head(head: &Head, bytes: &[u8]) {
+    let text: Vec<&[u8]> =
+        bytes.strip_suffix(b"\r\n\r\n").expect("a head ends in an empty line").split(|b| *b == b'\n').collect();
+    let (last, lines) = text.split_last().unwrap();
+    for line in lines.iter().map(|line| line.strip_suffix(b"\r").expect("a line ends in CR LF")).chain([*last]) {
+        assert!(line.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f)), "no control characters");
+        assert!(!line.starts_with(b" ") && !line.starts_with(b"\t"), "no folded line");
+    }
+    let count = |name: &str| head.header_lines().filter(|(sent, _)| sent.eq_ignore_ascii_case(name)).count();
+    assert!(count("host") == 1 || (count("host") == 0 && head.version == Version::Http10));
+    assert_eq!(count("content-length"), usize::from(matches!(head.framing, Framing::Length(_))));
+    assert_eq!(count("transfer-encoding"), usize::from(head.framing == Framing::Chunked));
+    assert!(head.path.starts_with('/') || head.path == "*");
+    assert!(head.path.len() + head.query.map_or(0, str::len) <= TARGET_BYTES_MAX);
+}
+
+#[test]
+fn every_case_reads_the_same_however_it_arrives() {
+    let cases = requests::all_cases();
+    for (name, input, want) in &cases {
+        assert_eq!(&read_all([&input[..]].into_iter(), false), want, "{name}, whole");
+        assert_eq!(&read_all(input.chunks(1), false), want, "{name}, byte by byte");
+        assert_eq!(&read_all(input.chunks(1), true), want, "{name}, byte by byte and tried after each");
+        for at in 0..=input.len() {
+            let pieces = [&input[..at], &input[at..]];
+            assert_eq!(&read_all(pieces.into_iter(), false), want, "{name}, split at {at}");
+        }
+    }
+}
+
+#[test]
+fn names_are_unique_and_many() {
+    let cases = requests::all_cases();
+    let mut names = std::collections::HashSet::new();
+    for (name, ..) in &cases {
+        assert!(names.insert(name), "{name} stands there twice");
+    }
+    assert!(cases.len() >= 580, "{}", cases.len());
+}
+
+/// Damaged requests have no wanted result, but they have one only, and what is let through holds what `check_head` asks.
+#[test]
+fn damaged_requests_read_the_same_however_they_arrive() {
+    const PIECES: &[&[u8]] = &[
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b" ",
+        b"\t",
+        b"\0",
+        b":",
+        b",",
+        b";",
+        b"0",
+        b"%",
+        b"#",
+        b"?",
+        b"\xff",
+        b"HTTP/1.1",
+        b"Host: b\r\n",
+        b"Content-Length: 3\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"1\r\nx\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+    ];
+    let cases: Vec<Vec<u8>> =
+        requests::all_cases().into_iter().map(|(_, input, _)| input).filter(|input| input.len() < 400).collect();
+    let mut random = Random::new(9112);
+    for _ in 0..20_000 {
+        let mut input = cases[random.below(cases.len() as u64) as usize].clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(input.len() as u64 + 1) as usize;
+            let end = (at + random.below(3) as usize).min(input.len());
+            let piece = PIECES[random.below(PIECES.len() as u64) as usize];
+            input.splice(at..end, piece.iter().copied());
+        }
+        let whole = read_all([&input[..]].into_iter(), false);
+        let at = random.below(input.len() as u64 + 1) as usize;
+        for eager in [false, true] {
+            assert_eq!(read_all(input.chunks(1), eager), whole, "{}", input.escape_ascii());
+            assert_eq!(read_all([&input[..at], &input[at..]].into_iter(), eager), whole, "{}", input.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The same over https, with a server certificate that the tests' own authority has signed.
+
+use super::standin::Channel;
+use super::*;
+use cortex_core::responder::FailureKind;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+impl Channel for StreamOwned<ServerConnection, TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        &self.sock
+    }
+}
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/formats/upstream/certificates").join(name)
+}
+
+fn encrypted(scripts: Vec<Vec<Step>>) -> StandIn {
+    let chain = vec![CertificateDer::from_pem_file(file("server.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let wrap = move |mut socket: TcpStream| {
+        let mut connection = ServerConnection::new(config.clone()).map_err(std::io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(Box::new(StreamOwned::new(connection, socket)) as Box<dyn Channel>)
+    };
+    StandIn::wrapped(scripts, Arc::new(wrap))
+}
+
+fn upstream(standin: &StandIn, host: &str, authority: &str, timeouts: Timeouts) -> Upstream {
+    let url = format!("https://{host}:{}/v1", standin.addr.port());
+    let settings = UpstreamSettings { ca_file: Some(file(authority)), timeouts, ..settings(url) };
+    Upstream::new(settings).expect("the settings are good")
+}
+
+fn failure(upstream: &Upstream) -> Failure {
+    ask(upstream).1.expect_err("it cannot succeed")
+}
+
+#[test]
+fn answers_are_read_through_an_encrypted_connection() {
+    let table: [(&str, Vec<Step>); 5] = [
+        ("until the end of the connection", say(until_close(&good_events()))),
+        ("in chunks", say(chunked(&good_events(), 10))),
+        ("byte by byte", vec![Step::Pieces(until_close(&good_events()), 1)]),
+        ("kept open after [DONE]", vec![Step::Send(until_close(&good_events())), Step::Hang]),
+        ("after an error", say(with_length(500, "", ""))),
+    ];
+    for (name, script) in table {
+        for host in ["localhost", "127.0.0.1"] {
+            let standin = encrypted(vec![script.clone(), say(until_close(&good_events()))]);
+            let (text, end) = ask(&upstream(&standin, host, "authority.pem", PATIENT));
+            assert_eq!((text.as_str(), end.is_ok()), (TEXT, true), "{name}, {host}: {end:?}");
+            assert!(standin.requests()[0].head.contains(&format!("Host: {host}:")));
+        }
+    }
+}
+
+#[test]
+fn a_long_question_goes_through() {
+    let standin = encrypted(vec![say(until_close(&good_events()))]);
+    let turns = [Turn { role: Role::User, text: "x".repeat(3_000_000).into() }];
+    let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
+    answer(&upstream, &turns, &mut |_| Flow::Continue).unwrap();
+    assert_eq!(standin.requests()[0].body["messages"][0]["content"].as_str().map(str::len), Some(3_000_000));
+}
+
+#[test]
+fn nobody_is_told_anything_who_is_not_trusted() {
+    let standin = encrypted(vec![say(until_close(&good_events()))]);
+    let stranger = failure(&upstream(&standin, "localhost", "other.pem", PATIENT));
+    assert_eq!(stranger.kind, FailureKind::Connect);
+    assert!(stranger.detail.contains("certificate"), "{stranger:?}");
+    let wrong_name = failure(&upstream(&standin, "localhost.", "authority.pem", PATIENT));
+    assert_eq!(wrong_name.kind, FailureKind::Connect, "{wrong_name:?}");
+    assert_eq!(standin.requests().len(), 0);
+}
+
+#[test]
+fn a_plain_server_is_no_https_server() {
+    let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(until_close(&good_events()))]]);
+    let failure = failure(&upstream(&standin, "localhost", "authority.pem", PATIENT));
+    assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
+}
+
+#[test]
+fn silences_and_ends_are_seen_through_the_encryption() {
+    let started = until_close(&delta("H\u{e9}l"));
+    let first = Timeouts { first_byte_milliseconds: 200, ..PATIENT };
+    let between = Timeouts { between_bytes_milliseconds: 200, ..PATIENT };
+    let table = [
+        ("nothing", first, vec![Step::Hang], "", FailureKind::Timeout),
+        ("half an answer", between, vec![Step::Send(started.clone()), Step::Hang], "H\u{e9}l", FailureKind::Timeout),
+        ("an end without a word", PATIENT, say(started), "H\u{e9}l", FailureKind::Cut),
+    ];
+    for (name, timeouts, script, shown, kind) in table {
+        let standin = encrypted(vec![script]);
+        let (text, end) = ask(&upstream(&standin, "localhost", "authority.pem", timeouts));
+        assert_eq!((text.as_str(), end.unwrap_err().kind), (shown, kind), "{name}");
+    }
+    let silent = StandIn::start(vec![vec![Step::Deaf, Step::Hang, Step::Hang]]);
+    let timeouts = Timeouts { connect_milliseconds: 200, ..PATIENT };
+    let failure = failure(&upstream(&silent, "localhost", "authority.pem", timeouts));
+    assert_eq!(failure.kind, FailureKind::Timeout, "a handshake that is not answered: {failure:?}");
+}
+
+#[test]
+fn an_encrypted_answer_that_is_no_longer_wanted_ends() {
+    let standin = encrypted(vec![vec![Step::Hang]]);
+    let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
+    let end = answer(&upstream, &question(), &mut |_| {
+        if standin.requests().is_empty() { Flow::Continue } else { Flow::Stop }
+    });
+    assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
+    standin.wait_until_left(1);
+}
+
+#[test]
+fn bad_files_of_certificates_are_told_at_once() {
+    for name in ["absent.pem", "make", "server.key"] {
+        let settings = UpstreamSettings { ca_file: Some(file(name)), ..settings("https://localhost/v1".into()) };
+        let error = Upstream::new(settings).expect_err(name);
+        assert!(error.starts_with("RESPONDER_CA_FILE"), "{error}");
+    }
+}

@@ -1,0 +1,112 @@
+//! What many streaming answers cost everybody else: measured and printed, since a limit in milliseconds would test the
+//! machine. `cargo test --release --test answers load -- --nocapture` shows the numbers.
+
+use super::*;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const USERS: usize = 4;
+const ANSWERS: usize = 200;
+const POSTS: usize = 400;
+/// Between two posts, so that they spread over several times at which the answers' text is appended to disk.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Posts one message after another; the times in microseconds, sorted.
+fn post(addr: SocketAddr, name: &str) -> Vec<u128> {
+    let mut poster = User::at(addr, name);
+    let conversation = poster.create_chat("quiet");
+    poster.put(&format!("/conversations/{conversation}"), json!({"metadata": {"responder": "none"}})).expect(200);
+    let mut stream = poster.stream();
+    let mut times: Vec<u128> = (0..POSTS)
+        .map(|n| {
+            thread::sleep(PAUSE);
+            let started = Instant::now();
+            poster.say(&conversation, &n.to_string());
+            started.elapsed().as_micros()
+        })
+        .collect();
+    for n in 0..POSTS {
+        assert_eq!(stream.next_own().content(), n.to_string());
+    }
+    times.sort_unstable();
+    times
+}
+
+fn report(name: &str, times: &[u128]) {
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    println!("POST /input {name}: p50 {} us, p99 {} us, longest {} us", at(50), at(99), times[times.len() - 1]);
+}
+
+#[test]
+fn two_hundred_answers_stream_beside_other_work() {
+    let model = Model::start();
+    let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 64).set("LOG_LEVEL", "WARNING"));
+    let addr = server.addr;
+    report("alone", &post(addr, "before"));
+
+    let mut streams = Vec::new();
+    for user in 0..USERS {
+        let mut user = User::new(&server, &format!("user{user}"));
+        streams.push(user.stream_with("types=output"));
+        for n in 0..ANSWERS / USERS {
+            let chat = user.create_chat("c");
+            user.chat(&chat, &format!("question {n}"));
+        }
+    }
+    let over = AtomicBool::new(false);
+    let pieces = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let mut calls: Vec<_> = (0..ANSWERS).map(|_| model.call()).collect();
+        let (over, pieces) = (&over, &pieces);
+        scope.spawn(move || {
+            // Twenty pieces a second from each of them, as a model might.
+            for call in &mut calls {
+                call.begin();
+            }
+            let mut round = 0;
+            while !over.load(Ordering::Relaxed) || round < 20 {
+                for call in &mut calls {
+                    call.say("word ");
+                }
+                round += 1;
+                pieces.store(round, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(50));
+            }
+            calls.into_iter().for_each(|call| call.finish());
+        });
+        let readers: Vec<_> = streams
+            .into_iter()
+            .map(|mut stream| {
+                scope.spawn(move || {
+                    let mut outputs = Vec::new();
+                    let mut deltas = 0;
+                    while outputs.len() < ANSWERS / USERS {
+                        let event = stream.next_own();
+                        match event.kind() {
+                            "output" => outputs.push(event.content().to_owned()),
+                            _ => deltas += 1,
+                        }
+                    }
+                    (outputs, deltas)
+                })
+            })
+            .collect();
+        while pieces.load(Ordering::Relaxed) < 5 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let times = post(addr, "meanwhile");
+        over.store(true, Ordering::Relaxed);
+        report(&format!("beside {ANSWERS} answers"), &times);
+        let mut deltas = 0;
+        for reader in readers {
+            let (outputs, seen) = reader.join().expect("a reader");
+            deltas += seen;
+            let expected = "word ".repeat(pieces.load(Ordering::Relaxed));
+            assert!(outputs.iter().all(|output| *output == expected), "every answer is whole");
+        }
+        println!("{deltas} deltas and snapshots were read meanwhile");
+    });
+    report("alone again", &post(addr, "after"));
+}

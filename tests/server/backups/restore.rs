@@ -1,0 +1,329 @@
+//! Restores, and what clients see of them who come back.
+
+use super::{complained, printed, replayed};
+use crate::common::database::sound_message_contents;
+use crate::common::sse::Event;
+use crate::common::{DEADLINE, NOBODYS_ID, Options, Place, Server, Stream, User};
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What JavaScript reads exactly, as `Number.MAX_SAFE_INTEGER` has it.
+const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
+
+fn kinds_and_contents(events: &[Event]) -> Vec<(&str, &str)> {
+    events.iter().map(|event| (event.kind(), event.content())).collect()
+}
+
+#[track_caller]
+fn epoch(stream: &Stream) -> String {
+    stream.established.data["epoch"].as_str().expect("an epoch").to_owned()
+}
+
+#[test]
+fn clients_of_the_lost_time_are_told_of_it_and_others_go_on_as_if_nothing_had_happened() {
+    let mut server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let first_epoch = epoch(&user.stream());
+    let first = user.post("/input", json!({"content": "one"})).expect(200).number("X-Event-Id");
+    let key = |user: &mut User| {
+        user.request("POST", "/input").header("Idempotency-Key", "k").json(&json!({"content": "two"})).send()
+    };
+    let second = key(&mut user).expect(200).number("X-Event-Id");
+    printed(&server.run(&["backup", "copy.db"]));
+    let lost: Vec<u64> = ["lost 1", "lost 2"]
+        .iter()
+        .map(|content| user.post("/input", json!({"content": content})).expect(200).number("X-Event-Id"))
+        .collect();
+
+    // Not while the server runs, and not over the database.
+    let said = complained(&server.run(&["restore", "--force", "copy.db"]), 1);
+    let process = format!("(process {})", server.process().id());
+    assert!(said.contains(&process) && said.contains("stop it first"), "{said}");
+    server.stop();
+    let said = complained(&server.run(&["restore", "copy.db"]), 1);
+    assert!(said.contains("--force"), "{said}");
+    let said = printed(&server.run(&["restore", "--force", "copy.db"]));
+    let (kept, said) = said.split_once('\n').expect("two lines");
+    let kept = kept.split_once(": ").expect("the name of what was kept").0.to_owned();
+    assert!(kept.contains("cortex.db.before-") && said.contains(&format!("events through {second},")), "{said}");
+
+    server.restart();
+    user.follow(&server);
+    let stream = user.stream();
+    assert_ne!(epoch(&stream), first_epoch);
+    let from = stream.established.number();
+    assert!(from > 1 << 40 && from < SAFE_INTEGER_MAX, "{from}");
+    assert_eq!(key(&mut user).expect(200).header("Idempotent-Replayed"), Some("true"), "keys are in the backup");
+    let third = user.post("/input", json!({"content": "three"})).expect(200).number("X-Event-Id");
+    assert_eq!(third, from + 1);
+
+    let gap = ("gap", "");
+    type Case<'a> = (&'a str, u64, Vec<(&'a str, &'a str)>);
+    let table: [Case; 9] = [
+        ("everything", first - 1, vec![("input", "one"), ("input", "two"), ("input", "three")]),
+        ("from before the backup", first, vec![("input", "two"), ("input", "three")]),
+        ("as new as the backup", second, vec![("input", "three")]),
+        ("of the lost time", lost[0], vec![gap, ("input", "three")]),
+        ("the last of the lost time", lost[1], vec![gap, ("input", "three")]),
+        ("in the middle of the hole", from / 2, vec![gap, ("input", "three")]),
+        ("as new as the restore", from, vec![("input", "three")]),
+        ("the newest", third, vec![]),
+        ("beyond it", third + 1, vec![gap]),
+    ];
+    for (name, number, expected) in table {
+        let events = replayed(&server, "u", number);
+        assert_eq!(kinds_and_contents(&events), expected, "{name}");
+        for event in events.iter().filter(|event| event.kind() == "gap") {
+            let first_available = if number > third { third + 1 } else { from + 1 };
+            assert_eq!(event.data["data"], json!({"first_available_id": first_available}), "{name}");
+        }
+    }
+    let newcomers = kinds_and_contents(&replayed(&server, "newcomer", lost[0])).len();
+    assert_eq!(newcomers, 1, "a number is of this journal or not, whoever names it");
+    // Live goes on behind the replay, with numbers that grow.
+    let mut stream = user.stream_with(&format!("last_event_id={}", lost[1]));
+    user.say("default", "four");
+    let own = [stream.next_own(), stream.next_own()];
+    assert_eq!(own.each_ref().map(Event::number), [third, third + 1]);
+
+    // What was kept aside is a database with everything in it.
+    server.stop();
+    printed(&server.run(&["restore", "--force", &kept]));
+    server.restart();
+    user.follow(&server);
+    let again = user.stream().established.number();
+    assert!(again > from + 2, "numbers of what is replaced are left behind as well");
+    let events = replayed(&server, "u", second);
+    assert_eq!(kinds_and_contents(&events), [("input", "lost 1"), ("input", "lost 2")]);
+    assert_eq!(kinds_and_contents(&replayed(&server, "u", third)), [gap], "the time before is lost now");
+}
+
+#[test]
+fn a_backup_becomes_the_database_of_another_machine() {
+    let server = Server::start(Options::new().unset("JWT_SECRET_KEY"));
+    let login = json!({"email": "user@example.com", "password": "password123"});
+    let mut anybody = User::new(&server, "nobody");
+    let answer = anybody.post("/auth/login", login).expect(200).json();
+    let bearer = answer["access_token"].as_str().expect("a token").to_owned();
+    let id = "550e8400-e29b-41d4-a716-446655440000";
+    let mut user = User::with_token(&server, id, &bearer);
+    let conversation = user.create_chat("c");
+    let message = user.chat(&conversation, "hello");
+    printed(&server.run(&["backup", "copy.db"]));
+
+    let mut other = Server::start(Options::new().unset("JWT_SECRET_KEY"));
+    other.stop();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{suffix}", other.database().display()));
+    }
+    let file = server.file("copy.db");
+    let file = file.to_str().expect("a path of text");
+    let said = printed(&other.run(&["restore", file]));
+    assert_eq!(said.lines().count(), 1, "there was nothing to keep: {said}");
+    other.restart();
+    // The same ids and, in development, the same key: nobody logs in anew.
+    let mut user = User::with_token(&other, id, &bearer);
+    let found = user.get(&format!("/conversations/{conversation}/messages/{message}")).expect(200).json();
+    assert_eq!(found["content"], "hello");
+    assert_eq!(user.get(&format!("/conversations/{NOBODYS_ID}")).status, 404);
+}
+
+#[test]
+fn a_restore_through_a_link_cut_the_link_and_left_the_database() {
+    let place = Place::new(Options::new().set("DATABASE_URL", "sqlite:///link.db"));
+    symlink("real.db", place.database().with_file_name("link.db")).expect("a link");
+    let mut server = place.serve();
+    let mut user = User::new(&server, "u");
+    user.say("default", "one");
+    printed(&server.run(&["backup", "copy.db"]));
+    user.say("default", "two");
+    // By any name it is one database, which one server has.
+    let by_name = |arguments: &[&str]| {
+        server.place().command().env("DATABASE_URL", "sqlite:///real.db").args(arguments).output().expect("it starts")
+    };
+    assert!(complained(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    assert!(complained(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    let backup_of_link = complained(&server.run(&["backup", "link.db"]), 1);
+    assert!(backup_of_link.contains("there already"), "{backup_of_link}");
+    server.stop();
+
+    let said = printed(&server.run(&["restore", "--force", "copy.db"]));
+    assert!(said.starts_with("real.db.before-"), "{said}");
+    assert!(fs::symlink_metadata(server.file("link.db")).expect("the link").is_symlink());
+    assert_eq!(sound_message_contents(&server.file("real.db")), ["one"]);
+    let kept = said.split_once(": ").expect("a name").0;
+    assert_eq!(sound_message_contents(&server.file(kept)), ["one", "two"]);
+    assert!(!server.file("link.db.lock").exists() && server.file("real.db.lock").exists());
+}
+
+#[test]
+fn a_restore_moved_a_directory_away() {
+    let server = Server::start(Options::new());
+    printed(&server.run(&["backup", "copy.db"]));
+    fs::create_dir(server.file("directory")).expect("a directory");
+    for command in [&["restore", "--force", "copy.db"][..], &["import", "copy.db"]] {
+        let url = "sqlite:///directory";
+        let output = server.place().command().env("DATABASE_URL", url).args(command).output().expect("it starts");
+        assert!(complained(&output, 1).contains("directory is no file"), "{command:?}");
+    }
+    assert!(fs::metadata(server.file("directory")).expect("it stays").is_dir());
+    assert!(!server.file("directory.lock").exists());
+    assert!(complained(&server.run(&["verify", "directory"]), 1).contains("it is a directory"));
+}
+
+#[test]
+fn logs_without_their_database_would_have_been_played_into_the_restored_one() {
+    let mut server = Server::start(Options::new());
+    User::new(&server, "u").say("default", "one");
+    printed(&server.run(&["backup", "copy.db"]));
+    server.stop();
+    fs::remove_file(server.database()).expect("the database");
+    for ending in ["-wal", "-journal"] {
+        fs::write(server.file(&format!("cortex.db{ending}")), ending).expect("a log");
+    }
+    printed(&server.run(&["restore", "copy.db"]));
+    let names: Vec<String> = fs::read_dir(server.file(""))
+        .expect("the directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    for ending in ["-wal", "-journal"] {
+        assert!(!server.file(&format!("cortex.db{ending}")).exists(), "{names:?}");
+        let kept = names.iter().find(|name| name.starts_with("cortex.db.before-") && name.ends_with(ending));
+        assert_eq!(fs::read_to_string(server.file(kept.expect("it is kept"))).expect("a log"), ending);
+    }
+    assert_eq!(sound_message_contents(&server.database()), ["one"]);
+}
+
+#[test]
+fn what_root_restored_could_not_be_opened_by_the_server() {
+    const SERVER: u32 = 65534;
+    let place = Place::new(Options::new());
+    let directory = place.database().parent().expect("a directory").to_owned();
+    if chown(&directory, Some(SERVER), Some(SERVER)).is_err() {
+        // Who is not root has no files to give away.
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = place.command();
+        let mut child =
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        // A command that reads nothing may be gone.
+        let _ = input.write_all(b"a good pass phrase\n");
+        drop(input);
+        assert!(child.wait().expect("it ends").success(), "{arguments:?}");
+    };
+    let owners = || -> Vec<(String, u32)> {
+        let entries = fs::read_dir(&directory).expect("the directory").map(|entry| entry.expect("an entry"));
+        let owner = |entry: fs::DirEntry| {
+            (entry.file_name().into_string().expect("text"), entry.metadata().expect("it is there").uid())
+        };
+        entries.map(owner).filter(|(name, _)| name.starts_with("cortex.db")).collect()
+    };
+    run(&["user", "add", "ann@example.com"]);
+    assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+    run(&["backup", "copy.db"]);
+    run(&["export", "lines"]);
+    for name in ["copy.db", "lines"] {
+        assert_eq!(fs::metadata(directory.join(name)).expect("it is there").uid(), 0, "{name} is what root asked for");
+    }
+    run(&["restore", "--force", "copy.db"]);
+    assert!(owners().len() > 2 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+    for (name, _) in owners() {
+        fs::remove_file(directory.join(name)).expect("a file");
+    }
+    run(&["import", "lines"]);
+    assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
+
+    // Root writes to no file that somebody else has put a link to.
+    fs::write(directory.join("precious"), "mine").expect("a file");
+    for link in ["other.db.lock", "other.partial"] {
+        symlink("precious", directory.join(link)).expect("a link");
+    }
+    let other = |arguments: &[&str]| {
+        place.command().env("DATABASE_URL", "sqlite:///other.db").args(arguments).output().expect("it starts")
+    };
+    assert!(complained(&other(&["restore", "copy.db"]), 1).contains("other.db.lock"));
+    assert!(
+        complained(&place.command().args(["backup", "other"]).output().expect("it starts"), 1)
+            .contains("other.partial")
+    );
+    assert_eq!(fs::read_to_string(directory.join("precious")).expect("a file"), "mine");
+}
+
+#[test]
+fn a_password_typed_during_a_restore_went_into_the_database_that_was_replaced() {
+    let place = Place::new(Options::new());
+    let with_input = |arguments: &[&str]| {
+        let mut command = place.command();
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    let finish = |mut child: Child| {
+        child.stdin.take().expect("a pipe").write_all(b"a good pass phrase\n").expect("it reads");
+        child.wait_with_output().expect("it ends")
+    };
+    assert!(finish(with_input(&["user", "add", "ann@example.com"])).status.success());
+    let run = |arguments: &[&str]| place.command().args(arguments).output().expect("it starts");
+    printed(&run(&["backup", "copy.db"]));
+    let changing = with_input(&["user", "passwd", "ann@example.com"]);
+    // It has the log open when it has read something.
+    let open = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", changing.id())).expect("it runs");
+        let mut files = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        files.any(|file| file.to_string_lossy().ends_with("cortex.db-wal"))
+    };
+    let end = Instant::now() + DEADLINE;
+    while !open() {
+        assert!(Instant::now() < end, "it never opens the database");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Looking does not hold the restore up.
+    printed(&run(&["restore", "--force", "copy.db"]));
+    assert!(complained(&finish(changing), 1).contains("another database has taken its place"));
+    assert!(finish(with_input(&["user", "passwd", "ann@example.com"])).status.success());
+}
+
+#[test]
+fn what_is_no_sound_backup_is_refused_and_the_database_stays_as_it_was() {
+    let mut server = Server::start(Options::new());
+    User::new(&server, "u").say("default", &"hello ".repeat(5000));
+    printed(&server.run(&["backup", "copy.db"]));
+    server.stop();
+    let good = fs::read(server.file("copy.db")).expect("a backup");
+    fs::write(server.file("truncated"), &good[..good.len() / 2]).expect("a file");
+    let mut damaged = good.clone();
+    damaged[3 * 4096..4 * 4096].fill(0xa5);
+    fs::write(server.file("damaged"), damaged).expect("a file");
+    fs::write(server.file("empty"), "").expect("a file");
+    fs::write(server.file("text"), "hello").expect("a file");
+    let mut foreign = good.clone();
+    foreign[68..72].fill(7);
+    fs::write(server.file("foreign"), foreign).expect("a file");
+    let mut newer = good;
+    newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(server.file("newer"), newer).expect("a file");
+    let table = [
+        ("nothing", "it is not there"),
+        ("truncated", "truncated"),
+        ("damaged", "damaged"),
+        ("empty", "there is nothing in it"),
+        ("text", "text is not an SQLite database"),
+        ("foreign", "foreign is a database of another program"),
+        ("newer", "newer has schema version 99"),
+    ];
+    let before = fs::read(server.database()).expect("the database");
+    for (name, expected) in table {
+        let said = complained(&server.run(&["restore", "--force", name]), 1);
+        assert!(said.contains(expected), "{name}: {said}");
+    }
+    assert!(complained(&server.run(&["restore"]), 2).contains("a file is missing"));
+    assert_eq!(fs::read(server.database()).expect("the database"), before);
+    assert!(!server.file("cortex.db.partial").exists());
+    server.restart();
+}

@@ -1,0 +1,118 @@
+//! Checks of sound databases, also of running servers, and of damaged ones.
+
+use super::{complained, printed};
+use crate::common::database::open_beside;
+use crate::common::{Options, Server, User};
+use serde_json::json;
+use std::fs;
+
+/// A server with some of everything, and a backup of it, `copy.db`.
+fn furnished() -> Server {
+    let server = Server::start(Options::new().set("RESPONDER", "echo"));
+    let mut user = User::new(&server, "u");
+    let workspace = user.create_workspace("w");
+    let conversation = user.create_conversation(&workspace, "t", &["v"]);
+    user.say(&conversation, "hello");
+    let chat = user.create_chat("c");
+    let gone = user.chat(&chat, "gone soon");
+    user.delete(&format!("/conversations/{chat}/messages/{gone}")).expect(200);
+    user.put(&format!("/config/conversation/{conversation}"), json!({"metadata": {"responder": "none"}})).expect(200);
+    // Whatever is answered is answered by now, since answers of a conversation come in order.
+    let mut stream = user.stream_with("last_event_id=0");
+    stream.next_of("output");
+    printed(&server.run(&["backup", "copy.db"]));
+    server
+}
+
+#[test]
+fn a_running_server_and_its_backup_are_sound() {
+    let server = furnished();
+    let said = printed(&server.run(&["verify"]));
+    assert!(said.starts_with("ok: ") && said.contains("users, 2 workspaces, 2 conversations, "), "{said}");
+    assert_eq!(said.lines().count(), 1);
+    let copy = server.file("copy.db");
+    let before = fs::read(&copy).expect("a backup");
+    assert!(printed(&server.run(&["verify", "copy.db"])).starts_with("ok: "));
+    assert_eq!(fs::read(&copy).expect("a backup"), before, "nothing is changed");
+    assert!(!server.file("copy.db-wal").exists(), "and nothing is left beside it");
+}
+
+#[test]
+fn every_kind_of_damage_is_named() {
+    let server = furnished();
+    let table = [
+        ("UPDATE messages SET conversation = 999999", "a row refers to one that is not there: messages row"),
+        ("DELETE FROM conversations", "a row refers to one that is not there: participants to conversations"),
+        ("DELETE FROM users WHERE oid = 'v'", "a row refers to one that is not there: participants to users"),
+        (
+            "INSERT INTO orders (message, responder) VALUES (999999, 'echo')",
+            "an order is about a message that asks nothing",
+        ),
+        ("INSERT INTO inbox_open VALUES (1, 999999, 999999, x'')", "has more than its marker says: 999999"),
+        ("UPDATE inbox_state SET flushed_through = 5, flushing_through = 5", "lacks a message"),
+        ("UPDATE inbox_state SET flushed_through = 9", "the inboxes' marker says what cannot be"),
+        ("UPDATE conversation_state SET message_count = 77", "a conversation's state is not that of its messages"),
+        ("DELETE FROM conversation_state", "a conversation has no state: conversation"),
+        ("UPDATE position SET number = 1", "an event is beyond the journal's position"),
+        ("UPDATE position SET at = 1", "an event is beyond the journal's position"),
+        ("DELETE FROM position", "the order of the journal: cannot be checked"),
+        ("UPDATE messages SET created_at = 5", "an event is not later than the one before it"),
+        ("INSERT INTO restores VALUES (0, 999999, 0)", "an event has a number that a lost journal gave out"),
+        ("UPDATE messages SET metadata = '[1'", "metadata is no JSON object: message"),
+        ("UPDATE conversations SET metadata = '{}'", "a conversation's responder is not what its metadata says"),
+        ("UPDATE messages SET status = 1", "a message streams and is published"),
+        ("UPDATE messages SET published_by = 2 WHERE role = 1", "an answer has no event that publishes it"),
+        ("UPDATE messages SET reply_to = 3", "a message has two answers"),
+        ("UPDATE journal_stats SET events = 900", "the journal's events are not as many"),
+        ("DELETE FROM event_recipients", "an event has nobody who gets it"),
+        ("UPDATE events SET workspace = 999999 WHERE kind = 'workspace_created'", "has outlived it: event"),
+        ("DELETE FROM inbox_state", "the inboxes: cannot be checked"),
+    ];
+    let good = fs::read(server.file("copy.db")).expect("a backup");
+    for (damage, expected) in table {
+        let file = server.file("damaged.db");
+        fs::write(&file, &good).expect("a copy");
+        let database = open_beside(&file);
+        database.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").expect("settings");
+        database.execute_batch(damage).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        drop(database);
+        let output = server.run(&["verify", "damaged.db"]);
+        let said = complained(&output, 1);
+        let findings = String::from_utf8(output.stdout).expect("text");
+        assert!(findings.lines().any(|line| line.contains(expected)), "{damage}:\n{findings}");
+        assert!(said.contains(&format!("damaged.db: {} findings", findings.lines().count())), "{said}");
+    }
+}
+
+/// Whatever the bytes are, there is an answer: `ok` where nothing reads them, findings, or one line that says what is wrong.
+#[test]
+fn a_corrupt_file_is_a_finding_or_an_error_and_never_a_panic() {
+    let server = furnished();
+    let good = fs::read(server.file("copy.db")).expect("a backup");
+    let (mut sound, mut unsound) = (0, 0);
+    let mut check = |name: &str, bytes: &[u8]| {
+        fs::write(server.file("damaged.db"), bytes).expect("a copy");
+        let output = server.run(&["verify", "damaged.db"]);
+        match output.status.code() {
+            Some(0) => sound += 1,
+            _ => {
+                complained(&output, 1);
+                unsound += 1;
+            }
+        }
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{name}");
+    };
+    for length in [0, 1, 99, 100, 4095, 4096, good.len() / 2, good.len() - 4096, good.len() - 1] {
+        check(&format!("cut at {length}"), &good[..length]);
+    }
+    let pages = good.len() / 4096;
+    for page in 0..pages {
+        let mut bytes = good.clone();
+        // The header of the page, and something in its cells.
+        for at in [page * 4096 + if page == 0 { 105 } else { 5 }, page * 4096 + 4000, page * 4096 + 4090] {
+            bytes[at] ^= 0x5a;
+        }
+        check(&format!("page {page}"), &bytes);
+    }
+    assert!(unsound > pages / 2, "{unsound} of {pages} pages, {sound} sound");
+}

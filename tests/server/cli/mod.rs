@@ -1,0 +1,99 @@
+//! Tests of the command line: real processes, beside a running server and without one.
+
+mod lines;
+mod settings;
+mod terminal;
+mod tokens;
+mod users;
+mod watched;
+
+use crate::common::{Client, DEADLINE, Place, Response};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PASSWORD: &str = "a good pass phrase";
+
+/// What a command came to.
+#[derive(Debug)]
+struct Done {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Done {
+        let text = |bytes| String::from_utf8(bytes).expect("a command prints UTF-8");
+        Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Done {
+    /// Asserts that it did what it was asked, without a word about anything wrong; what it printed.
+    #[track_caller]
+    fn well(self) -> String {
+        assert!(self.code == Some(0) && self.stderr.is_empty(), "{self:?}");
+        self.stdout
+    }
+
+    /// Asserts that it failed, with a message of one line that says this, and with nothing on standard output.
+    #[track_caller]
+    fn failed(self, code: i32, says: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stderr.contains(says) && self.stderr.starts_with("cortex-core: "), "{says}: {self:?}");
+        assert!(self.stderr.lines().count() == 1 && self.stdout.is_empty(), "{self:?}");
+    }
+}
+
+/// Runs the program with arguments, and with this as standard input.
+#[track_caller]
+fn run_with(place: &Place, arguments: &[&str], input: &str) -> Done {
+    let mut command = place.command();
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    // It may end without having read it.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    child.wait_with_output().expect("it ends").into()
+}
+
+/// The same with nothing to read.
+#[track_caller]
+fn run(place: &Place, arguments: &[&str]) -> Done {
+    run_with(place, arguments, "")
+}
+
+/// Adds a user with `PASSWORD`; the id.
+#[track_caller]
+fn add(place: &Place, arguments: &[&str]) -> String {
+    let all: Vec<&str> = ["user", "add"].iter().chain(arguments).copied().collect();
+    let done = run_with(place, &all, &format!("{PASSWORD}\n"));
+    assert_eq!(done.code, Some(0), "{done:?}");
+    done.stdout.trim_end().to_owned()
+}
+
+/// Every user, as `user list --json` tells of them.
+#[track_caller]
+fn users(place: &Place) -> Vec<Value> {
+    let printed = run(place, &["user", "list", "--json"]).well();
+    printed.lines().map(|line| serde_json::from_str(line).expect("an object per line")).collect()
+}
+
+fn login(client: &mut Client, email: &str, password: &str) -> Response {
+    client.request("POST", "/auth/login").json(&json!({"email": email, "password": password})).send()
+}
+
+fn verify(client: &mut Client, token: &str) -> Response {
+    client.request("GET", "/auth/verify").token(token).send()
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,49 @@
+//! `config check`, and names in `.env` that are none.
+
+use super::run;
+use crate::common::token::KEY;
+use crate::common::{Options, Place, Server};
+
+#[test]
+fn each_setting_has_a_line_and_no_secret_is_shown() {
+    let place =
+        Place::new(Options::new().set("RESPONDER_API_KEY", "hidden-hidden").file(".env", "KEEP_ALIVE_SECONDS=7\n"));
+    let printed = run(&place, &["config", "check"]).well();
+    for line in [
+        "ENV=development # environment",
+        "KEEP_ALIVE_SECONDS=7 # .env",
+        "BODY_TIMEOUT_SECONDS=30 # default",
+        "JWT_SECRET_KEY=(set) # environment",
+        "RESPONDER_API_KEY=(set) # environment",
+        "JWT_ISSUER= # unset",
+    ] {
+        assert!(printed.lines().any(|other| other == line), "{line} in\n{printed}");
+    }
+    assert_eq!(printed.lines().count(), cortex_core::config::variables::VARIABLES.len());
+    assert!(!printed.contains(KEY) && !printed.contains("hidden"), "{printed}");
+    assert!(!place.database().exists(), "checking makes nothing");
+}
+
+#[test]
+fn every_bad_value_is_named() {
+    let done = run(
+        &Place::new(Options::new().set("PORT", "x").file(".env", "BODY_TIMEOUT_SECONDS=y\n")),
+        &["config", "check"],
+    );
+    assert!(done.code == Some(1) && done.stdout.is_empty(), "{done:?}");
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{done:?}");
+    for name in ["PORT", "BODY_TIMEOUT_SECONDS"] {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("cortex-core: {name} "))), "{name}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_name_in_the_file_is_warned_of() {
+    let options = Options::new().file(".env", "KEEPALIVE_SECONDS=7\n");
+    let done = run(&Place::new(options.clone()), &["config", "check"]);
+    assert!(done.code == Some(0) && done.stdout.contains("KEEP_ALIVE_SECONDS=75 # default"), "{done:?}");
+    assert!(done.stderr.contains("warning: .env has KEEPALIVE_SECONDS, which is no setting"), "{done:?}");
+    let server = Server::start(options);
+    assert!(server.log().contains("KEEPALIVE_SECONDS, which is no setting"), "{}", server.log());
+}

@@ -1,0 +1,192 @@
+//! What is asked on a terminal, and what is shown there: a pseudo-terminal is the commands' standard input and output.
+
+use super::{PASSWORD, add, eventually, login, run, users};
+use crate::common::{Client, DEADLINE, Options, Place};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+/// A command on a terminal.
+struct Session {
+    child: Child,
+    keyboard: File,
+    /// The end that the command has, kept open to see the terminal's settings.
+    terminal: File,
+    screen: Receiver<Vec<u8>>,
+    shown: String,
+}
+
+impl Session {
+    #[track_caller]
+    fn start(place: &Place, arguments: &[&str]) -> Session {
+        let (mut master, mut slave) = (-1, -1);
+        let null = std::ptr::null_mut();
+        // SAFETY: both numbers can be written to, and nothing else is passed.
+        let opened = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
+        assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the descriptors are new and nobody else's.
+        let (keyboard, terminal) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
+        let end = || terminal.try_clone().expect("a second handle");
+        let child = place.command().args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn();
+        let child = child.expect("the program starts");
+        let mut reading = keyboard.try_clone().expect("a second handle");
+        let (sender, screen) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // A terminal without users is an error, and the end.
+            while let Ok(bytes) = reading.read(&mut buffer) {
+                if bytes == 0 || sender.send(buffer[..bytes].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Session { child, keyboard, terminal, screen, shown: String::new() }
+    }
+
+    /// Waits until this is shown, behind what was expected before.
+    #[track_caller]
+    fn expect(&mut self, text: &str) {
+        let end = Instant::now() + DEADLINE;
+        while !self.shown.contains(text) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("{text:?} is not shown: {:?}", self.shown),
+            }
+        }
+    }
+
+    fn type_line(&mut self, text: &str) {
+        self.keyboard.write_all(format!("{text}\n").as_bytes()).expect("the terminal takes it");
+    }
+
+    fn settings(&self) -> libc::termios {
+        let mut settings = std::mem::MaybeUninit::uninit();
+        // SAFETY: there is room for the settings, which are there when the call has succeeded.
+        unsafe {
+            assert_eq!(libc::tcgetattr(self.terminal.as_raw_fd(), settings.as_mut_ptr()), 0);
+            settings.assume_init()
+        }
+    }
+
+    fn echoes(&self) -> bool {
+        self.settings().c_lflag & libc::ECHO != 0
+    }
+
+    /// Waits for the end; everything that was shown.
+    #[track_caller]
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut status = None;
+        eventually("the command ends", || {
+            status = self.child.try_wait().expect("the child can be asked");
+            status.is_some()
+        });
+        assert!(self.echoes(), "the terminal is as it was");
+        // What was shown last is there when the terminal has shown something that was written after it.
+        self.terminal.write_all(b"the end of the session").expect("the terminal takes it");
+        self.expect("the end of the session");
+        (status.expect("it has ended"), self.shown)
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_twice_and_not_shown() {
+    let place = Place::new(Options::new());
+    let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
+    assert!(session.echoes());
+    session.expect("Password: ");
+    assert!(!session.echoes());
+    session.type_line(PASSWORD);
+    session.expect("The same again: ");
+    session.type_line(PASSWORD);
+    let (status, shown) = session.end();
+    assert!(status.success() && !shown.contains(PASSWORD), "{status} {shown}");
+    let id = users(&place)[0]["id"].as_str().expect("an id").to_owned();
+    assert!(shown.contains(&id), "{shown}");
+
+    let mut session = Session::start(&place, &["user", "passwd", "ann@example.com"]);
+    session.expect("Password: ");
+    session.type_line("quite another pass phrase");
+    session.expect("The same again: ");
+    session.type_line("quite another pass phrase");
+    let (status, shown) = session.end();
+    assert!(status.success() && !shown.contains("phrase"), "{status} {shown}");
+    let server = place.serve();
+    login(&mut Client::new(server.addr), "ann@example.com", "quite another pass phrase").expect(200);
+}
+
+#[test]
+fn a_password_that_will_not_do_changes_nothing() {
+    let place = Place::new(Options::new());
+    let table: [(&[&str], &str); 3] = [
+        (&["short"], "the password must be 12 to 200 characters"),
+        (&[PASSWORD, "a good pass phrasf"], "the passwords differ"),
+        (&["\u{4}"], "no password was given"),
+    ];
+    for (lines, says) in table {
+        let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
+        for (line, kind) in lines.iter().zip(["Password: ", "The same again: "]) {
+            session.expect(kind);
+            session.type_line(line);
+        }
+        let (status, shown) = session.end();
+        assert!(status.code() == Some(1) && shown.contains(says), "{status} {shown}");
+    }
+    assert!(users(&place).is_empty());
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_before_anything_is_asked() {
+    let place = Place::new(Options::new());
+    add(&place, &["ann@example.com"]);
+    for arguments in [&["user", "add", "ann@example.com"], &["user", "passwd", "nobody"]] {
+        let (status, shown) = Session::start(&place, arguments).end();
+        assert!(status.code() == Some(1) && !shown.contains("Password"), "{status} {shown}");
+    }
+}
+
+#[test]
+fn standard_input_is_not_shown_either() {
+    let place = Place::new(Options::new());
+    let mut session = Session::start(&place, &["user", "add", "ann@example.com", "--password-stdin"]);
+    eventually("the terminal is silent", || !session.echoes());
+    session.type_line(PASSWORD);
+    let (status, shown) = session.end();
+    assert!(status.success() && !shown.contains(PASSWORD) && !shown.contains("Password:"), "{status} {shown}");
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let place = Place::new(Options::new());
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
+        session.expect("Password: ");
+        assert!(!session.echoes());
+        assert_eq!(session.settings().c_cc[libc::VSUSP], libc::_POSIX_VDISABLE, "nobody is left without an echo");
+        // SAFETY: the child has not been waited for, so its id is still its own.
+        assert_eq!(unsafe { libc::kill(session.child.id() as libc::pid_t, signal) }, 0);
+        let (status, _) = session.end();
+        assert_eq!(status.signal(), Some(signal));
+    }
+    assert!(users(&place).is_empty());
+}
+
+#[test]
+fn deleting_is_asked_about() {
+    let place = Place::new(Options::new());
+    let id = add(&place, &["ann@example.com"]);
+    for (answer, deleted) in [("", false), ("n", false), ("yess", false), ("Yes", true)] {
+        let mut session = Session::start(&place, &["user", "delete", "ann@example.com"]);
+        session.expect(&format!("Delete the user {id} (ann@example.com) for good? [y/N] "));
+        session.type_line(answer);
+        let (status, shown) = session.end();
+        assert_eq!(status.code(), Some(i32::from(!deleted)), "{answer:?}: {shown}");
+        assert_eq!(shown.contains("nothing was deleted"), !deleted, "{shown}");
+        assert_eq!(users(&place)[0]["deleted"], deleted, "{answer:?}");
+    }
+    run(&place, &["user", "delete", &id]).failed(1, "--yes");
+}

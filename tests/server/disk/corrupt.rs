@@ -1,0 +1,68 @@
+//! A database file that is damaged: it is said so, nobody is told anything false, and the program does not fall over.
+
+use super::shim::with_suffix;
+use crate::common::user::text;
+use crate::common::{Options, Server, User};
+use serde_json::json;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+const PAGE_BYTES: u64 = 4096;
+
+/// Every page of the database but the first, one at a time, is overwritten while the server is down.
+#[test]
+fn a_damaged_page_is_an_error_and_never_a_wrong_answer() {
+    let mut server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let workspace = user.create_workspace("w");
+    let conversation = user.create_conversation(&workspace, "t", &["v"]);
+    let said: Vec<String> = (0..40).map(|n| format!("{n} {}", "word ".repeat(50))).collect();
+    for content in &said {
+        user.say(&conversation, content);
+    }
+    assert_eq!(server.stop().code(), Some(0));
+    let whole = std::fs::read(server.database()).expect("the database is a file");
+    let pages = whole.len() as u64 / PAGE_BYTES;
+    assert!(pages > 10);
+    let (mut refused, mut failed) = (0, 0);
+    for page in 1..pages {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(with_suffix(&server.database(), suffix));
+        }
+        std::fs::write(server.database(), &whole).expect("the whole database is put back");
+        let file = File::options().write(true).open(server.database()).expect("the database is a file");
+        file.write_all_at(&[0xa5; PAGE_BYTES as usize], page * PAGE_BYTES).expect("it can be damaged");
+        let mut process = server.second();
+        let Some(addr) = process.listening_or_ended() else {
+            refused += 1;
+            assert_eq!(process.wait_exit().code(), Some(1), "page {page}: refused in good order");
+            continue;
+        };
+        let mut user = User::at(addr, "u");
+        for path in [
+            format!("/conversations/{conversation}/messages?limit=1000"),
+            format!("/config/conversation/{conversation}"),
+            "/config/workspace".to_owned(),
+        ] {
+            let answer = user.get(&path);
+            match answer.status {
+                // What is shown was said.
+                200 if path.starts_with("/conversations") => {
+                    let shown = answer.json();
+                    let contents: Vec<String> =
+                        shown.as_array().expect("a list").iter().map(|message| text(&message["content"])).collect();
+                    assert_eq!(contents, said, "page {page}");
+                }
+                200 => {}
+                500 | 503 => failed += 1,
+                _ => panic!("page {page}: {}", answer.shown()),
+            }
+        }
+        let answer = user.post("/input", json!({"content": "more", "conversation_id": conversation}));
+        assert!([200, 500, 503].contains(&answer.status), "page {page}: {}", answer.shown());
+        user.get("/").expect(200);
+        process.signal(libc::SIGKILL);
+        process.wait_exit();
+    }
+    assert!(refused + failed > 0, "damage to {pages} pages was noticed");
+}

@@ -1,0 +1,147 @@
+//! A disk that is full or fails: nothing is acknowledged that is not there, reads go on, and it heals without a restart.
+
+use super::shim::Disk;
+use crate::common::{DEADLINE, Options, Server, User, assert_error, database};
+use serde_json::json;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Posts until a message is acknowledged.
+#[track_caller]
+pub fn say_until_heard(user: &mut User, content: &str) {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let answer = user.post("/input", json!({"content": content}));
+        if answer.status == 200 {
+            return;
+        }
+        assert_error(&answer, 503, "service_unavailable");
+        assert!(Instant::now() < end, "the disk is well again, and the server does not notice");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn contents(server: &Server) -> Vec<String> {
+    database::sound_message_contents(&server.database())
+}
+
+type Break = fn(&Disk);
+
+#[test]
+fn a_failing_disk_refuses_loses_nothing_and_heals() {
+    let ways: [(&str, Break); 6] = [
+        ("writes: no space", |disk| disk.fail_writes(libc::ENOSPC, 1000)),
+        ("writes: error", |disk| disk.fail_writes(libc::EIO, 1000)),
+        ("writes: read-only by now", |disk| disk.fail_writes(libc::EROFS, 1000)),
+        ("writes: quota", |disk| disk.fail_writes(libc::EDQUOT, 1000)),
+        ("syncs: no space", |disk| disk.fail_syncs(libc::ENOSPC, 1000)),
+        ("syncs: error", |disk| disk.fail_syncs(libc::EIO, 1000)),
+    ];
+    for (way, break_it) in ways {
+        let (disk, mut server) = Disk::with_server(1, Options::new());
+        let mut user = User::new(&server, "u");
+        let mut stream = user.stream();
+        user.say("default", "before");
+        break_it(&disk);
+        for n in 0..5 {
+            let refused = user.post("/input", json!({"content": format!("refused {n}")}));
+            assert_error(&refused, 503, "service_unavailable");
+            user.get("/config/conversation/default").expect(200);
+        }
+        assert!(disk.failures() >= 5, "{way}: {}", disk.failures());
+        disk.heal();
+        say_until_heard(&mut user, "after");
+        // The stream has seen nothing of what was refused.
+        let seen: Vec<String> =
+            [stream.next_of("input"), stream.next_of("input")].iter().map(|event| event.content().to_owned()).collect();
+        assert_eq!(seen, ["before", "after"], "{way}");
+        disk.cut_power(&mut server);
+        let kept = contents(&server);
+        assert_eq!(kept, ["before", "after"], "{way}: what was acknowledged is there, and what was refused is not");
+        server.restart();
+        user.follow(&server);
+        user.say("default", "once more");
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_what_is_there() {
+    let (disk, mut server) = Disk::with_server(1, Options::new());
+    let mut user = User::new(&server, "u");
+    user.say("default", "kept");
+    assert_eq!(server.stop().code(), Some(0));
+    disk.fail_writes(libc::ENOSPC, 1000);
+    server.restart();
+    user.follow(&server);
+    user.get("/config/conversation/default").expect(200);
+    assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
+    disk.heal();
+    say_until_heard(&mut user, "after");
+    assert_eq!(contents(&server), ["kept", "after"]);
+}
+
+#[test]
+fn a_first_start_on_a_broken_disk_says_so() {
+    let ways: [(&str, Break); 4] = [
+        ("read-only", |disk| disk.refuse_to_open(libc::EROFS)),
+        ("no space", |disk| disk.fail_writes(libc::ENOSPC, 1000)),
+        ("write error", |disk| disk.fail_writes(libc::EIO, 1000)),
+        ("sync error", |disk| disk.fail_syncs(libc::EIO, 1000)),
+    ];
+    for (way, break_it) in ways {
+        let (disk, mut server) = Disk::with_server(1, Options::new());
+        server.kill();
+        std::fs::remove_file(server.database()).expect("the database can be removed");
+        break_it(&disk);
+        let refused = server.restart_refused();
+        assert_eq!(refused.code, Some(1), "{way}: {}", refused.stderr);
+        let last = refused.stderr.lines().last().unwrap_or_default();
+        assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{way}: {last}");
+        disk.heal();
+        server.restart();
+        User::new(&server, "u").say("default", "now");
+    }
+}
+
+#[test]
+fn a_read_only_database_is_refused_and_served_once_it_can_be_written() {
+    for errno in [libc::EROFS, libc::EACCES, libc::EPERM] {
+        let (disk, mut server) = Disk::with_server(1, Options::new());
+        User::new(&server, "u").say("default", "kept");
+        server.kill();
+        disk.refuse_to_open(errno);
+        let refused = server.restart_refused();
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        let last = refused.stderr.lines().last().unwrap_or_default();
+        assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{last}");
+        assert!(last.contains("cannot be written to") || last.contains("does not permit"), "{last}");
+        disk.heal();
+        server.restart();
+        assert_eq!(contents(&server), ["kept"]);
+    }
+}
+
+#[test]
+fn messages_were_acknowledged_into_a_file_that_had_been_taken_away() {
+    let mut server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    user.say("default", "before");
+    let (database, aside) = (server.database(), server.file("aside.db"));
+    fs::rename(&database, &aside).expect("it can be moved");
+    assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
+    fs::write(&database, "something else").expect("a file of that name");
+    assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
+    user.get("/config/conversation/default").expect(200);
+    let health = user.get("/health").expect(503).json();
+    assert_eq!(health["checks"]["database_write"], "the database cannot be written to");
+    let end = Instant::now() + DEADLINE;
+    while !server.log().contains("its file was moved, removed or replaced") {
+        assert!(Instant::now() < end, "it is said why: {}", server.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    fs::rename(&aside, &database).expect("it can be moved back");
+    say_until_heard(&mut user, "after");
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(contents(&server), ["before", "after"]);
+}

@@ -1,0 +1,11 @@
+//! The program on a disk that fails and on a disk that loses power.
+//!
+//! `shim.c` stands between the program and its database: it makes syncs and writes fail, and keeps what the disk would be
+//! sure to have after a power cut, which is less than the files show. `DISK_SEED=N` repeats a run's choices.
+
+mod corrupt;
+mod descriptors;
+mod faults;
+mod file_size;
+mod power;
+mod shim;

@@ -1,0 +1,150 @@
+//! A server on the disk of `shim.c`.
+
+use crate::common::{Options, Server};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Places in the file that the disk is controlled by, 32 bits each; `struct control` has the same list.
+#[derive(Clone, Copy)]
+enum Place {
+    SyncErrno,
+    SyncPermille,
+    WriteErrno,
+    WritePermille,
+    Random,
+    SyncsDone,
+    SyncsFailed,
+    WritesFailed,
+    OpenErrno,
+    DatabaseSyncPermille,
+}
+
+const PLACES: usize = 10;
+
+/// What a disk does, and what it has done.
+pub struct Disk {
+    control: File,
+    control_path: PathBuf,
+}
+
+impl Disk {
+    /// A disk without faults, and a server on it.
+    #[track_caller]
+    pub fn with_server(seed: u32, options: Options) -> (Disk, Server) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("disk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let control_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&control_path, [0; 4 * PLACES]).expect("a file for the disk's control");
+        let control = File::options().read(true).write(true).open(&control_path).expect("it can be opened");
+        let disk = Disk { control, control_path };
+        disk.set(Place::Random, seed.max(1));
+        let options = options.set("LD_PRELOAD", shim().display()).set("DISK_CONTROL", disk.control_path.display());
+        let server = Server::start(options);
+        (disk, server)
+    }
+
+    /// From now on so many of a thousand syncs fail with this error.
+    pub fn fail_syncs(&self, errno: i32, permille: u32) {
+        self.set(Place::SyncPermille, permille);
+        self.set(Place::DatabaseSyncPermille, permille);
+        self.set(Place::SyncErrno, errno as u32);
+    }
+
+    /// From now on so many of a thousand syncs fail with this error where the log is carried over into the database, and
+    /// nowhere else.
+    pub fn fail_carrying_over(&self, errno: i32, permille: u32) {
+        self.set(Place::DatabaseSyncPermille, permille);
+        self.set(Place::SyncErrno, errno as u32);
+    }
+
+    /// From now on so many of a thousand writes fail with this error, half done.
+    pub fn fail_writes(&self, errno: i32, permille: u32) {
+        self.set(Place::WritePermille, permille);
+        self.set(Place::WriteErrno, errno as u32);
+    }
+
+    /// From now on the database's files cannot be opened for writing.
+    pub fn refuse_to_open(&self, errno: i32) {
+        self.set(Place::OpenErrno, errno as u32);
+    }
+
+    /// From now on everything works.
+    pub fn heal(&self) {
+        self.refuse_to_open(0);
+        self.fail_syncs(0, 0);
+        self.fail_writes(0, 0);
+    }
+
+    /// How many syncs have worked.
+    pub fn syncs_done(&self) -> u32 {
+        self.get(Place::SyncsDone)
+    }
+
+    /// How many syncs and writes have failed.
+    pub fn failures(&self) -> u32 {
+        self.get(Place::SyncsFailed) + self.get(Place::WritesFailed)
+    }
+
+    /// Kills the server and takes away what the disk was not sure to have.
+    #[track_caller]
+    pub fn cut_power(&self, server: &mut Server) {
+        server.kill();
+        let database = server.database();
+        for suffix in ["", "-wal"] {
+            let file = with_suffix(&database, suffix);
+            let durable = with_suffix(&file, ".durable");
+            if durable.exists() {
+                fs::copy(&durable, &file).expect("what is durable can be copied");
+                fs::remove_file(&durable).expect("and removed");
+            }
+        }
+        // It is memory that happens to have a name.
+        let _ = fs::remove_file(with_suffix(&database, "-shm"));
+    }
+
+    fn set(&self, place: Place, value: u32) {
+        self.control.write_all_at(&value.to_ne_bytes(), 4 * place as u64).expect("the control can be written");
+    }
+
+    fn get(&self, place: Place) -> u32 {
+        let mut bytes = [0; 4];
+        self.control.read_exact_at(&mut bytes, 4 * place as u64).expect("the control can be read");
+        u32::from_ne_bytes(bytes)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.control_path);
+    }
+}
+
+/// The path with something after its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// The library, built once per run of the tests.
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("disk-{}.so", std::process::id()));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/disk/shim.c");
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let status = Command::new(compiler)
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status()
+            .expect("a C compiler, which the program needs as well");
+        assert!(status.success(), "shim.c compiles");
+        library
+    })
+}

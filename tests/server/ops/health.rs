@@ -1,0 +1,176 @@
+//! `/health`, `/health/live` and `/health/ready`.
+
+use crate::common::database::open_beside;
+use crate::common::token::{KEY, now as seconds_now};
+use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, assert_time};
+use cortex_core::api::Context;
+use cortex_core::auth::jwt::Keys;
+use cortex_core::base::limits::HEALTH_MILLISECONDS;
+use cortex_core::base::random::Random;
+use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
+use cortex_core::config::Settings;
+use cortex_core::domain::command::ReplyTo;
+use cortex_core::domain::id::EventNumber;
+use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
+use cortex_core::domain::result::Rejection;
+use cortex_core::shard::{Input, Output, Shard};
+use serde_json::json;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_server_that_is_well_says_so_to_everybody() {
+    // Whoever asks for nothing else than this is asked for nothing, however often they come.
+    let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")]);
+    let mut client = Client::new(server.addr);
+    for _ in 0..10 {
+        let answer = client.request("GET", "/health").send().expect(200);
+        assert_eq!(answer.header("Cache-Control"), Some("no-store"));
+        let body = answer.json();
+        assert_time(&body["timestamp"]);
+        let want = json!({
+            "status": "healthy", "service": "conversational-core", "timestamp": body["timestamp"],
+            "version": env!("CARGO_PKG_VERSION"), "checks": {"database_read": "ok", "database_write": "ok"},
+        });
+        assert_eq!(body, want);
+    }
+    let live = client.request("GET", "/health/live").send().expect(200);
+    let ready = client.request("GET", "/health/ready").send().expect(200);
+    assert_eq!((&live.json()["status"], &ready.json()["status"]), (&json!("alive"), &json!("ready")));
+    for path in ["/health", "/health/live", "/health/ready"] {
+        let head = client.request("HEAD", path).send().expect(200);
+        assert_eq!(head.header("Cache-Control"), Some("no-store"));
+        assert_error(&client.request("POST", path).send(), 405, "method_not_allowed");
+    }
+}
+
+#[test]
+fn a_database_in_memory_is_well_too() {
+    let server = Server::with(&[("DATABASE_URL", "sqlite:///:memory:")]);
+    Client::new(server.addr).request("GET", "/health").send().expect(200);
+}
+
+#[test]
+fn a_database_that_cannot_be_written_to_is_told_of_and_is_well_again_by_itself() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    user.post("/input", json!({"content": "before"})).expect(200);
+    let mut client = Client::new(server.addr);
+    let holder = open_beside(&server.database());
+    holder.execute_batch("BEGIN EXCLUSIVE").expect("nobody else writes");
+    // Nothing is wrong as long as nobody wants to write.
+    client.request("GET", "/health").send().expect(200);
+    assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
+
+    let unhealthy = client.request("GET", "/health").send().expect(503).json();
+    assert_eq!(unhealthy["status"], "unhealthy");
+    assert_eq!(unhealthy["checks"], json!({"database_read": "ok", "database_write": "the database is locked"}));
+    let not_ready = client.request("GET", "/health/ready").send().expect(503).json();
+    assert_eq!(not_ready["checks"], json!({"ready": "the database is locked"}));
+    client.request("GET", "/health/live").send().expect(200);
+    assert!(client.request("GET", "/metrics").send().text().contains("\ncortex_writer_failing 1\n"));
+    // Reading goes on.
+    user.get("/conversations").expect(200);
+
+    holder.execute_batch("ROLLBACK").expect("it ends");
+    let end = Instant::now() + DEADLINE;
+    while client.request("GET", "/health").send().status != 200 {
+        assert!(Instant::now() < end, "nobody writes, and it is well again by itself:\n{}", server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    client.request("GET", "/health/ready").send().expect(200);
+    user.post("/input", json!({"content": "after"})).expect(200);
+    assert!(client.request("GET", "/metrics").send().text().contains("\ncortex_writer_failing 0\n"));
+}
+
+#[test]
+fn a_server_that_drains_is_alive_and_not_ready() {
+    for (path, status, said) in [("/health/ready", 503, "the server is shutting down"), ("/health/live", 200, "alive")]
+    {
+        // One event loop, so that it knows of the end when its stream does.
+        let mut server = Server::with(&[("WORKERS", "1")]);
+        let mut stream = User::new(&server, "u").stream();
+        let mut connection = Connection::open(server.addr);
+        // One piece: with the first answer the server has the beginning of the next request too.
+        connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET {path} HTTP/1.1\r\n").as_bytes());
+        connection.response("GET").expect(200);
+        server.process().signal(libc::SIGTERM);
+        stream.next_of("server_shutdown");
+        connection.send(b"Host: localhost\r\n\r\n");
+        let answer = connection.response("GET").expect(status);
+        assert!(answer.text().contains(said), "{}", answer.shown());
+        assert_eq!(server.process().wait_exit().code(), Some(0));
+    }
+}
+
+/// An event loop's heart that was asked `/health`, and whom it asked in turn.
+struct Asked {
+    shard: Shard,
+    slot: u32,
+    to: ReplyTo,
+    now: Now,
+}
+
+impl Asked {
+    fn new() -> Asked {
+        let settings = Settings::load(&|_| None, 1).expect("the defaults are good").settings;
+        let keys = Keys::new(KEY.as_bytes(), &[], None, None);
+        let context = Arc::new(Context { settings, keys, epoch: "e".into() });
+        let mut shard = Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1));
+        let now = Now { wall: WallTime(seconds_now() * SECOND), mono: MonoTime(0) };
+        let slot = shard.accept([127, 0, 0, 1].into(), now);
+        shard.handle(Input::Bytes { slot, bytes: b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" }, now);
+        shard.check_invariants();
+        let query = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
+            Output::Ask(query) => Some(query),
+            _ => None,
+        });
+        let Query { reply_to: to, .. } = query.expect("it asks the store");
+        Asked { shard, slot, to, now }
+    }
+
+    fn written(&mut self) -> Option<Response> {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let filled = self.shard.outgoing(self.slot, &mut slices);
+        let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+        let (slot, written) = (self.slot, bytes.len());
+        self.shard.handle(Input::Wrote { slot, bytes: written }, self.now);
+        self.shard.check_invariants();
+        (written > 0).then(|| Response::read(&bytes))
+    }
+}
+
+#[test]
+fn a_reader_that_is_stuck_is_not_waited_for() {
+    let mut asked = Asked::new();
+    let waits_until = asked.shard.poll_timeout().expect("the wait has an end");
+    assert_eq!(waits_until, MonoTime(1000 * HEALTH_MILLISECONDS));
+    asked.now.mono = waits_until;
+    asked.shard.tick(asked.now);
+    let answer = asked.written().expect("an answer").expect(503);
+    assert_eq!(answer.json()["checks"]["database_read"], "the database does not answer in time");
+    assert!(answer.closes(), "the next question must not get this one's answer: {}", answer.shown());
+    let (to, position) = (asked.to, EventNumber(7));
+    asked.shard.handle(Input::QueryResponse(QueryResponse { to, position, result: Ok(QueryResult::Alive) }), asked.now);
+    assert!(asked.written().is_none(), "what comes too late is no answer to anything");
+}
+
+#[test]
+fn readers_that_fail_or_have_no_room_are_told_of() {
+    for (result, said) in
+        [(None, "too many questions wait"), (Some(Rejection::Database), "the database cannot be read")]
+    {
+        let mut asked = Asked::new();
+        let (to, position) = (asked.to, EventNumber(7));
+        let input = match result {
+            None => Input::Overloaded(to),
+            Some(refusal) => Input::QueryResponse(QueryResponse { to, position, result: Err(refusal) }),
+        };
+        asked.shard.handle(input, asked.now);
+        let answer = asked.written().expect("an answer").expect(503);
+        assert_eq!(answer.json()["checks"]["database_read"], said);
+        assert!(!answer.closes());
+    }
+}

@@ -1,0 +1,111 @@
+//! What is answered when there is no room: to a stream that cannot be opened for now, to a change that would be one answer
+//! more that nobody reads. No socket brings a queue to its limit at the right moment, so
+//! this asks the event loop's heart itself.
+
+use crate::common::sse::Parser;
+use crate::common::token::{KEY, token};
+use crate::common::{NOBODYS_ID, Response, assert_error};
+use cortex_core::api::Context;
+use cortex_core::auth::jwt::Keys;
+use cortex_core::base::limits::REPLY_BYTES_MAX;
+use cortex_core::base::random::Random;
+use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
+use cortex_core::config::Settings;
+use cortex_core::domain::id::EventNumber;
+use cortex_core::domain::query::{Query, QueryResponse};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
+use cortex_core::shard::{Input, Output, Shard};
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// The heart of an event loop with the default settings.
+fn shard() -> Shard {
+    let settings = Settings::load(&|_| None, 1).expect("the defaults are good").settings;
+    let keys = Keys::new(KEY.as_bytes(), &[], None, None);
+    let context = Arc::new(Context { settings, keys, epoch: "e".into() });
+    Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1))
+}
+
+fn now() -> Now {
+    Now { wall: WallTime(crate::common::token::now() * SECOND), mono: MonoTime(0) }
+}
+
+/// What waits to be written to a connection.
+fn outgoing(shard: &Shard, slot: u32) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); 8];
+    let filled = shard.outgoing(slot, &mut slices);
+    slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
+/// Sends a request whose question goes wrong as `fate` says, and gives back the answer.
+fn answer_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response {
+    let (mut shard, now) = (shard(), now());
+    let slot = shard.accept([127, 0, 0, 1].into(), now);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token("u"));
+    shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
+    let kind = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
+        Output::Ask(query) => Some(query),
+        _ => None,
+    });
+    shard.handle(fate(kind.expect("it asks the store")), now);
+    Response::read(&outgoing(&shard, slot))
+}
+
+#[test]
+fn a_stream_that_cannot_be_opened_for_now_is_told_to_come_back() {
+    let fates: [fn(Query) -> Input<'static>; 2] = [
+        |query| Input::Overloaded(query.reply_to),
+        |query| {
+            let result = Err(Rejection::Unavailable);
+            Input::QueryResponse(QueryResponse { to: query.reply_to, position: EventNumber(7), result })
+        },
+    ];
+    for fate in fates {
+        let answer = answer_to(&format!("/output/stream?conversation_id={NOBODYS_ID}"), fate).expect(200);
+        assert_eq!(answer.header("Content-Type"), Some("text/event-stream"), "{}", answer.shown());
+        let mut parser = Parser::default();
+        parser.feed(&answer.body);
+        assert!(parser.events.is_empty() && parser.retries.len() == 1, "{}", answer.shown());
+        // Some readers take the last block's id for theirs, so that one without would have them begin anew.
+        let path = format!("/output/stream?conversation_id={NOBODYS_ID}&last_event_id=5");
+        let answer = answer_to(&path, fate).expect(200);
+        assert!(answer.text().contains("retry: ") && answer.text().ends_with("\nid: 5\n\n"), "{}", answer.shown());
+        // Whoever asks for anything else is told what is the matter.
+        assert_error(&answer_to("/config/workspace", fate), 503, "service_unavailable");
+    }
+}
+
+/// Whoever posts and does not read fills the memory up to its bound: what is done is answered, and then nothing more is.
+#[test]
+fn while_too_many_answers_are_unread_nothing_more_is_done() {
+    const BODY_BYTES: usize = 1024 * 1024;
+    let (mut shard, now) = (shard(), now());
+    let body = r#"{"content":"c"}"#;
+    let request = format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        token("u"),
+        body.len()
+    );
+    let answer: Arc<[u8]> = vec![b' '; BODY_BYTES].into();
+    let mut done = 0;
+    let refused = loop {
+        let slot = shard.accept([127, 0, 0, 1].into(), now);
+        shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
+        let command = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
+            Output::Submit(command) => Some(command),
+            _ => None,
+        });
+        let Some(command) = command else { break slot };
+        done += 1;
+        assert!(done * BODY_BYTES <= REPLY_BYTES_MAX + BODY_BYTES, "{done} answers of a mebibyte wait, and no end");
+        let result = Ok(Outcome::Replayed { body: answer.clone(), number: None });
+        shard.handle(Input::CommandResult(CommandResult { to: command.reply_to, number: None, result }), now);
+    };
+    assert!(done * BODY_BYTES > REPLY_BYTES_MAX, "up to the bound everybody is served: {done}");
+    assert_error(&Response::read(&outgoing(&shard, refused)), 503, "service_unavailable");
+    // Who goes makes room.
+    (0..2).for_each(|slot| shard.handle(Input::Failed { slot }, now));
+    shard.handle(Input::Bytes { slot: refused, bytes: request.as_bytes() }, now);
+    assert!(std::iter::from_fn(|| shard.poll_output()).any(|output| matches!(output, Output::Submit(_))));
+}

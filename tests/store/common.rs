@@ -1,0 +1,308 @@
+//! A store on a temporary file or in memory, and short ways to say what to do with it.
+
+#![allow(dead_code)]
+
+#[path = "../../src/store/tests/support.rs"]
+pub mod support;
+
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::answer_job::{AnswerStep, JobId};
+use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
+use cortex_core::domain::commit::Committed;
+use cortex_core::domain::event::{Event, KindSet};
+use cortex_core::domain::id::*;
+use cortex_core::domain::model::*;
+use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
+use cortex_core::store::{Database, InboxLimits, Reader, Responders, Retention, StoreConfig, Writer};
+use std::sync::Arc;
+use support::TempDir;
+
+/// 2026-01-01T00:00:00Z.
+pub const START: WallTime = WallTime(1_767_225_600_000_000);
+
+pub const NOBODY: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
+
+pub struct World {
+    pub config: StoreConfig,
+    pub writer: Option<Writer>,
+    reader: Option<Reader>,
+    pub now: WallTime,
+    _directory: TempDir,
+}
+
+/// Every body tells one outcome from another, which is all that keeping and replaying needs.
+pub fn render(outcome: &Outcome) -> Vec<u8> {
+    format!("{outcome:?}").into_bytes()
+}
+
+impl World {
+    pub fn in_file() -> World {
+        World::in_file_with(InboxLimits::default())
+    }
+
+    pub fn in_file_with(inbox: InboxLimits) -> World {
+        World::answered_in_file_with(inbox, None)
+    }
+
+    /// In a file, with somebody who answers wherever nobody else is chosen.
+    pub fn answered_in_file(default: Option<&str>) -> World {
+        World::answered_in_file_with(InboxLimits::default(), default)
+    }
+
+    pub fn answered_in_file_with(inbox: InboxLimits, default: Option<&str>) -> World {
+        let directory = TempDir::new();
+        let responders = responders(default);
+        let config = StoreConfig { inbox, responders, ..StoreConfig::new(Database::File(directory.file("a.db"))) };
+        let writer = Writer::open(&config, render).unwrap();
+        let reader = Reader::open(&config).unwrap();
+        World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: directory }
+    }
+
+    pub fn in_memory() -> World {
+        World::in_memory_with(InboxLimits::default(), Retention::default())
+    }
+
+    pub fn in_memory_with(inbox: InboxLimits, retention: Retention) -> World {
+        let responders = responders(None);
+        World::kept_in_memory(StoreConfig { inbox, retention, responders, ..StoreConfig::new(Database::Memory) })
+    }
+
+    /// In memory, with somebody who answers wherever nobody else is chosen.
+    pub fn answered_in_memory(default: Option<&str>) -> World {
+        World::answered_in_memory_with(InboxLimits::default(), default)
+    }
+
+    pub fn answered_in_memory_with(inbox: InboxLimits, default: Option<&str>) -> World {
+        let responders = responders(default);
+        World::kept_in_memory(StoreConfig { inbox, responders, ..StoreConfig::new(Database::Memory) })
+    }
+
+    fn kept_in_memory(config: StoreConfig) -> World {
+        let writer = Writer::open(&config, render).unwrap();
+        World { config, writer: Some(writer), reader: None, now: START, _directory: TempDir::new() }
+    }
+
+    /// A store that is open already.
+    pub fn of(config: StoreConfig, writer: Writer, reader: Reader) -> World {
+        let _directory = TempDir::new();
+        World { config, writer: Some(writer), reader: Some(reader), now: START, _directory }
+    }
+
+    pub fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().unwrap()
+    }
+
+    /// Closes everything and opens it again.
+    pub fn reopen(&mut self) {
+        self.reader = None;
+        self.writer.take().unwrap().close();
+        self.open_again();
+    }
+
+    /// Lets go of everything as a process does that ends without a word, and opens it again.
+    pub fn abandon(&mut self) {
+        self.reader = None;
+        self.writer = None;
+        self.open_again();
+    }
+
+    fn open_again(&mut self) {
+        self.writer = Some(Writer::open(&self.config, render).unwrap());
+        self.reader = Some(Reader::open(&self.config).unwrap());
+    }
+
+    pub fn commit(&mut self, commands: &[Command]) -> Committed {
+        self.now = WallTime(self.now.0 + 1000);
+        let now = self.now;
+        let before = self.writer().position();
+        let committed = self.writer().commit_batch(commands, now);
+        assert_eq!(committed.before, before);
+        assert_eq!(committed.through, self.writer().position());
+        assert_eq!(committed.results.len(), commands.len());
+        // Whatever way a batch went, its events are numbered in order of their times, and without a hole unless answers
+        // were begun: their messages have numbers that are no events.
+        let numbers: Vec<u64> = committed.events.iter().map(|event| event.number.0).collect();
+        let begins = commands.iter().filter(|command| is_begin(&command.kind)).count();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(numbers.iter().all(|number| (before.0 + 1..=committed.through.0).contains(number)));
+        assert!((numbers.len()..=numbers.len() + begins).contains(&((committed.through.0 - before.0) as usize)));
+        assert!(committed.events.windows(2).all(|pair| pair[0].at < pair[1].at));
+        committed
+    }
+
+    /// Does one thing and returns its receipt and its events.
+    pub fn act(&mut self, user: &str, kind: CommandKind) -> (CommandResult, Vec<Arc<Event>>) {
+        let committed = self.commit(&[command(user, kind)]);
+        (committed.results.into_iter().next().unwrap(), committed.events.to_vec())
+    }
+
+    pub fn done(&mut self, user: &str, kind: CommandKind) -> Outcome {
+        self.act(user, kind).0.result.unwrap()
+    }
+
+    pub fn refused(&mut self, user: &str, kind: CommandKind) -> Rejection {
+        let (receipt, events) = self.act(user, kind);
+        assert!(events.is_empty() && receipt.number.is_none(), "a refusal changes nothing");
+        receipt.result.unwrap_err()
+    }
+
+    pub fn workspace(&mut self, user: &str) -> WorkspaceId {
+        match self.done(user, create_workspace("w")) {
+            Outcome::WorkspaceCreated(workspace) => workspace.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn conversation(&mut self, user: &str, workspace: WorkspaceId, participants: &[&str]) -> ConversationId {
+        match self.done(user, create_conversation(Some(workspace), participants)) {
+            Outcome::ConversationCreated { conversation, .. } => conversation.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn post(&mut self, user: &str, conversation: ConversationId, text: &str) -> Arc<Event> {
+        match self.done(user, post(ConversationRef::Id(conversation), text)) {
+            Outcome::Posted { event, .. } => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn ask(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
+        let query = Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind };
+        match &mut self.reader {
+            Some(reader) => reader.answer(&query),
+            None => self.writer().read(&query),
+        }
+    }
+
+    pub fn found(&mut self, user: &str, kind: QueryKind) -> QueryResult {
+        self.ask(user, kind).result.unwrap()
+    }
+
+    pub fn denied(&mut self, user: &str, kind: QueryKind) -> Rejection {
+        self.ask(user, kind).result.unwrap_err()
+    }
+
+    pub fn page(&mut self, user: &str, after: u64, bytes_max: usize, filter: StreamFilter) -> JournalPage {
+        match self.found(user, QueryKind::JournalPage { after: EventNumber(after), bytes_max, filter }) {
+            QueryResult::JournalPage(page) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What `user` gets replayed after a number, as kinds and numbers.
+    pub fn replay(&mut self, user: &str, after: u64) -> Vec<(u64, &'static str)> {
+        let page = self.page(user, after, usize::MAX, EVERYTHING);
+        assert_eq!((page.through, page.gap), (page.position, None));
+        page.events.iter().map(|event| (event.number.0, event.kind.as_str())).collect()
+    }
+
+    /// Housekeeping until there is nothing to do; returns the number of steps.
+    pub fn housekeep(&mut self) -> usize {
+        let now = self.now;
+        let mut steps = 1;
+        while self.writer().housekeeping(now).more {
+            steps += 1;
+        }
+        steps
+    }
+}
+
+pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
+
+/// A command of a user, or of a responder, which has its own name.
+pub fn command(user: &str, kind: CommandKind) -> Command {
+    let name = user.strip_prefix(RESPONDER_PREFIX).map_or_else(|| user.to_uppercase(), str::to_owned);
+    let actor = Actor { id: UserId::new_unchecked(user), name: Some(name.into()), email: None };
+    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, kind }
+}
+
+/// The two responders that conversations may choose.
+pub fn responders(default: Option<&str>) -> Responders {
+    Responders { default: default.map(Arc::from), allowed: ["echo", "openai"].map(Arc::from).into() }
+}
+
+fn is_begin(kind: &CommandKind) -> bool {
+    matches!(kind, CommandKind::Answer { step: AnswerStep::Begin { .. }, .. })
+}
+
+pub fn users(ids: &[&str]) -> Vec<UserId> {
+    ids.iter().map(|id| UserId::new_unchecked(*id)).collect()
+}
+
+pub fn names(ids: &[UserId]) -> Vec<&str> {
+    ids.iter().map(UserId::as_str).collect()
+}
+
+pub fn create_workspace(name: &str) -> CommandKind {
+    CommandKind::CreateWorkspace {
+        name: WorkspaceName::new(name).unwrap(),
+        description: WorkspaceDescription::new("d").unwrap(),
+        metadata: Metadata::empty(),
+    }
+}
+
+pub fn update_workspace(id: WorkspaceId, name: &str) -> CommandKind {
+    CommandKind::UpdateWorkspace {
+        id,
+        name: Some(WorkspaceName::new(name).unwrap()),
+        description: None,
+        metadata: None,
+    }
+}
+
+pub fn create_conversation(workspace: Option<WorkspaceId>, participants: &[&str]) -> CommandKind {
+    CommandKind::CreateConversation {
+        workspace,
+        topic: Topic::new("t").unwrap(),
+        participants: users(participants),
+        metadata: Metadata::empty(),
+        initial_message: None,
+        api_variant: ApiVariant::Config,
+    }
+}
+
+pub fn post(conversation: ConversationRef, text: &str) -> CommandKind {
+    post_as(conversation, Role::User, ApiVariant::Config, text)
+}
+
+pub fn post_as(conversation: ConversationRef, role: Role, api_variant: ApiVariant, text: &str) -> CommandKind {
+    let content = Content::new(text).unwrap();
+    CommandKind::PostMessage { conversation, role, content, metadata: Metadata::empty(), api_variant }
+}
+
+pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, metadata: Option<&str>) -> CommandKind {
+    CommandKind::UpdateConversation {
+        conversation: ConversationRef::Id(id),
+        topic: None,
+        participants: participants.map(users),
+        metadata: metadata.map(Metadata::new_unchecked),
+        api_variant: ApiVariant::Config,
+    }
+}
+
+pub fn begin(order: JobId, text: &str) -> CommandKind {
+    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into() } }
+}
+
+pub fn append(order: JobId, text: &str) -> CommandKind {
+    CommandKind::Answer { order, step: AnswerStep::Append { text: text.into() } }
+}
+
+pub fn finish(order: JobId, status: Status, text: Option<&str>) -> CommandKind {
+    let text = text.map(Content::new_unchecked);
+    CommandKind::Answer { order, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
+}
+
+pub fn delete_message(conversation: ConversationId, message: MessageId) -> CommandKind {
+    CommandKind::DeleteMessage { conversation: ConversationRef::Id(conversation), message }
+}
+
+pub fn leave(id: ConversationId) -> CommandKind {
+    CommandKind::LeaveConversation { conversation: ConversationRef::Id(id) }
+}
+
+pub fn delete_conversation(id: ConversationId) -> CommandKind {
+    CommandKind::DeleteConversation { conversation: ConversationRef::Id(id), api_variant: ApiVariant::Config }
+}

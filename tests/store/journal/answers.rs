@@ -1,0 +1,232 @@
+//! What the model knows of orders and answers: which steps are taken, and what they leave behind.
+
+use super::*;
+use cortex_core::domain::answer_job::AnswerStep;
+use cortex_core::domain::answer_job::JobId;
+use cortex_core::domain::commit::Committed;
+use cortex_core::domain::result::Outcome;
+use cortex_core::domain::result::Rejection;
+
+pub const RESPONDER: &str = "responder:echo";
+
+/// Orders to answer, as plainly as possible.
+#[derive(Default)]
+pub struct Answers {
+    /// Every order there ever was.
+    made: Vec<JobId>,
+    open: BTreeMap<JobId, Open>,
+    /// Answers that were begun or grew in this batch.
+    grown: BTreeSet<MessageId>,
+    started: BTreeSet<MessageId>,
+}
+
+struct Open {
+    asked: MessageId,
+    home: ConversationId,
+    answer: Option<MessageId>,
+}
+
+impl Answers {
+    /// In these games every message that is posted is a user's, and the same responder answers them all.
+    pub fn order(&mut self, asked: MessageId, event: &Event) {
+        let key = JobId(event.number);
+        self.made.push(key);
+        self.open.insert(key, Open { asked, home: event.conversation_id.unwrap(), answer: None });
+    }
+}
+
+type Events<'e, I> = std::iter::Peekable<I>;
+
+impl Game {
+    /// A step of any of the last orders, closed or not.
+    pub fn answer_act(&mut self) -> Option<CommandKind> {
+        let made = &self.answers.made;
+        let back = 1 + self.random.below(made.len().clamp(1, 30) as u64) as usize;
+        let order = *made.get(made.len().checked_sub(back)?)?;
+        let text = format!("answer {} ", self.random.below(1000));
+        let statuses = [Status::Complete, Status::Cancelled, Status::Interrupted, Status::Failed];
+        let status = statuses[self.random.below(4) as usize];
+        Some(match self.random.below(9) {
+            0..=2 => begin(order, &text),
+            3..=5 => append(order, &text),
+            6..=7 => finish(order, status, Some(&text)),
+            _ => finish(order, status, None),
+        })
+    }
+
+    /// Follows one step: whether it was taken is decided by the steps and deletions before it, in the same batch or not.
+    pub fn follow_step<'e>(
+        &mut self,
+        key: JobId,
+        step: &AnswerStep,
+        result: &Result<Outcome, Rejection>,
+        events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
+    ) {
+        let open = self.answers.open.get(&key).filter(|open| !self.model.gone(&open.home));
+        let fits = open.is_some_and(|open| match step {
+            AnswerStep::Begin { .. } => open.answer.is_none(),
+            AnswerStep::Append { .. } => open.answer.is_some(),
+            AnswerStep::Finish { .. } => true,
+        });
+        let (Some(open), Ok(Outcome::Answered { message_id, closed })) = (open.filter(|_| fits), result) else {
+            assert!(!fits && matches!(result, Err(Rejection::Conflict(_))), "{step:?} {result:?}");
+            return;
+        };
+        assert_eq!(*closed, matches!(step, AnswerStep::Finish { .. }));
+        let (asked, home, answer) = (open.asked, open.home, open.answer);
+        match step {
+            AnswerStep::Begin { text } => {
+                let id = message_id.unwrap();
+                self.answers.open.get_mut(&key).unwrap().answer = Some(id);
+                self.answers.started.insert(id);
+                self.answers.grown.insert(id);
+                self.keep_answer(id, asked, home, Content::new_unchecked(text.clone()), Status::Streaming);
+            }
+            AnswerStep::Append { text } => {
+                assert_eq!(*message_id, answer);
+                self.answers.grown.insert(answer.unwrap());
+                let message = self.model.messages.get_mut(&answer.unwrap()).unwrap().1.as_mut().unwrap();
+                message.content = Content::new_unchecked(format!("{}{text}", message.content.as_str()));
+            }
+            AnswerStep::Finish { status, text, .. } => {
+                self.answers.open.remove(&key);
+                let id = match (answer, text) {
+                    (Some(id), _) => Some(self.finish(id, *status, text.as_ref(), events)),
+                    (None, Some(text)) if *status != Status::Failed => {
+                        let id = events.peek().and_then(|event| event.message_id()).unwrap();
+                        self.keep_answer(id, asked, home, text.clone(), *status);
+                        Some(self.finish(id, *status, None, events))
+                    }
+                    (None, _) => None,
+                };
+                assert_eq!(*message_id, id);
+                if *status == Status::Failed {
+                    let event = events.next().unwrap();
+                    assert_eq!(event.kind, EventKind::OutputError);
+                    let EventBody::Data(data) = &event.body else { panic!("{event:?}") };
+                    assert!(data.contains(&asked.to_string()) && data.contains("answer_id") == id.is_some(), "{data}");
+                    self.apply(RESPONDER, &append(key, ""), event);
+                }
+            }
+        }
+    }
+
+    /// Takes the event that publishes an answer.
+    fn finish<'e>(
+        &mut self,
+        id: MessageId,
+        status: Status,
+        text: Option<&Content>,
+        events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
+    ) -> MessageId {
+        let event = events.next().unwrap();
+        assert_eq!(event.kind, EventKind::Output);
+        let message = self.model.messages.get_mut(&id).unwrap().1.as_mut().unwrap();
+        message.content = text.unwrap_or(&message.content).clone();
+        message.status = status;
+        message.updated_at = event.at;
+        assert_eq!(event.message(), Some(&*message));
+        self.apply(RESPONDER, &append(JobId(event.number), ""), event);
+        id
+    }
+
+    fn keep_answer(&mut self, id: MessageId, asked: MessageId, home: ConversationId, content: Content, status: Status) {
+        let created_at = made_at(id);
+        let message = Message {
+            id,
+            conversation_id: home,
+            sender: UserId::new_unchecked(RESPONDER),
+            sender_name: "echo".into(),
+            role: Role::Assistant,
+            content,
+            metadata: Metadata::empty(),
+            created_at,
+            updated_at: created_at,
+            status,
+            reply_to: Some(asked),
+        };
+        self.model.messages.insert(id, (home, Some(message)));
+        let conversation = self.model.conversations.get_mut(&home).unwrap();
+        conversation.updated_at = conversation.updated_at.max(created_at);
+    }
+
+    /// Closes what depended on a message that was deleted.
+    pub fn follow_deletion<'e>(
+        &mut self,
+        gone: MessageId,
+        events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
+    ) {
+        for (_, message) in self.model.messages.values_mut() {
+            if let Some(message) = message
+                && message.reply_to == Some(gone)
+            {
+                message.reply_to = None;
+            }
+        }
+        let about = |open: &Open| open.asked == gone || open.answer == Some(gone);
+        let Some(key) = self.answers.open.iter().find(|(_, open)| about(open)).map(|(key, _)| *key) else { return };
+        let open = self.answers.open.remove(&key).unwrap();
+        if let Some(answer) = open.answer.filter(|answer| *answer != gone) {
+            self.finish(answer, Status::Cancelled, None, events);
+        }
+    }
+
+    /// Compares what a commit says of new orders and answers.
+    pub fn check_committed(&mut self, committed: &Committed) {
+        let lives = |open: &&Open| !self.model.gone(&open.home);
+        let made = self.answers.open.range(JobId(committed.before.next())..);
+        let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
+        assert_eq!(committed.jobs.iter().map(|order| order.key).collect::<Vec<_>>(), made);
+        for order in &committed.jobs {
+            let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
+            assert_eq!((&order.user, order.started), (&asked.sender, None));
+        }
+        let writing = self.answers.open.values().filter(lives).filter_map(|open| open.answer);
+        let writing: BTreeSet<MessageId> = writing.collect();
+        let started: BTreeSet<MessageId> = committed.started.iter().map(|started| started.message_id).collect();
+        assert_eq!(started, std::mem::take(&mut self.answers.started).intersection(&writing).copied().collect());
+        for started in committed.started.iter() {
+            let recipients: BTreeSet<&str> = started.recipients.iter().map(UserId::as_str).collect();
+            assert!(!recipients.is_empty() && started.sender.as_str() == RESPONDER);
+        }
+        // When an answer grew is known to the store alone; that it grew is known here.
+        for id in std::mem::take(&mut self.answers.grown).intersection(&writing) {
+            let (home, _) = self.model.messages[id];
+            let owner = self.model.workspaces[&self.model.conversations[&home].workspace].owner;
+            let kind = QueryKind::Message(ConversationRef::Id(home), *id);
+            let QueryResult::Message(stored) = self.world.found(owner, kind) else { panic!() };
+            let message = self.model.messages.get_mut(id).unwrap().1.as_mut().unwrap();
+            assert!(stored.updated_at >= message.updated_at);
+            message.updated_at = stored.updated_at;
+            assert_eq!(stored, *message);
+            let conversation = self.model.conversations.get_mut(&home).unwrap();
+            conversation.updated_at = conversation.updated_at.max(stored.updated_at);
+        }
+    }
+
+    /// Pages through the open orders.
+    pub fn check_orders(&mut self) {
+        let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
+        loop {
+            let kind = QueryKind::OpenJobs { after, limit: 1 + self.random.below(9) as u32 };
+            let QueryResult::OpenJobs(jobs) = self.world.found(RESPONDER, kind) else { panic!() };
+            let Some(last) = jobs.last() else { break };
+            after = last.key;
+            listed.extend(jobs);
+        }
+        let open = self.answers.open.iter().filter(|(_, open)| !self.model.gone(&open.home));
+        let open: Vec<_> = open.map(|(key, open)| (*key, open.asked, open.answer)).collect();
+        assert_eq!(listed.iter().map(|order| (order.key, order.message_id, order.started)).collect::<Vec<_>>(), open);
+        for order in listed {
+            let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
+            assert_eq!((&order.content, &order.user), (&asked.content, &asked.sender));
+            assert_eq!((&*order.responder, order.conversation_id), ("echo", asked.conversation_id));
+        }
+    }
+}
+
+/// The time that an id carries: milliseconds, and microseconds in the twelve bits after the version.
+fn made_at(id: MessageId) -> WallTime {
+    let bits = id.0.as_u128();
+    WallTime((bits >> 80) as i64 * 1000 + (bits >> 64) as i64 % 4096)
+}

@@ -1,0 +1,122 @@
+//! What single journal pages have, and what queries say beside their answers.
+
+use crate::common::*;
+use cortex_core::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
+use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
+use cortex_core::domain::event::{EventKind, KindSet};
+use cortex_core::domain::id::*;
+use cortex_core::domain::model::*;
+use cortex_core::domain::query::{QueryKind, StreamFilter};
+use cortex_core::domain::result::Outcome;
+
+#[test]
+fn a_number_that_is_not_of_this_journal_is_a_gap() {
+    let mut world = World::in_memory();
+    for user in ["ann", "nobody"] {
+        world.workspace("ann");
+        let position = world.writer().position();
+        let page = world.page(user, position.0 + 1, usize::MAX, EVERYTHING);
+        assert_eq!((page.gap, page.through), (Some(position.next()), position));
+        assert!(page.events.is_empty());
+        let page = world.page(user, position.0, usize::MAX, EVERYTHING);
+        assert_eq!((page.gap, page.through), (None, position));
+    }
+}
+
+#[test]
+fn history_from_before_joining_is_not_replayed() {
+    let mut world = World::in_file();
+    let workspace = world.workspace("ann");
+    let conversation = world.conversation("ann", workspace, &["ben"]);
+    world.post("ann", conversation, "before cyd");
+    world.done("ann", update_conversation(conversation, Some(&["ben", "cyd"]), None));
+    let joined = world.writer().position().0;
+    world.post("ann", conversation, "with cyd");
+    assert_eq!(world.replay("cyd", 0), [(joined, "conversation_updated"), (joined + 1, "input")]);
+    assert_eq!(world.replay("ben", 0).len(), 4);
+
+    world.done("ben", leave(conversation));
+    let left = world.writer().position().0;
+    assert_eq!(world.replay("ben", 0), [(left, "conversation_left")], "what ben may no longer see is gone");
+    world.done("cyd", update_conversation(conversation, Some(&["ben", "cyd", "ann"]), None));
+    world.post("ann", conversation, "ben is back");
+    let back = [(left, "conversation_left"), (left + 1, "conversation_updated"), (left + 2, "input")];
+    assert_eq!(world.replay("ben", 0), back);
+}
+
+#[test]
+fn a_page_with_many_hidden_rows_ends_and_the_next_goes_on() {
+    let mut world = World::in_memory();
+    let workspace = world.workspace("ann");
+    let conversation = world.conversation("ann", workspace, &[]);
+    let posts: Vec<Command> = (0..6000).map(|_| command("ann", post(ConversationRef::Id(conversation), "x"))).collect();
+    world.commit(&posts);
+    world.done("ann", update_workspace(workspace, "late"));
+    let filter =
+        StreamFilter { kinds: KindSet::NONE.with(EventKind::Output).with(EventKind::WorkspaceUpdated), ..EVERYTHING };
+    let (mut after, mut pages, mut seen) = (0, 0, Vec::new());
+    let position = world.writer().position().0;
+    while after < position {
+        let page = world.page("ann", after, usize::MAX, filter);
+        assert!(page.through.0 > after);
+        after = page.through.0;
+        pages += 1;
+        seen.extend(page.events.iter().map(|event| event.number.0));
+    }
+    assert_eq!((pages, seen), (2, vec![position]));
+}
+
+#[test]
+fn a_user_of_very_many_conversations_gets_the_messages_of_all() {
+    let mut world = World::in_memory();
+    let workspace = world.workspace("ann");
+    let create: Vec<Command> = (0..PAGE_CONVERSATIONS_LISTED_MAX + 200)
+        .map(|_| command("ann", create_conversation(Some(workspace), &["ben"])))
+        .collect();
+    let rooms: Vec<ConversationId> =
+        world.commit(&create).events.iter().map(|event| event.conversation_id.unwrap()).collect();
+    let start = world.writer().position().0;
+    let posts: Vec<Command> = rooms.iter().map(|room| command("ann", post(ConversationRef::Id(*room), "x"))).collect();
+    world.commit(&posts);
+    for user in ["ann", "ben"] {
+        let (mut after, mut seen) = (start, Vec::new());
+        while after < world.writer().position().0 {
+            let page = world.page(user, after, usize::MAX, EVERYTHING);
+            seen.extend(page.events.iter().map(|event| event.conversation_id.unwrap()));
+            after = page.through.0;
+        }
+        assert_eq!(seen, rooms, "{user}");
+    }
+}
+
+#[test]
+fn answers_carry_the_position_of_their_snapshot() {
+    let mut world = World::in_file();
+    let workspace = world.workspace("ann");
+    let answer = world.ask("ann", QueryKind::Workspace(workspace));
+    assert_eq!(answer.position, EventNumber(1));
+    world.done("ann", post(ConversationRef::Default, "x"));
+    assert_eq!(world.ask("ann", QueryKind::Workspace(workspace)).position, EventNumber(4));
+    assert_eq!(world.ask("ben", QueryKind::Workspace(workspace)).position, EventNumber(4), "refusals too");
+}
+
+#[test]
+fn a_message_comes_back_as_it_was_sent() {
+    let mut world = World::in_file();
+    let metadata = Metadata::new_unchecked(r#"{"b":1.50e+03,"a":[123456789012345678901234567890,"\u00e9"]}"#);
+    let content = Content::new("a\u{0}b\r\n'\"\\ \u{1f600}").unwrap();
+    let kind = CommandKind::PostMessage {
+        conversation: ConversationRef::Default,
+        role: Role::Assistant,
+        content: content.clone(),
+        metadata: metadata.clone(),
+        api_variant: ApiVariant::Config,
+    };
+    let Outcome::Posted { event, .. } = world.done("ann", kind) else { panic!() };
+    world.reopen();
+    let page = world.page("ann", event.number.0 - 1, usize::MAX, EVERYTHING);
+    assert_eq!(page.events.len(), 1);
+    let message = page.events[0].message().unwrap();
+    assert_eq!((&message.content, &message.metadata, message.role), (&content, &metadata, Role::Assistant));
+    assert_eq!(Some(message), event.message());
+}

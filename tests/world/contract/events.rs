@@ -1,0 +1,119 @@
+//! The events of real streams against the schemas that describe them.
+
+use super::{directory, python, run};
+use crate::common::token::{now, token_with};
+use crate::common::user::text;
+use crate::common::{Server, Stream, User};
+use cortex_core::base::time::WallTime;
+use cortex_core::domain::answer_job::AnswerStarted;
+use cortex_core::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+use cortex_core::wire::event;
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+
+#[test]
+fn every_event_is_as_described() {
+    let Some(python) = python() else { return };
+    let mut server = Server::with(&[
+        ("HEARTBEAT_INTERVAL_SECONDS", "1"),
+        ("RESPONDER", "echo"),
+        ("RESPONDERS_ALLOWED", "echo,openai"),
+        // Nobody listens there, so that an answer fails.
+        ("RESPONDER_URL", "http://127.0.0.1:9/v1"),
+        ("RESPONDER_MODEL", "none"),
+    ]);
+    let mut owner = User::new(&server, "owner");
+    let mut guest = Stream::open(server.addr, &User::new(&server, "guest").token, "");
+    let mut events = lives_of_things(&mut owner);
+    let end = owner.create_workspace("the end");
+    owner.delete(&format!("/config/workspace/{end}")).expect(200);
+
+    // From the beginning with what is gone left out, past its own end, and of a token that ends soon.
+    let mut replay = Stream::open(server.addr, &owner.token, "last_event_id=0");
+    let mut lost = Stream::open_with(
+        server.addr,
+        "",
+        &[("Authorization", &format!("Bearer {}", owner.token)), ("Last-Event-ID", "no number")],
+    );
+    let short = token_with(json!({"oid": "owner", "exp": now() - 28}));
+    let mut expiring = Stream::open(server.addr, &short, "");
+    events.extend([&replay, &lost, &expiring].map(|stream| stream.established.data.clone()));
+    events.push(lost.next_of("gap").data);
+    events.extend(expiring.until_end().into_iter().map(|event| event.data));
+    events.push(replay.next_of("caught_up").data);
+    events.push(replay.next_of("heartbeat").data);
+    server.stop();
+    for stream in [&mut replay, &mut guest] {
+        events.extend(stream.until_end().into_iter().map(|event| event.data));
+    }
+    events.extend(passing_events());
+
+    let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+    let place = directory("events").join("events.jsonl");
+    fs::write(&place, lines.join("\n")).expect("it can be written");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/contract/events.py");
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/openapi.json");
+    run(Command::new(python).args([script, document]).arg(place));
+}
+
+/// Makes, changes and deletes one of everything; what the owner's stream told of it.
+fn lives_of_things(owner: &mut User) -> Vec<Value> {
+    let mut stream = owner.stream();
+    let workspace = owner.create_workspace("w");
+    let conversation = owner.create_conversation(&workspace, "t", &["guest"]);
+    let said = text(&owner.say(&conversation, "Hello")["message_id"]);
+    let mut events = Vec::new();
+    loop {
+        let event = stream.next();
+        events.push(event.data.clone());
+        if event.kind() == "output" {
+            break;
+        }
+    }
+    let (room, chat) = (format!("/config/conversation/{conversation}"), format!("/conversations/{conversation}"));
+    owner.put(&format!("/config/workspace/{workspace}"), json!({"metadata": {"a": 1}})).expect(200);
+    owner
+        .put(&format!("{chat}/messages/{said}"), json!({"content": "Hello, all", "metadata": {"b": null}}))
+        .expect(200);
+    owner.delete(&format!("{chat}/messages/{said}")).expect(200);
+    owner.put(&room, json!({"metadata": {"responder": "openai"}, "participant_ids": []})).expect(200);
+    owner.say(&conversation, "Is anybody there?");
+    loop {
+        let event = stream.next();
+        events.push(event.data.clone());
+        if event.kind() == "output_error" {
+            break;
+        }
+    }
+    owner.post(&format!("{room}/leave"), json!({})).expect(200);
+    owner.delete(&room).expect(200);
+    owner.delete(&format!("/config/workspace/{workspace}")).expect(200);
+    loop {
+        let event = stream.next();
+        events.push(event.data.clone());
+        if event.kind() == "workspace_deleted" {
+            break;
+        }
+    }
+    events
+}
+
+/// Those that come only while an answer grows, as the program writes them.
+fn passing_events() -> [Value; 2] {
+    let id = "0190c42e-8d3f-7123-9abc-0123456789ab";
+    let started = AnswerStarted {
+        message_id: MessageId::parse(id).expect("an id"),
+        conversation_id: ConversationId::parse(id).expect("an id"),
+        workspace_id: WorkspaceId::parse(id).expect("an id"),
+        recipients: [].into(),
+        sender: UserId::new_unchecked("responder:echo"),
+        correlation_id: "c".into(),
+        text: "".into(),
+    };
+    [event::output_delta, event::output_snapshot].map(|write| {
+        let mut line = Vec::new();
+        write(&started, 0, "Hello", WallTime(0), &mut line);
+        serde_json::from_slice(&line).expect("an event is JSON")
+    })
+}

@@ -1,0 +1,123 @@
+//! Every request of the table through a proxy that others wrote, which keeps its connections to the server for the next:
+//! what it took for one request is never two to the server, and no answer goes to another request.
+
+use super::proxy::{Kind, Proxy};
+use crate::common::conformance::expected::{End, Expected};
+use crate::common::conformance::{marker, requests, served, server};
+use crate::common::{DEADLINE, Server};
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Clients at once, so that their requests share connections to the server, and waits for what never comes overlap.
+const CLIENTS: usize = 16;
+/// Seconds that the proxy waits for what does not come. A slow machine may cut more requests off, and none in two.
+const PATIENCE: u32 = 2;
+
+#[test]
+fn what_nginx_takes_for_one_request_is_one() {
+    no_request_becomes_two(Kind::Nginx);
+}
+
+#[test]
+fn what_haproxy_takes_for_one_request_is_one() {
+    no_request_becomes_two(Kind::Haproxy);
+}
+
+fn no_request_becomes_two(kind: Kind) {
+    let mut server = server();
+    let Some(proxy) = Proxy::start(kind, server.addr, PATIENCE) else { return };
+    let cases = requests::all_cases();
+    let (next, answers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while let Some((name, bytes, outcome)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let waits = Expected::of(outcome).end == End::Waits;
+                    let said = converse(proxy.addr, &served(bytes), waits, name);
+                    answers.fetch_add(check_answers(&said, name), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    // A proxy may write down what it did after the client has its answer.
+    let end = Instant::now() + DEADLINE;
+    while !Logged::of(&server).named.is_subset(&proxy.forwarded()) && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let forwarded = proxy.forwarded();
+    drop(proxy);
+    server.stop();
+    let Logged { named, unread } = Logged::of(&server);
+    let unknown: Vec<&String> = named.iter().filter(|id| !forwarded.contains(*id)).collect();
+    assert!(unknown.is_empty(), "{kind:?} knows nothing of {unknown:?}");
+    let sum = named.len() + unread;
+    assert!(sum <= forwarded.len(), "{kind:?} passed on {} requests, and the server saw {sum}", forwarded.len());
+    // Most requests get through, or this would say nothing.
+    let answers = answers.into_inner();
+    assert!(named.len().min(answers) > cases.len() / 3, "{} seen, {answers} answers", named.len());
+    println!("{kind:?}: {} passed on, {} seen, {unread} unreadable, {answers} answers", forwarded.len(), named.len());
+}
+
+/// What the server says that it has served.
+struct Logged {
+    /// The ids of requests that it could read.
+    named: BTreeSet<String>,
+    /// How many it could not read.
+    unread: usize,
+}
+
+impl Logged {
+    #[track_caller]
+    fn of(server: &Server) -> Logged {
+        let mut logged = Logged { named: BTreeSet::new(), unread: 0 };
+        for line in server.log().lines().filter(|line| line.contains(" INFO request ")) {
+            if line.contains(" method=\"-\" ") {
+                logged.unread += 1;
+                continue;
+            }
+            let id = line.split(" request_id=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            assert!(logged.named.insert(id.to_owned()), "one request became two: {line}");
+        }
+        logged
+    }
+}
+
+/// Sends a case with a request behind it that ends the connection, and reads to the end.
+fn converse(addr: SocketAddr, case: &[u8], waits: bool, name: &str) -> Vec<u8> {
+    let mut socket = TcpStream::connect(addr).expect("the proxy accepts");
+    socket.set_read_timeout(Some(DEADLINE)).expect("the socket is open");
+    // The proxy may have closed before it took everything.
+    if waits {
+        let _ = socket.write_all(case);
+        let _ = socket.shutdown(Shutdown::Write);
+    } else {
+        let _ = socket.write_all(&[case, &marker("behind", "Connection: close\r\n")].concat());
+    }
+    let mut said = Vec::new();
+    match socket.read_to_end(&mut said) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{name}: {error}"),
+        _ => said,
+    }
+}
+
+/// Checks that every answer belongs to the request that it was given to, and counts those that the server made.
+fn check_answers(said: &[u8], name: &str) -> usize {
+    let text = String::from_utf8_lossy(said);
+    let mut count = 0;
+    for head in text.split("HTTP/1.1 ").skip(1) {
+        let head = head.split("\r\n\r\n").next().unwrap_or_default();
+        let field = |name: &str| {
+            head.lines().filter_map(|line| line.split_once(": ")).find(|(other, _)| other.eq_ignore_ascii_case(name))
+        };
+        let (Some((_, server)), Some((_, proxy))) = (field("X-Request-Id"), field("X-Proxy-Id")) else { continue };
+        // A head that cannot be read has no id that could be given back.
+        let is_unread = ["400 ", "414 ", "431 "].iter().any(|status| head.starts_with(status));
+        assert!(server == proxy || is_unread, "{name}: an answer of another request: {head}");
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,151 @@
+//! The programs that the clients run in, and the packages that those need.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Whether curl and bash are there; `false` when these tests are left out.
+pub fn curl() -> bool {
+    if is_skipped("curl") {
+        return false;
+    }
+    need("bash", &["--version"], "bash");
+    need("curl", &["--version"], "curl");
+    true
+}
+
+/// Packages for Python, in a place of their own.
+pub struct Packages {
+    /// The name of the place.
+    pub place: &'static str,
+    /// The file that names them with their versions.
+    pub requirements: &'static str,
+    /// Modules that must be there, comma-separated.
+    pub modules: &'static str,
+}
+
+/// What the clients need that are written in Python.
+const CLIENTS: Packages = Packages {
+    place: "python",
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/clients/requirements.txt"),
+    modules: "httpx_sse, jose, prometheus_client",
+};
+
+/// A Python that has what the clients need, of which the test is about `package`; `None` when these tests are left out.
+pub fn python(package: &str) -> Option<PathBuf> {
+    python_with(package, &CLIENTS)
+}
+
+/// A Python that has these packages.
+pub fn python_with(package: &str, packages: &Packages) -> Option<PathBuf> {
+    // Tests run at once, and one is to install.
+    static READY: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
+    if is_skipped(package) {
+        return None;
+    }
+    let python = READY.lock().expect("no panic holds it").entry(packages.place).or_default().clone();
+    Some(python.get_or_init(|| install_python(packages)).clone())
+}
+
+fn install_python(packages: &Packages) -> PathBuf {
+    let requirements = packages.requirements;
+    need(
+        "python3",
+        &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"],
+        "Python 3.11 or newer with venv and pip (python3 and python3-venv)",
+    );
+    let place = place(packages.place);
+    let python = place.join("bin/python");
+    let is_whole = || have(&python, &["-c", &format!("import {}", packages.modules)]);
+    let wanted = fs::read_to_string(requirements).expect("a file of requirements");
+    installed(&place, &wanted, is_whole, || {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
+        run(Command::new(&python).args(pip));
+    });
+    python
+}
+
+/// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
+pub fn node() -> Option<PathBuf> {
+    if is_skipped("eventsource") {
+        return None;
+    }
+    let is_new = "process.exit(Number(process.versions.node.split('.')[0]) >= 18 ? 0 : 1)";
+    need("node", &["-e", is_new], "Node 18 or newer (nodejs)");
+    need("npm", &["--version"], "npm");
+    let place = place("node");
+    let is_whole = || place.join("node_modules/eventsource/package.json").exists();
+    installed(&place, include_str!("clients/package.json"), is_whole, || {
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place).expect("a directory for packages");
+        fs::write(place.join("package.json"), include_str!("clients/package.json")).expect("it can be written");
+        let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+        run(Command::new("npm").args(npm).current_dir(&place));
+    });
+    let script = place.join("follow.mjs");
+    fs::write(&script, include_str!("clients/follow.mjs")).expect("it can be written");
+    Some(script)
+}
+
+/// The program nginx; `None` when these tests are left out.
+pub fn nginx() -> Option<&'static str> {
+    if is_skipped("nginx") {
+        return None;
+    }
+    // Not everybody's path has the directory that it is in.
+    let found = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| have(program, &["-v"]));
+    assert!(found.is_some(), "nginx (nginx-light) is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
+    found
+}
+
+/// Whether these tests are left out, which is said where also a test that passes is heard.
+fn is_skipped(name: &str) -> bool {
+    let is_skipped = std::env::var("CORTEX_SKIP_CLIENTS").is_ok_and(|value| value == "1");
+    if is_skipped {
+        let _ = writeln!(std::io::stderr(), "skipped: the test with {name}, because CORTEX_SKIP_CLIENTS=1");
+    }
+    is_skipped
+}
+
+#[track_caller]
+fn need(program: &str, arguments: &[&str], package: &str) {
+    let is_there = have(program, arguments);
+    assert!(is_there, "{package} is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
+}
+
+/// Whether a program is there and content.
+fn have(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Where packages go, under `target/`.
+fn place(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(name)
+}
+
+/// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
+fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
+    // Two tests may want the same, and the second waits until the first has it.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // Written last, so that an installation that broke off is none.
+    let stamp = place.join("installed");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {
+        return;
+    }
+    install();
+    fs::write(stamp, wanted).expect("it can be written");
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&said));
+}
