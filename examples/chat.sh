@@ -25,6 +25,8 @@ CHAT=$(jq -n '{title: "Example"}' | post /conversations -H "$AUTH" | jq -r .id)
 LAST=$(curl -sSI "$URL/conversations/$CHAT" -H "$AUTH" | tr -d '\r' | sed -n 's/^x-last-event-id: //Ip')
 jq -n --arg conversation_id "$CHAT" --arg content "$CONTENT" '$ARGS.named' | post /input -H "$AUTH" >/dev/null
 
+# The stream ends with this script.
+trap 'kill $! 2>/dev/null || true' EXIT
 while true; do
     while IFS= read -r line; do
         case $line in
