@@ -6,7 +6,7 @@
 use super::clock::Clock;
 use crate::api::error::ApiError;
 use crate::api::{Response, ops};
-use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES};
+use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX};
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::domain::health::Readiness;
@@ -155,7 +155,7 @@ impl Door {
     /// Looks at what has arrived on a connection, and answers if it is a question about the server's health.
     fn look(&mut self, key: usize) {
         let Some(kept) = self.kept.get(key) else { return };
-        let mut bytes = [0; STARTUP_PEEK_BYTES];
+        let mut bytes = [0; STARTUP_PEEK_BYTES_MAX];
         let arrived = match kept.stream.peek(&mut bytes) {
             Ok(0) => return drop(self.kept.remove(key)),
             Ok(arrived) => arrived,
@@ -198,7 +198,7 @@ fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Vers
     if method != Method::Head {
         out.extend_from_slice(&reply.body);
     }
-    let mut read = [0; STARTUP_PEEK_BYTES];
+    let mut read = [0; STARTUP_PEEK_BYTES_MAX];
     let _ = stream.read(&mut read);
     // Some hundred bytes always fit into a fresh socket; who is gone needs none.
     let _ = stream.write_all(&out);
@@ -208,7 +208,7 @@ fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Vers
 /// The answer, if these bytes are the whole head of a question about the server's health.
 fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
     let mut slots = Slots::new();
-    let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES }).ok()??;
+    let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES_MAX }).ok()??;
     if !matches!(head.method, Method::Get | Method::Head) {
         return None;
     }

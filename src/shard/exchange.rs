@@ -139,7 +139,7 @@ impl Shard {
         match action {
             Action::Respond(reply) => self.respond(slot, &meta, reply, now),
             // What is done is answered, so nothing more is done while nobody reads what was.
-            Action::Submit(_) if self.reply_bytes > REPLY_BYTES_MAX => {
+            Action::Submit(_) if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond(slot, &meta, reply, now);
             }
@@ -359,7 +359,7 @@ impl Shard {
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
-            _ if self.reply_bytes > REPLY_BYTES_MAX => {
+            _ if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }

@@ -623,7 +623,7 @@ impl Shard {
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
             Phase::Waiting(pending) if pending.then == Then::Health => {
-                conn.since.plus_milliseconds(HEALTH_MILLISECONDS)
+                conn.since.plus_milliseconds(HEALTH_TIMEOUT_MILLISECONDS)
             }
             Phase::Waiting(_) => return None,
             // Only its reader is waited for: what the stream itself would do next is never done.
