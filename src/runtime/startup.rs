@@ -10,8 +10,8 @@ use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX};
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::domain::health::Readiness;
-use crate::http1::head::{HeadLimits, Method, Slots, Version, parse_head};
-use crate::http1::response::{Length, ResponseHead, write_head};
+use crate::http1::head::{HeadLimits, HeaderBuf, Method, Version, parse_head};
+use crate::http1::response_write::{Length, ResponseHead, write_head};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -207,7 +207,7 @@ fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Vers
 
 /// The answer, if these bytes are the whole head of a question about the server's health.
 fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
-    let mut slots = Slots::new();
+    let mut slots = HeaderBuf::new();
     let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES_MAX }).ok()??;
     if !matches!(head.method, Method::Get | Method::Head) {
         return None;

@@ -22,7 +22,7 @@ use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamF
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
-use crate::http1::response::{self, Length, ResponseHead, write_head};
+use crate::http1::response_write::{self, Length, ResponseHead, write_head};
 use crate::wire;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Shard {
         conn.since = now.mono;
         // RFC 9110 §10.1.1: no need to say so when the body is coming already.
         if head.expect_continue && head_ends_input {
-            conn.outbox.push_with(|out| out.extend_from_slice(response::CONTINUE));
+            conn.outbox.push_with(|out| out.extend_from_slice(response_write::CONTINUE));
             self.touch(slot, now);
         }
     }

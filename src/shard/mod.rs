@@ -31,7 +31,7 @@ use crate::domain::password::{PasswordJob, PasswordResponse};
 use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::CommandResult;
 use crate::domain::token_rules::TokenRules;
-use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
+use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
 use conn::{Conn, Phase, Then};
 use drain::Ending;
 use hub::Hub;
@@ -413,7 +413,7 @@ impl Shard {
                     if rest.is_empty() || paused || !worth_parsing(seen, rest, &limits) {
                         return at;
                     }
-                    let mut slots = Slots::new();
+                    let mut slots = HeaderBuf::new();
                     match parse_head(rest, &mut slots, &limits) {
                         Ok(None) => return at,
                         Ok(Some(head)) => {
