@@ -17,7 +17,7 @@ use cortex_core::domain::model::UserProfile;
 use cortex_core::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use cortex_core::domain::token_rules::TokenRules;
-use cortex_core::shard::registry::Registry;
+use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};

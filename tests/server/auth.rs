@@ -210,3 +210,16 @@ fn previous_keys_verify_and_never_sign() {
     verify(&mut Client::new(elsewhere.addr), &fresh).expect(200);
     assert_error(&verify(&mut Client::new(elsewhere.addr), &old), 401, "unauthorized");
 }
+
+/// A token with an empty email does not change the email of a password user.
+#[test]
+fn a_token_without_an_email_does_not_disable_a_login() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let id = "550e8400-e29b-41d4-a716-446655440000";
+    let token = token_with(json!({"oid": id, "name": "Renamed", "email": "", "exp": now() + 60}));
+    User::with_token(&server, id, &token).say("default", "x");
+    let credentials = json!({"username": "user@example.com", "password": "password123"});
+    let login = client.request("POST", "/auth/login").json(&credentials).send().expect(200).json();
+    assert_eq!(login["claims"], json!({"oid": id, "name": "Renamed", "email": "user@example.com"}));
+}

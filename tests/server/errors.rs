@@ -343,3 +343,20 @@ fn a_busy_database_is_unavailable_for_now() {
     user.say("default", "after");
     assert_eq!(database::sound_message_contents(&server.database()), ["before", "after"]);
 }
+
+/// The error names the content coding, not a JSON syntax error in compressed bytes.
+#[test]
+fn a_compressed_body_is_rejected_for_its_content_coding() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let mut send = |coding: &str| {
+        let request = user.request("POST", "/input").header("Content-Encoding", coding);
+        request.json(&json!({"content": "x"})).send()
+    };
+    for coding in ["gzip", "BR", "identity, gzip"] {
+        let answer = send(coding);
+        assert_error(&answer, 415, "unsupported_media_type");
+        assert_eq!(answer.header("Accept-Encoding"), Some("identity"));
+    }
+    send("identity").expect(200);
+}

@@ -1,5 +1,5 @@
 //! Which pages and which names the server answers, and what stands in every answer whatever it is. That pages see what
-//! Starlette would let them see is compared with Starlette itself, in `tests/clients`.
+//! Starlette would let them see is compared with Starlette itself, in `tests/world/clients`.
 
 use crate::common::token::token;
 use crate::common::{Client, Connection, NOBODYS_ID, Response, Server, assert_error};
@@ -124,4 +124,19 @@ fn every_answer_has_its_id_and_what_keeps_browsers_careful() {
     }
     let stream = crate::common::User::new(&server, "u").stream();
     assert_has_what_every_answer_has(&stream.head);
+}
+
+/// Also where every origin is allowed.
+#[test]
+fn an_invalid_origin_is_not_echoed() {
+    let server = Server::with(&[("ALLOW_ORIGINS", "*")]);
+    for (origin, allowed) in
+        [("http://a.example", true), ("http:/\ta", false), ("http://a b", false), ("http://é", false)]
+    {
+        let mut connection = Connection::open(server.addr);
+        connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"));
+        let answer = connection.response("GET");
+        assert_eq!(answer.status, 200, "{origin:?}");
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed.then_some(origin), "{origin:?}");
+    }
 }

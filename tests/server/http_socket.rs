@@ -1,9 +1,12 @@
 //! HTTP as it is spoken on a real socket: connections that stay, pipelines, chunks, HEAD, CORS, and ends.
 
+use crate::common::http::Framing;
 use crate::common::token::token;
 use crate::common::{Client, Connection, Options, Server, User, assert_error};
 use serde_json::json;
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 /// A good `POST /input` of a message that says `content`.
 fn post(addr: SocketAddr, content: &str) -> String {
@@ -80,7 +83,7 @@ fn a_long_pipeline_is_answered_whole() {
     let mut sending = reading.second_handle();
     const REQUESTS: usize = 20_000;
     let one = get(server.addr, "/");
-    let sender = std::thread::spawn(move || {
+    let sender = thread::spawn(move || {
         let bytes = one.repeat(100);
         for _ in 0..REQUESTS / 100 {
             sending.send(&bytes);
@@ -430,4 +433,49 @@ fn a_request_cut_off_is_no_request() {
     }
     user.say("default", "whole");
     assert!(stream.before_message("whole").iter().all(|event| event.kind() != "input"));
+}
+
+/// The idle timeout starts when the reader has taken everything, not when the write timeout would have expired.
+#[test]
+fn an_idle_connection_is_closed_after_a_slow_read() {
+    let server = Server::with(&[("KEEP_ALIVE_SECONDS", "1")]);
+    let mut user = User::new(&server, "u");
+    let metadata = json!({"x": "x".repeat(60 * 1024)});
+    for _ in 0..16 {
+        user.post("/config/workspace", json!({"name": "w", "description": "d", "metadata": metadata})).expect(200);
+    }
+    let count = 32;
+    let get =
+        format!("GET /config/workspace HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", user.token);
+    let mut connection = Connection::open(server.addr);
+    connection.send(get.repeat(count));
+    // Longer than an idle connection is kept: the reader is what is waited for now.
+    thread::sleep(Duration::from_millis(1500));
+    for _ in 0..count {
+        assert_eq!(connection.response("GET").status, 200);
+    }
+    connection.expect_end();
+}
+
+/// A request that arrives while the connection waits for its reader must be read once the response is out.
+#[test]
+fn a_request_sent_while_a_long_response_is_read_is_served() {
+    let server = Server::with(&[("WORKERS", "1")]);
+    let mut user = User::new(&server, "u");
+    let metadata = json!({"x": "x".repeat(60 * 1024)});
+    for _ in 0..130 {
+        user.post("/config/workspace", json!({"name": "w", "description": "d", "metadata": metadata})).expect(200);
+    }
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "GET /config/workspace?limit=1000 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+        user.token
+    ));
+    let answer = connection.try_head().expect("the answer begins");
+    connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    // The server has seen the second request, and that there is still too much to write.
+    Client::new(server.addr).request("GET", "/").send().expect(200);
+    let mut framing = Framing::of(&answer, "GET");
+    while connection.try_body_piece(&mut framing).expect("the answer goes on").is_some() {}
+    assert_eq!(connection.response("GET").status, 200);
 }

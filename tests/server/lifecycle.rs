@@ -308,3 +308,29 @@ fn a_database_in_memory_serves_and_is_forgotten() {
     assert_eq!(user.get("/config/workspace").expect(200).json()["total"], Value::from(0));
     assert!(!server.database().exists(), "nothing was written to a file");
 }
+
+/// The second signal also counts after the grace period, while shutdown waits for the writer.
+#[test]
+fn a_second_signal_ends_the_process_while_shutdown_waits_for_the_writer() {
+    let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "0"), ("WORKERS", "1")]);
+    let user = User::new(&server, "u");
+    let lock = database::open_beside(&server.database());
+    lock.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
+    let mut connection = Connection::open(server.addr);
+    let body = json!({"content": "x"}).to_string();
+    connection.send(format!(
+        "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+        user.token,
+        body.len()
+    ));
+    // What is asked on a second connection is answered after the message was handed to the writer.
+    Client::new(server.addr).request("GET", "/").send().expect(200);
+    server.process().signal(libc::SIGTERM);
+    let end = Instant::now() + DEADLINE;
+    while !server.log().contains("the grace period is over") {
+        assert!(Instant::now() < end, "the grace period never ends");
+        thread::sleep(Duration::from_millis(5));
+    }
+    server.process().signal(libc::SIGTERM);
+    assert_eq!(server.process().wait_exit().code(), Some(128 + libc::SIGTERM));
+}

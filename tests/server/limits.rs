@@ -356,3 +356,51 @@ fn a_list_ends_early_rather_than_grow_too_large() {
     let expected: Vec<_> = (0..WORKSPACES).map(|n| json!(n.to_string())).collect();
     assert_eq!(seen, expected, "nothing is missed and nothing comes twice");
 }
+
+/// A login needs no token, so its body limit is small.
+#[test]
+fn a_login_with_a_large_body_is_rejected_by_its_head() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let form = format!("username=user%40example.com&password={}", "x".repeat(16 * 1024));
+    let answer = client.request("POST", "/auth/login").body("application/x-www-form-urlencoded", form).send();
+    assert_error(&answer, 413, "payload_too_large");
+}
+
+/// The connection is not reset before the client has read the error.
+#[test]
+fn the_response_to_a_large_rejected_body_can_be_read_after_the_body_was_sent() {
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    let bytes = 8 * 1024 * 1024;
+    connection.send(format!("POST /input HTTP/1.1\r\nHost: localhost\r\nContent-Length: {bytes}\r\n\r\n"));
+    for _ in 0..bytes / 65_536 {
+        connection.send(" ".repeat(65_536));
+    }
+    assert_error(&connection.response("POST"), 401, "unauthorized");
+}
+
+/// Responses that wait for their readers share one budget.
+#[test]
+fn unread_responses_are_bounded_over_all_connections() {
+    let server = Server::with(&[("WORKERS", "1")]);
+    let mut user = User::new(&server, "u");
+    let filler = "x".repeat(60_000);
+    for n in 0..140 {
+        let body = json!({"name": n.to_string(), "description": "d", "metadata": {"filler": filler}});
+        user.post("/config/workspace", body).expect(200);
+    }
+    let ask = || {
+        let mut connection = Connection::open(server.addr);
+        let token = crate::common::token::token("u");
+        connection.send(format!(
+            "GET /config/workspace?limit=1000 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ));
+        connection
+    };
+    let connections: Vec<Connection> = (0..60).map(|_| ask()).collect();
+    let statuses: Vec<u16> = connections.into_iter().map(|mut one| one.response("GET").status).collect();
+    assert!(statuses.contains(&503), "the later ones are refused: {statuses:?}");
+    assert!(statuses.contains(&200), "the first ones are answered: {statuses:?}");
+    assert_eq!(ask().response("GET").status, 200, "once all was read there is room again");
+}

@@ -3,9 +3,13 @@
 use crate::common::sse::Event;
 use crate::common::token::{now, token, token_with};
 use crate::common::{
-    Client, Connection, NOBODYS_ID, Options, Server, Stream, User, assert_error, assert_invalid, assert_time,
+    Client, Connection, DEADLINE, NOBODYS_ID, Options, Server, Stream, User, assert_error, assert_invalid, assert_time,
 };
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 #[test]
 fn filters_work_together_with_and() {
@@ -171,7 +175,7 @@ fn one_user_has_at_most_so_many_streams() {
     let mut client = Connection::open(server.addr);
     let request =
         format!("GET /output/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", user.token);
-    let end = std::time::Instant::now() + crate::common::DEADLINE;
+    let end = Instant::now() + crate::common::DEADLINE;
     loop {
         client.send(&request);
         let head = client.try_head().expect("an answer");
@@ -274,4 +278,130 @@ fn a_changed_password_ends_the_streams_of_older_tokens() {
     User::with_token(&server, user_id, &older).post("/auth/password", body).expect(200);
     ends.until_end();
     drop(stays);
+}
+
+/// A stream whose token expired has no deadline left that would keep its event loop busy.
+#[test]
+fn a_stream_reports_that_its_token_expired_and_delays_no_other_connection() {
+    let server = Server::with(&[("WORKERS", "1")]);
+    let token = token_with(json!({"oid": "u", "exp": now() + 2}));
+    let mut stream = Stream::open(server.addr, &token, "");
+    let kinds: Vec<String> = stream.until_end().iter().map(|event| event.kind().to_owned()).collect();
+    assert_eq!(kinds, ["token_expiring", "token_expired"]);
+    Client::new(server.addr).request("GET", "/").send().expect(200);
+}
+
+/// A stream that has ended and whose reader has not taken everything is closed by the stall timeout.
+#[test]
+fn an_ended_stream_with_an_absent_reader_is_closed() {
+    let server = Server::with(&[
+        ("WORKERS", "1"),
+        ("HEARTBEAT_INTERVAL_SECONDS", "0.05"),
+        ("STREAM_STALL_TIMEOUT_SECONDS", "3"),
+    ]);
+    let mut user = User::new(&server, "u");
+    let token = token_with(json!({"oid": "u", "exp": now() + 2}));
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!("GET /output/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    connection.try_head().expect("the stream opens");
+    let content = "x".repeat(1024 * 1024);
+    for _ in 0..12 {
+        user.say("default", &content);
+    }
+    // The list is empty once the stream was closed, because its reader stayed away.
+    let end = Instant::now() + DEADLINE;
+    while user.get("/output/streams").expect(200).json()["total"] != 0 {
+        assert!(Instant::now() < end, "the stream was not closed");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An owner who leaves a conversation still sees it, so events that wait for a slow stream of the owner stay.
+#[test]
+fn an_owner_who_leaves_a_conversation_loses_no_event_of_it() {
+    let server = Server::with(&[("STREAM_BUFFER_BYTES", "4096")]);
+    let (mut owner, mut other) = (User::new(&server, "owner"), User::new(&server, "other"));
+    let workspace = owner.create_workspace("w");
+    let conversation = owner.create_conversation(&workspace, "t", &["other"]);
+    let mut stream = owner.stream();
+    // More than the kernel takes off the server's hands for a stream that nobody reads.
+    let count = 32;
+    let padding = "x".repeat(512 * 1024);
+    for n in 0..count {
+        other.say(&conversation, &format!("{n} {padding}"));
+    }
+    owner.post(&format!("/config/conversation/{conversation}/leave"), json!({})).expect(200);
+    other.say(&conversation, "the end");
+    let inputs: Vec<String> = stream
+        .before_message("the end")
+        .iter()
+        .filter(|event| event.kind() == "input")
+        .map(|event| event.content().split(' ').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(inputs, (0..count).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+/// A token is verified again when the whole request has arrived.
+#[test]
+fn a_stream_is_not_opened_with_a_token_that_expired_while_its_request_arrived() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let credentials = json!({"username": "user@example.com", "password": "password123"});
+    let login = client.request("POST", "/auth/login").json(&credentials).send().expect(200).json();
+    let token = login["access_token"].as_str().expect("a token");
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!(
+        "GET /output/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Length: 1\r\n\
+         Expect: 100-continue\r\n\r\n"
+    ));
+    connection.expect_continue();
+    let change = json!({"current_password": "password123", "new_password": "another password"});
+    client.request("POST", "/auth/password").token(token).json(&change).send().expect(200);
+    connection.send("x");
+    assert_eq!(connection.try_head().expect("an answer").status, 401);
+}
+
+/// A query may see a commit before the event loops receive it. A stream resumed from that number gets no `gap`.
+#[test]
+fn a_stream_from_the_newest_number_of_a_query_has_no_gap() {
+    let server = Server::start(Options::new());
+    let addr = server.addr;
+    let mut user = User::new(&server, "u");
+    user.say("default", "the first");
+    let done = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let done = done.clone();
+            thread::spawn(move || {
+                let mut user = User::at(addr, "u");
+                while !done.load(Ordering::Relaxed) {
+                    user.say("default", "x");
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3000 {
+        let number = user.get("/config/conversation/default").expect(200).number("X-Last-Event-Id");
+        let mut stream = user.stream_with(&format!("last_event_id={number}&types=output"));
+        assert_eq!(stream.next().kind(), "caught_up", "after {number}");
+    }
+    done.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.join().expect("the writer went well");
+    }
+}
+
+/// Line readers such as Python's `httpx` also split at U+0085, U+2028 and U+2029, so these are escaped.
+#[test]
+fn no_message_can_break_the_line_of_its_event() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "\u{2029}");
+    let odd = "\u{85}\u{2028}\u{2029}\u{b}\u{c}\u{1c}\u{1d}\u{1e}\r\n";
+    let metadata = json!({odd: odd});
+    user.post("/input", json!({"content": format!("a{odd}b"), "metadata": metadata})).expect(200);
+    let mut stream = user.stream_with("last_event_id=0&types=input");
+    let event = stream.next();
+    assert_eq!((event.content(), &event.data["metadata"]), (format!("a{odd}b").as_str(), &metadata));
+    let read = String::from_utf8(stream.raw.clone()).expect("a stream is UTF-8");
+    assert!(!read.contains(['\u{85}', '\u{2028}', '\u{2029}']), "{read}");
 }

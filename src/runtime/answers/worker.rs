@@ -15,7 +15,7 @@ use crate::responder::coalesce::{Due, Growing};
 use crate::responder::{self, Finished, Flow, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::Mail;
-use crate::runtime::post::Post;
+use crate::runtime::replies::Post;
 use crate::runtime::threads::Ports;
 use crate::wire;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -10,7 +10,7 @@ use crate::domain::result::Rejection;
 use crate::store::Responders;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(super) fn open_answered(path: &Path) -> Writer {
+pub(crate) fn open_answered(path: &Path) -> Writer {
     let responders = Responders { default: Some("echo".into()), allowed: vec!["echo".into()] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
     Writer::open(&config, |_| Vec::new()).unwrap()
@@ -20,16 +20,16 @@ fn step(order: JobId, step: AnswerStep) -> Command {
     command("responder:echo", CommandKind::Answer { order, step })
 }
 
-pub(super) fn begin(order: JobId) -> Command {
+pub(crate) fn begin(order: JobId) -> Command {
     step(order, AnswerStep::Begin { text: "part".into() })
 }
 
-pub(super) fn finish(order: JobId) -> Command {
+pub(crate) fn finish(order: JobId) -> Command {
     let text = Some(Content::new_unchecked("whole"));
     step(order, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
 }
 
-pub(super) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
+pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
     let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });

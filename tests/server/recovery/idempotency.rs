@@ -172,3 +172,14 @@ fn a_key_is_visible_ascii_of_at_most_128() {
     }
     assert_eq!(database::sound_message_contents(&server.database()).len(), 3);
 }
+
+/// A client or proxy may repeat the request with the two fields in another order, so neither key is used.
+#[test]
+fn a_request_with_two_idempotency_keys_is_rejected() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let request = user.request("POST", "/input").header("Idempotency-Key", "a").header("Idempotency-Key", "b");
+    let answer = request.json(&json!({"content": "x"})).send();
+    assert_error(&answer, 422, "validation_error");
+    assert_eq!(answer.json()["error"]["details"]["Idempotency-Key"], "must be given once");
+}

@@ -2,7 +2,7 @@
 
 use crate::common::token::{now, token, token_with};
 use crate::common::user::text;
-use crate::common::{Client, Server, Stream, User, assert_error};
+use crate::common::{Client, Options, Server, Stream, User, assert_error};
 use serde_json::json;
 
 /// A ticket of a user for as long as a token of so many seconds lives, and how long it says that is.
@@ -109,4 +109,23 @@ fn a_stream_of_a_ticket_is_renewed_with_a_token() {
     }
     user.say("default", "past its end");
     assert_eq!(stream.next_of("input").content(), "past its end");
+}
+
+/// Behind a proxy with a password, a browser sends `Authorization: Basic` with an `EventSource` too. It does not replace
+/// the ticket.
+#[test]
+fn a_ticket_is_accepted_beside_basic_credentials_for_a_proxy() {
+    let server = Server::start(Options::new());
+    let mut user = User::new(&server, "u");
+    let ticket = user.post("/auth/stream-ticket", json!({})).expect(200).json()["ticket"].clone();
+    let query = format!("ticket={}", ticket.as_str().expect("a string"));
+    Stream::open_with(server.addr, &query, &[("Authorization", "Basic dXNlcjpwYXNz")]);
+    let mut client = Client::new(server.addr);
+    let mut refused = |path: &str, authorization: &str| {
+        let answer = client.request("GET", path).header("Authorization", authorization).send();
+        assert_error(&answer, 401, "unauthorized");
+    };
+    refused("/output/stream", "Basic dXNlcjpwYXNz");
+    refused(&format!("/output/stream?{query}"), "Bearer bad");
+    refused(&format!("/auth/verify?{query}"), "Basic dXNlcjpwYXNz");
 }

@@ -14,7 +14,7 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a body that the table reckons with; the least that `MAX_BODY_BYTES` may be.
 pub const BODY_BYTES_MAX: usize = 1024;
 
-/// Name, bytes of a connection, and what is read from them, as `tests/http1_cases.rs` writes it: each request as method, path,
+/// Name, bytes of a connection, and what is read from them, as `tests/formats/http1.rs` writes it: each request as method, path,
 /// query, version, host, framing, keep or close, and its body if it has one; `!` and the error that ends the reading;
 /// `...` when more bytes are needed.
 pub type Case = (&'static str, &'static [u8], &'static str);
