@@ -3,7 +3,7 @@
 use super::network::{HostPattern, Hosts, Network, Networks, Origins};
 use super::read::{Reader, SettingError, items};
 use super::values::{Database, Environment, RateLimit, Secret};
-use crate::base::limits::{HEAD_BYTES_LIMIT_MAX, TARGET_BYTES_MAX};
+use crate::base::limits::{HEAD_BYTES_SETTING_MAX, TARGET_BYTES_MAX};
 use crate::base::log::Format;
 use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
@@ -32,7 +32,7 @@ pub const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
 /// Default and range of `MAX_BODY_BYTES`.
 const BODY_BYTES: [u64; 3] = [2 * MIB, KIB, 64 * MIB];
 /// Default and range of `MAX_HEADER_BYTES`.
-const HEADER_BYTES: [u64; 3] = [16 * KIB, KIB, HEAD_BYTES_LIMIT_MAX as u64];
+const HEADER_BYTES: [u64; 3] = [16 * KIB, KIB, HEAD_BYTES_SETTING_MAX as u64];
 /// Default and range of `STREAM_BUFFER_BYTES`.
 const STREAM_BUFFER_BYTES: [u64; 3] = [64 * KIB, 4 * KIB, 16 * MIB];
 /// Largest number that counts connections, streams or requests.
