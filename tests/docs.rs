@@ -192,8 +192,8 @@ fn limits_are_those_of_the_program() {
         ("fields in a request head", limits::HEADERS_MAX as u64),
         ("token, bytes", limits::TOKEN_BYTES_MAX as u64),
         ("`Idempotency-Key`, characters", limits::IDEMPOTENCY_KEY_BYTES_MAX as u64),
-        ("seconds that an `Idempotency-Key` is kept", limits::IDEMPOTENCY_SECONDS as u64),
-        ("commands in one transaction", limits::BATCH_COMMANDS_MAX as u64),
+        ("seconds that an `Idempotency-Key` is kept", limits::IDEMPOTENCY_RETENTION_SECONDS as u64),
+        ("commands in one transaction", limits::TRANSACTION_COMMANDS_MAX as u64),
         ("factor of a user's rate that one address has without a valid token", limits::REQUESTS_PER_ADDRESS_FACTOR),
     ]
     .map(|(name, limit)| (name.to_owned(), limit))

@@ -19,7 +19,7 @@ use cortex_core::domain::id::{EventNumber, MessageId, UserId};
 use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
 use cortex_core::domain::result::{CommandResult, Rejection};
 use cortex_core::domain::token_rules::{TokenRule, TokenRules};
-use cortex_core::shard::registry::Registry;
+use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;

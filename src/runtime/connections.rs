@@ -4,7 +4,7 @@
 //! none does not stand there, so that the table is never larger than the number of connections.
 
 use crate::config::network::Networks;
-use crate::shard::buckets::network_of;
+use crate::shard::shared::rate_limiter::network_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

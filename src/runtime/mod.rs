@@ -3,15 +3,15 @@
 pub mod answers;
 pub mod clock;
 mod connections;
+pub mod event_loop;
 pub mod listener;
 pub mod mailbox;
 mod memory;
 pub mod notify;
-pub mod post;
 pub mod queue;
-pub mod reactor;
 pub mod reload;
+pub mod replies;
 pub mod server;
 mod startup;
 mod threads;
-mod writes;
+mod write_queue;

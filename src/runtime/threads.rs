@@ -5,8 +5,8 @@
 
 use super::answers::desk::{Desk, News};
 use super::clock::Clock;
-use super::post::Post;
 use super::queue::{Queue, Taken};
+use super::replies::Post;
 use crate::auth::password::Hasher;
 use crate::base::limits::*;
 use crate::base::log as logging;
@@ -19,7 +19,7 @@ use crate::domain::model::UserProfile;
 use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
 use crate::domain::query::Query;
 use crate::domain::result::Rejection;
-use crate::shard::registry::Registry;
+use crate::shard::shared::stream_registry::Registry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
@@ -156,7 +156,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
         let failing = writer.fault().is_some();
         let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
         let patience = until_due.min(look_beside);
-        let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
+        let taken = ports.writer.take(&mut works, TRANSACTION_COMMANDS_MAX, TRANSACTION_BYTES_MAX, Some(patience));
         if taken == Taken::Closed {
             break;
         }

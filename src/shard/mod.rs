@@ -3,17 +3,11 @@
 //!
 //! Invariant: every connection has a deadline, or waits for an answer that always comes.
 
-mod admit;
-pub mod buckets;
-mod conn;
-mod drain;
-mod exchange;
-mod hub;
-mod live;
-mod outbox;
-pub mod registry;
-mod stream;
-mod streams;
+mod connection;
+mod request;
+pub mod shared;
+mod shutdown;
+mod subscription;
 
 use crate::api::Context;
 use crate::api::traffic::{self, Endpoint};
@@ -31,18 +25,18 @@ use crate::domain::password::{PasswordJob, PasswordResponse};
 use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::CommandResult;
 use crate::domain::token_rules::TokenRules;
-use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
-use conn::{Conn, Phase, Then};
-use drain::Ending;
-use hub::Hub;
-use live::LiveAnswers;
-use outbox::Outbox;
-use registry::Registry;
+use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
+use connection::outbox::Outbox;
+use connection::{Conn, Phase, Then};
+use shared::stream_registry::Registry;
+use shutdown::Ending;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
+use subscription::fan_out::Hub;
+use subscription::live_answers::LiveAnswers;
 
 /// Bytes of answers that may wait before the next pipelined request is taken up.
 const PIPELINE_BYTES_MAX: usize = 64 * 1024;
@@ -413,7 +407,7 @@ impl Shard {
                     if rest.is_empty() || paused || !worth_parsing(seen, rest, &limits) {
                         return at;
                     }
-                    let mut slots = Slots::new();
+                    let mut slots = HeaderBuf::new();
                     match parse_head(rest, &mut slots, &limits) {
                         Ok(None) => return at,
                         Ok(Some(head)) => {
@@ -623,7 +617,7 @@ impl Shard {
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
             Phase::Waiting(pending) if pending.then == Then::Health => {
-                conn.since.plus_milliseconds(HEALTH_MILLISECONDS)
+                conn.since.plus_milliseconds(HEALTH_TIMEOUT_MILLISECONDS)
             }
             Phase::Waiting(_) => return None,
             // Only its reader is waited for: what the stream itself would do next is never done.

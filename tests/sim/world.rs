@@ -14,7 +14,7 @@ use cortex_core::domain::command::{Command, ReplyTo};
 use cortex_core::domain::commit::Committed;
 use cortex_core::domain::id::*;
 use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
-use cortex_core::shard::registry::Registry;
+use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use cortex_core::store::{Database, InboxLimits, Reader, Retention, StoreConfig, Writer};
 use cortex_core::wire;

@@ -15,7 +15,7 @@ use crate::responder::coalesce::{Due, Growing};
 use crate::responder::{self, Finished, Flow, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::mailbox::Mail;
-use crate::runtime::post::Post;
+use crate::runtime::replies::Post;
 use crate::runtime::threads::Ports;
 use crate::wire;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -266,7 +266,7 @@ impl Worker {
     fn end(&self, status: Status, finished: Option<&Finished>, error: Option<Arc<str>>) {
         let text = self.job.progress.text();
         let metadata = Metadata::new_unchecked(wire::answer::metadata(
-            &self.job.order.responder,
+            self.job.order.responder,
             finished.map(|finished| wire::answer::Facts {
                 model: finished.model.as_deref(),
                 prompt_tokens: finished.prompt_tokens,

@@ -1,0 +1,173 @@
+//! Which connections a turn of the loop writes: replies at once, streams in passes.
+//!
+//! A write to a stream costs the kernel about the same for one frame as for a dozen. So a pass over the streams begins only
+//! when no command is under way whose event would join it, or a moment later; and it goes over several turns, so that
+//! requests are not kept waiting until an event has gone out to everybody.
+//!
+//! Invariant: every stream that is queued is written in the present pass or in the next, and no pass waits longer than
+//! `STREAM_HOLD_MICROSECONDS_MAX`.
+
+use crate::base::limits::*;
+use crate::base::time::MonoTime;
+use std::collections::VecDeque;
+
+/// The queue of connections that have something to write.
+#[derive(Debug, Default)]
+pub struct Writes {
+    replies: Vec<u32>,
+    /// The one that waits longest first.
+    streams: VecDeque<u32>,
+    /// How many of the first streams are in the present pass.
+    pass_left: usize,
+    /// Writes that this turn still has for streams with little to write.
+    small_left: usize,
+    /// Until when the next pass waits at most.
+    hold_until: Option<MonoTime>,
+    commands_under_way: usize,
+}
+
+impl Writes {
+    /// Queues a stream.
+    pub fn push_stream(&mut self, slot: u32) {
+        self.streams.push_back(slot);
+    }
+
+    /// Queues a connection that is no stream.
+    pub fn push_reply(&mut self, slot: u32) {
+        self.replies.push(slot);
+    }
+
+    /// A command was handed to the writer.
+    pub fn command_submitted(&mut self) {
+        self.commands_under_way += 1;
+    }
+
+    /// The writer answered so many commands.
+    pub fn commands_answered(&mut self, count: usize) {
+        assert!(count <= self.commands_under_way, "an answer follows its command");
+        self.commands_under_way -= count;
+    }
+
+    /// Whether there is something to write without waiting.
+    pub fn any_now(&self) -> bool {
+        !self.replies.is_empty() || self.pass_left > 0 || (!self.streams.is_empty() && self.hold_until.is_none())
+    }
+
+    /// When a pass that waits begins at the latest.
+    pub fn wakes_at(&self) -> Option<MonoTime> {
+        self.hold_until
+    }
+
+    /// Gives out the connections that are no streams, for this turn.
+    pub fn take_replies(&mut self, into: &mut Vec<u32>) {
+        into.clear();
+        std::mem::swap(&mut self.replies, into);
+    }
+
+    /// Begins a turn; `bytes_of` says what waits for a stream.
+    pub fn begin_turn(&mut self, now: MonoTime, bytes_of: impl Fn(u32) -> usize) {
+        self.small_left = STREAM_WRITES_PER_TURN_MAX;
+        let Some(first) = self.streams.front() else { return };
+        if self.pass_left > 0 {
+            return;
+        }
+        let hold_until = *self.hold_until.get_or_insert(now.plus(STREAM_HOLD_MICROSECONDS_MAX));
+        if self.commands_under_way == 0 || hold_until <= now || bytes_of(*first) >= STREAM_HOLD_BYTES_MAX {
+            self.hold_until = None;
+            self.pass_left = self.streams.len();
+        }
+    }
+
+    /// The next stream to write in this turn.
+    pub fn next_stream(&mut self, bytes_of: impl Fn(u32) -> usize) -> Option<u32> {
+        if self.pass_left == 0 {
+            return None;
+        }
+        let slot = *self.streams.front()?;
+        // Joining more would make this write no cheaper, and letting it wait would only let more come in.
+        if bytes_of(slot) < STREAM_HOLD_BYTES_MAX {
+            self.small_left = self.small_left.checked_sub(1)?;
+        }
+        self.pass_left -= 1;
+        self.streams.pop_front()
+    }
+
+    /// Asserts what of the invariant can be seen between two calls.
+    #[cfg(test)]
+    pub fn check_invariants(&self) {
+        assert!(self.pass_left <= self.streams.len());
+        assert!(self.hold_until.is_none() || (self.pass_left == 0 && !self.streams.is_empty()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: MonoTime = MonoTime(1000);
+
+    fn turn(writes: &mut Writes, now: MonoTime, bytes: usize) -> Vec<u32> {
+        writes.begin_turn(now, |_| bytes);
+        let written = std::iter::from_fn(|| writes.next_stream(|_| bytes)).collect();
+        writes.check_invariants();
+        written
+    }
+
+    #[test]
+    fn a_pass_goes_over_several_turns_in_order() {
+        let count = STREAM_WRITES_PER_TURN_MAX as u32 + 3;
+        let mut writes = Writes::default();
+        (0..count).for_each(|slot| writes.push_stream(slot));
+        assert!(writes.any_now());
+        let mut written = turn(&mut writes, NOW, 1);
+        assert_eq!(written.len(), STREAM_WRITES_PER_TURN_MAX);
+        assert!(writes.any_now());
+        writes.push_stream(0);
+        written.extend(turn(&mut writes, NOW, 1));
+        assert_eq!(written, (0..count).collect::<Vec<_>>());
+        assert_eq!(turn(&mut writes, NOW, 1), [0], "what came meanwhile is in the next pass");
+        assert!(!writes.any_now());
+    }
+
+    #[test]
+    fn streams_with_much_to_write_are_not_counted() {
+        let count = 3 * STREAM_WRITES_PER_TURN_MAX as u32;
+        let mut writes = Writes::default();
+        (0..count).for_each(|slot| writes.push_stream(slot));
+        assert_eq!(turn(&mut writes, NOW, STREAM_HOLD_BYTES_MAX).len(), count as usize);
+    }
+
+    #[test]
+    fn a_pass_waits_for_commands_under_way_but_not_for_long() {
+        let mut writes = Writes::default();
+        writes.command_submitted();
+        writes.push_stream(7);
+        assert!(turn(&mut writes, NOW, 1).is_empty());
+        assert!(!writes.any_now());
+        let latest = writes.wakes_at().unwrap();
+        assert_eq!(latest.since(NOW), STREAM_HOLD_MICROSECONDS_MAX);
+        assert_eq!(turn(&mut writes, latest, 1), [7], "the time is over");
+
+        writes.push_stream(8);
+        assert!(turn(&mut writes, latest, 1).is_empty());
+        writes.commands_answered(1);
+        assert_eq!(turn(&mut writes, latest, 1), [8], "nothing is under way");
+
+        writes.command_submitted();
+        writes.push_stream(9);
+        assert_eq!(turn(&mut writes, latest, STREAM_HOLD_BYTES_MAX), [9], "enough is joined");
+        assert_eq!(writes.wakes_at(), None);
+    }
+
+    #[test]
+    fn replies_wait_for_nothing() {
+        let mut writes = Writes::default();
+        writes.command_submitted();
+        writes.push_reply(1);
+        assert!(writes.any_now());
+        let mut replies = vec![9];
+        writes.take_replies(&mut replies);
+        assert_eq!(replies, [1]);
+        assert!(!writes.any_now());
+    }
+}

@@ -1,0 +1,266 @@
+//! Admission: what a request's head alone decides, before a byte of its body is kept.
+
+use crate::api::error::ApiError;
+use crate::api::request::Media;
+use crate::api::router::{Access, BodyKind, Operation};
+use crate::api::traffic::Endpoint;
+use crate::api::{self, Caller, Response, cors, proxy, router};
+use crate::auth::jwt::Purpose;
+use crate::base::limits::*;
+use crate::base::metrics::{self, Login};
+use crate::base::time::Now;
+use crate::config::values::RateLimit;
+use crate::http1::head::{Framing, Head, Method, Version};
+use crate::shard::Shard;
+use crate::shard::connection::{Meta, Plan};
+use crate::shard::shared::rate_limiter::{Quota, Rate, Who, network_of};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+impl Shard {
+    /// What the answer will need to know.
+    pub(in crate::shard) fn meta<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> Meta<'b> {
+        let request_id = head
+            .field("x-request-id")
+            .and_then(|raw| std::str::from_utf8(raw).ok())
+            .filter(|id| is_request_id(id))
+            .map_or_else(|| self.new_request_id(), Arc::from);
+        Meta {
+            started: now.mono,
+            method: head.method,
+            method_name: Cow::Borrowed(head.method_name),
+            path: Cow::Borrowed(head.path),
+            version: head.version,
+            keep_alive: head.keep_alive,
+            request_id,
+            origin: cors::allowed_origin(&self.context.settings.origins, head).map(Cow::Borrowed),
+            endpoint: Endpoint::UNMATCHED,
+            user: None,
+            quota: None,
+        }
+    }
+
+    /// For a request whose head could not be read.
+    pub(in crate::shard) fn unread_meta(&mut self, now: Now) -> Meta<'static> {
+        Meta {
+            started: now.mono,
+            method: Method::Other,
+            method_name: Cow::Borrowed("-"),
+            path: Cow::Borrowed("-"),
+            version: Version::Http11,
+            keep_alive: false,
+            request_id: self.new_request_id(),
+            origin: None,
+            endpoint: Endpoint::UNREADABLE,
+            user: None,
+            quota: None,
+        }
+    }
+
+    fn new_request_id(&mut self) -> Arc<str> {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut id = [0; 24];
+        let (mut low, mut high) = (self.random.next_u64(), self.random.next_u64());
+        for (at, place) in id.iter_mut().enumerate() {
+            let bits = if at < 16 { &mut low } else { &mut high };
+            *place = HEX[(*bits & 15) as usize];
+            *bits >>= 4;
+        }
+        std::str::from_utf8(&id).expect("hexadecimal digits are ASCII").into()
+    }
+
+    /// Host, route, method, token, rate and kind of body, in this order.
+    pub(in crate::shard) fn admit<'b>(
+        &mut self,
+        slot: u32,
+        head: &Head<'_, 'b>,
+        meta: &mut Meta<'b>,
+        now: Now,
+    ) -> Result<Plan<'b>, Box<Response>> {
+        self.admit_or_error(slot, head, meta, now).map_err(|refusal| match refusal {
+            Early::Error(error) => Box::new(error.into_response()),
+            Early::Response(reply) => reply,
+        })
+    }
+
+    fn admit_or_error<'b>(
+        &mut self,
+        slot: u32,
+        head: &Head<'_, 'b>,
+        meta: &mut Meta<'b>,
+        now: Now,
+    ) -> Result<Plan<'b>, Early> {
+        let matched = router::find(head.path);
+        if let Ok(matched) = &matched {
+            meta.endpoint = Endpoint::of_route(matched.place);
+        }
+        let settings = &self.context.settings;
+        let peer = self.conns[slot as usize].peer;
+        let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
+        if !settings.allowed_hosts.matches(head.host_name()) {
+            let error = ApiError::bad_request("This host is not served here").because("host_not_served");
+            return Err(self.count_stranger(network, meta, error, now).into());
+        }
+        if cors::is_preflight(head) {
+            return Err(Early::Response(Box::new(cors::preflight(head, meta.origin.is_some()))));
+        }
+        if head.method == Method::Options && head.path == "*" {
+            return Err(Early::Response(Box::new(Response::empty())));
+        }
+        let matched = matched.map_err(|error| self.count_stranger(network, meta, error, now))?;
+        if head.method == Method::Options {
+            return Err(Early::Response(Box::new(Response::empty().with("Allow", matched.route.allow()))));
+        }
+        let operation =
+            matched.route.operation(head.method).map_err(|error| self.count_stranger(network, meta, error, now))?;
+        let caller = match operation.access() {
+            Access::Open => None,
+            access => {
+                // Only who has no good token is counted: an address may be that of a proxy, or of many people.
+                let caller = self.identify(access, head, now);
+                Some(caller.map_err(|error| self.count_stranger(network, meta, error, now))?)
+            }
+        };
+        meta.user = caller.as_ref().map(|caller| caller.actor.id.clone());
+        if let Some(caller) = &caller
+            && let Some(limit) = settings.rate_limit
+        {
+            self.take(Who::User(caller.actor.id.clone()), user_rate(limit), meta, now)?;
+        }
+        if operation == Operation::Login {
+            self.count_login(Who::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, meta, now)?;
+        }
+        let media = Media::of(head.field("content-type"));
+        if head.framing != Framing::None {
+            check_media(operation, media, head)?;
+        }
+        Ok(Plan {
+            operation,
+            parameters: matched.parameters,
+            query: head.query.map(Cow::Borrowed),
+            last_event_id: head.field("last-event-id").map(Cow::Borrowed),
+            media,
+            idempotency_key: idempotency_key(operation, head)?,
+            caller,
+            network,
+        })
+    }
+
+    fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
+        let verify = |token: &str| api::auth::authenticate(&self.context, &self.token_rules, token, now.wall);
+        let in_query = match access {
+            Access::TokenOrTicket => api::auth::query_credential(&self.context, head.query),
+            Access::Open | Access::Token => None,
+        };
+        // What is for somebody else, such as a proxy that asks the browser for a password, does not hide a ticket.
+        if let Some(value) = head.field("authorization")
+            && (in_query.is_none() || api::auth::is_bearer(value))
+        {
+            let caller = verify(api::auth::bearer(value)?)?;
+            return match caller.purpose {
+                Purpose::Access => Ok(caller),
+                Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket goes into the query")),
+            };
+        }
+        if let Some((credential, token)) = in_query {
+            let caller = verify(&token)?;
+            return if credential == caller.purpose {
+                Ok(caller)
+            } else {
+                Err(ApiError::invalid_token("The token is not good for this"))
+            };
+        }
+        Err(ApiError::missing_token())
+    }
+
+    /// Takes one request out of a bucket; the answer will tell what is left, of several buckets where least is.
+    fn take(&self, who: Who, rate: Rate, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
+        let taken = self.registry.buckets.take(who, rate, now.mono);
+        let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
+        meta.quota = Some(match (taken, meta.quota) {
+            (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,
+            (Ok(quota) | Err(quota), _) => quota,
+        });
+        taken.map(drop).map_err(too_fast)
+    }
+
+    /// Counts a request of nobody's, which is refused with `error`, or as one too many.
+    fn count_stranger(&self, network: IpAddr, meta: &mut Meta<'_>, error: ApiError, now: Now) -> ApiError {
+        let Some(limit) = self.context.settings.rate_limit else { return error };
+        self.take(Who::Stranger(network), stranger_rate(limit), meta, now).err().unwrap_or(error)
+    }
+
+    /// Counts a login, of which `times` the setting's number are allowed.
+    pub(in crate::shard) fn count_login(
+        &self,
+        who: Who,
+        times: u64,
+        meta: &mut Meta<'_>,
+        now: Now,
+    ) -> Result<(), ApiError> {
+        let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
+        let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
+        taken.inspect_err(|_| metrics::LOGINS[Login::RateLimited as usize].add(1))
+    }
+}
+
+/// Why a request is answered from its head alone.
+enum Early {
+    Error(ApiError),
+    Response(Box<Response>),
+}
+
+impl From<ApiError> for Early {
+    fn from(error: ApiError) -> Early {
+        Early::Error(error)
+    }
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
+}
+
+/// How often one user may ask.
+pub(in crate::shard) fn user_rate(limit: RateLimit) -> Rate {
+    Rate::per_second(u64::from(limit.per_second), u64::from(limit.burst))
+}
+
+/// How often one network may ask without being anybody.
+fn stranger_rate(limit: RateLimit) -> Rate {
+    let times = |count: u32| u64::from(count) * REQUESTS_PER_ADDRESS_FACTOR;
+    Rate::per_second(times(limit.per_second), times(limit.burst))
+}
+
+fn too_fast(quota: Quota) -> ApiError {
+    ApiError::rate_limited("Too many requests", quota.next_seconds)
+}
+
+fn check_media(operation: Operation, media: Media, head: &Head<'_, '_>) -> Result<(), ApiError> {
+    let is_encoded = |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    if operation.body() != BodyKind::None && head.fields("content-encoding").any(is_encoded) {
+        return Err(ApiError::encoded_body());
+    }
+    match (operation.body(), media) {
+        (BodyKind::None, _) | (_, Media::Json) | (BodyKind::JsonOrForm, Media::Form) => Ok(()),
+        (BodyKind::Json, _) => Err(ApiError::unsupported_media_type("application/json")),
+        (BodyKind::JsonOrForm, _) => {
+            Err(ApiError::unsupported_media_type("application/json or application/x-www-form-urlencoded"))
+        }
+    }
+}
+
+fn idempotency_key<'b>(operation: Operation, head: &Head<'_, 'b>) -> Result<Option<Cow<'b, str>>, ApiError> {
+    let Some(raw) = head.field("idempotency-key").filter(|_| operation.is_idempotent_by_key()) else { return Ok(None) };
+    let visible = raw.iter().all(u8::is_ascii_graphic);
+    let rule = match std::str::from_utf8(raw) {
+        // Of two keys either may be the one that the client will come back with.
+        _ if head.fields("idempotency-key").count() > 1 => "must be given once",
+        Ok(key) if visible && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => {
+            return Ok(Some(Cow::Borrowed(key)));
+        }
+        _ => "must be 1 to 128 visible ASCII characters",
+    };
+    Err(ApiError::validation(operation.subject(), vec![("Idempotency-Key", rule.to_owned())]))
+}

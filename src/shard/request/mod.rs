@@ -1,0 +1,4 @@
+//! Requests: what a head alone decides, what a whole request does, and the response.
+
+mod admission;
+mod execute;

@@ -1,0 +1,327 @@
+//! Who may ask how often: token buckets (the generic cell rate algorithm), shared by all shards under one lock.
+//!
+//! Invariant: no table has more than `RATE_BUCKETS_MAX` buckets, whoever comes, and all of a bucket is in its table.
+
+use crate::base::decimal;
+use crate::base::limits::RATE_BUCKETS_MAX;
+use crate::base::time::MonoTime;
+use crate::domain::id::UserId;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard};
+
+/// Microseconds in a second.
+const SECOND_MICROS: u64 = 1_000_000;
+/// Kinds of `Who`.
+const KINDS: usize = 4;
+
+/// Whose rate is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// A user's requests.
+    User(UserId),
+    /// Requests from one network that nobody's token came with, or none that is good.
+    Stranger(IpAddr),
+    /// Logins to one account, as `Buckets::account` names it, from one network.
+    Login(u64, IpAddr),
+    /// Logins from one network.
+    LoginAddress(IpAddr),
+}
+
+impl Who {
+    fn kind(&self) -> usize {
+        match self {
+            Who::User(_) => 0,
+            Who::Stranger(_) => 1,
+            Who::Login(..) => 2,
+            Who::LoginAddress(_) => 3,
+        }
+    }
+
+    /// What the bucket is called in `RateLimit` and `RateLimit-Policy`.
+    fn policy(&self) -> &'static str {
+        ["default", "address", "login", "login-address"][self.kind()]
+    }
+}
+
+/// How much is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Microseconds after which one more request is allowed, at least 1.
+    pub micros_each: u64,
+    /// Requests that may come at once.
+    pub burst: u64,
+}
+
+impl Rate {
+    /// `requests` in each second, and `burst` at once.
+    pub fn per_second(requests: u64, burst: u64) -> Rate {
+        Rate { micros_each: (SECOND_MICROS / requests.max(1)).max(1), burst }
+    }
+
+    /// `requests` in each minute, which may also come at once.
+    pub fn per_minute(requests: u64) -> Rate {
+        Rate { micros_each: (60 * SECOND_MICROS / requests.max(1)).max(1), burst: requests.max(1) }
+    }
+
+    /// Microseconds in which an empty bucket fills.
+    fn fill_micros(self) -> u64 {
+        self.micros_each.saturating_mul(self.burst)
+    }
+}
+
+/// What is left in a bucket, as its owner is told (draft-ietf-httpapi-ratelimit-headers-10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Which bucket.
+    pub policy: &'static str,
+    /// Requests that a full bucket allows at once.
+    pub limit: u64,
+    /// How long an empty one takes to fill, in seconds, rounded up.
+    pub window_seconds: u64,
+    /// Requests that are allowed now.
+    pub remaining: u64,
+    /// When one more is allowed, in seconds from now, rounded up; at least 1.
+    pub next_seconds: u64,
+}
+
+impl Quota {
+    /// The bucket that will be full again in `fill_micros`.
+    fn of(who: &Who, rate: Rate, fill_micros: u64) -> Quota {
+        let missing = fill_micros.div_ceil(rate.micros_each).min(rate.burst);
+        let next_micros = fill_micros.saturating_sub(missing.saturating_sub(1) * rate.micros_each);
+        Quota {
+            policy: who.policy(),
+            limit: rate.burst,
+            window_seconds: rate.fill_micros().div_ceil(SECOND_MICROS).max(1),
+            remaining: rate.burst - missing,
+            next_seconds: next_micros.div_ceil(SECOND_MICROS).max(1),
+        }
+    }
+}
+
+impl Quota {
+    /// The values of `RateLimit-Policy` and `RateLimit`, written into `text`.
+    pub fn field_values(self, text: &mut Vec<u8>) -> (&str, &str) {
+        text.clear();
+        push_item(text, self.policy, [(";q=", self.limit), (";w=", self.window_seconds)]);
+        let policy_bytes = text.len();
+        push_item(text, self.policy, [(";r=", self.remaining), (";t=", self.next_seconds)]);
+        std::str::from_utf8(text).expect("names and digits are ASCII").split_at(policy_bytes)
+    }
+}
+
+/// One item of a structured field (RFC 9651 §3.3): a string with parameters.
+fn push_item(text: &mut Vec<u8>, name: &str, parameters: [(&str, u64); 2]) {
+    text.push(b'"');
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'"');
+    for (key, number) in parameters {
+        text.extend_from_slice(key.as_bytes());
+        decimal::push(text, number);
+    }
+}
+
+/// For each, the time at which its bucket is full again; one that is full does not stand here.
+type Table = HashMap<Who, MonoTime>;
+
+/// All buckets of a process. Each kind has a table of its own, so that none can crowd out another.
+#[derive(Debug, Default)]
+pub struct Buckets {
+    tables: Mutex<[Table; KINDS]>,
+    account_names: RandomState,
+}
+
+impl Buckets {
+    /// A short name for an account, which may be as long as an email; different ones have different names, and nobody
+    /// outside can find two that have not.
+    pub fn account(&self, email_or_user: &str) -> u64 {
+        self.account_names.hash_one(email_or_user.to_lowercase())
+    }
+
+    /// Takes one request out of a bucket and says what is left, or, where it is empty, when there will be one.
+    pub fn take(&self, who: Who, rate: Rate, now: MonoTime) -> Result<Quota, Quota> {
+        let mut tables = self.tables();
+        let table = &mut tables[who.kind()];
+        let full_at = table.get(&who).copied().unwrap_or(now).max(now);
+        let after = full_at.plus(rate.micros_each);
+        if after.since(now) > rate.fill_micros() {
+            return Err(Quota::of(&who, rate, full_at.since(now)));
+        }
+        let quota = Quota::of(&who, rate, after.since(now));
+        if table.len() >= RATE_BUCKETS_MAX && !table.contains_key(&who) {
+            make_room(table, now);
+        }
+        table.insert(who, after);
+        Ok(quota)
+    }
+
+    /// Puts one request back into a bucket and says what is there now.
+    pub fn put_back(&self, who: &Who, rate: Rate, now: MonoTime) -> Quota {
+        let fill_micros = match self.tables()[who.kind()].get_mut(who) {
+            Some(full_at) => {
+                full_at.0 = full_at.0.saturating_sub(rate.micros_each);
+                full_at.since(now)
+            }
+            None => 0,
+        };
+        Quota::of(who, rate, fill_micros)
+    }
+
+    /// Asserts the invariant of this module.
+    pub fn check_invariants(&self) {
+        for (kind, table) in self.tables().iter().enumerate() {
+            assert!(table.len() <= RATE_BUCKETS_MAX && table.keys().all(|who| who.kind() == kind));
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, [Table; KINDS]> {
+        // A panic while the lock was held leaves one bucket as it was; serving goes on.
+        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Forgets the full buckets, which say nothing, and of the others so many of those that will be full again soonest that
+/// half of the table is free. So it is seldom called, and who wants a drained bucket forgotten has to drain half a
+/// table of others further.
+fn make_room(table: &mut Table, now: MonoTime) {
+    table.retain(|_, full_at| *full_at > now);
+    if table.len() > RATE_BUCKETS_MAX / 2 {
+        let mut times: Vec<MonoTime> = table.values().copied().collect();
+        let surplus = table.len() - RATE_BUCKETS_MAX / 2;
+        let (_, last_out, _) = times.select_nth_unstable(surplus - 1);
+        let last_out = *last_out;
+        table.retain(|_, full_at| *full_at > last_out);
+    }
+}
+
+/// The network that an address counts for: itself, or its /64 for IPv6; an IPv4-mapped address is IPv4.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> Who {
+        Who::User(UserId::new(name).unwrap())
+    }
+
+    fn address(n: u32) -> IpAddr {
+        IpAddr::V4(n.into())
+    }
+
+    /// What is left and the seconds to the next, of an answer that is good or bad.
+    fn told(result: Result<Quota, Quota>) -> (bool, u64, u64) {
+        let quota = result.unwrap_or_else(|quota| quota);
+        (result.is_ok(), quota.remaining, quota.next_seconds)
+    }
+
+    #[test]
+    fn a_bucket_allows_its_burst_and_then_its_rate() {
+        let buckets = Buckets::default();
+        let rate = Rate { micros_each: 2_500_000, burst: 3 };
+        let mut now = MonoTime(50_000);
+        for (wait_micros, expected) in [
+            (0, (true, 2, 3)),
+            (0, (true, 1, 3)),
+            (0, (true, 0, 3)),
+            (0, (false, 0, 3)),
+            (500_000, (false, 0, 2)),
+            (1_999_999, (false, 0, 1)),
+            (1, (true, 0, 3)),
+            (0, (false, 0, 3)),
+            (5_000_000, (true, 1, 3)),
+            (3_600_000_000, (true, 2, 3)),
+        ] {
+            now = now.plus(wait_micros);
+            assert_eq!(told(buckets.take(user("u"), rate, now)), expected, "{wait_micros} later");
+        }
+        let back = buckets.put_back(&user("u"), rate, now);
+        assert_eq!((back.remaining, back.limit, back.window_seconds), (3, 3, 8));
+        assert!(buckets.take(user("v"), rate, now).is_ok(), "others have their own bucket");
+        assert_eq!(buckets.put_back(&user("nobody"), rate, now).remaining, 3, "a full bucket stays full");
+    }
+
+    #[test]
+    fn quotas_are_written_as_structured_fields() {
+        let quota = Quota { policy: "default", limit: 100, window_seconds: 2, remaining: 0, next_seconds: 1 };
+        let mut text = b"what was there before".to_vec();
+        assert_eq!(quota.field_values(&mut text), ("\"default\";q=100;w=2", "\"default\";r=0;t=1"));
+    }
+
+    #[test]
+    fn rates_are_never_free() {
+        for rate in [Rate::per_second(10_000_000, 1), Rate::per_minute(u64::MAX), Rate::per_second(0, 1)] {
+            assert!(rate.micros_each > 0, "{rate:?}");
+        }
+        assert_eq!(Rate::per_second(50, 100), Rate { micros_each: 20_000, burst: 100 });
+        assert_eq!(Rate::per_minute(10), Rate { micros_each: 6_000_000, burst: 10 });
+    }
+
+    #[test]
+    fn buckets_are_bounded_whoever_comes() {
+        let buckets = Buckets::default();
+        let rate = Rate { micros_each: 1_000_000, burst: 1 };
+        for n in 0..3 * RATE_BUCKETS_MAX as u32 {
+            for who in [Who::Stranger(address(n)), Who::LoginAddress(address(n)), Who::Login(n.into(), address(n))] {
+                assert!(buckets.take(who, rate, MonoTime(u64::from(n))).is_ok());
+            }
+        }
+        buckets.check_invariants();
+    }
+
+    /// Whoever comes from many addresses to have a drained bucket forgotten must drain as many others.
+    #[test]
+    fn a_drained_bucket_is_not_washed_out_by_many_others() {
+        let buckets = Buckets::default();
+        let rate = Rate::per_minute(10);
+        let now = MonoTime(1);
+        let drained = [Who::Stranger(address(0)), Who::Login(7, address(0)), Who::LoginAddress(address(0)), user("u")];
+        for who in &drained {
+            assert!((0..10).all(|_| buckets.take(who.clone(), rate, now).is_ok()));
+        }
+        for n in 1..3 * RATE_BUCKETS_MAX as u32 {
+            let _ = buckets.take(Who::Stranger(address(n)), rate, now);
+            let _ = buckets.take(Who::Login(u64::from(n) << 8, address(n)), rate, now);
+            // The deepest of one kind does nothing to the others.
+            let _ = buckets.take(Who::LoginAddress(address(n)), Rate { micros_each: 9_000_000, burst: 10 }, now);
+        }
+        let kept = |who: &Who| buckets.take(who.clone(), rate, now).is_err();
+        assert!([&drained[0], &drained[1], &drained[3]].into_iter().all(kept));
+    }
+
+    /// Making room must free much of it: else every newcomer to a full table would cost a walk through all of it.
+    #[test]
+    fn room_is_made_for_many_at_once() {
+        let mut table: Table =
+            (0..RATE_BUCKETS_MAX as u32).map(|n| (Who::Stranger(address(n)), MonoTime(u64::from(n)))).collect();
+        make_room(&mut table, MonoTime(0));
+        assert_eq!(table.len(), RATE_BUCKETS_MAX / 2);
+        assert!(table.values().all(|full_at| full_at.0 >= RATE_BUCKETS_MAX as u64 / 2), "the fullest went");
+    }
+
+    #[test]
+    fn accounts_count_whatever_the_case_of_their_letters() {
+        let buckets = Buckets::default();
+        assert_eq!(buckets.account("Ann@Example.org"), buckets.account("ann@example.ORG"));
+        assert_ne!(buckets.account("ann@example.org"), buckets.account("ben@example.org"));
+    }
+
+    #[test]
+    fn addresses_count_by_network() {
+        let table =
+            [("10.1.2.3", "10.1.2.3"), ("::ffff:10.1.2.3", "10.1.2.3"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")];
+        for (address, network) in table {
+            assert_eq!(network_of(address.parse().unwrap()), network.parse::<IpAddr>().unwrap());
+        }
+    }
+}

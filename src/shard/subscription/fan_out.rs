@@ -1,0 +1,208 @@
+//! Who listens to what on this shard, and the tail of recent events.
+//!
+//! Invariant: a listener's `entries` hold every event of its user after `complete_from` and through `position`, in
+//! order, less what the user may no longer see.
+
+use crate::base::limits::TAIL_BYTES_MAX;
+use crate::domain::command::ConversationRef;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::*;
+use crate::domain::query::StreamFilter;
+use crate::{sse, wire};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+/// An event, framed once for everybody on this shard.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number.
+    pub number: EventNumber,
+    kind: EventKind,
+    workspace_id: WorkspaceId,
+    conversation_id: Option<ConversationId>,
+    message_id: Option<MessageId>,
+    recipients: Arc<[UserId]>,
+    plain: Arc<[u8]>,
+    named: OnceLock<Arc<[u8]>>,
+}
+
+impl Entry {
+    /// Frames an event.
+    pub fn of(event: &Event) -> Entry {
+        let mut json = Vec::with_capacity(event.weight());
+        wire::event::event_json(event, &mut json);
+        let mut frame = Vec::with_capacity(json.len() + 32);
+        sse::frame(Some(event.number), None, &json, &mut frame);
+        Entry {
+            number: event.number,
+            kind: event.kind,
+            workspace_id: event.workspace_id,
+            conversation_id: event.conversation_id,
+            message_id: event.message_id(),
+            recipients: Arc::clone(&event.recipients),
+            plain: frame.into(),
+            named: OnceLock::new(),
+        }
+    }
+
+    /// The frame, with an `event:` line or without.
+    pub fn frame(&self, named: bool) -> &Arc<[u8]> {
+        if !named {
+            return &self.plain;
+        }
+        self.named.get_or_init(|| {
+            let mut frame = Vec::with_capacity(self.plain.len() + 32);
+            frame.extend_from_slice(b"event: ");
+            frame.extend_from_slice(self.kind.as_str().as_bytes());
+            frame.push(b'\n');
+            frame.extend_from_slice(&self.plain);
+            frame.into()
+        })
+    }
+
+    /// Whether a stream with this filter is for it. A default conversation was named by its id when the stream opened.
+    pub fn passes(&self, filter: &StreamFilter) -> bool {
+        let conversation = match filter.conversation {
+            None => true,
+            Some(ConversationRef::Id(id)) => self.conversation_id == Some(id),
+            Some(ConversationRef::Default) => false,
+        };
+        conversation && filter.workspace.is_none_or(|id| self.workspace_id == id) && filter.kinds.has(self.kind)
+    }
+}
+
+/// The streams of one user on this shard, and what they can be served from without the disk.
+#[derive(Debug)]
+pub struct Listener {
+    /// HeaderBuf of the user's streams.
+    pub streams: Vec<u32>,
+    /// Recent events of the user.
+    pub entries: VecDeque<Arc<Entry>>,
+    /// Everything of the user's after this number is in `entries`.
+    pub complete_from: EventNumber,
+}
+
+/// The listeners of a shard.
+#[derive(Debug, Default)]
+pub struct Hub {
+    /// The number through which this shard has applied everything.
+    pub position: EventNumber,
+    listeners: HashMap<UserId, Listener>,
+    recent: VecDeque<Arc<Entry>>,
+    recent_bytes: usize,
+}
+
+impl Hub {
+    /// A hub that starts at the journal's position.
+    pub fn new(position: EventNumber) -> Hub {
+        Hub { position, ..Hub::default() }
+    }
+
+    /// Adds a stream of `user`.
+    pub fn listen(&mut self, user: &UserId, slot: u32) {
+        let position = self.position;
+        self.listeners
+            .entry(user.clone())
+            .or_insert_with(|| Listener { streams: Vec::new(), entries: VecDeque::new(), complete_from: position })
+            .streams
+            .push(slot);
+    }
+
+    /// Removes a stream of `user`; the last one takes the user's tail with it.
+    pub fn unlisten(&mut self, user: &UserId, slot: u32) {
+        let Some(listener) = self.listeners.get_mut(user) else { return };
+        listener.streams.retain(|other| *other != slot);
+        if listener.streams.is_empty() {
+            self.listeners.remove(user);
+        }
+    }
+
+    /// The listener of `user`.
+    pub fn listener(&self, user: &UserId) -> Option<&Listener> {
+        self.listeners.get(user)
+    }
+
+    /// Every user who listens here.
+    pub fn users(&self) -> impl Iterator<Item = (&UserId, &Listener)> {
+        self.listeners.iter()
+    }
+
+    /// Takes an event into the tails of its recipients, and calls `offer` for each stream of theirs.
+    pub fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<Entry>)) {
+        let mut framed: Option<Arc<Entry>> = None;
+        for user in event.recipients.iter() {
+            let Some(listener) = self.listeners.get_mut(user) else { continue };
+            let entry = framed.get_or_insert_with(|| Arc::new(Entry::of(event)));
+            listener.forget_before(event);
+            listener.entries.push_back(Arc::clone(entry));
+            for slot in &listener.streams {
+                offer(*slot, entry);
+            }
+        }
+        if let Some(entry) = framed {
+            self.recent_bytes += entry.plain.len();
+            self.recent.push_back(entry);
+            self.evict();
+        }
+    }
+
+    /// Jumps over events that this shard was not told of: every tail begins anew after `position`.
+    pub fn skip_to(&mut self, position: EventNumber) {
+        self.position = position;
+        self.recent.clear();
+        self.recent_bytes = 0;
+        for listener in self.listeners.values_mut() {
+            listener.entries.clear();
+            listener.complete_from = position;
+        }
+    }
+
+    fn evict(&mut self) {
+        while self.recent_bytes > TAIL_BYTES_MAX {
+            let Some(oldest) = self.recent.pop_front() else { return };
+            self.recent_bytes -= oldest.plain.len();
+            for user in oldest.recipients.iter() {
+                let Some(listener) = self.listeners.get_mut(user) else { continue };
+                while listener.entries.front().is_some_and(|entry| entry.number <= oldest.number) {
+                    listener.entries.pop_front();
+                }
+                listener.complete_from = listener.complete_from.max(oldest.number);
+            }
+        }
+    }
+
+    /// Asserts the invariant of this module, as far as it can be seen from here.
+    pub fn check_invariants(&self) {
+        assert_eq!(self.recent_bytes, self.recent.iter().map(|entry| entry.plain.len()).sum::<usize>());
+        assert!(self.recent_bytes <= TAIL_BYTES_MAX || self.recent.len() == 1);
+        for listener in self.listeners.values() {
+            assert!(!listener.streams.is_empty(), "a tail without a reader is dropped");
+            assert!(listener.complete_from <= self.position);
+            let numbers: Vec<_> = listener.entries.iter().map(|entry| entry.number).collect();
+            assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
+            assert!(numbers.first().is_none_or(|first| *first > listener.complete_from));
+        }
+    }
+}
+
+impl Listener {
+    /// Drops from the tail what an event makes untrue: who still may see what, and what a message says now, only the
+    /// journal knows. Owners, for one, still see the conversations of theirs that they left.
+    fn forget_before(&mut self, event: &Event) {
+        use EventKind::*;
+        match event.kind {
+            ConversationLeft | ConversationDeleted | WorkspaceDeleted => {
+                self.entries.clear();
+                self.complete_from = EventNumber(event.number.0 - 1);
+            }
+            MessageUpdated | MessageDeleted => {
+                let about = |entry: &Arc<Entry>| entry.message_id == event.message_id();
+                if let Some(last) = self.entries.iter().rposition(about) {
+                    self.complete_from = self.entries[last].number;
+                    self.entries.drain(..=last);
+                }
+            }
+            _ => {}
+        }
+    }
+}
