@@ -3,7 +3,7 @@
 //! Invariant: numbers and times are given out in the order in which their rows are written, each greater than the one
 //! before; what is in memory says what the rows say, those of this transaction included.
 
-use crate::base::limits::{WRITER_CONVERSATIONS_CACHED_BYTES_MAX, WRITER_USERS_CACHED_MAX};
+use crate::base::limits::{WRITER_CACHE_CONVERSATION_BYTES_MAX, WRITER_CACHE_USERS_MAX};
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStarted};
 use crate::domain::command::{Actor, Command};
@@ -51,8 +51,8 @@ impl Weigh for User {
 impl Memory {
     pub(crate) fn new(config: &StoreConfig) -> Memory {
         Memory {
-            rooms: Cache::new(WRITER_CONVERSATIONS_CACHED_BYTES_MAX),
-            users: Cache::new(WRITER_USERS_CACHED_MAX),
+            rooms: Cache::new(WRITER_CACHE_CONVERSATION_BYTES_MAX),
+            users: Cache::new(WRITER_CACHE_USERS_MAX),
             inboxes: Inboxes::new(config.inbox),
             stats: None,
             responders: config.responders.clone(),
