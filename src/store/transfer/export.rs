@@ -8,9 +8,10 @@ use crate::domain::model::*;
 use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::number;
-use crate::store::sqlite::tables::{messages, users};
+use crate::store::sqlite::tables::{answer_jobs, messages, users};
 use crate::store::{Database, OpenError};
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -213,7 +214,10 @@ impl Exporter<'_> {
                 correlation_id: row.get(8)?,
                 reply_to: self.optional_id(row, 9)?.map(MessageId),
                 published,
-                responder: row.get(13)?,
+                responder: match row.get_ref(13)? {
+                    ValueRef::Null => None,
+                    _ => Some(answer_jobs::responder_of(row, 13)?),
+                },
                 metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(14)?),
                 content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
             };

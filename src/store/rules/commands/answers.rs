@@ -5,7 +5,7 @@ use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
-use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection};
 use crate::store::data;
@@ -37,7 +37,7 @@ impl Batch<'_> {
         correlation_id: &Arc<str>,
     ) -> rusqlite::Result<()> {
         let Some(responder) = self.memory.responders.answering(room.responder.as_deref()) else { return Ok(()) };
-        answer_jobs::insert(self.db, number, &responder)?;
+        answer_jobs::insert(self.db, number, responder)?;
         self.jobs.push(AnswerJob {
             key: JobId(number),
             message_id: message.id,
@@ -58,7 +58,8 @@ impl Batch<'_> {
         if !metadata::has_member(patch, "responder") || !metadata::has_member(after, "responder") {
             return None;
         }
-        let fits = metadata::string_member(after, "responder").is_some_and(|name| self.memory.responders.may_be(&name));
+        let fits = metadata::string_member(after, "responder")
+            .is_some_and(|name| self.memory.responders.chosen(&name).is_some());
         (!fits).then(|| ("metadata", self.memory.responders.rule()))
     }
 
@@ -66,7 +67,7 @@ impl Batch<'_> {
     pub(crate) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
         let order = answer_jobs::find(self.db, key)?.ok_or(CLOSED)?;
         let room = self.room_at(order.conversation)?.ok_or(CLOSED)?;
-        if caller.id().as_str().strip_prefix(RESPONDER_PREFIX) != Some(&*order.responder) {
+        if *caller.id() != order.responder.user_id() {
             return Err(Rejection::Forbidden("the order is another responder's").into());
         }
         match step {

@@ -8,43 +8,38 @@ use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, JobId, Turn};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Message};
+use crate::domain::responder::ResponderKind;
 use crate::store::sqlite::schema::{number, sql};
 use crate::store::sqlite::tables::messages;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// The responder that answers nothing: the name by which a conversation switches answers off.
-const NOBODY: &str = "none";
-
-/// Who answers messages, and who may be chosen to.
+/// The responders of a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Responders {
-    /// Who answers where the conversation chooses nobody; `None` is nobody.
-    pub default: Option<Arc<str>>,
-    /// The names that a conversation may choose; "none" may always be chosen.
-    pub allowed: Vec<Arc<str>>,
+    /// The responder of conversations that choose none.
+    pub default: ResponderKind,
+    /// What a conversation may choose. [`ResponderKind::None`] may always be chosen.
+    pub allowed: Vec<ResponderKind>,
 }
 
 impl Responders {
-    /// Who answers in a conversation that chose `chosen`. A name that is no longer allowed counts as no choice.
-    pub(crate) fn answering(&self, chosen: Option<&str>) -> Option<Arc<str>> {
-        match chosen {
-            Some(NOBODY) => return None,
-            Some(name) if self.may_be(name) => return Some(name.into()),
-            _ => {}
-        }
-        self.default.clone().filter(|name| **name != *NOBODY)
+    /// The responder of a conversation that chose the name `chosen`. A name that is not allowed counts as no choice.
+    pub(crate) fn answering(&self, chosen: Option<&str>) -> Option<ResponderKind> {
+        let kind = chosen.and_then(|name| self.chosen(name)).unwrap_or(self.default);
+        Some(kind).filter(|kind| *kind != ResponderKind::None)
     }
 
-    /// Whether a conversation may choose `name`.
-    pub(crate) fn may_be(&self, name: &str) -> bool {
-        name == NOBODY || self.allowed.iter().any(|allowed| **allowed == *name)
+    /// The responder with this name, if a conversation may choose it.
+    pub(crate) fn chosen(&self, name: &str) -> Option<ResponderKind> {
+        ResponderKind::parse(name).filter(|kind| *kind == ResponderKind::None || self.allowed.contains(kind))
     }
 
-    /// What a client is told who chose another name.
+    /// The error message for a choice that is not allowed.
     pub(crate) fn rule(&self) -> String {
-        let names = self.allowed.iter().map(|name| &**name).filter(|name| *name != NOBODY);
-        let names: Vec<&str> = names.chain([NOBODY]).collect();
+        let kinds = self.allowed.iter().copied().filter(|kind| *kind != ResponderKind::None);
+        let names: Vec<&str> = kinds.chain([ResponderKind::None]).map(ResponderKind::as_str).collect();
         format!("responder must be one of {}", names.join(", "))
     }
 }
@@ -56,13 +51,13 @@ pub(crate) struct Open {
     /// When the message to answer was made.
     pub asked_at: WallTime,
     pub correlation_id: Arc<str>,
-    pub responder: Arc<str>,
+    pub responder: ResponderKind,
     /// The answer's message, once it was begun.
     pub answer: Option<EventNumber>,
 }
 
-pub(crate) fn insert(db: &Connection, message: EventNumber, responder: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(INSERT)?.execute(params![sql(message), responder]).map(drop)
+pub(crate) fn insert(db: &Connection, message: EventNumber, responder: ResponderKind) -> rusqlite::Result<()> {
+    db.prepare_cached(INSERT)?.execute(params![sql(message), responder.as_str()]).map(drop)
 }
 
 /// The order, unless it is closed or what it is about is deleted.
@@ -74,7 +69,7 @@ pub(crate) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<Open>
                 conversation: number(row.get(0)?),
                 asked_at: WallTime(row.get(1)?),
                 correlation_id: row.get(2)?,
-                responder: row.get(3)?,
+                responder: responder_of(row, 3)?,
                 answer: row.get::<_, Option<i64>>(4)?.map(number),
             })
         })
@@ -145,7 +140,7 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
             conversation_id: ConversationId(uuid(2)?),
             workspace_id: WorkspaceId(uuid(4)?),
             user: UserId::new_unchecked(row.get::<_, Arc<str>>(6)?),
-            responder: row.get(7)?,
+            responder: responder_of(row, 7)?,
             correlation_id: row.get(8)?,
             content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
             started: if started { Some(MessageId(uuid(10)?)) } else { None },
@@ -178,6 +173,12 @@ pub(crate) fn history(db: &Connection, key: JobId, limit: u32) -> rusqlite::Resu
     let mut turns: Vec<Turn> = kept.map(|(_, turn)| turn).collect();
     turns.reverse();
     Ok(Some(turns))
+}
+
+/// The kind of responder that a column names.
+pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<ResponderKind> {
+    let name = row.get_ref(column)?.as_str()?;
+    ResponderKind::parse(name).ok_or_else(|| rusqlite::Error::InvalidColumnType(column, name.into(), Type::Text))
 }
 
 /// One turn of a conversation, and its place: the message that it is or answers, and then the message.
@@ -270,13 +271,11 @@ mod tests {
 
     #[test]
     fn a_conversation_chooses_among_those_allowed() {
-        let responders = |default: Option<&str>, allowed: &[&str]| Responders {
-            default: default.map(Arc::from),
-            allowed: allowed.iter().map(|name| Arc::from(*name)).collect(),
-        };
-        let both = responders(Some("echo"), &["echo", "openai"]);
-        let only = responders(None, &["openai"]);
-        let off = responders(Some("none"), &[]);
+        use ResponderKind::{Echo, None as Off, OpenAi};
+        let responders = |default, allowed: &[ResponderKind]| Responders { default, allowed: allowed.to_vec() };
+        let both = responders(Echo, &[Echo, OpenAi]);
+        let only = responders(Off, &[OpenAi]);
+        let off = responders(Off, &[]);
         let table = [
             (&both, None, Some("echo")),
             (&both, Some("openai"), Some("openai")),
@@ -289,9 +288,10 @@ mod tests {
             (&off, Some("echo"), None),
         ];
         for (responders, chosen, expected) in table {
-            assert_eq!(responders.answering(chosen).as_deref(), expected, "{responders:?} {chosen:?}");
+            assert_eq!(responders.answering(chosen).map(ResponderKind::as_str), expected, "{responders:?} {chosen:?}");
         }
-        assert!(both.may_be("none") && both.may_be("openai") && !both.may_be("") && !only.may_be("echo"));
+        let may_be = |responders: &Responders, name| responders.chosen(name).is_some();
+        assert!(may_be(&both, "none") && may_be(&both, "openai") && !may_be(&both, "") && !may_be(&only, "echo"));
         assert_eq!(both.rule(), "responder must be one of echo, openai, none");
         assert_eq!(off.rule(), "responder must be one of none");
     }
