@@ -1,5 +1,5 @@
 //! Queries, forms and paths: percent-decoding against a naive decoder, round trips, and typed parameters against the rules
-//! of the contract.
+//! of `docs/api.md`.
 //!
 //! Input: the text of a query, or of a form, which may be more than ASCII.
 
