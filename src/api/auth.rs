@@ -5,12 +5,12 @@ use super::request::{Media, Request};
 use super::{Action, Caller, Context, Response};
 use crate::auth::jwt::{Claims, Purpose};
 use crate::base::time::WallTime;
-use crate::config::values::Environment;
+use crate::config::types::Environment;
 use crate::domain::command::Actor;
 use crate::domain::model::UserProfile;
 use crate::domain::password::PasswordCheck;
 use crate::domain::token_rules::TokenRules;
-use crate::http1::query::parse_pairs;
+use crate::http1::urlencoded::parse_pairs;
 use crate::wire;
 use crate::wire::request::BodyError;
 

@@ -4,7 +4,7 @@
 //! it missed from the journal. Answers of readers are bounded as well; past that they say that there is no room. Receipts
 //! and answers are never dropped: a connection waits for at most one.
 
-use crate::base::limits::{MAILBOX_ANSWER_BYTES_MAX, MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
+use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
 use crate::domain::result::Rejection;
 use crate::shard::message::{CommitShare, ShardMessage};
@@ -49,7 +49,7 @@ impl Mailbox {
                 }
                 ShardMessage::QueryResponse(answer) => {
                     let weight = answer.weight();
-                    if waiting.answer_bytes + weight > MAILBOX_ANSWER_BYTES_MAX {
+                    if waiting.answer_bytes + weight > MAILBOX_RESULT_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Answer as usize].add(1);
                         answer.result = Err(Rejection::Unavailable);
                     } else {
@@ -59,7 +59,7 @@ impl Mailbox {
                 _ => {}
             }
             waiting.messages.push(message);
-            metrics::MAILS.add(1);
+            metrics::MAILBOX_MESSAGES.add(1);
             waiting.messages.len() == 1
         };
         // A list that was not empty has a wakeup on its way already.
@@ -73,7 +73,7 @@ impl Mailbox {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut waiting.messages, into);
-        metrics::MAILS.sub(into.len() as u64);
+        metrics::MAILBOX_MESSAGES.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
         waiting.answer_bytes = 0;
@@ -145,7 +145,7 @@ mod tests {
         let mut messages = Vec::new();
         // Large ones until it is full, and one that is not too large for what is left; then it is taken out.
         for _ in 0..2 {
-            let sizes = [MAILBOX_ANSWER_BYTES_MAX / 3; 4].into_iter().chain([1000]);
+            let sizes = [MAILBOX_RESULT_BYTES_MAX / 3; 4].into_iter().chain([1000]);
             sizes.for_each(|bytes| mailbox.push(ShardMessage::QueryResponse(answer(bytes))));
             mailbox.take(&mut messages);
             let found: Vec<bool> = messages

@@ -6,7 +6,7 @@ use super::mailbox::Mailbox;
 use crate::api::Context;
 use crate::auth::jwt::Keys;
 use crate::base::log as logging;
-use crate::config::{Loaded, SettingError, Settings};
+use crate::config::{LoadedSettings, SettingError, Settings};
 use crate::shard::message::ShardMessage;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Current {
     /// Takes up settings that were read again, and passes them on.
     pub fn reload(
         &mut self,
-        read: Result<Loaded, Vec<SettingError>>,
+        read: Result<LoadedSettings, Vec<SettingError>>,
         mailboxes: &[Arc<Mailbox>],
         connections: &Connections,
     ) {

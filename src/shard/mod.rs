@@ -23,7 +23,7 @@ use crate::domain::command::ReplyTo;
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
-use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
+use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
 use connection::outbox::Outbox;
 use connection::{Conn, Phase, Then};
 use message::ShardMessage;
@@ -314,9 +314,9 @@ impl Shard {
     pub fn count_waiting(&mut self) {
         let (waiting, counted) = (self.reply_bytes as u64, self.reply_bytes_counted);
         if waiting > counted {
-            metrics::REPLY_BYTES.add(waiting - counted);
+            metrics::RESPONSES_WAITING_BYTES.add(waiting - counted);
         } else if waiting < counted {
-            metrics::REPLY_BYTES.sub(counted - waiting);
+            metrics::RESPONSES_WAITING_BYTES.sub(counted - waiting);
         }
         self.reply_bytes_counted = waiting;
     }
@@ -384,7 +384,7 @@ impl Shard {
                     if rest.is_empty() || paused || !worth_parsing(seen, rest, &limits) {
                         return at;
                     }
-                    let mut slots = Slots::new();
+                    let mut slots = HeaderBuf::new();
                     match parse_head(rest, &mut slots, &limits) {
                         Ok(None) => return at,
                         Ok(Some(head)) => {
@@ -594,7 +594,7 @@ impl Shard {
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
             Phase::Waiting(pending) if pending.then == Then::Health => {
-                conn.since.plus_milliseconds(HEALTH_MILLISECONDS)
+                conn.since.plus_milliseconds(HEALTH_TIMEOUT_MILLISECONDS)
             }
             Phase::Waiting(_) => return None,
             // Only its reader is waited for: what the stream itself would do next is never done.

@@ -5,7 +5,7 @@ use crate::domain::model::{Conversation, Workspace};
 use std::sync::Arc;
 
 /// `data` of `workspace_created` and `workspace_updated`.
-pub(super) fn workspace(workspace: &Workspace) -> Arc<str> {
+pub(crate) fn workspace(workspace: &Workspace) -> Arc<str> {
     let mut json = Json::default();
     json.raw("{\"workspace\":{\"id\":\"").raw(&workspace.id.to_string());
     json.raw("\",\"name\":").string(workspace.name.as_str());
@@ -16,12 +16,12 @@ pub(super) fn workspace(workspace: &Workspace) -> Arc<str> {
 }
 
 /// `data` of `workspace_deleted`.
-pub(super) fn workspace_gone(id: WorkspaceId) -> Arc<str> {
+pub(crate) fn workspace_gone(id: WorkspaceId) -> Arc<str> {
     format!("{{\"workspace_id\":\"{id}\"}}").into()
 }
 
 /// `data` of `conversation_created` and `conversation_updated`.
-pub(super) fn conversation(conversation: &Conversation) -> Arc<str> {
+pub(crate) fn conversation(conversation: &Conversation) -> Arc<str> {
     let (id, workspace) = (conversation.id.to_string(), conversation.workspace_id.to_string());
     let mut json = Json::default();
     json.raw("{\"conversation_id\":\"").raw(&id).raw("\",\"workspace_id\":\"").raw(&workspace);
@@ -35,12 +35,12 @@ pub(super) fn conversation(conversation: &Conversation) -> Arc<str> {
 }
 
 /// `data` of `conversation_deleted` and `conversation_left`.
-pub(super) fn conversation_gone(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
+pub(crate) fn conversation_gone(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
     format!("{{\"conversation_id\":\"{id}\",\"workspace_id\":\"{workspace}\"}}").into()
 }
 
 /// `data` of `output_error`: the message that was to be answered, and the answer if any of it was shown.
-pub(super) fn answer_failed(
+pub(crate) fn answer_failed(
     asked: MessageId,
     conversation: ConversationId,
     answer: Option<MessageId>,

@@ -2,7 +2,7 @@
 
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
-use crate::store::partial::directory_of;
+use crate::store::sqlite::files::atomic_file::directory_of;
 use rusqlite::{ErrorCode, ffi};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ impl std::error::Error for OpenError {}
 
 impl OpenError {
     /// What an error of SQLite means while `path` is opened.
-    pub(super) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
+    pub(crate) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
             // Some file systems let a directory be opened and fail only when it is read.
@@ -79,7 +79,7 @@ impl OpenError {
 }
 
 /// Whether an error tells of a file that takes no more, and so of the one that is written of several.
-pub(super) fn is_about_writing(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_about_writing(error: &rusqlite::Error) -> bool {
     const OF_WRITING: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE];
     let code = error.sqlite_error().map(|error| error.extended_code);
     error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code.is_some_and(|code| OF_WRITING.contains(&code))
@@ -99,7 +99,7 @@ fn why_not(path: &Path) -> String {
 
 /// Why a command or a question ended early.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// It is not to be; nothing was changed.
     Refused(Rejection),
     /// SQLite failed, and what was written in this transaction is void.
@@ -119,7 +119,7 @@ impl From<Rejection> for Stop {
 }
 
 /// What a client is told of an error of SQLite: whether waiting may mend it.
-pub(super) fn refusal_of(error: &rusqlite::Error) -> Rejection {
+pub(crate) fn refusal_of(error: &rusqlite::Error) -> Rejection {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::DiskFull
@@ -134,7 +134,7 @@ pub(super) fn refusal_of(error: &rusqlite::Error) -> Rejection {
 }
 
 /// What is wrong with the database, if the error is about it and not about what was asked of it.
-pub(super) fn trouble_of(error: &rusqlite::Error) -> Option<WriterFault> {
+pub(crate) fn trouble_of(error: &rusqlite::Error) -> Option<WriterFault> {
     Some(match error.sqlite_error_code()? {
         ErrorCode::DiskFull => WriterFault::Full,
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {

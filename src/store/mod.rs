@@ -7,57 +7,28 @@
 //! Invariant: what a `Committed` or an `QueryResponse` says is on disk, and numbers and times grow in commit order, also over
 //! restarts, deletions and clocks that go back.
 
-mod acts;
-mod admin;
-mod answer_jobs;
-mod backup;
-mod batch;
-mod cache;
-mod chats;
-mod check;
-mod conversations;
 mod data;
 mod error;
-mod export;
-mod flush;
-mod idempotency;
-mod import;
-mod inbox;
-mod journal;
-mod lineage;
-mod lock;
-mod messages;
-mod page;
-mod page_messages;
-mod partial;
-mod purge;
-mod questions;
-mod reader;
-mod restore;
-mod retention;
-mod schema;
-mod users;
-mod verify;
-mod wal;
-mod workspaces;
-mod writer;
+mod rules;
+mod sqlite;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
 
-pub use admin::{Account, Admin, AdminError, NewUser, Standing, Who};
-pub use answer_jobs::Responders;
-pub use backup::{Copied, backup};
 pub use error::OpenError;
-pub use export::{ExportError, export, export_to_file};
-pub use import::{Imported, import};
-pub use lock::Lock;
-pub use partial::{Progress, Report, followed};
-pub use reader::Reader;
-pub use restore::{Restored, restore};
-pub use users::PasswordRecord;
-pub use verify::{Verdict, verify};
-pub use writer::{Due, Housekeeping, Render, Writer};
+pub use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, Standing, Who};
+pub use sqlite::admin::backup::{Copied, backup};
+pub use sqlite::admin::restore::{Restored, restore};
+pub use sqlite::admin::verify::{Verdict, verify};
+pub use sqlite::files::atomic_file::{Progress, Report, followed};
+pub use sqlite::files::lock::Lock;
+pub use sqlite::read::reader::Reader;
+pub use sqlite::tables::answer_jobs::Responders;
+pub use sqlite::tables::users::PasswordRecord;
+pub use sqlite::write::writer::{Due, Housekeeping, Render, Writer};
+pub use transfer::export::{ExportError, export, export_to_file};
+pub use transfer::import::{Imported, import};
 
 use crate::base::limits::*;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use crate::api::router::Operation;
 use crate::api::{self, Action, Caller, Response, Subscription, cors};
 use crate::base::limits::*;
 use crate::base::log;
-use crate::base::metrics::{self, Login};
+use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 use crate::domain::event::KindSet;
@@ -18,7 +18,7 @@ use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::domain::work::Work;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
-use crate::http1::response::{self, Length, ResponseHead, write_head};
+use crate::http1::response_write::{self, Length, ResponseHead, write_head};
 use crate::shard::connection::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
 use crate::shard::request::admission::user_rate;
 use crate::shard::shared::rate_limiter::Who;
@@ -60,7 +60,7 @@ impl Shard {
         conn.since = now.mono;
         // RFC 9110 §10.1.1: no need to say so when the body is coming already.
         if head.expect_continue && head_ends_input {
-            conn.outbox.push_with(|out| out.extend_from_slice(response::CONTINUE));
+            conn.outbox.push_with(|out| out.extend_from_slice(response_write::CONTINUE));
             self.touch(slot, now);
         }
     }
@@ -140,7 +140,7 @@ impl Shard {
         match action {
             Action::Respond(reply) => self.respond(slot, &meta, reply, now),
             // What is done is answered, so nothing more is done while nobody reads what was.
-            Action::Submit(_) if self.reply_bytes > REPLY_BYTES_MAX => {
+            Action::Submit(_) if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond(slot, &meta, reply, now);
             }
@@ -360,7 +360,7 @@ impl Shard {
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
-            _ if self.reply_bytes > REPLY_BYTES_MAX => {
+            _ if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
@@ -377,10 +377,10 @@ impl Shard {
         if pending.operation == Operation::Login {
             let admitted = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
             let ended = match &answer.result {
-                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => Login::Success,
-                Ok(PasswordOutcome::User(_)) => Login::Disabled,
-                Ok(PasswordOutcome::Wrong) => Login::Wrong,
-                Ok(PasswordOutcome::Hash(_)) | Err(_) => Login::Failed,
+                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => LoginResult::Success,
+                Ok(PasswordOutcome::User(_)) => LoginResult::Disabled,
+                Ok(PasswordOutcome::Wrong) => LoginResult::Wrong,
+                Ok(PasswordOutcome::Hash(_)) | Err(_) => LoginResult::Failed,
             };
             metrics::LOGINS[ended as usize].add(1);
         }

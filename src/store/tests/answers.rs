@@ -6,12 +6,13 @@ use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_job::AnswerStep;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_job::RESPONDERS;
+use crate::domain::responder::ResponderKind;
 use crate::domain::result::Rejection;
 use crate::store::Responders;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(super) fn open_answered(path: &Path) -> Writer {
-    let responders = Responders { default: Some("echo".into()), allowed: vec!["echo".into()] };
+pub(crate) fn open_answered(path: &Path) -> Writer {
+    let responders = Responders { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
     Writer::open(&config, |_| Vec::new()).unwrap()
 }
@@ -20,16 +21,16 @@ fn step(order: JobId, step: AnswerStep) -> Command {
     command("responder:echo", CommandKind::Answer { order, step })
 }
 
-pub(super) fn begin(order: JobId) -> Command {
+pub(crate) fn begin(order: JobId) -> Command {
     step(order, AnswerStep::Begin { text: "part".into() })
 }
 
-pub(super) fn finish(order: JobId) -> Command {
+pub(crate) fn finish(order: JobId) -> Command {
     let text = Some(Content::new_unchecked("whole"));
     step(order, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
 }
 
-pub(super) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
+pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
     let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });

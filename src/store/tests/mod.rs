@@ -6,7 +6,7 @@ mod faults;
 mod plans;
 mod purge;
 mod retention;
-pub(super) mod support;
+pub(crate) mod support;
 mod transfer;
 
 use crate::base::time::WallTime;

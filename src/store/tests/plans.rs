@@ -2,10 +2,14 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::store::{
-    admin, answer_jobs, conversations, flush, idempotency, inbox, journal, lineage, messages, page_messages, purge,
-    retention, schema, users, workspaces,
+use crate::store::rules::inbox_flush;
+use crate::store::sqlite::admin::accounts;
+use crate::store::sqlite::read::journal_messages;
+use crate::store::sqlite::schema;
+use crate::store::sqlite::tables::{
+    answer_jobs, conversations, idempotency, inbox, messages, state_events, timeline, users, workspaces,
 };
+use crate::store::sqlite::write::{purge, retention};
 
 #[test]
 fn no_statement_scans_a_table_or_sorts_messages() {
@@ -17,9 +21,9 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         users::LOGIN_TAKEN,
         users::PASSWORD_RECORD,
         users::KNOWN_TO,
-        admin::BY_ID,
-        admin::BY_EMAIL,
-        admin::LIST,
+        accounts::BY_ID,
+        accounts::BY_EMAIL,
+        accounts::LIST,
         workspaces::FIND,
         workspaces::COUNT,
         workspaces::LIST,
@@ -40,19 +44,19 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         messages::PAGE_BEFORE,
         messages::LOCATE,
         messages::IS_NO_MESSAGE,
-        lineage::HOLE_BEFORE,
-        journal::INSERT,
-        journal::INSERT_RECIPIENT,
-        journal::ENTRIES_AFTER,
-        journal::STATS,
-        journal::ADD_STATS,
+        timeline::HOLE_BEFORE,
+        state_events::INSERT,
+        state_events::INSERT_RECIPIENT,
+        state_events::ENTRIES_AFTER,
+        state_events::STATS,
+        state_events::ADD_STATS,
         retention::RECIPIENTS,
         retention::REMOVE_RECIPIENTS,
         retention::RAISE,
-        page_messages::TAKES_PART_SINCE,
-        page_messages::CONVERSATIONS_OF,
-        page_messages::TAIL,
-        flush::GATHER,
+        journal_messages::TAKES_PART_SINCE,
+        journal_messages::CONVERSATIONS_OF,
+        journal_messages::TAIL,
+        inbox_flush::GATHER,
         inbox::MARKER,
         inbox::SET_MARKER,
         inbox::OPEN_CHUNK,
@@ -60,8 +64,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         inbox::CHUNK_BEYOND,
         inbox::INSERT_CHUNK,
         inbox::SET_OPEN_CHUNK,
-        journal::REMOVE,
-        journal::REMOVE_RECIPIENTS,
+        state_events::REMOVE,
+        state_events::REMOVE_RECIPIENTS,
         answer_jobs::INSERT,
         answer_jobs::FIND,
         answer_jobs::SET_ANSWER,
@@ -116,7 +120,9 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     let path = directory.file("a.db");
     let writer = open(&path);
     let (reading, _) = schema::open_reading(&Database::File(path)).unwrap();
-    for statement in [journal::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, page_messages::TAIL] {
+    for statement in
+        [state_events::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, journal_messages::TAIL]
+    {
         for db in [&writer.db, &reading] {
             let mut prepared = db.prepare(statement).unwrap();
             for value in 1..4 {

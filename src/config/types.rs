@@ -1,0 +1,77 @@
+//! What single settings are made of.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What the server is used for; decides defaults and how careful the start is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// On somebody's own machine: works without any setting.
+    Development,
+    /// For others: what is unsafe stops the start.
+    Production,
+}
+
+/// Where the data are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// In memory, and gone with the process.
+    Memory,
+    /// In this file; a relative path starts at the working directory.
+    File(PathBuf),
+}
+
+impl Database {
+    /// Reads `sqlite:///relative`, `sqlite:////absolute` or `sqlite:///:memory:`, also as `sqlite+aiosqlite:`; the error
+    /// says what is allowed.
+    pub fn parse(raw: &str) -> Result<Database, String> {
+        const ALLOWED: &str = "allowed are sqlite:///relative/path, sqlite:////absolute/path and sqlite:///:memory:";
+        let (scheme, rest) = raw.split_once(':').ok_or(ALLOWED)?;
+        if !["sqlite", "sqlite+aiosqlite"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(ALLOWED.into());
+        }
+        let path = rest.strip_prefix("///").filter(|path| !path.is_empty()).ok_or(ALLOWED)?;
+        if path == ":memory:" {
+            return Ok(Database::Memory);
+        }
+        // SQLite reads both forms as an address with options, not as a file's name.
+        if path.contains('?') || path.starts_with("file:") {
+            return Err("options of SQLite are not accepted".into());
+        }
+        if path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..") || path == "." || path == ".." {
+            return Err("it names a directory, not a file".into());
+        }
+        Ok(Database::File(path.into()))
+    }
+}
+
+/// Bytes that are never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Takes the value as it is.
+    pub fn new(value: impl Into<Box<str>>) -> Secret {
+        Secret(value.into())
+    }
+
+    /// The value, for who needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// A bucket that fills by `per_second` and holds `burst`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests that become allowed in a second.
+    pub per_second: u32,
+    /// Requests that are allowed at once.
+    pub burst: u32,
+}

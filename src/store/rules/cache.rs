@@ -1,0 +1,181 @@
+//! A bounded map of what was used lately.
+//!
+//! Invariant: all entries together weigh at most the bound, unless there is only one; no key stands in both generations.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// How much of a cache's bound a value takes; always the same for one value.
+pub(crate) trait Weigh {
+    fn weight(&self) -> usize;
+}
+
+/// Two generations of shared values: an entry that is used moves to the young one, and when that is full, the old one is
+/// dropped whole. So eviction costs nothing per use and keeps what was used lately.
+#[derive(Debug)]
+pub(crate) struct Cache<K, V> {
+    young: HashMap<K, V>,
+    young_weight: usize,
+    old: HashMap<K, V>,
+    generation_weight_max: usize,
+}
+
+impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
+    /// An empty cache whose entries together weigh at most `weight_max`.
+    pub(crate) fn new(weight_max: usize) -> Cache<K, Arc<V>> {
+        Cache { young: HashMap::new(), young_weight: 0, old: HashMap::new(), generation_weight_max: weight_max / 2 }
+    }
+
+    /// The value of `key`, if it is still here.
+    pub(crate) fn get<Q>(&mut self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let (key, value) = self.old.remove_entry(key)?;
+        self.insert(key, value.clone());
+        Some(value)
+    }
+
+    /// The value of `key`, if it is still here; looking at it is not using it.
+    pub(crate) fn peek<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.young.get(key).or_else(|| self.old.get(key)).cloned()
+    }
+
+    /// Sets the value of `key`.
+    pub(crate) fn insert(&mut self, key: K, value: Arc<V>) {
+        self.remove(&key);
+        let weight = value.weight();
+        if self.young_weight + weight > self.generation_weight_max {
+            self.old = std::mem::take(&mut self.young);
+            self.young_weight = 0;
+        }
+        self.young_weight += weight;
+        self.young.insert(key, value);
+    }
+
+    /// Forgets `key`.
+    pub(crate) fn remove<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some(value) = self.young.remove(key) {
+            self.young_weight -= value.weight();
+        }
+        self.old.remove(key);
+    }
+
+    /// Forgets every value that `keep` refuses.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
+        self.young.retain(|_, value| keep(value));
+        self.old.retain(|_, value| keep(value));
+        self.young_weight = self.young.values().map(|value| value.weight()).sum();
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.young_weight = 0;
+        self.old.clear();
+    }
+
+    /// Every value, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<V>> {
+        self.young.values().chain(self.old.values())
+    }
+
+    /// Asserts the invariant of this module.
+    pub(crate) fn check_invariants(&self) {
+        let weigh =
+            |generation: &HashMap<K, Arc<V>>| -> usize { generation.values().map(|value| value.weight()).sum() };
+        assert_eq!(weigh(&self.young), self.young_weight);
+        for generation in [&self.young, &self.old] {
+            assert!(generation.len() <= 1 || weigh(generation) <= self.generation_weight_max);
+        }
+        assert!(self.young.keys().all(|key| !self.old.contains_key(key)), "a key stands in both generations");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    #[derive(Debug, PartialEq)]
+    struct Stone(u64);
+
+    impl Weigh for Stone {
+        fn weight(&self) -> usize {
+            self.0 as usize % 7
+        }
+    }
+
+    #[test]
+    fn stays_bounded_and_never_lies() {
+        let mut cache: Cache<u64, Arc<Stone>> = Cache::new(48);
+        let mut model: HashMap<u64, Arc<Stone>> = HashMap::new();
+        let mut random = Random::new(11);
+        let mut hits = 0;
+        for round in 0..20_000 {
+            let key = random.below(24);
+            match random.below(16) {
+                0..=7 => {
+                    if let Some(value) = cache.get(&key) {
+                        assert_eq!(Some(&value), model.get(&key));
+                        hits += 1;
+                    }
+                }
+                8..=13 => {
+                    cache.insert(key, Arc::new(Stone(round)));
+                    model.insert(key, Arc::new(Stone(round)));
+                }
+                14 => {
+                    cache.remove(&key);
+                    model.remove(&key);
+                    assert_eq!(cache.get(&key), None);
+                }
+                _ => {
+                    let odd = random.below(8);
+                    cache.retain(|stone| stone.0 % 8 != odd);
+                    model.retain(|_, stone| stone.0 % 8 != odd);
+                }
+            }
+            cache.check_invariants();
+        }
+        assert!(hits > 3000, "{hits}");
+    }
+
+    #[test]
+    fn what_was_used_lately_stays() {
+        let mut cache: Cache<String, Arc<Stone>> = Cache::new(4);
+        cache.insert("a".into(), Arc::new(Stone(1)));
+        for other in ["b", "c", "d", "e"] {
+            assert!(cache.get("a").is_some());
+            cache.insert(other.into(), Arc::new(Stone(8)));
+        }
+        assert_eq!(cache.get("a"), Some(Arc::new(Stone(1))));
+        assert_eq!(cache.get("b"), None);
+        cache.clear();
+        assert_eq!(cache.get("a"), None);
+    }
+
+    #[test]
+    fn one_entry_may_outweigh_the_bound() {
+        let mut cache: Cache<u8, Arc<Stone>> = Cache::new(2);
+        for key in 0..3 {
+            cache.insert(key, Arc::new(Stone(6)));
+            assert!(cache.get(&key).is_some());
+            cache.check_invariants();
+        }
+    }
+}

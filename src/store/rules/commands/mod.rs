@@ -1,0 +1,110 @@
+//! What each command does: first everything is checked, and only then written, so that a refusal leaves nothing behind
+//! and needs no savepoint.
+
+mod answers;
+mod conversations;
+mod messages;
+mod workspaces;
+
+use crate::domain::command::{Command, CommandKind};
+use crate::domain::id::EventNumber;
+use crate::domain::model::Metadata;
+use crate::domain::result::{Outcome, Rejection};
+use crate::store::error::Stop;
+use crate::store::rules::transaction::{Batch, Caller};
+use crate::store::sqlite::tables::{idempotency, users};
+use crate::store::sqlite::write::writer::Render;
+use crate::wire::metadata;
+
+/// What a command did, and the number of its own event.
+pub(crate) type Done = Result<(Outcome, Option<EventNumber>), Stop>;
+
+impl Batch<'_> {
+    /// Does what `command` asks for; `render` makes the body that is kept under its idempotency key.
+    pub(crate) fn run(&mut self, command: &Command, render: Render) -> Done {
+        let caller = self.caller(command)?;
+        if caller.known.as_ref().is_some_and(|user| user.disabled) {
+            return Err(Rejection::Unauthorized.into());
+        }
+        let Some(request) = &command.idempotency else { return self.act(&caller, &command.kind) };
+        if let Some(user) = &caller.known
+            && let Some(kept) = idempotency::find(self.db, user.member.key, &request.key, self.now)?
+        {
+            if kept.fingerprint != request.fingerprint {
+                return Err(Rejection::IdempotencyKeyReused.into());
+            }
+            return Ok((Outcome::Replayed { body: kept.body, number: kept.number }, kept.number));
+        }
+        let (outcome, number) = self.act(&caller, &command.kind)?;
+        let user = self.member(caller.id())?;
+        idempotency::keep(self.db, user.key, request, number, &render(&outcome), self.now)?;
+        Ok((outcome, number))
+    }
+
+    fn act(&mut self, caller: &Caller<'_>, kind: &CommandKind) -> Done {
+        match kind {
+            CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
+                self.post_message(caller, *conversation, *role, content, metadata, *api_variant)
+            }
+            CommandKind::CreateWorkspace { name, description, metadata } => {
+                self.create_workspace(caller, name, description, metadata)
+            }
+            CommandKind::UpdateWorkspace { id, name, description, metadata } => {
+                self.update_workspace(caller, *id, name.as_ref(), description.as_ref(), metadata.as_ref())
+            }
+            CommandKind::DeleteWorkspace { id } => self.delete_workspace(caller, *id),
+            CommandKind::CreateConversation {
+                workspace,
+                topic,
+                participants,
+                metadata,
+                initial_message,
+                api_variant,
+            } => {
+                let wanted = conversations::Wanted { topic, participants, metadata, first: initial_message.as_ref() };
+                self.create_conversation(caller, *workspace, wanted, *api_variant)
+            }
+            CommandKind::UpdateConversation { conversation, topic, participants, metadata, api_variant } => {
+                let change = conversations::Change {
+                    topic: topic.as_ref(),
+                    participants: participants.as_deref(),
+                    metadata: metadata.as_ref(),
+                };
+                self.update_conversation(caller, *conversation, change, *api_variant)
+            }
+            CommandKind::LeaveConversation { conversation } => self.leave_conversation(caller, *conversation),
+            CommandKind::DeleteConversation { conversation, api_variant } => {
+                self.delete_conversation(caller, *conversation, *api_variant)
+            }
+            CommandKind::UpdateMessage { conversation, message, content, metadata } => {
+                self.update_message(caller, *conversation, *message, content.as_ref(), metadata.as_ref())
+            }
+            CommandKind::DeleteMessage { conversation, message } => {
+                self.delete_message(caller, *conversation, *message)
+            }
+            CommandKind::Answer { order, step } => self.answer(caller, *order, step),
+            CommandKind::SetPassword { hash } => self.set_password(caller, hash),
+        }
+    }
+
+    fn set_password(&mut self, caller: &Caller<'_>, hash: &str) -> Done {
+        if !caller.known.as_ref().is_some_and(|user| user.has_password) {
+            return Err(Rejection::Conflict("the user has no password").into());
+        }
+        let user = self.enter(caller)?.user;
+        let at = self.next_time();
+        users::set_password(self.db, user.member.key, hash, Some(at))?;
+        self.gates_changed = true;
+        Ok((Outcome::PasswordChanged, None))
+    }
+}
+
+/// `old` with `patch` merged in, if that stays within the bound of metadata.
+fn merged(old: &Metadata, patch: Option<&Metadata>) -> Result<Metadata, (&'static str, String)> {
+    match patch {
+        None => Ok(old.clone()),
+        Some(patch) => {
+            metadata::merge(old, patch).map_err(|rule| ("metadata", format!("{rule}, also after the change")))
+        }
+    }
+}

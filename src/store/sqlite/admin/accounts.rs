@@ -1,0 +1,437 @@
+//! Users as an administrator sees and changes them: on a connection of its own, beside the process that serves the
+//! database or without one. The writer notices by itself.
+//!
+//! Invariant: every change is one transaction, on disk when its method returns. Nothing of the journal is touched, so all
+//! numbers stay the writer's.
+
+use crate::base::time::WallTime;
+use crate::domain::id::UserId;
+use crate::store::sqlite::files::atomic_file::{FileId, file_id, hand_over};
+use crate::store::sqlite::schema::{self, Meta};
+use crate::store::sqlite::tables::users::{self, ADMITTED, DELETED, DISABLED};
+use crate::store::sqlite::write::writer::is_development_user;
+use crate::store::{Database, Lock, OpenError};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often, and how long each time, one waits for another process that makes or migrates the database.
+const MAKING_TRIES_MAX: u32 = 40;
+const MAKING_PATIENCE: Duration = Duration::from_millis(50);
+
+/// A connection for an administrator.
+pub struct Admin {
+    db: Connection,
+    meta: Meta,
+    path: PathBuf,
+    /// Which file was opened.
+    file: Option<FileId>,
+}
+
+/// A user, as an administrator sees one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    key: i64,
+    /// The `oid` of their tokens.
+    pub id: UserId,
+    /// Empty if it is not known.
+    pub name: String,
+    /// Empty if it is not known; with a password it is what they log in with.
+    pub email: String,
+    /// Whether they can log in with a password.
+    pub has_password: bool,
+    /// Whether they are let in.
+    pub standing: Standing,
+    /// When they were added, or first seen.
+    pub created_at: WallTime,
+}
+
+/// Whether a user is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// They are.
+    Enabled,
+    /// Not now: no token is good, and no password.
+    Disabled,
+    /// Never again; name, email and password are gone.
+    Deleted,
+}
+
+/// Names a user.
+#[derive(Debug, Clone)]
+pub enum Who {
+    /// By id.
+    Id(UserId),
+    /// By an id, or by the email of a user with a password.
+    Either(String),
+}
+
+/// A user who logs in with a password.
+#[derive(Debug)]
+pub struct NewUser<'n> {
+    /// The `oid` of their tokens; a user of this id who has no password gets one.
+    pub id: &'n UserId,
+    /// What they log in with.
+    pub email: &'n str,
+    /// Their name; `None` leaves what is known.
+    pub name: Option<&'n str>,
+}
+
+/// Why something could not be done for an administrator; each says so in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminError {
+    /// The database cannot be opened, or fails.
+    Store(OpenError),
+    /// Nobody has this email or id.
+    Unknown(String),
+    /// One user logs in with it, and another has it as id.
+    Ambiguous {
+        /// What was asked for.
+        who: String,
+        /// Who logs in with it.
+        by_email: UserId,
+    },
+    /// The user was deleted for good.
+    Deleted(UserId),
+    /// The user is disabled.
+    Disabled(UserId),
+    /// The user has a password already.
+    HasPassword(UserId),
+    /// The user has none.
+    NoPassword(UserId),
+    /// Somebody else logs in with this email.
+    EmailTaken {
+        /// The email.
+        email: String,
+        /// By whom.
+        by: UserId,
+    },
+    /// The id is that of development's user, whom production switches off.
+    DevelopmentUser(UserId),
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminError::Store(error) => error.fmt(f),
+            AdminError::Unknown(who) => {
+                write!(f, "no user has the id {who:?}, and none with a password has it as email: see user list")
+            }
+            AdminError::Ambiguous { who, by_email } => write!(
+                f,
+                "{who:?} is the email of the user {:?} and the id of another: name the one you mean with --id",
+                by_email.as_str()
+            ),
+            AdminError::Deleted(id) => write!(f, "the user {:?} was deleted, which is for good", id.as_str()),
+            AdminError::Disabled(id) => {
+                write!(f, "the user {:?} is disabled: see user enable", id.as_str())
+            }
+            AdminError::HasPassword(id) => {
+                write!(f, "the user {:?} has a password already: user passwd changes it", id.as_str())
+            }
+            AdminError::NoPassword(id) => {
+                let id = id.as_str();
+                write!(f, "the user {id:?} has no password to change: user add EMAIL --id {id} gives one")
+            }
+            AdminError::EmailTaken { email, by } => {
+                write!(f, "the user {:?} logs in as {email} already", by.as_str())
+            }
+            AdminError::DevelopmentUser(id) => {
+                write!(f, "{id} is the id of development's user, whom production switches off: choose another")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+impl From<OpenError> for AdminError {
+    fn from(error: OpenError) -> AdminError {
+        AdminError::Store(error)
+    }
+}
+
+/// Why a step ends early, before the database's path is put to it.
+enum Stop {
+    Refused(AdminError),
+    Failed(rusqlite::Error),
+}
+
+impl From<AdminError> for Stop {
+    fn from(error: AdminError) -> Stop {
+        Stop::Refused(error)
+    }
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl Admin {
+    /// Opens a database that is there, or with `make` also makes one. The schema of an older one is migrated, unless a
+    /// process serves it.
+    pub fn open(database: &Database, make: bool) -> Result<Admin, OpenError> {
+        let path = schema::path_of(database);
+        let cannot = |reason: &str| Err(OpenError::CannotOpen { path: path.clone(), reason: reason.into() });
+        if *database == Database::Memory {
+            return cannot("a database in memory ends with its process, so nothing else can work on it");
+        }
+        // Looked at first: what takes the place of the file while it is opened is another.
+        let file = file_id(&path);
+        let there = file.is_some();
+        if !there && !make {
+            return cannot("there is no such file; a server makes it, and user add does");
+        }
+        let opened = if there { schema::open_beside(&path)? } else { None };
+        let (db, meta) = match opened {
+            Some(opened) => opened,
+            None => migrated(database, &path)?,
+        };
+        let file = file.or_else(|| file_id(&path));
+        let admin = Admin { db, meta, path, file };
+        // What is overwritten is gone from the file, too.
+        admin.db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(())).map_err(|error| admin.failed(error))?;
+        Ok(admin)
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Development's key for tokens, made at random with the database.
+    pub fn signing_key(&self) -> [u8; 32] {
+        self.meta.signing_key
+    }
+
+    /// Up to `limit` users in the order in which they came, after the one given; responders are none.
+    pub fn users(&self, after: Option<&Account>, limit: u32) -> Result<Vec<Account>, OpenError> {
+        let after = after.map_or(i64::MIN, |account| account.key);
+        let listed = || -> rusqlite::Result<_> {
+            self.db.prepare_cached(LIST)?.query_map(params![after, limit], account)?.collect()
+        };
+        listed().map_err(|error| self.failed(error))
+    }
+
+    /// The user whom `who` names.
+    pub fn find(&self, who: &Who) -> Result<Account, AdminError> {
+        self.named(who).map_err(|stop| self.told(stop))
+    }
+
+    /// The user whom `who` names, if they have a password that can be changed.
+    pub fn with_password(&self, who: &Who) -> Result<Account, AdminError> {
+        self.named_with_password(who).map_err(|stop| self.told(stop))
+    }
+
+    /// Whether `add` would do it.
+    pub fn check_new(&self, new: &NewUser<'_>) -> Result<(), AdminError> {
+        self.place_for(new).map(drop).map_err(|stop| self.told(stop))
+    }
+
+    /// Adds a user with a password, or gives one to a user who has none.
+    pub fn add(&mut self, new: &NewUser<'_>, hash: &str, now: WallTime) -> Result<(), AdminError> {
+        self.change(|admin| {
+            let key = match admin.place_for(new)? {
+                Some(known) => {
+                    let name = new.name.unwrap_or(&known.name);
+                    users::set_profile(&admin.db, known.key, name, new.email)?;
+                    known.key
+                }
+                None => users::insert(&admin.db, new.id, new.name.unwrap_or_default(), new.email, now)?,
+            };
+            Ok(users::set_password(&admin.db, key, hash, None)?)
+        })
+    }
+
+    /// Changes the password of a user who has one. Tokens made before end.
+    pub fn set_password(&mut self, who: &Who, hash: &str, now: WallTime) -> Result<Account, AdminError> {
+        self.change(|admin| {
+            let found = admin.named_with_password(who)?;
+            let (_, newest) = schema::position(&admin.db)?;
+            let earlier: Option<i64> =
+                admin.db.query_row("SELECT tokens_since FROM users WHERE key = ?1", [found.key], |row| row.get(0))?;
+            // Tokens are also older that were made before the clock went back.
+            let since = now.max(WallTime(newest.0 + 1)).max(WallTime(earlier.unwrap_or(i64::MIN)));
+            users::set_password(&admin.db, found.key, hash, Some(since))?;
+            Ok(found)
+        })
+    }
+
+    /// Refuses every token and the password of a user, until they are enabled. An id that was never seen is refused too.
+    pub fn disable(&mut self, who: &Who, now: WallTime) -> Result<Account, AdminError> {
+        self.change(|admin| {
+            let found = admin.named_or_new(who, now)?;
+            if found.standing == Standing::Deleted {
+                return Err(AdminError::Deleted(found.id).into());
+            }
+            admin.db.execute("UPDATE users SET disabled = ?2 WHERE key = ?1", params![found.key, DISABLED])?;
+            Ok(found)
+        })
+    }
+
+    /// Lets a user in again who is not deleted.
+    pub fn enable(&mut self, who: &Who) -> Result<Account, AdminError> {
+        self.change(|admin| {
+            let found = admin.named(who)?;
+            if found.standing == Standing::Deleted {
+                return Err(AdminError::Deleted(found.id).into());
+            }
+            admin.db.execute("UPDATE users SET disabled = ?2 WHERE key = ?1", params![found.key, ADMITTED])?;
+            Ok(found)
+        })
+    }
+
+    /// Removes name, email and password of a user for good, and refuses every token of their id from now on. What they wrote
+    /// stays in its conversations, under the id.
+    pub fn delete(&mut self, who: &Who, now: WallTime) -> Result<Account, AdminError> {
+        self.change(|admin| {
+            let found = admin.named_or_new(who, now)?;
+            admin.db.execute(DELETE, params![found.key, DELETED])?;
+            Ok(found)
+        })
+    }
+
+    /// Who of this id gets a password; `None` if nobody has the id yet.
+    fn place_for(&self, new: &NewUser<'_>) -> Result<Option<Account>, Stop> {
+        if is_development_user(new.id) {
+            return Err(AdminError::DevelopmentUser(new.id.clone()).into());
+        }
+        let known = self.by_id(new.id.as_str())?;
+        if let Some(Account { id, standing, has_password, .. }) = &known {
+            match standing {
+                Standing::Deleted => return Err(AdminError::Deleted(id.clone()).into()),
+                _ if *has_password => return Err(AdminError::HasPassword(id.clone()).into()),
+                Standing::Disabled => return Err(AdminError::Disabled(id.clone()).into()),
+                Standing::Enabled => {}
+            }
+        }
+        match self.by_email(new.email)? {
+            Some(other) => Err(AdminError::EmailTaken { email: new.email.to_owned(), by: other.id }.into()),
+            None => Ok(known),
+        }
+    }
+
+    fn named(&self, who: &Who) -> Result<Account, Stop> {
+        let text = match who {
+            Who::Id(id) => {
+                return Ok(self.by_id(id.as_str())?.ok_or_else(|| AdminError::Unknown(id.to_string()))?);
+            }
+            Who::Either(text) => text,
+        };
+        match (self.by_email(text)?, self.by_id(text)?) {
+            (Some(one), Some(other)) if one.key != other.key => {
+                Err(AdminError::Ambiguous { who: text.clone(), by_email: one.id }.into())
+            }
+            (Some(found), _) | (None, Some(found)) => Ok(found),
+            (None, None) => Err(AdminError::Unknown(text.clone()).into()),
+        }
+    }
+
+    fn named_with_password(&self, who: &Who) -> Result<Account, Stop> {
+        let found = self.named(who)?;
+        match found.standing {
+            Standing::Deleted => Err(AdminError::Deleted(found.id).into()),
+            _ if !found.has_password => Err(AdminError::NoPassword(found.id).into()),
+            _ => Ok(found),
+        }
+    }
+
+    /// As `named`; an id that was never seen gets a row, for what is to be said of it.
+    fn named_or_new(&self, who: &Who, now: WallTime) -> Result<Account, Stop> {
+        if let Who::Id(id) = who
+            && self.by_id(id.as_str())?.is_none()
+        {
+            users::insert(&self.db, id, "", "", now)?;
+        }
+        self.named(who)
+    }
+
+    fn by_id(&self, id: &str) -> rusqlite::Result<Option<Account>> {
+        self.db.prepare_cached(BY_ID)?.query_row([id], account).optional()
+    }
+
+    fn by_email(&self, email: &str) -> rusqlite::Result<Option<Account>> {
+        self.db.prepare_cached(BY_EMAIL)?.query_row([email], account).optional()
+    }
+
+    /// Runs `change` in one transaction, and commits it if it does not fail.
+    fn change<T>(&mut self, change: impl FnOnce(&Admin) -> Result<T, Stop>) -> Result<T, AdminError> {
+        let run = || {
+            // Dropped without a commit, it is rolled back.
+            let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+            if file_id(&self.path) != self.file {
+                // Whoever types a password leaves time for a restore.
+                let reason = "another database has taken its place meanwhile: try again".into();
+                return Err(AdminError::from(OpenError::CannotOpen { path: self.path.clone(), reason }).into());
+            }
+            let done = change(self)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(|stop| self.told(stop))
+    }
+
+    fn told(&self, stop: Stop) -> AdminError {
+        match stop {
+            Stop::Refused(error) => error,
+            Stop::Failed(error) => self.failed(error).into(),
+        }
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> OpenError {
+        OpenError::of(&self.path, &error)
+    }
+}
+
+/// Makes or migrates a database, or waits a while for the process that is about to.
+fn migrated(database: &Database, path: &Path) -> Result<(Connection, Meta), OpenError> {
+    for _ in 0..MAKING_TRIES_MAX {
+        if let Some(_lock) = Lock::try_acquire(path)? {
+            drop(schema::open_writing(database)?);
+            if let Ok(made) = File::open(path) {
+                hand_over(&made, path);
+            }
+        } else {
+            std::thread::sleep(MAKING_PATIENCE);
+        }
+        if path.exists()
+            && let Some(opened) = schema::open_beside(path)?
+        {
+            return Ok(opened);
+        }
+    }
+    Err(OpenError::Locked(path.to_path_buf()))
+}
+
+fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    Ok(Account {
+        key: row.get(0)?,
+        id: UserId::new_unchecked(row.get::<_, String>(1)?),
+        name: row.get(2)?,
+        email: row.get(3)?,
+        has_password: row.get(4)?,
+        standing: match row.get(5)? {
+            ADMITTED => Standing::Enabled,
+            DELETED => Standing::Deleted,
+            _ => Standing::Disabled,
+        },
+        created_at: WallTime(row.get(6)?),
+    })
+}
+
+macro_rules! accounts {
+    ($which:literal) => {
+        concat!("SELECT key, oid, name, email, password IS NOT NULL, disabled, created_at FROM users WHERE ", $which)
+    };
+}
+
+// Responders have rows too, since they send messages.
+pub(crate) const BY_ID: &str = accounts!("oid = ?1 AND oid NOT GLOB 'responder:*'");
+pub(crate) const BY_EMAIL: &str = accounts!("email = ?1 COLLATE NOCASE AND password IS NOT NULL");
+pub(crate) const LIST: &str = accounts!("key > ?1 AND oid NOT GLOB 'responder:*' ORDER BY key LIMIT ?2");
+const DELETE: &str = "UPDATE users SET name = '', email = '', password = NULL, tokens_since = NULL, disabled = ?2 \
+     WHERE key = ?1";

@@ -1,0 +1,330 @@
+//! What must hold of the rows of a database between any two transactions, and of the writer's memory.
+//!
+//! Whatever is wrong is a finding, one line for people: tests want none, and `verify` prints them. What a damaged file holds
+//! may be anything, so nothing here panics over a row.
+
+use crate::base::limits::FINDINGS_MAX;
+use crate::store::rules::transaction::Clock;
+use crate::store::sqlite::schema::{self, number, sql};
+use crate::store::sqlite::tables::inbox::{self, Marker};
+use crate::store::sqlite::tables::{conversations, state_events, users};
+use crate::store::sqlite::write::writer::Writer;
+use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
+
+impl Writer {
+    /// Asserts the invariants of the store. Reads everything: for tests, after each of their steps.
+    pub fn check_invariants(&mut self) {
+        let findings = rows(&self.db, |_, _| {});
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+        self.check_memory();
+    }
+
+    fn check_memory(&mut self) {
+        let stored = Clock::load(&self.db).expect("the position can be read");
+        assert_eq!(self.clock, stored);
+        let stats = state_events::stats(&self.db).expect("the row can be read");
+        assert!(self.memory.stats.is_none_or(|known| known == stats));
+        self.memory.inboxes.check_invariants(&Marker::load(&self.db).expect("the marker can be read"));
+        self.memory.rooms.check_invariants();
+        self.memory.users.check_invariants();
+        for room in self.memory.rooms.values() {
+            let stored = conversations::room(&self.db, &self.meta.ids, room.number).expect("the rows can be read");
+            assert_eq!(stored.as_ref(), Some(&**room), "conversation {}", room.number);
+        }
+        for user in self.memory.users.values() {
+            let stored = users::find(&self.db, &user.member.id).expect("the row can be read");
+            assert_eq!(stored.as_ref(), Some(&**user));
+        }
+    }
+}
+
+/// How much SQLite is to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Every page.
+    Quick,
+    /// Every page, and that indexes have what their tables have.
+    Whole,
+}
+
+/// What SQLite itself finds wrong with a database, up to where it gives up.
+pub(crate) fn damage(db: &Connection, check: Check) -> Vec<String> {
+    let mut findings = Vec::new();
+    if let Err(error) = find_damage(db, check, &mut findings) {
+        findings.push(error.to_string());
+    }
+    findings
+}
+
+fn find_damage(db: &Connection, check: Check, findings: &mut Vec<String>) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(match check {
+        Check::Quick => "PRAGMA quick_check",
+        Check::Whole => "PRAGMA integrity_check",
+    })?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        // Several lines may come in one row, under a heading.
+        let said: String = row.get(0)?;
+        findings.extend(said.lines().filter(|line| *line != "ok" && !line.starts_with("***")).map(str::to_owned));
+    }
+    Ok(())
+}
+
+/// What is wrong with the rows of a database. `progress` is told how many checks of how many are done.
+pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
+    let mut findings = Vec::new();
+    let checks = RULES.len() as u64 + 2;
+    for (done, rule) in (0..).zip(RULES) {
+        progress(done, checks);
+        note(&mut findings, rule.broken, |found| broken_rules(db, rule, found));
+    }
+    progress(checks - 2, checks);
+    note(&mut findings, "the order of the journal", |found| disorder(db, found));
+    progress(checks - 1, checks);
+    note(&mut findings, "the inboxes", |found| wrong_inboxes(db, found));
+    findings
+}
+
+/// The findings of one check: so many are told, and the others counted.
+#[derive(Default)]
+struct Found {
+    lines: Vec<String>,
+    others: u64,
+}
+
+impl Found {
+    fn add(&mut self, line: impl FnOnce() -> String) {
+        if self.lines.len() < FINDINGS_MAX { self.lines.push(line()) } else { self.others += 1 }
+    }
+}
+
+/// Runs one check. That it cannot be run to its end is a finding, too.
+fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Found) -> rusqlite::Result<()>) {
+    let mut found = Found::default();
+    let ended = check(&mut found);
+    findings.append(&mut found.lines);
+    if found.others > 0 {
+        findings.push(format!("{what}: {} more", found.others));
+    }
+    if let Err(error) = ended {
+        findings.push(format!("{what}: cannot be checked: {error}"));
+    }
+}
+
+/// Something that no row may be.
+struct Rule {
+    broken: &'static str,
+    /// Finds the rows for which it is so, each with a name for it.
+    query: &'static str,
+}
+
+fn broken_rules(db: &Connection, rule: &Rule, found: &mut Found) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(rule.query)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        found.add(|| format!("{}: {name}", rule.broken));
+    }
+    Ok(())
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        broken: "a row refers to one that is not there",
+        query: "SELECT \"table\" || coalesce(' row ' || rowid, '') || ' to ' || parent FROM pragma_foreign_key_check",
+    },
+    Rule {
+        broken: "an event that is a message has a second row",
+        query: "SELECT 'event ' || e.number FROM events e JOIN messages m ON m.number = e.number",
+    },
+    Rule {
+        broken: "a conversation has no state",
+        query: "SELECT 'conversation ' || c.number FROM conversations c \
+            LEFT JOIN conversation_state s ON s.conversation = c.number WHERE s.conversation IS NULL",
+    },
+    Rule {
+        broken: "a conversation's state is not that of its messages",
+        query: "SELECT 'conversation ' || c.number FROM conversations c JOIN workspaces w ON w.number = c.workspace \
+            JOIN conversation_state s ON s.conversation = c.number \
+            LEFT JOIN messages m ON m.conversation = c.number \
+            WHERE c.deleted IS NULL AND w.deleted IS NULL GROUP BY c.number \
+            HAVING s.message_count <> count(m.number) OR s.last_number <> coalesce(max(m.number), 0)",
+    },
+    Rule {
+        broken: "metadata is no JSON object",
+        query: "SELECT 'workspace ' || number FROM workspaces \
+            WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END \
+            UNION ALL SELECT 'conversation ' || number FROM conversations \
+            WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END \
+            UNION ALL SELECT 'message ' || number FROM messages \
+            WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END",
+    },
+    Rule {
+        broken: "an event that is to vanish with its thing has outlived it",
+        query: "SELECT 'event ' || e.number FROM events e LEFT JOIN workspaces w ON w.number = e.workspace \
+            LEFT JOIN conversations c ON c.number = e.conversation \
+            WHERE (w.number IS NULL OR (c.number IS NULL AND e.conversation IS NOT NULL)) \
+            AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
+    },
+    Rule { broken: "the journal's events are not as many, or not as large, as is said", query: STATS_DIFFER },
+    Rule {
+        broken: "a deleted message is still there",
+        query: "SELECT 'message ' || m.number FROM events e JOIN messages m ON m.number = e.message \
+            WHERE e.kind = 'message_deleted'",
+    },
+    Rule {
+        broken: "an order is about a message that asks nothing, or its answer is not being written",
+        query: "SELECT 'message ' || o.message FROM orders o LEFT JOIN messages m ON m.number = o.message \
+            LEFT JOIN messages a ON a.number = o.answer \
+            WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 \
+            OR (o.answer IS NOT NULL AND (a.reply_to IS NOT o.message OR a.published_by IS NOT NULL))",
+    },
+    Rule {
+        broken: "a message streams and is published, or the other way round, or nobody writes it",
+        query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
+            JOIN workspaces w ON w.number = c.workspace LEFT JOIN orders o ON o.message = m.reply_to \
+            WHERE c.deleted IS NULL AND w.deleted IS NULL AND ((m.status = 1) <> (m.published_by IS NULL) \
+            OR (m.status = 1 AND o.answer IS NOT m.number))",
+    },
+    Rule {
+        broken: "an answer has no event that publishes it, or one has no answer",
+        query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
+            JOIN workspaces w ON w.number = c.workspace LEFT JOIN events e ON e.number = m.published_by \
+            WHERE c.deleted IS NULL AND w.deleted IS NULL AND m.published_by > 0 \
+            AND (e.kind IS NOT 'output' OR e.message IS NOT m.number) \
+            UNION ALL \
+            SELECT 'event ' || e.number FROM events e JOIN conversations c ON c.number = e.conversation \
+            JOIN workspaces w ON w.number = c.workspace LEFT JOIN messages m ON m.number = e.message \
+            WHERE c.deleted IS NULL AND w.deleted IS NULL AND e.kind = 'output' \
+            AND m.published_by IS NOT e.number",
+    },
+    Rule {
+        broken: "a message has two answers",
+        query: "SELECT 'message ' || reply_to FROM messages WHERE reply_to IS NOT NULL \
+            GROUP BY reply_to HAVING count(*) > 1",
+    },
+    Rule {
+        broken: "a conversation's responder is not what its metadata says",
+        query: "SELECT 'conversation ' || number FROM conversations WHERE json_valid(metadata) AND responder IS NOT \
+            CASE json_type(metadata, '$.responder') WHEN 'text' THEN metadata ->> '$.responder' END",
+    },
+    // The oldest may be on its way out.
+    Rule {
+        broken: "an event has nobody who gets it",
+        query: "SELECT 'event ' || number FROM events WHERE number NOT IN (SELECT number FROM event_recipients) \
+            AND number <> (SELECT min(number) FROM events)",
+    },
+    Rule {
+        broken: "an event has a number that a lost journal gave out",
+        query: "SELECT 'event ' || m.number FROM restores r JOIN messages m ON m.number > r.after AND m.number <= r.through \
+            UNION ALL SELECT 'event ' || e.number FROM restores r JOIN events e ON e.number > r.after AND e.number <= r.through",
+    },
+];
+
+/// Numbers and times grow together, none is beyond the position, and none lies where another journal went on.
+fn disorder(db: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+    let position = Clock::load(db)?;
+    let mut statement =
+        db.prepare("SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM events ORDER BY 1")?;
+    let mut rows = statement.query([])?;
+    let (mut last, mut last_at) = (0, i64::MIN);
+    while let Some(row) = rows.next()? {
+        let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if number <= last || at <= last_at {
+            found.add(|| format!("an event is not later than the one before it: {number}"));
+        }
+        if number > sql(position.number) || at > position.at.0 {
+            found.add(|| format!("an event is beyond the journal's position: {number}"));
+        }
+        (last, last_at) = (number, at);
+    }
+    Ok(())
+}
+
+/// Inboxes have what their users may see, as far as the marker says, and nothing beyond.
+fn wrong_inboxes(db: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+    let marker = Marker::load(db)?;
+    let (position, _) = schema::position(db)?;
+    let in_order = marker.flushed_through <= marker.flushing_through && marker.flushing_through <= position;
+    if !in_order || marker.is_flushing() != (marker.users_below > 0) {
+        found.add(|| format!("the inboxes' marker says what cannot be: {marker:?}"));
+    }
+    let mut users = db.prepare("SELECT key, oid FROM users")?;
+    let mut rows = users.query([])?;
+    while let Some(row) = rows.next()? {
+        let (user, name): (i64, String) = (row.get(0)?, row.get(1)?);
+        let complete_through = sql(marker.complete_for(user));
+        let numbers = inbox_of(db, user, &name, complete_through, found)?;
+        let mut visible = db.prepare_cached(VISIBLE_MESSAGES)?;
+        let mut messages = visible.query(params![user, complete_through])?;
+        while let Some(row) = messages.next()? {
+            let message: i64 = row.get(0)?;
+            if !numbers.contains(&message) {
+                found.add(|| format!("the inbox of {name} lacks a message: {message}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The numbers in an inbox.
+fn inbox_of(
+    db: &Connection,
+    user: i64,
+    name: &str,
+    complete_through: i64,
+    found: &mut Found,
+) -> rusqlite::Result<BTreeSet<i64>> {
+    let mut numbers = BTreeSet::new();
+    let mut chunks = db.prepare_cached(CHUNKS)?;
+    let mut rows = chunks.query([user])?;
+    while let Some(row) = rows.next()? {
+        let chunk = inbox::read(row)?;
+        let mut last = number(0);
+        for number in chunk.numbers() {
+            last = number;
+            if numbers.last().is_some_and(|before| *before >= sql(number)) {
+                found.add(|| format!("the inbox of {name} is not in order: {number}"));
+                break;
+            }
+            numbers.insert(sql(number));
+        }
+        if last != chunk.last {
+            found.add(|| format!("the inbox of {name} has a part that does not end as it says: {}", chunk.last));
+        }
+        if sql(last) > complete_through {
+            found.add(|| format!("the inbox of {name} has more than its marker says: {last}"));
+        }
+    }
+    Ok(numbers)
+}
+
+const STATS_DIFFER: &str = concat!(
+    "SELECT 'the counts of events and bytes' FROM journal_stats WHERE events <> (SELECT count(*) FROM events e WHERE ",
+    state_events::event_expires!(),
+    ") OR bytes <> (SELECT coalesce(sum",
+    state_events::event_bytes!(),
+    ", 0) FROM events e WHERE ",
+    state_events::event_expires!(),
+    ") + 16 * (SELECT count(*) FROM event_recipients r JOIN events e ON e.number = r.number WHERE ",
+    state_events::event_expires!(),
+    ")"
+);
+
+const CHUNKS: &str = "
+    SELECT first, last, deltas FROM inbox WHERE user = ?1
+    UNION ALL SELECT first, last, deltas FROM inbox_open WHERE user = ?1
+    ORDER BY first";
+
+const VISIBLE_MESSAGES: &str = "
+    SELECT m.number FROM participants p
+    CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
+    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+    CROSS JOIN messages m ON m.conversation = c.number AND m.number > p.since AND m.number <= ?2
+    WHERE p.user = ?1
+    UNION ALL
+    SELECT m.number FROM workspaces w
+    CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
+    CROSS JOIN messages m ON m.conversation = c.number AND m.number <= ?2
+    WHERE w.owner = ?1 AND w.deleted IS NULL";

@@ -1,0 +1,7 @@
+//! What an administrator does with a database file: accounts, backup, restore, verification.
+
+pub(crate) mod accounts;
+pub(crate) mod backup;
+pub(crate) mod integrity;
+pub(crate) mod restore;
+pub(crate) mod verify;

@@ -1,0 +1,7 @@
+//! Queries, each answered from one snapshot.
+
+pub(crate) mod conversation_queries;
+pub(crate) mod journal_messages;
+pub(crate) mod journal_page;
+pub(crate) mod queries;
+pub(crate) mod reader;

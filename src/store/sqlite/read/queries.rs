@@ -1,0 +1,240 @@
+//! Answers to queries, each from one snapshot together with the journal's position in it.
+
+use crate::base::limits::LIST_BYTES_MAX;
+use crate::domain::command::{ApiVariant, ConversationRef};
+use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
+use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::query::{Page, Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::result::{Rejection, Resource};
+use crate::store::error::{Stop, refusal_of};
+use crate::store::sqlite::read::journal_page;
+use crate::store::sqlite::schema;
+use crate::store::sqlite::tables::answer_jobs;
+use crate::store::sqlite::tables::conversations::{self, Room};
+use crate::store::sqlite::tables::users::{self, User};
+use crate::store::sqlite::tables::workspaces::{self, Stored};
+use rusqlite::Connection;
+use std::collections::HashSet;
+
+/// Answers `query` in one read transaction. After an error of SQLite the position is `known`, the last one seen.
+pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
+    let snapshot = Snapshot { db, ids, caller: &query.caller };
+    let (position, result) = match snapshot.read(&query.kind) {
+        Ok((position, result)) => (position, result),
+        Err(error) => {
+            log::error!("a query failed: {error}");
+            if !db.is_autocommit() {
+                // Nothing was written; what matters is that the next query gets a new snapshot.
+                db.execute_batch("ROLLBACK").unwrap_or_else(|error| log::error!("a snapshot stays open: {error}"));
+            }
+            (known, Err(refusal_of(&error)))
+        }
+    };
+    QueryResponse { to: query.reply_to, position, result }
+}
+
+/// One read transaction, and who asks in it.
+pub(crate) struct Snapshot<'a> {
+    pub db: &'a Connection,
+    pub ids: &'a IdKey,
+    pub caller: &'a UserId,
+}
+
+impl Snapshot<'_> {
+    fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
+        self.db.prepare_cached("BEGIN")?.execute([])?;
+        // The first read fixes the snapshot, so the position is that of everything that follows.
+        let (position, _) = schema::position(self.db)?;
+        let result = match self.find(kind, position) {
+            Ok(found) => Ok(found),
+            Err(Stop::Refused(refusal)) => Err(refusal),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        Ok((position, result))
+    }
+
+    fn find(&self, kind: &QueryKind, position: EventNumber) -> Result<QueryResult, Stop> {
+        match kind {
+            // The position was read in this snapshot.
+            QueryKind::Alive => Ok(QueryResult::Alive),
+            QueryKind::Workspaces(span) => self.workspaces(*span),
+            QueryKind::Workspace(id) => Ok(QueryResult::Workspace(self.own_workspace(*id)?.workspace)),
+            QueryKind::Conversations(workspace, span) => self.conversations(*workspace, *span),
+            QueryKind::Conversation(conversation) => {
+                let room = self.room(*conversation, ApiVariant::Config)?;
+                Ok(QueryResult::Conversation(conversations::of_room(self.db, self.ids, &room)?))
+            }
+            QueryKind::ConversationView(conversation) => self.chat(*conversation),
+            QueryKind::ConversationViews { span, with_messages } => self.chats(*span, *with_messages),
+            QueryKind::Messages { conversation, cursor, limit } => {
+                self.messages(*conversation, *cursor, *limit, position)
+            }
+            QueryKind::Message(conversation, id) => self.message(*conversation, *id),
+            QueryKind::OpenJobs { after, limit } => {
+                Ok(QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?))
+            }
+            QueryKind::History { order, limit } => {
+                let history = answer_jobs::history(self.db, *order, *limit)?;
+                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the order is closed"))?)
+            }
+            QueryKind::Users(asked) => self.users(asked),
+            QueryKind::StreamAccess(filter) => self.stream_access(filter).map(QueryResult::StreamAccess),
+            QueryKind::JournalPage { after, bytes_max, filter } => {
+                self.journal_page(*after, *bytes_max, filter, position)
+            }
+        }
+    }
+
+    pub(crate) fn caller(&self) -> rusqlite::Result<Option<User>> {
+        users::find(self.db, self.caller)
+    }
+
+    fn workspaces(&self, span: Pagination) -> Result<QueryResult, Stop> {
+        let mut items = Items::new();
+        let total = match self.caller()? {
+            None => 0,
+            Some(user) => {
+                let owner = (user.member.key, &user.member.id);
+                workspaces::list(self.db, self.ids, owner, span, |workspace| items.add(workspace))?
+            }
+        };
+        Ok(QueryResult::Workspaces(items.listed(total)))
+    }
+
+    fn own_workspace(&self, id: WorkspaceId) -> Result<Stored, Stop> {
+        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
+        if stored.workspace.owner != *self.caller {
+            return Err(Rejection::Forbidden("the workspace is someone else's").into());
+        }
+        Ok(stored)
+    }
+
+    fn conversations(&self, workspace: WorkspaceId, span: Pagination) -> Result<QueryResult, Stop> {
+        let home = self.own_workspace(workspace)?.home;
+        let mut items = Items::new();
+        let total = conversations::list(self.db, self.ids, &home, span, |conversation| items.add(conversation))?;
+        Ok(QueryResult::Conversations(items.listed(total)))
+    }
+
+    /// A conversation that the caller may see.
+    pub(crate) fn room(&self, conversation: ConversationRef, api_variant: ApiVariant) -> Result<Room, Stop> {
+        let number = match conversation {
+            ConversationRef::Id(id) => self.ids.open(id.0).map(|(number, _)| number),
+            ConversationRef::Default => self.caller()?.and_then(|user| user.default_conversation),
+        };
+        let room = match number {
+            Some(number) => conversations::room(self.db, self.ids, number)?,
+            None => None,
+        };
+        // An id of another database may open to a number of ours.
+        let room = room
+            .filter(|room| conversation == ConversationRef::Default || conversation == ConversationRef::Id(room.id))
+            .ok_or(Rejection::NotFound(Resource::Conversation))?;
+        room.admit(self.caller, api_variant)?;
+        Ok(room)
+    }
+
+    fn users(&self, asked: &[UserId]) -> Result<QueryResult, Stop> {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for id in asked.iter().filter(|id| seen.insert(*id)) {
+            found.extend(users::known_to(self.db, self.caller, id)?);
+        }
+        Ok(QueryResult::Users(found))
+    }
+
+    fn stream_access(&self, filter: &StreamFilter) -> Result<StreamFilter, Stop> {
+        let mut allowed = *filter;
+        if let Some(conversation) = filter.conversation {
+            allowed.conversation = Some(ConversationRef::Id(self.room(conversation, ApiVariant::Config)?.id));
+        }
+        if let Some(id) = filter.workspace {
+            let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
+            if stored.workspace.owner != *self.caller
+                && !workspaces::takes_part(self.db, stored.home.number, self.caller)?
+            {
+                return Err(Rejection::Forbidden("the caller takes part in nothing of this workspace").into());
+            }
+        }
+        Ok(allowed)
+    }
+
+    fn journal_page(
+        &self,
+        after: EventNumber,
+        bytes_max: usize,
+        filter: &StreamFilter,
+        position: EventNumber,
+    ) -> Result<QueryResult, Stop> {
+        let conversation = match filter.conversation {
+            None => None,
+            // Access was checked when the stream opened, and the end of a conversation is still to be delivered.
+            Some(ConversationRef::Id(id)) => Some(id),
+            Some(ConversationRef::Default) => Some(self.room(ConversationRef::Default, ApiVariant::Config)?.id),
+        };
+        let request =
+            journal_page::Request { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
+        Ok(QueryResult::JournalPage(journal_page::read(self.db, self.ids, self.caller, &request, position)?))
+    }
+}
+
+/// The items of a list, as many as fit.
+pub(crate) struct Items<T> {
+    items: Vec<T>,
+    bytes: usize,
+    bytes_max: usize,
+    truncated: bool,
+}
+
+impl<T: TextBytes> Items<T> {
+    pub(crate) fn new() -> Items<T> {
+        Items::with(LIST_BYTES_MAX)
+    }
+
+    pub(crate) fn with(bytes_max: usize) -> Items<T> {
+        Items { items: Vec::new(), bytes: 0, bytes_max, truncated: false }
+    }
+
+    /// Adds an item if it fits, and the first in any case, so that a client can go on from it; whether there is room.
+    pub(crate) fn add(&mut self, item: T) -> bool {
+        self.bytes += FRAME_BYTES + item.text_bytes();
+        self.truncated = self.bytes > self.bytes_max && !self.items.is_empty();
+        if !self.truncated {
+            self.items.push(item);
+        }
+        !self.truncated
+    }
+
+    pub(crate) fn listed(self, total: u64) -> Page<T> {
+        Page { items: self.items, total, truncated: self.truncated }
+    }
+}
+
+/// Ids, times and the names of the fields of one item, about, in bytes.
+pub(crate) const FRAME_BYTES: usize = 512;
+
+pub(crate) trait TextBytes {
+    /// How long the texts are that clients chose.
+    fn text_bytes(&self) -> usize;
+}
+
+impl TextBytes for Workspace {
+    fn text_bytes(&self) -> usize {
+        self.name.as_str().len() + self.description.as_str().len() + self.metadata.as_str().len()
+    }
+}
+
+impl TextBytes for Message {
+    fn text_bytes(&self) -> usize {
+        self.sender_name.len() + self.content.as_str().len() + self.metadata.as_str().len()
+    }
+}
+
+impl TextBytes for Conversation {
+    fn text_bytes(&self) -> usize {
+        // Quotes and a comma around each id.
+        let participants: usize = self.participants.iter().map(|id| id.as_str().len() + 3).sum();
+        self.topic.as_str().len() + self.metadata.as_str().len() + participants
+    }
+}

@@ -1,0 +1,61 @@
+//! Answers kept under the keys that clients sent with their requests.
+
+use crate::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
+use crate::base::time::WallTime;
+use crate::domain::command::Idempotency;
+use crate::domain::id::EventNumber;
+use crate::store::sqlite::schema::{number, sql};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::Arc;
+
+/// The answer to the first request with a key.
+pub(crate) struct Kept {
+    pub fingerprint: [u8; 32],
+    pub number: Option<EventNumber>,
+    pub body: Arc<[u8]>,
+}
+
+/// What is kept under the user's key, if it is young enough at `now` to count.
+pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusqlite::Result<Option<Kept>> {
+    db.prepare_cached(FIND)?
+        .query_row(params![user, key, oldest(now).0], |row| {
+            Ok(Kept {
+                fingerprint: row.get(0)?,
+                number: row.get::<_, Option<i64>>(1)?.map(number),
+                body: row.get::<_, Vec<u8>>(2)?.into(),
+            })
+        })
+        .optional()
+}
+
+/// Keeps an answer; one that was kept under the same key, and no longer counts, goes.
+pub(crate) fn keep(
+    db: &Connection,
+    user: i64,
+    request: &Idempotency,
+    number: Option<EventNumber>,
+    body: &[u8],
+    now: WallTime,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO idempotency (user, key, fingerprint, number, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (user, key) DO UPDATE SET \
+         fingerprint = excluded.fingerprint, number = excluded.number, at = excluded.at, body = excluded.body",
+    )?
+    .execute(params![user, &*request.key, request.fingerprint, number.map(sql), now.0, body])
+    .map(drop)
+}
+
+/// Removes at most `rows_max` answers that no longer count at `now`; returns how many.
+pub(crate) fn purge(db: &Connection, now: WallTime, rows_max: usize) -> rusqlite::Result<usize> {
+    db.prepare_cached(PURGE)?.execute(params![oldest(now).0, rows_max as i64])
+}
+
+fn oldest(now: WallTime) -> WallTime {
+    now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS)
+}
+
+pub(crate) const FIND: &str =
+    "SELECT fingerprint, number, body FROM idempotency WHERE user = ?1 AND key = ?2 AND at > ?3";
+pub(crate) const PURGE: &str =
+    "DELETE FROM idempotency WHERE id IN (SELECT id FROM idempotency WHERE at <= ?1 ORDER BY at LIMIT ?2)";

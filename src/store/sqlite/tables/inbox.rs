@@ -1,0 +1,182 @@
+//! Which messages were sent to whom: for each user, chunks of message numbers, so that a page for a user of thousands of
+//! conversations costs what one for a user of few does.
+//!
+//! Invariant: a user's chunks have every message through `Marker::complete_for` that the user may see, each once and in
+//! order, and no number beyond. They may also have numbers of messages that are gone or that the user may no longer see.
+
+use crate::domain::id::EventNumber;
+use crate::store::sqlite::schema::{number, sql};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Through where inboxes are complete. A flush adds the messages through `flushing_through` to one inbox after the other,
+/// by the users' keys, in as many transactions as it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub flushed_through: EventNumber,
+    /// The same number while there is no flush.
+    pub flushing_through: EventNumber,
+    /// Users whose key is below this have the flush behind them.
+    pub users_below: i64,
+}
+
+impl Marker {
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Marker> {
+        db.prepare_cached(MARKER)?.query_row([], |row| {
+            Ok(Marker {
+                flushed_through: number(row.get(0)?),
+                flushing_through: number(row.get(1)?),
+                users_below: row.get(2)?,
+            })
+        })
+    }
+
+    pub(crate) fn store(&self, db: &Connection) -> rusqlite::Result<()> {
+        db.prepare_cached(SET_MARKER)?
+            .execute([sql(self.flushed_through), sql(self.flushing_through), self.users_below])
+            .map(drop)
+    }
+
+    /// Whether a flush has begun and not ended.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing_through > self.flushed_through
+    }
+
+    /// The number through which the inbox of the user with this key is complete.
+    pub(crate) fn complete_for(&self, user: i64) -> EventNumber {
+        if user < self.users_below { self.flushing_through } else { self.flushed_through }
+    }
+}
+
+/// Ascending numbers: the first, and then the distance of each from the one before it, in LEB128.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub first: EventNumber,
+    pub last: EventNumber,
+    pub deltas: Vec<u8>,
+}
+
+impl Chunk {
+    fn new(first: EventNumber) -> Chunk {
+        Chunk { first, last: first, deltas: Vec::new() }
+    }
+
+    fn push(&mut self, number: EventNumber) {
+        assert!(number > self.last, "an inbox gets each message once and in order");
+        let mut delta = number.0 - self.last.0;
+        while delta >= 0x80 {
+            self.deltas.push(delta as u8 | 0x80);
+            delta >>= 7;
+        }
+        self.deltas.push(delta as u8);
+        self.last = number;
+    }
+
+    /// Its numbers, in order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = EventNumber> + '_ {
+        let mut bytes = self.deltas.iter();
+        let (mut next, mut ended) = (self.first, false);
+        std::iter::from_fn(move || {
+            let given = (!ended).then_some(next)?;
+            let (mut delta, mut shift) = (0, 0);
+            ended = true;
+            for byte in bytes.by_ref() {
+                delta |= u64::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    ended = false;
+                    break;
+                }
+            }
+            next = EventNumber(given.0 + delta);
+            Some(given)
+        })
+    }
+}
+
+/// Adds numbers to a user's inbox, all of them beyond what is there. The newest chunk of each user grows in a table of its
+/// own, in which those of many users share a page; full ones are never touched again.
+pub(crate) fn append(
+    db: &Connection,
+    user: i64,
+    numbers: &[EventNumber],
+    chunk_bytes_max: usize,
+) -> rusqlite::Result<()> {
+    let mut open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
+    for number in numbers {
+        match &mut open {
+            Some(chunk) if chunk.deltas.len() < chunk_bytes_max => chunk.push(*number),
+            _ => {
+                if let Some(full) = open.replace(Chunk::new(*number)) {
+                    write(db, INSERT_CHUNK, user, &full)?;
+                }
+            }
+        }
+    }
+    open.map_or(Ok(()), |open| write(db, SET_OPEN_CHUNK, user, &open))
+}
+
+fn write(db: &Connection, statement: &str, user: i64, chunk: &Chunk) -> rusqlite::Result<()> {
+    db.prepare_cached(statement)?.execute(params![user, sql(chunk.first), sql(chunk.last), chunk.deltas]).map(drop)
+}
+
+/// The chunk in which a user's first number beyond `after` is.
+pub(crate) fn chunk_after(db: &Connection, user: i64, after: EventNumber) -> rusqlite::Result<Option<Chunk>> {
+    let open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
+    let Some(open) = open.filter(|open| open.last > after) else { return Ok(None) };
+    if open.first <= after {
+        return Ok(Some(open));
+    }
+    let around = db.prepare_cached(CHUNK_AROUND)?.query_row([user, sql(after)], read).optional()?;
+    let full = match around.filter(|chunk| chunk.last > after) {
+        Some(chunk) => Some(chunk),
+        None => db.prepare_cached(CHUNK_BEYOND)?.query_row([user, sql(after)], read).optional()?,
+    };
+    Ok(full.or(Some(open)))
+}
+
+/// Reads `first, last, deltas`.
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Chunk> {
+    Ok(Chunk { first: number(row.get(0)?), last: number(row.get(1)?), deltas: row.get(2)? })
+}
+
+pub(crate) const MARKER: &str = "SELECT flushed_through, flushing_through, users_below FROM inbox_state WHERE id = 1";
+pub(crate) const SET_MARKER: &str =
+    "UPDATE inbox_state SET flushed_through = ?1, flushing_through = ?2, users_below = ?3 WHERE id = 1";
+pub(crate) const OPEN_CHUNK: &str = "SELECT first, last, deltas FROM inbox_open WHERE user = ?1";
+pub(crate) const SET_OPEN_CHUNK: &str = "
+    INSERT INTO inbox_open (user, first, last, deltas) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (user) DO UPDATE SET first = excluded.first, last = excluded.last, deltas = excluded.deltas";
+pub(crate) const CHUNK_AROUND: &str =
+    "SELECT first, last, deltas FROM inbox WHERE user = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1";
+pub(crate) const CHUNK_BEYOND: &str =
+    "SELECT first, last, deltas FROM inbox WHERE user = ?1 AND first > ?2 ORDER BY first LIMIT 1";
+pub(crate) const INSERT_CHUNK: &str = "INSERT INTO inbox (user, first, last, deltas) VALUES (?1, ?2, ?3, ?4)";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    #[test]
+    fn a_chunk_gives_back_its_numbers() {
+        let mut random = Random::new(3);
+        for round in 0..200 {
+            let mut numbers = vec![EventNumber(random.below(1 << 40))];
+            for _ in 0..random.below(300) {
+                let bits = 1 + random.below(40);
+                let delta = 1 + random.below(1 << bits);
+                numbers.push(EventNumber(numbers[numbers.len() - 1].0 + delta));
+            }
+            let mut chunk = Chunk::new(numbers[0]);
+            numbers[1..].iter().for_each(|number| chunk.push(*number));
+            assert_eq!(chunk.numbers().collect::<Vec<_>>(), numbers, "round {round}");
+            assert_eq!((chunk.first, chunk.last), (numbers[0], numbers[numbers.len() - 1]));
+        }
+    }
+
+    #[test]
+    fn a_marker_tells_users_apart_while_a_flush_goes_on() {
+        let marker = Marker { flushed_through: EventNumber(10), flushing_through: EventNumber(20), users_below: 3 };
+        assert!(marker.is_flushing());
+        assert_eq!([2, 3].map(|user| marker.complete_for(user).0), [20, 10]);
+    }
+}

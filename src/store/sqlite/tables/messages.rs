@@ -1,0 +1,321 @@
+//! Messages, each of which is its own journal entry: the event is built from the row.
+
+use crate::base::time::WallTime;
+use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
+use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::store::sqlite::schema::{number, sql};
+use crate::store::sqlite::tables::conversations::Room;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+/// The kind of the event that a message of `sender` is: answers come from responders, whatever the role.
+pub(crate) fn kind_of(sender: &UserId) -> EventKind {
+    if sender.as_str().starts_with(RESPONDER_PREFIX) { EventKind::Output } else { EventKind::Input }
+}
+
+/// A message as it is about to be written.
+pub(crate) struct Draft<'a> {
+    pub conversation: EventNumber,
+    pub sender: i64,
+    pub message: &'a Message,
+    pub correlation_id: &'a str,
+    /// The message that this one answers.
+    pub reply_to: Option<EventNumber>,
+    pub published: Published,
+}
+
+/// How a message gets into the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// It is an entry by itself, under its own number.
+    Itself,
+    /// It still grows: an event of its own will publish it.
+    NotYet,
+}
+
+pub(crate) fn insert(db: &Connection, number: EventNumber, draft: &Draft<'_>) -> rusqlite::Result<()> {
+    let message = draft.message;
+    db.prepare_cached(INSERT)?
+        .execute(params![
+            sql(number),
+            sql(draft.conversation),
+            draft.sender,
+            role_code(message.role),
+            status_code(message.status),
+            draft.reply_to.map(sql),
+            match draft.published {
+                Published::Itself => Some(0),
+                Published::NotYet => None,
+            },
+            message.created_at.0,
+            message.updated_at.0,
+            draft.correlation_id,
+            message.metadata.as_str(),
+            message.content.as_str(),
+        ])
+        .map(drop)
+}
+
+/// The event that message `number` is, for the user with key `viewer`; `None` if there is none that the user may see, of
+/// the asked-for kinds, in the asked-for workspace.
+pub(crate) fn event(
+    db: &Connection,
+    ids: &IdKey,
+    number: EventNumber,
+    viewer: i64,
+    (kinds, workspace): (KindSet, Option<EventNumber>),
+) -> rusqlite::Result<Option<Event>> {
+    let kinds = [EventKind::Input, EventKind::Output].map(|kind| kinds.has(kind));
+    db.prepare_cached(FIND_VISIBLE)?
+        .query_row(params![sql(number), viewer, kinds[0], kinds[1], workspace.map(sql)], |row| {
+            let uuid = |column| -> rusqlite::Result<_> {
+                Ok(ids.uuid(self::number(row.get(column)?), WallTime(row.get(column + 1)?)))
+            };
+            let conversation_id = ConversationId(uuid(12)?);
+            let message = read(row, ids, conversation_id)?;
+            Ok(Event {
+                number,
+                kind: kind_of(&message.sender),
+                at: message.created_at,
+                actor: message.sender.clone(),
+                correlation_id: row.get(10)?,
+                workspace_id: WorkspaceId(uuid(14)?),
+                conversation_id: Some(conversation_id),
+                recipients: Arc::default(),
+                body: EventBody::Message(message),
+            })
+        })
+        .optional()
+}
+
+/// Message `number`, which the caller knows to be of `conversation_id` if it is there.
+pub(crate) fn find(
+    db: &Connection,
+    ids: &IdKey,
+    number: EventNumber,
+    conversation_id: ConversationId,
+) -> rusqlite::Result<Option<Message>> {
+    db.prepare_cached(FIND)?.query_row([sql(number)], |row| read(row, ids, conversation_id)).optional()
+}
+
+/// The message that `id` names, with its number; `None` if it is not of this conversation, or gone.
+pub(crate) fn find_in(
+    db: &Connection,
+    ids: &IdKey,
+    room: &Room,
+    id: MessageId,
+) -> rusqlite::Result<Option<(EventNumber, Message)>> {
+    match locate(db, ids, id)? {
+        Some((number, Some(home))) if home == room.number => {
+            Ok(find(db, ids, number, room.id)?.map(|message| (number, message)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The place in the conversation that `id` marks as a cursor: a message of it, or one that is deleted. `None` for
+/// every other id; of which conversation a deleted message was is no longer known.
+pub(crate) fn place_of(
+    db: &Connection,
+    ids: &IdKey,
+    room: &Room,
+    id: MessageId,
+    position: EventNumber,
+) -> rusqlite::Result<Option<EventNumber>> {
+    match locate(db, ids, id)? {
+        Some((number, Some(home))) => Ok((home == room.number).then_some(number)),
+        Some((number, None)) if number <= position => {
+            let was_message = !db.prepare_cached(IS_NO_MESSAGE)?.exists([sql(number)])?;
+            Ok(was_message.then_some(number))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The number that `id` carries, with the number of the conversation that its message is in, if there is that message.
+/// `None` for an id of another database that opens to a number of ours.
+fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Option<(EventNumber, Option<EventNumber>)>> {
+    let Some((number, at)) = ids.open(id.0) else { return Ok(None) };
+    let found = db
+        .prepare_cached(LOCATE)?
+        .query_row([sql(number)], |row| Ok((self::number(row.get(0)?), WallTime(row.get(1)?))))
+        .optional()?;
+    Ok(match found {
+        None => Some((number, None)),
+        Some((home, created_at)) => (created_at == at).then_some((number, Some(home))),
+    })
+}
+
+/// Hands messages of a conversation to `each`, until it returns false: those after a number in order, or those before
+/// one backwards.
+pub(crate) fn page(
+    db: &Connection,
+    ids: &IdKey,
+    room: &Room,
+    from: From,
+    limit: u32,
+    mut each: impl FnMut(Message) -> bool,
+) -> rusqlite::Result<()> {
+    let (statement, from) = match from {
+        From::After(number) => (PAGE_AFTER, sql(number)),
+        From::Before(number) => (PAGE_BEFORE, sql(number)),
+        From::End => (PAGE_BEFORE, i64::MAX),
+    };
+    let mut statement = db.prepare_cached(statement)?;
+    let mut rows = statement.query(params![sql(room.number), from, limit])?;
+    while let Some(row) = rows.next()? {
+        if !each(read(row, ids, room.id)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Where a page of messages begins, and which way it goes.
+pub(crate) enum From {
+    After(EventNumber),
+    Before(EventNumber),
+    /// Backwards from the newest.
+    End,
+}
+
+/// Stores what a change may change.
+pub(crate) fn update(db: &Connection, number: EventNumber, message: &Message) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE messages SET content = ?2, metadata = ?3, updated_at = ?4 WHERE number = ?1")?
+        .execute(params![sql(number), message.content.as_str(), message.metadata.as_str(), message.updated_at.0])
+        .map(drop)
+}
+
+pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM messages WHERE number = ?1")?.execute([sql(number)]).map(drop)
+}
+
+/// The numbers of at most `limit` messages of a conversation after `after`, in order, added to `numbers`.
+pub(crate) fn numbers_after(
+    db: &Connection,
+    conversation: EventNumber,
+    after: EventNumber,
+    limit: usize,
+    numbers: &mut impl Extend<EventNumber>,
+) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(NUMBERS_AFTER)?;
+    let mut rows = statement.query(params![sql(conversation), sql(after), limit as i64])?;
+    while let Some(row) = rows.next()? {
+        numbers.extend([number(row.get(0)?)]);
+    }
+    Ok(())
+}
+
+/// Reads the first twelve columns of `FIND_VISIBLE`, or those of `messages!`.
+fn read(row: &Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> rusqlite::Result<Message> {
+    let created_at = WallTime(row.get(5)?);
+    let reply_to = match (row.get::<_, Option<i64>>(7)?, row.get::<_, Option<i64>>(11)?) {
+        (Some(answered), Some(at)) => Some(MessageId(ids.uuid(number(answered), WallTime(at)))),
+        _ => None,
+    };
+    Ok(Message {
+        id: MessageId(ids.uuid(number(row.get(0)?), created_at)),
+        conversation_id,
+        sender: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?),
+        sender_name: row.get(2)?,
+        role: decode(row, 3, role_of)?,
+        status: decode(row, 4, status_of)?,
+        created_at,
+        updated_at: WallTime(row.get(6)?),
+        reply_to,
+        metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(8)?),
+        content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
+    })
+}
+
+pub(crate) fn decode<T>(row: &Row<'_>, column: usize, of: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
+    let code = row.get(column)?;
+    let unknown = || format!("{code} is no code that this program writes").into();
+    of(code).ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, unknown()))
+}
+
+pub(crate) fn role_code(role: Role) -> i64 {
+    match role {
+        Role::User => 0,
+        Role::Assistant => 1,
+        Role::System => 2,
+    }
+}
+
+pub(crate) fn role_of(code: i64) -> Option<Role> {
+    [Role::User, Role::Assistant, Role::System].into_iter().find(|role| role_code(*role) == code)
+}
+
+pub(crate) fn status_code(status: Status) -> i64 {
+    match status {
+        Status::Complete => 0,
+        Status::Streaming => 1,
+        Status::Cancelled => 2,
+        Status::Interrupted => 3,
+        Status::Failed => 4,
+    }
+}
+
+pub(crate) fn status_of(code: i64) -> Option<Status> {
+    [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed]
+        .into_iter()
+        .find(|status| status_code(*status) == code)
+}
+
+pub(crate) const INSERT: &str = "
+    INSERT INTO messages (number, conversation, sender, role, status, reply_to, published_by, created_at, updated_at,
+        correlation_id, metadata, content)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+// Whoever may not see a message costs no look at its content: SQLite reads it only for a row of the result.
+pub(crate) const FIND_VISIBLE: &str = "
+    SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata, m.content,
+        m.correlation_id, answered.created_at, c.number, c.created_at, w.number, w.created_at
+    FROM messages m
+    CROSS JOIN conversations c ON c.number = m.conversation
+    CROSS JOIN workspaces w ON w.number = c.workspace
+    CROSS JOIN users u ON u.key = m.sender
+    LEFT JOIN participants p ON p.conversation = m.conversation AND p.user = ?2
+    LEFT JOIN messages answered ON answered.number = m.reply_to
+    WHERE m.number = ?1 AND m.published_by = 0 AND c.deleted IS NULL AND w.deleted IS NULL AND (w.owner = ?2 OR p.since < m.number)
+        AND CASE WHEN u.oid GLOB 'responder:*' THEN ?4 ELSE ?3 END AND (?5 IS NULL OR w.number = ?5)";
+/// Whole messages, less the id of their conversation.
+macro_rules! messages {
+    ($which:literal) => {
+        concat!(
+            "SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata,
+                m.content, m.correlation_id, answered.created_at
+            FROM messages m
+            CROSS JOIN users u ON u.key = m.sender
+            LEFT JOIN messages answered ON answered.number = m.reply_to ",
+            $which
+        )
+    };
+}
+pub(crate) const FIND: &str = messages!("WHERE m.number = ?1");
+pub(crate) const PAGE_AFTER: &str = messages!("WHERE m.conversation = ?1 AND m.number > ?2 ORDER BY m.number LIMIT ?3");
+pub(crate) const PAGE_BEFORE: &str =
+    messages!("WHERE m.conversation = ?1 AND m.number < ?2 ORDER BY m.number DESC LIMIT ?3");
+pub(crate) const LOCATE: &str = "SELECT conversation, created_at FROM messages WHERE number = ?1";
+/// Ids are made for workspaces, conversations and messages only.
+pub(crate) const IS_NO_MESSAGE: &str = "
+    SELECT 1 FROM workspaces WHERE number = ?1 UNION ALL SELECT 1 FROM conversations WHERE number = ?1";
+pub(crate) const NUMBERS_AFTER: &str =
+    "SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_go_there_and_back() {
+        for role in [Role::User, Role::Assistant, Role::System] {
+            assert_eq!(role_of(role_code(role)), Some(role));
+        }
+        for status in [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed] {
+            assert_eq!(status_of(status_code(status)), Some(status));
+        }
+        assert_eq!((role_of(3), status_of(5)), (None, None));
+    }
+}

@@ -1,0 +1,11 @@
+//! The rows of each table, and the statements that read and write them.
+
+pub(crate) mod answer_jobs;
+pub(crate) mod conversations;
+pub(crate) mod idempotency;
+pub(crate) mod inbox;
+pub(crate) mod messages;
+pub(crate) mod state_events;
+pub(crate) mod timeline;
+pub(crate) mod users;
+pub(crate) mod workspaces;

@@ -1,0 +1,214 @@
+//! Events that are no messages: their rows, and who gets them.
+//!
+//! A change of a message keeps no copy of it: the event says what the message says when it is read, and vanishes with it.
+//! So does the `output` event of an answer that was begun before it was whole; its row is as old as the message's last
+//! word, stays as long as the message, and goes with it.
+//!
+//! The last event of a thing for somebody (it was left, or deleted) outlives the thing, so that who was away learns that it is
+//! gone. Every other event vanishes with what it is about.
+
+use crate::base::time::WallTime;
+use crate::domain::event::{Event, EventBody, EventKind};
+use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
+use crate::store::sqlite::schema::{number, sql};
+use crate::store::sqlite::tables::conversations::Home;
+use crate::store::sqlite::tables::messages;
+use rusqlite::{Connection, Row, params};
+use std::sync::Arc;
+
+/// Whether recipient `r` may still see event `e`.
+macro_rules! visible {
+    () => {
+        "e.kind IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')
+            OR (w.number IS NOT NULL AND w.deleted IS NULL
+                AND (e.conversation IS NULL OR (c.number IS NOT NULL AND c.deleted IS NULL))
+                AND (e.kind <> 'message_updated' OR EXISTS (SELECT 1 FROM messages WHERE number = e.message))
+                AND (w.owner = r.user OR coalesce(p.since <= e.number, 0)))"
+    };
+}
+/// Recipients with their events and what `visible` looks at.
+macro_rules! from_recipients {
+    () => {
+        "FROM event_recipients r
+        CROSS JOIN events e ON e.number = r.number
+        LEFT JOIN workspaces w ON w.number = e.workspace
+        LEFT JOIN conversations c ON c.number = e.conversation
+        LEFT JOIN participants p ON p.conversation = e.conversation AND p.user = r.user"
+    };
+}
+/// What the row of event `e` weighs, in bytes.
+macro_rules! event_bytes {
+    () => {
+        "(64 + octet_length(e.correlation_id) + octet_length(e.payload))"
+    };
+}
+/// Whether event `e` goes in time: what publishes a message stays as long as the message. See `expires`.
+macro_rules! event_expires {
+    () => {
+        "e.kind <> 'output'"
+    };
+}
+pub(crate) use {event_bytes, event_expires, from_recipients, visible};
+
+/// What a row of `event_recipients` weighs, its index included, in bytes.
+pub(crate) const RECIPIENT_BYTES: i64 = 16;
+/// What a row of `events` weighs beside its texts, as `event_bytes` has it, in bytes.
+const EVENT_BYTES: i64 = 64;
+
+/// Whether retention may remove events of this kind; only those are counted.
+pub(crate) fn expires(kind: EventKind) -> bool {
+    kind != EventKind::Output
+}
+
+/// How many events there are that are no messages and publish none, and what they weigh with their recipients.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub events: i64,
+    pub bytes: i64,
+}
+
+/// What there is.
+pub(crate) fn stats(db: &Connection) -> rusqlite::Result<Stats> {
+    db.prepare_cached(STATS)?.query_row([], |row| Ok(Stats { events: row.get(0)?, bytes: row.get(1)? }))
+}
+
+/// Notes what came, or with negative numbers what went.
+pub(crate) fn add_stats(db: &Connection, stats: Stats) -> rusqlite::Result<()> {
+    if stats == Stats::default() {
+        return Ok(());
+    }
+    db.prepare_cached(ADD_STATS)?.execute([stats.events, stats.bytes]).map(drop)
+}
+
+/// An event as it is about to be written.
+pub(crate) struct Draft<'a> {
+    pub kind: EventKind,
+    pub actor: i64,
+    pub correlation_id: &'a str,
+    pub home: &'a Home,
+    pub conversation: Option<(EventNumber, WallTime)>,
+    /// The message that is published, or was changed or deleted.
+    pub message: Option<(EventNumber, WallTime)>,
+    /// `data`, unless it is made of the message.
+    pub payload: &'a str,
+    pub recipients: &'a [i64],
+}
+
+impl Draft<'_> {
+    /// What its rows weigh.
+    pub(crate) fn bytes(&self) -> i64 {
+        EVENT_BYTES
+            + (self.correlation_id.len() + self.payload.len()) as i64
+            + self.recipients.len() as i64 * RECIPIENT_BYTES
+    }
+}
+
+pub(crate) fn insert(db: &Connection, number: EventNumber, at: WallTime, draft: &Draft<'_>) -> rusqlite::Result<()> {
+    db.prepare_cached(INSERT)?.execute(params![
+        sql(number),
+        draft.kind.as_str(),
+        at.0,
+        draft.actor,
+        sql(draft.home.number),
+        draft.home.created_at.0,
+        draft.conversation.map(|(number, _)| sql(number)),
+        draft.conversation.map(|(_, created_at)| created_at.0),
+        draft.message.map(|(number, _)| sql(number)),
+        draft.message.map(|(_, created_at)| created_at.0),
+        draft.correlation_id,
+        draft.payload,
+    ])?;
+    let mut statement = db.prepare_cached(INSERT_RECIPIENT)?;
+    for user in draft.recipients {
+        statement.execute([*user, sql(number)])?;
+    }
+    Ok(())
+}
+
+/// Removes an event that published a message which is gone: one that is not counted.
+pub(crate) fn remove(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
+    db.prepare_cached(REMOVE_RECIPIENTS)?.execute([sql(number)])?;
+    db.prepare_cached(REMOVE)?.execute([sql(number)]).map(drop)
+}
+
+/// One event that was sent to a user.
+pub(crate) struct Entry {
+    pub number: EventNumber,
+    /// `None` if the user may no longer see it, or what it is about is deleted.
+    pub event: Option<Event>,
+}
+
+/// An entry's event, whole: `entries_after` leaves out the message that one publishes or says was changed, which may be
+/// large. `None` if that message is gone.
+pub(crate) fn whole(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
+    if event.kind == EventKind::MessageDeleted || !matches!(event.body, EventBody::Deleted(_)) {
+        return Ok(Some(event));
+    }
+    let changed = event.message_id().and_then(|id| ids.open(id.0)).zip(event.conversation_id);
+    let Some(((number, _), conversation_id)) = changed else { return Ok(None) };
+    let message = messages::find(db, ids, number, conversation_id)?;
+    Ok(message.map(|message| {
+        event.body = EventBody::Message(message);
+        event
+    }))
+}
+
+/// At most `limit` of the events sent to `user` after `after`, in order.
+pub(crate) fn entries_after(
+    db: &Connection,
+    ids: &IdKey,
+    user: i64,
+    after: EventNumber,
+    limit: usize,
+) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement = db.prepare_cached(ENTRIES_AFTER)?;
+    let rows = statement.query_map(params![user, sql(after), limit as i64], |row| {
+        let visible: bool = row.get(12)?;
+        Ok(Entry { number: number(row.get(0)?), event: if visible { read(row, ids)? } else { None } })
+    })?;
+    rows.collect()
+}
+
+/// Reads the columns of `ENTRIES_AFTER`, a message as if it were gone. A kind that a newer program wrote is passed over.
+fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
+    let Some(kind) = EventKind::parse(row.get_ref(1)?.as_str()?) else { return Ok(None) };
+    let uuid = |raw: i64, at: i64| ids.uuid(number(raw), WallTime(at));
+    let conversation_id = match (row.get(7)?, row.get(8)?) {
+        (Some(number), Some(at)) => Some(ConversationId(uuid(number, at))),
+        _ => None,
+    };
+    let body = match (row.get(10)?, row.get(11)?) {
+        (Some(message), Some(at)) => EventBody::Deleted(MessageId(uuid(message, at))),
+        _ => EventBody::Data(row.get(9)?),
+    };
+    Ok(Some(Event {
+        number: number(row.get(0)?),
+        kind,
+        at: WallTime(row.get(2)?),
+        actor: UserId::new_unchecked(row.get::<_, Arc<str>>(3)?),
+        correlation_id: row.get(4)?,
+        workspace_id: WorkspaceId(uuid(row.get(5)?, row.get(6)?)),
+        conversation_id,
+        recipients: Arc::default(),
+        body,
+    }))
+}
+
+pub(crate) const INSERT: &str = "
+    INSERT INTO events (number, kind, at, actor, workspace, workspace_at, conversation, conversation_at,
+        message, message_at, correlation_id, payload)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+pub(crate) const REMOVE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1";
+pub(crate) const REMOVE: &str = "DELETE FROM events WHERE number = ?1";
+pub(crate) const INSERT_RECIPIENT: &str = "INSERT INTO event_recipients (user, number) VALUES (?1, ?2)";
+pub(crate) const ENTRIES_AFTER: &str = concat!(
+    "SELECT e.number, e.kind, e.at, actor.oid, e.correlation_id, e.workspace, e.workspace_at, e.conversation, \
+        e.conversation_at, e.payload, e.message, e.message_at, ",
+    visible!(),
+    " ",
+    from_recipients!(),
+    " CROSS JOIN users actor ON actor.key = e.actor
+    WHERE r.user = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3"
+);
+pub(crate) const STATS: &str = "SELECT events, bytes FROM journal_stats WHERE id = 1";
+pub(crate) const ADD_STATS: &str = "UPDATE journal_stats SET events = events + ?1, bytes = bytes + ?2 WHERE id = 1";

@@ -1,0 +1,113 @@
+//! What a journal follows. A restored database goes on from an older state, so the numbers that were given out after that
+//! state name events that are lost. The journal is given a new name, and its numbers go on so far ahead that none of the
+//! lost ones is met again: those lie in a hole.
+//!
+//! Invariant: a number that another journal gave out after the state that this one goes on from lies in a hole, and no
+//! event of this journal does.
+
+use crate::base::limits::{EVENT_NUMBER_MAX, RESTORE_NUMBERS_MIN, RESTORE_NUMBERS_PER_SECOND};
+use crate::base::time::WallTime;
+use crate::domain::id::EventNumber;
+use crate::store::sqlite::schema::{self, number, sql};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Where the journal goes on that a database gets which had `newest` as its newest number at `newest_at`, when it is
+/// restored at `now`; no number through `known` is met again either. `None` if the numbers have come to their end.
+///
+/// The clock is what all journals share, those that nobody knows of any more included: each has given out fewer numbers
+/// than `RESTORE_NUMBERS_PER_SECOND` since 1970. A clock that stands wrong is made up for as far as can be.
+fn goes_on_from(newest: EventNumber, newest_at: WallTime, known: EventNumber, now: WallTime) -> Option<EventNumber> {
+    let seconds = now.max(newest_at).seconds().max(0) as u64;
+    let by_clock = seconds.saturating_mul(RESTORE_NUMBERS_PER_SECOND);
+    let at_least = newest.max(known).0.saturating_add(RESTORE_NUMBERS_MIN);
+    [by_clock.max(at_least), at_least].into_iter().find(|from| *from <= EVENT_NUMBER_MAX).map(EventNumber)
+}
+
+/// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
+/// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
+/// with nothing done, if the numbers have come to their end.
+pub(crate) fn begin_anew(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
+    let (newest, newest_at) = schema::position(db)?;
+    let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
+    db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
+    db.execute(
+        "INSERT INTO restores (after, through, at) VALUES (?1, ?2, ?3)",
+        params![sql(newest), sql(through), now.0],
+    )?;
+    schema::set_position(db, through, newest_at)?;
+    Ok(Some(through))
+}
+
+/// Through where the hole goes that `asked` lies in, if it lies in one.
+pub(crate) fn hole_around(db: &Connection, asked: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
+    let through = db.prepare_cached(HOLE_BEFORE)?.query_row([sql(asked)], |row| row.get(0).map(number)).optional()?;
+    Ok(through.filter(|through| asked < *through))
+}
+
+pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM restores WHERE after < ?1 ORDER BY after DESC LIMIT 1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Database;
+
+    #[test]
+    fn numbers_go_on_beyond_all_that_may_have_been_given_out() {
+        let (clock, late) = (WallTime(1_767_225_600_000_000), WallTime(i64::MAX));
+        let by_clock = 1_767_225_600 << 20;
+        let table = [
+            ("by the clock", 100, WallTime(0), 0, clock, Some(by_clock)),
+            ("by the newest time where the clock has gone back", 100, clock, 0, WallTime(0), Some(by_clock)),
+            (
+                "beyond a number that is ahead of the clock",
+                by_clock + 5,
+                WallTime(0),
+                0,
+                clock,
+                Some(by_clock + 5 + (1 << 32)),
+            ),
+            ("beyond what is known of another journal", 100, WallTime(0), by_clock, clock, Some(by_clock + (1 << 32))),
+            ("without a clock", 100, WallTime(0), 0, WallTime(-5), Some(100 + (1 << 32))),
+            ("with a clock that is far ahead", 100, WallTime(0), 0, late, Some(100 + (1 << 32))),
+            ("at the end", EVENT_NUMBER_MAX - 5, WallTime(0), 0, clock, None),
+        ];
+        for (name, newest, newest_at, known, now, expected) in table {
+            let from = goes_on_from(EventNumber(newest), newest_at, EventNumber(known), now);
+            assert_eq!(from, expected.map(EventNumber), "{name}");
+        }
+        // Two restores of the same backup, neither knowing of the other.
+        let [first, second] = [0, 1].map(|seconds| {
+            goes_on_from(EventNumber(7), WallTime(0), EventNumber(0), clock.plus_seconds(seconds)).expect("a number")
+        });
+        assert!(second.0 - first.0 >= RESTORE_NUMBERS_PER_SECOND);
+    }
+
+    #[test]
+    fn holes_are_what_lies_between_two_journals() {
+        let (db, meta) = schema::open_writing(&Database::Memory).unwrap();
+        schema::set_position(&db, EventNumber(10), WallTime(5)).unwrap();
+        let anew = |now| begin_anew(&db, EventNumber(0), now).unwrap().unwrap();
+        let first = anew(WallTime(1_000_000));
+        schema::set_position(&db, EventNumber(first.0 + 3), WallTime(6)).unwrap();
+        let second = anew(WallTime(2_000_000));
+        assert_eq!(schema::position(&db).unwrap(), (second, WallTime(6)));
+        let epoch: Vec<u8> = db.query_row("SELECT epoch FROM meta", [], |row| row.get(0)).unwrap();
+        assert_ne!(epoch, meta.epoch.as_bytes());
+        let table = [
+            (0, None),
+            (9, None),
+            (10, None),
+            (11, Some(first)),
+            (first.0 - 1, Some(first)),
+            (first.0, None),
+            (first.0 + 3, None),
+            (first.0 + 4, Some(second)),
+            (second.0 - 1, Some(second)),
+            (second.0, None),
+            (second.0 + 1, None),
+        ];
+        for (asked, expected) in table {
+            assert_eq!(hole_around(&db, EventNumber(asked)).unwrap(), expected, "{asked}");
+        }
+    }
+}

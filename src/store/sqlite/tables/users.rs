@@ -1,0 +1,200 @@
+//! Users: who they are, their passwords, and whose tokens are refused.
+
+use crate::base::time::WallTime;
+use crate::domain::id::{EventNumber, UserId};
+use crate::domain::model::UserProfile;
+use crate::domain::token_rules::{TokenRule, TokenRules};
+use crate::store::sqlite::schema::{number, sql};
+use crate::wire::transfer::Access;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::Arc;
+
+/// What `users.disabled` says: 0 of who may come in, else why somebody may not. All but the first close the gate.
+pub(crate) const ADMITTED: i64 = 0;
+/// Until an administrator says otherwise.
+pub(crate) const DISABLED: i64 = 1;
+/// Development's user in production, until a start in development.
+pub(crate) const SWITCHED_OFF: i64 = 2;
+/// For good: the row stays, so that no token brings the user back.
+pub(crate) const DELETED: i64 = 3;
+
+/// A user, as the writer keeps one in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct User {
+    pub member: Member,
+    pub name: Arc<str>,
+    pub email: Arc<str>,
+    pub disabled: bool,
+    pub has_password: bool,
+    pub default_workspace: Option<EventNumber>,
+    pub default_conversation: Option<EventNumber>,
+}
+
+/// A user's key inside and id outside.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Member {
+    pub key: i64,
+    pub id: UserId,
+}
+
+/// A password user, as the password thread needs one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordRecord {
+    /// Who it is.
+    pub profile: UserProfile,
+    /// The Argon2id hash in PHC form.
+    pub hash: String,
+    /// Whether the user may not log in.
+    pub disabled: bool,
+}
+
+pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User>> {
+    db.prepare_cached(FIND)?
+        .query_row([id.as_str()], |row| {
+            Ok(User {
+                member: Member { key: row.get(0)?, id: id.clone() },
+                name: row.get(1)?,
+                email: row.get(2)?,
+                has_password: row.get(3)?,
+                disabled: row.get(4)?,
+                default_workspace: row.get::<_, Option<i64>>(5)?.map(number),
+                default_conversation: row.get::<_, Option<i64>>(6)?.map(number),
+            })
+        })
+        .optional()
+}
+
+/// Adds a user who has no row yet.
+pub(crate) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: WallTime) -> rusqlite::Result<i64> {
+    db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0])?;
+    Ok(db.last_insert_rowid())
+}
+
+pub(crate) fn set_profile(db: &Connection, key: i64, name: &str, email: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET name = ?2, email = ?3 WHERE key = ?1")?
+        .execute(params![key, name, email])
+        .map(drop)
+}
+
+pub(crate) fn set_defaults(
+    db: &Connection,
+    key: i64,
+    workspace: Option<EventNumber>,
+    conversation: Option<EventNumber>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET default_workspace = ?2, default_conversation = ?3 WHERE key = ?1")?
+        .execute(params![key, workspace.map(sql), conversation.map(sql)])
+        .map(drop)
+}
+
+/// Stores a password; tokens made before `tokens_since` end, if it is set.
+pub(crate) fn set_password(
+    db: &Connection,
+    key: i64,
+    hash: &str,
+    tokens_since: Option<WallTime>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET password = ?2, tokens_since = coalesce(?3, tokens_since) WHERE key = ?1")?
+        .execute(params![key, hash, tokens_since.map(|at| at.0)])
+        .map(drop)
+}
+
+/// What `disabled` says, in the words of an export.
+pub(crate) fn access_of(code: i64) -> Option<Access> {
+    Access::ALL.into_iter().find(|access| access_code(*access) == code)
+}
+
+/// What `disabled` says for it.
+pub(crate) fn access_code(access: Access) -> i64 {
+    match access {
+        Access::Admitted => ADMITTED,
+        Access::Disabled => DISABLED,
+        Access::SwitchedOff => SWITCHED_OFF,
+        Access::Deleted => DELETED,
+    }
+}
+
+/// Changes what `disabled` says from `old` to `new`; whatever else it says stays.
+pub(crate) fn change_disabled(db: &Connection, key: i64, old: i64, new: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET disabled = ?3 WHERE key = ?1 AND disabled = ?2")?
+        .execute(params![key, old, new])
+        .map(drop)
+}
+
+/// Whether a user was deleted for good.
+pub(crate) fn is_deleted(db: &Connection, key: i64) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT disabled = ?2 FROM users WHERE key = ?1")?
+        .query_row(params![key, DELETED], |row| row.get(0))
+}
+
+/// Whether another user than `key` logs in with this email.
+pub(crate) fn login_taken(db: &Connection, email: &str, key: i64) -> rusqlite::Result<bool> {
+    db.prepare_cached(LOGIN_TAKEN)?.exists(params![email, key])
+}
+
+/// The password user with this email, in any case of ASCII letters.
+pub(crate) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<Option<PasswordRecord>> {
+    db.prepare_cached(PASSWORD_RECORD)?
+        .query_row([email], |row| {
+            Ok(PasswordRecord { profile: profile(row)?, hash: row.get(3)?, disabled: row.get(4)? })
+        })
+        .optional()
+}
+
+/// The password hash of a user who is not disabled, if they have one.
+pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT password FROM users WHERE oid = ?1 AND NOT disabled")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()
+        .map(Option::flatten)
+}
+
+/// The users with a rule about their tokens.
+pub(crate) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
+    let mut statement = db.prepare_cached(GATES)?;
+    let rows = statement.query_map([], |row| {
+        let since: Option<i64> = row.get(2)?;
+        let gate = match (row.get(1)?, since) {
+            (false, Some(since)) => TokenRule::IssuedSince(WallTime(since)),
+            _ => TokenRule::RejectAll,
+        };
+        Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), gate))
+    })?;
+    rows.collect::<rusqlite::Result<_>>().map(TokenRules)
+}
+
+/// The profile of `id`, if `caller` is that user or has a part in a conversation that `id` has a part in, as
+/// participant or as owner of its workspace.
+pub(crate) fn known_to(db: &Connection, caller: &UserId, id: &UserId) -> rusqlite::Result<Option<UserProfile>> {
+    db.prepare_cached(KNOWN_TO)?.query_row([id.as_str(), caller.as_str()], profile).optional()
+}
+
+/// Reads `oid, name, email`, the first three columns.
+fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
+    Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
+}
+
+pub(crate) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, disabled, default_workspace, \
+     default_conversation FROM users WHERE oid = ?1";
+pub(crate) const INSERT: &str = "INSERT INTO users (oid, name, email, created_at) VALUES (?1, ?2, ?3, ?4)";
+pub(crate) const LOGIN_TAKEN: &str =
+    "SELECT 1 FROM users WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL AND key <> ?2";
+pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, disabled FROM users \
+     WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
+pub(crate) const GATES: &str =
+    "SELECT oid, disabled, tokens_since FROM users WHERE disabled <> 0 OR tokens_since IS NOT NULL";
+pub(crate) const KNOWN_TO: &str = "
+    SELECT u.oid, u.name, u.email FROM users u, users caller
+    WHERE u.oid = ?1 AND caller.oid = ?2 AND (
+        u.key = caller.key
+        OR EXISTS (
+            SELECT 1 FROM participants p
+            CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
+            CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+            WHERE p.user = u.key AND (w.owner = caller.key OR EXISTS (
+                SELECT 1 FROM participants q WHERE q.conversation = c.number AND q.user = caller.key)))
+        OR EXISTS (
+            SELECT 1 FROM workspaces w
+            CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
+            CROSS JOIN participants q ON q.conversation = c.number AND q.user = caller.key
+            WHERE w.owner = u.key AND w.deleted IS NULL))";

@@ -1,0 +1,121 @@
+//! Removal of the rows of deleted things, a few at a time and children first, so that foreign keys hold at every step.
+
+use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use crate::base::time::WallTime;
+use crate::store::sqlite::tables::state_events::{self, RECIPIENT_BYTES, Stats};
+use crate::store::sqlite::tables::{answer_jobs, idempotency};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Removes some rows that no longer count; whether there may be more. The caller has a transaction open.
+pub(crate) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
+    if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
+        purge_conversation(db, conversation)?;
+        return Ok(true);
+    }
+    if let Some(workspace) = first(db, DELETED_WORKSPACE)? {
+        match db.prepare_cached(CONVERSATION_OF)?.query_row([workspace], |row| row.get(0)).optional()? {
+            Some(conversation) => purge_conversation(db, conversation)?,
+            None => purge_workspace(db, workspace)?,
+        }
+        return Ok(true);
+    }
+    // A kept answer may be as large as a message, and all of them at once would be a long step.
+    const ANSWERS_MAX: usize = 32;
+    Ok(idempotency::purge(db, now, ANSWERS_MAX)? == ANSWERS_MAX)
+}
+
+fn first(db: &Connection, statement: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached(statement)?.query_row([], |row| row.get(0)).optional()
+}
+
+/// Removes rows of a conversation, and the conversation itself when nothing else is left of it.
+fn purge_conversation(db: &Connection, conversation: i64) -> rusqlite::Result<()> {
+    let mut rows_left = PURGE_ROWS_MAX;
+    purge_messages(db, conversation, &mut rows_left)?;
+    purge_events(db, EVENTS_OF_CONVERSATION, conversation, &mut rows_left)?;
+    if rows_left > 0 {
+        // At most as many rows as a conversation may have participants.
+        db.prepare_cached("DELETE FROM participants WHERE conversation = ?1")?.execute([conversation])?;
+        db.prepare_cached("DELETE FROM conversation_state WHERE conversation = ?1")?.execute([conversation])?;
+        db.prepare_cached("DELETE FROM conversations WHERE number = ?1")?.execute([conversation])?;
+    }
+    Ok(())
+}
+
+/// Removes rows of a workspace that has no conversations left, and the workspace itself after its last event.
+fn purge_workspace(db: &Connection, workspace: i64) -> rusqlite::Result<()> {
+    let mut rows_left = PURGE_ROWS_MAX;
+    purge_events(db, EVENTS_OF_WORKSPACE, workspace, &mut rows_left)?;
+    if rows_left > 0 {
+        db.prepare_cached("DELETE FROM workspaces WHERE number = ?1")?.execute([workspace])?;
+    }
+    Ok(())
+}
+
+/// Removes messages until `rows_left` of them, or enough bytes, are gone; leaves `rows_left` at 0 if more may remain.
+fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
+    let mut find = db.prepare_cached(MESSAGES_OF_CONVERSATION)?;
+    let mut found = find.query(params![conversation, *rows_left as i64])?;
+    let (mut last, mut bytes_left) = (None, PURGE_BYTES_MAX as i64);
+    while let Some(row) = found.next()? {
+        last = Some(row.get::<_, i64>(0)?);
+        *rows_left -= 1;
+        bytes_left -= row.get::<_, i64>(1)?;
+        if bytes_left <= 0 {
+            *rows_left = 0;
+            break;
+        }
+    }
+    drop(found);
+    match last {
+        Some(last) => {
+            answer_jobs::close_all(db, conversation, last)?;
+            db.prepare_cached(DELETE_MESSAGES)?.execute([conversation, last]).map(drop)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Removes events with their recipients until at least `rows_left` rows are gone; `rows_left` is 0 if more may remain.
+fn purge_events(db: &Connection, events_of: &str, thing: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
+    let mut removed = Stats::default();
+    while *rows_left > 0 {
+        let event = db
+            .prepare_cached(events_of)?
+            .query_row([thing], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((event, bytes, is_counted)): Option<(i64, i64, bool)> = event else { break };
+        let recipients = db.prepare_cached("DELETE FROM event_recipients WHERE number = ?1")?.execute([event])?;
+        db.prepare_cached("DELETE FROM events WHERE number = ?1")?.execute([event])?;
+        *rows_left = rows_left.saturating_sub(recipients + 1);
+        if is_counted {
+            removed.events -= 1;
+            removed.bytes -= bytes + recipients as i64 * RECIPIENT_BYTES;
+        }
+    }
+    state_events::add_stats(db, removed)
+}
+
+pub(crate) const DELETED_CONVERSATION: &str =
+    "SELECT number FROM conversations WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
+pub(crate) const DELETED_WORKSPACE: &str =
+    "SELECT number FROM workspaces WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1";
+pub(crate) const CONVERSATION_OF: &str = "SELECT number FROM conversations WHERE workspace = ?1 LIMIT 1";
+pub(crate) const MESSAGES_OF_CONVERSATION: &str = "SELECT number, octet_length(content) + octet_length(metadata) \
+     FROM messages WHERE conversation = ?1 ORDER BY number LIMIT ?2";
+pub(crate) const DELETE_MESSAGES: &str = "DELETE FROM messages WHERE conversation = ?1 AND number <= ?2";
+pub(crate) const EVENTS_OF_CONVERSATION: &str = concat!(
+    "SELECT e.number, ",
+    state_events::event_bytes!(),
+    ", ",
+    state_events::event_expires!(),
+    " FROM events e WHERE e.conversation = ?1 \
+     AND e.kind NOT IN ('conversation_left', 'conversation_deleted') LIMIT 1"
+);
+pub(crate) const EVENTS_OF_WORKSPACE: &str = concat!(
+    "SELECT e.number, ",
+    state_events::event_bytes!(),
+    ", ",
+    state_events::event_expires!(),
+    " FROM events e WHERE e.workspace = ?1 AND e.conversation IS NULL AND e.kind <> 'workspace_deleted' LIMIT 1"
+);

@@ -1,0 +1,275 @@
+//! Everything that people have put into a database, as lines of text: users, workspaces, conversations and messages, from one
+//! snapshot, each with its id. What a server makes of them again (inboxes, counts) is left out, and so are events that are no
+//! messages, kept answers of idempotency keys, and the key that signs tokens.
+
+use crate::base::time::WallTime;
+use crate::domain::id::*;
+use crate::domain::model::*;
+use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
+use crate::store::sqlite::schema;
+use crate::store::sqlite::schema::number;
+use crate::store::sqlite::tables::{answer_jobs, messages, users};
+use crate::store::{Database, OpenError};
+use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Writes the database at `source` to `out`, with hashes of passwords or without; how many lines of each type.
+pub fn export(
+    source: &Path,
+    out: &mut dyn Write,
+    with_passwords: bool,
+    report: Report<'_>,
+) -> Result<Counts, ExportError> {
+    let (db, meta) = schema::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
+    let mut exporter = Exporter {
+        db: &db,
+        ids: &meta.ids,
+        with_passwords,
+        counts: Counts::default(),
+        buffer: Vec::new(),
+        out,
+        report,
+    };
+    exporter.run().map_err(|stop| match stop {
+        Stop::Database(error) => ExportError::Database(OpenError::of(source, &error)),
+        Stop::Output(error) => ExportError::Output(error),
+    })
+}
+
+/// The same into a new file, which its owner alone can read.
+pub fn export_to_file(
+    source: &Path,
+    target: &Path,
+    with_passwords: bool,
+    report: Report<'_>,
+) -> Result<Counts, String> {
+    refuse_existing(target)?;
+    let partial = Partial::begin(target)?;
+    let counts = export(source, &mut BufWriter::new(partial.file()), with_passwords, report);
+    let counts = counts.map_err(|error| error.to_string())?;
+    refuse_existing(target)?;
+    partial.publish()?;
+    Ok(counts)
+}
+
+/// Why an export ended early.
+#[derive(Debug)]
+pub enum ExportError {
+    /// The database cannot be read.
+    Database(OpenError),
+    /// What is written to takes no more.
+    Output(std::io::Error),
+}
+
+impl std::fmt::Display for ExportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExportError::Database(error) => error.fmt(f),
+            ExportError::Output(error) => write!(f, "the output cannot be written: {error}"),
+        }
+    }
+}
+
+/// The same, before the database's name is known.
+enum Stop {
+    Database(rusqlite::Error),
+    Output(std::io::Error),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Stop {
+        Stop::Database(error)
+    }
+}
+
+struct Exporter<'a> {
+    db: &'a Connection,
+    ids: &'a IdKey,
+    with_passwords: bool,
+    counts: Counts,
+    buffer: Vec<u8>,
+    out: &'a mut dyn Write,
+    report: Report<'a>,
+}
+
+impl Exporter<'_> {
+    fn run(&mut self) -> Result<Counts, Stop> {
+        self.db.execute_batch("BEGIN")?;
+        self.header()?;
+        self.users()?;
+        self.workspaces()?;
+        self.conversations()?;
+        self.messages()?;
+        self.line(&Line::End(self.counts))?;
+        self.out.flush().map_err(Stop::Output)?;
+        self.db.execute_batch("COMMIT")?;
+        Ok(self.counts)
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), Stop> {
+        self.buffer.clear();
+        transfer::write(line, &mut self.buffer);
+        self.out.write_all(&self.buffer).map_err(Stop::Output)?;
+        (self.report)(Progress { done: self.counts.lines(), of: None });
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<(), Stop> {
+        let (position, at) = schema::position(self.db)?;
+        let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
+            Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
+        })?;
+        self.line(&Line::Header(Header { id_key, epoch, position, at }))
+    }
+
+    fn users(&mut self) -> Result<(), Stop> {
+        let mut statement = self.db.prepare(USERS)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let user = UserLine {
+                id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?),
+                name: row.get(1)?,
+                email: row.get(2)?,
+                created_at: WallTime(row.get(3)?),
+                access: messages::decode(row, 4, users::access_of)?,
+                tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
+                password: if self.with_passwords { row.get(6)? } else { None },
+                default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
+                default_conversation: self.optional_id(row, 9)?.map(ConversationId),
+                removed_through: number(row.get(11)?),
+            };
+            self.counts.users += 1;
+            self.line(&Line::User(user))?;
+        }
+        Ok(())
+    }
+
+    fn workspaces(&mut self) -> Result<(), Stop> {
+        let mut statement = self.db.prepare(WORKSPACES)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let workspace = Workspace {
+                id: WorkspaceId(self.id(row, 0)?),
+                created_at: WallTime(row.get(1)?),
+                updated_at: WallTime(row.get(2)?),
+                owner: UserId::new_unchecked(row.get::<_, Arc<str>>(3)?),
+                name: WorkspaceName::new_unchecked(row.get::<_, Arc<str>>(4)?),
+                description: WorkspaceDescription::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
+            };
+            self.counts.workspaces += 1;
+            self.line(&Line::Workspace(workspace))?;
+        }
+        Ok(())
+    }
+
+    fn conversations(&mut self) -> Result<(), Stop> {
+        let mut statement = self.db.prepare(CONVERSATIONS)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let conversation = ConversationLine {
+                id: ConversationId(self.id(row, 0)?),
+                created_at: WallTime(row.get(1)?),
+                workspace_id: WorkspaceId(self.id(row, 2)?),
+                updated_at: WallTime(row.get(4)?),
+                topic: Topic::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
+                participants: self.participants(row.get(0)?)?,
+            };
+            self.counts.conversations += 1;
+            self.line(&Line::Conversation(conversation))?;
+        }
+        Ok(())
+    }
+
+    fn participants(&self, conversation: i64) -> rusqlite::Result<Vec<(UserId, EventNumber)>> {
+        let mut statement = self.db.prepare_cached(PARTICIPANTS)?;
+        let rows = statement.query_map([conversation], |row| {
+            Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), number(row.get(1)?)))
+        })?;
+        rows.collect()
+    }
+
+    fn messages(&mut self) -> Result<(), Stop> {
+        let mut statement = self.db.prepare(MESSAGES)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let published = match (row.get::<_, Option<i64>>(11)?, row.get::<_, Option<i64>>(12)?) {
+                (Some(event), Some(at)) => Some((number(event), WallTime(at))),
+                _ => None,
+            };
+            let message = MessageLine {
+                id: MessageId(self.id(row, 0)?),
+                created_at: WallTime(row.get(1)?),
+                conversation_id: ConversationId(self.id(row, 2)?),
+                updated_at: WallTime(row.get(4)?),
+                sender: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                role: messages::decode(row, 6, messages::role_of)?,
+                status: messages::decode(row, 7, messages::status_of)?,
+                correlation_id: row.get(8)?,
+                reply_to: self.optional_id(row, 9)?.map(MessageId),
+                published,
+                responder: match row.get_ref(13)? {
+                    ValueRef::Null => None,
+                    _ => Some(answer_jobs::responder_of(row, 13)?),
+                },
+                metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(14)?),
+                content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
+            };
+            self.counts.messages += 1;
+            self.line(&Line::Message(message))?;
+        }
+        Ok(())
+    }
+
+    /// The id that the number in a column and the time in the next one make.
+    fn id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+        Ok(self.ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?)))
+    }
+
+    fn optional_id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Uuid>> {
+        if row.get::<_, Option<i64>>(column)?.is_some() { self.id(row, column).map(Some) } else { Ok(None) }
+    }
+}
+
+/// Events that are no messages are left out, so who got one learns that it is gone.
+const USERS: &str = "
+    SELECT u.oid, u.name, u.email, u.created_at, u.disabled, u.tokens_since, u.password,
+        w.number, w.created_at, c.number, c.created_at,
+        max(u.removed_through, coalesce((
+            SELECT r.number FROM event_recipients r CROSS JOIN events e ON e.number = r.number AND e.kind <> 'output'
+            WHERE r.user = u.key ORDER BY r.number DESC LIMIT 1), 0))
+    FROM users u
+    LEFT JOIN workspaces w ON w.number = u.default_workspace AND w.deleted IS NULL
+    LEFT JOIN conversations c ON c.number = u.default_conversation AND c.deleted IS NULL
+        AND EXISTS (SELECT 1 FROM workspaces WHERE number = c.workspace AND deleted IS NULL)
+    ORDER BY u.key";
+const WORKSPACES: &str = "
+    SELECT w.number, w.created_at, w.updated_at, u.oid, w.name, w.description, w.metadata
+    FROM workspaces w CROSS JOIN users u ON u.key = w.owner
+    WHERE w.deleted IS NULL ORDER BY w.number";
+const CONVERSATIONS: &str = "
+    SELECT c.number, c.created_at, w.number, w.created_at, s.updated_at, c.topic, c.metadata
+    FROM conversations c
+    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+    CROSS JOIN conversation_state s ON s.conversation = c.number
+    WHERE c.deleted IS NULL ORDER BY c.number";
+const PARTICIPANTS: &str = "
+    SELECT u.oid, p.since FROM participants p CROSS JOIN users u ON u.key = p.user
+    WHERE p.conversation = ?1 ORDER BY p.since, p.place";
+const MESSAGES: &str = "
+    SELECT m.number, m.created_at, c.number, c.created_at, m.updated_at, u.oid, m.role, m.status, m.correlation_id,
+        answered.number, answered.created_at, e.number, e.at, o.responder, m.metadata, m.content
+    FROM messages m
+    CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
+    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+    CROSS JOIN users u ON u.key = m.sender
+    LEFT JOIN messages answered ON answered.number = m.reply_to
+    LEFT JOIN events e ON m.published_by > 0 AND e.number = m.published_by
+    LEFT JOIN orders o ON o.message = m.number
+    ORDER BY m.number";
