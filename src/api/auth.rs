@@ -12,7 +12,7 @@ use crate::domain::password::PasswordCheck;
 use crate::domain::token_rules::TokenRules;
 use crate::http1::urlencoded::parse_pairs;
 use crate::wire;
-use crate::wire::request::BodyError;
+use crate::wire::request::InvalidBody;
 
 /// The caller that a token in `Authorization` names (RFC 6750 §2.1; the scheme's case does not matter).
 pub fn bearer(value: &[u8]) -> Result<&str, ApiError> {
@@ -69,7 +69,7 @@ pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
             let text =
                 std::str::from_utf8(request.body).map_err(|_| ApiError::bad_request("The form is not valid UTF-8"))?;
             let pairs = parse_pairs(text).map_err(ApiError::bad_request)?;
-            wire::query::login_form(&pairs).map_err(BodyError::Invalid)
+            wire::query_params::login_form(&pairs).map_err(InvalidBody::Fields)
         }
         _ => wire::request::login(request.body),
     }

@@ -4,18 +4,18 @@ use crate::base::limits::*;
 use crate::domain::event::{EventKind, KindSet};
 use crate::domain::id::{EventNumber, MessageId, RESPONDER_PREFIX, UserId};
 use crate::domain::query::{MessageCursor, Pagination};
-use crate::wire::Invalid;
-use crate::wire::request::{Login, email_text, typed_password};
+use crate::wire::FieldErrors;
+use crate::wire::request::{LoginRequest, email_text, typed_password};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
 /// A name and a value, percent-decoded.
-pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+pub type QueryPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// `limit` and `offset` of a list.
-pub fn span(pairs: &[Pair]) -> Result<Pagination, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn span(pairs: &[QueryPair]) -> Result<Pagination, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let span = query.span();
     query.end(span)
 }
@@ -30,8 +30,8 @@ pub struct ConversationList {
 }
 
 /// Reads the query of `GET /config/conversation`.
-pub fn conversation_list(pairs: &[Pair]) -> Result<ConversationList, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn conversation_list(pairs: &[QueryPair]) -> Result<ConversationList, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let workspace_id = query.required("workspace_id");
     let span = query.span();
     let list = workspace_id.zip(span).map(|(workspace_id, span)| ConversationList { workspace_id, span });
@@ -48,8 +48,8 @@ pub struct ChatList {
 }
 
 /// Reads the query of `GET /conversations`.
-pub fn chat_list(pairs: &[Pair]) -> Result<ChatList, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn chat_list(pairs: &[QueryPair]) -> Result<ChatList, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let span = query.span();
     let with_messages = match query.once("include") {
         None => false,
@@ -69,8 +69,8 @@ pub struct MessageList {
 }
 
 /// Reads the query of `GET /conversations/{id}/messages`.
-pub fn message_list(pairs: &[Pair]) -> Result<MessageList, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let limit = query.limit();
     let (before, after) = (query.message("before"), query.message("after"));
     let cursor = match (before, after) {
@@ -84,8 +84,8 @@ pub fn message_list(pairs: &[Pair]) -> Result<MessageList, Invalid> {
 
 /// `GET /users?ids=a,b`: the ids, each once, in the order sent. Ids of responders are left out: nobody shares a
 /// conversation with one, and a client that asks for all senders it has seen should not be refused.
-pub fn user_ids(pairs: &[Pair]) -> Result<Vec<UserId>, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn user_ids(pairs: &[QueryPair]) -> Result<Vec<UserId>, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let ids = query.required("ids").and_then(|ids| query.user_ids(&ids));
     query.end(ids)
 }
@@ -127,8 +127,8 @@ impl fmt::Debug for Credential {
 }
 
 /// Reads the query of `GET /output/stream`.
-pub fn stream(pairs: &[Pair]) -> Result<StreamQuery, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let conversation_id = query.once("conversation_id");
     let workspace_id = query.once("workspace_id");
     let kinds = query.kinds();
@@ -151,22 +151,22 @@ pub fn stream(pairs: &[Pair]) -> Result<StreamQuery, Invalid> {
 }
 
 /// Reads the form of `POST /auth/login`, the OAuth2 password form (RFC 6749 §4.3.2): `username` and `password`.
-pub fn login_form(pairs: &[Pair]) -> Result<Login, Invalid> {
-    let mut form = Parameters::of(pairs);
+pub fn login_form(pairs: &[QueryPair]) -> Result<LoginRequest, FieldErrors> {
+    let mut form = QueryReader::of(pairs);
     let email = form.required("username").and_then(|raw| form.checked("username", email_text(&raw)));
     let password = form.required("password").and_then(|raw| form.checked("password", typed_password(&raw)));
-    let login = email.zip(password).map(|(email, password)| Login { email, password });
+    let login = email.zip(password).map(|(email, password)| LoginRequest { email, password });
     form.end(login)
 }
 
-struct Parameters<'a> {
-    pairs: &'a [Pair<'a>],
-    invalid: Invalid,
+struct QueryReader<'a> {
+    pairs: &'a [QueryPair<'a>],
+    invalid: FieldErrors,
 }
 
-impl<'a> Parameters<'a> {
-    fn of(pairs: &'a [Pair<'a>]) -> Parameters<'a> {
-        Parameters { pairs, invalid: Vec::new() }
+impl<'a> QueryReader<'a> {
+    fn of(pairs: &'a [QueryPair<'a>]) -> QueryReader<'a> {
+        QueryReader { pairs, invalid: Vec::new() }
     }
 
     /// The value of `name`. One that is given more than once is noted as bad.
@@ -272,7 +272,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// `value`, unless something was noted as bad.
-    fn end<T>(self, value: Option<T>) -> Result<T, Invalid> {
+    fn end<T>(self, value: Option<T>) -> Result<T, FieldErrors> {
         match value {
             Some(value) if self.invalid.is_empty() => Ok(value),
             _ => Err(self.invalid),
@@ -296,15 +296,15 @@ mod tests {
     use super::*;
 
     /// Splits `a=1&b=2`; decoding is not this module's.
-    fn pairs(query: &str) -> Vec<Pair<'_>> {
-        fn split(pair: &str) -> Pair<'_> {
+    fn pairs(query: &str) -> Vec<QueryPair<'_>> {
+        fn split(pair: &str) -> QueryPair<'_> {
             let (name, value) = pair.split_once('=').unwrap();
             (name.into(), value.into())
         }
         query.split('&').filter(|pair| !pair.is_empty()).map(split).collect()
     }
 
-    fn refused<T>(result: Result<T, Invalid>) -> Vec<(&'static str, String)> {
+    fn refused<T>(result: Result<T, FieldErrors>) -> Vec<(&'static str, String)> {
         result.err().unwrap_or_default()
     }
 
