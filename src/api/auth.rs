@@ -5,7 +5,7 @@ use super::request::{Media, Request};
 use super::{Action, Caller, Context, Response};
 use crate::auth::jwt::{Claims, Purpose};
 use crate::base::time::WallTime;
-use crate::config::values::Environment;
+use crate::config::types::Environment;
 use crate::domain::command::Actor;
 use crate::domain::model::UserProfile;
 use crate::domain::password::PasswordCheck;

@@ -15,7 +15,7 @@ const RETRY_SECONDS: &str = "1";
 pub struct ApiError {
     status: u16,
     code: &'static str,
-    /// What it counts as, one of `metrics::REFUSAL_REASONS`.
+    /// What it counts as, one of `metrics::REJECTION_REASONS`.
     reason: &'static str,
     message: Cow<'static, str>,
     details: Option<Vec<(&'static str, String)>>,
@@ -28,7 +28,7 @@ impl ApiError {
         ApiError { status, code, reason: code, message: message.into(), details: None, fields: Vec::new() }
     }
 
-    /// This error, counted as something more exact than its code: one of `metrics::REFUSAL_REASONS`.
+    /// This error, counted as something more exact than its code: one of `metrics::REJECTION_REASONS`.
     pub fn because(mut self, reason: &'static str) -> ApiError {
         self.reason = reason;
         self
@@ -192,7 +192,7 @@ impl ApiError {
 
     /// The answer; the refusal is counted with it.
     pub fn into_response(self) -> Response {
-        metrics::refused(self.reason);
+        metrics::count_rejection(self.reason);
         let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());
         Response { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
     }

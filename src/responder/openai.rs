@@ -6,7 +6,7 @@
 use super::failure::printable;
 use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
 use crate::base::limits::*;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use crate::domain::model::Role;
 use crate::sse::decode::{Decoder, Event};
 use crate::wire::json::Json;

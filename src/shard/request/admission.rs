@@ -7,9 +7,9 @@ use crate::api::traffic::Endpoint;
 use crate::api::{self, Caller, Response, cors, proxy, router};
 use crate::auth::jwt::Purpose;
 use crate::base::limits::*;
-use crate::base::metrics::{self, Login};
+use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
-use crate::config::values::RateLimit;
+use crate::config::types::RateLimit;
 use crate::http1::head::{Framing, Head, Method, Version};
 use crate::shard::Shard;
 use crate::shard::connection::{Meta, Plan};
@@ -201,7 +201,7 @@ impl Shard {
     ) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
         let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
-        taken.inspect_err(|_| metrics::LOGINS[Login::RateLimited as usize].add(1))
+        taken.inspect_err(|_| metrics::LOGINS[LoginResult::RateLimited as usize].add(1))
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Variable {
     /// Whether its value is never shown.
     pub secret: bool,
     /// Whether a running server takes a new value up when it is told to read its settings again.
-    pub live: bool,
+    pub reloadable: bool,
 }
 
 /// The whole table.
@@ -34,67 +34,68 @@ pub const VARIABLES: &[Variable] = &[
         "sqlite:///./cortex.db",
         "the database's file; sqlite:////absolute/path, sqlite:///:memory: for tests",
     ),
-    plain("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF").live(),
+    plain("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF").reloadable(),
     plain("LOG_FORMAT", "text", "text, or json for machines"),
     secret(
         "JWT_SECRET_KEY",
         "key that signs tokens, at least 32 bytes in production; in development made at random and kept",
     )
-    .live(),
+    .reloadable(),
     plain("JWT_ALGORITHM", "HS256", "the only algorithm there is"),
-    plain("JWT_EXPIRATION_HOURS", "24", "how long a token lives").live(),
-    plain("JWT_ISSUER", "", "when set, the iss that every token must have").live(),
-    plain("JWT_AUDIENCE", "", "when set, the aud that every token must have").live(),
-    secret("JWT_PREVIOUS_SECRET_KEYS", "comma-separated keys whose tokens are still good").live(),
+    plain("JWT_EXPIRATION_HOURS", "24", "how long a token lives").reloadable(),
+    plain("JWT_ISSUER", "", "when set, the iss that every token must have").reloadable(),
+    plain("JWT_AUDIENCE", "", "when set, the aud that every token must have").reloadable(),
+    secret("JWT_PREVIOUS_SECRET_KEYS", "comma-separated keys whose tokens are still good").reloadable(),
     plain(
         "ALLOW_ORIGINS",
         "",
         "comma-separated origins of browsers, or *; unset: any port of localhost, none in production",
     )
-    .live()
+    .reloadable()
     .alias("CORS_ORIGINS"),
-    plain("CORS_ORIGINS", "", "the same as ALLOW_ORIGINS, which wins").live(),
+    plain("CORS_ORIGINS", "", "the same as ALLOW_ORIGINS, which wins").reloadable(),
     plain(
         "TRUSTED_PROXIES",
         "",
         "comma-separated addresses or networks whose X-Forwarded-For and Forwarded are believed",
     )
-    .live(),
+    .reloadable(),
     plain(
         "ALLOWED_HOSTS",
         "localhost,127.0.0.1,[::1]",
         "comma-separated names that Host may have, with *.example.org or *; * in production",
     )
-    .live()
+    .reloadable()
     .in_production("*"),
-    plain("MAX_BODY_BYTES", "2097152", "largest request body").live(),
-    plain("MAX_HEADER_BYTES", "16384", "largest request head").live(),
+    plain("MAX_BODY_BYTES", "2097152", "largest request body").reloadable(),
+    plain("MAX_HEADER_BYTES", "16384", "largest request head").reloadable(),
     plain("MAX_CONNECTIONS", "", "most open connections; unset: 90 % of the open-file limit"),
     plain(
         "MAX_CONNECTIONS_PER_ADDRESS",
         "0",
         "most open connections of one address or IPv6 /64 that is no trusted proxy; 0: no limit",
     ),
-    plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request's head to arrive").live(),
-    plain("BODY_TIMEOUT_SECONDS", "30", "time for a request's body to arrive").live(),
-    plain("KEEP_ALIVE_SECONDS", "75", "how long a connection may wait for its next request").live(),
-    plain("HEARTBEAT_INTERVAL_SECONDS", "30", "time between two heartbeats of a stream; fractions allowed").live(),
+    plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request's head to arrive").reloadable(),
+    plain("BODY_TIMEOUT_SECONDS", "30", "time for a request's body to arrive").reloadable(),
+    plain("KEEP_ALIVE_SECONDS", "75", "how long a connection may wait for its next request").reloadable(),
+    plain("HEARTBEAT_INTERVAL_SECONDS", "30", "time between two heartbeats of a stream; fractions allowed")
+        .reloadable(),
     plain(
         "STREAM_STALL_TIMEOUT_SECONDS",
         "120",
         "a stream that takes nothing for so long is closed; fractions allowed",
     ),
-    plain("STREAM_BUFFER_BYTES", "65536", "bytes that a stream holds in memory for a slow reader").live(),
-    plain("MAX_STREAMS_PER_USER", "100", "most open streams of one user; 0: no limit").live(),
+    plain("STREAM_BUFFER_BYTES", "65536", "bytes that a stream holds in memory for a slow reader").reloadable(),
+    plain("MAX_STREAMS_PER_USER", "100", "most open streams of one user; 0: no limit").reloadable(),
     plain(
         "RATE_LIMIT_PER_SECOND",
         "0",
         "requests of one user, ten times as many of nobody's from one address; 0: no limit; 50 in production",
     )
-    .live()
+    .reloadable()
     .in_production("50"),
-    plain("RATE_LIMIT_BURST", "100", "requests of one user at once, when there is a limit").live(),
-    plain("LOGIN_RATE_LIMIT_PER_MINUTE", "10", "logins of one account from one address; 0: no limit").live(),
+    plain("RATE_LIMIT_BURST", "100", "requests of one user at once, when there is a limit").reloadable(),
+    plain("LOGIN_RATE_LIMIT_PER_MINUTE", "10", "logins of one account from one address; 0: no limit").reloadable(),
     plain("JOURNAL_RETENTION_DAYS", "7", "how long events that are no messages are kept"),
     plain("JOURNAL_RETENTION_EVENTS", "10000000", "how many of them are kept"),
     plain("JOURNAL_RETENTION_BYTES", "1073741824", "how many bytes of them are kept"),
@@ -115,7 +116,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("RESPONDER_SYSTEM_PROMPT", "", "instruction that goes before every conversation"),
     plain("RESPONDER_HISTORY", "20", "messages of the conversation that go along as context"),
     plain("RESPONDER_CONCURRENCY_PER_USER", "4", "answers of one user at once"),
-    plain("SHUTDOWN_GRACE_SECONDS", "10", "time for running requests to end at shutdown").live(),
+    plain("SHUTDOWN_GRACE_SECONDS", "10", "time for running requests to end at shutdown").reloadable(),
     plain("REDIS_URL", "", "for several instances, which are not built yet: must stay unset"),
     plain("RELOAD", "", "has no effect here"),
     plain("DEBUG", "", "has no effect here"),
@@ -123,12 +124,12 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Variable {
-    Variable { name, default, in_production: default, alias: None, help, secret: false, live: false }
+    Variable { name, default, in_production: default, alias: None, help, secret: false, reloadable: false }
 }
 
 impl Variable {
-    const fn live(self) -> Variable {
-        Variable { live: true, ..self }
+    const fn reloadable(self) -> Variable {
+        Variable { reloadable: true, ..self }
     }
 
     const fn in_production(self, default: &'static str) -> Variable {
@@ -141,7 +142,7 @@ impl Variable {
 }
 
 const fn secret(name: &'static str, help: &'static str) -> Variable {
-    Variable { name, default: "", in_production: "", alias: None, help, secret: true, live: false }
+    Variable { name, default: "", in_production: "", alias: None, help, secret: true, reloadable: false }
 }
 
 /// The row of a name; panics when there is none, which is our mistake.
