@@ -8,7 +8,7 @@ use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::Message;
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 
 /// An event of the journal, or a delta or snapshot, which are built like one.
 pub fn event_json(event: &Event, out: &mut Vec<u8>) {
@@ -137,14 +137,14 @@ pub fn server_shutdown(out: &mut Vec<u8>) {
 }
 
 /// `{"type":"<kind>"`
-fn opened(kind: EventKind, out: &mut Vec<u8>) -> Json<'_> {
-    let mut json = Json(out);
+fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
+    let mut json = JsonWriter(out);
     json.raw("{\"type\":\"").raw(kind.as_str()).raw("\"");
     json
 }
 
 /// `data` of a message: a conversation is always named by its UUID here, also the default one.
-fn message_data(json: &mut Json, kind: EventKind, message: &Message) {
+fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
     json.raw("{\"content\":")
         .string(message.content.as_str())
         .raw(",\"conversation_id\":")
