@@ -15,7 +15,8 @@ use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::domain::command::Command;
 use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::{EventNumber, MessageId, UserId};
+use cortex_core::domain::id::{EventNumber, UserId};
+use cortex_core::domain::live_answer::LiveAnswerSet;
 use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
 use cortex_core::domain::result::{CommandResult, Rejection};
 use cortex_core::domain::token_rules::{TokenRule, TokenRules};
@@ -81,7 +82,7 @@ struct World {
     commands: VecDeque<Command>,
     queries: VecDeque<Query>,
     mail: VecDeque<Committed>,
-    texts: VecDeque<MessageId>,
+    live_answers: LiveAnswerSet,
     token_rules: TokenRules,
     draining: bool,
     requests: usize,
@@ -121,7 +122,7 @@ impl World {
             commands: VecDeque::new(),
             queries: VecDeque::new(),
             mail: VecDeque::new(),
-            texts: VecDeque::new(),
+            live_answers: LiveAnswerSet::default(),
             token_rules: TokenRules::default(),
             draining: false,
             requests: 0,
@@ -170,8 +171,10 @@ impl World {
                 }
             }
             15 => {
-                let started = self.journal.begin_answer(choices.byte());
+                choices.byte();
+                let started = self.journal.begin_answer();
                 let mail = Committed { started: Arc::new([started]), ..self.nothing() };
+                self.live_answers.committed(&mail);
                 self.mail.push_back(mail);
             }
             16 | 17 => {
@@ -179,7 +182,7 @@ impl World {
                 if let Some(delta) = self.journal.grow_answer(choices.byte())
                     && !lost
                 {
-                    self.handle(Input::Delta(Arc::new(delta)));
+                    self.handle(Input::Delta(delta));
                 }
             }
             18 => {
@@ -187,7 +190,7 @@ impl World {
                     self.announce(Vec::new());
                 }
             }
-            _ => self.give_text(),
+            _ => {}
         }
     }
 
@@ -199,7 +202,6 @@ impl World {
             self.commit(4);
             self.deliver(false);
             self.answer(0);
-            self.give_text();
             self.take_all();
             self.tick(20);
             let at_rest = before == (0, 0, 0) && self.peers.values().all(|peer| peer.unsent.is_empty());
@@ -358,6 +360,7 @@ impl World {
         let through = EventNumber(self.journal.newest());
         self.registry.committed(through);
         let mail = Committed { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
+        self.live_answers.committed(&mail);
         self.mail.push_back(mail);
     }
 
@@ -400,13 +403,6 @@ impl World {
             _ => Input::QueryResponse(backend::answer(&query, EventNumber(self.journal.newest()))),
         };
         self.handle(input);
-    }
-
-    fn give_text(&mut self) {
-        if let Some(message) = self.texts.pop_front() {
-            let snapshot = self.journal.snapshot(message);
-            self.handle(Input::AnswerText(message, snapshot));
-        }
     }
 
     /// A peer takes up to `count` bytes.
@@ -456,6 +452,7 @@ impl World {
         self.token_rules.0.insert(UserId::new_unchecked(USERS[user]), TokenRule::RejectAll);
         let token_rules = Some(Arc::new(self.token_rules.clone()));
         let mail = Committed { token_rules, ..self.nothing() };
+        self.live_answers.committed(&mail);
         self.mail.push_back(mail);
     }
 
@@ -475,7 +472,6 @@ impl World {
             match output {
                 Output::Submit(command) => self.commands.push_back(command),
                 Output::Ask(query) => self.queries.push_back(query),
-                Output::TextWanted(_, message) => self.texts.push_back(message),
                 Output::Close(slot) => {
                     self.peers.remove(&slot).expect("a connection closes once");
                 }

@@ -257,7 +257,7 @@ pub const RESPONDER_WORKERS_MAX: usize = 256;
 /// Orders to answer that are kept in memory; the others wait in their table.
 pub const RESPONDER_WAITING_MAX: usize = 1024;
 /// News that wait for the thread that gives orders out.
-pub const RESPONDER_NEWS_MAX: usize = 4096;
+pub const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Most bytes of pieces of answers that wait in one event loop's mailbox; past that they are dropped, and the shard asks
 /// for the text.
 pub const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;

@@ -6,6 +6,7 @@ pub mod commit;
 pub mod event;
 pub mod health;
 pub mod id;
+pub mod live_answer;
 pub mod model;
 pub mod password;
 pub mod query;

@@ -3,7 +3,6 @@
 //! Invariant: a connection with bytes left to read that the shard would take is in `ready`, so that none is forgotten
 //! between two edges of its readiness.
 
-use super::answers::desk::News;
 use super::clock::Clock;
 use super::connections::Connections;
 use super::mailbox::{Mail, Mailbox};
@@ -198,7 +197,6 @@ impl Reactor {
                 Mail::Password(answer) => Input::Password(answer),
                 Mail::CommandResult(receipt) => Input::CommandResult(receipt),
                 Mail::Delta(delta) => Input::Delta(delta),
-                Mail::AnswerText(message_id, snapshot) => Input::AnswerText(message_id, snapshot),
                 Mail::Lost(to) => Input::Overloaded(to),
                 Mail::Adopt(stream, peer) => {
                     self.accepted(TcpStream::from_std(stream), peer, now);
@@ -434,11 +432,6 @@ impl Reactor {
                 Output::Ask(query) => self.ports.ask(query).err(),
                 Output::Check(job) => self.ports.check(job).err(),
                 Output::Cancel(to, conversation_id) => self.ports.cancel(to, conversation_id).err(),
-                Output::TextWanted(shard, message_id) => {
-                    // When there is no room the answer's end repairs what its reader missed.
-                    self.ports.desk.tell(News::TextWanted { shard, message_id });
-                    None
-                }
                 Output::TuneStream(slot) => {
                     self.tune_stream(slot);
                     None
@@ -463,7 +456,7 @@ impl Reactor {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
                     // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
-                    self.ports.desk.tell(News::Stop);
+                    self.ports.responders.stop();
                     None
                 }
                 Output::Quiet => {

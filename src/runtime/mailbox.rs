@@ -7,10 +7,9 @@
 use crate::api::Context;
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
-use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
+use crate::domain::answer_job::AnswerDelta;
 use crate::domain::command::ReplyTo;
 use crate::domain::commit::Committed;
-use crate::domain::id::MessageId;
 use crate::domain::password::PasswordResponse;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::{CommandResult, Rejection};
@@ -29,9 +28,7 @@ pub enum Mail {
     /// A receipt that no commit carries.
     CommandResult(CommandResult),
     /// A piece of an answer.
-    Delta(Arc<AnswerDelta>),
-    /// The text of an answer that a shard asked for; `None` when it is over.
-    AnswerText(MessageId, Option<AnswerSnapshot>),
+    Delta(AnswerDelta),
     /// What this connection asked could not be done at all.
     Lost(ReplyTo),
     /// A connection that was accepted before the loop ran.
@@ -71,9 +68,9 @@ impl Mailbox {
                 Mail::Committed(committed) => {
                     bound_events(committed, &mut waiting.event_bytes, MAILBOX_EVENT_BYTES_MAX)
                 }
-                Mail::Delta(delta) => {
-                    waiting.delta_bytes += delta.text.len();
-                    // The shard sees the hole in the indexes, and asks for the text.
+                Mail::Delta(_) => {
+                    waiting.delta_bytes += size_of::<Mail>();
+                    // The shard sees the hole in the indexes, and reads the text from the answer itself.
                     if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Delta as usize].add(1);
                         return;

@@ -1,7 +1,7 @@
 //! Where answers go: to the event loop of the connection that asked, or to the responders' desk.
 
-use super::answers::desk::{Desk, News, Reply};
 use super::mailbox::{Mail, Mailbox};
+use super::responders::{ResponderPort, StoreReply};
 use crate::domain::command::ReplyTo;
 use crate::domain::commit::Committed;
 use crate::domain::event::EventKind;
@@ -16,7 +16,7 @@ pub struct Post {
     /// One mailbox per event loop.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
-    pub desk: Arc<Desk>,
+    pub responders: Arc<ResponderPort>,
 }
 
 impl Post {
@@ -25,7 +25,7 @@ impl Post {
         let to = answer.to;
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(Mail::QueryResponse(answer)),
-            None => self.desk.deliver(to, Reply::QueryResponse(answer)),
+            None => self.responders.deliver(to, StoreReply::QueryResponse(answer)),
         }
     }
 
@@ -34,7 +34,7 @@ impl Post {
         let to = receipt.to;
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(Mail::CommandResult(receipt)),
-            None => self.desk.deliver(to, Reply::CommandResult(receipt)),
+            None => self.responders.deliver(to, StoreReply::CommandResult(receipt)),
         }
     }
 
@@ -49,7 +49,7 @@ impl Post {
     pub fn lost(&self, to: ReplyTo) {
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(Mail::Lost(to)),
-            None => self.desk.deliver(to, Reply::Lost),
+            None => self.responders.deliver(to, StoreReply::Dropped),
         }
     }
 
@@ -89,20 +89,11 @@ impl Post {
                 }));
             }
         }
-        for receipt in responders {
-            self.desk.deliver(receipt.to, Reply::CommandResult(receipt));
-        }
         let deletes = |kind| {
             matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
         };
         let deleted: Vec<_> = committed.events.iter().filter(|event| deletes(event.kind)).cloned().collect();
-        if !deleted.is_empty() {
-            // Where there is no room for it, an answer finds its order closed with its next text.
-            self.desk.tell(News::Deleted(deleted));
-        }
-        if !committed.jobs.is_empty() {
-            self.desk.take_orders(committed.jobs);
-        }
+        self.responders.committed(responders, &committed.started, &deleted, committed.jobs);
     }
 
     fn mailbox(&self, to: ReplyTo) -> Option<&Arc<Mailbox>> {

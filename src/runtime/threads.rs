@@ -3,10 +3,10 @@
 //!
 //! Invariant: whatever was taken out of a queue is answered, also when answering it panics.
 
-use super::answers::desk::{Desk, News};
 use super::clock::Clock;
 use super::queue::{Queue, Taken};
 use super::replies::Post;
+use super::responders::ResponderPort;
 use crate::auth::password::Hasher;
 use crate::base::limits::*;
 use crate::base::log as logging;
@@ -15,6 +15,7 @@ use crate::base::time::WallTime;
 use crate::domain::command::{Command, ReplyTo};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, UserId};
+use crate::domain::live_answer::LiveAnswerSet;
 use crate::domain::model::UserProfile;
 use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
 use crate::domain::query::Query;
@@ -71,7 +72,7 @@ pub struct Ports {
     /// To the password thread.
     pub passwords: Arc<Queue<PasswordJob>>,
     /// To the responders.
-    pub desk: Arc<Desk>,
+    pub responders: Arc<ResponderPort>,
 }
 
 impl Ports {
@@ -81,7 +82,7 @@ impl Ports {
             writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
             readers: (!in_memory).then(|| Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX, &metrics::READER_QUEUE))),
             passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX, &metrics::PASSWORD_QUEUE)),
-            desk: Arc::default(),
+            responders: Arc::default(),
         }
     }
 
@@ -121,7 +122,7 @@ impl Ports {
 
     /// Asks the responders to stop the running answer of a conversation.
     pub fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
-        if self.desk.tell(News::Cancel { to, conversation_id }) { Ok(()) } else { Err(to) }
+        self.responders.cancel(to, conversation_id)
     }
 
     /// Takes nothing more in; what waits is still done.
@@ -141,6 +142,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
     // A database in memory is nobody else's.
     let look_beside =
         if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
+    let mut live_answers = LiveAnswerSet::default();
     let mut works = Vec::new();
     let mut due = Due::Now;
     let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
@@ -185,6 +187,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             let made = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(made).count() as u64);
             registry.committed(committed.through);
+            live_answers.committed(&committed);
             post.committed(committed);
             batches_since += 1;
         }

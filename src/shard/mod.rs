@@ -17,10 +17,10 @@ use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
-use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
+use crate::domain::answer_job::AnswerDelta;
 use crate::domain::command::{Command, ReplyTo};
 use crate::domain::commit::Committed;
-use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
+use crate::domain::id::{ConversationId, EventNumber, UserId};
 use crate::domain::password::{PasswordJob, PasswordResponse};
 use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::CommandResult;
@@ -77,9 +77,7 @@ pub enum Input<'a> {
     /// A receipt that no commit carries.
     CommandResult(CommandResult),
     /// A piece of an answer.
-    Delta(Arc<AnswerDelta>),
-    /// The text of an answer that was asked for; `None` when it is over.
-    AnswerText(MessageId, Option<AnswerSnapshot>),
+    Delta(AnswerDelta),
     /// A queue had no room for what this connection asked last.
     Overloaded(ReplyTo),
     /// The process is to end: finish what runs, take up nothing new.
@@ -104,8 +102,6 @@ pub enum Output {
     Check(PasswordJob),
     /// Ask the responders to stop the running answer of a conversation, or say `Overloaded`.
     Cancel(ReplyTo, ConversationId),
-    /// Ask the responders for the text of an answer, on behalf of this shard.
-    TextWanted(u16, MessageId),
     /// The connection is a stream from now on: bound what the kernel buffers for it.
     TuneStream(u32),
     /// The connection takes bytes again.
@@ -231,7 +227,6 @@ impl Shard {
             Input::Password(answer) => self.password_checked(answer, now),
             Input::CommandResult(receipt) => self.receipt(receipt, now),
             Input::Delta(delta) => self.answer_grows(&delta, now),
-            Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
             Input::Overloaded(to) => self.overloaded(to, now),
             Input::Drain => self.drain(now),
             Input::Reload(context) => self.reload(context, now),

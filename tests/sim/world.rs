@@ -327,7 +327,7 @@ impl World {
             let overloaded = match output {
                 Output::Submit(command) => self.submit(command),
                 Output::Ask(query) => self.ask(query),
-                Output::Cancel(..) | Output::TextWanted(..) => unreachable!("nobody answers in the run"),
+                Output::Cancel(..) => unreachable!("nobody answers in the run"),
                 Output::Check(_) => unreachable!("nobody of the run logs in with a password"),
                 Output::TuneStream(_) => None,
                 Output::Resume(slot) => {

@@ -6,6 +6,7 @@ use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection};
 use crate::store::data;
@@ -71,7 +72,7 @@ impl Batch<'_> {
             return Err(Rejection::Forbidden("the order is another responder's").into());
         }
         match step {
-            AnswerStep::Begin { text } => self.begin_answer(caller, &room, &order, text),
+            AnswerStep::Begin { text, live } => self.begin_answer(caller, &room, &order, text, live),
             AnswerStep::Append { text } => self.append_to_answer(&room, &order, text),
             AnswerStep::Finish { status, text, metadata, error } => {
                 let (text, metadata, error) = (text.as_ref(), Some(metadata), error.as_deref());
@@ -80,7 +81,14 @@ impl Batch<'_> {
         }
     }
 
-    fn begin_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, text: &Arc<str>) -> Done {
+    fn begin_answer(
+        &mut self,
+        caller: &Caller<'_>,
+        room: &Room,
+        order: &Open,
+        text: &Arc<str>,
+        live: &LiveAnswer,
+    ) -> Done {
         if order.answer.is_some() {
             return Err(Rejection::Conflict("the answer was begun before").into());
         }
@@ -93,13 +101,14 @@ impl Batch<'_> {
         self.insert_answer(stamp, &author, room, order, &message, Published::NotYet)?;
         answer_jobs::set_answer(self.db, order.key, stamp.0)?;
         self.started.push(AnswerStarted {
+            job: order.key,
             message_id: message.id,
             conversation_id: room.id,
             workspace_id: room.home.id,
             recipients: room.recipients.clone(),
             sender: author.user.member.id.clone(),
             correlation_id: order.correlation_id.clone(),
-            text: text.clone(),
+            live: live.clone(),
         });
         Ok((Outcome::Answered { message_id: Some(message.id), closed: false }, None))
     }
