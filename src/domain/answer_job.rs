@@ -75,40 +75,6 @@ impl AnswerStep {
     }
 }
 
-/// An answer whose message was made by a commit, for whoever shows its text as it comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerStarted {
-    /// The job that is answered.
-    pub job: JobId,
-    /// The answer's message.
-    pub message_id: MessageId,
-    /// Where it is.
-    pub conversation_id: ConversationId,
-    /// Where that is.
-    pub workspace_id: WorkspaceId,
-    /// Who sees it.
-    pub recipients: Arc<[UserId]>,
-    /// Which responder answers.
-    pub sender: UserId,
-    /// The request that is answered.
-    pub correlation_id: Arc<str>,
-    /// The answer, whose text grows.
-    pub live: LiveAnswer,
-}
-
-/// A piece of an answer's text, which is to be shown. It is no event of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AnswerDelta {
-    /// The answer's message.
-    pub message_id: MessageId,
-    /// Its place among the answer's deltas, from 0.
-    pub index: u64,
-    /// Bytes of the text before the piece.
-    pub from: usize,
-    /// Bytes of the text through the piece.
-    pub to: usize,
-}
-
 /// One turn of a conversation, as a responder is given it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {

@@ -3,11 +3,7 @@
 //!
 //! Invariant: text is only appended, and the deltas, one after another, are the text through `shown`.
 
-use super::answer_job::{AnswerDelta, AnswerStarted};
-use super::commit::Committed;
-use super::event::{Event, EventKind};
 use super::id::{MessageId, UserId};
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -96,67 +92,30 @@ impl LiveAnswer {
         self.state().is_over
     }
 
+    pub(super) fn set_recipients(&self, recipients: &Arc<[UserId]>) {
+        self.state().recipients = Arc::clone(recipients);
+    }
+
+    pub(super) fn set_over(&self) {
+        self.state().is_over = true;
+    }
+
     fn state(&self) -> MutexGuard<'_, LiveState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What an event means for an answer that is being written.
-#[derive(Debug, PartialEq, Eq)]
-pub enum AnswerChange<'e> {
-    /// The answer is published or deleted.
-    Over,
-    /// Other users see it.
-    Recipients(&'e Arc<[UserId]>),
-}
-
-impl AnswerStarted {
-    /// What `event` means for this answer; `None` if it has nothing to do with it.
-    pub fn change<'e>(&self, event: &'e Event) -> Option<AnswerChange<'e>> {
-        let in_conversation = Some(self.conversation_id) == event.conversation_id;
-        let is_over = match event.kind {
-            EventKind::Output => event.message().is_some_and(|message| message.id == self.message_id),
-            EventKind::MessageDeleted => event.message_id() == Some(self.message_id),
-            EventKind::ConversationDeleted => in_conversation,
-            EventKind::WorkspaceDeleted => self.workspace_id == event.workspace_id,
-            EventKind::ConversationUpdated if in_conversation => {
-                return Some(AnswerChange::Recipients(&event.recipients));
-            }
-            _ => false,
-        };
-        is_over.then_some(AnswerChange::Over)
-    }
-}
-
-/// All answers that are being written. Whoever distributes commits updates it first, so that a shard that missed a
-/// commit finds the present recipients in the answers themselves.
-#[derive(Debug, Default)]
-pub struct LiveAnswerSet(HashMap<MessageId, AnswerStarted>);
-
-impl LiveAnswerSet {
-    /// Takes in a commit, before any shard is sent it.
-    pub fn committed(&mut self, committed: &Committed) {
-        for started in committed.started.iter() {
-            started.live.state().recipients = Arc::clone(&started.recipients);
-            self.0.insert(started.message_id, started.clone());
-        }
-        if self.0.is_empty() {
-            return;
-        }
-        for event in committed.events.iter() {
-            self.0.retain(|_, started| match started.change(event) {
-                None => true,
-                Some(AnswerChange::Recipients(recipients)) => {
-                    started.live.state().recipients = Arc::clone(recipients);
-                    true
-                }
-                Some(AnswerChange::Over) => {
-                    started.live.state().is_over = true;
-                    false
-                }
-            });
-        }
-    }
+/// A piece of an answer's text, which is to be shown. It is no event of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerDelta {
+    /// The answer's message.
+    pub message_id: MessageId,
+    /// Its place among the answer's deltas, from 0.
+    pub index: u64,
+    /// Bytes of the text before the piece.
+    pub from: usize,
+    /// Bytes of the text through the piece.
+    pub to: usize,
 }
 
 #[cfg(test)]

@@ -12,4 +12,6 @@ pub mod password;
 pub mod query;
 pub mod responder;
 pub mod result;
+pub mod started_answer;
 pub mod token_rules;
+pub mod work;

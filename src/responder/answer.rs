@@ -13,8 +13,9 @@ use super::failure::Failure;
 use super::scheduler::{AnswerEnd, ImmediateAnswer, RETRY_MILLISECONDS, StopReason};
 use crate::base::limits::{OUTPUT_APPEND_MILLISECONDS, OUTPUT_DELTA_MILLISECONDS};
 use crate::base::time::MonoTime;
-use crate::domain::answer_job::{AnswerDelta, AnswerJob, AnswerStep, Turn};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, Turn};
 use crate::domain::id::MessageId;
+use crate::domain::live_answer::AnswerDelta;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Status};
 use crate::wire;
@@ -201,7 +202,7 @@ impl Answer {
         }
         assert_eq!(self.state, AnswerState::Writing, "a model ends while it writes");
         let facts = ended.as_ref().ok().map(Completion::facts);
-        let metadata = Metadata::new_unchecked(wire::answer::metadata(self.job.responder, facts));
+        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, facts));
         let (status, error) = match (&ended, self.stop) {
             (_, Some(StopReason::JobClosed)) => {
                 self.state = AnswerState::Over(AnswerEnd::Closed);
@@ -316,14 +317,14 @@ pub fn cancel_step(job: &AnswerJob, live: &LiveAnswer) -> AnswerStep {
     AnswerStep::Finish {
         status: Status::Cancelled,
         text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
-        metadata: Metadata::new_unchecked(wire::answer::metadata(job.responder, None)),
+        metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None)),
         error: None,
     }
 }
 
 /// The step that answers `job` without a model.
 pub fn immediate_step(job: &AnswerJob, answer: ImmediateAnswer) -> AnswerStep {
-    let metadata = Metadata::new_unchecked(wire::answer::metadata(job.responder, None));
+    let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None));
     match answer {
         ImmediateAnswer::Echo => {
             let text = Some(job.content.clone());

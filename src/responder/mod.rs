@@ -37,8 +37,8 @@ pub struct Completion {
 
 impl Completion {
     /// The same for the metadata of the answer's message.
-    pub fn facts(&self) -> wire::answer::Facts<'_> {
-        wire::answer::Facts {
+    pub fn facts(&self) -> wire::answer_metadata::AnswerFacts<'_> {
+        wire::answer_metadata::AnswerFacts {
             model: self.model.as_deref(),
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,

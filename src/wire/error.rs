@@ -1,11 +1,11 @@
 //! The one shape of every error answer.
 
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 
 /// `{"error":{"code","message","details"?}}`; `details` names each bad field with the rule that it breaks.
 pub fn error_body(code: &str, message: &str, details: Option<&[(&str, String)]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + code.len() + message.len());
-    let mut json = Json(&mut out);
+    let mut json = JsonWriter(&mut out);
     json.raw("{\"error\":{\"code\":").string(code).raw(",\"message\":").string(message);
     if let Some(details) = details {
         json.raw(",\"details\":{");
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_the_shape_of_the_contract() {
+    fn has_the_form_of_the_api() {
         let two = [("name", "must be 1 to 100 characters".to_owned()), ("x\"y", "is\nrequired".to_owned())];
         let table = [
             (None, r#"{"error":{"code":"not_found","message":"No \"such\" path"}}"#),

@@ -4,11 +4,11 @@
 //! journalled data was written compactly.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::Message;
-use crate::wire::json::Json;
+use crate::domain::started_answer::AnswerStarted;
+use crate::wire::json::JsonWriter;
 
 /// An event of the journal, or a delta or snapshot, which are built like one.
 pub fn event_json(event: &Event, out: &mut Vec<u8>) {
@@ -137,14 +137,14 @@ pub fn server_shutdown(out: &mut Vec<u8>) {
 }
 
 /// `{"type":"<kind>"`
-fn opened(kind: EventKind, out: &mut Vec<u8>) -> Json<'_> {
-    let mut json = Json(out);
+fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
+    let mut json = JsonWriter(out);
     json.raw("{\"type\":\"").raw(kind.as_str()).raw("\"");
     json
 }
 
 /// `data` of a message: a conversation is always named by its UUID here, also the default one.
-fn message_data(json: &mut Json, kind: EventKind, message: &Message) {
+fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
     json.raw("{\"content\":")
         .string(message.content.as_str())
         .raw(",\"conversation_id\":")
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_the_shape_of_the_contract() {
+    fn events_have_the_form_of_the_api() {
         let data = |role: &str, more: &str| {
             format!(
                 "{{\"content\":\"Hello\\r\\n\\\"you\\\" \u{2028}\\u0000\",\
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn control_events_have_the_shape_of_the_contract() {
+    fn control_events_have_the_form_of_the_api() {
         let user = UserId::new_unchecked("u\n1");
         let n = EventNumber(u64::MAX);
         let table = [

@@ -1,7 +1,7 @@
 //! Errors that a model's server reports.
 
 use crate::base::limits::UPSTREAM_ERROR_BYTES_MAX;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use crate::responder::Failure;
 use serde_json::Value;
 

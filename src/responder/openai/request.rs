@@ -3,7 +3,7 @@
 use crate::base::limits::UPSTREAM_CONTEXT_BYTES_MAX;
 use crate::domain::answer_job::Turn;
 use crate::domain::model::Role;
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 
 /// The body of a request. The system prompt goes first; the oldest turns stay out when the text would be over
 /// `UPSTREAM_CONTEXT_BYTES_MAX`, but never the last. `count_tokens` asks for token counts at the end of the stream,
@@ -19,7 +19,7 @@ pub fn request_body(model: &str, system_prompt: Option<&str>, turns: &[Turn], co
     let last = turns[turns.len() - taken..].iter().map(|turn| (turn.role, turn.text.as_str()));
     let messages = system_prompt.map(|prompt| (Role::System, prompt)).into_iter().chain(last);
     let mut body = Vec::new();
-    let mut json = Json(&mut body);
+    let mut json = JsonWriter(&mut body);
     json.raw("{\"model\":").string(model).raw(",\"messages\":").array(messages, |json, (role, text)| {
         json.raw("{\"role\":").string(role.as_str()).raw(",\"content\":").string(text).raw("}");
     });

@@ -5,7 +5,7 @@
 
 use super::error::{error_message, without_key};
 use crate::base::limits::*;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use crate::responder::failure::printable;
 use crate::responder::{Completion, Failure, FailureKind, TextSink};
 use crate::sse::decode::{Decoder, Event};

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::limits::*;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use crate::domain::answer_job::Turn;
 use crate::domain::model::{Content, Role};
 use crate::responder::{Completion, Failure, FailureKind};

@@ -1,10 +1,10 @@
 //! The thread around the scheduler: it feeds inputs and carries outputs out.
 
-use super::port::{DriverRequest, ResponderPort, StoreReply};
+use super::port::{DriverRequest, ResponderPort, StoreReply, step_command};
 use super::worker::{self, StopFlag, Worker};
 use crate::base::metrics;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
-use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
+use crate::domain::command::ReplyTo;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
@@ -12,8 +12,8 @@ use crate::responder::Upstream;
 use crate::responder::answer::{Answer, cancel_step, immediate_step};
 use crate::responder::scheduler::{AnswerEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
 use crate::runtime::clock::Clock;
-use crate::runtime::queue::Taken;
-use crate::runtime::replies::Post;
+use crate::runtime::queue::Wakeup;
+use crate::runtime::replies::Replies;
 use crate::runtime::threads::Ports;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Driver {
     answers: HashMap<JobId, RunningAnswer>,
     port: Arc<ResponderPort>,
     ports: Ports,
-    replies: Post,
+    replies: Replies,
     model: Model,
     clock: Clock,
 }
@@ -50,7 +50,7 @@ struct RunningAnswer {
 
 impl Driver {
     /// A driver that lists the open jobs as soon as it runs.
-    pub fn new(ports: Ports, replies: Post, model: Model, clock: Clock) -> Driver {
+    pub fn new(ports: Ports, replies: Replies, model: Model, clock: Clock) -> Driver {
         let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some());
         Driver {
             scheduler: Scheduler::new(limits),
@@ -78,9 +78,9 @@ impl Driver {
             let now = self.clock.now().mono;
             let timeout = self.scheduler.poll_timeout().map(|at| Duration::from_micros(at.since(now) + 1));
             match self.port.take(&mut inputs, timeout) {
-                Taken::Closed => return,
-                Taken::Idle => inputs.push(SchedulerInput::Tick),
-                Taken::Work => {}
+                Wakeup::Closed => return,
+                Wakeup::Idle => inputs.push(SchedulerInput::Tick),
+                Wakeup::Work => {}
             }
         }
     }
@@ -124,11 +124,11 @@ impl Driver {
                 self.submit(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to))
             }
             SchedulerOutput::CancelResult(result) => {
-                self.replies.receipt(result);
+                self.replies.command_result(result);
                 None
             }
             SchedulerOutput::CancelDropped(to) => {
-                self.replies.lost(to);
+                self.replies.dropped(to);
                 None
             }
         }
@@ -165,16 +165,5 @@ impl Driver {
         }
         self.answers.insert(id, RunningAnswer { live, stop });
         None
-    }
-}
-
-/// The command for a step of an answer.
-pub fn step_command(job: &AnswerJob, reply_to: ReplyTo, step: AnswerStep) -> Command {
-    Command {
-        reply_to,
-        actor: Actor { id: job.responder.user_id(), name: Some(job.responder.as_str().into()), email: None },
-        correlation_id: Arc::clone(&job.correlation_id),
-        idempotency: None,
-        kind: CommandKind::Answer { order: job.key, step },
     }
 }

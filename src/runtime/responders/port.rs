@@ -5,15 +5,16 @@
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted, JobId, RESPONDERS};
-use crate::domain::command::ReplyTo;
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS};
+use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::ConversationId;
 use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::result::{CommandResult, Outcome, Rejection};
+use crate::domain::started_answer::AnswerStarted;
 use crate::responder::answer::StoreResult;
 use crate::responder::scheduler::{AnswerEnd, Deletion, SchedulerInput};
-use crate::runtime::queue::{Queue, Taken};
+use crate::runtime::queue::{Queue, Wakeup};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -174,7 +175,7 @@ impl ResponderPort {
     }
 
     /// Moves the waiting inputs into `inputs`; waits for the first one until `timeout`, or for ever.
-    pub fn take(&self, inputs: &mut Vec<SchedulerInput>, timeout: Option<Duration>) -> Taken {
+    pub fn take(&self, inputs: &mut Vec<SchedulerInput>, timeout: Option<Duration>) -> Wakeup {
         let taken = self.inputs.take(inputs, RESPONDER_INPUTS_MAX, usize::MAX, timeout);
         // Before the jobs of later commits, which must not be taken for the next ones.
         if self.jobs_dropped.swap(false, Relaxed) {
@@ -217,5 +218,16 @@ impl ResponderPort {
 
     fn waiters(&self) -> MutexGuard<'_, HashMap<u32, Waiter>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The command for a step of an answer.
+pub fn step_command(job: &AnswerJob, reply_to: ReplyTo, step: AnswerStep) -> Command {
+    Command {
+        reply_to,
+        actor: Actor { id: job.responder.user_id(), name: Some(job.responder.as_str().into()), email: None },
+        correlation_id: Arc::clone(&job.correlation_id),
+        idempotency: None,
+        kind: CommandKind::Answer { order: job.key, step },
     }
 }

@@ -1,7 +1,6 @@
 //! The thread of one answer: it asks the model, and carries out what the answer wants.
 
-use super::driver::step_command;
-use super::port::{ResponderPort, StoreReply};
+use super::port::{ResponderPort, StoreReply, step_command};
 use crate::base::metrics;
 use crate::domain::answer_job::{AnswerStep, Turn};
 use crate::domain::command::ReplyTo;
@@ -11,9 +10,9 @@ use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
 use crate::responder::scheduler::{AnswerEnd, StopReason};
 use crate::responder::{self, Upstream};
 use crate::runtime::clock::Clock;
-use crate::runtime::mailbox::Mail;
-use crate::runtime::replies::Post;
+use crate::runtime::replies::Replies;
 use crate::runtime::threads::Ports;
+use crate::shard::message::ShardMessage;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -65,7 +64,7 @@ pub struct Worker {
     /// The way to the store.
     pub ports: Ports,
     /// The way to the shards.
-    pub replies: Post,
+    pub replies: Replies,
     /// The clocks.
     pub clock: Clock,
 }
@@ -94,7 +93,7 @@ impl Worker {
                 }
                 Some(AnswerEffect::AskModel(turns)) => self.ask_model(&turns),
                 Some(AnswerEffect::Store(step)) => self.store(step),
-                Some(AnswerEffect::Show(delta)) => self.replies.to_all(|| Mail::Delta(delta)),
+                Some(AnswerEffect::Show(delta)) => self.replies.broadcast(|| ShardMessage::Delta(delta)),
                 None => self.wait(),
             }
         }
@@ -130,7 +129,7 @@ impl Worker {
         while let Some(effect) = self.poll() {
             match effect {
                 AnswerEffect::Store(step) => self.store(step),
-                AnswerEffect::Show(delta) => self.replies.to_all(|| Mail::Delta(delta)),
+                AnswerEffect::Show(delta) => self.replies.broadcast(|| ShardMessage::Delta(delta)),
                 AnswerEffect::ReadHistory | AnswerEffect::AskModel(_) => unreachable!("the model has been asked"),
             }
         }

@@ -5,12 +5,14 @@
 //! no answer is shown to the users who saw it before: the answer itself names the present ones.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerDelta, AnswerStarted};
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::MessageId;
-use crate::domain::live_answer::{AnswerChange, ShownText};
+use crate::domain::live_answer::AnswerDelta;
+use crate::domain::live_answer::ShownText;
 use crate::domain::query::StreamFilter;
+use crate::domain::started_answer::AnswerChange;
+use crate::domain::started_answer::AnswerStarted;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::Hub;
 use crate::shard::subscription::subscriber::{Source, Stream};
@@ -180,10 +182,10 @@ fn passes(answer: &SharedAnswer, filter: &StreamFilter) -> bool {
 mod tests {
     use super::*;
     use crate::domain::answer_job::JobId;
-    use crate::domain::commit::Committed;
     use crate::domain::event::EventBody;
     use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
-    use crate::domain::live_answer::{LiveAnswer, LiveAnswerSet};
+    use crate::domain::live_answer::LiveAnswer;
+    use crate::domain::started_answer::LiveAnswerSet;
     use uuid::Uuid;
 
     fn started() -> AnswerStarted {
@@ -220,35 +222,28 @@ mod tests {
     #[test]
     fn after_missed_events_an_answer_is_over_or_has_the_recipients_of_the_last_commit() {
         let (mut live, mut all, started) = (LiveAnswers::default(), LiveAnswerSet::default(), started());
-        let commit = |kind, started: &[AnswerStarted], recipients: &[&str]| Committed {
-            before: EventNumber(0),
-            through: EventNumber(1),
-            events: Arc::new([Arc::new(Event {
+        let event = |kind, recipients: &[&str]| {
+            Arc::new(Event {
                 number: EventNumber(1),
                 kind,
                 at: WallTime(0),
                 actor: UserId::new("u").unwrap(),
                 correlation_id: "c".into(),
-                workspace_id: WorkspaceId(Uuid::from_u128(3)),
-                conversation_id: Some(ConversationId(Uuid::from_u128(2))),
+                workspace_id: started.workspace_id,
+                conversation_id: Some(started.conversation_id),
                 recipients: recipients.iter().map(|name| UserId::new(*name).unwrap()).collect(),
                 body: EventBody::Data("{}".into()),
-            })]),
-            results: Vec::new(),
-            jobs: Vec::new(),
-            started: started.into(),
-            token_rules: None,
+            })
         };
-        let begun = commit(EventKind::WorkspaceUpdated, &[started.clone()], &[]);
-        all.committed(&begun);
+        all.committed(std::slice::from_ref(&started), &[]);
         live.begin(&started);
         let recipients = |live: &LiveAnswers| live.answers[&started.message_id].started.recipients.len();
         assert_eq!(recipients(&live), 1);
-        all.committed(&commit(EventKind::ConversationUpdated, &[], &["v", "w"]));
+        all.committed(&[], &[event(EventKind::ConversationUpdated, &["v", "w"])]);
         assert_eq!(recipients(&live), 1, "the shard has missed it");
         live.events_missed();
         assert_eq!(recipients(&live), 2);
-        all.committed(&commit(EventKind::ConversationDeleted, &[], &[]));
+        all.committed(&[], &[event(EventKind::ConversationDeleted, &[])]);
         live.events_missed();
         assert!(live.is_empty());
     }

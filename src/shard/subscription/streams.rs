@@ -3,18 +3,19 @@
 use crate::api::error::ApiError;
 use crate::api::{Caller, Response, Start, StreamId, Subscription};
 use crate::base::limits::*;
-use crate::base::metrics::{self, Gap};
+use crate::base::metrics::{self, GapReason};
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
-use crate::domain::answer_job::AnswerDelta;
 use crate::domain::command::ReplyTo;
-use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
+use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query, QueryKind};
 use crate::domain::result::Rejection;
+use crate::domain::work::Work;
 use crate::http1::head::Method;
 use crate::http1::response_write::Length;
 use crate::shard::connection::{Meta, Phase};
+use crate::shard::message::CommitShare;
 use crate::shard::shared::stream_registry::StreamFacts;
 use crate::shard::subscription::fan_out::Entry;
 use crate::shard::subscription::subscriber::{Source, Stream, Wants};
@@ -95,7 +96,7 @@ impl Shard {
         stream.greet(&mut conn.outbox, &self.context.epoch, now);
         if let Some(first) = gap {
             stream.say_gap(&mut conn.outbox, first);
-            metrics::GAPS[Gap::Unknown as usize].add(1);
+            metrics::GAPS[GapReason::Unknown as usize].add(1);
             stream.source = Source::Behind;
         }
         metrics::STREAMS_OPENED.add(1);
@@ -114,7 +115,7 @@ impl Shard {
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
     pub(in crate::shard) fn come_back_later(&mut self, start: Start) -> Response {
-        metrics::refused("stream_deferred");
+        metrics::count_rejection("stream_deferred");
         let mut body = Vec::new();
         let milliseconds = self.spread_retry_milliseconds();
         match start {
@@ -125,7 +126,7 @@ impl Shard {
     }
 
     /// Takes in a commit: its events first, so that a stream has what a receipt tells of.
-    pub(in crate::shard) fn committed(&mut self, committed: Committed, now: Now) {
+    pub(in crate::shard) fn committed(&mut self, committed: CommitShare, now: Now) {
         if let Some(token_rules) = committed.token_rules {
             self.token_rules = token_rules;
             self.end_refused_streams(now);
@@ -271,7 +272,7 @@ impl Shard {
                 QueryKind::JournalPage { after: stream.cursor, bytes_max: stream.buffer_bytes, filter: stream.filter };
             let caller = stream.user.clone();
             let reply_to = ReplyTo { shard: self.index, slot, generation: conn.generation };
-            self.outputs.push_back(Output::Ask(Query { reply_to, caller, kind }));
+            self.outputs.push_back(Output::Work(Work::Query(Query { reply_to, caller, kind })));
         }
         if !was_live && stream.source == Source::Live {
             self.live.give_all(stream, &mut conn.outbox, now.wall);

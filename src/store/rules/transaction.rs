@@ -5,10 +5,11 @@
 
 use crate::base::limits::{WRITER_CACHE_CONVERSATION_BYTES_MAX, WRITER_CACHE_USERS_MAX};
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use crate::store::StoreConfig;
 use crate::store::rules::cache::{Cache, Weigh};

@@ -3,12 +3,13 @@
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection};
+use crate::domain::started_answer::AnswerStarted;
 use crate::store::data;
 use crate::store::rules::transaction::{Author, Batch, Caller, Notice};
 use crate::store::sqlite::tables::answer_jobs::Open;

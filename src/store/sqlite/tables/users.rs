@@ -5,7 +5,7 @@ use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::UserProfile;
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::sqlite::schema::{number, sql};
-use crate::wire::transfer::Access;
+use crate::wire::export_line::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
