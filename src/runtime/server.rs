@@ -24,7 +24,6 @@ use crate::responder::{Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::shared::stream_registry::Registry;
 use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
-use crate::wire;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -85,7 +84,7 @@ pub fn serve(settings: Settings) -> Result<(), String> {
         return Ok(());
     };
     let startup = early.map_or_else(begin, Ok)?;
-    let opened = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string());
+    let opened = Writer::open(&config).map_err(|error| error.to_string());
     let opened = opened.and_then(|mut writer| {
         prepare_development_user(&mut writer, &settings, address, clock)?;
         Ok(writer)
@@ -126,7 +125,7 @@ fn store_config(settings: &Settings) -> StoreConfig {
         young_milliseconds: 2 * settings.stream_stall_timeout_ms,
     };
     let name = |responder: Responder| (responder != Responder::None).then(|| responder.as_str().into());
-    let responders = store::Responders {
+    let responders = store::ResponderRules {
         default: name(settings.responder),
         allowed: settings.responders_allowed.iter().copied().filter_map(name).collect(),
     };

@@ -7,13 +7,13 @@ use crate::domain::answer_job::AnswerStep;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_job::RESPONDERS;
 use crate::domain::result::Rejection;
-use crate::store::Responders;
+use crate::store::ResponderRules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) fn open_answered(path: &Path) -> Writer {
-    let responders = Responders { default: Some("echo".into()), allowed: vec!["echo".into()] };
+    let responders = ResponderRules { default: Some("echo".into()), allowed: vec!["echo".into()] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
-    Writer::open(&config, |_| Vec::new()).unwrap()
+    Writer::open(&config).unwrap()
 }
 
 fn step(order: JobId, step: AnswerStep) -> Command {

@@ -3,73 +3,25 @@
 //! Invariant: an order is a row from its message's own commit until it is closed; a message streams exactly as long as
 //! the order that it answers is open, and while it does, no event has published it.
 
-use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX, LIST_BYTES_MAX};
+use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, JobId, Turn};
+use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
-use crate::domain::model::{Content, Message};
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::messages;
+use crate::domain::model::Content;
+use crate::store::rules::records::OpenJob;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
-
-/// The responder that answers nothing: the name by which a conversation switches answers off.
-const NOBODY: &str = "none";
-
-/// Who answers messages, and who may be chosen to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Responders {
-    /// Who answers where the conversation chooses nobody; `None` is nobody.
-    pub default: Option<Arc<str>>,
-    /// The names that a conversation may choose; "none" may always be chosen.
-    pub allowed: Vec<Arc<str>>,
-}
-
-impl Responders {
-    /// Who answers in a conversation that chose `chosen`. A name that is no longer allowed counts as no choice.
-    pub(crate) fn answering(&self, chosen: Option<&str>) -> Option<Arc<str>> {
-        match chosen {
-            Some(NOBODY) => return None,
-            Some(name) if self.may_be(name) => return Some(name.into()),
-            _ => {}
-        }
-        self.default.clone().filter(|name| **name != *NOBODY)
-    }
-
-    /// Whether a conversation may choose `name`.
-    pub(crate) fn may_be(&self, name: &str) -> bool {
-        name == NOBODY || self.allowed.iter().any(|allowed| **allowed == *name)
-    }
-
-    /// What a client is told who chose another name.
-    pub(crate) fn rule(&self) -> String {
-        let names = self.allowed.iter().map(|name| &**name).filter(|name| *name != NOBODY);
-        let names: Vec<&str> = names.chain([NOBODY]).collect();
-        format!("responder must be one of {}", names.join(", "))
-    }
-}
-
-/// An open order, as a step of its answer needs it.
-pub(crate) struct Open {
-    pub key: JobId,
-    pub conversation: EventNumber,
-    /// When the message to answer was made.
-    pub asked_at: WallTime,
-    pub correlation_id: Arc<str>,
-    pub responder: Arc<str>,
-    /// The answer's message, once it was begun.
-    pub answer: Option<EventNumber>,
-}
 
 pub(crate) fn insert(db: &Connection, message: EventNumber, responder: &str) -> rusqlite::Result<()> {
     db.prepare_cached(INSERT)?.execute(params![sql(message), responder]).map(drop)
 }
 
 /// The order, unless it is closed or what it is about is deleted.
-pub(crate) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<Open>> {
+pub(crate) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<OpenJob>> {
     db.prepare_cached(FIND)?
         .query_row([sql(key.0)], |row| {
-            Ok(Open {
+            Ok(OpenJob {
                 key,
                 conversation: number(row.get(0)?),
                 asked_at: WallTime(row.get(1)?),
@@ -86,51 +38,16 @@ pub(crate) fn set_answer(db: &Connection, key: JobId, answer: EventNumber) -> ru
 }
 
 /// Closes an order, if it is open.
-pub(crate) fn close(db: &Connection, key: JobId) -> rusqlite::Result<()> {
-    db.prepare_cached(CLOSE)?.execute([sql(key.0)]).map(drop)
+pub(crate) fn delete(db: &Connection, key: JobId) -> rusqlite::Result<()> {
+    db.prepare_cached(DELETE)?.execute([sql(key.0)]).map(drop)
 }
 
 /// Closes the orders to answer messages of a conversation through number `last`, which are about to be removed.
-pub(crate) fn close_all(db: &Connection, conversation: i64, last: i64) -> rusqlite::Result<()> {
-    db.prepare_cached(CLOSE_ALL)?.execute([conversation, last]).map(drop)
+pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(DELETE_THROUGH)?.execute([conversation, last]).map(drop)
 }
 
-/// The length of an answer's text so far, in bytes, and when the answer was begun.
-pub(crate) fn answer_so_far(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, WallTime)> {
-    db.prepare_cached(ANSWER_SO_FAR)?
-        .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, WallTime(row.get(1)?))))
-}
-
-/// Adds text to an answer.
-pub(crate) fn append(db: &Connection, answer: EventNumber, text: &str, at: WallTime) -> rusqlite::Result<()> {
-    db.prepare_cached(APPEND)?.execute(params![sql(answer), text, at.0]).map(drop)
-}
-
-/// Stores the last state of an answer, which event `published_by` publishes.
-pub(crate) fn finish_answer(
-    db: &Connection,
-    answer: EventNumber,
-    message: &Message,
-    published_by: EventNumber,
-) -> rusqlite::Result<()> {
-    db.prepare_cached(FINISH_ANSWER)?
-        .execute(params![
-            sql(answer),
-            message.content.as_str(),
-            message.metadata.as_str(),
-            messages::status_code(message.status),
-            message.updated_at.0,
-            sql(published_by),
-        ])
-        .map(drop)
-}
-
-/// The event that published a message which is no entry of the journal itself.
-pub(crate) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
-    db.prepare_cached(PUBLICATION)?.query_row([sql(message)], |row| row.get(0).map(number)).optional()
-}
-
-/// Open orders after `after`, oldest first: at most `limit`, and fewer if they are large, but at least one if there is one.
+/// Open jobs after `after`, oldest first: at most `limit`, and fewer if they are large, but at least one if there is one.
 pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32) -> rusqlite::Result<Vec<AnswerJob>> {
     let mut statement = db.prepare_cached(OPEN_AFTER)?;
     let mut rows = statement.query(params![sql(after.0), limit])?;
@@ -159,74 +76,6 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
     Ok(jobs)
 }
 
-/// What was said in a conversation before a message is answered, oldest first, the message to answer last: at most `limit`
-/// turns, and fewer if they are large. Each answer stands behind what it answers, also one that came only after the next
-/// question. `None` if the order is closed.
-pub(crate) fn history(db: &Connection, key: JobId, limit: u32) -> rusqlite::Result<Option<Vec<Turn>>> {
-    let Some(order) = find(db, key)? else { return Ok(None) };
-    let (limit, parameters) = (limit as usize, [sql(order.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);
-    let mut said = Vec::new();
-    gather(db, LATE_ANSWERS, parameters, &mut said, |said, _| said.len() >= limit)?;
-    // Whatever comes after a row stands before it too, so once enough stand behind the row, the rest is of no use.
-    gather(db, HISTORY, parameters, &mut said, |said, row| is_enough(said.iter().filter(|s| s.place.0 > row), limit))?;
-    said.sort_unstable_by_key(|said| std::cmp::Reverse(said.place));
-    let mut bytes = 0;
-    let kept = said.into_iter().map(|said| said.turn).take(limit).enumerate().take_while(|(place, turn)| {
-        bytes += turn.text.as_str().len();
-        *place == 0 || bytes <= HISTORY_BYTES_MAX
-    });
-    let mut turns: Vec<Turn> = kept.map(|(_, turn)| turn).collect();
-    turns.reverse();
-    Ok(Some(turns))
-}
-
-/// One turn of a conversation, and its place: the message that it is or answers, and then the message.
-struct Said {
-    place: (i64, i64),
-    turn: Turn,
-}
-
-impl Said {
-    fn bytes(&self) -> usize {
-        self.turn.text.as_str().len()
-    }
-}
-
-/// Whether these are all that a history may have.
-fn is_enough<'s>(said: impl Iterator<Item = &'s Said> + Clone, limit: usize) -> bool {
-    said.clone().count() >= limit || said.map(Said::bytes).sum::<usize>() > HISTORY_BYTES_MAX
-}
-
-/// Reads turns in falling order of their numbers, until `is_enough` says of those read and the next number that no more are
-/// wanted.
-fn gather(
-    db: &Connection,
-    statement: &str,
-    parameters: [i64; 3],
-    said: &mut Vec<Said>,
-    is_enough: impl Fn(&[Said], i64) -> bool,
-) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached(statement)?;
-    let mut rows = statement.query(parameters)?;
-    let mut bytes: usize = said.iter().map(Said::bytes).sum();
-    while bytes <= LIST_BYTES_MAX
-        && let Some(row) = rows.next()?
-    {
-        let number: i64 = row.get(0)?;
-        if is_enough(said, number) {
-            break;
-        }
-        let text = Content::new_unchecked(row.get::<_, Arc<str>>(2)?);
-        if text.as_str().chars().all(char::is_whitespace) {
-            continue;
-        }
-        bytes += text.as_str().len();
-        let place = (row.get::<_, Option<i64>>(3)?.unwrap_or(number), number);
-        said.push(Said { place, turn: Turn { role: messages::decode(row, 1, messages::role_of)?, text } });
-    }
-    Ok(())
-}
-
 pub(crate) const INSERT: &str = "INSERT INTO orders (message, responder) VALUES (?1, ?2)";
 pub(crate) const FIND: &str = "
     SELECT c.number, m.created_at, m.correlation_id, o.responder, o.answer
@@ -236,14 +85,9 @@ pub(crate) const FIND: &str = "
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
     WHERE o.message = ?1";
 pub(crate) const SET_ANSWER: &str = "UPDATE orders SET answer = ?2 WHERE message = ?1";
-pub(crate) const CLOSE: &str = "DELETE FROM orders WHERE message = ?1";
-pub(crate) const CLOSE_ALL: &str = "DELETE FROM orders WHERE message IN \
+pub(crate) const DELETE: &str = "DELETE FROM orders WHERE message = ?1";
+pub(crate) const DELETE_THROUGH: &str = "DELETE FROM orders WHERE message IN \
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
-pub(crate) const ANSWER_SO_FAR: &str = "SELECT octet_length(content), created_at FROM messages WHERE number = ?1";
-pub(crate) const APPEND: &str = "UPDATE messages SET content = content || ?2, updated_at = ?3 WHERE number = ?1";
-pub(crate) const FINISH_ANSWER: &str = "
-    UPDATE messages SET content = ?2, metadata = ?3, status = ?4, updated_at = ?5, published_by = ?6 WHERE number = ?1";
-pub(crate) const PUBLICATION: &str = "SELECT published_by FROM messages WHERE number = ?1 AND published_by > 0";
 pub(crate) const OPEN_AFTER: &str = "
     SELECT o.message, m.created_at, c.number, c.created_at, w.number, w.created_at, u.oid, o.responder,
         m.correlation_id, m.content, a.number, a.created_at
@@ -254,45 +98,3 @@ pub(crate) const OPEN_AFTER: &str = "
     CROSS JOIN users u ON u.key = m.sender
     LEFT JOIN messages a ON a.number = o.answer
     WHERE o.message > ?1 ORDER BY o.message LIMIT ?2";
-pub(crate) const HISTORY: &str = "
-    SELECT number, role, content, reply_to FROM messages
-    WHERE conversation = ?1 AND number <= ?2 AND published_by IS NOT NULL ORDER BY number DESC LIMIT ?3";
-/// Answers to earlier messages that came after the message itself, among the last messages of the conversation.
-pub(crate) const LATE_ANSWERS: &str = "
-    SELECT number, role, content, reply_to FROM messages
-    WHERE number IN (
-        SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number DESC LIMIT ?3)
-    AND reply_to < ?2 AND published_by IS NOT NULL ORDER BY number DESC";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_conversation_chooses_among_those_allowed() {
-        let responders = |default: Option<&str>, allowed: &[&str]| Responders {
-            default: default.map(Arc::from),
-            allowed: allowed.iter().map(|name| Arc::from(*name)).collect(),
-        };
-        let both = responders(Some("echo"), &["echo", "openai"]);
-        let only = responders(None, &["openai"]);
-        let off = responders(Some("none"), &[]);
-        let table = [
-            (&both, None, Some("echo")),
-            (&both, Some("openai"), Some("openai")),
-            (&both, Some("none"), None),
-            (&both, Some("parrot"), Some("echo")),
-            (&only, None, None),
-            (&only, Some("openai"), Some("openai")),
-            (&only, Some("echo"), None),
-            (&off, None, None),
-            (&off, Some("echo"), None),
-        ];
-        for (responders, chosen, expected) in table {
-            assert_eq!(responders.answering(chosen).as_deref(), expected, "{responders:?} {chosen:?}");
-        }
-        assert!(both.may_be("none") && both.may_be("openai") && !both.may_be("") && !only.may_be("echo"));
-        assert_eq!(both.rule(), "responder must be one of echo, openai, none");
-        assert_eq!(off.rule(), "responder must be one of none");
-    }
-}
