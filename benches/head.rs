@@ -2,7 +2,7 @@
 //!
 //! Both sides take turns in short rounds, so that a slow moment of the machine hits both; the median round counts.
 
-use cortex_core::http1::head::{HeadLimits, Slots, parse_head};
+use cortex_core::http1::head::{HeadLimits, HeaderBuf, parse_head};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ fn median_per_head(mut rounds: Vec<Duration>) -> f64 {
 
 #[inline(never)]
 fn parse_ours(head: &[u8]) -> usize {
-    let mut slots = Slots::new();
+    let mut slots = HeaderBuf::new();
     let head = parse_head(head, &mut slots, &LIMITS).expect("a good head").expect("a whole head");
     black_box(&head).bytes
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const CONTENT_BYTES: usize = 200;
 const EVENTS: usize = 1024;
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES_MAX: usize = 16 * 1024;
 
 /// When a publisher sends its next message.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,7 +74,7 @@ impl<'s> Traffic<'s> {
         let publishers = (0..publishers)
             .map(|index| Publisher::open(server, &poll, streams.len() + index))
             .collect::<Result<Vec<_>, _>>()?;
-        let scratch = vec![0; READ_BYTES];
+        let scratch = vec![0; READ_BYTES_MAX];
         Ok(Traffic { server, poll, origin, streams, publishers, scratch, sent: Given::default(), asked: 0 })
     }
 
@@ -196,7 +196,7 @@ impl Publisher {
     fn post_and_wait(&mut self, origin: Instant) -> Result<(), String> {
         let now = Instant::now();
         self.post(origin, now)?;
-        let mut scratch = [0; READ_BYTES];
+        let mut scratch = [0; READ_BYTES_MAX];
         while self.connection.read_answer(&mut scratch, acknowledged)?.is_none() {
             if now.elapsed() > SILENCE_MAX {
                 return Err("the first message is not answered".into());

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 const LISTENER: Token = Token(usize::MAX);
 const STOP: Token = Token(usize::MAX - 1);
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 const REQUEST_FIELDS_MAX: usize = 32;
 
 /// A running loop; ends when dropped.
@@ -53,7 +53,7 @@ impl Drop for BareServer {
 fn serve(mut poll: Poll, listener: TcpListener, answer: &[u8]) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut connections: Vec<Option<(TcpStream, Vec<u8>)>> = Vec::new();
-    let mut scratch = vec![0; READ_BYTES];
+    let mut scratch = vec![0; READ_BYTES_MAX];
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// A request, always the same, and how the body of its answer begins.
 pub struct Scenario {
@@ -46,7 +46,7 @@ impl<'s> Load<'s> {
         for index in 0..count {
             connections.push(Connection::open(address, poll.registry(), Token(index))?);
         }
-        Ok(Load { scenario, poll, connections, scratch: vec![0; READ_BYTES] })
+        Ok(Load { scenario, poll, connections, scratch: vec![0; READ_BYTES_MAX] })
     }
 
     /// Asks for `duration`, then waits for the answers that are still out; those count too, as does the time for them.

@@ -9,7 +9,7 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 const ANSWER_FIELDS_MAX: usize = 32;
 
 /// The head of an answer that is whole.
-pub struct AnswerHead {
+pub struct ReceivedHead {
     pub head_bytes: usize,
     pub body_bytes: usize,
     /// `X-Event-Id`.
@@ -17,7 +17,7 @@ pub struct AnswerHead {
 }
 
 /// The head of `answer`, once it is whole; an error unless it is a `200` with a Content-Length.
-pub fn read_head(answer: &[u8]) -> Result<Option<AnswerHead>, String> {
+pub fn read_head(answer: &[u8]) -> Result<Option<ReceivedHead>, String> {
     let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
     let mut head = httparse::Response::new(&mut fields);
     let head_bytes = match head.parse(answer).map_err(|error| format!("{error}: {}", answer.escape_ascii()))? {
@@ -33,7 +33,7 @@ pub fn read_head(answer: &[u8]) -> Result<Option<AnswerHead>, String> {
     };
     let body_bytes =
         number("content-length").ok_or_else(|| format!("no Content-Length: {}", answer.escape_ascii()))? as usize;
-    Ok(Some(AnswerHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
+    Ok(Some(ReceivedHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
 }
 
 /// One `GET` on a connection of its own: the whole answer, head and body, once it is a `200`.

@@ -4,7 +4,7 @@
 
 use super::choices::{Choices, cuts};
 use super::http_reference::{self as reference, Reading};
-use cortex_core::http1::head::{Framing, Head, HeadError, HeadLimits, Slots, Version, parse_head, worth_parsing};
+use cortex_core::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Version, parse_head, worth_parsing};
 
 /// What the program makes of some bytes, without a borrow.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn arriving(input: &[u8], ends: &[usize], limits: &HeadLimits) -> Outcome {
 }
 
 fn parse(input: &[u8], limits: &HeadLimits) -> Outcome {
-    let mut slots = Slots::new();
+    let mut slots = HeaderBuf::new();
     match parse_head(input, &mut slots, limits) {
         Ok(None) => Outcome::Unfinished,
         Ok(Some(head)) => Outcome::Good(owned(&head)),

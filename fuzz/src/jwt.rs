@@ -1,5 +1,5 @@
-//! Tokens: `auth::jwt` accepts exactly what one of our keys signed and the contract allows, and reads from it what it
-//! says. The other way to the same answer takes a token apart with a base64url of its own, checks the signature itself and
+//! Tokens: `auth::jwt` accepts exactly what one of our keys signed and `docs/api.md` (section 2) allows, and reads from it
+//! what it says. The other way to the same answer takes a token apart with a base64url of its own, checks the signature itself and
 //! reads claims with `json_reference`.
 //!
 //! Input: a byte for the keys, a byte for how the token is made, a byte for who signs it, then what it is made of.

@@ -1,7 +1,7 @@
 //! What is fuzzed: each target is a function `run`, which takes any bytes and panics when something is wrong.
 //!
 //! Each compares the program with a second, slow and obvious way to the same answer that is written here from the
-//! standards and the contract. `fuzz_targets` gives the functions to libFuzzer, `tests/formats/fuzz_corpus.rs` gives them the
+//! standards and `docs/api.md`. `fuzz_targets` gives the functions to libFuzzer, `tests/formats/fuzz_corpus.rs` gives them the
 //! committed inputs; so what is here names no fuzzer.
 
 mod answers;

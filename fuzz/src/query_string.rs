@@ -1,5 +1,5 @@
 //! Queries, forms and paths: percent-decoding against a naive decoder, round trips, and typed parameters against the rules
-//! of the contract.
+//! of `docs/api.md`.
 //!
 //! Input: the text of a query, or of a form, which may be more than ASCII.
 
@@ -8,8 +8,8 @@ use cortex_core::api::router;
 use cortex_core::base::limits::{FORM_PAIRS_MAX, USERS_QUERY_IDS_MAX};
 use cortex_core::domain::event::{EventKind, KindSet};
 use cortex_core::domain::query::MessageCursor;
-use cortex_core::http1::head::{HeadLimits, Slots, parse_head};
-use cortex_core::http1::query::{decode_path_segment, parse_pairs};
+use cortex_core::http1::head::{HeadLimits, HeaderBuf, parse_head};
+use cortex_core::http1::urlencoded::{decode_path_segment, parse_pairs};
 use cortex_core::wire::query::{self, Pair};
 
 type Plain = Vec<(String, String)>;
@@ -226,7 +226,7 @@ fn users(pairs: &[Pair<'_>]) {
 /// The same text as a request's target, which leads to a place or nowhere.
 fn as_target(raw: &str) {
     let request = format!("GET /{raw} HTTP/1.1\r\nHost: a\r\n\r\n");
-    let mut slots = Slots::new();
+    let mut slots = HeaderBuf::new();
     let limits = HeadLimits { head_bytes_max: 1 << 20 };
     let got = parse_head(request.as_bytes(), &mut slots, &limits);
     let want = read_head(request.as_bytes(), 1 << 20);

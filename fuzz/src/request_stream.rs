@@ -9,7 +9,7 @@ use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, START};
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, read_chunks, read_head};
 use cortex_core::auth::jwt::Purpose;
-use cortex_core::base::limits::READ_BYTES;
+use cortex_core::base::limits::READ_BYTES_MAX;
 use cortex_core::base::random::Random;
 use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::id::{EventNumber, UserId};
@@ -125,7 +125,7 @@ impl Connection {
         loop {
             let mut moved = self.carry_out();
             if !self.arrived.is_empty() && self.shard.wants_bytes(self.slot) {
-                let count = self.arrived.len().min(READ_BYTES);
+                let count = self.arrived.len().min(READ_BYTES_MAX);
                 let bytes: Vec<u8> = self.arrived.drain(..count).collect();
                 self.handle(Input::Bytes { slot: self.slot, bytes: &bytes });
                 moved = true;
@@ -141,9 +141,9 @@ impl Connection {
         self.shard.handle(input, START);
         self.shard.check_invariants();
         let held = self.shard.incoming_bytes(self.slot);
-        assert!(held <= HEAD_MAX + READ_BYTES + BODY_MAX, "{held} bytes of requests are kept");
+        assert!(held <= HEAD_MAX + READ_BYTES_MAX + BODY_MAX, "{held} bytes of requests are kept");
         let waiting = self.shard.outgoing_bytes(self.slot);
-        assert!(waiting <= READ_BYTES + ANSWER_MAX + BUFFER_BYTES, "{waiting} bytes of answers wait");
+        assert!(waiting <= READ_BYTES_MAX + ANSWER_MAX + BUFFER_BYTES, "{waiting} bytes of answers wait");
     }
 
     /// The peer takes something of what waits.

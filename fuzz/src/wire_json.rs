@@ -1,5 +1,5 @@
-//! Bodies of requests: what `wire::request` takes is what the contract allows, read by `json_reference`; what it refuses it
-//! refuses for each bad field; and what was taken comes back in answers and events.
+//! Bodies of requests: `wire::request` accepts what `docs/api.md` allows, read by `json_reference`; a rejection names each bad
+//! field; and accepted data comes back in responses and events.
 //!
 //! Input: a byte for the endpoint, then the body. For merging, two bodies with a byte 0x1e between.
 

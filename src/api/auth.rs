@@ -10,7 +10,7 @@ use crate::domain::command::Actor;
 use crate::domain::model::UserProfile;
 use crate::domain::password::PasswordCheck;
 use crate::domain::token_rules::TokenRules;
-use crate::http1::query::parse_pairs;
+use crate::http1::urlencoded::parse_pairs;
 use crate::wire;
 use crate::wire::request::BodyError;
 

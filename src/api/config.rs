@@ -1,4 +1,4 @@
-//! Workspaces, conversations and the names of users, as the configuration API has them (contract, section 5).
+//! Workspaces, conversations and the names of users, as the configuration API has them (`docs/api.md`, section 5).
 
 use super::Action;
 use super::error::ApiError;

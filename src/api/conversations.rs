@@ -1,4 +1,4 @@
-//! Conversations and their messages, as the conversations API has them for chat clients (contract, section 6).
+//! Conversations and their messages, in the form that chat clients need (`docs/api.md`, section 6).
 
 use super::Action;
 use super::error::ApiError;

@@ -85,7 +85,7 @@ fn lists(list: &str, is_it: impl Fn(&str) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::{HeadLimits, Slots, parse_head};
+    use crate::http1::head::{HeadLimits, HeaderBuf, parse_head};
 
     /// Which parts of a preflight are refused, whatever they are asked together with.
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         ];
         for (fields, origin_allowed, refused) in table {
             let raw = format!("OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\n{fields}\r\n\r\n");
-            let mut slots = Slots::new();
+            let mut slots = HeaderBuf::new();
             let head = parse_head(raw.as_bytes(), &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
             assert!(is_preflight(&head));
             let reply = preflight(&head, origin_allowed);

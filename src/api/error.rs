@@ -1,4 +1,4 @@
-//! The error table of the contract, section 1: every refusal is one of these, and looks the same everywhere.
+//! The table of errors (`docs/api.md`, section 1). Every rejection is one of them, and all have one form.
 
 use super::{JSON, Response};
 use crate::base::metrics;

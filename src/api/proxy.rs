@@ -60,7 +60,7 @@ fn node_address(raw: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use crate::config::network::Network;
-    use crate::http1::head::{HeadLimits, Slots, parse_head};
+    use crate::http1::head::{HeadLimits, HeaderBuf, parse_head};
 
     #[test]
     fn chains() {
@@ -102,7 +102,7 @@ mod tests {
 
     fn client_of(new_unchecked: &Networks, peer: &str, field: &[u8]) -> IpAddr {
         let raw = [b"GET / HTTP/1.1\r\nHost: x\r\n", field, b"\r\n\r\n"].concat();
-        let mut slots = Slots::new();
+        let mut slots = HeaderBuf::new();
         let head = parse_head(&raw, &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
         client_address(new_unchecked, peer.parse().unwrap(), &head)
     }

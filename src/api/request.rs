@@ -5,7 +5,7 @@ use super::router::{Operation, PARAMETERS_MAX};
 use crate::domain::command::ConversationRef;
 use crate::domain::id::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::result::Resource;
-use crate::http1::query::parse_pairs;
+use crate::http1::urlencoded::parse_pairs;
 use std::borrow::Cow;
 
 /// Name and value of query parameters or of a form, decoded.

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use crate::base::limits::PASSWORD_BODY_BYTES_MAX;
 use crate::http1::head::Method;
-use crate::http1::query::decode_path_segment;
+use crate::http1::urlencoded::decode_path_segment;
 use std::borrow::Cow;
 
 /// What can be asked for, a name each.

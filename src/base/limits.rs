@@ -11,7 +11,7 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Longest trailer section of a chunked body, in bytes.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Largest value that `MAX_HEADER_BYTES` may take.
-pub const HEAD_BYTES_LIMIT_MAX: usize = 1024 * 1024;
+pub const HEAD_BYTES_SETTING_MAX: usize = 1024 * 1024;
 /// Longest `X-Request-Id` that is taken over from a client, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Most parameters in one query or form.
@@ -47,7 +47,7 @@ pub const PARTICIPANTS_MAX: usize = 256;
 /// Longest message content, in bytes of UTF-8.
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest message content on the conversations API, in Unicode scalar values.
-pub const CHAT_CONTENT_CHARS_MAX: usize = 4000;
+pub const CONVERSATIONS_API_CONTENT_CHARS_MAX: usize = 4000;
 /// Largest metadata object, in bytes without white space between tokens.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// Deepest nesting of a metadata object; the object itself is level 1.
@@ -55,7 +55,7 @@ pub const METADATA_LEVELS_MAX: usize = 64;
 /// Longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// How long an idempotency key is kept, in seconds.
-pub const IDEMPOTENCY_SECONDS: i64 = 24 * 60 * 60;
+pub const IDEMPOTENCY_RETENTION_SECONDS: i64 = 24 * 60 * 60;
 /// Most ids in one `GET /users?ids=`.
 pub const USERS_QUERY_IDS_MAX: usize = 1000;
 
@@ -66,16 +66,16 @@ pub const LIST_LIMIT_MAX: u32 = 1000;
 /// A list answer ends early rather than pass this many bytes.
 pub const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Last messages that come with one conversation.
-pub const CHAT_MESSAGES_MAX: u32 = 100;
+pub const CONVERSATION_MESSAGES_MAX: u32 = 100;
 /// Last messages that come with each of many conversations.
-pub const CHATS_MESSAGES_MAX: u32 = 50;
+pub const CONVERSATION_LIST_MESSAGES_MAX: u32 = 50;
 /// Bytes of last messages that come with a conversation that was just changed: the writer reads them, so they are few.
-pub const CHANGED_CHAT_BYTES_MAX: usize = 512 * 1024;
+pub const UPDATED_CONVERSATION_BYTES_MAX: usize = 512 * 1024;
 
 /// Most commands in one transaction.
-pub const BATCH_COMMANDS_MAX: usize = 256;
+pub const TRANSACTION_COMMANDS_MAX: usize = 256;
 /// Most content bytes in one transaction, so that a batch of large messages stays small in memory.
-pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most commands that wait for the writer; more is `503`.
 pub const WRITER_QUEUE_MAX: usize = 4096;
 /// Most bytes of commands that wait for the writer; more is `503`.
@@ -85,9 +85,9 @@ pub const READER_QUEUE_MAX: usize = 4096;
 /// Reading threads.
 pub const READER_THREADS: usize = 2;
 /// Access data of conversations that the writer keeps in memory, in bytes: some 12,000 conversations of three.
-pub const WRITER_CONVERSATIONS_CACHED_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const WRITER_CACHE_CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Users that the writer keeps in memory.
-pub const WRITER_USERS_CACHED_MAX: usize = 4096;
+pub const WRITER_CACHE_USERS_MAX: usize = 4096;
 /// Rows of deleted things that are removed in one transaction.
 pub const PURGE_ROWS_MAX: usize = 256;
 /// Bytes of deleted messages after which a transaction removes no more.
@@ -97,7 +97,7 @@ pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 /// Messages before the one to answer that are looked at for its history, and as many after it for late answers to them.
 pub const HISTORY_ROWS_EXAMINED_MAX: u32 = 1024;
 /// How long `GET /health` waits for a reader, in milliseconds.
-pub const HEALTH_MILLISECONDS: u64 = 2000;
+pub const HEALTH_TIMEOUT_MILLISECONDS: u64 = 2000;
 /// Time between two tries to write while the database cannot be written to, in milliseconds.
 pub const WRITER_PROBE_MILLISECONDS: u64 = 1000;
 /// How long a transaction may take before the service counts as unhealthy, in milliseconds.
@@ -146,15 +146,15 @@ pub const INBOX_CHUNK_BYTES_MAX: usize = 512;
 pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most bytes of readers' answers that wait in one event loop's mailbox; past that they are `503`. The loop turns each
 /// into JSON by itself, more slowly than readers find them.
-pub const MAILBOX_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const MAILBOX_RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of recent frames that one event loop keeps for subscribers that fell back a little.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, and the rest.
 pub const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
 /// Smallest block of memory that goes back to the system as soon as it is freed, in bytes: lists and large messages.
-pub const LARGE_BLOCK_BYTES: i32 = 1024 * 1024;
+pub const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;
 /// Bytes that one read of a socket takes at most.
-pub const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one connection in one turn of the loop, so that nobody starves.
 pub const READS_PER_TURN_MAX: usize = 4;
 /// Buffers in one `writev`.
@@ -162,9 +162,9 @@ pub const WRITE_BUFFERS_MAX: usize = 64;
 /// Streams with little to write that are written in one turn of the loop; requests are looked at between two turns.
 pub const STREAM_WRITES_PER_TURN_MAX: usize = 32;
 /// Bytes that wait for one stream past which joining more of them makes writing no cheaper.
-pub const STREAM_JOINED_BYTES: usize = 16 * 1024;
+pub const STREAM_HOLD_BYTES_MAX: usize = 16 * 1024;
 /// How long events wait at most for those of commands under way, to be written together, in microseconds.
-pub const STREAM_HOLD_MICROSECONDS: u64 = 1000;
+pub const STREAM_HOLD_MICROSECONDS_MAX: u64 = 1000;
 /// Connections that are accepted in one turn of the loop.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// How long a closing connection is still read, so that the peer sees the last answer, in milliseconds.
@@ -177,7 +177,7 @@ pub const STARTUP_CONNECTIONS_MAX: usize = 256;
 /// How long one of them is kept before its client is told to come back, in milliseconds.
 pub const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
 /// Bytes of each that are looked at: a question about the server's health is short.
-pub const STARTUP_PEEK_BYTES: usize = 2048;
+pub const STARTUP_PEEK_BYTES_MAX: usize = 2048;
 /// Bytes that are read and thrown away from a closing connection, whose peer may be in the middle of a large body.
 pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest body of a request that is refused from its head alone that is passed over, so that the connection can go on.
@@ -185,7 +185,7 @@ pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// Largest body of a request about passwords, which anybody may send.
 pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of answers that may wait for slow readers in one event loop before no more is asked or done; more is `503`.
-pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long accepting pauses when descriptors have run out, in milliseconds.
 pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
 /// Send buffer of the kernel for a stream, in bytes, so that it cannot hide a slow reader for long.
@@ -195,7 +195,7 @@ pub const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
 /// Reconnection time that streams are told, in milliseconds.
 pub const STREAM_RETRY_MILLISECONDS: u64 = 3000;
 /// Rate buckets of each kind (users, addresses, accounts) that are kept; beyond, the fullest go first.
-pub const BUCKETS_MAX: usize = 16 * 1024;
+pub const RATE_BUCKETS_MAX: usize = 16 * 1024;
 /// How many times a user's rate one address may ask at without a good token: many people share an address, and one
 /// of them can use it up for all.
 pub const REQUESTS_PER_ADDRESS_FACTOR: u64 = 10;
@@ -241,7 +241,7 @@ pub const UPSTREAM_TOTAL_MILLISECONDS: u64 = 600_000;
 /// Longest time between two looks at whether an answer was cancelled, in milliseconds.
 pub const UPSTREAM_TICK_MILLISECONDS_MAX: u64 = 400;
 /// Tries to get one answer.
-pub const UPSTREAM_TRIES_MAX: u32 = 4;
+pub const UPSTREAM_ATTEMPTS_MAX: u32 = 4;
 /// Pause before the second try, in milliseconds; it doubles with each further one.
 pub const UPSTREAM_RETRY_MILLISECONDS: u64 = 500;
 /// Longest pause between two tries, in milliseconds.
@@ -267,21 +267,22 @@ pub const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
 pub const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
 const _: () = assert!(METADATA_BYTES_MAX < CONTENT_BYTES_MAX);
-const _: () = assert!(BATCH_COMMANDS_MAX <= WRITER_QUEUE_MAX);
+const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
 const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
-const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= BATCH_BYTES_MAX);
-const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(TARGET_BYTES_MAX < 16 * 1024);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
-const _: () = assert!(CHAT_MESSAGES_MAX <= LIST_LIMIT_MAX && CHATS_MESSAGES_MAX <= CHAT_MESSAGES_MAX);
-const _: () = assert!(CHANGED_CHAT_BYTES_MAX <= LIST_BYTES_MAX);
+const _: () =
+    assert!(CONVERSATION_MESSAGES_MAX <= LIST_LIMIT_MAX && CONVERSATION_LIST_MESSAGES_MAX <= CONVERSATION_MESSAGES_MAX);
+const _: () = assert!(UPDATED_CONVERSATION_BYTES_MAX <= LIST_BYTES_MAX);
 const _: () = assert!(PASSWORD_CHARS_MIN <= PASSWORD_CHARS_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX <= UPSTREAM_CONTEXT_BYTES_MAX);
 const _: () = assert!(UPSTREAM_PLAIN_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= UPSTREAM_TICK_MILLISECONDS_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS_MAX);
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);
-const _: () = assert!(READ_BYTES <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
-const _: () = assert!(LIST_BYTES_MAX <= REPLY_BYTES_MAX);
+const _: () = assert!(READ_BYTES_MAX <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
+const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);
-const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_ANSWER_BYTES_MAX);
+const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);

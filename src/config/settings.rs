@@ -2,9 +2,10 @@
 
 use super::network::{HostPattern, Hosts, Network, Networks, Origins};
 use super::read::{Reader, SettingError, items};
-use super::values::{Database, Environment, RateLimit, Responder, Secret};
-use crate::base::limits::{HEAD_BYTES_LIMIT_MAX, TARGET_BYTES_MAX};
+use super::values::{Database, Environment, RateLimit, Secret};
+use crate::base::limits::{HEAD_BYTES_SETTING_MAX, TARGET_BYTES_MAX};
 use crate::base::log::Format;
+use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ pub const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
 /// Default and range of `MAX_BODY_BYTES`.
 const BODY_BYTES: [u64; 3] = [2 * MIB, KIB, 64 * MIB];
 /// Default and range of `MAX_HEADER_BYTES`.
-const HEADER_BYTES: [u64; 3] = [16 * KIB, KIB, HEAD_BYTES_LIMIT_MAX as u64];
+const HEADER_BYTES: [u64; 3] = [16 * KIB, KIB, HEAD_BYTES_SETTING_MAX as u64];
 /// Default and range of `STREAM_BUFFER_BYTES`.
 const STREAM_BUFFER_BYTES: [u64; 3] = [64 * KIB, 4 * KIB, 16 * MIB];
 /// Largest number that counts connections, streams or requests.
@@ -128,9 +129,9 @@ pub struct Settings {
     /// `JOURNAL_RETENTION_BYTES`
     pub journal_retention_bytes: u64,
     /// `RESPONDER`
-    pub responder: Responder,
+    pub responder: ResponderKind,
     /// `RESPONDERS_ALLOWED`, each once.
-    pub responders_allowed: Vec<Responder>,
+    pub responders_allowed: Vec<ResponderKind>,
     /// `RESPONDER_URL`, without a slash at its end; set when a responder needs it.
     pub responder_url: Option<String>,
     /// `RESPONDER_MODEL`; set when a responder needs it.
@@ -386,20 +387,21 @@ fn rate_limit(reader: &mut Reader<'_>, production: bool) -> Option<RateLimit> {
     (per_second > 0).then_some(RateLimit { per_second, burst })
 }
 
-fn responder(reader: &mut Reader<'_>, production: bool) -> Responder {
-    let default = if production { Responder::None } else { Responder::Echo };
-    reader.parsed("RESPONDER", default, "allowed are echo, openai and none", Responder::parse)
+fn responder(reader: &mut Reader<'_>, production: bool) -> ResponderKind {
+    let default = if production { ResponderKind::None } else { ResponderKind::Echo };
+    reader.parsed("RESPONDER", default, "allowed are echo, openai and none", ResponderKind::parse)
 }
 
-fn responders_allowed(reader: &mut Reader<'_>, responder: Responder) -> Vec<Responder> {
+fn responders_allowed(reader: &mut Reader<'_>, responder: ResponderKind) -> Vec<ResponderKind> {
     let mut default = vec![responder];
-    if responder != Responder::None {
-        default.push(Responder::None);
+    if responder != ResponderKind::None {
+        default.push(ResponderKind::None);
     }
     reader.checked("RESPONDERS_ALLOWED", default, |list| {
         let mut allowed = Vec::new();
         for item in items(list) {
-            let responder = Responder::parse(item).ok_or("allowed are echo, openai and none, with commas between")?;
+            let responder =
+                ResponderKind::parse(item).ok_or("allowed are echo, openai and none, with commas between")?;
             if !allowed.contains(&responder) {
                 allowed.push(responder);
             }
@@ -419,7 +421,7 @@ fn responder_url(reader: &mut Reader<'_>) -> Option<String> {
 }
 
 fn require_upstream(reader: &mut Reader<'_>, settings: &Settings) {
-    if settings.responder != Responder::OpenAi && !settings.responders_allowed.contains(&Responder::OpenAi) {
+    if settings.responder != ResponderKind::OpenAi && !settings.responders_allowed.contains(&ResponderKind::OpenAi) {
         return;
     }
     let bad = |reader: &Reader<'_>, name| reader.errors.iter().any(|error| error.variable == name);

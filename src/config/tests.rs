@@ -1,10 +1,11 @@
 //! Good and bad values of every variable, and the table of them against `.env.example`.
 
 use super::network::Origins;
-use super::values::{Database, Environment, RateLimit, Responder, Secret};
+use super::values::{Database, Environment, RateLimit, Secret};
 use super::variables::VARIABLES;
 use super::{Loaded, SettingError, Settings};
 use crate::base::log::Format;
+use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -98,8 +99,8 @@ fn defaults_of_development_and_production() {
     assert_eq!(development.origins, Origins::AnyLocalhostPort);
     assert!(development.allowed_hosts.matches("localhost") && !development.allowed_hosts.matches("example.org"));
     assert_eq!(development.rate_limit, None);
-    assert_eq!(development.responder, Responder::Echo);
-    assert_eq!(development.responders_allowed, [Responder::Echo, Responder::None]);
+    assert_eq!(development.responder, ResponderKind::Echo);
+    assert_eq!(development.responders_allowed, [ResponderKind::Echo, ResponderKind::None]);
 
     let production = production(&[]).unwrap().settings;
     assert_eq!(production.environment, Environment::Production);
@@ -107,8 +108,8 @@ fn defaults_of_development_and_production() {
     assert_eq!(production.origins, Origins::None);
     assert!(production.allowed_hosts.matches("example.org"));
     assert_eq!(production.rate_limit, Some(RateLimit { per_second: 50, burst: 100 }));
-    assert_eq!(production.responder, Responder::None);
-    assert_eq!(production.responders_allowed, [Responder::None]);
+    assert_eq!(production.responder, ResponderKind::None);
+    assert_eq!(production.responders_allowed, [ResponderKind::None]);
 }
 
 #[test]
@@ -385,12 +386,16 @@ fn rates() {
 #[test]
 fn responders() {
     let upstream = [("RESPONDER_URL", "https://api.example.org/v1/"), ("RESPONDER_MODEL", "m")];
-    good("RESPONDER", |s| s.responder, &[("echo", Responder::Echo), ("none", Responder::None)]);
+    good("RESPONDER", |s| s.responder, &[("echo", ResponderKind::Echo), ("none", ResponderKind::None)]);
     bad("RESPONDER", "echo, openai and none", &["gpt", "echo,none", "ECHO"]);
     good(
         "RESPONDERS_ALLOWED",
         |s| s.responders_allowed,
-        &[("none", vec![Responder::None]), ("echo, none,echo", vec![Responder::Echo, Responder::None]), (",", vec![])],
+        &[
+            ("none", vec![ResponderKind::None]),
+            ("echo, none,echo", vec![ResponderKind::Echo, ResponderKind::None]),
+            (",", vec![]),
+        ],
     );
     bad("RESPONDERS_ALLOWED", "echo, openai and none", &["gpt", "echo none"]);
     for openai in [("RESPONDER", "openai"), ("RESPONDERS_ALLOWED", "openai")] {
@@ -398,7 +403,7 @@ fn responders() {
             ["RESPONDER_URL", "RESPONDER_MODEL"].map(|name| format!("{name} is unset: the responder openai needs it"));
         assert_eq!(messages(load(&[openai])), expected);
         let settings = settings(&[&upstream[..], &[openai]].concat());
-        assert!(settings.responders_allowed.contains(&Responder::OpenAi));
+        assert!(settings.responders_allowed.contains(&ResponderKind::OpenAi));
         assert_eq!(settings.responder_url.as_deref(), Some("https://api.example.org/v1"));
         assert_eq!(settings.responder_model.as_deref(), Some("m"));
     }

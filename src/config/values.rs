@@ -75,30 +75,3 @@ pub struct RateLimit {
     /// Requests that are allowed at once.
     pub burst: u32,
 }
-
-/// Who answers a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Responder {
-    /// Nobody.
-    None,
-    /// The same text comes back.
-    Echo,
-    /// A model behind an OpenAI-compatible API.
-    OpenAi,
-}
-
-impl Responder {
-    /// The name in settings and metadata.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Responder::None => "none",
-            Responder::Echo => "echo",
-            Responder::OpenAi => "openai",
-        }
-    }
-
-    /// Reads the name.
-    pub fn parse(raw: &str) -> Option<Responder> {
-        [Responder::None, Responder::Echo, Responder::OpenAi].into_iter().find(|responder| responder.as_str() == raw)
-    }
-}

@@ -2,6 +2,7 @@
 
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Metadata, Role, Status};
+use crate::domain::responder::ResponderKind;
 use std::sync::Arc;
 
 /// The `shard` of a `ReplyTo` that leads to the responders instead of to an event loop.
@@ -24,8 +25,8 @@ pub struct AnswerJob {
     pub workspace_id: WorkspaceId,
     /// Who sent the message, and whose share of running answers this one counts for.
     pub user: UserId,
-    /// Who is to answer: a name in `RESPONDERS_ALLOWED`.
-    pub responder: Arc<str>,
+    /// What is to answer: one of `RESPONDERS_ALLOWED` when the message was sent.
+    pub responder: ResponderKind,
     /// The request that sent the message.
     pub correlation_id: Arc<str>,
     /// What the message says.

@@ -9,5 +9,6 @@ pub mod id;
 pub mod model;
 pub mod password;
 pub mod query;
+pub mod responder;
 pub mod result;
 pub mod token_rules;

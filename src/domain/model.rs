@@ -64,7 +64,10 @@ impl Content {
 
     /// The rule of the conversations API: also at most 4000 characters.
     pub fn chat(raw: &str) -> Result<Content, &'static str> {
-        if raw.is_empty() || (raw.len() > CHAT_CONTENT_CHARS_MAX && raw.chars().count() > CHAT_CONTENT_CHARS_MAX) {
+        if raw.is_empty()
+            || (raw.len() > CONVERSATIONS_API_CONTENT_CHARS_MAX
+                && raw.chars().count() > CONVERSATIONS_API_CONTENT_CHARS_MAX)
+        {
             return Err("must be 1 to 4000 characters");
         }
         Content::new(raw)

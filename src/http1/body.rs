@@ -13,7 +13,7 @@ const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 /// Reads one body.
 #[derive(Debug)]
 pub struct BodyReader {
-    state: State,
+    state: BodyState,
     /// Bytes that the body, or the chunk, still has; while its size is read, the size so far.
     left: u64,
     /// Content bytes that are announced so far.
@@ -25,7 +25,7 @@ pub struct BodyReader {
 
 /// Where in the body the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// Content of known length. Next: Done.
     Content,
     /// Digits of a chunk's size. Next: Extension, SizeLf.
@@ -60,7 +60,7 @@ enum State {
 
 /// How far one call came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct BodyProgress {
     /// Bytes of the input that belong to the body: all, unless it is done.
     pub consumed: usize,
     /// Whether the body is complete.
@@ -120,78 +120,82 @@ impl BodyReader {
     /// A reader for a body of this framing; `TooLarge` at once when its length is known to be over `bytes_max`.
     pub fn new(framing: Framing, bytes_max: u64) -> Result<BodyReader, BodyError> {
         let (state, left) = match framing {
-            Framing::None | Framing::Length(0) => (State::Done, 0),
+            Framing::None | Framing::Length(0) => (BodyState::Done, 0),
             Framing::Length(length) if length > bytes_max => return Err(BodyError::TooLarge),
-            Framing::Length(length) => (State::Content, length),
-            Framing::Chunked => (State::Size, 0),
+            Framing::Length(length) => (BodyState::Content, length),
+            Framing::Chunked => (BodyState::Size, 0),
         };
         Ok(BodyReader { state, left, total: left, bytes_max, section_bytes: 0 })
     }
 
     /// Whether the body is complete.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == BodyState::Done
     }
 
     /// Reads on and appends the content to `out`. Bytes after the body's end are left alone.
-    pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, BodyError> {
+    pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<BodyProgress, BodyError> {
         self.advance(input, |content| out.extend_from_slice(content))
     }
 
     /// Reads on as `read` does, and drops the content.
-    pub fn discard(&mut self, input: &[u8]) -> Result<Progress, BodyError> {
+    pub fn discard(&mut self, input: &[u8]) -> Result<BodyProgress, BodyError> {
         self.advance(input, |_| {})
     }
 
-    fn advance(&mut self, input: &[u8], mut give: impl FnMut(&[u8])) -> Result<Progress, BodyError> {
+    fn advance(&mut self, input: &[u8], mut give: impl FnMut(&[u8])) -> Result<BodyProgress, BodyError> {
         let mut at = 0;
-        while at < input.len() && self.state != State::Done {
-            if let State::Content | State::ChunkContent = self.state {
+        while at < input.len() && self.state != BodyState::Done {
+            if let BodyState::Content | BodyState::ChunkContent = self.state {
                 let rest = &input[at..];
                 let taken = rest.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 give(&rest[..taken]);
                 at += taken;
                 self.left -= taken as u64;
                 if self.left == 0 {
-                    self.state = if self.state == State::Content { State::Done } else { State::ContentCr };
+                    self.state = if self.state == BodyState::Content { BodyState::Done } else { BodyState::ContentCr };
                 }
             } else {
                 self.state = self.step(input[at])?;
                 at += 1;
             }
         }
-        Ok(Progress { consumed: at, done: self.is_done() })
+        Ok(BodyProgress { consumed: at, done: self.is_done() })
     }
 
     /// Takes one byte that is not content.
-    fn step(&mut self, byte: u8) -> Result<State, BodyError> {
+    fn step(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         match self.state {
-            State::Size => self.step_size(byte),
-            State::Extension if byte == b'\r' => Ok(State::SizeLf),
-            State::Extension | State::Quoted | State::QuotedPair => self.step_extension(byte),
-            State::SizeLf if byte == b'\n' => self.begin_chunk(),
-            State::SizeLf => Err(BodyError::ChunkLine),
-            State::ContentCr if byte == b'\r' => Ok(State::ContentLf),
-            State::ContentLf if byte == b'\n' => Ok(State::Size),
-            State::ContentCr | State::ContentLf => Err(BodyError::ChunkEnd),
-            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf | State::EndLf => {
-                self.step_trailer(byte)
+            BodyState::Size => self.step_size(byte),
+            BodyState::Extension if byte == b'\r' => Ok(BodyState::SizeLf),
+            BodyState::Extension | BodyState::Quoted | BodyState::QuotedPair => self.step_extension(byte),
+            BodyState::SizeLf if byte == b'\n' => self.begin_chunk(),
+            BodyState::SizeLf => Err(BodyError::ChunkLine),
+            BodyState::ContentCr if byte == b'\r' => Ok(BodyState::ContentLf),
+            BodyState::ContentLf if byte == b'\n' => Ok(BodyState::Size),
+            BodyState::ContentCr | BodyState::ContentLf => Err(BodyError::ChunkEnd),
+            BodyState::TrailerStart
+            | BodyState::TrailerName
+            | BodyState::TrailerValue
+            | BodyState::TrailerLf
+            | BodyState::EndLf => self.step_trailer(byte),
+            BodyState::Content | BodyState::ChunkContent | BodyState::Done => {
+                unreachable!("content is not read byte by byte")
             }
-            State::Content | State::ChunkContent | State::Done => unreachable!("content is not read byte by byte"),
         }
     }
 
     /// RFC 9112 §7.1. White space after the size, which the grammar of extensions allows, is refused: others read
     /// it differently.
-    fn step_size(&mut self, byte: u8) -> Result<State, BodyError> {
+    fn step_size(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
-            b'\r' if self.section_bytes > 0 => return Ok(State::SizeLf),
+            b'\r' if self.section_bytes > 0 => return Ok(BodyState::SizeLf),
             b';' if self.section_bytes > 0 => {
                 self.section_bytes += 1;
-                return Ok(State::Extension);
+                return Ok(BodyState::Extension);
             }
             _ => return Err(BodyError::ChunkSize),
         };
@@ -200,50 +204,52 @@ impl BodyReader {
             return Err(BodyError::ChunkSize);
         }
         self.left = self.left << 4 | u64::from(digit);
-        Ok(State::Size)
+        Ok(BodyState::Size)
     }
 
     /// RFC 9112 §7.1.1. Quotes that are left open are refused: others look for their end behind the line.
-    fn step_extension(&mut self, byte: u8) -> Result<State, BodyError> {
+    fn step_extension(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         self.section_bytes += 1;
         if self.section_bytes > CHUNK_LINE_BYTES_MAX || !is_value_byte(byte) {
             return Err(BodyError::ChunkLine);
         }
         Ok(match (self.state, byte) {
-            (State::Extension, b'"') => State::Quoted,
-            (State::Quoted, b'"') => State::Extension,
-            (State::Quoted, b'\\') => State::QuotedPair,
-            (State::QuotedPair, _) => State::Quoted,
+            (BodyState::Extension, b'"') => BodyState::Quoted,
+            (BodyState::Quoted, b'"') => BodyState::Extension,
+            (BodyState::Quoted, b'\\') => BodyState::QuotedPair,
+            (BodyState::QuotedPair, _) => BodyState::Quoted,
             (state, _) => state,
         })
     }
 
-    fn begin_chunk(&mut self) -> Result<State, BodyError> {
+    fn begin_chunk(&mut self) -> Result<BodyState, BodyError> {
         self.section_bytes = 0;
         if self.left == 0 {
-            return Ok(State::TrailerStart);
+            return Ok(BodyState::TrailerStart);
         }
         self.total = self.total.checked_add(self.left).ok_or(BodyError::TooLarge)?;
         if self.total > self.bytes_max {
             return Err(BodyError::TooLarge);
         }
-        Ok(State::ChunkContent)
+        Ok(BodyState::ChunkContent)
     }
 
     /// RFC 9112 §7.1.2: trailers are checked like fields, and dropped.
-    fn step_trailer(&mut self, byte: u8) -> Result<State, BodyError> {
+    fn step_trailer(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         self.section_bytes += 1;
         if self.section_bytes > TRAILER_BYTES_MAX {
             return Err(BodyError::TrailersTooLarge);
         }
         match (self.state, byte) {
-            (State::TrailerStart, b'\r') => Ok(State::EndLf),
-            (State::TrailerStart | State::TrailerName, byte) if is_token_byte(byte) => Ok(State::TrailerName),
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
-            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
-            (State::TrailerValue, byte) if is_value_byte(byte) => Ok(State::TrailerValue),
-            (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
-            (State::EndLf, b'\n') => Ok(State::Done),
+            (BodyState::TrailerStart, b'\r') => Ok(BodyState::EndLf),
+            (BodyState::TrailerStart | BodyState::TrailerName, byte) if is_token_byte(byte) => {
+                Ok(BodyState::TrailerName)
+            }
+            (BodyState::TrailerName, b':') => Ok(BodyState::TrailerValue),
+            (BodyState::TrailerValue, b'\r') => Ok(BodyState::TrailerLf),
+            (BodyState::TrailerValue, byte) if is_value_byte(byte) => Ok(BodyState::TrailerValue),
+            (BodyState::TrailerLf, b'\n') => Ok(BodyState::TrailerStart),
+            (BodyState::EndLf, b'\n') => Ok(BodyState::Done),
             _ => Err(BodyError::Trailer),
         }
     }
@@ -270,21 +276,21 @@ mod tests {
         let read = BodyReader::new(Framing::Chunked, 6).unwrap().read(input, &mut out).unwrap();
         let discarded = BodyReader::new(Framing::Chunked, 6).unwrap().discard(input).unwrap();
         assert_eq!((read, out.as_slice()), (discarded, &b"hello!"[..]));
-        assert_eq!(read, Progress { consumed: input.len() - 5, done: true });
+        assert_eq!(read, BodyProgress { consumed: input.len() - 5, done: true });
     }
 
     #[test]
     fn a_reader_that_is_done_takes_nothing() {
         let mut reader = BodyReader::new(Framing::Length(2), 2).unwrap();
-        assert_eq!(reader.discard(b"a"), Ok(Progress { consumed: 1, done: false }));
-        assert_eq!(reader.discard(b"bc"), Ok(Progress { consumed: 1, done: true }));
-        assert_eq!(reader.discard(b"c"), Ok(Progress { consumed: 0, done: true }));
+        assert_eq!(reader.discard(b"a"), Ok(BodyProgress { consumed: 1, done: false }));
+        assert_eq!(reader.discard(b"bc"), Ok(BodyProgress { consumed: 1, done: true }));
+        assert_eq!(reader.discard(b"c"), Ok(BodyProgress { consumed: 0, done: true }));
     }
 
     #[test]
     fn sizes_near_64_bits_do_not_wrap() {
         let mut reader = BodyReader::new(Framing::Chunked, u64::MAX).unwrap();
-        assert_eq!(reader.discard(b"1\r\na\r\n"), Ok(Progress { consumed: 6, done: false }));
+        assert_eq!(reader.discard(b"1\r\na\r\n"), Ok(BodyProgress { consumed: 6, done: false }));
         assert_eq!(reader.discard(b"ffffffffffffffff\r\n"), Err(BodyError::TooLarge));
         assert_eq!(BodyError::TooLarge.status(), 413);
     }

@@ -90,19 +90,19 @@ pub struct HeadLimits {
 }
 
 /// Room for a head's fields. Nothing is written until something is parsed, so making one costs nothing but stack.
-pub struct Slots<'b>([MaybeUninit<httparse::Header<'b>>; HEADERS_MAX]);
+pub struct HeaderBuf<'b>([MaybeUninit<httparse::Header<'b>>; HEADERS_MAX]);
 
-impl Slots<'_> {
+impl HeaderBuf<'_> {
     /// Empty room.
     #[inline]
     pub fn new() -> Self {
-        Slots([const { MaybeUninit::uninit() }; HEADERS_MAX])
+        HeaderBuf([const { MaybeUninit::uninit() }; HEADERS_MAX])
     }
 }
 
-impl Default for Slots<'_> {
+impl Default for HeaderBuf<'_> {
     fn default() -> Self {
-        Slots::new()
+        HeaderBuf::new()
     }
 }
 
@@ -289,7 +289,7 @@ pub fn worth_parsing(old_len: usize, input: &[u8], limits: &HeadLimits) -> bool 
 #[inline]
 pub fn parse_head<'h, 'b>(
     input: &'b [u8],
-    slots: &'h mut Slots<'b>,
+    slots: &'h mut HeaderBuf<'b>,
     limits: &HeadLimits,
 ) -> Result<Option<Head<'h, 'b>>, HeadError> {
     let window = &input[..input.len().min(limits.head_bytes_max)];
@@ -341,7 +341,7 @@ fn refuse_unfinished(window: &[u8], limits: &HeadLimits) -> Result<(), HeadError
     };
     let window = &window[..known];
     let lines = &window[skip_empty_lines(window)?..];
-    let mut slots = Slots::new();
+    let mut slots = HeaderBuf::new();
     let mut request = httparse::Request::new(&mut []);
     let outcome = request.parse_with_uninit_headers(lines, &mut slots.0);
     if let Some(method) = request.method {
@@ -350,7 +350,7 @@ fn refuse_unfinished(window: &[u8], limits: &HeadLimits) -> Result<(), HeadError
     // httparse lets a bare LF pass, so its error is the first only if it stands no further than that.
     let is_bare = |at: &usize| *at == 0 || lines[*at - 1] != b'\r';
     if let Some(at) = memchr::memchr_iter(b'\n', lines).find(is_bare) {
-        httparse::Request::new(&mut []).parse_with_uninit_headers(&lines[..=at], &mut Slots::new().0)?;
+        httparse::Request::new(&mut []).parse_with_uninit_headers(&lines[..=at], &mut HeaderBuf::new().0)?;
         return Err(HeadError::LineEnd);
     }
     outcome?;
@@ -523,7 +523,7 @@ mod tests {
     #[test]
     fn fields_are_found_in_any_case_and_order() {
         let input = b"GET /a?b=c HTTP/1.1\r\nHost: [::1]:80\r\nX-One: 1\r\nx-one:  two \r\nX-Two:\r\n\r\nrest";
-        let mut slots = Slots::new();
+        let mut slots = HeaderBuf::new();
         let head = parse_head(input, &mut slots, &LIMITS).unwrap().unwrap();
         assert_eq!(head.field("x-ONE"), Some(&b"1"[..]));
         assert_eq!(head.field("x-three"), None);

@@ -1,15 +1,15 @@
 //! Floor 2: HTTP/1.1 on byte slices, strictly by RFC 9112. No sockets, no clock, no buffers of its own: whoever has the
-//! bytes calls `head::parse_head`, then `body::BodyReader`, and answers through `response::write_head`.
+//! bytes calls `head::parse_head`, then `body::BodyReader`, and answers through `response_write::write_head`.
 //!
 //! What was read wrongly once can hide a second request behind it, so nothing is repaired: it is refused, and the
 //! caller closes the connection after the answer.
 
-pub mod answer;
 pub mod body;
 pub mod head;
-pub mod query;
-pub mod response;
+pub mod response_parse;
+pub mod response_write;
 pub mod target;
+pub mod urlencoded;
 
 /// Whether `byte` may stand in a token: a method or a field name (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {

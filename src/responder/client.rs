@@ -16,7 +16,7 @@ use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::config::values::Secret;
-use crate::http1::answer::{AnswerHead, parse_answer};
+use crate::http1::response_parse::{ReceivedHead, parse_response_head};
 use connection::{Connection, Wait};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -224,7 +224,7 @@ fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, shown: Shown<
     }
 }
 
-fn refusal(upstream: &Upstream, head: &AnswerHead, body: &[u8]) -> Failure {
+fn refusal(upstream: &Upstream, head: &ReceivedHead, body: &[u8]) -> Failure {
     openai::error_answer(head.status, body, head.retry_after_seconds, upstream.key())
 }
 
@@ -232,7 +232,7 @@ enum Exchange {
     /// The answer.
     Finished(Finished),
     /// Another status than success, and the beginning of what came with it.
-    Refused { head: AnswerHead, body: Vec<u8> },
+    Refused { head: ReceivedHead, body: Vec<u8> },
 }
 
 /// One request and its answer, on a connection of its own.
@@ -308,10 +308,10 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
 }
 
 /// The head of the answer, and what came with it of the body.
-fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(AnswerHead, Vec<u8>), connection::Broken> {
+fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
     let mut bytes = Vec::new();
     loop {
-        let head = parse_answer(&bytes, UPSTREAM_HEAD_BYTES_MAX)
+        let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX)
             .map_err(|error| connection::Broken::Failed(Failure::garbage(format!("the answer's head: {}", error.0))))?;
         if let Some(head) = head {
             bytes.drain(..head.bytes);

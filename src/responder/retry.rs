@@ -20,7 +20,7 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
         RetryPolicy {
-            tries_max: UPSTREAM_TRIES_MAX,
+            tries_max: UPSTREAM_ATTEMPTS_MAX,
             pause_milliseconds: UPSTREAM_RETRY_MILLISECONDS,
             pause_milliseconds_max: UPSTREAM_RETRY_MILLISECONDS_MAX,
             retry_after_milliseconds_max: UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX,

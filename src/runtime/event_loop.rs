@@ -97,7 +97,7 @@ impl Reactor {
             connections,
             clock,
             stall_timeout_milliseconds,
-            scratch: vec![0; READ_BYTES].into(),
+            scratch: vec![0; READ_BYTES_MAX].into(),
             ready: Vec::new(),
             writes: Writes::default(),
             touched: Vec::new(),

@@ -5,7 +5,7 @@
 //! and answers are never dropped: a connection waits for at most one.
 
 use crate::api::Context;
-use crate::base::limits::{MAILBOX_ANSWER_BYTES_MAX, MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX};
+use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
 use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
 use crate::domain::command::ReplyTo;
@@ -81,7 +81,7 @@ impl Mailbox {
                 }
                 Mail::QueryResponse(answer) => {
                     let weight = answer.weight();
-                    if waiting.answer_bytes + weight > MAILBOX_ANSWER_BYTES_MAX {
+                    if waiting.answer_bytes + weight > MAILBOX_RESULT_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Answer as usize].add(1);
                         answer.result = Err(Rejection::Unavailable);
                     } else {
@@ -177,7 +177,7 @@ mod tests {
         let mut mails = Vec::new();
         // Large ones until it is full, and one that is not too large for what is left; then it is taken out.
         for _ in 0..2 {
-            let sizes = [MAILBOX_ANSWER_BYTES_MAX / 3; 4].into_iter().chain([1000]);
+            let sizes = [MAILBOX_RESULT_BYTES_MAX / 3; 4].into_iter().chain([1000]);
             sizes.for_each(|bytes| mailbox.push(Mail::QueryResponse(answer(bytes))));
             mailbox.take(&mut mails);
             let found: Vec<bool> = mails

@@ -18,8 +18,9 @@ use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::config::values::{Database, Environment, Responder};
+use crate::config::values::{Database, Environment};
 use crate::config::{Settings, from_environment};
+use crate::domain::responder::ResponderKind;
 use crate::responder::{Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::shared::stream_registry::Registry;
@@ -124,11 +125,8 @@ fn store_config(settings: &Settings) -> StoreConfig {
         bytes: settings.journal_retention_bytes,
         young_milliseconds: 2 * settings.stream_stall_timeout_ms,
     };
-    let name = |responder: Responder| (responder != Responder::None).then(|| responder.as_str().into());
-    let responders = store::ResponderRules {
-        default: name(settings.responder),
-        allowed: settings.responders_allowed.iter().copied().filter_map(name).collect(),
-    };
+    let responders =
+        store::ResponderRules { default: settings.responder, allowed: settings.responders_allowed.clone() };
     StoreConfig { retention, responders, ..StoreConfig::new(database) }
 }
 
@@ -264,14 +262,16 @@ fn start(
 fn responders(settings: &Settings) -> Result<Responders, String> {
     let answers = |responder| settings.responder == responder || settings.responders_allowed.contains(&responder);
     let upstream = match (&settings.responder_url, &settings.responder_model) {
-        (Some(url), Some(model)) if answers(Responder::OpenAi) => Some(Arc::new(Upstream::new(UpstreamSettings {
-            url: url.clone(),
-            model: model.clone(),
-            api_key: settings.responder_api_key.clone(),
-            system_prompt: settings.responder_system_prompt.clone(),
-            ca_file: settings.responder_ca_file.clone(),
-            ..UpstreamSettings::default()
-        })?)),
+        (Some(url), Some(model)) if answers(ResponderKind::OpenAi) => {
+            Some(Arc::new(Upstream::new(UpstreamSettings {
+                url: url.clone(),
+                model: model.clone(),
+                api_key: settings.responder_api_key.clone(),
+                system_prompt: settings.responder_system_prompt.clone(),
+                ca_file: settings.responder_ca_file.clone(),
+                ..UpstreamSettings::default()
+            })?))
+        }
         _ => None,
     };
     Ok(Responders {

@@ -6,12 +6,12 @@
 use super::clock::Clock;
 use crate::api::error::ApiError;
 use crate::api::{Response, ops};
-use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES};
+use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX};
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::domain::health::Readiness;
-use crate::http1::head::{HeadLimits, Method, Slots, Version, parse_head};
-use crate::http1::response::{Length, ResponseHead, write_head};
+use crate::http1::head::{HeadLimits, HeaderBuf, Method, Version, parse_head};
+use crate::http1::response_write::{Length, ResponseHead, write_head};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -155,7 +155,7 @@ impl Door {
     /// Looks at what has arrived on a connection, and answers if it is a question about the server's health.
     fn look(&mut self, key: usize) {
         let Some(kept) = self.kept.get(key) else { return };
-        let mut bytes = [0; STARTUP_PEEK_BYTES];
+        let mut bytes = [0; STARTUP_PEEK_BYTES_MAX];
         let arrived = match kept.stream.peek(&mut bytes) {
             Ok(0) => return drop(self.kept.remove(key)),
             Ok(arrived) => arrived,
@@ -198,7 +198,7 @@ fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Vers
     if method != Method::Head {
         out.extend_from_slice(&reply.body);
     }
-    let mut read = [0; STARTUP_PEEK_BYTES];
+    let mut read = [0; STARTUP_PEEK_BYTES_MAX];
     let _ = stream.read(&mut read);
     // Some hundred bytes always fit into a fresh socket; who is gone needs none.
     let _ = stream.write_all(&out);
@@ -207,8 +207,8 @@ fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Vers
 
 /// The answer, if these bytes are the whole head of a question about the server's health.
 fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
-    let mut slots = Slots::new();
-    let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES }).ok()??;
+    let mut slots = HeaderBuf::new();
+    let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES_MAX }).ok()??;
     if !matches!(head.method, Method::Get | Method::Head) {
         return None;
     }

@@ -156,7 +156,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
         let failing = writer.fault().is_some();
         let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
         let patience = until_due.min(look_beside);
-        let taken = ports.writer.take(&mut works, BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, Some(patience));
+        let taken = ports.writer.take(&mut works, TRANSACTION_COMMANDS_MAX, TRANSACTION_BYTES_MAX, Some(patience));
         if taken == Taken::Closed {
             break;
         }

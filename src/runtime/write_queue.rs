@@ -5,7 +5,7 @@
 //! requests are not kept waiting until an event has gone out to everybody.
 //!
 //! Invariant: every stream that is queued is written in the present pass or in the next, and no pass waits longer than
-//! `STREAM_HOLD_MICROSECONDS`.
+//! `STREAM_HOLD_MICROSECONDS_MAX`.
 
 use crate::base::limits::*;
 use crate::base::time::MonoTime;
@@ -71,8 +71,8 @@ impl Writes {
         if self.pass_left > 0 {
             return;
         }
-        let hold_until = *self.hold_until.get_or_insert(now.plus(STREAM_HOLD_MICROSECONDS));
-        if self.commands_under_way == 0 || hold_until <= now || bytes_of(*first) >= STREAM_JOINED_BYTES {
+        let hold_until = *self.hold_until.get_or_insert(now.plus(STREAM_HOLD_MICROSECONDS_MAX));
+        if self.commands_under_way == 0 || hold_until <= now || bytes_of(*first) >= STREAM_HOLD_BYTES_MAX {
             self.hold_until = None;
             self.pass_left = self.streams.len();
         }
@@ -85,7 +85,7 @@ impl Writes {
         }
         let slot = *self.streams.front()?;
         // Joining more would make this write no cheaper, and letting it wait would only let more come in.
-        if bytes_of(slot) < STREAM_JOINED_BYTES {
+        if bytes_of(slot) < STREAM_HOLD_BYTES_MAX {
             self.small_left = self.small_left.checked_sub(1)?;
         }
         self.pass_left -= 1;
@@ -134,7 +134,7 @@ mod tests {
         let count = 3 * STREAM_WRITES_PER_TURN_MAX as u32;
         let mut writes = Writes::default();
         (0..count).for_each(|slot| writes.push_stream(slot));
-        assert_eq!(turn(&mut writes, NOW, STREAM_JOINED_BYTES).len(), count as usize);
+        assert_eq!(turn(&mut writes, NOW, STREAM_HOLD_BYTES_MAX).len(), count as usize);
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         assert!(turn(&mut writes, NOW, 1).is_empty());
         assert!(!writes.any_now());
         let latest = writes.wakes_at().unwrap();
-        assert_eq!(latest.since(NOW), STREAM_HOLD_MICROSECONDS);
+        assert_eq!(latest.since(NOW), STREAM_HOLD_MICROSECONDS_MAX);
         assert_eq!(turn(&mut writes, latest, 1), [7], "the time is over");
 
         writes.push_stream(8);
@@ -155,7 +155,7 @@ mod tests {
 
         writes.command_submitted();
         writes.push_stream(9);
-        assert_eq!(turn(&mut writes, latest, STREAM_JOINED_BYTES), [9], "enough is joined");
+        assert_eq!(turn(&mut writes, latest, STREAM_HOLD_BYTES_MAX), [9], "enough is joined");
         assert_eq!(writes.wakes_at(), None);
     }
 

@@ -25,7 +25,7 @@ use crate::domain::password::{PasswordJob, PasswordResponse};
 use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::CommandResult;
 use crate::domain::token_rules::TokenRules;
-use crate::http1::head::{HeadLimits, Method, Slots, parse_head, worth_parsing};
+use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
 use connection::outbox::Outbox;
 use connection::{Conn, Phase, Then};
 use shared::stream_registry::Registry;
@@ -407,7 +407,7 @@ impl Shard {
                     if rest.is_empty() || paused || !worth_parsing(seen, rest, &limits) {
                         return at;
                     }
-                    let mut slots = Slots::new();
+                    let mut slots = HeaderBuf::new();
                     match parse_head(rest, &mut slots, &limits) {
                         Ok(None) => return at,
                         Ok(Some(head)) => {
@@ -617,7 +617,7 @@ impl Shard {
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
             Phase::Waiting(pending) if pending.then == Then::Health => {
-                conn.since.plus_milliseconds(HEALTH_MILLISECONDS)
+                conn.since.plus_milliseconds(HEALTH_TIMEOUT_MILLISECONDS)
             }
             Phase::Waiting(_) => return None,
             // Only its reader is waited for: what the stream itself would do next is never done.

@@ -1,8 +1,8 @@
 //! Floor 2: Server-Sent Events on byte slices (HTML Standard §9.2): written here for our streams, read by `decode` for
 //! those of others.
 //!
-//! What is written: lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and clients of the
-//! first phase read one line at a time.
+//! What is written: lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and some
+//! clients read one line at a time.
 
 pub mod decode;
 
@@ -78,7 +78,7 @@ mod tests {
     use crate::base::random::Random;
 
     #[test]
-    fn frames_are_written_as_the_contract_shows_them() {
+    fn frames_are_written_as_the_api_shows_them() {
         let table: [(Option<u64>, Option<&str>, &str); 4] = [
             (Some(41), None, "id: 41\ndata: {\"a\":1}\n\n"),
             (Some(u64::MAX), Some("input"), "id: 18446744073709551615\nevent: input\ndata: {\"a\":1}\n\n"),

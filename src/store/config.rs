@@ -1,11 +1,8 @@
 //! How a database is opened and kept.
 
 use crate::base::limits::*;
+use crate::domain::responder::ResponderKind;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-/// The responder that answers nothing. A conversation that chooses it switches answers off.
-const NO_RESPONDER: &str = "none";
 
 /// The settings of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,32 +88,28 @@ impl Default for InboxLimits {
 /// Which responder answers messages, and which ones a conversation may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResponderRules {
-    /// The responder of conversations without a choice; `None` answers nothing.
-    pub default: Option<Arc<str>>,
-    /// The names that a conversation may choose, besides `none`.
-    pub allowed: Vec<Arc<str>>,
+    /// The responder of conversations without a choice.
+    pub default: ResponderKind,
+    /// What a conversation may choose, besides [`ResponderKind::None`].
+    pub allowed: Vec<ResponderKind>,
 }
 
 impl ResponderRules {
-    /// The responder of a conversation that chose `chosen`. A name that is no longer allowed counts as no choice.
-    pub(crate) fn answering(&self, chosen: Option<&str>) -> Option<Arc<str>> {
-        match chosen {
-            Some(NO_RESPONDER) => return None,
-            Some(name) if self.allows(name) => return Some(name.into()),
-            _ => {}
-        }
-        self.default.clone().filter(|name| **name != *NO_RESPONDER)
+    /// The responder of a conversation that chose the name `chosen`. A name that is not allowed counts as no choice.
+    pub(crate) fn answering(&self, chosen: Option<&str>) -> Option<ResponderKind> {
+        let kind = chosen.and_then(|name| self.chosen(name)).unwrap_or(self.default);
+        Some(kind).filter(|kind| *kind != ResponderKind::None)
     }
 
-    /// Whether a conversation may choose `name`.
-    pub(crate) fn allows(&self, name: &str) -> bool {
-        name == NO_RESPONDER || self.allowed.iter().any(|allowed| **allowed == *name)
+    /// The responder with this name, if a conversation may choose it.
+    pub(crate) fn chosen(&self, name: &str) -> Option<ResponderKind> {
+        ResponderKind::parse(name).filter(|kind| *kind == ResponderKind::None || self.allowed.contains(kind))
     }
 
-    /// The rule that any other choice breaks, for clients.
+    /// The error message for a choice that is not allowed.
     pub(crate) fn rule(&self) -> String {
-        let names = self.allowed.iter().map(|name| &**name).filter(|name| *name != NO_RESPONDER);
-        let names: Vec<&str> = names.chain([NO_RESPONDER]).collect();
+        let kinds = self.allowed.iter().copied().filter(|kind| *kind != ResponderKind::None);
+        let names: Vec<&str> = kinds.chain([ResponderKind::None]).map(ResponderKind::as_str).collect();
         format!("responder must be one of {}", names.join(", "))
     }
 }
@@ -127,13 +120,11 @@ mod tests {
 
     #[test]
     fn a_conversation_chooses_among_those_allowed() {
-        let rules = |default: Option<&str>, allowed: &[&str]| ResponderRules {
-            default: default.map(Arc::from),
-            allowed: allowed.iter().map(|name| Arc::from(*name)).collect(),
-        };
-        let both = rules(Some("echo"), &["echo", "openai"]);
-        let only = rules(None, &["openai"]);
-        let off = rules(Some("none"), &[]);
+        use ResponderKind::{Echo, None as Off, OpenAi};
+        let rules = |default, allowed: &[ResponderKind]| ResponderRules { default, allowed: allowed.to_vec() };
+        let both = rules(Echo, &[Echo, OpenAi]);
+        let only = rules(Off, &[OpenAi]);
+        let off = rules(Off, &[]);
         let table = [
             (&both, None, Some("echo")),
             (&both, Some("openai"), Some("openai")),
@@ -146,9 +137,10 @@ mod tests {
             (&off, Some("echo"), None),
         ];
         for (rules, chosen, expected) in table {
-            assert_eq!(rules.answering(chosen).as_deref(), expected, "{rules:?} {chosen:?}");
+            assert_eq!(rules.answering(chosen).map(ResponderKind::as_str), expected, "{rules:?} {chosen:?}");
         }
-        assert!(both.allows("none") && both.allows("openai") && !both.allows("") && !only.allows("echo"));
+        let may_be = |rules: &ResponderRules, name| rules.chosen(name).is_some();
+        assert!(may_be(&both, "none") && may_be(&both, "openai") && !may_be(&both, "") && !may_be(&only, "echo"));
         assert_eq!(both.rule(), "responder must be one of echo, openai, none");
         assert_eq!(off.rule(), "responder must be one of none");
     }

@@ -1,5 +1,6 @@
 //! What an answer's metadata says of who gave it.
 
+use crate::domain::responder::ResponderKind;
 use crate::wire::json::Json;
 
 /// What is known of a model's answer.
@@ -16,10 +17,10 @@ pub struct Facts<'a> {
 }
 
 /// The metadata of an answer, as compact JSON.
-pub fn metadata(responder: &str, facts: Option<Facts<'_>>) -> String {
+pub fn metadata(responder: ResponderKind, facts: Option<Facts<'_>>) -> String {
     let mut out = Vec::with_capacity(128);
     let mut json = Json(&mut out);
-    json.raw("{\"responder\":").string(responder);
+    json.raw("{\"responder\":").string(responder.as_str());
     let facts = facts.unwrap_or_default();
     for (name, text) in [("model", facts.model), ("finish_reason", facts.finish_reason)] {
         if let Some(text) = text {
@@ -41,11 +42,11 @@ mod tests {
 
     #[test]
     fn says_what_is_known() {
-        assert_eq!(metadata("echo", None), r#"{"responder":"echo"}"#);
+        assert_eq!(metadata(ResponderKind::Echo, None), r#"{"responder":"echo"}"#);
         let facts =
             Facts { model: Some("m\"1"), prompt_tokens: Some(3), completion_tokens: None, finish_reason: Some("stop") };
         assert_eq!(
-            metadata("openai", Some(facts)),
+            metadata(ResponderKind::OpenAi, Some(facts)),
             r#"{"responder":"openai","model":"m\"1","finish_reason":"stop","prompt_tokens":3}"#
         );
     }

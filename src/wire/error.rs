@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_the_shape_of_the_contract() {
+    fn has_the_form_of_the_api() {
         let two = [("name", "must be 1 to 100 characters".to_owned()), ("x\"y", "is\nrequired".to_owned())];
         let table = [
             (None, r#"{"error":{"code":"not_found","message":"No \"such\" path"}}"#),

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_the_shape_of_the_contract() {
+    fn events_have_the_form_of_the_api() {
         let data = |role: &str, more: &str| {
             format!(
                 "{{\"content\":\"Hello\\r\\n\\\"you\\\" \u{2028}\\u0000\",\
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn control_events_have_the_shape_of_the_contract() {
+    fn control_events_have_the_form_of_the_api() {
         let user = UserId::new_unchecked("u\n1");
         let n = EventNumber(u64::MAX);
         let table = [

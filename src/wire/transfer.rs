@@ -1,4 +1,4 @@
-//! The lines of an export: one JSON object each, which says in `type` what it is about. README.md describes them.
+//! The lines of an export: one JSON object each, which says in `type` what it is about. docs/export-format.md describes them.
 //!
 //! Nothing is passed over: a field that is missing, unknown or given twice, or that says what cannot be, refuses its line,
 //! because an import that loses something is worse than none.
@@ -7,11 +7,11 @@ use crate::base::limits::{CONTENT_BYTES_MAX, PARTICIPANTS_MAX, USER_ID_CHARS_MAX
 use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::*;
+use crate::domain::responder::ResponderKind;
 use crate::wire::json::{self, Json};
 use crate::wire::metadata::metadata;
 use crate::wire::request::valid_json;
 use std::borrow::Cow;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// What the first line says the file is.
@@ -153,7 +153,7 @@ pub struct MessageLine {
     /// Number and time of the event that published it, if that is not the message itself.
     pub published: Option<(EventNumber, WallTime)>,
     /// Who has yet to answer it.
-    pub responder: Option<Arc<str>>,
+    pub responder: Option<ResponderKind>,
     /// The request that it came with.
     pub correlation_id: String,
     /// The client's own data.
@@ -263,7 +263,7 @@ fn write_message(json: &mut Json, message: &MessageLine) {
         json.raw(",\"published\":{\"number\":").number(number.0).raw(",\"at\":").time(at).raw("}");
     }
     if let Some(responder) = &message.responder {
-        json.raw(",\"responder\":").string(responder);
+        json.raw(",\"responder\":").string(responder.as_str());
     }
     json.raw(",\"correlation_id\":").string(&message.correlation_id);
     json.raw(",\"metadata\":").raw(message.metadata.as_str());
@@ -395,7 +395,9 @@ fn read_message(fields: &mut Fields) -> Result<MessageLine, String> {
         updated_at: fields.time("updated_at")?,
         reply_to: fields.optional("reply_to", |fields, name| fields.id(name, MessageId::parse))?,
         published: fields.optional("published", published)?,
-        responder: fields.optional("responder", Fields::text)?.map(Arc::from),
+        responder: fields.optional("responder", |fields, name| {
+            fields.checked(name, |raw| ResponderKind::parse(raw).ok_or("is not the name of a responder"))
+        })?,
         correlation_id: fields.text("correlation_id")?.into_owned(),
         metadata: fields.metadata()?,
         content: fields.checked("content", content)?,

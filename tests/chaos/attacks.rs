@@ -4,7 +4,7 @@ use crate::calm::Calm;
 use crate::common::token::token;
 use crate::common::{DEADLINE, Options, Response, Server, User, assert_error};
 use crate::scale::{self, once_in};
-use cortex_core::base::limits::READ_BYTES;
+use cortex_core::base::limits::READ_BYTES_MAX;
 use cortex_core::base::random::Random;
 use cortex_core::runtime::listener::raise_open_file_limit;
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ const REQUESTS_EACH: usize = 60;
 /// `HEADER_TIMEOUT_SECONDS` and `BODY_TIMEOUT_SECONDS` of this server.
 const TIMEOUT_SECONDS: u64 = 4;
 /// Memory of a server with so many requests under way: each may hold one read of its socket, and none what it announces.
-const GROWTH_BYTES_MAX: usize = ATTACKERS * READ_BYTES / 4 + crate::calm::KEPT_BYTES_MAX;
+const GROWTH_BYTES_MAX: usize = ATTACKERS * READ_BYTES_MAX / 4 + crate::calm::KEPT_BYTES_MAX;
 
 /// One who sends slowly.
 struct Attacker {

@@ -5,7 +5,7 @@ use crate::common::metrics::{Scrape, wait_for};
 use crate::common::token::token;
 use crate::common::{Client, DEADLINE, Options, Server, User};
 use cortex_core::base::limits::{
-    LIST_BYTES_MAX, MAILBOX_ANSWER_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, REPLY_BYTES_MAX, TAIL_BYTES_MAX,
+    LIST_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, RESPONSES_WAITING_BYTES_MAX, TAIL_BYTES_MAX,
 };
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
@@ -87,8 +87,10 @@ fn lists_that_are_never_read_cost_their_bound_and_end() {
     const MESSAGES: usize = 6;
     /// Beside the answers that wait to be read, each in a buffer that may be twice as large, a mailbox of answers may be full while what was taken from it is
     /// worked off; each reading thread and the loop have one in their hands.
-    const GROWTH_BYTES_MAX: usize =
-        2 * REPLY_BYTES_MAX + 2 * MAILBOX_ANSWER_BYTES_MAX + 3 * LIST_BYTES_MAX + crate::calm::KEPT_BYTES_MAX;
+    const GROWTH_BYTES_MAX: usize = 2 * RESPONSES_WAITING_BYTES_MAX
+        + 2 * MAILBOX_RESULT_BYTES_MAX
+        + 3 * LIST_BYTES_MAX
+        + crate::calm::KEPT_BYTES_MAX;
     const _: () = assert!(READERS * MESSAGES * 1024 * 1024 > 2 * GROWTH_BYTES_MAX);
     let settings = [("WORKERS", "1"), ("STREAM_STALL_TIMEOUT_SECONDS", "3"), ("LOG_LEVEL", "WARNING")];
     let mut server =

@@ -130,7 +130,7 @@ fn rows() -> Vec<Row> {
         row("content", CONTENT_BYTES_MAX, INVALID, 200, |g, n| {
             g.user.post("/input", json!({"content": "x".repeat(n)}))
         }),
-        row("chat content", CHAT_CONTENT_CHARS_MAX, INVALID, 200, |g, n| {
+        row("chat content", CONVERSATIONS_API_CONTENT_CHARS_MAX, INVALID, 200, |g, n| {
             let path = format!("/conversations/{}/messages", g.conversation);
             g.user.post(&path, json!({"content": "ü".repeat(n), "role": "user"}))
         }),

@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod database;
 pub mod http;
 pub mod metrics;
+pub mod model;
 pub mod port;
 pub mod process;
 pub mod publish;

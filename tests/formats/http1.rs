@@ -6,7 +6,7 @@ mod requests;
 use cortex_core::base::limits::TARGET_BYTES_MAX;
 use cortex_core::base::random::Random;
 use cortex_core::http1::body::BodyReader;
-use cortex_core::http1::head::{Framing, Head, HeadLimits, Slots, Version, parse_head, worth_parsing};
+use cortex_core::http1::head::{Framing, Head, HeadLimits, HeaderBuf, Version, parse_head, worth_parsing};
 use requests::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 use std::fmt::Write;
 
@@ -43,7 +43,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
                 looked_at = waiting.len();
                 break;
             }
-            let mut slots = Slots::new();
+            let mut slots = HeaderBuf::new();
             let (framing, bytes) = match parse_head(&waiting, &mut slots, &LIMITS) {
                 Ok(Some(head)) => {
                     check_head(&head, &waiting[..head.bytes]);

@@ -1,5 +1,5 @@
 //! Every route and method with ids that are another's, with ids that name nothing, and with tokens that are not good:
-//! never a byte of another's things, and no difference where the contract has none.
+//! never a byte of another's things, and no difference where `docs/api.md` has none.
 //!
 //! A route that is added needs its rows in `probes`, or the test says so.
 
@@ -15,7 +15,7 @@ const SECRET: &str = "secret";
 /// Methods that routes have, and one that none has.
 const METHODS: [Method; 5] = [Method::Get, Method::Post, Method::Put, Method::Delete, Method::Patch];
 
-/// What the contract says of somebody else's thing.
+/// What `docs/api.md` says of another user's resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     /// `403` when it is there and `404` when it is not.

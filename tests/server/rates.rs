@@ -149,7 +149,7 @@ fn addresses_behind_a_trusted_proxy_are_limited_each_for_itself() {
     }
 }
 
-/// Contract, section 3: a replay costs nothing of the rate limit.
+/// `docs/api.md`, section 3: a replay does not count against the rate limit.
 #[test]
 fn a_replay_costs_nothing_of_the_rate() {
     let server = limited(4, &[]);

@@ -1,5 +1,5 @@
 //! A simulation of the whole program: real shards, the real writer and readers with the real SQL, and a world around
-//! them in which a seed decides everything that happens. See `DESIGN.md`, "Time, faults, shutdown".
+//! them in which a seed decides everything that happens. See `docs/architecture.md`.
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs one
 //! with a trace of its steps.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: `journal[n - 1]` is event `n`; a deletion or a departure hides for good, so what is hidden now stays so.
 
-use cortex_core::base::limits::IDEMPOTENCY_SECONDS;
+use cortex_core::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use cortex_core::base::time::WallTime;
 use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
 use cortex_core::domain::commit::Committed;
@@ -281,7 +281,8 @@ impl Model {
         let user = self.user(&command.actor.id);
         let key = command.idempotency.as_ref().map(|request| (user, request.key.to_string()));
         if let (Some(key), Some(request)) = (&key, &command.idempotency)
-            && let Some(kept) = self.keys.get(key).filter(|kept| kept.at > now.plus_seconds(-IDEMPOTENCY_SECONDS))
+            && let Some(kept) =
+                self.keys.get(key).filter(|kept| kept.at > now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS))
         {
             if kept.fingerprint != request.fingerprint {
                 assert!(matches!(receipt.result, Err(Rejection::IdempotencyKeyReused)), "a reused key is refused");

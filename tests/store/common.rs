@@ -13,6 +13,7 @@ use cortex_core::domain::event::{Event, KindSet};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use cortex_core::domain::responder::ResponderKind;
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use cortex_core::store::{Database, InboxLimits, Reader, ResponderRules, Retention, StoreConfig, Writer};
 use std::sync::Arc;
@@ -218,7 +219,8 @@ pub fn command(user: &str, kind: CommandKind) -> Command {
 
 /// The two responders that conversations may choose.
 pub fn responders(default: Option<&str>) -> ResponderRules {
-    ResponderRules { default: default.map(Arc::from), allowed: ["echo", "openai"].map(Arc::from).into() }
+    let default = default.map_or(ResponderKind::None, |name| ResponderKind::parse(name).expect("a responder's name"));
+    ResponderRules { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi] }
 }
 
 fn is_begin(kind: &CommandKind) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::common::support::TempDir;
 use crate::common::*;
-use cortex_core::base::limits::{IDEMPOTENCY_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
+use cortex_core::base::limits::{IDEMPOTENCY_RETENTION_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
 use cortex_core::base::time::WallTime;
 use cortex_core::domain::command::{Command, CommandKind, ConversationRef, Idempotency};
 use cortex_core::domain::id::*;
@@ -137,7 +137,7 @@ fn keys_of_refused_and_of_old_requests_do_not_count() {
     assert!(world.commit(&[refused]).results[0].result.is_err());
     assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).results[0]).is_none());
 
-    world.now = world.now.plus_seconds(IDEMPOTENCY_SECONDS - 1);
+    world.now = world.now.plus_seconds(IDEMPOTENCY_RETENTION_SECONDS - 1);
     assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).results[0]).is_some());
     world.now = world.now.plus_seconds(2);
     assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_none(), "a day later it is free");

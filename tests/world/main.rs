@@ -8,5 +8,6 @@ mod common;
 
 mod clients;
 mod contract;
+mod examples;
 mod proxies;
 mod tools;

@@ -70,16 +70,51 @@ fn install_python(packages: &Packages) -> PathBuf {
     python
 }
 
-/// The script for Node, beside the packages of `package.json`; `None` when these tests are left out.
+/// The script that follows a stream with an EventSource, beside the packages of `package.json`; `None` when these tests are
+/// left out.
 pub fn node() -> Option<PathBuf> {
-    if is_skipped("eventsource") {
+    if is_skipped("eventsource") { None } else { Some(script("follow.mjs", include_str!("clients/follow.mjs"))) }
+}
+
+/// Whether Node is there, of which the test needs no package; `false` when these tests are left out.
+pub fn plain_node() -> bool {
+    if is_skipped("Node") {
+        return false;
+    }
+    need_node();
+    true
+}
+
+/// The script that drives a browser, and the browser; `None` when these tests are left out.
+pub fn browser() -> Option<(PathBuf, &'static str)> {
+    if is_skipped("Chromium") {
         return None;
     }
+    need("chromium", &["--version"], "Chromium (chromium)");
+    Some((script("page.mjs", include_str!("examples/page.mjs")), "/usr/bin/chromium"))
+}
+
+/// Whether jq is there; `false` when these tests are left out.
+pub fn jq() -> bool {
+    if is_skipped("jq") {
+        return false;
+    }
+    need("jq", &["--version"], "jq");
+    true
+}
+
+fn need_node() {
     let is_new = "process.exit(Number(process.versions.node.split('.')[0]) >= 18 ? 0 : 1)";
     need("node", &["-e", is_new], "Node 18 or newer (nodejs)");
+}
+
+/// A script for Node, beside the packages of `package.json`.
+fn script(name: &str, text: &str) -> PathBuf {
+    need_node();
     need("npm", &["--version"], "npm");
     let place = place("node");
-    let is_whole = || place.join("node_modules/eventsource/package.json").exists();
+    let packages = ["eventsource", "playwright-core"].map(|name| place.join("node_modules").join(name));
+    let is_whole = || packages.iter().all(|package| package.join("package.json").exists());
     installed(&place, include_str!("clients/package.json"), is_whole, || {
         let _ = fs::remove_dir_all(&place);
         fs::create_dir_all(&place).expect("a directory for packages");
@@ -87,9 +122,9 @@ pub fn node() -> Option<PathBuf> {
         let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
         run(Command::new("npm").args(npm).current_dir(&place));
     });
-    let script = place.join("follow.mjs");
-    fs::write(&script, include_str!("clients/follow.mjs")).expect("it can be written");
-    Some(script)
+    let script = place.join(name);
+    fs::write(&script, text).expect("it can be written");
+    script
 }
 
 /// The program nginx; `None` when these tests are left out.

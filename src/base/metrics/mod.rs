@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn bounds_grow_and_names_differ() {
         assert!(DURATION_BOUNDS.is_sorted() && COMMIT_BOUNDS.is_sorted());
-        assert_eq!(*COMMIT_BOUNDS.last().unwrap(), crate::base::limits::BATCH_COMMANDS_MAX as u64);
+        assert_eq!(*COMMIT_BOUNDS.last().unwrap(), crate::base::limits::TRANSACTION_COMMANDS_MAX as u64);
         for names in [ConnectionRefused::NAMES, MailboxDropped::NAMES, Gap::NAMES, Login::NAMES, &REFUSAL_REASONS] {
             let distinct: std::collections::HashSet<_> = names.iter().collect();
             assert_eq!(distinct.len(), names.len());

@@ -2,8 +2,8 @@
 
 use super::READ_BYTES_MAX;
 use crate::base::limits::{OUTPUT_DELTA_MILLISECONDS, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_TICK_MILLISECONDS_MAX};
-use crate::http1::answer::{AnswerBody, AnswerHead};
 use crate::http1::body::BodyReader;
+use crate::http1::response_parse::{BodyEnd, ReceivedHead};
 use crate::responder::address::Address;
 use crate::responder::{Failure, Flow, Shown};
 use std::io::{self, ErrorKind, Read, Write};
@@ -150,10 +150,10 @@ impl Connection {
     }
 
     /// The body that follows a head; `rest` is what came of it with the head.
-    pub fn body(&mut self, head: &AnswerHead, rest: Vec<u8>) -> Result<Body<'_>, Failure> {
+    pub fn body(&mut self, head: &ReceivedHead, rest: Vec<u8>) -> Result<Body<'_>, Failure> {
         let reader = match head.body {
-            AnswerBody::UntilClose => None,
-            AnswerBody::Framed(framing) => Some(
+            BodyEnd::UntilClose => None,
+            BodyEnd::Framed(framing) => Some(
                 BodyReader::new(framing, UPSTREAM_BODY_BYTES_MAX)
                     .map_err(|error| Failure::garbage(format!("the answer's body: {error:?}")))?,
             ),

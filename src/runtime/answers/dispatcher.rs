@@ -14,6 +14,7 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, MessageId, UserId};
 use crate::domain::model::{Content, Metadata, Status};
 use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::responder::Upstream;
 use crate::runtime::clock::Clock;
@@ -173,7 +174,7 @@ impl Dispatcher {
         }
         let query = Query {
             reply_to: self.desk.expect_as_news(Errand::List),
-            caller: responder_id("echo"),
+            caller: ResponderKind::Echo.user_id(),
             kind: QueryKind::OpenJobs { after: self.newest, limit: RESPONDER_WAITING_MAX as u32 / 2 },
         };
         self.listing = true;
@@ -212,7 +213,9 @@ impl Dispatcher {
                 continue;
             }
             let busy = self.conversations.get(&conversation_id);
-            let quick = order.started.is_some() || &*order.responder != "openai" || self.responders.upstream.is_none();
+            let quick = order.started.is_some()
+                || order.responder != ResponderKind::OpenAi
+                || self.responders.upstream.is_none();
             let free =
                 if quick { busy.is_none_or(|busy| !busy.worker) } else { busy.is_none() && self.has_worker(order) };
             if !free {
@@ -235,10 +238,10 @@ impl Dispatcher {
     /// An echo, the end of an answer that a crash cut off, or a refusal: one step, which the writer takes in order.
     fn answer_at_once(&mut self, key: JobId) -> bool {
         let order = &self.waiting[&key];
-        let metadata = Metadata::new_unchecked(wire::answer::metadata(&order.responder, None));
-        let step = match (&order.started, &*order.responder) {
+        let metadata = Metadata::new_unchecked(wire::answer::metadata(order.responder, None));
+        let step = match (&order.started, order.responder) {
             (Some(_), _) => AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None },
-            (None, "echo") => {
+            (None, ResponderKind::Echo) => {
                 let text = Some(order.content.clone());
                 AnswerStep::Finish { status: Status::Complete, text, metadata, error: None }
             }
@@ -341,7 +344,7 @@ impl Dispatcher {
         let step = AnswerStep::Finish {
             status: Status::Cancelled,
             text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
-            metadata: Metadata::new_unchecked(wire::answer::metadata(&order.responder, None)),
+            metadata: Metadata::new_unchecked(wire::answer::metadata(order.responder, None)),
             error: None,
         };
         let command = command_for(order, self.desk.expect_as_news(Errand::Cancel(key, to)), step);
@@ -407,16 +410,11 @@ impl Dispatcher {
     }
 }
 
-/// The user that a responder speaks as.
-pub(super) fn responder_id(name: &str) -> UserId {
-    UserId::new_unchecked(format!("{}{name}", crate::domain::id::RESPONDER_PREFIX))
-}
-
 /// A step of an answer as the writer takes it.
 pub(super) fn command_for(order: &AnswerJob, reply_to: ReplyTo, step: AnswerStep) -> Command {
     Command {
         reply_to,
-        actor: Actor { id: responder_id(&order.responder), name: Some(Arc::clone(&order.responder)), email: None },
+        actor: Actor { id: order.responder.user_id(), name: Some(order.responder.as_str().into()), email: None },
         correlation_id: Arc::clone(&order.correlation_id),
         idempotency: None,
         kind: CommandKind::Answer { order: order.key, step },

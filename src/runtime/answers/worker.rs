@@ -266,7 +266,7 @@ impl Worker {
     fn end(&self, status: Status, finished: Option<&Finished>, error: Option<Arc<str>>) {
         let text = self.job.progress.text();
         let metadata = Metadata::new_unchecked(wire::answer::metadata(
-            &self.job.order.responder,
+            self.job.order.responder,
             finished.map(|finished| wire::answer::Facts {
                 model: finished.model.as_deref(),
                 prompt_tokens: finished.prompt_tokens,

@@ -209,6 +209,6 @@ pub enum Then {
     Open(Subscription),
     /// The running answer of the conversation is stopped.
     Cancel,
-    /// The answer says how the service is; it is not waited for longer than `HEALTH_MILLISECONDS`.
+    /// The answer says how the service is; it is not waited for longer than `HEALTH_TIMEOUT_MILLISECONDS`.
     Health,
 }

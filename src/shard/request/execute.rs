@@ -17,7 +17,7 @@ use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamF
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
-use crate::http1::response::{self, Length, ResponseHead, write_head};
+use crate::http1::response_write::{self, Length, ResponseHead, write_head};
 use crate::shard::connection::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
 use crate::shard::request::admission::user_rate;
 use crate::shard::shared::rate_limiter::Who;
@@ -59,7 +59,7 @@ impl Shard {
         conn.since = now.mono;
         // RFC 9110 §10.1.1: no need to say so when the body is coming already.
         if head.expect_continue && head_ends_input {
-            conn.outbox.push_with(|out| out.extend_from_slice(response::CONTINUE));
+            conn.outbox.push_with(|out| out.extend_from_slice(response_write::CONTINUE));
             self.touch(slot, now);
         }
     }
@@ -139,7 +139,7 @@ impl Shard {
         match action {
             Action::Respond(reply) => self.respond(slot, &meta, reply, now),
             // What is done is answered, so nothing more is done while nobody reads what was.
-            Action::Submit(_) if self.reply_bytes > REPLY_BYTES_MAX => {
+            Action::Submit(_) if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond(slot, &meta, reply, now);
             }
@@ -359,7 +359,7 @@ impl Shard {
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
-            _ if self.reply_bytes > REPLY_BYTES_MAX => {
+            _ if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
                 self.respond_and_go_on(slot, &pending.meta, reply, now);
             }

@@ -1,9 +1,9 @@
 //! Who may ask how often: token buckets (the generic cell rate algorithm), shared by all shards under one lock.
 //!
-//! Invariant: no table has more than `BUCKETS_MAX` buckets, whoever comes, and all of a bucket is in its table.
+//! Invariant: no table has more than `RATE_BUCKETS_MAX` buckets, whoever comes, and all of a bucket is in its table.
 
 use crate::base::decimal;
-use crate::base::limits::BUCKETS_MAX;
+use crate::base::limits::RATE_BUCKETS_MAX;
 use crate::base::time::MonoTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
@@ -150,7 +150,7 @@ impl Buckets {
             return Err(Quota::of(&who, rate, full_at.since(now)));
         }
         let quota = Quota::of(&who, rate, after.since(now));
-        if table.len() >= BUCKETS_MAX && !table.contains_key(&who) {
+        if table.len() >= RATE_BUCKETS_MAX && !table.contains_key(&who) {
             make_room(table, now);
         }
         table.insert(who, after);
@@ -172,7 +172,7 @@ impl Buckets {
     /// Asserts the invariant of this module.
     pub fn check_invariants(&self) {
         for (kind, table) in self.tables().iter().enumerate() {
-            assert!(table.len() <= BUCKETS_MAX && table.keys().all(|who| who.kind() == kind));
+            assert!(table.len() <= RATE_BUCKETS_MAX && table.keys().all(|who| who.kind() == kind));
         }
     }
 
@@ -187,9 +187,9 @@ impl Buckets {
 /// table of others further.
 fn make_room(table: &mut Table, now: MonoTime) {
     table.retain(|_, full_at| *full_at > now);
-    if table.len() > BUCKETS_MAX / 2 {
+    if table.len() > RATE_BUCKETS_MAX / 2 {
         let mut times: Vec<MonoTime> = table.values().copied().collect();
-        let surplus = table.len() - BUCKETS_MAX / 2;
+        let surplus = table.len() - RATE_BUCKETS_MAX / 2;
         let (_, last_out, _) = times.select_nth_unstable(surplus - 1);
         let last_out = *last_out;
         table.retain(|_, full_at| *full_at > last_out);
@@ -271,7 +271,7 @@ mod tests {
     fn buckets_are_bounded_whoever_comes() {
         let buckets = Buckets::default();
         let rate = Rate { micros_each: 1_000_000, burst: 1 };
-        for n in 0..3 * BUCKETS_MAX as u32 {
+        for n in 0..3 * RATE_BUCKETS_MAX as u32 {
             for who in [Who::Stranger(address(n)), Who::LoginAddress(address(n)), Who::Login(n.into(), address(n))] {
                 assert!(buckets.take(who, rate, MonoTime(u64::from(n))).is_ok());
             }
@@ -289,7 +289,7 @@ mod tests {
         for who in &drained {
             assert!((0..10).all(|_| buckets.take(who.clone(), rate, now).is_ok()));
         }
-        for n in 1..3 * BUCKETS_MAX as u32 {
+        for n in 1..3 * RATE_BUCKETS_MAX as u32 {
             let _ = buckets.take(Who::Stranger(address(n)), rate, now);
             let _ = buckets.take(Who::Login(u64::from(n) << 8, address(n)), rate, now);
             // The deepest of one kind does nothing to the others.
@@ -303,10 +303,10 @@ mod tests {
     #[test]
     fn room_is_made_for_many_at_once() {
         let mut table: Table =
-            (0..BUCKETS_MAX as u32).map(|n| (Who::Stranger(address(n)), MonoTime(u64::from(n)))).collect();
+            (0..RATE_BUCKETS_MAX as u32).map(|n| (Who::Stranger(address(n)), MonoTime(u64::from(n)))).collect();
         make_room(&mut table, MonoTime(0));
-        assert_eq!(table.len(), BUCKETS_MAX / 2);
-        assert!(table.values().all(|full_at| full_at.0 >= BUCKETS_MAX as u64 / 2), "the fullest went");
+        assert_eq!(table.len(), RATE_BUCKETS_MAX / 2);
+        assert!(table.values().all(|full_at| full_at.0 >= RATE_BUCKETS_MAX as u64 / 2), "the fullest went");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Entry {
 /// The streams of one user on this shard, and what they can be served from without the disk.
 #[derive(Debug)]
 pub struct Listener {
-    /// Slots of the user's streams.
+    /// HeaderBuf of the user's streams.
     pub streams: Vec<u32>,
     /// Recent events of the user.
     pub entries: VecDeque<Arc<Entry>>,

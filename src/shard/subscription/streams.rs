@@ -13,7 +13,7 @@ use crate::domain::id::EventNumber;
 use crate::domain::query::{JournalPage, Query, QueryKind};
 use crate::domain::result::Rejection;
 use crate::http1::head::Method;
-use crate::http1::response::Length;
+use crate::http1::response_write::Length;
 use crate::shard::connection::{Meta, Phase};
 use crate::shard::shared::stream_registry::StreamFacts;
 use crate::shard::subscription::fan_out::Entry;

@@ -6,6 +6,7 @@ use crate::domain::command::ApiVariant;
 use crate::domain::event::EventKind;
 use crate::domain::id::{ConversationId, EventNumber, RESPONDER_PREFIX, UserId, WorkspaceId};
 use crate::domain::model::{Message, Workspace};
+use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
 use std::sync::Arc;
 
@@ -208,7 +209,7 @@ pub(crate) struct OpenJob {
     /// When the message to answer was created.
     pub asked_at: WallTime,
     pub correlation_id: Arc<str>,
-    pub responder: Arc<str>,
+    pub responder: ResponderKind,
     /// The answer's message, once the answer has started.
     pub answer: Option<EventNumber>,
 }

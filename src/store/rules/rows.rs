@@ -9,6 +9,7 @@ use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::query::MessagePage;
+use crate::domain::responder::ResponderKind;
 use crate::domain::token_rules::TokenRules;
 use crate::store::error::EngineError;
 use crate::store::rules::records::*;
@@ -96,7 +97,7 @@ pub(crate) trait Rows {
 
     // Answers and their jobs.
 
-    fn insert_answer_job(&self, message: EventNumber, responder: &str) -> RowResult<()>;
+    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<()>;
     /// The job, unless it is closed.
     fn answer_job(&self, key: JobId) -> RowResult<Option<OpenJob>>;
     fn set_job_answer(&self, key: JobId, answer: EventNumber) -> RowResult<()>;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// An open transaction, over the rows of one engine.
 ///
-/// AnswerJob of calls: `new`, then any number of commands and at most one `step_inboxes`, then `finish`, then the engine's
+/// Order of calls: `new`, then any number of commands and at most one `step_inboxes`, then `finish`, then the engine's
 /// commit. After an error the engine rolls back, and the cache must be cleared.
 pub(crate) struct Transaction<'a, R> {
     pub rows: &'a R,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever is cached equals the rows, those of the open transaction included.
 
-use crate::base::limits::{WRITER_CONVERSATIONS_CACHED_BYTES_MAX, WRITER_USERS_CACHED_MAX};
+use crate::base::limits::{WRITER_CACHE_CONVERSATION_BYTES_MAX, WRITER_CACHE_USERS_MAX};
 use crate::domain::id::{EventNumber, UserId};
 use crate::store::config::{InboxLimits, ResponderRules};
 use crate::store::rules::cache::{Cache, Weigh};
@@ -24,8 +24,8 @@ pub(crate) struct WriterCache {
 impl WriterCache {
     pub(crate) fn new(inbox: InboxLimits, responders: ResponderRules) -> WriterCache {
         WriterCache {
-            conversations: Cache::new(WRITER_CONVERSATIONS_CACHED_BYTES_MAX),
-            users: Cache::new(WRITER_USERS_CACHED_MAX),
+            conversations: Cache::new(WRITER_CACHE_CONVERSATION_BYTES_MAX),
+            users: Cache::new(WRITER_CACHE_USERS_MAX),
             inboxes: InboxFlusher::new(inbox),
             stats: None,
             responders,

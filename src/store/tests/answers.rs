@@ -6,12 +6,13 @@ use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_job::AnswerStep;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_job::RESPONDERS;
+use crate::domain::responder::ResponderKind;
 use crate::domain::result::Rejection;
 use crate::store::ResponderRules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) fn open_answered(path: &Path) -> Writer {
-    let responders = ResponderRules { default: Some("echo".into()), allowed: vec!["echo".into()] };
+    let responders = ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
     Writer::open(&config).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::base::limits::{IDEMPOTENCY_SECONDS, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
+use crate::base::limits::{IDEMPOTENCY_RETENTION_SECONDS, PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::domain::command::Idempotency;
 
 const TABLES: [&str; 9] = [
@@ -104,9 +104,9 @@ fn kept_answers_go_after_a_day() {
         post.idempotency = Some(Idempotency { key: key.to_string().into(), fingerprint: [0; 32] });
         writer.commit_batch(&[post], NOW);
     }
-    purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_SECONDS - 1));
+    purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_RETENTION_SECONDS - 1));
     assert_eq!(rows(&writer)[8], 100);
-    let (most, _) = purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_SECONDS + 1));
+    let (most, _) = purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_RETENTION_SECONDS + 1));
     assert_eq!(rows(&writer)[8], 0);
     assert!(most < 100, "{most}");
 }

@@ -10,10 +10,11 @@ use crate::store::rules::records::JournalHead;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
 use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::{messages, users};
+use crate::store::sqlite::tables::{answer_jobs, messages, users};
 use crate::store::sqlite::values::{decode, number};
 use crate::store::{Database, OpenError};
 use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -204,7 +205,10 @@ impl Exporter<'_> {
                 correlation_id: row.get(8)?,
                 reply_to: self.optional_id(row, 9)?.map(MessageId),
                 published,
-                responder: row.get(13)?,
+                responder: match row.get_ref(13)? {
+                    ValueRef::Null => None,
+                    _ => Some(answer_jobs::responder_of(row, 13)?),
+                },
                 metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(14)?),
                 content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
             };

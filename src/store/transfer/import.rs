@@ -281,7 +281,7 @@ impl<'a> Importer<'a> {
             message.metadata.as_str(),
             message.content.as_str(),
         ])?;
-        if let Some(responder) = &message.responder {
+        if let Some(responder) = message.responder {
             answer_jobs::insert(self.db, number, responder)?;
         }
         match (message.published, reply_to) {

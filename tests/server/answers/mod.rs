@@ -6,14 +6,13 @@ mod crash;
 mod echo;
 mod load;
 mod misbehaviour;
-mod model;
 mod order;
 mod streaming;
 
+use crate::common::model::{self, Model};
 use crate::common::sse::Event;
 use crate::common::user::text;
 use crate::common::{Options, Server, Stream, User};
-use model::Model;
 use serde_json::{Value, json};
 
 /// A server whose messages a model answers.

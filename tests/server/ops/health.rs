@@ -5,7 +5,7 @@ use crate::common::token::{KEY, now as seconds_now};
 use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, assert_time};
 use cortex_core::api::Context;
 use cortex_core::auth::jwt::Keys;
-use cortex_core::base::limits::HEALTH_MILLISECONDS;
+use cortex_core::base::limits::HEALTH_TIMEOUT_MILLISECONDS;
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
 use cortex_core::config::Settings;
@@ -146,7 +146,7 @@ impl Asked {
 fn a_reader_that_is_stuck_is_not_waited_for() {
     let mut asked = Asked::new();
     let waits_until = asked.shard.poll_timeout().expect("the wait has an end");
-    assert_eq!(waits_until, MonoTime(1000 * HEALTH_MILLISECONDS));
+    assert_eq!(waits_until, MonoTime(1000 * HEALTH_TIMEOUT_MILLISECONDS));
     asked.now.mono = waits_until;
     asked.shard.tick(asked.now);
     let answer = asked.written().expect("an answer").expect(503);

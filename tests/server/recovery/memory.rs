@@ -24,7 +24,7 @@ const STREAMS: usize = 2;
 /// What else a process needs for such traffic: SQLite's page caches, mailboxes, batches under way, and what the
 /// allocator keeps for the next one.
 const SLACK_BYTES: usize = 16 * 1024 * 1024;
-/// What the design allows a server to grow by, whatever its readers do.
+/// What a server may grow by, whatever its readers do.
 const GROWTH_BYTES_MAX: usize = STREAMS * OUTBOX_BYTES_MAX + WORKERS * TAIL_BYTES_MAX + SLACK_BYTES;
 /// What is published while the reader stops: so much that keeping it for the reader would show.
 const PUBLISHED_BYTES_MIN: usize = 2 * GROWTH_BYTES_MAX;

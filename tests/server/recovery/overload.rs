@@ -7,7 +7,7 @@ use crate::common::token::{KEY, token};
 use crate::common::{NOBODYS_ID, Response, assert_error};
 use cortex_core::api::Context;
 use cortex_core::auth::jwt::Keys;
-use cortex_core::base::limits::REPLY_BYTES_MAX;
+use cortex_core::base::limits::RESPONSES_WAITING_BYTES_MAX;
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
 use cortex_core::config::Settings;
@@ -98,11 +98,14 @@ fn while_too_many_answers_are_unread_nothing_more_is_done() {
         });
         let Some(command) = command else { break slot };
         done += 1;
-        assert!(done * BODY_BYTES <= REPLY_BYTES_MAX + BODY_BYTES, "{done} answers of a mebibyte wait, and no end");
+        assert!(
+            done * BODY_BYTES <= RESPONSES_WAITING_BYTES_MAX + BODY_BYTES,
+            "{done} answers of a mebibyte wait, and no end"
+        );
         let result = Ok(Outcome::Replayed { body: answer.clone(), number: None });
         shard.handle(Input::CommandResult(CommandResult { to: command.reply_to, number: None, result }), now);
     };
-    assert!(done * BODY_BYTES > REPLY_BYTES_MAX, "up to the bound everybody is served: {done}");
+    assert!(done * BODY_BYTES > RESPONSES_WAITING_BYTES_MAX, "up to the bound everybody is served: {done}");
     assert_error(&Response::read(&outgoing(&shard, refused)), 503, "service_unavailable");
     // Who goes makes room.
     (0..2).for_each(|slot| shard.handle(Input::Failed { slot }, now));

@@ -12,6 +12,7 @@ use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{QueryKind, QueryResult};
+use cortex_core::domain::responder::ResponderKind;
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use std::sync::Arc;
 
@@ -128,7 +129,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
         };
         let first = first.as_ref().unwrap();
         let ordered = committed.jobs.first();
-        assert_eq!(ordered.map(|order| &*order.responder), expected, "{default:?} {metadata}");
+        assert_eq!(ordered.map(|order| order.responder.as_str()), expected, "{default:?} {metadata}");
         if let Some(order) = ordered {
             let message = first.message().unwrap();
             let expected = AnswerJob {
@@ -137,7 +138,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
                 conversation_id: conversation.id,
                 workspace_id: conversation.workspace_id,
                 user: UserId::new_unchecked("ann"),
-                responder: expected.unwrap().into(),
+                responder: ResponderKind::parse(expected.unwrap()).unwrap(),
                 correlation_id: "request".into(),
                 content: Content::new_unchecked("first"),
                 started: None,
@@ -151,7 +152,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
         for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
             let kind = post_as(ConversationRef::Id(conversation.id), Role::User, api_variant, "second");
             let jobs = world.commit(&[command("ann", kind)]).jobs;
-            assert_eq!(jobs.first().map(|order| &*order.responder), expected, "{default:?} {metadata}");
+            assert_eq!(jobs.first().map(|order| order.responder.as_str()), expected, "{default:?} {metadata}");
         }
         for role in [Role::Assistant, Role::System] {
             let kind = post_as(ConversationRef::Id(conversation.id), role, ApiVariant::Config, "third");
@@ -174,7 +175,7 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
     for (patch, expected) in patches {
         stage.world.done("ann", update_conversation(room, None, Some(patch)));
         let jobs = stage.world.commit(&[command("ben", post(ConversationRef::Id(room), "x"))]).jobs;
-        assert_eq!(jobs.first().map(|order| &*order.responder), expected, "{patch}");
+        assert_eq!(jobs.first().map(|order| order.responder.as_str()), expected, "{patch}");
         stage.check();
     }
     let rule = || Rejection::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
@@ -190,7 +191,7 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
     stage.world.config.responders.allowed.pop();
     stage.world.reopen();
     stage.world.done("ann", update_conversation(room, None, Some(r#"{"b":2}"#)));
-    assert_eq!(&*stage.ask("x").responder, "echo");
+    assert_eq!(stage.ask("x").responder.as_str(), "echo");
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Game {
         for order in listed {
             let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
             assert_eq!((&order.content, &order.user), (&asked.content, &asked.sender));
-            assert_eq!((&*order.responder, order.conversation_id), ("echo", asked.conversation_id));
+            assert_eq!((order.responder.as_str(), order.conversation_id), ("echo", asked.conversation_id));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
-use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection};
 use crate::store::error;
@@ -36,7 +36,7 @@ impl<R: Rows> Transaction<'_, R> {
         correlation_id: &Arc<str>,
     ) -> RowResult<()> {
         let Some(responder) = self.cache.responders.answering(access.responder.as_deref()) else { return Ok(()) };
-        self.rows.insert_answer_job(number, &responder)?;
+        self.rows.insert_answer_job(number, responder)?;
         self.jobs.push(AnswerJob {
             key: JobId(number),
             message_id: message.id,
@@ -57,7 +57,8 @@ impl<R: Rows> Transaction<'_, R> {
         if !metadata::has_member(patch, "responder") || !metadata::has_member(after, "responder") {
             return None;
         }
-        let fits = metadata::string_member(after, "responder").is_some_and(|name| self.cache.responders.allows(&name));
+        let fits = metadata::string_member(after, "responder")
+            .is_some_and(|name| self.cache.responders.chosen(&name).is_some());
         (!fits).then(|| ("metadata", self.cache.responders.rule()))
     }
 
@@ -65,7 +66,7 @@ impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
         let job = self.rows.answer_job(key)?.ok_or(CLOSED)?;
         let access = self.conversation_at(job.conversation)?.ok_or(CLOSED)?;
-        if caller.id().as_str().strip_prefix(RESPONDER_PREFIX) != Some(&*job.responder) {
+        if *caller.id() != job.responder.user_id() {
             return Err(Rejection::Forbidden("the order is another responder's").into());
         }
         match step {

@@ -1,7 +1,7 @@
 //! Making, changing, leaving and deleting conversations.
 
 use super::{Done, merged};
-use crate::base::limits::{CHANGED_CHAT_BYTES_MAX, CHAT_MESSAGES_MAX, PARTICIPANTS_MAX};
+use crate::base::limits::{CONVERSATION_MESSAGES_MAX, PARTICIPANTS_MAX, UPDATED_CONVERSATION_BYTES_MAX};
 use crate::base::time::WallTime;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::EventKind;
@@ -127,7 +127,8 @@ impl<R: Rows> Transaction<'_, R> {
         let outcome = match api_variant {
             ApiVariant::Config => Outcome::ConversationUpdated(changed),
             ApiVariant::Conversations => {
-                let last = self.rows.last_messages(&access, CHAT_MESSAGES_MAX, CHANGED_CHAT_BYTES_MAX)?;
+                let last =
+                    self.rows.last_messages(&access, CONVERSATION_MESSAGES_MAX, UPDATED_CONVERSATION_BYTES_MAX)?;
                 Outcome::ConversationViewUpdated(ConversationView { conversation: changed, last })
             }
         };

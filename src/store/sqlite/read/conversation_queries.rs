@@ -1,6 +1,6 @@
 //! Answers to the questions of the conversations API: conversations with their messages, and pages of messages.
 
-use crate::base::limits::{CHAT_MESSAGES_MAX, CHATS_MESSAGES_MAX, LIST_BYTES_MAX};
+use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
 use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, Pagination, QueryResult, TruncatedEnd};
@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 impl Snapshot<'_> {
     pub(crate) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
-        Ok(QueryResult::ConversationView(self.chat_of(&access, CHAT_MESSAGES_MAX)?))
+        Ok(QueryResult::ConversationView(self.chat_of(&access, CONVERSATION_MESSAGES_MAX)?))
     }
 
     pub(crate) fn chats(&self, span: Pagination, with_messages: bool) -> Result<QueryResult, Abort<Rejection>> {
@@ -31,7 +31,7 @@ impl Snapshot<'_> {
         let mut items = Items::new();
         for (_, number) in all.into_iter().skip(start).take(span.limit as usize) {
             let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
-            let chat = self.chat_of(&access, if with_messages { CHATS_MESSAGES_MAX } else { 0 })?;
+            let chat = self.chat_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
             if !items.add(chat) {
                 break;
             }

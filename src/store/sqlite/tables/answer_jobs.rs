@@ -8,13 +8,15 @@ use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::Content;
+use crate::domain::responder::ResponderKind;
 use crate::store::rules::records::OpenJob;
 use crate::store::sqlite::values::{number, sql};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-pub(crate) fn insert(db: &Connection, message: EventNumber, responder: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(INSERT)?.execute(params![sql(message), responder]).map(drop)
+pub(crate) fn insert(db: &Connection, message: EventNumber, responder: ResponderKind) -> rusqlite::Result<()> {
+    db.prepare_cached(INSERT)?.execute(params![sql(message), responder.as_str()]).map(drop)
 }
 
 /// The order, unless it is closed or what it is about is deleted.
@@ -26,7 +28,7 @@ pub(crate) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<OpenJ
                 conversation: number(row.get(0)?),
                 asked_at: WallTime(row.get(1)?),
                 correlation_id: row.get(2)?,
-                responder: row.get(3)?,
+                responder: responder_of(row, 3)?,
                 answer: row.get::<_, Option<i64>>(4)?.map(number),
             })
         })
@@ -62,7 +64,7 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
             conversation_id: ConversationId(uuid(2)?),
             workspace_id: WorkspaceId(uuid(4)?),
             user: UserId::new_unchecked(row.get::<_, Arc<str>>(6)?),
-            responder: row.get(7)?,
+            responder: responder_of(row, 7)?,
             correlation_id: row.get(8)?,
             content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
             started: if started { Some(MessageId(uuid(10)?)) } else { None },
@@ -74,6 +76,12 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
         jobs.push(order);
     }
     Ok(jobs)
+}
+
+/// The responder that a column names.
+pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<ResponderKind> {
+    let name = row.get_ref(column)?.as_str()?;
+    ResponderKind::parse(name).ok_or_else(|| rusqlite::Error::InvalidColumnType(column, name.into(), Type::Text))
 }
 
 pub(crate) const INSERT: &str = "INSERT INTO orders (message, responder) VALUES (?1, ?2)";

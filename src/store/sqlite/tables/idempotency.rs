@@ -1,6 +1,6 @@
 //! Answers kept under the keys that clients sent with their requests.
 
-use crate::base::limits::IDEMPOTENCY_SECONDS;
+use crate::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use crate::base::time::WallTime;
 use crate::domain::command::Idempotency;
 use crate::domain::id::EventNumber;
@@ -45,7 +45,7 @@ pub(crate) fn purge(db: &Connection, now: WallTime, rows_max: usize) -> rusqlite
 }
 
 fn oldest(now: WallTime) -> WallTime {
-    now.plus_seconds(-IDEMPOTENCY_SECONDS)
+    now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS)
 }
 
 pub(crate) const FIND: &str =

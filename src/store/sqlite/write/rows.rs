@@ -7,6 +7,7 @@ use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::query::MessagePage;
+use crate::domain::responder::ResponderKind;
 use crate::domain::token_rules::TokenRules;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
@@ -160,7 +161,7 @@ impl Rows for SqliteRows<'_> {
         messages::delete(self.db, number)
     }
 
-    fn insert_answer_job(&self, message: EventNumber, responder: &str) -> RowResult<()> {
+    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<()> {
         answer_jobs::insert(self.db, message, responder)
     }
 

@@ -10,13 +10,13 @@ const INTERIM_MAX: usize = 8;
 
 /// What a client needs of an answer's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerHead {
+pub struct ReceivedHead {
     /// Bytes of the head, with interim answers before it: the body begins after them.
     pub bytes: usize,
     /// The status, 200 to 999.
     pub status: u16,
     /// Where the body ends.
-    pub body: AnswerBody,
+    pub body: BodyEnd,
     /// `Retry-After` in seconds (RFC 9110 §10.2.3). One that is a date is left out: the peer's clock is not ours.
     pub retry_after_seconds: Option<u64>,
     /// The body is compressed or otherwise coded (RFC 9110 §8.4).
@@ -25,7 +25,7 @@ pub struct AnswerHead {
 
 /// Where the body of an answer ends (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerBody {
+pub enum BodyEnd {
     /// Where the framing says.
     Framed(Framing),
     /// With the connection.
@@ -34,47 +34,47 @@ pub enum AnswerBody {
 
 /// The bytes are no head of an answer that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadAnswer(pub &'static str);
+pub struct InvalidHead(pub &'static str);
 
 /// Reads the head of the answer to a request that is no `HEAD`. `None` when more bytes are needed; more than `bytes_max`
 /// of them are refused.
-pub fn parse_answer(bytes: &[u8], bytes_max: usize) -> Result<Option<AnswerHead>, BadAnswer> {
+pub fn parse_response_head(bytes: &[u8], bytes_max: usize) -> Result<Option<ReceivedHead>, InvalidHead> {
     let mut begin = 0;
     for _ in 0..=INTERIM_MAX {
         let Some(mut head) = parse_one(&bytes[begin..])? else {
             let fits = bytes.len() < bytes_max;
-            return if fits { Ok(None) } else { Err(BadAnswer("the head is too large")) };
+            return if fits { Ok(None) } else { Err(InvalidHead("the head is too large")) };
         };
         head.bytes += begin;
         if head.bytes > bytes_max {
-            return Err(BadAnswer("the head is too large"));
+            return Err(InvalidHead("the head is too large"));
         }
         match head.status {
-            101 => return Err(BadAnswer("the protocol is switched")),
+            101 => return Err(InvalidHead("the protocol is switched")),
             100..200 => begin = head.bytes,
             _ => return Ok(Some(head)),
         }
     }
-    Err(BadAnswer("there are too many interim answers"))
+    Err(InvalidHead("there are too many interim answers"))
 }
 
-fn parse_one(bytes: &[u8]) -> Result<Option<AnswerHead>, BadAnswer> {
+fn parse_one(bytes: &[u8]) -> Result<Option<ReceivedHead>, InvalidHead> {
     let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut slots);
     let length = match response.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(BadAnswer("there are too many fields")),
-        Err(_) => return Err(BadAnswer("it is no HTTP/1.1")),
+        Err(httparse::Error::TooManyHeaders) => return Err(InvalidHead("there are too many fields")),
+        Err(_) => return Err(InvalidHead("it is no HTTP/1.1")),
     };
-    let status = response.code.filter(|code| *code >= 100).ok_or(BadAnswer("the status is no status"))?;
+    let status = response.code.filter(|code| *code >= 100).ok_or(InvalidHead("the status is no status"))?;
     let field = |name: &str| {
         let name = name.to_owned();
         response.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(&name)).map(|field| field.value)
     };
     let is_encoded =
         field("Content-Encoding").any(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"));
-    Ok(Some(AnswerHead {
+    Ok(Some(ReceivedHead {
         bytes: length,
         status,
         body: body(status, field("Transfer-Encoding"), field("Content-Length"))?,
@@ -87,23 +87,23 @@ fn body<'a>(
     status: u16,
     mut codings: impl Iterator<Item = &'a [u8]>,
     lengths: impl Iterator<Item = &'a [u8]>,
-) -> Result<AnswerBody, BadAnswer> {
+) -> Result<BodyEnd, InvalidHead> {
     if status < 200 || status == 204 || status == 304 {
-        return Ok(AnswerBody::Framed(Framing::None));
+        return Ok(BodyEnd::Framed(Framing::None));
     }
     if let Some(coding) = codings.next() {
         let is_chunked = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-        let body = AnswerBody::Framed(Framing::Chunked);
-        return if is_chunked { Ok(body) } else { Err(BadAnswer("the transfer coding is unknown")) };
+        let body = BodyEnd::Framed(Framing::Chunked);
+        return if is_chunked { Ok(body) } else { Err(InvalidHead("the transfer coding is unknown")) };
     }
     let mut length = None;
     for value in lengths {
-        let value = number(value).ok_or(BadAnswer("the length is no number"))?;
+        let value = number(value).ok_or(InvalidHead("the length is no number"))?;
         if length.replace(value).is_some_and(|other| other != value) {
-            return Err(BadAnswer("there are two lengths"));
+            return Err(InvalidHead("there are two lengths"));
         }
     }
-    Ok(length.map_or(AnswerBody::UntilClose, |length| AnswerBody::Framed(Framing::Length(length))))
+    Ok(length.map_or(BodyEnd::UntilClose, |length| BodyEnd::Framed(Framing::Length(length))))
 }
 
 /// ASCII digits that fit 64 bits.
@@ -116,13 +116,13 @@ fn number(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn parse(head: &str) -> Result<Option<AnswerHead>, BadAnswer> {
-        parse_answer(head.as_bytes(), 1000)
+    fn parse(head: &str) -> Result<Option<ReceivedHead>, InvalidHead> {
+        parse_response_head(head.as_bytes(), 1000)
     }
 
     #[test]
     fn heads_say_where_the_body_ends() {
-        use AnswerBody::*;
+        use BodyEnd::*;
         let table = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", 200, Framed(Framing::Length(5))),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", 200, Framed(Framing::Length(5))),
@@ -182,6 +182,9 @@ mod tests {
         for head in table {
             assert!(parse(head).is_err(), "{head:?}");
         }
-        assert!(parse_answer(&long.as_bytes()[..1000], 1000).is_err(), "an unfinished head is refused at the bound");
+        assert!(
+            parse_response_head(&long.as_bytes()[..1000], 1000).is_err(),
+            "an unfinished head is refused at the bound"
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! Keeps the README true: its tour is run as it stands, and its tables are compared with what they are about.
+//! Keeps README.md and `docs/` true: the tours run as they stand, the tables are compared with the code, and every link
+//! resolves.
 //!
-//! A block marked `sh` is run by bash against the real program, in the order of the page and in one shell, as somebody would
-//! who pastes it; it must end well. A block marked `sh stream` runs in a second shell, and runs on. A block marked `text` has
-//! lines that the last `sh` block printed, `text stream` lines that the stream printed since: in this order, each whole, other
-//! lines may stand between them, and `…` stands for anything. Blocks marked otherwise are not run.
+//! A block marked `sh` is run by bash against the real program, in the order of the page and in one shell, and must succeed. A
+//! block marked `sh stream` keeps running in a second shell. A block marked `text` contains lines that the last `sh` block
+//! printed, `text stream` lines that the stream printed since: in this order and whole, other lines may stand between them,
+//! and `…` stands for anything. Blocks with other marks are not run here.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -22,23 +23,40 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where the README's server listens.
+/// Address of the server in the documents.
 const ADDRESS: &str = "127.0.0.1:8000";
+
+/// Maximum size of README.md.
+const README_BYTES_MAX: usize = 10 * 1024;
 
 #[test]
 fn the_tour_works_as_written() {
+    let blocks = run_tour("docs/tour.md");
+    assert!(blocks["sh"] >= 8 && blocks["sh stream"] == 1 && blocks["text"] >= 8, "the tour is complete: {blocks:?}");
+}
+
+#[test]
+fn the_short_tour_of_the_readme_works_as_written() {
+    let blocks = run_tour("README.md");
+    assert!(blocks["sh"] >= 2 && blocks["text"] >= 2, "the tour is complete: {blocks:?}");
+}
+
+/// Runs the blocks of a document against a server of their own. Returns the number of blocks by mark.
+fn run_tour(path: &str) -> BTreeMap<String, usize> {
     for tool in ["bash", "curl", "sed"] {
         let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(found.is_ok(), "the README's tour needs {tool}, which is not installed here: install it");
+        assert!(found.is_ok(), "the tour needs {tool}, which is not installed here: install it");
     }
     let server = Server::start(defaults());
     let directory = server.database().parent().expect("the database is in a directory").to_owned();
     let mut visitor = Shell::start(&directory, "visitor", server.addr);
     let mut watcher = Shell::start(&directory, "watcher", server.addr);
-    let readme = readme();
-    let blocks = blocks(&readme);
+    let document = read(path);
+    let blocks = blocks(path, &document);
     let mut streaming = false;
+    let mut counts = BTreeMap::new();
     for block in &blocks {
+        *counts.entry(block.mark.to_owned()).or_default() += 1;
         match block.mark {
             "sh" => {
                 visitor.run(block);
@@ -48,19 +66,18 @@ fn the_tour_works_as_written() {
                 watcher.begin(block);
                 streaming = true;
             }
-            // What follows the block that opens the stream is the stream's, too.
+            // A `text` block after the one that opens the stream belongs to the stream.
             // A block that was run to its end prints no more.
             "text" if !streaming => visitor.expect(block, Duration::ZERO),
             "text" | "text stream" => watcher.expect(block, DEADLINE),
             "bash" | "python" => {}
-            other => panic!("README.md:{}: a block marked {other:?} is neither run nor compared", block.line),
+            other => panic!("{path}:{}: a block marked {other:?} is neither run nor compared", block.line),
         }
     }
-    let count = |mark| blocks.iter().filter(|block| block.mark == mark).count();
-    assert!(count("sh") >= 8 && count("sh stream") == 1 && count("text") >= 8, "the tour is all there");
+    counts
 }
 
-/// The server as somebody gets it who configures nothing, but for the port.
+/// The options of a server without any settings, except for the port.
 fn defaults() -> Options {
     ["ENV", "HOST", "JWT_SECRET_KEY", "LOG_LEVEL", "WORKERS", "RESPONDER"]
         .iter()
@@ -69,9 +86,8 @@ fn defaults() -> Options {
 
 #[test]
 fn every_setting_stands_in_the_table_with_its_default() {
-    let readme = readme();
     let mut rows: BTreeMap<String, String> =
-        table(&readme, "## Settings").into_iter().map(|row| (bare(&row[0]), bare(&row[1]))).collect();
+        table("docs/settings.md", "# Settings").into_iter().map(|row| (bare(&row[0]), bare(&row[1]))).collect();
     for variable in VARIABLES {
         let default = rows.remove(variable.name);
         assert_eq!(default.as_deref(), Some(variable.default), "{} in the table of settings", variable.name);
@@ -81,8 +97,8 @@ fn every_setting_stands_in_the_table_with_its_default() {
 
 #[test]
 fn what_a_reload_takes_up_is_named() {
-    let readme = readme();
-    let (_, rest) = readme.split_once("It takes up `").expect("a sentence says what a reload takes up");
+    let settings = read("docs/settings.md");
+    let (_, rest) = settings.split_once("It takes up `").expect("a sentence says what a reload takes up");
     let sentence = rest.split_once(". All others").expect("it ends").0;
     let named: BTreeSet<String> = sentence.split('`').filter(|part| part.len() > 5).map(str::to_owned).collect();
     let live = VARIABLES.iter().filter(|variable| variable.live).map(|variable| variable.name.to_owned());
@@ -91,7 +107,7 @@ fn what_a_reload_takes_up_is_named() {
 
 #[test]
 fn every_command_stands_in_the_table_as_its_help_has_it() {
-    let listed: Vec<Vec<String>> = table(&readme(), "## The command line");
+    let listed: Vec<Vec<String>> = table("docs/cli.md", "# The command line");
     let listed: Vec<(String, String)> = listed.into_iter().map(|row| (bare(&row[0]), row[1].clone())).collect();
     let known: Vec<(String, String)> = cortex_core::cli::commands()
         .map(|(name, usage, summary)| (format!("{name} {usage}").trim_end().to_owned(), summary.to_owned()))
@@ -101,8 +117,8 @@ fn every_command_stands_in_the_table_as_its_help_has_it() {
 
 #[test]
 fn every_route_stands_in_the_list_of_endpoints() {
-    let readme = readme();
-    let listed: BTreeSet<String> = table(&readme, "## Endpoints").iter().map(|row| bare(&row[0])).collect();
+    let listed: BTreeSet<String> =
+        table("docs/api.md", "## Index of endpoints").iter().map(|row| bare(&row[0])).collect();
     let served: BTreeSet<String> = ROUTES
         .iter()
         .flat_map(|route| route.methods.iter().map(|(method, _)| (method.as_str().unwrap_or_default(), route.pattern)))
@@ -113,8 +129,7 @@ fn every_route_stands_in_the_list_of_endpoints() {
 
 #[test]
 fn every_dependency_stands_in_the_table_with_its_cost() {
-    let readme = readme();
-    let rows = table(&readme, "## Dependencies");
+    let rows = table("docs/dependencies.md", "# Dependencies");
     let listed: BTreeSet<String> = rows.iter().map(|row| bare(&row[0])).collect();
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a crate has a manifest");
     let needed: BTreeSet<String> = section(&manifest, "[dependencies]", "[")
@@ -158,28 +173,28 @@ fn crates_of(name: &str) -> usize {
 
 #[test]
 fn limits_are_those_of_the_program() {
-    let table: BTreeMap<String, u64> = table(&readme(), "## Limits")
+    let table: BTreeMap<String, u64> = table("docs/api.md", "## Limits")
         .into_iter()
         .map(|row| (row[0].clone(), row[1].parse().unwrap_or_else(|_| panic!("{row:?} has a number"))))
         .collect();
     let known: BTreeMap<String, u64> = [
         ("content of a message, bytes", limits::CONTENT_BYTES_MAX as u64),
-        ("metadata of one thing, bytes", limits::METADATA_BYTES_MAX as u64),
+        ("metadata of one resource, bytes", limits::METADATA_BYTES_MAX as u64),
         ("nesting of metadata, levels", limits::METADATA_LEVELS_MAX as u64),
         ("name of a workspace, characters", limits::WORKSPACE_NAME_CHARS_MAX as u64),
         ("description of a workspace, characters", limits::WORKSPACE_DESCRIPTION_CHARS_MAX as u64),
         ("topic of a conversation, characters", limits::TOPIC_CHARS_MAX as u64),
         ("participants of a conversation", limits::PARTICIPANTS_MAX as u64),
-        ("items of a list in one answer", u64::from(limits::LIST_LIMIT_MAX)),
-        ("bytes of a list in one answer", limits::LIST_BYTES_MAX as u64),
+        ("items of a list in one response", u64::from(limits::LIST_LIMIT_MAX)),
+        ("bytes of a list in one response", limits::LIST_BYTES_MAX as u64),
         ("ids in one `GET /users`", limits::USERS_QUERY_IDS_MAX as u64),
         ("request target, bytes", limits::TARGET_BYTES_MAX as u64),
         ("fields in a request head", limits::HEADERS_MAX as u64),
         ("token, bytes", limits::TOKEN_BYTES_MAX as u64),
         ("`Idempotency-Key`, characters", limits::IDEMPOTENCY_KEY_BYTES_MAX as u64),
-        ("seconds that an `Idempotency-Key` is remembered", limits::IDEMPOTENCY_SECONDS as u64),
-        ("commands in one transaction", limits::BATCH_COMMANDS_MAX as u64),
-        ("times a user's rate that one address has without a good token", limits::REQUESTS_PER_ADDRESS_FACTOR),
+        ("seconds that an `Idempotency-Key` is kept", limits::IDEMPOTENCY_RETENTION_SECONDS as u64),
+        ("commands in one transaction", limits::TRANSACTION_COMMANDS_MAX as u64),
+        ("factor of a user's rate that one address has without a valid token", limits::REQUESTS_PER_ADDRESS_FACTOR),
     ]
     .map(|(name, limit)| (name.to_owned(), limit))
     .into();
@@ -188,38 +203,146 @@ fn limits_are_those_of_the_program() {
 
 #[test]
 fn every_bench_stands_in_the_table_and_every_test_that_is_named_is_there() {
-    let readme = readme();
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a crate has a manifest");
+    let manifest = read("Cargo.toml");
     let benches: BTreeSet<String> = manifest
         .split("[[bench]]")
         .skip(1)
         .filter_map(|bench| bench.split('"').nth(1).map(|name| format!("cargo bench --bench {name}")))
         .collect();
-    let listed =
-        table(&readme, "## Benchmarks").into_iter().map(|row| bare(&row[0])).filter(|cell| cell.contains("--bench"));
+    let listed = table("docs/benchmarks.md", "# Benchmarks").into_iter().map(|row| bare(&row[0]));
     assert_same(&listed.collect(), &benches, "benchmarks");
     let mut tests = 0;
-    for name in readme.split("cargo test --test ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()) {
-        let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
-        assert!(places.iter().any(|place| root().join(place).is_file()), "there is no test {name}");
-        tests += 1;
+    for path in documents() {
+        let document = read(&path);
+        for name in document.split("cargo test --test ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()) {
+            let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
+            assert!(places.iter().any(|place| root().join(place).is_file()), "{path}: there is no test {name}");
+            tests += 1;
+        }
     }
-    assert!(tests > 0, "the README names tests");
+    assert!(tests > 0, "the documents name tests");
 }
 
 #[test]
 fn every_file_that_is_named_is_there() {
-    let readme = readme();
-    let named: BTreeSet<&str> = readme
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|code| code.starts_with("src/") || code.starts_with("tests/"))
-        .collect();
-    assert!(named.len() > 20, "the README names its sources: {named:?}");
-    for path in named {
-        assert!(root().join(path).exists(), "there is no {path}");
+    let mut named = 0;
+    for path in documents() {
+        let document = read(&path);
+        // Blocks have fences of their own.
+        let prose = document.split("\n```").step_by(2);
+        let code = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+        for name in
+            code.filter(|code| ["src/", "tests/", "deploy/", "examples/"].iter().any(|top| code.starts_with(top)))
+        {
+            let file = name.split(' ').next().unwrap_or_default();
+            assert!(root().join(file).exists(), "{path}: there is no {name}");
+            named += 1;
+        }
     }
+    assert!(named > 20, "the documents name their sources: {named}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let bytes = read("README.md").len();
+    assert!(bytes <= README_BYTES_MAX, "README.md has {bytes} bytes, more than {README_BYTES_MAX}");
+}
+
+#[test]
+fn every_relative_link_resolves() {
+    let mut links = 0;
+    for path in documents() {
+        for link in links_of(&read(&path)) {
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { path.clone() } else { resolved(&path, file) };
+            assert!(root().join(&target).exists(), "{path}: the link {link} leads nowhere");
+            if !anchor.is_empty() {
+                let anchors: Vec<String> = headings(&read(&target)).map(anchor_of).collect();
+                assert!(anchors.iter().any(|known| known == anchor), "{path}: {target} has no heading #{anchor}");
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 20, "the documents have links: {links}");
+}
+
+#[test]
+fn every_file_of_docs_is_linked() {
+    let linked: BTreeSet<String> = documents()
+        .iter()
+        .flat_map(|path| links_of(&read(path)).into_iter().map(|link| (path.clone(), link)))
+        .map(|(path, link)| resolved(&path, link.split('#').next().unwrap_or_default()))
+        .collect();
+    for file in files("docs") {
+        assert!(linked.contains(&file), "no document links to {file}");
+    }
+}
+
+/// The dark drawings are the light ones with other colours.
+#[test]
+fn both_versions_of_a_drawing_show_the_same() {
+    let drawings = files("docs/images");
+    let light: Vec<&String> = drawings.iter().filter(|path| path.ends_with("-light.svg")).collect();
+    assert!(!light.is_empty() && 2 * light.len() == drawings.len(), "every drawing has two versions: {drawings:?}");
+    for path in light {
+        let less_style = |path: &str| {
+            let drawing = read(path);
+            let (before, rest) = drawing.split_once("<style>").expect("a drawing has a style");
+            let (_, after) = rest.split_once("</style>").expect("the style ends");
+            format!("{before}{after}")
+        };
+        assert_eq!(less_style(path), less_style(&path.replace("-light", "-dark")), "{path}");
+    }
+}
+
+/// Every document, by its path in the repository.
+fn documents() -> Vec<String> {
+    let top = fs::read_dir(root()).expect("the repository can be listed");
+    let top = top.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let all = top.chain(files("docs")).chain(files("examples"));
+    all.filter(|path| path.ends_with(".md")).collect()
+}
+
+/// Every file in a folder, by its path in the repository.
+fn files(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let mut files = Vec::new();
+    for entry in entries.map(|entry| entry.expect("an entry")) {
+        let path = format!("{folder}/{}", entry.file_name().into_string().expect("a name"));
+        if entry.path().is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+/// The targets of a document's links and images that are in this repository.
+fn links_of(document: &str) -> Vec<String> {
+    let inline = document.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let html = ["src=\"", "srcset=\""].into_iter().flat_map(|attribute| document.split(attribute).skip(1));
+    let html = html.filter_map(|rest| rest.split('"').next());
+    inline.chain(html).filter(|link| !link.contains("://")).map(str::to_owned).collect()
+}
+
+/// A link's file, seen from the top of the repository.
+fn resolved(document: &str, file: &str) -> String {
+    let mut parts: Vec<&str> = document.split('/').collect();
+    parts.pop();
+    for part in file.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+fn headings(document: &str) -> impl Iterator<Item = &str> {
+    document.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim())
+}
+
+/// The anchor that GitHub gives to a heading.
+fn anchor_of(heading: &str) -> String {
+    let kept = heading.chars().filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
 fn assert_same(listed: &BTreeSet<String>, there: &BTreeSet<String>, what: &str) {
@@ -232,19 +355,22 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).expect("there is a README")
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What stands between a line and the next that begins with `end`.
+/// The text between a line and the next that begins with `end`.
 fn section<'a>(text: &'a str, heading: &str, end: &str) -> &'a str {
-    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("there is no {heading}"));
+    let begin = format!("{heading}\n");
+    let rest = text.strip_prefix(&begin).or_else(|| text.split_once(&format!("\n{begin}")).map(|(_, rest)| rest));
+    let rest = rest.unwrap_or_else(|| panic!("there is no {heading}"));
     rest.split(&format!("\n{end}")).next().unwrap_or(rest)
 }
 
-/// The rows of a section's tables, less their headings, as trimmed cells.
-fn table(readme: &str, heading: &str) -> Vec<Vec<String>> {
-    let lines: Vec<&str> = section(readme, heading, "## ").lines().collect();
+/// The rows of a section's tables without their headings, as trimmed cells.
+fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
+    let document = read(path);
+    let lines: Vec<&str> = section(&document, heading, "## ").lines().collect();
     let is_rule = |line: &&str| line.starts_with("| ---");
     let rows = lines
         .iter()
@@ -261,27 +387,29 @@ fn bare(cell: &str) -> String {
     cell.trim_matches('`').to_owned()
 }
 
-/// A fenced block of the README.
+/// A fenced block of a document.
 struct Block<'a> {
-    /// What stands behind the fence.
+    /// The path of the document.
+    document: &'a str,
+    /// The text after the fence.
     mark: &'a str,
     /// The line of the fence, from 1.
     line: usize,
     lines: Vec<&'a str>,
 }
 
-fn blocks(readme: &str) -> Vec<Block<'_>> {
+fn blocks<'a>(document: &'a str, text: &'a str) -> Vec<Block<'a>> {
     let mut blocks = Vec::new();
     let mut open: Option<Block<'_>> = None;
-    for (at, line) in readme.lines().enumerate() {
+    for (at, line) in text.lines().enumerate() {
         match (line.strip_prefix("```"), &mut open) {
-            (Some(mark), None) => open = Some(Block { mark, line: at + 1, lines: Vec::new() }),
+            (Some(mark), None) => open = Some(Block { document, mark, line: at + 1, lines: Vec::new() }),
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(block)) => block.lines.push(line),
             (None, None) => {}
         }
     }
-    assert!(open.is_none(), "every block of the README ends");
+    assert!(open.is_none(), "every block of {document} ends");
     blocks
 }
 
@@ -334,7 +462,7 @@ impl Shell {
     fn run(&mut self, block: &Block<'_>) {
         self.begin(block);
         if let Err(error) = self.ends.recv_timeout(DEADLINE) {
-            panic!("README.md:{}: the block does not end well ({error}):\n{}", block.line, self.printed());
+            panic!("{}:{}: the block fails ({error}):\n{}", block.document, block.line, self.printed());
         }
     }
 
@@ -343,7 +471,13 @@ impl Shell {
         let end = Instant::now() + patience;
         for want in block.lines.iter().filter(|line| !line.is_empty()) {
             while !self.find(want) {
-                assert!(Instant::now() < end, "README.md:{}: this\n{want}\nis not in\n{}", block.line, self.printed());
+                assert!(
+                    Instant::now() < end,
+                    "{}:{}: this\n{want}\nis not in\n{}",
+                    block.document,
+                    block.line,
+                    self.printed()
+                );
                 thread::sleep(Duration::from_millis(10));
             }
         }

@@ -1,5 +1,5 @@
 //! The rules of the house that no compiler holds: which floor may use which, who owns an outside crate, where clocks are
-//! read, what is left unfinished, how long a file may be, and that each dependency has its reason in the README.
+//! read, what is left unfinished, how long a file may be, and that each dependency has its reason in `docs/dependencies.md`.
 //!
 //! Each rule is a function from text to complaints and is tested on samples that break it, so that a silent rule is
 //! known to be able to speak.
@@ -33,10 +33,10 @@ const FLOORS: &[(&str, u32)] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("httparse", &["http1"]),
     ("mio", &["runtime"]),
-    ("rusqlite", &["store"]),
-    ("serde", &["auth", "config", "wire", "store::data"]),
+    ("rusqlite", &["store::error", "store::sqlite", "store::transfer", "store::tests"]),
+    ("serde", &["auth", "config", "wire"]),
     ("rustls", &["responder::tls"]),
-    ("serde_json", &["auth", "config", "responder::openai", "wire", "store::data"]),
+    ("serde_json", &["auth", "config", "responder::openai", "wire"]),
 ];
 
 /// The thread shells, which read the clocks and hand the time down.
@@ -78,11 +78,11 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-fn every_dependency_has_its_reason_in_the_readme() {
-    // A checkout without a README has nothing that could name them.
-    if let Ok(readme) = fs::read_to_string(root().join("README.md")) {
+fn every_dependency_has_its_reason_in_the_documents() {
+    // A checkout without documents has no table of dependencies.
+    if let Ok(table) = fs::read_to_string(root().join("docs/dependencies.md")) {
         let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a crate has a manifest");
-        assert_tidy(unnamed_dependencies(&manifest, &readme).on(Path::new("README.md")));
+        assert_tidy(unnamed_dependencies(&manifest, &table).on(Path::new("docs/dependencies.md")));
     }
 }
 
@@ -226,10 +226,10 @@ fn too_long(text: &str) -> Complaints {
     if lines > FILE_LINES_MAX { vec![(lines, format!("more than {FILE_LINES_MAX} lines"))] } else { Vec::new() }
 }
 
-/// Dependencies of any kind in the manifest that no first cell of a table in the README names.
-fn unnamed_dependencies(manifest: &str, readme: &str) -> Complaints {
+/// Dependencies of any kind in the manifest that no first cell of a table in the document names.
+fn unnamed_dependencies(manifest: &str, document: &str) -> Complaints {
     let mut named = BTreeSet::new();
-    for row in readme.lines().filter_map(|line| line.trim().strip_prefix('|')) {
+    for row in document.lines().filter_map(|line| line.trim().strip_prefix('|')) {
         let cell = row.split('|').next().unwrap_or_default();
         named.extend(cell.split(|char: char| !(is_word(char) || char == '-')));
     }
@@ -496,8 +496,8 @@ fn strangers_are_seen() {
     let good = [
         ("runtime::event_loop", "use mio::Token;"),
         ("http1::head", "httparse::Request::new(&mut []);"),
-        ("store::users", "use rusqlite::Connection;"),
-        ("store::data", "use serde_json::Value;"),
+        ("store::sqlite::tables::users", "use rusqlite::Connection;"),
+        ("wire::json", "use serde_json::Value;"),
         ("wire::request", "use serde::de::IgnoredAny;"),
         ("auth::jwt", "serde_json::from_slice(b)"),
         ("config", "use serde::Deserialize;"),
