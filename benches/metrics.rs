@@ -1,7 +1,7 @@
 //! Nanoseconds per thing that is counted: alone, and while other threads count the same.
 
 use cortex_core::api::traffic::{self, Endpoint};
-use cortex_core::base::metrics::{self, COMMIT_BOUNDS, Counter, DURATION_BOUNDS, Durations, text::Text};
+use cortex_core::base::metrics::{self, COMMIT_BOUNDS, Counter, DURATION_BOUNDS, Durations, exposition::Exposition};
 use cortex_core::http1::head::Method;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +19,7 @@ fn main() {
     let observe_long = || DURATIONS.observe(&DURATION_BOUNDS, black_box(20_000_000));
     let commit = || metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, black_box(17));
     let request = || traffic::record(Endpoint::of_route(1), Method::Post, black_box(200), black_box(700));
-    let refusal = || metrics::refused(black_box("rate_limited"));
+    let refusal = || metrics::count_rejection(black_box("rate_limited"));
     println!("median of {ROUNDS} rounds of {CALLS_PER_ROUND} calls");
     println!("{:<36} {:>8}", "", "ns");
     row("a counter", count);
@@ -39,7 +39,7 @@ fn main() {
         stop.store(true, Relaxed);
     });
     let start = Instant::now();
-    let mut text = Text::default();
+    let mut text = Exposition::default();
     traffic::render(&mut text);
     metrics::render(&mut text);
     let bytes = text.into_bytes().len();

@@ -12,7 +12,7 @@ mod common;
 use common::{DEADLINE, Options, Server};
 use cortex_core::api::router::ROUTES;
 use cortex_core::base::limits;
-use cortex_core::config::variables::VARIABLES;
+use cortex_core::config::table::VARIABLES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -101,7 +101,7 @@ fn what_a_reload_takes_up_is_named() {
     let (_, rest) = settings.split_once("It takes up `").expect("a sentence says what a reload takes up");
     let sentence = rest.split_once(". All others").expect("it ends").0;
     let named: BTreeSet<String> = sentence.split('`').filter(|part| part.len() > 5).map(str::to_owned).collect();
-    let live = VARIABLES.iter().filter(|variable| variable.live).map(|variable| variable.name.to_owned());
+    let live = VARIABLES.iter().filter(|variable| variable.reloadable).map(|variable| variable.name.to_owned());
     assert_same(&named, &live.collect(), "settings that a reload takes up");
 }
 

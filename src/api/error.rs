@@ -4,7 +4,7 @@ use super::{JSON, Response};
 use crate::base::metrics;
 use crate::domain::result::{Rejection, Resource};
 use crate::wire;
-use crate::wire::request::BodyError;
+use crate::wire::request::InvalidBody;
 use std::borrow::Cow;
 
 /// How long a client waits before it tries again when the server is full, in seconds.
@@ -15,7 +15,7 @@ const RETRY_SECONDS: &str = "1";
 pub struct ApiError {
     status: u16,
     code: &'static str,
-    /// What it counts as, one of `metrics::REFUSAL_REASONS`.
+    /// What it counts as, one of `metrics::REJECTION_REASONS`.
     reason: &'static str,
     message: Cow<'static, str>,
     details: Option<Vec<(&'static str, String)>>,
@@ -28,7 +28,7 @@ impl ApiError {
         ApiError { status, code, reason: code, message: message.into(), details: None, fields: Vec::new() }
     }
 
-    /// This error, counted as something more exact than its code: one of `metrics::REFUSAL_REASONS`.
+    /// This error, counted as something more exact than its code: one of `metrics::REJECTION_REASONS`.
     pub fn because(mut self, reason: &'static str) -> ApiError {
         self.reason = reason;
         self
@@ -161,10 +161,10 @@ impl ApiError {
     }
 
     /// What a body that cannot be used is answered with.
-    pub fn body(subject: &'static str, error: BodyError) -> ApiError {
+    pub fn body(subject: &'static str, error: InvalidBody) -> ApiError {
         match error {
-            BodyError::Json(message) => ApiError::bad_request(message),
-            BodyError::Invalid(details) => ApiError::validation(subject, details),
+            InvalidBody::Json(message) => ApiError::bad_request(message),
+            InvalidBody::Fields(details) => ApiError::validation(subject, details),
         }
     }
 
@@ -192,7 +192,7 @@ impl ApiError {
 
     /// The answer; the refusal is counted with it.
     pub fn into_response(self) -> Response {
-        metrics::refused(self.reason);
+        metrics::count_rejection(self.reason);
         let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());
         Response { status: self.status, content_type: JSON, fields: self.fields, body: body.into() }
     }

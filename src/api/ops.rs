@@ -2,7 +2,7 @@
 //! given before there is a store.
 
 use super::{JSON, Response, traffic};
-use crate::base::metrics::text::Text;
+use crate::base::metrics::exposition::Exposition;
 use crate::base::metrics::{self, process};
 use crate::base::time::WallTime;
 use crate::domain::health::{Readiness, WriterFault};
@@ -88,7 +88,7 @@ fn report(good: bool, status: &str, checks: &[(&str, &str)], now: WallTime) -> R
 
 /// `GET /metrics`: the Prometheus text format, version 0.0.4.
 pub fn metrics(streams: StreamsSurvey, position: EventNumber, now: WallTime) -> Response {
-    let mut text = Text::default();
+    let mut text = Exposition::default();
     traffic::render(&mut text);
     metrics::render(&mut text);
     render_streams(&mut text, streams);
@@ -110,7 +110,7 @@ pub fn metrics(streams: StreamsSurvey, position: EventNumber, now: WallTime) -> 
     }
 }
 
-fn render_streams(text: &mut Text, streams: StreamsSurvey) {
+fn render_streams(text: &mut Exposition, streams: StreamsSurvey) {
     text.family("cortex_streams", "gauge", "Open streams: live ones have been given everything.");
     text.sample("cortex_streams", &[("state", "live")], streams.live);
     text.sample("cortex_streams", &[("state", "behind")], streams.behind);
@@ -120,7 +120,7 @@ fn render_streams(text: &mut Text, streams: StreamsSurvey) {
     text.gauge_seconds("cortex_stream_lag_seconds", help, streams.lag_micros);
     text.family("cortex_outbox_bytes", "gauge", "Bytes that wait for their readers.");
     text.sample("cortex_outbox_bytes", &[("of", "streams")], streams.bytes_waiting);
-    text.sample("cortex_outbox_bytes", &[("of", "replies")], metrics::REPLY_BYTES.get());
+    text.sample("cortex_outbox_bytes", &[("of", "replies")], metrics::RESPONSES_WAITING_BYTES.get());
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! client made up.
 
 use super::router::ROUTES;
-use crate::base::metrics::text::Text;
+use crate::base::metrics::exposition::Exposition;
 use crate::base::metrics::{Counter, DURATION_BOUNDS, Durations};
 use crate::http1::head::Method;
 
@@ -61,7 +61,7 @@ pub fn record(endpoint: Endpoint, method: Method, status: u16, micros: u64) {
 }
 
 /// Writes what was counted; what never was is left out.
-pub fn render(text: &mut Text) {
+pub fn render(text: &mut Exposition) {
     text.family(REQUESTS, "counter", "Requests answered, by the pattern of their path.");
     for (endpoint, methods) in COUNTS.iter().enumerate() {
         for (method, statuses) in METHODS.iter().zip(methods) {
@@ -108,7 +108,7 @@ mod tests {
     fn what_is_counted_is_written_and_nothing_else() {
         record(Endpoint::of_route(0), Method::Patch, 299, 1_000);
         record(Endpoint::UNREADABLE, Method::Other, 431, 7);
-        let mut text = Text::default();
+        let mut text = Exposition::default();
         render(&mut text);
         let text = String::from_utf8(text.into_bytes()).unwrap();
         assert!(text.contains("requests_total{method=\"PATCH\",endpoint=\"/\",status=\"other\"} 1\n"), "{text}");

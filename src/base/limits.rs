@@ -1,40 +1,51 @@
-//! Every bound of the program that is not a setting, named, with its unit last, and tied to the others.
+//! Every bound of the program that is not a setting: named, with its unit last, and tied to the others by assertions.
 //!
-//! Defaults and ranges of the settings that people can change stand in `config`.
+//! Defaults and ranges of the settings are in `config`.
 
-/// Longest request target, in bytes; a longer one is `414`.
+// HTTP requests.
+
+/// Longest request target, in bytes; a longer one is rejected with `414`.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
-/// Most header fields in one request; more is `431`.
+/// Most header fields in one request; more are rejected with `431`.
 pub const HEADERS_MAX: usize = 100;
-/// Longest line of a chunk header, extensions included, in bytes.
+/// Longest chunk header line, extensions included, in bytes.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Longest trailer section of a chunked body, in bytes.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
-/// Largest value that `MAX_HEADER_BYTES` may take.
+/// Largest value that the setting `MAX_HEADER_BYTES` accepts.
 pub const HEAD_BYTES_SETTING_MAX: usize = 1024 * 1024;
-/// Longest `X-Request-Id` that is taken over from a client, in bytes.
+/// Longest client-supplied `X-Request-Id`, in bytes; a longer one is replaced by a generated id.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
-/// Most parameters in one query or form.
+/// Most parameters in one query string or form.
 pub const FORM_PAIRS_MAX: usize = 256;
+/// Longest body, in bytes, that is read and dropped after a request was rejected by its head, so that the connection can
+/// be reused.
+pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
+/// Largest body, in bytes, of the password endpoints, which need no token.
+pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Longest token that is looked at, in bytes.
+// Tokens and passwords.
+
+/// Longest token that is parsed, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Clock difference between token makers and us that is forgiven, in seconds.
+/// Clock difference to other token issuers that is tolerated, in seconds.
 pub const TOKEN_LEEWAY_SECONDS: i64 = 30;
 /// Longest user id, in Unicode scalar values.
 pub const USER_ID_CHARS_MAX: usize = 255;
-/// Longest name or email taken over from a token, in Unicode scalar values; longer ones are cut.
+/// Longest name or email taken from a token, in Unicode scalar values; a longer one is truncated.
 pub const PROFILE_CHARS_MAX: usize = 320;
-/// Shortest password that can be set, in Unicode scalar values.
+/// Shortest new password, in Unicode scalar values.
 pub const PASSWORD_CHARS_MIN: usize = 12;
 /// Longest password, in Unicode scalar values.
 pub const PASSWORD_CHARS_MAX: usize = 200;
-/// Most passwords that wait to be checked; more is `503`.
+/// Most password checks in the queue; more are rejected with `503`.
 pub const PASSWORD_QUEUE_MAX: usize = 64;
-/// Most memory that a stored hash may ask for when it is checked, in KiB.
+/// Most memory that a stored hash may require for a check, in KiB.
 pub const PASSWORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
-/// Most passes over that memory that a stored hash may ask for.
+/// Most passes over that memory that a stored hash may require.
 pub const PASSWORD_PASSES_MAX: u32 = 32;
+
+// Workspaces, conversations and messages.
 
 /// Longest workspace name, in Unicode scalar values.
 pub const WORKSPACE_NAME_CHARS_MAX: usize = 100;
@@ -42,247 +53,279 @@ pub const WORKSPACE_NAME_CHARS_MAX: usize = 100;
 pub const WORKSPACE_DESCRIPTION_CHARS_MAX: usize = 500;
 /// Longest conversation topic, in Unicode scalar values.
 pub const TOPIC_CHARS_MAX: usize = 200;
-/// Most participants of one conversation.
+/// Most participants in one conversation.
 pub const PARTICIPANTS_MAX: usize = 256;
 /// Longest message content, in bytes of UTF-8.
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
-/// Longest message content on the conversations API, in Unicode scalar values.
+/// Longest message content in the conversations API, in Unicode scalar values.
 pub const CONVERSATIONS_API_CONTENT_CHARS_MAX: usize = 4000;
-/// Largest metadata object, in bytes without white space between tokens.
+/// Largest metadata object, in bytes, not counting white space between tokens.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// Deepest nesting of a metadata object; the object itself is level 1.
 pub const METADATA_LEVELS_MAX: usize = 64;
 /// Longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
-/// How long an idempotency key is kept, in seconds.
+/// Retention of an idempotency key, in seconds.
 pub const IDEMPOTENCY_RETENTION_SECONDS: i64 = 24 * 60 * 60;
 /// Most ids in one `GET /users?ids=`.
 pub const USERS_QUERY_IDS_MAX: usize = 1000;
 
-/// Items of a list when the request names no `limit`.
+// Lists.
+
+/// Items in a list when the request has no `limit`.
 pub const LIST_LIMIT_DEFAULT: u32 = 100;
 /// Largest `limit` of a list.
 pub const LIST_LIMIT_MAX: u32 = 1000;
-/// A list answer ends early rather than pass this many bytes.
+/// Largest list response, in bytes; a longer list is truncated.
 pub const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Last messages that come with one conversation.
+/// Most recent messages included in one conversation.
 pub const CONVERSATION_MESSAGES_MAX: u32 = 100;
-/// Last messages that come with each of many conversations.
+/// Most recent messages included in each item of a list of conversations.
 pub const CONVERSATION_LIST_MESSAGES_MAX: u32 = 50;
-/// Bytes of last messages that come with a conversation that was just changed: the writer reads them, so they are few.
+/// Bytes of recent messages included in the response to a conversation update. Small, because the writer reads them.
 pub const UPDATED_CONVERSATION_BYTES_MAX: usize = 512 * 1024;
+
+// The writer and the readers.
 
 /// Most commands in one transaction.
 pub const TRANSACTION_COMMANDS_MAX: usize = 256;
-/// Most content bytes in one transaction, so that a batch of large messages stays small in memory.
+/// Most content bytes in one transaction, which bounds the memory that a transaction of large messages needs.
 pub const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most commands that wait for the writer; more is `503`.
+/// Most commands in the writer's queue; more are rejected with `503`.
 pub const WRITER_QUEUE_MAX: usize = 4096;
-/// Most bytes of commands that wait for the writer; more is `503`.
+/// Most bytes of commands in the writer's queue; more are rejected with `503`.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Most queries that wait for the readers; more is `503`.
+/// Most queries in the readers' queue; more are rejected with `503`.
 pub const READER_QUEUE_MAX: usize = 4096;
-/// Reading threads.
+/// Reader threads.
 pub const READER_THREADS: usize = 2;
-/// Access data of conversations that the writer keeps in memory, in bytes: some 12,000 conversations of three.
+/// Bytes of conversation access data in the writer's cache: about 12,000 conversations with three participants.
 pub const WRITER_CACHE_CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Users that the writer keeps in memory.
+/// Users in the writer's cache.
 pub const WRITER_CACHE_USERS_MAX: usize = 4096;
-/// Rows of deleted things that are removed in one transaction.
+/// Rows that one purge transaction deletes at most.
 pub const PURGE_ROWS_MAX: usize = 256;
-/// Bytes of deleted messages after which a transaction removes no more.
+/// Bytes of deleted messages after which a purge transaction ends.
 pub const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of earlier messages that a responder is given with the message to answer.
+/// Bytes of earlier messages that a responder receives with the message to answer.
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
-/// Messages before the one to answer that are looked at for its history, and as many after it for late answers to them.
+/// Messages examined for the history before the message to answer, and as many after it, where late answers to earlier
+/// messages are.
 pub const HISTORY_ROWS_EXAMINED_MAX: u32 = 1024;
-/// How long `GET /health` waits for a reader, in milliseconds.
+/// Time that `GET /health` waits for a reader, in milliseconds.
 pub const HEALTH_TIMEOUT_MILLISECONDS: u64 = 2000;
-/// Time between two tries to write while the database cannot be written to, in milliseconds.
+/// Time between two write attempts while the database is not writable, in milliseconds.
 pub const WRITER_PROBE_MILLISECONDS: u64 = 1000;
-/// How long a transaction may take before the service counts as unhealthy, in milliseconds.
+/// Duration of a transaction after which the service reports itself unhealthy, in milliseconds.
 pub const WRITER_STUCK_MILLISECONDS: u64 = 10_000;
-/// How long a connection waits for SQLite's own locks, in milliseconds.
+/// Time that a connection waits for SQLite's locks, in milliseconds.
 pub const SQLITE_BUSY_MILLISECONDS: u64 = 5000;
-/// Frames in the write-ahead log after which it is carried over into the database.
+/// Frames in the write-ahead log that start a checkpoint.
 pub const WAL_CHECKPOINT_FRAMES: u32 = 4000;
-/// Frames in it after which the writer waits for readers, so that it can start anew.
+/// Frames in the write-ahead log above which the writer waits for readers, so that the log can restart.
 pub const WAL_FRAMES_MAX: u32 = 2 * WAL_CHECKPOINT_FRAMES;
-/// How long it then waits for them, in milliseconds; a transaction of a reader takes a few.
+/// Duration of that wait, in milliseconds; a reader's transaction takes a few.
 pub const WAL_READERS_MILLISECONDS: u64 = 100;
 
-/// Numbers that a restored journal leaves for every second since 1970, on average: it goes on from there, beyond what any
-/// journal before it has given out. No disk commits so many events.
+// Backup, restore and verification.
+
+/// Event numbers that a restored journal skips per second since 1970, which puts it beyond every number of every earlier
+/// journal: no disk commits that many events per second.
 pub const RESTORE_NUMBERS_PER_SECOND: u64 = 1 << 20;
-/// Numbers that a restored journal leaves out at least, whatever the clock says.
+/// Event numbers that a restored journal skips at least, whatever the clock says.
 pub const RESTORE_NUMBERS_MIN: u64 = 1 << 32;
-/// Largest number that a restored journal may go on from: JavaScript reads greater ones inexactly.
+/// Largest event number: JavaScript's numbers are exact only up to here.
 pub const EVENT_NUMBER_MAX: u64 = (1 << 53) - 1;
-/// Pages of a database that are copied between two reports of progress.
+/// Database pages copied between two progress reports.
 pub const COPY_PAGES: u32 = 1024;
-/// Findings that one kind of check names one by one; the others are counted.
+/// Findings listed per kind of check; the rest are counted.
 pub const FINDINGS_MAX: usize = 20;
 
-/// Events that one journal page holds at most.
+// The journal and the inboxes.
+
+/// Most events in one journal page.
 pub const PAGE_EVENTS_MAX: usize = 256;
-/// Journal rows that one page looks at; past that it ends, complete through the last of them.
+/// Journal rows examined for one page; a page that reaches the bound is complete through the last row examined.
 pub const PAGE_ROWS_EXAMINED_MAX: usize = 4096;
-/// Rows of other people's messages that one page passes over at the end of the journal; past that it ends.
+/// Rows at the journal's end that one page skips because they are other users' messages.
 pub const PAGE_TAIL_ROWS_MAX: usize = 8 * PAGE_ROWS_EXAMINED_MAX;
-/// Conversations of a user that a page lists before it looks through the end of the journal; for a user with more, each
-/// conversation is looked at as it comes.
+/// Conversations of a user that a page lists before it scans the journal's end; for a user with more, each row's
+/// conversation is looked up.
 pub const PAGE_CONVERSATIONS_LISTED_MAX: usize = 1024;
-/// Numbers at the end of the journal after which the messages among them are put into their recipients' inboxes.
+/// Event numbers at the journal's end after which its messages are flushed to the recipients' inboxes.
 pub const INBOX_FLUSH_NUMBERS: u64 = 8192;
-/// Recipients of messages, each message counted for itself, that one flush of the inboxes holds in memory.
+/// Pairs of message and recipient that one inbox flush holds in memory.
 pub const INBOX_FLUSH_ENTRIES_MAX: usize = 64 * 1024;
-/// Messages that one step of a flush gathers.
+/// Messages collected by one step of a flush.
 pub const INBOX_STEP_MESSAGES_MAX: usize = 1024;
-/// Inboxes that one step of a flush writes to; in a batch of more commands, as many as those.
+/// Inboxes written by one step of a flush; in a transaction with more commands, one per command.
 pub const INBOX_STEP_USERS_MAX: usize = 64;
-/// Bytes after which a chunk of an inbox is full; a number takes at least one.
+/// Size of a full inbox chunk, in bytes; each number takes at least one.
 pub const INBOX_CHUNK_BYTES_MAX: usize = 512;
-/// Most bytes of committed events that wait in one event loop's mailbox; past that only their numbers are kept.
+
+// The event loops.
+
+/// Most bytes of committed events in one event loop's mailbox; above it, only their numbers are kept.
 pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most bytes of readers' answers that wait in one event loop's mailbox; past that they are `503`. The loop turns each
-/// into JSON by itself, more slowly than readers find them.
+/// Most bytes of query results in one event loop's mailbox; above it, a query fails with `503`. The loop serializes the
+/// results, which is slower than reading them.
 pub const MAILBOX_RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of recent frames that one event loop keeps for subscribers that fell back a little.
+/// Most bytes of answer deltas in one event loop's mailbox; above it they are dropped, and the shard requests the text.
+pub const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of recent frames that one event loop keeps for subscribers that are slightly behind.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Largest frame of an event: content and metadata with every byte escaped, and the rest.
+/// Largest frame of an event: content and metadata with every byte escaped, plus the other fields.
 pub const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
-/// Smallest block of memory that goes back to the system as soon as it is freed, in bytes: lists and large messages.
+/// Size of an allocation, in bytes, from which on it is returned to the system as soon as it is freed: lists, large
+/// messages, the memory of a password check.
 pub const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;
-/// Bytes that one read of a socket takes at most.
+/// Most bytes read from a socket at once.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
-/// Reads of one connection in one turn of the loop, so that nobody starves.
+/// Reads from one connection per turn of the loop, so that no other connection starves.
 pub const READS_PER_TURN_MAX: usize = 4;
 /// Buffers in one `writev`.
 pub const WRITE_BUFFERS_MAX: usize = 64;
-/// Streams with little to write that are written in one turn of the loop; requests are looked at between two turns.
+/// Streams with little output that are written per turn of the loop; requests are served between two turns.
 pub const STREAM_WRITES_PER_TURN_MAX: usize = 32;
-/// Bytes that wait for one stream past which joining more of them makes writing no cheaper.
+/// Bytes queued for one stream above which a delayed write no longer saves work.
 pub const STREAM_HOLD_BYTES_MAX: usize = 16 * 1024;
-/// How long events wait at most for those of commands under way, to be written together, in microseconds.
+/// Longest delay of a stream's write while commands are in progress, in microseconds: their events share the write.
 pub const STREAM_HOLD_MICROSECONDS_MAX: u64 = 1000;
-/// Connections that are accepted in one turn of the loop.
-pub const ACCEPTS_PER_TURN_MAX: usize = 64;
-/// How long a closing connection is still read, so that the peer sees the last answer, in milliseconds.
-pub const LINGER_MILLISECONDS: u64 = 2000;
-/// How long at shutdown a connection without a request is kept, so that one that is on its way is answered, in
-/// milliseconds. Requests are served meanwhile.
-pub const DRAIN_NOTICE_MILLISECONDS: u64 = 1000;
-/// Connections that are kept for the event loops while the server starts; more wait in the kernel's queue.
-pub const STARTUP_CONNECTIONS_MAX: usize = 256;
-/// How long one of them is kept before its client is told to come back, in milliseconds.
-pub const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
-/// Bytes of each that are looked at: a question about the server's health is short.
-pub const STARTUP_PEEK_BYTES_MAX: usize = 2048;
-/// Bytes that are read and thrown away from a closing connection, whose peer may be in the middle of a large body.
-pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Longest body of a request that is refused from its head alone that is passed over, so that the connection can go on.
-pub const DISCARD_BYTES_MAX: usize = 256 * 1024;
-/// Largest body of a request about passwords, which anybody may send.
-pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of answers that may wait for slow readers in one event loop before no more is asked or done; more is `503`.
-pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long accepting pauses when descriptors have run out, in milliseconds.
-pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
-/// Send buffer of the kernel for a stream, in bytes, so that it cannot hide a slow reader for long.
+/// Send buffer of a stream's socket, in bytes: small, so that a slow reader is noticed early.
 pub const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Longest spread of the `retry:` that streams get at shutdown, in milliseconds.
-pub const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
-/// Reconnection time that streams are told, in milliseconds.
+/// Reconnection time sent to streams in `retry:`, in milliseconds.
 pub const STREAM_RETRY_MILLISECONDS: u64 = 3000;
-/// Rate buckets of each kind (users, addresses, accounts) that are kept; beyond, the fullest go first.
+/// Spread of the `retry:` sent at shutdown, in milliseconds, so that clients do not reconnect all at once.
+pub const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
+/// Connections accepted per turn of the loop.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Pause of accepting after file descriptors ran out, in milliseconds.
+pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
+/// Time that a closing connection is still read, in milliseconds, so that the peer receives the last response.
+pub const LINGER_MILLISECONDS: u64 = 2000;
+/// Bytes read and dropped from a closing connection, whose peer may be in the middle of a large body.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time that an idle connection is kept at shutdown, in milliseconds, so that a request already on its way is served.
+pub const DRAIN_NOTICE_MILLISECONDS: u64 = 1000;
+/// Bytes of responses that wait for slow readers in one event loop; above it, requests are rejected with `503`.
+pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Rate limit buckets per kind (users, addresses, accounts); above it, the fullest are evicted.
 pub const RATE_BUCKETS_MAX: usize = 16 * 1024;
-/// How many times a user's rate one address may ask at without a good token: many people share an address, and one
-/// of them can use it up for all.
+/// Request rate of one address without a valid token, as a multiple of one user's rate: many users may share an address.
 pub const REQUESTS_PER_ADDRESS_FACTOR: u64 = 10;
-/// How many times the logins to one account one address may try on all of them.
+/// Login rate of one address over all accounts, as a multiple of the rate for one account.
 pub const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
-/// Log lines that wait for the logging thread; more are counted and dropped.
+
+// Startup.
+
+/// Connections kept for the event loops during startup; more wait in the kernel's queue.
+pub const STARTUP_CONNECTIONS_MAX: usize = 256;
+/// Time that such a connection is kept before it gets a `503`, in milliseconds.
+pub const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
+/// Bytes of such a connection that are peeked at: enough for the head of a health request.
+pub const STARTUP_PEEK_BYTES_MAX: usize = 2048;
+
+// The log.
+
+/// Most lines in the log queue; more are counted and dropped.
 pub const LOG_QUEUE_MAX: usize = 8192;
-/// Bytes of log lines that wait for the logging thread; more are counted and dropped.
+/// Most bytes in the log queue; lines above it are counted and dropped.
 pub const LOG_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Longest text of one field of a log line, in bytes before escaping; the rest is cut off.
+/// Longest field of a log line, in bytes before escaping; a longer one is truncated.
 pub const LOG_FIELD_BYTES_MAX: usize = 2048;
-/// How long the logging thread gathers lines between two writes, in milliseconds.
+/// Time that the log thread collects lines between two writes, in milliseconds.
 pub const LOG_PAUSE_MILLISECONDS: u64 = 5;
-/// How long the end of the program waits for the last log lines to be written, in milliseconds.
+/// Time that the process waits for its last log lines to be written, in milliseconds.
 pub const LOG_FLUSH_MILLISECONDS: u64 = 2000;
 
-/// Longest answer head that an upstream may send, in bytes.
+// Responders and their upstream.
+
+/// Longest response head from an upstream, in bytes.
 pub const UPSTREAM_HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of one answer on the wire of an upstream; a model's text has some hundred bytes around each token.
+/// Most bytes of one response body from an upstream; a model's stream has some hundred bytes around each token.
 pub const UPSTREAM_BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Longest line, and largest data of one event, in an upstream's event stream, in bytes.
+/// Longest line, and largest `data` of one event, in an upstream's event stream, in bytes.
 pub const UPSTREAM_EVENT_BYTES_MAX: usize = 1024 * 1024;
-/// Largest answer of an upstream that is no event stream, in bytes: a full text with every byte escaped, and the rest.
+/// Largest upstream response that is not an event stream, in bytes: a full text with every byte escaped, plus the other
+/// fields.
 pub const UPSTREAM_PLAIN_BYTES_MAX: usize = 6 * CONTENT_BYTES_MAX + 64 * 1024;
-/// Bytes of an upstream's error answer that are looked at.
+/// Bytes of an upstream's error response that are parsed.
 pub const UPSTREAM_ERROR_BYTES_MAX: usize = 64 * 1024;
-/// Most text that goes along as context, in bytes; the oldest messages are left out first.
+/// Most text sent to an upstream as context, in bytes; the oldest messages are left out first.
 pub const UPSTREAM_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Longest part of an upstream's error text that clients see, in Unicode scalar values.
+/// Longest excerpt of an upstream's error text shown to clients, in Unicode scalar values.
 pub const UPSTREAM_EXCERPT_CHARS_MAX: usize = 200;
-/// Longest model name and finish reason taken over from an upstream, in Unicode scalar values; longer ones are cut.
+/// Longest model name or finish reason taken from an upstream, in Unicode scalar values; a longer one is truncated.
 pub const UPSTREAM_NAME_CHARS_MAX: usize = 255;
-/// How long a connection to an upstream may take, name lookup and TLS included, in milliseconds.
+/// Time to connect to an upstream, name resolution and TLS handshake included, in milliseconds.
 pub const UPSTREAM_CONNECT_MILLISECONDS: u64 = 5_000;
-/// How long an upstream may take from the whole request to the first byte of the answer's body, in milliseconds.
+/// Time from the end of the request to the first byte of the response body, in milliseconds.
 pub const UPSTREAM_FIRST_BYTE_MILLISECONDS: u64 = 60_000;
-/// How long an upstream may send nothing in the middle of an answer, in milliseconds.
+/// Longest silence of an upstream in the middle of a response, in milliseconds.
 pub const UPSTREAM_BETWEEN_BYTES_MILLISECONDS: u64 = 30_000;
-/// How long the end of the stream is waited for after the text is finished, for the token counts, in milliseconds.
+/// Time to wait for the end of the stream, which brings the token counts, after the text is complete, in milliseconds.
 pub const UPSTREAM_TAIL_MILLISECONDS: u64 = 2_000;
-/// How long one answer may take, with every try, in milliseconds.
+/// Duration of one answer with all its attempts, in milliseconds.
 pub const UPSTREAM_TOTAL_MILLISECONDS: u64 = 600_000;
-/// Longest time between two looks at whether an answer was cancelled, in milliseconds.
+/// Longest time between two checks for a cancelled answer, in milliseconds.
 pub const UPSTREAM_TICK_MILLISECONDS_MAX: u64 = 400;
-/// Tries to get one answer.
+/// Attempts per answer.
 pub const UPSTREAM_ATTEMPTS_MAX: u32 = 4;
-/// Pause before the second try, in milliseconds; it doubles with each further one.
+/// Pause before the second attempt, in milliseconds; it doubles with each further one.
 pub const UPSTREAM_RETRY_MILLISECONDS: u64 = 500;
-/// Longest pause between two tries, in milliseconds.
+/// Longest pause between two attempts, in milliseconds.
 pub const UPSTREAM_RETRY_MILLISECONDS_MAX: u64 = 8_000;
-/// Longest `Retry-After` that is waited for, in milliseconds; after a longer one there is no further try.
+/// Longest `Retry-After` that is respected, in milliseconds; after a longer one there is no further attempt.
 pub const UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX: u64 = 30_000;
-/// Failures in a row after which an upstream is left alone.
+/// Consecutive failures that open the circuit breaker.
 pub const BREAKER_FAILURES_MAX: u32 = 5;
-/// How long it is left alone before one request probes it, in milliseconds.
+/// Time that the breaker stays open before one request probes the upstream, in milliseconds.
 pub const BREAKER_COOL_DOWN_MILLISECONDS: u64 = 10_000;
-/// Answers of models that run at once, each on a thread of its own.
+/// Most answers of models that run at once, each on its own thread.
 pub const RESPONDER_WORKERS_MAX: usize = 256;
-/// Orders to answer that are kept in memory; the others wait in their table.
+/// Most answer jobs in memory; the others wait in their table.
 pub const RESPONDER_WAITING_MAX: usize = 1024;
-/// News that wait for the thread that gives orders out.
+/// Most messages in the queue of the answer scheduler.
 pub const RESPONDER_NEWS_MAX: usize = 4096;
-/// Most bytes of pieces of answers that wait in one event loop's mailbox; past that they are dropped, and the shard asks
-/// for the text.
-pub const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
 /// Shortest time between two deltas of one answer, in milliseconds.
 pub const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
-/// Shortest time between two times that an answer's new text is appended to disk, in milliseconds.
+/// Shortest time between two appends of one answer's text to the database, in milliseconds.
 pub const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
+// What fits into what.
+
+const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_SETTING_MAX);
+const _: () = assert!(CHUNK_LINE_BYTES_MAX < READ_BYTES_MAX && TRAILER_BYTES_MAX < READ_BYTES_MAX);
+const _: () = assert!(READ_BYTES_MAX <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
+const _: () = assert!(TOKEN_BYTES_MAX <= TARGET_BYTES_MAX, "a token also fits into the query of a stream");
+const _: () = assert!(PASSWORD_CHARS_MIN <= PASSWORD_CHARS_MAX);
+const _: () = assert!(2 * PASSWORD_CHARS_MAX * 6 <= PASSWORD_BODY_BYTES_MAX, "two passwords, each character escaped");
 const _: () = assert!(METADATA_BYTES_MAX < CONTENT_BYTES_MAX);
+const _: () = assert!(CONVERSATIONS_API_CONTENT_CHARS_MAX * char::MAX.len_utf8() <= CONTENT_BYTES_MAX);
+const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+const _: () = assert!(CONVERSATION_MESSAGES_MAX <= LIST_LIMIT_MAX);
+const _: () = assert!(CONVERSATION_LIST_MESSAGES_MAX <= CONVERSATION_MESSAGES_MAX);
+const _: () = assert!(UPDATED_CONVERSATION_BYTES_MAX <= LIST_BYTES_MAX);
+const _: () =
+    assert!(6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) < LIST_BYTES_MAX, "every list has room for one item");
+const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
+const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
-const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
-const _: () = assert!(TARGET_BYTES_MAX < 16 * 1024);
-const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
+const _: () = assert!(WAL_READERS_MILLISECONDS < SQLITE_BUSY_MILLISECONDS);
+const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);
+const _: () = assert!(PAGE_EVENTS_MAX <= PAGE_ROWS_EXAMINED_MAX);
 const _: () =
-    assert!(CONVERSATION_MESSAGES_MAX <= LIST_LIMIT_MAX && CONVERSATION_LIST_MESSAGES_MAX <= CONVERSATION_MESSAGES_MAX);
-const _: () = assert!(UPDATED_CONVERSATION_BYTES_MAX <= LIST_BYTES_MAX);
-const _: () = assert!(PASSWORD_CHARS_MIN <= PASSWORD_CHARS_MAX);
+    assert!(INBOX_STEP_MESSAGES_MAX <= INBOX_FLUSH_ENTRIES_MAX && PARTICIPANTS_MAX <= INBOX_FLUSH_ENTRIES_MAX);
+const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= MAILBOX_EVENT_BYTES_MAX);
+const _: () = assert!(STREAM_HOLD_BYTES_MAX <= STREAM_SEND_BUFFER_BYTES);
+const _: () = assert!(LARGE_ALLOCATION_BYTES_MIN as usize <= LIST_BYTES_MAX);
+const _: () = assert!(LOG_FIELD_BYTES_MAX < LOG_QUEUE_BYTES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX <= UPSTREAM_CONTEXT_BYTES_MAX);
 const _: () = assert!(UPSTREAM_PLAIN_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
-const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= UPSTREAM_TICK_MILLISECONDS_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS_MAX);
+const _: () = assert!(UPSTREAM_CONNECT_MILLISECONDS < UPSTREAM_TOTAL_MILLISECONDS);
+const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= UPSTREAM_TICK_MILLISECONDS_MAX);
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);
-const _: () = assert!(READ_BYTES_MAX <= DISCARD_BYTES_MAX && DISCARD_BYTES_MAX <= LINGER_BYTES_MAX);
-const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
-const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);
-const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);

@@ -7,7 +7,7 @@
 
 mod line;
 
-pub use line::{AccessLine, Format};
+pub use line::{AccessLine, LogFormat};
 
 use super::limits::{LOG_FLUSH_MILLISECONDS, LOG_PAUSE_MILLISECONDS, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX};
 use super::metrics;
@@ -24,7 +24,7 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Starts the logging thread and makes it the backend of `log`. Fails when that was done before, or when no thread can
 /// be started.
-pub fn init(format: Format, level: LevelFilter) -> io::Result<()> {
+pub fn init(format: LogFormat, level: LevelFilter) -> io::Result<()> {
     let logger = Logger::start(format, level, Box::new(io::stderr()))?;
     LOGGER.set(logger).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
     log::set_logger(LOGGER.get().expect("it was just set")).map_err(io::Error::other)?;
@@ -65,9 +65,9 @@ struct Logger {
 }
 
 struct Shared {
-    format: Format,
+    format: LogFormat,
     level: AtomicUsize,
-    queue: Mutex<Queue>,
+    queue: Mutex<LineQueue>,
     /// The thread waits here for lines.
     work: Condvar,
     /// Who flushes waits here for the thread.
@@ -75,7 +75,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Queue {
+struct LineQueue {
     /// Whole lines, each with its line end.
     bytes: Vec<u8>,
     /// Lines in `bytes`.
@@ -95,7 +95,7 @@ struct Queue {
 }
 
 impl Logger {
-    fn start(format: Format, level: LevelFilter, sink: Box<dyn Write + Send>) -> io::Result<Logger> {
+    fn start(format: LogFormat, level: LevelFilter, sink: Box<dyn Write + Send>) -> io::Result<Logger> {
         let shared = Arc::new(Shared {
             format,
             level: AtomicUsize::new(level as usize),
@@ -144,7 +144,7 @@ impl Log for Logger {
         queue.hurry = true;
         self.shared.work.notify_all();
         let longest = Duration::from_millis(LOG_FLUSH_MILLISECONDS);
-        let waiting = |queue: &mut Queue| queue.lines_written < through || queue.lost > 0;
+        let waiting = |queue: &mut LineQueue| queue.lines_written < through || queue.lost > 0;
         // Whether all was written or the time ran out: the program ends now.
         let _ = self.shared.written.wait_timeout_while(queue, longest, waiting);
     }
@@ -156,7 +156,7 @@ impl Shared {
     }
 
     /// Nothing that can panic runs under the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,7 +212,7 @@ impl Shared {
             queue.lines_written += lines;
             self.written.notify_all();
             let pause = Duration::from_millis(LOG_PAUSE_MILLISECONDS);
-            let gathering = |queue: &mut Queue| !queue.hurry && !queue.ended;
+            let gathering = |queue: &mut LineQueue| !queue.hurry && !queue.ended;
             queue = self.work.wait_timeout_while(queue, pause, gathering).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn flushed_lines_are_written_in_order() {
         let sink = Sink::default();
-        let logger = Logger::start(Format::Text, LevelFilter::Info, Box::new(sink.clone())).unwrap();
+        let logger = Logger::start(LogFormat::Text, LevelFilter::Info, Box::new(sink.clone())).unwrap();
         for round in 1..=20 {
             for number in 0..100 {
                 log_warning(&logger, number);
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn the_level_decides_and_can_change() {
         let sink = Sink::default();
-        let logger = Logger::start(Format::Text, LevelFilter::Warn, Box::new(sink.clone())).unwrap();
+        let logger = Logger::start(LogFormat::Text, LevelFilter::Warn, Box::new(sink.clone())).unwrap();
         logger.access(&LINE);
         log_warning(&logger, 1);
         logger.shared.level.store(LevelFilter::Info as usize, Ordering::Relaxed);
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_full_queue_loses_lines_and_says_how_many() {
         let sink = Sink::default();
-        let logger = Logger::start(Format::Text, LevelFilter::Info, Box::new(sink.clone())).unwrap();
+        let logger = Logger::start(LogFormat::Text, LevelFilter::Info, Box::new(sink.clone())).unwrap();
         // The thread may have taken one full queue before it came to the gate.
         let total = 2 * LOG_QUEUE_MAX + 100;
         let shut = sink.gate.lock().unwrap();
@@ -345,8 +345,8 @@ mod tests {
     #[test]
     fn the_program_has_one_logger() {
         assert!(!access_enabled(), "nothing is logged before the start");
-        init(Format::Text, LevelFilter::Off).unwrap();
-        assert_eq!(init(Format::Json, LevelFilter::Trace).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        init(LogFormat::Text, LevelFilter::Off).unwrap();
+        assert_eq!(init(LogFormat::Json, LevelFilter::Trace).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(log::max_level(), LevelFilter::Off);
         for (level, expected) in [(LevelFilter::Info, true), (LevelFilter::Warn, false), (LevelFilter::Off, false)] {
             set_level(level);
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn many_threads_log_whole_lines() {
         let sink = Sink::default();
-        let logger = Logger::start(Format::Json, LevelFilter::Info, Box::new(sink.clone())).unwrap();
+        let logger = Logger::start(LogFormat::Json, LevelFilter::Info, Box::new(sink.clone())).unwrap();
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..500).for_each(|_| logger.access(&LINE)));

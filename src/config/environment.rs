@@ -1,9 +1,9 @@
 //! The process environment and `.env`, put together. The process environment is only read.
 
-use super::read::{SettingError, plain_or_quoted};
-use super::settings::{Loaded, Settings};
-use super::values::Environment;
-use super::variables::{VARIABLES, Variable};
+use super::parse::{SettingError, plain_or_quoted};
+use super::settings::{LoadedSettings, Settings};
+use super::table::{VARIABLES, Variable};
+use super::types::Environment;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::io;
@@ -13,15 +13,15 @@ const DOTENV: &str = ".env";
 
 /// Reads the settings from the environment, and from `.env` what is not set there. A missing `.env` is none; one that
 /// cannot be read or understood is an error, like every bad value.
-pub fn from_environment() -> Result<Loaded, Vec<SettingError>> {
+pub fn from_environment() -> Result<LoadedSettings, Vec<SettingError>> {
     described_environment().map(|(loaded, _)| loaded)
 }
 
 /// The same, and a line for each variable that says its value and where that comes from: `NAME=value # origin`. A secret
 /// is only said to be set.
-pub fn described_environment() -> Result<(Loaded, Vec<String>), Vec<SettingError>> {
+pub fn described_environment() -> Result<(LoadedSettings, Vec<String>), Vec<SettingError>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let found = Found::gather(&|name| std::env::var_os(name), std::fs::read(DOTENV));
+    let found = RawEnvironment::gather(&|name| std::env::var_os(name), std::fs::read(DOTENV));
     let values = found.values.clone();
     let loaded = found.load(cores)?;
     let lines = VARIABLES.iter().map(|variable| describe(variable, &values, &loaded.settings)).collect();
@@ -29,17 +29,17 @@ pub fn described_environment() -> Result<(Loaded, Vec<String>), Vec<SettingError
 }
 
 /// A value, and where it comes from.
-type Value = (String, &'static str);
+type SourcedValue = (String, &'static str);
 
 /// What is set, before it is looked at.
-struct Found {
-    values: HashMap<String, Value>,
+struct RawEnvironment {
+    values: HashMap<String, SourcedValue>,
     errors: Vec<SettingError>,
     warnings: Vec<String>,
 }
 
-impl Found {
-    fn gather(environment: &dyn Fn(&str) -> Option<OsString>, dotenv: io::Result<Vec<u8>>) -> Found {
+impl RawEnvironment {
+    fn gather(environment: &dyn Fn(&str) -> Option<OsString>, dotenv: io::Result<Vec<u8>>) -> RawEnvironment {
         let mut errors = Vec::new();
         let mut values = HashMap::new();
         match dotenv.map(|bytes| parse_dotenv(&bytes)) {
@@ -59,10 +59,10 @@ impl Found {
                 _ => {}
             }
         }
-        Found { values, errors, warnings }
+        RawEnvironment { values, errors, warnings }
     }
 
-    fn load(mut self, cores: usize) -> Result<Loaded, Vec<SettingError>> {
+    fn load(mut self, cores: usize) -> Result<LoadedSettings, Vec<SettingError>> {
         match Settings::load(&|name| self.values.get(name).map(|(value, _)| value.clone()), cores) {
             Ok(mut loaded) if self.errors.is_empty() => {
                 loaded.warnings.append(&mut self.warnings);
@@ -78,7 +78,7 @@ impl Found {
 }
 
 /// What stands in `.env` and is no setting may be a setting with a slip in its name.
-fn unknown_names(values: &HashMap<String, Value>) -> Option<String> {
+fn unknown_names(values: &HashMap<String, SourcedValue>) -> Option<String> {
     let unknown: BTreeSet<&str> =
         values.keys().map(String::as_str).filter(|name| VARIABLES.iter().all(|known| known.name != *name)).collect();
     let names = unknown.iter().copied().collect::<Vec<_>>().join(", ");
@@ -89,7 +89,7 @@ fn unknown_names(values: &HashMap<String, Value>) -> Option<String> {
     }
 }
 
-fn describe(variable: &Variable, values: &HashMap<String, Value>, settings: &Settings) -> String {
+fn describe(variable: &Variable, values: &HashMap<String, SourcedValue>, settings: &Settings) -> String {
     let set = |name: &str| values.get(name).filter(|(value, _)| !value.trim().is_empty());
     let name = variable.name;
     if let Some((value, origin)) = set(name) {
@@ -110,7 +110,7 @@ fn describe(variable: &Variable, values: &HashMap<String, Value>, settings: &Set
 }
 
 /// The last of several lines with one name wins, as in a shell. The error never repeats the line, which may be a key's.
-fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, Value>, String> {
+fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, SourcedValue>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut values = HashMap::new();
@@ -140,11 +140,11 @@ mod tests {
         environment: &dyn Fn(&str) -> Option<OsString>,
         dotenv: io::Result<Vec<u8>>,
         cores: usize,
-    ) -> Result<Loaded, Vec<SettingError>> {
-        Found::gather(environment, dotenv).load(cores)
+    ) -> Result<LoadedSettings, Vec<SettingError>> {
+        RawEnvironment::gather(environment, dotenv).load(cores)
     }
 
-    fn load(environment: &[(&str, &str)], dotenv: &str) -> Result<Loaded, Vec<SettingError>> {
+    fn load(environment: &[(&str, &str)], dotenv: &str) -> Result<LoadedSettings, Vec<SettingError>> {
         let find = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
         compose(&find, Ok(dotenv.into()), 2)
     }
@@ -224,7 +224,7 @@ mod tests {
     fn each_variable_is_described_in_a_line() {
         let described = |environment: &[(&str, &str)], dotenv: &str| {
             let find = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-            let found = Found::gather(&find, Ok(dotenv.into()));
+            let found = RawEnvironment::gather(&find, Ok(dotenv.into()));
             let values = found.values.clone();
             let settings = found.load(2).unwrap().settings;
             VARIABLES.iter().map(|variable| describe(variable, &values, &settings)).collect::<Vec<_>>()

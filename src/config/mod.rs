@@ -5,14 +5,14 @@
 
 pub mod environment;
 pub mod network;
-mod read;
+mod parse;
 mod reload;
 pub mod settings;
+pub mod table;
 #[cfg(test)]
 mod tests;
-pub mod values;
-pub mod variables;
+pub mod types;
 
 pub use environment::{described_environment, from_environment};
-pub use read::SettingError;
-pub use settings::{Loaded, Settings};
+pub use parse::SettingError;
+pub use settings::{LoadedSettings, Settings};

@@ -23,7 +23,7 @@ impl Network {
         }
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_bits = match prefix {
-            Some(prefix) => super::read::whole(prefix).filter(|bits| *bits <= bits_max).ok_or_else(form)? as u8,
+            Some(prefix) => super::parse::whole(prefix).filter(|bits| *bits <= bits_max).ok_or_else(form)? as u8,
             None => bits_max as u8,
         };
         let network = Network { address: masked(address, prefix_bits), prefix_bits };
@@ -165,7 +165,7 @@ impl Origins {
             return Ok(Origins::Any);
         }
         let mut list = Vec::new();
-        for item in super::read::items(raw) {
+        for item in super::parse::items(raw) {
             let origin = normal_origin(item).ok_or_else(|| {
                 format!(
                     "{item:?} is no origin: allowed are scheme://host or scheme://host:port without a path, or * alone"
@@ -199,7 +199,7 @@ fn is_localhost(origin: &str) -> bool {
 }
 
 fn is_port(text: &str) -> bool {
-    text.len() <= 5 && super::read::whole(text).is_some_and(|port| (1..=65535).contains(&port))
+    text.len() <= 5 && super::parse::whole(text).is_some_and(|port| (1..=65535).contains(&port))
 }
 
 /// An origin as browsers write it: in lower case and without the scheme's own port.

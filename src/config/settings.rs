@@ -1,10 +1,10 @@
 //! `Settings` and how it is read.
 
 use super::network::{HostPattern, Hosts, Network, Networks, Origins};
-use super::read::{Reader, SettingError, items};
-use super::values::{Database, Environment, RateLimit, Secret};
+use super::parse::{SettingError, VariableReader, items};
+use super::types::{Database, Environment, RateLimit, Secret};
 use crate::base::limits::{HEAD_BYTES_SETTING_MAX, TARGET_BYTES_MAX};
-use crate::base::log::Format;
+use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
 use std::net::IpAddr;
@@ -79,7 +79,7 @@ pub struct Settings {
     /// `LOG_LEVEL`
     pub log_level: LevelFilter,
     /// `LOG_FORMAT`
-    pub log_format: Format,
+    pub log_format: LogFormat,
     /// `JWT_SECRET_KEY`; always set in production.
     pub jwt_secret_key: Option<Secret>,
     /// `JWT_PREVIOUS_SECRET_KEYS`
@@ -152,7 +152,7 @@ pub struct Settings {
 
 /// Settings, and what people should hear about them although the server starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
     /// Sentences for the log.
@@ -161,11 +161,11 @@ pub struct Loaded {
 
 impl Settings {
     /// Reads every variable through `lookup`; `cores` decides the default of `WORKERS`. Every bad value is reported.
-    pub fn load(lookup: &dyn Fn(&str) -> Option<String>, cores: usize) -> Result<Loaded, Vec<SettingError>> {
-        let mut reader = Reader::new(lookup);
+    pub fn load(lookup: &dyn Fn(&str) -> Option<String>, cores: usize) -> Result<LoadedSettings, Vec<SettingError>> {
+        let mut reader = VariableReader::new(lookup);
         let mut warnings = Vec::new();
         let settings = read_all(&mut reader, cores, &mut warnings);
-        if reader.errors.is_empty() { Ok(Loaded { settings, warnings }) } else { Err(reader.errors) }
+        if reader.errors.is_empty() { Ok(LoadedSettings { settings, warnings }) } else { Err(reader.errors) }
     }
 
     /// Whether only programs of this machine can reach the server.
@@ -175,7 +175,7 @@ impl Settings {
     }
 }
 
-fn read_all(reader: &mut Reader<'_>, cores: usize, warnings: &mut Vec<String>) -> Settings {
+fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<String>) -> Settings {
     let environment = environment(reader);
     let production = environment == Environment::Production;
     refuse_redis(reader);
@@ -233,7 +233,7 @@ fn read_all(reader: &mut Reader<'_>, cores: usize, warnings: &mut Vec<String>) -
     settings
 }
 
-fn environment(reader: &mut Reader<'_>) -> Environment {
+fn environment(reader: &mut VariableReader<'_>) -> Environment {
     let name = if reader.text("ENV").is_some() { "ENV" } else { "ENVIRONMENT" };
     reader.parsed(name, Environment::Development, "allowed are development and production", |value| {
         match value.to_ascii_lowercase().as_str() {
@@ -244,14 +244,14 @@ fn environment(reader: &mut Reader<'_>) -> Environment {
     })
 }
 
-fn refuse_redis(reader: &mut Reader<'_>) {
+fn refuse_redis(reader: &mut VariableReader<'_>) {
     if reader.text("REDIS_URL").is_some() {
         let rest = "is set, but several instances are not built yet: leave it unset";
         reader.errors.push(SettingError::new("REDIS_URL", rest));
     }
 }
 
-fn warn_of_ignored(reader: &mut Reader<'_>, warnings: &mut Vec<String>) {
+fn warn_of_ignored(reader: &mut VariableReader<'_>, warnings: &mut Vec<String>) {
     let mut set = ["RELOAD", "DEBUG", "SENTRY_DSN"].to_vec();
     set.retain(|name| reader.text(name).is_some());
     match set[..] {
@@ -261,11 +261,11 @@ fn warn_of_ignored(reader: &mut Reader<'_>, warnings: &mut Vec<String>) {
     }
 }
 
-fn algorithm(reader: &mut Reader<'_>) {
+fn algorithm(reader: &mut VariableReader<'_>) {
     reader.parsed("JWT_ALGORITHM", (), "allowed is HS256", |value| (value == "HS256").then_some(()));
 }
 
-fn host(reader: &mut Reader<'_>, production: bool) -> String {
+fn host(reader: &mut VariableReader<'_>, production: bool) -> String {
     let default = if production { "0.0.0.0" } else { "127.0.0.1" };
     reader.parsed("HOST", default.into(), "allowed are an IP address and localhost", |value| {
         if value.eq_ignore_ascii_case("localhost") {
@@ -276,7 +276,7 @@ fn host(reader: &mut Reader<'_>, production: bool) -> String {
     })
 }
 
-fn log_level(reader: &mut Reader<'_>) -> LevelFilter {
+fn log_level(reader: &mut VariableReader<'_>) -> LevelFilter {
     let allowed = "allowed are DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF";
     reader.parsed("LOG_LEVEL", LevelFilter::Info, allowed, |value| match value.to_ascii_uppercase().as_str() {
         "DEBUG" => Some(LevelFilter::Debug),
@@ -289,18 +289,18 @@ fn log_level(reader: &mut Reader<'_>) -> LevelFilter {
     })
 }
 
-fn log_format(reader: &mut Reader<'_>) -> Format {
-    reader.parsed("LOG_FORMAT", Format::Text, "allowed are text and json", |value| {
+fn log_format(reader: &mut VariableReader<'_>) -> LogFormat {
+    reader.parsed("LOG_FORMAT", LogFormat::Text, "allowed are text and json", |value| {
         match value.to_ascii_lowercase().as_str() {
-            "text" => Some(Format::Text),
-            "json" => Some(Format::Json),
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
             _ => None,
         }
     })
 }
 
 /// The key is taken byte for byte, with any white space in it.
-fn secret_key(reader: &mut Reader<'_>, production: bool) -> Option<Secret> {
+fn secret_key(reader: &mut VariableReader<'_>, production: bool) -> Option<Secret> {
     const NAME: &str = "JWT_SECRET_KEY";
     let key = reader.raw(NAME);
     match &key {
@@ -327,7 +327,7 @@ fn secret_key(reader: &mut Reader<'_>, production: bool) -> Option<Secret> {
     key.map(Secret::new)
 }
 
-fn previous_keys(reader: &mut Reader<'_>, production: bool, warnings: &mut Vec<String>) -> Vec<Secret> {
+fn previous_keys(reader: &mut VariableReader<'_>, production: bool, warnings: &mut Vec<String>) -> Vec<Secret> {
     const NAME: &str = "JWT_PREVIOUS_SECRET_KEYS";
     let list = reader.raw(NAME).unwrap_or_default();
     let keys: Vec<&str> = items(&list).collect();
@@ -356,13 +356,13 @@ fn is_monotonous(key: &str) -> bool {
     seen.into_iter().filter(|seen| *seen).count() < SECRET_KEY_DIFFERENT_BYTES_MIN
 }
 
-fn origins(reader: &mut Reader<'_>, production: bool) -> Origins {
+fn origins(reader: &mut VariableReader<'_>, production: bool) -> Origins {
     let default = if production { Origins::None } else { Origins::AnyLocalhostPort };
     let name = if reader.text("ALLOW_ORIGINS").is_some() { "ALLOW_ORIGINS" } else { "CORS_ORIGINS" };
     reader.checked(name, default, Origins::parse)
 }
 
-fn allowed_hosts(reader: &mut Reader<'_>, production: bool) -> Hosts {
+fn allowed_hosts(reader: &mut VariableReader<'_>, production: bool) -> Hosts {
     let default = if production { "*" } else { "localhost,127.0.0.1,[::1]" };
     let parse = |list: &str| match items(list).map(HostPattern::parse).collect::<Result<Vec<_>, _>>()? {
         hosts if hosts.is_empty() => Err("there is no host between the commas".to_owned()),
@@ -371,28 +371,28 @@ fn allowed_hosts(reader: &mut Reader<'_>, production: bool) -> Hosts {
     reader.checked("ALLOWED_HOSTS", parse(default).expect("the defaults are good"), parse)
 }
 
-fn ranged(reader: &mut Reader<'_>, name: &'static str, [default, min, max]: [u64; 3]) -> usize {
+fn ranged(reader: &mut VariableReader<'_>, name: &'static str, [default, min, max]: [u64; 3]) -> usize {
     reader.number(name, default, min, max) as usize
 }
 
 /// A number of which 0 means no limit, if 0 is allowed.
-fn some_number(reader: &mut Reader<'_>, name: &'static str, default: Option<u32>, min: u32) -> Option<u32> {
+fn some_number(reader: &mut VariableReader<'_>, name: &'static str, default: Option<u32>, min: u32) -> Option<u32> {
     let number = reader.small_number(name, default.unwrap_or(0), min, COUNT_MAX);
     (number > 0).then_some(number)
 }
 
-fn rate_limit(reader: &mut Reader<'_>, production: bool) -> Option<RateLimit> {
+fn rate_limit(reader: &mut VariableReader<'_>, production: bool) -> Option<RateLimit> {
     let per_second = reader.small_number("RATE_LIMIT_PER_SECOND", if production { 50 } else { 0 }, 0, COUNT_MAX);
     let burst = reader.small_number("RATE_LIMIT_BURST", 100, 1, COUNT_MAX);
     (per_second > 0).then_some(RateLimit { per_second, burst })
 }
 
-fn responder(reader: &mut Reader<'_>, production: bool) -> ResponderKind {
+fn responder(reader: &mut VariableReader<'_>, production: bool) -> ResponderKind {
     let default = if production { ResponderKind::None } else { ResponderKind::Echo };
     reader.parsed("RESPONDER", default, "allowed are echo, openai and none", ResponderKind::parse)
 }
 
-fn responders_allowed(reader: &mut Reader<'_>, responder: ResponderKind) -> Vec<ResponderKind> {
+fn responders_allowed(reader: &mut VariableReader<'_>, responder: ResponderKind) -> Vec<ResponderKind> {
     let mut default = vec![responder];
     if responder != ResponderKind::None {
         default.push(ResponderKind::None);
@@ -410,7 +410,7 @@ fn responders_allowed(reader: &mut Reader<'_>, responder: ResponderKind) -> Vec<
     })
 }
 
-fn responder_url(reader: &mut Reader<'_>) -> Option<String> {
+fn responder_url(reader: &mut VariableReader<'_>) -> Option<String> {
     let allowed = "allowed is an address that begins with http:// or https://";
     reader.parsed("RESPONDER_URL", None, allowed, |value| {
         let rest = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://"))?;
@@ -420,11 +420,11 @@ fn responder_url(reader: &mut Reader<'_>) -> Option<String> {
     })
 }
 
-fn require_upstream(reader: &mut Reader<'_>, settings: &Settings) {
+fn require_upstream(reader: &mut VariableReader<'_>, settings: &Settings) {
     if settings.responder != ResponderKind::OpenAi && !settings.responders_allowed.contains(&ResponderKind::OpenAi) {
         return;
     }
-    let bad = |reader: &Reader<'_>, name| reader.errors.iter().any(|error| error.variable == name);
+    let bad = |reader: &VariableReader<'_>, name| reader.errors.iter().any(|error| error.variable == name);
     for (name, set) in
         [("RESPONDER_URL", settings.responder_url.is_some()), ("RESPONDER_MODEL", settings.responder_model.is_some())]
     {

@@ -1,10 +1,10 @@
 //! Good and bad values of every variable, and the table of them against `.env.example`.
 
 use super::network::Origins;
-use super::values::{Database, Environment, RateLimit, Secret};
-use super::variables::VARIABLES;
-use super::{Loaded, SettingError, Settings};
-use crate::base::log::Format;
+use super::table::VARIABLES;
+use super::types::{Database, Environment, RateLimit, Secret};
+use super::{LoadedSettings, SettingError, Settings};
+use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use std::fmt::Debug;
 const LONG_KEY: &str = "0123456789abcdef0123456789abcdef";
 const PRODUCTION: [(&str, &str); 2] = [("ENV", "production"), ("JWT_SECRET_KEY", LONG_KEY)];
 
-fn load(variables: &[(&str, &str)]) -> Result<Loaded, Vec<SettingError>> {
+fn load(variables: &[(&str, &str)]) -> Result<LoadedSettings, Vec<SettingError>> {
     let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
     Settings::load(&find, 8)
 }
@@ -23,11 +23,11 @@ fn settings(variables: &[(&str, &str)]) -> Settings {
     load(variables).unwrap_or_else(|errors| panic!("{variables:?}: {errors:?}")).settings
 }
 
-fn production(more: &[(&str, &str)]) -> Result<Loaded, Vec<SettingError>> {
+fn production(more: &[(&str, &str)]) -> Result<LoadedSettings, Vec<SettingError>> {
     load(&[&PRODUCTION, more].concat())
 }
 
-fn messages(result: Result<Loaded, Vec<SettingError>>) -> Vec<String> {
+fn messages(result: Result<LoadedSettings, Vec<SettingError>>) -> Vec<String> {
     result.expect_err("something is wrong with it").iter().map(ToString::to_string).collect()
 }
 
@@ -191,7 +191,7 @@ fn logging() {
     ];
     good("LOG_LEVEL", |s| s.log_level, &table);
     bad("LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF", &["verbose", "10", "INFO,DEBUG"]);
-    good("LOG_FORMAT", |s| s.log_format, &[("text", Format::Text), ("JSON", Format::Json)]);
+    good("LOG_FORMAT", |s| s.log_format, &[("text", LogFormat::Text), ("JSON", LogFormat::Json)]);
     bad("LOG_FORMAT", "text and json", &["xml"]);
 }
 
@@ -494,12 +494,12 @@ fn a_reload_takes_up_what_the_table_says() {
         let read = settings(&kept.chain([(variable.name, value)]).collect::<Vec<_>>());
         assert_ne!(read, running, "{} is changed by {value}", variable.name);
         let (next, restart) = running.reloaded(read.clone());
-        if variable.live {
+        if variable.reloadable {
             assert_eq!((next, restart), (read, Vec::new()), "{}", variable.name);
         } else {
             let name = if variable.name == "ENVIRONMENT" { "ENV" } else { variable.name };
             assert!(restart.contains(&name), "{name} needs a restart: {restart:?}");
         }
     }
-    assert!(VARIABLES.iter().all(|variable| !variable.live || !fixed.contains(&variable.name)));
+    assert!(VARIABLES.iter().all(|variable| !variable.reloadable || !fixed.contains(&variable.name)));
 }

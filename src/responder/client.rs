@@ -15,7 +15,7 @@ use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
 use connection::{Connection, Wait};
 use std::path::PathBuf;

@@ -5,7 +5,7 @@
 
 use super::breaker::Outcome;
 use crate::base::limits::UPSTREAM_EXCERPT_CHARS_MAX;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use std::time::Duration;
 
 /// What went wrong.

@@ -6,10 +6,10 @@
 use super::failure::printable;
 use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
 use crate::base::limits::*;
-use crate::config::values::Secret;
+use crate::config::types::Secret;
 use crate::domain::model::Role;
 use crate::sse::decode::{Decoder, Event};
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 use serde_json::Value;
 
 /// The body of a request. The system prompt goes first; the oldest turns stay out when the text would be over
@@ -26,7 +26,7 @@ pub fn request_body(model: &str, system_prompt: Option<&str>, turns: &[Turn], co
     let last = turns[turns.len() - taken..].iter().map(|turn| (turn.role, turn.text.as_ref()));
     let messages = system_prompt.map(|prompt| (Role::System, prompt)).into_iter().chain(last);
     let mut body = Vec::new();
-    let mut json = Json(&mut body);
+    let mut json = JsonWriter(&mut body);
     json.raw("{\"model\":").string(model).raw(",\"messages\":").array(messages, |json, (role, text)| {
         json.raw("{\"role\":").string(role.as_str()).raw(",\"content\":").string(text).raw("}");
     });

@@ -10,7 +10,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::threads::Ports;
 use super::write_queue::Writes;
 use crate::base::limits::*;
-use crate::base::metrics::{self, ConnectionRefused};
+use crate::base::metrics::{self, ConnectionRejection};
 use crate::base::time::{MonoTime, Now};
 use crate::shard::{Input, Output, Shard};
 use mio::net::{TcpListener, TcpStream};
@@ -224,7 +224,7 @@ impl Reactor {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let Some(listener) = &self.listener else { return };
             if self.connections.are_full() {
-                self.pause_accepting(now, ConnectionRefused::Maximum);
+                self.pause_accepting(now, ConnectionRejection::Maximum);
                 return;
             }
             match listener.accept() {
@@ -243,15 +243,15 @@ impl Reactor {
                     if !std::mem::replace(&mut self.accept_failed, true) {
                         log::warn!("accepting pauses: {}", why_not_accepted(&error));
                     }
-                    self.pause_accepting(now, ConnectionRefused::Resources);
+                    self.pause_accepting(now, ConnectionRejection::Resources);
                     return;
                 }
             }
         }
     }
 
-    fn pause_accepting(&mut self, now: Now, why: ConnectionRefused) {
-        metrics::CONNECTIONS_REFUSED[why as usize].add(1);
+    fn pause_accepting(&mut self, now: Now, why: ConnectionRejection) {
+        metrics::CONNECTIONS_REJECTED[why as usize].add(1);
         self.accept_again_at = Some(now.mono.plus_milliseconds(ACCEPT_PAUSE_MILLISECONDS));
     }
 
@@ -267,7 +267,7 @@ impl Reactor {
         let token = Token(slot as usize + FIRST_SOCKET);
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
             log::warn!("a connection cannot be watched: {error}");
-            metrics::CONNECTIONS_REFUSED[ConnectionRefused::Unwatched as usize].add(1);
+            metrics::CONNECTIONS_REJECTED[ConnectionRejection::Unwatched as usize].add(1);
             self.shard.handle(Input::Failed { slot }, now);
         }
         if self.sockets.len() <= slot as usize {
@@ -289,7 +289,7 @@ impl Reactor {
 
     /// Counts a connection that was refused, and says so now and then.
     fn note_refusal(&mut self, peer: IpAddr, now: Now) {
-        metrics::CONNECTIONS_REFUSED[ConnectionRefused::Address as usize].add(1);
+        metrics::CONNECTIONS_REJECTED[ConnectionRejection::Address as usize].add(1);
         if self.refusals_told_at.is_none_or(|told| now.mono >= told.plus_milliseconds(REFUSALS_TOLD_MILLISECONDS)) {
             self.refusals_told_at = Some(now.mono);
             log::warn!(

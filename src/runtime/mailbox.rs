@@ -91,7 +91,7 @@ impl Mailbox {
                 _ => {}
             }
             waiting.mails.push(mail);
-            metrics::MAILS.add(1);
+            metrics::MAILBOX_MESSAGES.add(1);
             waiting.mails.len() == 1
         };
         // A list that was not empty has a wakeup on its way already.
@@ -105,7 +105,7 @@ impl Mailbox {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut waiting.mails, into);
-        metrics::MAILS.sub(into.len() as u64);
+        metrics::MAILBOX_MESSAGES.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
         waiting.answer_bytes = 0;

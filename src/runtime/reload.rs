@@ -6,7 +6,7 @@ use super::mailbox::{Mail, Mailbox};
 use crate::api::Context;
 use crate::auth::jwt::Keys;
 use crate::base::log as logging;
-use crate::config::{Loaded, SettingError, Settings};
+use crate::config::{LoadedSettings, SettingError, Settings};
 use std::sync::Arc;
 
 /// What every loop of a running server was last given, and what new ones are made with.
@@ -31,7 +31,7 @@ impl Current {
     /// Takes up settings that were read again, and passes them on.
     pub fn reload(
         &mut self,
-        read: Result<Loaded, Vec<SettingError>>,
+        read: Result<LoadedSettings, Vec<SettingError>>,
         mailboxes: &[Arc<Mailbox>],
         connections: &Connections,
     ) {

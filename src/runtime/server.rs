@@ -18,7 +18,7 @@ use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::config::values::{Database, Environment};
+use crate::config::types::{Database, Environment};
 use crate::config::{Settings, from_environment};
 use crate::domain::responder::ResponderKind;
 use crate::responder::{Upstream, UpstreamSettings};

@@ -337,9 +337,9 @@ impl Shard {
     pub fn count_waiting(&mut self) {
         let (waiting, counted) = (self.reply_bytes as u64, self.reply_bytes_counted);
         if waiting > counted {
-            metrics::REPLY_BYTES.add(waiting - counted);
+            metrics::RESPONSES_WAITING_BYTES.add(waiting - counted);
         } else if waiting < counted {
-            metrics::REPLY_BYTES.sub(counted - waiting);
+            metrics::RESPONSES_WAITING_BYTES.sub(counted - waiting);
         }
         self.reply_bytes_counted = waiting;
     }

@@ -8,7 +8,7 @@ use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 use crate::wire::reply;
 use std::sync::Arc;
 
@@ -99,9 +99,9 @@ pub fn output_error_data(
     })
 }
 
-fn data(bytes: usize, write: impl FnOnce(&mut Json<'_>)) -> Arc<str> {
+fn data(bytes: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> Arc<str> {
     let mut out = Vec::with_capacity(bytes);
-    write(&mut Json(&mut out));
+    write(&mut JsonWriter(&mut out));
     String::from_utf8(out).expect("JSON that is made of texts is text").into()
 }
 
@@ -197,14 +197,14 @@ pub fn server_shutdown(out: &mut Vec<u8>) {
 }
 
 /// `{"type":"<kind>"`
-fn opened(kind: EventKind, out: &mut Vec<u8>) -> Json<'_> {
-    let mut json = Json(out);
+fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
+    let mut json = JsonWriter(out);
     json.raw("{\"type\":\"").raw(kind.as_str()).raw("\"");
     json
 }
 
 /// `data` of a message: a conversation is always named by its UUID here, also the default one.
-fn message_data(json: &mut Json, kind: EventKind, message: &Message) {
+fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
     json.raw("{\"content\":")
         .string(message.content.as_str())
         .raw(",\"conversation_id\":")

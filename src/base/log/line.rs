@@ -7,7 +7,7 @@ use std::io::Write;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// `2026-01-31T09:15:30.123456Z INFO request method=GET path=/ …`
     Text,
     /// One JSON object a line.
@@ -34,27 +34,27 @@ pub struct AccessLine<'a> {
 }
 
 /// The line of a request, with its line end.
-pub(super) fn access_line(format: Format, at: WallTime, line: &AccessLine<'_>) -> Vec<u8> {
+pub(super) fn access_line(format: LogFormat, at: WallTime, line: &AccessLine<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     match format {
-        Format::Text => access_text(&mut out, at, line),
-        Format::Json => access_json(&mut out, at, line),
+        LogFormat::Text => access_text(&mut out, at, line),
+        LogFormat::Json => access_json(&mut out, at, line),
     }
     out
 }
 
 /// A line of the `log` facade, with its line end.
-pub(super) fn message_line(format: Format, at: WallTime, level: &str, target: &str, text: &str) -> Vec<u8> {
+pub(super) fn message_line(format: LogFormat, at: WallTime, level: &str, target: &str, text: &str) -> Vec<u8> {
     let target = target.strip_prefix("cortex_core::").unwrap_or(target);
     let mut out = Vec::with_capacity(64 + text.len());
     match format {
-        Format::Text => {
+        LogFormat::Text => {
             text_start(&mut out, at, level);
             escape(&mut out, target, Escapes::Text);
             out.extend_from_slice(b": ");
             escape(&mut out, text, Escapes::Text);
         }
-        Format::Json => {
+        LogFormat::Json => {
             json_start(&mut out, at, level);
             out.extend_from_slice(b"\"target\":");
             json_field(&mut out, target);
@@ -176,12 +176,12 @@ fn escape(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
             '\n' => out.extend_from_slice(b"\\n"),
             '\r' => out.extend_from_slice(b"\\r"),
             '\t' => out.extend_from_slice(b"\\t"),
-            _ if deceives(c) && escapes == Escapes::Json => {
+            _ if is_unsafe_for_terminal(c) && escapes == Escapes::Json => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     write!(out, "\\u{unit:04x}").expect("a Vec takes all that is written");
                 }
             }
-            _ if deceives(c) => {
+            _ if is_unsafe_for_terminal(c) => {
                 write!(out, "\\u{{{:x}}}", u32::from(c)).expect("a Vec takes all that is written");
             }
             _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -194,7 +194,7 @@ fn escape(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
 
 /// Characters that command a terminal, end a line, or change what a reader sees without being seen: controls, line
 /// separators, zero-width and bidirectional formatting, tags.
-fn deceives(c: char) -> bool {
+fn is_unsafe_for_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -216,11 +216,11 @@ mod tests {
     };
 
     fn text(line: &AccessLine<'_>) -> String {
-        String::from_utf8(access_line(Format::Text, AT, line)).unwrap()
+        String::from_utf8(access_line(LogFormat::Text, AT, line)).unwrap()
     }
 
     fn json(line: &AccessLine<'_>) -> String {
-        String::from_utf8(access_line(Format::Json, AT, line)).unwrap()
+        String::from_utf8(access_line(LogFormat::Json, AT, line)).unwrap()
     }
 
     #[test]
@@ -277,11 +277,16 @@ mod tests {
 
     #[test]
     fn messages_stay_on_one_line() {
-        let line =
-            message_line(Format::Text, AT, "WARN", "cortex_core::store::writer", "two\nlines, \"quotes\" and \u{1b}[m");
+        let line = message_line(
+            LogFormat::Text,
+            AT,
+            "WARN",
+            "cortex_core::store::writer",
+            "two\nlines, \"quotes\" and \u{1b}[m",
+        );
         let line = String::from_utf8(line).unwrap();
         assert_eq!(&line[27..], " WARN store::writer: two\\nlines, \"quotes\" and \\u{1b}[m\n");
-        let line = message_line(Format::Json, AT, "WARN", "mio", "two\nlines, \"quotes\"");
+        let line = message_line(LogFormat::Json, AT, "WARN", "mio", "two\nlines, \"quotes\"");
         let line = String::from_utf8(line).unwrap();
         assert!(line.ends_with("\"level\":\"WARN\",\"target\":\"mio\",\"message\":\"two\\nlines, \\\"quotes\\\"\"}\n"));
     }

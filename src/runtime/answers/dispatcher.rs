@@ -238,7 +238,7 @@ impl Dispatcher {
     /// An echo, the end of an answer that a crash cut off, or a refusal: one step, which the writer takes in order.
     fn answer_at_once(&mut self, key: JobId) -> bool {
         let order = &self.waiting[&key];
-        let metadata = Metadata::new_unchecked(wire::answer::metadata(order.responder, None));
+        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(order.responder, None));
         let step = match (&order.started, order.responder) {
             (Some(_), _) => AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None },
             (None, ResponderKind::Echo) => {
@@ -344,7 +344,7 @@ impl Dispatcher {
         let step = AnswerStep::Finish {
             status: Status::Cancelled,
             text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
-            metadata: Metadata::new_unchecked(wire::answer::metadata(order.responder, None)),
+            metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(order.responder, None)),
             error: None,
         };
         let command = command_for(order, self.desk.expect_as_news(Errand::Cancel(key, to)), step);

@@ -265,9 +265,9 @@ impl Worker {
     /// Closes the order; tries until the store has taken it, since the answer is there and nobody else has it.
     fn end(&self, status: Status, finished: Option<&Finished>, error: Option<Arc<str>>) {
         let text = self.job.progress.text();
-        let metadata = Metadata::new_unchecked(wire::answer::metadata(
+        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(
             self.job.order.responder,
-            finished.map(|finished| wire::answer::Facts {
+            finished.map(|finished| wire::answer_metadata::AnswerFacts {
                 model: finished.model.as_deref(),
                 prompt_tokens: finished.prompt_tokens,
                 completion_tokens: finished.completion_tokens,

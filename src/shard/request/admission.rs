@@ -7,9 +7,9 @@ use crate::api::traffic::Endpoint;
 use crate::api::{self, Caller, Response, cors, proxy, router};
 use crate::auth::jwt::Purpose;
 use crate::base::limits::*;
-use crate::base::metrics::{self, Login};
+use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
-use crate::config::values::RateLimit;
+use crate::config::types::RateLimit;
 use crate::http1::head::{Framing, Head, Method, Version};
 use crate::shard::Shard;
 use crate::shard::connection::{Meta, Plan};
@@ -150,7 +150,7 @@ impl Shard {
     fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
         let verify = |token: &str| api::auth::authenticate(&self.context, &self.token_rules, token, now.wall);
         let in_query = match access {
-            Access::TokenOrTicket => api::auth::query_credential(&self.context, head.query),
+            Access::TokenOrTicket => api::auth::query_credential(head.query, self.context.settings.environment),
             Access::Open | Access::Token => None,
         };
         // What is for somebody else, such as a proxy that asks the browser for a password, does not hide a ticket.
@@ -201,7 +201,7 @@ impl Shard {
     ) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
         let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
-        taken.inspect_err(|_| metrics::LOGINS[Login::RateLimited as usize].add(1))
+        taken.inspect_err(|_| metrics::LOGINS[LoginResult::RateLimited as usize].add(1))
     }
 }
 

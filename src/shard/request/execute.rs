@@ -6,7 +6,7 @@ use crate::api::router::Operation;
 use crate::api::{self, Action, Caller, Response, Subscription, cors};
 use crate::base::limits::*;
 use crate::base::log;
-use crate::base::metrics::{self, Login};
+use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 use crate::domain::event::KindSet;
@@ -376,10 +376,10 @@ impl Shard {
         if pending.operation == Operation::Login {
             let admitted = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
             let ended = match &answer.result {
-                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => Login::Success,
-                Ok(PasswordOutcome::User(_)) => Login::Disabled,
-                Ok(PasswordOutcome::Wrong) => Login::Wrong,
-                Ok(PasswordOutcome::Hash(_)) | Err(_) => Login::Failed,
+                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => LoginResult::Success,
+                Ok(PasswordOutcome::User(_)) => LoginResult::Disabled,
+                Ok(PasswordOutcome::Wrong) => LoginResult::Wrong,
+                Ok(PasswordOutcome::Hash(_)) | Err(_) => LoginResult::Failed,
             };
             metrics::LOGINS[ended as usize].add(1);
         }

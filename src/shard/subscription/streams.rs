@@ -3,7 +3,7 @@
 use crate::api::error::ApiError;
 use crate::api::{Caller, Response, Start, StreamId, Subscription};
 use crate::base::limits::*;
-use crate::base::metrics::{self, Gap};
+use crate::base::metrics::{self, GapReason};
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
 use crate::domain::answer_job::AnswerDelta;
@@ -96,7 +96,7 @@ impl Shard {
         stream.greet(&mut conn.outbox, &self.context.epoch, now);
         if let Some(first) = gap {
             stream.say_gap(&mut conn.outbox, first);
-            metrics::GAPS[Gap::Unknown as usize].add(1);
+            metrics::GAPS[GapReason::Unknown as usize].add(1);
             stream.source = Source::Behind;
         }
         metrics::STREAMS_OPENED.add(1);
@@ -115,7 +115,7 @@ impl Shard {
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
     pub(in crate::shard) fn come_back_later(&mut self, start: Start) -> Response {
-        metrics::refused("stream_deferred");
+        metrics::count_rejection("stream_deferred");
         let mut body = Vec::new();
         let milliseconds = self.spread_retry_milliseconds();
         match start {

@@ -5,7 +5,7 @@
 
 use crate::api::StreamId;
 use crate::base::limits::*;
-use crate::base::metrics::{self, Gap};
+use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::query::{JournalPage, StreamFilter};
@@ -123,7 +123,7 @@ impl Stream {
         // Every page of a long replay says what is gone after its start; the client is told once.
         if let Some(first) = page.gap.filter(|first| *first > self.gap_told) {
             self.say_gap(outbox, first);
-            metrics::GAPS[Gap::Removed as usize].add(1);
+            metrics::GAPS[GapReason::Removed as usize].add(1);
         }
         metrics::CATCHUP_PAGES.add(1);
         metrics::CATCHUP_EVENTS.add(page.events.len() as u64);

@@ -13,7 +13,7 @@ use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, messages, users};
 use crate::store::sqlite::values::{decode, number};
 use crate::store::{Database, OpenError};
-use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
+use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::io::{BufWriter, Write};
@@ -27,13 +27,13 @@ pub fn export(
     out: &mut dyn Write,
     with_passwords: bool,
     report: Report<'_>,
-) -> Result<Counts, ExportError> {
+) -> Result<ExportCounts, ExportError> {
     let (db, meta) = connection::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
     let mut exporter = Exporter {
         db: &db,
         ids: &meta.ids,
         with_passwords,
-        counts: Counts::default(),
+        counts: ExportCounts::default(),
         buffer: Vec::new(),
         out,
         report,
@@ -50,7 +50,7 @@ pub fn export_to_file(
     target: &Path,
     with_passwords: bool,
     report: Report<'_>,
-) -> Result<Counts, String> {
+) -> Result<ExportCounts, String> {
     refuse_existing(target)?;
     let partial = Partial::begin(target)?;
     let counts = export(source, &mut BufWriter::new(partial.file()), with_passwords, report);
@@ -82,29 +82,29 @@ struct Exporter<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     with_passwords: bool,
-    counts: Counts,
+    counts: ExportCounts,
     buffer: Vec<u8>,
     out: &'a mut dyn Write,
     report: Report<'a>,
 }
 
 impl Exporter<'_> {
-    fn run(&mut self) -> Result<Counts, Abort<std::io::Error>> {
+    fn run(&mut self) -> Result<ExportCounts, Abort<std::io::Error>> {
         self.db.execute_batch("BEGIN")?;
         self.header()?;
         self.users()?;
         self.workspaces()?;
         self.conversations()?;
         self.messages()?;
-        self.line(&Line::End(self.counts))?;
+        self.line(&ExportLine::End(self.counts))?;
         self.out.flush().map_err(Abort::Rejected)?;
         self.db.execute_batch("COMMIT")?;
         Ok(self.counts)
     }
 
-    fn line(&mut self, line: &Line) -> Result<(), Abort<std::io::Error>> {
+    fn line(&mut self, line: &ExportLine) -> Result<(), Abort<std::io::Error>> {
         self.buffer.clear();
-        transfer::write(line, &mut self.buffer);
+        export_line::write(line, &mut self.buffer);
         self.out.write_all(&self.buffer).map_err(Abort::Rejected)?;
         (self.report)(Progress { done: self.counts.lines(), of: None });
         Ok(())
@@ -115,7 +115,7 @@ impl Exporter<'_> {
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?;
-        self.line(&Line::Header(Header { id_key, epoch, position, at }))
+        self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at }))
     }
 
     fn users(&mut self) -> Result<(), Abort<std::io::Error>> {
@@ -135,7 +135,7 @@ impl Exporter<'_> {
                 removed_through: number(row.get(11)?),
             };
             self.counts.users += 1;
-            self.line(&Line::User(user))?;
+            self.line(&ExportLine::User(user))?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Exporter<'_> {
                 metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
             };
             self.counts.workspaces += 1;
-            self.line(&Line::Workspace(workspace))?;
+            self.line(&ExportLine::Workspace(workspace))?;
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Exporter<'_> {
                 participants: self.participants(row.get(0)?)?,
             };
             self.counts.conversations += 1;
-            self.line(&Line::Conversation(conversation))?;
+            self.line(&ExportLine::Conversation(conversation))?;
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Exporter<'_> {
                 content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
             };
             self.counts.messages += 1;
-            self.line(&Line::Message(message))?;
+            self.line(&ExportLine::Message(message))?;
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, conversations, messages, state_events, users, workspaces};
 use crate::store::sqlite::values::sql;
 use crate::store::{Database, OpenError};
+use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use crate::wire::metadata::string_member;
-use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
     /// How many there are of each.
-    pub counts: Counts,
+    pub counts: ExportCounts,
     /// The number that the journal goes on from.
     pub goes_on_from: EventNumber,
     /// Where the empty database is now that was there before.
@@ -81,19 +81,19 @@ fn read_all(
     input: &mut dyn BufRead,
     failed: &dyn Fn(rusqlite::Error) -> String,
     report: Report<'_>,
-) -> Result<Counts, String> {
+) -> Result<ExportCounts, String> {
     let mut lines = Lines { input, at: 0, text: Vec::new() };
-    let (mut importer, mut counts) = (None, Counts::default());
+    let (mut importer, mut counts) = (None, ExportCounts::default());
     loop {
         let line = lines.next()?;
         let said = (|| match (line, &mut importer) {
-            (Line::Header(header), None) => {
+            (ExportLine::Header(header), None) => {
                 importer = Some(Importer::begin(db, &header)?);
                 Ok(None)
             }
-            (Line::Header(_), Some(_)) => Err(Wrong::Line("there is one header only".into())),
+            (ExportLine::Header(_), Some(_)) => Err(Wrong::Line("there is one header only".into())),
             (_, None) => Err(Wrong::Line("the first line must be the header".into())),
-            (Line::End(end), Some(_)) => Ok(Some(end)),
+            (ExportLine::End(end), Some(_)) => Ok(Some(end)),
             (line, Some(importer)) => importer.add(&line, &mut counts).map(|()| None),
         })();
         report(Progress { done: counts.lines(), of: None });
@@ -119,7 +119,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn next(&mut self) -> Result<Line, String> {
+    fn next(&mut self) -> Result<ExportLine, String> {
         self.text.clear();
         self.at += 1;
         let mut bounded = (&mut *self.input).take(FRAME_BYTES_MAX as u64);
@@ -130,7 +130,7 @@ impl Lines<'_> {
         if self.text.len() == FRAME_BYTES_MAX {
             return Err(self.wrong("it is too long"));
         }
-        transfer::read(&self.text).map_err(|what| self.wrong(&what))
+        export_line::read(&self.text).map_err(|what| self.wrong(&what))
     }
 
     fn has_more(&mut self) -> Result<bool, String> {
@@ -170,7 +170,7 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn begin(db: &'a Connection, header: &Header) -> Result<Importer<'a>, Wrong> {
+    fn begin(db: &'a Connection, header: &ExportHeader) -> Result<Importer<'a>, Wrong> {
         if sql(header.position) < 0 || header.position.0 > crate::base::limits::EVENT_NUMBER_MAX {
             return Err(Wrong::Line("`position` is too large".into()));
         }
@@ -179,25 +179,25 @@ impl<'a> Importer<'a> {
         Ok(Importer { db, ids: IdKey::new(header.id_key), position: header.position, position_at: header.at })
     }
 
-    fn add(&mut self, line: &Line, counts: &mut Counts) -> Result<(), Wrong> {
+    fn add(&mut self, line: &ExportLine, counts: &mut ExportCounts) -> Result<(), Wrong> {
         match line {
-            Line::User(user) => {
+            ExportLine::User(user) => {
                 counts.users += 1;
                 self.add_user(user)
             }
-            Line::Workspace(workspace) => {
+            ExportLine::Workspace(workspace) => {
                 counts.workspaces += 1;
                 self.add_workspace(workspace)
             }
-            Line::Conversation(conversation) => {
+            ExportLine::Conversation(conversation) => {
                 counts.conversations += 1;
                 self.add_conversation(conversation)
             }
-            Line::Message(message) => {
+            ExportLine::Message(message) => {
                 counts.messages += 1;
                 self.add_message(message)
             }
-            Line::Header(_) | Line::End(_) => Ok(()),
+            ExportLine::Header(_) | ExportLine::End(_) => Ok(()),
         }
     }
 

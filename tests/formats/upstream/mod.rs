@@ -9,7 +9,7 @@ mod standin;
 #[cfg(feature = "tls")]
 mod tls;
 
-use cortex_core::config::values::Secret;
+use cortex_core::config::types::Secret;
 use cortex_core::domain::model::Role;
 use cortex_core::responder::retry::RetryPolicy;
 use cortex_core::responder::{Failure, Finished, Flow, Timeouts, Turn, Upstream, UpstreamSettings, answer};

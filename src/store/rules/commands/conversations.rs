@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a new conversation is to be.
-pub(crate) struct NewConversation<'w> {
+pub(crate) struct ConversationDraft<'w> {
     pub topic: &'w Topic,
     pub participants: &'w [UserId],
     pub metadata: &'w Metadata,
@@ -27,7 +27,7 @@ pub(crate) struct NewConversation<'w> {
 }
 
 /// What is to change; what is absent stays.
-pub(crate) struct ConversationChange<'w> {
+pub(crate) struct ConversationPatch<'w> {
     pub topic: Option<&'w Topic>,
     pub participants: Option<&'w [UserId]>,
     pub metadata: Option<&'w Metadata>,
@@ -38,7 +38,7 @@ impl<R: Rows> Transaction<'_, R> {
         &mut self,
         caller: &Caller<'_>,
         workspace: Option<WorkspaceId>,
-        new: NewConversation<'_>,
+        new: ConversationDraft<'_>,
         api_variant: ApiVariant,
     ) -> Done {
         let home = match workspace {
@@ -79,7 +79,7 @@ impl<R: Rows> Transaction<'_, R> {
         &mut self,
         caller: &Caller<'_>,
         conversation: ConversationRef,
-        change: ConversationChange<'_>,
+        change: ConversationPatch<'_>,
         api_variant: ApiVariant,
     ) -> Done {
         let access = self.authorize(caller, conversation, api_variant)?;

@@ -62,11 +62,11 @@ impl<R: Rows> Transaction<'_, R> {
                 api_variant,
             } => {
                 let new =
-                    conversations::NewConversation { topic, participants, metadata, first: initial_message.as_ref() };
+                    conversations::ConversationDraft { topic, participants, metadata, first: initial_message.as_ref() };
                 self.create_conversation(caller, *workspace, new, *api_variant)
             }
             CommandKind::UpdateConversation { conversation, topic, participants, metadata, api_variant } => {
-                let change = conversations::ConversationChange {
+                let change = conversations::ConversationPatch {
                     topic: topic.as_ref(),
                     participants: participants.as_deref(),
                     metadata: metadata.as_ref(),

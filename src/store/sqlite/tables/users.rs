@@ -6,7 +6,7 @@ use crate::domain::model::UserProfile;
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::rules::records::UserRow;
 use crate::store::sqlite::values::{number, sql};
-use crate::wire::transfer::Access;
+use crate::wire::export_line::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The Prometheus text format, version 0.0.4
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 
-use super::{Counter, DURATION_BOUNDS, Durations, Histogram};
+use super::instruments::{Counter, DURATION_BOUNDS, Durations, Histogram};
 use std::fmt::{self, Write};
 
 /// Names and values of labels.
@@ -22,11 +22,11 @@ struct Amount(u64, Unit);
 /// A value of a label as it is written between its quotes.
 struct Escaped<'a>(&'a str);
 
-/// Text that grows by families of samples.
+/// Exposition that grows by families of samples.
 #[derive(Debug, Default)]
-pub struct Text(String);
+pub struct Exposition(String);
 
-impl Text {
+impl Exposition {
     /// Begins a family: its samples follow, and nothing else before the next family.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
@@ -162,8 +162,8 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
-    fn text(write: impl FnOnce(&mut Text)) -> String {
-        let mut text = Text::default();
+    fn text(write: impl FnOnce(&mut Exposition)) -> String {
+        let mut text = Exposition::default();
         write(&mut text);
         String::from_utf8(text.into_bytes()).unwrap()
     }

@@ -1,6 +1,6 @@
 //! Reads single variables and gathers what is wrong with them.
 
-use super::variables::variable;
+use super::table::variable;
 use std::fmt;
 
 /// Longest value that is shown in a message, in characters.
@@ -31,14 +31,14 @@ impl fmt::Display for SettingError {
 impl std::error::Error for SettingError {}
 
 /// Looks variables up, and goes on after a bad one, so that all are reported at once.
-pub(super) struct Reader<'l> {
+pub(super) struct VariableReader<'l> {
     lookup: &'l dyn Fn(&str) -> Option<String>,
     pub errors: Vec<SettingError>,
 }
 
-impl<'l> Reader<'l> {
-    pub fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> Reader<'l> {
-        Reader { lookup, errors: Vec::new() }
+impl<'l> VariableReader<'l> {
+    pub fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> VariableReader<'l> {
+        VariableReader { lookup, errors: Vec::new() }
     }
 
     /// The value as it is; an empty one counts as unset.
