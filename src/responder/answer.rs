@@ -10,7 +10,7 @@
 
 use super::Completion;
 use super::failure::Failure;
-use super::scheduler::{AnswerEnd, ImmediateAnswer, RETRY_MILLISECONDS, StopReason};
+use super::scheduler::{ImmediateAnswer, JobEnd, RETRY_MILLISECONDS, StopReason};
 use crate::base::limits::{OUTPUT_APPEND_MILLISECONDS, OUTPUT_DELTA_MILLISECONDS};
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, Turn};
@@ -63,7 +63,7 @@ enum AnswerState {
     /// Next: Ending, Over.
     StoringEnd { result: EndedAnswer },
     /// Nothing more is to be done.
-    Over(AnswerEnd),
+    Over(JobEnd),
 }
 
 /// What the last step of an answer stores, beside its text.
@@ -110,7 +110,7 @@ impl Answer {
     }
 
     /// How the answer ended; `None` while it goes on.
-    pub fn end(&self) -> Option<AnswerEnd> {
+    pub fn end(&self) -> Option<JobEnd> {
         match self.state {
             AnswerState::Over(end) => Some(end),
             _ => None,
@@ -179,10 +179,10 @@ impl Answer {
     pub fn history_read(&mut self, history: StoreResult<Vec<Turn>>) {
         assert_eq!(self.state, AnswerState::ReadingHistory, "a history comes when it was asked for");
         self.state = match history {
-            StoreResult::Done(turns) if turns.is_empty() => AnswerState::Over(AnswerEnd::Closed),
+            StoreResult::Done(turns) if turns.is_empty() => AnswerState::Over(JobEnd::Closed),
             StoreResult::Done(turns) => AnswerState::Asking(turns),
-            StoreResult::Closed => AnswerState::Over(AnswerEnd::Closed),
-            StoreResult::Unavailable => AnswerState::Over(AnswerEnd::Retry),
+            StoreResult::Closed => AnswerState::Over(JobEnd::Closed),
+            StoreResult::Unavailable => AnswerState::Over(JobEnd::Retry),
         };
     }
 
@@ -205,12 +205,12 @@ impl Answer {
         let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, facts));
         let (status, error) = match (&ended, self.stop) {
             (_, Some(StopReason::JobClosed)) => {
-                self.state = AnswerState::Over(AnswerEnd::Closed);
+                self.state = AnswerState::Over(JobEnd::Closed);
                 return;
             }
             (Ok(_), _) => (Status::Complete, None),
             (Err(_), Some(StopReason::Shutdown)) if self.message_id.is_none() => {
-                self.state = AnswerState::Over(AnswerEnd::Retry);
+                self.state = AnswerState::Over(JobEnd::Retry);
                 return;
             }
             (Err(_), Some(StopReason::Shutdown)) => (Status::Interrupted, None),
@@ -223,7 +223,7 @@ impl Answer {
     pub fn stored(&mut self, result: StoreResult<Option<MessageId>>, now: MonoTime) {
         self.state = match (std::mem::replace(&mut self.state, AnswerState::New), result) {
             (AnswerState::Storing { .. } | AnswerState::StoringEnd { .. }, StoreResult::Closed) => {
-                AnswerState::Over(AnswerEnd::Closed)
+                AnswerState::Over(JobEnd::Closed)
             }
             (AnswerState::Storing { through }, StoreResult::Done(message_id)) => {
                 self.message_id = self.message_id.or(message_id);
@@ -232,14 +232,14 @@ impl Answer {
             }
             // Nothing is shown yet, so the whole answer can begin again.
             (AnswerState::Storing { .. }, StoreResult::Unavailable) if self.message_id.is_none() => {
-                AnswerState::Over(AnswerEnd::Retry)
+                AnswerState::Over(JobEnd::Retry)
             }
             // The next step brings this text, too.
             (AnswerState::Storing { .. }, StoreResult::Unavailable) => AnswerState::Writing,
-            (AnswerState::StoringEnd { .. }, StoreResult::Done(_)) => AnswerState::Over(AnswerEnd::Closed),
+            (AnswerState::StoringEnd { .. }, StoreResult::Done(_)) => AnswerState::Over(JobEnd::Closed),
             // The job stays open, and the next process ends it.
             (AnswerState::StoringEnd { .. }, StoreResult::Unavailable) if self.stop == Some(StopReason::Shutdown) => {
-                AnswerState::Over(AnswerEnd::Closed)
+                AnswerState::Over(JobEnd::Closed)
             }
             // The answer exists nowhere else, so it is offered until the store takes it.
             (AnswerState::StoringEnd { result }, StoreResult::Unavailable) => {
@@ -266,7 +266,7 @@ impl Answer {
 
     /// Ends an answer of which the model has not been asked yet.
     fn stop_early(&mut self) {
-        let end = if self.stop == Some(StopReason::Shutdown) { AnswerEnd::Retry } else { AnswerEnd::Closed };
+        let end = if self.stop == Some(StopReason::Shutdown) { JobEnd::Retry } else { JobEnd::Closed };
         self.state = AnswerState::Over(end);
     }
 
@@ -432,7 +432,7 @@ mod tests {
         answer.text("e");
         answer.model_ended(Ok(Completion::default()), at(11_002));
         assert_eq!(effects(&mut answer, 11_002), ["3 e", "complete abcde"]);
-        assert_eq!(answer.end(), Some(AnswerEnd::Closed));
+        assert_eq!(answer.end(), Some(JobEnd::Closed));
     }
 
     #[test]
@@ -442,14 +442,14 @@ mod tests {
         let failed = "failed hThe model's server ended the connection in the middle of its answer";
         // What stops the answer, whether text was shown, how the model ends; what is stored, and the end.
         let table = [
-            (None, true, whole(), Some("complete h"), AnswerEnd::Closed),
-            (None, true, lost(), Some(failed), AnswerEnd::Closed),
-            (None, false, lost(), Some(&*failed.replace("d h", "d nothing")), AnswerEnd::Closed),
-            (Some(StopReason::JobClosed), true, lost(), None, AnswerEnd::Closed),
-            (Some(StopReason::JobClosed), true, whole(), None, AnswerEnd::Closed),
-            (Some(StopReason::Shutdown), true, lost(), Some("interrupted h"), AnswerEnd::Closed),
-            (Some(StopReason::Shutdown), false, lost(), None, AnswerEnd::Retry),
-            (Some(StopReason::Shutdown), true, whole(), Some("complete h"), AnswerEnd::Closed),
+            (None, true, whole(), Some("complete h"), JobEnd::Closed),
+            (None, true, lost(), Some(failed), JobEnd::Closed),
+            (None, false, lost(), Some(&*failed.replace("d h", "d nothing")), JobEnd::Closed),
+            (Some(StopReason::JobClosed), true, lost(), None, JobEnd::Closed),
+            (Some(StopReason::JobClosed), true, whole(), None, JobEnd::Closed),
+            (Some(StopReason::Shutdown), true, lost(), Some("interrupted h"), JobEnd::Closed),
+            (Some(StopReason::Shutdown), false, lost(), None, JobEnd::Retry),
+            (Some(StopReason::Shutdown), true, whole(), Some("complete h"), JobEnd::Closed),
         ];
         for (stop, has_text, ended, stored, end) in table {
             let name = format!("{stop:?} {has_text} {ended:?}");
@@ -474,7 +474,7 @@ mod tests {
         answer.text("a");
         assert!(matches!(answer.poll(at(0)), Some(AnswerEffect::Store(AnswerStep::Begin { .. }))));
         answer.stored(StoreResult::Unavailable, at(0));
-        assert_eq!(answer.end(), Some(AnswerEnd::Retry), "nothing is shown");
+        assert_eq!(answer.end(), Some(JobEnd::Retry), "nothing is shown");
 
         let mut answer = writing();
         answer.text("a");
@@ -498,19 +498,19 @@ mod tests {
         let mut answer = new_answer();
         assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
         answer.history_read(StoreResult::Closed);
-        assert_eq!(answer.end(), Some(AnswerEnd::Closed));
+        assert_eq!(answer.end(), Some(JobEnd::Closed));
 
         let mut answer = writing();
         answer.text("a");
         assert!(answer.poll(at(0)).is_some());
         answer.stored(StoreResult::Closed, at(0));
-        assert_eq!((answer.end(), answer.flow()), (Some(AnswerEnd::Closed), ControlFlow::Break(())));
+        assert_eq!((answer.end(), answer.flow()), (Some(JobEnd::Closed), ControlFlow::Break(())));
         answer.model_ended(Err(Failure::stopped()), at(1));
         assert_eq!(answer.poll(at(1)), None);
 
         let mut answer = new_answer();
         answer.stop(StopReason::JobClosed);
-        assert_eq!((answer.poll(at(0)), answer.end()), (None, Some(AnswerEnd::Closed)));
+        assert_eq!((answer.poll(at(0)), answer.end()), (None, Some(JobEnd::Closed)));
     }
 
     #[test]

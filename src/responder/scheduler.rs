@@ -77,7 +77,7 @@ pub enum SchedulerInput {
         /// The job.
         job: JobId,
         /// How.
-        end: AnswerEnd,
+        end: JobEnd,
     },
     /// A client asks to stop the running answer of a conversation.
     CancelRequested {
@@ -105,7 +105,7 @@ pub enum SchedulerInput {
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerEnd {
+pub enum JobEnd {
     /// The job is closed, or is left to the next process.
     Closed,
     /// The job is open and nothing of the answer was shown: it is to be started again.
@@ -263,7 +263,7 @@ impl Scheduler {
             SchedulerInput::JobsDropped => self.jobs_dropped(),
             SchedulerInput::JobsListed(page) => self.jobs_listed(page, now),
             SchedulerInput::AnsweredAtOnce { job, is_closed } => {
-                let end = if is_closed { AnswerEnd::Closed } else { AnswerEnd::Retry };
+                let end = if is_closed { JobEnd::Closed } else { JobEnd::Retry };
                 self.ended(job, end, now);
             }
             SchedulerInput::AnswerStarted { job, message_id } => {
@@ -441,7 +441,7 @@ impl Scheduler {
     }
 
     /// A job runs no longer; one that is still open waits again.
-    fn ended(&mut self, id: JobId, end: AnswerEnd, now: MonoTime) {
+    fn ended(&mut self, id: JobId, end: JobEnd, now: MonoTime) {
         let Some(RunningJob { job, by }) = self.running.remove(&id) else { return };
         self.busy.remove(&job.conversation_id);
         if by != RunBy::Store {
@@ -453,7 +453,7 @@ impl Scheduler {
                 }
             }
         }
-        if end == AnswerEnd::Retry {
+        if end == JobEnd::Retry {
             self.pause(now);
             self.waiting.insert(id, job);
         }
@@ -585,7 +585,7 @@ mod tests {
         scheduler
     }
 
-    fn ended(job: u64, end: AnswerEnd) -> SchedulerInput {
+    fn ended(job: u64, end: JobEnd) -> SchedulerInput {
         SchedulerInput::AnswerEnded { job: id(job), end }
     }
 
@@ -598,9 +598,9 @@ mod tests {
         assert_eq!(after(&mut scheduler, of_bob, 0), ["start 5"], "another user does not wait for hers");
         let of_cyd = SchedulerInput::JobsAdded(vec![job(6, "cyd", 5)]);
         assert!(after(&mut scheduler, of_cyd, 0).is_empty(), "so many answers at once");
-        assert_eq!(after(&mut scheduler, ended(1, AnswerEnd::Closed), 0), ["start 2"], "the conversation is free");
-        assert_eq!(after(&mut scheduler, ended(5, AnswerEnd::Closed), 0), ["start 6"]);
-        assert_eq!(after(&mut scheduler, ended(3, AnswerEnd::Closed), 0), ["start 4"]);
+        assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 2"], "the conversation is free");
+        assert_eq!(after(&mut scheduler, ended(5, JobEnd::Closed), 0), ["start 6"]);
+        assert_eq!(after(&mut scheduler, ended(3, JobEnd::Closed), 0), ["start 4"]);
         assert_eq!((scheduler.waiting_jobs(), scheduler.running_jobs()), (0, 3));
     }
 
@@ -612,11 +612,11 @@ mod tests {
         // Four wait at most, so the rest is in the table alone; so is whatever comes after it.
         let newer = SchedulerInput::JobsAdded(vec![job(7, "bob", 2)]);
         assert!(after(&mut scheduler, newer, 0).is_empty());
-        assert_eq!(after(&mut scheduler, ended(1, AnswerEnd::Closed), 0), ["start 2", "list 2 after 4"]);
+        assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 2", "list 2 after 4"]);
         let page = |jobs: &[AnswerJob]| SchedulerInput::JobsListed(Some(jobs.to_vec()));
         assert!(after(&mut scheduler, page(&[job(5, "ann", 1), job(6, "ann", 1)]), 0).is_empty());
-        assert_eq!(after(&mut scheduler, ended(2, AnswerEnd::Closed), 0), ["start 3"]);
-        assert_eq!(after(&mut scheduler, ended(3, AnswerEnd::Closed), 0), ["start 4", "list 2 after 6"]);
+        assert_eq!(after(&mut scheduler, ended(2, JobEnd::Closed), 0), ["start 3"]);
+        assert_eq!(after(&mut scheduler, ended(3, JobEnd::Closed), 0), ["start 4", "list 2 after 6"]);
         assert_eq!(after(&mut scheduler, page(&[job(7, "bob", 2)]), 0), ["start 7", "list 2 after 7"]);
         // A job is dropped while the list is read: an empty page is not the last one.
         assert!(after(&mut scheduler, SchedulerInput::JobsDropped, 0).is_empty());
@@ -638,7 +638,7 @@ mod tests {
         assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 5 + RETRY_MILLISECONDS), ["list 2 after 0"]);
         let page = SchedulerInput::JobsListed(Some(vec![job(1, "ann", 1)]));
         assert_eq!(after(&mut scheduler, page, 600), ["start 1", "list 2 after 1"]);
-        assert!(after(&mut scheduler, ended(1, AnswerEnd::Retry), 700).is_empty());
+        assert!(after(&mut scheduler, ended(1, JobEnd::Retry), 700).is_empty());
         assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 700 + RETRY_MILLISECONDS), ["start 1"]);
     }
 
@@ -708,7 +708,7 @@ mod tests {
         after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1), job(2, "ann", 1)]), 0);
         assert_eq!(after(&mut scheduler, SchedulerInput::Stop, 0), ["stop 1 Shutdown"]);
         assert!(!scheduler.is_stopped());
-        assert!(after(&mut scheduler, ended(1, AnswerEnd::Closed), 0).is_empty());
+        assert!(after(&mut scheduler, ended(1, JobEnd::Closed), 0).is_empty());
         assert!(scheduler.is_stopped());
     }
 }

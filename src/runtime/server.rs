@@ -26,7 +26,6 @@ use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
 use crate::shard::shared::stream_registry::Registry;
 use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
-use crate::wire;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -87,7 +86,7 @@ pub fn serve(settings: Settings) -> Result<(), String> {
         return Ok(());
     };
     let startup = early.map_or_else(begin, Ok)?;
-    let opened = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string());
+    let opened = Writer::open(&config).map_err(|error| error.to_string());
     let opened = opened.and_then(|mut writer| {
         prepare_development_user(&mut writer, &settings, address, clock)?;
         Ok(writer)
@@ -124,7 +123,8 @@ fn store_config(settings: &Settings) -> StoreConfig {
         bytes: settings.journal_retention_bytes,
         young_milliseconds: 2 * settings.stream_stall_timeout_ms,
     };
-    let responders = store::Responders { default: settings.responder, allowed: settings.responders_allowed.clone() };
+    let responders =
+        store::ResponderRules { default: settings.responder, allowed: settings.responders_allowed.clone() };
     StoreConfig { retention, responders, ..StoreConfig::new(database) }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
 use crate::responder::Upstream;
 use crate::responder::answer::{Answer, cancel_step, immediate_step};
-use crate::responder::scheduler::{AnswerEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
+use crate::responder::scheduler::{JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
 use crate::runtime::replies::Replies;
@@ -161,7 +161,7 @@ impl Driver {
         };
         if let Err(error) = worker::start(worker) {
             log::error!("a responder's thread cannot be started: {error}");
-            return Some(SchedulerInput::AnswerEnded { job: id, end: AnswerEnd::Retry });
+            return Some(SchedulerInput::AnswerEnded { job: id, end: JobEnd::Retry });
         }
         self.answers.insert(id, RunningAnswer { live, stop });
         None

@@ -13,7 +13,7 @@ use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::started_answer::AnswerStarted;
 use crate::responder::answer::StoreResult;
-use crate::responder::scheduler::{AnswerEnd, Deletion, SchedulerInput};
+use crate::responder::scheduler::{Deletion, JobEnd, SchedulerInput};
 use crate::runtime::queue::{Queue, Wakeup};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -170,7 +170,7 @@ impl ResponderPort {
     }
 
     /// Reports the end of a worker's answer.
-    pub fn answer_ended(&self, job: JobId, end: AnswerEnd) {
+    pub fn answer_ended(&self, job: JobId, end: JobEnd) {
         self.inputs.push_reserved(SchedulerInput::AnswerEnded { job, end });
     }
 

@@ -7,7 +7,7 @@ use crate::domain::command::ReplyTo;
 use crate::domain::id::MessageId;
 use crate::domain::query::{Query, QueryKind, QueryResult};
 use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
-use crate::responder::scheduler::{AnswerEnd, StopReason};
+use crate::responder::scheduler::{JobEnd, StopReason};
 use crate::responder::{self, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::replies::Replies;
@@ -74,14 +74,14 @@ pub fn start(worker: Worker) -> std::io::Result<()> {
     let work = move || {
         let (port, job) = (Arc::clone(&worker.port), worker.answer.job().key);
         // A panic leaves the job open, and the next process closes it; until then its conversation goes on without.
-        let end = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or(AnswerEnd::Closed);
+        let end = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or(JobEnd::Closed);
         port.answer_ended(job, end);
     };
     std::thread::Builder::new().name("cortex-answer".into()).stack_size(STACK_BYTES).spawn(work).map(drop)
 }
 
 impl Worker {
-    fn run(mut self) -> AnswerEnd {
+    fn run(mut self) -> JobEnd {
         loop {
             if let Some(end) = self.answer.end() {
                 return end;
