@@ -105,7 +105,7 @@ struct Place {
 impl Place {
     fn open(path: PathBuf, inbox: InboxLimits) -> Place {
         let config = StoreConfig { inbox, ..StoreConfig::new(Database::File(path.clone())) };
-        let writer = Writer::open(&config, |_| Vec::new()).expect("a database");
+        let writer = Writer::open(&config).expect("a database");
         let now = WallTime(1_767_225_600_000_000);
         Place { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
     }

@@ -19,6 +19,13 @@ pub enum OpenError {
         /// The newest schema version that this program knows.
         known: i64,
     },
+    /// A version of this program that was never released wrote it.
+    Unreleased {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+    },
     /// The file is no SQLite database.
     NotADatabase(PathBuf),
     /// It is a database of something else.
@@ -47,6 +54,11 @@ impl fmt::Display for OpenError {
             OpenError::Newer { path, found, known } => write!(
                 f,
                 "the database {} has schema version {found}, and this program knows versions up to {known}: use a newer program",
+                path.display()
+            ),
+            OpenError::Unreleased { path, found } => write!(
+                f,
+                "the database {} was made by an unreleased version of this program (schema version {found}), which this one cannot migrate: export it with that version and import it here",
                 path.display()
             ),
             OpenError::NotADatabase(path) => write!(f, "{} is not an SQLite database", path.display()),
@@ -97,29 +109,43 @@ fn why_not(path: &Path) -> String {
     }
 }
 
-/// Why a command or a question ended early.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// It is not to be; nothing was changed.
-    Refused(Rejection),
-    /// SQLite failed, and what was written in this transaction is void.
-    Failed(rusqlite::Error),
+/// The error of a row operation. Rules only pass it on.
+pub(crate) type EngineError = rusqlite::Error;
+
+/// The error for a row that another row promised.
+pub(crate) fn missing_row() -> EngineError {
+    rusqlite::Error::QueryReturnedNoRows
 }
 
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Failed(error)
+/// Why an operation ended early.
+#[derive(Debug)]
+pub(crate) enum Abort<E> {
+    /// The operation was rejected, and nothing was changed.
+    Rejected(E),
+    /// The engine failed. What was written in this transaction is void.
+    Failed(EngineError),
+}
+
+impl<E> From<EngineError> for Abort<E> {
+    fn from(error: EngineError) -> Abort<E> {
+        Abort::Failed(error)
     }
 }
 
-impl From<Rejection> for Stop {
-    fn from(refusal: Rejection) -> Stop {
-        Stop::Refused(refusal)
+impl From<Rejection> for Abort<Rejection> {
+    fn from(rejection: Rejection) -> Abort<Rejection> {
+        Abort::Rejected(rejection)
+    }
+}
+
+impl From<std::io::Error> for Abort<std::io::Error> {
+    fn from(error: std::io::Error) -> Abort<std::io::Error> {
+        Abort::Rejected(error)
     }
 }
 
 /// What a client is told of an error of SQLite: whether waiting may mend it.
-pub(crate) fn refusal_of(error: &rusqlite::Error) -> Rejection {
+pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::DiskFull
@@ -134,7 +160,7 @@ pub(crate) fn refusal_of(error: &rusqlite::Error) -> Rejection {
 }
 
 /// What is wrong with the database, if the error is about it and not about what was asked of it.
-pub(crate) fn trouble_of(error: &rusqlite::Error) -> Option<WriterFault> {
+pub(crate) fn fault_of(error: &rusqlite::Error) -> Option<WriterFault> {
     Some(match error.sqlite_error_code()? {
         ErrorCode::DiskFull => WriterFault::Full,
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
@@ -162,11 +188,11 @@ mod tests {
             (ffi::SQLITE_CONSTRAINT_UNIQUE, None),
             (ffi::SQLITE_TOOBIG, None),
         ];
-        for (code, trouble) in table {
+        for (code, fault) in table {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            assert_eq!(trouble_of(&error), trouble, "{error}");
+            assert_eq!(fault_of(&error), fault, "{error}");
         }
-        assert_eq!(trouble_of(&rusqlite::Error::QueryReturnedNoRows), None);
+        assert_eq!(fault_of(&rusqlite::Error::QueryReturnedNoRows), None);
     }
 
     #[test]
@@ -185,8 +211,8 @@ mod tests {
         ];
         for (code, refusal) in table {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            assert_eq!(refusal_of(&error), refusal, "{error}");
+            assert_eq!(rejection_of(&error), refusal, "{error}");
         }
-        assert_eq!(refusal_of(&rusqlite::Error::QueryReturnedNoRows), Rejection::Database);
+        assert_eq!(rejection_of(&rusqlite::Error::QueryReturnedNoRows), Rejection::Database);
     }
 }

@@ -18,7 +18,6 @@ use cortex_core::shard::message::{CommitShare, ShardMessage};
 use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use cortex_core::store::{Database, InboxLimits, Reader, Retention, StoreConfig, Writer};
-use cortex_core::wire;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -201,7 +200,7 @@ impl World {
     pub fn open(&mut self) {
         let Setup { inbox, retention, .. } = self.setup;
         let config = StoreConfig { inbox, retention, ..StoreConfig::new(Database::File(self.path())) };
-        let mut writer = Writer::open(&config, wire::reply::outcome).expect("the database opens");
+        let mut writer = Writer::open(&config).expect("the database opens");
         // A crash of the process is not one of the machine: what is written is there, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         let position = writer.position();
@@ -327,7 +326,6 @@ impl World {
                         self.process().loops[shard].shard.handle(dropped, now);
                     }
                 }
-                Output::TextWanted(..) => unreachable!("nobody answers in the run"),
                 Output::TuneStream(_) => {}
                 Output::Resume(slot) => {
                     self.resume(shard, slot);

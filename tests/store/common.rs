@@ -11,11 +11,12 @@ use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, Conv
 use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::{Event, KindSet};
 use cortex_core::domain::id::*;
+use cortex_core::domain::live_answer::LiveAnswer;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use cortex_core::domain::responder::ResponderKind;
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
-use cortex_core::store::{Database, InboxLimits, Reader, Responders, Retention, StoreConfig, Writer};
+use cortex_core::store::{Database, InboxLimits, Reader, ResponderRules, Retention, StoreConfig, Writer};
 use std::sync::Arc;
 use support::TempDir;
 
@@ -32,10 +33,8 @@ pub struct World {
     _directory: TempDir,
 }
 
-/// Every body tells one outcome from another, which is all that keeping and replaying needs.
-pub fn render(outcome: &Outcome) -> Vec<u8> {
-    format!("{outcome:?}").into_bytes()
-}
+/// The response body that is stored under an idempotency key.
+pub use cortex_core::wire::reply::outcome as render;
 
 impl World {
     pub fn in_file() -> World {
@@ -55,7 +54,7 @@ impl World {
         let directory = TempDir::new();
         let responders = responders(default);
         let config = StoreConfig { inbox, responders, ..StoreConfig::new(Database::File(directory.file("a.db"))) };
-        let writer = Writer::open(&config, render).unwrap();
+        let writer = Writer::open(&config).unwrap();
         let reader = Reader::open(&config).unwrap();
         World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: directory }
     }
@@ -80,7 +79,7 @@ impl World {
     }
 
     fn kept_in_memory(config: StoreConfig) -> World {
-        let writer = Writer::open(&config, render).unwrap();
+        let writer = Writer::open(&config).unwrap();
         World { config, writer: Some(writer), reader: None, now: START, _directory: TempDir::new() }
     }
 
@@ -109,7 +108,7 @@ impl World {
     }
 
     fn open_again(&mut self) {
-        self.writer = Some(Writer::open(&self.config, render).unwrap());
+        self.writer = Some(Writer::open(&self.config).unwrap());
         self.reader = Some(Reader::open(&self.config).unwrap());
     }
 
@@ -220,9 +219,9 @@ pub fn command(user: &str, kind: CommandKind) -> Command {
 }
 
 /// The two responders that conversations may choose.
-pub fn responders(default: Option<&str>) -> Responders {
+pub fn responders(default: Option<&str>) -> ResponderRules {
     let default = default.map_or(ResponderKind::None, |name| ResponderKind::parse(name).expect("a responder's name"));
-    Responders { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi] }
+    ResponderRules { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi] }
 }
 
 fn is_begin(kind: &CommandKind) -> bool {
@@ -285,7 +284,9 @@ pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, me
 }
 
 pub fn begin(order: JobId, text: &str) -> CommandKind {
-    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into() } }
+    let live = LiveAnswer::default();
+    live.append(text);
+    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into(), live } }
 }
 
 pub fn append(order: JobId, text: &str) -> CommandKind {

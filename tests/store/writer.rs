@@ -318,7 +318,7 @@ fn what_cannot_be_opened_is_said_in_one_line() {
     ];
     for (path, says) in table {
         let config = StoreConfig::new(Database::File(path.clone()));
-        let message = Writer::open(&config, render).err().expect(says).to_string();
+        let message = Writer::open(&config).err().expect(says).to_string();
         assert!(message.contains(says) && message.contains(path.to_str().unwrap()), "{message}");
         assert_eq!(message.lines().count(), 1);
     }

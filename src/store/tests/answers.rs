@@ -6,15 +6,16 @@ use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_job::AnswerStep;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_job::RESPONDERS;
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::Rejection;
-use crate::store::Responders;
+use crate::store::ResponderRules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) fn open_answered(path: &Path) -> Writer {
-    let responders = Responders { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
+    let responders = ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
-    Writer::open(&config, |_| Vec::new()).unwrap()
+    Writer::open(&config).unwrap()
 }
 
 fn step(order: JobId, step: AnswerStep) -> Command {
@@ -22,7 +23,7 @@ fn step(order: JobId, step: AnswerStep) -> Command {
 }
 
 pub(crate) fn begin(order: JobId) -> Command {
-    step(order, AnswerStep::Begin { text: "part".into() })
+    step(order, AnswerStep::Begin { text: "part".into(), live: LiveAnswer::default() })
 }
 
 pub(crate) fn finish(order: JobId) -> Command {

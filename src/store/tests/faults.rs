@@ -2,7 +2,6 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::domain::command::Idempotency;
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
 use crate::domain::token_rules::TokenRule;
@@ -207,10 +206,17 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
 
 #[test]
 fn a_panic_in_a_batch_is_forgotten_by_the_next() {
-    let config = StoreConfig::new(Database::Memory);
-    let mut writer = Writer::open(&config, |_| panic!("an answer that cannot be made")).unwrap();
-    let mut fatal = command("ann", post(ConversationRef::Default, "x"));
-    fatal.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [0; 32] });
+    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let metadata = Metadata::new_unchecked("not an object, which every parser rejects");
+    let fatal = CommandKind::CreateConversation {
+        workspace: None,
+        topic: Topic::new_unchecked("t"),
+        participants: Vec::new(),
+        metadata,
+        initial_message: None,
+        api_variant: ApiVariant::Config,
+    };
+    let fatal = command("ann", fatal);
     let batch = [command("ann", post(ConversationRef::Default, "x")), fatal];
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.commit_batch(&batch, NOW)));
     assert!(panicked.is_err());

@@ -24,7 +24,7 @@ const NOW: WallTime = WallTime(1_767_225_600_000_000);
 
 fn open(path: &Path) -> Writer {
     let config = StoreConfig::new(Database::File(path.into()));
-    Writer::open(&config, |outcome| format!("{outcome:?}").into_bytes()).unwrap()
+    Writer::open(&config).unwrap()
 }
 
 fn command(user: &str, kind: CommandKind) -> Command {

@@ -10,7 +10,7 @@ const ALL: Retention = Retention { seconds: i64::MAX, events: u64::MAX, bytes: u
 
 fn open_with(retention: Retention) -> Writer {
     let config = StoreConfig { retention, ..StoreConfig::new(Database::Memory) };
-    Writer::open(&config, |_| Vec::new()).unwrap()
+    Writer::open(&config).unwrap()
 }
 
 fn count(writer: &Writer, what: &str) -> i64 {

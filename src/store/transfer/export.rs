@@ -5,10 +5,13 @@
 use crate::base::time::WallTime;
 use crate::domain::id::*;
 use crate::domain::model::*;
+use crate::store::error::Abort;
+use crate::store::rules::records::JournalHead;
+use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::number;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, messages, users};
+use crate::store::sqlite::values::{decode, number};
 use crate::store::{Database, OpenError};
 use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use rusqlite::types::ValueRef;
@@ -25,7 +28,7 @@ pub fn export(
     with_passwords: bool,
     report: Report<'_>,
 ) -> Result<ExportCounts, ExportError> {
-    let (db, meta) = schema::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
+    let (db, meta) = connection::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
     let mut exporter = Exporter {
         db: &db,
         ids: &meta.ids,
@@ -36,8 +39,8 @@ pub fn export(
         report,
     };
     exporter.run().map_err(|stop| match stop {
-        Stop::Database(error) => ExportError::Database(OpenError::of(source, &error)),
-        Stop::Output(error) => ExportError::Output(error),
+        Abort::Failed(error) => ExportError::Database(OpenError::of(source, &error)),
+        Abort::Rejected(error) => ExportError::Output(error),
     })
 }
 
@@ -75,18 +78,6 @@ impl std::fmt::Display for ExportError {
     }
 }
 
-/// The same, before the database's name is known.
-enum Stop {
-    Database(rusqlite::Error),
-    Output(std::io::Error),
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Database(error)
-    }
-}
-
 struct Exporter<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
@@ -98,7 +89,7 @@ struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
-    fn run(&mut self) -> Result<ExportCounts, Stop> {
+    fn run(&mut self) -> Result<ExportCounts, Abort<std::io::Error>> {
         self.db.execute_batch("BEGIN")?;
         self.header()?;
         self.users()?;
@@ -106,28 +97,28 @@ impl Exporter<'_> {
         self.conversations()?;
         self.messages()?;
         self.line(&ExportLine::End(self.counts))?;
-        self.out.flush().map_err(Stop::Output)?;
+        self.out.flush().map_err(Abort::Rejected)?;
         self.db.execute_batch("COMMIT")?;
         Ok(self.counts)
     }
 
-    fn line(&mut self, line: &ExportLine) -> Result<(), Stop> {
+    fn line(&mut self, line: &ExportLine) -> Result<(), Abort<std::io::Error>> {
         self.buffer.clear();
         export_line::write(line, &mut self.buffer);
-        self.out.write_all(&self.buffer).map_err(Stop::Output)?;
+        self.out.write_all(&self.buffer).map_err(Abort::Rejected)?;
         (self.report)(Progress { done: self.counts.lines(), of: None });
         Ok(())
     }
 
-    fn header(&mut self) -> Result<(), Stop> {
-        let (position, at) = schema::position(self.db)?;
+    fn header(&mut self) -> Result<(), Abort<std::io::Error>> {
+        let JournalHead { number: position, at } = journal_head::load(self.db)?;
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?;
         self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at }))
     }
 
-    fn users(&mut self) -> Result<(), Stop> {
+    fn users(&mut self) -> Result<(), Abort<std::io::Error>> {
         let mut statement = self.db.prepare(USERS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -136,7 +127,7 @@ impl Exporter<'_> {
                 name: row.get(1)?,
                 email: row.get(2)?,
                 created_at: WallTime(row.get(3)?),
-                access: messages::decode(row, 4, users::access_of)?,
+                access: decode(row, 4, users::access_of)?,
                 tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
@@ -149,7 +140,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn workspaces(&mut self) -> Result<(), Stop> {
+    fn workspaces(&mut self) -> Result<(), Abort<std::io::Error>> {
         let mut statement = self.db.prepare(WORKSPACES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -168,7 +159,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn conversations(&mut self) -> Result<(), Stop> {
+    fn conversations(&mut self) -> Result<(), Abort<std::io::Error>> {
         let mut statement = self.db.prepare(CONVERSATIONS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -195,7 +186,7 @@ impl Exporter<'_> {
         rows.collect()
     }
 
-    fn messages(&mut self) -> Result<(), Stop> {
+    fn messages(&mut self) -> Result<(), Abort<std::io::Error>> {
         let mut statement = self.db.prepare(MESSAGES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -209,8 +200,8 @@ impl Exporter<'_> {
                 conversation_id: ConversationId(self.id(row, 2)?),
                 updated_at: WallTime(row.get(4)?),
                 sender: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
-                role: messages::decode(row, 6, messages::role_of)?,
-                status: messages::decode(row, 7, messages::status_of)?,
+                role: decode(row, 6, messages::role_of)?,
+                status: decode(row, 7, messages::status_of)?,
                 correlation_id: row.get(8)?,
                 reply_to: self.optional_id(row, 9)?.map(MessageId),
                 published,

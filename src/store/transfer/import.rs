@@ -7,14 +7,16 @@ use crate::domain::answer_job::JobId;
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
-use crate::store::error::trouble_of;
+use crate::store::error::fault_of;
+use crate::store::rules::records::{JournalHead, NewEventRow};
+use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::admin::integrity;
 use crate::store::sqlite::admin::restore::{self, Place};
+use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::sql;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, conversations, messages, state_events, users, workspaces};
-use crate::store::sqlite::write::writer::is_development_user;
+use crate::store::sqlite::values::sql;
 use crate::store::{Database, OpenError};
 use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use crate::wire::metadata::string_member;
@@ -45,7 +47,8 @@ pub fn import(target: &Path, input: &mut dyn BufRead, now: WallTime, report: Rep
         ));
     }
     let partial = Partial::begin(target)?;
-    let (db, _) = schema::open_writing(&Database::File(partial.path().into())).map_err(|error| error.to_string())?;
+    let (db, _) =
+        connection::open_writing(&Database::File(partial.path().into())).map_err(|error| error.to_string())?;
     let failed = |error: rusqlite::Error| OpenError::of(partial.path(), &error).to_string();
     // Nothing looks at the file before it is whole.
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(())).map_err(failed)?;
@@ -64,8 +67,8 @@ pub fn import(target: &Path, input: &mut dyn BufRead, now: WallTime, report: Rep
 
 /// Whether a database has nothing in it but what a server makes at its first start.
 fn is_empty(path: &Path) -> Result<bool, String> {
-    let (db, _) = schema::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
-    let (position, _) = schema::position(&db).map_err(|error| OpenError::of(path, &error).to_string())?;
+    let (db, _) = connection::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
+    let position = journal_head::load(&db).map_err(|error| OpenError::of(path, &error).to_string())?.number;
     let mut users =
         db.prepare("SELECT oid FROM users LIMIT 2").map_err(|error| OpenError::of(path, &error).to_string())?;
     let users = users.query_map([], |row| row.get::<_, String>(0)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -100,7 +103,7 @@ fn read_all(
             Ok(Some(end)) => return Err(lines.wrong(&format!("it counts {end}, and there were {counts}"))),
             Err(Wrong::Line(what)) => return Err(lines.wrong(&what)),
             // The line is not to blame for the disk.
-            Err(Wrong::Database(error)) if trouble_of(&error).is_some() => return Err(failed(error)),
+            Err(Wrong::Database(error)) if fault_of(&error).is_some() => return Err(failed(error)),
             Err(Wrong::Database(error)) => return Err(lines.wrong(&error.to_string())),
         }
     }
@@ -172,7 +175,7 @@ impl<'a> Importer<'a> {
             return Err(Wrong::Line("`position` is too large".into()));
         }
         db.execute("UPDATE meta SET id_key = ?1 WHERE id = 1", [header.id_key])?;
-        schema::set_position(db, header.position, header.at)?;
+        journal_head::store(db, JournalHead { number: header.position, at: header.at })?;
         Ok(Importer { db, ids: IdKey::new(header.id_key), position: header.position, position_at: header.at })
     }
 
@@ -204,7 +207,7 @@ impl<'a> Importer<'a> {
         }
         let key = users::insert(self.db, &user.id, &user.name, &user.email, user.created_at)?;
         if let Some(password) = &user.password {
-            if users::login_taken(self.db, &user.email, key)? {
+            if users::is_login_taken(self.db, &user.email, key)? {
                 return Err(Wrong::Line(format!("another user logs in as {:?}", user.email)));
             }
             users::set_password(self.db, key, password, None)?;
@@ -246,7 +249,7 @@ impl<'a> Importer<'a> {
                 return Err(Wrong::Line("a participant's `since` is beyond the header's position".into()));
             }
             let user = self.user("participants", id)?;
-            conversations::add_participant(self.db, number, user, *since, place)?;
+            conversations::insert_participant(self.db, number, user, *since, place)?;
         }
         Ok(())
     }
@@ -300,17 +303,17 @@ impl<'a> Importer<'a> {
         if at > self.position_at {
             return Err(Wrong::Line("it was published after the header's time".into()));
         }
-        let room = conversations::room(self.db, &self.ids, conversation)?;
-        let room = room.ok_or_else(|| Wrong::Line("`conversation_id` leads nowhere".into()))?;
-        let draft = state_events::Draft {
+        let access = conversations::access(self.db, &self.ids, conversation)?;
+        let access = access.ok_or_else(|| Wrong::Line("`conversation_id` leads nowhere".into()))?;
+        let draft = NewEventRow {
             kind: EventKind::Output,
-            actor: sender,
+            actor_key: sender,
             correlation_id: &message.correlation_id,
-            home: &room.home,
-            conversation: Some((conversation, room.created_at)),
+            workspace: &access.workspace,
+            conversation: Some((conversation, access.created_at)),
             message: Some((number, message.created_at)),
             payload: "",
-            recipients: &room.recipient_keys,
+            recipient_keys: &access.recipient_keys,
         };
         Ok(state_events::insert(self.db, event, at, &draft)?)
     }
@@ -355,7 +358,7 @@ impl<'a> Importer<'a> {
         let user = users::find(self.db, id)?;
         let missing =
             || Wrong::Line(format!("`{name}` names a user who is not in the lines before: {:?}", id.as_str()));
-        user.map(|user| user.member.key).ok_or_else(missing)
+        user.map(|user| user.key).ok_or_else(missing)
     }
 }
 

@@ -13,7 +13,7 @@ fn crashed(stage: &Stage, name: &str) -> Stage {
         std::fs::copy(file(path), file(&copy)).unwrap();
     }
     let config = StoreConfig { database: Database::File(copy), ..stage.world.config.clone() };
-    let writer = Writer::open(&config, render).unwrap();
+    let writer = Writer::open(&config).unwrap();
     let reader = Reader::open(&config).unwrap();
     Stage { world: World::of(config, writer, reader), home: stage.home, room: stage.room }
 }

@@ -8,9 +8,10 @@
 use crate::base::limits::COPY_PAGES;
 use crate::domain::id::EventNumber;
 use crate::store::error::is_about_writing;
-use crate::store::sqlite::admin::integrity::{self, Check};
+use crate::store::sqlite::admin::integrity::{self, IntegrityCheck};
+use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
-use crate::store::sqlite::schema;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::{Database, OpenError};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -29,10 +30,10 @@ pub struct Copied {
 /// stands alone, without a log beside it. Errors are one line for people.
 pub fn backup(source: &Path, target: &Path, report: Report<'_>) -> Result<Copied, String> {
     refuse_existing(target)?;
-    let (db, _) = schema::open_reading(&Database::File(source.into())).map_err(|error| error.to_string())?;
+    let (db, _) = connection::open_reading(&Database::File(source.into())).map_err(|error| error.to_string())?;
     let partial = Partial::begin(target)?;
     let through = copy(&db, source, &partial, report)?;
-    if let Some(said) = damage(partial.path(), Check::Quick) {
+    if let Some(said) = damage(partial.path(), IntegrityCheck::Quick) {
         return Err(format!("the database {} is damaged: {said}", source.display()));
     }
     let bytes = partial.file().metadata().map_or(0, |file| file.len());
@@ -54,7 +55,7 @@ pub(crate) fn copy(
     let at_copy = |error| failed(partial.path(), error);
     db.execute_batch("BEGIN").map_err(at_source)?;
     // The first read fixes the snapshot.
-    let (through, _) = schema::position(db).map_err(at_source)?;
+    let through = journal_head::load(db).map_err(at_source)?.number;
     let mut copied = open_unjournalled(partial.path()).map_err(at_copy)?;
     let steps = Backup::new(db, &mut copied).map_err(at_copy)?;
     loop {
@@ -87,7 +88,7 @@ fn open_unjournalled(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// The first thing that SQLite finds wrong with a file.
-pub(crate) fn damage(path: &Path, check: Check) -> Option<String> {
+pub(crate) fn damage(path: &Path, check: IntegrityCheck) -> Option<String> {
     match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
         Ok(db) => integrity::damage(&db, check).into_iter().next(),
         Err(error) => Some(error.to_string()),

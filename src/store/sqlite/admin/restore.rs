@@ -3,9 +3,10 @@
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::sqlite::admin::backup;
-use crate::store::sqlite::admin::integrity::Check;
+use crate::store::sqlite::admin::integrity::IntegrityCheck;
+use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{Partial, Report, beside, hand_over, remove, sync_directory_of};
-use crate::store::sqlite::schema;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::timeline;
 use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OpenFlags};
@@ -42,14 +43,14 @@ pub fn restore(
             target.display()
         ));
     }
-    let (db, _) = schema::open_reading(&Database::File(file.into())).map_err(|error| error.to_string())?;
+    let (db, _) = connection::open_reading(&Database::File(file.into())).map_err(|error| error.to_string())?;
     let partial = Partial::begin(target)?;
     let through = backup::copy(&db, file, &partial, report)?;
     drop(db);
-    if let Some(said) = backup::damage(partial.path(), Check::Whole) {
+    if let Some(said) = backup::damage(partial.path(), IntegrityCheck::Whole) {
         return Err(format!("{} is damaged, and is not restored: {said}", file.display()));
     }
-    let goes_on_from = begin_anew(partial.path(), place.known, now)?;
+    let goes_on_from = start_timeline(partial.path(), place.known, now)?;
     let kept = place.give_to(partial, now)?;
     Ok(Restored { through, goes_on_from, kept })
 }
@@ -76,8 +77,8 @@ impl Place {
             format!("a server{holder} has the database {}: stop it first", target.display())
         })?;
         let is_taken = is_there(target);
-        let found = schema::open_reading(&Database::File(target.into())).ok();
-        let known = found.and_then(|(db, _)| schema::position(&db).ok()).map_or(EventNumber(0), |(number, _)| number);
+        let found = connection::open_reading(&Database::File(target.into())).ok();
+        let known = found.and_then(|(db, _)| journal_head::load(&db).ok()).map_or(EventNumber(0), |head| head.number);
         Ok(Place { target: target.into(), known, is_taken, _lock: lock })
     }
 
@@ -131,9 +132,9 @@ fn carry_log_over(path: &Path) {
 }
 
 /// Makes the journal of a partial file a new one.
-fn begin_anew(path: &Path, known: EventNumber, now: WallTime) -> Result<EventNumber, String> {
+fn start_timeline(path: &Path, known: EventNumber, now: WallTime) -> Result<EventNumber, String> {
     // Older schemas are brought up to date on the way.
-    let (db, _) = schema::open_writing(&Database::File(path.into())).map_err(|error| error.to_string())?;
+    let (db, _) = connection::open_writing(&Database::File(path.into())).map_err(|error| error.to_string())?;
     finish(db, path, known, now)
 }
 
@@ -146,7 +147,7 @@ pub(crate) fn finish(
 ) -> Result<EventNumber, String> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error).to_string();
     let transaction = db.transaction().map_err(failed)?;
-    let from = timeline::begin_anew(&transaction, known, now).map_err(failed)?;
+    let from = timeline::start_timeline(&transaction, known, now).map_err(failed)?;
     let from = from.ok_or("there are no numbers left that JavaScript could read")?;
     transaction.commit().map_err(failed)?;
     // One file is to be moved, and not one with a log.

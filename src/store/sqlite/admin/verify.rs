@@ -1,9 +1,10 @@
 //! Looks through a whole database, also beside a running server, and says what is wrong with it.
 
 use crate::domain::id::EventNumber;
-use crate::store::sqlite::admin::integrity::{self, Check};
+use crate::store::sqlite::admin::integrity::{self, IntegrityCheck};
+use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{Progress, Report};
-use crate::store::sqlite::schema;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::{Database, OpenError};
 use rusqlite::Connection;
 use std::path::Path;
@@ -31,11 +32,11 @@ const COUNTED: [(&str, &str); 5] = [
 /// Looks through the database at `path` in one snapshot, and changes nothing. An error is one line for people, and says why
 /// there is nothing to look through.
 pub fn verify(path: &Path, report: Report<'_>) -> Result<Verdict, String> {
-    let (db, _) = schema::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
+    let (db, _) = connection::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
     db.execute_batch("BEGIN").map_err(|error| OpenError::of(path, &error).to_string())?;
-    let mut findings = integrity::damage(&db, Check::Whole);
+    let mut findings = integrity::damage(&db, IntegrityCheck::Whole);
     findings.extend(integrity::rows(&db, |done, checks| report(Progress { done, of: Some(checks) })));
-    let position = schema::position(&db).map_or(EventNumber(0), |(position, _)| position);
+    let position = journal_head::load(&db).map_or(EventNumber(0), |head| head.number);
     let counts = if findings.is_empty() { counts(&db) } else { Ok(Vec::new()) };
     let counts = counts.unwrap_or_else(|error| {
         findings.push(error.to_string());

@@ -8,8 +8,9 @@ use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::Retention;
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::state_events::{self, RECIPIENT_BYTES, Stats};
+use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
+use crate::store::sqlite::tables::state_events;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ struct Oldest {
 /// Removes some of the oldest events, if they are too much at `now`. The caller has a transaction open.
 pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<Left> {
     let mut stats = state_events::stats(db)?;
-    let mut removed = Removed { stats: Stats::default(), rows_left: PURGE_ROWS_MAX, of: BTreeMap::new() };
+    let mut removed = Removed { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, of: BTreeMap::new() };
     let left = loop {
         let Some(oldest) = oldest(db)? else { break Left::Nothing };
         if oldest.at > now.plus_seconds(-keep.seconds) && !keep.is_too_much(stats) {
@@ -56,20 +57,20 @@ pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite
     for (user, through) in &removed.of {
         raise.execute([*user, sql(*through)])?;
     }
-    state_events::add_stats(db, Stats { events: -removed.stats.events, bytes: -removed.stats.bytes })?;
+    state_events::add_stats(db, JournalStats { events: -removed.stats.events, bytes: -removed.stats.bytes })?;
     Ok(left)
 }
 
 impl Retention {
     /// Whether these are too many, or weigh too much.
-    pub(crate) fn is_too_much(&self, stats: Stats) -> bool {
+    pub(crate) fn is_too_much(&self, stats: JournalStats) -> bool {
         stats.events as u64 > self.events || stats.bytes as u64 > self.bytes
     }
 }
 
 /// What a step removes.
 struct Removed {
-    stats: Stats,
+    stats: JournalStats,
     rows_left: usize,
     /// The highest number that each user has lost.
     of: BTreeMap<i64, EventNumber>,
@@ -89,7 +90,7 @@ impl Removed {
             }
         }
         drop(found);
-        db.prepare_cached(REMOVE_RECIPIENTS)?.execute([sql(event.number), last])?;
+        db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(event.number), last])?;
         self.rows_left -= recipients;
         self.stats.bytes += recipients as i64 * RECIPIENT_BYTES;
         if self.rows_left > 0 {
@@ -127,5 +128,5 @@ pub(crate) const RECIPIENTS: &str = concat!(
     state_events::from_recipients!(),
     " WHERE r.number = ?1 ORDER BY r.number, r.user LIMIT ?2"
 );
-pub(crate) const REMOVE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1 AND user <= ?2";
+pub(crate) const DELETE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1 AND user <= ?2";
 pub(crate) const RAISE: &str = "UPDATE users SET removed_through = max(removed_through, ?2) WHERE key = ?1";

@@ -6,25 +6,31 @@
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::Command;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::query::{Query, QueryResponse};
-use crate::domain::result::{CommandResult, Outcome, Rejection};
+use crate::domain::result::{CommandResult, Rejection};
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
-use crate::store::error::{OpenError, Stop, refusal_of, trouble_of};
-use crate::store::rules::transaction::{Batch, Clock, Memory};
+use crate::store::error::{Abort, OpenError, fault_of, rejection_of};
+use crate::store::rules::records::{JournalHead, JournalStats};
+use crate::store::rules::transaction::Transaction;
+use crate::store::rules::writer_cache::WriterCache;
+use crate::store::sqlite::admin::development_user;
+use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{FileId, file_id};
 use crate::store::sqlite::read::{queries, reader};
-use crate::store::sqlite::schema::{self, Meta};
+use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::state_events;
-use crate::store::sqlite::tables::state_events::Stats;
 use crate::store::sqlite::tables::users::{self, PasswordRecord};
 use crate::store::sqlite::write::checkpoint::{self, Log};
 use crate::store::sqlite::write::retention::Left;
+use crate::store::sqlite::write::rows::SqliteRows;
 use crate::store::sqlite::write::{purge, retention};
 use crate::store::{Database, Retention, StoreConfig};
 use rusqlite::{Connection, ffi};
@@ -33,21 +39,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Makes the body of the answer to a command, as it is kept under the command's idempotency key.
-pub type Render = fn(&Outcome) -> Vec<u8>;
-
-/// Development's user: id, email and name.
-const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
-
 /// What a probe writes, in 64 KiB; one that a crash left is replaced.
 const FILL: &str =
     "DROP TABLE IF EXISTS probe; CREATE TABLE probe (filler); INSERT INTO probe VALUES (zeroblob(65536))";
 const EMPTY: &str = "DROP TABLE probe";
-
-/// Whether this is the id of development's user.
-pub(crate) fn is_development_user(id: &UserId) -> bool {
-    id.as_str() == DEVELOPMENT_USER.0
-}
 
 /// Changes the database. There is one per database, which `Lock` sees to.
 pub struct Writer {
@@ -56,13 +51,12 @@ pub struct Writer {
     path: PathBuf,
     /// Which file was opened; `None` in memory.
     file: Option<FileId>,
-    pub(crate) meta: Meta,
-    pub(crate) memory: Memory,
-    pub(crate) clock: Clock,
+    pub(crate) meta: DatabaseMeta,
+    pub(crate) cache: WriterCache,
+    pub(crate) head: JournalHead,
     /// SQLite's count of changes by other connections.
     others_version: i64,
     chores: Chores,
-    render: Render,
     /// Why nothing can be written, since a transaction failed for it and until one has changed the database.
     trouble: Option<WriterFault>,
 }
@@ -125,24 +119,24 @@ enum Failure {
 
 impl Writer {
     /// Opens the database, and makes or migrates its schema.
-    pub fn open(config: &StoreConfig, render: Render) -> Result<Writer, OpenError> {
-        let path = schema::path_of(&config.database);
-        let (mut db, meta) = schema::open_writing(&config.database)?;
+    pub fn open(config: &StoreConfig) -> Result<Writer, OpenError> {
+        let path = connection::path_of(&config.database);
+        let (mut db, meta) = connection::open_writing(&config.database)?;
         let file = if config.database == Database::Memory { None } else { file_id(&path) };
         let log = Log::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
-        let clock = Clock::load(&db).map_err(|error| OpenError::of(&path, &error))?;
+        let head = journal_head::load(&db).map_err(|error| OpenError::of(&path, &error))?;
         let others_version = others_version(&db).map_err(|error| OpenError::of(&path, &error))?;
-        let memory = Memory::new(config);
+        let cache = WriterCache::new(config.inbox, config.responders.clone());
         // What was left undone before is not known.
         let chores = Chores { retention: config.retention, more: true, young_until: WallTime(i64::MIN), failed: false };
-        Ok(Writer { db, log, path, file, meta, memory, clock, others_version, chores, render, trouble: None })
+        Ok(Writer { db, log, path, file, meta, cache, head, others_version, chores, trouble: None })
     }
 
     /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
     /// There is one receipt per command, in the same order. `now` may go back; the times given out do not.
     pub fn commit_batch(&mut self, commands: &[Command], now: WallTime) -> Committed {
         // What rides along must not be what a command fails by.
-        let rides_along = self.memory.inboxes.is_due(self.clock);
+        let rides_along = self.cache.inboxes.is_due(self.head);
         let written = match self.transact(commands, now, true) {
             Ok(written) => written,
             Err(Failure::Run(error)) if commands.len() > 1 || rides_along => {
@@ -153,7 +147,7 @@ impl Writer {
         };
         Committed {
             before: written.before,
-            through: self.clock.number,
+            through: self.head.number,
             events: written.events.into(),
             results: written.results,
             jobs: written.jobs,
@@ -166,12 +160,13 @@ impl Writer {
     /// longer count; or a step of filling inboxes. After an error it says that there is nothing more to do, so that it
     /// is not tried again at once.
     pub fn housekeeping(&mut self, now: WallTime) -> Housekeeping {
-        let now = now.max(self.clock.at);
+        let now = now.max(self.head.at);
         self.chores.failed = false;
         let step = self.begin().and_then(|()| {
             self.chores.more = self.remove(now)?;
             if !self.chores.more {
-                Batch::new(&self.db, &self.meta.ids, &mut self.memory, self.clock, now).step_inboxes()?;
+                let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
+                Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now).step_inboxes()?;
             }
             self.commit()
         });
@@ -190,9 +185,9 @@ impl Writer {
 
     /// When the next step of housekeeping is due.
     pub fn due(&mut self, now: WallTime) -> Due {
-        let now = now.max(self.clock.at);
+        let now = now.max(self.head.at);
         let too_much = self.stats().is_some_and(|stats| self.chores.retention.is_too_much(stats));
-        let inboxes_due = self.memory.inboxes.is_due(self.clock);
+        let inboxes_due = self.cache.inboxes.is_due(self.head);
         match self.chores {
             Chores { failed: true, .. } => Due::Sometime,
             Chores { more: true, .. } => Due::Now,
@@ -231,7 +226,7 @@ impl Writer {
 
     /// The journal's position.
     pub fn position(&self) -> EventNumber {
-        self.clock.number
+        self.head.number
     }
 
     /// The name of this journal.
@@ -250,12 +245,12 @@ impl Writer {
         // What cannot be read is looked at again by the next batch, which says what stands in the way.
         let version = others_version(&self.db).ok().filter(|version| *version != self.others_version)?;
         let token_rules = users::token_rules(&self.db).ok()?;
-        let clock = Clock::load(&self.db).ok()?;
-        self.memory.clear();
-        (self.clock, self.others_version) = (clock, version);
+        let head = journal_head::load(&self.db).ok()?;
+        self.cache.clear();
+        (self.head, self.others_version) = (head, version);
         Some(Committed {
-            before: clock.number,
-            through: clock.number,
+            before: head.number,
+            through: head.number,
             events: Arc::new([]),
             results: Vec::new(),
             jobs: Vec::new(),
@@ -273,10 +268,10 @@ impl Writer {
     /// deleted it. Without: if there is one with a password, it is switched off.
     pub fn set_development_user(&mut self, hash: Option<&str>, now: WallTime) -> Result<(), OpenError> {
         let done = self.begin().and_then(|()| {
-            switch_development_user(&self.db, hash, now)?;
+            development_user::switch(&self.db, hash, now)?;
             self.commit()
         });
-        self.memory.clear();
+        self.cache.clear();
         done.map_err(|error| {
             self.roll_back();
             self.failed(&error)
@@ -285,7 +280,7 @@ impl Writer {
 
     /// Answers a query on this connection, as a `Reader` does: for databases in memory.
     pub fn read(&mut self, query: &Query) -> QueryResponse {
-        queries::answer(&self.db, &self.meta.ids, query, self.clock.number)
+        queries::answer(&self.db, &self.meta.ids, query, self.head.number)
     }
 
     /// As `Reader::password_record`, for databases in memory.
@@ -361,7 +356,7 @@ impl Writer {
 
     fn note_failure(&mut self, error: &rusqlite::Error) {
         metrics::COMMITS_FAILED.add(1);
-        if let Some(trouble) = trouble_of(error) {
+        if let Some(trouble) = fault_of(error) {
             if self.trouble.is_none() {
                 log::error!("the database cannot be written to: {error}");
             }
@@ -371,7 +366,7 @@ impl Writer {
     }
 
     fn transact_each(&mut self, commands: &[Command], now: WallTime) -> Written {
-        let mut all = Written::nothing(self.clock.number, Vec::with_capacity(commands.len()));
+        let mut all = Written::nothing(self.head.number, Vec::with_capacity(commands.len()));
         for (place, command) in commands.iter().enumerate() {
             let alone = std::slice::from_ref(command);
             let written = match self.transact(alone, now, false) {
@@ -395,42 +390,43 @@ impl Writer {
     /// Nothing was written, because of an error of SQLite.
     fn refused(&self, commands: &[Command], error: &rusqlite::Error) -> Written {
         log::error!("{} commands were not done: {error}", commands.len());
-        let refusal = refusal_of(error);
+        let refusal = rejection_of(error);
         let receipt =
             |command: &Command| CommandResult { to: command.reply_to, number: None, result: Err(refusal.clone()) };
-        Written::nothing(self.clock.number, commands.iter().map(receipt).collect())
+        Written::nothing(self.head.number, commands.iter().map(receipt).collect())
     }
 
     fn run(&mut self, commands: &[Command], now: WallTime, with_chores: bool) -> rusqlite::Result<Written> {
         let others_version = others_version(&self.db)?;
         let others_wrote = others_version != self.others_version;
         if others_wrote {
-            self.memory.clear();
-            self.clock = Clock::load(&self.db)?;
+            self.cache.clear();
+            self.head = journal_head::load(&self.db)?;
         }
-        let before = self.clock.number;
-        let mut batch = Batch::new(&self.db, &self.meta.ids, &mut self.memory, self.clock, now);
-        batch.gates_changed = others_wrote;
+        let before = self.head.number;
+        let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
+        let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now);
+        transaction.token_rules_changed = others_wrote;
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
-            let (result, number) = match batch.run(command, self.render) {
+            let (result, number) = match transaction.run(command) {
                 Ok((outcome, number)) => (Ok(outcome), number),
-                Err(Stop::Refused(refusal)) => (Err(refusal), None),
-                Err(Stop::Failed(error)) => return Err(error),
+                Err(Abort::Rejected(refusal)) => (Err(refusal), None),
+                Err(Abort::Failed(error)) => return Err(error),
             };
             results.push(CommandResult { to: command.reply_to, number, result });
         }
         if with_chores {
-            batch.step_inboxes()?;
+            transaction.step_inboxes()?;
         }
-        let token_rules = batch.finish()?;
-        let Batch { events, jobs, started, clock, .. } = batch;
+        let token_rules = transaction.finish()?;
+        let Transaction { events, jobs, started, head, .. } = transaction;
         self.commit()?;
         // A batch of refusals has shown nothing.
-        if clock != self.clock {
+        if head != self.head {
             self.wrote();
         }
-        (self.clock, self.others_version) = (clock, others_version);
+        (self.head, self.others_version) = (head, others_version);
         self.chores.failed = false;
         let deleted = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
         self.chores.more |= events.iter().any(|event| deleted.contains(&event.kind));
@@ -439,7 +435,7 @@ impl Writer {
 
     /// Removes a few rows; whether there are more.
     fn remove(&mut self, now: WallTime) -> rusqlite::Result<bool> {
-        self.memory.stats = None;
+        self.cache.stats = None;
         if purge::step(&self.db, now)? {
             return Ok(true);
         }
@@ -450,16 +446,16 @@ impl Writer {
         Ok(left == Left::More)
     }
 
-    fn stats(&mut self) -> Option<Stats> {
-        if self.memory.stats.is_none() {
+    fn stats(&mut self) -> Option<JournalStats> {
+        if self.cache.stats.is_none() {
             // Retention looks for itself; this only says when.
-            self.memory.stats = state_events::stats(&self.db).ok();
+            self.cache.stats = state_events::stats(&self.db).ok();
         }
-        if let Some(stats) = self.memory.stats {
+        if let Some(stats) = self.cache.stats {
             metrics::JOURNAL_EVENTS.set(stats.events.max(0) as u64);
             metrics::JOURNAL_BYTES.set(stats.bytes.max(0) as u64);
         }
-        self.memory.stats
+        self.cache.stats
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {
@@ -491,9 +487,9 @@ impl Writer {
         {
             log::error!("a transaction could not be rolled back yet: {error}");
         }
-        self.memory.clear();
-        match Clock::load(&self.db) {
-            Ok(clock) if self.db.is_autocommit() => self.clock = clock,
+        self.cache.clear();
+        match journal_head::load(&self.db) {
+            Ok(head) if self.db.is_autocommit() => self.head = head,
             Ok(_) => {}
             Err(error) => log::error!("the journal's position could not be read: {error}"),
         }
@@ -507,30 +503,4 @@ impl Writer {
 /// Changes whenever another connection has written.
 fn others_version(db: &Connection) -> rusqlite::Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
-}
-
-fn switch_development_user(db: &Connection, hash: Option<&str>, now: WallTime) -> rusqlite::Result<()> {
-    let (id, email, name) = DEVELOPMENT_USER;
-    let id = UserId::new_unchecked(id);
-    let found = users::find(db, &id)?;
-    let Some(hash) = hash else {
-        return match found.filter(|user| user.has_password) {
-            Some(user) => users::change_disabled(db, user.member.key, users::ADMITTED, users::SWITCHED_OFF),
-            None => Ok(()),
-        };
-    };
-    let (key, has_password) = match found {
-        Some(user) => (user.member.key, user.has_password),
-        None => (users::insert(db, &id, name, email, now)?, false),
-    };
-    users::change_disabled(db, key, users::SWITCHED_OFF, users::ADMITTED)?;
-    if has_password || users::is_deleted(db, key)? {
-        return Ok(());
-    }
-    if users::login_taken(db, email, key)? {
-        log::warn!("another user logs in as {email}, so development's user gets no password");
-        return Ok(());
-    }
-    users::set_profile(db, key, name, email)?;
-    users::set_password(db, key, hash, None)
 }
