@@ -3,10 +3,10 @@
 //!
 //! Invariant: whatever was taken out of a queue is answered, also when answering it panics.
 
-use super::answers::desk::{Desk, News};
 use super::clock::Clock;
 use super::queue::{Queue, Wakeup};
 use super::replies::Replies;
+use super::responders::ResponderPort;
 use crate::auth::password::Hasher;
 use crate::base::limits::*;
 use crate::base::log as logging;
@@ -19,6 +19,7 @@ use crate::domain::model::UserProfile;
 use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
 use crate::domain::query::Query;
 use crate::domain::result::Rejection;
+use crate::domain::started_answer::LiveAnswerSet;
 use crate::domain::work::Work;
 use crate::shard::shared::stream_registry::Registry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
@@ -72,7 +73,7 @@ pub struct Ports {
     /// To the password thread.
     pub passwords: Arc<Queue<PasswordJob>>,
     /// To the responders.
-    pub desk: Arc<Desk>,
+    pub responders: Arc<ResponderPort>,
 }
 
 impl Ports {
@@ -82,7 +83,7 @@ impl Ports {
             writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
             readers: (!in_memory).then(|| Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX, &metrics::READER_QUEUE))),
             passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX, &metrics::PASSWORD_QUEUE)),
-            desk: Arc::default(),
+            responders: Arc::default(),
         }
     }
 
@@ -93,9 +94,7 @@ impl Ports {
             Work::Command(command) => self.submit_command(command),
             Work::Query(query) => self.ask(query),
             Work::Password(job) => self.passwords.push(job, 1).map_err(|job| job.reply_to),
-            Work::CancelAnswer { reply_to: to, conversation_id } => {
-                if self.desk.tell(News::Cancel { to, conversation_id }) { Ok(()) } else { Err(to) }
-            }
+            Work::CancelAnswer { reply_to: to, conversation_id } => self.responders.cancel(to, conversation_id),
         }
     }
 
@@ -142,6 +141,7 @@ pub fn write(mut writer: Writer, ports: &Ports, replies: &Replies, registry: &Re
     // A database in memory is nobody else's.
     let look_beside =
         if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
+    let mut live_answers = LiveAnswerSet::default();
     let mut works = Vec::new();
     let mut due = Due::Now;
     let (mut batches_since, mut tidy_by) = (0, clock.now().mono);
@@ -186,6 +186,7 @@ pub fn write(mut writer: Writer, ports: &Ports, replies: &Replies, registry: &Re
             let made = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(made).count() as u64);
             registry.committed(committed.through);
+            live_answers.committed(&committed.started, &committed.events);
             replies.committed(committed);
             batches_since += 1;
         }

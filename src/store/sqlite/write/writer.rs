@@ -6,7 +6,7 @@
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::Command;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
@@ -14,6 +14,7 @@ use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::{CommandResult, Rejection};
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use crate::store::error::{Abort, OpenError, fault_of, rejection_of};
 use crate::store::rules::records::{JournalHead, JournalStats};
