@@ -22,7 +22,8 @@ use crate::base::thread::{self, OnPanic};
 use crate::config::types::{Database, Environment};
 use crate::config::{Settings, from_environment};
 use crate::domain::responder::ResponderKind;
-use crate::responder::{Upstream, UpstreamSettings};
+use crate::responder::retry::RetryPolicy;
+use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
 use crate::shard::shared::stream_registry::Registry;
@@ -266,14 +267,15 @@ fn start(
 fn model(settings: &Settings) -> Result<Model, String> {
     let answers = |responder| settings.responder == responder || settings.responders_allowed.contains(&responder);
     let upstream = match (&settings.responder_url, &settings.responder_model) {
-        (Some(url), Some(model)) if answers(ResponderKind::OpenAi) => {
+        (Some(address), Some(model)) if answers(ResponderKind::OpenAi) => {
             Some(Arc::new(Upstream::new(UpstreamSettings {
-                url: url.clone(),
+                address: address.clone(),
                 model: model.clone(),
                 api_key: settings.responder_api_key.clone(),
                 system_prompt: settings.responder_system_prompt.clone(),
                 ca_file: settings.responder_ca_file.clone(),
-                ..UpstreamSettings::default()
+                timeouts: Timeouts::default(),
+                retry: RetryPolicy::default(),
             })?))
         }
         _ => None,

@@ -3,9 +3,9 @@
 use super::READ_BYTES_MAX;
 use crate::base::limits::{OUTPUT_DELTA_MILLISECONDS, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_TICK_MILLISECONDS_MAX};
 use crate::base::thread::{OnPanic, spawn};
+use crate::config::upstream_address::UpstreamAddress;
 use crate::http1::body::BodyReader;
 use crate::http1::response_parse::{BodyEnd, ReceivedHead};
-use crate::responder::address::Address;
 use crate::responder::{Failure, TextSink};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -94,7 +94,7 @@ enum Socket {
 
 impl Connection {
     /// Looks the name up and connects, on a thread of its own, because a look-up cannot be given up.
-    pub fn open(address: &Address, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
+    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
         let (sender, receiver) = mpsc::channel();
         let (host, port, until) = (address.host.clone(), address.port, wait.until);
         // A receiver that no longer waits has dropped the channel: the connection closes with the message.
