@@ -21,7 +21,7 @@ use crate::domain::query::Query;
 use crate::domain::result::Rejection;
 use crate::domain::started_answer::LiveAnswerSet;
 use crate::domain::work::Work;
-use crate::shard::shared::stream_registry::Registry;
+use crate::shard::shared::stream_registry::StreamRegistry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
@@ -137,7 +137,7 @@ impl Ports {
 /// The writer: takes all that waits, commits it as one, tells everybody. While the database cannot be written to, it tries
 /// by itself whether it can be again. A panic here ends the process, because the state of the writer's memory would not
 /// be known, and so does a database that cannot be synced.
-pub fn write(mut writer: Writer, ports: &Ports, replies: &Replies, registry: &Registry, clock: Clock) {
+pub fn write(mut writer: Writer, ports: &Ports, replies: &Replies, registry: &StreamRegistry, clock: Clock) {
     // A database in memory is nobody else's.
     let look_beside =
         if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
