@@ -9,6 +9,7 @@ mod request;
 pub mod shared;
 mod shutdown;
 mod subscription;
+mod trace;
 
 use crate::api::Context;
 use crate::api::traffic::{self, Endpoint};
@@ -35,6 +36,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use subscription::fan_out::FanOut;
 use subscription::live_answers::LiveAnswers;
+use trace::{TracedInput, TracedOutput};
 
 /// Bytes of answers that may wait before the next pipelined request is taken up.
 const PIPELINE_BYTES_MAX: usize = 64 * 1024;
@@ -202,6 +204,9 @@ impl Shard {
 
     /// Takes an input. Follow with `poll_output`.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        if ::log::log_enabled!(::log::Level::Trace) {
+            ::log::trace!("shard {} <- {}", self.index, TracedInput(&input));
+        }
         match input {
             Input::Bytes { slot, bytes } => self.bytes(slot, bytes, now),
             Input::Ended { slot } => self.peer_ended(slot, now),
@@ -226,7 +231,13 @@ impl Shard {
 
     /// The next action to take, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front().or_else(|| self.poll_drain())
+        let output = self.outputs.pop_front().or_else(|| self.poll_drain());
+        if let Some(output) = &output
+            && ::log::log_enabled!(::log::Level::Trace)
+        {
+            ::log::trace!("shard {} -> {}", self.index, TracedOutput(output));
+        }
+        output
     }
 
     /// When `tick` must be called.
