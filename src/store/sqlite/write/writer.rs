@@ -11,27 +11,28 @@ use crate::domain::command::Command;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::WriterFault;
-use crate::domain::id::{EventNumber, UserId};
-use crate::domain::query::{Query, QueryResponse};
-use crate::domain::result::{CommandResult, Rejection};
+use crate::domain::id::EventNumber;
+use crate::domain::result::CommandResult;
 use crate::domain::token_rules::TokenRules;
 use crate::store::error::{Abort, OpenError, fault_of, rejection_of};
 use crate::store::rules::records::{JournalHead, JournalStats};
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
 use crate::store::sqlite::admin::development_user;
-use crate::store::sqlite::connection;
-use crate::store::sqlite::files::atomic_file::{FileId, file_id};
-use crate::store::sqlite::read::{queries, reader};
+use crate::store::sqlite::connection::{self, Durability};
+use crate::store::sqlite::files::paths::{FileId, file_id};
+use crate::store::sqlite::files::temporary::TemporaryDatabase;
+use crate::store::sqlite::read::reader::Reader;
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::state_events;
-use crate::store::sqlite::tables::users::{self, PasswordRecord};
+use crate::store::sqlite::tables::users;
 use crate::store::sqlite::write::checkpoint::{self, Log};
 use crate::store::sqlite::write::retention::Left;
 use crate::store::sqlite::write::rows::SqliteRows;
 use crate::store::sqlite::write::{purge, retention};
-use crate::store::{Database, Retention, StoreConfig};
+use crate::config::types::Database;
+use crate::store::config::{Retention, StoreConfig};
 use rusqlite::{Connection, ffi};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,8 +49,9 @@ pub struct Writer {
     pub(crate) db: Connection,
     log: Log,
     path: PathBuf,
-    /// Which file was opened; `None` in memory.
+    /// The file that was opened; `None` for a temporary database, which no other process can replace.
     file: Option<FileId>,
+    temporary: Option<TemporaryDatabase>,
     pub(crate) meta: DatabaseMeta,
     pub(crate) cache: WriterCache,
     pub(crate) head: JournalHead,
@@ -119,16 +121,23 @@ enum Failure {
 impl Writer {
     /// Opens the database, and makes or migrates its schema.
     pub fn open(config: &StoreConfig) -> Result<Writer, OpenError> {
-        let path = connection::path_of(&config.database);
-        let (mut db, meta) = connection::open_writing(&config.database)?;
-        let file = if config.database == Database::Memory { None } else { file_id(&path) };
+        let (path, temporary) = match &config.database {
+            Database::File(path) => (path.clone(), None),
+            Database::Memory => {
+                let temporary = TemporaryDatabase::create()?;
+                (temporary.path(), Some(temporary))
+            }
+        };
+        let durability = if temporary.is_some() { Durability::None } else { Durability::Full };
+        let (mut db, meta) = connection::open_writing(&path, durability)?;
+        let file = if temporary.is_some() { None } else { file_id(&path) };
         let log = Log::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
         let head = journal_head::load(&db).map_err(|error| OpenError::of(&path, &error))?;
         let others_version = others_version(&db).map_err(|error| OpenError::of(&path, &error))?;
         let cache = WriterCache::new(config.inbox, config.responders.clone());
         // What was left undone before is not known.
         let chores = Chores { retention: config.retention, more: true, young_until: WallTime(i64::MIN), failed: false };
-        Ok(Writer { db, log, path, file, meta, cache, head, others_version, chores, trouble: None })
+        Ok(Writer { db, log, path, file, temporary, meta, cache, head, others_version, chores, trouble: None })
     }
 
     /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
@@ -277,19 +286,18 @@ impl Writer {
         })
     }
 
-    /// Answers a query on this connection, as a `Reader` does: for databases in memory.
-    pub fn read(&mut self, query: &Query) -> QueryResponse {
-        queries::answer(&self.db, &self.meta.ids, query, self.head.number)
+    /// Opens a connection for queries.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened a second time.
+    pub fn open_reader(&self) -> Result<Reader, OpenError> {
+        Reader::open(&self.path)
     }
 
-    /// As `Reader::password_record`, for databases in memory.
-    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
-        users::password_record(&self.db, email).map_err(|error| reader::failed(&error))
-    }
-
-    /// As `Reader::password_of`, for databases in memory.
-    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
-        users::password_of(&self.db, user).map_err(|error| reader::failed(&error))
+    /// Removes the name of a temporary database, so that its file disappears when the process ends, whatever ends it. No
+    /// reader can be opened any more. Does nothing for a database in a file.
+    pub fn unlink_temporary(&mut self) {
+        self.temporary = None;
     }
 
     /// Carries the write-ahead log over into the database and closes it. Nothing is lost without: it saves the next
