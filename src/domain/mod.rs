@@ -12,3 +12,4 @@ pub mod query;
 pub mod responder;
 pub mod result;
 pub mod token_rules;
+pub mod work;

@@ -4,14 +4,14 @@
 use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
 use super::connections::Connections;
-use super::event_loop::{Reactor, WAKER};
+use super::event_loop::{EventLoop, WAKER};
 use super::listener;
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::Mailbox;
 use super::memory;
 use super::notify::{State, notify};
 use super::reload::Current;
-use super::replies::Post;
-use super::startup::Startup;
+use super::replies::Replies;
+use super::startup::{Early, Startup};
 use super::threads::{self, Passwords, Ports};
 use crate::auth::password::DEVELOPMENT_HASH;
 use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
@@ -23,6 +23,7 @@ use crate::config::{Settings, from_environment};
 use crate::domain::responder::ResponderKind;
 use crate::responder::{Upstream, UpstreamSettings};
 use crate::shard::Shard;
+use crate::shard::message::ShardMessage;
 use crate::shard::shared::stream_registry::Registry;
 use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -98,10 +99,7 @@ pub fn serve(settings: Settings) -> Result<(), String> {
         }
     };
     let early = startup.end();
-    let running = start(settings, open_files, socket, config, writer, lock, clock, sender)?;
-    for (mailbox, (stream, peer)) in running.mailboxes.iter().cycle().zip(early) {
-        mailbox.push(Mail::Adopt(stream, peer));
-    }
+    let running = start(settings, open_files, socket, early, config, writer, lock, clock, sender)?;
     announce(address);
     notify(State::Ready);
     running.wait(&happened);
@@ -181,6 +179,7 @@ fn start(
     settings: Settings,
     open_files: u64,
     socket: TcpListener,
+    early: Vec<Early>,
     config: StoreConfig,
     mut writer: Writer,
     lock: Option<Lock>,
@@ -214,15 +213,15 @@ fn start(
         mailboxes.push(Arc::new(Mailbox::new(waker)));
     }
     let mut helpers = Vec::new();
-    let post = Post { mailboxes: mailboxes.clone(), desk: Arc::clone(&ports.desk) };
-    start_readers(&config, &ports, &post, &mut helpers)?;
+    let replies = Replies { mailboxes: mailboxes.clone(), desk: Arc::clone(&ports.desk) };
+    start_readers(&config, &ports, &replies, &mut helpers)?;
     let writing = {
-        let (ports, post, registry) = (ports.clone(), post.clone(), Arc::clone(&registry));
-        spawn("writer", move || threads::write(writer, &ports, &post, &registry, clock))?
+        let (ports, replies, registry) = (ports.clone(), replies.clone(), Arc::clone(&registry));
+        spawn("writer", move || threads::write(writer, &ports, &replies, &registry, clock))?
     };
     let mut loops = 0;
     // Also where nobody answers: somebody may cancel, and another configuration may have left orders open.
-    let mut dispatcher = Dispatcher::new(Arc::clone(&ports.desk), ports.clone(), post, responders, clock);
+    let mut dispatcher = Dispatcher::new(Arc::clone(&ports.desk), ports.clone(), replies, responders, clock);
     let of_responders = sender.clone();
     helpers.push(spawn("responders", move || {
         dispatcher.run();
@@ -231,7 +230,11 @@ fn start(
         let _ = of_responders.send(Happened::LoopEnded);
     })?);
     loops += 1;
-    for (index, poll) in polls.into_iter().enumerate() {
+    let mut adopted: Vec<Vec<Early>> = (0..workers).map(|_| Vec::new()).collect();
+    for (place, connection) in early.into_iter().enumerate() {
+        adopted[place % workers].push(connection);
+    }
+    for ((index, poll), adopted) in polls.into_iter().enumerate().zip(adopted) {
         let random = Random::from_system();
         let context = Arc::clone(current.context());
         let shard =
@@ -242,11 +245,11 @@ fn start(
         let of_loop = sender.clone();
         let on_quiet = Box::new(move || drop(of_loop.send(Happened::LoopQuiet)));
         let (ports, sender) = (ports.clone(), sender.clone());
-        let mut reactor =
-            Reactor::new(poll, socket, shard, mailbox, ports, connections, clock, stall_timeout, on_quiet)
+        let mut event_loop =
+            EventLoop::new(poll, socket, shard, mailbox, ports, connections, clock, stall_timeout, on_quiet)
                 .map_err(cannot("the listening socket cannot be watched"))?;
         helpers.push(spawn("loop", move || {
-            if let Err(error) = reactor.run() {
+            if let Err(error) = event_loop.run(adopted) {
                 log::error!("an event loop failed: {error}");
                 logging::flush();
                 exit(1);
@@ -284,7 +287,7 @@ fn responders(settings: &Settings) -> Result<Responders, String> {
 fn start_readers(
     config: &StoreConfig,
     ports: &Ports,
-    post: &Post,
+    replies: &Replies,
     helpers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), String> {
     let open = || Reader::open(config).map_err(|error| error.to_string());
@@ -292,14 +295,14 @@ fn start_readers(
         None => Passwords::Writer(Arc::clone(&ports.writer)),
         Some(queue) => {
             for _ in 0..READER_THREADS {
-                let (reader, queue, post) = (open()?, Arc::clone(queue), post.clone());
-                helpers.push(spawn("reader", move || threads::read(reader, &queue, &post))?);
+                let (reader, queue, replies) = (open()?, Arc::clone(queue), replies.clone());
+                helpers.push(spawn("reader", move || threads::read(reader, &queue, &replies))?);
             }
             Passwords::Reader(Box::new(open()?))
         }
     };
-    let (queue, post) = (Arc::clone(&ports.passwords), post.clone());
-    helpers.push(spawn("passwords", move || threads::check_passwords(passwords, &queue, &post))?);
+    let (queue, replies) = (Arc::clone(&ports.passwords), replies.clone());
+    helpers.push(spawn("passwords", move || threads::check_passwords(passwords, &queue, &replies))?);
     Ok(())
 }
 
@@ -333,7 +336,7 @@ impl Running {
         log::info!("draining: running requests are finished, then nothing more is accepted");
         notify(State::Stopping);
         for mailbox in &self.mailboxes {
-            mailbox.push(Mail::Drain);
+            mailbox.push(ShardMessage::Drain);
         }
         let deadline = Instant::now() + Duration::from_millis(self.current.context().settings.shutdown_grace_ms);
         let (mut loops_busy, mut loops_left) = (self.loops, self.loops);

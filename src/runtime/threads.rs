@@ -5,8 +5,8 @@
 
 use super::answers::desk::{Desk, News};
 use super::clock::Clock;
-use super::queue::{Queue, Taken};
-use super::replies::Post;
+use super::queue::{Queue, Wakeup};
+use super::replies::Replies;
 use crate::auth::password::Hasher;
 use crate::base::limits::*;
 use crate::base::log as logging;
@@ -14,11 +14,12 @@ use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::WallTime;
 use crate::domain::command::{Command, ReplyTo};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::{ConversationId, UserId};
+use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
 use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
 use crate::domain::query::Query;
 use crate::domain::result::Rejection;
+use crate::domain::work::Work;
 use crate::shard::shared::stream_registry::Registry;
 use crate::store::{Due, PasswordRecord, Reader, Writer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,8 +37,8 @@ const PROBE: Duration = Duration::from_millis(WRITER_PROBE_MILLISECONDS);
 /// It also looks for what is to be cleaned up after so many batches.
 const BATCHES_PER_HOUSEKEEPING: u32 = 64;
 
-/// Work for the writer.
-pub enum Work {
+/// WriterWork for the writer.
+pub enum WriterWork {
     /// A change.
     Command(Command),
     /// A question to a database that only the writer can reach.
@@ -65,7 +66,7 @@ pub struct PasswordLookup {
 #[derive(Clone)]
 pub struct Ports {
     /// To the writer.
-    pub writer: Arc<Queue<Work>>,
+    pub writer: Arc<Queue<WriterWork>>,
     /// To the readers; `None` when the writer answers questions too.
     pub readers: Option<Arc<Queue<Query>>>,
     /// To the password thread.
@@ -85,11 +86,22 @@ impl Ports {
         }
     }
 
-    /// Hands a change to the writer, who hears of it with `wake_writer`; gives back who is to be told that there is no
-    /// room.
-    pub fn submit(&self, command: Command) -> Result<(), ReplyTo> {
+    /// Hands work to its worker; gives back whose work was not taken because the queue is full. The writer starts on a
+    /// command only after `wake_writer`.
+    pub fn submit(&self, work: Work) -> Result<(), ReplyTo> {
+        match work {
+            Work::Command(command) => self.submit_command(command),
+            Work::Query(query) => self.ask(query),
+            Work::Password(job) => self.passwords.push(job, 1).map_err(|job| job.reply_to),
+            Work::CancelAnswer { reply_to: to, conversation_id } => {
+                if self.desk.tell(News::Cancel { to, conversation_id }) { Ok(()) } else { Err(to) }
+            }
+        }
+    }
+
+    fn submit_command(&self, command: Command) -> Result<(), ReplyTo> {
         let (to, weight) = (command.reply_to, command.weight());
-        self.writer.push_unheard(Work::Command(command), weight).map_err(|_| to)
+        self.writer.push_without_wake(WriterWork::Command(command), weight).map_err(|_| to)
     }
 
     /// Tells the writer of all changes since the last call: those of one turn make one batch.
@@ -102,26 +114,15 @@ impl Ports {
         let to = query.reply_to;
         match &self.readers {
             Some(readers) => readers.push(query, 1).map_err(|_| to),
-            None => self.writer.push(Work::Query(query), 1).map_err(|_| to),
+            None => self.writer.push(WriterWork::Query(query), 1).map_err(|_| to),
         }
-    }
-
-    /// Hands a password to the password thread.
-    pub fn check(&self, job: PasswordJob) -> Result<(), ReplyTo> {
-        let to = job.reply_to;
-        self.passwords.push(job, 1).map_err(|_| to)
     }
 
     /// The same for who is no event loop and hands changes over one by one: the writer hears of it at once.
     pub fn submit_now(&self, command: Command) -> Result<(), ReplyTo> {
-        self.submit(command)?;
+        self.submit_command(command)?;
         self.wake_writer();
         Ok(())
-    }
-
-    /// Asks the responders to stop the running answer of a conversation.
-    pub fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
-        if self.desk.tell(News::Cancel { to, conversation_id }) { Ok(()) } else { Err(to) }
     }
 
     /// Takes nothing more in; what waits is still done.
@@ -137,7 +138,7 @@ impl Ports {
 /// The writer: takes all that waits, commits it as one, tells everybody. While the database cannot be written to, it tries
 /// by itself whether it can be again. A panic here ends the process, because the state of the writer's memory would not
 /// be known, and so does a database that cannot be synced.
-pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry, clock: Clock) {
+pub fn write(mut writer: Writer, ports: &Ports, replies: &Replies, registry: &Registry, clock: Clock) {
     // A database in memory is nobody else's.
     let look_beside =
         if ports.readers.is_some() { Duration::from_millis(LOOK_BESIDE_MILLISECONDS) } else { Duration::MAX };
@@ -157,21 +158,21 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
         let until_due = if failing { PROBE } else { patience(due, clock.now().wall) };
         let patience = until_due.min(look_beside);
         let taken = ports.writer.take(&mut works, TRANSACTION_COMMANDS_MAX, TRANSACTION_BYTES_MAX, Some(patience));
-        if taken == Taken::Closed {
+        if taken == Wakeup::Closed {
             break;
         }
         // A batch looks by itself.
-        if taken == Taken::Idle
+        if taken == Wakeup::Idle
             && let Some(changes) = writer.look_beside()
         {
             registry.committed(changes.through);
-            post.committed(changes);
+            replies.committed(changes);
         }
         let mut commands = Vec::with_capacity(works.len());
         let mut others = Vec::new();
         for work in works.drain(..) {
             match work {
-                Work::Command(command) => commands.push(command),
+                WriterWork::Command(command) => commands.push(command),
                 other => others.push(other),
             }
         }
@@ -185,14 +186,14 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             let made = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(made).count() as u64);
             registry.committed(committed.through);
-            post.committed(committed);
+            replies.committed(committed);
             batches_since += 1;
         }
         for other in others {
             match other {
-                Work::Query(query) => post.answer(writer.read(&query)),
-                Work::Password(lookup) => answer_lookup(&mut writer, lookup),
-                Work::Command(_) => unreachable!("commands were taken out above"),
+                WriterWork::Query(query) => replies.query_response(writer.read(&query)),
+                WriterWork::Password(lookup) => answer_lookup(&mut writer, lookup),
+                WriterWork::Command(_) => unreachable!("commands were taken out above"),
             }
         }
         let now = clock.now();
@@ -207,7 +208,7 @@ pub fn write(mut writer: Writer, ports: &Ports, post: &Post, registry: &Registry
             continue;
         }
         // While there is more to clean up, steps and batches take turns.
-        let is_due = taken == Taken::Idle && patience == until_due;
+        let is_due = taken == Wakeup::Idle && patience == until_due;
         if is_due || due == Due::Now || batches_since >= BATCHES_PER_HOUSEKEEPING || now.mono >= tidy_by {
             registry.writer_begins(now.mono);
             writer.housekeeping(now.wall);
@@ -230,14 +231,14 @@ fn patience(due: Due, now: WallTime) -> Duration {
 }
 
 /// A reader: answers one question after the other.
-pub fn read(mut reader: Reader, queue: &Queue<Query>, post: &Post) {
+pub fn read(mut reader: Reader, queue: &Queue<Query>, replies: &Replies) {
     let mut queries = Vec::new();
-    while queue.take(&mut queries, 1, usize::MAX, None) == Taken::Work {
+    while queue.take(&mut queries, 1, usize::MAX, None) == Wakeup::Work {
         for query in queries.drain(..) {
             // A question that we answer wrongly is no reason to leave all others unanswered.
             match catch_unwind(AssertUnwindSafe(|| reader.answer(&query))) {
-                Ok(answer) => post.answer(answer),
-                Err(_) => post.lost(query.reply_to),
+                Ok(answer) => replies.query_response(answer),
+                Err(_) => replies.dropped(query.reply_to),
             }
         }
     }
@@ -248,7 +249,7 @@ pub enum Passwords {
     /// In the database, by itself.
     Reader(Box<Reader>),
     /// In memory, by way of the writer.
-    Writer(Arc<Queue<Work>>),
+    Writer(Arc<Queue<WriterWork>>),
 }
 
 impl Passwords {
@@ -260,7 +261,7 @@ impl Passwords {
             },
             Passwords::Writer(queue) => {
                 let (answer, answered) = sync_channel(1);
-                let lookup = Work::Password(PasswordLookup { login, answer });
+                let lookup = WriterWork::Password(PasswordLookup { login, answer });
                 queue.push(lookup, 1).map_err(|_| Rejection::Unavailable)?;
                 answered.recv().unwrap_or(Err(Rejection::Unavailable))
             }
@@ -282,15 +283,15 @@ fn answer_lookup(writer: &mut Writer, lookup: PasswordLookup) {
 }
 
 /// The password thread: one at a time, so that at most one hash's memory is in use.
-pub fn check_passwords(mut passwords: Passwords, queue: &Queue<PasswordJob>, post: &Post) {
+pub fn check_passwords(mut passwords: Passwords, queue: &Queue<PasswordJob>, replies: &Replies) {
     let hasher = Hasher::new();
     let mut jobs = Vec::new();
-    while queue.take(&mut jobs, 1, usize::MAX, None) == Taken::Work {
+    while queue.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {
         for job in jobs.drain(..) {
             let to = job.reply_to;
             match catch_unwind(AssertUnwindSafe(|| check_password(&mut passwords, &hasher, job.check))) {
-                Ok(result) => post.password(PasswordResponse { to, result }),
-                Err(_) => post.lost(to),
+                Ok(result) => replies.password_response(PasswordResponse { to, result }),
+                Err(_) => replies.dropped(to),
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
-use crate::runtime::queue::{Queue, Taken};
+use crate::runtime::queue::{Queue, Wakeup};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -125,7 +125,7 @@ impl Desk {
     }
 
     /// Moves the news into `into`.
-    pub fn news(&self, into: &mut Vec<News>, patience: Option<Duration>) -> Taken {
+    pub fn news(&self, into: &mut Vec<News>, patience: Option<Duration>) -> Wakeup {
         self.news.take(into, RESPONDER_NEWS_MAX, usize::MAX, patience)
     }
 

@@ -18,10 +18,10 @@ use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::responder::Upstream;
 use crate::runtime::clock::Clock;
-use crate::runtime::mailbox::Mail;
-use crate::runtime::queue::Taken;
-use crate::runtime::replies::Post;
+use crate::runtime::queue::Wakeup;
+use crate::runtime::replies::Replies;
 use crate::runtime::threads::Ports;
+use crate::shard::message::ShardMessage;
 use crate::wire;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Responders {
 pub struct Dispatcher {
     desk: Arc<Desk>,
     ports: Ports,
-    post: Post,
+    replies: Replies,
     responders: Responders,
     clock: Clock,
     waiting: BTreeMap<JobId, AnswerJob>,
@@ -79,11 +79,11 @@ struct Busy {
 
 impl Dispatcher {
     /// A dispatcher that finds what is open as soon as it runs.
-    pub fn new(desk: Arc<Desk>, ports: Ports, post: Post, responders: Responders, clock: Clock) -> Dispatcher {
+    pub fn new(desk: Arc<Desk>, ports: Ports, replies: Replies, responders: Responders, clock: Clock) -> Dispatcher {
         Dispatcher {
             desk,
             ports,
-            post,
+            replies,
             responders,
             clock,
             waiting: BTreeMap::new(),
@@ -113,7 +113,7 @@ impl Dispatcher {
             } else {
                 Duration::from_secs(60)
             };
-            if self.desk.news(&mut news, Some(patience)) == Taken::Closed {
+            if self.desk.news(&mut news, Some(patience)) == Wakeup::Closed {
                 return;
             }
             let now = self.clock.now().mono;
@@ -277,7 +277,7 @@ impl Dispatcher {
             history: self.responders.history,
             desk: Arc::clone(&self.desk),
             ports: self.ports.clone(),
-            post: self.post.clone(),
+            replies: self.replies.clone(),
             clock: self.clock,
         };
         if let Err(error) = worker::start(job) {
@@ -337,7 +337,7 @@ impl Dispatcher {
         });
         let Some((key, order, progress)) = found else {
             let result = Ok(Outcome::Answered { message_id: None, closed: false });
-            self.post.receipt(CommandResult { to, number: None, result });
+            self.replies.command_result(CommandResult { to, number: None, result });
             return;
         };
         let text = progress.text();
@@ -350,7 +350,7 @@ impl Dispatcher {
         let command = command_for(order, self.desk.expect_as_news(Errand::Cancel(key, to)), step);
         if let Err(errand) = self.ports.submit_now(command) {
             self.desk.withdraw(errand);
-            self.post.lost(to);
+            self.replies.dropped(to);
         }
     }
 
@@ -369,9 +369,9 @@ impl Dispatcher {
                     }
                     other => other,
                 };
-                self.post.receipt(CommandResult { to, number: receipt.number, result });
+                self.replies.command_result(CommandResult { to, number: receipt.number, result });
             }
-            Reply::QueryResponse(_) | Reply::Lost => self.post.lost(to),
+            Reply::QueryResponse(_) | Reply::Lost => self.replies.dropped(to),
         }
     }
 
@@ -400,8 +400,8 @@ impl Dispatcher {
             .filter_map(|running| running.progress.as_ref())
             .find(|progress| progress.message_id() == Some(message_id))
             .and_then(|progress| progress.snapshot());
-        if let Some(mailbox) = self.post.mailboxes.get(shard as usize) {
-            mailbox.push(Mail::AnswerText(message_id, snapshot));
+        if let Some(mailbox) = self.replies.mailboxes.get(shard as usize) {
+            mailbox.push(ShardMessage::AnswerText(message_id, snapshot));
         }
     }
 

@@ -14,9 +14,9 @@ use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::responder::coalesce::{Due, Growing};
 use crate::responder::{self, Finished, Flow, Upstream};
 use crate::runtime::clock::Clock;
-use crate::runtime::mailbox::Mail;
-use crate::runtime::replies::Post;
+use crate::runtime::replies::Replies;
 use crate::runtime::threads::Ports;
+use crate::shard::message::ShardMessage;
 use crate::wire;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -84,7 +84,7 @@ pub struct Job {
     /// The ways to the store.
     pub ports: Ports,
     /// The ways to the event loops.
-    pub post: Post,
+    pub replies: Replies,
     /// The clocks.
     pub clock: Clock,
 }
@@ -248,7 +248,7 @@ impl Worker {
     fn send_delta(&self, index: u64, text: Arc<str>) {
         let Some(message_id) = self.job.progress.message_id() else { return };
         let delta = Arc::new(AnswerDelta { message_id, index, text });
-        self.job.post.to_all(|| Mail::Delta(Arc::clone(&delta)));
+        self.job.replies.broadcast(|| ShardMessage::Delta(Arc::clone(&delta)));
     }
 
     fn complete(&self, finished: &Finished) {

@@ -8,13 +8,14 @@ use crate::base::random::fill_secret;
 use crate::base::time::Now;
 use crate::domain::answer_job::AnswerDelta;
 use crate::domain::command::ReplyTo;
-use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
 use crate::domain::query::{JournalPage, Query, QueryKind};
 use crate::domain::result::Rejection;
+use crate::domain::work::Work;
 use crate::http1::head::Method;
 use crate::http1::response_write::Length;
 use crate::shard::connection::{Meta, Phase};
+use crate::shard::message::CommitShare;
 use crate::shard::shared::stream_registry::StreamFacts;
 use crate::shard::subscription::fan_out::Entry;
 use crate::shard::subscription::live_answers::Taken;
@@ -126,7 +127,7 @@ impl Shard {
     }
 
     /// Takes in a commit: its events first, so that a stream has what a receipt tells of.
-    pub(in crate::shard) fn committed(&mut self, committed: Committed, now: Now) {
+    pub(in crate::shard) fn committed(&mut self, committed: CommitShare, now: Now) {
         if let Some(token_rules) = committed.token_rules {
             self.token_rules = token_rules;
             self.end_refused_streams(now);
@@ -274,7 +275,7 @@ impl Shard {
                 QueryKind::JournalPage { after: stream.cursor, bytes_max: stream.buffer_bytes, filter: stream.filter };
             let caller = stream.user.clone();
             let reply_to = ReplyTo { shard: self.index, slot, generation: conn.generation };
-            self.outputs.push_back(Output::Ask(Query { reply_to, caller, kind }));
+            self.outputs.push_back(Output::Work(Work::Query(Query { reply_to, caller, kind })));
         }
         if !was_live && stream.source == Source::Live {
             self.live.give_all(stream, &mut conn.outbox, now.wall);
