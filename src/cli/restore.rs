@@ -15,8 +15,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let report = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;
     drop(meter);
     if let Some(kept) = report.kept {
-        say(&format!("{}: the previous database
-", kept.display()))?;
+        say(&format!(
+            "{}: the previous database
+",
+            kept.display()
+        ))?;
     }
     say(&format!(
         "{}: events through {}, new ones from {}\n",

@@ -4,9 +4,9 @@ use super::output::complain;
 use super::{Failure, settings};
 use crate::base::limits::PROFILE_CHARS_MAX;
 use crate::config::Settings;
-use crate::domain::id::UserId;
-use crate::runtime::{listener, server};
 use crate::config::types::Database;
+use crate::domain::id::UserId;
+use crate::runtime::listener;
 use crate::store::{Admin, AdminError, Who, resolve_symlinks};
 use lexopt::ValueExt;
 

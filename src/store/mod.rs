@@ -19,15 +19,16 @@ mod tests;
 
 pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
 pub use error::{DataError, OpenError};
+pub use progress::{Progress, ProgressReport};
 pub use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, Standing, Who};
 pub use sqlite::admin::backup::{BackupReport, backup};
 pub use sqlite::admin::restore::{RestoreReport, restore};
 pub use sqlite::admin::verify::{VerifyReport, verify};
-pub use progress::{Progress, ProgressReport};
 pub use sqlite::files::lock::Lock;
 pub use sqlite::files::paths::resolve_symlinks;
 pub use sqlite::read::reader::Reader;
 pub use sqlite::tables::users::PasswordRecord;
-pub use sqlite::write::writer::{Due, Housekeeping, Writer};
+pub use sqlite::write::maintenance::MaintenanceDue;
+pub use sqlite::write::writer::Writer;
 pub use transfer::export::{export, export_to_file};
 pub use transfer::import::{ImportReport, import};

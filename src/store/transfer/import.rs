@@ -334,7 +334,8 @@ impl<'a> Importer<'a> {
     }
 
     fn number(&self, name: &str, id: Uuid) -> Result<EventNumber, LineError> {
-        let (number, _) = self.ids.open(id).ok_or_else(|| LineError::Rule(format!("`{name}` is no id of this export")))?;
+        let (number, _) =
+            self.ids.open(id).ok_or_else(|| LineError::Rule(format!("`{name}` is no id of this export")))?;
         self.within(number)
     }
 
@@ -349,9 +350,11 @@ impl<'a> Importer<'a> {
     fn existing(&self, name: &str, id: Uuid, created_at: &str) -> Result<EventNumber, LineError> {
         let opened = self.ids.open(id);
         let found = match opened {
-            Some((number, _)) => {
-                self.db.prepare_cached(created_at)?.query_row([sql(number)], |row| row.get(0).map(WallTime)).optional()?
-            }
+            Some((number, _)) => self
+                .db
+                .prepare_cached(created_at)?
+                .query_row([sql(number)], |row| row.get(0).map(WallTime))
+                .optional()?,
             None => None,
         };
         match opened {

@@ -5,8 +5,8 @@
 //! numbers stay the writer's.
 
 use crate::base::time::WallTime;
-use crate::domain::id::UserId;
 use crate::config::types::Database;
+use crate::domain::id::UserId;
 use crate::store::error::{Abort, OpenError};
 use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::connection::{self, Durability};

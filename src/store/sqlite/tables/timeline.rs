@@ -29,11 +29,7 @@ fn goes_on_from(newest: EventNumber, newest_at: WallTime, known: EventNumber, no
 /// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
 /// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
 /// with nothing done, if the numbers have come to their end.
-pub(crate) fn start(
-    db: &Connection,
-    known: EventNumber,
-    now: WallTime,
-) -> rusqlite::Result<Option<EventNumber>> {
+pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
     let JournalHead { number: newest, at: newest_at } = journal_head::load(db)?;
     let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
@@ -56,8 +52,8 @@ pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM restores WHERE after <
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::support::TempDir;
     use crate::store::sqlite::connection::{Durability, open_writing};
+    use crate::store::tests::support::TempDir;
 
     #[test]
     fn numbers_go_on_beyond_all_that_may_have_been_given_out() {
