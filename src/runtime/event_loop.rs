@@ -7,7 +7,7 @@ use super::answers::desk::News;
 use super::clock::Clock;
 use super::connections::Connections;
 use super::mailbox::Mailbox;
-use super::threads::Ports;
+use super::workers::Workers;
 use super::write_queue::Writes;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRejection};
@@ -52,7 +52,7 @@ pub struct EventLoop {
     sockets: Vec<Option<Socket>>,
     shard: Shard,
     mailbox: Arc<Mailbox>,
-    ports: Ports,
+    workers: Workers,
     connections: Arc<Connections>,
     clock: Clock,
     stall_timeout_milliseconds: u64,
@@ -82,7 +82,7 @@ impl EventLoop {
         listener: std::net::TcpListener,
         shard: Shard,
         mailbox: Arc<Mailbox>,
-        ports: Ports,
+        workers: Workers,
         connections: Arc<Connections>,
         clock: Clock,
         stall_timeout_milliseconds: u64,
@@ -96,7 +96,7 @@ impl EventLoop {
             sockets: Vec::new(),
             shard,
             mailbox,
-            ports,
+            workers,
             connections,
             clock,
             stall_timeout_milliseconds,
@@ -421,7 +421,7 @@ impl EventLoop {
                 }
                 Output::TextWanted(shard, message_id) => {
                     // When there is no room the answer's end repairs what its reader missed.
-                    self.ports.desk.tell(News::TextWanted { shard, message_id });
+                    self.workers.desk.tell(News::TextWanted { shard, message_id });
                 }
                 Output::TuneStream(slot) => {
                     self.tune_stream(slot);
@@ -443,7 +443,7 @@ impl EventLoop {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
                     // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
-                    self.ports.desk.tell(News::Stop);
+                    self.workers.desk.tell(News::Stop);
                 }
                 Output::Quiet => {
                     (self.on_quiet)();
@@ -458,7 +458,7 @@ impl EventLoop {
     /// Hands work to its worker; gives back whose work was not taken because the queue is full.
     fn hand_over(&mut self, work: Work) -> Result<(), ReplyTo> {
         let is_command = matches!(work, Work::Command(_));
-        self.ports.submit(work)?;
+        self.workers.submit(work)?;
         if is_command {
             self.submitted = true;
             self.writes.command_submitted();
@@ -469,7 +469,7 @@ impl EventLoop {
     /// Tells the writer of the commands that this turn has handed over.
     fn wake_writer(&mut self) {
         if std::mem::take(&mut self.submitted) {
-            self.ports.wake_writer();
+            self.workers.wake_writer();
         }
     }
 

@@ -13,5 +13,5 @@ pub mod reload;
 pub mod replies;
 pub mod server;
 mod startup;
-mod threads;
+mod workers;
 mod write_queue;

@@ -20,7 +20,7 @@ use crate::responder::Upstream;
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
 use crate::runtime::replies::Replies;
-use crate::runtime::threads::Ports;
+use crate::runtime::workers::Workers;
 use crate::shard::message::ShardMessage;
 use crate::wire;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -44,7 +44,7 @@ pub struct Responders {
 /// The thread that gives orders out.
 pub struct Dispatcher {
     desk: Arc<Desk>,
-    ports: Ports,
+    ports: Workers,
     replies: Replies,
     responders: Responders,
     clock: Clock,
@@ -79,7 +79,7 @@ struct Busy {
 
 impl Dispatcher {
     /// A dispatcher that finds what is open as soon as it runs.
-    pub fn new(desk: Arc<Desk>, ports: Ports, replies: Replies, responders: Responders, clock: Clock) -> Dispatcher {
+    pub fn new(desk: Arc<Desk>, ports: Workers, replies: Replies, responders: Responders, clock: Clock) -> Dispatcher {
         Dispatcher {
             desk,
             ports,

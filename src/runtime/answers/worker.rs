@@ -15,7 +15,7 @@ use crate::responder::coalesce::{Due, Growing};
 use crate::responder::{self, Finished, Flow, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::replies::Replies;
-use crate::runtime::threads::Ports;
+use crate::runtime::workers::Workers;
 use crate::shard::message::ShardMessage;
 use crate::wire;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,7 +82,7 @@ pub struct Job {
     /// Where it waits for the store.
     pub desk: Arc<Desk>,
     /// The ways to the store.
-    pub ports: Ports,
+    pub ports: Workers,
     /// The ways to the event loops.
     pub replies: Replies,
     /// The clocks.
