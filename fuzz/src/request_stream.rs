@@ -201,7 +201,6 @@ impl Connection {
                     self.is_closed = true;
                     self.arrived.clear();
                 }
-                Output::TextWanted(..) => unreachable!("no answer is being written"),
                 Output::StopAccepting | Output::Drained => unreachable!("nobody drains"),
                 Output::Quiet | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
             }

@@ -14,9 +14,10 @@ use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::domain::command::Command;
 use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::{EventNumber, MessageId, UserId};
+use cortex_core::domain::id::{EventNumber, UserId};
 use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
 use cortex_core::domain::result::{CommandResult, Rejection};
+use cortex_core::domain::started_answer::LiveAnswerSet;
 use cortex_core::domain::token_rules::{TokenRule, TokenRules};
 use cortex_core::domain::work::Work;
 use cortex_core::shard::message::{CommitShare, ShardMessage};
@@ -82,7 +83,7 @@ struct World {
     commands: VecDeque<Command>,
     queries: VecDeque<Query>,
     mail: VecDeque<CommitShare>,
-    texts: VecDeque<MessageId>,
+    live_answers: LiveAnswerSet,
     token_rules: TokenRules,
     draining: bool,
     requests: usize,
@@ -122,7 +123,7 @@ impl World {
             commands: VecDeque::new(),
             queries: VecDeque::new(),
             mail: VecDeque::new(),
-            texts: VecDeque::new(),
+            live_answers: LiveAnswerSet::default(),
             token_rules: TokenRules::default(),
             draining: false,
             requests: 0,
@@ -171,8 +172,10 @@ impl World {
                 }
             }
             15 => {
-                let started = self.journal.begin_answer(choices.byte());
+                choices.byte();
+                let started = self.journal.begin_answer();
                 let mail = CommitShare { started: Arc::new([started]), ..self.nothing() };
+                self.live_answers.committed(&mail.started, &mail.events);
                 self.mail.push_back(mail);
             }
             16 | 17 => {
@@ -180,7 +183,7 @@ impl World {
                 if let Some(delta) = self.journal.grow_answer(choices.byte())
                     && !lost
                 {
-                    self.handle(Input::Message(ShardMessage::Delta(Arc::new(delta))));
+                    self.handle(Input::Message(ShardMessage::Delta(delta)));
                 }
             }
             18 => {
@@ -188,7 +191,7 @@ impl World {
                     self.announce(Vec::new());
                 }
             }
-            _ => self.give_text(),
+            _ => {}
         }
     }
 
@@ -200,7 +203,6 @@ impl World {
             self.commit(4);
             self.deliver(false);
             self.answer(0);
-            self.give_text();
             self.take_all();
             self.tick(20);
             let at_rest = before == (0, 0, 0) && self.peers.values().all(|peer| peer.unsent.is_empty());
@@ -359,6 +361,7 @@ impl World {
         self.registry.committed(through);
         let mail =
             CommitShare { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
+        self.live_answers.committed(&mail.started, &mail.events);
         self.mail.push_back(mail);
     }
 
@@ -403,13 +406,6 @@ impl World {
             }
         };
         self.handle(input);
-    }
-
-    fn give_text(&mut self) {
-        if let Some(message) = self.texts.pop_front() {
-            let snapshot = self.journal.snapshot(message);
-            self.handle(Input::Message(ShardMessage::AnswerText(message, snapshot)));
-        }
     }
 
     /// A peer takes up to `count` bytes.
@@ -478,7 +474,6 @@ impl World {
             match output {
                 Output::Work(Work::Command(command)) => self.commands.push_back(command),
                 Output::Work(Work::Query(query)) => self.queries.push_back(query),
-                Output::TextWanted(_, message) => self.texts.push_back(message),
                 Output::Close(slot) => {
                     self.peers.remove(&slot).expect("a connection closes once");
                 }

@@ -1,6 +1,7 @@
 //! Answer jobs: which message a responder answers, and the steps and text of its answer.
 
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Role, Status};
 use crate::domain::responder::ResponderKind;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub enum AnswerStep {
     Begin {
         /// The text so far.
         text: Arc<str>,
+        /// The answer, whose text grows from now on.
+        live: LiveAnswer,
     },
     /// More text was shown.
     Append {
@@ -66,49 +69,10 @@ impl AnswerStep {
     /// The text that the step brings.
     pub fn text(&self) -> &str {
         match self {
-            AnswerStep::Begin { text } | AnswerStep::Append { text } => text,
+            AnswerStep::Begin { text, .. } | AnswerStep::Append { text } => text,
             AnswerStep::Finish { text, .. } => text.as_ref().map_or("", Content::as_str),
         }
     }
-}
-
-/// An answer whose message was made by a commit, for whoever shows its text as it comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerStarted {
-    /// The answer's message.
-    pub message_id: MessageId,
-    /// Where it is.
-    pub conversation_id: ConversationId,
-    /// Where that is.
-    pub workspace_id: WorkspaceId,
-    /// Who sees it.
-    pub recipients: Arc<[UserId]>,
-    /// Which responder answers.
-    pub sender: UserId,
-    /// The request that is answered.
-    pub correlation_id: Arc<str>,
-    /// The text so far.
-    pub text: Arc<str>,
-}
-
-/// A piece of an answer as it comes; not journalled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerDelta {
-    /// The answer's message.
-    pub message_id: MessageId,
-    /// Its place among the answer's deltas; they count from 0.
-    pub index: u64,
-    /// The text that follows what the deltas before it said.
-    pub text: Arc<str>,
-}
-
-/// The text of an answer through a delta.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerSnapshot {
-    /// Index of the delta that comes next.
-    pub next: u64,
-    /// What the deltas before it said.
-    pub text: Arc<str>,
 }
 
 /// One turn of a conversation, as a responder is given it.

@@ -8,16 +8,18 @@ mod connection;
 
 use super::address::Address;
 use super::breaker::{Breaker, Outcome, Permit, Position};
-use super::openai::{self, AnswerReader, Progress};
+use super::openai::{self, AnswerReader, ReadProgress};
 use super::retry::RetryPolicy;
-use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
+use super::{Completion, Failure, FailureKind, TextSink};
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::config::types::Secret;
+use crate::domain::answer_job::Turn;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
 use connection::{Connection, Wait};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -134,10 +136,10 @@ impl Upstream {
 }
 
 /// Answers the last of `turns`, the conversation with its oldest message first. Blocks until the answer's end: for
-/// `total_milliseconds` at most, and as long as `shown` takes.
+/// `total_milliseconds` at most, and as long as `sink` takes.
 ///
 /// Panics without a turn.
-pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<Finished, Failure> {
+pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result<Completion, Failure> {
     assert!(!turns.is_empty(), "a message is answered");
     let mut random = Random::from_system();
     let deadline = Instant::now() + Duration::from_millis(upstream.settings.timeouts.total_milliseconds);
@@ -147,11 +149,11 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<F
     loop {
         let mut watched = |piece: &str| {
             has_shown |= !piece.is_empty();
-            shown(piece)
+            sink(piece)
         };
-        let admission = match Admission::new(upstream) {
+        let admission = match PermitGuard::new(upstream) {
             Ok(admission) => admission,
-            Err(rest) => return Err(last_failure.unwrap_or_else(|| Failure::left_alone(rest))),
+            Err(rest) => return Err(last_failure.unwrap_or_else(|| Failure::circuit_open(rest))),
         };
         tries += 1;
         let end = one_try(upstream, turns, deadline, &mut watched);
@@ -167,7 +169,7 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<F
         }
         let again_at = pause.and_then(|pause| Instant::now().checked_add(Duration::from_millis(pause)));
         match again_at {
-            Some(at) if at < deadline => Wait::new(shown, at).rest()?,
+            Some(at) if at < deadline => Wait::new(sink, at).rest()?,
             _ => return Err(failure),
         }
         last_failure = Some(failure);
@@ -175,19 +177,19 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<F
 }
 
 /// A permit that is settled whatever happens, so that a lost one does not keep a breaker half open.
-struct Admission<'u> {
+struct PermitGuard<'u> {
     upstream: &'u Upstream,
     permit: Permit,
     outcome: Outcome,
 }
 
-impl<'u> Admission<'u> {
+impl<'u> PermitGuard<'u> {
     /// The error is how long the upstream is left alone yet.
-    fn new(upstream: &'u Upstream) -> Result<Admission<'u>, Duration> {
+    fn new(upstream: &'u Upstream) -> Result<PermitGuard<'u>, Duration> {
         let now = upstream.now();
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
         metrics::BREAKER.set(upstream.position() as u64);
-        Ok(Admission { upstream, permit, outcome: Outcome::Unknown })
+        Ok(PermitGuard { upstream, permit, outcome: Outcome::Unknown })
     }
 
     fn settle(mut self, outcome: Outcome) {
@@ -195,7 +197,7 @@ impl<'u> Admission<'u> {
     }
 }
 
-impl Drop for Admission<'_> {
+impl Drop for PermitGuard<'_> {
     fn drop(&mut self) {
         let before = self.upstream.position();
         let now = self.upstream.now();
@@ -209,28 +211,28 @@ impl Drop for Admission<'_> {
 }
 
 /// One try, or two if the first only found out that token counts are refused.
-fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, shown: Shown<'_>) -> Result<Finished, Failure> {
+fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, sink: TextSink<'_>) -> Result<Completion, Failure> {
     let count_tokens = !upstream.token_counts_refused.load(Ordering::Relaxed);
-    match exchange(upstream, turns, count_tokens, deadline, shown)? {
-        Exchange::Finished(finished) => Ok(finished),
-        Exchange::Refused { head, body } if count_tokens && openai::refuses_token_counts(head.status, &body) => {
+    match exchange(upstream, turns, count_tokens, deadline, sink)? {
+        Attempt::Finished(finished) => Ok(finished),
+        Attempt::Refused { head, body } if count_tokens && openai::refuses_token_counts(head.status, &body) => {
             upstream.token_counts_refused.store(true, Ordering::Relaxed);
-            match exchange(upstream, turns, false, deadline, shown)? {
-                Exchange::Finished(finished) => Ok(finished),
-                Exchange::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+            match exchange(upstream, turns, false, deadline, sink)? {
+                Attempt::Finished(finished) => Ok(finished),
+                Attempt::Refused { head, body } => Err(refusal(upstream, &head, &body)),
             }
         }
-        Exchange::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+        Attempt::Refused { head, body } => Err(refusal(upstream, &head, &body)),
     }
 }
 
 fn refusal(upstream: &Upstream, head: &ReceivedHead, body: &[u8]) -> Failure {
-    openai::error_answer(head.status, body, head.retry_after_seconds, upstream.key())
+    openai::error_response(head.status, body, head.retry_after_seconds, upstream.key())
 }
 
-enum Exchange {
+enum Attempt {
     /// The answer.
-    Finished(Finished),
+    Finished(Completion),
     /// Another status than success, and the beginning of what came with it.
     Refused { head: ReceivedHead, body: Vec<u8> },
 }
@@ -241,35 +243,35 @@ fn exchange(
     turns: &[Turn],
     count_tokens: bool,
     deadline: Instant,
-    shown: Shown<'_>,
-) -> Result<Exchange, Failure> {
+    sink: TextSink<'_>,
+) -> Result<Attempt, Failure> {
     let timeouts = &upstream.settings.timeouts;
-    let mut connection = connect(upstream, deadline, shown)?;
+    let mut connection = connect(upstream, deadline, sink)?;
     let until = within(timeouts.first_byte_milliseconds, deadline);
     let is_late = || too_late(deadline, "The model did not begin to answer in time");
 
     // Who refuses a request may do so before it has read all of it: its answer counts, not our failure to write.
-    let written = connection.write(&request(upstream, turns, count_tokens), &mut Wait::new(shown, until));
+    let written = connection.write(&request(upstream, turns, count_tokens), &mut Wait::new(sink, until));
     if matches!(written, Err(connection::Broken::Late | connection::Broken::Stopped)) {
         return Err(written.unwrap_err().into_failure(is_late));
     }
     let (head, rest) =
-        read_head(&mut connection, &mut Wait::new(shown, until)).map_err(|broken| broken.into_failure(is_late))?;
+        read_head(&mut connection, &mut Wait::new(sink, until)).map_err(|broken| broken.into_failure(is_late))?;
     let mut body = connection.body(&head, rest)?;
     if !(200..300).contains(&head.status) {
         let until = within(timeouts.between_bytes_milliseconds, deadline);
-        let body = read_error(&mut body, &mut Wait::new(shown, until))?;
-        return Ok(Exchange::Refused { head, body });
+        let body = read_error(&mut body, &mut Wait::new(sink, until))?;
+        return Ok(Attempt::Refused { head, body });
     }
     if head.is_encoded {
-        return Err(Failure::garbage("the answer is compressed, which was not asked for"));
+        return Err(Failure::invalid_response("the answer is compressed, which was not asked for"));
     }
-    read_answer(upstream, &mut body, until, deadline, shown).map(Exchange::Finished)
+    read_answer(upstream, &mut body, until, deadline, sink).map(Attempt::Finished)
 }
 
-fn connect(upstream: &Upstream, deadline: Instant, shown: Shown<'_>) -> Result<Connection, Failure> {
+fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result<Connection, Failure> {
     let until = within(upstream.settings.timeouts.connect_milliseconds, deadline);
-    let mut wait = Wait::new(shown, until);
+    let mut wait = Wait::new(sink, until);
     let is_late = || too_late(deadline, "The model's server did not accept a connection in time");
     let connected = Connection::open(&upstream.address, &mut wait);
     #[cfg(feature = "tls")]
@@ -311,14 +313,15 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
 fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
     let mut bytes = Vec::new();
     loop {
-        let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX)
-            .map_err(|error| connection::Broken::Failed(Failure::garbage(format!("the answer's head: {}", error.0))))?;
+        let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX).map_err(|error| {
+            connection::Broken::Failed(Failure::invalid_response(format!("the answer's head: {}", error.0)))
+        })?;
         if let Some(head) = head {
             bytes.drain(..head.bytes);
             return Ok((head, bytes));
         }
         if connection.read(&mut bytes, wait)? == 0 {
-            return Err(connection::Broken::Failed(Failure::cut().with_detail("there is no whole head")));
+            return Err(connection::Broken::Failed(Failure::connection_lost().with_detail("there is no whole head")));
         }
     }
 }
@@ -341,11 +344,11 @@ fn read_answer(
     body: &mut connection::Body<'_>,
     first_byte_until: Instant,
     deadline: Instant,
-    shown: Shown<'_>,
-) -> Result<Finished, Failure> {
+    sink: TextSink<'_>,
+) -> Result<Completion, Failure> {
     let timeouts = &upstream.settings.timeouts;
     let mut reader = AnswerReader::new(upstream.key().cloned());
-    let mut progress = Progress::More;
+    let mut progress = ReadProgress::More;
     let mut until = first_byte_until;
     let mut message = "The model did not begin to answer in time";
     let mut bytes = Vec::with_capacity(READ_BYTES_MAX);
@@ -355,29 +358,29 @@ fn read_answer(
         // Who sends without a pause but says nothing never lets a wait pass, which would have asked.
         if asked_at.elapsed() >= Duration::from_millis(UPSTREAM_TICK_MILLISECONDS_MAX) {
             asked_at = Instant::now();
-            if shown("") == Flow::Stop {
+            if sink("") == ControlFlow::Break(()) {
                 return Err(Failure::stopped());
             }
         }
-        let whole = match body.read(&mut bytes, &mut Wait::new(shown, until)) {
+        let whole = match body.read(&mut bytes, &mut Wait::new(sink, until)) {
             Ok(more) => !more,
             Err(connection::Broken::Stopped) => return Err(Failure::stopped()),
             // The text is complete, so whatever went wrong after it is no matter.
-            Err(_) if progress == Progress::TextEnded => return reader.end(false, shown),
-            Err(broken) => return end_of_broken(broken, reader, shown, || too_late(deadline, message)),
+            Err(_) if progress == ReadProgress::TextEnded => return reader.end(false, sink),
+            Err(broken) => return end_of_broken(broken, reader, sink, || too_late(deadline, message)),
         };
         if whole {
-            return reader.end(body.is_framed(), shown);
+            return reader.end(body.is_framed(), sink);
         }
         if bytes.is_empty() {
             continue;
         }
-        progress = reader.read(&bytes, shown)?;
-        if progress == Progress::Done {
-            return reader.end(true, shown);
+        progress = reader.read(&bytes, sink)?;
+        if progress == ReadProgress::Done {
+            return reader.end(true, sink);
         }
         until = match progress {
-            Progress::TextEnded => until.min(within(timeouts.tail_milliseconds, deadline)),
+            ReadProgress::TextEnded => until.min(within(timeouts.tail_milliseconds, deadline)),
             _ => within(timeouts.between_bytes_milliseconds, deadline),
         };
         message = "The model stopped in the middle of its answer";
@@ -388,11 +391,11 @@ fn read_answer(
 fn end_of_broken(
     broken: connection::Broken,
     reader: AnswerReader,
-    shown: Shown<'_>,
+    sink: TextSink<'_>,
     is_late: impl FnOnce() -> Failure,
-) -> Result<Finished, Failure> {
+) -> Result<Completion, Failure> {
     match broken {
-        connection::Broken::Io(error) => reader.end(false, shown).map_err(|failure| failure.with_detail(error)),
+        connection::Broken::Io(error) => reader.end(false, sink).map_err(|failure| failure.with_detail(error)),
         other => Err(other.into_failure(is_late)),
     }
 }

@@ -11,42 +11,24 @@ use std::time::Duration;
 /// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// No connection was made.
+    /// No connection could be opened.
     Connect,
-    /// Nothing came for too long, or the whole took too long.
+    /// A wait, or the whole answer, took too long.
     Timeout,
     /// The connection ended in the middle.
-    Cut,
-    /// What came is no answer by the protocol, or is too large for one.
-    Garbage,
-    /// The upstream answered with this HTTP status.
+    ConnectionLost,
+    /// The response violates the protocol, or is too large.
+    InvalidResponse,
+    /// The upstream responded with this HTTP status.
     Status(u16),
-    /// The upstream reported an error where the answer should have been.
+    /// The upstream reported an error in place of the answer.
     Reported,
-    /// The answer has ended and said nothing.
+    /// The answer ended without text.
     Empty,
-    /// The upstream is left alone for a while.
-    LeftAlone,
+    /// The circuit breaker is open: the upstream was not asked.
+    CircuitOpen,
     /// The answer was no longer wanted.
     Stopped,
-}
-
-impl FailureKind {
-    /// A stable name for clients and metrics.
-    pub fn code(self) -> &'static str {
-        match self {
-            FailureKind::Connect => "responder_unreachable",
-            FailureKind::Timeout => "responder_timeout",
-            FailureKind::Cut => "responder_cut_off",
-            FailureKind::Garbage => "responder_garbage",
-            FailureKind::Status(429) => "responder_overloaded",
-            FailureKind::Status(500..) | FailureKind::Reported => "responder_error",
-            FailureKind::Status(_) => "responder_refused",
-            FailureKind::Empty => "responder_empty",
-            FailureKind::LeftAlone => "responder_unavailable",
-            FailureKind::Stopped => "cancelled",
-        }
-    }
 }
 
 /// A failed try, or a failed answer.
@@ -86,14 +68,18 @@ impl Failure {
     }
 
     /// The connection ended too early.
-    pub fn cut() -> Failure {
-        Failure::new(FailureKind::Cut, "The model's server ended the connection in the middle of its answer", true)
+    pub fn connection_lost() -> Failure {
+        Failure::new(
+            FailureKind::ConnectionLost,
+            "The model's server ended the connection in the middle of its answer",
+            true,
+        )
     }
 
     /// No answer by the protocol.
-    pub fn garbage(detail: impl ToString) -> Failure {
+    pub fn invalid_response(detail: impl ToString) -> Failure {
         let message = "The model's server sent something that cannot be read as an answer";
-        Failure::new(FailureKind::Garbage, message, false).with_detail(detail)
+        Failure::new(FailureKind::InvalidResponse, message, false).with_detail(detail)
     }
 
     /// An answer without text.
@@ -103,9 +89,9 @@ impl Failure {
     }
 
     /// The upstream is not asked for now.
-    pub fn left_alone(rest: Duration) -> Failure {
+    pub fn circuit_open(rest: Duration) -> Failure {
         let message = "The model's server has failed too often and is left alone for a moment";
-        Failure { retry_after: Some(rest), ..Failure::new(FailureKind::LeftAlone, message, true) }
+        Failure { retry_after: Some(rest), ..Failure::new(FailureKind::CircuitOpen, message, true) }
     }
 
     /// The answer is no longer wanted.
@@ -151,7 +137,10 @@ impl Failure {
     /// What this tells about the upstream's health. What the question itself is refused for says nothing.
     pub fn outcome(&self) -> Outcome {
         match self.kind {
-            FailureKind::Connect | FailureKind::Timeout | FailureKind::Cut | FailureKind::Garbage => Outcome::Failure,
+            FailureKind::Connect
+            | FailureKind::Timeout
+            | FailureKind::ConnectionLost
+            | FailureKind::InvalidResponse => Outcome::Failure,
             FailureKind::Status(_) | FailureKind::Reported if self.retryable => Outcome::Failure,
             FailureKind::Empty => Outcome::Success,
             _ => Outcome::Unknown,

@@ -86,7 +86,7 @@ mod tests {
     fn what_was_shown_or_cannot_help_is_not_tried_again() {
         let mut random = Random::new(1);
         assert_eq!(POLICY.next_pause(1, &Failure::connect(), true, &mut random), None);
-        assert_eq!(POLICY.next_pause(1, &Failure::garbage("x"), false, &mut random), None);
+        assert_eq!(POLICY.next_pause(1, &Failure::invalid_response("x"), false, &mut random), None);
         assert_eq!(POLICY.next_pause(1, &Failure::status(400, None, None, None), false, &mut random), None);
         assert!(POLICY.next_pause(1, &Failure::status(500, None, None, None), false, &mut random).is_some());
     }

@@ -3,7 +3,6 @@
 //! Invariant: a connection with bytes left to read that the shard would take is in `ready`, so that none is forgotten
 //! between two edges of its readiness.
 
-use super::answers::desk::News;
 use super::clock::Clock;
 use super::connections::Connections;
 use super::mailbox::Mailbox;
@@ -419,10 +418,6 @@ impl EventLoop {
                         self.shard.handle(Input::Message(ShardMessage::Dropped(to)), now);
                     }
                 }
-                Output::TextWanted(shard, message_id) => {
-                    // When there is no room the answer's end repairs what its reader missed.
-                    self.workers.desk.tell(News::TextWanted { shard, message_id });
-                }
                 Output::TuneStream(slot) => {
                     self.tune_stream(slot);
                 }
@@ -442,8 +437,7 @@ impl EventLoop {
                     if let Some(mut listener) = self.listener.take() {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
-                    // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
-                    self.workers.desk.tell(News::Stop);
+                    self.workers.responders.stop();
                 }
                 Output::Quiet => {
                     (self.on_quiet)();

@@ -39,9 +39,9 @@ impl Mailbox {
                 ShardMessage::Committed(committed) => {
                     bound_events(committed, &mut waiting.event_bytes, MAILBOX_EVENT_BYTES_MAX)
                 }
-                ShardMessage::Delta(delta) => {
-                    waiting.delta_bytes += delta.text.len();
-                    // The shard sees the hole in the indexes, and asks for the text.
+                ShardMessage::Delta(_) => {
+                    waiting.delta_bytes += size_of::<ShardMessage>();
+                    // The shard notices the gap in the indexes, and reads the text from the answer itself.
                     if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Delta as usize].add(1);
                         return;

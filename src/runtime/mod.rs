@@ -1,6 +1,5 @@
 //! Floor 5: threads, sockets and clocks, and how everything is wired together. The only floor that waits.
 
-pub mod answers;
 pub mod clock;
 mod connections;
 pub mod event_loop;
@@ -11,6 +10,7 @@ pub mod notify;
 pub mod queue;
 pub mod reload;
 pub mod replies;
+pub mod responders;
 pub mod server;
 mod startup;
 mod workers;

@@ -63,6 +63,19 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Appends an item whatever waits: its place was reserved, by a bound that its sender keeps. A closed queue drops it.
+    pub fn push_reserved(&self, item: T) {
+        {
+            let mut waiting = self.lock();
+            if waiting.closed {
+                return;
+            }
+            waiting.items.push_back((item, 0));
+            self.depth.set(waiting.items.len() as u64);
+        }
+        self.wake();
+    }
+
     /// Wakes a taker, if one sleeps.
     pub fn wake(&self) {
         let asleep = self.lock().takers_asleep > 0;

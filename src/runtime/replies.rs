@@ -1,7 +1,7 @@
 //! Where replies go: to the event loop of the connection that waits, or to the responders.
 
-use super::answers::desk::{Desk, News, Reply};
 use super::mailbox::Mailbox;
+use super::responders::{ResponderPort, StoreReply};
 use crate::domain::command::ReplyTo;
 use crate::domain::commit::Committed;
 use crate::domain::password::PasswordResponse;
@@ -17,7 +17,7 @@ pub struct Replies {
     /// One mailbox per event loop, by the index of its shard.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
-    pub desk: Arc<Desk>,
+    pub responders: Arc<ResponderPort>,
 }
 
 impl Replies {
@@ -26,7 +26,7 @@ impl Replies {
         let to = response.to;
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::QueryResponse(response)),
-            None => self.desk.deliver(to, Reply::QueryResponse(response)),
+            None => self.responders.deliver(to, StoreReply::QueryResponse(response)),
         }
     }
 
@@ -35,7 +35,7 @@ impl Replies {
         let to = result.to;
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::CommandResult(result)),
-            None => self.desk.deliver(to, Reply::CommandResult(result)),
+            None => self.responders.deliver(to, StoreReply::CommandResult(result)),
         }
     }
 
@@ -50,7 +50,7 @@ impl Replies {
     pub fn dropped(&self, to: ReplyTo) {
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::Dropped(to)),
-            None => self.desk.deliver(to, Reply::Lost),
+            None => self.responders.deliver(to, StoreReply::Dropped),
         }
     }
 
@@ -63,20 +63,12 @@ impl Replies {
 
     /// Sends a commit to everybody whom it concerns, in the order that `route_commit` demands.
     pub fn committed(&self, committed: Committed) {
+        let started = Arc::clone(&committed.started);
         let routed = route_commit(committed, self.mailboxes.len());
         for (shard, share) in routed.shards {
             self.mailboxes[shard].push(ShardMessage::Committed(share));
         }
-        for result in routed.responder_results {
-            self.desk.deliver(result.to, Reply::CommandResult(result));
-        }
-        if !routed.deletions.is_empty() {
-            // If the queue is full, the answer finds its job closed when it stores its next text.
-            self.desk.tell(News::Deleted(routed.deletions));
-        }
-        if !routed.jobs.is_empty() {
-            self.desk.take_orders(routed.jobs);
-        }
+        self.responders.committed(routed.responder_results, &started, &routed.deletions, routed.jobs);
     }
 
     fn mailbox(&self, to: ReplyTo) -> Option<&Arc<Mailbox>> {

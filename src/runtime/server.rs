@@ -1,7 +1,6 @@
 //! Starts everything, waits for the end, and ends everything in order: what runs is finished, what was taken in is
 //! committed, the database goes to the next process, and last answers are read to their end.
 
-use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
 use super::connections::Connections;
 use super::event_loop::{EventLoop, WAKER};
@@ -11,6 +10,7 @@ use super::memory;
 use super::notify::{State, notify};
 use super::reload::Current;
 use super::replies::Replies;
+use super::responders::{Driver, Model};
 use super::startup::{Early, Startup};
 use super::workers::{self, Workers};
 use crate::auth::password::DEVELOPMENT_HASH;
@@ -190,7 +190,7 @@ fn start(
         settings.trusted_proxies.clone(),
     ));
     let workers = Workers::new();
-    let responders = responders(&settings)?;
+    let model = model(&settings)?;
     let loop_count = settings.workers;
     let stall_timeout = settings.stream_stall_timeout_ms;
     let current = Current::new(settings, writer.signing_key(), writer.epoch().to_string().into());
@@ -204,18 +204,18 @@ fn start(
         mailboxes.push(Arc::new(Mailbox::new(waker)));
     }
     let mut helpers = Vec::new();
-    let replies = Replies { mailboxes: mailboxes.clone(), desk: Arc::clone(&workers.desk) };
+    let replies = Replies { mailboxes: mailboxes.clone(), responders: Arc::clone(&workers.responders) };
     start_readers(&mut writer, &workers, &replies, &mut helpers)?;
     let writing = {
         let (workers, replies, registry) = (workers.clone(), replies.clone(), Arc::clone(&registry));
         spawn("writer", move || workers::write(writer, &workers, &replies, &registry, clock))?
     };
     let mut loops = 0;
-    // Also where nobody answers: somebody may cancel, and another configuration may have left orders open.
-    let mut dispatcher = Dispatcher::new(Arc::clone(&workers.desk), workers.clone(), replies, responders, clock);
+    // Also without a responder: clients may cancel, and another configuration may have left jobs open.
+    let mut driver = Driver::new(workers.clone(), replies, model, clock);
     let of_responders = sender.clone();
     helpers.push(spawn("responders", move || {
-        dispatcher.run();
+        driver.run();
         // Who receives them may have ended by itself.
         let _ = of_responders.send(Happened::LoopQuiet);
         let _ = of_responders.send(Happened::LoopEnded);
@@ -252,8 +252,8 @@ fn start(
     Ok(Running { loops, mailboxes, workers, writing: Some(writing), helpers, current, connections, lock })
 }
 
-/// Who answers; `None` when nobody may.
-fn responders(settings: &Settings) -> Result<Responders, String> {
+/// The model that answers, if a conversation may choose one.
+fn model(settings: &Settings) -> Result<Model, String> {
     let answers = |responder| settings.responder == responder || settings.responders_allowed.contains(&responder);
     let upstream = match (&settings.responder_url, &settings.responder_model) {
         (Some(url), Some(model)) if answers(ResponderKind::OpenAi) => {
@@ -268,10 +268,10 @@ fn responders(settings: &Settings) -> Result<Responders, String> {
         }
         _ => None,
     };
-    Ok(Responders {
+    Ok(Model {
         upstream,
         history: settings.responder_history,
-        per_user_max: settings.responder_concurrency_per_user,
+        answers_per_user_max: settings.responder_concurrency_per_user,
     })
 }
 

@@ -2,13 +2,14 @@
 //! `Input::Message`.
 
 use crate::api::Context;
-use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot, AnswerStarted};
 use crate::domain::command::ReplyTo;
 use crate::domain::event::Event;
-use crate::domain::id::{EventNumber, MessageId};
+use crate::domain::id::EventNumber;
+use crate::domain::live_answer::AnswerDelta;
 use crate::domain::password::PasswordResponse;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use std::sync::Arc;
 
@@ -24,9 +25,7 @@ pub enum ShardMessage {
     /// The result of a command that no commit carries.
     CommandResult(CommandResult),
     /// An answer grew.
-    Delta(Arc<AnswerDelta>),
-    /// The text of an answer that the shard asked for; `None` when the answer is complete.
-    AnswerText(MessageId, Option<AnswerSnapshot>),
+    Delta(AnswerDelta),
     /// The last work of this connection was dropped: its queue was full, or the worker failed. No other reply follows.
     Dropped(ReplyTo),
     /// The process shuts down: finish what is running, accept nothing new.

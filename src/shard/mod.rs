@@ -20,7 +20,7 @@ use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
 use crate::domain::command::ReplyTo;
-use crate::domain::id::{EventNumber, MessageId, UserId};
+use crate::domain::id::{EventNumber, UserId};
 use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
 use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
@@ -75,8 +75,6 @@ pub enum Input<'a> {
 pub enum Output {
     /// Hand this to its worker. If the worker's queue is full, answer with `ShardMessage::Dropped` at once.
     Work(Work),
-    /// Ask the responders for the text of an answer, on behalf of this shard.
-    TextWanted(u16, MessageId),
     /// The connection is a stream from now on: bound what the kernel buffers for it.
     TuneStream(u32),
     /// The connection takes bytes again.
@@ -208,7 +206,6 @@ impl Shard {
             ShardMessage::PasswordResponse(response) => self.password_checked(response, now),
             ShardMessage::CommandResult(result) => self.receipt(result, now),
             ShardMessage::Delta(delta) => self.answer_grows(&delta, now),
-            ShardMessage::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
             ShardMessage::Dropped(to) => self.dropped(to, now),
             ShardMessage::Drain => self.drain(now),
             ShardMessage::Reload(context) => self.reload(context, now),

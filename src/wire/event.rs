@@ -4,10 +4,10 @@
 //! journalled data was written compactly.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::started_answer::AnswerStarted;
 use crate::wire::json::JsonWriter;
 use crate::wire::reply;
 use std::sync::Arc;

@@ -327,7 +327,6 @@ impl World {
                         self.process().loops[shard].shard.handle(dropped, now);
                     }
                 }
-                Output::TextWanted(..) => unreachable!("nobody answers in the run"),
                 Output::TuneStream(_) => {}
                 Output::Resume(slot) => {
                     self.resume(shard, slot);

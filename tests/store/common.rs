@@ -12,6 +12,7 @@ use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, Conv
 use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::{Event, KindSet};
 use cortex_core::domain::id::*;
+use cortex_core::domain::live_answer::LiveAnswer;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use cortex_core::domain::responder::ResponderKind;
@@ -289,7 +290,9 @@ pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, me
 }
 
 pub fn begin(order: JobId, text: &str) -> CommandKind {
-    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into() } }
+    let live = LiveAnswer::default();
+    live.append(text);
+    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into(), live } }
 }
 
 pub fn append(order: JobId, text: &str) -> CommandKind {

@@ -5,9 +5,10 @@ use crate::base::limits::{OUTPUT_DELTA_MILLISECONDS, UPSTREAM_BODY_BYTES_MAX, UP
 use crate::http1::body::BodyReader;
 use crate::http1::response_parse::{BodyEnd, ReceivedHead};
 use crate::responder::address::Address;
-use crate::responder::{Failure, Flow, Shown};
+use crate::responder::{Failure, TextSink};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ impl Broken {
         match self {
             Broken::Late => late(),
             Broken::Stopped => Failure::stopped(),
-            Broken::Io(error) => Failure::cut().with_detail(error),
+            Broken::Io(error) => Failure::connection_lost().with_detail(error),
             Broken::Failed(failure) => failure,
         }
     }
@@ -39,15 +40,15 @@ impl Broken {
 
 /// One wait: in steps, so that in between it can be asked whether to go on.
 pub struct Wait<'a> {
-    shown: Shown<'a>,
+    sink: TextSink<'a>,
     until: Instant,
     step_milliseconds: u64,
 }
 
 impl<'a> Wait<'a> {
     /// A wait until `until`.
-    pub fn new(shown: Shown<'a>, until: Instant) -> Wait<'a> {
-        Wait { shown, until, step_milliseconds: OUTPUT_DELTA_MILLISECONDS }
+    pub fn new(sink: TextSink<'a>, until: Instant) -> Wait<'a> {
+        Wait { sink, until, step_milliseconds: OUTPUT_DELTA_MILLISECONDS }
     }
 
     /// Waits the whole time.
@@ -72,7 +73,7 @@ impl<'a> Wait<'a> {
     /// long, so that many silent answers cost little.
     fn passed(&mut self) -> Result<(), Broken> {
         self.step_milliseconds = (self.step_milliseconds * 2).min(UPSTREAM_TICK_MILLISECONDS_MAX);
-        if (self.shown)("") == Flow::Stop { Err(Broken::Stopped) } else { Ok(()) }
+        if (self.sink)("") == ControlFlow::Break(()) { Err(Broken::Stopped) } else { Ok(()) }
     }
 }
 
@@ -155,7 +156,7 @@ impl Connection {
             BodyEnd::UntilClose => None,
             BodyEnd::Framed(framing) => Some(
                 BodyReader::new(framing, UPSTREAM_BODY_BYTES_MAX)
-                    .map_err(|error| Failure::garbage(format!("the answer's body: {error:?}")))?,
+                    .map_err(|error| Failure::invalid_response(format!("the answer's body: {error:?}")))?,
             ),
         };
         Ok(Body { connection: self, reader, rest, bytes: 0 })
@@ -262,11 +263,12 @@ impl Body<'_> {
         }
         self.bytes += raw.len() as u64;
         if self.bytes > UPSTREAM_BODY_BYTES_MAX {
-            return Err(Broken::Failed(Failure::garbage("the answer is too large")));
+            return Err(Broken::Failed(Failure::invalid_response("the answer is too large")));
         }
         match &mut self.reader {
             Some(reader) => {
-                let unreadable = |error| Broken::Failed(Failure::garbage(format!("the answer's body: {error:?}")));
+                let unreadable =
+                    |error| Broken::Failed(Failure::invalid_response(format!("the answer's body: {error:?}")));
                 reader.read(&raw, out).map_err(unreadable)?;
             }
             None => out.append(&mut raw),

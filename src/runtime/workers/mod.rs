@@ -11,8 +11,8 @@ pub use passwords::check_passwords;
 pub use reader::read;
 pub use writer::write;
 
-use super::answers::desk::{Desk, News};
 use super::queue::Queue;
+use super::responders::ResponderPort;
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::domain::command::{Command, ReplyTo};
@@ -31,7 +31,7 @@ pub struct Workers {
     /// Jobs for the password thread.
     pub passwords: Arc<Queue<PasswordJob>>,
     /// The responders.
-    pub desk: Arc<Desk>,
+    pub responders: Arc<ResponderPort>,
 }
 
 impl Workers {
@@ -42,7 +42,7 @@ impl Workers {
             writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
             readers: Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX, &metrics::READER_QUEUE)),
             passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX, &metrics::PASSWORD_QUEUE)),
-            desk: Arc::default(),
+            responders: Arc::default(),
         }
     }
 
@@ -56,9 +56,7 @@ impl Workers {
             Work::Command(command) => self.submit_command(command),
             Work::Query(query) => self.ask(query),
             Work::Password(job) => self.passwords.push(job, 1).map_err(|job| job.reply_to),
-            Work::CancelAnswer { reply_to: to, conversation_id } => {
-                if self.desk.tell(News::Cancel { to, conversation_id }) { Ok(()) } else { Err(to) }
-            }
+            Work::CancelAnswer { reply_to: to, conversation_id } => self.responders.cancel(to, conversation_id),
         }
     }
 

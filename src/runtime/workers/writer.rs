@@ -6,6 +6,7 @@ use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::started_answer::LiveAnswerSet;
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
 use crate::runtime::replies::Replies;
@@ -30,6 +31,7 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 /// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
 /// synced.
 pub fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &Registry, clock: Clock) {
+    let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;
     let (mut transactions_since, mut maintain_by) = (0, clock.now().mono);
@@ -66,6 +68,7 @@ pub fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry:
             let created = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(created).count() as u64);
             registry.committed(committed.through);
+            live_answers.committed(&committed.started, &committed.events);
             replies.committed(committed);
             commands.clear();
             transactions_since += 1;

@@ -6,9 +6,9 @@ use crate::base::limits::*;
 use crate::base::metrics::{self, GapReason};
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
-use crate::domain::answer_job::AnswerDelta;
 use crate::domain::command::ReplyTo;
 use crate::domain::id::EventNumber;
+use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query, QueryKind};
 use crate::domain::result::Rejection;
 use crate::domain::work::Work;
@@ -18,7 +18,6 @@ use crate::shard::connection::{Meta, Phase};
 use crate::shard::message::CommitShare;
 use crate::shard::shared::stream_registry::StreamFacts;
 use crate::shard::subscription::fan_out::Entry;
-use crate::shard::subscription::live_answers::Taken;
 use crate::shard::subscription::subscriber::{Source, Stream, Wants};
 use crate::shard::{Output, Shard};
 use crate::sse;
@@ -186,9 +185,7 @@ impl Shard {
 
     /// The shard was not told of the events through `position`: its streams get them from the journal.
     fn events_missed(&mut self, position: EventNumber, now: Now) {
-        for message_id in self.live.doubt_all() {
-            self.outputs.push_back(Output::TextWanted(self.index, message_id));
-        }
+        self.live.events_missed();
         let before = self.hub.position;
         let mut slots: Vec<u32> = self.hub.users().flat_map(|(_, listener)| listener.streams.iter().copied()).collect();
         // In an order that is the same in every run, so that a run can be replayed.
@@ -285,13 +282,8 @@ impl Shard {
 
     /// Takes a piece of an answer in, and gives it to the streams that see it.
     pub(in crate::shard) fn answer_grows(&mut self, delta: &AnswerDelta, now: Now) {
-        match self.live.grow(delta) {
-            Taken::Nothing => return,
-            Taken::Missing => {
-                self.outputs.push_back(Output::TextWanted(self.index, delta.message_id));
-                return;
-            }
-            Taken::Next => {}
+        if !self.live.grow(delta) {
+            return;
         }
         let Some(frames) = self.live.delta_frame(delta, now.wall) else { return };
         let Shard { hub, conns, live, .. } = self;

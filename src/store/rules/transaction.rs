@@ -4,10 +4,11 @@
 //! before.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};

@@ -6,6 +6,7 @@ use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_job::AnswerStep;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_job::RESPONDERS;
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::Rejection;
 use crate::store::ResponderRules;
@@ -22,7 +23,7 @@ fn step(order: JobId, step: AnswerStep) -> Command {
 }
 
 pub(crate) fn begin(order: JobId) -> Command {
-    step(order, AnswerStep::Begin { text: "part".into() })
+    step(order, AnswerStep::Begin { text: "part".into(), live: LiveAnswer::default() })
 }
 
 pub(crate) fn finish(order: JobId) -> Command {

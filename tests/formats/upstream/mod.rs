@@ -10,10 +10,12 @@ mod standin;
 mod tls;
 
 use cortex_core::config::types::Secret;
-use cortex_core::domain::model::Role;
+use cortex_core::domain::answer_job::Turn;
+use cortex_core::domain::model::{Content, Role};
 use cortex_core::responder::retry::RetryPolicy;
-use cortex_core::responder::{Failure, Finished, Flow, Timeouts, Turn, Upstream, UpstreamSettings, answer};
+use cortex_core::responder::{Completion, Failure, Timeouts, Upstream, UpstreamSettings, answer};
 use standin::{StandIn, Step};
+use std::ops::ControlFlow;
 
 /// The key that must not come out anywhere.
 const KEY: &str = "sk-standin-4711";
@@ -53,15 +55,15 @@ fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
 }
 
 fn question() -> Vec<Turn> {
-    vec![Turn { role: Role::User, text: "Hello?".into() }]
+    vec![Turn { role: Role::User, text: Content::new_unchecked("Hello?") }]
 }
 
 /// The text that was shown, and how the answer ended.
-fn ask(upstream: &Upstream) -> (String, Result<Finished, Failure>) {
+fn ask(upstream: &Upstream) -> (String, Result<Completion, Failure>) {
     let mut text = String::new();
     let end = answer(upstream, &question(), &mut |piece| {
         text += piece;
-        Flow::Continue
+        ControlFlow::Continue(())
     });
     (text, end)
 }

@@ -250,7 +250,10 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let [started] = &committed.started[..] else { panic!("{:?}", committed.started) };
     assert_eq!(names(&started.recipients), ["ben", "ann"]);
     assert_eq!((started.conversation_id, started.workspace_id), (stage.room, stage.home));
-    assert_eq!((&*started.text, started.sender.as_str(), &*started.correlation_id), ("Good ", ECHO, "request"));
+    assert_eq!(
+        (&*started.live.text_from(0), started.sender.as_str(), &*started.correlation_id),
+        ("Good ", ECHO, "request")
+    );
     let id = started.message_id;
     let listed = stage.open_orders();
     assert_eq!(listed, [AnswerJob { started: Some(id), ..order.clone() }]);

@@ -3,11 +3,13 @@
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection};
+use crate::domain::started_answer::AnswerStarted;
 use crate::store::error;
 use crate::store::rules::records::{ConversationAccess, NewMessageRow, OpenJob, Publication, message_event_kind};
 use crate::store::rules::rows::{RowResult, Rows};
@@ -70,7 +72,7 @@ impl<R: Rows> Transaction<'_, R> {
             return Err(Rejection::Forbidden("the order is another responder's").into());
         }
         match step {
-            AnswerStep::Begin { text } => self.start_answer(caller, &access, &job, text),
+            AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
             AnswerStep::Append { text } => self.append_to_answer(&access, &job, text),
             AnswerStep::Finish { status, text, metadata, error } => {
                 let (text, metadata, error) = (text.as_ref(), Some(metadata), error.as_deref());
@@ -85,6 +87,7 @@ impl<R: Rows> Transaction<'_, R> {
         access: &ConversationAccess,
         job: &OpenJob,
         text: &Arc<str>,
+        live: &LiveAnswer,
     ) -> Done {
         if job.answer.is_some() {
             return Err(Rejection::Conflict("the answer was begun before").into());
@@ -98,13 +101,14 @@ impl<R: Rows> Transaction<'_, R> {
         self.insert_answer(stamp, &author, access, job, &message, Publication::Pending)?;
         self.rows.set_job_answer(job.key, stamp.0)?;
         self.started.push(AnswerStarted {
+            job: job.key,
             message_id: message.id,
             conversation_id: access.id,
             workspace_id: access.workspace.id,
             recipients: access.recipients.clone(),
             sender: author.user.id.clone(),
             correlation_id: job.correlation_id.clone(),
-            text: text.clone(),
+            live: live.clone(),
         });
         Ok((Outcome::Answered { message_id: Some(message.id), closed: false }, None))
     }

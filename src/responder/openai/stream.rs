@@ -1,59 +1,20 @@
-//! The protocol of OpenAI-compatible `/chat/completions`, as servers really speak it: requests to bytes, bytes to text.
+//! Reads the text of one answer, which comes as an event stream or as one JSON object.
 //!
-//! Invariant: where the bytes are cut does not change the text; no more than `CONTENT_BYTES_MAX` bytes of text are given
-//! out, and no more is held than one event or one plain answer, each within its bound.
+//! Invariant: where the bytes are cut does not change the text. At most `CONTENT_BYTES_MAX` bytes of text are passed on,
+//! and at most one event, or one JSON object, is kept, each within its bound.
 
-use super::failure::printable;
-use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
+use super::error::{error_message, without_key};
 use crate::base::limits::*;
 use crate::config::types::Secret;
-use crate::domain::model::Role;
+use crate::responder::failure::printable;
+use crate::responder::{Completion, Failure, FailureKind, TextSink};
 use crate::sse::decode::{Decoder, Event};
-use crate::wire::json::JsonWriter;
 use serde_json::Value;
-
-/// The body of a request. The system prompt goes first; the oldest turns stay out when the text would be over
-/// `UPSTREAM_CONTEXT_BYTES_MAX`, but never the last. `count_tokens` asks for token counts at the end of the stream,
-/// which some servers refuse to hear of.
-pub fn request_body(model: &str, system_prompt: Option<&str>, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
-    let mut left = UPSTREAM_CONTEXT_BYTES_MAX.saturating_sub(system_prompt.map_or(0, str::len));
-    let fits = |turn: &&Turn| {
-        let fits = turn.text.len() <= left;
-        left = left.saturating_sub(turn.text.len());
-        fits
-    };
-    let taken = turns.iter().rev().take_while(fits).count().max(1).min(turns.len());
-    let last = turns[turns.len() - taken..].iter().map(|turn| (turn.role, turn.text.as_ref()));
-    let messages = system_prompt.map(|prompt| (Role::System, prompt)).into_iter().chain(last);
-    let mut body = Vec::new();
-    let mut json = JsonWriter(&mut body);
-    json.raw("{\"model\":").string(model).raw(",\"messages\":").array(messages, |json, (role, text)| {
-        json.raw("{\"role\":").string(role.as_str()).raw(",\"content\":").string(text).raw("}");
-    });
-    json.raw(",\"stream\":true");
-    if count_tokens {
-        json.raw(",\"stream_options\":{\"include_usage\":true}");
-    }
-    json.raw("}");
-    body
-}
-
-/// Whether an error answer is about the token counts that were asked for: Mistral, for one, refuses the field with 422.
-pub fn refuses_token_counts(status: u16, body: &[u8]) -> bool {
-    matches!(status, 400 | 422) && memchr::memmem::find(body, b"stream_options").is_some()
-}
-
-/// The failure that an error answer tells of.
-pub fn error_answer(status: u16, body: &[u8], retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
-    let value: Option<Value> = serde_json::from_slice(body).ok();
-    let said = value.as_ref().and_then(|value| value.get("error").and_then(said).or_else(|| said(value)));
-    let raw = String::from_utf8_lossy(&body[..body.len().min(UPSTREAM_ERROR_BYTES_MAX)]);
-    Failure::status(status, said, retry_after_seconds, key).with_detail(hidden(&raw, key))
-}
+use std::ops::ControlFlow;
 
 /// How far an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum ReadProgress {
     /// More is to come.
     More,
     /// The text is complete; what may follow are token counts.
@@ -65,8 +26,8 @@ pub enum Progress {
 /// Reads the body of one answer, whichever way it comes.
 #[derive(Debug)]
 pub struct AnswerReader {
-    form: Form,
-    finished: Finished,
+    form: BodyForm,
+    finished: Completion,
     text_bytes: usize,
     /// There was something other than white space.
     has_said: bool,
@@ -75,7 +36,7 @@ pub struct AnswerReader {
 }
 
 #[derive(Debug)]
-enum Form {
+enum BodyForm {
     /// Nothing but white space so far. Next: Stream, Plain.
     Unknown,
     /// Events.
@@ -88,8 +49,8 @@ impl AnswerReader {
     /// A reader that hides `key` in what it reports.
     pub fn new(key: Option<Secret>) -> AnswerReader {
         AnswerReader {
-            form: Form::Unknown,
-            finished: Finished::default(),
+            form: BodyForm::Unknown,
+            finished: Completion::default(),
             text_bytes: 0,
             has_said: false,
             is_done: false,
@@ -97,26 +58,26 @@ impl AnswerReader {
         }
     }
 
-    /// Reads on. After `Progress::Done` or an error it must not be called again.
-    pub fn read(&mut self, mut bytes: &[u8], shown: Shown<'_>) -> Result<Progress, Failure> {
-        if let Form::Unknown = self.form {
+    /// Reads on. After `ReadProgress::Done` or an error it must not be called again.
+    pub fn read(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<ReadProgress, Failure> {
+        if let BodyForm::Unknown = self.form {
             bytes = past_blanks(bytes);
             self.form = match bytes.first() {
-                None => return Ok(Progress::More),
+                None => return Ok(ReadProgress::More),
                 // The type that servers declare is often wrong; an event stream begins with a comment or a field.
-                Some(b'{') => Form::Plain(Vec::new()),
-                Some(b':' | b'd' | b'e' | b'i' | b'r') => Form::Stream(Decoder::new(UPSTREAM_EVENT_BYTES_MAX)),
-                Some(_) => return Err(Failure::garbage("the answer is neither events nor JSON")),
+                Some(b'{') => BodyForm::Plain(Vec::new()),
+                Some(b':' | b'd' | b'e' | b'i' | b'r') => BodyForm::Stream(Decoder::new(UPSTREAM_EVENT_BYTES_MAX)),
+                Some(_) => return Err(Failure::invalid_response("the answer is neither events nor JSON")),
             };
         }
-        if let Form::Plain(body) = &mut self.form {
+        if let BodyForm::Plain(body) = &mut self.form {
             if body.len() + bytes.len() > UPSTREAM_PLAIN_BYTES_MAX {
-                return Err(Failure::garbage("the answer is too large"));
+                return Err(Failure::invalid_response("the answer is too large"));
             }
             body.extend_from_slice(bytes);
-            return Ok(Progress::More);
+            return Ok(ReadProgress::More);
         }
-        match self.read_events(bytes, shown) {
+        match self.read_events(bytes, sink) {
             // A text that is complete stands, whatever follows it.
             Err(failure) if self.text_has_ended() && self.has_said && failure.kind != FailureKind::Stopped => {
                 self.is_done = true;
@@ -124,19 +85,19 @@ impl AnswerReader {
             other => other?,
         }
         Ok(match (self.is_done, self.text_has_ended()) {
-            (true, _) => Progress::Done,
-            (false, true) => Progress::TextEnded,
-            (false, false) => Progress::More,
+            (true, _) => ReadProgress::Done,
+            (false, true) => ReadProgress::TextEnded,
+            (false, false) => ReadProgress::More,
         })
     }
 
-    /// The body has ended; `whole` when it ended as the HTTP framing says, or after `Progress::Done`.
-    pub fn end(mut self, whole: bool, shown: Shown<'_>) -> Result<Finished, Failure> {
-        if let Form::Plain(body) = std::mem::replace(&mut self.form, Form::Unknown) {
-            return self.end_plain(&body, whole, shown);
+    /// The body has ended; `whole` when it ended as the HTTP framing says, or after `ReadProgress::Done`.
+    pub fn end(mut self, whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
+        if let BodyForm::Plain(body) = std::mem::replace(&mut self.form, BodyForm::Unknown) {
+            return self.end_plain(&body, whole, sink);
         }
         if !self.is_done && !self.text_has_ended() {
-            return Err(Failure::cut().with_detail("the stream has no end"));
+            return Err(Failure::connection_lost().with_detail("the stream has no end"));
         }
         self.finish()
     }
@@ -145,21 +106,23 @@ impl AnswerReader {
         self.finished.finish_reason.is_some()
     }
 
-    fn read_events(&mut self, mut bytes: &[u8], shown: Shown<'_>) -> Result<(), Failure> {
+    fn read_events(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<(), Failure> {
         while !self.is_done
             && let Some(event) = self.next_event(&mut bytes)?
         {
-            self.read_event(&event, shown)?;
+            self.read_event(&event, sink)?;
         }
         Ok(())
     }
 
     fn next_event(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Failure> {
-        let Form::Stream(decoder) = &mut self.form else { return Ok(None) };
-        decoder.next(bytes).map_err(|error| Failure::garbage(format!("the event stream is unreadable: {error:?}")))
+        let BodyForm::Stream(decoder) = &mut self.form else { return Ok(None) };
+        decoder
+            .next(bytes)
+            .map_err(|error| Failure::invalid_response(format!("the event stream is unreadable: {error:?}")))
     }
 
-    fn read_event(&mut self, event: &Event, shown: Shown<'_>) -> Result<(), Failure> {
+    fn read_event(&mut self, event: &Event, sink: TextSink<'_>) -> Result<(), Failure> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.is_done = true;
@@ -177,7 +140,7 @@ impl AnswerReader {
         self.note_facts(&chunk);
         let choice = &chunk["choices"][0];
         if let Some(text) = choice["delta"]["content"].as_str() {
-            self.show(text, shown)?;
+            self.show(text, sink)?;
         }
         if choice["finish_reason"] == "error" {
             return Err(Failure::reported(None, None, false, None));
@@ -186,10 +149,12 @@ impl AnswerReader {
         Ok(())
     }
 
-    fn end_plain(mut self, body: &[u8], whole: bool, shown: Shown<'_>) -> Result<Finished, Failure> {
+    fn end_plain(mut self, body: &[u8], whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
         let answer: Value = match serde_json::from_slice(body) {
             Ok(answer) => answer,
-            Err(error) if error.is_eof() && !whole => return Err(Failure::cut().with_detail("the JSON has no end")),
+            Err(error) if error.is_eof() && !whole => {
+                return Err(Failure::connection_lost().with_detail("the JSON has no end"));
+            }
             Err(_) => return Err(self.garbage("the answer is no JSON", body)),
         };
         self.check_error(&answer, &String::from_utf8_lossy(body), false)?;
@@ -199,16 +164,16 @@ impl AnswerReader {
             return Err(self.garbage("the answer has no choices", body));
         }
         self.note_finish_reason(choice);
-        self.show(choice["message"]["content"].as_str().unwrap_or_default(), shown)?;
+        self.show(choice["message"]["content"].as_str().unwrap_or_default(), sink)?;
         self.finish()
     }
 
-    fn finish(self) -> Result<Finished, Failure> {
+    fn finish(self) -> Result<Completion, Failure> {
         if self.has_said { Ok(self.finished) } else { Err(Failure::empty(self.finished.finish_reason.as_deref())) }
     }
 
     /// Gives text out, up to the longest that a message may have.
-    fn show(&mut self, text: &str, shown: Shown<'_>) -> Result<(), Failure> {
+    fn show(&mut self, text: &str, sink: TextSink<'_>) -> Result<(), Failure> {
         let mut end = text.len().min(CONTENT_BYTES_MAX - self.text_bytes);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -216,7 +181,7 @@ impl AnswerReader {
         let piece = &text[..end];
         self.text_bytes += end;
         self.has_said |= piece.chars().any(|char| !char.is_whitespace());
-        if !piece.is_empty() && shown(piece) == Flow::Stop {
+        if !piece.is_empty() && sink(piece) == ControlFlow::Break(()) {
             return Err(Failure::stopped());
         }
         if end < text.len() {
@@ -238,13 +203,13 @@ impl AnswerReader {
             code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
         });
         let ours = error["type"] == "invalid_request_error";
-        let detail = hidden(raw, self.key.as_ref());
-        Err(Failure::reported(said(error), code, ours, self.key.as_ref()).with_detail(detail))
+        let detail = without_key(raw, self.key.as_ref());
+        Err(Failure::reported(error_message(error), code, ours, self.key.as_ref()).with_detail(detail))
     }
 
     fn note_facts(&mut self, value: &Value) {
         if let Some(model) = value["model"].as_str().filter(|model| !model.is_empty()) {
-            self.finished.model = Some(printable(&hidden(model, self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX));
+            self.finished.model = Some(printable(&without_key(model, self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX));
         }
         let usage = &value["usage"];
         self.finished.prompt_tokens = usage["prompt_tokens"].as_u64().or(self.finished.prompt_tokens);
@@ -254,26 +219,15 @@ impl AnswerReader {
     /// The first reason stays: when the text was cut here, the reason is ours.
     fn note_finish_reason(&mut self, choice: &Value) {
         if let (None, Some(reason)) = (&self.finished.finish_reason, choice["finish_reason"].as_str()) {
-            self.finished.finish_reason = Some(printable(&hidden(reason, self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX))
-                .filter(|text| !text.is_empty());
+            self.finished.finish_reason =
+                Some(printable(&without_key(reason, self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX))
+                    .filter(|text| !text.is_empty());
         }
     }
 
     fn garbage(&self, what: &str, bytes: &[u8]) -> Failure {
         let begin = String::from_utf8_lossy(&bytes[..bytes.len().min(UPSTREAM_ERROR_BYTES_MAX)]);
-        Failure::garbage(format!("{what}: {}", hidden(&begin, self.key.as_ref())))
-    }
-}
-
-/// What an error says of itself.
-fn said(error: &Value) -> Option<&str> {
-    error.as_str().or_else(|| error["message"].as_str()).or_else(|| error["detail"].as_str())
-}
-
-fn hidden(text: &str, key: Option<&Secret>) -> String {
-    match key.map(Secret::expose).filter(|key| !key.is_empty()) {
-        Some(key) => text.replace(key, "[key]"),
-        None => text.to_owned(),
+        Failure::invalid_response(format!("{what}: {}", without_key(&begin, self.key.as_ref())))
     }
 }
 
@@ -282,6 +236,3 @@ fn past_blanks(bytes: &[u8]) -> &[u8] {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || [0xef, 0xbb, 0xbf].contains(byte);
     &bytes[bytes.iter().take_while(|byte| blank(byte)).count()..]
 }
-
-#[cfg(test)]
-mod tests;
