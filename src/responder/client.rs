@@ -6,7 +6,6 @@
 
 mod connection;
 
-use super::address::Address;
 use super::breaker::{Breaker, Outcome, Permit, Position};
 use super::openai::{self, AnswerReader, ReadProgress};
 use super::retry::RetryPolicy;
@@ -16,6 +15,7 @@ use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::config::types::Secret;
+use crate::config::upstream_address::UpstreamAddress;
 use crate::domain::answer_job::Turn;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
 use connection::{Connection, Wait};
@@ -56,10 +56,10 @@ impl Default for Timeouts {
 }
 
 /// What an upstream is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// `RESPONDER_URL`
-    pub url: String,
+    pub address: UpstreamAddress,
     /// `RESPONDER_MODEL`
     pub model: String,
     /// `RESPONDER_API_KEY`
@@ -77,7 +77,6 @@ pub struct UpstreamSettings {
 /// A model behind an OpenAI-compatible API. One for all threads that ask it.
 #[derive(Debug)]
 pub struct Upstream {
-    address: Address,
     settings: UpstreamSettings,
     breaker: Mutex<Breaker>,
     /// It refused a request for token counts: it is not asked for them again.
@@ -92,19 +91,21 @@ impl Upstream {
     /// Checks the settings; the error is a sentence for the operator, which begins with the variable's name. Reads the
     /// trusted certificates of an `https` address.
     pub fn new(settings: UpstreamSettings) -> Result<Upstream, String> {
-        let address = Address::parse(&settings.url).map_err(|error| format!("RESPONDER_URL is unusable: {error}"))?;
         let key_is_good = |key: &Secret| key.expose().bytes().all(|byte| byte.is_ascii_graphic());
         if !settings.api_key.as_ref().is_none_or(key_is_good) {
             return Err("RESPONDER_API_KEY is unusable: it must be ASCII without white space".into());
         }
         #[cfg(not(feature = "tls"))]
-        if address.tls {
+        if settings.address.tls {
             return Err("RESPONDER_URL begins with https, which needs a build with the cargo feature tls".into());
         }
         Ok(Upstream {
             #[cfg(feature = "tls")]
-            tls: address.tls.then(|| super::tls::Tls::new(&address, settings.ca_file.as_deref())).transpose()?,
-            address,
+            tls: settings
+                .address
+                .tls
+                .then(|| super::tls::Tls::new(&settings.address, settings.ca_file.as_deref()))
+                .transpose()?,
             settings,
             breaker: Mutex::default(),
             token_counts_refused: AtomicBool::new(false),
@@ -273,7 +274,7 @@ fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result
     let until = within(upstream.settings.timeouts.connect_milliseconds, deadline);
     let mut wait = Wait::new(sink, until);
     let is_late = || too_late(deadline, "The model's server did not accept a connection in time");
-    let connected = Connection::open(&upstream.address, &mut wait);
+    let connected = Connection::open(&upstream.settings.address, &mut wait);
     #[cfg(feature = "tls")]
     let connected = connected.and_then(|connection| match &upstream.tls {
         Some(tls) => connection.encrypt(tls, &mut wait),
@@ -299,8 +300,8 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
          Content-Type: application/json\r\n\
          Content-Length: {length}\r\n\
          {authorization}Connection: close\r\n\r\n",
-        target = upstream.address.target,
-        host = upstream.address.authority,
+        target = upstream.settings.address.target,
+        host = upstream.settings.address.authority,
         agent = concat!("cortex-core/", env!("CARGO_PKG_VERSION")),
         length = body.len(),
     )

@@ -4,7 +4,6 @@
 //! asks an OpenAI-compatible model over HTTP: it alone waits, reads the clock and owns sockets, on the thread of its
 //! caller. This layer names neither the store nor the shards: `runtime` carries jobs, steps and deltas.
 
-pub mod address;
 pub mod answer;
 pub mod breaker;
 pub mod client;

@@ -1,6 +1,6 @@
 //! Encrypted connections, behind the cargo feature `tls`: rustls, and the certificates that the system trusts.
 
-use super::address::Address;
+use crate::config::upstream_address::UpstreamAddress;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -29,7 +29,7 @@ pub struct Tls {
 
 impl Tls {
     /// Reads the trusted certificates: `ca_file`, or else the system's. The error begins with the variable's name.
-    pub fn new(address: &Address, ca_file: Option<&Path>) -> Result<Tls, String> {
+    pub fn new(address: &UpstreamAddress, ca_file: Option<&Path>) -> Result<Tls, String> {
         let bad = |what: String| format!("RESPONDER_CA_FILE {what}");
         let file = ca_file
             .or_else(|| SYSTEM_CA_FILES.iter().map(Path::new).find(|file| file.exists()))

@@ -7,6 +7,7 @@ pub mod listener;
 pub mod mailbox;
 mod memory;
 pub mod notify;
+pub mod process;
 pub mod queue;
 pub mod reload;
 pub mod replies;

@@ -18,10 +18,12 @@ use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::metrics;
 use crate::base::random::Random;
+use crate::base::thread::{self, OnPanic};
 use crate::config::types::{Database, Environment};
 use crate::config::{Settings, from_environment};
 use crate::domain::responder::ResponderKind;
-use crate::responder::{Upstream, UpstreamSettings};
+use crate::responder::retry::RetryPolicy;
+use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
 use crate::shard::shared::stream_registry::Registry;
@@ -33,7 +35,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long to wait between two looks at a lock that another process holds.
@@ -208,13 +210,13 @@ fn start(
     start_readers(&mut writer, &workers, &replies, &mut helpers)?;
     let writing = {
         let (workers, replies, registry) = (workers.clone(), replies.clone(), Arc::clone(&registry));
-        spawn("writer", move || workers::write(writer, &workers, &replies, &registry, clock))?
+        spawn("writer", OnPanic::EndsProcess, move || workers::write(writer, &workers, &replies, &registry, clock))?
     };
     let mut loops = 0;
     // Also without a responder: clients may cancel, and another configuration may have left jobs open.
     let mut driver = Driver::new(workers.clone(), replies, model, clock);
     let of_responders = sender.clone();
-    helpers.push(spawn("responders", move || {
+    helpers.push(spawn("responders", OnPanic::EndsProcess, move || {
         driver.run();
         // Who receives them may have ended by itself.
         let _ = of_responders.send(Happened::LoopQuiet);
@@ -239,7 +241,7 @@ fn start(
         let mut event_loop =
             EventLoop::new(poll, socket, shard, mailbox, workers, connections, clock, stall_timeout, on_quiet)
                 .map_err(cannot("the listening socket cannot be watched"))?;
-        helpers.push(spawn("loop", move || {
+        helpers.push(spawn("loop", OnPanic::EndsProcess, move || {
             if let Err(error) = event_loop.run(adopted) {
                 log::error!("an event loop failed: {error}");
                 logging::flush();
@@ -256,14 +258,15 @@ fn start(
 fn model(settings: &Settings) -> Result<Model, String> {
     let answers = |responder| settings.responder == responder || settings.responders_allowed.contains(&responder);
     let upstream = match (&settings.responder_url, &settings.responder_model) {
-        (Some(url), Some(model)) if answers(ResponderKind::OpenAi) => {
+        (Some(address), Some(model)) if answers(ResponderKind::OpenAi) => {
             Some(Arc::new(Upstream::new(UpstreamSettings {
-                url: url.clone(),
+                address: address.clone(),
                 model: model.clone(),
                 api_key: settings.responder_api_key.clone(),
                 system_prompt: settings.responder_system_prompt.clone(),
                 ca_file: settings.responder_ca_file.clone(),
-                ..UpstreamSettings::default()
+                timeouts: Timeouts::default(),
+                retry: RetryPolicy::default(),
             })?))
         }
         _ => None,
@@ -285,11 +288,11 @@ fn start_readers(
     for _ in 0..READER_THREADS {
         let reader = writer.open_reader().map_err(|error| error.to_string())?;
         let (queue, replies) = (Arc::clone(&workers.readers), replies.clone());
-        helpers.push(spawn("reader", move || workers::read(reader, &queue, &replies))?);
+        helpers.push(spawn("reader", OnPanic::EndsWork, move || workers::read(reader, &queue, &replies))?);
     }
     let reader = writer.open_reader().map_err(|error| error.to_string())?;
     let (queue, replies) = (Arc::clone(&workers.passwords), replies.clone());
-    helpers.push(spawn("passwords", move || workers::check_passwords(reader, &queue, &replies))?);
+    helpers.push(spawn("passwords", OnPanic::EndsWork, move || workers::check_passwords(reader, &queue, &replies))?);
     // All connections are open.
     writer.unlink_temporary();
     Ok(())
@@ -365,18 +368,14 @@ impl Running {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
-    thread::Builder::new()
-        .name(format!("cortex-{name}"))
-        .stack_size(STACK_BYTES)
-        .spawn(run)
-        .map_err(|error| format!("a thread cannot be started: {error}"))
+fn spawn(name: &str, on_panic: OnPanic, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    thread::spawn(name, STACK_BYTES, on_panic, run).map_err(|error| format!("a thread cannot be started: {error}"))
 }
 
 /// Passes signals on. The second one to end ends the process from here, whatever the main thread waits for by then.
 fn watch_signals(sender: Sender<Happened>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    thread::Builder::new().name("cortex-signals".into()).stack_size(STACK_BYTES).spawn(move || {
+    thread::spawn("signals", STACK_BYTES, OnPanic::EndsProcess, move || {
         let mut ending = false;
         for signal in signals.forever() {
             let what = match signal {

@@ -2,9 +2,10 @@
 
 use super::READ_BYTES_MAX;
 use crate::base::limits::{OUTPUT_DELTA_MILLISECONDS, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_TICK_MILLISECONDS_MAX};
+use crate::base::thread::{OnPanic, spawn};
+use crate::config::upstream_address::UpstreamAddress;
 use crate::http1::body::BodyReader;
 use crate::http1::response_parse::{BodyEnd, ReceivedHead};
-use crate::responder::address::Address;
 use crate::responder::{Failure, TextSink};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -12,6 +13,9 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Stack of the thread that connects, in bytes: the system's resolver needs some.
+const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Why a connection is used no further.
 #[derive(Debug)]
@@ -90,14 +94,12 @@ enum Socket {
 
 impl Connection {
     /// Looks the name up and connects, on a thread of its own, because a look-up cannot be given up.
-    pub fn open(address: &Address, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
+    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
         let (sender, receiver) = mpsc::channel();
         let (host, port, until) = (address.host.clone(), address.port, wait.until);
-        thread::Builder::new()
-            .name("cortex-connect".into())
-            // Who gave up waiting has dropped the receiver: the connection then closes with the message.
-            .spawn(move || drop(sender.send(dial(&host, port, until))))
-            .map_err(Broken::Io)?;
+        // A receiver that no longer waits has dropped the channel: the connection closes with the message.
+        let dial = move || drop(sender.send(dial(&host, port, until)));
+        spawn("connect", STACK_BYTES, OnPanic::EndsThread, dial).map_err(Broken::Io)?;
         loop {
             match receiver.recv_timeout(wait.step()?) {
                 Ok(Ok(stream)) => return Ok(Connection { socket: Socket::Open(stream) }),

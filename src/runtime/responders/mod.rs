@@ -8,4 +8,4 @@ mod port;
 mod worker;
 
 pub use driver::{Driver, Model};
-pub use port::{ResponderPort, StoreReply};
+pub use port::{DriverRequest, ResponderPort, StoreReply, step_command};

@@ -2,6 +2,7 @@
 
 use super::port::{ResponderPort, StoreReply, step_command};
 use crate::base::metrics;
+use crate::base::thread::{OnPanic, spawn};
 use crate::domain::answer_job::{AnswerStep, Turn};
 use crate::domain::command::ReplyTo;
 use crate::domain::id::MessageId;
@@ -77,7 +78,7 @@ pub fn start(worker: Worker) -> std::io::Result<()> {
         let end = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or(JobEnd::Closed);
         port.answer_ended(job, end);
     };
-    std::thread::Builder::new().name("cortex-answer".into()).stack_size(STACK_BYTES).spawn(work).map(drop)
+    spawn("answer", STACK_BYTES, OnPanic::EndsWork, work).map(drop)
 }
 
 impl Worker {

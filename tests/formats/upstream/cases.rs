@@ -207,16 +207,12 @@ fn token_counts_are_not_asked_for_where_they_are_refused() {
 
 #[test]
 fn settings_that_cannot_work_are_told_at_once() {
-    let mut table = vec![
-        (settings("ftp://a".into()), "RESPONDER_URL"),
-        (settings("http://user:hunter2@a/v1".into()), "RESPONDER_URL"),
-        (
-            UpstreamSettings { api_key: Some(Secret::new("a\r\nX: y")), ..settings("http://a".into()) },
-            "RESPONDER_API_KEY",
-        ),
-    ];
+    let mut table = vec![(
+        UpstreamSettings { api_key: Some(Secret::new("a\r\nX: y")), ..settings("http://a") },
+        "RESPONDER_API_KEY",
+    )];
     if cfg!(not(feature = "tls")) {
-        table.push((settings("https://a/v1".into()), "RESPONDER_URL"));
+        table.push((settings("https://a/v1"), "RESPONDER_URL"));
     }
     for (settings, variable) in table {
         let error = Upstream::new(settings).expect_err("it is not good");

@@ -108,7 +108,7 @@ fn a_refused_connection_is_a_failure_after_all_tries() {
 
 #[test]
 fn a_name_that_does_not_exist_is_a_failure() {
-    let failure = ask(&Upstream::new(settings("http://nobody.invalid/v1".into())).unwrap()).1.unwrap_err();
+    let failure = ask(&Upstream::new(settings("http://nobody.invalid/v1")).unwrap()).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
 }
 

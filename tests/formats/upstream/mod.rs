@@ -10,6 +10,7 @@ mod standin;
 mod tls;
 
 use cortex_core::config::types::Secret;
+use cortex_core::config::upstream_address::UpstreamAddress;
 use cortex_core::domain::answer_job::Turn;
 use cortex_core::domain::model::{Content, Role};
 use cortex_core::responder::retry::RetryPolicy;
@@ -33,9 +34,9 @@ const PATIENT: Timeouts = Timeouts {
 const RETRY: RetryPolicy =
     RetryPolicy { tries_max: 3, pause_milliseconds: 2, pause_milliseconds_max: 4, retry_after_milliseconds_max: 2_000 };
 
-fn settings(url: String) -> UpstreamSettings {
+fn settings(url: impl AsRef<str>) -> UpstreamSettings {
     UpstreamSettings {
-        url,
+        address: UpstreamAddress::parse(url.as_ref()).expect("an address"),
         model: "standin-1".into(),
         api_key: Some(Secret::new(KEY)),
         system_prompt: None,
@@ -50,7 +51,7 @@ fn upstream(standin: &StandIn) -> Upstream {
 }
 
 fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
-    let settings = UpstreamSettings { timeouts, ..settings(format!("http://{}/v1", standin.addr)) };
+    let settings = UpstreamSettings { timeouts, ..settings(&format!("http://{}/v1", standin.addr)) };
     Upstream::new(settings).expect("the settings are good")
 }
 

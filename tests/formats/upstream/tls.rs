@@ -132,7 +132,7 @@ fn an_encrypted_answer_that_is_no_longer_wanted_ends() {
 #[test]
 fn bad_files_of_certificates_are_told_at_once() {
     for name in ["absent.pem", "make", "server.key"] {
-        let settings = UpstreamSettings { ca_file: Some(file(name)), ..settings("https://localhost/v1".into()) };
+        let settings = UpstreamSettings { ca_file: Some(file(name)), ..settings("https://localhost/v1") };
         let error = Upstream::new(settings).expect_err(name);
         assert!(error.starts_with("RESPONDER_CA_FILE"), "{error}");
     }
