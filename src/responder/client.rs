@@ -6,7 +6,7 @@
 
 mod connection;
 
-use super::breaker::{Breaker, Outcome, Permit, Position};
+use super::breaker::{Breaker, Permit, PermitOutcome, Position};
 use super::openai::{self, AnswerReader, ReadProgress};
 use super::retry::RetryPolicy;
 use super::{Completion, Failure, FailureKind, TextSink};
@@ -18,7 +18,7 @@ use crate::config::types::Secret;
 use crate::config::upstream_address::UpstreamAddress;
 use crate::domain::answer_job::Turn;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
-use connection::{Connection, Wait};
+use connection::{UpstreamConnection, Wait};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -158,7 +158,7 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result
         };
         tries += 1;
         let end = one_try(upstream, turns, deadline, &mut watched);
-        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| Outcome::Success));
+        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| PermitOutcome::Success));
         let failure = match end {
             Ok(finished) => return Ok(finished),
             Err(failure) => failure,
@@ -181,7 +181,7 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result
 struct PermitGuard<'u> {
     upstream: &'u Upstream,
     permit: Permit,
-    outcome: Outcome,
+    outcome: PermitOutcome,
 }
 
 impl<'u> PermitGuard<'u> {
@@ -190,10 +190,10 @@ impl<'u> PermitGuard<'u> {
         let now = upstream.now();
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
         metrics::BREAKER.set(upstream.position() as u64);
-        Ok(PermitGuard { upstream, permit, outcome: Outcome::Unknown })
+        Ok(PermitGuard { upstream, permit, outcome: PermitOutcome::Unknown })
     }
 
-    fn settle(mut self, outcome: Outcome) {
+    fn settle(mut self, outcome: PermitOutcome) {
         self.outcome = outcome;
     }
 }
@@ -270,11 +270,11 @@ fn exchange(
     read_answer(upstream, &mut body, until, deadline, sink).map(Attempt::Finished)
 }
 
-fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result<Connection, Failure> {
+fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result<UpstreamConnection, Failure> {
     let until = within(upstream.settings.timeouts.connect_milliseconds, deadline);
     let mut wait = Wait::new(sink, until);
     let is_late = || too_late(deadline, "The model's server did not accept a connection in time");
-    let connected = Connection::open(&upstream.settings.address, &mut wait);
+    let connected = UpstreamConnection::open(&upstream.settings.address, &mut wait);
     #[cfg(feature = "tls")]
     let connected = connected.and_then(|connection| match &upstream.tls {
         Some(tls) => connection.encrypt(tls, &mut wait),
@@ -311,7 +311,10 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
 }
 
 /// The head of the answer, and what came with it of the body.
-fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
+fn read_head(
+    connection: &mut UpstreamConnection,
+    wait: &mut Wait<'_>,
+) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
     let mut bytes = Vec::new();
     loop {
         let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX).map_err(|error| {

@@ -3,7 +3,7 @@
 //! Invariant: no message and no detail has the API key in it, whatever the upstream sent; a message has nothing of our
 //! own machine, and of the upstream's text at most a short excerpt without control characters.
 
-use super::breaker::Outcome;
+use super::breaker::PermitOutcome;
 use crate::base::limits::UPSTREAM_EXCERPT_CHARS_MAX;
 use crate::config::types::Secret;
 use std::time::Duration;
@@ -135,15 +135,15 @@ impl Failure {
     }
 
     /// What this tells about the upstream's health. What the question itself is refused for says nothing.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> PermitOutcome {
         match self.kind {
             FailureKind::Connect
             | FailureKind::Timeout
             | FailureKind::ConnectionLost
-            | FailureKind::InvalidResponse => Outcome::Failure,
-            FailureKind::Status(_) | FailureKind::Reported if self.retryable => Outcome::Failure,
-            FailureKind::Empty => Outcome::Success,
-            _ => Outcome::Unknown,
+            | FailureKind::InvalidResponse => PermitOutcome::Failure,
+            FailureKind::Status(_) | FailureKind::Reported if self.retryable => PermitOutcome::Failure,
+            FailureKind::Empty => PermitOutcome::Success,
+            _ => PermitOutcome::Unknown,
         }
     }
 }
@@ -183,21 +183,21 @@ mod tests {
     #[test]
     fn statuses_are_retried_and_counted_by_the_table() {
         let table = [
-            (302, false, Outcome::Unknown),
-            (400, false, Outcome::Unknown),
-            (401, false, Outcome::Unknown),
-            (403, false, Outcome::Unknown),
-            (404, false, Outcome::Unknown),
-            (408, true, Outcome::Failure),
-            (409, true, Outcome::Failure),
-            (413, false, Outcome::Unknown),
-            (422, false, Outcome::Unknown),
-            (425, true, Outcome::Failure),
-            (429, true, Outcome::Failure),
-            (500, true, Outcome::Failure),
-            (503, true, Outcome::Failure),
-            (599, true, Outcome::Failure),
-            (600, false, Outcome::Unknown),
+            (302, false, PermitOutcome::Unknown),
+            (400, false, PermitOutcome::Unknown),
+            (401, false, PermitOutcome::Unknown),
+            (403, false, PermitOutcome::Unknown),
+            (404, false, PermitOutcome::Unknown),
+            (408, true, PermitOutcome::Failure),
+            (409, true, PermitOutcome::Failure),
+            (413, false, PermitOutcome::Unknown),
+            (422, false, PermitOutcome::Unknown),
+            (425, true, PermitOutcome::Failure),
+            (429, true, PermitOutcome::Failure),
+            (500, true, PermitOutcome::Failure),
+            (503, true, PermitOutcome::Failure),
+            (599, true, PermitOutcome::Failure),
+            (600, false, PermitOutcome::Unknown),
         ];
         for (status, retryable, outcome) in table {
             let failure = Failure::status(status, None, Some(3), None);

@@ -18,7 +18,7 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 ];
 
 /// An encrypted connection.
-pub type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Whom to trust, and whom to expect.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Tls {
     }
 
     /// An encrypted connection on a plain one; the handshake is still to be done.
-    pub fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
+    pub fn stream(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let connection = ClientConnection::new(self.config.clone(), self.name.clone()).map_err(io::Error::other)?;
         Ok(StreamOwned::new(connection, socket))
     }

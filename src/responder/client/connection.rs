@@ -82,19 +82,19 @@ impl<'a> Wait<'a> {
 }
 
 /// A connection to an upstream.
-pub struct Connection {
-    socket: Socket,
+pub struct UpstreamConnection {
+    socket: UpstreamSocket,
 }
 
-enum Socket {
+enum UpstreamSocket {
     Open(TcpStream),
     #[cfg(feature = "tls")]
-    Encrypted(Box<crate::responder::tls::Stream>),
+    Encrypted(Box<crate::responder::tls::TlsStream>),
 }
 
-impl Connection {
+impl UpstreamConnection {
     /// Looks the name up and connects, on a thread of its own, because a look-up cannot be given up.
-    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
+    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
         let (sender, receiver) = mpsc::channel();
         let (host, port, until) = (address.host.clone(), address.port, wait.until);
         // A receiver that no longer waits has dropped the channel: the connection closes with the message.
@@ -102,7 +102,7 @@ impl Connection {
         spawn("connect", STACK_BYTES, OnPanic::EndsThread, dial).map_err(Broken::Io)?;
         loop {
             match receiver.recv_timeout(wait.step()?) {
-                Ok(Ok(stream)) => return Ok(Connection { socket: Socket::Open(stream) }),
+                Ok(Ok(stream)) => return Ok(UpstreamConnection { socket: UpstreamSocket::Open(stream) }),
                 Ok(Err(error)) if Instant::now() >= until => {
                     log::debug!("the upstream was not reached in time: {error}");
                     return Err(Broken::Late);
@@ -116,13 +116,13 @@ impl Connection {
 
     /// Does the TLS handshake.
     #[cfg(feature = "tls")]
-    pub fn encrypt(self, tls: &crate::responder::tls::Tls, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
-        let Socket::Open(stream) = self.socket else { unreachable!("a connection is encrypted once") };
+    pub fn encrypt(self, tls: &crate::responder::tls::Tls, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
+        let UpstreamSocket::Open(stream) = self.socket else { unreachable!("a connection is encrypted once") };
         let stream = tls.stream(stream).map_err(Broken::Io)?;
-        let mut connection = Connection { socket: Socket::Encrypted(Box::new(stream)) };
+        let mut connection = UpstreamConnection { socket: UpstreamSocket::Encrypted(Box::new(stream)) };
         connection.patiently(wait, |socket| match socket {
-            Socket::Encrypted(stream) => stream.conn.complete_io(&mut stream.sock).map(|_| ()),
-            Socket::Open(_) => unreachable!("it was just made"),
+            UpstreamSocket::Encrypted(stream) => stream.conn.complete_io(&mut stream.sock).map(|_| ()),
+            UpstreamSocket::Open(_) => unreachable!("it was just made"),
         })?;
         Ok(connection)
     }
@@ -136,7 +136,7 @@ impl Connection {
             }
             bytes = &bytes[written..];
         }
-        self.patiently(wait, Socket::flush)
+        self.patiently(wait, UpstreamSocket::flush)
     }
 
     /// Reads something and appends it to `out`: at least one byte, or none at the end.
@@ -167,7 +167,7 @@ impl Connection {
     fn patiently<T>(
         &mut self,
         wait: &mut Wait<'_>,
-        mut step: impl FnMut(&mut Socket) -> io::Result<T>,
+        mut step: impl FnMut(&mut UpstreamSocket) -> io::Result<T>,
     ) -> Result<T, Broken> {
         loop {
             let time = Some(wait.step()?);
@@ -183,36 +183,36 @@ impl Connection {
     }
 }
 
-impl Socket {
+impl UpstreamSocket {
     fn tcp(&self) -> &TcpStream {
         match self {
-            Socket::Open(stream) => stream,
+            UpstreamSocket::Open(stream) => stream,
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => &stream.sock,
+            UpstreamSocket::Encrypted(stream) => &stream.sock,
         }
     }
 
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Open(stream) => stream.read(out),
+            UpstreamSocket::Open(stream) => stream.read(out),
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => stream.read(out),
+            UpstreamSocket::Encrypted(stream) => stream.read(out),
         }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Open(stream) => stream.write(bytes),
+            UpstreamSocket::Open(stream) => stream.write(bytes),
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => stream.write(bytes),
+            UpstreamSocket::Encrypted(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Socket::Open(stream) => stream.flush(),
+            UpstreamSocket::Open(stream) => stream.flush(),
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => stream.flush(),
+            UpstreamSocket::Encrypted(stream) => stream.flush(),
         }
     }
 }
@@ -239,7 +239,7 @@ fn dial(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
 
 /// The body of an answer, without what frames it.
 pub struct Body<'c> {
-    connection: &'c mut Connection,
+    connection: &'c mut UpstreamConnection,
     /// `None` when it ends with the connection.
     reader: Option<BodyReader>,
     /// What came with the head.
