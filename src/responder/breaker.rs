@@ -1,7 +1,8 @@
-//! The circuit breaker of one upstream: after some failures in a row nobody asks it for a while, then one request probes.
+//! The circuit breaker of one upstream: after several failures in a row it rejects requests for a while, then lets one
+//! probe through.
 //!
-//! Invariant: while it is open nobody is let through, while it is half open at most one is; and what was let through
-//! before a change of state has no say in the state after it.
+//! Invariant: while it is open, no request passes; while it is half open, at most one does. The outcome of a request that
+//! passed in an earlier state is ignored.
 
 use crate::base::limits::{BREAKER_COOL_DOWN_MILLISECONDS, BREAKER_FAILURES_MAX};
 use crate::base::time::MonoTime;
@@ -11,41 +12,41 @@ use crate::base::time::MonoTime;
 pub enum PermitOutcome {
     /// The upstream works.
     Success,
-    /// The upstream is in trouble.
+    /// The upstream does not work.
     Failure,
-    /// It says nothing about the upstream: the request itself was refused, or was given up.
+    /// Unknown: the request itself was rejected, or was cancelled.
     Unknown,
 }
 
-/// The right to ask the upstream once. It must be settled.
+/// The permission for one request. It must be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
-    /// The state that it was given in.
+    /// The breaker's epoch at that time.
     epoch: u64,
 }
 
-/// What people see of a breaker, in the order of their numbers among the metrics.
+/// The state of a breaker in logs and metrics; the metric is the variant's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
-    /// Everybody is let through.
+    /// Every request passes.
     Closed,
-    /// One request probes.
+    /// One request probes the upstream.
     HalfOpen,
-    /// Nobody is.
+    /// No request passes.
     Open,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BreakerState {
-    /// Everybody is let through. Next: Open, after too many failures in a row.
+    /// Every request passes. Next: Open, after too many failures in a row.
     Closed { failures: u32 },
-    /// Nobody is let through. Next: HalfOpen, with the first request after the cool-down.
+    /// No request passes. Next: HalfOpen, with the first request after the cool-down.
     Open { until: MonoTime },
-    /// A probe is on its way, or is free to be taken. Next: Closed or Open, by how it ends.
+    /// One request may probe, or is probing. Next: Closed or Open, by its outcome.
     HalfOpen { probing: bool },
 }
 
-/// The breaker itself.
+/// A circuit breaker.
 #[derive(Debug)]
 pub struct Breaker {
     state: BreakerState,
@@ -68,12 +69,16 @@ impl Breaker {
         Breaker { state: BreakerState::Closed { failures: 0 }, epoch: 0, failures_max, cool_down_milliseconds }
     }
 
-    /// Asks for a permit. The error is when to ask again.
+    /// Asks for a permit.
+    ///
+    /// # Errors
+    ///
+    /// The time at which to ask again.
     pub fn admit(&mut self, now: MonoTime) -> Result<Permit, MonoTime> {
         match self.state {
             BreakerState::Closed { .. } => {}
             BreakerState::Open { until } if now < until => return Err(until),
-            // How long a probe takes is not known: a cool-down is as good a time to ask again as any.
+            // The duration of the probe is unknown, so the cool-down is the best guess.
             BreakerState::HalfOpen { probing: true } => return Err(now.plus_milliseconds(self.cool_down_milliseconds)),
             BreakerState::Open { .. } | BreakerState::HalfOpen { probing: false } => {
                 self.change(BreakerState::HalfOpen { probing: true })
@@ -82,16 +87,16 @@ impl Breaker {
         Ok(Permit { epoch: self.epoch })
     }
 
-    /// Says how the use of a permit ended.
+    /// Reports the outcome of a request.
     pub fn settle(&mut self, permit: Permit, outcome: PermitOutcome, now: MonoTime) {
         if permit.epoch != self.epoch {
             return;
         }
         let open = BreakerState::Open { until: now.plus_milliseconds(self.cool_down_milliseconds) };
         match (self.state, outcome) {
-            (BreakerState::Open { .. }, _) => unreachable!("nobody is let through in this state"),
+            (BreakerState::Open { .. }, _) => unreachable!("no permit of this epoch exists"),
             (BreakerState::Closed { .. }, PermitOutcome::Unknown) => {}
-            // The epoch stays: those who are on their way still have their say.
+            // The epoch stays: outcomes of concurrent requests still count.
             (BreakerState::Closed { .. }, PermitOutcome::Success) => self.state = BreakerState::Closed { failures: 0 },
             (BreakerState::Closed { failures }, PermitOutcome::Failure) if failures + 1 < self.failures_max => {
                 self.state = BreakerState::Closed { failures: failures + 1 };
@@ -106,7 +111,7 @@ impl Breaker {
         }
     }
 
-    /// Where it stands, for people. An open one stays open until somebody asks.
+    /// Its state. An open breaker stays open until the next request.
     pub fn position(&self) -> Position {
         match self.state {
             BreakerState::Closed { .. } => Position::Closed,
