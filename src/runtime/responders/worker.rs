@@ -12,7 +12,7 @@ use crate::responder::scheduler::{JobEnd, StopReason};
 use crate::responder::{self, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::replies::Replies;
-use crate::runtime::threads::Ports;
+use crate::runtime::workers::Workers;
 use crate::shard::message::ShardMessage;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,7 +63,7 @@ pub struct Worker {
     /// Where replies of the store arrive.
     pub port: Arc<ResponderPort>,
     /// The way to the store.
-    pub ports: Ports,
+    pub ports: Workers,
     /// The way to the shards.
     pub replies: Replies,
     /// The clocks.

@@ -25,6 +25,7 @@ use crate::shard::shared::rate_limiter::Who;
 use crate::shard::subscription::subscriber::Source;
 use crate::shard::{Finished, FinishedLine, Output, Shard};
 use crate::wire;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Fields that one answer can have at most: our own, those of the rate, those of CORS, and those of the reply.
@@ -430,13 +431,15 @@ impl Shard {
         };
         self.write_head(slot, meta, &reply, length, keep_alive, now);
         let conn = &mut self.conns[slot as usize];
-        let body: &[u8] = if meta.method == Method::Head { &[] } else { &reply.body };
-        conn.outbox.push_with(|out| out.extend_from_slice(body));
-        conn.reply_bytes += body.len();
-        self.reply_bytes += body.len();
+        let (status, body) =
+            (reply.status, if meta.method == Method::Head { Cow::Borrowed(&[][..]) } else { reply.body });
+        let body_bytes = body.len();
+        conn.outbox.push_body(body);
+        conn.reply_bytes += body_bytes;
+        self.reply_bytes += body_bytes;
         conn.phase = Phase::Head;
         conn.since = now.mono;
-        self.note_finished(meta, reply.status, body.len());
+        self.note_finished(meta, status, body_bytes);
         self.touch(slot, now);
         if keep_alive {
             self.arm(slot, now);

@@ -16,7 +16,8 @@ use crate::domain::started_answer::AnswerStarted;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::Hub;
 use crate::shard::subscription::subscriber::{Source, Stream};
-use crate::{sse, wire};
+use crate::sse::{self, EventFrame};
+use crate::wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -87,24 +88,32 @@ impl LiveAnswers {
     }
 
     /// The frame of a delta, made once for all streams.
-    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Frames> {
+    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Arc<EventFrame>> {
         let started = &self.answers.get(&delta.message_id)?.started;
-        let mut json = Vec::with_capacity(256 + delta.to - delta.from);
-        started.live.with_text(delta.from..delta.to, |text| {
-            wire::event::output_delta(started, delta.index, text, now, &mut json);
-        });
-        Some(Frames::of(EventKind::OutputDelta, &json))
+        let json_bytes = 256 + delta.to - delta.from;
+        Some(Arc::new(EventFrame::new(None, EventKind::OutputDelta.as_str(), json_bytes, |out| {
+            started.live.with_text(delta.from..delta.to, |text| {
+                wire::event::output_delta(started, delta.index, text, now, out);
+            });
+        })))
     }
 
-    /// Gives a live stream the delta whose frames these are, or, if it lacks something before it, the text so far.
-    pub fn give(&self, stream: &mut Stream, outbox: &mut Outbox, delta: &AnswerDelta, frames: &Frames, now: WallTime) {
+    /// Gives a live stream the delta that was framed, or, if it lacks something before it, the text so far.
+    pub fn give(
+        &self,
+        stream: &mut Stream,
+        outbox: &mut Outbox,
+        delta: &AnswerDelta,
+        frame: &Arc<EventFrame>,
+        now: WallTime,
+    ) {
         let Some(answer) = self.answers.get(&delta.message_id) else { return };
         if !is_for(answer, stream) {
             return;
         }
         // After a hole, `shown` is further than the delta: then the whole text is sent.
         if stream.next_delta(delta.message_id) == delta.index && answer.shown.deltas == delta.index + 1 {
-            if stream.push_passing(frames.of_stream(stream.named), outbox) {
+            if stream.push_passing(frame, outbox) {
                 stream.set_next_delta(delta.message_id, delta.index + 1);
             }
         } else {
@@ -130,35 +139,14 @@ impl LiveAnswers {
     }
 }
 
-/// A frame with an `event:` line and one without.
-#[derive(Debug)]
-pub struct Frames {
-    plain: Arc<[u8]>,
-    named: Arc<[u8]>,
-}
-
-impl Frames {
-    fn of(kind: EventKind, json: &[u8]) -> Frames {
-        let frame = |name| {
-            let mut frame = Vec::with_capacity(json.len() + 48);
-            sse::frame(None, name, json, &mut frame);
-            frame.into()
-        };
-        Frames { plain: frame(None), named: frame(Some(kind.as_str())) }
-    }
-
-    fn of_stream(&self, named: bool) -> &Arc<[u8]> {
-        if named { &self.named } else { &self.plain }
-    }
-}
-
 fn give_snapshot(answer: &SharedAnswer, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
     let SharedAnswer { started, shown } = answer;
     let Some(index) = shown.deltas.checked_sub(1) else { return };
-    let mut json = Vec::with_capacity(256 + shown.bytes);
-    started.live.with_text(0..shown.bytes, |text| wire::event::output_snapshot(started, index, text, now, &mut json));
-    let frames = Frames::of(EventKind::OutputSnapshot, &json);
-    if stream.push_passing(frames.of_stream(stream.named), outbox) {
+    let named = stream.named.then_some(EventKind::OutputSnapshot.as_str());
+    let write_json = |out: &mut Vec<u8>| {
+        started.live.with_text(0..shown.bytes, |text| wire::event::output_snapshot(started, index, text, now, out));
+    };
+    if outbox.push_within(stream.buffer_bytes, 0, |out| sse::write_event(None, named, write_json, out)) {
         stream.set_next_delta(started.message_id, shown.deltas);
     }
 }

@@ -285,13 +285,13 @@ impl Shard {
         if !self.live.grow(delta) {
             return;
         }
-        let Some(frames) = self.live.delta_frame(delta, now.wall) else { return };
+        let Some(frame) = self.live.delta_frame(delta, now.wall) else { return };
         let Shard { hub, conns, live, .. } = self;
         let mut given = Vec::new();
         live.for_each_stream(delta.message_id, hub, |slot| {
             let conn = &mut conns[slot as usize];
             if let Phase::Stream(stream) = &mut conn.phase {
-                live.give(stream, &mut conn.outbox, delta, &frames, now.wall);
+                live.give(stream, &mut conn.outbox, delta, &frame, now.wall);
                 given.push(slot);
             }
         });

@@ -293,9 +293,8 @@ mod tests {
     use super::*;
     use crate::base::time::WallTime;
     use crate::domain::id::EventNumber;
-    use crate::store::config::Database;
     use crate::store::rules::records::JournalHead;
-    use crate::store::sqlite::connection::{open_reading, open_writing};
+    use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
     use crate::store::sqlite::tables::journal_head;
     use crate::store::tests::support::TempDir;
 
@@ -303,7 +302,7 @@ mod tests {
     fn an_older_schema_is_migrated_and_a_newer_one_rejected() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let (mut db, meta) = open_writing(&Database::File(path.clone())).unwrap();
+        let (mut db, meta) = open_writing(&path, Durability::Full).unwrap();
         let head = JournalHead { number: EventNumber(5), at: WallTime(7) };
         journal_head::store(&db, head).unwrap();
         let steps = [VERSION_2, "ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
@@ -315,23 +314,23 @@ mod tests {
         drop(db);
 
         let newer = OpenError::Newer { path: path.clone(), found: 4, known: 2 };
-        assert_eq!(open_writing(&Database::File(path.clone())).err(), Some(newer.clone()));
-        assert_eq!(open_reading(&Database::File(path)).err(), Some(newer));
+        assert_eq!(open_writing(&path, Durability::Full).err(), Some(newer.clone()));
+        assert_eq!(open_reading(&path).err(), Some(newer));
     }
 
     #[test]
     fn a_database_of_an_unreleased_version_is_rejected_unchanged() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let (db, _) = open_writing(&Database::File(path.clone())).unwrap();
+        let (db, _) = open_writing(&path, Durability::Full).unwrap();
         db.pragma_update(None, "user_version", FIRST_VERSION - 1).unwrap();
         db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
         drop(db);
         let before = std::fs::read(&path).unwrap();
         let unreleased = OpenError::Unreleased { path: path.clone(), found: 1 };
         assert!(unreleased.to_string().contains("unreleased version"), "{unreleased}");
-        assert_eq!(open_writing(&Database::File(path.clone())).err(), Some(unreleased.clone()));
-        assert_eq!(open_reading(&Database::File(path.clone())).err(), Some(unreleased));
+        assert_eq!(open_writing(&path, Durability::Full).err(), Some(unreleased.clone()));
+        assert_eq!(open_reading(&path).err(), Some(unreleased));
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
@@ -339,12 +338,12 @@ mod tests {
     fn a_step_that_fails_changes_nothing() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let (mut db, _) = open_writing(&Database::File(path.clone())).unwrap();
+        let (mut db, _) = open_writing(&path, Durability::Full).unwrap();
         let error =
             run_steps(&mut db, &path, &[VERSION_2, "CREATE TABLE one (x)", "CREATE TABLE one (x)"]).unwrap_err();
         assert!(matches!(error, OpenError::Failed { .. }), "{error}");
         assert!(db.prepare("SELECT x FROM one").is_err());
         drop(db);
-        open_writing(&Database::File(path)).unwrap();
+        open_writing(&path, Durability::Full).unwrap();
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn finish(order: JobId) -> Command {
 pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
-    let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
+    let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match answer.result.unwrap() {
         QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
@@ -115,7 +115,7 @@ fn an_answer_leaves_no_row_behind() {
         "ann",
         CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config },
     );
-    while writer.housekeeping(NOW).more {
+    while maintain(&mut writer, NOW) {
         writer.check_invariants();
     }
     assert_eq!((rows(&writer, "orders"), rows(&writer, "messages")), (0, 0));

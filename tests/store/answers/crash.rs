@@ -1,7 +1,8 @@
 //! Images of the database as a crash would leave it, at every place of an answer's life.
 
 use super::*;
-use cortex_core::store::{Database, Reader, StoreConfig, Writer};
+use cortex_core::config::types::Database;
+use cortex_core::store::{StoreConfig, Writer};
 use std::path::PathBuf;
 
 /// A store opened from a copy of the files as they are now, under a writer that goes on.
@@ -14,7 +15,7 @@ fn crashed(stage: &Stage, name: &str) -> Stage {
     }
     let config = StoreConfig { database: Database::File(copy), ..stage.world.config.clone() };
     let writer = Writer::open(&config).unwrap();
-    let reader = Reader::open(&config).unwrap();
+    let reader = writer.open_reader().unwrap();
     Stage { world: World::of(config, writer, reader), home: stage.home, room: stage.room }
 }
 

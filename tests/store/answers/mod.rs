@@ -416,7 +416,7 @@ fn the_first_to_close_an_order_wins() {
                 };
                 assert_eq!(outputs, kept, "{what}");
                 stage.check();
-                stage.world.housekeep();
+                stage.world.maintain_all();
                 stage.check();
             }
         }
@@ -569,14 +569,13 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
     stage.check();
     stage.world.done("ann", delete_conversation(stage.room));
     assert_eq!(stage.open_orders().len(), 1);
-    let now = stage.world.now;
-    while stage.world.writer().housekeeping(now).more {
+    while stage.world.maintain() {
         stage.check();
     }
     assert_eq!(stage.open_orders().len(), 1);
     stage.world.done("ann", CommandKind::DeleteWorkspace { id: stage.home });
     assert!(stage.open_orders().is_empty());
-    stage.world.housekeep();
+    stage.world.maintain_all();
     stage.check();
 }
 

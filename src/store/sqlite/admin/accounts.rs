@@ -5,15 +5,16 @@
 //! numbers stay the writer's.
 
 use crate::base::time::WallTime;
+use crate::config::types::Database;
 use crate::domain::id::UserId;
-use crate::store::error::Abort;
+use crate::store::error::{Abort, OpenError};
 use crate::store::sqlite::admin::development_user::is_development_user;
-use crate::store::sqlite::connection;
-use crate::store::sqlite::files::atomic_file::{FileId, file_id, hand_over};
+use crate::store::sqlite::connection::{self, Durability};
+use crate::store::sqlite::files::lock::Lock;
+use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::users::{self, ADMITTED, DELETED, DISABLED};
-use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
 use std::fs::File;
@@ -166,24 +167,24 @@ impl Admin {
     /// Opens a database that is there, or with `make` also makes one. The schema of an older one is migrated, unless a
     /// process serves it.
     pub fn open(database: &Database, make: bool) -> Result<Admin, OpenError> {
-        let path = connection::path_of(database);
-        let cannot = |reason: &str| Err(OpenError::CannotOpen { path: path.clone(), reason: reason.into() });
-        if *database == Database::Memory {
-            return cannot("a database in memory ends with its process, so nothing else can work on it");
-        }
+        let Database::File(path) = database else {
+            let reason = "a database in memory ends with its process, so no other process can open it".into();
+            return Err(OpenError::CannotOpen { path: ":memory:".into(), reason });
+        };
         // Looked at first: what takes the place of the file while it is opened is another.
-        let file = file_id(&path);
+        let file = file_id(path);
         let there = file.is_some();
         if !there && !make {
-            return cannot("there is no such file; a server makes it, and user add does");
+            let reason = "there is no such file; a server creates it, and user add does".into();
+            return Err(OpenError::CannotOpen { path: path.clone(), reason });
         }
-        let opened = if there { connection::open_shared(&path)? } else { None };
+        let opened = if there { connection::open_shared(path)? } else { None };
         let (db, meta) = match opened {
             Some(opened) => opened,
-            None => migrated(database, &path)?,
+            None => migrated(path)?,
         };
-        let file = file.or_else(|| file_id(&path));
-        let admin = Admin { db, meta, path, file };
+        let file = file.or_else(|| file_id(path));
+        let admin = Admin { db, meta, path: path.clone(), file };
         // What is overwritten is gone from the file, too.
         admin.db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(())).map_err(|error| admin.failed(error))?;
         Ok(admin)
@@ -379,12 +380,12 @@ impl Admin {
 }
 
 /// Makes or migrates a database, or waits a while for the process that is about to.
-fn migrated(database: &Database, path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
+fn migrated(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
     for _ in 0..MAKING_TRIES_MAX {
         if let Some(_lock) = Lock::try_acquire(path)? {
-            drop(connection::open_writing(database)?);
+            drop(connection::open_writing(path, Durability::Full)?);
             if let Ok(made) = File::open(path) {
-                hand_over(&made, path);
+                chown_to_parent(&made, path);
             }
         } else {
             std::thread::sleep(MAKING_PATIENCE);
