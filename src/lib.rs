@@ -1,6 +1,6 @@
 //! Cortex Core: a conversation backend in one small program.
 //!
-//! Seven floors; a module uses only floors below its own (`tests/tidy.rs` holds this):
+//! Seven floors; a module uses only floors below its own (`tests/tidy` holds this):
 //! `base` (0) · `domain` (1) · `http1`, `sse`, `wire`, `auth`, `config` (2) · `api`, `responder`, `store` (3) · `shard` (4) ·
 //! `runtime` (5) · `cli` (6).
 

@@ -9,7 +9,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use common::{DEADLINE, Options, Server};
+use common::{Client, DEADLINE, Options, Server};
 use cortex_core::api::router::ROUTES;
 use cortex_core::base::limits;
 use cortex_core::config::table::VARIABLES;
@@ -221,6 +221,22 @@ fn every_bench_stands_in_the_table_and_every_test_that_is_named_is_there() {
         }
     }
     assert!(tests > 0, "the documents name tests");
+}
+
+#[test]
+fn every_metric_that_is_named_is_served() {
+    let server = Server::start(Options::new());
+    let served = Client::new(server.addr).request("GET", "/metrics").send().expect(200).text().to_owned();
+    let mut named = 0;
+    for row in table("docs/operations.md", "## Metrics") {
+        // Names that begin with an underscore continue the one before.
+        let names = row[0].split('`').filter(|name| name.starts_with("cortex_") || name.starts_with("conversational_"));
+        for name in names {
+            assert!(served.contains(&format!("# TYPE {name} ")), "there is no metric {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the document names metrics: {named}");
 }
 
 #[test]

@@ -98,11 +98,11 @@ fn write_frames(
         frames.clear();
         for number in given.last + 1..=given.last + joined {
             let frame_at = frames.len();
-            writeln!(frames, "id: {number}")?;
             frames.extend_from_slice(DATA_START);
             write!(frames, "{time:0TIME_DIGITS$}")?;
-            frames.resize(frame_at + frame_bytes - 2, b'x');
-            frames.extend_from_slice(b"\n\n");
+            let id_line = format!("\nid: {number}\n\n");
+            frames.resize(frame_at + frame_bytes - id_line.len(), b'x');
+            frames.extend_from_slice(id_line.as_bytes());
             given.add(number);
         }
         for mut writer in writers {

@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read};
 use std::time::Instant;
 
-/// How every event begins that is measured here, between its number and the time in its content.
+/// How every event begins that is measured here, before the time in its content.
 pub const DATA_START: &[u8] = b"data: {\"type\":\"input\",\"data\":{\"content\":\"";
 /// Digits of the time at the beginning of a content: nanoseconds since the origin.
 pub const TIME_DIGITS: usize = 16;
@@ -133,30 +133,28 @@ fn scan(mut bytes: &[u8], given: &mut Given, mut sent: impl FnMut(u64)) -> Resul
 
 /// One frame, which must be the event after the last one or a later one; returns where it ends.
 fn scan_frame(bytes: &[u8], given: &mut Given, sent: &mut impl FnMut(u64)) -> Option<usize> {
-    let mut at = ID_START.len();
-    let mut number = 0_u64;
-    if !bytes.starts_with(ID_START) {
+    let is_heartbeat = bytes.starts_with(HEARTBEAT_START);
+    if !is_heartbeat {
+        let time = bytes.strip_prefix(DATA_START)?.get(..TIME_DIGITS)?;
+        sent(time.iter().try_fold(0, |time, byte| Some(time * 10 + digit(*byte)?))?);
+    }
+    let mut at = memchr::memchr(b'\n', bytes)? + 1;
+    if !bytes[at..].starts_with(ID_START) {
         return None;
     }
+    at += ID_START.len();
+    let mut number = 0_u64;
     while *bytes.get(at)? != b'\n' {
         number = number * 10 + digit(bytes[at])?;
         at += 1;
     }
     at += 1;
-    if number >= given.last && bytes[at..].starts_with(HEARTBEAT_START) {
-        return Some(at + memchr::memmem::find(&bytes[at..], b"\n\n")? + 2);
-    }
-    if number <= given.last || !bytes[at..].starts_with(DATA_START) {
+    if *bytes.get(at)? != b'\n' || number < given.last || (number == given.last && !is_heartbeat) {
         return None;
     }
-    at += DATA_START.len();
-    sent(bytes.get(at..at + TIME_DIGITS)?.iter().try_fold(0, |time, byte| Some(time * 10 + digit(*byte)?))?);
-    at += TIME_DIGITS;
-    at += memchr::memchr(b'\n', &bytes[at..])? + 1;
-    if *bytes.get(at)? != b'\n' {
-        return None;
+    if !is_heartbeat {
+        given.add(number);
     }
-    given.add(number);
     Some(at + 1)
 }
 

@@ -10,7 +10,7 @@ use cortex_core::domain::event::{EventKind, KindSet};
 use cortex_core::domain::query::MessageCursor;
 use cortex_core::http1::head::{HeadLimits, HeaderBuf, parse_head};
 use cortex_core::http1::urlencoded::{decode_path_segment, parse_pairs};
-use cortex_core::wire::query::{self, Pair};
+use cortex_core::wire::query_params::{self, QueryPair};
 
 type Plain = Vec<(String, String)>;
 
@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(decode_path_segment(raw).map(|text| text.into_owned()), decode(raw, false));
     let pairs = parse_pairs(raw);
     let want = decode_pairs(raw);
-    let plain = |pairs: &[Pair<'_>]| -> Plain {
+    let plain = |pairs: &[QueryPair<'_>]| -> Plain {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };
     assert_eq!(pairs.as_deref().ok().map(plain), want);
@@ -74,7 +74,7 @@ fn encode_pairs(pairs: &Plain) -> String {
 }
 
 /// The value of a parameter; `Err` when it is given twice.
-fn once<'p>(pairs: &'p [Pair<'_>], name: &str) -> Result<Option<&'p str>, ()> {
+fn once<'p>(pairs: &'p [QueryPair<'_>], name: &str) -> Result<Option<&'p str>, ()> {
     let values: Vec<&str> = pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect();
     match values[..] {
         [] => Ok(None),
@@ -83,7 +83,7 @@ fn once<'p>(pairs: &'p [Pair<'_>], name: &str) -> Result<Option<&'p str>, ()> {
     }
 }
 
-fn number(pairs: &[Pair<'_>], name: &str, min: u128, max: u128) -> Result<Option<u128>, ()> {
+fn number(pairs: &[QueryPair<'_>], name: &str, min: u128, max: u128) -> Result<Option<u128>, ()> {
     let Some(digits) = once(pairs, name)? else { return Ok(None) };
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(());
@@ -103,17 +103,17 @@ fn is_uuid(text: &str) -> bool {
         )
 }
 
-fn typed(pairs: &[Pair<'_>]) {
+fn typed(pairs: &[QueryPair<'_>]) {
     let limit = number(pairs, "limit", 1, 1000);
     let offset = number(pairs, "offset", 0, i64::MAX as u128);
-    let span = query::span(pairs);
+    let span = query_params::span(pairs);
     assert_eq!(span.is_ok(), limit.is_ok() && offset.is_ok(), "{span:?}");
     if let (Ok(span), Ok(limit), Ok(offset)) = (&span, limit, offset) {
         assert_eq!(u128::from(span.limit), limit.unwrap_or(100));
         assert_eq!(u128::from(span.offset), offset.unwrap_or(0));
     }
     let workspace = once(pairs, "workspace_id");
-    let listed = query::conversation_list(pairs);
+    let listed = query_params::conversation_list(pairs);
     assert_eq!(listed.is_ok(), span.is_ok() && matches!(workspace, Ok(Some(_))));
     assert!(
         listed.is_ok_and(|list| Ok(Some(list.workspace_id.as_str())) == workspace)
@@ -121,13 +121,13 @@ fn typed(pairs: &[Pair<'_>]) {
             || !matches!(workspace, Ok(Some(_)))
     );
     let include = once(pairs, "include");
-    let chats = query::chat_list(pairs);
+    let chats = query_params::chat_list(pairs);
     assert_eq!(chats.is_ok(), span.is_ok() && matches!(include, Ok(None | Some("messages"))));
     assert!(chats.is_err() || chats.is_ok_and(|list| list.with_messages == (include == Ok(Some("messages")))));
     messages(pairs, limit);
     stream(pairs);
     users(pairs);
-    let login = query::login_form(pairs).ok();
+    let login = query_params::login_form(pairs).ok();
     let field = |name, bytes_max: usize, chars_max: usize| {
         let value = once(pairs, name).ok().flatten()?;
         let fits = !value.is_empty() && value.len() <= bytes_max && value.chars().count() <= chars_max;
@@ -137,8 +137,8 @@ fn typed(pairs: &[Pair<'_>]) {
     assert_eq!(login.map(|login| (login.email, login.password)), want);
 }
 
-fn messages(pairs: &[Pair<'_>], limit: Result<Option<u128>, ()>) {
-    let got = query::message_list(pairs);
+fn messages(pairs: &[QueryPair<'_>], limit: Result<Option<u128>, ()>) {
+    let got = query_params::message_list(pairs);
     let id = |name| match once(pairs, name) {
         Ok(Some(id)) if !is_uuid(id) => Err(()),
         other => other.map(|id| id.map(str::to_ascii_lowercase)),
@@ -158,8 +158,8 @@ fn messages(pairs: &[Pair<'_>], limit: Result<Option<u128>, ()>) {
     assert_eq!(cursor, (before, after));
 }
 
-fn stream(pairs: &[Pair<'_>]) {
-    let got = query::stream(pairs);
+fn stream(pairs: &[QueryPair<'_>]) {
+    let got = query_params::stream(pairs);
     let control = [
         "connection_established",
         "caught_up",
@@ -199,15 +199,10 @@ fn stream(pairs: &[Pair<'_>]) {
     assert_eq!(got.last_event_id.map(|number| u128::from(number.0)), last);
     assert_eq!(Ok(got.conversation_id.as_deref()), texts[0]);
     assert_eq!(Ok(got.workspace_id.as_deref()), texts[1]);
-    let credential = texts[2].ok().flatten().or(texts[3].ok().flatten()).or(texts[4].ok().flatten());
-    let text = got.credential.map(|credential| match credential {
-        query::Credential::Ticket(text) | query::Credential::Token(text) => text,
-    });
-    assert_eq!(text.as_deref(), credential);
 }
 
-fn users(pairs: &[Pair<'_>]) {
-    let got = query::user_ids(pairs);
+fn users(pairs: &[QueryPair<'_>]) {
+    let got = query_params::user_ids(pairs);
     let ids = once(pairs, "ids").ok().flatten().map(|ids| {
         let mut wanted: Vec<&str> = Vec::new();
         for id in ids.split(',').filter(|id| !id.starts_with("responder:")) {

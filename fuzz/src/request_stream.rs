@@ -17,6 +17,8 @@ use cortex_core::domain::model::UserProfile;
 use cortex_core::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use cortex_core::domain::token_rules::TokenRules;
+use cortex_core::domain::work::Work;
+use cortex_core::shard::message::ShardMessage;
 use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
@@ -169,30 +171,36 @@ impl Connection {
             assert!(!self.is_closed || matches!(output, Output::Resume(_)), "who is gone asks for nothing");
             moved = true;
             match output {
-                Output::Submit(command) => {
+                Output::Work(Work::Command(command)) => {
                     self.asked.push(format!("{:?} {:?}", command.kind, command.idempotency));
-                    self.handle(Input::CommandResult(receipt(&command)));
+                    self.handle(Input::Message(ShardMessage::CommandResult(receipt(&command))));
                 }
-                Output::Ask(query) => {
+                Output::Work(Work::Query(query)) => {
                     self.asked.push(format!("{:?}", query.kind));
-                    self.handle(Input::QueryResponse(backend::answer(&query, EventNumber(7))));
+                    self.handle(Input::Message(ShardMessage::QueryResponse(backend::answer(&query, EventNumber(7)))));
                 }
-                Output::Check(job) => {
+                Output::Work(Work::Password(job)) => {
                     let result = checked(&job.check);
                     self.asked.push("a password".to_owned());
-                    self.handle(Input::Password(PasswordResponse { to: job.reply_to, result }));
+                    self.handle(Input::Message(ShardMessage::PasswordResponse(PasswordResponse {
+                        to: job.reply_to,
+                        result,
+                    })));
                 }
-                Output::Cancel(to, conversation) => {
+                Output::Work(Work::CancelAnswer { reply_to: to, conversation_id: conversation }) => {
                     self.asked.push(format!("cancel {conversation}"));
                     let result = Ok(Outcome::Answered { message_id: None, closed: false });
-                    self.handle(Input::CommandResult(CommandResult { to, number: None, result }));
+                    self.handle(Input::Message(ShardMessage::CommandResult(CommandResult {
+                        to,
+                        number: None,
+                        result,
+                    })));
                 }
                 Output::Close(slot) => {
                     assert_eq!(slot, self.slot);
                     self.is_closed = true;
                     self.arrived.clear();
                 }
-                Output::TextWanted(..) => unreachable!("no answer is being written"),
                 Output::StopAccepting | Output::Drained => unreachable!("nobody drains"),
                 Output::Quiet | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
             }

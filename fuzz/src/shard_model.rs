@@ -5,13 +5,16 @@ use super::json_reference::{self as json, Json};
 use super::sse_reference;
 use cortex_core::api::Start;
 use cortex_core::base::time::{Now, WallTime};
-use cortex_core::domain::answer_job::{AnswerDelta, AnswerSnapshot, AnswerStarted};
+use cortex_core::domain::answer_job::JobId;
 use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
 use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
 use cortex_core::domain::id::*;
+use cortex_core::domain::live_answer::AnswerDelta;
+use cortex_core::domain::live_answer::LiveAnswer;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{JournalPage, StreamFilter};
 use cortex_core::domain::result::{CommandResult, Outcome};
+use cortex_core::domain::started_answer::AnswerStarted;
 use cortex_core::wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +39,7 @@ pub struct Entry {
 struct Writing {
     message: MessageId,
     pieces: Vec<String>,
+    live: LiveAnswer,
 }
 
 pub struct Journal {
@@ -193,18 +197,20 @@ impl Journal {
     }
 
     /// An answer begins in the first shared conversation.
-    pub fn begin_answer(&mut self, salt: u8) -> AnswerStarted {
+    pub fn begin_answer(&mut self) -> AnswerStarted {
         let message = backend::message_id(1_000_000 + self.written.len() as u64);
         self.written.insert(message, Vec::new());
-        self.writing.push(Writing { message, pieces: Vec::new() });
+        let live = LiveAnswer::default();
+        self.writing.push(Writing { message, pieces: Vec::new(), live: live.clone() });
         AnswerStarted {
+            job: JobId::default(),
             message_id: message,
             conversation_id: backend::conversation_id(1),
             workspace_id: backend::workspace_id(),
             recipients: ids(PARTICIPANTS[1].iter().copied()).into(),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
-            text: char::from(b'a' + salt % 26).to_string().into(),
+            live,
         }
     }
 
@@ -214,8 +220,8 @@ impl Journal {
         let piece = format!("{} ", "z".repeat(usize::from(which) * 2));
         writing.pieces.push(piece.clone());
         self.written.entry(writing.message).or_default().push(piece.clone());
-        let index = writing.pieces.len() as u64 - 1;
-        Some(AnswerDelta { message_id: writing.message, index, text: piece.into() })
+        writing.live.append(&piece);
+        writing.live.show(writing.message)
     }
 
     /// The answer is over, and its message's event takes its place.
@@ -241,12 +247,6 @@ impl Journal {
         };
         self.add_event(EventKind::Output, recipients, true, EventBody::Message(message));
         true
-    }
-
-    /// The text of an answer that is being written.
-    pub fn snapshot(&self, message: MessageId) -> Option<AnswerSnapshot> {
-        let writing = self.writing.iter().find(|writing| writing.message == message)?;
-        Some(AnswerSnapshot { next: writing.pieces.len() as u64, text: writing.pieces.concat().into() })
     }
 }
 

@@ -13,12 +13,14 @@ use cortex_core::auth::jwt::Purpose;
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::domain::command::Command;
-use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::{EventNumber, MessageId, UserId};
+use cortex_core::domain::id::{EventNumber, UserId};
 use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
 use cortex_core::domain::result::{CommandResult, Rejection};
+use cortex_core::domain::started_answer::LiveAnswerSet;
 use cortex_core::domain::token_rules::{TokenRule, TokenRules};
+use cortex_core::domain::work::Work;
+use cortex_core::shard::message::{CommitShare, ShardMessage};
 use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::collections::{BTreeMap, VecDeque};
@@ -80,8 +82,8 @@ struct World {
     told: u64,
     commands: VecDeque<Command>,
     queries: VecDeque<Query>,
-    mail: VecDeque<Committed>,
-    texts: VecDeque<MessageId>,
+    mail: VecDeque<CommitShare>,
+    live_answers: LiveAnswerSet,
     token_rules: TokenRules,
     draining: bool,
     requests: usize,
@@ -121,7 +123,7 @@ impl World {
             commands: VecDeque::new(),
             queries: VecDeque::new(),
             mail: VecDeque::new(),
-            texts: VecDeque::new(),
+            live_answers: LiveAnswerSet::default(),
             token_rules: TokenRules::default(),
             draining: false,
             requests: 0,
@@ -166,12 +168,14 @@ impl World {
             },
             14 => {
                 if let Some(command) = self.commands.pop_front() {
-                    self.handle(Input::Overloaded(command.reply_to));
+                    self.handle(Input::Message(ShardMessage::Dropped(command.reply_to)));
                 }
             }
             15 => {
-                let started = self.journal.begin_answer(choices.byte());
-                let mail = Committed { started: Arc::new([started]), ..self.nothing() };
+                choices.byte();
+                let started = self.journal.begin_answer();
+                let mail = CommitShare { started: Arc::new([started]), ..self.nothing() };
+                self.live_answers.committed(&mail.started, &mail.events);
                 self.mail.push_back(mail);
             }
             16 | 17 => {
@@ -179,7 +183,7 @@ impl World {
                 if let Some(delta) = self.journal.grow_answer(choices.byte())
                     && !lost
                 {
-                    self.handle(Input::Delta(Arc::new(delta)));
+                    self.handle(Input::Message(ShardMessage::Delta(delta)));
                 }
             }
             18 => {
@@ -187,7 +191,7 @@ impl World {
                     self.announce(Vec::new());
                 }
             }
-            _ => self.give_text(),
+            _ => {}
         }
     }
 
@@ -199,7 +203,6 @@ impl World {
             self.commit(4);
             self.deliver(false);
             self.answer(0);
-            self.give_text();
             self.take_all();
             self.tick(20);
             let at_rest = before == (0, 0, 0) && self.peers.values().all(|peer| peer.unsent.is_empty());
@@ -328,14 +331,13 @@ impl World {
         self.send(slot, line, "", Wants::Nothing, usize::MAX);
     }
 
-    fn nothing(&self) -> Committed {
+    fn nothing(&self) -> CommitShare {
         let through = EventNumber(self.journal.announced());
-        Committed {
+        CommitShare {
             before: through,
             through,
             events: Arc::new([]),
             results: Vec::new(),
-            jobs: Vec::new(),
             started: Arc::new([]),
             token_rules: None,
         }
@@ -357,7 +359,9 @@ impl World {
         let events = self.journal.announce();
         let through = EventNumber(self.journal.newest());
         self.registry.committed(through);
-        let mail = Committed { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
+        let mail =
+            CommitShare { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
+        self.live_answers.committed(&mail.started, &mail.events);
         self.mail.push_back(mail);
     }
 
@@ -369,7 +373,7 @@ impl World {
             committed.events = Arc::new([]);
         }
         let through = committed.through.0;
-        self.handle(Input::Committed(committed));
+        self.handle(Input::Message(ShardMessage::Committed(committed)));
         self.told = self.told.max(through);
     }
 
@@ -377,36 +381,31 @@ impl World {
     fn answer(&mut self, how: usize) {
         let Some(query) = self.queries.pop_front() else { return };
         let input = match (how, &query.kind) {
-            (7, _) => Input::Overloaded(query.reply_to),
+            (7, _) => Input::Message(ShardMessage::Dropped(query.reply_to)),
             (6, _) => {
                 let position = EventNumber(self.journal.newest());
-                Input::QueryResponse(QueryResponse {
+                Input::Message(ShardMessage::QueryResponse(QueryResponse {
                     to: query.reply_to,
                     position,
                     result: Err(Rejection::Unavailable),
-                })
+                }))
             }
             (how, QueryKind::JournalPage { after, bytes_max, filter }) => {
                 let user = USERS.iter().position(|name| *name == query.caller.as_str()).expect("a user of ours");
                 let events_max = if how == 5 { 1 } else { 256 };
                 let page = self.journal.page(user, after.0, *bytes_max, events_max, filter);
                 let position = page.position;
-                Input::QueryResponse(QueryResponse {
+                Input::Message(ShardMessage::QueryResponse(QueryResponse {
                     to: query.reply_to,
                     position,
                     result: Ok(QueryResult::JournalPage(page)),
-                })
+                }))
             }
-            _ => Input::QueryResponse(backend::answer(&query, EventNumber(self.journal.newest()))),
+            _ => {
+                Input::Message(ShardMessage::QueryResponse(backend::answer(&query, EventNumber(self.journal.newest()))))
+            }
         };
         self.handle(input);
-    }
-
-    fn give_text(&mut self) {
-        if let Some(message) = self.texts.pop_front() {
-            let snapshot = self.journal.snapshot(message);
-            self.handle(Input::AnswerText(message, snapshot));
-        }
     }
 
     /// A peer takes up to `count` bytes.
@@ -455,13 +454,13 @@ impl World {
     fn shut_out(&mut self, user: usize) {
         self.token_rules.0.insert(UserId::new_unchecked(USERS[user]), TokenRule::RejectAll);
         let token_rules = Some(Arc::new(self.token_rules.clone()));
-        let mail = Committed { token_rules, ..self.nothing() };
+        let mail = CommitShare { token_rules, ..self.nothing() };
         self.mail.push_back(mail);
     }
 
     fn drain(&mut self) {
         self.draining = true;
-        self.handle(Input::Drain);
+        self.handle(Input::Message(ShardMessage::Drain));
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -473,9 +472,8 @@ impl World {
     fn after(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
-                Output::Submit(command) => self.commands.push_back(command),
-                Output::Ask(query) => self.queries.push_back(query),
-                Output::TextWanted(_, message) => self.texts.push_back(message),
+                Output::Work(Work::Command(command)) => self.commands.push_back(command),
+                Output::Work(Work::Query(query)) => self.queries.push_back(query),
                 Output::Close(slot) => {
                     self.peers.remove(&slot).expect("a connection closes once");
                 }
@@ -484,7 +482,9 @@ impl World {
                     assert!(peer.unsent.is_empty(), "all is written before the end");
                     peer.closing = true;
                 }
-                Output::Check(_) | Output::Cancel(..) => unreachable!("nobody asks for that here"),
+                Output::Work(Work::Password(_) | Work::CancelAnswer { .. }) => {
+                    unreachable!("nobody asks for that here")
+                }
                 Output::Drained => assert!(self.draining && self.shard.connections() == 0),
                 Output::StopAccepting | Output::Quiet | Output::Resume(_) | Output::TuneStream(_) => {}
             }

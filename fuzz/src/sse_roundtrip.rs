@@ -7,7 +7,7 @@ use super::sse_decode;
 use super::sse_reference::{self as reference, Event};
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::EventNumber;
-use cortex_core::sse::{frame, parse_last_event_id, retry};
+use cortex_core::sse::{parse_last_event_id, retry, write_event};
 
 pub fn run(data: &[u8]) {
     check_last_event_id(data);
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
         let escaped = [('\u{85}', r"\u0085"), ('\u{2028}', r"\u2028"), ('\u{2029}', r"\u2029")];
         let data = escaped.iter().fold(json.clone(), |data, (char, escape)| data.replace(*char, escape));
         let before = out.len();
-        frame(id, name, json.as_bytes(), &mut out);
+        write_event(id, name, |out| out.extend_from_slice(json.as_bytes()), &mut out);
         let lines = 2 + usize::from(id.is_some()) + usize::from(name.is_some());
         assert_eq!(out[before..].iter().filter(|byte| **byte == b'\n').count(), lines, "each field is a line");
         if let Some(id) = id {

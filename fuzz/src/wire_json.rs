@@ -12,7 +12,7 @@ use cortex_core::domain::event::{Event, EventBody, EventKind};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
 use cortex_core::domain::result::Outcome;
-use cortex_core::wire::request::{self, BodyError};
+use cortex_core::wire::request::{self, InvalidBody};
 use cortex_core::wire::{event, metadata, reply};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ const TOPIC: Rule = Rule::Chars(1, 200);
 const METADATA: Field = ("metadata", false, Rule::Metadata);
 
 /// The fields of each endpoint, and what the program makes of a body.
-fn endpoint(which: usize, body: &[u8]) -> (Vec<Field>, Result<Values, BodyError>) {
+fn endpoint(which: usize, body: &[u8]) -> (Vec<Field>, Result<Values, InvalidBody>) {
     let metadata = |metadata: &Metadata| Some(Value::Metadata(metadata.as_str().to_owned()));
     let text = |text: &str| Some(Value::Text(text.to_owned()));
     let ids = |ids: &Vec<UserId>| Some(Value::Ids(ids.iter().map(|id| id.as_str().to_owned()).collect()));
@@ -158,10 +158,10 @@ pub fn run(data: &[u8]) {
     };
     let members = match read {
         Err(Fault::TooDeep) => return,
-        Err(Fault::Syntax) => return assert!(matches!(got, Err(BodyError::Json(_))), "{got:?}"),
+        Err(Fault::Syntax) => return assert!(matches!(got, Err(InvalidBody::Json(_))), "{got:?}"),
         Ok(Json::Object(members)) => members,
         Ok(_) => {
-            let refused = matches!(&got, Err(BodyError::Invalid(bad)) if bad.len() == 1 && bad[0].0 == "body");
+            let refused = matches!(&got, Err(InvalidBody::Fields(bad)) if bad.len() == 1 && bad[0].0 == "body");
             return assert!(refused, "{got:?}");
         }
     };
@@ -172,9 +172,9 @@ pub fn run(data: &[u8]) {
     let bad: Vec<&str> =
         fields.iter().zip(&judged).filter(|(_, verdict)| verdict.is_err()).map(|(field, _)| field.0).collect();
     if judged.contains(&Err(Bad::NoText)) {
-        assert!(matches!(got, Err(BodyError::Json(_))), "{got:?}");
+        assert!(matches!(got, Err(InvalidBody::Json(_))), "{got:?}");
     } else if !bad.is_empty() {
-        let Err(BodyError::Invalid(named)) = got else { panic!("{bad:?} should be refused, not {got:?}") };
+        let Err(InvalidBody::Fields(named)) = got else { panic!("{bad:?} should be refused, not {got:?}") };
         assert_eq!(named.iter().map(|(name, _)| *name).collect::<Vec<_>>(), bad);
         assert!(named.iter().all(|(_, rule)| !rule.is_empty()));
     } else {

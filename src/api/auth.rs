@@ -12,7 +12,7 @@ use crate::domain::password::PasswordCheck;
 use crate::domain::token_rules::TokenRules;
 use crate::http1::urlencoded::parse_pairs;
 use crate::wire;
-use crate::wire::request::BodyError;
+use crate::wire::request::InvalidBody;
 
 /// The caller that a token in `Authorization` names (RFC 6750 §2.1; the scheme's case does not matter).
 pub fn bearer(value: &[u8]) -> Result<&str, ApiError> {
@@ -48,14 +48,15 @@ pub fn authenticate(
     })
 }
 
-/// A ticket in the query of a stream's URL, or in development a token there; and what it must be good for.
-pub fn query_credential(context: &Context, query: Option<&str>) -> Option<(Purpose, String)> {
+/// The credential in the query string of a stream's URL, and the purpose that it must have: `ticket`, or in development
+/// `access_token` or, from older clients, `token`. The first of these counts.
+pub fn query_credential(query: Option<&str>, environment: Environment) -> Option<(Purpose, String)> {
     let pairs = parse_pairs(query?).ok()?;
     let value = |name: &str| pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone().into_owned());
     if let Some(ticket) = value("ticket") {
         return Some((Purpose::StreamTicket, ticket));
     }
-    if context.settings.environment != Environment::Development {
+    if environment != Environment::Development {
         return None;
     }
     value("access_token").or_else(|| value("token")).map(|token| (Purpose::Access, token))
@@ -69,7 +70,7 @@ pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
             let text =
                 std::str::from_utf8(request.body).map_err(|_| ApiError::bad_request("The form is not valid UTF-8"))?;
             let pairs = parse_pairs(text).map_err(ApiError::bad_request)?;
-            wire::query::login_form(&pairs).map_err(BodyError::Invalid)
+            wire::query_params::login_form(&pairs).map_err(InvalidBody::Fields)
         }
         _ => wire::request::login(request.body),
     }
@@ -156,4 +157,27 @@ fn token_reply(context: &Context, claims: Claims, now: WallTime) -> Response {
     };
     let body = wire::reply::token(&token, expires_in, &profile);
     Response::json(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_counts_before_an_access_token_and_that_before_an_older_clients_token() {
+        let (ticket, token) =
+            (|t: &str| Some((Purpose::StreamTicket, t.into())), |t: &str| Some((Purpose::Access, t.into())));
+        let table = [
+            ("ticket=a", ticket("a"), ticket("a")),
+            ("access_token=b", token("b"), None),
+            ("token=c&access_token=b", token("b"), None),
+            ("token=c&access_token=b&ticket=a", ticket("a"), ticket("a")),
+            ("token=", token(""), None),
+            ("tokens=a", None, None),
+        ];
+        for (query, in_development, in_production) in table {
+            assert_eq!(query_credential(Some(query), Environment::Development), in_development, "{query}");
+            assert_eq!(query_credential(Some(query), Environment::Production), in_production, "{query}");
+        }
+    }
 }

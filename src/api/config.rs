@@ -5,9 +5,9 @@ use super::error::ApiError;
 use super::request::{Request, workspace};
 use crate::domain::command::{ApiVariant, CommandKind};
 use crate::domain::query::QueryKind;
-use crate::wire::{query, request as body};
+use crate::wire::{query_params, request as body};
 
-fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
+fn refused(request: &Request<'_>) -> impl Fn(body::InvalidBody) -> ApiError {
     let subject = request.operation.subject();
     move |error| ApiError::body(subject, error)
 }
@@ -24,7 +24,7 @@ pub fn create_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `GET /config/workspace`
 pub fn list_workspaces(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(QueryKind::Workspaces(query::span(&request.pairs()?).map_err(ApiError::query)?)))
+    Ok(Action::Ask(QueryKind::Workspaces(query_params::span(&request.pairs()?).map_err(ApiError::query)?)))
 }
 
 /// `GET /config/workspace/{id}`
@@ -64,7 +64,7 @@ pub fn create_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `GET /config/conversation?workspace_id=`
 pub fn list_conversations(request: &Request<'_>) -> Result<Action, ApiError> {
-    let list = query::conversation_list(&request.pairs()?).map_err(ApiError::query)?;
+    let list = query_params::conversation_list(&request.pairs()?).map_err(ApiError::query)?;
     Ok(Action::Ask(QueryKind::Conversations(workspace(&list.workspace_id)?, list.span)))
 }
 
@@ -101,5 +101,5 @@ pub fn delete_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `GET /users?ids=`
 pub fn list_users(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Ask(QueryKind::Users(query::user_ids(&request.pairs()?).map_err(ApiError::query)?)))
+    Ok(Action::Ask(QueryKind::Users(query_params::user_ids(&request.pairs()?).map_err(ApiError::query)?)))
 }

@@ -5,9 +5,9 @@ use super::error::ApiError;
 use super::request::{Request, workspace};
 use crate::domain::command::{ApiVariant, CommandKind};
 use crate::domain::query::QueryKind;
-use crate::wire::{query, request as body};
+use crate::wire::{query_params, request as body};
 
-fn refused(request: &Request<'_>) -> impl Fn(body::BodyError) -> ApiError {
+fn refused(request: &Request<'_>) -> impl Fn(body::InvalidBody) -> ApiError {
     let subject = request.operation.subject();
     move |error| ApiError::body(subject, error)
 }
@@ -27,7 +27,7 @@ pub fn create(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `GET /conversations`
 pub fn list(request: &Request<'_>) -> Result<Action, ApiError> {
-    let list = query::chat_list(&request.pairs()?).map_err(ApiError::query)?;
+    let list = query_params::chat_list(&request.pairs()?).map_err(ApiError::query)?;
     Ok(Action::Ask(QueryKind::ConversationViews { span: list.span, with_messages: list.with_messages }))
 }
 
@@ -78,7 +78,7 @@ pub fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
 /// `GET /conversations/{id}/messages`
 pub fn list_messages(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
-    let list = query::message_list(&request.pairs()?).map_err(ApiError::query)?;
+    let list = query_params::message_list(&request.pairs()?).map_err(ApiError::query)?;
     Ok(Action::Ask(QueryKind::Messages { conversation, cursor: list.cursor, limit: list.limit }))
 }
 

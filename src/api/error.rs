@@ -4,7 +4,7 @@ use super::{JSON, Response};
 use crate::base::metrics;
 use crate::domain::result::{Rejection, Resource};
 use crate::wire;
-use crate::wire::request::BodyError;
+use crate::wire::request::InvalidBody;
 use std::borrow::Cow;
 
 /// How long a client waits before it tries again when the server is full, in seconds.
@@ -161,10 +161,10 @@ impl ApiError {
     }
 
     /// What a body that cannot be used is answered with.
-    pub fn body(subject: &'static str, error: BodyError) -> ApiError {
+    pub fn body(subject: &'static str, error: InvalidBody) -> ApiError {
         match error {
-            BodyError::Json(message) => ApiError::bad_request(message),
-            BodyError::Invalid(details) => ApiError::validation(subject, details),
+            InvalidBody::Json(message) => ApiError::bad_request(message),
+            InvalidBody::Fields(details) => ApiError::validation(subject, details),
         }
     }
 

@@ -5,12 +5,12 @@ use super::request::{Request, conversation, workspace};
 use super::{Action, Start, StreamId, Subscription};
 use crate::domain::query::StreamFilter;
 use crate::sse::parse_last_event_id;
-use crate::wire::query;
+use crate::wire::query_params;
 use uuid::Uuid;
 
 /// Opens a stream: the header names the start, else the query does, else it is now.
 pub fn open(request: &Request<'_>) -> Result<Action, ApiError> {
-    let asked = query::stream(&request.pairs()?).map_err(ApiError::query)?;
+    let asked = query_params::stream(&request.pairs()?).map_err(ApiError::query)?;
     let start = match (request.last_event_id, asked.last_event_id) {
         // An EventSource that has seen no id sends none; some clients send an empty field instead.
         (Some(b""), None) | (None, None) => Start::Now,

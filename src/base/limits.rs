@@ -286,7 +286,7 @@ pub const RESPONDER_WORKERS_MAX: usize = 256;
 /// Most answer jobs in memory; the others wait in their table.
 pub const RESPONDER_WAITING_MAX: usize = 1024;
 /// Most messages in the queue of the answer scheduler.
-pub const RESPONDER_NEWS_MAX: usize = 4096;
+pub const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Shortest time between two deltas of one answer, in milliseconds.
 pub const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.

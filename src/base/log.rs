@@ -11,6 +11,7 @@ pub use line::{AccessLine, LogFormat};
 
 use super::limits::{LOG_FLUSH_MILLISECONDS, LOG_PAUSE_MILLISECONDS, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX};
 use super::metrics;
+use super::thread::{OnPanic, spawn};
 use super::time::WallTime;
 use line::{access_line, message_line};
 use log::{LevelFilter, Log, Metadata, Record};
@@ -21,6 +22,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Stack of the logging thread, in bytes.
+const LOG_STACK_BYTES: usize = 512 * 1024;
 
 /// Starts the logging thread and makes it the backend of `log`. Fails when that was done before, or when no thread can
 /// be started.
@@ -104,7 +108,7 @@ impl Logger {
             written: Condvar::new(),
         });
         let of_thread = shared.clone();
-        thread::Builder::new().name("log".into()).spawn(move || of_thread.write_lines(sink))?;
+        spawn("log", LOG_STACK_BYTES, OnPanic::EndsProcess, move || of_thread.write_lines(sink))?;
         Ok(Logger { shared })
     }
 

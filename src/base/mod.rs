@@ -5,5 +5,6 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod random;
+pub mod thread;
 pub mod time;
 pub mod timers;

@@ -9,7 +9,7 @@ use crate::base::random::fill_secret;
 use crate::domain::id::UserId;
 use crate::runtime::clock::Clock;
 use crate::store::{Account, Admin, NewUser, Standing, Who};
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 use lexopt::prelude::*;
 
 /// Users that are read at once: the database is not held while somebody reads a list page by page.
@@ -167,7 +167,7 @@ fn aligned(cells: [String; 6], widths: [usize; 6]) -> String {
 fn object(user: &Account) -> String {
     let mut bytes = Vec::new();
     let word = |truth: bool| if truth { "true" } else { "false" };
-    Json(&mut bytes)
+    JsonWriter(&mut bytes)
         .raw("{\"id\":")
         .string(user.id.as_str())
         .raw(",\"email\":")

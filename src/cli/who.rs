@@ -4,9 +4,10 @@ use super::output::complain;
 use super::{Failure, settings};
 use crate::base::limits::PROFILE_CHARS_MAX;
 use crate::config::Settings;
+use crate::config::types::Database;
 use crate::domain::id::UserId;
-use crate::runtime::{listener, server};
-use crate::store::{Admin, AdminError, Database, Who};
+use crate::runtime::listener;
+use crate::store::{Admin, AdminError, Who, resolve_symlinks};
 use lexopt::ValueExt;
 
 /// What a command line has said so far of whom it means.
@@ -64,7 +65,7 @@ pub(super) fn password_argument() -> Failure {
 pub(super) fn open(make: bool) -> Result<(Settings, Admin), Failure> {
     let settings = settings()?;
     listener::keep_files_private();
-    let database = server::database(&settings);
+    let database = resolve_symlinks(&settings.database);
     let made = match &database {
         Database::File(path) => make && !path.exists(),
         Database::Memory => false,

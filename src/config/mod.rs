@@ -12,6 +12,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod types;
+pub mod upstream_address;
 
 pub use environment::{described_environment, from_environment};
 pub use parse::SettingError;

@@ -3,6 +3,7 @@
 use super::network::{HostPattern, Hosts, Network, Networks, Origins};
 use super::parse::{SettingError, VariableReader, items};
 use super::types::{Database, Environment, RateLimit, Secret};
+use super::upstream_address::UpstreamAddress;
 use crate::base::limits::{HEAD_BYTES_SETTING_MAX, TARGET_BYTES_MAX};
 use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
@@ -132,8 +133,8 @@ pub struct Settings {
     pub responder: ResponderKind,
     /// `RESPONDERS_ALLOWED`, each once.
     pub responders_allowed: Vec<ResponderKind>,
-    /// `RESPONDER_URL`, without a slash at its end; set when a responder needs it.
-    pub responder_url: Option<String>,
+    /// `RESPONDER_URL`; set when a responder needs it.
+    pub responder_url: Option<UpstreamAddress>,
     /// `RESPONDER_MODEL`; set when a responder needs it.
     pub responder_model: Option<String>,
     /// `RESPONDER_API_KEY`
@@ -410,14 +411,16 @@ fn responders_allowed(reader: &mut VariableReader<'_>, responder: ResponderKind)
     })
 }
 
-fn responder_url(reader: &mut VariableReader<'_>) -> Option<String> {
-    let allowed = "allowed is an address that begins with http:// or https://";
-    reader.parsed("RESPONDER_URL", None, allowed, |value| {
-        let rest = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://"))?;
-        let good = rest.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
-            && value.bytes().all(|byte| byte.is_ascii_graphic());
-        good.then(|| Some(value.trim_end_matches('/').to_owned()))
-    })
+fn responder_url(reader: &mut VariableReader<'_>) -> Option<UpstreamAddress> {
+    let value = reader.text("RESPONDER_URL")?;
+    let address = UpstreamAddress::parse(&value);
+    if let Err(rule) = address {
+        let allowed = format!("{rule}; allowed is an address that begins with http:// or https://");
+        // Before an `@` there may be a password, which is not repeated.
+        let shown = if value.contains('@') { "…" } else { &*value };
+        reader.refuse("RESPONDER_URL", shown, allowed);
+    }
+    address.ok()
 }
 
 fn require_upstream(reader: &mut VariableReader<'_>, settings: &Settings) {

@@ -22,105 +22,105 @@ pub struct Variable {
 
 /// The whole table.
 pub const VARIABLES: &[Variable] = &[
-    plain("ENV", "development", "development or production: decides the defaults of others")
+    plain("ENV", "development", "development or production; production changes the defaults of other settings")
         .in_production("production")
         .alias("ENVIRONMENT"),
-    plain("ENVIRONMENT", "", "the same as ENV, which wins"),
+    plain("ENVIRONMENT", "", "alias of ENV, which wins"),
     plain("HOST", "127.0.0.1", "IP address to listen on, or localhost; 0.0.0.0 in production").in_production("0.0.0.0"),
     plain("PORT", "8000", "port to listen on; 0: any free one, which is printed"),
-    plain("WORKERS", "4", "event-loop threads; by default as many as there are cores, but at most 4"),
+    plain("WORKERS", "4", "number of event-loop threads; by default the number of cores, but at most 4"),
     plain(
         "DATABASE_URL",
         "sqlite:///./cortex.db",
-        "the database's file; sqlite:////absolute/path, sqlite:///:memory: for tests",
+        "database file: sqlite:///relative/path or sqlite:////absolute/path; sqlite:///:memory: for tests",
     ),
     plain("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF").reloadable(),
-    plain("LOG_FORMAT", "text", "text, or json for machines"),
+    plain("LOG_FORMAT", "text", "text, or json for one JSON object per line"),
     secret(
         "JWT_SECRET_KEY",
-        "key that signs tokens, at least 32 bytes in production; in development made at random and kept",
+        "key that signs tokens, at least 32 bytes in production; in development generated once and stored",
     )
     .reloadable(),
-    plain("JWT_ALGORITHM", "HS256", "the only algorithm there is"),
-    plain("JWT_EXPIRATION_HOURS", "24", "how long a token lives").reloadable(),
+    plain("JWT_ALGORITHM", "HS256", "signature algorithm of tokens; only HS256 is supported"),
+    plain("JWT_EXPIRATION_HOURS", "24", "lifetime of the tokens that this server issues").reloadable(),
     plain("JWT_ISSUER", "", "when set, the iss that every token must have").reloadable(),
     plain("JWT_AUDIENCE", "", "when set, the aud that every token must have").reloadable(),
-    secret("JWT_PREVIOUS_SECRET_KEYS", "comma-separated keys whose tokens are still good").reloadable(),
+    secret("JWT_PREVIOUS_SECRET_KEYS", "comma-separated older keys whose tokens are still valid").reloadable(),
     plain(
         "ALLOW_ORIGINS",
         "",
-        "comma-separated origins of browsers, or *; unset: any port of localhost, none in production",
+        "comma-separated origins whose pages may read responses, or *; unset: any port of localhost, none in production",
     )
     .reloadable()
     .alias("CORS_ORIGINS"),
-    plain("CORS_ORIGINS", "", "the same as ALLOW_ORIGINS, which wins").reloadable(),
+    plain("CORS_ORIGINS", "", "alias of ALLOW_ORIGINS, which wins").reloadable(),
     plain(
         "TRUSTED_PROXIES",
         "",
-        "comma-separated addresses or networks whose X-Forwarded-For and Forwarded are believed",
+        "comma-separated addresses or networks whose X-Forwarded-For and Forwarded are trusted",
     )
     .reloadable(),
     plain(
         "ALLOWED_HOSTS",
         "localhost,127.0.0.1,[::1]",
-        "comma-separated names that Host may have, with *.example.org or *; * in production",
+        "comma-separated names that Host may have; *.example.org and * are allowed; * in production",
     )
     .reloadable()
     .in_production("*"),
-    plain("MAX_BODY_BYTES", "2097152", "largest request body").reloadable(),
-    plain("MAX_HEADER_BYTES", "16384", "largest request head").reloadable(),
-    plain("MAX_CONNECTIONS", "", "most open connections; unset: 90 % of the open-file limit"),
+    plain("MAX_BODY_BYTES", "2097152", "maximum size of a request body").reloadable(),
+    plain("MAX_HEADER_BYTES", "16384", "maximum size of a request head").reloadable(),
+    plain("MAX_CONNECTIONS", "", "maximum number of open connections; unset: 90 % of the open-file limit"),
     plain(
         "MAX_CONNECTIONS_PER_ADDRESS",
         "0",
-        "most open connections of one address or IPv6 /64 that is no trusted proxy; 0: no limit",
+        "maximum number of open connections per address or IPv6 /64, trusted proxies excepted; 0: no limit",
     ),
-    plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request's head to arrive").reloadable(),
-    plain("BODY_TIMEOUT_SECONDS", "30", "time for a request's body to arrive").reloadable(),
-    plain("KEEP_ALIVE_SECONDS", "75", "how long a connection may wait for its next request").reloadable(),
-    plain("HEARTBEAT_INTERVAL_SECONDS", "30", "time between two heartbeats of a stream; fractions allowed")
+    plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request head to arrive").reloadable(),
+    plain("BODY_TIMEOUT_SECONDS", "30", "time for a request body to arrive").reloadable(),
+    plain("KEEP_ALIVE_SECONDS", "75", "time that a connection may be idle between two requests").reloadable(),
+    plain("HEARTBEAT_INTERVAL_SECONDS", "30", "interval between two heartbeats of a stream; fractions allowed")
         .reloadable(),
     plain(
         "STREAM_STALL_TIMEOUT_SECONDS",
         "120",
-        "a stream that takes nothing for so long is closed; fractions allowed",
+        "a stream whose client reads nothing for this long is closed; fractions allowed",
     ),
-    plain("STREAM_BUFFER_BYTES", "65536", "bytes that a stream holds in memory for a slow reader").reloadable(),
-    plain("MAX_STREAMS_PER_USER", "100", "most open streams of one user; 0: no limit").reloadable(),
+    plain("STREAM_BUFFER_BYTES", "65536", "maximum number of bytes that wait in memory for one stream's client").reloadable(),
+    plain("MAX_STREAMS_PER_USER", "100", "maximum number of open streams per user; 0: no limit").reloadable(),
     plain(
         "RATE_LIMIT_PER_SECOND",
         "0",
-        "requests of one user, ten times as many of nobody's from one address; 0: no limit; 50 in production",
+        "requests per user, and ten times that per address for unauthenticated requests; 0: no limit; 50 in production",
     )
     .reloadable()
     .in_production("50"),
-    plain("RATE_LIMIT_BURST", "100", "requests of one user at once, when there is a limit").reloadable(),
-    plain("LOGIN_RATE_LIMIT_PER_MINUTE", "10", "logins of one account from one address; 0: no limit").reloadable(),
-    plain("JOURNAL_RETENTION_DAYS", "7", "how long events that are no messages are kept"),
-    plain("JOURNAL_RETENTION_EVENTS", "10000000", "how many of them are kept"),
-    plain("JOURNAL_RETENTION_BYTES", "1073741824", "how many bytes of them are kept"),
-    plain("RESPONDER", "echo", "who answers messages: echo, openai or none; none in production").in_production("none"),
+    plain("RATE_LIMIT_BURST", "100", "number of requests that may arrive at once, if there is a limit").reloadable(),
+    plain("LOGIN_RATE_LIMIT_PER_MINUTE", "10", "login attempts per account and address, and ten times that per address; 0: no limit").reloadable(),
+    plain("JOURNAL_RETENTION_DAYS", "7", "maximum age of state events in the journal"),
+    plain("JOURNAL_RETENTION_EVENTS", "10000000", "maximum number of state events"),
+    plain("JOURNAL_RETENTION_BYTES", "1073741824", "maximum size of the state events, in bytes"),
+    plain("RESPONDER", "echo", "responder of conversations that choose none: echo, openai or none; none in production").in_production("none"),
     plain(
         "RESPONDERS_ALLOWED",
         "",
         "comma-separated responders that a conversation may choose; unset: RESPONDER and none",
     ),
-    plain("RESPONDER_URL", "", "base address of an OpenAI-compatible API, for openai"),
-    plain("RESPONDER_MODEL", "", "model to ask, for openai"),
-    secret("RESPONDER_API_KEY", "key of that API, if it wants one"),
+    plain("RESPONDER_URL", "", "base URL of an OpenAI-compatible API; required for openai"),
+    plain("RESPONDER_MODEL", "", "model to request; required for openai"),
+    secret("RESPONDER_API_KEY", "key of that API, if it requires one"),
     plain(
         "RESPONDER_CA_FILE",
         "",
-        "file of PEM certificates that an https RESPONDER_URL is trusted by; unset: the system's",
+        "PEM file of the certificates that an https RESPONDER_URL is verified against; unset: the system's",
     ),
-    plain("RESPONDER_SYSTEM_PROMPT", "", "instruction that goes before every conversation"),
-    plain("RESPONDER_HISTORY", "20", "messages of the conversation that go along as context"),
-    plain("RESPONDER_CONCURRENCY_PER_USER", "4", "answers of one user at once"),
+    plain("RESPONDER_SYSTEM_PROMPT", "", "system prompt sent before every conversation"),
+    plain("RESPONDER_HISTORY", "20", "number of earlier messages that are sent as context"),
+    plain("RESPONDER_CONCURRENCY_PER_USER", "4", "maximum number of answers per user that run at once"),
     plain("SHUTDOWN_GRACE_SECONDS", "10", "time for running requests to end at shutdown").reloadable(),
-    plain("REDIS_URL", "", "for several instances, which are not built yet: must stay unset"),
-    plain("RELOAD", "", "has no effect here"),
-    plain("DEBUG", "", "has no effect here"),
-    plain("SENTRY_DSN", "", "has no effect here"),
+    plain("REDIS_URL", "", "must stay unset: one process serves a database"),
+    plain("RELOAD", "", "known and ignored, with a warning"),
+    plain("DEBUG", "", "known and ignored, with a warning"),
+    plain("SENTRY_DSN", "", "known and ignored, with a warning"),
 ];
 
 const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Variable {

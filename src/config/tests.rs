@@ -3,6 +3,7 @@
 use super::network::Origins;
 use super::table::VARIABLES;
 use super::types::{Database, Environment, RateLimit, Secret};
+use super::upstream_address::UpstreamAddress;
 use super::{LoadedSettings, SettingError, Settings};
 use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
@@ -404,11 +405,13 @@ fn responders() {
         assert_eq!(messages(load(&[openai])), expected);
         let settings = settings(&[&upstream[..], &[openai]].concat());
         assert!(settings.responders_allowed.contains(&ResponderKind::OpenAi));
-        assert_eq!(settings.responder_url.as_deref(), Some("https://api.example.org/v1"));
+        assert_eq!(settings.responder_url, UpstreamAddress::parse("https://api.example.org/v1").ok());
         assert_eq!(settings.responder_model.as_deref(), Some("m"));
     }
     assert_eq!(messages(load(&[("RESPONDER", "openai"), ("RESPONDER_URL", "x"), upstream[1]])).len(), 1);
-    good("RESPONDER_URL", |s| s.responder_url, &[("http://[::1]:8080/v1", Some("http://[::1]:8080/v1".to_owned()))]);
+    let ipv6 = "http://[::1]:8080/v1";
+    good("RESPONDER_URL", |s| s.responder_url, &[(ipv6, UpstreamAddress::parse(ipv6).ok())]);
+    assert!(!refusal("RESPONDER_URL", "http://user:hunter2@a/v1").contains("hunter2"));
     good("RESPONDER_CA_FILE", |s| s.responder_ca_file, &[("/etc/own-ca.pem", Some("/etc/own-ca.pem".into()))]);
     bad("RESPONDER_URL", "http:// or https://", &["api.example.org", "ftp://x", "http://", "http:///v1", "http://a b"]);
     assert!(refusal("RESPONDER_MODEL", &"x".repeat(256)).contains("at most 255 characters"));

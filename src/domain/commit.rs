@@ -1,9 +1,10 @@
 //! A committed batch, as the writer reports it.
 
-use crate::domain::answer_job::{AnswerJob, AnswerStarted};
+use crate::domain::answer_job::AnswerJob;
 use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
 use crate::domain::result::CommandResult;
+use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use std::sync::Arc;
 

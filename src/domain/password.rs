@@ -44,6 +44,13 @@ pub struct PasswordResponse {
     pub result: Result<PasswordOutcome, Rejection>,
 }
 
+impl std::fmt::Debug for PasswordResponse {
+    /// Without what was found, which may be a hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordResponse").field("to", &self.to).finish_non_exhaustive()
+    }
+}
+
 /// What a password check found.
 #[derive(Clone)]
 pub enum PasswordOutcome {

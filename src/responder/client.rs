@@ -1,43 +1,45 @@
-//! Asks an upstream, waits for what it says, and tries again if that helps. A thread shell: it has sockets and reads the
-//! clock, on the thread of whoever calls.
+//! Sends requests to an upstream, reads its response, and retries. A thread shell: it owns sockets and reads the clock, on
+//! the caller's thread.
 //!
-//! Invariant: every wait has a deadline and asks in between whether the answer is still wanted; once text was shown
-//! there is no other try.
+//! Invariant: every wait has a deadline, and checks in between whether the answer is still wanted. After text was shown,
+//! nothing is retried.
 
 mod connection;
 
-use super::address::Address;
-use super::breaker::{Breaker, Outcome, Permit, Position};
-use super::openai::{self, AnswerReader, Progress};
+use super::breaker::{Breaker, Permit, PermitOutcome, Position};
+use super::openai::{self, AnswerReader, ReadProgress};
 use super::retry::RetryPolicy;
-use super::{Failure, FailureKind, Finished, Flow, Shown, Turn};
+use super::{Completion, Failure, FailureKind, TextSink};
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::config::types::Secret;
+use crate::config::upstream_address::UpstreamAddress;
+use crate::domain::answer_job::Turn;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
-use connection::{Connection, Wait};
+use connection::{UpstreamConnection, Wait};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that one read takes at most.
+/// Maximum bytes per read.
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-/// How long an upstream may take, in milliseconds.
+/// Timeouts of an upstream, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the connection, name lookup and TLS included.
+    /// To connect, including name resolution and the TLS handshake.
     pub connect_milliseconds: u64,
-    /// From the connection to the first byte of the answer's body.
+    /// From the connection to the first byte of the response body.
     pub first_byte_milliseconds: u64,
     /// Between two bytes of the body.
     pub between_bytes_milliseconds: u64,
-    /// After the text's end, for the rest of the stream.
+    /// From the end of the text to the end of the stream.
     pub tail_milliseconds: u64,
-    /// For one answer, with every try.
+    /// For one answer, with all attempts.
     pub total_milliseconds: u64,
 }
 
@@ -53,11 +55,11 @@ impl Default for Timeouts {
     }
 }
 
-/// What an upstream is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The settings of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// `RESPONDER_URL`
-    pub url: String,
+    pub address: UpstreamAddress,
     /// `RESPONDER_MODEL`
     pub model: String,
     /// `RESPONDER_API_KEY`
@@ -66,43 +68,47 @@ pub struct UpstreamSettings {
     pub system_prompt: Option<String>,
     /// `RESPONDER_CA_FILE`: certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long it may take.
+    /// Its timeouts.
     pub timeouts: Timeouts,
-    /// How often it is tried.
+    /// When failed attempts are repeated.
     pub retry: RetryPolicy,
 }
 
-/// A model behind an OpenAI-compatible API. One for all threads that ask it.
+/// A model behind an OpenAI-compatible API, shared by all threads that use it.
 #[derive(Debug)]
 pub struct Upstream {
-    address: Address,
     settings: UpstreamSettings,
     breaker: Mutex<Breaker>,
-    /// It refused a request for token counts: it is not asked for them again.
+    /// It rejected a request for token counts, so later requests do not ask for them.
     token_counts_refused: AtomicBool,
-    /// The beginning of the breaker's time.
+    /// The zero of the breaker's time.
     started: Instant,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::Tls>,
 }
 
 impl Upstream {
-    /// Checks the settings; the error is a sentence for the operator, which begins with the variable's name. Reads the
-    /// trusted certificates of an `https` address.
+    /// Checks the settings, and reads the trusted certificates of an `https` address.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the operator, which begins with the name of the variable.
     pub fn new(settings: UpstreamSettings) -> Result<Upstream, String> {
-        let address = Address::parse(&settings.url).map_err(|error| format!("RESPONDER_URL is unusable: {error}"))?;
         let key_is_good = |key: &Secret| key.expose().bytes().all(|byte| byte.is_ascii_graphic());
         if !settings.api_key.as_ref().is_none_or(key_is_good) {
             return Err("RESPONDER_API_KEY is unusable: it must be ASCII without white space".into());
         }
         #[cfg(not(feature = "tls"))]
-        if address.tls {
+        if settings.address.tls {
             return Err("RESPONDER_URL begins with https, which needs a build with the cargo feature tls".into());
         }
         Ok(Upstream {
             #[cfg(feature = "tls")]
-            tls: address.tls.then(|| super::tls::Tls::new(&address, settings.ca_file.as_deref())).transpose()?,
-            address,
+            tls: settings
+                .address
+                .tls
+                .then(|| super::tls::Tls::new(&settings.address, settings.ca_file.as_deref()))
+                .transpose()?,
             settings,
             breaker: Mutex::default(),
             token_counts_refused: AtomicBool::new(false),
@@ -115,7 +121,7 @@ impl Upstream {
         Upstream { breaker: Mutex::new(breaker), ..self }
     }
 
-    /// Where the breaker stands.
+    /// The state of the breaker.
     pub fn position(&self) -> Position {
         self.breaker().position()
     }
@@ -133,11 +139,17 @@ impl Upstream {
     }
 }
 
-/// Answers the last of `turns`, the conversation with its oldest message first. Blocks until the answer's end: for
-/// `total_milliseconds` at most, and as long as `shown` takes.
+/// Answers the last of `turns`, the messages of a conversation, oldest first. Blocks until the end of the answer, for at
+/// most `total_milliseconds` plus the time that `sink` takes.
 ///
-/// Panics without a turn.
-pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<Finished, Failure> {
+/// # Errors
+///
+/// The failure of the last attempt.
+///
+/// # Panics
+///
+/// If there is no turn.
+pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result<Completion, Failure> {
     assert!(!turns.is_empty(), "a message is answered");
     let mut random = Random::from_system();
     let deadline = Instant::now() + Duration::from_millis(upstream.settings.timeouts.total_milliseconds);
@@ -147,15 +159,15 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<F
     loop {
         let mut watched = |piece: &str| {
             has_shown |= !piece.is_empty();
-            shown(piece)
+            sink(piece)
         };
-        let admission = match Admission::new(upstream) {
+        let admission = match PermitGuard::new(upstream) {
             Ok(admission) => admission,
-            Err(rest) => return Err(last_failure.unwrap_or_else(|| Failure::left_alone(rest))),
+            Err(rest) => return Err(last_failure.unwrap_or_else(|| Failure::circuit_open(rest))),
         };
         tries += 1;
         let end = one_try(upstream, turns, deadline, &mut watched);
-        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| Outcome::Success));
+        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| PermitOutcome::Success));
         let failure = match end {
             Ok(finished) => return Ok(finished),
             Err(failure) => failure,
@@ -167,35 +179,35 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], shown: Shown<'_>) -> Result<F
         }
         let again_at = pause.and_then(|pause| Instant::now().checked_add(Duration::from_millis(pause)));
         match again_at {
-            Some(at) if at < deadline => Wait::new(shown, at).rest()?,
+            Some(at) if at < deadline => Wait::new(sink, at).rest()?,
             _ => return Err(failure),
         }
         last_failure = Some(failure);
     }
 }
 
-/// A permit that is settled whatever happens, so that a lost one does not keep a breaker half open.
-struct Admission<'u> {
+/// A permit that is settled when it is dropped, so that a lost one does not keep a breaker half open.
+struct PermitGuard<'u> {
     upstream: &'u Upstream,
     permit: Permit,
-    outcome: Outcome,
+    outcome: PermitOutcome,
 }
 
-impl<'u> Admission<'u> {
-    /// The error is how long the upstream is left alone yet.
-    fn new(upstream: &'u Upstream) -> Result<Admission<'u>, Duration> {
+impl<'u> PermitGuard<'u> {
+    /// The error is the time until the breaker lets a request through.
+    fn new(upstream: &'u Upstream) -> Result<PermitGuard<'u>, Duration> {
         let now = upstream.now();
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
         metrics::BREAKER.set(upstream.position() as u64);
-        Ok(Admission { upstream, permit, outcome: Outcome::Unknown })
+        Ok(PermitGuard { upstream, permit, outcome: PermitOutcome::Unknown })
     }
 
-    fn settle(mut self, outcome: Outcome) {
+    fn settle(mut self, outcome: PermitOutcome) {
         self.outcome = outcome;
     }
 }
 
-impl Drop for Admission<'_> {
+impl Drop for PermitGuard<'_> {
     fn drop(&mut self) {
         let before = self.upstream.position();
         let now = self.upstream.now();
@@ -208,70 +220,70 @@ impl Drop for Admission<'_> {
     }
 }
 
-/// One try, or two if the first only found out that token counts are refused.
-fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, shown: Shown<'_>) -> Result<Finished, Failure> {
+/// One attempt, or two if the upstream rejected only the request for token counts.
+fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, sink: TextSink<'_>) -> Result<Completion, Failure> {
     let count_tokens = !upstream.token_counts_refused.load(Ordering::Relaxed);
-    match exchange(upstream, turns, count_tokens, deadline, shown)? {
-        Exchange::Finished(finished) => Ok(finished),
-        Exchange::Refused { head, body } if count_tokens && openai::refuses_token_counts(head.status, &body) => {
+    match exchange(upstream, turns, count_tokens, deadline, sink)? {
+        Attempt::Finished(finished) => Ok(finished),
+        Attempt::Refused { head, body } if count_tokens && openai::refuses_token_counts(head.status, &body) => {
             upstream.token_counts_refused.store(true, Ordering::Relaxed);
-            match exchange(upstream, turns, false, deadline, shown)? {
-                Exchange::Finished(finished) => Ok(finished),
-                Exchange::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+            match exchange(upstream, turns, false, deadline, sink)? {
+                Attempt::Finished(finished) => Ok(finished),
+                Attempt::Refused { head, body } => Err(refusal(upstream, &head, &body)),
             }
         }
-        Exchange::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+        Attempt::Refused { head, body } => Err(refusal(upstream, &head, &body)),
     }
 }
 
 fn refusal(upstream: &Upstream, head: &ReceivedHead, body: &[u8]) -> Failure {
-    openai::error_answer(head.status, body, head.retry_after_seconds, upstream.key())
+    openai::error_response(head.status, body, head.retry_after_seconds, upstream.key())
 }
 
-enum Exchange {
-    /// The answer.
-    Finished(Finished),
-    /// Another status than success, and the beginning of what came with it.
+enum Attempt {
+    /// The answer is complete.
+    Finished(Completion),
+    /// An error status, with the beginning of its body.
     Refused { head: ReceivedHead, body: Vec<u8> },
 }
 
-/// One request and its answer, on a connection of its own.
+/// One request and its response, on a connection of its own.
 fn exchange(
     upstream: &Upstream,
     turns: &[Turn],
     count_tokens: bool,
     deadline: Instant,
-    shown: Shown<'_>,
-) -> Result<Exchange, Failure> {
+    sink: TextSink<'_>,
+) -> Result<Attempt, Failure> {
     let timeouts = &upstream.settings.timeouts;
-    let mut connection = connect(upstream, deadline, shown)?;
+    let mut connection = connect(upstream, deadline, sink)?;
     let until = within(timeouts.first_byte_milliseconds, deadline);
     let is_late = || too_late(deadline, "The model did not begin to answer in time");
 
     // Who refuses a request may do so before it has read all of it: its answer counts, not our failure to write.
-    let written = connection.write(&request(upstream, turns, count_tokens), &mut Wait::new(shown, until));
+    let written = connection.write(&request(upstream, turns, count_tokens), &mut Wait::new(sink, until));
     if matches!(written, Err(connection::Broken::Late | connection::Broken::Stopped)) {
         return Err(written.unwrap_err().into_failure(is_late));
     }
     let (head, rest) =
-        read_head(&mut connection, &mut Wait::new(shown, until)).map_err(|broken| broken.into_failure(is_late))?;
+        read_head(&mut connection, &mut Wait::new(sink, until)).map_err(|broken| broken.into_failure(is_late))?;
     let mut body = connection.body(&head, rest)?;
     if !(200..300).contains(&head.status) {
         let until = within(timeouts.between_bytes_milliseconds, deadline);
-        let body = read_error(&mut body, &mut Wait::new(shown, until))?;
-        return Ok(Exchange::Refused { head, body });
+        let body = read_error(&mut body, &mut Wait::new(sink, until))?;
+        return Ok(Attempt::Refused { head, body });
     }
     if head.is_encoded {
-        return Err(Failure::garbage("the answer is compressed, which was not asked for"));
+        return Err(Failure::invalid_response("the answer is compressed, which was not asked for"));
     }
-    read_answer(upstream, &mut body, until, deadline, shown).map(Exchange::Finished)
+    read_answer(upstream, &mut body, until, deadline, sink).map(Attempt::Finished)
 }
 
-fn connect(upstream: &Upstream, deadline: Instant, shown: Shown<'_>) -> Result<Connection, Failure> {
+fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result<UpstreamConnection, Failure> {
     let until = within(upstream.settings.timeouts.connect_milliseconds, deadline);
-    let mut wait = Wait::new(shown, until);
+    let mut wait = Wait::new(sink, until);
     let is_late = || too_late(deadline, "The model's server did not accept a connection in time");
-    let connected = Connection::open(&upstream.address, &mut wait);
+    let connected = UpstreamConnection::open(&upstream.settings.address, &mut wait);
     #[cfg(feature = "tls")]
     let connected = connected.and_then(|connection| match &upstream.tls {
         Some(tls) => connection.encrypt(tls, &mut wait),
@@ -297,8 +309,8 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
          Content-Type: application/json\r\n\
          Content-Length: {length}\r\n\
          {authorization}Connection: close\r\n\r\n",
-        target = upstream.address.target,
-        host = upstream.address.authority,
+        target = upstream.settings.address.target,
+        host = upstream.settings.address.authority,
         agent = concat!("cortex-core/", env!("CARGO_PKG_VERSION")),
         length = body.len(),
     )
@@ -307,23 +319,27 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
     request
 }
 
-/// The head of the answer, and what came with it of the body.
-fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
+/// The head of the response, and the part of the body that was read with it.
+fn read_head(
+    connection: &mut UpstreamConnection,
+    wait: &mut Wait<'_>,
+) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
     let mut bytes = Vec::new();
     loop {
-        let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX)
-            .map_err(|error| connection::Broken::Failed(Failure::garbage(format!("the answer's head: {}", error.0))))?;
+        let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX).map_err(|error| {
+            connection::Broken::Failed(Failure::invalid_response(format!("the answer's head: {}", error.0)))
+        })?;
         if let Some(head) = head {
             bytes.drain(..head.bytes);
             return Ok((head, bytes));
         }
         if connection.read(&mut bytes, wait)? == 0 {
-            return Err(connection::Broken::Failed(Failure::cut().with_detail("there is no whole head")));
+            return Err(connection::Broken::Failed(Failure::connection_lost().with_detail("there is no whole head")));
         }
     }
 }
 
-/// What an error answer says, as far as it comes.
+/// The body of an error response, as far as it arrives.
 fn read_error(body: &mut connection::Body<'_>, wait: &mut Wait<'_>) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     while bytes.len() < UPSTREAM_ERROR_BYTES_MAX {
@@ -341,11 +357,11 @@ fn read_answer(
     body: &mut connection::Body<'_>,
     first_byte_until: Instant,
     deadline: Instant,
-    shown: Shown<'_>,
-) -> Result<Finished, Failure> {
+    sink: TextSink<'_>,
+) -> Result<Completion, Failure> {
     let timeouts = &upstream.settings.timeouts;
     let mut reader = AnswerReader::new(upstream.key().cloned());
-    let mut progress = Progress::More;
+    let mut progress = ReadProgress::More;
     let mut until = first_byte_until;
     let mut message = "The model did not begin to answer in time";
     let mut bytes = Vec::with_capacity(READ_BYTES_MAX);
@@ -355,49 +371,49 @@ fn read_answer(
         // Who sends without a pause but says nothing never lets a wait pass, which would have asked.
         if asked_at.elapsed() >= Duration::from_millis(UPSTREAM_TICK_MILLISECONDS_MAX) {
             asked_at = Instant::now();
-            if shown("") == Flow::Stop {
+            if sink("") == ControlFlow::Break(()) {
                 return Err(Failure::stopped());
             }
         }
-        let whole = match body.read(&mut bytes, &mut Wait::new(shown, until)) {
+        let whole = match body.read(&mut bytes, &mut Wait::new(sink, until)) {
             Ok(more) => !more,
             Err(connection::Broken::Stopped) => return Err(Failure::stopped()),
             // The text is complete, so whatever went wrong after it is no matter.
-            Err(_) if progress == Progress::TextEnded => return reader.end(false, shown),
-            Err(broken) => return end_of_broken(broken, reader, shown, || too_late(deadline, message)),
+            Err(_) if progress == ReadProgress::TextEnded => return reader.end(false, sink),
+            Err(broken) => return end_of_broken(broken, reader, sink, || too_late(deadline, message)),
         };
         if whole {
-            return reader.end(body.is_framed(), shown);
+            return reader.end(body.is_framed(), sink);
         }
         if bytes.is_empty() {
             continue;
         }
-        progress = reader.read(&bytes, shown)?;
-        if progress == Progress::Done {
-            return reader.end(true, shown);
+        progress = reader.read(&bytes, sink)?;
+        if progress == ReadProgress::Done {
+            return reader.end(true, sink);
         }
         until = match progress {
-            Progress::TextEnded => until.min(within(timeouts.tail_milliseconds, deadline)),
+            ReadProgress::TextEnded => until.min(within(timeouts.tail_milliseconds, deadline)),
             _ => within(timeouts.between_bytes_milliseconds, deadline),
         };
         message = "The model stopped in the middle of its answer";
     }
 }
 
-/// What a connection that broke had said may be an answer all the same.
+/// The text before a lost connection may be a complete answer.
 fn end_of_broken(
     broken: connection::Broken,
     reader: AnswerReader,
-    shown: Shown<'_>,
+    sink: TextSink<'_>,
     is_late: impl FnOnce() -> Failure,
-) -> Result<Finished, Failure> {
+) -> Result<Completion, Failure> {
     match broken {
-        connection::Broken::Io(error) => reader.end(false, shown).map_err(|failure| failure.with_detail(error)),
+        connection::Broken::Io(error) => reader.end(false, sink).map_err(|failure| failure.with_detail(error)),
         other => Err(other.into_failure(is_late)),
     }
 }
 
-/// So long from now, but not after the deadline.
+/// The earlier of a timeout from now and the deadline.
 fn within(milliseconds: u64, deadline: Instant) -> Instant {
     Instant::now().checked_add(Duration::from_millis(milliseconds)).map_or(deadline, |until| until.min(deadline))
 }

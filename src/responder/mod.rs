@@ -1,56 +1,51 @@
-//! Floor 3: who answers messages when that takes more than a step: `openai` asks a model behind an OpenAI-compatible API.
+//! Layer 3: answers to messages, from the choice of the next job to the protocol of the model.
 //!
-//! `client` alone waits, reads clocks and has sockets; it runs on a worker's own thread. Everything else here takes bytes,
-//! time and randomness as arguments. Nothing here knows where orders come from or where answers go.
+//! `scheduler` decides which job runs, and `answer` how one answer is stored, shown and ended; both are pure. `client`
+//! asks an OpenAI-compatible model over HTTP: it alone waits, reads the clock and owns sockets, on the thread of its
+//! caller. This layer names neither the store nor the shards: `runtime` carries jobs, steps and deltas.
 
-pub mod address;
+pub mod answer;
 pub mod breaker;
 pub mod client;
-pub mod coalesce;
 pub mod failure;
 pub mod openai;
 pub mod retry;
+pub mod scheduler;
 #[cfg(feature = "tls")]
 mod tls;
 
 pub use client::{Timeouts, Upstream, UpstreamSettings, answer};
 pub use failure::{Failure, FailureKind};
 
-use crate::domain::model::Role;
-use std::sync::Arc;
+use crate::wire;
+use std::ops::ControlFlow;
 
-/// One message of the conversation that is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub text: Arc<str>,
-}
-
-/// What is known of an answer when its text has ended.
+/// What the model reported about a finished answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Finished {
-    /// The model that answered, as it calls itself.
+pub struct Completion {
+    /// The name of the model.
     pub model: Option<String>,
-    /// Tokens of the question, if they were counted.
+    /// Tokens of the request, if the model counted them.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer, if they were counted.
+    /// Tokens of the answer, if the model counted them.
     pub completion_tokens: Option<u64>,
-    /// Why the text ended: `stop`, `length` (also when it was cut at the longest content that a message may have), or
-    /// another word of the model's server.
+    /// Why the text ended: `stop`, `length` (also when it was truncated to the longest content of a message), or another
+    /// word of the model's server.
     pub finish_reason: Option<String>,
 }
 
-/// Whether an answer is still wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// It was cancelled, or its conversation is gone.
-    Stop,
+impl Completion {
+    /// The same for the metadata of the answer's message.
+    pub fn facts(&self) -> wire::answer_metadata::AnswerFacts<'_> {
+        wire::answer_metadata::AnswerFacts {
+            model: self.model.as_deref(),
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+            finish_reason: self.finish_reason.as_deref(),
+        }
+    }
 }
 
-/// Where an answer's text goes, piece by piece. An empty piece says nothing and only asks whether to go on; while the
-/// model is silent that happens at least every `UPSTREAM_TICK_MILLISECONDS_MAX`, and soon after each piece.
-pub type Shown<'a> = &'a mut dyn FnMut(&str) -> Flow;
+/// Receives an answer's text in pieces, and decides whether to continue. An empty piece only asks for that decision: at
+/// least every `UPSTREAM_TICK_MILLISECONDS_MAX` while the model is silent, and soon after each piece.
+pub type TextSink<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;

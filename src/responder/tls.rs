@@ -1,6 +1,6 @@
 //! Encrypted connections, behind the cargo feature `tls`: rustls, and the certificates that the system trusts.
 
-use super::address::Address;
+use crate::config::upstream_address::UpstreamAddress;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where systems keep the certificates that they trust: Debian, Alpine and Arch; Fedora; openSUSE; others.
+/// The certificates that systems trust: Debian, Alpine and Arch; Fedora; openSUSE; others.
 const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -18,9 +18,9 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 ];
 
 /// An encrypted connection.
-pub type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Whom to trust, and whom to expect.
+/// The trusted certificates and the expected host.
 #[derive(Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
@@ -29,7 +29,7 @@ pub struct Tls {
 
 impl Tls {
     /// Reads the trusted certificates: `ca_file`, or else the system's. The error begins with the variable's name.
-    pub fn new(address: &Address, ca_file: Option<&Path>) -> Result<Tls, String> {
+    pub fn new(address: &UpstreamAddress, ca_file: Option<&Path>) -> Result<Tls, String> {
         let bad = |what: String| format!("RESPONDER_CA_FILE {what}");
         let file = ca_file
             .or_else(|| SYSTEM_CA_FILES.iter().map(Path::new).find(|file| file.exists()))
@@ -55,8 +55,8 @@ impl Tls {
         Ok(Tls { config: Arc::new(config), name })
     }
 
-    /// An encrypted connection on a plain one; the handshake is still to be done.
-    pub fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
+    /// An encrypted connection over a plain one, before its handshake.
+    pub fn stream(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let connection = ClientConnection::new(self.config.clone(), self.name.clone()).map_err(io::Error::other)?;
         Ok(StreamOwned::new(connection, socket))
     }

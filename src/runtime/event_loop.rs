@@ -3,15 +3,17 @@
 //! Invariant: a connection with bytes left to read that the shard would take is in `ready`, so that none is forgotten
 //! between two edges of its readiness.
 
-use super::answers::desk::News;
 use super::clock::Clock;
 use super::connections::Connections;
-use super::mailbox::{Mail, Mailbox};
-use super::threads::Ports;
+use super::mailbox::Mailbox;
+use super::workers::Workers;
 use super::write_queue::Writes;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRejection};
 use crate::base::time::{MonoTime, Now};
+use crate::domain::command::ReplyTo;
+use crate::domain::work::Work;
+use crate::shard::message::ShardMessage;
 use crate::shard::{Input, Output, Shard};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -43,13 +45,13 @@ struct Socket {
 }
 
 /// One event loop.
-pub struct Reactor {
+pub struct EventLoop {
     poll: Poll,
     listener: Option<TcpListener>,
     sockets: Vec<Option<Socket>>,
     shard: Shard,
     mailbox: Arc<Mailbox>,
-    ports: Ports,
+    workers: Workers,
     connections: Arc<Connections>,
     clock: Clock,
     stall_timeout_milliseconds: u64,
@@ -59,7 +61,7 @@ pub struct Reactor {
     /// Empty between turns; they keep their memory.
     touched: Vec<u32>,
     replies: Vec<u32>,
-    mails: Vec<Mail>,
+    messages: Vec<ShardMessage>,
     /// Commands were handed over that the writer has not been told of.
     submitted: bool,
     accepting: bool,
@@ -70,7 +72,7 @@ pub struct Reactor {
     drained: bool,
 }
 
-impl Reactor {
+impl EventLoop {
     /// A loop that accepts from `listener` and feeds `shard`. `poll` is the one whose waker `mailbox` has.
     /// `on_quiet` is told when the loop asks nothing more of anybody.
     #[allow(clippy::too_many_arguments)]
@@ -79,21 +81,21 @@ impl Reactor {
         listener: std::net::TcpListener,
         shard: Shard,
         mailbox: Arc<Mailbox>,
-        ports: Ports,
+        workers: Workers,
         connections: Arc<Connections>,
         clock: Clock,
         stall_timeout_milliseconds: u64,
         on_quiet: Box<dyn FnMut() + Send>,
-    ) -> io::Result<Reactor> {
+    ) -> io::Result<EventLoop> {
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Reactor {
+        Ok(EventLoop {
             poll,
             listener: Some(listener),
             sockets: Vec::new(),
             shard,
             mailbox,
-            ports,
+            workers,
             connections,
             clock,
             stall_timeout_milliseconds,
@@ -102,7 +104,7 @@ impl Reactor {
             writes: Writes::default(),
             touched: Vec::new(),
             replies: Vec::new(),
-            mails: Vec::new(),
+            messages: Vec::new(),
             submitted: false,
             accepting: true,
             accept_again_at: None,
@@ -113,8 +115,11 @@ impl Reactor {
         })
     }
 
-    /// Runs until the shard has drained.
-    pub fn run(&mut self) -> io::Result<()> {
+    /// Runs until the shard has drained. `adopted` are the connections that were accepted for this loop before it ran.
+    pub fn run(&mut self, adopted: Vec<(std::net::TcpStream, SocketAddr)>) -> io::Result<()> {
+        for (stream, peer) in adopted {
+            self.accepted(TcpStream::from_std(stream), peer, self.clock.now());
+        }
         let mut events = Events::with_capacity(EVENTS);
         while !self.drained {
             match self.poll.poll(&mut events, self.patience()) {
@@ -185,32 +190,17 @@ impl Reactor {
     }
 
     fn read_mail(&mut self) {
-        let mut mails = std::mem::take(&mut self.mails);
-        self.mailbox.take(&mut mails);
-        for mail in mails.drain(..) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.mailbox.take(&mut messages);
+        for message in messages.drain(..) {
             let now = self.clock.now();
-            let input = match mail {
-                Mail::Committed(committed) => {
-                    self.writes.commands_answered(committed.results.len());
-                    Input::Committed(committed)
-                }
-                Mail::QueryResponse(answer) => Input::QueryResponse(answer),
-                Mail::Password(answer) => Input::Password(answer),
-                Mail::CommandResult(receipt) => Input::CommandResult(receipt),
-                Mail::Delta(delta) => Input::Delta(delta),
-                Mail::AnswerText(message_id, snapshot) => Input::AnswerText(message_id, snapshot),
-                Mail::Lost(to) => Input::Overloaded(to),
-                Mail::Adopt(stream, peer) => {
-                    self.accepted(TcpStream::from_std(stream), peer, now);
-                    continue;
-                }
-                Mail::Drain => Input::Drain,
-                Mail::Reload(context) => Input::Reload(context),
-            };
-            self.shard.handle(input, now);
+            if let ShardMessage::Committed(share) = &message {
+                self.writes.commands_answered(share.results.len());
+            }
+            self.shard.handle(Input::Message(message), now);
             self.carry_out(now);
         }
-        self.mails = mails;
+        self.messages = messages;
     }
 
     fn accept(&mut self) {
@@ -422,69 +412,58 @@ impl Reactor {
 
     fn carry_out(&mut self, now: Now) {
         while let Some(output) = self.shard.poll_output() {
-            let overloaded = match output {
-                Output::Submit(command) => {
-                    let refused = self.ports.submit(command).err();
-                    if refused.is_none() {
-                        self.submitted = true;
-                        self.writes.command_submitted();
+            match output {
+                Output::Work(work) => {
+                    if let Err(to) = self.hand_over(work) {
+                        self.shard.handle(Input::Message(ShardMessage::Dropped(to)), now);
                     }
-                    refused
-                }
-                Output::Ask(query) => self.ports.ask(query).err(),
-                Output::Check(job) => self.ports.check(job).err(),
-                Output::Cancel(to, conversation_id) => self.ports.cancel(to, conversation_id).err(),
-                Output::TextWanted(shard, message_id) => {
-                    // When there is no room the answer's end repairs what its reader missed.
-                    self.ports.desk.tell(News::TextWanted { shard, message_id });
-                    None
                 }
                 Output::TuneStream(slot) => {
                     self.tune_stream(slot);
-                    None
                 }
                 Output::Resume(slot) => {
                     self.resume(slot);
-                    None
                 }
                 Output::EndWriting(slot) => {
                     if let Some(Some(socket)) = self.sockets.get(slot as usize) {
                         // The peer may be gone already; then reading says so.
                         let _ = socket.stream.shutdown(Shutdown::Write);
                     }
-                    None
                 }
                 Output::Close(slot) => {
                     self.close(slot);
-                    None
                 }
                 Output::StopAccepting => {
                     if let Some(mut listener) = self.listener.take() {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
-                    // Without room in its queue the responders' thread is cut, and the next process ends what it leaves.
-                    self.ports.desk.tell(News::Stop);
-                    None
+                    self.workers.responders.stop();
                 }
                 Output::Quiet => {
                     (self.on_quiet)();
-                    None
                 }
                 Output::Drained => {
                     self.drained = true;
-                    None
                 }
-            };
-            if let Some(to) = overloaded {
-                self.shard.handle(Input::Overloaded(to), now);
             }
         }
+    }
+
+    /// Hands work to its worker; gives back whose work was not taken because the queue is full.
+    fn hand_over(&mut self, work: Work) -> Result<(), ReplyTo> {
+        let is_command = matches!(work, Work::Command(_));
+        self.workers.submit(work)?;
+        if is_command {
+            self.submitted = true;
+            self.writes.command_submitted();
+        }
+        Ok(())
     }
 
     /// Tells the writer of the commands that this turn has handed over.
     fn wake_writer(&mut self) {
         if std::mem::take(&mut self.submitted) {
-            self.ports.wake_writer();
+            self.workers.wake_writer();
         }
     }
 

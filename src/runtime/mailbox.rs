@@ -4,54 +4,22 @@
 //! it missed from the journal. Answers of readers are bounded as well; past that they say that there is no room. Receipts
 //! and answers are never dropped: a connection waits for at most one.
 
-use crate::api::Context;
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
-use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
-use crate::domain::command::ReplyTo;
-use crate::domain::commit::Committed;
-use crate::domain::id::MessageId;
-use crate::domain::password::PasswordResponse;
-use crate::domain::query::QueryResponse;
-use crate::domain::result::{CommandResult, Rejection};
-use std::net::SocketAddr;
+use crate::domain::result::Rejection;
+use crate::shard::message::{CommitShare, ShardMessage};
 use std::sync::{Arc, Mutex};
-
-/// What an event loop is told.
-#[derive(Debug)]
-pub enum Mail {
-    /// The writer committed.
-    Committed(Committed),
-    /// The readers answer.
-    QueryResponse(QueryResponse),
-    /// The password thread answers.
-    Password(PasswordResponse),
-    /// A receipt that no commit carries.
-    CommandResult(CommandResult),
-    /// A piece of an answer.
-    Delta(Arc<AnswerDelta>),
-    /// The text of an answer that a shard asked for; `None` when it is over.
-    AnswerText(MessageId, Option<AnswerSnapshot>),
-    /// What this connection asked could not be done at all.
-    Lost(ReplyTo),
-    /// A connection that was accepted before the loop ran.
-    Adopt(std::net::TcpStream, SocketAddr),
-    /// The process is to end.
-    Drain,
-    /// The settings or keys have changed.
-    Reload(Arc<Context>),
-}
 
 /// The mailbox of one event loop.
 #[derive(Debug)]
 pub struct Mailbox {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<MailboxState>,
     waker: mio::Waker,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    mails: Vec<Mail>,
+struct MailboxState {
+    messages: Vec<ShardMessage>,
     event_bytes: usize,
     delta_bytes: usize,
     answer_bytes: usize,
@@ -64,22 +32,22 @@ impl Mailbox {
     }
 
     /// Appends one mail.
-    pub fn push(&self, mut mail: Mail) {
+    pub fn push(&self, mut message: ShardMessage) {
         let was_empty = {
             let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            match &mut mail {
-                Mail::Committed(committed) => {
+            match &mut message {
+                ShardMessage::Committed(committed) => {
                     bound_events(committed, &mut waiting.event_bytes, MAILBOX_EVENT_BYTES_MAX)
                 }
-                Mail::Delta(delta) => {
-                    waiting.delta_bytes += delta.text.len();
-                    // The shard sees the hole in the indexes, and asks for the text.
+                ShardMessage::Delta(_) => {
+                    waiting.delta_bytes += size_of::<ShardMessage>();
+                    // The shard notices the gap in the indexes, and reads the text from the answer itself.
                     if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Delta as usize].add(1);
                         return;
                     }
                 }
-                Mail::QueryResponse(answer) => {
+                ShardMessage::QueryResponse(answer) => {
                     let weight = answer.weight();
                     if waiting.answer_bytes + weight > MAILBOX_RESULT_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Answer as usize].add(1);
@@ -90,9 +58,9 @@ impl Mailbox {
                 }
                 _ => {}
             }
-            waiting.mails.push(mail);
+            waiting.messages.push(message);
             metrics::MAILBOX_MESSAGES.add(1);
-            waiting.mails.len() == 1
+            waiting.messages.len() == 1
         };
         // A list that was not empty has a wakeup on its way already.
         if was_empty && let Err(error) = self.waker.wake() {
@@ -101,10 +69,10 @@ impl Mailbox {
     }
 
     /// Swaps what waits into `into`, which is empty.
-    pub fn take(&self, into: &mut Vec<Mail>) {
+    pub fn take(&self, into: &mut Vec<ShardMessage>) {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        std::mem::swap(&mut waiting.mails, into);
+        std::mem::swap(&mut waiting.messages, into);
         metrics::MAILBOX_MESSAGES.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
@@ -114,7 +82,7 @@ impl Mailbox {
 
 /// Leaves of a commit only its number, if with its events more than `event_bytes_max` bytes would wait; `event_bytes`
 /// is how many do. The first commit that waits keeps its events, whatever their size.
-pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_bytes_max: usize) {
+pub fn bound_events(committed: &mut CommitShare, event_bytes: &mut usize, event_bytes_max: usize) {
     let weight: usize = committed.events.iter().map(|event| event.weight()).sum();
     if *event_bytes + weight > event_bytes_max && *event_bytes > 0 {
         // A commit that says it follows itself shows the shard that something is missing before it.
@@ -130,11 +98,12 @@ pub fn bound_events(committed: &mut Committed, event_bytes: &mut usize, event_by
 mod tests {
     use super::*;
     use crate::base::time::WallTime;
+    use crate::domain::command::ReplyTo;
     use crate::domain::event::{Event, EventBody, EventKind};
     use crate::domain::id::{EventNumber, UserId, WorkspaceId};
-    use crate::domain::query::{JournalPage, QueryResult};
+    use crate::domain::query::{JournalPage, QueryResponse, QueryResult};
 
-    fn commit(number: u64, bytes: usize) -> Committed {
+    fn commit(number: u64, bytes: usize) -> CommitShare {
         let event = Event {
             number: EventNumber(number),
             kind: EventKind::WorkspaceUpdated,
@@ -146,12 +115,11 @@ mod tests {
             recipients: Arc::new([]),
             body: EventBody::Data("x".repeat(bytes).into()),
         };
-        Committed {
+        CommitShare {
             before: EventNumber(number - 1),
             through: EventNumber(number),
             events: Arc::new([Arc::new(event)]),
             results: Vec::new(),
-            jobs: Vec::new(),
             started: Arc::new([]),
             token_rules: None,
         }
@@ -174,15 +142,15 @@ mod tests {
     #[test]
     fn past_its_bound_an_answer_says_that_there_is_no_room() {
         let mailbox = mailbox();
-        let mut mails = Vec::new();
+        let mut messages = Vec::new();
         // Large ones until it is full, and one that is not too large for what is left; then it is taken out.
         for _ in 0..2 {
             let sizes = [MAILBOX_RESULT_BYTES_MAX / 3; 4].into_iter().chain([1000]);
-            sizes.for_each(|bytes| mailbox.push(Mail::QueryResponse(answer(bytes))));
-            mailbox.take(&mut mails);
-            let found: Vec<bool> = mails
+            sizes.for_each(|bytes| mailbox.push(ShardMessage::QueryResponse(answer(bytes))));
+            mailbox.take(&mut messages);
+            let found: Vec<bool> = messages
                 .drain(..)
-                .map(|mail| matches!(mail, Mail::QueryResponse(QueryResponse { result: Ok(_), .. })))
+                .map(|mail| matches!(mail, ShardMessage::QueryResponse(QueryResponse { result: Ok(_), .. })))
                 .collect();
             assert_eq!(found, [true, true, false, false, true], "everybody is answered, and some with regret");
         }
@@ -193,21 +161,21 @@ mod tests {
         let mailbox = mailbox();
         let sizes = [MAILBOX_EVENT_BYTES_MAX * 2, 10, 10];
         for (at, bytes) in sizes.into_iter().enumerate() {
-            mailbox.push(Mail::Committed(commit(at as u64 + 1, bytes)));
+            mailbox.push(ShardMessage::Committed(commit(at as u64 + 1, bytes)));
         }
-        let mut mails = Vec::new();
-        mailbox.take(&mut mails);
-        let kept: Vec<(u64, usize)> = mails
+        let mut messages = Vec::new();
+        mailbox.take(&mut messages);
+        let kept: Vec<(u64, usize)> = messages
             .iter()
             .map(|mail| match mail {
-                Mail::Committed(committed) => (committed.before.0, committed.events.len()),
+                ShardMessage::Committed(committed) => (committed.before.0, committed.events.len()),
                 other => panic!("nothing else was pushed: {other:?}"),
             })
             .collect();
         assert_eq!(kept, [(0, 1), (2, 0), (3, 0)], "one batch always fits; the others say that something is missing");
-        mails.clear();
-        mailbox.push(Mail::Committed(commit(4, 10)));
-        mailbox.take(&mut mails);
-        assert!(matches!(&mails[0], Mail::Committed(committed) if committed.events.len() == 1));
+        messages.clear();
+        mailbox.push(ShardMessage::Committed(commit(4, 10)));
+        mailbox.take(&mut messages);
+        assert!(matches!(&messages[0], ShardMessage::Committed(committed) if committed.events.len() == 1));
     }
 }

@@ -1,6 +1,5 @@
 //! Floor 5: threads, sockets and clocks, and how everything is wired together. The only floor that waits.
 
-pub mod answers;
 pub mod clock;
 mod connections;
 pub mod event_loop;
@@ -8,10 +7,12 @@ pub mod listener;
 pub mod mailbox;
 mod memory;
 pub mod notify;
+pub mod process;
 pub mod queue;
 pub mod reload;
 pub mod replies;
+pub mod responders;
 pub mod server;
 mod startup;
-mod threads;
+mod workers;
 mod write_queue;

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// A queue bounded in items and in bytes.
 #[derive(Debug)]
 pub struct Queue<T> {
-    waiting: Mutex<Waiting<T>>,
+    waiting: Mutex<QueueState<T>>,
     arrived: Condvar,
     items_max: usize,
     bytes_max: usize,
@@ -17,7 +17,7 @@ pub struct Queue<T> {
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct QueueState<T> {
     items: VecDeque<(T, usize)>,
     bytes: usize,
     closed: bool,
@@ -27,7 +27,7 @@ struct Waiting<T> {
 
 /// How a wait for work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum Wakeup {
     /// There is work.
     Work,
     /// There was none for as long as the taker would wait.
@@ -39,19 +39,19 @@ pub enum Taken {
 impl<T> Queue<T> {
     /// An empty queue, whose depth is told to `depth`.
     pub fn new(items_max: usize, bytes_max: usize, depth: &'static Gauge) -> Queue<T> {
-        let waiting = Waiting { items: VecDeque::new(), bytes: 0, closed: false, takers_asleep: 0 };
+        let waiting = QueueState { items: VecDeque::new(), bytes: 0, closed: false, takers_asleep: 0 };
         Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), items_max, bytes_max, depth }
     }
 
     /// Appends an item that holds `bytes`, or gives it back because the queue is full or closed.
     pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
-        self.push_unheard(item, bytes)?;
+        self.push_without_wake(item, bytes)?;
         self.wake();
         Ok(())
     }
 
     /// As `push`, but a sleeping taker hears of it only by `wake`, so that it takes several items at once.
-    pub fn push_unheard(&self, item: T, bytes: usize) -> Result<(), T> {
+    pub fn push_without_wake(&self, item: T, bytes: usize) -> Result<(), T> {
         let mut waiting = self.lock();
         let full = waiting.items.len() >= self.items_max || waiting.bytes + bytes > self.bytes_max;
         if waiting.closed || (full && !waiting.items.is_empty()) {
@@ -63,6 +63,19 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Appends an item whatever waits: its place was reserved, by a bound that its sender keeps. A closed queue drops it.
+    pub fn push_reserved(&self, item: T) {
+        {
+            let mut waiting = self.lock();
+            if waiting.closed {
+                return;
+            }
+            waiting.items.push_back((item, 0));
+            self.depth.set(waiting.items.len() as u64);
+        }
+        self.wake();
+    }
+
     /// Wakes a taker, if one sleeps.
     pub fn wake(&self) {
         let asleep = self.lock().takers_asleep > 0;
@@ -72,27 +85,27 @@ impl<T> Queue<T> {
     }
 
     /// Moves what waits into `into`: at most `items_max` items and `bytes_max` bytes, but at least one item. Waits for
-    /// the first for at most `patience`; `None` waits as long as it takes.
-    pub fn take(&self, into: &mut Vec<T>, items_max: usize, bytes_max: usize, patience: Option<Duration>) -> Taken {
+    /// the first for at most `timeout`; `None` waits as long as it takes.
+    pub fn take(&self, into: &mut Vec<T>, items_max: usize, bytes_max: usize, timeout: Option<Duration>) -> Wakeup {
         let mut waiting = self.lock();
         while waiting.items.is_empty() {
             if waiting.closed {
-                return Taken::Closed;
+                return Wakeup::Closed;
             }
             waiting.takers_asleep += 1;
             let mut timed_out = false;
-            waiting = match patience {
+            waiting = match timeout {
                 None => self.arrived.wait(waiting).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                Some(patience) => {
-                    let (waiting, timeout) =
-                        self.arrived.wait_timeout(waiting, patience).unwrap_or_else(|poisoned| poisoned.into_inner());
-                    timed_out = timeout.timed_out();
+                Some(timeout) => {
+                    let (waiting, result) =
+                        self.arrived.wait_timeout(waiting, timeout).unwrap_or_else(|poisoned| poisoned.into_inner());
+                    timed_out = result.timed_out();
                     waiting
                 }
             };
             waiting.takers_asleep -= 1;
             if timed_out && waiting.items.is_empty() && !waiting.closed {
-                return Taken::Idle;
+                return Wakeup::Idle;
             }
         }
         let mut bytes_taken = 0;
@@ -109,7 +122,7 @@ impl<T> Queue<T> {
         if waiting.items.is_empty() && waiting.items.capacity() > 1024 {
             waiting.items = VecDeque::new();
         }
-        Taken::Work
+        Wakeup::Work
     }
 
     /// Takes nothing more in; what waits is still given out.
@@ -118,7 +131,7 @@ impl<T> Queue<T> {
         self.arrived.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -135,26 +148,26 @@ mod tests {
         assert!(queue.push('a', 500).is_ok(), "an empty queue takes an item of any size");
         assert_eq!(queue.push('b', 1), Err('b'));
         let mut taken = Vec::new();
-        assert_eq!(queue.take(&mut taken, 8, 10, None), Taken::Work);
+        assert_eq!(queue.take(&mut taken, 8, 10, None), Wakeup::Work);
         assert_eq!(taken, ['a']);
         for (item, ok) in [('c', true), ('d', true), ('e', true), ('f', false)] {
             assert_eq!(queue.push(item, 30).is_ok(), ok);
         }
         taken.clear();
-        assert_eq!(queue.take(&mut taken, 8, 60, None), Taken::Work);
+        assert_eq!(queue.take(&mut taken, 8, 60, None), Wakeup::Work);
         assert_eq!(taken, ['c', 'd']);
         taken.clear();
         queue.close();
         assert_eq!(queue.push('g', 1), Err('g'));
-        assert_eq!(queue.take(&mut taken, 8, 60, None), Taken::Work, "what waits is still given out");
+        assert_eq!(queue.take(&mut taken, 8, 60, None), Wakeup::Work, "what waits is still given out");
         taken.clear();
-        assert_eq!(queue.take(&mut taken, 8, 60, None), Taken::Closed);
+        assert_eq!(queue.take(&mut taken, 8, 60, None), Wakeup::Closed);
     }
 
     #[test]
     fn an_idle_taker_is_told() {
         let queue: Queue<u8> = Queue::new(1, 1, &DEPTH);
-        assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Taken::Idle);
+        assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Wakeup::Idle);
     }
 
     #[test]
@@ -165,17 +178,17 @@ mod tests {
                 let mut taken = Vec::new();
                 while taken.len() < 2 {
                     let mut some = Vec::new();
-                    assert_eq!(queue.take(&mut some, 8, 8, None), Taken::Work);
+                    assert_eq!(queue.take(&mut some, 8, 8, None), Wakeup::Work);
                     taken.append(&mut some);
                 }
                 taken
             });
-            queue.push_unheard('a', 1).unwrap();
-            queue.push_unheard('b', 1).unwrap();
+            queue.push_without_wake('a', 1).unwrap();
+            queue.push_without_wake('b', 1).unwrap();
             queue.wake();
             assert_eq!(taking.join().unwrap(), ['a', 'b']);
         });
         queue.wake();
-        assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Taken::Idle);
+        assert_eq!(queue.take(&mut Vec::new(), 1, 1, Some(Duration::from_millis(1))), Wakeup::Idle);
     }
 }

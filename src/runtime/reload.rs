@@ -2,11 +2,12 @@
 //! gets a new context. Whatever is wrong with one of them, all stay as they are.
 
 use super::connections::Connections;
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::Mailbox;
 use crate::api::Context;
 use crate::auth::jwt::Keys;
 use crate::base::log as logging;
 use crate::config::{LoadedSettings, SettingError, Settings};
+use crate::shard::message::ShardMessage;
 use std::sync::Arc;
 
 /// What every loop of a running server was last given, and what new ones are made with.
@@ -64,7 +65,7 @@ impl Current {
             let keys = keys(&settings, self.kept_key);
             self.context = Arc::new(Context { settings, keys, epoch: Arc::clone(&self.context.epoch) });
             for mailbox in mailboxes {
-                mailbox.push(Mail::Reload(Arc::clone(&self.context)));
+                mailbox.push(ShardMessage::Reload(Arc::clone(&self.context)));
             }
         }
         log::info!(

@@ -1,111 +1,77 @@
-//! Where answers go: to the event loop of the connection that asked, or to the responders' desk.
+//! Where replies go: to the event loop of the connection that waits, or to the responders.
 
-use super::answers::desk::{Desk, News, Reply};
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::Mailbox;
+use super::responders::{ResponderPort, StoreReply};
 use crate::domain::command::ReplyTo;
 use crate::domain::commit::Committed;
-use crate::domain::event::EventKind;
 use crate::domain::password::PasswordResponse;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
+use crate::shard::commit_routing::route_commit;
+use crate::shard::message::ShardMessage;
 use std::sync::Arc;
 
-/// All who may wait for something.
+/// The receivers of every reply.
 #[derive(Clone)]
-pub struct Post {
-    /// One mailbox per event loop.
+pub struct Replies {
+    /// One mailbox per event loop, by the index of its shard.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
-    pub desk: Arc<Desk>,
+    pub responders: Arc<ResponderPort>,
 }
 
-impl Post {
-    /// Brings a reader's answer.
-    pub fn answer(&self, answer: QueryResponse) {
-        let to = answer.to;
+impl Replies {
+    /// Sends the response to a query.
+    pub fn query_response(&self, response: QueryResponse) {
+        let to = response.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::QueryResponse(answer)),
-            None => self.desk.deliver(to, Reply::QueryResponse(answer)),
+            Some(mailbox) => mailbox.push(ShardMessage::QueryResponse(response)),
+            None => self.responders.deliver(to, StoreReply::QueryResponse(response)),
         }
     }
 
-    /// Brings a receipt that no commit carries.
-    pub fn receipt(&self, receipt: CommandResult) {
-        let to = receipt.to;
+    /// Sends the result of a command that no commit carries.
+    pub fn command_result(&self, result: CommandResult) {
+        let to = result.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::CommandResult(receipt)),
-            None => self.desk.deliver(to, Reply::CommandResult(receipt)),
+            Some(mailbox) => mailbox.push(ShardMessage::CommandResult(result)),
+            None => self.responders.deliver(to, StoreReply::CommandResult(result)),
         }
     }
 
-    /// Brings what the password thread found.
-    pub fn password(&self, answer: PasswordResponse) {
-        if let Some(mailbox) = self.mailbox(answer.to) {
-            mailbox.push(Mail::Password(answer));
+    /// Sends the result of a password check.
+    pub fn password_response(&self, response: PasswordResponse) {
+        if let Some(mailbox) = self.mailbox(response.to) {
+            mailbox.push(ShardMessage::PasswordResponse(response));
         }
     }
 
-    /// Says that there will be no answer.
-    pub fn lost(&self, to: ReplyTo) {
+    /// Reports that work was dropped, in place of its reply.
+    pub fn dropped(&self, to: ReplyTo) {
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(Mail::Lost(to)),
-            None => self.desk.deliver(to, Reply::Lost),
+            Some(mailbox) => mailbox.push(ShardMessage::Dropped(to)),
+            None => self.responders.deliver(to, StoreReply::Dropped),
         }
     }
 
-    /// Tells every event loop.
-    pub fn to_all(&self, mail: impl Fn() -> Mail) {
+    /// Sends a message to every shard.
+    pub fn broadcast(&self, message: impl Fn() -> ShardMessage) {
         for mailbox in &self.mailboxes {
-            mailbox.push(mail());
+            mailbox.push(message());
         }
     }
 
-    /// Tells every shard of a commit, each of its own receipts, and the responders of theirs and of new orders. The
-    /// shards come first: what a responder then says of an answer finds them knowing it.
+    /// Sends a commit to everybody whom it concerns, in the order that `route_commit` demands.
     pub fn committed(&self, committed: Committed) {
-        let mut shares: Vec<Vec<CommandResult>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
-        let mut responders = Vec::new();
-        for receipt in committed.results {
-            match shares.get_mut(receipt.to.shard as usize) {
-                Some(share) => share.push(receipt),
-                None => responders.push(receipt),
-            }
+        let started = Arc::clone(&committed.started);
+        let routed = route_commit(committed, self.mailboxes.len());
+        for (shard, share) in routed.shards {
+            self.mailboxes[shard].push(ShardMessage::Committed(share));
         }
-        let nothing_for_all =
-            committed.events.is_empty() && committed.token_rules.is_none() && committed.started.is_empty();
-        // Whoever reads an answer may turn to another event loop at once, so those without receipts hear first.
-        let mut told: Vec<_> = self.mailboxes.iter().zip(shares).collect();
-        told.sort_by_key(|(_, results)| !results.is_empty());
-        for (mailbox, results) in told {
-            if !nothing_for_all || !results.is_empty() {
-                mailbox.push(Mail::Committed(Committed {
-                    before: committed.before,
-                    through: committed.through,
-                    events: Arc::clone(&committed.events),
-                    results,
-                    jobs: Vec::new(),
-                    started: Arc::clone(&committed.started),
-                    token_rules: committed.token_rules.clone(),
-                }));
-            }
-        }
-        for receipt in responders {
-            self.desk.deliver(receipt.to, Reply::CommandResult(receipt));
-        }
-        let deletes = |kind| {
-            matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
-        };
-        let deleted: Vec<_> = committed.events.iter().filter(|event| deletes(event.kind)).cloned().collect();
-        if !deleted.is_empty() {
-            // Where there is no room for it, an answer finds its order closed with its next text.
-            self.desk.tell(News::Deleted(deleted));
-        }
-        if !committed.jobs.is_empty() {
-            self.desk.take_orders(committed.jobs);
-        }
+        self.responders.committed(routed.responder_results, &started, &routed.deletions, routed.jobs);
     }
 
     fn mailbox(&self, to: ReplyTo) -> Option<&Arc<Mailbox>> {
-        self.mailboxes.get(to.shard as usize)
+        self.mailboxes.get(usize::from(to.shard))
     }
 }

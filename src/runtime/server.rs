@@ -1,31 +1,33 @@
 //! Starts everything, waits for the end, and ends everything in order: what runs is finished, what was taken in is
 //! committed, the database goes to the next process, and last answers are read to their end.
 
-use super::answers::{Dispatcher, Responders};
 use super::clock::Clock;
 use super::connections::Connections;
-use super::event_loop::{Reactor, WAKER};
+use super::event_loop::{EventLoop, WAKER};
 use super::listener;
-use super::mailbox::{Mail, Mailbox};
+use super::mailbox::Mailbox;
 use super::memory;
 use super::notify::{State, notify};
 use super::reload::Current;
-use super::replies::Post;
-use super::startup::Startup;
-use super::threads::{self, Passwords, Ports};
+use super::replies::Replies;
+use super::responders::{Driver, Model};
+use super::startup::{Early, Startup};
+use super::workers::{self, Workers};
 use crate::auth::password::DEVELOPMENT_HASH;
 use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::metrics;
 use crate::base::random::Random;
+use crate::base::thread::{self, OnPanic};
 use crate::config::types::{Database, Environment};
 use crate::config::{Settings, from_environment};
 use crate::domain::responder::ResponderKind;
-use crate::responder::{Upstream, UpstreamSettings};
+use crate::responder::retry::RetryPolicy;
+use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
+use crate::shard::message::ShardMessage;
 use crate::shard::shared::stream_registry::Registry;
-use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
-use crate::wire;
+use crate::store::{self, Lock, Retention, StoreConfig, Writer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -33,7 +35,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long to wait between two looks at a lock that another process holds.
@@ -86,7 +88,7 @@ pub fn serve(settings: Settings) -> Result<(), String> {
         return Ok(());
     };
     let startup = early.map_or_else(begin, Ok)?;
-    let opened = Writer::open(&config, wire::reply::outcome).map_err(|error| error.to_string());
+    let opened = Writer::open(&config).map_err(|error| error.to_string());
     let opened = opened.and_then(|mut writer| {
         prepare_development_user(&mut writer, &settings, address, clock)?;
         Ok(writer)
@@ -99,10 +101,7 @@ pub fn serve(settings: Settings) -> Result<(), String> {
         }
     };
     let early = startup.end();
-    let running = start(settings, open_files, socket, config, writer, lock, clock, sender)?;
-    for (mailbox, (stream, peer)) in running.mailboxes.iter().cycle().zip(early) {
-        mailbox.push(Mail::Adopt(stream, peer));
-    }
+    let running = start(settings, open_files, socket, early, writer, lock, clock, sender)?;
     announce(address);
     notify(State::Ready);
     running.wait(&happened);
@@ -110,23 +109,16 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The database that the settings name, by the name that all have for it whatever links they come by.
-pub fn database(settings: &Settings) -> store::Database {
-    match &settings.database {
-        Database::Memory => store::Database::Memory,
-        Database::File(path) => store::Database::File(store::followed(path)),
-    }
-}
-
 fn store_config(settings: &Settings) -> StoreConfig {
-    let database = database(settings);
+    let database = store::resolve_symlinks(&settings.database);
     let retention = Retention {
         seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
         events: settings.journal_retention_events,
         bytes: settings.journal_retention_bytes,
         young_milliseconds: 2 * settings.stream_stall_timeout_ms,
     };
-    let responders = store::Responders { default: settings.responder, allowed: settings.responders_allowed.clone() };
+    let responders =
+        store::ResponderRules { default: settings.responder, allowed: settings.responders_allowed.clone() };
     StoreConfig { retention, responders, ..StoreConfig::new(database) }
 }
 
@@ -136,7 +128,7 @@ fn acquire_lock(
     happened: &Receiver<Happened>,
     sender: &Sender<Happened>,
 ) -> Result<Option<Option<Lock>>, String> {
-    let store::Database::File(path) = &config.database else { return Ok(Some(None)) };
+    let Database::File(path) = &config.database else { return Ok(Some(None)) };
     let (mut said, mut reload) = (false, false);
     loop {
         if let Some(lock) = Lock::try_acquire(path).map_err(|error| error.to_string())? {
@@ -181,7 +173,7 @@ fn start(
     settings: Settings,
     open_files: u64,
     socket: TcpListener,
-    config: StoreConfig,
+    early: Vec<Early>,
     mut writer: Writer,
     lock: Option<Lock>,
     clock: Clock,
@@ -199,39 +191,43 @@ fn start(
         settings.connections_per_address_max,
         settings.trusted_proxies.clone(),
     ));
-    let ports = Ports::new(config.database == store::Database::Memory);
-    let responders = responders(&settings)?;
-    let workers = settings.workers;
+    let workers = Workers::new();
+    let model = model(&settings)?;
+    let loop_count = settings.workers;
     let stall_timeout = settings.stream_stall_timeout_ms;
     let current = Current::new(settings, writer.signing_key(), writer.epoch().to_string().into());
 
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
-    for _ in 0..workers {
+    for _ in 0..loop_count {
         let poll = mio::Poll::new().map_err(cannot("an event loop cannot be made"))?;
         let waker = mio::Waker::new(poll.registry(), WAKER).map_err(cannot("an event loop cannot be woken"))?;
         polls.push(poll);
         mailboxes.push(Arc::new(Mailbox::new(waker)));
     }
     let mut helpers = Vec::new();
-    let post = Post { mailboxes: mailboxes.clone(), desk: Arc::clone(&ports.desk) };
-    start_readers(&config, &ports, &post, &mut helpers)?;
+    let replies = Replies { mailboxes: mailboxes.clone(), responders: Arc::clone(&workers.responders) };
+    start_readers(&mut writer, &workers, &replies, &mut helpers)?;
     let writing = {
-        let (ports, post, registry) = (ports.clone(), post.clone(), Arc::clone(&registry));
-        spawn("writer", move || threads::write(writer, &ports, &post, &registry, clock))?
+        let (workers, replies, registry) = (workers.clone(), replies.clone(), Arc::clone(&registry));
+        spawn("writer", OnPanic::EndsProcess, move || workers::write(writer, &workers, &replies, &registry, clock))?
     };
     let mut loops = 0;
-    // Also where nobody answers: somebody may cancel, and another configuration may have left orders open.
-    let mut dispatcher = Dispatcher::new(Arc::clone(&ports.desk), ports.clone(), post, responders, clock);
+    // Also without a responder: clients may cancel, and another configuration may have left jobs open.
+    let mut driver = Driver::new(workers.clone(), replies, model, clock);
     let of_responders = sender.clone();
-    helpers.push(spawn("responders", move || {
-        dispatcher.run();
+    helpers.push(spawn("responders", OnPanic::EndsProcess, move || {
+        driver.run();
         // Who receives them may have ended by itself.
         let _ = of_responders.send(Happened::LoopQuiet);
         let _ = of_responders.send(Happened::LoopEnded);
     })?);
     loops += 1;
-    for (index, poll) in polls.into_iter().enumerate() {
+    let mut adopted: Vec<Vec<Early>> = (0..loop_count).map(|_| Vec::new()).collect();
+    for (place, connection) in early.into_iter().enumerate() {
+        adopted[place % loop_count].push(connection);
+    }
+    for ((index, poll), adopted) in polls.into_iter().enumerate().zip(adopted) {
         let random = Random::from_system();
         let context = Arc::clone(current.context());
         let shard =
@@ -241,12 +237,12 @@ fn start(
         let connections = Arc::clone(&connections);
         let of_loop = sender.clone();
         let on_quiet = Box::new(move || drop(of_loop.send(Happened::LoopQuiet)));
-        let (ports, sender) = (ports.clone(), sender.clone());
-        let mut reactor =
-            Reactor::new(poll, socket, shard, mailbox, ports, connections, clock, stall_timeout, on_quiet)
+        let (workers, sender) = (workers.clone(), sender.clone());
+        let mut event_loop =
+            EventLoop::new(poll, socket, shard, mailbox, workers, connections, clock, stall_timeout, on_quiet)
                 .map_err(cannot("the listening socket cannot be watched"))?;
-        helpers.push(spawn("loop", move || {
-            if let Err(error) = reactor.run() {
+        helpers.push(spawn("loop", OnPanic::EndsProcess, move || {
+            if let Err(error) = event_loop.run(adopted) {
                 log::error!("an event loop failed: {error}");
                 logging::flush();
                 exit(1);
@@ -255,51 +251,50 @@ fn start(
         })?);
         loops += 1;
     }
-    Ok(Running { loops, mailboxes, ports, writing: Some(writing), helpers, current, connections, lock })
+    Ok(Running { loops, mailboxes, workers, writing: Some(writing), helpers, current, connections, lock })
 }
 
-/// Who answers; `None` when nobody may.
-fn responders(settings: &Settings) -> Result<Responders, String> {
+/// The model that answers, if a conversation may choose one.
+fn model(settings: &Settings) -> Result<Model, String> {
     let answers = |responder| settings.responder == responder || settings.responders_allowed.contains(&responder);
     let upstream = match (&settings.responder_url, &settings.responder_model) {
-        (Some(url), Some(model)) if answers(ResponderKind::OpenAi) => {
+        (Some(address), Some(model)) if answers(ResponderKind::OpenAi) => {
             Some(Arc::new(Upstream::new(UpstreamSettings {
-                url: url.clone(),
+                address: address.clone(),
                 model: model.clone(),
                 api_key: settings.responder_api_key.clone(),
                 system_prompt: settings.responder_system_prompt.clone(),
                 ca_file: settings.responder_ca_file.clone(),
-                ..UpstreamSettings::default()
+                timeouts: Timeouts::default(),
+                retry: RetryPolicy::default(),
             })?))
         }
         _ => None,
     };
-    Ok(Responders {
+    Ok(Model {
         upstream,
         history: settings.responder_history,
-        per_user_max: settings.responder_concurrency_per_user,
+        answers_per_user_max: settings.responder_concurrency_per_user,
     })
 }
 
+/// Starts the threads that read: the readers and the password thread.
 fn start_readers(
-    config: &StoreConfig,
-    ports: &Ports,
-    post: &Post,
+    writer: &mut Writer,
+    workers: &Workers,
+    replies: &Replies,
     helpers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), String> {
-    let open = || Reader::open(config).map_err(|error| error.to_string());
-    let passwords = match &ports.readers {
-        None => Passwords::Writer(Arc::clone(&ports.writer)),
-        Some(queue) => {
-            for _ in 0..READER_THREADS {
-                let (reader, queue, post) = (open()?, Arc::clone(queue), post.clone());
-                helpers.push(spawn("reader", move || threads::read(reader, &queue, &post))?);
-            }
-            Passwords::Reader(Box::new(open()?))
-        }
-    };
-    let (queue, post) = (Arc::clone(&ports.passwords), post.clone());
-    helpers.push(spawn("passwords", move || threads::check_passwords(passwords, &queue, &post))?);
+    for _ in 0..READER_THREADS {
+        let reader = writer.open_reader().map_err(|error| error.to_string())?;
+        let (queue, replies) = (Arc::clone(&workers.readers), replies.clone());
+        helpers.push(spawn("reader", OnPanic::EndsWork, move || workers::read(reader, &queue, &replies))?);
+    }
+    let reader = writer.open_reader().map_err(|error| error.to_string())?;
+    let (queue, replies) = (Arc::clone(&workers.passwords), replies.clone());
+    helpers.push(spawn("passwords", OnPanic::EndsWork, move || workers::check_passwords(reader, &queue, &replies))?);
+    // All connections are open.
+    writer.unlink_temporary();
     Ok(())
 }
 
@@ -307,7 +302,7 @@ fn start_readers(
 struct Running {
     loops: usize,
     mailboxes: Vec<Arc<Mailbox>>,
-    ports: Ports,
+    workers: Workers,
     /// `None` once it has ended.
     writing: Option<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
@@ -333,7 +328,7 @@ impl Running {
         log::info!("draining: running requests are finished, then nothing more is accepted");
         notify(State::Stopping);
         for mailbox in &self.mailboxes {
-            mailbox.push(Mail::Drain);
+            mailbox.push(ShardMessage::Drain);
         }
         let deadline = Instant::now() + Duration::from_millis(self.current.context().settings.shutdown_grace_ms);
         let (mut loops_busy, mut loops_left) = (self.loops, self.loops);
@@ -365,7 +360,7 @@ impl Running {
     /// Lets the next process have the database: commits what was taken in, and tidies up.
     fn release(&mut self) {
         if let Some(writing) = self.writing.take() {
-            self.ports.close();
+            self.workers.close();
             // What was acknowledged is on disk already, whatever ended the writer.
             let _ = writing.join();
             self.lock = None;
@@ -373,18 +368,14 @@ impl Running {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
-    thread::Builder::new()
-        .name(format!("cortex-{name}"))
-        .stack_size(STACK_BYTES)
-        .spawn(run)
-        .map_err(|error| format!("a thread cannot be started: {error}"))
+fn spawn(name: &str, on_panic: OnPanic, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    thread::spawn(name, STACK_BYTES, on_panic, run).map_err(|error| format!("a thread cannot be started: {error}"))
 }
 
 /// Passes signals on. The second one to end ends the process from here, whatever the main thread waits for by then.
 fn watch_signals(sender: Sender<Happened>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    thread::Builder::new().name("cortex-signals".into()).stack_size(STACK_BYTES).spawn(move || {
+    thread::spawn("signals", STACK_BYTES, OnPanic::EndsProcess, move || {
         let mut ending = false;
         for signal in signals.forever() {
             let what = match signal {

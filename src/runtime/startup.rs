@@ -8,6 +8,7 @@ use crate::api::error::ApiError;
 use crate::api::{Response, ops};
 use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX};
 use crate::base::random::Random;
+use crate::base::thread::{OnPanic, spawn};
 use crate::base::time::{MonoTime, Now};
 use crate::domain::health::Readiness;
 use crate::http1::head::{HeadLimits, HeaderBuf, Method, Version, parse_head};
@@ -17,7 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const WAKER: Token = Token(0);
@@ -47,8 +48,7 @@ impl Startup {
     ) -> io::Result<Startup> {
         let door = Door::new(socket, clock, wait_milliseconds)?;
         let waker = Waker::new(door.poll.registry(), WAKER)?;
-        let thread =
-            thread::Builder::new().name("cortex-startup".into()).stack_size(stack_bytes).spawn(move || door.run())?;
+        let thread = spawn("startup", stack_bytes, OnPanic::EndsProcess, move || door.run())?;
         Ok(Startup { waker, thread })
     }
 

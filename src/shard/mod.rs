@@ -3,7 +3,9 @@
 //!
 //! Invariant: every connection has a deadline, or waits for an answer that always comes.
 
+pub mod commit_routing;
 mod connection;
+pub mod message;
 mod request;
 pub mod shared;
 mod shutdown;
@@ -17,17 +19,14 @@ use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
-use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot};
-use crate::domain::command::{Command, ReplyTo};
-use crate::domain::commit::Committed;
-use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
-use crate::domain::password::{PasswordJob, PasswordResponse};
-use crate::domain::query::{Query, QueryResponse};
-use crate::domain::result::CommandResult;
+use crate::domain::command::ReplyTo;
+use crate::domain::id::{EventNumber, UserId};
 use crate::domain::token_rules::TokenRules;
+use crate::domain::work::Work;
 use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
 use connection::outbox::Outbox;
 use connection::{Conn, Phase, Then};
+use message::ShardMessage;
 use shared::stream_registry::Registry;
 use shutdown::Ending;
 use slab::Slab;
@@ -68,44 +67,14 @@ pub enum Input<'a> {
         /// How many.
         bytes: usize,
     },
-    /// The writer committed.
-    Committed(Committed),
-    /// The readers answer.
-    QueryResponse(QueryResponse),
-    /// The password thread answers.
-    Password(PasswordResponse),
-    /// A receipt that no commit carries.
-    CommandResult(CommandResult),
-    /// A piece of an answer.
-    Delta(Arc<AnswerDelta>),
-    /// The text of an answer that was asked for; `None` when it is over.
-    AnswerText(MessageId, Option<AnswerSnapshot>),
-    /// A queue had no room for what this connection asked last.
-    Overloaded(ReplyTo),
-    /// The process is to end: finish what runs, take up nothing new.
-    Drain,
-    /// The settings or keys have changed; open streams go on.
-    Reload(Arc<Context>),
-}
-
-impl std::fmt::Debug for PasswordResponse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordResponse").field("to", &self.to).finish_non_exhaustive()
-    }
+    /// Another thread sent a message.
+    Message(ShardMessage),
 }
 
 /// What is to be done, in order.
 pub enum Output {
-    /// Hand this to the writer, or say `Overloaded`.
-    Submit(Command),
-    /// Hand this to the readers, or say `Overloaded`.
-    Ask(Query),
-    /// Hand this to the password thread, or say `Overloaded`.
-    Check(PasswordJob),
-    /// Ask the responders to stop the running answer of a conversation, or say `Overloaded`.
-    Cancel(ReplyTo, ConversationId),
-    /// Ask the responders for the text of an answer, on behalf of this shard.
-    TextWanted(u16, MessageId),
+    /// Hand this to its worker. If the worker's queue is full, answer with `ShardMessage::Dropped` at once.
+    Work(Work),
     /// The connection is a stream from now on: bound what the kernel buffers for it.
     TuneStream(u32),
     /// The connection takes bytes again.
@@ -226,15 +195,20 @@ impl Shard {
             Input::Ended { slot } => self.peer_ended(slot, now),
             Input::Failed { slot } => self.close(slot),
             Input::Wrote { slot, bytes } => self.wrote(slot, bytes, now),
-            Input::Committed(committed) => self.committed(committed, now),
-            Input::QueryResponse(answer) => self.answered(answer, now),
-            Input::Password(answer) => self.password_checked(answer, now),
-            Input::CommandResult(receipt) => self.receipt(receipt, now),
-            Input::Delta(delta) => self.answer_grows(&delta, now),
-            Input::AnswerText(message_id, snapshot) => self.live.restore(message_id, snapshot.as_ref()),
-            Input::Overloaded(to) => self.overloaded(to, now),
-            Input::Drain => self.drain(now),
-            Input::Reload(context) => self.reload(context, now),
+            Input::Message(message) => self.receive(message, now),
+        }
+    }
+
+    fn receive(&mut self, message: ShardMessage, now: Now) {
+        match message {
+            ShardMessage::Committed(share) => self.committed(share, now),
+            ShardMessage::QueryResponse(response) => self.answered(response, now),
+            ShardMessage::PasswordResponse(response) => self.password_checked(response, now),
+            ShardMessage::CommandResult(result) => self.receipt(result, now),
+            ShardMessage::Delta(delta) => self.answer_grows(&delta, now),
+            ShardMessage::Dropped(to) => self.dropped(to, now),
+            ShardMessage::Drain => self.drain(now),
+            ShardMessage::Reload(context) => self.reload(context, now),
         }
     }
 

@@ -1,49 +1,114 @@
-//! Floor 2: Server-Sent Events on byte slices (HTML Standard §9.2): written here for our streams, read by `decode` for
-//! those of others.
+//! Layer 2: Server-Sent Events on byte slices (HTML Standard §9.2): written here, read by `decode`.
 //!
-//! What is written: lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and some
-//! clients read one line at a time.
+//! Lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and some clients read one
+//! line at a time.
 
 pub mod decode;
 
+use crate::base::decimal;
 use crate::domain::id::EventNumber;
 use std::io::Write;
 
-/// One event: `id: N`, `event: <name>` if it has one, `data: <json>` and the empty line that dispatches it.
-///
-/// HTML Standard §9.2.6: without `id` the reader keeps the last id that it was given. `json` and `name` have no line
-/// breaks. What some readers take for one is written as an escape, which means the same.
-pub fn frame(id: Option<EventNumber>, name: Option<&str>, json: &[u8], out: &mut Vec<u8>) {
-    debug_assert!(memchr::memchr2(b'\n', b'\r', json).is_none(), "an event is one line");
-    debug_assert!(name.is_none_or(|name| !name.contains(['\n', '\r'])), "a name is one line");
-    out.reserve(64 + json.len());
-    if let Some(id) = id {
-        writeln!(out, "id: {id}").expect("writing to memory does not fail");
-    }
-    if let Some(name) = name {
-        writeln!(out, "event: {name}").expect("writing to memory does not fail");
-    }
-    out.extend_from_slice(b"data: ");
-    push_line(json, out);
-    out.extend_from_slice(b"\n\n");
+/// One event, framed once for all who receive it: with its `event:` line, and without it from where that line ends.
+#[derive(Debug)]
+pub struct EventFrame {
+    bytes: Vec<u8>,
+    /// Length of the `event:` line, with its line end.
+    name_bytes: usize,
 }
 
-/// Appends JSON with U+0085, U+2028 and U+2029 escaped: Unicode has lines end there, and so have readers such as Python's
-/// `str.splitlines`. JSON has these characters in strings alone, so that an escape can stand wherever one does.
-fn push_line(json: &[u8], out: &mut Vec<u8>) {
+impl EventFrame {
+    /// Frames the event whose JSON `write_json` appends, about `json_bytes` bytes of it. See [`write_event`].
+    pub fn new(
+        id: Option<EventNumber>,
+        name: &str,
+        json_bytes: usize,
+        write_json: impl FnOnce(&mut Vec<u8>),
+    ) -> EventFrame {
+        let mut bytes = Vec::with_capacity(FIELDS_BYTES + name.len() + json_bytes);
+        write_name(name, &mut bytes);
+        let name_bytes = bytes.len();
+        write_event(id, None, write_json, &mut bytes);
+        bytes.shrink_to_fit();
+        EventFrame { bytes, name_bytes }
+    }
+
+    /// The frame, with or without its `event:` line.
+    pub fn bytes(&self, named: bool) -> &[u8] {
+        if named { &self.bytes } else { &self.bytes[self.name_bytes..] }
+    }
+
+    /// Bytes that the frame holds in memory.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Bytes of a frame beside its name and its JSON, at most: `data: `, `id: ` with 20 digits, `event: ` and line ends.
+const FIELDS_BYTES: usize = 64;
+
+/// Appends one event: `event: <name>` if it has one, `data: ` and the JSON that `write_json` appends, `id: N`, and the
+/// empty line that dispatches the event.
+///
+/// HTML Standard §9.2.6: without `id` the reader keeps the last id that it received. `id` comes last, because some readers
+/// take over an id as soon as they have read its line. Neither the name nor the JSON has line breaks. U+0085, U+2028 and
+/// U+2029 are written as escapes: Unicode ends lines there, and so do readers such as Python's `str.splitlines`.
+pub fn write_event(
+    id: Option<EventNumber>,
+    name: Option<&str>,
+    write_json: impl FnOnce(&mut Vec<u8>),
+    out: &mut Vec<u8>,
+) {
+    if let Some(name) = name {
+        write_name(name, out);
+    }
+    out.extend_from_slice(b"data: ");
+    let start = out.len();
+    write_json(out);
+    debug_assert!(memchr::memchr2(b'\n', b'\r', &out[start..]).is_none(), "an event is one line");
+    escape_line_ends(start, out);
+    out.push(b'\n');
+    if let Some(id) = id {
+        out.extend_from_slice(b"id: ");
+        decimal::push(out, id.0);
+        out.push(b'\n');
+    }
+    out.push(b'\n');
+}
+
+fn write_name(name: &str, out: &mut Vec<u8>) {
+    debug_assert!(!name.contains(['\n', '\r']), "a name is one line");
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'\n');
+}
+
+/// Escapes Unicode's line ends in the JSON that begins at `start`. JSON contains these characters in strings alone, where an
+/// escape can replace each. They are rare, so that nearly always this only looks.
+fn escape_line_ends(start: usize, out: &mut Vec<u8>) {
+    let Some(first) = memchr::memchr2_iter(0xc2, 0xe2, &out[start..]).find(|at| line_end(&out[start + at..]).is_some())
+    else {
+        return;
+    };
+    let json = out.split_off(start + first);
     let mut from = 0;
-    for at in memchr::memchr2_iter(0xc2, 0xe2, json) {
-        let (bytes, escape): (usize, &[u8]) = match &json[at..] {
-            [0xc2, 0x85, ..] => (2, br"\u0085"),
-            [0xe2, 0x80, 0xa8, ..] => (3, br"\u2028"),
-            [0xe2, 0x80, 0xa9, ..] => (3, br"\u2029"),
-            _ => continue,
-        };
+    for at in memchr::memchr2_iter(0xc2, 0xe2, &json) {
+        let Some((bytes, escape)) = line_end(&json[at..]) else { continue };
         out.extend_from_slice(&json[from..at]);
         out.extend_from_slice(escape);
         from = at + bytes;
     }
     out.extend_from_slice(&json[from..]);
+}
+
+/// The length and the escape of the line end of Unicode that `json` begins with.
+fn line_end(json: &[u8]) -> Option<(usize, &'static [u8])> {
+    match json {
+        [0xc2, 0x85, ..] => Some((2, br"\u0085")),
+        [0xe2, 0x80, 0xa8, ..] => Some((3, br"\u2028")),
+        [0xe2, 0x80, 0xa9, ..] => Some((3, br"\u2029")),
+        _ => None,
+    }
 }
 
 /// `retry: N`: how many milliseconds a reader waits before it comes back. Dispatches nothing (HTML Standard §9.2.6).
@@ -77,18 +142,26 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
 
+    fn frame(id: Option<EventNumber>, name: Option<&str>, json: &str, out: &mut Vec<u8>) {
+        write_event(id, name, |out| out.extend_from_slice(json.as_bytes()), out);
+    }
+
     #[test]
     fn frames_are_written_as_the_api_shows_them() {
         let table: [(Option<u64>, Option<&str>, &str); 4] = [
-            (Some(41), None, "id: 41\ndata: {\"a\":1}\n\n"),
-            (Some(u64::MAX), Some("input"), "id: 18446744073709551615\nevent: input\ndata: {\"a\":1}\n\n"),
+            (Some(41), None, "data: {\"a\":1}\nid: 41\n\n"),
+            (Some(u64::MAX), Some("input"), "event: input\ndata: {\"a\":1}\nid: 18446744073709551615\n\n"),
             (None, Some("output_delta"), "event: output_delta\ndata: {\"a\":1}\n\n"),
             (None, None, "data: {\"a\":1}\n\n"),
         ];
         for (id, name, expected) in table {
             let mut out = Vec::new();
-            frame(id.map(EventNumber), name, b"{\"a\":1}", &mut out);
+            frame(id.map(EventNumber), name, "{\"a\":1}", &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
+            let shared = EventFrame::new(id.map(EventNumber), name.unwrap_or("input"), 7, |out| {
+                out.extend_from_slice(b"{\"a\":1}")
+            });
+            assert_eq!(shared.bytes(name.is_some()), expected.as_bytes());
         }
         let mut out = Vec::new();
         retry(3000, &mut out);
@@ -109,13 +182,13 @@ mod tests {
         ];
         for (json, expected) in table {
             let mut out = Vec::new();
-            frame(None, None, json.as_bytes(), &mut out);
+            frame(None, None, json, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), format!("data: {expected}\n\n"));
         }
         // A piece of one at the end is none.
         for end in [b"\xc2".as_slice(), b"\xe2", b"\xe2\x80"] {
-            let mut out = Vec::new();
-            push_line(end, &mut out);
+            let mut out = end.to_vec();
+            escape_line_ends(0, &mut out);
             assert_eq!(out, end);
         }
     }
@@ -134,7 +207,7 @@ mod tests {
                 let name = names[random.below(3) as usize];
                 let id = (random.below(3) > 0).then(|| EventNumber(random.next_u64()));
                 last = id.map_or(last, |id| id.to_string());
-                frame(id, name, json.as_bytes(), &mut out);
+                frame(id, name, json, &mut out);
                 expected.push((name.unwrap_or("message").to_owned(), json.to_owned(), last.clone()));
             }
             let mut decoder = Decoder::new(out.len());

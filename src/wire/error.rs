@@ -1,11 +1,11 @@
 //! The one shape of every error answer.
 
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 
 /// `{"error":{"code","message","details"?}}`; `details` names each bad field with the rule that it breaks.
 pub fn error_body(code: &str, message: &str, details: Option<&[(&str, String)]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + code.len() + message.len());
-    let mut json = Json(&mut out);
+    let mut json = JsonWriter(&mut out);
     json.raw("{\"error\":{\"code\":").string(code).raw(",\"message\":").string(message);
     if let Some(details) = details {
         json.raw(",\"details\":{");

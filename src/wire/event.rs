@@ -4,11 +4,13 @@
 //! journalled data was written compactly.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::AnswerStarted;
 use crate::domain::event::{Event, EventBody, EventKind};
-use crate::domain::id::{EventNumber, UserId};
-use crate::domain::model::Message;
-use crate::wire::json::Json;
+use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
+use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::started_answer::AnswerStarted;
+use crate::wire::json::JsonWriter;
+use crate::wire::reply;
+use std::sync::Arc;
 
 /// An event of the journal, or a delta or snapshot, which are built like one.
 pub fn event_json(event: &Event, out: &mut Vec<u8>) {
@@ -43,6 +45,64 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
         .raw(",\"correlation_id\":")
         .string(&event.correlation_id)
         .raw("}");
+}
+
+/// `data` of `workspace_created` and `workspace_updated`.
+pub fn workspace_data(workspace: &Workspace) -> Arc<str> {
+    let (description, metadata) = (workspace.description.as_str(), workspace.metadata.as_str());
+    data(256 + description.len() + metadata.len(), |json| {
+        json.raw("{\"workspace\":");
+        reply::workspace_json(workspace, json.0);
+        json.raw("}");
+    })
+}
+
+/// `data` of `workspace_deleted`.
+pub fn workspace_deleted_data(id: WorkspaceId) -> Arc<str> {
+    data(64, |json| {
+        json.raw("{\"workspace_id\":").uuid(id.0).raw("}");
+    })
+}
+
+/// `data` of `conversation_created` and `conversation_updated`.
+pub fn conversation_data(conversation: &Conversation) -> Arc<str> {
+    data(512 + conversation.metadata.as_str().len(), |json| {
+        json.raw("{\"conversation_id\":").uuid(conversation.id.0);
+        json.raw(",\"workspace_id\":").uuid(conversation.workspace_id.0);
+        json.raw(",\"conversation\":");
+        reply::conversation_json(conversation, json.0);
+        json.raw("}");
+    })
+}
+
+/// `data` of `conversation_deleted` and `conversation_left`.
+pub fn conversation_gone_data(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
+    data(128, |json| {
+        json.raw("{\"conversation_id\":").uuid(id.0).raw(",\"workspace_id\":").uuid(workspace.0).raw("}");
+    })
+}
+
+/// `data` of `output_error`: the message that was to be answered, and the answer, if any of it was shown.
+pub fn output_error_data(
+    asked: MessageId,
+    conversation: ConversationId,
+    answer: Option<MessageId>,
+    reason: &str,
+) -> Arc<str> {
+    data(256 + reason.len(), |json| {
+        json.raw("{\"message_id\":").uuid(asked.0);
+        json.raw(",\"conversation_id\":").uuid(conversation.0).raw(",\"error\":").string(reason);
+        if let Some(answer) = answer {
+            json.raw(",\"answer_id\":").uuid(answer.0);
+        }
+        json.raw("}");
+    })
+}
+
+fn data(bytes: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> Arc<str> {
+    let mut out = Vec::with_capacity(bytes);
+    write(&mut JsonWriter(&mut out));
+    String::from_utf8(out).expect("JSON that is made of texts is text").into()
 }
 
 /// A piece of an answer.
@@ -137,14 +197,14 @@ pub fn server_shutdown(out: &mut Vec<u8>) {
 }
 
 /// `{"type":"<kind>"`
-fn opened(kind: EventKind, out: &mut Vec<u8>) -> Json<'_> {
-    let mut json = Json(out);
+fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
+    let mut json = JsonWriter(out);
     json.raw("{\"type\":\"").raw(kind.as_str()).raw("\"");
     json
 }
 
 /// `data` of a message: a conversation is always named by its UUID here, also the default one.
-fn message_data(json: &mut Json, kind: EventKind, message: &Message) {
+fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
     json.raw("{\"content\":")
         .string(message.content.as_str())
         .raw(",\"conversation_id\":")
@@ -322,5 +382,51 @@ mod tests {
         let text = line(|out| event_json(&whole, out));
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!([&read["data"]["content"], &read["data"]["sender_name"], &read["user_id"]], [&ascii; 3]);
+    }
+
+    #[test]
+    fn payloads_are_json() {
+        let uuid = IdKey::new([3; 16]).uuid(EventNumber(1), WallTime(1));
+        let (id, workspace_id) = (ConversationId(uuid), WorkspaceId(uuid));
+        let made = Workspace {
+            id: workspace_id,
+            owner: UserId::new_unchecked("o\"w"),
+            name: WorkspaceName::new_unchecked("n\u{1}"),
+            description: WorkspaceDescription::new_unchecked("d\\"),
+            metadata: Metadata::new_unchecked(r#"{"k":1.0}"#),
+            created_at: WallTime(1),
+            updated_at: WallTime(1),
+        };
+        assert_eq!(
+            &*workspace_data(&made),
+            format!(
+                r#"{{"workspace":{{"id":"{uuid}","name":"n\u0001","description":"d\\","owner_id":"o\"w","metadata":{{"k":1.0}}}}}}"#
+            )
+        );
+        let talk = Conversation {
+            id,
+            workspace_id,
+            topic: Topic::new_unchecked("t"),
+            participants: [UserId::new_unchecked("a"), UserId::new_unchecked("b")].into(),
+            metadata: Metadata::empty(),
+            created_at: WallTime(1),
+            updated_at: WallTime(1),
+            message_count: 0,
+        };
+        assert_eq!(
+            &*conversation_data(&talk),
+            format!(
+                r#"{{"conversation_id":"{uuid}","workspace_id":"{uuid}","conversation":{{"id":"{uuid}","workspace_id":"{uuid}","topic":"t","participant_ids":["a","b"],"metadata":{{}}}}}}"#
+            )
+        );
+        assert_eq!(&*workspace_deleted_data(workspace_id), format!(r#"{{"workspace_id":"{uuid}"}}"#));
+        assert_eq!(
+            &*conversation_gone_data(id, workspace_id),
+            format!(r#"{{"conversation_id":"{uuid}","workspace_id":"{uuid}"}}"#)
+        );
+        let failed = |answer| output_error_data(MessageId(uuid), id, answer, "no\n\"model\"");
+        let said = format!(r#"{{"message_id":"{uuid}","conversation_id":"{uuid}","error":"no\n\"model\"""#);
+        assert_eq!(&*failed(None), format!("{said}}}"));
+        assert_eq!(&*failed(Some(MessageId(uuid))), format!(r#"{said},"answer_id":"{uuid}"}}"#));
     }
 }

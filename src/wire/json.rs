@@ -1,4 +1,4 @@
-//! JSON text on its way out (`Json`), and valid JSON text taken apart without building a tree of it (`members`,
+//! JSON text on its way out (`JsonWriter`), and valid JSON text taken apart without building a tree of it (`members`,
 //! `elements`, `text`). RFC 8259.
 //!
 //! Nothing here recurses, so no depth of nesting can exhaust the stack.
@@ -9,9 +9,9 @@ use std::io::Write;
 use uuid::Uuid;
 
 /// Writes compact JSON at the end of a buffer; the calls read like the text that they make.
-pub(crate) struct Json<'a>(pub &'a mut Vec<u8>);
+pub(crate) struct JsonWriter<'a>(pub &'a mut Vec<u8>);
 
-impl Json<'_> {
+impl JsonWriter<'_> {
     /// JSON text as it is: punctuation, member names, or a value that is JSON already.
     pub fn raw(&mut self, json: &str) -> &mut Self {
         self.0.extend_from_slice(json.as_bytes());
@@ -48,13 +48,13 @@ impl Json<'_> {
     }
 
     /// An array of `items`, each written by `item`.
-    pub fn array<T>(&mut self, items: impl IntoIterator<Item = T>, item: impl Fn(&mut Json, T)) -> &mut Self {
+    pub fn array<T>(&mut self, items: impl IntoIterator<Item = T>, item: impl Fn(&mut JsonWriter, T)) -> &mut Self {
         self.raw("[");
         for (index, value) in items.into_iter().enumerate() {
             if index > 0 {
                 self.raw(",");
             }
-            item(&mut Json(self.0), value);
+            item(&mut JsonWriter(self.0), value);
         }
         self.raw("]")
     }
@@ -286,7 +286,7 @@ mod tests {
 
     fn escaped(text: &str) -> String {
         let mut out = Vec::new();
-        Json(&mut out).string(text);
+        JsonWriter(&mut out).string(text);
         String::from_utf8(out).unwrap()
     }
 
@@ -381,7 +381,7 @@ mod tests {
     fn numbers_times_and_ids() {
         let mut out = Vec::new();
         let id = Uuid::from_u128(0x0190c42e_8d3f_7123_9abc_0123456789ab);
-        Json(&mut out)
+        JsonWriter(&mut out)
             .raw("{\"n\":")
             .number(u64::MAX)
             .raw(",\"t\":")

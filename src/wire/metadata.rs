@@ -61,14 +61,14 @@ pub fn metadata(raw: &str) -> Result<Metadata, &'static str> {
 /// escaped. Of a key that the patch names twice, the last value counts; of one that stands twice in `old`, the first
 /// place stays. Fails if the result is too large; it is never deeper than the deeper of the two.
 pub fn merge(old: &Metadata, patch: &Metadata) -> Result<Metadata, &'static str> {
-    let mut changes: Vec<Change> = Vec::new();
+    let mut changes: Vec<MemberChange> = Vec::new();
     let mut places: HashMap<Cow<[u8]>, usize> = HashMap::new();
     for (name, value) in json::members(patch.as_str()) {
         match places.entry(json::name(name)) {
             Entry::Occupied(entry) => changes[*entry.get()].value = value,
             Entry::Vacant(entry) => {
                 entry.insert(changes.len());
-                changes.push(Change { name, value, made: false });
+                changes.push(MemberChange { name, value, made: false });
             }
         }
     }
@@ -92,13 +92,13 @@ pub fn merge(old: &Metadata, patch: &Metadata) -> Result<Metadata, &'static str>
     if merged.len() > METADATA_BYTES_MAX { Err(TOO_LARGE) } else { Ok(Metadata::new_unchecked(merged)) }
 }
 
-struct Change<'a> {
+struct MemberChange<'a> {
     name: &'a str,
     value: &'a str,
     made: bool,
 }
 
-impl Change<'_> {
+impl MemberChange<'_> {
     fn removes(&self) -> bool {
         self.value == "null"
     }

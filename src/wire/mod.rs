@@ -4,17 +4,17 @@
 //! and put together by hand, because metadata must come back byte for byte, and because answers and events are written
 //! far too often to go through an intermediate tree.
 
-pub mod answer;
-mod chat;
+pub mod answer_metadata;
+mod conversation;
 pub mod error;
 pub mod event;
+pub mod export_line;
 pub(crate) mod json;
 pub mod metadata;
-pub mod query;
+pub mod query_params;
 pub mod reply;
 pub mod request;
 pub mod stream;
-pub mod transfer;
 
 /// Every field that is not acceptable, each with the rule that it breaks, in the order of the API's tables.
-pub type Invalid = Vec<(&'static str, String)>;
+pub type FieldErrors = Vec<(&'static str, String)>;

@@ -7,12 +7,12 @@ use crate::domain::id::UserId;
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::query::{Page, QueryResult};
 use crate::domain::result::Outcome;
-use crate::wire::chat;
-use crate::wire::json::Json;
+use crate::wire::conversation;
+use crate::wire::json::JsonWriter;
 
 /// The body of a list or a thing that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
+pub struct QueryBody {
     /// The JSON text.
     pub body: Vec<u8>,
     /// Whether a list ends early because it grew too large, here or in the store: `X-Truncated`.
@@ -24,14 +24,14 @@ pub struct Rendered {
 /// The body that says what became of a command.
 pub fn outcome(outcome: &Outcome) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut json = Json(&mut out);
+    let mut json = JsonWriter(&mut out);
     match outcome {
         Outcome::Posted { event, conversation, api_variant } => {
             let posted = event.message().expect("what is posted is a message");
             json.0.reserve(512 + posted.content.as_str().len() + posted.metadata.as_str().len());
             match api_variant {
                 ApiVariant::Config => input(&mut json, posted, *conversation),
-                ApiVariant::Conversations => chat::message(&mut json, posted),
+                ApiVariant::Conversations => conversation::message(&mut json, posted),
             }
         }
         Outcome::WorkspaceCreated(made) => {
@@ -53,7 +53,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
             }
             ApiVariant::Conversations => {
                 let first = first.as_ref().and_then(|event| event.message());
-                chat::conversation(&mut json, conversation, first);
+                conversation::conversation(&mut json, conversation, first);
             }
         },
         Outcome::ConversationUpdated(conversation) => {
@@ -62,11 +62,11 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
             json.raw("}");
         }
         Outcome::ConversationViewUpdated(changed) => {
-            chat::chat(changed, json.0, LIST_BYTES_MAX);
+            conversation::chat(changed, json.0, LIST_BYTES_MAX);
         }
         Outcome::ConversationLeft => done(&mut json, "conversation left"),
         Outcome::ConversationDeleted => done(&mut json, "conversation deleted"),
-        Outcome::MessageUpdated(changed) => chat::message(&mut json, changed),
+        Outcome::MessageUpdated(changed) => conversation::message(&mut json, changed),
         Outcome::MessageDeleted => done(&mut json, "message deleted"),
         // Only `POST /conversations/{id}/cancel` has a client wait for one.
         Outcome::Answered { closed, .. } => {
@@ -81,7 +81,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
 }
 
 /// The body that says what was found; `None` for what is no body of its own: a stream's access and pages of the journal.
-pub fn found(found: &QueryResult) -> Option<Rendered> {
+pub fn found(found: &QueryResult) -> Option<QueryBody> {
     let mut body = Vec::new();
     match found {
         QueryResult::Workspaces(listed) => {
@@ -91,24 +91,24 @@ pub fn found(found: &QueryResult) -> Option<Rendered> {
             return Some(list("conversations", listed, conversation_json, LIST_BYTES_MAX));
         }
         QueryResult::Workspace(one) => {
-            Json(&mut body).raw("{\"workspace\":");
+            JsonWriter(&mut body).raw("{\"workspace\":");
             workspace_json(one, &mut body);
             body.push(b'}');
         }
         QueryResult::Conversation(one) => {
-            Json(&mut body).raw("{\"conversation\":");
+            JsonWriter(&mut body).raw("{\"conversation\":");
             conversation_json(one, &mut body);
             body.push(b'}');
         }
         QueryResult::ConversationView(one) => {
-            let truncated = chat::chat(one, &mut body, LIST_BYTES_MAX);
-            return Some(Rendered { body, truncated, total: None });
+            let truncated = conversation::chat(one, &mut body, LIST_BYTES_MAX);
+            return Some(QueryBody { body, truncated, total: None });
         }
-        QueryResult::ConversationViews(listed) => return Some(chat::chats(listed, LIST_BYTES_MAX)),
-        QueryResult::Messages(page) => return Some(chat::messages(page, LIST_BYTES_MAX)),
-        QueryResult::Message(one) => chat::message(&mut Json(&mut body), one),
+        QueryResult::ConversationViews(listed) => return Some(conversation::chats(listed, LIST_BYTES_MAX)),
+        QueryResult::Messages(page) => return Some(conversation::messages(page, LIST_BYTES_MAX)),
+        QueryResult::Message(one) => conversation::message(&mut JsonWriter(&mut body), one),
         QueryResult::Users(users) => {
-            Json(&mut body).raw("{\"users\":").array(users, user).raw("}");
+            JsonWriter(&mut body).raw("{\"users\":").array(users, user).raw("}");
         }
         QueryResult::Alive
         | QueryResult::StreamAccess(_)
@@ -118,13 +118,13 @@ pub fn found(found: &QueryResult) -> Option<Rendered> {
             return None;
         }
     }
-    Some(Rendered { body, truncated: false, total: None })
+    Some(QueryBody { body, truncated: false, total: None })
 }
 
 /// The answer of `POST /auth/login` and `POST /auth/refresh`.
 pub fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + access_token.len());
-    Json(&mut out)
+    JsonWriter(&mut out)
         .raw("{\"access_token\":")
         .string(access_token)
         .raw(",\"token_type\":\"bearer\",\"expires_in\":")
@@ -142,7 +142,7 @@ pub fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) 
 /// The answer of `GET /auth/verify`; a name or email that the token lacks is an empty string.
 pub fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
-    Json(&mut out)
+    JsonWriter(&mut out)
         .raw("{\"user_id\":")
         .string(user_id.as_str())
         .raw(",\"name\":")
@@ -164,7 +164,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The body of an answer about health; each check has a name and says "ok" or what is wrong.
 pub fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    let mut json = Json(&mut out);
+    let mut json = JsonWriter(&mut out);
     json.raw("{\"status\":").string(status).raw(",\"service\":\"conversational-core\",\"timestamp\":").time(now);
     json.raw(",\"version\":").string(VERSION).raw(",\"checks\":{");
     for (place, (name, said)) in checks.iter().enumerate() {
@@ -176,7 +176,7 @@ pub fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
 
 /// A workspace as answers and events show it.
 pub fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
-    Json(out)
+    JsonWriter(out)
         .raw("{\"id\":")
         .uuid(workspace.id.0)
         .raw(",\"name\":")
@@ -192,7 +192,7 @@ pub fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
 
 /// A conversation as the configuration API and events show it.
 pub fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) {
-    Json(out)
+    JsonWriter(out)
         .raw("{\"id\":")
         .uuid(conversation.id.0)
         .raw(",\"workspace_id\":")
@@ -207,7 +207,7 @@ pub fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) {
 }
 
 /// The answer of `POST /input`: who wrote to their default conversation is not told its UUID, but `default` again.
-fn input(json: &mut Json, posted: &Message, conversation: ConversationRef) {
+fn input(json: &mut JsonWriter, posted: &Message, conversation: ConversationRef) {
     json.raw("{\"status\":\"received\",\"data\":{\"content\":")
         .string(posted.content.as_str())
         .raw(",\"conversation_id\":");
@@ -224,20 +224,20 @@ fn input(json: &mut Json, posted: &Message, conversation: ConversationRef) {
         .raw("}}");
 }
 
-fn user(json: &mut Json, user: &UserProfile) {
+fn user(json: &mut JsonWriter, user: &UserProfile) {
     json.raw("{\"user_id\":").string(user.id.as_str()).raw(",\"name\":").string(&user.name).raw("}");
 }
 
-pub(crate) fn user_id(json: &mut Json, id: &UserId) {
+pub(crate) fn user_id(json: &mut JsonWriter, id: &UserId) {
     json.string(id.as_str());
 }
 
-fn done(json: &mut Json, status: &str) {
+fn done(json: &mut JsonWriter, status: &str) {
     json.raw("{\"status\":\"").raw(status).raw("\",\"success\":true}");
 }
 
 /// `{"<name>":[…],"total":n}`
-fn list<T>(name: &str, listed: &Page<T>, item: fn(&T, &mut Vec<u8>), bytes_max: usize) -> Rendered {
+fn list<T>(name: &str, listed: &Page<T>, item: fn(&T, &mut Vec<u8>), bytes_max: usize) -> QueryBody {
     let (start, end) = (format!("{{\"{name}\":["), format!("],\"total\":{}}}", listed.total));
     let whole = |one: &T, out: &mut Vec<u8>| {
         item(one, out);
@@ -254,7 +254,7 @@ pub(crate) fn bounded<T>(
     listed: &Page<T>,
     item: impl Fn(&T, &mut Vec<u8>) -> bool,
     bytes_max: usize,
-) -> Rendered {
+) -> QueryBody {
     let mut body = start.as_bytes().to_vec();
     let mut truncated = listed.truncated;
     for (index, one) in listed.items.iter().enumerate() {
@@ -270,7 +270,7 @@ pub(crate) fn bounded<T>(
         }
     }
     body.extend_from_slice(end.as_bytes());
-    Rendered { body, truncated, total: None }
+    QueryBody { body, truncated, total: None }
 }
 
 #[cfg(test)]

@@ -3,26 +3,26 @@
 //! `serde_json` first checks the whole body without recursion and without decoding, so unknown fields may be as deep as
 //! they like. Then each field that the endpoint knows is read alone, so that one bad field does not hide another.
 
-mod chat;
+mod conversations;
 
-pub use chat::*;
+pub use conversations::*;
 
 use crate::base::limits::*;
 use crate::domain::id::UserId;
 use crate::domain::model::*;
 use crate::wire::metadata::metadata;
-use crate::wire::{Invalid, json};
+use crate::wire::{FieldErrors, json};
 use serde::de::IgnoredAny;
 use std::collections::HashSet;
 
 /// Why a body is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BodyError {
+pub enum InvalidBody {
     /// It is not UTF-8, not JSON, or a string in it is no text: `400`. Says what is wrong and at which line and column,
     /// both from 1, the column in bytes.
     Json(String),
     /// It is JSON, but not what the endpoint wants: `422`.
-    Invalid(Invalid),
+    Fields(FieldErrors),
 }
 
 /// `POST /input`.
@@ -37,8 +37,8 @@ pub struct PostInput {
 }
 
 /// Reads the body of `POST /input`.
-pub fn post_input(body: &[u8]) -> Result<PostInput, BodyError> {
-    let mut fields = Fields::read(body, ["content", "conversation_id", "metadata"])?;
+pub fn post_input(body: &[u8]) -> Result<PostInput, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["content", "conversation_id", "metadata"])?;
     let content = fields.required("content", Content::new);
     let conversation_id = fields.optional("conversation_id", any_text);
     let metadata = fields.metadata();
@@ -62,8 +62,8 @@ pub struct NewWorkspace {
 }
 
 /// Reads the body of `POST /config/workspace`.
-pub fn new_workspace(body: &[u8]) -> Result<NewWorkspace, BodyError> {
-    let mut fields = Fields::read(body, ["name", "description", "metadata"])?;
+pub fn new_workspace(body: &[u8]) -> Result<NewWorkspace, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["name", "description", "metadata"])?;
     let name = fields.required("name", WorkspaceName::new);
     let description = fields.required("description", WorkspaceDescription::new);
     let metadata = fields.metadata();
@@ -87,8 +87,8 @@ pub struct WorkspaceChange {
 }
 
 /// Reads the body of `PUT /config/workspace/{id}`.
-pub fn workspace_change(body: &[u8]) -> Result<WorkspaceChange, BodyError> {
-    let mut fields = Fields::read(body, ["name", "description", "metadata"])?;
+pub fn workspace_change(body: &[u8]) -> Result<WorkspaceChange, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["name", "description", "metadata"])?;
     let name = fields.optional("name", WorkspaceName::new);
     let description = fields.optional("description", WorkspaceDescription::new);
     let metadata = fields.metadata();
@@ -112,8 +112,8 @@ pub struct NewConversation {
 }
 
 /// Reads the body of `POST /config/conversation`.
-pub fn new_conversation(body: &[u8]) -> Result<NewConversation, BodyError> {
-    let mut fields = Fields::read(body, ["workspace_id", "topic", "participant_ids", "metadata"])?;
+pub fn new_conversation(body: &[u8]) -> Result<NewConversation, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["workspace_id", "topic", "participant_ids", "metadata"])?;
     let workspace_id = fields.required("workspace_id", any_text);
     let topic = fields.required("topic", Topic::new);
     let participants = fields.participants();
@@ -141,8 +141,8 @@ pub struct ConversationChange {
 }
 
 /// Reads the body of `PUT /config/conversation/{id}`.
-pub fn conversation_change(body: &[u8]) -> Result<ConversationChange, BodyError> {
-    let mut fields = Fields::read(body, ["topic", "participant_ids", "metadata"])?;
+pub fn conversation_change(body: &[u8]) -> Result<ConversationChange, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["topic", "participant_ids", "metadata"])?;
     let topic = fields.optional("topic", Topic::new);
     let participants = fields.participants();
     let metadata = fields.metadata();
@@ -154,7 +154,7 @@ pub fn conversation_change(body: &[u8]) -> Result<ConversationChange, BodyError>
 
 /// `POST /auth/login`. Not printable, so that no password reaches a log.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Login {
+pub struct LoginRequest {
     /// The email, or the user name as older clients call it.
     pub email: String,
     /// The password as typed.
@@ -162,14 +162,15 @@ pub struct Login {
 }
 
 /// Reads the JSON body of `POST /auth/login`. Where `email` stands, `username` is not looked at.
-pub fn login(body: &[u8]) -> Result<Login, BodyError> {
-    let mut fields = Fields::read(body, ["email", "username", "password"])?;
+pub fn login(body: &[u8]) -> Result<LoginRequest, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["email", "username", "password"])?;
     let [email, username, _] = fields.slots;
-    let by_username = matches!(email, Slot::Absent | Slot::Once("null")) && !matches!(username, Slot::Absent);
+    let by_username =
+        matches!(email, FieldSlot::Absent | FieldSlot::Once("null")) && !matches!(username, FieldSlot::Absent);
     let email = fields.required(if by_username { "username" } else { "email" }, email_text);
     let password = fields.required("password", typed_password);
     match (email, password) {
-        (Some(email), Some(password)) => Ok(Login { email, password }),
+        (Some(email), Some(password)) => Ok(LoginRequest { email, password }),
         _ => Err(fields.refusal()),
     }
 }
@@ -184,8 +185,8 @@ pub struct PasswordChange {
 }
 
 /// Reads the body of `POST /auth/password`.
-pub fn password_change(body: &[u8]) -> Result<PasswordChange, BodyError> {
-    let mut fields = Fields::read(body, ["current_password", "new_password"])?;
+pub fn password_change(body: &[u8]) -> Result<PasswordChange, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["current_password", "new_password"])?;
     let current = fields.required("current_password", typed_password);
     let new = fields.required("new_password", new_password);
     match (current, new) {
@@ -223,39 +224,39 @@ fn any_text(raw: &str) -> Result<String, &'static str> {
 
 /// The fields of one body that its endpoint knows, and what was found wrong so far. A reader that returns `None` has
 /// noted why, and `refusal` then tells it.
-struct Fields<'a, const N: usize> {
+struct BodyFields<'a, const N: usize> {
     body: &'a str,
     names: [&'static str; N],
-    slots: [Slot<'a>; N],
-    invalid: Invalid,
-    no_text: Option<BodyError>,
+    slots: [FieldSlot<'a>; N],
+    invalid: FieldErrors,
+    no_text: Option<InvalidBody>,
 }
 
 #[derive(Clone, Copy)]
-enum Slot<'a> {
+enum FieldSlot<'a> {
     Absent,
     /// The text of the value.
     Once(&'a str),
     Twice,
 }
 
-impl<'a, const N: usize> Fields<'a, N> {
-    fn read(body: &'a [u8], names: [&'static str; N]) -> Result<Self, BodyError> {
+impl<'a, const N: usize> BodyFields<'a, N> {
+    fn read(body: &'a [u8], names: [&'static str; N]) -> Result<Self, InvalidBody> {
         let body = valid_json(body)?;
         if !body.trim_ascii_start().starts_with('{') {
-            return Err(BodyError::Invalid(vec![("body", "must be a JSON object".to_owned())]));
+            return Err(InvalidBody::Fields(vec![("body", "must be a JSON object".to_owned())]));
         }
-        let mut slots = [Slot::Absent; N];
+        let mut slots = [FieldSlot::Absent; N];
         for (name, value) in json::members(body) {
             let name = json::name(name);
             if let Some(place) = names.iter().position(|known| known.as_bytes() == &*name) {
                 slots[place] = match slots[place] {
-                    Slot::Absent => Slot::Once(value),
-                    Slot::Once(_) | Slot::Twice => Slot::Twice,
+                    FieldSlot::Absent => FieldSlot::Once(value),
+                    FieldSlot::Once(_) | FieldSlot::Twice => FieldSlot::Twice,
                 };
             }
         }
-        Ok(Fields { body, names, slots, invalid: Vec::new(), no_text: None })
+        Ok(BodyFields { body, names, slots, invalid: Vec::new(), no_text: None })
     }
 
     /// A string that must be there and that `rule` accepts.
@@ -310,9 +311,9 @@ impl<'a, const N: usize> Fields<'a, N> {
     fn value(&mut self, name: &'static str) -> Option<Option<&'a str>> {
         let place = self.names.iter().position(|known| *known == name).expect("a field that is read is known");
         match self.slots[place] {
-            Slot::Absent => Some(None),
-            Slot::Once(value) => Some(Some(value)),
-            Slot::Twice => self.refuse(name, "must be given once"),
+            FieldSlot::Absent => Some(None),
+            FieldSlot::Once(value) => Some(Some(value)),
+            FieldSlot::Twice => self.refuse(name, "must be given once"),
         }
     }
 
@@ -335,7 +336,7 @@ impl<'a, const N: usize> Fields<'a, N> {
                 // The value is a part of the body, so the distance of their beginnings is its place.
                 let at = value.as_ptr() as usize - self.body.as_ptr() as usize + at;
                 let place = place(self.body.as_bytes(), at);
-                self.no_text.get_or_insert(BodyError::Json(format!("lone surrogate in a string at {place}")));
+                self.no_text.get_or_insert(InvalidBody::Json(format!("lone surrogate in a string at {place}")));
                 None
             }
         }
@@ -347,33 +348,33 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 
     /// What was found wrong; only to be called when something was.
-    fn refusal(self) -> BodyError {
+    fn refusal(self) -> InvalidBody {
         self.no_text.unwrap_or_else(|| {
             assert!(!self.invalid.is_empty(), "a field that was not read has its reason noted");
-            BodyError::Invalid(self.invalid)
+            InvalidBody::Fields(self.invalid)
         })
     }
 }
 
-impl std::fmt::Display for BodyError {
+impl std::fmt::Display for InvalidBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            BodyError::Json(what) => f.write_str(what),
-            BodyError::Invalid(fields) => write!(f, "{fields:?}"),
+            InvalidBody::Json(what) => f.write_str(what),
+            InvalidBody::Fields(fields) => write!(f, "{fields:?}"),
         }
     }
 }
 
 /// The body as text, if it is one JSON value.
-pub(super) fn valid_json(body: &[u8]) -> Result<&str, BodyError> {
+pub(super) fn valid_json(body: &[u8]) -> Result<&str, InvalidBody> {
     if body.trim_ascii().is_empty() {
-        return Err(BodyError::Json("a JSON body is expected, but it is empty".to_owned()));
+        return Err(InvalidBody::Json("a JSON body is expected, but it is empty".to_owned()));
     }
     let body = str::from_utf8(body)
-        .map_err(|error| BodyError::Json(format!("invalid UTF-8 at {}", place(body, error.valid_up_to()))))?;
+        .map_err(|error| InvalidBody::Json(format!("invalid UTF-8 at {}", place(body, error.valid_up_to()))))?;
     match serde_json::from_str::<IgnoredAny>(body) {
         Ok(_) => Ok(body),
-        Err(error) => Err(BodyError::Json(error.to_string())),
+        Err(error) => Err(InvalidBody::Json(error.to_string())),
     }
 }
 

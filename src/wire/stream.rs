@@ -1,7 +1,7 @@
 //! What is said about streams outside of them: tickets, the list of open ones, renewals.
 
 use crate::base::time::WallTime;
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 
 /// One open stream, as its owner sees it in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct OpenStream {
 /// The answer of `GET /output/streams`.
 pub fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 160 * streams.len());
-    let mut json = Json(&mut out);
+    let mut json = JsonWriter(&mut out);
     json.raw("{\"streams\":")
         .array(streams, |json, stream| {
             json.raw("{\"stream_id\":")
@@ -45,7 +45,7 @@ pub fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
 /// The answer of `POST /output/streams/{stream_id}/renew`.
 pub fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
-    Json(&mut out)
+    JsonWriter(&mut out)
         .raw("{\"status\":\"stream renewed\",\"stream_id\":")
         .string(stream_id)
         .raw(",\"expires_in\":")
@@ -57,7 +57,7 @@ pub fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
 /// The answer of `POST /auth/stream-ticket`.
 pub fn ticket(ticket: &str, expires_in_seconds: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + ticket.len());
-    Json(&mut out).raw("{\"ticket\":").string(ticket).raw(",\"expires_in\":").number(expires_in_seconds).raw("}");
+    JsonWriter(&mut out).raw("{\"ticket\":").string(ticket).raw(",\"expires_in\":").number(expires_in_seconds).raw("}");
     out
 }
 

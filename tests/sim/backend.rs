@@ -8,10 +8,12 @@ use cortex_core::domain::commit::Committed;
 use cortex_core::domain::event::EventKind;
 use cortex_core::domain::id::{EventNumber, UserId};
 use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
-use cortex_core::domain::result::{CommandResult, Rejection};
+use cortex_core::domain::result::Rejection;
 use cortex_core::runtime::mailbox::bound_events;
 use cortex_core::shard::Input;
-use cortex_core::store::Due;
+use cortex_core::shard::commit_routing::route_commit;
+use cortex_core::shard::message::ShardMessage;
+use cortex_core::store::MaintenanceDue;
 use cortex_core::wire;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -30,13 +32,13 @@ impl World {
                     self.process().registry.committed(through);
                     self.known_committed = self.known_committed.max(through.0);
                 }
-                Chore::Tell(shard, committed) => self.tell(shard, Mail::Committed(committed)),
+                Chore::Tell(shard, committed) => self.tell(shard, ShardMessage::Committed(committed)),
             }
             return;
         }
         if self.commands.is_empty() {
-            if self.housekeeping_is_due() {
-                self.housekeeping();
+            if self.maintenance_is_due() {
+                self.maintain();
             }
             return;
         }
@@ -160,34 +162,18 @@ impl World {
     }
 
     fn distribute(&mut self, committed: Committed) {
-        let shards = self.setup.shards;
-        let mut shares: Vec<Vec<CommandResult>> = (0..shards).map(|_| Vec::new()).collect();
-        for receipt in committed.results {
-            shares[receipt.to.shard as usize].push(receipt);
-        }
-        let nothing_for_all = committed.events.is_empty() && committed.token_rules.is_none();
         self.process().chores.push_back(Chore::Announce(committed.through));
-        for (shard, results) in shares.into_iter().enumerate() {
-            if nothing_for_all && results.is_empty() {
-                continue;
-            }
-            let share = Committed {
-                before: committed.before,
-                through: committed.through,
-                events: Arc::clone(&committed.events),
-                results,
-                jobs: Vec::new(),
-                started: Arc::clone(&committed.started),
-                token_rules: committed.token_rules.clone(),
-            };
+        let routed = route_commit(committed, self.setup.shards);
+        assert!(routed.responder_results.is_empty(), "a result without a connection that waits for it");
+        for (shard, share) in routed.shards {
             self.process().chores.push_back(Chore::Tell(shard, share));
         }
     }
 
-    fn tell(&mut self, shard: usize, mut mail: Mail) {
+    fn tell(&mut self, shard: usize, mut mail: ShardMessage) {
         let bytes_max = self.setup.mailbox_bytes;
         let state = &mut self.process.as_mut().expect("the program runs").loops[shard];
-        if let Mail::Committed(committed) = &mut mail {
+        if let ShardMessage::Committed(committed) = &mut mail {
             let events = committed.events.len();
             bound_events(committed, &mut state.mailbox_bytes, bytes_max);
             self.coverage.mails_bounded += u64::from(committed.events.len() < events);
@@ -203,22 +189,16 @@ impl World {
             state.mailbox_bytes = 0;
         }
         let Some(mail) = state.mails.pop_front() else { return };
-        let input = match mail {
-            Mail::Committed(committed) => Input::Committed(committed),
-            Mail::QueryResponse(answer) => Input::QueryResponse(answer),
-            Mail::Lost(to) => Input::Overloaded(to),
-            Mail::Drain => Input::Drain,
-        };
-        self.feed(shard, input);
+        self.feed(shard, Input::Message(mail));
     }
 
     /// A reader answers the next question, or hands in the answer that it has.
     pub fn reader_step(&mut self, reader: usize) {
         if let Some(mail) = self.process().readers[reader].1.take() {
             let to = match &mail {
-                Mail::QueryResponse(answer) => answer.to,
-                Mail::Lost(to) => *to,
-                Mail::Committed(_) | Mail::Drain => unreachable!("a reader only answers"),
+                ShardMessage::QueryResponse(answer) => answer.to,
+                ShardMessage::Dropped(to) => *to,
+                _ => unreachable!("a reader only answers"),
             };
             return self.tell(to.shard as usize, mail);
         }
@@ -227,12 +207,12 @@ impl World {
         self.check_answer(&query, &answer);
         let is_page = matches!(query.kind, QueryKind::JournalPage { .. });
         let mail = match self.below(30) {
-            _ if self.calm => Mail::QueryResponse(answer),
-            0 => Mail::Lost(query.reply_to),
-            1 => Mail::QueryResponse(QueryResponse { result: Err(Rejection::Unavailable), ..answer }),
-            _ => Mail::QueryResponse(answer),
+            _ if self.calm => ShardMessage::QueryResponse(answer),
+            0 => ShardMessage::Dropped(query.reply_to),
+            1 => ShardMessage::QueryResponse(QueryResponse { result: Err(Rejection::Unavailable), ..answer }),
+            _ => ShardMessage::QueryResponse(answer),
         };
-        if is_page && !matches!(&mail, Mail::QueryResponse(QueryResponse { result: Ok(_), .. })) {
+        if is_page && !matches!(&mail, ShardMessage::QueryResponse(QueryResponse { result: Ok(_), .. })) {
             self.coverage.pages_failed += 1;
         }
         self.process().readers[reader].1 = Some(mail);
@@ -269,7 +249,7 @@ impl World {
     }
 
     /// The writer cleans up a little, as it does when it has nothing else to do.
-    pub fn housekeeping(&mut self) {
+    pub fn maintain(&mut self) {
         let now = self.now.wall;
         let fault = match self.below(20) {
             _ if self.calm => Fault::None,
@@ -279,7 +259,7 @@ impl World {
         };
         let there_before = self.events_on_disk();
         let holder = self.begin_fault(fault);
-        self.process().writer.housekeeping(now);
+        self.process().writer.maintain(now);
         self.end_fault(fault, holder);
         let there = self.events_on_disk();
         if there.len() < there_before.len() {
@@ -288,9 +268,9 @@ impl World {
     }
 
     /// Whether the writer has more to remove than it should keep.
-    pub fn housekeeping_is_due(&mut self) -> bool {
+    pub fn maintenance_is_due(&mut self) -> bool {
         let now = self.now.wall;
-        self.process().writer.due(now) == Due::Now
+        self.process().writer.maintenance_due(now) == MaintenanceDue::Now
     }
 
     /// Which events that are no messages are there for whom.
@@ -307,7 +287,7 @@ impl World {
         there
     }
 
-    /// Takes in what a step of housekeeping removed: what was deleted, or what was too much, oldest first and not young.
+    /// Takes in what a step of maintain removed: what was deleted, or what was too much, oldest first and not young.
     fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>) {
         let keep = self.setup.retention;
         let mut lost = vec![0; self.model.users.len()];
@@ -423,7 +403,7 @@ impl World {
         trace!(self, "drain");
         self.process().draining = true;
         for shard in 0..self.setup.shards {
-            self.tell(shard, Mail::Drain);
+            self.tell(shard, ShardMessage::Drain);
         }
     }
 

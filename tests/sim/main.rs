@@ -2,8 +2,9 @@
 //! them in which a seed decides everything that happens. See `docs/architecture.md`.
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs one
-//! with a trace of its steps.
+//! with a trace of its steps. `answers` is a second, smaller world: the scheduler of answers with the same SQL.
 
+mod answers;
 mod backend;
 mod clients;
 mod coverage;
@@ -75,6 +76,19 @@ fn keep_panics_for_later() {
             }
         }));
     });
+}
+
+/// Runs `run`; a panic in it is kept for `take_panic`.
+fn while_running<T>(run: impl FnOnce() -> T) -> T {
+    RUNNING.set(true);
+    let outcome = run();
+    RUNNING.set(false);
+    outcome
+}
+
+/// What the last panic of this thread said, and where.
+fn take_panic() -> String {
+    LAST_PANIC.with(|last| last.borrow().clone())
 }
 
 /// A new directory, in memory where there is such a place.

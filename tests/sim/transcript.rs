@@ -165,22 +165,18 @@ fn read_block(bytes: &[u8]) -> Block {
         return Block::Retry;
     }
     let (mut id, mut name, mut rest) = (None, None, bytes);
-    loop {
-        if let Some(after) = rest.strip_prefix(b"id: ") {
-            let (line, next) = split_line(after);
-            let number = std::str::from_utf8(line).ok().and_then(|line| line.parse::<u64>().ok());
-            assert!(number.is_some() && id.is_none(), "an id is a number, and there is one");
-            (id, rest) = (number, next);
-        } else if let Some(after) = rest.strip_prefix(b"event: ") {
-            let (line, next) = split_line(after);
-            assert!(name.is_none(), "an event has one name");
-            (name, rest) = (Some(String::from_utf8(line.to_vec()).expect("a name is text")), next);
-        } else {
-            break;
-        }
+    if let Some(after) = rest.strip_prefix(b"event: ") {
+        let (line, next) = split_line(after);
+        (name, rest) = (Some(String::from_utf8(line.to_vec()).expect("a name is text")), next);
     }
     let data = rest.strip_prefix(b"data: ");
-    let data = data.unwrap_or_else(|| panic!("{:?} is no event", String::from_utf8_lossy(bytes)));
+    let mut data = data.unwrap_or_else(|| panic!("{:?} is no event", String::from_utf8_lossy(bytes)));
+    if memchr::memchr(b'\n', data).is_some() {
+        let (line, last) = split_line(data);
+        let number = last.strip_prefix(b"id: ").and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+        assert!(number.is_some(), "an id is a number, and comes last");
+        (id, data) = (number, line);
+    }
     assert!(memchr::memchr2(b'\n', b'\r', data).is_none(), "an event has one line of data");
     assert!(data.first() == Some(&b'{') && data.last() == Some(&b'}'), "data is an object");
     Block::Event { id, name, data: data.to_vec() }
@@ -195,7 +191,7 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
 fn answers_and_streams_are_read_in_any_pieces() {
     let bytes = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nX-Request-Id: a\r\nX-Event-Id: 7\r\n\r\nhi\
         HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nContent-Type: text/event-stream\r\nX-Request-Id: b\r\n\r\n\
-        retry: 5\n\nid: 3\nevent: e\ndata: {\"a\":1}\n\ndata: {}\n\n";
+        retry: 5\n\nevent: e\ndata: {\"a\":1}\nid: 3\n\ndata: {}\n\n";
     let mut whole = Transcript::new();
     let items = whole.feed(bytes);
     assert_eq!(items.len(), 5);
@@ -205,7 +201,14 @@ fn answers_and_streams_are_read_in_any_pieces() {
         let pieces: Vec<_> = bytes.chunks(size).flat_map(|piece| transcript.feed(piece)).collect();
         assert_eq!(pieces, items);
     }
-    let bad: [&[u8]; 4] = [b"id: x\ndata: {}\n\n", b"data:{}\n\n", b"\n\n", b"data: {}\ndata: {}\n\n"];
+    let bad: [&[u8]; 6] = [
+        b"data: {}\nid: x\n\n",
+        b"id: 1\ndata: {}\n\n",
+        b"data: {}\nid: 1\nid: 1\n\n",
+        b"data:{}\n\n",
+        b"\n\n",
+        b"data: {}\ndata: {}\n\n",
+    ];
     for block in bad {
         let mut transcript = Transcript { state: State::Stream, ..Transcript::new() };
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| transcript.feed(block)));

@@ -10,14 +10,15 @@ use cortex_core::auth::jwt::{Claims, Keys, Purpose};
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::config::Settings;
+use cortex_core::config::types::Database;
 use cortex_core::domain::command::{Command, ReplyTo};
-use cortex_core::domain::commit::Committed;
 use cortex_core::domain::id::*;
 use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
+use cortex_core::domain::work::Work;
+use cortex_core::shard::message::{CommitShare, ShardMessage};
 use cortex_core::shard::shared::stream_registry::Registry;
 use cortex_core::shard::{Input, Output, Shard};
-use cortex_core::store::{Database, InboxLimits, Reader, Retention, StoreConfig, Writer};
-use cortex_core::wire;
+use cortex_core::store::{InboxLimits, Reader, Retention, StoreConfig, Writer};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -29,18 +30,10 @@ pub const BUFFER_BYTES: usize = 4096;
 pub const STALL_MILLISECONDS: u64 = 20_000;
 pub const STREAMS_PER_USER: u32 = 6;
 
-/// What an event loop is told.
-pub enum Mail {
-    Committed(Committed),
-    QueryResponse(QueryResponse),
-    Lost(ReplyTo),
-    Drain,
-}
-
 /// What the writer's thread still has to do about its last batch.
 pub enum Chore {
     Announce(EventNumber),
-    Tell(usize, Committed),
+    Tell(usize, CommitShare),
 }
 
 /// One event loop: a shard, its mailbox, its sockets.
@@ -48,10 +41,10 @@ pub struct Loop {
     pub shard: Shard,
     /// The position that it has applied.
     pub position: u64,
-    pub mailbox: Vec<Mail>,
+    pub mailbox: Vec<ShardMessage>,
     pub mailbox_bytes: usize,
     /// What was swapped out of the mailbox and is not yet handled.
-    pub mails: VecDeque<Mail>,
+    pub mails: VecDeque<ShardMessage>,
     pub slots: BTreeMap<u32, usize>,
     pub ready: VecDeque<usize>,
     pub writable: Vec<usize>,
@@ -80,7 +73,7 @@ pub struct Setup {
 /// Everything that one process of the program is.
 pub struct Process {
     pub writer: Writer,
-    pub readers: Vec<(Reader, Option<Mail>)>,
+    pub readers: Vec<(Reader, Option<ShardMessage>)>,
     pub registry: Arc<Registry>,
     pub loops: Vec<Loop>,
     pub chores: VecDeque<Chore>,
@@ -208,7 +201,7 @@ impl World {
     pub fn open(&mut self) {
         let Setup { inbox, retention, .. } = self.setup;
         let config = StoreConfig { inbox, retention, ..StoreConfig::new(Database::File(self.path())) };
-        let mut writer = Writer::open(&config, wire::reply::outcome).expect("the database opens");
+        let mut writer = Writer::open(&config).expect("the database opens");
         // A crash of the process is not one of the machine: what is written is there, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         let position = writer.position();
@@ -238,7 +231,7 @@ impl World {
             }
         });
         let loops = loops.collect();
-        let reader = || (Reader::open(&config).expect("a reader opens"), None);
+        let reader = || (writer.open_reader().expect("a reader opens"), None);
         let readers = vec![reader(), reader()];
         self.db = Some(Connection::open(self.path()).expect("the database opens beside the program"));
         self.context = Some(context);
@@ -284,11 +277,14 @@ impl World {
         let mut position = self.process().loops[shard].position;
         let position_before = position;
         match &input {
-            Input::Committed(committed) => {
+            Input::Message(ShardMessage::Committed(committed)) => {
                 doing = Doing::Commit;
                 position = position.max(committed.through.0);
             }
-            Input::QueryResponse(QueryResponse { result: Ok(QueryResult::JournalPage(found)), .. }) => {
+            Input::Message(ShardMessage::QueryResponse(QueryResponse {
+                result: Ok(QueryResult::JournalPage(found)),
+                ..
+            })) => {
                 doing = Doing::Page;
                 page = found.events.iter().map(|event| event.number.0).collect();
             }
@@ -324,36 +320,40 @@ impl World {
     fn carry_out(&mut self, shard: usize) {
         let now = self.now;
         while let Some(output) = self.process().loops[shard].shard.poll_output() {
-            let overloaded = match output {
-                Output::Submit(command) => self.submit(command),
-                Output::Ask(query) => self.ask(query),
-                Output::Cancel(..) | Output::TextWanted(..) => unreachable!("nobody answers in the run"),
-                Output::Check(_) => unreachable!("nobody of the run logs in with a password"),
-                Output::TuneStream(_) => None,
+            match output {
+                Output::Work(work) => {
+                    if let Some(to) = self.hand_over(work) {
+                        let dropped = Input::Message(ShardMessage::Dropped(to));
+                        self.process().loops[shard].shard.handle(dropped, now);
+                    }
+                }
+                Output::TuneStream(_) => {}
                 Output::Resume(slot) => {
                     self.resume(shard, slot);
-                    None
                 }
                 Output::EndWriting(slot) => {
                     if let Some(link) = self.link_at(shard, slot) {
                         link.ended = true;
                         link.active_at = now.mono;
                     }
-                    None
                 }
                 Output::Close(slot) => {
                     self.closed(shard, slot);
-                    None
                 }
-                Output::StopAccepting | Output::Quiet => None,
+                Output::StopAccepting | Output::Quiet => {}
                 Output::Drained => {
                     self.process().loops[shard].drained = true;
-                    None
                 }
-            };
-            if let Some(to) = overloaded {
-                self.process().loops[shard].shard.handle(Input::Overloaded(to), now);
             }
+        }
+    }
+
+    fn hand_over(&mut self, work: Work) -> Option<ReplyTo> {
+        match work {
+            Work::Command(command) => self.submit(command),
+            Work::Query(query) => self.ask(query),
+            Work::CancelAnswer { .. } => unreachable!("nobody answers in the run"),
+            Work::Password(_) => unreachable!("nobody of the run logs in with a password"),
         }
     }
 

@@ -14,6 +14,7 @@ mod owners;
 mod paths;
 mod source;
 mod test_only;
+mod threads;
 mod unfinished;
 mod words;
 

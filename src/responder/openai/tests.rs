@@ -1,25 +1,31 @@
 use super::*;
-use serde_json::json;
+use crate::base::limits::*;
+use crate::config::types::Secret;
+use crate::domain::answer_job::Turn;
+use crate::domain::model::{Content, Role};
+use crate::responder::{Completion, Failure, FailureKind};
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
 
 /// The text and the end of an answer that comes in these pieces and then ends.
-fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, whole: bool) -> (String, Result<Finished, Failure>) {
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, whole: bool) -> (String, Result<Completion, Failure>) {
     let mut text = String::new();
-    let mut shown = |piece: &str| {
+    let mut sink = |piece: &str| {
         text += piece;
-        Flow::Continue
+        ControlFlow::Continue(())
     };
     let mut reader = AnswerReader::new(Some(Secret::new("sk-secret")));
     let mut is_done = false;
     for piece in pieces {
-        match reader.read(piece, &mut shown) {
-            Ok(progress) => is_done = progress == Progress::Done,
+        match reader.read(piece, &mut sink) {
+            Ok(progress) => is_done = progress == ReadProgress::Done,
             Err(failure) => return (text, Err(failure)),
         }
         if is_done {
             break;
         }
     }
-    let end = reader.end(whole || is_done, &mut shown);
+    let end = reader.end(whole || is_done, &mut sink);
     (text, end)
 }
 
@@ -33,9 +39,9 @@ const USAGE: &str =
 const DONE: &str = "data: [DONE]\n\n";
 
 /// A name, the body, the text, and the finish reason or what went wrong.
-type Case = (&'static str, String, &'static str, Result<Option<&'static str>, FailureKind>);
+type AnswerCase = (&'static str, String, &'static str, Result<Option<&'static str>, FailureKind>);
 
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<AnswerCase> {
     let all = |parts: &[&str]| parts.concat();
     let (hel, lo) = (delta("H\u{e9}l"), delta("lo \u{1f600}"));
     let plain = |content: Value, rest: Value| {
@@ -49,10 +55,10 @@ fn cases() -> Vec<Case> {
         ("without a finish reason", all(&[&hel, &lo, DONE]), text, Ok(None)),
         ("without [DONE]", all(&[&hel, &lo, STOP]), text, Ok(Some("stop"))),
         ("[DONE] without an empty line", all(&[&hel, &lo, STOP, "data: [DONE]\n"]), text, Ok(Some("stop"))),
-        ("no end", all(&[&hel, &lo]), text, Err(FailureKind::Cut)),
-        ("an end in the middle of an event", all(&[&hel, &lo, "data: {\"cho"]), text, Err(FailureKind::Cut)),
-        ("nothing", String::new(), "", Err(FailureKind::Cut)),
-        ("nothing but white space", " \r\n \n".into(), "", Err(FailureKind::Cut)),
+        ("no end", all(&[&hel, &lo]), text, Err(FailureKind::ConnectionLost)),
+        ("an end in the middle of an event", all(&[&hel, &lo, "data: {\"cho"]), text, Err(FailureKind::ConnectionLost)),
+        ("nothing", String::new(), "", Err(FailureKind::ConnectionLost)),
+        ("nothing but white space", " \r\n \n".into(), "", Err(FailureKind::ConnectionLost)),
         ("CRLF", all(&[&hel, &lo, STOP, USAGE, DONE]).replace('\n', "\r\n"), text, Ok(Some("stop"))),
         ("CR", all(&[&hel, &lo, STOP, USAGE, DONE]).replace('\n', "\r"), text, Ok(Some("stop"))),
         ("a byte order mark", all(&["\u{feff}", &hel, &lo, STOP, DONE]), text, Ok(Some("stop"))),
@@ -138,10 +144,10 @@ fn cases() -> Vec<Case> {
             "",
             Err(FailureKind::Reported),
         ),
-        ("no JSON", all(&[&hel, "data: oops\n\n", &lo]), "H\u{e9}l", Err(FailureKind::Garbage)),
-        ("JSON that is no object", "data: null\n\n".into(), "", Err(FailureKind::Garbage)),
-        ("JSON too deep", format!("data: {}\n\n", "[".repeat(1000)), "", Err(FailureKind::Garbage)),
-        ("a page", "<!doctype html>\n<title>It works!</title>\n\n".into(), "", Err(FailureKind::Garbage)),
+        ("no JSON", all(&[&hel, "data: oops\n\n", &lo]), "H\u{e9}l", Err(FailureKind::InvalidResponse)),
+        ("JSON that is no object", "data: null\n\n".into(), "", Err(FailureKind::InvalidResponse)),
+        ("JSON too deep", format!("data: {}\n\n", "[".repeat(1000)), "", Err(FailureKind::InvalidResponse)),
+        ("a page", "<!doctype html>\n<title>It works!</title>\n\n".into(), "", Err(FailureKind::InvalidResponse)),
         (
             "plain",
             plain(json!(text), json!({"usage": {"prompt_tokens": 7, "completion_tokens": 2}})),
@@ -155,9 +161,9 @@ fn cases() -> Vec<Case> {
             Ok(Some("stop")),
         ),
         ("plain, nothing said", plain(Value::Null, json!({})), "", Err(FailureKind::Empty)),
-        ("plain, no choices", "{\"object\":\"x\"}".into(), "", Err(FailureKind::Garbage)),
-        ("plain, no JSON", "{\"choices\":]}".into(), "", Err(FailureKind::Garbage)),
-        ("plain, cut", "{\"choices\":[{\"mess".into(), "", Err(FailureKind::Cut)),
+        ("plain, no choices", "{\"object\":\"x\"}".into(), "", Err(FailureKind::InvalidResponse)),
+        ("plain, no JSON", "{\"choices\":]}".into(), "", Err(FailureKind::InvalidResponse)),
+        ("plain, cut", "{\"choices\":[{\"mess".into(), "", Err(FailureKind::ConnectionLost)),
     ]
 }
 
@@ -187,7 +193,7 @@ fn where_an_answer_is_cut_changes_nothing() {
 #[test]
 fn facts_are_taken_from_wherever_they_stand() {
     let stream = [&delta("a")[..], STOP, USAGE, DONE].concat();
-    let expected = Finished {
+    let expected = Completion {
         model: Some("m-1".into()),
         prompt_tokens: Some(7),
         completion_tokens: Some(2),
@@ -195,7 +201,7 @@ fn facts_are_taken_from_wherever_they_stand() {
     };
     assert_eq!(read([stream.as_bytes()], true).1, Ok(expected));
     let none = "data: {\"model\":7,\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":-1}}\n\ndata: [DONE]\n\n";
-    assert_eq!(read([none.as_bytes()], true).1, Ok(Finished::default()));
+    assert_eq!(read([none.as_bytes()], true).1, Ok(Completion::default()));
     let long = format!(
         "data: {{\"model\":\"{}\\n\",\"choices\":[{{\"delta\":{{\"content\":\"a\"}}}}]}}\n\n{DONE}",
         "x".repeat(10_000)
@@ -228,11 +234,11 @@ fn the_text_ends_at_the_longest_content() {
 #[test]
 fn what_has_no_bound_is_refused() {
     let line = "data: ".to_owned() + &"x".repeat(UPSTREAM_EVENT_BYTES_MAX);
-    assert_eq!(read([line.as_bytes()], true).1.unwrap_err().kind, FailureKind::Garbage);
+    assert_eq!(read([line.as_bytes()], true).1.unwrap_err().kind, FailureKind::InvalidResponse);
     let lines = "data: x\n".repeat(UPSTREAM_EVENT_BYTES_MAX / 2 + 1);
-    assert_eq!(read([lines.as_bytes()], true).1.unwrap_err().kind, FailureKind::Garbage);
+    assert_eq!(read([lines.as_bytes()], true).1.unwrap_err().kind, FailureKind::InvalidResponse);
     let plain = "{".to_owned() + &" ".repeat(UPSTREAM_PLAIN_BYTES_MAX);
-    assert_eq!(read(plain.as_bytes().chunks(65_536), true).1.unwrap_err().kind, FailureKind::Garbage);
+    assert_eq!(read(plain.as_bytes().chunks(65_536), true).1.unwrap_err().kind, FailureKind::InvalidResponse);
 }
 
 #[test]
@@ -241,7 +247,7 @@ fn who_stops_hears_nothing_more() {
     let mut text = String::new();
     let failure = AnswerReader::new(None).read(body.as_bytes(), &mut |piece| {
         text += piece;
-        Flow::Stop
+        ControlFlow::Break(())
     });
     assert_eq!((text.as_str(), failure.unwrap_err().kind), ("a", FailureKind::Stopped));
 }
@@ -261,7 +267,7 @@ fn bytes_that_are_no_text_do_no_harm() {
 
 #[test]
 fn requests_have_the_shape_of_the_protocol() {
-    let turn = |role, text: &str| Turn { role, text: text.into() };
+    let turn = |role, text: &str| Turn { role, text: Content::new_unchecked(text) };
     let turns = [turn(Role::User, "a\n\"b\""), turn(Role::Assistant, "c"), turn(Role::User, "\u{1f600}")];
     let body: Value = serde_json::from_slice(&request_body("m", Some("be kind"), &turns, true)).unwrap();
     let expected = json!({
@@ -282,7 +288,7 @@ fn requests_have_the_shape_of_the_protocol() {
 
 #[test]
 fn the_oldest_turns_stay_out_when_there_is_too_much() {
-    let turn = |bytes| Turn { role: Role::User, text: "x".repeat(bytes).into() };
+    let turn = |bytes| Turn { role: Role::User, text: Content::new_unchecked("x".repeat(bytes)) };
     let count = |turns: &[Turn], prompt: Option<&str>| {
         let body: Value = serde_json::from_slice(&request_body("m", prompt, turns, false)).unwrap();
         body["messages"].as_array().unwrap().len()
@@ -309,7 +315,7 @@ fn error_answers_say_what_was_said() {
         ("", ""),
     ];
     for (body, rest) in table {
-        let failure = error_answer(400, body.as_bytes(), None, Some(&key));
+        let failure = error_response(400, body.as_bytes(), None, Some(&key));
         assert_eq!(failure.message, format!("The model's server refused the request (400){rest}"), "{body}");
         assert!(!format!("{failure:?}").contains("sk-"), "{failure:?}");
     }

@@ -1,41 +1,50 @@
-//! What waits to be written to one connection: a queue of byte runs, shared where many connections get the same.
+//! What waits to be written to one connection: a queue of segments, shared where many connections get the same bytes.
 //!
-//! Invariant: `bytes` is the sum of the runs less `written`, and no run in the queue is empty.
+//! Invariant: `bytes` is the sum of the segments less `written`, and no segment in the queue is empty.
 
+use crate::sse::EventFrame;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// Bytes of one connection alone, or shared with others.
+/// A segment of bytes.
 #[derive(Debug, Clone)]
-enum Run {
-    Own(Vec<u8>),
-    Shared(Arc<[u8]>),
+enum Segment {
+    /// Of this connection alone.
+    Owned(Vec<u8>),
+    /// Part of the program.
+    Static(&'static [u8]),
+    /// An event that other connections are sent too, with or without its `event:` line.
+    Frame(Arc<EventFrame>, bool),
 }
 
-impl Run {
+impl Segment {
     fn bytes(&self) -> &[u8] {
         match self {
-            Run::Own(bytes) => bytes,
-            Run::Shared(bytes) => bytes,
+            Segment::Owned(bytes) => bytes,
+            Segment::Static(bytes) => bytes,
+            Segment::Frame(frame, named) => frame.bytes(*named),
         }
     }
 }
 
 /// Capacity in runs that an empty queue may keep, because a busy stream fills it again at once.
-const EMPTY_RUNS_MAX: usize = 64;
+const EMPTY_SEGMENTS_MAX: usize = 64;
 /// Capacity in runs that an idle connection may keep: what comes to one next is a heartbeat or an answer, its own bytes.
-const IDLE_RUNS_MAX: usize = 8;
+const IDLE_SEGMENTS_MAX: usize = 8;
 
-/// Bytes of an own run past which nothing more is joined to it: its memory is kept until all of it is written, and a
+/// Longest body that is copied behind its head: cheaper than one more segment to allocate, keep and hand to the kernel.
+const COPIED_BYTES_MAX: usize = 1024;
+/// Bytes of an owned segment past which nothing more is joined to it: its memory is kept until all of it is written, and a
 /// reader can see to it that something is always left.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 
 /// The queue. It knows how full it is; whoever pushes decides what that means.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    runs: VecDeque<Run>,
-    /// Bytes of the first run that are written already.
+    segments: VecDeque<Segment>,
+    /// Bytes of the first segment that are written already.
     written: usize,
     bytes: usize,
 }
@@ -48,45 +57,89 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.segments.is_empty()
     }
 
-    /// Whether `more` bytes fit under `bytes_max`; an empty queue takes one run of any size.
+    /// Whether `more` bytes fit under `bytes_max`; an empty queue takes one segment of any size.
     pub fn has_room(&self, more: usize, bytes_max: usize) -> bool {
         self.is_empty() || self.bytes + more <= bytes_max
     }
 
-    /// Queues bytes that other connections get too.
-    pub fn push_shared(&mut self, bytes: Arc<[u8]>) {
-        if !bytes.is_empty() {
-            self.bytes += bytes.len();
-            self.runs.push_back(Run::Shared(bytes));
+    /// Queues an event that other connections are sent too.
+    pub fn push_frame(&mut self, frame: Arc<EventFrame>, named: bool) {
+        self.bytes += frame.bytes(named).len();
+        self.segments.push_back(Segment::Frame(frame, named));
+    }
+
+    /// Queues the body of a response. A long one is not copied.
+    pub fn push_body(&mut self, body: Cow<'static, [u8]>) {
+        if body.len() <= COPIED_BYTES_MAX {
+            return self.push_with(|out| out.extend_from_slice(&body));
         }
+        self.bytes += body.len();
+        self.segments.push_back(match body {
+            Cow::Borrowed(bytes) => Segment::Static(bytes),
+            Cow::Owned(bytes) => Segment::Owned(bytes),
+        });
+    }
+
+    /// Queues what `write` appends, unless the queue would then exceed `bytes_max`; returns whether it did. An empty queue
+    /// takes one piece of any size. `expected_bytes` is about how much is going to be queued this way, with this piece.
+    pub fn push_within(&mut self, bytes_max: usize, expected_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let was_empty = self.is_empty();
+        let (last, before) = self.open_segment(expected_bytes.min(JOINED_BYTES_MAX));
+        write(last);
+        let written = last.len() - before;
+        let fits = was_empty || self.bytes + written <= bytes_max;
+        if fits {
+            self.bytes += written;
+        }
+        if !fits || written == 0 {
+            self.close_segment(before);
+        }
+        fits
     }
 
     /// Queues what `write` appends; joins it to what was queued this way just before, while that is short.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.runs.is_empty() && self.runs.capacity() > IDLE_RUNS_MAX {
-            self.runs = VecDeque::new();
-        }
-        if !matches!(self.runs.back(), Some(Run::Own(last)) if last.len() < JOINED_BYTES_MAX) {
-            self.runs.push_back(Run::Own(Vec::new()));
-        }
-        let Some(Run::Own(last)) = self.runs.back_mut() else { unreachable!("an own run was just made sure of") };
-        let before = last.len();
+        let (last, before) = self.open_segment(0);
         write(last);
-        self.bytes += last.len() - before;
-        if last.is_empty() {
-            self.runs.pop_back();
+        let written = last.len() - before;
+        self.bytes += written;
+        if written == 0 {
+            self.close_segment(before);
+        }
+    }
+
+    /// An owned segment to append to, and its length: the last one while it is short, else a new one.
+    fn open_segment(&mut self, capacity: usize) -> (&mut Vec<u8>, usize) {
+        if self.segments.is_empty() && self.segments.capacity() > IDLE_SEGMENTS_MAX {
+            self.segments = VecDeque::new();
+        }
+        if !matches!(self.segments.back(), Some(Segment::Owned(last)) if last.len() < JOINED_BYTES_MAX) {
+            self.segments.push_back(Segment::Owned(Vec::with_capacity(capacity)));
+        }
+        let Some(Segment::Owned(last)) = self.segments.back_mut() else { unreachable!("it was just made") };
+        let before = last.len();
+        (last, before)
+    }
+
+    /// Cuts the last owned segment to the length that it had before something was appended.
+    fn close_segment(&mut self, before: usize) {
+        if let Some(Segment::Owned(last)) = self.segments.back_mut() {
+            last.truncate(before);
+            if before == 0 {
+                self.segments.pop_back();
+            }
         }
     }
 
     /// Fills `slices` with what waits, in order; returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        for (slice, run) in slices.iter_mut().zip(&self.runs) {
+        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
             let skip = if filled == 0 { self.written } else { 0 };
-            *slice = IoSlice::new(&run.bytes()[skip..]);
+            *slice = IoSlice::new(&segment.bytes()[skip..]);
             filled += 1;
         }
         filled
@@ -97,25 +150,25 @@ impl Outbox {
         assert!(n <= self.bytes, "a socket takes no more than it was given");
         self.bytes -= n;
         self.written += n;
-        while let Some(first) = self.runs.front() {
+        while let Some(first) = self.segments.front() {
             let len = first.bytes().len();
             if self.written < len {
                 break;
             }
             self.written -= len;
-            self.runs.pop_front();
+            self.segments.pop_front();
         }
-        if self.runs.is_empty() && self.runs.capacity() > EMPTY_RUNS_MAX {
-            self.runs = VecDeque::new();
+        if self.segments.is_empty() && self.segments.capacity() > EMPTY_SEGMENTS_MAX {
+            self.segments = VecDeque::new();
         }
     }
 
     /// Asserts the invariant of this module.
     pub fn check_invariants(&self) {
-        let sum: usize = self.runs.iter().map(|run| run.bytes().len()).sum();
+        let sum: usize = self.segments.iter().map(|segment| segment.bytes().len()).sum();
         assert_eq!(sum, self.bytes + self.written);
-        assert!(self.runs.iter().all(|run| !run.bytes().is_empty()));
-        assert!(self.runs.front().map_or(self.written == 0, |run| self.written < run.bytes().len()));
+        assert!(self.segments.iter().all(|segment| !segment.bytes().is_empty()));
+        assert!(self.segments.front().map_or(self.written == 0, |segment| self.written < segment.bytes().len()));
     }
 }
 
@@ -124,18 +177,41 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
 
+    fn frame(json: &[u8]) -> Arc<EventFrame> {
+        Arc::new(EventFrame::new(None, "e", 0, |out| out.extend_from_slice(json)))
+    }
+
     #[test]
     fn gives_out_what_was_put_in_whatever_the_socket_takes() {
         let mut random = Random::new(11);
         let mut outbox = Outbox::default();
         let (mut put, mut got) = (Vec::new(), Vec::new());
         for round in 0..5_000u32 {
-            let bytes: Vec<u8> = (0..random.below(40)).map(|i| (round + i as u32) as u8).collect();
-            put.extend_from_slice(&bytes);
-            if random.below(2) == 0 {
-                outbox.push_shared(bytes.into());
-            } else {
-                outbox.push_with(|out| out.extend_from_slice(&bytes));
+            let length = if round % 50 == 0 { 2 * COPIED_BYTES_MAX as u64 } else { random.below(40) };
+            let bytes: Vec<u8> = (0..length).map(|i| b'a' + ((u64::from(round) + i) % 26) as u8).collect();
+            match random.below(5) {
+                0 => {
+                    put.extend_from_slice(&bytes);
+                    outbox.push_body(Cow::Owned(bytes));
+                }
+                1 => {
+                    put.extend_from_slice(b"static");
+                    outbox.push_body(Cow::Borrowed(b"static"));
+                }
+                2 => {
+                    let (frame, named) = (frame(&bytes), random.below(2) == 0);
+                    put.extend_from_slice(frame.bytes(named));
+                    outbox.push_frame(frame, named);
+                }
+                3 => {
+                    let fits = outbox.has_room(bytes.len(), 100);
+                    assert_eq!(outbox.push_within(100, 0, |out| out.extend_from_slice(&bytes)), fits);
+                    put.extend_from_slice(if fits { &bytes } else { &[] });
+                }
+                _ => {
+                    put.extend_from_slice(&bytes);
+                    outbox.push_with(|out| out.extend_from_slice(&bytes));
+                }
             }
             outbox.check_invariants();
             let mut slices = [IoSlice::new(&[]); 3];
@@ -158,28 +234,29 @@ mod tests {
             outbox.push_with(|out| out.extend_from_slice(&[1; 500]));
             outbox.advance(500);
             outbox.check_invariants();
-            let held: usize = outbox.runs.iter().map(|run| run.bytes().len()).sum();
+            let held: usize = outbox.segments.iter().map(|segment| segment.bytes().len()).sum();
             assert!(held < 2 * JOINED_BYTES_MAX, "{held} bytes are held for {}", outbox.bytes());
         }
     }
 
     #[test]
-    fn an_empty_one_takes_a_run_of_any_size() {
+    fn an_empty_one_takes_a_segment_of_any_size() {
         let mut outbox = Outbox::default();
         assert!(outbox.has_room(1000, 10));
-        outbox.push_shared(vec![0; 4].into());
-        assert!(outbox.has_room(6, 10) && !outbox.has_room(7, 10));
+        outbox.push_frame(frame(b""), false);
+        let bytes = outbox.bytes();
+        assert!(outbox.has_room(6, bytes + 6) && !outbox.has_room(7, bytes + 6));
     }
 
     #[test]
     fn an_idle_one_gives_its_memory_back() {
         let mut outbox = Outbox::default();
-        for (runs, kept_max) in [(40, EMPTY_RUNS_MAX), (1000, 0)] {
-            (0..runs).for_each(|_| outbox.push_shared(vec![0; 4].into()));
-            outbox.advance(4 * runs);
-            assert!(outbox.runs.capacity() <= kept_max);
+        for (frames, kept_max) in [(40, EMPTY_SEGMENTS_MAX), (1000, 0)] {
+            (0..frames).for_each(|_| outbox.push_frame(frame(b""), false));
+            outbox.advance(outbox.bytes());
+            assert!(outbox.segments.capacity() <= kept_max);
             outbox.push_with(|out| out.extend_from_slice(b"heartbeat"));
-            assert!(outbox.runs.capacity() <= IDLE_RUNS_MAX);
+            assert!(outbox.segments.capacity() <= IDLE_SEGMENTS_MAX);
             outbox.advance(9);
         }
     }

@@ -150,7 +150,7 @@ impl Shard {
     fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
         let verify = |token: &str| api::auth::authenticate(&self.context, &self.token_rules, token, now.wall);
         let in_query = match access {
-            Access::TokenOrTicket => api::auth::query_credential(&self.context, head.query),
+            Access::TokenOrTicket => api::auth::query_credential(head.query, self.context.settings.environment),
             Access::Open | Access::Token => None,
         };
         // What is for somebody else, such as a proxy that asks the browser for a password, does not hide a ticket.

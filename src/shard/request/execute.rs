@@ -15,6 +15,7 @@ use crate::domain::id::UserId;
 use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
 use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
+use crate::domain::work::Work;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response_write::{self, Length, ResponseHead, write_head};
@@ -24,6 +25,7 @@ use crate::shard::shared::rate_limiter::Who;
 use crate::shard::subscription::subscriber::Source;
 use crate::shard::{Finished, FinishedLine, Output, Shard};
 use crate::wire;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Fields that one answer can have at most: our own, those of the rate, those of CORS, and those of the reply.
@@ -212,7 +214,7 @@ impl Shard {
             kind,
         };
         self.wait(slot, Pending { meta, operation, caller: Some(caller), then: Then::Answer });
-        self.outputs.push_back(Output::Submit(command));
+        self.outputs.push_back(Output::Work(Work::Command(command)));
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -231,7 +233,7 @@ impl Shard {
         };
         let query = Query { reply_to: self.reply_to(slot), caller: asker, kind };
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then });
-        self.outputs.push_back(Output::Ask(query));
+        self.outputs.push_back(Output::Work(Work::Query(query)));
     }
 
     /// Asks a reader for a sign of life, the way that every question goes.
@@ -241,7 +243,7 @@ impl Shard {
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller: None, then: Then::Health });
         self.conns[slot as usize].since = now.mono;
         self.arm(slot, now);
-        self.outputs.push_back(Output::Ask(query));
+        self.outputs.push_back(Output::Work(Work::Query(query)));
     }
 
     fn health(&self, reader: ReaderCheck, now: Now) -> Response {
@@ -268,7 +270,7 @@ impl Shard {
         let job = PasswordJob { reply_to: self.reply_to(slot), check };
         let Plan { operation, caller, .. } = plan;
         self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then: Then::Answer });
-        self.outputs.push_back(Output::Check(job));
+        self.outputs.push_back(Output::Work(Work::Password(job)));
     }
 
     fn wait(&mut self, slot: u32, pending: Pending) {
@@ -347,7 +349,7 @@ impl Shard {
             (Then::Cancel, caller, Ok(QueryResult::StreamAccess(StreamFilter { conversation: Some(named), .. }))) => {
                 let ConversationRef::Id(conversation_id) = *named else { unreachable!("access names it by its id") };
                 self.wait(slot, Pending { caller, ..*pending });
-                self.outputs.push_back(Output::Cancel(answer.to, conversation_id));
+                self.outputs.push_back(Output::Work(Work::CancelAnswer { reply_to: answer.to, conversation_id }));
             }
             // Somebody else's conversation is not there, on this side of the API.
             (Then::Cancel, _, Err(Rejection::Forbidden(_))) => {
@@ -405,7 +407,7 @@ impl Shard {
         self.respond_and_go_on(slot, &pending.meta, reply, now);
     }
 
-    pub(in crate::shard) fn overloaded(&mut self, to: ReplyTo, now: Now) {
+    pub(in crate::shard) fn dropped(&mut self, to: ReplyTo, now: Now) {
         if let Some(conn) = self.waiting(to)
             && let Phase::Stream(_) = &conn.phase
         {
@@ -429,13 +431,15 @@ impl Shard {
         };
         self.write_head(slot, meta, &reply, length, keep_alive, now);
         let conn = &mut self.conns[slot as usize];
-        let body: &[u8] = if meta.method == Method::Head { &[] } else { &reply.body };
-        conn.outbox.push_with(|out| out.extend_from_slice(body));
-        conn.reply_bytes += body.len();
-        self.reply_bytes += body.len();
+        let (status, body) =
+            (reply.status, if meta.method == Method::Head { Cow::Borrowed(&[][..]) } else { reply.body });
+        let body_bytes = body.len();
+        conn.outbox.push_body(body);
+        conn.reply_bytes += body_bytes;
+        self.reply_bytes += body_bytes;
         conn.phase = Phase::Head;
         conn.since = now.mono;
-        self.note_finished(meta, reply.status, body.len());
+        self.note_finished(meta, status, body_bytes);
         self.touch(slot, now);
         if keep_alive {
             self.arm(slot, now);

@@ -8,9 +8,10 @@ use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::*;
 use crate::domain::query::StreamFilter;
-use crate::{sse, wire};
+use crate::sse::EventFrame;
+use crate::wire;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// An event, framed once for everybody on this shard.
 #[derive(Debug)]
@@ -22,17 +23,17 @@ pub struct Entry {
     conversation_id: Option<ConversationId>,
     message_id: Option<MessageId>,
     recipients: Arc<[UserId]>,
-    plain: Arc<[u8]>,
-    named: OnceLock<Arc<[u8]>>,
+    /// What its streams are sent.
+    pub frame: Arc<EventFrame>,
 }
 
 impl Entry {
     /// Frames an event.
     pub fn of(event: &Event) -> Entry {
-        let mut json = Vec::with_capacity(event.weight());
-        wire::event::event_json(event, &mut json);
-        let mut frame = Vec::with_capacity(json.len() + 32);
-        sse::frame(Some(event.number), None, &json, &mut frame);
+        let json_bytes = 256 + event.weight();
+        let frame = EventFrame::new(Some(event.number), event.kind.as_str(), json_bytes, |out| {
+            wire::event::event_json(event, out)
+        });
         Entry {
             number: event.number,
             kind: event.kind,
@@ -40,24 +41,8 @@ impl Entry {
             conversation_id: event.conversation_id,
             message_id: event.message_id(),
             recipients: Arc::clone(&event.recipients),
-            plain: frame.into(),
-            named: OnceLock::new(),
+            frame: Arc::new(frame),
         }
-    }
-
-    /// The frame, with an `event:` line or without.
-    pub fn frame(&self, named: bool) -> &Arc<[u8]> {
-        if !named {
-            return &self.plain;
-        }
-        self.named.get_or_init(|| {
-            let mut frame = Vec::with_capacity(self.plain.len() + 32);
-            frame.extend_from_slice(b"event: ");
-            frame.extend_from_slice(self.kind.as_str().as_bytes());
-            frame.push(b'\n');
-            frame.extend_from_slice(&self.plain);
-            frame.into()
-        })
     }
 
     /// Whether a stream with this filter is for it. A default conversation was named by its id when the stream opened.
@@ -140,7 +125,7 @@ impl Hub {
             }
         }
         if let Some(entry) = framed {
-            self.recent_bytes += entry.plain.len();
+            self.recent_bytes += entry.frame.held_bytes();
             self.recent.push_back(entry);
             self.evict();
         }
@@ -160,7 +145,7 @@ impl Hub {
     fn evict(&mut self) {
         while self.recent_bytes > TAIL_BYTES_MAX {
             let Some(oldest) = self.recent.pop_front() else { return };
-            self.recent_bytes -= oldest.plain.len();
+            self.recent_bytes -= oldest.frame.held_bytes();
             for user in oldest.recipients.iter() {
                 let Some(listener) = self.listeners.get_mut(user) else { continue };
                 while listener.entries.front().is_some_and(|entry| entry.number <= oldest.number) {
@@ -173,7 +158,7 @@ impl Hub {
 
     /// Asserts the invariant of this module, as far as it can be seen from here.
     pub fn check_invariants(&self) {
-        assert_eq!(self.recent_bytes, self.recent.iter().map(|entry| entry.plain.len()).sum::<usize>());
+        assert_eq!(self.recent_bytes, self.recent.iter().map(|entry| entry.frame.held_bytes()).sum::<usize>());
         assert!(self.recent_bytes <= TAIL_BYTES_MAX || self.recent.len() == 1);
         for listener in self.listeners.values() {
             assert!(!listener.streams.is_empty(), "a tail without a reader is dropped");

@@ -1,120 +1,80 @@
-//! Answers that are being written: their text so far, who sees it, and what each stream has of it.
+//! Answers that are being written: which streams see them, and what each stream has of their text. The text itself is
+//! in the answer, which the responder's worker shares with every shard.
 //!
-//! Invariant: `text` is what the deltas before `next` say, unless the answer is stale; a stream that was given a delta or
-//! a snapshot has all of the text through it.
+//! Invariant: a stream that was given a delta or a snapshot has all of the text through it. After a commit was missed,
+//! no answer is shown to the users who saw it before: the answer itself names the present ones.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerDelta, AnswerSnapshot, AnswerStarted};
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::MessageId;
+use crate::domain::live_answer::AnswerDelta;
+use crate::domain::live_answer::ShownText;
 use crate::domain::query::StreamFilter;
+use crate::domain::started_answer::AnswerChange;
+use crate::domain::started_answer::AnswerStarted;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::Hub;
 use crate::shard::subscription::subscriber::{Source, Stream};
-use crate::{sse, wire};
+use crate::sse::{self, EventFrame};
+use crate::wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One answer that is being written.
 #[derive(Debug)]
-struct Answer {
+struct SharedAnswer {
     started: AnswerStarted,
-    text: String,
-    /// Index of the delta that comes next.
-    next: u64,
-    /// A delta was missed: the text is asked for.
-    stale: bool,
+    /// The text that this shard has shown, or may show.
+    shown: ShownText,
 }
 
 /// The answers that are being written, as a shard knows them.
 #[derive(Debug, Default)]
 pub struct LiveAnswers {
-    answers: HashMap<MessageId, Answer>,
-}
-
-/// What became of a delta.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Its answer is not written any more, or it was there already.
-    Nothing,
-    /// It follows what is there.
-    Next,
-    /// Something before it is missing: the text has to be asked for.
-    Missing,
+    answers: HashMap<MessageId, SharedAnswer>,
 }
 
 impl LiveAnswers {
-    /// An answer was begun.
+    /// An answer was started.
     pub fn begin(&mut self, started: &AnswerStarted) {
-        let answer = Answer { started: started.clone(), text: String::new(), next: 0, stale: false };
+        let answer = SharedAnswer { started: started.clone(), shown: ShownText::default() };
         self.answers.insert(started.message_id, answer);
     }
 
-    /// Takes in what an event says of the answers: that one is over, or that others see them now.
+    /// Takes in an event: it may end an answer, or change its recipients.
     pub fn apply(&mut self, event: &Event) {
-        if self.answers.is_empty() {
-            return;
-        }
-        let in_conversation = |answer: &Answer| Some(answer.started.conversation_id) == event.conversation_id;
-        match event.kind {
-            EventKind::Output => {
-                if let Some(message) = event.message() {
-                    self.answers.remove(&message.id);
-                }
+        self.answers.retain(|_, answer| match answer.started.change(event) {
+            None => true,
+            Some(AnswerChange::Recipients(recipients)) => {
+                answer.started.recipients = Arc::clone(recipients);
+                true
             }
-            EventKind::MessageDeleted => {
-                self.answers.retain(|id, _| event.message_id() != Some(*id));
-            }
-            EventKind::ConversationDeleted => self.answers.retain(|_, answer| !in_conversation(answer)),
-            EventKind::WorkspaceDeleted => {
-                self.answers.retain(|_, answer| answer.started.workspace_id != event.workspace_id);
-            }
-            EventKind::ConversationUpdated => {
-                for answer in self.answers.values_mut().filter(|answer| in_conversation(answer)) {
-                    answer.started.recipients = Arc::clone(&event.recipients);
-                }
-            }
-            _ => {}
-        }
+            Some(AnswerChange::Over) => false,
+        });
     }
 
-    /// Takes in a delta.
-    pub fn grow(&mut self, delta: &AnswerDelta) -> Taken {
-        let Some(answer) = self.answers.get_mut(&delta.message_id) else { return Taken::Nothing };
-        if answer.stale || delta.index < answer.next {
-            return Taken::Nothing;
+    /// Takes in a delta; returns whether there is something new to show. If deltas were missed before it, the text is
+    /// shown through the latest one.
+    pub fn grow(&mut self, delta: &AnswerDelta) -> bool {
+        let Some(answer) = self.answers.get_mut(&delta.message_id) else { return false };
+        if delta.index < answer.shown.deltas {
+            return false;
         }
-        if delta.index > answer.next {
-            answer.stale = true;
-            return Taken::Missing;
-        }
-        answer.text.push_str(&delta.text);
-        answer.next += 1;
-        Taken::Next
-    }
-
-    /// Takes in the text that was asked for; `None` says that the answer is over.
-    pub fn restore(&mut self, message_id: MessageId, snapshot: Option<&AnswerSnapshot>) {
-        let Some(snapshot) = snapshot else {
-            self.answers.remove(&message_id);
-            return;
+        answer.shown = if delta.index == answer.shown.deltas {
+            ShownText { deltas: delta.index + 1, bytes: delta.to }
+        } else {
+            answer.started.live.shown()
         };
-        if let Some(answer) = self.answers.get_mut(&message_id)
-            && answer.stale
-        {
-            answer.text = snapshot.text.to_string();
-            answer.next = snapshot.next;
-            answer.stale = false;
-        }
+        true
     }
 
-    /// Events were missed, and with them perhaps the end of any answer: every text has to be asked for.
-    pub fn doubt_all(&mut self) -> Vec<MessageId> {
-        for answer in self.answers.values_mut() {
-            answer.stale = true;
-        }
-        self.answers.keys().copied().collect()
+    /// Events were missed, and with them perhaps the end of any answer, or users who no longer see it.
+    pub fn events_missed(&mut self) {
+        self.answers.retain(|_, answer| {
+            answer.started.recipients = answer.started.live.recipients();
+            !answer.started.live.is_over()
+        });
     }
 
     /// Calls `offer` for each stream that may see the answer.
@@ -128,21 +88,32 @@ impl LiveAnswers {
     }
 
     /// The frame of a delta, made once for all streams.
-    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Frames> {
+    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Arc<EventFrame>> {
         let started = &self.answers.get(&delta.message_id)?.started;
-        let mut json = Vec::with_capacity(256 + delta.text.len());
-        wire::event::output_delta(started, delta.index, &delta.text, now, &mut json);
-        Some(Frames::of(EventKind::OutputDelta, &json))
+        let json_bytes = 256 + delta.to - delta.from;
+        Some(Arc::new(EventFrame::new(None, EventKind::OutputDelta.as_str(), json_bytes, |out| {
+            started.live.with_text(delta.from..delta.to, |text| {
+                wire::event::output_delta(started, delta.index, text, now, out);
+            });
+        })))
     }
 
-    /// Gives a live stream the delta whose frames these are, or, if it lacks something before it, the text so far.
-    pub fn give(&self, stream: &mut Stream, outbox: &mut Outbox, delta: &AnswerDelta, frames: &Frames, now: WallTime) {
+    /// Gives a live stream the delta that was framed, or, if it lacks something before it, the text so far.
+    pub fn give(
+        &self,
+        stream: &mut Stream,
+        outbox: &mut Outbox,
+        delta: &AnswerDelta,
+        frame: &Arc<EventFrame>,
+        now: WallTime,
+    ) {
         let Some(answer) = self.answers.get(&delta.message_id) else { return };
         if !is_for(answer, stream) {
             return;
         }
-        if stream.next_delta(delta.message_id) == delta.index {
-            if stream.push_passing(frames.of_stream(stream.named), outbox) {
+        // After a hole, `shown` is further than the delta: then the whole text is sent.
+        if stream.next_delta(delta.message_id) == delta.index && answer.shown.deltas == delta.index + 1 {
+            if stream.push_passing(frame, outbox) {
                 stream.set_next_delta(delta.message_id, delta.index + 1);
             }
         } else {
@@ -154,11 +125,7 @@ impl LiveAnswers {
     pub fn give_all(&self, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
             let sees = answer.started.recipients.contains(&stream.user);
-            if sees
-                && !answer.stale
-                && is_for(answer, stream)
-                && stream.next_delta(answer.started.message_id) < answer.next
-            {
+            if sees && is_for(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas {
                 give_snapshot(answer, stream, outbox, now);
             }
         }
@@ -172,43 +139,23 @@ impl LiveAnswers {
     }
 }
 
-/// A frame with an `event:` line and one without.
-#[derive(Debug)]
-pub struct Frames {
-    plain: Arc<[u8]>,
-    named: Arc<[u8]>,
-}
-
-impl Frames {
-    fn of(kind: EventKind, json: &[u8]) -> Frames {
-        let frame = |name| {
-            let mut frame = Vec::with_capacity(json.len() + 48);
-            sse::frame(None, name, json, &mut frame);
-            frame.into()
-        };
-        Frames { plain: frame(None), named: frame(Some(kind.as_str())) }
-    }
-
-    fn of_stream(&self, named: bool) -> &Arc<[u8]> {
-        if named { &self.named } else { &self.plain }
+fn give_snapshot(answer: &SharedAnswer, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
+    let SharedAnswer { started, shown } = answer;
+    let Some(index) = shown.deltas.checked_sub(1) else { return };
+    let named = stream.named.then_some(EventKind::OutputSnapshot.as_str());
+    let write_json = |out: &mut Vec<u8>| {
+        started.live.with_text(0..shown.bytes, |text| wire::event::output_snapshot(started, index, text, now, out));
+    };
+    if outbox.push_within(stream.buffer_bytes, 0, |out| sse::write_event(None, named, write_json, out)) {
+        stream.set_next_delta(started.message_id, shown.deltas);
     }
 }
 
-fn give_snapshot(answer: &Answer, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
-    let Some(index) = answer.next.checked_sub(1) else { return };
-    let mut json = Vec::with_capacity(256 + answer.text.len());
-    wire::event::output_snapshot(&answer.started, index, &answer.text, now, &mut json);
-    let frames = Frames::of(EventKind::OutputSnapshot, &json);
-    if stream.push_passing(frames.of_stream(stream.named), outbox) {
-        stream.set_next_delta(answer.started.message_id, answer.next);
-    }
-}
-
-fn is_for(answer: &Answer, stream: &Stream) -> bool {
+fn is_for(answer: &SharedAnswer, stream: &Stream) -> bool {
     stream.source == Source::Live && !stream.ended && passes(answer, &stream.filter)
 }
 
-fn passes(answer: &Answer, filter: &StreamFilter) -> bool {
+fn passes(answer: &SharedAnswer, filter: &StreamFilter) -> bool {
     let started = &answer.started;
     filter.kinds.has(EventKind::OutputDelta)
         && filter.workspace.is_none_or(|id| id == started.workspace_id)
@@ -222,40 +169,70 @@ fn passes(answer: &Answer, filter: &StreamFilter) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::{ConversationId, UserId, WorkspaceId};
+    use crate::domain::answer_job::JobId;
+    use crate::domain::event::EventBody;
+    use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
+    use crate::domain::live_answer::LiveAnswer;
+    use crate::domain::started_answer::LiveAnswerSet;
     use uuid::Uuid;
 
     fn started() -> AnswerStarted {
         AnswerStarted {
+            job: JobId::default(),
             message_id: MessageId(Uuid::from_u128(1)),
             conversation_id: ConversationId(Uuid::from_u128(2)),
             workspace_id: WorkspaceId(Uuid::from_u128(3)),
             recipients: Arc::new([UserId::new("u").unwrap()]),
             sender: UserId::new_unchecked("responder:openai"),
             correlation_id: "c".into(),
-            text: "".into(),
+            live: LiveAnswer::default(),
         }
     }
 
-    fn delta(index: u64, text: &str) -> AnswerDelta {
-        AnswerDelta { message_id: started().message_id, index, text: text.into() }
+    #[test]
+    fn deltas_follow_each_other_or_the_text_is_read_from_the_answer() {
+        let (mut live, started) = (LiveAnswers::default(), started());
+        let deltas = ["a", "b", "c", "d", "e"].map(|text| {
+            started.live.append(text);
+            started.live.show(started.message_id).unwrap()
+        });
+        assert!(!live.grow(&deltas[0]), "it was not started here");
+        live.begin(&started);
+        let shown = |live: &LiveAnswers| live.answers[&started.message_id].shown;
+        assert!(live.grow(&deltas[0]));
+        assert_eq!(shown(&live), ShownText { deltas: 1, bytes: 1 });
+        assert!(!live.grow(&deltas[0]), "once");
+        assert!(live.grow(&deltas[2]));
+        assert_eq!(shown(&live), ShownText { deltas: 5, bytes: 5 }, "the second was missed");
+        assert!(!live.grow(&deltas[3]) && !live.grow(&deltas[4]), "the text has them");
     }
 
     #[test]
-    fn deltas_follow_each_other_or_the_text_is_asked_for() {
-        let mut live = LiveAnswers::default();
-        assert_eq!(live.grow(&delta(0, "a")), Taken::Nothing, "nobody began it");
-        live.begin(&started());
-        assert_eq!(live.grow(&delta(0, "a")), Taken::Next);
-        assert_eq!(live.grow(&delta(0, "a")), Taken::Nothing);
-        assert_eq!(live.grow(&delta(2, "c")), Taken::Missing);
-        assert_eq!(live.grow(&delta(3, "d")), Taken::Nothing, "it was asked for already");
-        live.restore(started().message_id, Some(&AnswerSnapshot { next: 4, text: "abcd".into() }));
-        assert_eq!(live.grow(&delta(3, "d")), Taken::Nothing, "the text has it");
-        assert_eq!(live.grow(&delta(4, "e")), Taken::Next);
-        assert_eq!(live.answers[&started().message_id].text, "abcde");
-        assert_eq!(live.doubt_all(), [started().message_id]);
-        live.restore(started().message_id, None);
+    fn after_missed_events_an_answer_is_over_or_has_the_recipients_of_the_last_commit() {
+        let (mut live, mut all, started) = (LiveAnswers::default(), LiveAnswerSet::default(), started());
+        let event = |kind, recipients: &[&str]| {
+            Arc::new(Event {
+                number: EventNumber(1),
+                kind,
+                at: WallTime(0),
+                actor: UserId::new("u").unwrap(),
+                correlation_id: "c".into(),
+                workspace_id: started.workspace_id,
+                conversation_id: Some(started.conversation_id),
+                recipients: recipients.iter().map(|name| UserId::new(*name).unwrap()).collect(),
+                body: EventBody::Data("{}".into()),
+            })
+        };
+        all.committed(std::slice::from_ref(&started), &[]);
+        live.begin(&started);
+        let recipients = |live: &LiveAnswers| live.answers[&started.message_id].started.recipients.len();
+        assert_eq!(recipients(&live), 1);
+        all.committed(&[], &[event(EventKind::ConversationUpdated, &["v", "w"])]);
+        assert_eq!(recipients(&live), 1, "the shard has missed it");
+        live.events_missed();
+        assert_eq!(recipients(&live), 2);
+        all.committed(&[], &[event(EventKind::ConversationDeleted, &[])]);
+        live.events_missed();
         assert!(live.is_empty());
     }
 }

@@ -6,18 +6,18 @@ use crate::base::limits::*;
 use crate::base::metrics::{self, GapReason};
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
-use crate::domain::answer_job::AnswerDelta;
 use crate::domain::command::ReplyTo;
-use crate::domain::commit::Committed;
 use crate::domain::id::EventNumber;
+use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query, QueryKind};
 use crate::domain::result::Rejection;
+use crate::domain::work::Work;
 use crate::http1::head::Method;
 use crate::http1::response_write::Length;
 use crate::shard::connection::{Meta, Phase};
+use crate::shard::message::CommitShare;
 use crate::shard::shared::stream_registry::StreamFacts;
 use crate::shard::subscription::fan_out::Entry;
-use crate::shard::subscription::live_answers::Taken;
 use crate::shard::subscription::subscriber::{Source, Stream, Wants};
 use crate::shard::{Output, Shard};
 use crate::sse;
@@ -126,7 +126,7 @@ impl Shard {
     }
 
     /// Takes in a commit: its events first, so that a stream has what a receipt tells of.
-    pub(in crate::shard) fn committed(&mut self, committed: Committed, now: Now) {
+    pub(in crate::shard) fn committed(&mut self, committed: CommitShare, now: Now) {
         if let Some(token_rules) = committed.token_rules {
             self.token_rules = token_rules;
             self.end_refused_streams(now);
@@ -185,9 +185,7 @@ impl Shard {
 
     /// The shard was not told of the events through `position`: its streams get them from the journal.
     fn events_missed(&mut self, position: EventNumber, now: Now) {
-        for message_id in self.live.doubt_all() {
-            self.outputs.push_back(Output::TextWanted(self.index, message_id));
-        }
+        self.live.events_missed();
         let before = self.hub.position;
         let mut slots: Vec<u32> = self.hub.users().flat_map(|(_, listener)| listener.streams.iter().copied()).collect();
         // In an order that is the same in every run, so that a run can be replayed.
@@ -274,7 +272,7 @@ impl Shard {
                 QueryKind::JournalPage { after: stream.cursor, bytes_max: stream.buffer_bytes, filter: stream.filter };
             let caller = stream.user.clone();
             let reply_to = ReplyTo { shard: self.index, slot, generation: conn.generation };
-            self.outputs.push_back(Output::Ask(Query { reply_to, caller, kind }));
+            self.outputs.push_back(Output::Work(Work::Query(Query { reply_to, caller, kind })));
         }
         if !was_live && stream.source == Source::Live {
             self.live.give_all(stream, &mut conn.outbox, now.wall);
@@ -284,21 +282,16 @@ impl Shard {
 
     /// Takes a piece of an answer in, and gives it to the streams that see it.
     pub(in crate::shard) fn answer_grows(&mut self, delta: &AnswerDelta, now: Now) {
-        match self.live.grow(delta) {
-            Taken::Nothing => return,
-            Taken::Missing => {
-                self.outputs.push_back(Output::TextWanted(self.index, delta.message_id));
-                return;
-            }
-            Taken::Next => {}
+        if !self.live.grow(delta) {
+            return;
         }
-        let Some(frames) = self.live.delta_frame(delta, now.wall) else { return };
+        let Some(frame) = self.live.delta_frame(delta, now.wall) else { return };
         let Shard { hub, conns, live, .. } = self;
         let mut given = Vec::new();
         live.for_each_stream(delta.message_id, hub, |slot| {
             let conn = &mut conns[slot as usize];
             if let Phase::Stream(stream) = &mut conn.phase {
-                live.give(stream, &mut conn.outbox, delta, &frames, now.wall);
+                live.give(stream, &mut conn.outbox, delta, &frame, now.wall);
                 given.push(slot);
             }
         });

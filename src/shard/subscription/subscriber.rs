@@ -12,7 +12,8 @@ use crate::domain::query::{JournalPage, StreamFilter};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::shared::stream_registry::StreamFacts;
 use crate::shard::subscription::fan_out::{Entry, Hub};
-use crate::{sse, wire};
+use crate::sse::{self, EventFrame};
+use crate::wire;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -29,6 +30,8 @@ pub enum Source {
 
 /// How long a stream waits before it asks for a page again that the store could not give, in milliseconds.
 const PAGE_RETRY_MILLISECONDS: u64 = 250;
+/// About how many bytes the frame of an event has beside its weight.
+const PAGE_FRAME_BYTES: usize = 256;
 /// How long before its token ends a stream is told, in seconds.
 const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
@@ -127,10 +130,16 @@ impl Stream {
         }
         metrics::CATCHUP_PAGES.add(1);
         metrics::CATCHUP_EVENTS.add(page.events.len() as u64);
+        let mut bytes_left: usize = page.events.iter().map(|event| PAGE_FRAME_BYTES + event.weight()).sum();
         for event in &page.events {
-            if !self.push(&Arc::new(Entry::of(event)), outbox) {
+            let name = self.named.then_some(event.kind.as_str());
+            let is_queued = outbox.push_within(self.buffer_bytes, bytes_left, |out| {
+                sse::write_event(Some(event.number), name, |out| wire::event::event_json(event, out), out)
+            });
+            if !is_queued {
                 return;
             }
+            bytes_left -= PAGE_FRAME_BYTES + event.weight();
             self.cursor = event.number;
         }
         self.cursor = page.through;
@@ -245,23 +254,21 @@ impl Stream {
     }
 
     /// Queues a frame that is no journalled event, if there is room; such a frame may be missed.
-    pub fn push_passing(&self, frame: &Arc<[u8]>, outbox: &mut Outbox) -> bool {
-        let room = outbox.has_room(frame.len(), self.buffer_bytes);
+    pub fn push_passing(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
+        let room = outbox.has_room(frame.bytes(self.named).len(), self.buffer_bytes);
         if room {
-            outbox.push_shared(Arc::clone(frame));
+            outbox.push_frame(Arc::clone(frame), self.named);
         }
         room
     }
 
     fn push(&self, entry: &Arc<Entry>, outbox: &mut Outbox) -> bool {
-        self.push_passing(entry.frame(self.named), outbox)
+        self.push_passing(&entry.frame, outbox)
     }
 
     /// Control events are small and few (one of each kind may wait), so they need no room.
     fn control(&self, outbox: &mut Outbox, id: Option<EventNumber>, kind: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut json = Vec::with_capacity(192);
-        write(&mut json);
-        outbox.push_with(|out| sse::frame(id, self.named.then_some(kind), &json, out));
+        outbox.push_with(|out| sse::write_event(id, self.named.then_some(kind), write, out));
     }
 }
 
@@ -327,12 +334,17 @@ mod tests {
         stream.take_page(&page, &mut outbox);
         assert_eq!(stream.cursor, EventNumber(1), "a large event finds no room behind the notice");
         let told = waiting(&mut outbox);
-        assert!(told.contains("\"first_available_id\":10") && !told.contains("id: 3\n"), "{told}");
+        assert!(told.contains("\"first_available_id\":10") && !told.contains("\nid: 3\n"), "{told}");
 
         stream.source = Source::Asked;
         stream.take_page(&page, &mut outbox);
         let told = waiting(&mut outbox);
-        assert!(told.starts_with("id: 3\n") && !told.contains("gap"), "{told}");
+        assert!(
+            told.starts_with("data: {\"type\":\"workspace_updated\"")
+                && told.ends_with("\nid: 3\n\n")
+                && !told.contains("gap"),
+            "{told}"
+        );
         assert_eq!(stream.cursor, EventNumber(3));
     }
 

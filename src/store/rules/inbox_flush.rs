@@ -1,166 +1,160 @@
-//! Puts the newest messages into their recipients' inboxes, some thousands at a time and in short steps, each of which
-//! rides in a transaction that is there anyway.
+//! Adds the newest messages to their recipients' inboxes: some thousands at a time, in short steps, each of which shares
+//! a transaction with commands.
 //!
-//! A flush first gathers, for each user, the numbers of the messages since the last one, and then writes to one inbox
-//! after the other. What was gathered is in memory only: it follows from the messages and the marker, so after a crash,
-//! or a transaction that failed, it is gathered again. Recipients are who takes part by then: whoever may still see a
-//! message when it is replayed has taken part without a break since before it was sent.
+//! A flush first gathers, for each user, the numbers of the messages since the last flush, and then writes one inbox
+//! after the other. What it gathers is in memory only. It follows from the messages and the watermark, so it is gathered
+//! again after a crash or a failed transaction. The recipients are the participants at that time: a user who may still
+//! see a message when it is replayed has been a participant without a break since before it was sent.
 //!
 //! Invariant: between transactions, what is gathered and not written is what the inboxes lack through the flush's end.
 
 use crate::domain::id::EventNumber;
-use crate::store::InboxLimits;
-use crate::store::rules::transaction::{Batch, Clock};
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::inbox::{self, Marker};
-use rusqlite::Connection;
+use crate::store::config::InboxLimits;
+use crate::store::rules::records::{ConversationAccess, InboxWatermark, JournalHead};
+use crate::store::rules::rows::{RowResult, Rows};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// What the writer knows of the inboxes.
+/// The state of the inboxes between transactions.
 #[derive(Debug)]
-pub(crate) struct Inboxes {
+pub(crate) struct InboxFlusher {
     limits: InboxLimits,
     /// As stored; `None` until it is read.
-    marker: Option<Marker>,
-    flush: Option<Flush>,
+    watermark: Option<InboxWatermark>,
+    flush: Option<InboxFlush>,
 }
 
-/// A flush that goes on.
+/// A flush under way.
 #[derive(Debug)]
-struct Flush {
+struct InboxFlush {
     through: EventNumber,
     gathered_through: EventNumber,
-    /// For each user who is still to get them, numbers.
+    /// By user key, the numbers that are still to be written to the user's inbox.
     gathered: BTreeMap<i64, Vec<EventNumber>>,
     entries: usize,
 }
 
-impl Inboxes {
-    pub(crate) fn new(limits: InboxLimits) -> Inboxes {
-        Inboxes { limits, marker: None, flush: None }
+impl InboxFlusher {
+    pub(crate) fn new(limits: InboxLimits) -> InboxFlusher {
+        InboxFlusher { limits, watermark: None, flush: None }
     }
 
-    /// Forgets what may not be so on disk.
+    /// Forgets what may differ from the rows.
     pub(crate) fn clear(&mut self) {
-        self.marker = None;
+        self.watermark = None;
         self.flush = None;
     }
 
-    /// Whether a step has something to do, as far as that is known without a look at the database.
-    pub(crate) fn is_due(&self, clock: Clock) -> bool {
-        match (&self.flush, &self.marker) {
+    /// Whether a step has work to do, as far as known without a read.
+    pub(crate) fn is_due(&self, head: JournalHead) -> bool {
+        match (&self.flush, &self.watermark) {
             (Some(_), _) => true,
-            (None, Some(marker)) => marker.is_flushing() || self.is_long(marker, clock.number),
+            (None, Some(watermark)) => watermark.is_flushing() || self.is_far_behind(watermark, head.number),
             (None, None) => true,
         }
     }
 
-    /// Asserts that what is in memory fits what is stored.
-    pub(crate) fn check_invariants(&self, stored: &Marker) {
-        assert!(self.marker.is_none_or(|marker| marker == *stored), "{self:?} with {stored:?}");
+    /// A short step of a flush, if one is under way or due. `users_min` is the least number of inboxes to write, so that a
+    /// flush keeps up with the commands. Returns whether rows were changed.
+    pub(crate) fn step(
+        &mut self,
+        rows: &impl Rows,
+        head: JournalHead,
+        users_min: usize,
+        access: impl FnMut(EventNumber) -> RowResult<Option<Arc<ConversationAccess>>>,
+    ) -> RowResult<bool> {
+        let watermark = self.watermark(rows)?;
+        let mut flush = match self.flush.take() {
+            Some(flush) => flush,
+            None if watermark.is_flushing() => InboxFlush::new(watermark.flushed_through, watermark.flushing_through),
+            None if self.is_far_behind(&watermark, head.number) => {
+                InboxFlush::new(watermark.flushed_through, head.number)
+            }
+            None => return Ok(false),
+        };
+        if flush.gathered_through < flush.through {
+            flush.gather(rows, self.limits, &watermark, access)?;
+            self.flush = Some(flush);
+            return Ok(false);
+        }
+        let users_max = self.limits.step_users_max.max(users_min);
+        let users_below = flush.write(rows, users_max, self.limits.chunk_bytes_max)?;
+        let flushing_through = flush.through;
+        let watermark = if flush.gathered.is_empty() {
+            InboxWatermark { flushed_through: flushing_through, flushing_through, users_below: 0 }
+        } else {
+            self.flush = Some(flush);
+            InboxWatermark { flushed_through: watermark.flushed_through, flushing_through, users_below }
+        };
+        rows.set_inbox_watermark(&watermark)?;
+        self.watermark = Some(watermark);
+        Ok(true)
+    }
+
+    /// Asserts that the state in memory fits the stored watermark.
+    pub(crate) fn check_invariants(&self, stored: &InboxWatermark) {
+        assert!(self.watermark.is_none_or(|watermark| watermark == *stored), "{self:?} with {stored:?}");
         if let Some(flush) = &self.flush {
             assert!(!stored.is_flushing() || stored.flushing_through == flush.through, "{self:?} with {stored:?}");
             assert!(flush.gathered.keys().all(|user| *user >= stored.users_below), "{self:?} with {stored:?}");
         }
     }
 
-    fn is_long(&self, marker: &Marker, newest: EventNumber) -> bool {
-        newest.0 - marker.flushed_through.0 >= self.limits.flush_numbers
+    fn is_far_behind(&self, watermark: &InboxWatermark, newest: EventNumber) -> bool {
+        newest.0 - watermark.flushed_through.0 >= self.limits.flush_numbers
     }
 
-    fn marker(&mut self, db: &Connection) -> rusqlite::Result<Marker> {
-        let marker = match self.marker {
-            Some(marker) => marker,
-            None => Marker::load(db)?,
+    fn watermark(&mut self, rows: &impl Rows) -> RowResult<InboxWatermark> {
+        let watermark = match self.watermark {
+            Some(watermark) => watermark,
+            None => rows.inbox_watermark()?,
         };
-        self.marker = Some(marker);
-        Ok(marker)
+        self.watermark = Some(watermark);
+        Ok(watermark)
     }
 }
 
-impl Batch<'_> {
-    /// A short step of a flush, if one goes on or is due; whether the database was changed.
-    pub(crate) fn step_inboxes(&mut self) -> rusqlite::Result<bool> {
-        let marker = self.memory.inboxes.marker(self.db)?;
-        let inboxes = &mut self.memory.inboxes;
-        let mut flush = match inboxes.flush.take() {
-            Some(flush) => flush,
-            None if marker.is_flushing() => Flush::new(marker.flushed_through, marker.flushing_through),
-            None if inboxes.is_long(&marker, self.clock.number) => {
-                Flush::new(marker.flushed_through, self.clock.number)
-            }
-            None => return Ok(false),
-        };
-        if flush.gathered_through < flush.through {
-            self.gather(&mut flush, &marker)?;
-            self.memory.inboxes.flush = Some(flush);
-            return Ok(false);
-        }
-        let users_max = self.memory.inboxes.limits.step_users_max.max(self.events.len());
-        let users_below = self.write_gathered(&mut flush, users_max)?;
-        let flushing_through = flush.through;
-        let marker = if flush.gathered.is_empty() {
-            Marker { flushed_through: flushing_through, flushing_through, users_below: 0 }
-        } else {
-            self.memory.inboxes.flush = Some(flush);
-            Marker { flushed_through: marker.flushed_through, flushing_through, users_below }
-        };
-        marker.store(self.db)?;
-        self.memory.inboxes.marker = Some(marker);
-        Ok(true)
+impl InboxFlush {
+    fn new(after: EventNumber, through: EventNumber) -> InboxFlush {
+        InboxFlush { through, gathered_through: after, gathered: BTreeMap::new(), entries: 0 }
     }
 
-    fn gather(&mut self, flush: &mut Flush, marker: &Marker) -> rusqlite::Result<()> {
-        let limits = self.memory.inboxes.limits;
-        let db = self.db;
-        let mut statement = db.prepare_cached(GATHER)?;
-        let rows_max = limits.step_messages_max;
-        let mut rows = statement.query([sql(flush.gathered_through), sql(flush.through), rows_max as i64])?;
-        let mut rows_seen = 0;
-        while let Some(row) = rows.next()? {
-            let (message, conversation) = (number(row.get(0)?), number(row.get(1)?));
-            rows_seen += 1;
-            flush.gathered_through = message;
-            let room = match self.memory.rooms.peek(&conversation) {
-                Some(room) => Some(room),
-                None => self.room_at(conversation)?,
-            };
-            // What was deleted since is sent to nobody.
-            let Some(room) = room else { continue };
-            for user in room.recipient_keys.iter().filter(|user| **user >= marker.users_below) {
-                flush.gathered.entry(*user).or_default().push(message);
-                flush.entries += 1;
+    fn gather(
+        &mut self,
+        rows: &impl Rows,
+        limits: InboxLimits,
+        watermark: &InboxWatermark,
+        mut access: impl FnMut(EventNumber) -> RowResult<Option<Arc<ConversationAccess>>>,
+    ) -> RowResult<()> {
+        let messages = rows.message_numbers(self.gathered_through, self.through, limits.step_messages_max)?;
+        for (message, conversation) in &messages {
+            self.gathered_through = *message;
+            // A conversation that was deleted since has no recipients.
+            let Some(access) = access(*conversation)? else { continue };
+            for user in access.recipient_keys.iter().filter(|user| **user >= watermark.users_below) {
+                self.gathered.entry(*user).or_default().push(*message);
+                self.entries += 1;
             }
-            // The end of a flush that has begun to write stands on disk.
-            if flush.entries >= limits.flush_entries_max && !marker.is_flushing() {
-                flush.through = message;
+            // The end of a flush that has begun to write is stored, and cannot move.
+            if self.entries >= limits.flush_entries_max && !watermark.is_flushing() {
+                self.through = *message;
                 return Ok(());
             }
         }
-        if rows_seen < rows_max {
-            flush.gathered_through = flush.through;
+        if messages.len() < limits.step_messages_max {
+            self.gathered_through = self.through;
         }
         Ok(())
     }
 
-    /// Writes to the next inboxes; the key below which all users have their numbers.
-    fn write_gathered(&mut self, flush: &mut Flush, users_max: usize) -> rusqlite::Result<i64> {
-        let chunk_bytes_max = self.memory.inboxes.limits.chunk_bytes_max;
+    /// Writes the next inboxes, and returns the key below which all users have their numbers.
+    fn write(&mut self, rows: &impl Rows, users_max: usize, chunk_bytes_max: usize) -> RowResult<i64> {
         let mut users_below = 0;
         for _ in 0..users_max {
-            let Some((user, numbers)) = flush.gathered.pop_first() else { break };
-            inbox::append(self.db, user, &numbers, chunk_bytes_max)?;
+            let Some((user, numbers)) = self.gathered.pop_first() else { break };
+            rows.append_to_inbox(user, &numbers, chunk_bytes_max)?;
             users_below = user + 1;
         }
         Ok(users_below)
     }
 }
-
-impl Flush {
-    fn new(after: EventNumber, through: EventNumber) -> Flush {
-        Flush { through, gathered_through: after, gathered: BTreeMap::new(), entries: 0 }
-    }
-}
-
-pub(crate) const GATHER: &str =
-    "SELECT number, conversation FROM messages WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";

@@ -44,7 +44,7 @@ fn older_tokens_stay_refused_when_the_clock_goes_back() {
         };
         assert!(now_since >= since && now_since >= now, "{hash}");
         since = now_since;
-        assert_eq!(writer.password_record("ANN@example.com").unwrap().unwrap().hash, hash);
+        assert_eq!(writer.open_reader().unwrap().password_record("ANN@example.com").unwrap().unwrap().hash, hash);
     }
     assert!(since > later(20));
     writer.check_invariants();
@@ -91,7 +91,7 @@ fn who_waits_for_the_writer_gets_a_turn() {
         writer.db.execute_batch("COMMIT").unwrap();
         assert!(waiting.join().unwrap().is_ok());
     });
-    assert!(writer.look_beside().is_some());
+    assert!(writer.poll_external_writes().is_some());
 }
 
 #[test]

@@ -6,23 +6,24 @@ use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_job::AnswerStep;
 use crate::domain::answer_job::JobId;
 use crate::domain::answer_job::RESPONDERS;
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::Rejection;
-use crate::store::Responders;
+use crate::store::ResponderRules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) fn open_answered(path: &Path) -> Writer {
-    let responders = Responders { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
+    let responders = ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
-    Writer::open(&config, |_| Vec::new()).unwrap()
+    Writer::open(&config).unwrap()
 }
 
 fn step(order: JobId, step: AnswerStep) -> Command {
-    command("responder:echo", CommandKind::Answer { order, step })
+    command("responder:echo", CommandKind::Answer { job: order, step })
 }
 
 pub(crate) fn begin(order: JobId) -> Command {
-    step(order, AnswerStep::Begin { text: "part".into() })
+    step(order, AnswerStep::Begin { text: "part".into(), live: LiveAnswer::default() })
 }
 
 pub(crate) fn finish(order: JobId) -> Command {
@@ -33,7 +34,7 @@ pub(crate) fn finish(order: JobId) -> Command {
 pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
-    let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
+    let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match answer.result.unwrap() {
         QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
@@ -114,7 +115,7 @@ fn an_answer_leaves_no_row_behind() {
         "ann",
         CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config },
     );
-    while writer.housekeeping(NOW).more {
+    while maintain(&mut writer, NOW) {
         writer.check_invariants();
     }
     assert_eq!((rows(&writer, "orders"), rows(&writer, "messages")), (0, 0));

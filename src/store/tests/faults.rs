@@ -2,7 +2,6 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::domain::command::Idempotency;
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
 use crate::domain::token_rules::TokenRule;
@@ -145,7 +144,7 @@ fn a_busy_database_refuses_the_whole_batch_at_once() {
     let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
     assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
-    assert!(!writer.housekeeping(NOW).more);
+    assert!(!maintain(&mut writer, NOW));
     other.execute_batch("COMMIT").unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()));
@@ -167,16 +166,16 @@ fn users_changed_by_another_process_are_noticed() {
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
     assert!(committed.token_rules.is_none(), "the writer's own commits are no news");
 
-    assert!(writer.look_beside().is_none());
+    assert!(writer.poll_external_writes().is_none());
     other.execute("UPDATE users SET disabled = 0 WHERE oid = 'ann'", []).unwrap();
     other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ben'", []).unwrap();
-    let seen = writer.look_beside().expect("without a batch too");
+    let seen = writer.poll_external_writes().expect("without a batch too");
     assert_eq!((seen.before, seen.through), (writer.position(), writer.position()));
     assert_eq!(
         seen.token_rules.expect("the rules changed").0,
         [(UserId::new_unchecked("ben"), TokenRule::RejectAll)].into()
     );
-    assert!(writer.look_beside().is_none(), "once is enough");
+    assert!(writer.poll_external_writes().is_none(), "once is enough");
     writer.check_invariants();
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
@@ -207,10 +206,17 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
 
 #[test]
 fn a_panic_in_a_batch_is_forgotten_by_the_next() {
-    let config = StoreConfig::new(Database::Memory);
-    let mut writer = Writer::open(&config, |_| panic!("an answer that cannot be made")).unwrap();
-    let mut fatal = command("ann", post(ConversationRef::Default, "x"));
-    fatal.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [0; 32] });
+    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let metadata = Metadata::new_unchecked("not an object, which every parser rejects");
+    let fatal = CommandKind::CreateConversation {
+        workspace: None,
+        topic: Topic::new_unchecked("t"),
+        participants: Vec::new(),
+        metadata,
+        initial_message: None,
+        api_variant: ApiVariant::Config,
+    };
+    let fatal = command("ann", fatal);
     let batch = [command("ann", post(ConversationRef::Default, "x")), fatal];
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.commit_batch(&batch, NOW)));
     assert!(panicked.is_err());
@@ -226,7 +232,7 @@ fn a_query_that_fails_leaves_no_snapshot_open() {
     let path = directory.file("a.db");
     let mut writer = open(&path);
     let home = workspace(&mut writer, "ann");
-    let mut reader = Reader::open(&StoreConfig::new(Database::File(path))).unwrap();
+    let mut reader = Reader::open(&path).unwrap();
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(home) };
     assert!(reader.answer(&query).result.is_ok());

@@ -2,20 +2,19 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::store::rules::inbox_flush;
 use crate::store::sqlite::admin::accounts;
-use crate::store::sqlite::read::journal_messages;
-use crate::store::sqlite::schema;
+use crate::store::sqlite::connection;
+use crate::store::sqlite::read::{answer_history, journal_messages};
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, messages, state_events, timeline, users, workspaces,
+    answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, timeline, users, workspaces,
 };
 use crate::store::sqlite::write::{purge, retention};
 
 #[test]
 fn no_statement_scans_a_table_or_sorts_messages() {
     let statements = [
-        schema::POSITION,
-        schema::SET_POSITION,
+        journal_head::LOAD,
+        journal_head::STORE,
         users::FIND,
         users::INSERT,
         users::LOGIN_TAKEN,
@@ -27,16 +26,16 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         workspaces::FIND,
         workspaces::COUNT,
         workspaces::LIST,
-        workspaces::EVERYBODY_IN,
-        workspaces::TAKES_PART,
-        conversations::ROOM,
+        workspaces::PARTICIPANTS,
+        workspaces::HAS_PARTICIPANT,
+        conversations::ACCESS,
         conversations::PARTICIPANTS,
         conversations::FIND,
         conversations::COUNT,
         conversations::LIST,
-        conversations::TOUCH,
+        conversations::UPDATE_STATE,
         conversations::ALL_OF,
-        conversations::FORGET_MESSAGE,
+        conversations::COUNT_MESSAGE_OUT,
         messages::INSERT,
         messages::FIND_VISIBLE,
         messages::NUMBERS_AFTER,
@@ -51,33 +50,33 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         state_events::STATS,
         state_events::ADD_STATS,
         retention::RECIPIENTS,
-        retention::REMOVE_RECIPIENTS,
+        retention::DELETE_RECIPIENTS,
         retention::RAISE,
         journal_messages::TAKES_PART_SINCE,
         journal_messages::CONVERSATIONS_OF,
         journal_messages::TAIL,
-        inbox_flush::GATHER,
-        inbox::MARKER,
-        inbox::SET_MARKER,
+        messages::NUMBERS_BETWEEN,
+        inbox::WATERMARK,
+        inbox::SET_WATERMARK,
         inbox::OPEN_CHUNK,
         inbox::CHUNK_AROUND,
         inbox::CHUNK_BEYOND,
         inbox::INSERT_CHUNK,
         inbox::SET_OPEN_CHUNK,
-        state_events::REMOVE,
-        state_events::REMOVE_RECIPIENTS,
+        state_events::DELETE,
+        state_events::DELETE_RECIPIENTS,
         answer_jobs::INSERT,
         answer_jobs::FIND,
         answer_jobs::SET_ANSWER,
-        answer_jobs::CLOSE,
-        answer_jobs::CLOSE_ALL,
-        answer_jobs::ANSWER_SO_FAR,
-        answer_jobs::APPEND,
-        answer_jobs::FINISH_ANSWER,
-        answer_jobs::PUBLICATION,
+        answer_jobs::DELETE,
+        answer_jobs::DELETE_THROUGH,
+        messages::ANSWER_PROGRESS,
+        messages::APPEND,
+        messages::FINISH_ANSWER,
+        messages::PUBLICATION,
         answer_jobs::OPEN_AFTER,
-        answer_jobs::HISTORY,
-        answer_jobs::LATE_ANSWERS,
+        answer_history::HISTORY,
+        answer_history::LATE_ANSWERS,
         idempotency::FIND,
         idempotency::PURGE,
         purge::CONVERSATION_OF,
@@ -92,7 +91,7 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         let plan = plan(&writer, statement);
         assert!(!plan.contains("SCAN"), "{statement}\n{plan}");
         // At most 256 participants are put in order, and everybody in a workspace is made distinct.
-        let sorts = [conversations::PARTICIPANTS, workspaces::EVERYBODY_IN].contains(&statement);
+        let sorts = [conversations::PARTICIPANTS, workspaces::PARTICIPANTS].contains(&statement);
         assert!(sorts || !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
     }
     // A cursor is a place in the index, so the millionth message costs what the first does.
@@ -119,7 +118,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let writer = open(&path);
-    let (reading, _) = schema::open_reading(&Database::File(path)).unwrap();
+    let (reading, _) = connection::open_reading(&path).unwrap();
     for statement in
         [state_events::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, journal_messages::TAIL]
     {

@@ -1,133 +1,104 @@
-//! Everything that people have put into a database, as lines of text: users, workspaces, conversations and messages, from one
-//! snapshot, each with its id. What a server makes of them again (inboxes, counts) is left out, and so are events that are no
-//! messages, kept answers of idempotency keys, and the key that signs tokens.
+//! Writes the content of a database as lines of text: users, workspaces, conversations and messages with their ids, from one
+//! snapshot. Derived data (inboxes, counts), state events, responses under idempotency keys, and the signing key are left
+//! out.
 
 use crate::base::time::WallTime;
 use crate::domain::id::*;
 use crate::domain::model::*;
-use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::number;
+use crate::store::error::{Abort, DataError, OpenError};
+use crate::store::progress::{Progress, ProgressReport};
+use crate::store::rules::records::JournalHead;
+use crate::store::sqlite::connection;
+use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
+use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, messages, users};
-use crate::store::{Database, OpenError};
-use crate::wire::transfer::{self, ConversationLine, Counts, Header, Line, MessageLine, UserLine};
+use crate::store::sqlite::values::{decode, number};
+use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Writes the database at `source` to `out`, with hashes of passwords or without; how many lines of each type.
+/// Writes the database at `source` to `out`, with or without password hashes. Returns the number of lines of each type.
+///
+/// # Errors
+/// Fails if the database cannot be read, or with [`DataError::Output`] if the output cannot be written.
 pub fn export(
     source: &Path,
     out: &mut dyn Write,
     with_passwords: bool,
-    report: Report<'_>,
-) -> Result<Counts, ExportError> {
-    let (db, meta) = schema::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
-    let mut exporter = Exporter {
-        db: &db,
-        ids: &meta.ids,
-        with_passwords,
-        counts: Counts::default(),
-        buffer: Vec::new(),
-        out,
-        report,
-    };
-    exporter.run().map_err(|stop| match stop {
-        Stop::Database(error) => ExportError::Database(OpenError::of(source, &error)),
-        Stop::Output(error) => ExportError::Output(error),
+    progress: ProgressReport<'_>,
+) -> Result<ExportCounts, DataError> {
+    let (db, meta) = connection::open_reading(source)?;
+    let counts = ExportCounts::default();
+    let mut exporter = Exporter { db: &db, ids: &meta.ids, with_passwords, counts, buffer: Vec::new(), out, progress };
+    exporter.run().map_err(|abort| match abort {
+        Abort::Failed(error) => OpenError::of(source, &error).into(),
+        Abort::Rejected(error) => DataError::Output(error),
     })
 }
 
-/// The same into a new file, which its owner alone can read.
+/// As [`export`], into a new file that only its owner can read.
+///
+/// # Errors
+/// As [`export`], and if `target` exists or cannot be created.
 pub fn export_to_file(
     source: &Path,
     target: &Path,
     with_passwords: bool,
-    report: Report<'_>,
-) -> Result<Counts, String> {
-    refuse_existing(target)?;
-    let partial = Partial::begin(target)?;
-    let counts = export(source, &mut BufWriter::new(partial.file()), with_passwords, report);
-    let counts = counts.map_err(|error| error.to_string())?;
-    refuse_existing(target)?;
-    partial.publish()?;
+    progress: ProgressReport<'_>,
+) -> Result<ExportCounts, DataError> {
+    reject_existing(target)?;
+    let file = AtomicFile::create(target)?;
+    let counts = export(source, &mut BufWriter::new(file.file()), with_passwords, progress)?;
+    reject_existing(target)?;
+    file.publish()?;
     Ok(counts)
-}
-
-/// Why an export ended early.
-#[derive(Debug)]
-pub enum ExportError {
-    /// The database cannot be read.
-    Database(OpenError),
-    /// What is written to takes no more.
-    Output(std::io::Error),
-}
-
-impl std::fmt::Display for ExportError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ExportError::Database(error) => error.fmt(f),
-            ExportError::Output(error) => write!(f, "the output cannot be written: {error}"),
-        }
-    }
-}
-
-/// The same, before the database's name is known.
-enum Stop {
-    Database(rusqlite::Error),
-    Output(std::io::Error),
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Database(error)
-    }
 }
 
 struct Exporter<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     with_passwords: bool,
-    counts: Counts,
+    counts: ExportCounts,
     buffer: Vec<u8>,
     out: &'a mut dyn Write,
-    report: Report<'a>,
+    progress: ProgressReport<'a>,
 }
 
 impl Exporter<'_> {
-    fn run(&mut self) -> Result<Counts, Stop> {
+    fn run(&mut self) -> Result<ExportCounts, Abort<io::Error>> {
         self.db.execute_batch("BEGIN")?;
         self.header()?;
         self.users()?;
         self.workspaces()?;
         self.conversations()?;
         self.messages()?;
-        self.line(&Line::End(self.counts))?;
-        self.out.flush().map_err(Stop::Output)?;
+        self.line(&ExportLine::End(self.counts))?;
+        self.out.flush().map_err(Abort::Rejected)?;
         self.db.execute_batch("COMMIT")?;
         Ok(self.counts)
     }
 
-    fn line(&mut self, line: &Line) -> Result<(), Stop> {
+    fn line(&mut self, line: &ExportLine) -> Result<(), Abort<io::Error>> {
         self.buffer.clear();
-        transfer::write(line, &mut self.buffer);
-        self.out.write_all(&self.buffer).map_err(Stop::Output)?;
-        (self.report)(Progress { done: self.counts.lines(), of: None });
+        export_line::write(line, &mut self.buffer);
+        self.out.write_all(&self.buffer).map_err(Abort::Rejected)?;
+        (self.progress)(Progress { done: self.counts.lines(), of: None });
         Ok(())
     }
 
-    fn header(&mut self) -> Result<(), Stop> {
-        let (position, at) = schema::position(self.db)?;
+    fn header(&mut self) -> Result<(), Abort<io::Error>> {
+        let JournalHead { number: position, at } = journal_head::load(self.db)?;
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?;
-        self.line(&Line::Header(Header { id_key, epoch, position, at }))
+        self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at }))
     }
 
-    fn users(&mut self) -> Result<(), Stop> {
+    fn users(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(USERS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -136,7 +107,7 @@ impl Exporter<'_> {
                 name: row.get(1)?,
                 email: row.get(2)?,
                 created_at: WallTime(row.get(3)?),
-                access: messages::decode(row, 4, users::access_of)?,
+                access: decode(row, 4, users::access_of)?,
                 tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
@@ -144,12 +115,12 @@ impl Exporter<'_> {
                 removed_through: number(row.get(11)?),
             };
             self.counts.users += 1;
-            self.line(&Line::User(user))?;
+            self.line(&ExportLine::User(user))?;
         }
         Ok(())
     }
 
-    fn workspaces(&mut self) -> Result<(), Stop> {
+    fn workspaces(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(WORKSPACES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -163,12 +134,12 @@ impl Exporter<'_> {
                 metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(6)?),
             };
             self.counts.workspaces += 1;
-            self.line(&Line::Workspace(workspace))?;
+            self.line(&ExportLine::Workspace(workspace))?;
         }
         Ok(())
     }
 
-    fn conversations(&mut self) -> Result<(), Stop> {
+    fn conversations(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(CONVERSATIONS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -182,7 +153,7 @@ impl Exporter<'_> {
                 participants: self.participants(row.get(0)?)?,
             };
             self.counts.conversations += 1;
-            self.line(&Line::Conversation(conversation))?;
+            self.line(&ExportLine::Conversation(conversation))?;
         }
         Ok(())
     }
@@ -195,7 +166,7 @@ impl Exporter<'_> {
         rows.collect()
     }
 
-    fn messages(&mut self) -> Result<(), Stop> {
+    fn messages(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(MESSAGES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -209,8 +180,8 @@ impl Exporter<'_> {
                 conversation_id: ConversationId(self.id(row, 2)?),
                 updated_at: WallTime(row.get(4)?),
                 sender: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
-                role: messages::decode(row, 6, messages::role_of)?,
-                status: messages::decode(row, 7, messages::status_of)?,
+                role: decode(row, 6, messages::role_of)?,
+                status: decode(row, 7, messages::status_of)?,
                 correlation_id: row.get(8)?,
                 reply_to: self.optional_id(row, 9)?.map(MessageId),
                 published,
@@ -222,12 +193,12 @@ impl Exporter<'_> {
                 content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
             };
             self.counts.messages += 1;
-            self.line(&Line::Message(message))?;
+            self.line(&ExportLine::Message(message))?;
         }
         Ok(())
     }
 
-    /// The id that the number in a column and the time in the next one make.
+    /// The id of the number in a column and the time in the next column.
     fn id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
         Ok(self.ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?)))
     }
@@ -237,7 +208,7 @@ impl Exporter<'_> {
     }
 }
 
-/// Events that are no messages are left out, so who got one learns that it is gone.
+// State events are left out, so `removed_through` covers them.
 const USERS: &str = "
     SELECT u.oid, u.name, u.email, u.created_at, u.disabled, u.tokens_since, u.password,
         w.number, w.created_at, c.number, c.created_at,

@@ -3,12 +3,12 @@
 use super::*;
 
 /// What an endpoint says of a body: its name, and the fields that it refuses.
-type Reader = fn(&[u8]) -> Option<BodyError>;
+type BodyParser = fn(&[u8]) -> Option<InvalidBody>;
 
 /// An endpoint, a body, and the fields that are refused, each with the rule.
-type Case<'a> = (&'a str, String, Vec<(&'static str, &'a str)>);
+type BodyCase<'a> = (&'a str, String, Vec<(&'static str, &'a str)>);
 
-const READERS: [(&str, Reader); 11] = [
+const PARSERS: [(&str, BodyParser); 11] = [
     ("post_input", |body| post_input(body).err()),
     ("new_workspace", |body| new_workspace(body).err()),
     ("workspace_change", |body| workspace_change(body).err()),
@@ -22,15 +22,15 @@ const READERS: [(&str, Reader); 11] = [
     ("message_change", |body| message_change(body).err()),
 ];
 
-fn reader(name: &str) -> Reader {
-    READERS.iter().find(|(known, _)| *known == name).expect("the table names readers").1
+fn reader(name: &str) -> BodyParser {
+    PARSERS.iter().find(|(known, _)| *known == name).expect("the table names readers").1
 }
 
 fn refused(name: &str, body: &str) -> Vec<(&'static str, String)> {
     match reader(name)(body.as_bytes()) {
-        Some(BodyError::Invalid(invalid)) => invalid,
+        Some(InvalidBody::Fields(invalid)) => invalid,
         None => Vec::new(),
-        Some(BodyError::Json(error)) => panic!("{name} {body}: {error}"),
+        Some(InvalidBody::Json(error)) => panic!("{name} {body}: {error}"),
     }
 }
 
@@ -61,9 +61,9 @@ fn what_is_no_json_is_told_with_its_place_by_every_endpoint() {
         ("a surrogate in UTF-8", b"{\"a\":\"\xed\xa0\x80\"}", "invalid UTF-8 at line 1 column 7"),
     ];
     for (what, body, expected) in table {
-        for (name, reader) in READERS {
+        for (name, reader) in PARSERS {
             match reader(body) {
-                Some(BodyError::Json(error)) => assert!(error.contains(expected), "{name}, {what}: {error}"),
+                Some(InvalidBody::Json(error)) => assert!(error.contains(expected), "{name}, {what}: {error}"),
                 other => panic!("{name}, {what}: {other:?}"),
             }
         }
@@ -73,7 +73,7 @@ fn what_is_no_json_is_told_with_its_place_by_every_endpoint() {
 #[test]
 fn a_body_that_is_no_object_is_told_so_by_every_endpoint() {
     for body in ["null", "[]", "[{}]", "\"{}\"", "1", " true "] {
-        for (name, _) in READERS {
+        for (name, _) in PARSERS {
             assert_eq!(refused(name, body), [("body", "must be a JSON object".to_owned())], "{name} {body}");
         }
     }
@@ -85,7 +85,7 @@ fn every_rule_of_every_field() {
     let ids = |count: usize| (0..count).map(|n| format!("\"u{n}\"")).collect::<Vec<_>>().join(",");
     let string = "must be a string";
     let (once, required) = ("must be given once", "is required");
-    let mut table: Vec<Case> = vec![
+    let mut table: Vec<BodyCase> = vec![
         ("post_input", "{}".into(), vec![("content", required)]),
         (
             "post_input",
@@ -256,7 +256,7 @@ fn chats_and_their_messages() {
     let (chat, role) = ("must be 1 to 4000 characters", "must be \"user\", \"assistant\" or \"system\"");
     let blank = "must have something other than white space";
     let long = "é".repeat(4001);
-    let table: Vec<Case> = vec![
+    let table: Vec<BodyCase> = vec![
         ("new_chat", "{}".into(), vec![("title", "is required")]),
         (
             "new_chat",
@@ -340,7 +340,7 @@ fn lone_surrogates_are_no_text_but_stay_in_metadata() {
     ];
     for (name, body, place) in table {
         match reader(name)(body.as_bytes()) {
-            Some(BodyError::Json(error)) => {
+            Some(InvalidBody::Json(error)) => {
                 assert_eq!(error, format!("lone surrogate in a string at {place}"), "{body}");
             }
             other => panic!("{body}: {other:?}"),
@@ -366,5 +366,5 @@ fn depth_exhausts_nothing() {
     }
     assert!(refused("post_input", &arrays)[0].0 == "body");
     let unclosed = post_input(&arrays.as_bytes()[..LEVELS]);
-    assert!(matches!(unclosed, Err(BodyError::Json(_))));
+    assert!(matches!(unclosed, Err(InvalidBody::Json(_))));
 }

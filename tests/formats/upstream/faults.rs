@@ -3,6 +3,7 @@
 use super::*;
 use cortex_core::responder::FailureKind;
 use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -107,7 +108,7 @@ fn a_refused_connection_is_a_failure_after_all_tries() {
 
 #[test]
 fn a_name_that_does_not_exist_is_a_failure() {
-    let failure = ask(&Upstream::new(settings("http://nobody.invalid/v1".into())).unwrap()).1.unwrap_err();
+    let failure = ask(&Upstream::new(settings("http://nobody.invalid/v1")).unwrap()).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
 }
 
@@ -237,8 +238,8 @@ fn a_text_that_has_ended_stands_whatever_follows() {
 #[test]
 fn a_refusal_before_the_request_was_read_is_heard() {
     let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(with_length(413, "", "{\"error\":\"too much\"}"))]]);
-    let turns = [Turn { role: Role::User, text: "x".repeat(4_000_000).into() }];
-    let failure = answer(&upstream(&standin), &turns, &mut |_| Flow::Continue).unwrap_err();
+    let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(4_000_000)) }];
+    let failure = answer(&upstream(&standin), &turns, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Status(413), "{failure:?}");
 }
 
@@ -265,7 +266,7 @@ fn an_answer_that_is_no_longer_wanted_ends_wherever_it_is() {
             text += piece;
             asked += usize::from(piece.is_empty());
             let is_there = text == shown && standin.requests().len() == 1;
-            if is_there && asked >= 2 { Flow::Stop } else { Flow::Continue }
+            if is_there && asked >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert_eq!(end.unwrap_err().kind, FailureKind::Stopped, "{name}");
         standin.wait_until_left(left);
@@ -275,7 +276,7 @@ fn an_answer_that_is_no_longer_wanted_ends_wherever_it_is() {
     let mut pieces = 0;
     let end = answer(&upstream(&standin), &question(), &mut |piece| {
         pieces += usize::from(!piece.is_empty());
-        if pieces == 3 { Flow::Stop } else { Flow::Continue }
+        if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!((end.unwrap_err().kind, pieces), (FailureKind::Stopped, 3));
     standin.wait_until_left(1);

@@ -3,6 +3,7 @@
 use super::*;
 use cortex_core::responder::FailureKind;
 use cortex_core::responder::breaker::{Breaker, Position};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// No second try.
@@ -23,7 +24,7 @@ fn an_upstream_in_trouble_is_left_alone() {
     assert_eq!(upstream.position(), Position::Open);
     for _ in 0..10 {
         let failure = ask(&upstream).1.unwrap_err();
-        assert_eq!(failure.kind, FailureKind::LeftAlone);
+        assert_eq!(failure.kind, FailureKind::CircuitOpen);
         assert!(failure.retry_after.is_some_and(|rest| rest <= Duration::from_secs(3600) && !rest.is_zero()));
     }
     assert_eq!(standin.requests().len(), 2);
@@ -65,13 +66,13 @@ fn one_probe_is_on_its_way_and_giving_it_up_frees_its_place() {
     let mut others = Vec::new();
     let end = answer(&upstream, &question(), &mut |_| {
         if standin.requests().len() < 3 {
-            return Flow::Continue;
+            return ControlFlow::Continue(());
         }
         others.push(ask(&upstream).1.unwrap_err().kind);
-        Flow::Stop
+        ControlFlow::Break(())
     });
     assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
-    assert_eq!(others, [FailureKind::LeftAlone]);
+    assert_eq!(others, [FailureKind::CircuitOpen]);
     assert_eq!(ask(&upstream).0, TEXT);
     assert_eq!(upstream.position(), Position::Closed);
 }

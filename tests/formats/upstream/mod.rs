@@ -10,10 +10,13 @@ mod standin;
 mod tls;
 
 use cortex_core::config::types::Secret;
-use cortex_core::domain::model::Role;
+use cortex_core::config::upstream_address::UpstreamAddress;
+use cortex_core::domain::answer_job::Turn;
+use cortex_core::domain::model::{Content, Role};
 use cortex_core::responder::retry::RetryPolicy;
-use cortex_core::responder::{Failure, Finished, Flow, Timeouts, Turn, Upstream, UpstreamSettings, answer};
+use cortex_core::responder::{Completion, Failure, Timeouts, Upstream, UpstreamSettings, answer};
 use standin::{StandIn, Step};
+use std::ops::ControlFlow;
 
 /// The key that must not come out anywhere.
 const KEY: &str = "sk-standin-4711";
@@ -31,9 +34,9 @@ const PATIENT: Timeouts = Timeouts {
 const RETRY: RetryPolicy =
     RetryPolicy { tries_max: 3, pause_milliseconds: 2, pause_milliseconds_max: 4, retry_after_milliseconds_max: 2_000 };
 
-fn settings(url: String) -> UpstreamSettings {
+fn settings(url: impl AsRef<str>) -> UpstreamSettings {
     UpstreamSettings {
-        url,
+        address: UpstreamAddress::parse(url.as_ref()).expect("an address"),
         model: "standin-1".into(),
         api_key: Some(Secret::new(KEY)),
         system_prompt: None,
@@ -48,20 +51,20 @@ fn upstream(standin: &StandIn) -> Upstream {
 }
 
 fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
-    let settings = UpstreamSettings { timeouts, ..settings(format!("http://{}/v1", standin.addr)) };
+    let settings = UpstreamSettings { timeouts, ..settings(&format!("http://{}/v1", standin.addr)) };
     Upstream::new(settings).expect("the settings are good")
 }
 
 fn question() -> Vec<Turn> {
-    vec![Turn { role: Role::User, text: "Hello?".into() }]
+    vec![Turn { role: Role::User, text: Content::new_unchecked("Hello?") }]
 }
 
 /// The text that was shown, and how the answer ended.
-fn ask(upstream: &Upstream) -> (String, Result<Finished, Failure>) {
+fn ask(upstream: &Upstream) -> (String, Result<Completion, Failure>) {
     let mut text = String::new();
     let end = answer(upstream, &question(), &mut |piece| {
         text += piece;
-        Flow::Continue
+        ControlFlow::Continue(())
     });
     (text, end)
 }

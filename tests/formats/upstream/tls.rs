@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,9 +73,9 @@ fn answers_are_read_through_an_encrypted_connection() {
 #[test]
 fn a_long_question_goes_through() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
-    let turns = [Turn { role: Role::User, text: "x".repeat(3_000_000).into() }];
+    let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(3_000_000)) }];
     let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
-    answer(&upstream, &turns, &mut |_| Flow::Continue).unwrap();
+    answer(&upstream, &turns, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(standin.requests()[0].body["messages"][0]["content"].as_str().map(str::len), Some(3_000_000));
 }
 
@@ -104,7 +105,7 @@ fn silences_and_ends_are_seen_through_the_encryption() {
     let table = [
         ("nothing", first, vec![Step::Hang], "", FailureKind::Timeout),
         ("half an answer", between, vec![Step::Send(started.clone()), Step::Hang], "H\u{e9}l", FailureKind::Timeout),
-        ("an end without a word", PATIENT, say(started), "H\u{e9}l", FailureKind::Cut),
+        ("an end without a word", PATIENT, say(started), "H\u{e9}l", FailureKind::ConnectionLost),
     ];
     for (name, timeouts, script, shown, kind) in table {
         let standin = encrypted(vec![script]);
@@ -122,7 +123,7 @@ fn an_encrypted_answer_that_is_no_longer_wanted_ends() {
     let standin = encrypted(vec![vec![Step::Hang]]);
     let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
     let end = answer(&upstream, &question(), &mut |_| {
-        if standin.requests().is_empty() { Flow::Continue } else { Flow::Stop }
+        if standin.requests().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
     standin.wait_until_left(1);
@@ -131,7 +132,7 @@ fn an_encrypted_answer_that_is_no_longer_wanted_ends() {
 #[test]
 fn bad_files_of_certificates_are_told_at_once() {
     for name in ["absent.pem", "make", "server.key"] {
-        let settings = UpstreamSettings { ca_file: Some(file(name)), ..settings("https://localhost/v1".into()) };
+        let settings = UpstreamSettings { ca_file: Some(file(name)), ..settings("https://localhost/v1") };
         let error = Upstream::new(settings).expect_err(name);
         assert!(error.starts_with("RESPONDER_CA_FILE"), "{error}");
     }

@@ -13,6 +13,8 @@ use cortex_core::domain::command::ReplyTo;
 use cortex_core::domain::id::EventNumber;
 use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
 use cortex_core::domain::result::Rejection;
+use cortex_core::domain::work::Work;
+use cortex_core::shard::message::ShardMessage;
 use cortex_core::shard::{Input, Output, Shard};
 use serde_json::json;
 use std::io::IoSlice;
@@ -124,7 +126,7 @@ impl Asked {
         shard.handle(Input::Bytes { slot, bytes: b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" }, now);
         shard.check_invariants();
         let query = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
-            Output::Ask(query) => Some(query),
+            Output::Work(Work::Query(query)) => Some(query),
             _ => None,
         });
         let Query { reply_to: to, .. } = query.expect("it asks the store");
@@ -153,7 +155,10 @@ fn a_reader_that_is_stuck_is_not_waited_for() {
     assert_eq!(answer.json()["checks"]["database_read"], "the database does not answer in time");
     assert!(answer.closes(), "the next question must not get this one's answer: {}", answer.shown());
     let (to, position) = (asked.to, EventNumber(7));
-    asked.shard.handle(Input::QueryResponse(QueryResponse { to, position, result: Ok(QueryResult::Alive) }), asked.now);
+    asked.shard.handle(
+        Input::Message(ShardMessage::QueryResponse(QueryResponse { to, position, result: Ok(QueryResult::Alive) })),
+        asked.now,
+    );
     assert!(asked.written().is_none(), "what comes too late is no answer to anything");
 }
 
@@ -165,8 +170,10 @@ fn readers_that_fail_or_have_no_room_are_told_of() {
         let mut asked = Asked::new();
         let (to, position) = (asked.to, EventNumber(7));
         let input = match result {
-            None => Input::Overloaded(to),
-            Some(refusal) => Input::QueryResponse(QueryResponse { to, position, result: Err(refusal) }),
+            None => Input::Message(ShardMessage::Dropped(to)),
+            Some(refusal) => {
+                Input::Message(ShardMessage::QueryResponse(QueryResponse { to, position, result: Err(refusal) }))
+            }
         };
         asked.shard.handle(input, asked.now);
         let answer = asked.written().expect("an answer").expect(503);

@@ -14,6 +14,8 @@ use cortex_core::config::Settings;
 use cortex_core::domain::id::EventNumber;
 use cortex_core::domain::query::{Query, QueryResponse};
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
+use cortex_core::domain::work::Work;
+use cortex_core::shard::message::ShardMessage;
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -44,7 +46,7 @@ fn answer_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token("u"));
     shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
     let kind = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
-        Output::Ask(query) => Some(query),
+        Output::Work(Work::Query(query)) => Some(query),
         _ => None,
     });
     shard.handle(fate(kind.expect("it asks the store")), now);
@@ -54,10 +56,14 @@ fn answer_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response
 #[test]
 fn a_stream_that_cannot_be_opened_for_now_is_told_to_come_back() {
     let fates: [fn(Query) -> Input<'static>; 2] = [
-        |query| Input::Overloaded(query.reply_to),
+        |query| Input::Message(ShardMessage::Dropped(query.reply_to)),
         |query| {
             let result = Err(Rejection::Unavailable);
-            Input::QueryResponse(QueryResponse { to: query.reply_to, position: EventNumber(7), result })
+            Input::Message(ShardMessage::QueryResponse(QueryResponse {
+                to: query.reply_to,
+                position: EventNumber(7),
+                result,
+            }))
         },
     ];
     for fate in fates {
@@ -93,7 +99,7 @@ fn while_too_many_answers_are_unread_nothing_more_is_done() {
         let slot = shard.accept([127, 0, 0, 1].into(), now);
         shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
         let command = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
-            Output::Submit(command) => Some(command),
+            Output::Work(Work::Command(command)) => Some(command),
             _ => None,
         });
         let Some(command) = command else { break slot };
@@ -103,12 +109,15 @@ fn while_too_many_answers_are_unread_nothing_more_is_done() {
             "{done} answers of a mebibyte wait, and no end"
         );
         let result = Ok(Outcome::Replayed { body: answer.clone(), number: None });
-        shard.handle(Input::CommandResult(CommandResult { to: command.reply_to, number: None, result }), now);
+        shard.handle(
+            Input::Message(ShardMessage::CommandResult(CommandResult { to: command.reply_to, number: None, result })),
+            now,
+        );
     };
     assert!(done * BODY_BYTES > RESPONSES_WAITING_BYTES_MAX, "up to the bound everybody is served: {done}");
     assert_error(&Response::read(&outgoing(&shard, refused)), 503, "service_unavailable");
     // Who goes makes room.
     (0..2).for_each(|slot| shard.handle(Input::Failed { slot }, now));
     shard.handle(Input::Bytes { slot: refused, bytes: request.as_bytes() }, now);
-    assert!(std::iter::from_fn(|| shard.poll_output()).any(|output| matches!(output, Output::Submit(_))));
+    assert!(std::iter::from_fn(|| shard.poll_output()).any(|output| matches!(output, Output::Work(Work::Command(_)))));
 }

@@ -75,7 +75,7 @@ impl Game {
         assert_eq!(*closed, matches!(step, AnswerStep::Finish { .. }));
         let (asked, home, answer) = (open.asked, open.home, open.answer);
         match step {
-            AnswerStep::Begin { text } => {
+            AnswerStep::Begin { text, .. } => {
                 let id = message_id.unwrap();
                 self.answers.open.get_mut(&key).unwrap().answer = Some(id);
                 self.answers.started.insert(id);

@@ -5,8 +5,10 @@ use crate::common::token::{now, token_with};
 use crate::common::user::text;
 use crate::common::{Server, Stream, User};
 use cortex_core::base::time::WallTime;
-use cortex_core::domain::answer_job::AnswerStarted;
+use cortex_core::domain::answer_job::JobId;
 use cortex_core::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+use cortex_core::domain::live_answer::LiveAnswer;
+use cortex_core::domain::started_answer::AnswerStarted;
 use cortex_core::wire::event;
 use serde_json::{Value, json};
 use std::fs;
@@ -103,13 +105,14 @@ fn lives_of_things(owner: &mut User) -> Vec<Value> {
 fn passing_events() -> [Value; 2] {
     let id = "0190c42e-8d3f-7123-9abc-0123456789ab";
     let started = AnswerStarted {
+        job: JobId::default(),
         message_id: MessageId::parse(id).expect("an id"),
         conversation_id: ConversationId::parse(id).expect("an id"),
         workspace_id: WorkspaceId::parse(id).expect("an id"),
         recipients: [].into(),
         sender: UserId::new_unchecked("responder:echo"),
         correlation_id: "c".into(),
-        text: "".into(),
+        live: LiveAnswer::default(),
     };
     [event::output_delta, event::output_snapshot].map(|write| {
         let mut line = Vec::new();

@@ -1,48 +1,49 @@
-//! Answers: the orders that messages leave behind, and the steps that responders take with them.
+//! Answers: the jobs that messages create, and the steps in which responders answer them.
 
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStarted, AnswerStep, JobId};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection};
-use crate::store::data;
-use crate::store::rules::transaction::{Author, Batch, Caller, Notice};
-use crate::store::sqlite::tables::answer_jobs::Open;
-use crate::store::sqlite::tables::conversations::Room;
-use crate::store::sqlite::tables::messages::Published;
-use crate::store::sqlite::tables::{answer_jobs, messages, state_events};
+use crate::domain::started_answer::AnswerStarted;
+use crate::store::error;
+use crate::store::rules::records::{ConversationAccess, NewMessageRow, OpenJob, Publication, message_event_kind};
+use crate::store::rules::rows::{RowResult, Rows};
+use crate::store::rules::transaction::{Author, Caller, NewStateEvent, Transaction};
+use crate::wire::event;
 use crate::wire::metadata;
 use std::sync::Arc;
 
-const CLOSED: Rejection = Rejection::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the job is closed");
 
-/// What an answer is when it is over; a text or metadata that is absent stays as stored.
-struct Finish<'f> {
+/// The last state of an answer. Text and metadata that are absent stay as stored.
+struct AnswerEnd<'f> {
     status: Status,
     text: Option<&'f Content>,
     metadata: Option<&'f Metadata>,
     error: Option<&'f str>,
 }
 
-impl Batch<'_> {
-    /// Orders an answer to a user's message that was just written, if somebody answers in its conversation.
-    pub(crate) fn order_answer(
+impl<R: Rows> Transaction<'_, R> {
+    /// Creates the job to answer a message that was just written, if its conversation has a responder.
+    pub(crate) fn insert_job_for(
         &mut self,
-        room: &Room,
+        access: &ConversationAccess,
         number: EventNumber,
         message: &Message,
         correlation_id: &Arc<str>,
-    ) -> rusqlite::Result<()> {
-        let Some(responder) = self.memory.responders.answering(room.responder.as_deref()) else { return Ok(()) };
-        answer_jobs::insert(self.db, number, responder)?;
+    ) -> RowResult<()> {
+        let Some(responder) = self.cache.responders.answering(access.responder.as_deref()) else { return Ok(()) };
+        self.rows.insert_answer_job(number, responder)?;
         self.jobs.push(AnswerJob {
             key: JobId(number),
             message_id: message.id,
-            conversation_id: room.id,
-            workspace_id: room.home.id,
+            conversation_id: access.id,
+            workspace_id: access.workspace.id,
             user: message.sender.clone(),
             responder,
             correlation_id: correlation_id.clone(),
@@ -52,209 +53,222 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The rule that a choice of a responder breaks: `patch` makes it, `after` is the metadata with it.
-    pub(crate) fn wrong_responder(&self, patch: &Metadata, after: &Metadata) -> Option<(&'static str, String)> {
-        // A choice may always be taken back, and one that was made before stays whatever else changes.
+    /// The rule that the choice of a responder in `patch` violates; `after` is the metadata with `patch` applied.
+    pub(crate) fn check_responder(&self, patch: &Metadata, after: &Metadata) -> Option<(&'static str, String)> {
+        // A choice can always be removed, and an earlier one stays whatever else changes.
         if !metadata::has_member(patch, "responder") || !metadata::has_member(after, "responder") {
             return None;
         }
         let fits = metadata::string_member(after, "responder")
-            .is_some_and(|name| self.memory.responders.chosen(&name).is_some());
-        (!fits).then(|| ("metadata", self.memory.responders.rule()))
+            .is_some_and(|name| self.cache.responders.chosen(&name).is_some());
+        (!fits).then(|| ("metadata", self.cache.responders.rule()))
     }
 
-    /// Takes a step of an answer. The first to close an order wins: whatever comes later finds it closed.
+    /// Executes one step of an answer. The first to close a job wins: later steps find it closed.
     pub(crate) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
-        let order = answer_jobs::find(self.db, key)?.ok_or(CLOSED)?;
-        let room = self.room_at(order.conversation)?.ok_or(CLOSED)?;
-        if *caller.id() != order.responder.user_id() {
-            return Err(Rejection::Forbidden("the order is another responder's").into());
+        let job = self.rows.answer_job(key)?.ok_or(CLOSED)?;
+        let access = self.conversation_at(job.conversation)?.ok_or(CLOSED)?;
+        if *caller.id() != job.responder.user_id() {
+            return Err(Rejection::Forbidden("the job is another responder's").into());
         }
         match step {
-            AnswerStep::Begin { text } => self.begin_answer(caller, &room, &order, text),
-            AnswerStep::Append { text } => self.append_to_answer(&room, &order, text),
+            AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
+            AnswerStep::Append { text } => self.append_to_answer(&access, &job, text),
             AnswerStep::Finish { status, text, metadata, error } => {
                 let (text, metadata, error) = (text.as_ref(), Some(metadata), error.as_deref());
-                self.finish_answer(caller, &room, &order, Finish { status: *status, text, metadata, error })
+                self.finish_answer(caller, &access, &job, AnswerEnd { status: *status, text, metadata, error })
             }
         }
     }
 
-    fn begin_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, text: &Arc<str>) -> Done {
-        if order.answer.is_some() {
+    fn start_answer(
+        &mut self,
+        caller: &Caller<'_>,
+        access: &ConversationAccess,
+        job: &OpenJob,
+        text: &Arc<str>,
+        live: &LiveAnswer,
+    ) -> Done {
+        if job.answer.is_some() {
             return Err(Rejection::Conflict("the answer was begun before").into());
         }
         check_length(text.len())?;
 
-        let author = Author { user: self.enter(caller)?.user, correlation_id: &order.correlation_id };
-        let stamp = self.next();
+        let author = Author { user: self.upsert_author(caller)?.user, correlation_id: &job.correlation_id };
+        let stamp = self.next_number();
         let content = Content::new_unchecked(text.clone());
-        let message = self.answer_message(stamp, &author, room, order, (content, Metadata::empty(), Status::Streaming));
-        self.insert_answer(stamp, &author, room, order, &message, Published::NotYet)?;
-        answer_jobs::set_answer(self.db, order.key, stamp.0)?;
+        let message = self.answer_message(stamp, &author, access, job, (content, Metadata::empty(), Status::Streaming));
+        self.insert_answer(stamp, &author, access, job, &message, Publication::Pending)?;
+        self.rows.set_job_answer(job.key, stamp.0)?;
         self.started.push(AnswerStarted {
+            job: job.key,
             message_id: message.id,
-            conversation_id: room.id,
-            workspace_id: room.home.id,
-            recipients: room.recipients.clone(),
-            sender: author.user.member.id.clone(),
-            correlation_id: order.correlation_id.clone(),
-            text: text.clone(),
+            conversation_id: access.id,
+            workspace_id: access.workspace.id,
+            recipients: access.recipients.clone(),
+            sender: author.user.id.clone(),
+            correlation_id: job.correlation_id.clone(),
+            live: live.clone(),
         });
         Ok((Outcome::Answered { message_id: Some(message.id), closed: false }, None))
     }
 
-    fn append_to_answer(&mut self, room: &Room, order: &Open, text: &str) -> Done {
-        let answer = order.answer.ok_or(Rejection::Conflict("the answer was not begun"))?;
-        let (bytes, begun_at) = answer_jobs::answer_so_far(self.db, answer)?;
+    fn append_to_answer(&mut self, access: &ConversationAccess, job: &OpenJob, text: &str) -> Done {
+        let answer = job.answer.ok_or(Rejection::Conflict("the answer was not begun"))?;
+        let (bytes, started_at) = self.rows.answer_progress(answer)?;
         check_length(bytes + text.len())?;
 
         let at = self.next_time();
-        answer_jobs::append(self.db, answer, text, at)?;
-        self.touch(room.number, at, None);
-        let message_id = Some(MessageId(self.ids.uuid(answer, begun_at)));
+        self.rows.append_to_answer(answer, text, at)?;
+        self.record_update(access.number, at, None);
+        let message_id = Some(MessageId(self.ids.uuid(answer, started_at)));
         Ok((Outcome::Answered { message_id, closed: false }, None))
     }
 
-    fn finish_answer(&mut self, caller: &Caller<'_>, room: &Room, order: &Open, finish: Finish<'_>) -> Done {
-        if finish.status == Status::Streaming {
+    fn finish_answer(
+        &mut self,
+        caller: &Caller<'_>,
+        access: &ConversationAccess,
+        job: &OpenJob,
+        end: AnswerEnd<'_>,
+    ) -> Done {
+        if end.status == Status::Streaming {
             let rule = "must not be streaming in an answer that is over".to_owned();
             return Err(Rejection::Invalid(vec![("status", rule)]).into());
         }
-        check_length(finish.text.map_or(0, |text| text.as_str().len()))?;
-        if finish.metadata.is_some_and(|metadata| metadata.as_str().len() > METADATA_BYTES_MAX) {
+        check_length(end.text.map_or(0, |text| text.as_str().len()))?;
+        if end.metadata.is_some_and(|metadata| metadata.as_str().len() > METADATA_BYTES_MAX) {
             let rule = format!("must be at most {METADATA_BYTES_MAX} bytes");
             return Err(Rejection::Invalid(vec![("metadata", rule)]).into());
         }
 
-        let author = Author { user: self.enter(caller)?.user, correlation_id: &order.correlation_id };
-        self.close_order(order.key)?;
-        let output = match (order.answer, finish.text) {
-            (Some(answer), _) => Some(self.publish_begun(&author, room, answer, &finish)?),
-            (None, Some(text)) if finish.status != Status::Failed => {
-                Some(self.publish_at_once(&author, room, order, text, &finish)?)
+        let author = Author { user: self.upsert_author(caller)?.user, correlation_id: &job.correlation_id };
+        self.close_job(job.key)?;
+        let output = match (job.answer, end.text) {
+            (Some(answer), _) => Some(self.publish_started(&author, access, answer, &end)?),
+            (None, Some(text)) if end.status != Status::Failed => {
+                Some(self.publish_at_once(&author, access, job, text, &end)?)
             }
-            // Nothing was shown, so there is nothing to keep.
+            // Nothing was shown, so nothing is kept.
             (None, _) => None,
         };
-        let failed = match (finish.status, finish.error) {
+        let failed = match (end.status, end.error) {
             (Status::Failed, error) => Some(error.unwrap_or("the answer failed")),
             (_, error) => error,
         };
         let answer = output.as_ref().and_then(|event| event.message_id());
         let number = match failed {
-            Some(reason) => Some(self.publish_failure(&author, room, order, answer, reason)?),
+            Some(reason) => Some(self.publish_failure(&author, access, job, answer, reason)?),
             None => None,
         };
         let number = output.map(|event| event.number).or(number);
         Ok((Outcome::Answered { message_id: answer, closed: true }, number))
     }
 
-    /// Closes what depends on a message that is about to be deleted. The order to answer it, if that was begun: its answer
-    /// stays, and is to be published with the text that it has.
-    pub(crate) fn release(&mut self, number: EventNumber, message: &Message) -> rusqlite::Result<Option<Open>> {
-        if messages::kind_of(&message.sender) != EventKind::Output {
-            let order = answer_jobs::find(self.db, JobId(number))?;
-            if order.is_some() {
-                self.close_order(JobId(number))?;
+    /// Closes what depends on a message that is about to be deleted. Returns the job to answer it if its answer was begun:
+    /// that stays, and is to be published with its present text.
+    pub(crate) fn close_answer_of(&mut self, number: EventNumber, message: &Message) -> RowResult<Option<OpenJob>> {
+        if message_event_kind(&message.sender) != EventKind::Output {
+            let job = self.rows.answer_job(JobId(number))?;
+            if job.is_some() {
+                self.close_job(JobId(number))?;
             }
-            return Ok(order.filter(|order| order.answer.is_some()));
+            return Ok(job.filter(|job| job.answer.is_some()));
         }
-        if let Some(event) = answer_jobs::publication(self.db, number)? {
-            state_events::remove(self.db, event)?;
+        if let Some(event) = self.rows.publication(number)? {
+            self.rows.delete_event(event)?;
         }
         if message.status == Status::Streaming
             && let Some((asked, _)) = message.reply_to.and_then(|id| self.ids.open(id.0))
         {
-            self.close_order(JobId(asked))?;
+            self.close_job(JobId(asked))?;
             self.started.retain(|started| started.message_id != message.id);
         }
         Ok(None)
     }
 
-    /// Ends the answer of an order that `release` closed.
-    pub(crate) fn cancel_answer(&mut self, room: &Room, order: &Open) -> rusqlite::Result<()> {
-        let Some(answer) = order.answer else { return Ok(()) };
-        let sender = messages::find(self.db, self.ids, answer, room.id)?.map(|message| message.sender);
+    /// Ends the answer of a job that `close_answer_of` closed.
+    pub(crate) fn cancel_started_answer(&mut self, access: &ConversationAccess, job: &OpenJob) -> RowResult<()> {
+        let Some(answer) = job.answer else { return Ok(()) };
+        let sender = self.rows.message(answer, access.id)?.map(|message| message.sender);
         let user = match sender {
             Some(sender) => self.user(&sender)?,
             None => None,
         };
-        let user = user.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let author = Author { user, correlation_id: &order.correlation_id };
-        let finish = Finish { status: Status::Cancelled, text: None, metadata: None, error: None };
-        self.publish_begun(&author, room, answer, &finish).map(drop)
+        let user = user.ok_or_else(error::missing_row)?;
+        let author = Author { user, correlation_id: &job.correlation_id };
+        let end = AnswerEnd { status: Status::Cancelled, text: None, metadata: None, error: None };
+        self.publish_started(&author, access, answer, &end).map(drop)
     }
 
-    /// Nobody is told any more of orders and answers where all is gone; their rows go with the rest.
-    pub(crate) fn withdraw(&mut self, gone: impl Fn(WorkspaceId, ConversationId) -> bool) {
-        self.jobs.retain(|order| !gone(order.workspace_id, order.conversation_id));
+    /// Withdraws the jobs and started answers of this transaction in what is deleted; their rows are purged later.
+    pub(crate) fn drop_answers_in(&mut self, gone: impl Fn(WorkspaceId, ConversationId) -> bool) {
+        self.jobs.retain(|job| !gone(job.workspace_id, job.conversation_id));
         self.started.retain(|started| !gone(started.workspace_id, started.conversation_id));
     }
 
-    fn close_order(&mut self, key: JobId) -> rusqlite::Result<()> {
-        answer_jobs::close(self.db, key)?;
-        self.jobs.retain(|order| order.key != key);
+    fn close_job(&mut self, key: JobId) -> RowResult<()> {
+        self.rows.delete_answer_job(key)?;
+        self.jobs.retain(|job| job.key != key);
         Ok(())
     }
 
-    /// Publishes an answer that was begun, by an event of its own: the message's number is older than its text.
-    fn publish_begun(
+    /// Publishes an answer that was begun. It needs an event of its own, because its message's number is older than its text.
+    fn publish_started(
         &mut self,
         author: &Author<'_>,
-        room: &Room,
+        access: &ConversationAccess,
         answer: EventNumber,
-        finish: &Finish<'_>,
-    ) -> rusqlite::Result<Arc<Event>> {
-        let mut message =
-            messages::find(self.db, self.ids, answer, room.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let stamp = self.next();
-        message.content = finish.text.unwrap_or(&message.content).clone();
-        message.metadata = finish.metadata.unwrap_or(&message.metadata).clone();
-        message.status = finish.status;
+        end: &AnswerEnd<'_>,
+    ) -> RowResult<Arc<Event>> {
+        let mut message = self.rows.message(answer, access.id)?.ok_or_else(error::missing_row)?;
+        let stamp = self.next_number();
+        message.content = end.text.unwrap_or(&message.content).clone();
+        message.metadata = end.metadata.unwrap_or(&message.metadata).clone();
+        message.status = end.status;
         message.updated_at = stamp.1;
-        answer_jobs::finish_answer(self.db, answer, &message, stamp.0)?;
-        self.touch(room.number, stamp.1, None);
+        self.rows.finish_answer(answer, &message, stamp.0)?;
+        self.record_update(access.number, stamp.1, None);
         self.started.retain(|started| started.message_id != message.id);
         let about = (answer, message.created_at);
-        self.announce_message(stamp, author, room, EventKind::Output, about, EventBody::Message(message))
+        self.publish_message_event(stamp, author, access, EventKind::Output, about, EventBody::Message(message))
     }
 
-    /// Publishes an answer of which nothing was shown before: its message is its own event.
+    /// Publishes an answer of which nothing was shown: its message is its own event.
     fn publish_at_once(
         &mut self,
         author: &Author<'_>,
-        room: &Room,
-        order: &Open,
+        access: &ConversationAccess,
+        job: &OpenJob,
         text: &Content,
-        finish: &Finish<'_>,
-    ) -> rusqlite::Result<Arc<Event>> {
-        let stamp = self.next();
-        let metadata = finish.metadata.cloned().unwrap_or_else(Metadata::empty);
-        let message = self.answer_message(stamp, author, room, order, (text.clone(), metadata, finish.status));
-        self.insert_answer(stamp, author, room, order, &message, Published::Itself)?;
-        Ok(self.push_event(stamp, author, room, EventKind::Output, EventBody::Message(message)))
+        end: &AnswerEnd<'_>,
+    ) -> RowResult<Arc<Event>> {
+        let stamp = self.next_number();
+        let metadata = end.metadata.cloned().unwrap_or_else(Metadata::empty);
+        let message = self.answer_message(stamp, author, access, job, (text.clone(), metadata, end.status));
+        self.insert_answer(stamp, author, access, job, &message, Publication::OwnEntry)?;
+        Ok(self.emit(stamp, author, access, EventKind::Output, EventBody::Message(message)))
     }
 
     fn publish_failure(
         &mut self,
         author: &Author<'_>,
-        room: &Room,
-        order: &Open,
+        access: &ConversationAccess,
+        job: &OpenJob,
         answer: Option<MessageId>,
         reason: &str,
-    ) -> rusqlite::Result<EventNumber> {
-        let asked = MessageId(self.ids.uuid(order.key.0, order.asked_at));
-        let stamp = self.next();
-        let notice = Notice {
+    ) -> RowResult<EventNumber> {
+        let asked = MessageId(self.ids.uuid(job.key.0, job.asked_at));
+        let stamp = self.next_number();
+        let event = NewStateEvent {
             kind: EventKind::OutputError,
-            home: &room.home,
-            room: Some(room),
-            recipients: room.recipients.clone(),
-            recipient_keys: &room.recipient_keys,
-            payload: data::answer_failed(asked, room.id, answer, reason),
+            workspace: &access.workspace,
+            conversation: Some(access),
+            recipients: access.recipients.clone(),
+            recipient_keys: &access.recipient_keys,
+            payload: event::output_error_data(asked, access.id, answer, reason),
         };
-        self.publish(stamp, author, notice)?;
+        self.publish_state_event(stamp, author, event)?;
         Ok(stamp.0)
     }
 
@@ -262,14 +276,14 @@ impl Batch<'_> {
         &self,
         (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
-        room: &Room,
-        order: &Open,
+        access: &ConversationAccess,
+        job: &OpenJob,
         (content, metadata, status): (Content, Metadata, Status),
     ) -> Message {
         Message {
             id: MessageId(self.ids.uuid(number, at)),
-            conversation_id: room.id,
-            sender: author.user.member.id.clone(),
+            conversation_id: access.id,
+            sender: author.user.id.clone(),
             sender_name: author.user.name.clone(),
             role: Role::Assistant,
             content,
@@ -277,7 +291,7 @@ impl Batch<'_> {
             created_at: at,
             updated_at: at,
             status,
-            reply_to: Some(MessageId(self.ids.uuid(order.key.0, order.asked_at))),
+            reply_to: Some(MessageId(self.ids.uuid(job.key.0, job.asked_at))),
         }
     }
 
@@ -285,21 +299,21 @@ impl Batch<'_> {
         &mut self,
         (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
-        room: &Room,
-        order: &Open,
+        access: &ConversationAccess,
+        job: &OpenJob,
         message: &Message,
-        published: Published,
-    ) -> rusqlite::Result<()> {
-        let draft = messages::Draft {
-            conversation: room.number,
-            sender: author.user.member.key,
+        publication: Publication,
+    ) -> RowResult<()> {
+        let row = NewMessageRow {
+            conversation: access.number,
+            sender_key: author.user.key,
             message,
             correlation_id: author.correlation_id,
-            reply_to: Some(order.key.0),
-            published,
+            reply_to: Some(job.key.0),
+            publication,
         };
-        messages::insert(self.db, number, &draft)?;
-        self.touch(room.number, at, Some(number));
+        self.rows.insert_message(number, &row)?;
+        self.record_update(access.number, at, Some(number));
         Ok(())
     }
 }

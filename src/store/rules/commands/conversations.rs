@@ -9,18 +9,17 @@ use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::{Content, Conversation, Metadata, Role, Topic};
 use crate::domain::query::ConversationView;
 use crate::domain::result::{Outcome, Rejection, Resource};
-use crate::store::data;
-use crate::store::error::Stop;
-use crate::store::rules::transaction::{Author, Batch, Caller, Notice};
-use crate::store::sqlite::read::conversation_queries;
-use crate::store::sqlite::tables::conversations::{self, Home, Room};
-use crate::store::sqlite::tables::users::Member;
+use crate::store::error::Abort;
+use crate::store::rules::records::{ConversationAccess, UserRef, WorkspaceRef};
+use crate::store::rules::rows::{RowResult, Rows};
+use crate::store::rules::transaction::{Author, Caller, NewStateEvent, Transaction};
+use crate::wire::event;
 use crate::wire::metadata;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a new conversation is to be.
-pub(crate) struct Wanted<'w> {
+pub(crate) struct ConversationDraft<'w> {
     pub topic: &'w Topic,
     pub participants: &'w [UserId],
     pub metadata: &'w Metadata,
@@ -28,79 +27,79 @@ pub(crate) struct Wanted<'w> {
 }
 
 /// What is to change; what is absent stays.
-pub(crate) struct Change<'w> {
+pub(crate) struct ConversationPatch<'w> {
     pub topic: Option<&'w Topic>,
     pub participants: Option<&'w [UserId]>,
     pub metadata: Option<&'w Metadata>,
 }
 
-impl Batch<'_> {
+impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn create_conversation(
         &mut self,
         caller: &Caller<'_>,
         workspace: Option<WorkspaceId>,
-        wanted: Wanted<'_>,
+        new: ConversationDraft<'_>,
         api_variant: ApiVariant,
     ) -> Done {
         let home = match workspace {
-            Some(id) => Some(Arc::new(self.own_workspace(caller, id)?.home)),
+            Some(id) => Some(Arc::new(self.own_workspace(caller, id)?.reference)),
             None => None,
         };
         let mut seen = HashSet::new();
         let participants: Vec<&UserId> =
-            wanted.participants.iter().chain([caller.id()]).filter(|id| seen.insert(*id)).collect();
+            new.participants.iter().chain([caller.id()]).filter(|id| seen.insert(*id)).collect();
         let mut invalid = Vec::new();
         if participants.len() > PARTICIPANTS_MAX {
             invalid.push(too_many_participants());
         }
-        invalid.extend(self.wrong_responder(wanted.metadata, &without_nulls(wanted.metadata)));
+        invalid.extend(self.check_responder(new.metadata, &without_nulls(new.metadata)));
         if !invalid.is_empty() {
             return Err(Rejection::Invalid(invalid).into());
         }
 
-        let author = self.enter(caller)?;
+        let author = self.upsert_author(caller)?;
         let home = match home {
             Some(home) => home,
             None => self.default_workspace(&author)?,
         };
-        let (mut conversation, room) =
-            self.make_conversation(&author, home, wanted.topic, &participants, wanted.metadata)?;
-        let first = match wanted.first {
-            Some(content) => Some(self.post(&author, &room, Role::User, content, &Metadata::empty())?),
+        let (mut conversation, access) =
+            self.insert_new_conversation(&author, home, new.topic, &participants, new.metadata)?;
+        let first = match new.first {
+            Some(content) => Some(self.add_message(&author, &access, Role::User, content, &Metadata::empty())?),
             None => None,
         };
         if let Some(event) = &first {
             conversation.message_count = 1;
             conversation.updated_at = event.at;
         }
-        Ok((Outcome::ConversationCreated { conversation, first, api_variant }, Some(room.number)))
+        Ok((Outcome::ConversationCreated { conversation, first, api_variant }, Some(access.number)))
     }
 
     pub(crate) fn update_conversation(
         &mut self,
         caller: &Caller<'_>,
         conversation: ConversationRef,
-        change: Change<'_>,
+        change: ConversationPatch<'_>,
         api_variant: ApiVariant,
     ) -> Done {
-        let room = self.admitted(caller, conversation, api_variant)?;
-        let may_all = room.is_owner(caller.id());
+        let access = self.authorize(caller, conversation, api_variant)?;
+        let may_all = access.is_owner(caller.id());
         if !may_all && change.metadata.is_some_and(|patch| metadata::has_member(patch, "responder")) {
             return Err(Rejection::Forbidden("only the workspace's owner may choose the responder").into());
         }
-        let roster = change.participants.map(|wanted| Roster::new(&room, caller.id(), wanted));
-        if !may_all && roster.as_ref().is_some_and(|roster| !roster.removed.is_empty()) {
+        let diff = change.participants.map(|new| ParticipantDiff::new(&access, caller.id(), new));
+        if !may_all && diff.as_ref().is_some_and(|diff| !diff.removed.is_empty()) {
             return Err(Rejection::Forbidden("only the workspace's owner may remove participants").into());
         }
-        self.flush_touches()?;
-        let mut changed = conversations::of_room(self.db, self.ids, &room)?;
+        self.write_updates()?;
+        let mut changed = self.rows.conversation(&access)?;
         let mut invalid = Vec::new();
-        if roster.as_ref().is_some_and(|roster| roster.kept.len() + roster.added.len() > PARTICIPANTS_MAX) {
+        if diff.as_ref().is_some_and(|diff| diff.kept.len() + diff.added.len() > PARTICIPANTS_MAX) {
             invalid.push(too_many_participants());
         }
         match merged(&changed.metadata, change.metadata) {
             Ok(metadata) => {
-                invalid.extend(change.metadata.and_then(|patch| self.wrong_responder(patch, &metadata)));
+                invalid.extend(change.metadata.and_then(|patch| self.check_responder(patch, &metadata)));
                 changed.metadata = metadata;
             }
             Err(field) => invalid.push(field),
@@ -110,30 +109,26 @@ impl Batch<'_> {
         }
         changed.topic = change.topic.unwrap_or(&changed.topic).clone();
 
-        let author = self.enter(caller)?;
-        let stamp = self.next();
-        let room = Arc::new(Room { responder: chosen_responder(&changed.metadata), ..(*room).clone() });
-        self.memory.rooms.insert(room.number, room.clone());
-        conversations::update(self.db, &room, &changed.topic, &changed.metadata)?;
-        let (room, removed) = match roster {
-            Some(roster) => self.change_roster(&room, roster, stamp.0)?,
-            None => (room, Vec::new()),
+        let author = self.upsert_author(caller)?;
+        let stamp = self.next_number();
+        let access =
+            Arc::new(ConversationAccess { responder: chosen_responder(&changed.metadata), ..(*access).clone() });
+        self.cache.conversations.insert(access.number, access.clone());
+        self.rows.update_conversation(&access, &changed.topic, &changed.metadata)?;
+        let (access, removed) = match diff {
+            Some(diff) => self.change_participants(&access, diff, stamp.0)?,
+            None => (access, Vec::new()),
         };
-        changed.participants = room.participant_ids();
-        self.announce_change(&author, &room, &mut changed, stamp)?;
-        for member in &removed {
-            self.announce_left(&author, &room, member)?;
+        changed.participants = access.participant_ids();
+        self.publish_conversation_update(&author, &access, &mut changed, stamp)?;
+        for user in &removed {
+            self.publish_left(&author, &access, user)?;
         }
         let outcome = match api_variant {
             ApiVariant::Config => Outcome::ConversationUpdated(changed),
             ApiVariant::Conversations => {
-                let last = conversation_queries::last_messages(
-                    self.db,
-                    self.ids,
-                    &room,
-                    CONVERSATION_MESSAGES_MAX,
-                    UPDATED_CONVERSATION_BYTES_MAX,
-                )?;
+                let last =
+                    self.rows.last_messages(&access, CONVERSATION_MESSAGES_MAX, UPDATED_CONVERSATION_BYTES_MAX)?;
                 Outcome::ConversationViewUpdated(ConversationView { conversation: changed, last })
             }
         };
@@ -141,22 +136,23 @@ impl Batch<'_> {
     }
 
     pub(crate) fn leave_conversation(&mut self, caller: &Caller<'_>, conversation: ConversationRef) -> Done {
-        let room = self.admitted(caller, conversation, ApiVariant::Config)?;
-        if !room.takes_part(caller.id()) {
+        let access = self.authorize(caller, conversation, ApiVariant::Config)?;
+        if !access.has_participant(caller.id()) {
             return Err(Rejection::Conflict("the caller does not take part in the conversation").into());
         }
-        self.flush_touches()?;
-        let mut changed = conversations::of_room(self.db, self.ids, &room)?;
+        self.write_updates()?;
+        let mut changed = self.rows.conversation(&access)?;
 
-        let author = self.enter(caller)?;
-        let stamp = self.next();
-        let (removed, kept) = room.participants.iter().cloned().partition(|member| member.id == *caller.id());
-        let (room, removed) = self.change_roster(&room, Roster { kept, removed, added: Vec::new() }, stamp.0)?;
-        changed.participants = room.participant_ids();
-        self.announce_change(&author, &room, &mut changed, stamp)?;
+        let author = self.upsert_author(caller)?;
+        let stamp = self.next_number();
+        let (removed, kept) = access.participants.iter().cloned().partition(|user| user.id == *caller.id());
+        let (access, removed) =
+            self.change_participants(&access, ParticipantDiff { kept, removed, added: Vec::new() }, stamp.0)?;
+        changed.participants = access.participant_ids();
+        self.publish_conversation_update(&author, &access, &mut changed, stamp)?;
         let mut own = None;
-        for member in &removed {
-            own = Some(self.announce_left(&author, &room, member)?);
+        for user in &removed {
+            own = Some(self.publish_left(&author, &access, user)?);
         }
         Ok((Outcome::ConversationLeft, own))
     }
@@ -167,165 +163,175 @@ impl Batch<'_> {
         conversation: ConversationRef,
         api_variant: ApiVariant,
     ) -> Done {
-        let room = self.admitted(caller, conversation, api_variant)?;
-        if !room.is_owner(caller.id()) {
+        let access = self.authorize(caller, conversation, api_variant)?;
+        if !access.is_owner(caller.id()) {
             return Err(Rejection::Forbidden("only the workspace's owner may delete the conversation").into());
         }
 
-        let author = self.enter(caller)?;
-        let stamp = self.next();
-        conversations::mark_deleted(self.db, room.number, stamp.0)?;
-        if author.user.default_conversation == Some(room.number) {
+        let author = self.upsert_author(caller)?;
+        let stamp = self.next_number();
+        self.rows.mark_conversation_deleted(access.number, stamp.0)?;
+        if author.user.default_conversation == Some(access.number) {
             self.set_defaults(&author.user, author.user.default_workspace, None)?;
         }
-        self.memory.rooms.remove(&room.number);
-        self.withdraw(|_, conversation| conversation == room.id);
-        let notice = to_all(EventKind::ConversationDeleted, &room, data::conversation_gone(room.id, room.home.id));
-        self.publish(stamp, &author, notice)?;
+        self.cache.conversations.remove(&access.number);
+        self.drop_answers_in(|_, conversation| conversation == access.id);
+        let event = to_recipients(
+            EventKind::ConversationDeleted,
+            &access,
+            event::conversation_gone_data(access.id, access.workspace.id),
+        );
+        self.publish_state_event(stamp, &author, event)?;
         Ok((Outcome::ConversationDeleted, Some(stamp.0)))
     }
 
     /// The caller's default conversation, if there is one.
-    pub(crate) fn default_room(&mut self, caller: &Caller<'_>) -> rusqlite::Result<Option<Arc<Room>>> {
+    pub(crate) fn default_conversation(&mut self, caller: &Caller<'_>) -> RowResult<Option<Arc<ConversationAccess>>> {
         match caller.known.as_ref().and_then(|user| user.default_conversation) {
-            Some(number) => self.room_at(number),
+            Some(number) => self.conversation_at(number),
             None => Ok(None),
         }
     }
 
     /// Makes the author's default conversation, and its workspace if there is none.
-    pub(crate) fn make_default_room(&mut self, author: &Author<'_>) -> rusqlite::Result<Arc<Room>> {
+    pub(crate) fn create_default_conversation(&mut self, author: &Author<'_>) -> RowResult<Arc<ConversationAccess>> {
         let home = self.default_workspace(author)?;
-        let participants = [&author.user.member.id];
+        let participants = [&author.user.id];
         let topic = Topic::new_unchecked("Default");
-        let (_, room) = self.make_conversation(author, home.clone(), &topic, &participants, &Metadata::empty())?;
-        self.set_defaults(&author.user, Some(home.number), Some(room.number))?;
-        Ok(room)
+        let (_, access) =
+            self.insert_new_conversation(author, home.clone(), &topic, &participants, &Metadata::empty())?;
+        self.set_defaults(&author.user, Some(home.number), Some(access.number))?;
+        Ok(access)
     }
 
     /// A conversation that there is and that the caller may see.
-    pub(crate) fn admitted(
+    pub(crate) fn authorize(
         &mut self,
         caller: &Caller<'_>,
         conversation: ConversationRef,
         api_variant: ApiVariant,
-    ) -> Result<Arc<Room>, Stop> {
-        let room = match conversation {
-            ConversationRef::Default => self.default_room(caller)?,
-            ConversationRef::Id(id) => self.room(id)?,
+    ) -> Result<Arc<ConversationAccess>, Abort<Rejection>> {
+        let access = match conversation {
+            ConversationRef::Default => self.default_conversation(caller)?,
+            ConversationRef::Id(id) => self.conversation(id)?,
         };
-        let room = room.ok_or(Rejection::NotFound(Resource::Conversation))?;
-        room.admit(caller.id(), api_variant)?;
-        Ok(room)
+        let access = access.ok_or(Rejection::NotFound(Resource::Conversation))?;
+        access.authorize(caller.id(), api_variant)?;
+        Ok(access)
     }
 
-    fn make_conversation(
+    fn insert_new_conversation(
         &mut self,
         author: &Author<'_>,
-        home: Arc<Home>,
+        home: Arc<WorkspaceRef>,
         topic: &Topic,
         participants: &[&UserId],
         metadata: &Metadata,
-    ) -> rusqlite::Result<(Conversation, Arc<Room>)> {
-        let participants = participants.iter().map(|id| self.member(id)).collect::<rusqlite::Result<_>>()?;
-        let (number, at) = self.next();
+    ) -> RowResult<(Conversation, Arc<ConversationAccess>)> {
+        let participants = participants.iter().map(|id| self.upsert_participant(id)).collect::<RowResult<_>>()?;
+        let (number, at) = self.next_number();
         let id = ConversationId(self.ids.uuid(number, at));
-        let room = Arc::new(Room::new(number, at, id, home, participants, chosen_responder(metadata)));
+        let access = Arc::new(ConversationAccess::new(number, at, id, home, participants, chosen_responder(metadata)));
         let conversation = Conversation {
             id,
-            workspace_id: room.home.id,
+            workspace_id: access.workspace.id,
             topic: topic.clone(),
-            participants: room.participant_ids(),
+            participants: access.participant_ids(),
             metadata: metadata.clone(),
             created_at: at,
             updated_at: at,
             message_count: 0,
         };
-        conversations::insert(self.db, &room, &conversation)?;
-        self.memory.rooms.insert(number, room.clone());
-        let notice = to_all(EventKind::ConversationCreated, &room, data::conversation(&conversation));
-        self.publish((number, at), author, notice)?;
-        Ok((conversation, room))
+        self.rows.insert_conversation(&access, &conversation)?;
+        self.cache.conversations.insert(number, access.clone());
+        let event = to_recipients(EventKind::ConversationCreated, &access, event::conversation_data(&conversation));
+        self.publish_state_event((number, at), author, event)?;
+        Ok((conversation, access))
     }
 
     /// Changes who takes part, by event `number`; returns the conversation after it, and who is no longer in it.
-    fn change_roster(
+    fn change_participants(
         &mut self,
-        room: &Room,
-        roster: Roster,
+        access: &ConversationAccess,
+        diff: ParticipantDiff,
         number: EventNumber,
-    ) -> rusqlite::Result<(Arc<Room>, Vec<Member>)> {
-        for member in &roster.removed {
-            conversations::remove_participant(self.db, room.number, member.key)?;
+    ) -> RowResult<(Arc<ConversationAccess>, Vec<UserRef>)> {
+        for user in &diff.removed {
+            self.rows.delete_participant(access.number, user.key)?;
         }
-        let mut participants = roster.kept;
-        for (place, id) in roster.added.iter().enumerate() {
-            let member = self.member(id)?;
-            conversations::add_participant(self.db, room.number, member.key, number, place)?;
-            participants.push(member);
+        let mut participants = diff.kept;
+        for (ordinal, id) in diff.added.iter().enumerate() {
+            let user = self.upsert_participant(id)?;
+            self.rows.insert_participant(access.number, user.key, number, ordinal)?;
+            participants.push(user);
         }
-        let room = Arc::new(room.with_participants(participants));
-        self.memory.rooms.insert(room.number, room.clone());
-        Ok((room, roster.removed))
+        let access = Arc::new(access.with_participants(participants));
+        self.cache.conversations.insert(access.number, access.clone());
+        Ok((access, diff.removed))
     }
 
-    fn announce_change(
+    fn publish_conversation_update(
         &mut self,
         author: &Author<'_>,
-        room: &Room,
+        access: &ConversationAccess,
         changed: &mut Conversation,
         (number, at): (EventNumber, WallTime),
-    ) -> rusqlite::Result<()> {
+    ) -> RowResult<()> {
         changed.updated_at = at;
-        self.touch(room.number, at, None);
-        let notice = to_all(EventKind::ConversationUpdated, room, data::conversation(changed));
-        self.publish((number, at), author, notice)
+        self.record_update(access.number, at, None);
+        let event = to_recipients(EventKind::ConversationUpdated, access, event::conversation_data(changed));
+        self.publish_state_event((number, at), author, event)
     }
 
     /// Tells somebody who is no longer in the conversation, and nobody else.
-    fn announce_left(&mut self, author: &Author<'_>, room: &Room, member: &Member) -> rusqlite::Result<EventNumber> {
-        let stamp = self.next();
-        let notice = Notice {
+    fn publish_left(
+        &mut self,
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        user: &UserRef,
+    ) -> RowResult<EventNumber> {
+        let stamp = self.next_number();
+        let event = NewStateEvent {
             kind: EventKind::ConversationLeft,
-            home: &room.home,
-            room: Some(room),
-            recipients: [member.id.clone()].into(),
-            recipient_keys: &[member.key],
-            payload: data::conversation_gone(room.id, room.home.id),
+            workspace: &access.workspace,
+            conversation: Some(access),
+            recipients: [user.id.clone()].into(),
+            recipient_keys: &[user.key],
+            payload: event::conversation_gone_data(access.id, access.workspace.id),
         };
-        self.publish(stamp, author, notice)?;
+        self.publish_state_event(stamp, author, event)?;
         Ok(stamp.0)
     }
 }
 
 /// A change of who takes part.
-struct Roster {
+struct ParticipantDiff {
     /// Who stays, in the order in which they joined.
-    kept: Vec<Member>,
-    removed: Vec<Member>,
+    kept: Vec<UserRef>,
+    removed: Vec<UserRef>,
     /// Who joins, in the order in which they were named.
     added: Vec<UserId>,
 }
 
-impl Roster {
-    /// What makes the participants of `room` those that `caller` wants; a caller who takes part stays in.
-    fn new(room: &Room, caller: &UserId, wanted: &[UserId]) -> Roster {
-        let mut new: HashSet<&UserId> = wanted.iter().collect();
-        let stays = |member: &Member| new.remove(&member.id) || member.id == *caller;
-        let (kept, removed) = room.participants.iter().cloned().partition(stays);
+impl ParticipantDiff {
+    /// What makes the participants of `access` those that `caller` wants; a caller who takes part stays in.
+    fn new(access: &ConversationAccess, caller: &UserId, wanted: &[UserId]) -> ParticipantDiff {
+        let mut left: HashSet<&UserId> = wanted.iter().collect();
+        let stays = |user: &UserRef| left.remove(&user.id) || user.id == *caller;
+        let (kept, removed) = access.participants.iter().cloned().partition(stays);
         // Removing as we go names each once.
-        let added = wanted.iter().filter(|id| new.remove(id)).cloned().collect();
-        Roster { kept, removed, added }
+        let added = wanted.iter().filter(|id| left.remove(id)).cloned().collect();
+        ParticipantDiff { kept, removed, added }
     }
 }
 
-fn to_all(kind: EventKind, room: &Room, payload: Arc<str>) -> Notice<'_> {
-    Notice {
+fn to_recipients(kind: EventKind, access: &ConversationAccess, payload: Arc<str>) -> NewStateEvent<'_> {
+    NewStateEvent {
         kind,
-        home: &room.home,
-        room: Some(room),
-        recipients: room.recipients.clone(),
-        recipient_keys: &room.recipient_keys,
+        workspace: &access.workspace,
+        conversation: Some(access),
+        recipients: access.recipients.clone(),
+        recipient_keys: &access.recipient_keys,
         payload,
     }
 }

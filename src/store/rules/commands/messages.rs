@@ -7,14 +7,13 @@ use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
 use crate::domain::result::{Outcome, Rejection, Resource};
-use crate::store::error::Stop;
-use crate::store::rules::transaction::{Author, Batch, Caller};
-use crate::store::sqlite::tables::conversations::{self, Room};
-use crate::store::sqlite::tables::messages::{self, Published};
-use crate::store::sqlite::tables::state_events::Draft;
+use crate::store::error::Abort;
+use crate::store::rules::records::{ConversationAccess, NewEventRow, NewMessageRow, Publication, message_event_kind};
+use crate::store::rules::rows::{RowResult, Rows};
+use crate::store::rules::transaction::{Author, Caller, Transaction};
 use std::sync::Arc;
 
-impl Batch<'_> {
+impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn post_message(
         &mut self,
         caller: &Caller<'_>,
@@ -24,23 +23,23 @@ impl Batch<'_> {
         metadata: &Metadata,
         api_variant: ApiVariant,
     ) -> Done {
-        let room = match conversation {
-            ConversationRef::Default => self.default_room(caller)?,
-            ConversationRef::Id(id) => Some(self.room(id)?.ok_or(Rejection::NotFound(Resource::Conversation))?),
+        let access = match conversation {
+            ConversationRef::Default => self.default_conversation(caller)?,
+            ConversationRef::Id(id) => Some(self.conversation(id)?.ok_or(Rejection::NotFound(Resource::Conversation))?),
         };
-        if let Some(room) = &room {
-            room.admit(caller.id(), api_variant)?;
-            if role != Role::User && !room.is_owner(caller.id()) {
+        if let Some(access) = &access {
+            access.authorize(caller.id(), api_variant)?;
+            if role != Role::User && !access.is_owner(caller.id()) {
                 let reason = "only the workspace's owner may speak as assistant or system";
                 return Err(Rejection::Forbidden(reason).into());
             }
         }
-        let author = self.enter(caller)?;
-        let room = match room {
-            Some(room) => room,
-            None => self.make_default_room(&author)?,
+        let author = self.upsert_author(caller)?;
+        let access = match access {
+            Some(access) => access,
+            None => self.create_default_conversation(&author)?,
         };
-        let event = self.post(&author, &room, role, content, metadata)?;
+        let event = self.add_message(&author, &access, role, content, metadata)?;
         let number = event.number;
         Ok((Outcome::Posted { event, conversation, api_variant }, Some(number)))
     }
@@ -53,40 +52,40 @@ impl Batch<'_> {
         content: Option<&Content>,
         metadata: Option<&Metadata>,
     ) -> Done {
-        let (room, number, mut message) = self.own_message(caller, conversation, id)?;
+        let (access, number, mut message) = self.own_message(caller, conversation, id)?;
         if message.status == Status::Streaming {
             return Err(Rejection::Conflict("the answer is still being written").into());
         }
         message.metadata = merged(&message.metadata, metadata).map_err(|field| Rejection::Invalid(vec![field]))?;
         message.content = content.unwrap_or(&message.content).clone();
 
-        let author = self.enter(caller)?;
+        let author = self.upsert_author(caller)?;
         if message.sender == *caller.id() {
             message.sender_name = author.user.name.clone();
         }
-        let stamp = self.next();
+        let stamp = self.next_number();
         message.updated_at = stamp.1;
-        messages::update(self.db, number, &message)?;
-        self.touch(room.number, stamp.1, None);
+        self.rows.update_message(number, &message)?;
+        self.record_update(access.number, stamp.1, None);
         let about = (number, message.created_at);
         let body = EventBody::Message(message.clone());
-        self.announce_message(stamp, &author, &room, EventKind::MessageUpdated, about, body)?;
+        self.publish_message_event(stamp, &author, &access, EventKind::MessageUpdated, about, body)?;
         Ok((Outcome::MessageUpdated(message), Some(stamp.0)))
     }
 
     pub(crate) fn delete_message(&mut self, caller: &Caller<'_>, conversation: ConversationRef, id: MessageId) -> Done {
-        let (room, number, message) = self.own_message(caller, conversation, id)?;
+        let (access, number, message) = self.own_message(caller, conversation, id)?;
 
-        let author = self.enter(caller)?;
-        let stamp = self.next();
-        self.flush_touches()?;
-        let cut_off = self.release(number, &message)?;
-        messages::delete(self.db, number)?;
-        conversations::forget_message(self.db, room.number, stamp.1)?;
+        let author = self.upsert_author(caller)?;
+        let stamp = self.next_number();
+        self.write_updates()?;
+        let cancelled = self.close_answer_of(number, &message)?;
+        self.rows.delete_message(number)?;
+        self.rows.count_message_out(access.number, stamp.1)?;
         let about = (number, message.created_at);
-        self.announce_message(stamp, &author, &room, EventKind::MessageDeleted, about, EventBody::Deleted(id))?;
-        if let Some(order) = cut_off {
-            self.cancel_answer(&room, &order)?;
+        self.publish_message_event(stamp, &author, &access, EventKind::MessageDeleted, about, EventBody::Deleted(id))?;
+        if let Some(job) = cancelled {
+            self.cancel_started_answer(&access, &job)?;
         }
         Ok((Outcome::MessageDeleted, Some(stamp.0)))
     }
@@ -97,54 +96,54 @@ impl Batch<'_> {
         caller: &Caller<'_>,
         conversation: ConversationRef,
         id: MessageId,
-    ) -> Result<(Arc<Room>, EventNumber, Message), Stop> {
-        let room = self.admitted(caller, conversation, ApiVariant::Conversations)?;
-        let found = messages::find_in(self.db, self.ids, &room, id)?;
+    ) -> Result<(Arc<ConversationAccess>, EventNumber, Message), Abort<Rejection>> {
+        let access = self.authorize(caller, conversation, ApiVariant::Conversations)?;
+        let found = self.rows.message_in(&access, id)?;
         let (number, message) = found.ok_or(Rejection::NotFound(Resource::Message))?;
-        if message.sender != *caller.id() && !room.is_owner(caller.id()) {
+        if message.sender != *caller.id() && !access.is_owner(caller.id()) {
             return Err(Rejection::Forbidden("only the sender and the workspace's owner may change a message").into());
         }
-        Ok((room, number, message))
+        Ok((access, number, message))
     }
 
     /// Journals what happened to a message that was there before, `about` with the time when it was made.
-    pub(crate) fn announce_message(
+    pub(crate) fn publish_message_event(
         &mut self,
         (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
-        room: &Room,
+        access: &ConversationAccess,
         kind: EventKind,
         about: (EventNumber, WallTime),
         body: EventBody,
-    ) -> rusqlite::Result<Arc<Event>> {
-        let draft = Draft {
+    ) -> RowResult<Arc<Event>> {
+        let row = NewEventRow {
             kind,
-            actor: author.user.member.key,
+            actor_key: author.user.key,
             correlation_id: author.correlation_id,
-            home: &room.home,
-            conversation: Some((room.number, room.created_at)),
+            workspace: &access.workspace,
+            conversation: Some((access.number, access.created_at)),
             message: Some(about),
             payload: "",
-            recipients: &room.recipient_keys,
+            recipient_keys: &access.recipient_keys,
         };
-        self.journal(number, at, &draft)?;
-        Ok(self.push_event((number, at), author, room, kind, body))
+        self.insert_event(number, at, &row)?;
+        Ok(self.emit((number, at), author, access, kind, body))
     }
 
     /// Adds a message, which is an event by itself.
-    pub(crate) fn post(
+    pub(crate) fn add_message(
         &mut self,
         author: &Author<'_>,
-        room: &Room,
+        access: &ConversationAccess,
         role: Role,
         content: &Content,
         metadata: &Metadata,
-    ) -> rusqlite::Result<Arc<Event>> {
-        let (number, at) = self.next();
-        let sender = &author.user.member;
+    ) -> RowResult<Arc<Event>> {
+        let (number, at) = self.next_number();
+        let sender = &author.user;
         let message = Message {
             id: MessageId(self.ids.uuid(number, at)),
-            conversation_id: room.id,
+            conversation_id: access.id,
             sender: sender.id.clone(),
             sender_name: author.user.name.clone(),
             role,
@@ -155,28 +154,28 @@ impl Batch<'_> {
             status: Status::Complete,
             reply_to: None,
         };
-        let draft = messages::Draft {
-            conversation: room.number,
-            sender: sender.key,
+        let row = NewMessageRow {
+            conversation: access.number,
+            sender_key: sender.key,
             message: &message,
             correlation_id: author.correlation_id,
             reply_to: None,
-            published: Published::Itself,
+            publication: Publication::OwnEntry,
         };
-        messages::insert(self.db, number, &draft)?;
-        self.touch(room.number, at, Some(number));
+        self.rows.insert_message(number, &row)?;
+        self.record_update(access.number, at, Some(number));
         if role == Role::User {
-            self.order_answer(room, number, &message, author.correlation_id)?;
+            self.insert_job_for(access, number, &message, author.correlation_id)?;
         }
-        Ok(self.push_event((number, at), author, room, messages::kind_of(&sender.id), EventBody::Message(message)))
+        Ok(self.emit((number, at), author, access, message_event_kind(&sender.id), EventBody::Message(message)))
     }
 
     /// Gives out an event that is in the journal.
-    pub(crate) fn push_event(
+    pub(crate) fn emit(
         &mut self,
         (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
-        room: &Room,
+        access: &ConversationAccess,
         kind: EventKind,
         body: EventBody,
     ) -> Arc<Event> {
@@ -184,11 +183,11 @@ impl Batch<'_> {
             number,
             kind,
             at,
-            actor: author.user.member.id.clone(),
+            actor: author.user.id.clone(),
             correlation_id: author.correlation_id.clone(),
-            workspace_id: room.home.id,
-            conversation_id: Some(room.id),
-            recipients: room.recipients.clone(),
+            workspace_id: access.workspace.id,
+            conversation_id: Some(access.id),
+            recipients: access.recipients.clone(),
             body,
         });
         self.events.push(event.clone());

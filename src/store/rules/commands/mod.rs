@@ -10,38 +10,38 @@ use crate::domain::command::{Command, CommandKind};
 use crate::domain::id::EventNumber;
 use crate::domain::model::Metadata;
 use crate::domain::result::{Outcome, Rejection};
-use crate::store::error::Stop;
-use crate::store::rules::transaction::{Batch, Caller};
-use crate::store::sqlite::tables::{idempotency, users};
-use crate::store::sqlite::write::writer::Render;
+use crate::store::error::Abort;
+use crate::store::rules::rows::Rows;
+use crate::store::rules::transaction::{Caller, Transaction};
 use crate::wire::metadata;
+use crate::wire::reply::outcome as response_body;
 
 /// What a command did, and the number of its own event.
-pub(crate) type Done = Result<(Outcome, Option<EventNumber>), Stop>;
+pub(crate) type Done = Result<(Outcome, Option<EventNumber>), Abort<Rejection>>;
 
-impl Batch<'_> {
-    /// Does what `command` asks for; `render` makes the body that is kept under its idempotency key.
-    pub(crate) fn run(&mut self, command: &Command, render: Render) -> Done {
+impl<R: Rows> Transaction<'_, R> {
+    /// Executes `command`, and stores the response to it under its idempotency key, if it has one.
+    pub(crate) fn run(&mut self, command: &Command) -> Done {
         let caller = self.caller(command)?;
         if caller.known.as_ref().is_some_and(|user| user.disabled) {
             return Err(Rejection::Unauthorized.into());
         }
-        let Some(request) = &command.idempotency else { return self.act(&caller, &command.kind) };
+        let Some(request) = &command.idempotency else { return self.dispatch(&caller, &command.kind) };
         if let Some(user) = &caller.known
-            && let Some(kept) = idempotency::find(self.db, user.member.key, &request.key, self.now)?
+            && let Some(kept) = self.rows.stored_response(user.key, &request.key, self.now)?
         {
             if kept.fingerprint != request.fingerprint {
                 return Err(Rejection::IdempotencyKeyReused.into());
             }
             return Ok((Outcome::Replayed { body: kept.body, number: kept.number }, kept.number));
         }
-        let (outcome, number) = self.act(&caller, &command.kind)?;
-        let user = self.member(caller.id())?;
-        idempotency::keep(self.db, user.key, request, number, &render(&outcome), self.now)?;
+        let (outcome, number) = self.dispatch(&caller, &command.kind)?;
+        let user = self.upsert_participant(caller.id())?;
+        self.rows.store_response(user.key, request, number, &response_body(&outcome), self.now)?;
         Ok((outcome, number))
     }
 
-    fn act(&mut self, caller: &Caller<'_>, kind: &CommandKind) -> Done {
+    fn dispatch(&mut self, caller: &Caller<'_>, kind: &CommandKind) -> Done {
         match kind {
             CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
                 self.post_message(caller, *conversation, *role, content, metadata, *api_variant)
@@ -61,11 +61,12 @@ impl Batch<'_> {
                 initial_message,
                 api_variant,
             } => {
-                let wanted = conversations::Wanted { topic, participants, metadata, first: initial_message.as_ref() };
-                self.create_conversation(caller, *workspace, wanted, *api_variant)
+                let new =
+                    conversations::ConversationDraft { topic, participants, metadata, first: initial_message.as_ref() };
+                self.create_conversation(caller, *workspace, new, *api_variant)
             }
             CommandKind::UpdateConversation { conversation, topic, participants, metadata, api_variant } => {
-                let change = conversations::Change {
+                let change = conversations::ConversationPatch {
                     topic: topic.as_ref(),
                     participants: participants.as_deref(),
                     metadata: metadata.as_ref(),
@@ -82,7 +83,7 @@ impl Batch<'_> {
             CommandKind::DeleteMessage { conversation, message } => {
                 self.delete_message(caller, *conversation, *message)
             }
-            CommandKind::Answer { order, step } => self.answer(caller, *order, step),
+            CommandKind::Answer { job, step } => self.answer(caller, *job, step),
             CommandKind::SetPassword { hash } => self.set_password(caller, hash),
         }
     }
@@ -91,10 +92,10 @@ impl Batch<'_> {
         if !caller.known.as_ref().is_some_and(|user| user.has_password) {
             return Err(Rejection::Conflict("the user has no password").into());
         }
-        let user = self.enter(caller)?.user;
+        let user = self.upsert_author(caller)?.user;
         let at = self.next_time();
-        users::set_password(self.db, user.member.key, hash, Some(at))?;
-        self.gates_changed = true;
+        self.rows.set_user_password(user.key, hash, at)?;
+        self.token_rules_changed = true;
         Ok((Outcome::PasswordChanged, None))
     }
 }

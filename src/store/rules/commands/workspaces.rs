@@ -5,14 +5,14 @@ use crate::domain::event::EventKind;
 use crate::domain::id::WorkspaceId;
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
 use crate::domain::result::{Outcome, Rejection, Resource};
-use crate::store::data;
-use crate::store::error::Stop;
-use crate::store::rules::transaction::{Author, Batch, Caller, Notice};
-use crate::store::sqlite::tables::conversations::Home;
-use crate::store::sqlite::tables::workspaces::{self, Stored};
+use crate::store::error::Abort;
+use crate::store::rules::records::{WorkspaceRef, WorkspaceRow};
+use crate::store::rules::rows::{RowResult, Rows};
+use crate::store::rules::transaction::{Author, Caller, NewStateEvent, Transaction};
+use crate::wire::event;
 use std::sync::Arc;
 
-impl Batch<'_> {
+impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn create_workspace(
         &mut self,
         caller: &Caller<'_>,
@@ -20,9 +20,9 @@ impl Batch<'_> {
         description: &WorkspaceDescription,
         metadata: &Metadata,
     ) -> Done {
-        let author = self.enter(caller)?;
-        let (workspace, home) = self.make_workspace(&author, name, description, metadata)?;
-        Ok((Outcome::WorkspaceCreated(workspace), Some(home.number)))
+        let author = self.upsert_author(caller)?;
+        let (workspace, reference) = self.insert_new_workspace(&author, name, description, metadata)?;
+        Ok((Outcome::WorkspaceCreated(workspace), Some(reference.number)))
     }
 
     pub(crate) fn update_workspace(
@@ -33,80 +33,84 @@ impl Batch<'_> {
         description: Option<&WorkspaceDescription>,
         metadata: Option<&Metadata>,
     ) -> Done {
-        let Stored { mut workspace, home } = self.own_workspace(caller, id)?;
+        let WorkspaceRow { mut workspace, reference } = self.own_workspace(caller, id)?;
         workspace.metadata = merged(&workspace.metadata, metadata).map_err(|field| Rejection::Invalid(vec![field]))?;
         workspace.name = name.unwrap_or(&workspace.name).clone();
         workspace.description = description.unwrap_or(&workspace.description).clone();
 
-        let author = self.enter(caller)?;
-        let (number, at) = self.next();
+        let author = self.upsert_author(caller)?;
+        let (number, at) = self.next_number();
         workspace.updated_at = at;
-        workspaces::update(self.db, home.number, &workspace)?;
-        let notice = to_owner(EventKind::WorkspaceUpdated, &home, data::workspace(&workspace));
-        self.publish((number, at), &author, notice)?;
+        self.rows.update_workspace(reference.number, &workspace)?;
+        let event = to_owner(EventKind::WorkspaceUpdated, &reference, event::workspace_data(&workspace));
+        self.publish_state_event((number, at), &author, event)?;
         Ok((Outcome::WorkspaceUpdated(workspace), Some(number)))
     }
 
     /// Deletes by a mark on the workspace alone, however much there is in it.
     pub(crate) fn delete_workspace(&mut self, caller: &Caller<'_>, id: WorkspaceId) -> Done {
-        let Stored { home, .. } = self.own_workspace(caller, id)?;
-        let mut everybody = workspaces::everybody_in(self.db, home.number)?;
-        if everybody.iter().all(|member| member.key != home.owner.key) {
-            everybody.push(home.owner.clone());
+        let WorkspaceRow { reference, .. } = self.own_workspace(caller, id)?;
+        let mut recipients = self.rows.workspace_participants(reference.number)?;
+        if recipients.iter().all(|user| user.key != reference.owner.key) {
+            recipients.push(reference.owner.clone());
         }
 
-        let author = self.enter(caller)?;
-        let (number, at) = self.next();
-        workspaces::mark_deleted(self.db, home.number, number)?;
-        if author.user.default_workspace == Some(home.number) {
+        let author = self.upsert_author(caller)?;
+        let (number, at) = self.next_number();
+        self.rows.mark_workspace_deleted(reference.number, number)?;
+        if author.user.default_workspace == Some(reference.number) {
             self.set_defaults(&author.user, None, None)?;
         }
-        self.memory.rooms.retain(|room| room.home.number != home.number);
-        self.withdraw(|workspace, _| workspace == id);
-        let recipient_keys: Vec<i64> = everybody.iter().map(|member| member.key).collect();
-        let notice = Notice {
+        self.cache.conversations.retain(|access| access.workspace.number != reference.number);
+        self.drop_answers_in(|workspace, _| workspace == id);
+        let recipient_keys: Vec<i64> = recipients.iter().map(|user| user.key).collect();
+        let event = NewStateEvent {
             kind: EventKind::WorkspaceDeleted,
-            home: &home,
-            room: None,
-            recipients: everybody.into_iter().map(|member| member.id).collect(),
+            workspace: &reference,
+            conversation: None,
+            recipients: recipients.into_iter().map(|user| user.id).collect(),
             recipient_keys: &recipient_keys,
-            payload: data::workspace_gone(id),
+            payload: event::workspace_deleted_data(id),
         };
-        self.publish((number, at), &author, notice)?;
+        self.publish_state_event((number, at), &author, event)?;
         Ok((Outcome::WorkspaceDeleted, Some(number)))
     }
 
-    pub(crate) fn own_workspace(&mut self, caller: &Caller<'_>, id: WorkspaceId) -> Result<Stored, Stop> {
-        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
-        if stored.home.owner.id != *caller.id() {
+    pub(crate) fn own_workspace(
+        &mut self,
+        caller: &Caller<'_>,
+        id: WorkspaceId,
+    ) -> Result<WorkspaceRow, Abort<Rejection>> {
+        let stored = self.rows.workspace(id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
+        if stored.reference.owner.id != *caller.id() {
             return Err(Rejection::Forbidden("the workspace is someone else's").into());
         }
         Ok(stored)
     }
 
     /// The author's default workspace, made if there is none.
-    pub(crate) fn default_workspace(&mut self, author: &Author<'_>) -> rusqlite::Result<Arc<Home>> {
+    pub(crate) fn default_workspace(&mut self, author: &Author<'_>) -> RowResult<Arc<WorkspaceRef>> {
         if let Some(number) = author.user.default_workspace
-            && let Some(stored) = workspaces::at(self.db, self.ids, number)?
+            && let Some(stored) = self.rows.workspace_at(number)?
         {
-            return Ok(Arc::new(stored.home));
+            return Ok(Arc::new(stored.reference));
         }
         let (name, description) =
             (WorkspaceName::new_unchecked("Default"), WorkspaceDescription::new_unchecked("Default workspace"));
-        let (_, home) = self.make_workspace(author, &name, &description, &Metadata::empty())?;
-        self.set_defaults(&author.user, Some(home.number), None)?;
-        Ok(home)
+        let (_, reference) = self.insert_new_workspace(author, &name, &description, &Metadata::empty())?;
+        self.set_defaults(&author.user, Some(reference.number), None)?;
+        Ok(reference)
     }
 
-    fn make_workspace(
+    fn insert_new_workspace(
         &mut self,
         author: &Author<'_>,
         name: &WorkspaceName,
         description: &WorkspaceDescription,
         metadata: &Metadata,
-    ) -> rusqlite::Result<(Workspace, Arc<Home>)> {
-        let (number, at) = self.next();
-        let owner = author.user.member.clone();
+    ) -> RowResult<(Workspace, Arc<WorkspaceRef>)> {
+        let (number, at) = self.next_number();
+        let owner = author.user.reference();
         let workspace = Workspace {
             id: WorkspaceId(self.ids.uuid(number, at)),
             owner: owner.id.clone(),
@@ -116,15 +120,22 @@ impl Batch<'_> {
             created_at: at,
             updated_at: at,
         };
-        let home = Arc::new(Home { number, created_at: at, id: workspace.id, owner });
-        workspaces::insert(self.db, number, home.owner.key, &workspace)?;
-        let notice = to_owner(EventKind::WorkspaceCreated, &home, data::workspace(&workspace));
-        self.publish((number, at), author, notice)?;
-        Ok((workspace, home))
+        let reference = Arc::new(WorkspaceRef { number, created_at: at, id: workspace.id, owner });
+        self.rows.insert_workspace(number, reference.owner.key, &workspace)?;
+        let event = to_owner(EventKind::WorkspaceCreated, &reference, event::workspace_data(&workspace));
+        self.publish_state_event((number, at), author, event)?;
+        Ok((workspace, reference))
     }
 }
 
-fn to_owner(kind: EventKind, home: &Home, payload: Arc<str>) -> Notice<'_> {
-    let recipients = [home.owner.id.clone()].into();
-    Notice { kind, home, room: None, recipients, recipient_keys: std::slice::from_ref(&home.owner.key), payload }
+fn to_owner(kind: EventKind, workspace: &WorkspaceRef, payload: Arc<str>) -> NewStateEvent<'_> {
+    let owner = &workspace.owner;
+    NewStateEvent {
+        kind,
+        workspace,
+        conversation: None,
+        recipients: [owner.id.clone()].into(),
+        recipient_keys: std::slice::from_ref(&owner.key),
+        payload,
+    }
 }

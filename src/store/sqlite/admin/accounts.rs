@@ -5,12 +5,16 @@
 //! numbers stay the writer's.
 
 use crate::base::time::WallTime;
+use crate::config::types::Database;
 use crate::domain::id::UserId;
-use crate::store::sqlite::files::atomic_file::{FileId, file_id, hand_over};
-use crate::store::sqlite::schema::{self, Meta};
+use crate::store::error::{Abort, OpenError};
+use crate::store::sqlite::admin::development_user::is_development_user;
+use crate::store::sqlite::connection::{self, Durability};
+use crate::store::sqlite::files::lock::Lock;
+use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
+use crate::store::sqlite::schema::DatabaseMeta;
+use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::users::{self, ADMITTED, DELETED, DISABLED};
-use crate::store::sqlite::write::writer::is_development_user;
-use crate::store::{Database, Lock, OpenError};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
 use std::fs::File;
@@ -24,7 +28,7 @@ const MAKING_PATIENCE: Duration = Duration::from_millis(50);
 /// A connection for an administrator.
 pub struct Admin {
     db: Connection,
-    meta: Meta,
+    meta: DatabaseMeta,
     path: PathBuf,
     /// Which file was opened.
     file: Option<FileId>,
@@ -153,21 +157,9 @@ impl From<OpenError> for AdminError {
     }
 }
 
-/// Why a step ends early, before the database's path is put to it.
-enum Stop {
-    Refused(AdminError),
-    Failed(rusqlite::Error),
-}
-
-impl From<AdminError> for Stop {
-    fn from(error: AdminError) -> Stop {
-        Stop::Refused(error)
-    }
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Failed(error)
+impl From<AdminError> for Abort<AdminError> {
+    fn from(error: AdminError) -> Abort<AdminError> {
+        Abort::Rejected(error)
     }
 }
 
@@ -175,24 +167,24 @@ impl Admin {
     /// Opens a database that is there, or with `make` also makes one. The schema of an older one is migrated, unless a
     /// process serves it.
     pub fn open(database: &Database, make: bool) -> Result<Admin, OpenError> {
-        let path = schema::path_of(database);
-        let cannot = |reason: &str| Err(OpenError::CannotOpen { path: path.clone(), reason: reason.into() });
-        if *database == Database::Memory {
-            return cannot("a database in memory ends with its process, so nothing else can work on it");
-        }
+        let Database::File(path) = database else {
+            let reason = "a database in memory ends with its process, so no other process can open it".into();
+            return Err(OpenError::CannotOpen { path: ":memory:".into(), reason });
+        };
         // Looked at first: what takes the place of the file while it is opened is another.
-        let file = file_id(&path);
+        let file = file_id(path);
         let there = file.is_some();
         if !there && !make {
-            return cannot("there is no such file; a server makes it, and user add does");
+            let reason = "there is no such file; a server creates it, and user add does".into();
+            return Err(OpenError::CannotOpen { path: path.clone(), reason });
         }
-        let opened = if there { schema::open_beside(&path)? } else { None };
+        let opened = if there { connection::open_shared(path)? } else { None };
         let (db, meta) = match opened {
             Some(opened) => opened,
-            None => migrated(database, &path)?,
+            None => migrated(path)?,
         };
-        let file = file.or_else(|| file_id(&path));
-        let admin = Admin { db, meta, path, file };
+        let file = file.or_else(|| file_id(path));
+        let admin = Admin { db, meta, path: path.clone(), file };
         // What is overwritten is gone from the file, too.
         admin.db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(())).map_err(|error| admin.failed(error))?;
         Ok(admin)
@@ -251,7 +243,7 @@ impl Admin {
     pub fn set_password(&mut self, who: &Who, hash: &str, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_with_password(who)?;
-            let (_, newest) = schema::position(&admin.db)?;
+            let newest = journal_head::load(&admin.db)?.at;
             let earlier: Option<i64> =
                 admin.db.query_row("SELECT tokens_since FROM users WHERE key = ?1", [found.key], |row| row.get(0))?;
             // Tokens are also older that were made before the clock went back.
@@ -296,7 +288,7 @@ impl Admin {
     }
 
     /// Who of this id gets a password; `None` if nobody has the id yet.
-    fn place_for(&self, new: &NewUser<'_>) -> Result<Option<Account>, Stop> {
+    fn place_for(&self, new: &NewUser<'_>) -> Result<Option<Account>, Abort<AdminError>> {
         if is_development_user(new.id) {
             return Err(AdminError::DevelopmentUser(new.id.clone()).into());
         }
@@ -315,7 +307,7 @@ impl Admin {
         }
     }
 
-    fn named(&self, who: &Who) -> Result<Account, Stop> {
+    fn named(&self, who: &Who) -> Result<Account, Abort<AdminError>> {
         let text = match who {
             Who::Id(id) => {
                 return Ok(self.by_id(id.as_str())?.ok_or_else(|| AdminError::Unknown(id.to_string()))?);
@@ -331,7 +323,7 @@ impl Admin {
         }
     }
 
-    fn named_with_password(&self, who: &Who) -> Result<Account, Stop> {
+    fn named_with_password(&self, who: &Who) -> Result<Account, Abort<AdminError>> {
         let found = self.named(who)?;
         match found.standing {
             Standing::Deleted => Err(AdminError::Deleted(found.id).into()),
@@ -341,7 +333,7 @@ impl Admin {
     }
 
     /// As `named`; an id that was never seen gets a row, for what is to be said of it.
-    fn named_or_new(&self, who: &Who, now: WallTime) -> Result<Account, Stop> {
+    fn named_or_new(&self, who: &Who, now: WallTime) -> Result<Account, Abort<AdminError>> {
         if let Who::Id(id) = who
             && self.by_id(id.as_str())?.is_none()
         {
@@ -359,7 +351,7 @@ impl Admin {
     }
 
     /// Runs `change` in one transaction, and commits it if it does not fail.
-    fn change<T>(&mut self, change: impl FnOnce(&Admin) -> Result<T, Stop>) -> Result<T, AdminError> {
+    fn change<T>(&mut self, change: impl FnOnce(&Admin) -> Result<T, Abort<AdminError>>) -> Result<T, AdminError> {
         let run = || {
             // Dropped without a commit, it is rolled back.
             let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
@@ -375,10 +367,10 @@ impl Admin {
         run().map_err(|stop| self.told(stop))
     }
 
-    fn told(&self, stop: Stop) -> AdminError {
+    fn told(&self, stop: Abort<AdminError>) -> AdminError {
         match stop {
-            Stop::Refused(error) => error,
-            Stop::Failed(error) => self.failed(error).into(),
+            Abort::Rejected(error) => error,
+            Abort::Failed(error) => self.failed(error).into(),
         }
     }
 
@@ -388,18 +380,18 @@ impl Admin {
 }
 
 /// Makes or migrates a database, or waits a while for the process that is about to.
-fn migrated(database: &Database, path: &Path) -> Result<(Connection, Meta), OpenError> {
+fn migrated(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
     for _ in 0..MAKING_TRIES_MAX {
         if let Some(_lock) = Lock::try_acquire(path)? {
-            drop(schema::open_writing(database)?);
+            drop(connection::open_writing(path, Durability::Full)?);
             if let Ok(made) = File::open(path) {
-                hand_over(&made, path);
+                chown_to_parent(&made, path);
             }
         } else {
             std::thread::sleep(MAKING_PATIENCE);
         }
         if path.exists()
-            && let Some(opened) = schema::open_beside(path)?
+            && let Some(opened) = connection::open_shared(path)?
         {
             return Ok(opened);
         }

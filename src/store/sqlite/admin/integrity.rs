@@ -4,44 +4,14 @@
 //! may be anything, so nothing here panics over a row.
 
 use crate::base::limits::FINDINGS_MAX;
-use crate::store::rules::transaction::Clock;
-use crate::store::sqlite::schema::{self, number, sql};
-use crate::store::sqlite::tables::inbox::{self, Marker};
-use crate::store::sqlite::tables::{conversations, state_events, users};
-use crate::store::sqlite::write::writer::Writer;
+use crate::store::sqlite::tables::{inbox, journal_head, state_events};
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
 
-impl Writer {
-    /// Asserts the invariants of the store. Reads everything: for tests, after each of their steps.
-    pub fn check_invariants(&mut self) {
-        let findings = rows(&self.db, |_, _| {});
-        assert!(findings.is_empty(), "{}", findings.join("\n"));
-        self.check_memory();
-    }
-
-    fn check_memory(&mut self) {
-        let stored = Clock::load(&self.db).expect("the position can be read");
-        assert_eq!(self.clock, stored);
-        let stats = state_events::stats(&self.db).expect("the row can be read");
-        assert!(self.memory.stats.is_none_or(|known| known == stats));
-        self.memory.inboxes.check_invariants(&Marker::load(&self.db).expect("the marker can be read"));
-        self.memory.rooms.check_invariants();
-        self.memory.users.check_invariants();
-        for room in self.memory.rooms.values() {
-            let stored = conversations::room(&self.db, &self.meta.ids, room.number).expect("the rows can be read");
-            assert_eq!(stored.as_ref(), Some(&**room), "conversation {}", room.number);
-        }
-        for user in self.memory.users.values() {
-            let stored = users::find(&self.db, &user.member.id).expect("the row can be read");
-            assert_eq!(stored.as_ref(), Some(&**user));
-        }
-    }
-}
-
 /// How much SQLite is to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum IntegrityCheck {
     /// Every page.
     Quick,
     /// Every page, and that indexes have what their tables have.
@@ -49,7 +19,7 @@ pub(crate) enum Check {
 }
 
 /// What SQLite itself finds wrong with a database, up to where it gives up.
-pub(crate) fn damage(db: &Connection, check: Check) -> Vec<String> {
+pub(crate) fn damage(db: &Connection, check: IntegrityCheck) -> Vec<String> {
     let mut findings = Vec::new();
     if let Err(error) = find_damage(db, check, &mut findings) {
         findings.push(error.to_string());
@@ -57,10 +27,10 @@ pub(crate) fn damage(db: &Connection, check: Check) -> Vec<String> {
     findings
 }
 
-fn find_damage(db: &Connection, check: Check, findings: &mut Vec<String>) -> rusqlite::Result<()> {
+fn find_damage(db: &Connection, check: IntegrityCheck, findings: &mut Vec<String>) -> rusqlite::Result<()> {
     let mut statement = db.prepare(match check {
-        Check::Quick => "PRAGMA quick_check",
-        Check::Whole => "PRAGMA integrity_check",
+        IntegrityCheck::Quick => "PRAGMA quick_check",
+        IntegrityCheck::Whole => "PRAGMA integrity_check",
     })?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -88,20 +58,20 @@ pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<S
 
 /// The findings of one check: so many are told, and the others counted.
 #[derive(Default)]
-struct Found {
+struct Findings {
     lines: Vec<String>,
     others: u64,
 }
 
-impl Found {
+impl Findings {
     fn add(&mut self, line: impl FnOnce() -> String) {
         if self.lines.len() < FINDINGS_MAX { self.lines.push(line()) } else { self.others += 1 }
     }
 }
 
 /// Runs one check. That it cannot be run to its end is a finding, too.
-fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Found) -> rusqlite::Result<()>) {
-    let mut found = Found::default();
+fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Findings) -> rusqlite::Result<()>) {
+    let mut found = Findings::default();
     let ended = check(&mut found);
     findings.append(&mut found.lines);
     if found.others > 0 {
@@ -113,13 +83,13 @@ fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Found) -
 }
 
 /// Something that no row may be.
-struct Rule {
+struct RowRule {
     broken: &'static str,
     /// Finds the rows for which it is so, each with a name for it.
     query: &'static str,
 }
 
-fn broken_rules(db: &Connection, rule: &Rule, found: &mut Found) -> rusqlite::Result<()> {
+fn broken_rules(db: &Connection, rule: &RowRule, found: &mut Findings) -> rusqlite::Result<()> {
     let mut statement = db.prepare(rule.query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -129,21 +99,21 @@ fn broken_rules(db: &Connection, rule: &Rule, found: &mut Found) -> rusqlite::Re
     Ok(())
 }
 
-const RULES: &[Rule] = &[
-    Rule {
+const RULES: &[RowRule] = &[
+    RowRule {
         broken: "a row refers to one that is not there",
         query: "SELECT \"table\" || coalesce(' row ' || rowid, '') || ' to ' || parent FROM pragma_foreign_key_check",
     },
-    Rule {
+    RowRule {
         broken: "an event that is a message has a second row",
         query: "SELECT 'event ' || e.number FROM events e JOIN messages m ON m.number = e.number",
     },
-    Rule {
+    RowRule {
         broken: "a conversation has no state",
         query: "SELECT 'conversation ' || c.number FROM conversations c \
             LEFT JOIN conversation_state s ON s.conversation = c.number WHERE s.conversation IS NULL",
     },
-    Rule {
+    RowRule {
         broken: "a conversation's state is not that of its messages",
         query: "SELECT 'conversation ' || c.number FROM conversations c JOIN workspaces w ON w.number = c.workspace \
             JOIN conversation_state s ON s.conversation = c.number \
@@ -151,7 +121,7 @@ const RULES: &[Rule] = &[
             WHERE c.deleted IS NULL AND w.deleted IS NULL GROUP BY c.number \
             HAVING s.message_count <> count(m.number) OR s.last_number <> coalesce(max(m.number), 0)",
     },
-    Rule {
+    RowRule {
         broken: "metadata is no JSON object",
         query: "SELECT 'workspace ' || number FROM workspaces \
             WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END \
@@ -160,34 +130,34 @@ const RULES: &[Rule] = &[
             UNION ALL SELECT 'message ' || number FROM messages \
             WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END",
     },
-    Rule {
+    RowRule {
         broken: "an event that is to vanish with its thing has outlived it",
         query: "SELECT 'event ' || e.number FROM events e LEFT JOIN workspaces w ON w.number = e.workspace \
             LEFT JOIN conversations c ON c.number = e.conversation \
             WHERE (w.number IS NULL OR (c.number IS NULL AND e.conversation IS NOT NULL)) \
             AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
     },
-    Rule { broken: "the journal's events are not as many, or not as large, as is said", query: STATS_DIFFER },
-    Rule {
+    RowRule { broken: "the journal's events are not as many, or not as large, as is said", query: STATS_DIFFER },
+    RowRule {
         broken: "a deleted message is still there",
         query: "SELECT 'message ' || m.number FROM events e JOIN messages m ON m.number = e.message \
             WHERE e.kind = 'message_deleted'",
     },
-    Rule {
+    RowRule {
         broken: "an order is about a message that asks nothing, or its answer is not being written",
         query: "SELECT 'message ' || o.message FROM orders o LEFT JOIN messages m ON m.number = o.message \
             LEFT JOIN messages a ON a.number = o.answer \
             WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 \
             OR (o.answer IS NOT NULL AND (a.reply_to IS NOT o.message OR a.published_by IS NOT NULL))",
     },
-    Rule {
+    RowRule {
         broken: "a message streams and is published, or the other way round, or nobody writes it",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN orders o ON o.message = m.reply_to \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND ((m.status = 1) <> (m.published_by IS NULL) \
             OR (m.status = 1 AND o.answer IS NOT m.number))",
     },
-    Rule {
+    RowRule {
         broken: "an answer has no event that publishes it, or one has no answer",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN events e ON e.number = m.published_by \
@@ -199,23 +169,23 @@ const RULES: &[Rule] = &[
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND e.kind = 'output' \
             AND m.published_by IS NOT e.number",
     },
-    Rule {
+    RowRule {
         broken: "a message has two answers",
         query: "SELECT 'message ' || reply_to FROM messages WHERE reply_to IS NOT NULL \
             GROUP BY reply_to HAVING count(*) > 1",
     },
-    Rule {
+    RowRule {
         broken: "a conversation's responder is not what its metadata says",
         query: "SELECT 'conversation ' || number FROM conversations WHERE json_valid(metadata) AND responder IS NOT \
             CASE json_type(metadata, '$.responder') WHEN 'text' THEN metadata ->> '$.responder' END",
     },
     // The oldest may be on its way out.
-    Rule {
+    RowRule {
         broken: "an event has nobody who gets it",
         query: "SELECT 'event ' || number FROM events WHERE number NOT IN (SELECT number FROM event_recipients) \
             AND number <> (SELECT min(number) FROM events)",
     },
-    Rule {
+    RowRule {
         broken: "an event has a number that a lost journal gave out",
         query: "SELECT 'event ' || m.number FROM restores r JOIN messages m ON m.number > r.after AND m.number <= r.through \
             UNION ALL SELECT 'event ' || e.number FROM restores r JOIN events e ON e.number > r.after AND e.number <= r.through",
@@ -223,8 +193,8 @@ const RULES: &[Rule] = &[
 ];
 
 /// Numbers and times grow together, none is beyond the position, and none lies where another journal went on.
-fn disorder(db: &Connection, found: &mut Found) -> rusqlite::Result<()> {
-    let position = Clock::load(db)?;
+fn disorder(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
+    let position = journal_head::load(db)?;
     let mut statement =
         db.prepare("SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM events ORDER BY 1")?;
     let mut rows = statement.query([])?;
@@ -243,9 +213,9 @@ fn disorder(db: &Connection, found: &mut Found) -> rusqlite::Result<()> {
 }
 
 /// Inboxes have what their users may see, as far as the marker says, and nothing beyond.
-fn wrong_inboxes(db: &Connection, found: &mut Found) -> rusqlite::Result<()> {
-    let marker = Marker::load(db)?;
-    let (position, _) = schema::position(db)?;
+fn wrong_inboxes(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
+    let marker = inbox::load_watermark(db)?;
+    let position = journal_head::load(db)?.number;
     let in_order = marker.flushed_through <= marker.flushing_through && marker.flushing_through <= position;
     if !in_order || marker.is_flushing() != (marker.users_below > 0) {
         found.add(|| format!("the inboxes' marker says what cannot be: {marker:?}"));
@@ -274,7 +244,7 @@ fn inbox_of(
     user: i64,
     name: &str,
     complete_through: i64,
-    found: &mut Found,
+    found: &mut Findings,
 ) -> rusqlite::Result<BTreeSet<i64>> {
     let mut numbers = BTreeSet::new();
     let mut chunks = db.prepare_cached(CHUNKS)?;

@@ -5,23 +5,24 @@ use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
 use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, Pagination, QueryResult, TruncatedEnd};
 use crate::domain::result::{Rejection, Resource};
-use crate::store::error::Stop;
+use crate::store::error::Abort;
+use crate::store::rules::records::ConversationAccess;
 use crate::store::sqlite::read::queries::{FRAME_BYTES, Items, Snapshot, TextBytes};
-use crate::store::sqlite::tables::conversations::{self, Room};
-use crate::store::sqlite::tables::messages::{self, From};
+use crate::store::sqlite::tables::conversations;
+use crate::store::sqlite::tables::messages::{self, PageStart};
 use rusqlite::Connection;
 use std::cmp::Reverse;
 
 impl Snapshot<'_> {
-    pub(crate) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Stop> {
-        let room = self.room(conversation, ApiVariant::Conversations)?;
-        Ok(QueryResult::ConversationView(self.chat_of(&room, CONVERSATION_MESSAGES_MAX)?))
+    pub(crate) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
+        let access = self.access(conversation, ApiVariant::Conversations)?;
+        Ok(QueryResult::ConversationView(self.chat_of(&access, CONVERSATION_MESSAGES_MAX)?))
     }
 
-    pub(crate) fn chats(&self, span: Pagination, with_messages: bool) -> Result<QueryResult, Stop> {
+    pub(crate) fn chats(&self, span: Pagination, with_messages: bool) -> Result<QueryResult, Abort<Rejection>> {
         let mut all = match self.caller()? {
             None => Vec::new(),
-            Some(user) => conversations::all_of(self.db, user.member.key)?,
+            Some(user) => conversations::all_of(self.db, user.key)?,
         };
         let total = all.len() as u64;
         // Of two that changed in one commit the younger comes first, so that the order is always the same.
@@ -29,8 +30,8 @@ impl Snapshot<'_> {
         let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
         let mut items = Items::new();
         for (_, number) in all.into_iter().skip(start).take(span.limit as usize) {
-            let Some(room) = conversations::room(self.db, self.ids, number)? else { continue };
-            let chat = self.chat_of(&room, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
+            let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
+            let chat = self.chat_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
             if !items.add(chat) {
                 break;
             }
@@ -44,31 +45,35 @@ impl Snapshot<'_> {
         cursor: MessageCursor,
         limit: u32,
         position: EventNumber,
-    ) -> Result<QueryResult, Stop> {
-        let room = self.room(conversation, ApiVariant::Conversations)?;
-        let place = |name, id| -> Result<EventNumber, Stop> {
-            let place = messages::place_of(self.db, self.ids, &room, id, position)?;
+    ) -> Result<QueryResult, Abort<Rejection>> {
+        let access = self.access(conversation, ApiVariant::Conversations)?;
+        let place = |name, id| -> Result<EventNumber, Abort<Rejection>> {
+            let place = messages::place_of(self.db, self.ids, &access, id, position)?;
             let rule =
                 || Rejection::Invalid(vec![(name, "must be the id of a message of this conversation".to_owned())]);
             Ok(place.ok_or_else(rule)?)
         };
         let from = match cursor {
-            MessageCursor::First => From::After(EventNumber(0)),
-            MessageCursor::After(id) => From::After(place("after", id)?),
-            MessageCursor::Before(id) => From::Before(place("before", id)?),
+            MessageCursor::First => PageStart::After(EventNumber(0)),
+            MessageCursor::After(id) => PageStart::After(place("after", id)?),
+            MessageCursor::Before(id) => PageStart::Before(place("before", id)?),
         };
-        Ok(QueryResult::Messages(page(self.db, self.ids, &room, from, limit, LIST_BYTES_MAX)?))
+        Ok(QueryResult::Messages(page(self.db, self.ids, &access, from, limit, LIST_BYTES_MAX)?))
     }
 
-    pub(crate) fn message(&self, conversation: ConversationRef, id: MessageId) -> Result<QueryResult, Stop> {
-        let room = self.room(conversation, ApiVariant::Conversations)?;
-        let found = messages::find_in(self.db, self.ids, &room, id)?;
+    pub(crate) fn message(
+        &self,
+        conversation: ConversationRef,
+        id: MessageId,
+    ) -> Result<QueryResult, Abort<Rejection>> {
+        let access = self.access(conversation, ApiVariant::Conversations)?;
+        let found = messages::find_in(self.db, self.ids, &access, id)?;
         Ok(found.map(|(_, message)| QueryResult::Message(message)).ok_or(Rejection::NotFound(Resource::Message))?)
     }
 
-    fn chat_of(&self, room: &Room, messages_max: u32) -> rusqlite::Result<ConversationView> {
-        let conversation = conversations::of_room(self.db, self.ids, room)?;
-        let last = last_messages(self.db, self.ids, room, messages_max, LIST_BYTES_MAX)?;
+    fn chat_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
+        let conversation = conversations::find(self.db, self.ids, access)?;
+        let last = last_messages(self.db, self.ids, access, messages_max, LIST_BYTES_MAX)?;
         Ok(ConversationView { conversation, last })
     }
 }
@@ -77,28 +82,28 @@ impl Snapshot<'_> {
 pub(crate) fn last_messages(
     db: &Connection,
     ids: &IdKey,
-    room: &Room,
+    access: &ConversationAccess,
     messages_max: u32,
     bytes_max: usize,
 ) -> rusqlite::Result<MessagePage> {
-    page(db, ids, room, From::End, messages_max, bytes_max)
+    page(db, ids, access, PageStart::End, messages_max, bytes_max)
 }
 
 fn page(
     db: &Connection,
     ids: &IdKey,
-    room: &Room,
-    from: From,
+    access: &ConversationAccess,
+    from: PageStart,
     limit: u32,
     bytes_max: usize,
 ) -> rusqlite::Result<MessagePage> {
     let kept = match from {
-        From::After(_) => TruncatedEnd::Oldest,
-        From::Before(_) | From::End => TruncatedEnd::Newest,
+        PageStart::After(_) => TruncatedEnd::Oldest,
+        PageStart::Before(_) | PageStart::End => TruncatedEnd::Newest,
     };
     let mut items = Items::with(bytes_max);
     if limit > 0 {
-        messages::page(db, ids, room, from, limit, |message| items.add(message))?;
+        messages::page(db, ids, access, from, limit, |message| items.add(message))?;
     }
     let Page { items: mut messages, truncated, .. } = items.listed(0);
     if kept == TruncatedEnd::Newest {

@@ -10,9 +10,9 @@ use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
 use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::sqlite::read::journal_page::{ROW_WORK, Request, Step};
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::inbox::{self, Marker};
+use crate::store::sqlite::tables::inbox;
 use crate::store::sqlite::tables::messages;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -138,7 +138,7 @@ impl<'a> Messages<'a> {
                     Ok(Source::Inbox(chunk.last))
                 }
                 None => {
-                    let complete = Marker::load(self.db)?.complete_for(self.user);
+                    let complete = inbox::load_watermark(self.db)?.complete_for(self.user);
                     let after = after.max(complete);
                     if after >= self.position {
                         return Ok(Source::End);

@@ -12,9 +12,9 @@ use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::query::JournalPage;
 use crate::store::sqlite::read::journal_messages::Messages;
-use crate::store::sqlite::schema::number;
-use crate::store::sqlite::tables::state_events::{self, Entry};
+use crate::store::sqlite::tables::state_events::{self, StateEventEntry};
 use crate::store::sqlite::tables::timeline;
+use crate::store::sqlite::values::number;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ struct Others<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     user: i64,
-    waiting: VecDeque<Entry>,
+    waiting: VecDeque<StateEventEntry>,
     /// The last number fetched.
     after: EventNumber,
     exhausted: bool,
@@ -138,7 +138,7 @@ impl Others<'_> {
         Ok(self.waiting.front().map(|entry| entry.number))
     }
 
-    fn take(&mut self) -> Option<Entry> {
+    fn take(&mut self) -> Option<StateEventEntry> {
         self.waiting.pop_front()
     }
 }

@@ -1,5 +1,6 @@
 //! Queries, each answered from one snapshot.
 
+pub(crate) mod answer_history;
 pub(crate) mod conversation_queries;
 pub(crate) mod journal_messages;
 pub(crate) mod journal_page;

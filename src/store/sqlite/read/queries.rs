@@ -6,13 +6,10 @@ use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
 use crate::domain::query::{Page, Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
-use crate::store::error::{Stop, refusal_of};
-use crate::store::sqlite::read::journal_page;
-use crate::store::sqlite::schema;
-use crate::store::sqlite::tables::answer_jobs;
-use crate::store::sqlite::tables::conversations::{self, Room};
-use crate::store::sqlite::tables::users::{self, User};
-use crate::store::sqlite::tables::workspaces::{self, Stored};
+use crate::store::error::{Abort, rejection_of};
+use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
+use crate::store::sqlite::read::{answer_history, journal_page};
+use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, users, workspaces};
 use rusqlite::Connection;
 use std::collections::HashSet;
 
@@ -27,7 +24,7 @@ pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNu
                 // Nothing was written; what matters is that the next query gets a new snapshot.
                 db.execute_batch("ROLLBACK").unwrap_or_else(|error| log::error!("a snapshot stays open: {error}"));
             }
-            (known, Err(refusal_of(&error)))
+            (known, Err(rejection_of(&error)))
         }
     };
     QueryResponse { to: query.reply_to, position, result }
@@ -44,17 +41,17 @@ impl Snapshot<'_> {
     fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
         self.db.prepare_cached("BEGIN")?.execute([])?;
         // The first read fixes the snapshot, so the position is that of everything that follows.
-        let (position, _) = schema::position(self.db)?;
+        let position = journal_head::load(self.db)?.number;
         let result = match self.find(kind, position) {
             Ok(found) => Ok(found),
-            Err(Stop::Refused(refusal)) => Err(refusal),
-            Err(Stop::Failed(error)) => return Err(error),
+            Err(Abort::Rejected(refusal)) => Err(refusal),
+            Err(Abort::Failed(error)) => return Err(error),
         };
         self.db.prepare_cached("COMMIT")?.execute([])?;
         Ok((position, result))
     }
 
-    fn find(&self, kind: &QueryKind, position: EventNumber) -> Result<QueryResult, Stop> {
+    fn find(&self, kind: &QueryKind, position: EventNumber) -> Result<QueryResult, Abort<Rejection>> {
         match kind {
             // The position was read in this snapshot.
             QueryKind::Alive => Ok(QueryResult::Alive),
@@ -62,8 +59,8 @@ impl Snapshot<'_> {
             QueryKind::Workspace(id) => Ok(QueryResult::Workspace(self.own_workspace(*id)?.workspace)),
             QueryKind::Conversations(workspace, span) => self.conversations(*workspace, *span),
             QueryKind::Conversation(conversation) => {
-                let room = self.room(*conversation, ApiVariant::Config)?;
-                Ok(QueryResult::Conversation(conversations::of_room(self.db, self.ids, &room)?))
+                let access = self.access(*conversation, ApiVariant::Config)?;
+                Ok(QueryResult::Conversation(conversations::find(self.db, self.ids, &access)?))
             }
             QueryKind::ConversationView(conversation) => self.chat(*conversation),
             QueryKind::ConversationViews { span, with_messages } => self.chats(*span, *with_messages),
@@ -74,9 +71,9 @@ impl Snapshot<'_> {
             QueryKind::OpenJobs { after, limit } => {
                 Ok(QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?))
             }
-            QueryKind::History { order, limit } => {
-                let history = answer_jobs::history(self.db, *order, *limit)?;
-                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the order is closed"))?)
+            QueryKind::History { job, limit } => {
+                let history = answer_history::history(self.db, *job, *limit)?;
+                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?)
             }
             QueryKind::Users(asked) => self.users(asked),
             QueryKind::StreamAccess(filter) => self.stream_access(filter).map(QueryResult::StreamAccess),
@@ -86,23 +83,23 @@ impl Snapshot<'_> {
         }
     }
 
-    pub(crate) fn caller(&self) -> rusqlite::Result<Option<User>> {
+    pub(crate) fn caller(&self) -> rusqlite::Result<Option<UserRow>> {
         users::find(self.db, self.caller)
     }
 
-    fn workspaces(&self, span: Pagination) -> Result<QueryResult, Stop> {
+    fn workspaces(&self, span: Pagination) -> Result<QueryResult, Abort<Rejection>> {
         let mut items = Items::new();
         let total = match self.caller()? {
             None => 0,
             Some(user) => {
-                let owner = (user.member.key, &user.member.id);
+                let owner = (user.key, &user.id);
                 workspaces::list(self.db, self.ids, owner, span, |workspace| items.add(workspace))?
             }
         };
         Ok(QueryResult::Workspaces(items.listed(total)))
     }
 
-    fn own_workspace(&self, id: WorkspaceId) -> Result<Stored, Stop> {
+    fn own_workspace(&self, id: WorkspaceId) -> Result<WorkspaceRow, Abort<Rejection>> {
         let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
         if stored.workspace.owner != *self.caller {
             return Err(Rejection::Forbidden("the workspace is someone else's").into());
@@ -110,32 +107,36 @@ impl Snapshot<'_> {
         Ok(stored)
     }
 
-    fn conversations(&self, workspace: WorkspaceId, span: Pagination) -> Result<QueryResult, Stop> {
-        let home = self.own_workspace(workspace)?.home;
+    fn conversations(&self, workspace: WorkspaceId, span: Pagination) -> Result<QueryResult, Abort<Rejection>> {
+        let reference = self.own_workspace(workspace)?.reference;
         let mut items = Items::new();
-        let total = conversations::list(self.db, self.ids, &home, span, |conversation| items.add(conversation))?;
+        let total = conversations::list(self.db, self.ids, &reference, span, |conversation| items.add(conversation))?;
         Ok(QueryResult::Conversations(items.listed(total)))
     }
 
     /// A conversation that the caller may see.
-    pub(crate) fn room(&self, conversation: ConversationRef, api_variant: ApiVariant) -> Result<Room, Stop> {
+    pub(crate) fn access(
+        &self,
+        conversation: ConversationRef,
+        api_variant: ApiVariant,
+    ) -> Result<ConversationAccess, Abort<Rejection>> {
         let number = match conversation {
             ConversationRef::Id(id) => self.ids.open(id.0).map(|(number, _)| number),
             ConversationRef::Default => self.caller()?.and_then(|user| user.default_conversation),
         };
-        let room = match number {
-            Some(number) => conversations::room(self.db, self.ids, number)?,
+        let access = match number {
+            Some(number) => conversations::access(self.db, self.ids, number)?,
             None => None,
         };
         // An id of another database may open to a number of ours.
-        let room = room
-            .filter(|room| conversation == ConversationRef::Default || conversation == ConversationRef::Id(room.id))
+        let access = access
+            .filter(|access| conversation == ConversationRef::Default || conversation == ConversationRef::Id(access.id))
             .ok_or(Rejection::NotFound(Resource::Conversation))?;
-        room.admit(self.caller, api_variant)?;
-        Ok(room)
+        access.authorize(self.caller, api_variant)?;
+        Ok(access)
     }
 
-    fn users(&self, asked: &[UserId]) -> Result<QueryResult, Stop> {
+    fn users(&self, asked: &[UserId]) -> Result<QueryResult, Abort<Rejection>> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         for id in asked.iter().filter(|id| seen.insert(*id)) {
@@ -144,15 +145,15 @@ impl Snapshot<'_> {
         Ok(QueryResult::Users(found))
     }
 
-    fn stream_access(&self, filter: &StreamFilter) -> Result<StreamFilter, Stop> {
+    fn stream_access(&self, filter: &StreamFilter) -> Result<StreamFilter, Abort<Rejection>> {
         let mut allowed = *filter;
         if let Some(conversation) = filter.conversation {
-            allowed.conversation = Some(ConversationRef::Id(self.room(conversation, ApiVariant::Config)?.id));
+            allowed.conversation = Some(ConversationRef::Id(self.access(conversation, ApiVariant::Config)?.id));
         }
         if let Some(id) = filter.workspace {
             let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
             if stored.workspace.owner != *self.caller
-                && !workspaces::takes_part(self.db, stored.home.number, self.caller)?
+                && !workspaces::has_participant(self.db, stored.reference.number, self.caller)?
             {
                 return Err(Rejection::Forbidden("the caller takes part in nothing of this workspace").into());
             }
@@ -166,12 +167,12 @@ impl Snapshot<'_> {
         bytes_max: usize,
         filter: &StreamFilter,
         position: EventNumber,
-    ) -> Result<QueryResult, Stop> {
+    ) -> Result<QueryResult, Abort<Rejection>> {
         let conversation = match filter.conversation {
             None => None,
             // Access was checked when the stream opened, and the end of a conversation is still to be delivered.
             Some(ConversationRef::Id(id)) => Some(id),
-            Some(ConversationRef::Default) => Some(self.room(ConversationRef::Default, ApiVariant::Config)?.id),
+            Some(ConversationRef::Default) => Some(self.access(ConversationRef::Default, ApiVariant::Config)?.id),
         };
         let request =
             journal_page::Request { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
@@ -196,7 +197,7 @@ impl<T: TextBytes> Items<T> {
         Items { items: Vec::new(), bytes: 0, bytes_max, truncated: false }
     }
 
-    /// Adds an item if it fits, and the first in any case, so that a client can go on from it; whether there is room.
+    /// Adds an item if it fits, and the first in any case, so that a client can go on from it; whether there is access.
     pub(crate) fn add(&mut self, item: T) -> bool {
         self.bytes += FRAME_BYTES + item.text_bytes();
         self.truncated = self.bytes > self.bytes_max && !self.items.is_empty();

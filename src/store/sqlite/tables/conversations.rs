@@ -1,137 +1,60 @@
 //! Conversations, who takes part in them, and what changes with every message.
 
 use crate::base::time::WallTime;
-use crate::domain::command::ApiVariant;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Metadata, Topic};
 use crate::domain::query::Pagination;
-use crate::domain::result::{Rejection, Resource};
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::users::Member;
+use crate::store::rules::records::{ConversationAccess, ConversationUpdate, UserRef, WorkspaceRef};
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// The workspace of a conversation, as far as access and events need it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Home {
-    pub number: EventNumber,
-    pub created_at: WallTime,
-    pub id: WorkspaceId,
-    pub owner: Member,
-}
-
-/// A conversation as the writer keeps it in memory: who may, and who gets its events. Never changed in place.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Room {
-    pub number: EventNumber,
-    pub created_at: WallTime,
-    pub id: ConversationId,
-    pub home: Arc<Home>,
-    /// In the order in which they joined.
-    pub participants: Vec<Member>,
-    /// The participants, and after them the owner of the workspace if not among them; shared by all events.
-    pub recipients: Arc<[UserId]>,
-    /// The keys of the recipients, in the same order.
-    pub recipient_keys: Vec<i64>,
-    /// Which responder its metadata chooses, allowed or not.
-    pub responder: Option<Arc<str>>,
-}
-
-impl Room {
-    pub(crate) fn new(
-        number: EventNumber,
-        created_at: WallTime,
-        id: ConversationId,
-        home: Arc<Home>,
-        participants: Vec<Member>,
-        responder: Option<Arc<str>>,
-    ) -> Room {
-        let owner_apart = participants.iter().all(|member| member.key != home.owner.key).then_some(&home.owner);
-        let recipients = participants.iter().chain(owner_apart).map(|member| member.id.clone()).collect();
-        let recipient_keys = participants.iter().chain(owner_apart).map(|member| member.key).collect();
-        Room { number, created_at, id, home, participants, recipients, recipient_keys, responder }
-    }
-
-    /// The same conversation with other participants.
-    pub(crate) fn with_participants(&self, participants: Vec<Member>) -> Room {
-        let responder = self.responder.clone();
-        Room::new(self.number, self.created_at, self.id, self.home.clone(), participants, responder)
-    }
-
-    pub(crate) fn is_owner(&self, user: &UserId) -> bool {
-        self.home.owner.id == *user
-    }
-
-    pub(crate) fn takes_part(&self, user: &UserId) -> bool {
-        self.participants.iter().any(|member| member.id == *user)
-    }
-
-    /// Whether the user may see the conversation at all. On the conversations API a stranger does not even learn that
-    /// there is one.
-    pub(crate) fn admit(&self, user: &UserId, api_variant: ApiVariant) -> Result<(), Rejection> {
-        match api_variant {
-            _ if self.is_owner(user) || self.takes_part(user) => Ok(()),
-            ApiVariant::Config => Err(Rejection::Forbidden("the conversation is someone else's")),
-            ApiVariant::Conversations => Err(Rejection::NotFound(Resource::Conversation)),
-        }
-    }
-
-    /// The participants' ids, in the order in which they joined.
-    pub(crate) fn participant_ids(&self) -> Arc<[UserId]> {
-        self.recipients[..self.participants.len()].into()
-    }
-}
-
-/// What the messages of one batch change in `conversation_state`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Touch {
-    pub messages_added: i64,
-    pub updated_at: WallTime,
-    /// The newest message added; 0 if none was.
-    pub last_number: EventNumber,
-}
-
 /// The conversation that event `number` made, unless it or its workspace is deleted.
-pub(crate) fn room(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite::Result<Option<Room>> {
+pub(crate) fn access(
+    db: &Connection,
+    ids: &IdKey,
+    number: EventNumber,
+) -> rusqlite::Result<Option<ConversationAccess>> {
     let found = db
-        .prepare_cached(ROOM)?
+        .prepare_cached(ACCESS)?
         .query_row([sql(number)], |row| {
             let created_at = WallTime(row.get(0)?);
-            let home = Home {
+            let workspace = WorkspaceRef {
                 number: self::number(row.get(1)?),
                 created_at: WallTime(row.get(2)?),
                 id: WorkspaceId(ids.uuid(self::number(row.get(1)?), WallTime(row.get(2)?))),
-                owner: Member { key: row.get(3)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(4)?) },
+                owner: UserRef { key: row.get(3)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(4)?) },
             };
-            Ok((created_at, Arc::new(home), row.get(5)?))
+            Ok((created_at, Arc::new(workspace), row.get(5)?))
         })
         .optional()?;
-    let Some((created_at, home, responder)) = found else { return Ok(None) };
+    let Some((created_at, workspace, responder)) = found else { return Ok(None) };
     let id = ConversationId(ids.uuid(number, created_at));
-    Ok(Some(Room::new(number, created_at, id, home, participants(db, number)?, responder)))
+    Ok(Some(ConversationAccess::new(number, created_at, id, workspace, participants(db, number)?, responder)))
 }
 
-/// The conversation whose access data `room` has.
-pub(crate) fn of_room(db: &Connection, ids: &IdKey, room: &Room) -> rusqlite::Result<Conversation> {
-    db.prepare_cached(FIND)?.query_row([sql(room.number)], |row| read(row, ids, room.home.id, room.participant_ids()))
+/// The conversation whose access data `access` has.
+pub(crate) fn find(db: &Connection, ids: &IdKey, access: &ConversationAccess) -> rusqlite::Result<Conversation> {
+    db.prepare_cached(FIND)?
+        .query_row([sql(access.number)], |row| read(row, ids, access.workspace.id, access.participant_ids()))
 }
 
 /// Hands the conversations of one workspace to `each`, in creation order, until it returns false.
 pub(crate) fn list(
     db: &Connection,
     ids: &IdKey,
-    home: &Home,
+    workspace: &WorkspaceRef,
     span: Pagination,
     mut each: impl FnMut(Conversation) -> bool,
 ) -> rusqlite::Result<u64> {
-    let total: i64 = db.prepare_cached(COUNT)?.query_row([sql(home.number)], |row| row.get(0))?;
+    let total: i64 = db.prepare_cached(COUNT)?.query_row([sql(workspace.number)], |row| row.get(0))?;
     let mut statement = db.prepare_cached(LIST)?;
     let mut rows =
-        statement.query(params![sql(home.number), span.limit, i64::try_from(span.offset).unwrap_or(i64::MAX)])?;
+        statement.query(params![sql(workspace.number), span.limit, i64::try_from(span.offset).unwrap_or(i64::MAX)])?;
     while let Some(row) = rows.next()? {
         let participants = participants(db, number(row.get(0)?))?;
-        let participants = participants.into_iter().map(|member| member.id).collect();
-        if !each(read(row, ids, home.id, participants)?) {
+        let participants = participants.into_iter().map(|user| user.id).collect();
+        if !each(read(row, ids, workspace.id, participants)?) {
             break;
         }
     }
@@ -146,45 +69,54 @@ pub(crate) fn all_of(db: &Connection, user: i64) -> rusqlite::Result<Vec<(i64, E
 }
 
 /// Adds a conversation, its state and its participants, who take part since the event that makes it.
-pub(crate) fn insert(db: &Connection, room: &Room, conversation: &Conversation) -> rusqlite::Result<()> {
+pub(crate) fn insert(
+    db: &Connection,
+    access: &ConversationAccess,
+    conversation: &Conversation,
+) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO conversations (number, workspace, topic, metadata, created_at, responder) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
-        sql(room.number),
-        sql(room.home.number),
+        sql(access.number),
+        sql(access.workspace.number),
         conversation.topic.as_str(),
         conversation.metadata.as_str(),
         conversation.created_at.0,
-        room.responder,
+        access.responder,
     ])?;
     db.prepare_cached(
         "INSERT INTO conversation_state (conversation, updated_at, message_count, last_number) VALUES (?1, ?2, 0, 0)",
     )?
-    .execute(params![sql(room.number), conversation.updated_at.0])?;
-    for (place, member) in room.participants.iter().enumerate() {
-        add_participant(db, room.number, member.key, room.number, place)?;
+    .execute(params![sql(access.number), conversation.updated_at.0])?;
+    for (ordinal, user) in access.participants.iter().enumerate() {
+        insert_participant(db, access.number, user.key, access.number, ordinal)?;
     }
     Ok(())
 }
 
-pub(crate) fn update(db: &Connection, room: &Room, topic: &Topic, metadata: &Metadata) -> rusqlite::Result<()> {
+pub(crate) fn update(
+    db: &Connection,
+    access: &ConversationAccess,
+    topic: &Topic,
+    metadata: &Metadata,
+) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE conversations SET topic = ?2, metadata = ?3, responder = ?4 WHERE number = ?1")?
-        .execute(params![sql(room.number), topic.as_str(), metadata.as_str(), room.responder])
+        .execute(params![sql(access.number), topic.as_str(), metadata.as_str(), access.responder])
         .map(drop)
 }
 
 /// Adds what a batch changed.
-pub(crate) fn touch(db: &Connection, number: EventNumber, touch: &Touch) -> rusqlite::Result<()> {
-    db.prepare_cached(TOUCH)?
-        .execute(params![sql(number), touch.messages_added, touch.updated_at.0, sql(touch.last_number)])
+pub(crate) fn update_state(db: &Connection, number: EventNumber, update: &ConversationUpdate) -> rusqlite::Result<()> {
+    db.prepare_cached(UPDATE_STATE)?
+        .execute(params![sql(number), update.messages_added, update.updated_at.0, sql(update.last_number)])
         .map(drop)
 }
 
 /// Notes that a message of the conversation was deleted; the notes of the batch are written before.
-pub(crate) fn forget_message(db: &Connection, number: EventNumber, at: WallTime) -> rusqlite::Result<()> {
-    db.prepare_cached(FORGET_MESSAGE)?.execute(params![sql(number), at.0]).map(drop)
+pub(crate) fn count_message_out(db: &Connection, number: EventNumber, at: WallTime) -> rusqlite::Result<()> {
+    db.prepare_cached(COUNT_MESSAGE_OUT)?.execute(params![sql(number), at.0]).map(drop)
 }
 
 /// Marks a conversation as deleted by event `by`: from this commit on it is gone, and all that is in it.
@@ -195,28 +127,28 @@ pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber
 }
 
 /// Adds a participant, who sees what comes after event `since`; `place` orders those who join by the same event.
-pub(crate) fn add_participant(
+pub(crate) fn insert_participant(
     db: &Connection,
     conversation: EventNumber,
     user: i64,
     since: EventNumber,
-    place: usize,
+    ordinal: usize,
 ) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT INTO participants (conversation, user, since, place) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![sql(conversation), user, sql(since), place as i64])
+        .execute(params![sql(conversation), user, sql(since), ordinal as i64])
         .map(drop)
 }
 
-pub(crate) fn remove_participant(db: &Connection, conversation: EventNumber, user: i64) -> rusqlite::Result<()> {
+pub(crate) fn delete_participant(db: &Connection, conversation: EventNumber, user: i64) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM participants WHERE conversation = ?1 AND user = ?2")?
         .execute([sql(conversation), user])
         .map(drop)
 }
 
-fn participants(db: &Connection, conversation: EventNumber) -> rusqlite::Result<Vec<Member>> {
+fn participants(db: &Connection, conversation: EventNumber) -> rusqlite::Result<Vec<UserRef>> {
     let mut statement = db.prepare_cached(PARTICIPANTS)?;
     let rows = statement.query_map([sql(conversation)], |row| {
-        Ok(Member { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
+        Ok(UserRef { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
     })?;
     rows.collect()
 }
@@ -241,7 +173,7 @@ fn read(
     })
 }
 
-pub(crate) const ROOM: &str = "
+pub(crate) const ACCESS: &str = "
     SELECT c.created_at, w.number, w.created_at, w.owner, u.oid, c.responder
     FROM conversations c
     JOIN workspaces w ON w.number = c.workspace
@@ -273,12 +205,12 @@ pub(crate) const ALL_OF: &str = "
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL AND w.owner <> ?1
     CROSS JOIN conversation_state s ON s.conversation = c.number
     WHERE p.user = ?1";
-pub(crate) const FORGET_MESSAGE: &str = "
+pub(crate) const COUNT_MESSAGE_OUT: &str = "
     UPDATE conversation_state
     SET message_count = message_count - 1, updated_at = ?2,
         last_number = coalesce((SELECT max(number) FROM messages WHERE conversation = ?1), 0)
     WHERE conversation = ?1";
-pub(crate) const TOUCH: &str = "
+pub(crate) const UPDATE_STATE: &str = "
     UPDATE conversation_state
     SET message_count = message_count + ?2, updated_at = ?3, last_number = max(last_number, ?4)
     WHERE conversation = ?1";

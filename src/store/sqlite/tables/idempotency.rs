@@ -4,22 +4,15 @@ use crate::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use crate::base::time::WallTime;
 use crate::domain::command::Idempotency;
 use crate::domain::id::EventNumber;
-use crate::store::sqlite::schema::{number, sql};
+use crate::store::rules::records::StoredResponse;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::sync::Arc;
-
-/// The answer to the first request with a key.
-pub(crate) struct Kept {
-    pub fingerprint: [u8; 32],
-    pub number: Option<EventNumber>,
-    pub body: Arc<[u8]>,
-}
 
 /// What is kept under the user's key, if it is young enough at `now` to count.
-pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusqlite::Result<Option<Kept>> {
+pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusqlite::Result<Option<StoredResponse>> {
     db.prepare_cached(FIND)?
         .query_row(params![user, key, oldest(now).0], |row| {
-            Ok(Kept {
+            Ok(StoredResponse {
                 fingerprint: row.get(0)?,
                 number: row.get::<_, Option<i64>>(1)?.map(number),
                 body: row.get::<_, Vec<u8>>(2)?.into(),
@@ -29,7 +22,7 @@ pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusq
 }
 
 /// Keeps an answer; one that was kept under the same key, and no longer counts, goes.
-pub(crate) fn keep(
+pub(crate) fn store(
     db: &Connection,
     user: i64,
     request: &Idempotency,

@@ -1,63 +1,41 @@
 //! Which messages were sent to whom: for each user, chunks of message numbers, so that a page for a user of thousands of
 //! conversations costs what one for a user of few does.
 //!
-//! Invariant: a user's chunks have every message through `Marker::complete_for` that the user may see, each once and in
+//! Invariant: a user's chunks have every message through `InboxWatermark::complete_for` that the user may see, each once and in
 //! order, and no number beyond. They may also have numbers of messages that are gone or that the user may no longer see.
 
 use crate::domain::id::EventNumber;
-use crate::store::sqlite::schema::{number, sql};
+use crate::store::rules::records::InboxWatermark;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-/// Through where inboxes are complete. A flush adds the messages through `flushing_through` to one inbox after the other,
-/// by the users' keys, in as many transactions as it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Marker {
-    pub flushed_through: EventNumber,
-    /// The same number while there is no flush.
-    pub flushing_through: EventNumber,
-    /// Users whose key is below this have the flush behind them.
-    pub users_below: i64,
+pub(crate) fn load_watermark(db: &Connection) -> rusqlite::Result<InboxWatermark> {
+    db.prepare_cached(WATERMARK)?.query_row([], |row| {
+        Ok(InboxWatermark {
+            flushed_through: number(row.get(0)?),
+            flushing_through: number(row.get(1)?),
+            users_below: row.get(2)?,
+        })
+    })
 }
 
-impl Marker {
-    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Marker> {
-        db.prepare_cached(MARKER)?.query_row([], |row| {
-            Ok(Marker {
-                flushed_through: number(row.get(0)?),
-                flushing_through: number(row.get(1)?),
-                users_below: row.get(2)?,
-            })
-        })
-    }
-
-    pub(crate) fn store(&self, db: &Connection) -> rusqlite::Result<()> {
-        db.prepare_cached(SET_MARKER)?
-            .execute([sql(self.flushed_through), sql(self.flushing_through), self.users_below])
-            .map(drop)
-    }
-
-    /// Whether a flush has begun and not ended.
-    pub(crate) fn is_flushing(&self) -> bool {
-        self.flushing_through > self.flushed_through
-    }
-
-    /// The number through which the inbox of the user with this key is complete.
-    pub(crate) fn complete_for(&self, user: i64) -> EventNumber {
-        if user < self.users_below { self.flushing_through } else { self.flushed_through }
-    }
+pub(crate) fn store_watermark(db: &Connection, watermark: &InboxWatermark) -> rusqlite::Result<()> {
+    db.prepare_cached(SET_WATERMARK)?
+        .execute([sql(watermark.flushed_through), sql(watermark.flushing_through), watermark.users_below])
+        .map(drop)
 }
 
 /// Ascending numbers: the first, and then the distance of each from the one before it, in LEB128.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Chunk {
+pub(crate) struct InboxChunk {
     pub first: EventNumber,
     pub last: EventNumber,
     pub deltas: Vec<u8>,
 }
 
-impl Chunk {
-    fn new(first: EventNumber) -> Chunk {
-        Chunk { first, last: first, deltas: Vec::new() }
+impl InboxChunk {
+    fn new(first: EventNumber) -> InboxChunk {
+        InboxChunk { first, last: first, deltas: Vec::new() }
     }
 
     fn push(&mut self, number: EventNumber) {
@@ -106,7 +84,7 @@ pub(crate) fn append(
         match &mut open {
             Some(chunk) if chunk.deltas.len() < chunk_bytes_max => chunk.push(*number),
             _ => {
-                if let Some(full) = open.replace(Chunk::new(*number)) {
+                if let Some(full) = open.replace(InboxChunk::new(*number)) {
                     write(db, INSERT_CHUNK, user, &full)?;
                 }
             }
@@ -115,12 +93,12 @@ pub(crate) fn append(
     open.map_or(Ok(()), |open| write(db, SET_OPEN_CHUNK, user, &open))
 }
 
-fn write(db: &Connection, statement: &str, user: i64, chunk: &Chunk) -> rusqlite::Result<()> {
+fn write(db: &Connection, statement: &str, user: i64, chunk: &InboxChunk) -> rusqlite::Result<()> {
     db.prepare_cached(statement)?.execute(params![user, sql(chunk.first), sql(chunk.last), chunk.deltas]).map(drop)
 }
 
 /// The chunk in which a user's first number beyond `after` is.
-pub(crate) fn chunk_after(db: &Connection, user: i64, after: EventNumber) -> rusqlite::Result<Option<Chunk>> {
+pub(crate) fn chunk_after(db: &Connection, user: i64, after: EventNumber) -> rusqlite::Result<Option<InboxChunk>> {
     let open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
     let Some(open) = open.filter(|open| open.last > after) else { return Ok(None) };
     if open.first <= after {
@@ -135,12 +113,13 @@ pub(crate) fn chunk_after(db: &Connection, user: i64, after: EventNumber) -> rus
 }
 
 /// Reads `first, last, deltas`.
-pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Chunk> {
-    Ok(Chunk { first: number(row.get(0)?), last: number(row.get(1)?), deltas: row.get(2)? })
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<InboxChunk> {
+    Ok(InboxChunk { first: number(row.get(0)?), last: number(row.get(1)?), deltas: row.get(2)? })
 }
 
-pub(crate) const MARKER: &str = "SELECT flushed_through, flushing_through, users_below FROM inbox_state WHERE id = 1";
-pub(crate) const SET_MARKER: &str =
+pub(crate) const WATERMARK: &str =
+    "SELECT flushed_through, flushing_through, users_below FROM inbox_state WHERE id = 1";
+pub(crate) const SET_WATERMARK: &str =
     "UPDATE inbox_state SET flushed_through = ?1, flushing_through = ?2, users_below = ?3 WHERE id = 1";
 pub(crate) const OPEN_CHUNK: &str = "SELECT first, last, deltas FROM inbox_open WHERE user = ?1";
 pub(crate) const SET_OPEN_CHUNK: &str = "
@@ -166,17 +145,10 @@ mod tests {
                 let delta = 1 + random.below(1 << bits);
                 numbers.push(EventNumber(numbers[numbers.len() - 1].0 + delta));
             }
-            let mut chunk = Chunk::new(numbers[0]);
+            let mut chunk = InboxChunk::new(numbers[0]);
             numbers[1..].iter().for_each(|number| chunk.push(*number));
             assert_eq!(chunk.numbers().collect::<Vec<_>>(), numbers, "round {round}");
             assert_eq!((chunk.first, chunk.last), (numbers[0], numbers[numbers.len() - 1]));
         }
-    }
-
-    #[test]
-    fn a_marker_tells_users_apart_while_a_flush_goes_on() {
-        let marker = Marker { flushed_through: EventNumber(10), flushing_through: EventNumber(20), users_below: 3 };
-        assert!(marker.is_flushing());
-        assert_eq!([2, 3].map(|user| marker.complete_for(user).0), [20, 10]);
     }
 }

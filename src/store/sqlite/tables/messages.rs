@@ -2,56 +2,30 @@
 
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
-use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::conversations::Room;
-use rusqlite::types::Type;
+use crate::store::rules::records::{ConversationAccess, NewMessageRow, Publication, message_event_kind};
+use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// The kind of the event that a message of `sender` is: answers come from responders, whatever the role.
-pub(crate) fn kind_of(sender: &UserId) -> EventKind {
-    if sender.as_str().starts_with(RESPONDER_PREFIX) { EventKind::Output } else { EventKind::Input }
-}
-
-/// A message as it is about to be written.
-pub(crate) struct Draft<'a> {
-    pub conversation: EventNumber,
-    pub sender: i64,
-    pub message: &'a Message,
-    pub correlation_id: &'a str,
-    /// The message that this one answers.
-    pub reply_to: Option<EventNumber>,
-    pub published: Published,
-}
-
-/// How a message gets into the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Published {
-    /// It is an entry by itself, under its own number.
-    Itself,
-    /// It still grows: an event of its own will publish it.
-    NotYet,
-}
-
-pub(crate) fn insert(db: &Connection, number: EventNumber, draft: &Draft<'_>) -> rusqlite::Result<()> {
-    let message = draft.message;
+pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'_>) -> rusqlite::Result<()> {
+    let message = row.message;
     db.prepare_cached(INSERT)?
         .execute(params![
             sql(number),
-            sql(draft.conversation),
-            draft.sender,
+            sql(row.conversation),
+            row.sender_key,
             role_code(message.role),
             status_code(message.status),
-            draft.reply_to.map(sql),
-            match draft.published {
-                Published::Itself => Some(0),
-                Published::NotYet => None,
+            row.reply_to.map(sql),
+            match row.publication {
+                Publication::OwnEntry => Some(0),
+                Publication::Pending => None,
             },
             message.created_at.0,
             message.updated_at.0,
-            draft.correlation_id,
+            row.correlation_id,
             message.metadata.as_str(),
             message.content.as_str(),
         ])
@@ -77,7 +51,7 @@ pub(crate) fn event(
             let message = read(row, ids, conversation_id)?;
             Ok(Event {
                 number,
-                kind: kind_of(&message.sender),
+                kind: message_event_kind(&message.sender),
                 at: message.created_at,
                 actor: message.sender.clone(),
                 correlation_id: row.get(10)?,
@@ -104,12 +78,12 @@ pub(crate) fn find(
 pub(crate) fn find_in(
     db: &Connection,
     ids: &IdKey,
-    room: &Room,
+    access: &ConversationAccess,
     id: MessageId,
 ) -> rusqlite::Result<Option<(EventNumber, Message)>> {
     match locate(db, ids, id)? {
-        Some((number, Some(home))) if home == room.number => {
-            Ok(find(db, ids, number, room.id)?.map(|message| (number, message)))
+        Some((number, Some(home))) if home == access.number => {
+            Ok(find(db, ids, number, access.id)?.map(|message| (number, message)))
         }
         _ => Ok(None),
     }
@@ -120,12 +94,12 @@ pub(crate) fn find_in(
 pub(crate) fn place_of(
     db: &Connection,
     ids: &IdKey,
-    room: &Room,
+    access: &ConversationAccess,
     id: MessageId,
     position: EventNumber,
 ) -> rusqlite::Result<Option<EventNumber>> {
     match locate(db, ids, id)? {
-        Some((number, Some(home))) => Ok((home == room.number).then_some(number)),
+        Some((number, Some(home))) => Ok((home == access.number).then_some(number)),
         Some((number, None)) if number <= position => {
             let was_message = !db.prepare_cached(IS_NO_MESSAGE)?.exists([sql(number)])?;
             Ok(was_message.then_some(number))
@@ -153,20 +127,20 @@ fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Optio
 pub(crate) fn page(
     db: &Connection,
     ids: &IdKey,
-    room: &Room,
-    from: From,
+    access: &ConversationAccess,
+    from: PageStart,
     limit: u32,
     mut each: impl FnMut(Message) -> bool,
 ) -> rusqlite::Result<()> {
     let (statement, from) = match from {
-        From::After(number) => (PAGE_AFTER, sql(number)),
-        From::Before(number) => (PAGE_BEFORE, sql(number)),
-        From::End => (PAGE_BEFORE, i64::MAX),
+        PageStart::After(number) => (PAGE_AFTER, sql(number)),
+        PageStart::Before(number) => (PAGE_BEFORE, sql(number)),
+        PageStart::End => (PAGE_BEFORE, i64::MAX),
     };
     let mut statement = db.prepare_cached(statement)?;
-    let mut rows = statement.query(params![sql(room.number), from, limit])?;
+    let mut rows = statement.query(params![sql(access.number), from, limit])?;
     while let Some(row) = rows.next()? {
-        if !each(read(row, ids, room.id)?) {
+        if !each(read(row, ids, access.id)?) {
             break;
         }
     }
@@ -174,7 +148,7 @@ pub(crate) fn page(
 }
 
 /// Where a page of messages begins, and which way it goes.
-pub(crate) enum From {
+pub(crate) enum PageStart {
     After(EventNumber),
     Before(EventNumber),
     /// Backwards from the newest.
@@ -190,6 +164,54 @@ pub(crate) fn update(db: &Connection, number: EventNumber, message: &Message) ->
 
 pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM messages WHERE number = ?1")?.execute([sql(number)]).map(drop)
+}
+
+/// The length of an answer's text so far, in bytes, and when the answer was begun.
+pub(crate) fn answer_progress(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, WallTime)> {
+    db.prepare_cached(ANSWER_PROGRESS)?
+        .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, WallTime(row.get(1)?))))
+}
+
+/// Adds text to an answer.
+pub(crate) fn append(db: &Connection, answer: EventNumber, text: &str, at: WallTime) -> rusqlite::Result<()> {
+    db.prepare_cached(APPEND)?.execute(params![sql(answer), text, at.0]).map(drop)
+}
+
+/// Stores the last state of an answer, which event `published_by` publishes.
+pub(crate) fn finish_answer(
+    db: &Connection,
+    answer: EventNumber,
+    message: &Message,
+    published_by: EventNumber,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(FINISH_ANSWER)?
+        .execute(params![
+            sql(answer),
+            message.content.as_str(),
+            message.metadata.as_str(),
+            status_code(message.status),
+            message.updated_at.0,
+            sql(published_by),
+        ])
+        .map(drop)
+}
+
+/// The event that published a message which is no entry of the journal itself.
+pub(crate) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
+    db.prepare_cached(PUBLICATION)?.query_row([sql(message)], |row| row.get(0).map(number)).optional()
+}
+
+/// Number and conversation of the first `limit` messages with `after < number <= through`, in order.
+pub(crate) fn numbers_between(
+    db: &Connection,
+    after: EventNumber,
+    through: EventNumber,
+    limit: usize,
+) -> rusqlite::Result<Vec<(EventNumber, EventNumber)>> {
+    let mut statement = db.prepare_cached(NUMBERS_BETWEEN)?;
+    let rows = statement
+        .query_map([sql(after), sql(through), limit as i64], |row| Ok((number(row.get(0)?), number(row.get(1)?))))?;
+    rows.collect()
 }
 
 /// The numbers of at most `limit` messages of a conversation after `after`, in order, added to `numbers`.
@@ -228,12 +250,6 @@ fn read(row: &Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> rusqlite
         metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(8)?),
         content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
     })
-}
-
-pub(crate) fn decode<T>(row: &Row<'_>, column: usize, of: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
-    let code = row.get(column)?;
-    let unknown = || format!("{code} is no code that this program writes").into();
-    of(code).ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, unknown()))
 }
 
 pub(crate) fn role_code(role: Role) -> i64 {
@@ -303,6 +319,13 @@ pub(crate) const IS_NO_MESSAGE: &str = "
     SELECT 1 FROM workspaces WHERE number = ?1 UNION ALL SELECT 1 FROM conversations WHERE number = ?1";
 pub(crate) const NUMBERS_AFTER: &str =
     "SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
+pub(crate) const NUMBERS_BETWEEN: &str =
+    "SELECT number, conversation FROM messages WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";
+pub(crate) const ANSWER_PROGRESS: &str = "SELECT octet_length(content), created_at FROM messages WHERE number = ?1";
+pub(crate) const APPEND: &str = "UPDATE messages SET content = content || ?2, updated_at = ?3 WHERE number = ?1";
+pub(crate) const FINISH_ANSWER: &str = "
+    UPDATE messages SET content = ?2, metadata = ?3, status = ?4, updated_at = ?5, published_by = ?6 WHERE number = ?1";
+pub(crate) const PUBLICATION: &str = "SELECT published_by FROM messages WHERE number = ?1 AND published_by > 0";
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ pub(crate) mod answer_jobs;
 pub(crate) mod conversations;
 pub(crate) mod idempotency;
 pub(crate) mod inbox;
+pub(crate) mod journal_head;
 pub(crate) mod messages;
 pub(crate) mod state_events;
 pub(crate) mod timeline;

@@ -10,9 +10,9 @@
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::conversations::Home;
+use crate::store::rules::records::{JournalStats, NewEventRow};
 use crate::store::sqlite::tables::messages;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, Row, params};
 use std::sync::Arc;
 
@@ -50,89 +50,54 @@ macro_rules! event_expires {
 }
 pub(crate) use {event_bytes, event_expires, from_recipients, visible};
 
-/// What a row of `event_recipients` weighs, its index included, in bytes.
-pub(crate) const RECIPIENT_BYTES: i64 = 16;
-/// What a row of `events` weighs beside its texts, as `event_bytes` has it, in bytes.
-const EVENT_BYTES: i64 = 64;
-
-/// Whether retention may remove events of this kind; only those are counted.
-pub(crate) fn expires(kind: EventKind) -> bool {
-    kind != EventKind::Output
-}
-
-/// How many events there are that are no messages and publish none, and what they weigh with their recipients.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Stats {
-    pub events: i64,
-    pub bytes: i64,
-}
-
 /// What there is.
-pub(crate) fn stats(db: &Connection) -> rusqlite::Result<Stats> {
-    db.prepare_cached(STATS)?.query_row([], |row| Ok(Stats { events: row.get(0)?, bytes: row.get(1)? }))
+pub(crate) fn stats(db: &Connection) -> rusqlite::Result<JournalStats> {
+    db.prepare_cached(STATS)?.query_row([], |row| Ok(JournalStats { events: row.get(0)?, bytes: row.get(1)? }))
 }
 
 /// Notes what came, or with negative numbers what went.
-pub(crate) fn add_stats(db: &Connection, stats: Stats) -> rusqlite::Result<()> {
-    if stats == Stats::default() {
+pub(crate) fn add_stats(db: &Connection, stats: JournalStats) -> rusqlite::Result<()> {
+    if stats == JournalStats::default() {
         return Ok(());
     }
     db.prepare_cached(ADD_STATS)?.execute([stats.events, stats.bytes]).map(drop)
 }
 
-/// An event as it is about to be written.
-pub(crate) struct Draft<'a> {
-    pub kind: EventKind,
-    pub actor: i64,
-    pub correlation_id: &'a str,
-    pub home: &'a Home,
-    pub conversation: Option<(EventNumber, WallTime)>,
-    /// The message that is published, or was changed or deleted.
-    pub message: Option<(EventNumber, WallTime)>,
-    /// `data`, unless it is made of the message.
-    pub payload: &'a str,
-    pub recipients: &'a [i64],
-}
-
-impl Draft<'_> {
-    /// What its rows weigh.
-    pub(crate) fn bytes(&self) -> i64 {
-        EVENT_BYTES
-            + (self.correlation_id.len() + self.payload.len()) as i64
-            + self.recipients.len() as i64 * RECIPIENT_BYTES
-    }
-}
-
-pub(crate) fn insert(db: &Connection, number: EventNumber, at: WallTime, draft: &Draft<'_>) -> rusqlite::Result<()> {
+pub(crate) fn insert(
+    db: &Connection,
+    number: EventNumber,
+    at: WallTime,
+    row: &NewEventRow<'_>,
+) -> rusqlite::Result<()> {
     db.prepare_cached(INSERT)?.execute(params![
         sql(number),
-        draft.kind.as_str(),
+        row.kind.as_str(),
         at.0,
-        draft.actor,
-        sql(draft.home.number),
-        draft.home.created_at.0,
-        draft.conversation.map(|(number, _)| sql(number)),
-        draft.conversation.map(|(_, created_at)| created_at.0),
-        draft.message.map(|(number, _)| sql(number)),
-        draft.message.map(|(_, created_at)| created_at.0),
-        draft.correlation_id,
-        draft.payload,
+        row.actor_key,
+        sql(row.workspace.number),
+        row.workspace.created_at.0,
+        row.conversation.map(|(number, _)| sql(number)),
+        row.conversation.map(|(_, created_at)| created_at.0),
+        row.message.map(|(number, _)| sql(number)),
+        row.message.map(|(_, created_at)| created_at.0),
+        row.correlation_id,
+        row.payload,
     ])?;
     let mut statement = db.prepare_cached(INSERT_RECIPIENT)?;
-    for user in draft.recipients {
+    for user in row.recipient_keys {
         statement.execute([*user, sql(number)])?;
     }
     Ok(())
 }
 
 /// Removes an event that published a message which is gone: one that is not counted.
-pub(crate) fn remove(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
-    db.prepare_cached(REMOVE_RECIPIENTS)?.execute([sql(number)])?;
-    db.prepare_cached(REMOVE)?.execute([sql(number)]).map(drop)
+pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
+    db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(number)])?;
+    db.prepare_cached(DELETE)?.execute([sql(number)]).map(drop)
 }
 
 /// One event that was sent to a user.
-pub(crate) struct Entry {
+pub(crate) struct StateEventEntry {
     pub number: EventNumber,
     /// `None` if the user may no longer see it, or what it is about is deleted.
     pub event: Option<Event>,
@@ -160,11 +125,11 @@ pub(crate) fn entries_after(
     user: i64,
     after: EventNumber,
     limit: usize,
-) -> rusqlite::Result<Vec<Entry>> {
+) -> rusqlite::Result<Vec<StateEventEntry>> {
     let mut statement = db.prepare_cached(ENTRIES_AFTER)?;
     let rows = statement.query_map(params![user, sql(after), limit as i64], |row| {
         let visible: bool = row.get(12)?;
-        Ok(Entry { number: number(row.get(0)?), event: if visible { read(row, ids)? } else { None } })
+        Ok(StateEventEntry { number: number(row.get(0)?), event: if visible { read(row, ids)? } else { None } })
     })?;
     rows.collect()
 }
@@ -198,8 +163,8 @@ pub(crate) const INSERT: &str = "
     INSERT INTO events (number, kind, at, actor, workspace, workspace_at, conversation, conversation_at,
         message, message_at, correlation_id, payload)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-pub(crate) const REMOVE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1";
-pub(crate) const REMOVE: &str = "DELETE FROM events WHERE number = ?1";
+pub(crate) const DELETE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1";
+pub(crate) const DELETE: &str = "DELETE FROM events WHERE number = ?1";
 pub(crate) const INSERT_RECIPIENT: &str = "INSERT INTO event_recipients (user, number) VALUES (?1, ?2)";
 pub(crate) const ENTRIES_AFTER: &str = concat!(
     "SELECT e.number, e.kind, e.at, actor.oid, e.correlation_id, e.workspace, e.workspace_at, e.conversation, \

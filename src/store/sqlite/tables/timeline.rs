@@ -8,7 +8,10 @@
 use crate::base::limits::{EVENT_NUMBER_MAX, RESTORE_NUMBERS_MIN, RESTORE_NUMBERS_PER_SECOND};
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
-use crate::store::sqlite::schema::{self, number, sql};
+use crate::store::rules::records::JournalHead;
+use crate::store::sqlite::schema;
+use crate::store::sqlite::tables::journal_head;
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Where the journal goes on that a database gets which had `newest` as its newest number at `newest_at`, when it is
@@ -26,15 +29,15 @@ fn goes_on_from(newest: EventNumber, newest_at: WallTime, known: EventNumber, no
 /// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
 /// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
 /// with nothing done, if the numbers have come to their end.
-pub(crate) fn begin_anew(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
-    let (newest, newest_at) = schema::position(db)?;
+pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
+    let JournalHead { number: newest, at: newest_at } = journal_head::load(db)?;
     let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.execute(
         "INSERT INTO restores (after, through, at) VALUES (?1, ?2, ?3)",
         params![sql(newest), sql(through), now.0],
     )?;
-    schema::set_position(db, through, newest_at)?;
+    journal_head::store(db, JournalHead { number: through, at: newest_at })?;
     Ok(Some(through))
 }
 
@@ -49,7 +52,8 @@ pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM restores WHERE after <
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Database;
+    use crate::store::sqlite::connection::{Durability, open_writing};
+    use crate::store::tests::support::TempDir;
 
     #[test]
     fn numbers_go_on_beyond_all_that_may_have_been_given_out() {
@@ -83,14 +87,15 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_what_lies_between_two_journals() {
-        let (db, meta) = schema::open_writing(&Database::Memory).unwrap();
-        schema::set_position(&db, EventNumber(10), WallTime(5)).unwrap();
-        let anew = |now| begin_anew(&db, EventNumber(0), now).unwrap().unwrap();
+    fn skipped_ranges_are_between_two_timelines() {
+        let directory = TempDir::new();
+        let (db, meta) = open_writing(&directory.file("a.db"), Durability::None).unwrap();
+        journal_head::store(&db, JournalHead { number: EventNumber(10), at: WallTime(5) }).unwrap();
+        let anew = |now| start(&db, EventNumber(0), now).unwrap().unwrap();
         let first = anew(WallTime(1_000_000));
-        schema::set_position(&db, EventNumber(first.0 + 3), WallTime(6)).unwrap();
+        journal_head::store(&db, JournalHead { number: EventNumber(first.0 + 3), at: WallTime(6) }).unwrap();
         let second = anew(WallTime(2_000_000));
-        assert_eq!(schema::position(&db).unwrap(), (second, WallTime(6)));
+        assert_eq!(journal_head::load(&db).unwrap(), JournalHead { number: second, at: WallTime(6) });
         let epoch: Vec<u8> = db.query_row("SELECT epoch FROM meta", [], |row| row.get(0)).unwrap();
         assert_ne!(epoch, meta.epoch.as_bytes());
         let table = [

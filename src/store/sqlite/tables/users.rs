@@ -4,8 +4,9 @@ use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::UserProfile;
 use crate::domain::token_rules::{TokenRule, TokenRules};
-use crate::store::sqlite::schema::{number, sql};
-use crate::wire::transfer::Access;
+use crate::store::rules::records::UserRow;
+use crate::store::sqlite::values::{number, sql};
+use crate::wire::export_line::Access;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
@@ -18,25 +19,6 @@ pub(crate) const SWITCHED_OFF: i64 = 2;
 /// For good: the row stays, so that no token brings the user back.
 pub(crate) const DELETED: i64 = 3;
 
-/// A user, as the writer keeps one in memory.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct User {
-    pub member: Member,
-    pub name: Arc<str>,
-    pub email: Arc<str>,
-    pub disabled: bool,
-    pub has_password: bool,
-    pub default_workspace: Option<EventNumber>,
-    pub default_conversation: Option<EventNumber>,
-}
-
-/// A user's key inside and id outside.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Member {
-    pub key: i64,
-    pub id: UserId,
-}
-
 /// A password user, as the password thread needs one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordRecord {
@@ -48,11 +30,12 @@ pub struct PasswordRecord {
     pub disabled: bool,
 }
 
-pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User>> {
+pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<UserRow>> {
     db.prepare_cached(FIND)?
         .query_row([id.as_str()], |row| {
-            Ok(User {
-                member: Member { key: row.get(0)?, id: id.clone() },
+            Ok(UserRow {
+                key: row.get(0)?,
+                id: id.clone(),
                 name: row.get(1)?,
                 email: row.get(2)?,
                 has_password: row.get(3)?,
@@ -128,7 +111,7 @@ pub(crate) fn is_deleted(db: &Connection, key: i64) -> rusqlite::Result<bool> {
 }
 
 /// Whether another user than `key` logs in with this email.
-pub(crate) fn login_taken(db: &Connection, email: &str, key: i64) -> rusqlite::Result<bool> {
+pub(crate) fn is_login_taken(db: &Connection, email: &str, key: i64) -> rusqlite::Result<bool> {
     db.prepare_cached(LOGIN_TAKEN)?.exists(params![email, key])
 }
 

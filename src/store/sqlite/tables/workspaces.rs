@@ -4,33 +4,25 @@ use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
 use crate::domain::query::Pagination;
-use crate::store::sqlite::schema::{number, sql};
-use crate::store::sqlite::tables::conversations::Home;
-use crate::store::sqlite::tables::users::Member;
+use crate::store::rules::records::{UserRef, WorkspaceRef, WorkspaceRow};
+use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// A workspace that is not deleted.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub workspace: Workspace,
-    pub home: Home,
-}
-
 /// The workspace that `id` names; `None` also when `id` is of another database.
-pub(crate) fn find(db: &Connection, ids: &IdKey, id: WorkspaceId) -> rusqlite::Result<Option<Stored>> {
+pub(crate) fn find(db: &Connection, ids: &IdKey, id: WorkspaceId) -> rusqlite::Result<Option<WorkspaceRow>> {
     let Some((number, created_at)) = ids.open(id.0) else { return Ok(None) };
     Ok(at(db, ids, number)?.filter(|stored| stored.workspace.created_at == created_at))
 }
 
 /// The workspace that event `number` made.
-pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite::Result<Option<Stored>> {
+pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite::Result<Option<WorkspaceRow>> {
     db.prepare_cached(FIND)?
         .query_row([sql(number)], |row| {
-            let owner = Member { key: row.get(6)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(7)?) };
+            let owner = UserRef { key: row.get(6)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(7)?) };
             let workspace = read(row, ids, owner.id.clone())?;
-            let home = Home { number, created_at: workspace.created_at, id: workspace.id, owner };
-            Ok(Stored { workspace, home })
+            let reference = WorkspaceRef { number, created_at: workspace.created_at, id: workspace.id, owner };
+            Ok(WorkspaceRow { workspace, reference })
         })
         .optional()
 }
@@ -95,18 +87,18 @@ pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber
     db.prepare_cached("UPDATE workspaces SET deleted = ?2 WHERE number = ?1")?.execute([sql(number), sql(by)]).map(drop)
 }
 
-/// Everybody who takes part in a conversation of the workspace, each once.
-pub(crate) fn everybody_in(db: &Connection, number: EventNumber) -> rusqlite::Result<Vec<Member>> {
-    let mut statement = db.prepare_cached(EVERYBODY_IN)?;
+/// The participants of all conversations of the workspace, each once.
+pub(crate) fn participants(db: &Connection, number: EventNumber) -> rusqlite::Result<Vec<UserRef>> {
+    let mut statement = db.prepare_cached(PARTICIPANTS)?;
     let rows = statement.query_map([sql(number)], |row| {
-        Ok(Member { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
+        Ok(UserRef { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
     })?;
     rows.collect()
 }
 
 /// Whether the user takes part in a conversation of the workspace.
-pub(crate) fn takes_part(db: &Connection, number: EventNumber, user: &UserId) -> rusqlite::Result<bool> {
-    db.prepare_cached(TAKES_PART)?.exists(params![sql(number), user.as_str()])
+pub(crate) fn has_participant(db: &Connection, number: EventNumber, user: &UserId) -> rusqlite::Result<bool> {
+    db.prepare_cached(HAS_PARTICIPANT)?.exists(params![sql(number), user.as_str()])
 }
 
 /// Reads `number, name, description, metadata, created_at, updated_at`, the first six columns.
@@ -131,13 +123,13 @@ pub(crate) const COUNT: &str = "SELECT count(*) FROM workspaces WHERE owner = ?1
 pub(crate) const LIST: &str = "
     SELECT number, name, description, metadata, created_at, updated_at FROM workspaces
     WHERE owner = ?1 AND deleted IS NULL ORDER BY number LIMIT ?2 OFFSET ?3";
-pub(crate) const EVERYBODY_IN: &str = "
+pub(crate) const PARTICIPANTS: &str = "
     SELECT DISTINCT p.user, u.oid
     FROM conversations c
     CROSS JOIN participants p ON p.conversation = c.number
     CROSS JOIN users u ON u.key = p.user
     WHERE c.workspace = ?1 AND c.deleted IS NULL";
-pub(crate) const TAKES_PART: &str = "
+pub(crate) const HAS_PARTICIPANT: &str = "
     SELECT 1 FROM users u
     CROSS JOIN participants p ON p.user = u.key
     CROSS JOIN conversations c ON c.number = p.conversation AND c.workspace = ?1 AND c.deleted IS NULL

@@ -2,7 +2,8 @@
 
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
-use crate::store::sqlite::tables::state_events::{self, RECIPIENT_BYTES, Stats};
+use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
+use crate::store::sqlite::tables::state_events;
 use crate::store::sqlite::tables::{answer_jobs, idempotency};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -69,7 +70,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     drop(found);
     match last {
         Some(last) => {
-            answer_jobs::close_all(db, conversation, last)?;
+            answer_jobs::delete_through(db, conversation, last)?;
             db.prepare_cached(DELETE_MESSAGES)?.execute([conversation, last]).map(drop)
         }
         None => Ok(()),
@@ -78,7 +79,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
 
 /// Removes events with their recipients until at least `rows_left` rows are gone; `rows_left` is 0 if more may remain.
 fn purge_events(db: &Connection, events_of: &str, thing: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
-    let mut removed = Stats::default();
+    let mut removed = JournalStats::default();
     while *rows_left > 0 {
         let event = db
             .prepare_cached(events_of)?

@@ -8,7 +8,7 @@ use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::*;
 use crate::domain::responder::ResponderKind;
-use crate::wire::json::{self, Json};
+use crate::wire::json::{self, JsonWriter};
 use crate::wire::metadata::metadata;
 use crate::wire::request::valid_json;
 use std::borrow::Cow;
@@ -21,9 +21,9 @@ const VERSION: u64 = 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Line {
+pub enum ExportLine {
     /// The first.
-    Header(Header),
+    Header(ExportHeader),
     /// A user.
     User(UserLine),
     /// A workspace.
@@ -33,12 +33,12 @@ pub enum Line {
     /// A message.
     Message(MessageLine),
     /// The last: how many there were.
-    End(Counts),
+    End(ExportCounts),
 }
 
 /// What the others are to be understood by.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Header {
+pub struct ExportHeader {
     /// The bytes of the `IdKey` that all ids are made with.
     pub id_key: [u8; 16],
     /// The journal that was exported.
@@ -164,7 +164,7 @@ pub struct MessageLine {
 
 /// How many lines of each type there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ExportCounts {
     /// Users.
     pub users: u64,
     /// Workspaces.
@@ -175,42 +175,42 @@ pub struct Counts {
     pub messages: u64,
 }
 
-impl Counts {
+impl ExportCounts {
     /// All lines between the first and the last.
     pub fn lines(&self) -> u64 {
         self.users + self.workspaces + self.conversations + self.messages
     }
 }
 
-impl std::fmt::Display for Counts {
+impl std::fmt::Display for ExportCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { users, workspaces, conversations, messages } = self;
+        let ExportCounts { users, workspaces, conversations, messages } = self;
         write!(f, "{users} users, {workspaces} workspaces, {conversations} conversations, {messages} messages")
     }
 }
 
 /// Writes a line, its line feed included.
-pub fn write(line: &Line, out: &mut Vec<u8>) {
-    let mut json = Json(out);
+pub fn write(line: &ExportLine, out: &mut Vec<u8>) {
+    let mut json = JsonWriter(out);
     match line {
-        Line::Header(header) => write_header(&mut json, header),
-        Line::User(user) => write_user(&mut json, user),
-        Line::Workspace(workspace) => write_workspace(&mut json, workspace),
-        Line::Conversation(conversation) => write_conversation(&mut json, conversation),
-        Line::Message(message) => write_message(&mut json, message),
-        Line::End(counts) => write_end(&mut json, counts),
+        ExportLine::Header(header) => write_header(&mut json, header),
+        ExportLine::User(user) => write_user(&mut json, user),
+        ExportLine::Workspace(workspace) => write_workspace(&mut json, workspace),
+        ExportLine::Conversation(conversation) => write_conversation(&mut json, conversation),
+        ExportLine::Message(message) => write_message(&mut json, message),
+        ExportLine::End(counts) => write_end(&mut json, counts),
     }
     out.extend_from_slice(b"}\n");
 }
 
-fn write_header(json: &mut Json, header: &Header) {
+fn write_header(json: &mut JsonWriter, header: &ExportHeader) {
     json.raw("{\"type\":\"header\",\"format\":").string(FORMAT).raw(",\"version\":").number(VERSION);
     json.raw(",\"id_key\":").string(&format!("{:032x}", u128::from_be_bytes(header.id_key)));
     json.raw(",\"epoch\":").uuid(header.epoch);
     json.raw(",\"position\":").number(header.position.0).raw(",\"at\":").time(header.at);
 }
 
-fn write_user(json: &mut Json, user: &UserLine) {
+fn write_user(json: &mut JsonWriter, user: &UserLine) {
     json.raw("{\"type\":\"user\",\"id\":").string(user.id.as_str());
     json.raw(",\"name\":").string(&user.name).raw(",\"email\":").string(&user.email);
     json.raw(",\"created_at\":").time(user.created_at);
@@ -230,7 +230,7 @@ fn write_user(json: &mut Json, user: &UserLine) {
     json.raw(",\"removed_through\":").number(user.removed_through.0);
 }
 
-fn write_workspace(json: &mut Json, workspace: &Workspace) {
+fn write_workspace(json: &mut JsonWriter, workspace: &Workspace) {
     json.raw("{\"type\":\"workspace\",\"id\":").uuid(workspace.id.0);
     json.raw(",\"owner_id\":").string(workspace.owner.as_str());
     json.raw(",\"name\":").string(workspace.name.as_str());
@@ -239,7 +239,7 @@ fn write_workspace(json: &mut Json, workspace: &Workspace) {
     json.raw(",\"metadata\":").raw(workspace.metadata.as_str());
 }
 
-fn write_conversation(json: &mut Json, conversation: &ConversationLine) {
+fn write_conversation(json: &mut JsonWriter, conversation: &ConversationLine) {
     json.raw("{\"type\":\"conversation\",\"id\":").uuid(conversation.id.0);
     json.raw(",\"workspace_id\":").uuid(conversation.workspace_id.0);
     json.raw(",\"topic\":").string(conversation.topic.as_str());
@@ -250,7 +250,7 @@ fn write_conversation(json: &mut Json, conversation: &ConversationLine) {
     json.raw(",\"metadata\":").raw(conversation.metadata.as_str());
 }
 
-fn write_message(json: &mut Json, message: &MessageLine) {
+fn write_message(json: &mut JsonWriter, message: &MessageLine) {
     json.raw("{\"type\":\"message\",\"id\":").uuid(message.id.0);
     json.raw(",\"conversation_id\":").uuid(message.conversation_id.0);
     json.raw(",\"sender_id\":").string(message.sender.as_str());
@@ -270,7 +270,7 @@ fn write_message(json: &mut Json, message: &MessageLine) {
     json.raw(",\"content\":").string(message.content.as_str());
 }
 
-fn write_end(json: &mut Json, counts: &Counts) {
+fn write_end(json: &mut JsonWriter, counts: &ExportCounts) {
     json.raw("{\"type\":\"end\",\"users\":").number(counts.users);
     json.raw(",\"workspaces\":").number(counts.workspaces);
     json.raw(",\"conversations\":").number(counts.conversations);
@@ -278,16 +278,16 @@ fn write_end(json: &mut Json, counts: &Counts) {
 }
 
 /// Reads a line, with or without its line feed. The error says what is wrong with it.
-pub fn read(line: &[u8]) -> Result<Line, String> {
+pub fn read(line: &[u8]) -> Result<ExportLine, String> {
     let line = valid_json(line).map_err(|error| error.to_string())?;
-    let mut fields = Fields::of(line)?;
+    let mut fields = LineFields::of(line)?;
     let line = match &*fields.text("type")? {
-        "header" => Line::Header(read_header(&mut fields)?),
-        "user" => Line::User(read_user(&mut fields)?),
-        "workspace" => Line::Workspace(read_workspace(&mut fields)?),
-        "conversation" => Line::Conversation(read_conversation(&mut fields)?),
-        "message" => Line::Message(read_message(&mut fields)?),
-        "end" => Line::End(Counts {
+        "header" => ExportLine::Header(read_header(&mut fields)?),
+        "user" => ExportLine::User(read_user(&mut fields)?),
+        "workspace" => ExportLine::Workspace(read_workspace(&mut fields)?),
+        "conversation" => ExportLine::Conversation(read_conversation(&mut fields)?),
+        "message" => ExportLine::Message(read_message(&mut fields)?),
+        "end" => ExportLine::End(ExportCounts {
             users: fields.number("users")?,
             workspaces: fields.number("workspaces")?,
             conversations: fields.number("conversations")?,
@@ -299,7 +299,7 @@ pub fn read(line: &[u8]) -> Result<Line, String> {
     Ok(line)
 }
 
-fn read_header(fields: &mut Fields) -> Result<Header, String> {
+fn read_header(fields: &mut LineFields) -> Result<ExportHeader, String> {
     let format = fields.text("format")?;
     if format != FORMAT {
         return Err(format!("`format` is {format:?}, and not {FORMAT:?}"));
@@ -310,7 +310,7 @@ fn read_header(fields: &mut Fields) -> Result<Header, String> {
     }
     let key = fields.text("id_key")?;
     let id_key = u128::from_str_radix(&key, 16).ok().filter(|_| key.len() == 32 && !key.starts_with('+'));
-    Ok(Header {
+    Ok(ExportHeader {
         id_key: id_key.ok_or("`id_key` must be 32 hexadecimal digits")?.to_be_bytes(),
         epoch: fields.id("epoch", |raw| WorkspaceId::parse(raw).map(|id| id.0))?,
         position: EventNumber(fields.number("position")?),
@@ -318,15 +318,15 @@ fn read_header(fields: &mut Fields) -> Result<Header, String> {
     })
 }
 
-fn read_user(fields: &mut Fields) -> Result<UserLine, String> {
+fn read_user(fields: &mut LineFields) -> Result<UserLine, String> {
     Ok(UserLine {
         id: fields.user("id")?,
         name: fields.text("name")?.into_owned(),
         email: fields.text("email")?.into_owned(),
         created_at: fields.time("created_at")?,
         access: fields.checked("access", Access::parse)?,
-        tokens_since: fields.optional("tokens_since", Fields::time)?,
-        password: fields.optional("password", Fields::text)?.map(Cow::into_owned),
+        tokens_since: fields.optional("tokens_since", LineFields::time)?,
+        password: fields.optional("password", LineFields::text)?.map(Cow::into_owned),
         default_workspace: fields.optional("default_workspace_id", |f, name| f.id(name, WorkspaceId::parse))?,
         default_conversation: fields
             .optional("default_conversation_id", |f, name| f.id(name, ConversationId::parse))?,
@@ -334,7 +334,7 @@ fn read_user(fields: &mut Fields) -> Result<UserLine, String> {
     })
 }
 
-fn read_workspace(fields: &mut Fields) -> Result<Workspace, String> {
+fn read_workspace(fields: &mut LineFields) -> Result<Workspace, String> {
     Ok(Workspace {
         id: fields.id("id", WorkspaceId::parse)?,
         owner: fields.user("owner_id")?,
@@ -346,13 +346,13 @@ fn read_workspace(fields: &mut Fields) -> Result<Workspace, String> {
     })
 }
 
-fn read_conversation(fields: &mut Fields) -> Result<ConversationLine, String> {
+fn read_conversation(fields: &mut LineFields) -> Result<ConversationLine, String> {
     let listed = fields.required("participants")?;
     if !listed.starts_with('[') {
         return Err("`participants` must be an array".into());
     }
     let participant = |item| -> Result<_, String> {
-        let mut fields = Fields::of(item)?;
+        let mut fields = LineFields::of(item)?;
         let read = (fields.user("id")?, EventNumber(fields.number("since")?));
         fields.finish()?;
         Ok(read)
@@ -375,9 +375,9 @@ fn read_conversation(fields: &mut Fields) -> Result<ConversationLine, String> {
     })
 }
 
-fn read_message(fields: &mut Fields) -> Result<MessageLine, String> {
-    let published = |fields: &mut Fields, name: &str| -> Result<_, String> {
-        let mut inner = Fields::of(fields.required(name)?)?;
+fn read_message(fields: &mut LineFields) -> Result<MessageLine, String> {
+    let published = |fields: &mut LineFields, name: &str| -> Result<_, String> {
+        let mut inner = LineFields::of(fields.required(name)?)?;
         let read = (EventNumber(inner.number("number")?), inner.time("at")?);
         inner.finish()?;
         Ok(read)
@@ -405,15 +405,15 @@ fn read_message(fields: &mut Fields) -> Result<MessageLine, String> {
 }
 
 /// The members of an object that nobody has read yet.
-struct Fields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
+struct LineFields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
 
-impl<'a> Fields<'a> {
+impl<'a> LineFields<'a> {
     /// `object` is valid JSON.
-    fn of(object: &'a str) -> Result<Fields<'a>, String> {
+    fn of(object: &'a str) -> Result<LineFields<'a>, String> {
         if !object.trim_ascii_start().starts_with('{') {
             return Err("must be a JSON object".into());
         }
-        Ok(Fields(json::members(object).map(|(name, value)| (json::name(name), value)).collect()))
+        Ok(LineFields(json::members(object).map(|(name, value)| (json::name(name), value)).collect()))
     }
 
     /// Nothing may be left. A field that was given twice is left once.

@@ -4,18 +4,17 @@ use crate::base::limits::*;
 use crate::domain::event::{EventKind, KindSet};
 use crate::domain::id::{EventNumber, MessageId, RESPONDER_PREFIX, UserId};
 use crate::domain::query::{MessageCursor, Pagination};
-use crate::wire::Invalid;
-use crate::wire::request::{Login, email_text, typed_password};
+use crate::wire::FieldErrors;
+use crate::wire::request::{LoginRequest, email_text, typed_password};
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
 /// A name and a value, percent-decoded.
-pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+pub type QueryPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// `limit` and `offset` of a list.
-pub fn span(pairs: &[Pair]) -> Result<Pagination, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn span(pairs: &[QueryPair]) -> Result<Pagination, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let span = query.span();
     query.end(span)
 }
@@ -30,8 +29,8 @@ pub struct ConversationList {
 }
 
 /// Reads the query of `GET /config/conversation`.
-pub fn conversation_list(pairs: &[Pair]) -> Result<ConversationList, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn conversation_list(pairs: &[QueryPair]) -> Result<ConversationList, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let workspace_id = query.required("workspace_id");
     let span = query.span();
     let list = workspace_id.zip(span).map(|(workspace_id, span)| ConversationList { workspace_id, span });
@@ -48,8 +47,8 @@ pub struct ChatList {
 }
 
 /// Reads the query of `GET /conversations`.
-pub fn chat_list(pairs: &[Pair]) -> Result<ChatList, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn chat_list(pairs: &[QueryPair]) -> Result<ChatList, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let span = query.span();
     let with_messages = match query.once("include") {
         None => false,
@@ -69,8 +68,8 @@ pub struct MessageList {
 }
 
 /// Reads the query of `GET /conversations/{id}/messages`.
-pub fn message_list(pairs: &[Pair]) -> Result<MessageList, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let limit = query.limit();
     let (before, after) = (query.message("before"), query.message("after"));
     let cursor = match (before, after) {
@@ -84,8 +83,8 @@ pub fn message_list(pairs: &[Pair]) -> Result<MessageList, Invalid> {
 
 /// `GET /users?ids=a,b`: the ids, each once, in the order sent. Ids of responders are left out: nobody shares a
 /// conversation with one, and a client that asks for all senders it has seen should not be refused.
-pub fn user_ids(pairs: &[Pair]) -> Result<Vec<UserId>, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn user_ids(pairs: &[QueryPair]) -> Result<Vec<UserId>, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let ids = query.required("ids").and_then(|ids| query.user_ids(&ids));
     query.end(ids)
 }
@@ -103,70 +102,46 @@ pub struct StreamQuery {
     pub named: bool,
     /// The number after which to replay, if the header names none.
     pub last_event_id: Option<EventNumber>,
-    /// What to authenticate with, if the header has nothing. Where several are given, the ticket is taken, then
-    /// `access_token`, then `token`.
-    pub credential: Option<Credential>,
-}
-
-/// What a stream's query can authenticate with. Its text never reaches a log.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// `ticket`.
-    Ticket(String),
-    /// `access_token`, or `token` as older clients call it.
-    Token(String),
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Credential::Ticket(_) => "Ticket",
-            Credential::Token(_) => "Token",
-        })
-    }
 }
 
 /// Reads the query of `GET /output/stream`.
-pub fn stream(pairs: &[Pair]) -> Result<StreamQuery, Invalid> {
-    let mut query = Parameters::of(pairs);
+pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
     let conversation_id = query.once("conversation_id");
     let workspace_id = query.once("workspace_id");
     let kinds = query.kinds();
     let named = query.flag("named");
     let last_event_id = query.number("last_event_id", 0, u64::MAX, "must be a whole number from 0");
-    let ticket = query.once("ticket");
-    let access_token = query.once("access_token");
-    let token = query.once("token");
-    let credential = ticket
-        .map(|ticket| Credential::Ticket(ticket.to_owned()))
-        .or(access_token.or(token).map(|token| Credential::Token(token.to_owned())));
+    // `api::auth` parses the credential; here it is only checked for repetition.
+    for name in ["ticket", "access_token", "token"] {
+        query.once(name);
+    }
     query.end(Some(StreamQuery {
         conversation_id: conversation_id.map(str::to_owned),
         workspace_id: workspace_id.map(str::to_owned),
         kinds,
         named,
         last_event_id: last_event_id.map(EventNumber),
-        credential,
     }))
 }
 
 /// Reads the form of `POST /auth/login`, the OAuth2 password form (RFC 6749 §4.3.2): `username` and `password`.
-pub fn login_form(pairs: &[Pair]) -> Result<Login, Invalid> {
-    let mut form = Parameters::of(pairs);
+pub fn login_form(pairs: &[QueryPair]) -> Result<LoginRequest, FieldErrors> {
+    let mut form = QueryReader::of(pairs);
     let email = form.required("username").and_then(|raw| form.checked("username", email_text(&raw)));
     let password = form.required("password").and_then(|raw| form.checked("password", typed_password(&raw)));
-    let login = email.zip(password).map(|(email, password)| Login { email, password });
+    let login = email.zip(password).map(|(email, password)| LoginRequest { email, password });
     form.end(login)
 }
 
-struct Parameters<'a> {
-    pairs: &'a [Pair<'a>],
-    invalid: Invalid,
+struct QueryReader<'a> {
+    pairs: &'a [QueryPair<'a>],
+    invalid: FieldErrors,
 }
 
-impl<'a> Parameters<'a> {
-    fn of(pairs: &'a [Pair<'a>]) -> Parameters<'a> {
-        Parameters { pairs, invalid: Vec::new() }
+impl<'a> QueryReader<'a> {
+    fn of(pairs: &'a [QueryPair<'a>]) -> QueryReader<'a> {
+        QueryReader { pairs, invalid: Vec::new() }
     }
 
     /// The value of `name`. One that is given more than once is noted as bad.
@@ -272,7 +247,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// `value`, unless something was noted as bad.
-    fn end<T>(self, value: Option<T>) -> Result<T, Invalid> {
+    fn end<T>(self, value: Option<T>) -> Result<T, FieldErrors> {
         match value {
             Some(value) if self.invalid.is_empty() => Ok(value),
             _ => Err(self.invalid),
@@ -296,15 +271,15 @@ mod tests {
     use super::*;
 
     /// Splits `a=1&b=2`; decoding is not this module's.
-    fn pairs(query: &str) -> Vec<Pair<'_>> {
-        fn split(pair: &str) -> Pair<'_> {
+    fn pairs(query: &str) -> Vec<QueryPair<'_>> {
+        fn split(pair: &str) -> QueryPair<'_> {
             let (name, value) = pair.split_once('=').unwrap();
             (name.into(), value.into())
         }
         query.split('&').filter(|pair| !pair.is_empty()).map(split).collect()
     }
 
-    fn refused<T>(result: Result<T, Invalid>) -> Vec<(&'static str, String)> {
+    fn refused<T>(result: Result<T, FieldErrors>) -> Vec<(&'static str, String)> {
         result.err().unwrap_or_default()
     }
 
@@ -422,7 +397,6 @@ mod tests {
             kinds: KindSet::ALL,
             named: false,
             last_event_id: None,
-            credential: None,
         };
         assert_eq!(plain, all);
         let query = "conversation_id=default&workspace_id=w&named=true&last_event_id=18446744073709551615&token=t&x=y";
@@ -431,24 +405,11 @@ mod tests {
             workspace_id: Some("w".into()),
             named: true,
             last_event_id: Some(EventNumber(u64::MAX)),
-            credential: Some(Credential::Token("t".into())),
             ..all
         };
         assert_eq!(stream(&pairs(query)).unwrap(), expected);
         for (query, named) in [("named=1", true), ("named=true", true), ("named=0", false), ("named=false", false)] {
             assert_eq!(stream(&pairs(query)).unwrap().named, named, "{query}");
-        }
-        let (ticket, token) =
-            (|t: &str| Some(Credential::Ticket(t.into())), |t: &str| Some(Credential::Token(t.into())));
-        let credentials = [
-            ("ticket=a", ticket("a")),
-            ("access_token=b", token("b")),
-            ("token=c&access_token=b", token("b")),
-            ("token=c&access_token=b&ticket=a", ticket("a")),
-            ("token=", token("")),
-        ];
-        for (query, credential) in credentials {
-            assert_eq!(stream(&pairs(query)).unwrap().credential, credential, "{query}");
         }
     }
 
@@ -499,12 +460,6 @@ mod tests {
             ("token", once.to_owned()),
         ];
         assert_eq!(bad, expected);
-    }
-
-    #[test]
-    fn credentials_are_not_printed() {
-        let query = stream(&pairs("ticket=secret")).unwrap();
-        assert!(!format!("{query:?}").contains("secret"));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What an answer's metadata says of who gave it.
 
 use crate::domain::responder::ResponderKind;
-use crate::wire::json::Json;
+use crate::wire::json::JsonWriter;
 
 /// What is known of a model's answer.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
+pub struct AnswerFacts<'a> {
     /// The model, as it calls itself.
     pub model: Option<&'a str>,
     /// Tokens of the question.
@@ -17,9 +17,9 @@ pub struct Facts<'a> {
 }
 
 /// The metadata of an answer, as compact JSON.
-pub fn metadata(responder: ResponderKind, facts: Option<Facts<'_>>) -> String {
+pub fn metadata(responder: ResponderKind, facts: Option<AnswerFacts<'_>>) -> String {
     let mut out = Vec::with_capacity(128);
-    let mut json = Json(&mut out);
+    let mut json = JsonWriter(&mut out);
     json.raw("{\"responder\":").string(responder.as_str());
     let facts = facts.unwrap_or_default();
     for (name, text) in [("model", facts.model), ("finish_reason", facts.finish_reason)] {
@@ -43,8 +43,12 @@ mod tests {
     #[test]
     fn says_what_is_known() {
         assert_eq!(metadata(ResponderKind::Echo, None), r#"{"responder":"echo"}"#);
-        let facts =
-            Facts { model: Some("m\"1"), prompt_tokens: Some(3), completion_tokens: None, finish_reason: Some("stop") };
+        let facts = AnswerFacts {
+            model: Some("m\"1"),
+            prompt_tokens: Some(3),
+            completion_tokens: None,
+            finish_reason: Some("stop"),
+        };
         assert_eq!(
             metadata(ResponderKind::OpenAi, Some(facts)),
             r#"{"responder":"openai","model":"m\"1","finish_reason":"stop","prompt_tokens":3}"#

@@ -2,21 +2,21 @@
 
 use crate::domain::model::{Conversation, Message};
 use crate::domain::query::{ConversationView, MessagePage, Page, TruncatedEnd};
-use crate::wire::json::Json;
-use crate::wire::reply::{Rendered, bounded, user_id};
+use crate::wire::json::JsonWriter;
+use crate::wire::reply::{QueryBody, bounded, user_id};
 
 /// An array of conversations.
-pub(crate) fn chats(listed: &Page<ConversationView>, bytes_max: usize) -> Rendered {
+pub(crate) fn chats(listed: &Page<ConversationView>, bytes_max: usize) -> QueryBody {
     let rendered = bounded("[", "]", listed, |one, out| chat(one, out, bytes_max), bytes_max);
-    Rendered { total: Some(listed.total), ..rendered }
+    QueryBody { total: Some(listed.total), ..rendered }
 }
 
 /// A conversation with its last messages, as many as stay within `bytes_max`; whether some are missing.
 pub(crate) fn chat(chat: &ConversationView, out: &mut Vec<u8>, bytes_max: usize) -> bool {
     let before = out.len();
     let mut end = Vec::new();
-    after_messages(&mut Json(&mut end), &chat.conversation);
-    before_messages(&mut Json(out), &chat.conversation);
+    after_messages(&mut JsonWriter(&mut end), &chat.conversation);
+    before_messages(&mut JsonWriter(out), &chat.conversation);
     let bytes_left = bytes_max.saturating_sub(out.len() - before + end.len());
     let truncated = message_texts(&chat.last, out, bytes_left);
     out.append(&mut end);
@@ -24,7 +24,7 @@ pub(crate) fn chat(chat: &ConversationView, out: &mut Vec<u8>, bytes_max: usize)
 }
 
 /// A conversation that was just made, with its first message.
-pub(crate) fn conversation(json: &mut Json, conversation: &Conversation, first: Option<&Message>) {
+pub(crate) fn conversation(json: &mut JsonWriter, conversation: &Conversation, first: Option<&Message>) {
     before_messages(json, conversation);
     if let Some(first) = first {
         message(json, first);
@@ -33,15 +33,15 @@ pub(crate) fn conversation(json: &mut Json, conversation: &Conversation, first: 
 }
 
 /// An array of messages.
-pub(crate) fn messages(page: &MessagePage, bytes_max: usize) -> Rendered {
+pub(crate) fn messages(page: &MessagePage, bytes_max: usize) -> QueryBody {
     let mut body = b"[".to_vec();
     let truncated = message_texts(page, &mut body, bytes_max.saturating_sub(2));
     body.push(b']');
-    Rendered { body, truncated, total: None }
+    QueryBody { body, truncated, total: None }
 }
 
 /// A message.
-pub(crate) fn message(json: &mut Json, message: &Message) {
+pub(crate) fn message(json: &mut JsonWriter, message: &Message) {
     json.raw("{\"id\":")
         .uuid(message.id.0)
         .raw(",\"conversation_id\":")
@@ -65,7 +65,7 @@ pub(crate) fn message(json: &mut Json, message: &Message) {
         .raw("}");
 }
 
-fn before_messages(json: &mut Json, conversation: &Conversation) {
+fn before_messages(json: &mut JsonWriter, conversation: &Conversation) {
     json.raw("{\"id\":")
         .uuid(conversation.id.0)
         .raw(",\"title\":")
@@ -77,7 +77,7 @@ fn before_messages(json: &mut Json, conversation: &Conversation) {
         .raw(",\"messages\":[");
 }
 
-fn after_messages(json: &mut Json, conversation: &Conversation) {
+fn after_messages(json: &mut JsonWriter, conversation: &Conversation) {
     json.raw("],\"message_count\":")
         .number(conversation.message_count)
         .raw(",\"created_at\":")
@@ -97,7 +97,7 @@ fn message_texts(page: &MessagePage, out: &mut Vec<u8>, bytes_max: usize) -> boo
     // Written in the order in which they are kept, so that the end that goes is never written.
     for place in 0..count {
         let index = if page.kept == TruncatedEnd::Oldest { place } else { count - 1 - place };
-        message(&mut Json(&mut text), &page.messages[index]);
+        message(&mut JsonWriter(&mut text), &page.messages[index]);
         let commas = place;
         if place > 0 && text.len() + commas > bytes_max {
             break;

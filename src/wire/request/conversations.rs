@@ -1,6 +1,6 @@
 //! The bodies of the conversations API.
 
-use super::{BodyError, Fields, any_text};
+use super::{BodyFields, InvalidBody, any_text};
 use crate::domain::model::{Content, Metadata, Role, Topic};
 
 /// `POST /conversations`.
@@ -17,8 +17,8 @@ pub struct NewChat {
 }
 
 /// Reads the body of `POST /conversations`.
-pub fn new_chat(body: &[u8]) -> Result<NewChat, BodyError> {
-    let mut fields = Fields::read(body, ["title", "initial_message", "workspace_id", "metadata"])?;
+pub fn new_chat(body: &[u8]) -> Result<NewChat, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["title", "initial_message", "workspace_id", "metadata"])?;
     let title = fields.required("title", Topic::new);
     let initial_message = fields.optional("initial_message", Content::chat);
     let workspace_id = fields.optional("workspace_id", any_text);
@@ -42,8 +42,8 @@ pub struct ChatChange {
 }
 
 /// Reads the body of `PUT /conversations/{id}`.
-pub fn chat_change(body: &[u8]) -> Result<ChatChange, BodyError> {
-    let mut fields = Fields::read(body, ["title", "metadata"])?;
+pub fn chat_change(body: &[u8]) -> Result<ChatChange, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["title", "metadata"])?;
     let title = fields.optional("title", Topic::new);
     let metadata = fields.metadata();
     match (title, metadata) {
@@ -64,8 +64,8 @@ pub struct NewMessage {
 }
 
 /// Reads the body of `POST /conversations/{id}/messages`.
-pub fn new_message(body: &[u8]) -> Result<NewMessage, BodyError> {
-    let mut fields = Fields::read(body, ["content", "role", "metadata"])?;
+pub fn new_message(body: &[u8]) -> Result<NewMessage, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["content", "role", "metadata"])?;
     let content = fields.required("content", Content::chat);
     let role = fields.required("role", |raw| Role::parse(raw).ok_or("must be \"user\", \"assistant\" or \"system\""));
     let metadata = fields.metadata();
@@ -87,8 +87,8 @@ pub struct MessageChange {
 }
 
 /// Reads the body of `PUT /conversations/{id}/messages/{msg_id}`.
-pub fn message_change(body: &[u8]) -> Result<MessageChange, BodyError> {
-    let mut fields = Fields::read(body, ["content", "metadata"])?;
+pub fn message_change(body: &[u8]) -> Result<MessageChange, InvalidBody> {
+    let mut fields = BodyFields::read(body, ["content", "metadata"])?;
     let content = fields.optional("content", Content::chat);
     let metadata = fields.metadata();
     match (content, metadata) {

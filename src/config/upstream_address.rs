@@ -1,13 +1,11 @@
-//! Where an upstream is: `RESPONDER_URL` taken apart (RFC 3986 §3).
+//! The address of an upstream: `RESPONDER_URL`, parsed (RFC 3986 §3).
 
-use std::fmt;
-
-/// What the base address is followed by, unless it has it already.
+/// Path of the endpoint, appended to a base address that does not end with it.
 const ENDPOINT: &str = "/chat/completions";
 
 /// The address of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct UpstreamAddress {
     /// Whether the connection is encrypted.
     pub tls: bool,
     /// A name or an IP address; IPv6 without its brackets.
@@ -20,40 +18,34 @@ pub struct Address {
     pub target: String,
 }
 
-/// Why an address cannot be used. Does not repeat the address, which may have a password in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadAddress(pub &'static str);
-
-impl fmt::Display for BadAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl Address {
-    /// Reads a base such as `http://127.0.0.1:8080/v1`, or the whole address of the endpoint.
-    pub fn parse(url: &str) -> Result<Address, BadAddress> {
+impl UpstreamAddress {
+    /// Parses a base such as `http://127.0.0.1:8080/v1`, or the whole address of the endpoint.
+    ///
+    /// # Errors
+    ///
+    /// The rule that is broken. It does not repeat the address, which may contain a password.
+    pub fn parse(url: &str) -> Result<UpstreamAddress, &'static str> {
         let (tls, rest) = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
-            _ => return Err(BadAddress("it must begin with http:// or https://")),
+            _ => return Err("it must begin with http:// or https://"),
         };
         if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(BadAddress("it must be ASCII without white space"));
+            return Err("it must be ASCII without white space");
         }
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.contains('@') {
-            return Err(BadAddress("it must have no user name and no password"));
+            return Err("it must have no user name and no password");
         }
         let (host, port) = split_port(authority)?;
         let usual = if tls { 443 } else { 80 };
         let port = match port {
             None | Some("") => usual,
-            Some(digits) => number(digits).ok_or(BadAddress("its port must be 1 to 65535"))?,
+            Some(digits) => number(digits).ok_or("its port must be 1 to 65535")?,
         };
         let shown_host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Ok(Address {
+        Ok(UpstreamAddress {
             tls,
             host: host.to_owned(),
             port,
@@ -63,12 +55,11 @@ impl Address {
     }
 }
 
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), BadAddress> {
-    let bad = BadAddress("it must name a host");
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
+    let bad = "it must name a host";
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or(bad)?;
-        host.parse::<std::net::Ipv6Addr>()
-            .map_err(|_| BadAddress("what stands in brackets must be an IPv6 address"))?;
+        host.parse::<std::net::Ipv6Addr>().map_err(|_| "the host in brackets must be an IPv6 address")?;
         return match after.strip_prefix(':') {
             None if after.is_empty() => Ok((host, None)),
             Some(port) => Ok((host, Some(port))),
@@ -97,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_apart() {
+    fn addresses_are_parsed() {
         let table = [
             ("http://127.0.0.1:8080/v1", false, "127.0.0.1", 8080, "127.0.0.1:8080", "/v1/chat/completions"),
             ("http://127.0.0.1:8080/v1/", false, "127.0.0.1", 8080, "127.0.0.1:8080", "/v1/chat/completions"),
@@ -112,7 +103,7 @@ mod tests {
             ("http://a?b", false, "a", 80, "a", "/chat/completions?b"),
         ];
         for (url, tls, host, port, authority, target) in table {
-            let read = Address::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            let read = UpstreamAddress::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
             assert_eq!(
                 (read.tls, &*read.host, read.port, &*read.authority, &*read.target),
                 (tls, host, port, authority, target),
@@ -122,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_rejected() {
         let table = [
             "",
             "a",
@@ -145,8 +136,8 @@ mod tests {
             "http://a_b!c",
         ];
         for url in table {
-            let error = Address::parse(url).expect_err(url);
-            assert!(!error.to_string().contains("secret"));
+            let error = UpstreamAddress::parse(url).expect_err(url);
+            assert!(!error.contains("secret"));
         }
     }
 }

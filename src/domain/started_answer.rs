@@ -1,0 +1,87 @@
+//! Answers whose message a commit has made, until another commit publishes or deletes it.
+
+use crate::domain::answer_job::JobId;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+use crate::domain::live_answer::LiveAnswer;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// An answer whose message a commit has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerStarted {
+    /// The job that is answered.
+    pub job: JobId,
+    /// The answer's message.
+    pub message_id: MessageId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// The conversation's workspace.
+    pub workspace_id: WorkspaceId,
+    /// The users who see it.
+    pub recipients: Arc<[UserId]>,
+    /// The responder's user.
+    pub sender: UserId,
+    /// The id of the request that sent the message.
+    pub correlation_id: Arc<str>,
+    /// The answer, whose text grows.
+    pub live: LiveAnswer,
+}
+
+/// What an event means for an answer that is being written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AnswerChange<'e> {
+    /// The answer is published or deleted.
+    Over,
+    /// Other users see it.
+    Recipients(&'e Arc<[UserId]>),
+}
+
+impl AnswerStarted {
+    /// What `event` means for this answer; `None` if it has nothing to do with it.
+    pub fn change<'e>(&self, event: &'e Event) -> Option<AnswerChange<'e>> {
+        let in_conversation = Some(self.conversation_id) == event.conversation_id;
+        let is_over = match event.kind {
+            EventKind::Output => event.message().is_some_and(|message| message.id == self.message_id),
+            EventKind::MessageDeleted => event.message_id() == Some(self.message_id),
+            EventKind::ConversationDeleted => in_conversation,
+            EventKind::WorkspaceDeleted => self.workspace_id == event.workspace_id,
+            EventKind::ConversationUpdated if in_conversation => {
+                return Some(AnswerChange::Recipients(&event.recipients));
+            }
+            _ => false,
+        };
+        is_over.then_some(AnswerChange::Over)
+    }
+}
+
+/// All answers that are being written. Whoever distributes commits updates it first, so that a shard that missed a
+/// commit finds the present recipients in the answers themselves.
+#[derive(Debug, Default)]
+pub struct LiveAnswerSet(HashMap<MessageId, AnswerStarted>);
+
+impl LiveAnswerSet {
+    /// Takes in a commit, before any shard is sent it.
+    pub fn committed(&mut self, started: &[AnswerStarted], events: &[Arc<Event>]) {
+        for started in started {
+            started.live.set_recipients(&started.recipients);
+            self.0.insert(started.message_id, started.clone());
+        }
+        if self.0.is_empty() {
+            return;
+        }
+        for event in events {
+            self.0.retain(|_, started| match started.change(event) {
+                None => true,
+                Some(AnswerChange::Recipients(recipients)) => {
+                    started.live.set_recipients(recipients);
+                    true
+                }
+                Some(AnswerChange::Over) => {
+                    started.live.set_over();
+                    false
+                }
+            });
+        }
+    }
+}

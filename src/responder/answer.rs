@@ -1,0 +1,555 @@
+//! One answer that a model writes: its text, what of it is stored and shown, and how it ends. Pure: pieces of text,
+//! results of the store and the time go in, what to do comes out.
+//!
+//! Order of calls: [`Answer::poll`] until it returns `None`, after each call of another method and whenever some time
+//! has passed. Each [`AnswerEffect`] names the method that takes its result. The answer is over when [`Answer::end`]
+//! returns something.
+//!
+//! Invariant: what is shown is known as shown: no text is in a delta before the store has the answer's message. What is
+//! stored is a beginning of the text.
+
+use super::Completion;
+use super::failure::Failure;
+use super::scheduler::{ImmediateAnswer, JobEnd, RETRY_MILLISECONDS, StopReason};
+use crate::base::limits::{OUTPUT_APPEND_MILLISECONDS, OUTPUT_DELTA_MILLISECONDS};
+use crate::base::time::MonoTime;
+use crate::domain::answer_job::{AnswerJob, AnswerStep, Turn};
+use crate::domain::id::MessageId;
+use crate::domain::live_answer::AnswerDelta;
+use crate::domain::live_answer::LiveAnswer;
+use crate::domain::model::{Content, Metadata, Status};
+use crate::wire;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What is to be done for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerEffect {
+    /// Read what was said before. Next: [`Answer::history_read`].
+    ReadHistory,
+    /// Send this to the model. Next: [`Answer::text`] for each piece, then [`Answer::model_ended`].
+    AskModel(Vec<Turn>),
+    /// Hand this to the store. Next: [`Answer::stored`].
+    Store(AnswerStep),
+    /// Tell every shard of this delta.
+    Show(AnswerDelta),
+}
+
+/// What became of a step or a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreResult<T> {
+    /// It was done.
+    Done(T),
+    /// The job is closed: answered, cancelled or deleted.
+    Closed,
+    /// The store cannot do it now.
+    Unavailable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum AnswerState {
+    /// Next: ReadingHistory.
+    New,
+    /// Next: Asking, Over.
+    ReadingHistory,
+    /// What was said before is to be sent to the model. Next: Writing.
+    Asking(Vec<Turn>),
+    /// The model writes. Next: Storing, Ending, Over.
+    Writing,
+    /// The store has a step with the text through this many bytes, and the model waits. Next: Writing, Over.
+    Storing { through: usize },
+    /// The model has ended, and the answer is to be stored from this time on. Next: StoringEnd, Over.
+    Ending { result: EndedAnswer, not_before: MonoTime },
+    /// Next: Ending, Over.
+    StoringEnd { result: EndedAnswer },
+    /// Nothing more is to be done.
+    Over(JobEnd),
+}
+
+/// What the last step of an answer stores, beside its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct EndedAnswer {
+    status: Status,
+    metadata: Metadata,
+    error: Option<Arc<str>>,
+}
+
+/// One answer that a model writes.
+#[derive(Debug)]
+pub struct Answer {
+    job: AnswerJob,
+    live: LiveAnswer,
+    state: AnswerState,
+    /// The answer's message, once the store has it.
+    message_id: Option<MessageId>,
+    /// Bytes of the text that are stored.
+    stored_bytes: usize,
+    stored_at: Option<MonoTime>,
+    shown_at: Option<MonoTime>,
+    stop: Option<StopReason>,
+}
+
+impl Answer {
+    /// An answer to `job`, whose text `live` is to hold.
+    pub fn new(job: AnswerJob, live: LiveAnswer) -> Answer {
+        Answer {
+            job,
+            live,
+            state: AnswerState::New,
+            message_id: None,
+            stored_bytes: 0,
+            stored_at: None,
+            shown_at: None,
+            stop: None,
+        }
+    }
+
+    /// The job that is answered.
+    pub fn job(&self) -> &AnswerJob {
+        &self.job
+    }
+
+    /// How the answer ended; `None` while it goes on.
+    pub fn end(&self) -> Option<JobEnd> {
+        match self.state {
+            AnswerState::Over(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Whether the model is to go on.
+    pub fn flow(&self) -> ControlFlow<()> {
+        let is_wanted = self.stop.is_none() && self.end().is_none();
+        if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// What is to be done now; `None` until something else happens or time passes.
+    pub fn poll(&mut self, now: MonoTime) -> Option<AnswerEffect> {
+        match &self.state {
+            AnswerState::New if self.stop.is_some() => {
+                self.stop_early();
+                None
+            }
+            AnswerState::New => {
+                self.state = AnswerState::ReadingHistory;
+                Some(AnswerEffect::ReadHistory)
+            }
+            AnswerState::Asking(_) if self.stop.is_some() => {
+                self.stop_early();
+                None
+            }
+            AnswerState::Asking(turns) => {
+                let turns = turns.clone();
+                self.state = AnswerState::Writing;
+                Some(AnswerEffect::AskModel(turns))
+            }
+            AnswerState::Writing if self.flow().is_break() => None,
+            AnswerState::Writing => self.poll_writing(now),
+            AnswerState::Ending { result, not_before } if *not_before <= now => {
+                let result = result.clone();
+                if result.status == Status::Complete
+                    && let Some(delta) = self.show(now)
+                {
+                    return Some(AnswerEffect::Show(delta));
+                }
+                let step = self.last_step(&result);
+                self.state = AnswerState::StoringEnd { result };
+                Some(AnswerEffect::Store(step))
+            }
+            AnswerState::ReadingHistory
+            | AnswerState::Storing { .. }
+            | AnswerState::Ending { .. }
+            | AnswerState::StoringEnd { .. } => None,
+            AnswerState::Over(_) => None,
+        }
+    }
+
+    /// When [`Answer::poll`] has something to do, if nothing else happens until then.
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
+        match &self.state {
+            AnswerState::Writing if self.flow().is_continue() => {
+                [self.store_at(), self.show_at()].into_iter().flatten().min()
+            }
+            AnswerState::Ending { not_before, .. } => Some(*not_before),
+            _ => None,
+        }
+    }
+
+    /// Takes what was said before, the message to answer last.
+    pub fn history_read(&mut self, history: StoreResult<Vec<Turn>>) {
+        assert_eq!(self.state, AnswerState::ReadingHistory, "a history comes when it was asked for");
+        self.state = match history {
+            StoreResult::Done(turns) if turns.is_empty() => AnswerState::Over(JobEnd::Closed),
+            StoreResult::Done(turns) => AnswerState::Asking(turns),
+            StoreResult::Closed => AnswerState::Over(JobEnd::Closed),
+            StoreResult::Unavailable => AnswerState::Over(JobEnd::Retry),
+        };
+    }
+
+    /// Takes a piece of text from the model.
+    pub fn text(&mut self, piece: &str) {
+        assert!(
+            matches!(self.state, AnswerState::Writing | AnswerState::Over(_)),
+            "a model writes when it was asked to"
+        );
+        self.live.append(piece);
+    }
+
+    /// Takes the end of the model's answer.
+    pub fn model_ended(&mut self, ended: Result<Completion, Failure>, now: MonoTime) {
+        if self.end().is_some() {
+            return;
+        }
+        assert_eq!(self.state, AnswerState::Writing, "a model ends while it writes");
+        let facts = ended.as_ref().ok().map(Completion::facts);
+        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, facts));
+        let (status, error) = match (&ended, self.stop) {
+            (_, Some(StopReason::JobClosed)) => {
+                self.state = AnswerState::Over(JobEnd::Closed);
+                return;
+            }
+            (Ok(_), _) => (Status::Complete, None),
+            (Err(_), Some(StopReason::Shutdown)) if self.message_id.is_none() => {
+                self.state = AnswerState::Over(JobEnd::Retry);
+                return;
+            }
+            (Err(_), Some(StopReason::Shutdown)) => (Status::Interrupted, None),
+            (Err(failure), None) => (Status::Failed, Some(failure.message.as_str().into())),
+        };
+        self.state = AnswerState::Ending { result: EndedAnswer { status, metadata, error }, not_before: now };
+    }
+
+    /// Takes what became of a step; the message is the answer's.
+    pub fn stored(&mut self, result: StoreResult<Option<MessageId>>, now: MonoTime) {
+        self.state = match (std::mem::replace(&mut self.state, AnswerState::New), result) {
+            (AnswerState::Storing { .. } | AnswerState::StoringEnd { .. }, StoreResult::Closed) => {
+                AnswerState::Over(JobEnd::Closed)
+            }
+            (AnswerState::Storing { through }, StoreResult::Done(message_id)) => {
+                self.message_id = self.message_id.or(message_id);
+                self.stored_bytes = through;
+                AnswerState::Writing
+            }
+            // Nothing is shown yet, so the whole answer can begin again.
+            (AnswerState::Storing { .. }, StoreResult::Unavailable) if self.message_id.is_none() => {
+                AnswerState::Over(JobEnd::Retry)
+            }
+            // The next step brings this text, too.
+            (AnswerState::Storing { .. }, StoreResult::Unavailable) => AnswerState::Writing,
+            (AnswerState::StoringEnd { .. }, StoreResult::Done(_)) => AnswerState::Over(JobEnd::Closed),
+            // The job stays open, and the next process ends it.
+            (AnswerState::StoringEnd { .. }, StoreResult::Unavailable) if self.stop == Some(StopReason::Shutdown) => {
+                AnswerState::Over(JobEnd::Closed)
+            }
+            // The answer exists nowhere else, so it is offered until the store takes it.
+            (AnswerState::StoringEnd { result }, StoreResult::Unavailable) => {
+                AnswerState::Ending { result, not_before: now.plus_milliseconds(RETRY_MILLISECONDS) }
+            }
+            (state, _) => panic!("nothing is being stored in {state:?}"),
+        };
+    }
+
+    /// Asks the answer to end soon.
+    pub fn stop(&mut self, reason: StopReason) {
+        if self.stop != Some(StopReason::JobClosed) {
+            self.stop = Some(reason);
+        }
+    }
+
+    /// Panics when an invariant does not hold.
+    pub fn check_invariants(&self) {
+        let shown = self.live.shown();
+        assert!(self.stored_bytes <= self.live.len() && shown.bytes <= self.live.len());
+        assert!(shown.bytes == 0 || self.message_id.is_some(), "what is shown is known as shown");
+        assert_eq!(shown.bytes == 0, shown.deltas == 0, "no delta is empty");
+    }
+
+    /// Ends an answer of which the model has not been asked yet.
+    fn stop_early(&mut self) {
+        let end = if self.stop == Some(StopReason::Shutdown) { JobEnd::Retry } else { JobEnd::Closed };
+        self.state = AnswerState::Over(end);
+    }
+
+    fn poll_writing(&mut self, now: MonoTime) -> Option<AnswerEffect> {
+        if self.store_at().is_some_and(|at| at <= now) {
+            self.stored_at = Some(now);
+            let text: Arc<str> = self.live.text_from(self.stored_bytes).into();
+            self.state = AnswerState::Storing { through: self.stored_bytes + text.len() };
+            return Some(AnswerEffect::Store(match self.message_id {
+                None => AnswerStep::Begin { text, live: self.live.clone() },
+                Some(_) => AnswerStep::Append { text },
+            }));
+        }
+        if self.show_at().is_some_and(|at| at <= now) {
+            return self.show(now).map(AnswerEffect::Show);
+        }
+        None
+    }
+
+    fn show(&mut self, now: MonoTime) -> Option<AnswerDelta> {
+        let delta = self.live.show(self.message_id?)?;
+        self.shown_at = Some(now);
+        Some(delta)
+    }
+
+    /// At once for the first text, so that nobody waits for it; then in intervals.
+    fn store_at(&self) -> Option<MonoTime> {
+        let at = self.stored_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
+        (self.stored_bytes < self.live.len()).then_some(at)
+    }
+
+    fn show_at(&self) -> Option<MonoTime> {
+        let at = self.shown_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_DELTA_MILLISECONDS));
+        (self.message_id.is_some() && self.live.shown().bytes < self.live.len()).then_some(at)
+    }
+
+    fn last_step(&self, result: &EndedAnswer) -> AnswerStep {
+        let EndedAnswer { status, metadata, error } = result.clone();
+        let is_kept = (self.message_id.is_some() || status == Status::Complete) && !self.live.is_empty();
+        let text = is_kept.then(|| Content::new_unchecked(self.live.text_from(0)));
+        AnswerStep::Finish { status, text, metadata, error }
+    }
+}
+
+/// The step that cancels the answer to `job` with the text so far.
+pub fn cancel_step(job: &AnswerJob, live: &LiveAnswer) -> AnswerStep {
+    let text = live.text_from(0);
+    AnswerStep::Finish {
+        status: Status::Cancelled,
+        text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
+        metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None)),
+        error: None,
+    }
+}
+
+/// The step that answers `job` without a model.
+pub fn immediate_step(job: &AnswerJob, answer: ImmediateAnswer) -> AnswerStep {
+    let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None));
+    match answer {
+        ImmediateAnswer::Echo => {
+            let text = Some(job.content.clone());
+            AnswerStep::Finish { status: Status::Complete, text, metadata, error: None }
+        }
+        ImmediateAnswer::Interrupted => {
+            AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None }
+        }
+        ImmediateAnswer::NotConfigured => {
+            let error = Some("this responder is not configured any more".into());
+            AnswerStep::Finish { status: Status::Failed, text: None, metadata, error }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+    use crate::domain::answer_job::JobId;
+    use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
+    use crate::domain::model::Role;
+    use crate::domain::responder::ResponderKind;
+    use uuid::Uuid;
+
+    const MESSAGE: MessageId = MessageId(Uuid::from_u128(9));
+
+    fn at(milliseconds: u64) -> MonoTime {
+        MonoTime(milliseconds * 1000)
+    }
+
+    fn turn() -> Turn {
+        Turn { role: Role::User, text: Content::new_unchecked("Hello?") }
+    }
+
+    fn new_answer() -> Answer {
+        let job = AnswerJob {
+            key: JobId(EventNumber(1)),
+            message_id: MessageId(Uuid::from_u128(1)),
+            conversation_id: ConversationId(Uuid::from_u128(2)),
+            workspace_id: WorkspaceId(Uuid::from_u128(3)),
+            user: UserId::new("ann").unwrap(),
+            responder: ResponderKind::OpenAi,
+            correlation_id: "c".into(),
+            content: turn().text,
+            started: None,
+        };
+        Answer::new(job, LiveAnswer::default())
+    }
+
+    /// An answer whose model has been asked.
+    fn writing() -> Answer {
+        let mut answer = new_answer();
+        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
+        answer.history_read(StoreResult::Done(vec![turn()]));
+        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::AskModel(vec![turn()])));
+        answer
+    }
+
+    /// What is to be done, in short; every step is stored at once.
+    fn effects(answer: &mut Answer, milliseconds: u64) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(effect) = answer.poll(at(milliseconds)) {
+            all.push(match effect {
+                AnswerEffect::Store(step) => {
+                    let text = match &step {
+                        AnswerStep::Begin { text, .. } => format!("begin {text}"),
+                        AnswerStep::Append { text } => format!("append {text}"),
+                        AnswerStep::Finish { status, text, error, .. } => {
+                            let text = text.as_ref().map_or("nothing", |text| text.as_str());
+                            format!("{} {text}{}", status.as_str(), error.as_deref().unwrap_or_default())
+                        }
+                    };
+                    answer.stored(StoreResult::Done(Some(MESSAGE)), at(milliseconds));
+                    text
+                }
+                AnswerEffect::Show(delta) => {
+                    let text = answer.live.with_text(delta.from..delta.to, str::to_owned);
+                    format!("{} {text}", delta.index)
+                }
+                other => panic!("{other:?}"),
+            });
+            answer.check_invariants();
+        }
+        all
+    }
+
+    #[test]
+    fn the_first_text_goes_at_once_and_the_rest_in_its_time() {
+        let mut answer = writing();
+        assert!(effects(&mut answer, 7).is_empty());
+        assert_eq!(answer.poll_timeout(), None);
+        answer.text("a");
+        assert_eq!(effects(&mut answer, 10_000), ["begin a", "0 a"], "in the store first");
+        answer.text("b");
+        answer.text("c");
+        assert_eq!(answer.poll_timeout(), Some(at(10_050)));
+        assert!(effects(&mut answer, 10_049).is_empty());
+        assert_eq!(effects(&mut answer, 10_050), ["1 bc"]);
+        assert_eq!(answer.poll_timeout(), Some(at(11_000)), "it is stored even if nothing follows");
+        assert_eq!(effects(&mut answer, 11_000), ["append bc"]);
+        assert_eq!(answer.poll_timeout(), None);
+        answer.text("d");
+        assert_eq!(effects(&mut answer, 11_001), ["2 d"]);
+        answer.text("e");
+        answer.model_ended(Ok(Completion::default()), at(11_002));
+        assert_eq!(effects(&mut answer, 11_002), ["3 e", "complete abcde"]);
+        assert_eq!(answer.end(), Some(JobEnd::Closed));
+    }
+
+    #[test]
+    fn an_answer_ends_as_its_model_and_its_stop_say() {
+        let lost = || Err(Failure::connection_lost());
+        let whole = || Ok(Completion::default());
+        let failed = "failed hThe model's server ended the connection in the middle of its answer";
+        // What stops the answer, whether text was shown, how the model ends; what is stored, and the end.
+        let table = [
+            (None, true, whole(), Some("complete h"), JobEnd::Closed),
+            (None, true, lost(), Some(failed), JobEnd::Closed),
+            (None, false, lost(), Some(&*failed.replace("d h", "d nothing")), JobEnd::Closed),
+            (Some(StopReason::JobClosed), true, lost(), None, JobEnd::Closed),
+            (Some(StopReason::JobClosed), true, whole(), None, JobEnd::Closed),
+            (Some(StopReason::Shutdown), true, lost(), Some("interrupted h"), JobEnd::Closed),
+            (Some(StopReason::Shutdown), false, lost(), None, JobEnd::Retry),
+            (Some(StopReason::Shutdown), true, whole(), Some("complete h"), JobEnd::Closed),
+        ];
+        for (stop, has_text, ended, stored, end) in table {
+            let name = format!("{stop:?} {has_text} {ended:?}");
+            let mut answer = writing();
+            if has_text {
+                answer.text("h");
+                assert_eq!(effects(&mut answer, 0), ["begin h", "0 h"]);
+            }
+            if let Some(reason) = stop {
+                answer.stop(reason);
+                assert!(answer.flow().is_break());
+            }
+            answer.model_ended(ended, at(5));
+            assert_eq!(effects(&mut answer, 5), stored.as_slice(), "{name}");
+            assert_eq!(answer.end(), Some(end), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_store_cannot_take_is_offered_again() {
+        let mut answer = writing();
+        answer.text("a");
+        assert!(matches!(answer.poll(at(0)), Some(AnswerEffect::Store(AnswerStep::Begin { .. }))));
+        answer.stored(StoreResult::Unavailable, at(0));
+        assert_eq!(answer.end(), Some(JobEnd::Retry), "nothing is shown");
+
+        let mut answer = writing();
+        answer.text("a");
+        assert_eq!(effects(&mut answer, 0), ["begin a", "0 a"]);
+        answer.text("b");
+        assert_eq!(effects(&mut answer, 50), ["1 b"]);
+        assert!(matches!(answer.poll(at(1_000)), Some(AnswerEffect::Store(AnswerStep::Append { .. }))));
+        answer.stored(StoreResult::Unavailable, at(1_000));
+        answer.text("c");
+        assert_eq!(effects(&mut answer, 2_000), ["append bc", "2 c"]);
+        answer.model_ended(Ok(Completion::default()), at(2_000));
+        assert!(matches!(answer.poll(at(2_000)), Some(AnswerEffect::Store(_))));
+        answer.stored(StoreResult::Unavailable, at(2_000));
+        assert_eq!(answer.poll(at(2_001)), None);
+        assert_eq!(answer.poll_timeout(), Some(at(2_000 + RETRY_MILLISECONDS)));
+        assert_eq!(effects(&mut answer, 2_000 + RETRY_MILLISECONDS), ["complete abc"]);
+    }
+
+    #[test]
+    fn a_closed_job_ends_the_answer_wherever_it_is() {
+        let mut answer = new_answer();
+        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
+        answer.history_read(StoreResult::Closed);
+        assert_eq!(answer.end(), Some(JobEnd::Closed));
+
+        let mut answer = writing();
+        answer.text("a");
+        assert!(answer.poll(at(0)).is_some());
+        answer.stored(StoreResult::Closed, at(0));
+        assert_eq!((answer.end(), answer.flow()), (Some(JobEnd::Closed), ControlFlow::Break(())));
+        answer.model_ended(Err(Failure::stopped()), at(1));
+        assert_eq!(answer.poll(at(1)), None);
+
+        let mut answer = new_answer();
+        answer.stop(StopReason::JobClosed);
+        assert_eq!((answer.poll(at(0)), answer.end()), (None, Some(JobEnd::Closed)));
+    }
+
+    #[test]
+    fn deltas_and_stored_pieces_are_the_text() {
+        for seed in 0..100 {
+            let mut random = Random::new(seed);
+            let (mut answer, mut now) = (writing(), 0);
+            let (mut shown, mut stored, mut times) = (String::new(), String::new(), Vec::new());
+            for _ in 0..300 {
+                now += random.below(40);
+                if random.below(3) > 0 {
+                    answer.text(["x", "\u{1f600}", " and so on", ""][random.below(4) as usize]);
+                }
+                while let Some(effect) = answer.poll(at(now)) {
+                    match effect {
+                        AnswerEffect::Store(step) => {
+                            let is_taken = random.below(8) > 0 || answer.message_id.is_none();
+                            let result = if is_taken {
+                                stored += step.text();
+                                StoreResult::Done(Some(MESSAGE))
+                            } else {
+                                StoreResult::Unavailable
+                            };
+                            answer.stored(result, at(now));
+                        }
+                        AnswerEffect::Show(delta) => {
+                            assert_eq!((delta.from, delta.index), (shown.len(), times.len() as u64));
+                            answer.live.with_text(delta.from..delta.to, |text| shown += text);
+                            times.push(now);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                    answer.check_invariants();
+                }
+                assert!(answer.poll_timeout().is_none_or(|due| due > at(now)), "all that is due was done");
+            }
+            let text = answer.live.text_from(0);
+            assert!(text.starts_with(&stored) && text.starts_with(&shown));
+            assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= OUTPUT_DELTA_MILLISECONDS));
+        }
+    }
+}

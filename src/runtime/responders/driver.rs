@@ -1,0 +1,169 @@
+//! The thread around the scheduler: it feeds inputs and carries outputs out.
+
+use super::port::{DriverRequest, ResponderPort, StoreReply, step_command};
+use super::worker::{self, StopFlag, Worker};
+use crate::base::metrics;
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
+use crate::domain::command::ReplyTo;
+use crate::domain::live_answer::LiveAnswer;
+use crate::domain::query::{Query, QueryKind};
+use crate::domain::responder::ResponderKind;
+use crate::responder::Upstream;
+use crate::responder::answer::{Answer, cancel_step, immediate_step};
+use crate::responder::scheduler::{JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
+use crate::runtime::clock::Clock;
+use crate::runtime::queue::Wakeup;
+use crate::runtime::replies::Replies;
+use crate::runtime::workers::Workers;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The model that writes answers, and how it is asked.
+#[derive(Clone)]
+pub struct Model {
+    /// Its server; `None` if none is configured.
+    pub upstream: Option<Arc<Upstream>>,
+    /// Messages that go along as context, beside the one to answer.
+    pub history: u32,
+    /// Answers of one user at once.
+    pub answers_per_user_max: u32,
+}
+
+/// The thread that drives the scheduler.
+pub struct Driver {
+    scheduler: Scheduler,
+    /// Answers that workers write.
+    answers: HashMap<JobId, RunningAnswer>,
+    port: Arc<ResponderPort>,
+    ports: Workers,
+    replies: Replies,
+    model: Model,
+    clock: Clock,
+}
+
+/// What the driver needs of an answer that a worker writes.
+struct RunningAnswer {
+    live: LiveAnswer,
+    stop: Arc<StopFlag>,
+}
+
+impl Driver {
+    /// A driver that lists the open jobs as soon as it runs.
+    pub fn new(ports: Workers, replies: Replies, model: Model, clock: Clock) -> Driver {
+        let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some());
+        Driver {
+            scheduler: Scheduler::new(limits),
+            answers: HashMap::new(),
+            port: Arc::clone(&ports.responders),
+            ports,
+            replies,
+            model,
+            clock,
+        }
+    }
+
+    /// Runs until the scheduler has stopped.
+    pub fn run(&mut self) {
+        let mut inputs = vec![SchedulerInput::Tick];
+        loop {
+            for input in inputs.drain(..) {
+                self.handle(input);
+            }
+            if self.scheduler.is_stopped() {
+                return;
+            }
+            metrics::ANSWERS_WAITING.set(self.scheduler.waiting_jobs() as u64);
+            metrics::ANSWERS_RUNNING.set(self.scheduler.running_jobs() as u64);
+            let now = self.clock.now().mono;
+            let timeout = self.scheduler.poll_timeout().map(|at| Duration::from_micros(at.since(now) + 1));
+            match self.port.take(&mut inputs, timeout) {
+                Wakeup::Closed => return,
+                Wakeup::Idle => inputs.push(SchedulerInput::Tick),
+                Wakeup::Work => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, input: SchedulerInput) {
+        if let SchedulerInput::AnswerEnded { job, .. } = &input {
+            self.answers.remove(job);
+        }
+        let now = self.clock.now().mono;
+        self.scheduler.handle(input, now);
+        while let Some(output) = self.scheduler.poll_output() {
+            if let Some(input) = self.carry_out(output) {
+                self.scheduler.handle(input, now);
+            }
+        }
+    }
+
+    /// Carries an output out; returns the input that follows at once if that is not possible.
+    fn carry_out(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
+        match output {
+            SchedulerOutput::ListJobs { after, limit } => {
+                let to = self.port.reserve_for_driver(DriverRequest::ListJobs);
+                let caller = ResponderKind::Echo.user_id();
+                let query = Query { reply_to: to, caller, kind: QueryKind::OpenJobs { after, limit } };
+                let refused = self.ports.ask(query).err()?;
+                Some(self.withdraw(refused, DriverRequest::ListJobs))
+            }
+            SchedulerOutput::AnswerAtOnce { job, answer } => {
+                let step = immediate_step(&job, answer);
+                self.submit(&job, step, DriverRequest::AnswerAtOnce(job.key))
+            }
+            SchedulerOutput::StartAnswer(job) => self.start_answer(job),
+            SchedulerOutput::StopAnswer { job, reason } => {
+                if let Some(answer) = self.answers.get(&job) {
+                    answer.stop.set(reason);
+                }
+                None
+            }
+            SchedulerOutput::CancelAnswer { job, to } => {
+                let live = self.answers.get(&job.key).map(|answer| answer.live.clone()).unwrap_or_default();
+                self.submit(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to))
+            }
+            SchedulerOutput::CancelResult(result) => {
+                self.replies.command_result(result);
+                None
+            }
+            SchedulerOutput::CancelDropped(to) => {
+                self.replies.dropped(to);
+                None
+            }
+        }
+    }
+
+    fn submit(&self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<SchedulerInput> {
+        let to = self.port.reserve_for_driver(request);
+        let refused = self.ports.submit_now(step_command(job, to, step)).err()?;
+        Some(self.withdraw(refused, request))
+    }
+
+    /// The queue was full.
+    fn withdraw(&self, to: ReplyTo, request: DriverRequest) -> SchedulerInput {
+        self.port.release(to);
+        request.input(StoreReply::Dropped)
+    }
+
+    fn start_answer(&mut self, job: AnswerJob) -> Option<SchedulerInput> {
+        let (id, live, stop) = (job.key, LiveAnswer::default(), Arc::<StopFlag>::default());
+        let upstream = self.model.upstream.clone()?;
+        let worker = Worker {
+            answer: Answer::new(job, live.clone()),
+            stop: Arc::clone(&stop),
+            upstream,
+            history: self.model.history,
+            port: Arc::clone(&self.port),
+            ports: self.ports.clone(),
+            replies: self.replies.clone(),
+            clock: self.clock,
+        };
+        if let Err(error) = worker::start(worker) {
+            log::error!("a responder's thread cannot be started: {error}");
+            return Some(SchedulerInput::AnswerEnded { job: id, end: JobEnd::Retry });
+        }
+        self.answers.insert(id, RunningAnswer { live, stop });
+        None
+    }
+}

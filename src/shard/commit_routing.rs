@@ -1,0 +1,124 @@
+//! Who receives what of a committed batch.
+
+use crate::domain::answer_job::AnswerJob;
+use crate::domain::commit::Committed;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::result::CommandResult;
+use crate::shard::message::CommitShare;
+use std::sync::Arc;
+
+/// A committed batch, divided among its receivers. The shards must receive their shares before the responders: what a
+/// responder then does to an answer reaches shards that have the answer already.
+#[derive(Debug)]
+pub struct RoutedCommit {
+    /// Index and share of each shard that the batch concerns, in the order in which the shares must be sent.
+    pub shards: Vec<(usize, CommitShare)>,
+    /// Results of the responders' own commands.
+    pub responder_results: Vec<CommandResult>,
+    /// Events that delete messages or what contains them: answers to them end.
+    pub deletions: Vec<Arc<Event>>,
+    /// Messages of the batch that are to be answered.
+    pub jobs: Vec<AnswerJob>,
+}
+
+/// Divides a committed batch among `shards` shards and the responders.
+///
+/// Shards without command results come first: a client that reads a response may send its next request to another shard
+/// at once, and must find its own write there.
+pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
+    let mut results_of_shard: Vec<Vec<CommandResult>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut responder_results = Vec::new();
+    for result in committed.results {
+        match results_of_shard.get_mut(usize::from(result.to.shard)) {
+            Some(results) => results.push(result),
+            None => responder_results.push(result),
+        }
+    }
+    let concerns_all = !committed.events.is_empty() || committed.token_rules.is_some() || !committed.started.is_empty();
+    let mut routed: Vec<(usize, CommitShare)> = results_of_shard
+        .into_iter()
+        .enumerate()
+        .filter(|(_, results)| concerns_all || !results.is_empty())
+        .map(|(shard, results)| {
+            let share = CommitShare {
+                before: committed.before,
+                through: committed.through,
+                events: Arc::clone(&committed.events),
+                results,
+                started: Arc::clone(&committed.started),
+                token_rules: committed.token_rules.clone(),
+            };
+            (shard, share)
+        })
+        .collect();
+    routed.sort_by_key(|(_, share)| !share.results.is_empty());
+    let deletions = committed.events.iter().filter(|event| deletes(event.kind)).cloned().collect();
+    RoutedCommit { shards: routed, responder_results, deletions, jobs: committed.jobs }
+}
+
+fn deletes(kind: EventKind) -> bool {
+    matches!(kind, EventKind::MessageDeleted | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::WallTime;
+    use crate::domain::answer_job::RESPONDERS;
+    use crate::domain::command::ReplyTo;
+    use crate::domain::event::EventBody;
+    use crate::domain::id::{EventNumber, MessageId, UserId, WorkspaceId};
+    use crate::domain::result::Rejection;
+    use uuid::Uuid;
+
+    fn result(shard: u16) -> CommandResult {
+        let to = ReplyTo { shard, slot: 0, generation: 0 };
+        CommandResult { to, number: None, result: Err(Rejection::Unavailable) }
+    }
+
+    fn event(kind: EventKind) -> Arc<Event> {
+        Arc::new(Event {
+            number: EventNumber(1),
+            kind,
+            at: WallTime(0),
+            actor: UserId::new("u").unwrap(),
+            correlation_id: "c".into(),
+            workspace_id: WorkspaceId(Uuid::nil()),
+            conversation_id: None,
+            recipients: Arc::new([]),
+            body: EventBody::Deleted(MessageId(Uuid::nil())),
+        })
+    }
+
+    fn batch(events: &[EventKind], shards_with_results: &[u16]) -> Committed {
+        Committed {
+            before: EventNumber(0),
+            through: EventNumber(events.len() as u64),
+            events: events.iter().map(|kind| event(*kind)).collect(),
+            results: shards_with_results.iter().map(|shard| result(*shard)).collect(),
+            jobs: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
+        }
+    }
+
+    #[test]
+    fn shards_without_results_come_first_and_unconcerned_ones_get_nothing() {
+        use EventKind::{MessageDeleted, WorkspaceCreated, WorkspaceDeleted};
+        // Events, shards with results; the order of shares, results of each, results of responders, deletions.
+        type Case<'a> = (&'a [EventKind], &'a [u16], &'a [usize], &'a [usize], usize, usize);
+        let table: [Case<'_>; 4] = [
+            (&[], &[], &[], &[], 0, 0),
+            (&[], &[2, 2], &[2], &[2], 0, 0),
+            (&[WorkspaceCreated], &[0, RESPONDERS], &[1, 2, 0], &[0, 0, 1], 1, 0),
+            (&[MessageDeleted, WorkspaceCreated, WorkspaceDeleted], &[1], &[0, 2, 1], &[0, 0, 1], 0, 2),
+        ];
+        for (events, results, order, counts, responders, deletions) in table {
+            let routed = route_commit(batch(events, results), 3);
+            let shards: Vec<usize> = routed.shards.iter().map(|(shard, _)| *shard).collect();
+            let results: Vec<usize> = routed.shards.iter().map(|(_, share)| share.results.len()).collect();
+            assert_eq!((&shards[..], &results[..]), (order, counts), "{events:?}");
+            assert_eq!((routed.responder_results.len(), routed.deletions.len()), (responders, deletions), "{events:?}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The user that a server in development has by itself.
+
+use crate::base::time::WallTime;
+use crate::domain::id::UserId;
+use crate::store::sqlite::tables::users;
+use rusqlite::Connection;
+
+/// Development's user: id, email and name.
+const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
+
+/// Whether this is the id of development's user.
+pub(crate) fn is_development_user(id: &UserId) -> bool {
+    id.as_str() == DEVELOPMENT_USER.0
+}
+
+/// With a hash: ensures that the user exists and is enabled, with this password unless it has one, unless an administrator
+/// disabled or deleted it. Without: disables a user with a password.
+pub(crate) fn switch(db: &Connection, hash: Option<&str>, now: WallTime) -> rusqlite::Result<()> {
+    let (id, email, name) = DEVELOPMENT_USER;
+    let id = UserId::new_unchecked(id);
+    let found = users::find(db, &id)?;
+    let Some(hash) = hash else {
+        return match found.filter(|user| user.has_password) {
+            Some(user) => users::change_disabled(db, user.key, users::ADMITTED, users::SWITCHED_OFF),
+            None => Ok(()),
+        };
+    };
+    let (key, has_password) = match found {
+        Some(user) => (user.key, user.has_password),
+        None => (users::insert(db, &id, name, email, now)?, false),
+    };
+    users::change_disabled(db, key, users::SWITCHED_OFF, users::ADMITTED)?;
+    if has_password || users::is_deleted(db, key)? {
+        return Ok(());
+    }
+    if users::is_login_taken(db, email, key)? {
+        log::warn!("another user logs in as {email}, so development's user gets no password");
+        return Ok(());
+    }
+    users::set_profile(db, key, name, email)?;
+    users::set_password(db, key, hash, None)
+}

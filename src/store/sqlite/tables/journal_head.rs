@@ -1,0 +1,18 @@
+//! The newest number and time that the journal has given out.
+
+use crate::base::time::WallTime;
+use crate::store::rules::records::JournalHead;
+use crate::store::sqlite::values::{number, sql};
+use rusqlite::{Connection, params};
+
+pub(crate) fn load(db: &Connection) -> rusqlite::Result<JournalHead> {
+    db.prepare_cached(LOAD)?
+        .query_row([], |row| Ok(JournalHead { number: number(row.get(0)?), at: WallTime(row.get(1)?) }))
+}
+
+pub(crate) fn store(db: &Connection, head: JournalHead) -> rusqlite::Result<()> {
+    db.prepare_cached(STORE)?.execute(params![sql(head.number), head.at.0]).map(drop)
+}
+
+pub(crate) const LOAD: &str = "SELECT number, at FROM position WHERE id = 1";
+pub(crate) const STORE: &str = "UPDATE position SET number = ?1, at = ?2 WHERE id = 1";

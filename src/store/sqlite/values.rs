@@ -1,0 +1,25 @@
+//! How values stand in columns.
+
+use crate::domain::id::EventNumber;
+use rusqlite::Row;
+use rusqlite::types::Type;
+
+/// A number as SQLite stores it. `IdKey` keeps numbers far below the sign bit.
+pub(crate) fn sql(number: EventNumber) -> i64 {
+    number.0 as i64
+}
+
+/// A number as SQLite stored it.
+pub(crate) fn number(raw: i64) -> EventNumber {
+    EventNumber(raw as u64)
+}
+
+/// Decodes the code in a column.
+///
+/// # Errors
+/// Fails for a code that this program does not write.
+pub(crate) fn decode<T>(row: &Row<'_>, column: usize, of: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
+    let code = row.get(column)?;
+    let unknown = || format!("unknown code {code}").into();
+    of(code).ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, unknown()))
+}

@@ -1,0 +1,238 @@
+//! The row operations of the rules, on SQLite. Each runs at once, with a statement that stays prepared for the life of the
+//! connection.
+
+use crate::base::time::WallTime;
+use crate::domain::answer_job::JobId;
+use crate::domain::command::Idempotency;
+use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
+use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
+use crate::domain::query::MessagePage;
+use crate::domain::responder::ResponderKind;
+use crate::domain::token_rules::TokenRules;
+use crate::store::rules::records::*;
+use crate::store::rules::rows::{RowResult, Rows};
+use crate::store::sqlite::read::conversation_queries;
+use crate::store::sqlite::tables::{
+    answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, users, workspaces,
+};
+use rusqlite::Connection;
+
+/// The rows of a database, inside the transaction that its connection has open.
+pub(crate) struct SqliteRows<'a> {
+    pub db: &'a Connection,
+    pub ids: &'a IdKey,
+}
+
+impl Rows for SqliteRows<'_> {
+    fn user(&self, id: &UserId) -> RowResult<Option<UserRow>> {
+        users::find(self.db, id)
+    }
+
+    fn insert_user(&self, id: &UserId, name: &str, email: &str, at: WallTime) -> RowResult<i64> {
+        users::insert(self.db, id, name, email, at)
+    }
+
+    fn set_user_profile(&self, key: i64, name: &str, email: &str) -> RowResult<()> {
+        users::set_profile(self.db, key, name, email)
+    }
+
+    fn set_user_defaults(
+        &self,
+        key: i64,
+        workspace: Option<EventNumber>,
+        conversation: Option<EventNumber>,
+    ) -> RowResult<()> {
+        users::set_defaults(self.db, key, workspace, conversation)
+    }
+
+    fn set_user_password(&self, key: i64, hash: &str, tokens_since: WallTime) -> RowResult<()> {
+        users::set_password(self.db, key, hash, Some(tokens_since))
+    }
+
+    fn is_login_taken(&self, email: &str, key: i64) -> RowResult<bool> {
+        users::is_login_taken(self.db, email, key)
+    }
+
+    fn token_rules(&self) -> RowResult<TokenRules> {
+        users::token_rules(self.db)
+    }
+
+    fn workspace(&self, id: WorkspaceId) -> RowResult<Option<WorkspaceRow>> {
+        workspaces::find(self.db, self.ids, id)
+    }
+
+    fn workspace_at(&self, number: EventNumber) -> RowResult<Option<WorkspaceRow>> {
+        workspaces::at(self.db, self.ids, number)
+    }
+
+    fn insert_workspace(&self, number: EventNumber, owner_key: i64, workspace: &Workspace) -> RowResult<()> {
+        workspaces::insert(self.db, number, owner_key, workspace)
+    }
+
+    fn update_workspace(&self, number: EventNumber, workspace: &Workspace) -> RowResult<()> {
+        workspaces::update(self.db, number, workspace)
+    }
+
+    fn mark_workspace_deleted(&self, number: EventNumber, by: EventNumber) -> RowResult<()> {
+        workspaces::mark_deleted(self.db, number, by)
+    }
+
+    fn workspace_participants(&self, number: EventNumber) -> RowResult<Vec<UserRef>> {
+        workspaces::participants(self.db, number)
+    }
+
+    fn conversation_access(&self, number: EventNumber) -> RowResult<Option<ConversationAccess>> {
+        conversations::access(self.db, self.ids, number)
+    }
+
+    fn conversation(&self, access: &ConversationAccess) -> RowResult<Conversation> {
+        conversations::find(self.db, self.ids, access)
+    }
+
+    fn insert_conversation(&self, access: &ConversationAccess, conversation: &Conversation) -> RowResult<()> {
+        conversations::insert(self.db, access, conversation)
+    }
+
+    fn update_conversation(&self, access: &ConversationAccess, topic: &Topic, metadata: &Metadata) -> RowResult<()> {
+        conversations::update(self.db, access, topic, metadata)
+    }
+
+    fn update_conversation_state(&self, number: EventNumber, update: &ConversationUpdate) -> RowResult<()> {
+        conversations::update_state(self.db, number, update)
+    }
+
+    fn count_message_out(&self, conversation: EventNumber, at: WallTime) -> RowResult<()> {
+        conversations::count_message_out(self.db, conversation, at)
+    }
+
+    fn mark_conversation_deleted(&self, number: EventNumber, by: EventNumber) -> RowResult<()> {
+        conversations::mark_deleted(self.db, number, by)
+    }
+
+    fn insert_participant(
+        &self,
+        conversation: EventNumber,
+        user_key: i64,
+        since: EventNumber,
+        ordinal: usize,
+    ) -> RowResult<()> {
+        conversations::insert_participant(self.db, conversation, user_key, since, ordinal)
+    }
+
+    fn delete_participant(&self, conversation: EventNumber, user_key: i64) -> RowResult<()> {
+        conversations::delete_participant(self.db, conversation, user_key)
+    }
+
+    fn message(&self, number: EventNumber, conversation_id: ConversationId) -> RowResult<Option<Message>> {
+        messages::find(self.db, self.ids, number, conversation_id)
+    }
+
+    fn message_in(&self, access: &ConversationAccess, id: MessageId) -> RowResult<Option<(EventNumber, Message)>> {
+        messages::find_in(self.db, self.ids, access, id)
+    }
+
+    fn last_messages(
+        &self,
+        access: &ConversationAccess,
+        messages_max: u32,
+        bytes_max: usize,
+    ) -> RowResult<MessagePage> {
+        conversation_queries::last_messages(self.db, self.ids, access, messages_max, bytes_max)
+    }
+
+    fn message_numbers(
+        &self,
+        after: EventNumber,
+        through: EventNumber,
+        limit: usize,
+    ) -> RowResult<Vec<(EventNumber, EventNumber)>> {
+        messages::numbers_between(self.db, after, through, limit)
+    }
+
+    fn insert_message(&self, number: EventNumber, row: &NewMessageRow<'_>) -> RowResult<()> {
+        messages::insert(self.db, number, row)
+    }
+
+    fn update_message(&self, number: EventNumber, message: &Message) -> RowResult<()> {
+        messages::update(self.db, number, message)
+    }
+
+    fn delete_message(&self, number: EventNumber) -> RowResult<()> {
+        messages::delete(self.db, number)
+    }
+
+    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<()> {
+        answer_jobs::insert(self.db, message, responder)
+    }
+
+    fn answer_job(&self, key: JobId) -> RowResult<Option<OpenJob>> {
+        answer_jobs::find(self.db, key)
+    }
+
+    fn set_job_answer(&self, key: JobId, answer: EventNumber) -> RowResult<()> {
+        answer_jobs::set_answer(self.db, key, answer)
+    }
+
+    fn delete_answer_job(&self, key: JobId) -> RowResult<()> {
+        answer_jobs::delete(self.db, key)
+    }
+
+    fn answer_progress(&self, answer: EventNumber) -> RowResult<(usize, WallTime)> {
+        messages::answer_progress(self.db, answer)
+    }
+
+    fn append_to_answer(&self, answer: EventNumber, text: &str, at: WallTime) -> RowResult<()> {
+        messages::append(self.db, answer, text, at)
+    }
+
+    fn finish_answer(&self, answer: EventNumber, message: &Message, published_by: EventNumber) -> RowResult<()> {
+        messages::finish_answer(self.db, answer, message, published_by)
+    }
+
+    fn publication(&self, message: EventNumber) -> RowResult<Option<EventNumber>> {
+        messages::publication(self.db, message)
+    }
+
+    fn insert_event(&self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()> {
+        state_events::insert(self.db, number, at, row)
+    }
+
+    fn delete_event(&self, number: EventNumber) -> RowResult<()> {
+        state_events::delete(self.db, number)
+    }
+
+    fn add_journal_stats(&self, added: JournalStats) -> RowResult<()> {
+        state_events::add_stats(self.db, added)
+    }
+
+    fn set_journal_head(&self, head: JournalHead) -> RowResult<()> {
+        journal_head::store(self.db, head)
+    }
+
+    fn stored_response(&self, user_key: i64, key: &str, now: WallTime) -> RowResult<Option<StoredResponse>> {
+        idempotency::find(self.db, user_key, key, now)
+    }
+
+    fn store_response(
+        &self,
+        user_key: i64,
+        request: &Idempotency,
+        number: Option<EventNumber>,
+        body: &[u8],
+        now: WallTime,
+    ) -> RowResult<()> {
+        idempotency::store(self.db, user_key, request, number, body, now)
+    }
+
+    fn inbox_watermark(&self) -> RowResult<InboxWatermark> {
+        inbox::load_watermark(self.db)
+    }
+
+    fn set_inbox_watermark(&self, watermark: &InboxWatermark) -> RowResult<()> {
+        inbox::store_watermark(self.db, watermark)
+    }
+
+    fn append_to_inbox(&self, user_key: i64, numbers: &[EventNumber], chunk_bytes_max: usize) -> RowResult<()> {
+        inbox::append(self.db, user_key, numbers, chunk_bytes_max)
+    }
+}

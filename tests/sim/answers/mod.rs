@@ -1,0 +1,60 @@
+//! A simulation of answering: the real scheduler, the real answers and the real SQL, with models, clients, queues and
+//! crashes that a seed decides. See `world`.
+
+mod planted;
+mod truth;
+mod world;
+
+use crate::{keep_panics_for_later, scratch, take_panic, variable};
+use planted::Planted;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::{AnswerWorld, Counts};
+
+const SEEDS_DEFAULT: u64 = 150;
+/// Seeds after which a planted mistake must have been found.
+const SEEDS_TO_FIND: u64 = 60;
+
+/// Runs one seed; a failure says what went wrong.
+fn run(seed: u64, planted: Planted, trace: bool) -> Result<Counts, String> {
+    keep_panics_for_later();
+    let directory = scratch(seed);
+    let outcome = crate::while_running(|| {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut world = AnswerWorld::new(seed, planted, directory.clone(), trace);
+            world.run();
+            world.counts
+        }))
+    });
+    let _ = std::fs::remove_dir_all(&directory);
+    outcome.map_err(|_| take_panic())
+}
+
+#[test]
+fn every_job_is_answered_once_and_in_order_whatever_the_seed() {
+    if let Some(seed) = variable("SIM_SEED") {
+        if let Err(failure) = run(seed, Planted::Nothing, true) {
+            panic!("SIM_SEED={seed}: {failure}");
+        }
+        return;
+    }
+    let mut total = Counts::default();
+    for seed in 1..=variable("SIM_SEEDS").unwrap_or(SEEDS_DEFAULT) {
+        match run(seed, Planted::Nothing, false) {
+            Ok(counts) => total.add(&counts),
+            Err(failure) => panic!("SIM_SEED={seed}: {failure}"),
+        }
+    }
+    println!("{total:?}");
+    for (name, count) in total.all() {
+        assert!(count > 0, "no run came across {name}");
+    }
+}
+
+#[test]
+fn planted_mistakes_of_a_scheduler_are_found() {
+    for planted in Planted::ALL {
+        let found = (1..=SEEDS_TO_FIND).find_map(|seed| Some((seed, run(seed, planted, false).err()?)));
+        let (seed, failure) = found.unwrap_or_else(|| panic!("{planted:?} is not found"));
+        println!("{planted:?} is found by seed {seed}: {failure}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Mistakes that a scheduler could make, each planted around the real one, so that it is shown that the simulation
+//! finds them.
+
+use cortex_core::base::time::MonoTime;
+use cortex_core::domain::answer_job::{AnswerJob, JobId};
+use cortex_core::domain::id::ConversationId;
+use cortex_core::responder::scheduler::*;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A planted mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    Nothing,
+    /// Jobs that did not fit into a queue are not listed again.
+    ForgetsToListAgain,
+    /// Every job is taken for the only one of its conversation.
+    RunsTwoOfOneConversation,
+    /// A user may have any number of answers at once.
+    IgnoresShares,
+    /// A request to cancel is lost.
+    DropsCancels,
+    /// An answer whose job was cancelled or deleted is not stopped.
+    ForgetsToStop,
+    /// Deletions are not noticed.
+    IgnoresDeletions,
+    /// The first job after a restart is started once more when it has ended.
+    StartsTwiceAfterRestart,
+    /// A job that is to be tried again is taken for closed.
+    ForgetsRetries,
+}
+
+impl Planted {
+    pub const ALL: [Planted; 8] = [
+        Planted::ForgetsToListAgain,
+        Planted::RunsTwoOfOneConversation,
+        Planted::IgnoresShares,
+        Planted::DropsCancels,
+        Planted::ForgetsToStop,
+        Planted::IgnoresDeletions,
+        Planted::StartsTwiceAfterRestart,
+        Planted::ForgetsRetries,
+    ];
+}
+
+/// The real scheduler, with a mistake between it and the world.
+pub struct PlantedScheduler {
+    scheduler: Scheduler,
+    planted: Planted,
+    conversations: BTreeMap<JobId, ConversationId>,
+    /// Set until the first job after a restart has ended.
+    is_restarted: bool,
+    first: Option<AnswerJob>,
+    extra: VecDeque<SchedulerOutput>,
+}
+
+impl PlantedScheduler {
+    pub fn new(limits: SchedulerLimits, planted: Planted, is_restarted: bool) -> PlantedScheduler {
+        let answers_per_user_max =
+            if planted == Planted::IgnoresShares { u32::MAX } else { limits.answers_per_user_max };
+        PlantedScheduler {
+            scheduler: Scheduler::new(SchedulerLimits { answers_per_user_max, ..limits }),
+            planted,
+            conversations: BTreeMap::new(),
+            is_restarted,
+            first: None,
+            extra: VecDeque::new(),
+        }
+    }
+
+    pub fn handle(&mut self, input: SchedulerInput, now: MonoTime) {
+        let input = match (self.planted, input) {
+            (Planted::ForgetsToListAgain, SchedulerInput::JobsDropped) => return,
+            (Planted::DropsCancels, SchedulerInput::CancelRequested { .. }) => return,
+            (Planted::IgnoresDeletions, SchedulerInput::Deleted(_)) => return,
+            (Planted::ForgetsRetries, SchedulerInput::AnswerEnded { job, .. }) => {
+                SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }
+            }
+            (Planted::RunsTwoOfOneConversation, SchedulerInput::JobsAdded(jobs)) => {
+                SchedulerInput::JobsAdded(self.disguise(jobs))
+            }
+            (Planted::RunsTwoOfOneConversation, SchedulerInput::JobsListed(Some(jobs))) => {
+                SchedulerInput::JobsListed(Some(self.disguise(jobs)))
+            }
+            (Planted::StartsTwiceAfterRestart, SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }) => {
+                if let Some(first) = self.first.take_if(|first| first.key == job) {
+                    self.extra.push_back(SchedulerOutput::StartAnswer(first));
+                }
+                SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }
+            }
+            (_, input) => input,
+        };
+        self.scheduler.handle(input, now);
+    }
+
+    pub fn poll_output(&mut self) -> Option<SchedulerOutput> {
+        loop {
+            let output = self.scheduler.poll_output().or_else(|| self.extra.pop_front())?;
+            return Some(match output {
+                SchedulerOutput::StopAnswer { reason: StopReason::JobClosed, .. }
+                    if self.planted == Planted::ForgetsToStop =>
+                {
+                    continue;
+                }
+                SchedulerOutput::StartAnswer(job) => {
+                    if std::mem::take(&mut self.is_restarted) {
+                        self.first = Some(job.clone());
+                    }
+                    SchedulerOutput::StartAnswer(self.undisguise(job))
+                }
+                SchedulerOutput::AnswerAtOnce { job, answer } => {
+                    SchedulerOutput::AnswerAtOnce { job: self.undisguise(job), answer }
+                }
+                SchedulerOutput::CancelAnswer { job, to } => {
+                    SchedulerOutput::CancelAnswer { job: self.undisguise(job), to }
+                }
+                other => other,
+            });
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
+        self.scheduler.poll_timeout()
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.scheduler.is_stopped()
+    }
+
+    pub fn check_invariants(&self) {
+        self.scheduler.check_invariants();
+    }
+
+    fn disguise(&mut self, jobs: Vec<AnswerJob>) -> Vec<AnswerJob> {
+        let disguised = jobs.into_iter().map(|job| {
+            self.conversations.insert(job.key, job.conversation_id);
+            let conversation_id = ConversationId(uuid::Uuid::from_u128(u128::from(job.key.0.0)));
+            AnswerJob { conversation_id, ..job }
+        });
+        disguised.collect()
+    }
+
+    fn undisguise(&self, job: AnswerJob) -> AnswerJob {
+        let conversation_id = self.conversations.get(&job.key).copied().unwrap_or(job.conversation_id);
+        AnswerJob { conversation_id, ..job }
+    }
+}

@@ -1,0 +1,832 @@
+//! The world around the scheduler: the writer and a reader with the real SQL, bounded queues, workers whose models a
+//! seed plays, clients that post, cancel and delete, and processes that crash or end. Nothing happens but by a step.
+
+use super::planted::{Planted, PlantedScheduler};
+use super::truth::Truth;
+use cortex_core::base::random::Random;
+use cortex_core::base::time::{MonoTime, Now, WallTime};
+use cortex_core::config::types::Database;
+use cortex_core::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS};
+use cortex_core::domain::command::*;
+use cortex_core::domain::commit::Committed;
+use cortex_core::domain::id::*;
+use cortex_core::domain::live_answer::LiveAnswer;
+use cortex_core::domain::model::*;
+use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
+use cortex_core::domain::responder::ResponderKind;
+use cortex_core::domain::result::{Outcome, Rejection};
+use cortex_core::domain::started_answer::AnswerStarted;
+use cortex_core::responder::answer::{Answer, AnswerEffect, StoreResult, cancel_step, immediate_step};
+use cortex_core::responder::scheduler::*;
+use cortex_core::responder::{Completion, Failure};
+use cortex_core::runtime::responders::{DriverRequest, StoreReply, step_command};
+use cortex_core::store::{Reader, ResponderRules, StoreConfig, Writer};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+
+/// Rounds after which a world that does not come to rest hangs.
+const ROUNDS_MAX: usize = 1_000;
+
+macro_rules! counts {
+    ($($name:ident,)*) => {
+        /// What the runs came across, so that none of it can silently drop out.
+        #[derive(Debug, Clone, Default)]
+        pub struct Counts {
+            $(pub $name: u64,)*
+        }
+
+        impl Counts {
+            pub fn add(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counts! {
+    posts,
+    outputs,
+    started,
+    at_once,
+    shown,
+    interrupted,
+    cancelled,
+    cancelled_too_late,
+    cancels_rejected,
+    deleted,
+    jobs_dropped,
+    retries,
+    failed_commits,
+    writer_full,
+    reader_full,
+    crashes,
+    restarts,
+    rests,
+}
+
+/// Who waits for a reply of the store.
+#[derive(Debug, Clone, Copy)]
+enum Waiter {
+    Client,
+    Worker(JobId),
+    Driver(DriverRequest),
+}
+
+/// What the writer's thread still has to pass on about its last commit.
+enum Chore {
+    Started(AnswerStarted),
+    Reply(Waiter, StoreReply),
+    Deleted(Vec<Deletion>),
+    Jobs(Vec<AnswerJob>),
+}
+
+/// A worker, its answer, and the model that it asks.
+struct SimWorker {
+    answer: Answer,
+    live: LiveAnswer,
+    stop: Option<StopReason>,
+    /// The store has something of it.
+    waits: bool,
+    asked: bool,
+    ended: bool,
+    /// The model says nothing more by itself.
+    is_silent: bool,
+}
+
+/// Everything that one process is.
+struct Process {
+    writer: Writer,
+    reader: Reader,
+    /// Looks at the rows beside the program.
+    observer: Reader,
+    scheduler: PlantedScheduler,
+    inputs: VecDeque<SchedulerInput>,
+    jobs_dropped: bool,
+    /// A deletion was not passed on because the queue was full.
+    deletions_dropped: bool,
+    commands: VecDeque<(Command, Waiter)>,
+    queries: VecDeque<(Query, Waiter)>,
+    chores: VecDeque<Chore>,
+    workers: BTreeMap<JobId, SimWorker>,
+    at_once: BTreeMap<JobId, ConversationId>,
+    /// Jobs whose answer has ended for good in this process.
+    closed: BTreeSet<JobId>,
+    cancels_open: u64,
+}
+
+pub struct AnswerWorld {
+    limits: SchedulerLimits,
+    inputs_max: usize,
+    writer_queue: usize,
+    reader_queue: usize,
+    random: Random,
+    planted: Planted,
+    now: Now,
+    directory: PathBuf,
+    generation: u32,
+    trace: bool,
+    calm: bool,
+    process: Option<Process>,
+    truth: Truth,
+    users: Vec<UserId>,
+    /// Conversations, each with the user who owns it.
+    conversations: Vec<(ConversationId, usize)>,
+    pub counts: Counts,
+}
+
+impl AnswerWorld {
+    pub fn new(seed: u64, planted: Planted, directory: PathBuf, trace: bool) -> AnswerWorld {
+        let mut random = Random::new(seed);
+        let limits = SchedulerLimits {
+            answers_max: 2 + random.below(3) as usize,
+            answers_per_user_max: 1 + random.below(2) as u32,
+            waiting_max: [2, 4, 16][random.below(3) as usize],
+            has_model: true,
+        };
+        let mut world = AnswerWorld {
+            limits,
+            inputs_max: [1, 3, 64][random.below(3) as usize],
+            writer_queue: [3, 8, 64][random.below(3) as usize],
+            reader_queue: [1, 2, 16][random.below(3) as usize],
+            random,
+            planted,
+            now: Now { wall: WallTime(1_790_000_000_000_000), mono: MonoTime(1_000_000) },
+            directory,
+            generation: 0,
+            trace,
+            calm: false,
+            process: None,
+            truth: Truth::default(),
+            users: ["ann", "bob", "cyd"].map(UserId::new_unchecked).into(),
+            conversations: Vec::new(),
+            counts: Counts::default(),
+        };
+        world.open(false);
+        for user in 0..world.users.len() {
+            for _ in 0..2 {
+                world.create_conversation(user);
+            }
+        }
+        world
+    }
+
+    /// Runs from the beginning to a rest at the end.
+    pub fn run(&mut self) {
+        for _ in 0..600 {
+            self.step();
+            if self.chance(1, 250) {
+                self.rest();
+            }
+        }
+        self.rest();
+    }
+
+    fn step(&mut self) {
+        match self.below(100) {
+            0..12 => self.post(),
+            12..16 => self.cancel(),
+            16..18 => self.delete(),
+            18..34 => self.writer_step(),
+            34..44 => self.reader_step(),
+            44..62 => self.driver_step(),
+            62..92 => self.any_worker_step(),
+            92..98 => {
+                let milliseconds = [1, 20, 60, 400, 1200][self.below(5)];
+                self.pass_time(milliseconds);
+            }
+            98 if self.chance(1, 4) => self.crash(),
+            99 if self.chance(1, 4) => self.restart(),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, is_restarted: bool) {
+        let responders = ResponderRules {
+            default: ResponderKind::OpenAi,
+            allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi],
+        };
+        let config = StoreConfig { responders, ..StoreConfig::new(Database::File(self.path())) };
+        let mut writer = Writer::open(&config).expect("the database opens");
+        // A crash of the process is not one of the machine: what is written is there, synced or not.
+        writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        let [reader, observer] = [(); 2].map(|()| writer.open_reader().expect("a reader opens"));
+        self.process = Some(Process {
+            writer,
+            reader,
+            observer,
+            scheduler: PlantedScheduler::new(self.limits, self.planted, is_restarted),
+            inputs: VecDeque::from([SchedulerInput::Tick]),
+            jobs_dropped: false,
+            deletions_dropped: false,
+            commands: VecDeque::new(),
+            queries: VecDeque::new(),
+            chores: VecDeque::new(),
+            workers: BTreeMap::new(),
+            at_once: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            cancels_open: 0,
+        });
+    }
+
+    // Clients.
+
+    fn create_conversation(&mut self, user: usize) {
+        let responder = if self.chance(1, 4) { r#"{"responder":"echo"}"# } else { "{}" };
+        let kind = CommandKind::CreateConversation {
+            workspace: None,
+            topic: Topic::new("t").expect("a topic"),
+            participants: Vec::new(),
+            metadata: Metadata::new_unchecked(responder),
+            initial_message: None,
+            api_variant: ApiVariant::Config,
+        };
+        let command = self.command(user, kind);
+        let now = self.now.wall;
+        let committed = self.process().writer.commit_batch(&[command], now);
+        let Ok(Outcome::ConversationCreated { conversation, .. }) = &committed.results[0].result else {
+            panic!("a conversation is made: {:?}", committed.results[0].result)
+        };
+        self.conversations.push((conversation.id, user));
+        self.pass_on(committed, vec![Waiter::Client]);
+    }
+
+    fn post(&mut self) {
+        let (conversation, user) = self.any_conversation();
+        self.counts.posts += 1;
+        let kind = CommandKind::PostMessage {
+            conversation: ConversationRef::Id(conversation),
+            role: Role::User,
+            content: Content::new_unchecked(format!("question {}", self.counts.posts)),
+            metadata: Metadata::empty(),
+            api_variant: ApiVariant::Config,
+        };
+        let command = self.command(user, kind);
+        self.submit(command, Waiter::Client);
+    }
+
+    fn cancel(&mut self) {
+        let (conversation_id, _) = self.any_conversation();
+        let to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+        if self.push_bounded(SchedulerInput::CancelRequested { to, conversation_id }) {
+            self.process().cancels_open += 1;
+        } else {
+            self.counts.cancels_rejected += 1;
+        }
+    }
+
+    fn delete(&mut self) {
+        let (conversation, user) = self.any_conversation();
+        if self.chance(1, 3) {
+            self.conversations.retain(|(id, _)| *id != conversation);
+            let kind = CommandKind::DeleteConversation {
+                conversation: ConversationRef::Id(conversation),
+                api_variant: ApiVariant::Config,
+            };
+            let command = self.command(user, kind);
+            self.submit(command, Waiter::Client);
+            self.create_conversation(user);
+            return;
+        }
+        let asked: Vec<MessageId> = self
+            .truth
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.conversation == conversation)
+            .map(|(id, _)| *id)
+            .collect();
+        if !asked.is_empty() {
+            let message = asked[self.below(asked.len())];
+            let kind = CommandKind::DeleteMessage { conversation: ConversationRef::Id(conversation), message };
+            let command = self.command(user, kind);
+            self.submit(command, Waiter::Client);
+        }
+    }
+
+    // The store's threads.
+
+    fn writer_step(&mut self) {
+        if let Some(chore) = self.process().chores.pop_front() {
+            return self.do_chore(chore);
+        }
+        if self.process().commands.is_empty() {
+            return;
+        }
+        let count = 1 + self.below(self.process.as_ref().map_or(1, |process| process.commands.len().min(6)));
+        let (commands, waiters): (Vec<Command>, Vec<Waiter>) = self.process().commands.drain(..count).unzip();
+        let fails = if !self.calm && self.chance(1, 20) { 1 + self.below(4) } else { 0 };
+        let now = self.now.wall;
+        let db = self.process().writer.connection();
+        if fails > 0 {
+            let mut left = fails;
+            let hook = move || {
+                let fails = left > 0;
+                left = left.saturating_sub(1);
+                fails
+            };
+            db.commit_hook(Some(hook)).expect("a hook");
+        }
+        let committed = self.process().writer.commit_batch(&commands, now);
+        self.process().writer.connection().commit_hook(None::<fn() -> bool>).expect("a hook");
+        self.counts.failed_commits += u64::from(fails > 0);
+        self.pass_on(committed, waiters);
+    }
+
+    /// Takes a commit in, and leaves what the responders must hear of it to the writer's next steps.
+    fn pass_on(&mut self, committed: Committed, waiters: Vec<Waiter>) {
+        for event in committed.events.iter() {
+            self.counts.outputs += u64::from(self.truth.event(event));
+        }
+        let deletions: Vec<Deletion> = committed.events.iter().filter_map(|event| Deletion::of(event)).collect();
+        let mut chores: Vec<Chore> = committed.started.iter().cloned().map(Chore::Started).collect();
+        for (result, waiter) in committed.results.into_iter().zip(waiters) {
+            chores.push(Chore::Reply(waiter, StoreReply::CommandResult(result)));
+        }
+        if !deletions.is_empty() {
+            self.counts.deleted += 1;
+            chores.push(Chore::Deleted(deletions));
+        }
+        if !committed.jobs.is_empty() {
+            chores.push(Chore::Jobs(committed.jobs));
+        }
+        self.process().chores.extend(chores);
+    }
+
+    fn do_chore(&mut self, chore: Chore) {
+        match chore {
+            Chore::Started(AnswerStarted { job, message_id, .. }) => {
+                self.process().inputs.push_back(SchedulerInput::AnswerStarted { job, message_id });
+            }
+            Chore::Reply(waiter, reply) => self.deliver(waiter, reply),
+            Chore::Deleted(deletions) => {
+                let is_pushed = self.push_bounded(SchedulerInput::Deleted(deletions));
+                self.process().deletions_dropped |= !is_pushed;
+            }
+            Chore::Jobs(jobs) => {
+                if !self.push_bounded(SchedulerInput::JobsAdded(jobs)) {
+                    self.counts.jobs_dropped += 1;
+                    self.process().jobs_dropped = true;
+                }
+            }
+        }
+    }
+
+    fn reader_step(&mut self) {
+        let Some((query, waiter)) = self.process().queries.pop_front() else { return };
+        let response = self.process().reader.answer(&query);
+        let reply = match self.below(24) {
+            _ if self.calm => StoreReply::QueryResponse(response),
+            0 => StoreReply::Dropped,
+            1 => StoreReply::QueryResponse(QueryResponse { result: Err(Rejection::Unavailable), ..response }),
+            _ => StoreReply::QueryResponse(response),
+        };
+        self.deliver(waiter, reply);
+    }
+
+    fn deliver(&mut self, waiter: Waiter, reply: StoreReply) {
+        let now = self.now.mono;
+        match waiter {
+            Waiter::Client => {}
+            Waiter::Driver(request) => self.process().inputs.push_back(request.input(reply)),
+            Waiter::Worker(job) => {
+                let worker = self.process().workers.get_mut(&job).expect("a worker waits for its replies");
+                assert!(std::mem::take(&mut worker.waits), "a reply comes once");
+                if matches!(reply, StoreReply::CommandResult(_)) {
+                    worker.answer.stored(reply.of_step(), now);
+                } else if worker.asked {
+                    worker.answer.stored(StoreResult::Unavailable, now);
+                } else {
+                    worker.answer.history_read(reply.of_query(|result| match result {
+                        QueryResult::History(turns) => Some(turns),
+                        _ => None,
+                    }));
+                }
+            }
+        }
+    }
+
+    // The driver's thread.
+
+    fn driver_step(&mut self) {
+        let count = if self.calm { usize::MAX } else { 1 + self.below(4) };
+        let process = self.process();
+        let count = count.min(process.inputs.len());
+        let mut inputs: Vec<SchedulerInput> = process.inputs.drain(..count).collect();
+        if std::mem::take(&mut process.jobs_dropped) {
+            inputs.insert(0, SchedulerInput::JobsDropped);
+        }
+        for input in inputs {
+            self.schedule(input);
+        }
+    }
+
+    fn schedule(&mut self, input: SchedulerInput) {
+        let mut next = Some(input);
+        let now = self.now.mono;
+        while let Some(input) = next.take() {
+            self.note(&input);
+            self.process().scheduler.handle(input, now);
+            while let Some(output) = self.process().scheduler.poll_output() {
+                if let Some(input) = self.carry_out(output) {
+                    self.note(&input);
+                    self.process().scheduler.handle(input, now);
+                }
+            }
+        }
+        self.process().scheduler.check_invariants();
+    }
+
+    fn note(&mut self, input: &SchedulerInput) {
+        if self.trace && !matches!(input, SchedulerInput::Tick) {
+            eprintln!("{:?}", input);
+        }
+        match input {
+            SchedulerInput::AnsweredAtOnce { job, is_closed } => {
+                self.process().at_once.remove(job);
+                if *is_closed {
+                    self.process().closed.insert(*job);
+                }
+            }
+            SchedulerInput::AnswerEnded { job, end } => {
+                self.counts.retries += u64::from(*end == JobEnd::Retry);
+                if *end == JobEnd::Closed {
+                    self.process().closed.insert(*job);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
+        if self.trace {
+            eprintln!("    {output:?}");
+        }
+        match output {
+            SchedulerOutput::ListJobs { after, limit } => {
+                let query = self.query(QueryKind::OpenJobs { after, limit });
+                let request = DriverRequest::ListJobs;
+                let is_asked = self.ask(query, Waiter::Driver(request));
+                (!is_asked).then(|| request.input(StoreReply::Dropped))
+            }
+            SchedulerOutput::AnswerAtOnce { job, answer } => {
+                self.check_start(&job);
+                self.counts.at_once += 1;
+                self.counts.interrupted += u64::from(answer == ImmediateAnswer::Interrupted);
+                self.process().at_once.insert(job.key, job.conversation_id);
+                self.submit_step(&job, immediate_step(&job, answer), DriverRequest::AnswerAtOnce(job.key))
+            }
+            SchedulerOutput::StartAnswer(job) => {
+                self.check_start(&job);
+                self.check_share(&job.user);
+                self.counts.started += 1;
+                self.truth.said.entry(job.key).or_default().push(String::new());
+                let live = LiveAnswer::default();
+                let worker = SimWorker {
+                    answer: Answer::new(job.clone(), live.clone()),
+                    live,
+                    stop: None,
+                    waits: false,
+                    asked: false,
+                    ended: false,
+                    is_silent: false,
+                };
+                self.process().workers.insert(job.key, worker);
+                None
+            }
+            SchedulerOutput::StopAnswer { job, reason } => {
+                if let Some(worker) = self.process().workers.get_mut(&job) {
+                    worker.stop = worker.stop.filter(|stop| *stop == StopReason::JobClosed).or(Some(reason));
+                }
+                None
+            }
+            SchedulerOutput::CancelAnswer { job, to } => {
+                let worker = self.process().workers.get(&job.key);
+                let live = worker.map(|worker| worker.live.clone()).unwrap_or_default();
+                self.submit_step(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to))
+            }
+            SchedulerOutput::CancelResult(result) => {
+                let is_cancelled = matches!(result.result, Ok(Outcome::Answered { closed: true, .. }));
+                *(if is_cancelled { &mut self.counts.cancelled } else { &mut self.counts.cancelled_too_late }) += 1;
+                self.cancel_replied();
+                None
+            }
+            SchedulerOutput::CancelDropped(_) => {
+                self.cancel_replied();
+                None
+            }
+        }
+    }
+
+    fn cancel_replied(&mut self) {
+        let open = &mut self.process().cancels_open;
+        *open = open.checked_sub(1).expect("a cancel request is replied to once");
+    }
+
+    fn submit_step(&mut self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<SchedulerInput> {
+        let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
+        let is_taken = self.submit(step_command(job, to, step), Waiter::Driver(request));
+        (!is_taken).then(|| request.input(StoreReply::Dropped))
+    }
+
+    /// A job may run when no other of its conversation does and all earlier ones are closed, and not once more after its
+    /// end.
+    fn check_start(&mut self, job: &AnswerJob) {
+        let open = self.open_jobs();
+        let earlier = open.iter().find(|other| other.conversation_id == job.conversation_id && other.key < job.key);
+        assert!(earlier.is_none(), "job {} overtakes job {}", job.key.0, earlier.map_or(0, |other| other.key.0.0));
+        let process = self.process();
+        let id = job.conversation_id;
+        let runs = process.workers.values().any(|worker| worker.answer.job().conversation_id == id)
+            || process.at_once.values().any(|conversation| *conversation == id);
+        assert!(!runs, "job {} runs beside another of its conversation", job.key.0);
+        assert!(!process.closed.contains(&job.key), "job {} is started again after its end", job.key.0);
+    }
+
+    fn check_share(&mut self, user: &UserId) {
+        let limits = self.limits;
+        let process = self.process();
+        let of_user = process.workers.values().filter(|worker| worker.answer.job().user == *user).count();
+        assert!(of_user < limits.answers_per_user_max as usize, "{user} has more answers than a share");
+        assert!(process.workers.len() < limits.answers_max, "more answers than may run");
+    }
+
+    // Workers and their models.
+
+    fn any_worker_step(&mut self) {
+        let jobs: Vec<JobId> = self.process().workers.keys().copied().collect();
+        if !jobs.is_empty() {
+            let job = jobs[self.below(jobs.len())];
+            self.worker_step(job, true);
+        }
+    }
+
+    /// A worker goes one step; its model says something only if it may.
+    fn worker_step(&mut self, job: JobId, may_speak: bool) -> bool {
+        let now = self.now.mono;
+        let Some(worker) = self.process().workers.get_mut(&job) else { return false };
+        if worker.waits {
+            return false;
+        }
+        if let Some(reason) = worker.stop {
+            worker.answer.stop(reason);
+        }
+        if let Some(end) = worker.answer.end() {
+            self.process().workers.remove(&job);
+            self.process().inputs.push_back(SchedulerInput::AnswerEnded { job, end });
+            return true;
+        }
+        let effect = worker.answer.poll(now);
+        worker.answer.check_invariants();
+        match effect {
+            Some(AnswerEffect::ReadHistory) => {
+                worker.waits = true;
+                let query = self.query(QueryKind::History { job: job, limit: 3 });
+                if !self.ask(query, Waiter::Worker(job)) {
+                    self.deliver(Waiter::Worker(job), StoreReply::Dropped);
+                }
+            }
+            Some(AnswerEffect::AskModel(turns)) => {
+                worker.asked = true;
+                assert!(!turns.is_empty(), "a message is answered");
+            }
+            Some(AnswerEffect::Store(step)) => {
+                worker.waits = true;
+                let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
+                let command = step_command(worker.answer.job(), to, step);
+                if !self.submit(command, Waiter::Worker(job)) {
+                    self.deliver(Waiter::Worker(job), StoreReply::Dropped);
+                }
+            }
+            Some(AnswerEffect::Show(delta)) => {
+                assert!(delta.to <= worker.live.len() && delta.from < delta.to);
+                self.counts.shown += 1;
+            }
+            None if worker.asked && !worker.ended => return self.model_step(job, may_speak),
+            None => return false,
+        }
+        true
+    }
+
+    fn model_step(&mut self, job: JobId, may_speak: bool) -> bool {
+        let now = self.now.mono;
+        let choice = if self.calm { 8 } else { self.below(16) };
+        let worker = self.process().workers.get_mut(&job).expect("the worker is there");
+        if worker.answer.flow().is_break() {
+            worker.ended = true;
+            worker.answer.model_ended(Err(Failure::stopped()), now);
+            return true;
+        }
+        if !may_speak || (worker.is_silent && !self.calm) {
+            return false;
+        }
+        let worker = self.process().workers.get_mut(&job).expect("the worker is there");
+        match choice {
+            0..8 => {
+                let piece = ["and ", "so ", "on ", "\u{1f600} "][choice % 4];
+                worker.answer.text(piece);
+                self.truth.say(job, piece);
+            }
+            // A model that has said nothing says something before its end.
+            8..10 if worker.live.is_empty() => {
+                worker.answer.text("yes");
+                self.truth.say(job, "yes");
+            }
+            8..10 => {
+                worker.ended = true;
+                worker.answer.model_ended(Ok(Completion::default()), now);
+            }
+            10 => {
+                worker.ended = true;
+                worker.answer.model_ended(Err(Failure::connection_lost()), now);
+            }
+            11 | 12 => worker.is_silent = true,
+            _ => return false,
+        }
+        true
+    }
+
+    // Time, ends, and rest.
+
+    fn pass_time(&mut self, milliseconds: u64) {
+        self.now.mono = self.now.mono.plus_milliseconds(milliseconds);
+        self.now.wall.0 += 1000 * milliseconds as i64;
+        let now = self.now.mono;
+        if self.process().scheduler.poll_timeout().is_some_and(|at| at <= now) {
+            self.schedule(SchedulerInput::Tick);
+        }
+    }
+
+    /// The process is killed: what is on disk stays, and nothing else.
+    fn crash(&mut self) {
+        if self.trace {
+            eprintln!("crash");
+        }
+        self.counts.crashes += 1;
+        let old = self.path();
+        self.generation += 1;
+        let new = self.path();
+        let beside = |path: &std::path::Path, end: &str| {
+            let mut name = path.as_os_str().to_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        };
+        std::fs::copy(&old, &new).expect("the database can be copied");
+        if beside(&old, "-wal").exists() {
+            std::fs::copy(beside(&old, "-wal"), beside(&new, "-wal")).expect("the log can be copied");
+        }
+        self.process = None;
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(beside(&old, end));
+        }
+        self.open(true);
+    }
+
+    /// The process ends in order: answers stop, and what was taken in is committed.
+    fn restart(&mut self) {
+        if self.trace {
+            eprintln!("restart");
+        }
+        self.counts.restarts += 1;
+        self.calm = true;
+        self.process().inputs.push_back(SchedulerInput::Stop);
+        for _ in 0..ROUNDS_MAX {
+            self.turn(|_, _| false);
+            if self.process().scheduler.is_stopped() && self.process().commands.is_empty() {
+                break;
+            }
+            self.pass_time(100);
+        }
+        assert!(self.process().scheduler.is_stopped(), "the responders do not stop");
+        self.calm = false;
+        let process = self.process.take().expect("the program runs");
+        drop((process.reader, process.observer));
+        process.writer.close();
+        self.open(true);
+    }
+
+    /// Everything goes one step; a model speaks where it may.
+    fn turn(&mut self, may_speak: impl Fn(&AnswerWorld, JobId) -> bool) {
+        while !self.process().chores.is_empty() || !self.process().commands.is_empty() {
+            self.writer_step();
+        }
+        while !self.process().queries.is_empty() {
+            self.reader_step();
+        }
+        self.driver_step();
+        let jobs: Vec<JobId> = self.process().workers.keys().copied().collect();
+        for job in jobs {
+            let may_speak = may_speak(self, job);
+            self.worker_step(job, may_speak);
+        }
+    }
+
+    /// Nothing fails and nothing new begins, until every job is closed.
+    fn rest(&mut self) {
+        self.counts.rests += 1;
+        self.calm = true;
+        let mut quiet = 0;
+        for _ in 0..ROUNDS_MAX {
+            // An answer whose job is closed is stopped by the scheduler, however silent its model is.
+            let open: BTreeSet<JobId> = self.open_jobs().iter().map(|job| job.key).collect();
+            let all = self.process().deletions_dropped;
+            self.turn(|_, job| all || open.contains(&job));
+            self.pass_time(100);
+            let process = self.process();
+            let is_quiet = process.workers.is_empty()
+                && process.inputs.is_empty()
+                && process.commands.is_empty()
+                && process.queries.is_empty()
+                && process.chores.is_empty();
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            // Longer than any pause.
+            if quiet > 12 {
+                break;
+            }
+        }
+        let running: Vec<JobId> = self.process().workers.keys().copied().collect();
+        assert!(running.is_empty(), "answers never end: {running:?}");
+        let open: Vec<JobId> = self.open_jobs().iter().map(|job| job.key).collect();
+        assert!(open.is_empty(), "jobs are forgotten: {open:?}");
+        assert_eq!(self.process().cancels_open, 0, "a cancel request has no reply");
+        assert!(quiet > 0, "the world does not come to rest");
+        self.process().writer.check_invariants();
+        self.calm = false;
+    }
+
+    // Helpers.
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the program runs")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.db", self.generation))
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.random.below(bound as u64) as usize
+    }
+
+    fn chance(&mut self, times: u64, of: u64) -> bool {
+        self.random.below(of) < times
+    }
+
+    fn any_conversation(&mut self) -> (ConversationId, usize) {
+        let place = self.below(self.conversations.len());
+        self.conversations[place]
+    }
+
+    fn command(&self, user: usize, kind: CommandKind) -> Command {
+        let actor = Actor { id: self.users[user].clone(), name: Some("name".into()), email: None };
+        let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+        Command { reply_to, actor, correlation_id: "c".into(), idempotency: None, kind }
+    }
+
+    fn query(&self, kind: QueryKind) -> Query {
+        let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
+        Query { reply_to, caller: ResponderKind::Echo.user_id(), kind }
+    }
+
+    /// Every open job, as the table has them.
+    fn open_jobs(&mut self) -> Vec<AnswerJob> {
+        let query = self.query(QueryKind::OpenJobs { after: JobId::default(), limit: 10_000 });
+        match self.process().observer.answer(&query).result {
+            Ok(QueryResult::OpenJobs(jobs)) => jobs,
+            other => panic!("the table can be read: {other:?}"),
+        }
+    }
+
+    fn submit(&mut self, command: Command, waiter: Waiter) -> bool {
+        let has_room = self.calm || self.process.as_ref().is_some_and(|p| p.commands.len() < self.writer_queue);
+        if has_room {
+            self.process().commands.push_back((command, waiter));
+        } else {
+            self.counts.writer_full += 1;
+        }
+        has_room
+    }
+
+    fn ask(&mut self, query: Query, waiter: Waiter) -> bool {
+        let has_room = self.calm || self.process.as_ref().is_some_and(|p| p.queries.len() < self.reader_queue);
+        if has_room {
+            self.process().queries.push_back((query, waiter));
+        } else {
+            self.counts.reader_full += 1;
+        }
+        has_room
+    }
+
+    /// Pushes an input that needs no reserved place; returns whether there was room.
+    fn push_bounded(&mut self, input: SchedulerInput) -> bool {
+        let inputs_max = self.inputs_max;
+        let inputs = &mut self.process().inputs;
+        let has_room = inputs.len() < inputs_max;
+        if has_room {
+            inputs.push_back(input);
+        }
+        has_room
+    }
+}
