@@ -292,16 +292,19 @@ pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, me
 pub fn begin(order: JobId, text: &str) -> CommandKind {
     let live = LiveAnswer::default();
     live.append(text);
-    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into(), live } }
+    CommandKind::Answer { job: order, step: AnswerStep::Begin { text: text.into(), live } }
 }
 
 pub fn append(order: JobId, text: &str) -> CommandKind {
-    CommandKind::Answer { order, step: AnswerStep::Append { text: text.into() } }
+    CommandKind::Answer { job: order, step: AnswerStep::Append { text: text.into() } }
 }
 
 pub fn finish(order: JobId, status: Status, text: Option<&str>) -> CommandKind {
     let text = text.map(Content::new_unchecked);
-    CommandKind::Answer { order, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
+    CommandKind::Answer {
+        job: order,
+        step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None },
+    }
 }
 
 pub fn delete_message(conversation: ConversationId, message: MessageId) -> CommandKind {

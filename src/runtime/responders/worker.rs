@@ -140,7 +140,7 @@ impl Worker {
     fn read_history(&self) -> StoreResult<Vec<Turn>> {
         let (reply_to, reply) = self.port.reserve_for_worker();
         let job = self.answer.job();
-        let kind = QueryKind::History { order: job.key, limit: self.history + 1 };
+        let kind = QueryKind::History { job: job.key, limit: self.history + 1 };
         let query = Query { reply_to, caller: job.user.clone(), kind };
         let refused = self.ports.ask(query).err();
         self.wait_for(&reply, refused).of_query(|result| match result {

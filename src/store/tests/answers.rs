@@ -19,7 +19,7 @@ pub(crate) fn open_answered(path: &Path) -> Writer {
 }
 
 fn step(order: JobId, step: AnswerStep) -> Command {
-    command("responder:echo", CommandKind::Answer { order, step })
+    command("responder:echo", CommandKind::Answer { job: order, step })
 }
 
 pub(crate) fn begin(order: JobId) -> Command {

@@ -47,7 +47,7 @@ fn a_crash_at_any_place_leaves_one_answer() {
         let meanwhile = image.world.post("ann", image.room, "back again").number.0;
         let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
         let step = AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None };
-        let (finished, _) = image.step(CommandKind::Answer { order: key, step });
+        let (finished, _) = image.step(CommandKind::Answer { job: key, step });
         assert_eq!(finished, Some(id));
         assert_eq!(image.world.replay("ben", seen), [(meanwhile, "input"), (meanwhile + 1, "output")]);
         assert_eq!(image.outputs("ben"), [format!("interrupted: {shown}")]);

@@ -198,7 +198,9 @@ impl Game {
         let mut events = committed.events.iter().peekable();
         for ((user, kind), receipt) in acts.iter().zip(&committed.results) {
             match (kind, &receipt.result) {
-                (CommandKind::Answer { order, step }, result) => self.follow_step(*order, step, result, &mut events),
+                (CommandKind::Answer { job: order, step }, result) => {
+                    self.follow_step(*order, step, result, &mut events)
+                }
                 (_, Ok(_)) => self.follow(user, kind, &mut events),
                 (_, Err(_)) => {}
             }

@@ -83,7 +83,7 @@ impl<R: Rows> Transaction<'_, R> {
             CommandKind::DeleteMessage { conversation, message } => {
                 self.delete_message(caller, *conversation, *message)
             }
-            CommandKind::Answer { order, step } => self.answer(caller, *order, step),
+            CommandKind::Answer { job, step } => self.answer(caller, *job, step),
             CommandKind::SetPassword { hash } => self.set_password(caller, hash),
         }
     }
