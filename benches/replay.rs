@@ -7,13 +7,14 @@
 
 use cortex_core::base::random::Random;
 use cortex_core::base::time::WallTime;
+use cortex_core::config::types::Database;
 use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use cortex_core::domain::event::KindSet;
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
 use cortex_core::domain::result::Outcome;
-use cortex_core::store::{Database, InboxLimits, Reader, StoreConfig, Writer};
+use cortex_core::store::{InboxLimits, Reader, StoreConfig, Writer};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,7 +64,7 @@ fn writing(directory: &Path) {
 fn replaying(directory: &Path) {
     let path = directory.join("with.db");
     let config = StoreConfig::new(Database::File(path.clone()));
-    let mut place = Place::open(path, config.inbox);
+    let mut place = Place::open(path.clone(), config.inbox);
     let few = place.person_in("few", FEW);
     let many = place.person_in("many", MANY);
     let start = place.writer.position();
@@ -81,7 +82,7 @@ fn replaying(directory: &Path) {
                 if cold {
                     place.drop_cache();
                 }
-                rates.push((replay(&config, user, start), 0.0));
+                rates.push((replay(&path, user, start), 0.0));
             }
         }
         rates.map(|rates| median(rates).0)
@@ -196,9 +197,9 @@ impl Place {
 }
 
 /// Reads everything that `user` got after a number, as a stream would; events per second.
-fn replay(config: &StoreConfig, user: &str, start: EventNumber) -> f64 {
+fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
-    let mut reader = Reader::open(config).expect("a reader");
+    let mut reader = Reader::open(path).expect("a reader");
     let (mut after, mut events) = (start, 0);
     let began = cpu_time();
     loop {

@@ -1,4 +1,4 @@
-//! `backup`: a copy of the database.
+//! `backup`: copies the database.
 
 use super::data::{Meter, arguments, database};
 use super::{Failure, output::say};
@@ -9,8 +9,8 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let file = given.required()?;
     let source = database()?;
     let mut meter = Meter::new("copied");
-    let copied = store::backup(&source, file, &mut |progress| meter.show(progress))?;
+    let report = store::backup(&source, file, &mut |progress| meter.show(progress))?;
     drop(meter);
-    say(&format!("{}: {} bytes, events through {}\n", file.display(), copied.bytes, copied.through))?;
+    say(&format!("{}: {} bytes, events through {}\n", file.display(), report.bytes, report.through))?;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! What the commands about the database file share.
+//! What the commands on the database file share: the database, arguments, and the progress meter.
 
 use super::{Failure, settings};
-use crate::runtime::server;
-use crate::store::{Database, Progress};
+use crate::config::types::Database;
+use crate::store::{DataError, Progress, resolve_symlinks};
 use lexopt::prelude::*;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 /// Time between two reports of progress.
 const REPORT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The file that the settings name.
+/// The database file that the settings name.
 pub(super) fn database() -> Result<PathBuf, Failure> {
-    match server::database(&settings()?) {
+    match resolve_symlinks(&settings()?.database) {
         Database::File(path) => Ok(path),
         Database::Memory => {
-            Err(String::from("DATABASE_URL names a database in memory, which only its own server sees").into())
+            Err(String::from("DATABASE_URL names a database in memory, which only its own server can open").into())
         }
     }
 }
 
-/// What a command was given: at most one file, and options of its own.
+/// The arguments of a command: at most one file, and its own option.
 pub(super) struct Arguments {
-    /// The file.
+    /// The file argument.
     pub file: Option<PathBuf>,
-    /// Whether the option was there.
+    /// Whether the option was given.
     pub option: bool,
 }
 
-/// Reads the arguments of a command that has one option at most, named without its dashes.
+/// Parses the arguments of a command with at most one option, named without its dashes.
 pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Result<Arguments, Failure> {
     let mut found = Arguments { file: None, option: false };
     while let Some(argument) = parser.next()? {
@@ -43,10 +43,10 @@ pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Re
 }
 
 impl Arguments {
-    /// The file, which there must be.
+    /// The file argument, which is required.
     pub(super) fn required(&self) -> Result<&Path, Failure> {
         match self.file.as_deref() {
-            // It can be neither read twice nor written anywhere but in order.
+            // A stream can be neither read twice nor written out of order.
             Some(file) if is_standard(file) => Err(Failure::usage("a database is a file; one of the name - is ./-")),
             Some(file) => Ok(file),
             None => Err(Failure::usage("a file is missing")),
@@ -54,27 +54,26 @@ impl Arguments {
     }
 }
 
-/// Whether a file is a standard stream: a single dash.
+/// Whether a file argument names a standard stream: a single dash.
 pub(super) fn is_standard(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
-/// Shows on a terminal how far something is, and nothing anywhere else.
+/// Shows the progress of an operation if standard error is a terminal.
 pub(super) struct Meter {
-    doing: &'static str,
-    /// When it was shown last; `None` where nobody looks.
+    label: &'static str,
+    /// When progress was shown last; `None` without a terminal.
     shown: Option<Instant>,
     is_shown: bool,
 }
 
 impl Meter {
-    /// For something that is called `doing`.
-    pub(super) fn new(doing: &'static str) -> Meter {
+    pub(super) fn new(label: &'static str) -> Meter {
         let shown = std::io::stderr().is_terminal().then(Instant::now);
-        Meter { doing, shown, is_shown: false }
+        Meter { label, shown, is_shown: false }
     }
 
-    /// Takes how far it is.
+    /// Shows the progress, unless it was shown a moment ago.
     pub(super) fn show(&mut self, progress: Progress) {
         if self.shown.is_none_or(|shown| shown.elapsed() < REPORT_PAUSE) {
             return;
@@ -85,7 +84,13 @@ impl Meter {
             Some(all) if all > 0 => format!("{} %", progress.done * 100 / all),
             _ => progress.done.to_string(),
         };
-        let _ = write!(std::io::stderr(), "\r{}: {text}\x1b[K", self.doing);
+        let _ = write!(std::io::stderr(), "\r{}: {text}\x1b[K", self.label);
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Failure {
+        error.to_string().into()
     }
 }
 

@@ -1,8 +1,8 @@
-//! `export`: everything that people have put in, as lines of text.
+//! `export`: writes the content of the database as lines of text.
 
 use super::Failure;
 use super::data::{Meter, arguments, database, is_standard};
-use crate::store::{self, ExportError};
+use crate::store::{self, DataError};
 use std::io::{BufWriter, ErrorKind};
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -16,7 +16,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     }
     let mut output = BufWriter::new(std::io::stdout().lock());
     match store::export(&source, &mut output, given.option, &mut report) {
-        Err(ExportError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::NobodyReads),
-        done => done.map(drop).map_err(|error| Failure::from(error.to_string())),
+        Err(DataError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::NobodyReads),
+        done => Ok(done.map(drop)?),
     }
 }

@@ -1,4 +1,4 @@
-//! `import`: a database made of an export.
+//! `import`: creates a database from an export.
 
 use super::data::{Meter, arguments, database, is_standard};
 use super::{Failure, output::say};
@@ -19,11 +19,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     };
     let mut meter = Meter::new("imported lines");
     let now = Clock::start().now().wall;
-    let imported = store::import(&target, &mut input, now, &mut |progress| meter.show(progress))?;
+    let report = store::import(&target, &mut input, now, &mut |progress| meter.show(progress))?;
     drop(meter);
-    if let Some(kept) = imported.kept {
+    if let Some(kept) = report.kept {
         say(&format!("{}: the empty database that was there before\n", kept.display()))?;
     }
-    say(&format!("{}: {}, new events from {}\n", target.display(), imported.counts, imported.goes_on_from.next()))?;
+    say(&format!("{}: {}, new events from {}\n", target.display(), report.counts, report.continues_after.next()))?;
     Ok(())
 }

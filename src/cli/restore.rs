@@ -1,4 +1,4 @@
-//! `restore`: a backup becomes the database.
+//! `restore`: replaces the database with a backup.
 
 use super::data::{Meter, arguments, database};
 use super::{Failure, output::say};
@@ -12,16 +12,20 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     listener::keep_files_private();
     let mut meter = Meter::new("restored");
     let now = Clock::start().now().wall;
-    let restored = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;
+    let report = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;
     drop(meter);
-    if let Some(kept) = restored.kept {
-        say(&format!("{}: what was the database before\n", kept.display()))?;
+    if let Some(kept) = report.kept {
+        say(&format!(
+            "{}: the previous database
+",
+            kept.display()
+        ))?;
     }
     say(&format!(
         "{}: events through {}, new ones from {}\n",
         target.display(),
-        restored.through,
-        restored.goes_on_from.next()
+        report.through,
+        report.continues_after.next()
     ))?;
     Ok(())
 }

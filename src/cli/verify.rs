@@ -1,4 +1,4 @@
-//! `verify`: whether a database is sound.
+//! `verify`: checks a database.
 
 use super::data::{Meter, arguments, database};
 use super::{Failure, output::say};
@@ -8,15 +8,15 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let given = arguments(parser, None)?;
     let path = given.file.map_or_else(database, Ok)?;
     let mut meter = Meter::new("checked");
-    let verdict = store::verify(&path, &mut |progress| meter.show(progress))?;
+    let report = store::verify(&path, &mut |progress| meter.show(progress))?;
     drop(meter);
-    if !verdict.findings.is_empty() {
-        for finding in &verdict.findings {
+    if !report.findings.is_empty() {
+        for finding in &report.findings {
             say(&format!("{finding}\n"))?;
         }
-        return Err(format!("{}: {} findings", path.display(), verdict.findings.len()).into());
+        return Err(format!("{}: {} findings", path.display(), report.findings.len()).into());
     }
-    let counts: Vec<String> = verdict.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-    say(&format!("ok: {}, events through {}\n", counts.join(", "), verdict.position))?;
+    let counts: Vec<String> = report.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    say(&format!("ok: {}, events through {}\n", counts.join(", "), report.position))?;
     Ok(())
 }

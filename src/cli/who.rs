@@ -4,32 +4,33 @@ use super::output::complain;
 use super::{Failure, settings};
 use crate::base::limits::PROFILE_CHARS_MAX;
 use crate::config::Settings;
+use crate::config::types::Database;
 use crate::domain::id::UserId;
-use crate::runtime::{listener, server};
-use crate::store::{Admin, AdminError, Database, Who};
+use crate::runtime::listener;
+use crate::store::{Admin, AdminError, UserSelector, resolve_symlinks};
 use lexopt::ValueExt;
 
 /// What a command line has said so far of whom it means.
 #[derive(Default)]
-pub(super) struct WhoArgument(Option<Who>);
+pub(super) struct WhoArgument(Option<UserSelector>);
 
 impl WhoArgument {
     /// Takes `--id ID`.
     pub(super) fn id(&mut self, parser: &mut lexopt::Parser) -> Result<(), Failure> {
-        self.set(Who::Id(user_id(parser)?))
+        self.set(UserSelector::Id(user_id(parser)?))
     }
 
     /// Takes WHO.
     pub(super) fn either(&mut self, value: std::ffi::OsString) -> Result<(), Failure> {
-        self.set(Who::Either(value.string()?))
+        self.set(UserSelector::IdOrEmail(value.string()?))
     }
 
     /// What was said.
-    pub(super) fn given(self) -> Result<Who, Failure> {
+    pub(super) fn given(self) -> Result<UserSelector, Failure> {
         self.0.ok_or_else(|| Failure::usage("whom? an email or an id is missing"))
     }
 
-    fn set(&mut self, who: Who) -> Result<(), Failure> {
+    fn set(&mut self, who: UserSelector) -> Result<(), Failure> {
         match self.0.replace(who) {
             None => Ok(()),
             Some(_) => Err(Failure::usage("one user at a time")),
@@ -64,7 +65,7 @@ pub(super) fn password_argument() -> Failure {
 pub(super) fn open(make: bool) -> Result<(Settings, Admin), Failure> {
     let settings = settings()?;
     listener::keep_files_private();
-    let database = server::database(&settings);
+    let database = resolve_symlinks(&settings.database);
     let made = match &database {
         Database::File(path) => make && !path.exists(),
         Database::Memory => false,

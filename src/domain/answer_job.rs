@@ -1,4 +1,4 @@
-//! Answer jobs: which message a responder answers, and the steps and text of its answer.
+//! Answer jobs: which message a responder answers, and the steps in which its answer is stored.
 
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::live_answer::LiveAnswer;
@@ -9,64 +9,64 @@ use std::sync::Arc;
 /// The `shard` of a `ReplyTo` that leads to the responders instead of to an event loop.
 pub const RESPONDERS: u16 = u16::MAX;
 
-/// An order to answer, by the number of the message that is to be answered: each message has at most one.
+/// The id of a job: the number of the message to answer, since each message has at most one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct JobId(pub EventNumber);
 
-/// An order to answer a message. It is a row from the message's own commit until the answer's.
+/// A message that is to be answered. The job is a row from the message's own commit until the answer is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerJob {
-    /// Its key.
+    /// Its id.
     pub key: JobId,
     /// The message to answer.
     pub message_id: MessageId,
-    /// Where it is.
+    /// The message's conversation.
     pub conversation_id: ConversationId,
-    /// Where that is.
+    /// The conversation's workspace.
     pub workspace_id: WorkspaceId,
-    /// Who sent the message, and whose share of running answers this one counts for.
+    /// The sender of the message. The answer counts for this user's share of running answers.
     pub user: UserId,
-    /// What is to answer: one of `RESPONDERS_ALLOWED` when the message was sent.
+    /// The kind of responder, one of `RESPONDERS_ALLOWED` when the message was sent.
     pub responder: ResponderKind,
     /// The request that sent the message.
     pub correlation_id: Arc<str>,
-    /// What the message says.
+    /// The text of the message.
     pub content: Content,
-    /// The answer's message, if it was begun already.
+    /// The answer's message, if an earlier process began it.
     pub started: Option<MessageId>,
 }
 
-/// What is done with an answer. Each step is one change of its order together with its message; an order that is
-/// closed takes no more (`Rejection::Conflict`), so the first to close it wins.
+/// One step of an answer: one change of its job together with its message. A closed job takes no step
+/// (`Rejection::Conflict`), so the first to close it wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerStep {
-    /// The first text is there and will be shown: the answer's message is made, with status `streaming`.
+    /// The first text is about to be shown: makes the answer's message, with status `streaming`.
     Begin {
         /// The text so far.
         text: Arc<str>,
         /// The answer, whose text grows from now on.
         live: LiveAnswer,
     },
-    /// More text was shown.
+    /// Stores text that was shown.
     Append {
-        /// What comes behind the text that is stored.
+        /// The text that follows what is stored.
         text: Arc<str>,
     },
-    /// The answer is over: the message gets its whole text and last status, and is published as `output`.
+    /// Ends the answer: the message gets its whole text and its last status, and is published as `output`.
     Finish {
         /// `Complete`, `Cancelled`, `Interrupted` or `Failed`.
         status: Status,
-        /// The whole text; of a message that was never begun, too. `None` leaves what is stored.
+        /// The whole text, also of an answer that was never begun. `None` leaves what is stored.
         text: Option<Content>,
         /// The answer's metadata: responder, model, token counts.
         metadata: Metadata,
-        /// Why it failed, fit for clients: published as `output_error`.
+        /// The error message for clients, if the answer failed: published as `output_error`.
         error: Option<Arc<str>>,
     },
 }
 
 impl AnswerStep {
-    /// The text that the step brings.
+    /// The text in the step.
     pub fn text(&self) -> &str {
         match self {
             AnswerStep::Begin { text, .. } | AnswerStep::Append { text } => text,
@@ -75,11 +75,11 @@ impl AnswerStep {
     }
 }
 
-/// One turn of a conversation, as a responder is given it.
+/// One message of a conversation, as a model gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// Who speaks.
+    /// The sender's role.
     pub role: Role,
-    /// What is said.
+    /// The text.
     pub text: Content,
 }

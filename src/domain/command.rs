@@ -163,8 +163,8 @@ pub enum CommandKind {
     },
     /// A step of an answer; only the responders take it.
     Answer {
-        /// Which order is answered.
-        order: JobId,
+        /// The job that is answered.
+        job: JobId,
         /// What is done with it.
         step: AnswerStep,
     },

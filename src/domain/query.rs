@@ -61,21 +61,21 @@ pub enum QueryKind {
     },
     /// One message of such a conversation.
     Message(ConversationRef, MessageId),
-    /// Open orders after this one, oldest first; for the responders. There may be fewer than asked for because they grew
-    /// too large: only an empty answer says that there are no more.
+    /// Open answer jobs after `after`, oldest first, for the responders. A page may be truncated by its size, so only an
+    /// empty page is the last one.
     OpenJobs {
-        /// The last order that is known already.
+        /// The newest job that is known.
         after: JobId,
-        /// Most orders.
+        /// Maximum number of jobs.
         limit: u32,
     },
-    /// The last `limit` messages of the order's conversation through the one to answer, oldest first; for the responders.
-    /// Each answer stands behind what it answers. Empty messages and answers that still grow are left out, and so are the
-    /// oldest if the turns are large.
+    /// The last `limit` messages of the job's conversation through the one to answer, oldest first, for the responders.
+    /// Each answer follows the message that it answers. Empty messages and answers in progress are left out, and the
+    /// oldest messages if the result is too large.
     History {
-        /// Which order.
-        order: JobId,
-        /// Most messages.
+        /// The job.
+        job: JobId,
+        /// Maximum number of messages.
         limit: u32,
     },
     /// Names of those of the ids who share a conversation with the caller.

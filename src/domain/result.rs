@@ -61,7 +61,7 @@ pub enum Outcome {
     Answered {
         /// The answer's message; `None` when nothing of it was ever shown.
         message_id: Option<MessageId>,
-        /// Whether the order is closed now.
+        /// Whether the job is closed now.
         closed: bool,
     },
     /// The password was changed.

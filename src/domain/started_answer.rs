@@ -7,22 +7,22 @@ use crate::domain::live_answer::LiveAnswer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// An answer whose message was made by a commit, for whoever shows its text as it comes.
+/// An answer whose message a commit has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerStarted {
     /// The job that is answered.
     pub job: JobId,
     /// The answer's message.
     pub message_id: MessageId,
-    /// Where it is.
+    /// Its conversation.
     pub conversation_id: ConversationId,
-    /// Where that is.
+    /// The conversation's workspace.
     pub workspace_id: WorkspaceId,
-    /// Who sees it.
+    /// The users who see it.
     pub recipients: Arc<[UserId]>,
-    /// Which responder answers.
+    /// The responder's user.
     pub sender: UserId,
-    /// The request that is answered.
+    /// The id of the request that sent the message.
     pub correlation_id: Arc<str>,
     /// The answer, whose text grows.
     pub live: LiveAnswer,

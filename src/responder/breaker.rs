@@ -1,54 +1,55 @@
-//! The circuit breaker of one upstream: after some failures in a row nobody asks it for a while, then one request probes.
+//! The circuit breaker of one upstream: after several failures in a row it rejects requests for a while, then lets one
+//! probe through.
 //!
-//! Invariant: while it is open nobody is let through, while it is half open at most one is; and what was let through
-//! before a change of state has no say in the state after it.
+//! Invariant: while it is open, no request passes; while it is half open, at most one does. The outcome of a request that
+//! passed in an earlier state is ignored.
 
 use crate::base::limits::{BREAKER_COOL_DOWN_MILLISECONDS, BREAKER_FAILURES_MAX};
 use crate::base::time::MonoTime;
 
 /// How the use of a permit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PermitOutcome {
     /// The upstream works.
     Success,
-    /// The upstream is in trouble.
+    /// The upstream does not work.
     Failure,
-    /// It says nothing about the upstream: the request itself was refused, or was given up.
+    /// Unknown: the request itself was rejected, or was cancelled.
     Unknown,
 }
 
-/// The right to ask the upstream once. It must be settled.
+/// The permission for one request. It must be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
-    /// The state that it was given in.
+    /// The breaker's epoch at that time.
     epoch: u64,
 }
 
-/// What people see of a breaker, in the order of their numbers among the metrics.
+/// The state of a breaker in logs and metrics; the metric is the variant's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
-    /// Everybody is let through.
+    /// Every request passes.
     Closed,
-    /// One request probes.
+    /// One request probes the upstream.
     HalfOpen,
-    /// Nobody is.
+    /// No request passes.
     Open,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Everybody is let through. Next: Open, after too many failures in a row.
+enum BreakerState {
+    /// Every request passes. Next: Open, after too many failures in a row.
     Closed { failures: u32 },
-    /// Nobody is let through. Next: HalfOpen, with the first request after the cool-down.
+    /// No request passes. Next: HalfOpen, with the first request after the cool-down.
     Open { until: MonoTime },
-    /// A probe is on its way, or is free to be taken. Next: Closed or Open, by how it ends.
+    /// One request may probe, or is probing. Next: Closed or Open, by its outcome.
     HalfOpen { probing: bool },
 }
 
-/// The breaker itself.
+/// A circuit breaker.
 #[derive(Debug)]
 pub struct Breaker {
-    state: State,
+    state: BreakerState,
     /// Changes with every change of state, and with every probe.
     epoch: u64,
     failures_max: u32,
@@ -65,58 +66,68 @@ impl Breaker {
     /// A closed breaker that opens after `failures_max` failures in a row, at least one.
     pub fn new(failures_max: u32, cool_down_milliseconds: u64) -> Breaker {
         assert!(failures_max > 0, "a breaker that opens without a failure never closes");
-        Breaker { state: State::Closed { failures: 0 }, epoch: 0, failures_max, cool_down_milliseconds }
+        Breaker { state: BreakerState::Closed { failures: 0 }, epoch: 0, failures_max, cool_down_milliseconds }
     }
 
-    /// Asks for a permit. The error is when to ask again.
+    /// Asks for a permit.
+    ///
+    /// # Errors
+    ///
+    /// The time at which to ask again.
     pub fn admit(&mut self, now: MonoTime) -> Result<Permit, MonoTime> {
         match self.state {
-            State::Closed { .. } => {}
-            State::Open { until } if now < until => return Err(until),
-            // How long a probe takes is not known: a cool-down is as good a time to ask again as any.
-            State::HalfOpen { probing: true } => return Err(now.plus_milliseconds(self.cool_down_milliseconds)),
-            State::Open { .. } | State::HalfOpen { probing: false } => self.change(State::HalfOpen { probing: true }),
+            BreakerState::Closed { .. } => {}
+            BreakerState::Open { until } if now < until => return Err(until),
+            // The duration of the probe is unknown, so the cool-down is the best guess.
+            BreakerState::HalfOpen { probing: true } => return Err(now.plus_milliseconds(self.cool_down_milliseconds)),
+            BreakerState::Open { .. } | BreakerState::HalfOpen { probing: false } => {
+                self.change(BreakerState::HalfOpen { probing: true })
+            }
         }
         Ok(Permit { epoch: self.epoch })
     }
 
-    /// Says how the use of a permit ended.
-    pub fn settle(&mut self, permit: Permit, outcome: Outcome, now: MonoTime) {
+    /// Reports the outcome of a request.
+    pub fn settle(&mut self, permit: Permit, outcome: PermitOutcome, now: MonoTime) {
         if permit.epoch != self.epoch {
             return;
         }
-        let open = State::Open { until: now.plus_milliseconds(self.cool_down_milliseconds) };
+        let open = BreakerState::Open { until: now.plus_milliseconds(self.cool_down_milliseconds) };
         match (self.state, outcome) {
-            (State::Open { .. }, _) => unreachable!("nobody is let through in this state"),
-            (State::Closed { .. }, Outcome::Unknown) => {}
-            // The epoch stays: those who are on their way still have their say.
-            (State::Closed { .. }, Outcome::Success) => self.state = State::Closed { failures: 0 },
-            (State::Closed { failures }, Outcome::Failure) if failures + 1 < self.failures_max => {
-                self.state = State::Closed { failures: failures + 1 };
+            (BreakerState::Open { .. }, _) => unreachable!("no permit of this epoch exists"),
+            (BreakerState::Closed { .. }, PermitOutcome::Unknown) => {}
+            // The epoch stays: outcomes of concurrent requests still count.
+            (BreakerState::Closed { .. }, PermitOutcome::Success) => self.state = BreakerState::Closed { failures: 0 },
+            (BreakerState::Closed { failures }, PermitOutcome::Failure) if failures + 1 < self.failures_max => {
+                self.state = BreakerState::Closed { failures: failures + 1 };
             }
-            (State::Closed { .. } | State::HalfOpen { .. }, Outcome::Failure) => self.change(open),
-            (State::HalfOpen { .. }, Outcome::Success) => self.change(State::Closed { failures: 0 }),
-            (State::HalfOpen { .. }, Outcome::Unknown) => self.change(State::HalfOpen { probing: false }),
+            (BreakerState::Closed { .. } | BreakerState::HalfOpen { .. }, PermitOutcome::Failure) => self.change(open),
+            (BreakerState::HalfOpen { .. }, PermitOutcome::Success) => {
+                self.change(BreakerState::Closed { failures: 0 })
+            }
+            (BreakerState::HalfOpen { .. }, PermitOutcome::Unknown) => {
+                self.change(BreakerState::HalfOpen { probing: false })
+            }
         }
     }
 
-    /// Where it stands, for people. An open one stays open until somebody asks.
+    /// Its state. An open breaker stays open until the next request.
     pub fn position(&self) -> Position {
         match self.state {
-            State::Closed { .. } => Position::Closed,
-            State::Open { .. } => Position::Open,
-            State::HalfOpen { .. } => Position::HalfOpen,
+            BreakerState::Closed { .. } => Position::Closed,
+            BreakerState::Open { .. } => Position::Open,
+            BreakerState::HalfOpen { .. } => Position::HalfOpen,
         }
     }
 
     /// Panics when an invariant does not hold.
     pub fn check_invariants(&self) {
-        if let State::Closed { failures } = self.state {
+        if let BreakerState::Closed { failures } = self.state {
             assert!(failures < self.failures_max, "so many failures in a row open it");
         }
     }
 
-    fn change(&mut self, state: State) {
+    fn change(&mut self, state: BreakerState) {
         self.state = state;
         self.epoch += 1;
     }
@@ -137,15 +148,15 @@ mod tests {
         let mut breaker = Breaker::new(3, COOL_DOWN);
         for _ in 0..3 {
             let permit = breaker.admit(at(0)).unwrap();
-            breaker.settle(permit, Outcome::Failure, at(0));
+            breaker.settle(permit, PermitOutcome::Failure, at(0));
         }
         breaker
     }
 
     #[test]
     fn it_opens_after_failures_in_a_row_alone() {
-        use Outcome::*;
-        let table: [(&[Outcome], Position); 6] = [
+        use PermitOutcome::*;
+        let table: [(&[PermitOutcome], Position); 6] = [
             (&[Failure, Failure], Position::Closed),
             (&[Failure, Failure, Failure], Position::Open),
             (&[Failure, Failure, Success, Failure, Failure], Position::Closed),
@@ -167,9 +178,9 @@ mod tests {
     #[test]
     fn one_probe_decides_after_the_cool_down() {
         for (outcome, position) in [
-            (Outcome::Success, Position::Closed),
-            (Outcome::Failure, Position::Open),
-            (Outcome::Unknown, Position::HalfOpen),
+            (PermitOutcome::Success, Position::Closed),
+            (PermitOutcome::Failure, Position::Open),
+            (PermitOutcome::Unknown, Position::HalfOpen),
         ] {
             let mut breaker = opened();
             assert_eq!(breaker.admit(at(COOL_DOWN - 1)), Err(at(COOL_DOWN)));
@@ -178,8 +189,8 @@ mod tests {
             assert_eq!(breaker.admit(at(COOL_DOWN)), Err(at(2 * COOL_DOWN)), "one probe at a time");
             breaker.settle(probe, outcome, at(15));
             assert_eq!(breaker.position(), position);
-            assert_eq!(breaker.admit(at(16)).is_ok(), outcome != Outcome::Failure);
-            if outcome == Outcome::Failure {
+            assert_eq!(breaker.admit(at(16)).is_ok(), outcome != PermitOutcome::Failure);
+            if outcome == PermitOutcome::Failure {
                 assert_eq!(breaker.admit(at(16)), Err(at(25)), "it cools down anew");
             }
         }
@@ -189,17 +200,17 @@ mod tests {
     fn who_was_let_through_before_has_no_say_later() {
         let mut breaker = Breaker::new(1, COOL_DOWN);
         let (slow, fast) = (breaker.admit(at(0)).unwrap(), breaker.admit(at(0)).unwrap());
-        breaker.settle(fast, Outcome::Failure, at(0));
-        breaker.settle(slow, Outcome::Success, at(5));
+        breaker.settle(fast, PermitOutcome::Failure, at(0));
+        breaker.settle(slow, PermitOutcome::Success, at(5));
         assert_eq!(breaker.position(), Position::Open);
         let probe = breaker.admit(at(10)).unwrap();
-        breaker.settle(slow, Outcome::Success, at(10));
+        breaker.settle(slow, PermitOutcome::Success, at(10));
         assert_eq!(breaker.position(), Position::HalfOpen);
-        breaker.settle(probe, Outcome::Unknown, at(11));
+        breaker.settle(probe, PermitOutcome::Unknown, at(11));
         let second = breaker.admit(at(11)).unwrap();
-        breaker.settle(probe, Outcome::Failure, at(11));
+        breaker.settle(probe, PermitOutcome::Failure, at(11));
         assert_eq!(breaker.position(), Position::HalfOpen, "a probe is settled once");
-        breaker.settle(second, Outcome::Success, at(12));
+        breaker.settle(second, PermitOutcome::Success, at(12));
         assert_eq!(breaker.position(), Position::Closed);
     }
 
@@ -215,16 +226,17 @@ mod tests {
                     out.extend(breaker.admit(at(now)));
                 } else if !out.is_empty() {
                     let permit = out.swap_remove(random.below(out.len() as u64) as usize);
-                    let outcome = [Outcome::Success, Outcome::Failure, Outcome::Unknown][random.below(3) as usize];
+                    let outcome = [PermitOutcome::Success, PermitOutcome::Failure, PermitOutcome::Unknown]
+                        [random.below(3) as usize];
                     breaker.settle(permit, outcome, at(now));
                 }
                 breaker.check_invariants();
             }
             for permit in out {
-                breaker.settle(permit, Outcome::Unknown, at(now));
+                breaker.settle(permit, PermitOutcome::Unknown, at(now));
             }
             let permit = breaker.admit(at(now + 1000)).expect("nobody holds it open any more");
-            breaker.settle(permit, Outcome::Success, at(now + 1000));
+            breaker.settle(permit, PermitOutcome::Success, at(now + 1000));
             assert_eq!(breaker.position(), Position::Closed);
         }
     }

@@ -1,12 +1,12 @@
-//! Asks an upstream, waits for what it says, and tries again if that helps. A thread shell: it has sockets and reads the
-//! clock, on the thread of whoever calls.
+//! Sends requests to an upstream, reads its response, and retries. A thread shell: it owns sockets and reads the clock, on
+//! the caller's thread.
 //!
-//! Invariant: every wait has a deadline and asks in between whether the answer is still wanted; once text was shown
-//! there is no other try.
+//! Invariant: every wait has a deadline, and checks in between whether the answer is still wanted. After text was shown,
+//! nothing is retried.
 
 mod connection;
 
-use super::breaker::{Breaker, Outcome, Permit, Position};
+use super::breaker::{Breaker, Permit, PermitOutcome, Position};
 use super::openai::{self, AnswerReader, ReadProgress};
 use super::retry::RetryPolicy;
 use super::{Completion, Failure, FailureKind, TextSink};
@@ -18,28 +18,28 @@ use crate::config::types::Secret;
 use crate::config::upstream_address::UpstreamAddress;
 use crate::domain::answer_job::Turn;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
-use connection::{Connection, Wait};
+use connection::{UpstreamConnection, Wait};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that one read takes at most.
+/// Maximum bytes per read.
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-/// How long an upstream may take, in milliseconds.
+/// Timeouts of an upstream, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the connection, name lookup and TLS included.
+    /// To connect, including name resolution and the TLS handshake.
     pub connect_milliseconds: u64,
-    /// From the connection to the first byte of the answer's body.
+    /// From the connection to the first byte of the response body.
     pub first_byte_milliseconds: u64,
     /// Between two bytes of the body.
     pub between_bytes_milliseconds: u64,
-    /// After the text's end, for the rest of the stream.
+    /// From the end of the text to the end of the stream.
     pub tail_milliseconds: u64,
-    /// For one answer, with every try.
+    /// For one answer, with all attempts.
     pub total_milliseconds: u64,
 }
 
@@ -55,7 +55,7 @@ impl Default for Timeouts {
     }
 }
 
-/// What an upstream is made of.
+/// The settings of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// `RESPONDER_URL`
@@ -68,28 +68,31 @@ pub struct UpstreamSettings {
     pub system_prompt: Option<String>,
     /// `RESPONDER_CA_FILE`: certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long it may take.
+    /// Its timeouts.
     pub timeouts: Timeouts,
-    /// How often it is tried.
+    /// When failed attempts are repeated.
     pub retry: RetryPolicy,
 }
 
-/// A model behind an OpenAI-compatible API. One for all threads that ask it.
+/// A model behind an OpenAI-compatible API, shared by all threads that use it.
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
     breaker: Mutex<Breaker>,
-    /// It refused a request for token counts: it is not asked for them again.
+    /// It rejected a request for token counts, so later requests do not ask for them.
     token_counts_refused: AtomicBool,
-    /// The beginning of the breaker's time.
+    /// The zero of the breaker's time.
     started: Instant,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::Tls>,
 }
 
 impl Upstream {
-    /// Checks the settings; the error is a sentence for the operator, which begins with the variable's name. Reads the
-    /// trusted certificates of an `https` address.
+    /// Checks the settings, and reads the trusted certificates of an `https` address.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the operator, which begins with the name of the variable.
     pub fn new(settings: UpstreamSettings) -> Result<Upstream, String> {
         let key_is_good = |key: &Secret| key.expose().bytes().all(|byte| byte.is_ascii_graphic());
         if !settings.api_key.as_ref().is_none_or(key_is_good) {
@@ -118,7 +121,7 @@ impl Upstream {
         Upstream { breaker: Mutex::new(breaker), ..self }
     }
 
-    /// Where the breaker stands.
+    /// The state of the breaker.
     pub fn position(&self) -> Position {
         self.breaker().position()
     }
@@ -136,10 +139,16 @@ impl Upstream {
     }
 }
 
-/// Answers the last of `turns`, the conversation with its oldest message first. Blocks until the answer's end: for
-/// `total_milliseconds` at most, and as long as `sink` takes.
+/// Answers the last of `turns`, the messages of a conversation, oldest first. Blocks until the end of the answer, for at
+/// most `total_milliseconds` plus the time that `sink` takes.
 ///
-/// Panics without a turn.
+/// # Errors
+///
+/// The failure of the last attempt.
+///
+/// # Panics
+///
+/// If there is no turn.
 pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result<Completion, Failure> {
     assert!(!turns.is_empty(), "a message is answered");
     let mut random = Random::from_system();
@@ -158,7 +167,7 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result
         };
         tries += 1;
         let end = one_try(upstream, turns, deadline, &mut watched);
-        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| Outcome::Success));
+        admission.settle(end.as_ref().map_or_else(Failure::outcome, |_| PermitOutcome::Success));
         let failure = match end {
             Ok(finished) => return Ok(finished),
             Err(failure) => failure,
@@ -177,23 +186,23 @@ pub fn answer(upstream: &Upstream, turns: &[Turn], sink: TextSink<'_>) -> Result
     }
 }
 
-/// A permit that is settled whatever happens, so that a lost one does not keep a breaker half open.
+/// A permit that is settled when it is dropped, so that a lost one does not keep a breaker half open.
 struct PermitGuard<'u> {
     upstream: &'u Upstream,
     permit: Permit,
-    outcome: Outcome,
+    outcome: PermitOutcome,
 }
 
 impl<'u> PermitGuard<'u> {
-    /// The error is how long the upstream is left alone yet.
+    /// The error is the time until the breaker lets a request through.
     fn new(upstream: &'u Upstream) -> Result<PermitGuard<'u>, Duration> {
         let now = upstream.now();
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
         metrics::BREAKER.set(upstream.position() as u64);
-        Ok(PermitGuard { upstream, permit, outcome: Outcome::Unknown })
+        Ok(PermitGuard { upstream, permit, outcome: PermitOutcome::Unknown })
     }
 
-    fn settle(mut self, outcome: Outcome) {
+    fn settle(mut self, outcome: PermitOutcome) {
         self.outcome = outcome;
     }
 }
@@ -211,7 +220,7 @@ impl Drop for PermitGuard<'_> {
     }
 }
 
-/// One try, or two if the first only found out that token counts are refused.
+/// One attempt, or two if the upstream rejected only the request for token counts.
 fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, sink: TextSink<'_>) -> Result<Completion, Failure> {
     let count_tokens = !upstream.token_counts_refused.load(Ordering::Relaxed);
     match exchange(upstream, turns, count_tokens, deadline, sink)? {
@@ -232,13 +241,13 @@ fn refusal(upstream: &Upstream, head: &ReceivedHead, body: &[u8]) -> Failure {
 }
 
 enum Attempt {
-    /// The answer.
+    /// The answer is complete.
     Finished(Completion),
-    /// Another status than success, and the beginning of what came with it.
+    /// An error status, with the beginning of its body.
     Refused { head: ReceivedHead, body: Vec<u8> },
 }
 
-/// One request and its answer, on a connection of its own.
+/// One request and its response, on a connection of its own.
 fn exchange(
     upstream: &Upstream,
     turns: &[Turn],
@@ -270,11 +279,11 @@ fn exchange(
     read_answer(upstream, &mut body, until, deadline, sink).map(Attempt::Finished)
 }
 
-fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result<Connection, Failure> {
+fn connect(upstream: &Upstream, deadline: Instant, sink: TextSink<'_>) -> Result<UpstreamConnection, Failure> {
     let until = within(upstream.settings.timeouts.connect_milliseconds, deadline);
     let mut wait = Wait::new(sink, until);
     let is_late = || too_late(deadline, "The model's server did not accept a connection in time");
-    let connected = Connection::open(&upstream.settings.address, &mut wait);
+    let connected = UpstreamConnection::open(&upstream.settings.address, &mut wait);
     #[cfg(feature = "tls")]
     let connected = connected.and_then(|connection| match &upstream.tls {
         Some(tls) => connection.encrypt(tls, &mut wait),
@@ -310,8 +319,11 @@ fn request(upstream: &Upstream, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
     request
 }
 
-/// The head of the answer, and what came with it of the body.
-fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
+/// The head of the response, and the part of the body that was read with it.
+fn read_head(
+    connection: &mut UpstreamConnection,
+    wait: &mut Wait<'_>,
+) -> Result<(ReceivedHead, Vec<u8>), connection::Broken> {
     let mut bytes = Vec::new();
     loop {
         let head = parse_response_head(&bytes, UPSTREAM_HEAD_BYTES_MAX).map_err(|error| {
@@ -327,7 +339,7 @@ fn read_head(connection: &mut Connection, wait: &mut Wait<'_>) -> Result<(Receiv
     }
 }
 
-/// What an error answer says, as far as it comes.
+/// The body of an error response, as far as it arrives.
 fn read_error(body: &mut connection::Body<'_>, wait: &mut Wait<'_>) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     while bytes.len() < UPSTREAM_ERROR_BYTES_MAX {
@@ -388,7 +400,7 @@ fn read_answer(
     }
 }
 
-/// What a connection that broke had said may be an answer all the same.
+/// The text before a lost connection may be a complete answer.
 fn end_of_broken(
     broken: connection::Broken,
     reader: AnswerReader,
@@ -401,7 +413,7 @@ fn end_of_broken(
     }
 }
 
-/// So long from now, but not after the deadline.
+/// The earlier of a timeout from now and the deadline.
 fn within(milliseconds: u64, deadline: Instant) -> Instant {
     Instant::now().checked_add(Duration::from_millis(milliseconds)).map_or(deadline, |until| until.min(deadline))
 }

@@ -1,9 +1,9 @@
-//! Why an answer could not be finished, in words that clients may read.
+//! Failures of an upstream, with messages for clients.
 //!
-//! Invariant: no message and no detail has the API key in it, whatever the upstream sent; a message has nothing of our
-//! own machine, and of the upstream's text at most a short excerpt without control characters.
+//! Invariant: no message or detail contains the API key, whatever the upstream sent. A message contains nothing about
+//! this machine, and at most a short excerpt of the upstream's text, without control characters.
 
-use super::breaker::Outcome;
+use super::breaker::PermitOutcome;
 use crate::base::limits::UPSTREAM_EXCERPT_CHARS_MAX;
 use crate::config::types::Secret;
 use std::time::Duration;
@@ -31,18 +31,18 @@ pub enum FailureKind {
     Stopped,
 }
 
-/// A failed try, or a failed answer.
+/// A failed attempt, or a failed answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What went wrong.
     pub kind: FailureKind,
-    /// A sentence for clients.
+    /// The message for clients.
     pub message: String,
-    /// More for the log: addresses and errors of the system. Not for clients.
+    /// Details for the log, such as addresses and system errors. Not for clients.
     pub detail: String,
-    /// How long the upstream asked to be left alone.
+    /// The upstream's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Whether another try could end better, as long as nothing was shown.
+    /// Whether another attempt could succeed, as long as nothing was shown.
     pub retryable: bool,
 }
 
@@ -51,7 +51,7 @@ impl Failure {
         Failure { kind, message: message.into(), detail: String::new(), retry_after: None, retryable }
     }
 
-    /// Adds what the log should have.
+    /// Adds details for the log.
     pub fn with_detail(mut self, detail: impl ToString) -> Failure {
         self.detail = printable(&detail.to_string(), UPSTREAM_EXCERPT_CHARS_MAX);
         self
@@ -62,7 +62,7 @@ impl Failure {
         Failure::new(FailureKind::Connect, "The model's server cannot be reached", true)
     }
 
-    /// A wait was too long; `message` says which.
+    /// A timeout; `message` says of what.
     pub fn timeout(message: &'static str, retryable: bool) -> Failure {
         Failure::new(FailureKind::Timeout, message, retryable)
     }
@@ -76,7 +76,7 @@ impl Failure {
         )
     }
 
-    /// No answer by the protocol.
+    /// A response that violates the protocol.
     pub fn invalid_response(detail: impl ToString) -> Failure {
         let message = "The model's server sent something that cannot be read as an answer";
         Failure::new(FailureKind::InvalidResponse, message, false).with_detail(detail)
@@ -88,7 +88,7 @@ impl Failure {
         Failure::new(FailureKind::Empty, format!("The model's answer is empty{reason}"), false)
     }
 
-    /// The upstream is not asked for now.
+    /// The circuit breaker is open for this long.
     pub fn circuit_open(rest: Duration) -> Failure {
         let message = "The model's server has failed too often and is left alone for a moment";
         Failure { retry_after: Some(rest), ..Failure::new(FailureKind::CircuitOpen, message, true) }
@@ -99,10 +99,10 @@ impl Failure {
         Failure::new(FailureKind::Stopped, "The answer was cancelled", false)
     }
 
-    /// An answer with a status that is no success. `said` is the upstream's own text about it.
+    /// A response with an error status. `said` is the upstream's own message.
     pub fn status(status: u16, said: Option<&str>, retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
         let excerpt = match (status, said) {
-            // Servers like to repeat the key there, or a part of it that nobody could find and hide.
+            // Servers tend to repeat the key there, or a part of it, which could not be found and hidden.
             (401 | 403, _) | (_, None) => String::new(),
             (_, Some(said)) => format!(": {}", excerpt(said, key)),
         };
@@ -124,7 +124,8 @@ impl Failure {
         }
     }
 
-    /// An error object in the place of an answer, or in the middle of one. `code` is its number, if it has one.
+    /// An error object in place of an answer, or in the middle of one. `code` is its number, if it has one; `ours` if the
+    /// request was invalid.
     pub fn reported(said: Option<&str>, code: Option<u16>, ours: bool, key: Option<&Secret>) -> Failure {
         let excerpt = match (code, said) {
             (Some(401 | 403), _) | (_, None) => String::new(),
@@ -134,26 +135,26 @@ impl Failure {
         Failure::new(FailureKind::Reported, format!("The model's server reported an error{excerpt}"), retryable)
     }
 
-    /// What this tells about the upstream's health. What the question itself is refused for says nothing.
-    pub fn outcome(&self) -> Outcome {
+    /// What the failure says about the upstream's health. A rejected request says nothing.
+    pub fn outcome(&self) -> PermitOutcome {
         match self.kind {
             FailureKind::Connect
             | FailureKind::Timeout
             | FailureKind::ConnectionLost
-            | FailureKind::InvalidResponse => Outcome::Failure,
-            FailureKind::Status(_) | FailureKind::Reported if self.retryable => Outcome::Failure,
-            FailureKind::Empty => Outcome::Success,
-            _ => Outcome::Unknown,
+            | FailureKind::InvalidResponse => PermitOutcome::Failure,
+            FailureKind::Status(_) | FailureKind::Reported if self.retryable => PermitOutcome::Failure,
+            FailureKind::Empty => PermitOutcome::Success,
+            _ => PermitOutcome::Unknown,
         }
     }
 }
 
-/// Statuses that may be another at the next try: RFC 9110 §15.5.9 and §15.5.10, RFC 8470 §5.2, RFC 6585 §4, and every 5xx.
+/// Statuses that may differ at the next attempt: RFC 9110 §15.5.9 and §15.5.10, RFC 8470 §5.2, RFC 6585 §4, and every 5xx.
 pub fn status_is_retryable(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 
-/// The beginning of what an upstream said, without the key and in one harmless line.
+/// The beginning of an upstream's message, without the key, as one printable line.
 fn excerpt(said: &str, key: Option<&Secret>) -> String {
     let hidden = match key.map(Secret::expose).filter(|key| !key.is_empty()) {
         Some(key) => said.replace(key, "[key]"),
@@ -183,21 +184,21 @@ mod tests {
     #[test]
     fn statuses_are_retried_and_counted_by_the_table() {
         let table = [
-            (302, false, Outcome::Unknown),
-            (400, false, Outcome::Unknown),
-            (401, false, Outcome::Unknown),
-            (403, false, Outcome::Unknown),
-            (404, false, Outcome::Unknown),
-            (408, true, Outcome::Failure),
-            (409, true, Outcome::Failure),
-            (413, false, Outcome::Unknown),
-            (422, false, Outcome::Unknown),
-            (425, true, Outcome::Failure),
-            (429, true, Outcome::Failure),
-            (500, true, Outcome::Failure),
-            (503, true, Outcome::Failure),
-            (599, true, Outcome::Failure),
-            (600, false, Outcome::Unknown),
+            (302, false, PermitOutcome::Unknown),
+            (400, false, PermitOutcome::Unknown),
+            (401, false, PermitOutcome::Unknown),
+            (403, false, PermitOutcome::Unknown),
+            (404, false, PermitOutcome::Unknown),
+            (408, true, PermitOutcome::Failure),
+            (409, true, PermitOutcome::Failure),
+            (413, false, PermitOutcome::Unknown),
+            (422, false, PermitOutcome::Unknown),
+            (425, true, PermitOutcome::Failure),
+            (429, true, PermitOutcome::Failure),
+            (500, true, PermitOutcome::Failure),
+            (503, true, PermitOutcome::Failure),
+            (599, true, PermitOutcome::Failure),
+            (600, false, PermitOutcome::Unknown),
         ];
         for (status, retryable, outcome) in table {
             let failure = Failure::status(status, None, Some(3), None);

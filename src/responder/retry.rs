@@ -1,19 +1,19 @@
-//! When a failed try is followed by another: exponential backoff with jitter, and an upstream's `Retry-After` honoured.
+//! When a failed attempt is followed by another: exponential backoff with jitter, and an upstream's `Retry-After` honoured.
 
 use super::Failure;
 use crate::base::limits::*;
 use crate::base::random::Random;
 
-/// How patient we are with one answer.
+/// When a failed attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries, with the first.
+    /// Maximum attempts, including the first.
     pub tries_max: u32,
-    /// Pause before the second try, in milliseconds; it doubles with each further one.
+    /// Pause before the second attempt, in milliseconds; it doubles with each further one.
     pub pause_milliseconds: u64,
     /// Longest pause, in milliseconds.
     pub pause_milliseconds_max: u64,
-    /// Longest `Retry-After` that is waited for, in milliseconds.
+    /// Longest `Retry-After` that is honoured, in milliseconds.
     pub retry_after_milliseconds_max: u64,
 }
 
@@ -29,10 +29,10 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait before the next try, in milliseconds, after `tries` of them; `None` when there is none.
+    /// The pause before the next attempt, in milliseconds, after `tries` of them; `None` if there is no other.
     ///
-    /// The pause is between half and all of its backoff, so that those who failed together do not come back together.
-    /// After a `Retry-After` it is that long and a little more, never less; one that is too long ends the tries.
+    /// The pause is between half of its backoff and all of it, so that answers that failed together are not retried
+    /// together. A `Retry-After` is a lower bound; one that is too long ends the attempts.
     pub fn next_pause(&self, tries: u32, failure: &Failure, shown: bool, random: &mut Random) -> Option<u64> {
         if shown || !failure.retryable || tries >= self.tries_max {
             return None;

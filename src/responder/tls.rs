@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where systems keep the certificates that they trust: Debian, Alpine and Arch; Fedora; openSUSE; others.
+/// The certificates that systems trust: Debian, Alpine and Arch; Fedora; openSUSE; others.
 const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -18,9 +18,9 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 ];
 
 /// An encrypted connection.
-pub type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Whom to trust, and whom to expect.
+/// The trusted certificates and the expected host.
 #[derive(Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
@@ -55,8 +55,8 @@ impl Tls {
         Ok(Tls { config: Arc::new(config), name })
     }
 
-    /// An encrypted connection on a plain one; the handshake is still to be done.
-    pub fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
+    /// An encrypted connection over a plain one, before its handshake.
+    pub fn stream(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let connection = ClientConnection::new(self.config.clone(), self.name.clone()).map_err(io::Error::other)?;
         Ok(StreamOwned::new(connection, socket))
     }

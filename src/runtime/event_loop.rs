@@ -6,7 +6,7 @@
 use super::clock::Clock;
 use super::connections::Connections;
 use super::mailbox::Mailbox;
-use super::threads::Ports;
+use super::workers::Workers;
 use super::write_queue::WriteQueue;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRejection};
@@ -51,7 +51,7 @@ pub struct EventLoop {
     sockets: Vec<Option<ClientSocket>>,
     shard: Shard,
     mailbox: Arc<Mailbox>,
-    ports: Ports,
+    workers: Workers,
     connections: Arc<Connections>,
     clock: Clock,
     stall_timeout_milliseconds: u64,
@@ -81,7 +81,7 @@ impl EventLoop {
         listener: std::net::TcpListener,
         shard: Shard,
         mailbox: Arc<Mailbox>,
-        ports: Ports,
+        workers: Workers,
         connections: Arc<Connections>,
         clock: Clock,
         stall_timeout_milliseconds: u64,
@@ -95,7 +95,7 @@ impl EventLoop {
             sockets: Vec::new(),
             shard,
             mailbox,
-            ports,
+            workers,
             connections,
             clock,
             stall_timeout_milliseconds,
@@ -439,7 +439,7 @@ impl EventLoop {
                     if let Some(mut listener) = self.listener.take() {
                         let _ = self.poll.registry().deregister(&mut listener);
                     }
-                    self.ports.responders.stop();
+                    self.workers.responders.stop();
                 }
                 Output::Quiesced => {
                     (self.on_quiet)();
@@ -454,7 +454,7 @@ impl EventLoop {
     /// Hands work to its worker; gives back whose work was not taken because the queue is full.
     fn submit(&mut self, work: Work) -> Result<(), ReplyTo> {
         let is_command = matches!(work, Work::Command(_));
-        self.ports.submit(work)?;
+        self.workers.submit(work)?;
         if is_command {
             self.submitted = true;
             self.write_queue.command_submitted();
@@ -465,7 +465,7 @@ impl EventLoop {
     /// Tells the writer of the commands that this turn has handed over.
     fn wake_writer(&mut self) {
         if std::mem::take(&mut self.submitted) {
-            self.ports.wake_writer();
+            self.workers.wake_writer();
         }
     }
 

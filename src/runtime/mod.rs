@@ -14,5 +14,5 @@ pub mod replies;
 pub mod responders;
 pub mod server;
 mod startup;
-mod threads;
+mod workers;
 mod write_queue;

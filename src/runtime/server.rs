@@ -12,7 +12,7 @@ use super::reload::Current;
 use super::replies::Replies;
 use super::responders::{Driver, Model};
 use super::startup::{Early, Startup};
-use super::threads::{self, Passwords, Ports};
+use super::workers::{self, Workers};
 use crate::auth::password::DEVELOPMENT_HASH;
 use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
@@ -27,7 +27,7 @@ use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
 use crate::shard::shared::stream_registry::StreamRegistry;
-use crate::store::{self, Lock, Reader, Retention, StoreConfig, Writer};
+use crate::store::{self, Lock, Retention, StoreConfig, Writer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -101,7 +101,7 @@ pub fn serve(settings: Settings) -> Result<(), String> {
         }
     };
     let early = startup.end();
-    let running = start(settings, open_files, socket, early, config, writer, lock, clock, sender)?;
+    let running = start(settings, open_files, socket, early, writer, lock, clock, sender)?;
     announce(address);
     notify(State::Ready);
     running.wait(&happened);
@@ -109,16 +109,8 @@ pub fn serve(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The database that the settings name, by the name that all have for it whatever links they come by.
-pub fn database(settings: &Settings) -> store::Database {
-    match &settings.database {
-        Database::Memory => store::Database::Memory,
-        Database::File(path) => store::Database::File(store::followed(path)),
-    }
-}
-
 fn store_config(settings: &Settings) -> StoreConfig {
-    let database = database(settings);
+    let database = store::resolve_symlinks(&settings.database);
     let retention = Retention {
         seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
         events: settings.journal_retention_events,
@@ -136,7 +128,7 @@ fn acquire_lock(
     happened: &Receiver<Happened>,
     sender: &Sender<Happened>,
 ) -> Result<Option<Option<Lock>>, String> {
-    let store::Database::File(path) = &config.database else { return Ok(Some(None)) };
+    let Database::File(path) = &config.database else { return Ok(Some(None)) };
     let (mut said, mut reload) = (false, false);
     loop {
         if let Some(lock) = Lock::try_acquire(path).map_err(|error| error.to_string())? {
@@ -182,7 +174,6 @@ fn start(
     open_files: u64,
     socket: TcpListener,
     early: Vec<Early>,
-    config: StoreConfig,
     mut writer: Writer,
     lock: Option<Lock>,
     clock: Clock,
@@ -200,30 +191,30 @@ fn start(
         settings.connections_per_address_max,
         settings.trusted_proxies.clone(),
     ));
-    let ports = Ports::new(config.database == store::Database::Memory);
+    let workers = Workers::new();
     let model = model(&settings)?;
-    let workers = settings.workers;
+    let loop_count = settings.workers;
     let stall_timeout = settings.stream_stall_timeout_ms;
     let current = Current::new(settings, writer.signing_key(), writer.epoch().to_string().into());
 
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
-    for _ in 0..workers {
+    for _ in 0..loop_count {
         let poll = mio::Poll::new().map_err(cannot("an event loop cannot be made"))?;
         let waker = mio::Waker::new(poll.registry(), WAKER).map_err(cannot("an event loop cannot be woken"))?;
         polls.push(poll);
         mailboxes.push(Arc::new(Mailbox::new(waker)));
     }
     let mut helpers = Vec::new();
-    let replies = Replies { mailboxes: mailboxes.clone(), responders: Arc::clone(&ports.responders) };
-    start_readers(&config, &ports, &replies, &mut helpers)?;
+    let replies = Replies { mailboxes: mailboxes.clone(), responders: Arc::clone(&workers.responders) };
+    start_readers(&mut writer, &workers, &replies, &mut helpers)?;
     let writing = {
-        let (ports, replies, registry) = (ports.clone(), replies.clone(), Arc::clone(&registry));
-        spawn("writer", OnPanic::EndsProcess, move || threads::write(writer, &ports, &replies, &registry, clock))?
+        let (workers, replies, registry) = (workers.clone(), replies.clone(), Arc::clone(&registry));
+        spawn("writer", OnPanic::EndsProcess, move || workers::write(writer, &workers, &replies, &registry, clock))?
     };
     let mut loops = 0;
     // Also without a responder: clients may cancel, and another configuration may have left jobs open.
-    let mut driver = Driver::new(ports.clone(), replies, model, clock);
+    let mut driver = Driver::new(workers.clone(), replies, model, clock);
     let of_responders = sender.clone();
     helpers.push(spawn("responders", OnPanic::EndsProcess, move || {
         driver.run();
@@ -232,9 +223,9 @@ fn start(
         let _ = of_responders.send(Happened::LoopEnded);
     })?);
     loops += 1;
-    let mut adopted: Vec<Vec<Early>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut adopted: Vec<Vec<Early>> = (0..loop_count).map(|_| Vec::new()).collect();
     for (place, connection) in early.into_iter().enumerate() {
-        adopted[place % workers].push(connection);
+        adopted[place % loop_count].push(connection);
     }
     for ((index, poll), adopted) in polls.into_iter().enumerate().zip(adopted) {
         let random = Random::from_system();
@@ -246,9 +237,9 @@ fn start(
         let connections = Arc::clone(&connections);
         let of_loop = sender.clone();
         let on_quiet = Box::new(move || drop(of_loop.send(Happened::LoopQuiet)));
-        let (ports, sender) = (ports.clone(), sender.clone());
+        let (workers, sender) = (workers.clone(), sender.clone());
         let mut event_loop =
-            EventLoop::new(poll, socket, shard, mailbox, ports, connections, clock, stall_timeout, on_quiet)
+            EventLoop::new(poll, socket, shard, mailbox, workers, connections, clock, stall_timeout, on_quiet)
                 .map_err(cannot("the listening socket cannot be watched"))?;
         helpers.push(spawn("loop", OnPanic::EndsProcess, move || {
             if let Err(error) = event_loop.run(adopted) {
@@ -260,7 +251,7 @@ fn start(
         })?);
         loops += 1;
     }
-    Ok(Running { loops, mailboxes, ports, writing: Some(writing), helpers, current, connections, lock })
+    Ok(Running { loops, mailboxes, workers, writing: Some(writing), helpers, current, connections, lock })
 }
 
 /// The model that answers, if a conversation may choose one.
@@ -287,25 +278,23 @@ fn model(settings: &Settings) -> Result<Model, String> {
     })
 }
 
+/// Starts the threads that read: the readers and the password thread.
 fn start_readers(
-    config: &StoreConfig,
-    ports: &Ports,
+    writer: &mut Writer,
+    workers: &Workers,
     replies: &Replies,
     helpers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), String> {
-    let open = || Reader::open(config).map_err(|error| error.to_string());
-    let passwords = match &ports.readers {
-        None => Passwords::Writer(Arc::clone(&ports.writer)),
-        Some(queue) => {
-            for _ in 0..READER_THREADS {
-                let (reader, queue, replies) = (open()?, Arc::clone(queue), replies.clone());
-                helpers.push(spawn("reader", OnPanic::EndsWork, move || threads::read(reader, &queue, &replies))?);
-            }
-            Passwords::Reader(Box::new(open()?))
-        }
-    };
-    let (queue, replies) = (Arc::clone(&ports.passwords), replies.clone());
-    helpers.push(spawn("passwords", OnPanic::EndsWork, move || threads::check_passwords(passwords, &queue, &replies))?);
+    for _ in 0..READER_THREADS {
+        let reader = writer.open_reader().map_err(|error| error.to_string())?;
+        let (queue, replies) = (Arc::clone(&workers.readers), replies.clone());
+        helpers.push(spawn("reader", OnPanic::EndsWork, move || workers::read(reader, &queue, &replies))?);
+    }
+    let reader = writer.open_reader().map_err(|error| error.to_string())?;
+    let (queue, replies) = (Arc::clone(&workers.passwords), replies.clone());
+    helpers.push(spawn("passwords", OnPanic::EndsWork, move || workers::check_passwords(reader, &queue, &replies))?);
+    // All connections are open.
+    writer.unlink_temporary();
     Ok(())
 }
 
@@ -313,7 +302,7 @@ fn start_readers(
 struct Running {
     loops: usize,
     mailboxes: Vec<Arc<Mailbox>>,
-    ports: Ports,
+    workers: Workers,
     /// `None` once it has ended.
     writing: Option<JoinHandle<()>>,
     helpers: Vec<JoinHandle<()>>,
@@ -371,7 +360,7 @@ impl Running {
     /// Lets the next process have the database: commits what was taken in, and tidies up.
     fn release(&mut self) {
         if let Some(writing) = self.writing.take() {
-            self.ports.close();
+            self.workers.close();
             // What was acknowledged is on disk already, whatever ended the writer.
             let _ = writing.join();
             self.lock = None;

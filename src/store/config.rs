@@ -1,8 +1,8 @@
 //! How a database is opened and kept.
 
 use crate::base::limits::*;
+use crate::config::types::Database;
 use crate::domain::responder::ResponderKind;
-use std::path::PathBuf;
 
 /// The settings of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +27,6 @@ impl StoreConfig {
             responders: ResponderRules::default(),
         }
     }
-}
-
-/// Where a database is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Database {
-    /// In memory, gone with the writer; its queries go to `Writer::read`.
-    Memory,
-    /// In this file, and in the files that SQLite keeps beside it.
-    File(PathBuf),
 }
 
 /// How long state events are kept. When any bound is exceeded, the oldest events are removed. Messages have no retention.

@@ -1,13 +1,14 @@
-//! Errors of SQLite, as people at a terminal and clients are told of them.
+//! Errors of the store, and what they mean for operators, clients and the writer.
 
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
-use crate::store::sqlite::files::atomic_file::directory_of;
+use crate::store::sqlite::files::paths::directory_of;
 use rusqlite::{ErrorCode, ffi};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a database could not be opened; each says so in one line that names the path.
+/// Why a database cannot be opened or used. Its message is one line that names the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenError {
     /// A newer program wrote it.
@@ -26,24 +27,24 @@ pub enum OpenError {
         /// Its schema version.
         found: i64,
     },
-    /// The file is no SQLite database.
+    /// The file is not an SQLite database.
     NotADatabase(PathBuf),
-    /// It is a database of something else.
+    /// The database belongs to another program.
     Foreign(PathBuf),
-    /// Another process holds it.
+    /// Another process has the database locked.
     Locked(PathBuf),
-    /// The file, or a file that belongs beside it, cannot be opened or made.
+    /// The file, or a file that belongs beside it, cannot be opened or created.
     CannotOpen {
         /// The file.
         path: PathBuf,
-        /// What stands in the way.
+        /// The reason, for operators.
         reason: String,
     },
-    /// Anything else that SQLite reports.
+    /// SQLite reports another error.
     Failed {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// The message of SQLite.
         reason: String,
     },
 }
@@ -73,7 +74,7 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl OpenError {
-    /// What an error of SQLite means while `path` is opened.
+    /// Interprets an error of SQLite about the database at `path`.
     pub(crate) fn of(path: &Path, error: &rusqlite::Error) -> OpenError {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
@@ -90,14 +91,132 @@ impl OpenError {
     }
 }
 
-/// Whether an error tells of a file that takes no more, and so of the one that is written of several.
+/// Why an operation on a whole database file failed: backup, restore, export, import or verification. Its message is one
+/// line.
+#[derive(Debug)]
+pub enum DataError {
+    /// A database cannot be opened or used.
+    Open(OpenError),
+    /// The name of the new file is taken.
+    Exists(PathBuf),
+    /// A file cannot be written.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The previous database cannot be kept under another name.
+    Keep {
+        /// The database.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// Another process is writing the file.
+    Busy(PathBuf),
+    /// The database that is copied is damaged.
+    DamagedSource {
+        /// The database.
+        path: PathBuf,
+        /// The first finding.
+        finding: String,
+    },
+    /// The backup is damaged.
+    DamagedBackup {
+        /// The backup.
+        path: PathBuf,
+        /// The first finding.
+        finding: String,
+    },
+    /// The target exists, and is not a file that a database can replace.
+    NotAFile(PathBuf),
+    /// A server has the target open.
+    InUse {
+        /// The target.
+        path: PathBuf,
+        /// The id of its process, if it is known.
+        holder: Option<u32>,
+    },
+    /// The target is a database, and replacing it was not asked for.
+    TargetExists(PathBuf),
+    /// The target of an import is a database with data.
+    TargetNotEmpty(PathBuf),
+    /// A line of an import is invalid.
+    Line {
+        /// Its number, from 1.
+        number: u64,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// The lines of an import contradict each other.
+    Inconsistent(String),
+    /// The input of an import cannot be read.
+    Input(io::Error),
+    /// The output of an export cannot be written.
+    Output(io::Error),
+    /// No event numbers are left that JavaScript can represent.
+    NumbersExhausted,
+}
+
+impl fmt::Display for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataError::Open(error) => error.fmt(f),
+            DataError::Exists(path) => {
+                write!(f, "{} is there already, and is not overwritten: name another file", path.display())
+            }
+            DataError::Write { path, error } => write!(f, "{} cannot be written: {error}", path.display()),
+            DataError::Keep { path, error } => write!(f, "{} cannot be kept: {error}", path.display()),
+            DataError::Busy(path) => write!(f, "{} is being written by another process", path.display()),
+            DataError::DamagedSource { path, finding } => {
+                write!(f, "the database {} is damaged: {finding}", path.display())
+            }
+            DataError::DamagedBackup { path, finding } => {
+                write!(f, "{} is damaged, and is not restored: {finding}", path.display())
+            }
+            DataError::NotAFile(path) => {
+                write!(f, "{} is not a file, so a database cannot replace it", path.display())
+            }
+            DataError::InUse { path, holder } => {
+                let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                write!(f, "a server{holder} has the database {} open: stop it first", path.display())
+            }
+            DataError::TargetExists(path) => write!(
+                f,
+                "the database {} is there already: --force keeps it under another name and replaces it",
+                path.display()
+            ),
+            DataError::TargetNotEmpty(path) => write!(
+                f,
+                "the database {} has something in it: import into a new database, at another DATABASE_URL",
+                path.display()
+            ),
+            DataError::Line { number, rule } => write!(f, "line {number}: {rule}"),
+            DataError::Inconsistent(finding) => write!(f, "the lines contradict each other: {finding}"),
+            DataError::Input(error) => write!(f, "the input cannot be read: {error}"),
+            DataError::Output(error) => write!(f, "the output cannot be written: {error}"),
+            DataError::NumbersExhausted => f.write_str("no event numbers are left that JavaScript can represent"),
+        }
+    }
+}
+
+impl std::error::Error for DataError {}
+
+impl From<OpenError> for DataError {
+    fn from(error: OpenError) -> DataError {
+        DataError::Open(error)
+    }
+}
+
+/// Whether an error is about writing, and so about the target of a copy rather than its source.
 pub(crate) fn is_about_writing(error: &rusqlite::Error) -> bool {
     const OF_WRITING: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE];
     let code = error.sqlite_error().map(|error| error.extended_code);
     error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code.is_some_and(|code| OF_WRITING.contains(&code))
 }
 
-/// SQLite only says that it cannot open a file; the file system says why.
+/// The reason why a file cannot be opened, which SQLite does not tell.
 fn why_not(path: &Path) -> String {
     let directory = directory_of(path);
     match std::fs::metadata(directory) {
@@ -138,13 +257,13 @@ impl From<Rejection> for Abort<Rejection> {
     }
 }
 
-impl From<std::io::Error> for Abort<std::io::Error> {
-    fn from(error: std::io::Error) -> Abort<std::io::Error> {
+impl From<io::Error> for Abort<io::Error> {
+    fn from(error: io::Error) -> Abort<io::Error> {
         Abort::Rejected(error)
     }
 }
 
-/// What a client is told of an error of SQLite: whether waiting may mend it.
+/// The response to a client for an error of SQLite, which depends on whether a retry may succeed.
 pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
     match error.sqlite_error_code() {
         Some(
@@ -159,7 +278,7 @@ pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
     }
 }
 
-/// What is wrong with the database, if the error is about it and not about what was asked of it.
+/// The fault of the database that an error reports, if the error is not about the statement.
 pub(crate) fn fault_of(error: &rusqlite::Error) -> Option<WriterFault> {
     Some(match error.sqlite_error_code()? {
         ErrorCode::DiskFull => WriterFault::Full,

@@ -9,6 +9,7 @@
 
 mod config;
 mod error;
+mod progress;
 mod rules;
 mod sqlite;
 mod transfer;
@@ -16,16 +17,18 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Database, InboxLimits, ResponderRules, Retention, StoreConfig};
-pub use error::OpenError;
-pub use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, Standing, Who};
-pub use sqlite::admin::backup::{Copied, backup};
-pub use sqlite::admin::restore::{Restored, restore};
-pub use sqlite::admin::verify::{Verdict, verify};
-pub use sqlite::files::atomic_file::{Progress, Report, followed};
+pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
+pub use error::{DataError, OpenError};
+pub use progress::{Progress, ProgressReport};
+pub use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, UserSelector};
+pub use sqlite::admin::backup::{BackupReport, backup};
+pub use sqlite::admin::restore::{RestoreReport, restore};
+pub use sqlite::admin::verify::{VerifyReport, verify};
 pub use sqlite::files::lock::Lock;
+pub use sqlite::files::paths::resolve_symlinks;
 pub use sqlite::read::reader::Reader;
 pub use sqlite::tables::users::PasswordRecord;
-pub use sqlite::write::writer::{Due, Housekeeping, Writer};
-pub use transfer::export::{ExportError, export, export_to_file};
-pub use transfer::import::{Imported, import};
+pub use sqlite::write::maintenance::MaintenanceDue;
+pub use sqlite::write::writer::Writer;
+pub use transfer::export::{export, export_to_file};
+pub use transfer::import::{ImportReport, import};

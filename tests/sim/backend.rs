@@ -13,7 +13,7 @@ use cortex_core::runtime::mailbox::bound_events;
 use cortex_core::shard::Input;
 use cortex_core::shard::commit_routing::route_commit;
 use cortex_core::shard::message::ShardMessage;
-use cortex_core::store::Due;
+use cortex_core::store::MaintenanceDue;
 use cortex_core::wire;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ impl World {
             return;
         }
         if self.commands.is_empty() {
-            if self.housekeeping_is_due() {
-                self.housekeeping();
+            if self.maintenance_is_due() {
+                self.maintain();
             }
             return;
         }
@@ -143,7 +143,7 @@ impl World {
     /// What a commit says must be there for others to read before anybody is told of it.
     fn check_on_disk(&self, committed: &Committed) {
         let db = self.db.as_ref().expect("the database is open");
-        let query = "SELECT number FROM position";
+        let query = "SELECT number FROM journal_head";
         let position: i64 =
             db.prepare_cached(query).and_then(|mut s| s.query_row([], |row| row.get(0))).expect("a row");
         assert_eq!(position as u64, committed.through.0, "a batch is told of, and the journal on disk ends elsewhere");
@@ -249,7 +249,7 @@ impl World {
     }
 
     /// The writer cleans up a little, as it does when it has nothing else to do.
-    pub fn housekeeping(&mut self) {
+    pub fn maintain(&mut self) {
         let now = self.now.wall;
         let fault = match self.below(20) {
             _ if self.calm => Fault::None,
@@ -259,7 +259,7 @@ impl World {
         };
         let there_before = self.events_on_disk();
         let holder = self.begin_fault(fault);
-        self.process().writer.housekeeping(now);
+        self.process().writer.maintain(now);
         self.end_fault(fault, holder);
         let there = self.events_on_disk();
         if there.len() < there_before.len() {
@@ -268,9 +268,9 @@ impl World {
     }
 
     /// Whether the writer has more to remove than it should keep.
-    pub fn housekeeping_is_due(&mut self) -> bool {
+    pub fn maintenance_is_due(&mut self) -> bool {
         let now = self.now.wall;
-        self.process().writer.due(now) == Due::Now
+        self.process().writer.maintenance_due(now) == MaintenanceDue::Now
     }
 
     /// Which events that are no messages are there for whom.
@@ -287,7 +287,7 @@ impl World {
         there
     }
 
-    /// Takes in what a step of housekeeping removed: what was deleted, or what was too much, oldest first and not young.
+    /// Takes in what a step of maintain removed: what was deleted, or what was too much, oldest first and not young.
     fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>) {
         let keep = self.setup.retention;
         let mut lost = vec![0; self.model.users.len()];

@@ -94,7 +94,7 @@ impl World {
                     self.links.get_mut(&id).expect("the link is there").stalled = false;
                 }
             }
-            40..54 => self.housekeeping(),
+            40..54 => self.maintain(),
             54..56 => self.crash(),
             56 if !self.process().draining => self.drain(),
             _ => {}

@@ -10,6 +10,7 @@ use cortex_core::auth::jwt::{Claims, Keys, Purpose};
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, WallTime};
 use cortex_core::config::Settings;
+use cortex_core::config::types::Database;
 use cortex_core::domain::command::{Command, ReplyTo};
 use cortex_core::domain::id::*;
 use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
@@ -17,7 +18,7 @@ use cortex_core::domain::work::Work;
 use cortex_core::shard::message::{CommitShare, ShardMessage};
 use cortex_core::shard::shared::stream_registry::StreamRegistry;
 use cortex_core::shard::{Input, Output, Shard};
-use cortex_core::store::{Database, InboxLimits, Reader, Retention, StoreConfig, Writer};
+use cortex_core::store::{InboxLimits, Reader, Retention, StoreConfig, Writer};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -230,7 +231,7 @@ impl World {
             }
         });
         let loops = loops.collect();
-        let reader = || (Reader::open(&config).expect("a reader opens"), None);
+        let reader = || (writer.open_reader().expect("a reader opens"), None);
         let readers = vec![reader(), reader()];
         self.db = Some(Connection::open(self.path()).expect("the database opens beside the program"));
         self.context = Some(context);

@@ -130,7 +130,7 @@ fn nothing_is_left_of_what_was_deleted() {
             let House { mut world, workspace, conversation } = house();
             world.done("ann", end(workspace, conversation));
             if purged {
-                world.housekeep();
+                world.maintain_all();
             }
             for (name, kind, _) in ACTS {
                 let about_workspace = name.contains("workspace") || *name == "make a conversation";

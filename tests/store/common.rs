@@ -6,6 +6,7 @@
 pub mod support;
 
 use cortex_core::base::time::WallTime;
+use cortex_core::config::types::Database;
 use cortex_core::domain::answer_job::{AnswerStep, JobId};
 use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use cortex_core::domain::commit::Committed;
@@ -16,7 +17,7 @@ use cortex_core::domain::model::*;
 use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use cortex_core::domain::responder::ResponderKind;
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
-use cortex_core::store::{Database, InboxLimits, Reader, ResponderRules, Retention, StoreConfig, Writer};
+use cortex_core::store::{InboxLimits, MaintenanceDue, Reader, ResponderRules, Retention, StoreConfig, Writer};
 use std::sync::Arc;
 use support::TempDir;
 
@@ -55,7 +56,7 @@ impl World {
         let responders = responders(default);
         let config = StoreConfig { inbox, responders, ..StoreConfig::new(Database::File(directory.file("a.db"))) };
         let writer = Writer::open(&config).unwrap();
-        let reader = Reader::open(&config).unwrap();
+        let reader = writer.open_reader().unwrap();
         World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: directory }
     }
 
@@ -80,7 +81,8 @@ impl World {
 
     fn kept_in_memory(config: StoreConfig) -> World {
         let writer = Writer::open(&config).unwrap();
-        World { config, writer: Some(writer), reader: None, now: START, _directory: TempDir::new() }
+        let reader = writer.open_reader().unwrap();
+        World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: TempDir::new() }
     }
 
     /// A store that is open already.
@@ -108,8 +110,9 @@ impl World {
     }
 
     fn open_again(&mut self) {
-        self.writer = Some(Writer::open(&self.config).unwrap());
-        self.reader = Some(Reader::open(&self.config).unwrap());
+        let writer = Writer::open(&self.config).unwrap();
+        self.reader = Some(writer.open_reader().unwrap());
+        self.writer = Some(writer);
     }
 
     pub fn commit(&mut self, commands: &[Command]) -> Committed {
@@ -170,10 +173,7 @@ impl World {
 
     pub fn ask(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
         let query = Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind };
-        match &mut self.reader {
-            Some(reader) => reader.answer(&query),
-            None => self.writer().read(&query),
-        }
+        self.reader.as_mut().unwrap().answer(&query)
     }
 
     pub fn found(&mut self, user: &str, kind: QueryKind) -> QueryResult {
@@ -198,11 +198,17 @@ impl World {
         page.events.iter().map(|event| (event.number.0, event.kind.as_str())).collect()
     }
 
-    /// Housekeeping until there is nothing to do; returns the number of steps.
-    pub fn housekeep(&mut self) -> usize {
+    /// Runs a step of maintenance. Returns whether another one is due.
+    pub fn maintain(&mut self) -> bool {
         let now = self.now;
+        self.writer().maintain(now);
+        matches!(self.writer().maintenance_due(now), MaintenanceDue::Now | MaintenanceDue::WhenIdle)
+    }
+
+    /// Runs maintenance until no work is left. Returns the number of steps.
+    pub fn maintain_all(&mut self) -> usize {
         let mut steps = 1;
-        while self.writer().housekeeping(now).more {
+        while self.maintain() {
             steps += 1;
         }
         steps
@@ -286,16 +292,19 @@ pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, me
 pub fn begin(order: JobId, text: &str) -> CommandKind {
     let live = LiveAnswer::default();
     live.append(text);
-    CommandKind::Answer { order, step: AnswerStep::Begin { text: text.into(), live } }
+    CommandKind::Answer { job: order, step: AnswerStep::Begin { text: text.into(), live } }
 }
 
 pub fn append(order: JobId, text: &str) -> CommandKind {
-    CommandKind::Answer { order, step: AnswerStep::Append { text: text.into() } }
+    CommandKind::Answer { job: order, step: AnswerStep::Append { text: text.into() } }
 }
 
 pub fn finish(order: JobId, status: Status, text: Option<&str>) -> CommandKind {
     let text = text.map(Content::new_unchecked);
-    CommandKind::Answer { order, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
+    CommandKind::Answer {
+        job: order,
+        step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None },
+    }
 }
 
 pub fn delete_message(conversation: ConversationId, message: MessageId) -> CommandKind {

@@ -2,10 +2,11 @@
 
 use crate::common::*;
 use cortex_core::base::limits::WAL_FRAMES_MAX;
+use cortex_core::config::types::Database;
 use cortex_core::domain::command::{Command, ConversationRef};
 use cortex_core::domain::id::{EventNumber, UserId};
 use cortex_core::domain::query::{Query, QueryKind};
-use cortex_core::store::{Database, Reader};
+use cortex_core::store::Reader;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[test]
@@ -20,11 +21,10 @@ fn readers_that_never_rest_do_not_hold_the_log_back() {
     let log = || std::fs::metadata(format!("{}-wal", path.display())).map_or(0, |file| file.len());
     let text = "x".repeat(50_000);
     let (ended, pages) = (AtomicBool::new(false), AtomicU64::new(0));
-    let config = world.config.clone();
     let (mut largest, mut written) = (0, 0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let mut reader = Reader::open(&config).unwrap();
+            let mut reader = Reader::open(&path).unwrap();
             let (ended, pages) = (&ended, &pages);
             scope.spawn(move || {
                 while !ended.load(Ordering::Relaxed) {

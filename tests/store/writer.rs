@@ -4,13 +4,14 @@ use crate::common::support::TempDir;
 use crate::common::*;
 use cortex_core::base::limits::{IDEMPOTENCY_RETENTION_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
 use cortex_core::base::time::WallTime;
+use cortex_core::config::types::Database;
 use cortex_core::domain::command::{Command, CommandKind, ConversationRef, Idempotency};
 use cortex_core::domain::id::*;
 use cortex_core::domain::model::*;
 use cortex_core::domain::query::{Pagination, QueryKind, QueryResult};
 use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use cortex_core::domain::token_rules::TokenRule;
-use cortex_core::store::{Database, OpenError, Reader, StoreConfig, Writer};
+use cortex_core::store::{Reader, StoreConfig, Writer};
 use std::sync::Arc;
 
 #[test]
@@ -21,7 +22,7 @@ fn numbers_are_never_used_twice() {
     let last = world.post("ann", conversation, "x").number;
     world.done("ann", CommandKind::DeleteWorkspace { id: workspace });
     assert_eq!(world.writer().position(), last.next());
-    world.housekeep();
+    world.maintain_all();
     world.reopen();
     assert_eq!(world.writer().position(), last.next());
     let (receipt, _) = world.act("ann", create_workspace("w"));
@@ -142,7 +143,7 @@ fn keys_of_refused_and_of_old_requests_do_not_count() {
     world.now = world.now.plus_seconds(2);
     assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_none(), "a day later it is free");
     assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some());
-    world.housekeep();
+    world.maintain_all();
     assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some(), "young ones stay");
 }
 
@@ -182,13 +183,17 @@ fn developments_user_comes_keeps_a_changed_password_and_goes() {
     let mut world = World::in_file();
     let now = world.now;
     world.writer().set_development_user(None, now).unwrap();
-    assert_eq!(world.writer().password_record("user@example.com").unwrap(), None, "nothing to switch off");
+    assert_eq!(
+        world.writer().open_reader().unwrap().password_record("user@example.com").unwrap(),
+        None,
+        "nothing to switch off"
+    );
     world.writer().set_development_user(Some("first"), now).unwrap();
 
-    let mut reader = Reader::open(&world.config).unwrap();
+    let mut reader = world.writer().open_reader().unwrap();
     let record = reader.password_record("USER@example.COM").unwrap().unwrap();
     assert_eq!((record.profile.id.as_str(), &*record.profile.name), (DEVELOPMENT, "Test User"));
-    assert_eq!((record.hash.as_str(), record.disabled), ("first", false));
+    assert_eq!((record.hash.as_str(), record.status.is_enabled()), ("first", true));
     assert!(world.writer().token_rules().unwrap().0.is_empty());
 
     let change = world.commit(&[command(DEVELOPMENT, CommandKind::SetPassword { hash: "second".into() })]);
@@ -200,7 +205,7 @@ fn developments_user_comes_keeps_a_changed_password_and_goes() {
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
 
     world.writer().set_development_user(None, now).unwrap();
-    assert!(reader.password_record("user@example.com").unwrap().unwrap().disabled);
+    assert!(!reader.password_record("user@example.com").unwrap().unwrap().status.is_enabled());
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap(), None);
     assert_eq!(world.writer().token_rules().unwrap().0.get(DEVELOPMENT), Some(&TokenRule::RejectAll));
     assert_eq!(try_act(&mut world, DEVELOPMENT), Err(Rejection::Unauthorized));
@@ -218,7 +223,7 @@ fn an_email_with_a_password_cannot_be_taken_over() {
     let mut imposter = command("ann", post(ConversationRef::Default, "x"));
     imposter.actor.email = Some("User@Example.com".into());
     assert!(world.commit(&[imposter]).results[0].result.is_ok(), "two users may have the same email");
-    let record = world.writer().password_record("user@example.com").unwrap().unwrap();
+    let record = world.writer().open_reader().unwrap().password_record("user@example.com").unwrap().unwrap();
     assert_eq!(record.profile.id.as_str(), DEVELOPMENT, "but only one logs in with it");
     assert_eq!(
         world.refused("ann", CommandKind::SetPassword { hash: "mine".into() }),
@@ -325,8 +330,6 @@ fn what_cannot_be_opened_is_said_in_one_line() {
     let tables: i64 = cookies.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
     let mode: String = cookies.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!((tables, mode.as_str()), (1, "delete"), "what is refused stays as it was");
-    assert!(Reader::open(&StoreConfig::new(Database::File(directory.file("none.db")))).is_err());
+    assert!(Reader::open(&directory.file("none.db")).is_err());
     assert!(!directory.file("none.db").exists(), "a reader makes no database");
-    let memory = StoreConfig::new(Database::Memory);
-    assert!(matches!(Reader::open(&memory).err(), Some(OpenError::CannotOpen { .. })));
 }

@@ -1,4 +1,4 @@
-//! A connection whose every wait has a deadline, and can be given up in between.
+//! A connection to an upstream. Every wait has a deadline, and ends early when the answer is no longer wanted.
 
 use super::READ_BYTES_MAX;
 use crate::base::limits::{OUTPUT_DELTA_MILLISECONDS, UPSTREAM_BODY_BYTES_MAX, UPSTREAM_TICK_MILLISECONDS_MAX};
@@ -17,21 +17,21 @@ use std::time::{Duration, Instant};
 /// Stack of the thread that connects, in bytes: the system's resolver needs some.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
-/// Why a connection is used no further.
+/// Why a connection cannot be used any more.
 #[derive(Debug)]
 pub enum Broken {
     /// The deadline has passed.
     Late,
     /// The answer is no longer wanted.
     Stopped,
-    /// The system says so.
+    /// An error of the system.
     Io(io::Error),
-    /// What came cannot be used.
+    /// The response cannot be used.
     Failed(Failure),
 }
 
 impl Broken {
-    /// The failure that this is; `late` says which wait was too long.
+    /// The same as a failure; `late` makes that of a missed deadline.
     pub fn into_failure(self, late: impl FnOnce() -> Failure) -> Failure {
         match self {
             Broken::Late => late(),
@@ -42,7 +42,7 @@ impl Broken {
     }
 }
 
-/// One wait: in steps, so that in between it can be asked whether to go on.
+/// One wait, in steps: between two steps it checks whether to continue.
 pub struct Wait<'a> {
     sink: TextSink<'a>,
     until: Instant,
@@ -55,7 +55,7 @@ impl<'a> Wait<'a> {
         Wait { sink, until, step_milliseconds: OUTPUT_DELTA_MILLISECONDS }
     }
 
-    /// Waits the whole time.
+    /// Waits until the deadline.
     pub fn rest(mut self) -> Result<(), Failure> {
         while let Ok(step) = self.step() {
             thread::sleep(step);
@@ -64,7 +64,7 @@ impl<'a> Wait<'a> {
         Ok(())
     }
 
-    /// How long to wait at once; never zero.
+    /// The length of the next step; never zero.
     fn step(&self) -> Result<Duration, Broken> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -73,8 +73,8 @@ impl<'a> Wait<'a> {
         Ok(left.min(Duration::from_millis(self.step_milliseconds)).max(Duration::from_millis(1)))
     }
 
-    /// A step has passed and nothing happened. The first ones are short, for a delta that waits for its time; later ones
-    /// long, so that many silent answers cost little.
+    /// A step has passed without an event. The first steps are short, because a delta may be due; later ones are long, so
+    /// that many silent answers cost little.
     fn passed(&mut self) -> Result<(), Broken> {
         self.step_milliseconds = (self.step_milliseconds * 2).min(UPSTREAM_TICK_MILLISECONDS_MAX);
         if (self.sink)("") == ControlFlow::Break(()) { Err(Broken::Stopped) } else { Ok(()) }
@@ -82,19 +82,19 @@ impl<'a> Wait<'a> {
 }
 
 /// A connection to an upstream.
-pub struct Connection {
-    socket: Socket,
+pub struct UpstreamConnection {
+    socket: UpstreamSocket,
 }
 
-enum Socket {
+enum UpstreamSocket {
     Open(TcpStream),
     #[cfg(feature = "tls")]
-    Encrypted(Box<crate::responder::tls::Stream>),
+    Encrypted(Box<crate::responder::tls::TlsStream>),
 }
 
-impl Connection {
-    /// Looks the name up and connects, on a thread of its own, because a look-up cannot be given up.
-    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
+impl UpstreamConnection {
+    /// Resolves the name and connects, on a thread of its own, because name resolution cannot be cancelled.
+    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
         let (sender, receiver) = mpsc::channel();
         let (host, port, until) = (address.host.clone(), address.port, wait.until);
         // A receiver that no longer waits has dropped the channel: the connection closes with the message.
@@ -102,7 +102,7 @@ impl Connection {
         spawn("connect", STACK_BYTES, OnPanic::EndsThread, dial).map_err(Broken::Io)?;
         loop {
             match receiver.recv_timeout(wait.step()?) {
-                Ok(Ok(stream)) => return Ok(Connection { socket: Socket::Open(stream) }),
+                Ok(Ok(stream)) => return Ok(UpstreamConnection { socket: UpstreamSocket::Open(stream) }),
                 Ok(Err(error)) if Instant::now() >= until => {
                     log::debug!("the upstream was not reached in time: {error}");
                     return Err(Broken::Late);
@@ -116,13 +116,13 @@ impl Connection {
 
     /// Does the TLS handshake.
     #[cfg(feature = "tls")]
-    pub fn encrypt(self, tls: &crate::responder::tls::Tls, wait: &mut Wait<'_>) -> Result<Connection, Broken> {
-        let Socket::Open(stream) = self.socket else { unreachable!("a connection is encrypted once") };
+    pub fn encrypt(self, tls: &crate::responder::tls::Tls, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
+        let UpstreamSocket::Open(stream) = self.socket else { unreachable!("a connection is encrypted once") };
         let stream = tls.stream(stream).map_err(Broken::Io)?;
-        let mut connection = Connection { socket: Socket::Encrypted(Box::new(stream)) };
+        let mut connection = UpstreamConnection { socket: UpstreamSocket::Encrypted(Box::new(stream)) };
         connection.patiently(wait, |socket| match socket {
-            Socket::Encrypted(stream) => stream.conn.complete_io(&mut stream.sock).map(|_| ()),
-            Socket::Open(_) => unreachable!("it was just made"),
+            UpstreamSocket::Encrypted(stream) => stream.conn.complete_io(&mut stream.sock).map(|_| ()),
+            UpstreamSocket::Open(_) => unreachable!("it was just made"),
         })?;
         Ok(connection)
     }
@@ -136,15 +136,15 @@ impl Connection {
             }
             bytes = &bytes[written..];
         }
-        self.patiently(wait, Socket::flush)
+        self.patiently(wait, UpstreamSocket::flush)
     }
 
-    /// Reads something and appends it to `out`: at least one byte, or none at the end.
+    /// Reads at least one byte and appends it to `out`; returns 0 at the end.
     pub fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<usize, Broken> {
         let begin = out.len();
         out.resize(begin + READ_BYTES_MAX, 0);
         let read = self.patiently(wait, |socket| match socket.read(&mut out[begin..]) {
-            // TLS that ends without saying so; the framing knows whether something is missing.
+            // TLS ended without `close_notify`; the framing shows whether something is missing.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
             other => other,
         });
@@ -152,7 +152,7 @@ impl Connection {
         read
     }
 
-    /// The body that follows a head; `rest` is what came of it with the head.
+    /// The body that follows a head; `rest` is the part of it that was read with the head.
     pub fn body(&mut self, head: &ReceivedHead, rest: Vec<u8>) -> Result<Body<'_>, Failure> {
         let reader = match head.body {
             BodyEnd::UntilClose => None,
@@ -167,7 +167,7 @@ impl Connection {
     fn patiently<T>(
         &mut self,
         wait: &mut Wait<'_>,
-        mut step: impl FnMut(&mut Socket) -> io::Result<T>,
+        mut step: impl FnMut(&mut UpstreamSocket) -> io::Result<T>,
     ) -> Result<T, Broken> {
         loop {
             let time = Some(wait.step()?);
@@ -183,41 +183,41 @@ impl Connection {
     }
 }
 
-impl Socket {
+impl UpstreamSocket {
     fn tcp(&self) -> &TcpStream {
         match self {
-            Socket::Open(stream) => stream,
+            UpstreamSocket::Open(stream) => stream,
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => &stream.sock,
+            UpstreamSocket::Encrypted(stream) => &stream.sock,
         }
     }
 
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Open(stream) => stream.read(out),
+            UpstreamSocket::Open(stream) => stream.read(out),
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => stream.read(out),
+            UpstreamSocket::Encrypted(stream) => stream.read(out),
         }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Open(stream) => stream.write(bytes),
+            UpstreamSocket::Open(stream) => stream.write(bytes),
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => stream.write(bytes),
+            UpstreamSocket::Encrypted(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Socket::Open(stream) => stream.flush(),
+            UpstreamSocket::Open(stream) => stream.flush(),
             #[cfg(feature = "tls")]
-            Socket::Encrypted(stream) => stream.flush(),
+            UpstreamSocket::Encrypted(stream) => stream.flush(),
         }
     }
 }
 
-/// Tries every address of the name, each with its share of the time that is left.
+/// Tries every address of the name, each with an equal share of the remaining time.
 fn dial(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
@@ -239,8 +239,8 @@ fn dial(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
 
 /// The body of an answer, without what frames it.
 pub struct Body<'c> {
-    connection: &'c mut Connection,
-    /// `None` when it ends with the connection.
+    connection: &'c mut UpstreamConnection,
+    /// `None` if the body ends with the connection.
     reader: Option<BodyReader>,
     /// What came with the head.
     rest: Vec<u8>,

@@ -5,12 +5,12 @@ use crate::config::types::Secret;
 use crate::responder::Failure;
 use serde_json::Value;
 
-/// Whether an error answer is about the token counts that were asked for: Mistral, for one, refuses the field with 422.
+/// Whether an error response rejects the request for token counts: Mistral, for example, rejects the field with 422.
 pub fn refuses_token_counts(status: u16, body: &[u8]) -> bool {
     matches!(status, 400 | 422) && memchr::memmem::find(body, b"stream_options").is_some()
 }
 
-/// The failure that an error answer tells of.
+/// The failure in an error response.
 pub fn error_response(status: u16, body: &[u8], retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
     let value: Option<Value> = serde_json::from_slice(body).ok();
     let said =
@@ -19,7 +19,7 @@ pub fn error_response(status: u16, body: &[u8], retry_after_seconds: Option<u64>
     Failure::status(status, said, retry_after_seconds, key).with_detail(without_key(&raw, key))
 }
 
-/// What an error says of itself.
+/// The message of an error object.
 pub(super) fn error_message(error: &Value) -> Option<&str> {
     error.as_str().or_else(|| error["message"].as_str()).or_else(|| error["detail"].as_str())
 }

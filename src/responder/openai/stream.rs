@@ -12,24 +12,24 @@ use crate::sse::decode::{Decoder, Event};
 use serde_json::Value;
 use std::ops::ControlFlow;
 
-/// How far an answer is.
+/// Progress of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadProgress {
-    /// More is to come.
+    /// More text follows.
     More,
-    /// The text is complete; what may follow are token counts.
+    /// The text is complete; token counts may follow.
     TextEnded,
-    /// Nothing follows that matters.
+    /// Nothing relevant follows.
     Done,
 }
 
-/// Reads the body of one answer, whichever way it comes.
+/// Reads the body of one answer in either form.
 #[derive(Debug)]
 pub struct AnswerReader {
     form: BodyForm,
     finished: Completion,
     text_bytes: usize,
-    /// There was something other than white space.
+    /// The text has something other than white space.
     has_said: bool,
     is_done: bool,
     key: Option<Secret>,
@@ -37,7 +37,7 @@ pub struct AnswerReader {
 
 #[derive(Debug)]
 enum BodyForm {
-    /// Nothing but white space so far. Next: Stream, Plain.
+    /// White space only so far. Next: Stream, Plain.
     Unknown,
     /// Events.
     Stream(Decoder),
@@ -46,7 +46,7 @@ enum BodyForm {
 }
 
 impl AnswerReader {
-    /// A reader that hides `key` in what it reports.
+    /// A reader that removes `key` from its errors.
     pub fn new(key: Option<Secret>) -> AnswerReader {
         AnswerReader {
             form: BodyForm::Unknown,
@@ -58,7 +58,7 @@ impl AnswerReader {
         }
     }
 
-    /// Reads on. After `ReadProgress::Done` or an error it must not be called again.
+    /// Reads the next bytes. After `ReadProgress::Done` or an error it must not be called again.
     pub fn read(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<ReadProgress, Failure> {
         if let BodyForm::Unknown = self.form {
             bytes = past_blanks(bytes);
@@ -91,7 +91,7 @@ impl AnswerReader {
         })
     }
 
-    /// The body has ended; `whole` when it ended as the HTTP framing says, or after `ReadProgress::Done`.
+    /// Takes the end of the body; `whole` if it ended as its HTTP framing says, or after [`ReadProgress::Done`].
     pub fn end(mut self, whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
         if let BodyForm::Plain(body) = std::mem::replace(&mut self.form, BodyForm::Unknown) {
             return self.end_plain(&body, whole, sink);
@@ -172,7 +172,7 @@ impl AnswerReader {
         if self.has_said { Ok(self.finished) } else { Err(Failure::empty(self.finished.finish_reason.as_deref())) }
     }
 
-    /// Gives text out, up to the longest that a message may have.
+    /// Passes text on, up to the maximum length of a message.
     fn show(&mut self, text: &str, sink: TextSink<'_>) -> Result<(), Failure> {
         let mut end = text.len().min(CONTENT_BYTES_MAX - self.text_bytes);
         while !text.is_char_boundary(end) {
@@ -216,7 +216,7 @@ impl AnswerReader {
         self.finished.completion_tokens = usage["completion_tokens"].as_u64().or(self.finished.completion_tokens);
     }
 
-    /// The first reason stays: when the text was cut here, the reason is ours.
+    /// Keeps the first reason: if the text was truncated here, the reason is `length`.
     fn note_finish_reason(&mut self, choice: &Value) {
         if let (None, Some(reason)) = (&self.finished.finish_reason, choice["finish_reason"].as_str()) {
             self.finished.finish_reason =
@@ -231,7 +231,7 @@ impl AnswerReader {
     }
 }
 
-/// Past white space and the bytes of a byte order mark, which may be cut in the middle.
+/// Skips white space and the bytes of a byte order mark, which may be split.
 fn past_blanks(bytes: &[u8]) -> &[u8] {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || [0xef, 0xbb, 0xbf].contains(byte);
     &bytes[bytes.iter().take_while(|byte| blank(byte)).count()..]

@@ -39,9 +39,9 @@ const USAGE: &str =
 const DONE: &str = "data: [DONE]\n\n";
 
 /// A name, the body, the text, and the finish reason or what went wrong.
-type Case = (&'static str, String, &'static str, Result<Option<&'static str>, FailureKind>);
+type AnswerCase = (&'static str, String, &'static str, Result<Option<&'static str>, FailureKind>);
 
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<AnswerCase> {
     let all = |parts: &[&str]| parts.concat();
     let (hel, lo) = (delta("H\u{e9}l"), delta("lo \u{1f600}"));
     let plain = |content: Value, rest: Value| {

@@ -14,7 +14,7 @@ use crate::responder::scheduler::{JobEnd, Scheduler, SchedulerInput, SchedulerLi
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
 use crate::runtime::replies::Replies;
-use crate::runtime::threads::Ports;
+use crate::runtime::workers::Workers;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Driver {
     /// Answers that workers write.
     answers: HashMap<JobId, RunningAnswer>,
     port: Arc<ResponderPort>,
-    ports: Ports,
+    ports: Workers,
     replies: Replies,
     model: Model,
     clock: Clock,
@@ -50,7 +50,7 @@ struct RunningAnswer {
 
 impl Driver {
     /// A driver that lists the open jobs as soon as it runs.
-    pub fn new(ports: Ports, replies: Replies, model: Model, clock: Clock) -> Driver {
+    pub fn new(ports: Workers, replies: Replies, model: Model, clock: Clock) -> Driver {
         let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some());
         Driver {
             scheduler: Scheduler::new(limits),

@@ -228,6 +228,6 @@ pub fn step_command(job: &AnswerJob, reply_to: ReplyTo, step: AnswerStep) -> Com
         actor: Actor { id: job.responder.user_id(), name: Some(job.responder.as_str().into()), email: None },
         correlation_id: Arc::clone(&job.correlation_id),
         idempotency: None,
-        kind: CommandKind::Answer { order: job.key, step },
+        kind: CommandKind::Answer { job: job.key, step },
     }
 }

@@ -12,7 +12,7 @@ use crate::responder::scheduler::{JobEnd, StopReason};
 use crate::responder::{self, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::replies::Replies;
-use crate::runtime::threads::Ports;
+use crate::runtime::workers::Workers;
 use crate::shard::message::ShardMessage;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,7 +63,7 @@ pub struct Worker {
     /// Where replies of the store arrive.
     pub port: Arc<ResponderPort>,
     /// The way to the store.
-    pub ports: Ports,
+    pub ports: Workers,
     /// The way to the shards.
     pub replies: Replies,
     /// The clocks.
@@ -140,7 +140,7 @@ impl Worker {
     fn read_history(&self) -> StoreResult<Vec<Turn>> {
         let (reply_to, reply) = self.port.reserve_for_worker();
         let job = self.answer.job();
-        let kind = QueryKind::History { order: job.key, limit: self.history + 1 };
+        let kind = QueryKind::History { job: job.key, limit: self.history + 1 };
         let query = Query { reply_to, caller: job.user.clone(), kind };
         let refused = self.ports.ask(query).err();
         self.wait_for(&reply, refused).of_query(|result| match result {

@@ -1,12 +1,11 @@
 //! How each kind of connection is opened and set up.
 
 use crate::base::limits::*;
-use crate::store::config::Database;
 use crate::store::error::OpenError;
 use crate::store::sqlite::schema::{self, DatabaseMeta, SchemaState};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Capacity of a connection's cache of prepared statements; larger than the number of statements.
@@ -18,30 +17,32 @@ const SHARED_TRIES_MAX: i32 = 10_000;
 /// Size to which the write-ahead log is truncated after a complete checkpoint, in bytes: twice the size that it may reach.
 const WAL_BYTES_MAX: i64 = 4096 * WAL_FRAMES_MAX as i64;
 
+/// Whether commits are synced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Every commit is synced before it returns.
+    Full,
+    /// Commits are not synced: for files that nothing depends on after a crash.
+    None,
+}
+
 /// Opens a database for writing, and creates or migrates its schema.
 ///
 /// # Errors
 /// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version. It is then
 /// unchanged.
-pub(crate) fn open_writing(database: &Database) -> Result<(Connection, DatabaseMeta), OpenError> {
-    let path = path_of(database);
-    let connection = match database {
-        Database::Memory => Connection::open_in_memory(),
-        Database::File(file) => {
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-                | OpenFlags::SQLITE_OPEN_CREATE
-                | OpenFlags::SQLITE_OPEN_NO_MUTEX
-                | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-            Connection::open_with_flags(file, flags)
-        }
-    };
-    let mut db = connection.map_err(|error| OpenError::of(&path, &error))?;
-    let failed = |error: rusqlite::Error| OpenError::of(&path, &error);
+pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Connection, DatabaseMeta), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+    let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
     // The version is checked before anything is changed, so that a rejected database stays as it was.
-    schema::check_version(&db, &path)?;
-    set_up_writing(&db).map_err(failed)?;
-    schema::migrate(&mut db, &path)?;
+    schema::check_version(&db, path)?;
+    set_up_writing(&db, durability).map_err(failed)?;
+    schema::migrate(&mut db, path)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
     Ok((db, meta))
 }
@@ -64,7 +65,7 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMet
     if schema::check_version(&db, file)? != SchemaState::Current {
         return Ok(None);
     }
-    set_up_writing(&db).map_err(failed)?;
+    set_up_writing(&db, Durability::Full).map_err(failed)?;
     // Only the server runs checkpoints, because only it detects when it must not (`write::checkpoint`).
     db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
@@ -75,32 +76,19 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMet
 ///
 /// # Errors
 /// As [`open_writing`], and if the database is empty.
-pub(crate) fn open_reading(database: &Database) -> Result<(Connection, DatabaseMeta), OpenError> {
-    let path = path_of(database);
-    let Database::File(file) = database else {
-        let reason = "a database in memory has no second connection".to_owned();
-        return Err(OpenError::CannotOpen { path, reason });
-    };
-    let failed = |error: rusqlite::Error| OpenError::of(&path, &error);
+pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let db = Connection::open_with_flags(file, flags).map_err(failed)?;
+    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
-    if schema::check_version(&db, &path)? == SchemaState::Empty {
-        return Err(OpenError::CannotOpen { path, reason: "there is nothing in it".into() });
+    if schema::check_version(&db, path)? == SchemaState::Empty {
+        return Err(OpenError::CannotOpen { path: path.into(), reason: "there is nothing in it".into() });
     }
     keep_statements(&db).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
     Ok((db, meta))
-}
-
-/// The path that messages about a database name.
-pub(crate) fn path_of(database: &Database) -> PathBuf {
-    match database {
-        Database::Memory => PathBuf::from(":memory:"),
-        Database::File(path) => path.clone(),
-    }
 }
 
 /// Keeps statements prepared. Without `ENABLE_QPSG`, SQLite prepares a statement with a `LIMIT ?` or a range again whenever
@@ -110,12 +98,16 @@ fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
-fn set_up_writing(db: &Connection) -> rusqlite::Result<()> {
+fn set_up_writing(db: &Connection, durability: Durability) -> rusqlite::Result<()> {
     keep_statements(db)?;
     db.pragma_update(None, "page_size", 4096)?;
     // Setting the journal mode returns the mode, so it is a query.
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    db.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::None => "OFF",
+    };
+    db.pragma_update(None, "synchronous", synchronous)?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.query_row(&format!("PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_FRAMES}"), [], |_| Ok(()))?;
@@ -130,7 +122,7 @@ mod tests {
     #[test]
     fn the_connection_is_durable_and_checks_keys() {
         let directory = TempDir::new();
-        let (db, _) = open_writing(&Database::File(directory.file("a.db"))).unwrap();
+        let (db, _) = open_writing(&directory.file("a.db"), Durability::Full).unwrap();
         let table = [
             ("journal_mode", "wal"),
             ("synchronous", "2"),

@@ -20,10 +20,10 @@ const FIRST_VERSION: i64 = 2;
 /// "Crtx", by which `file` and this program recognize a database.
 const APPLICATION_ID: i64 = 0x4372_7478;
 
-// The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `orders.answer` and `events.message` have no foreign
+// The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `answer_jobs.answer` and `events.message` have no foreign
 // keys, because the rows that they name may be purged. `published_by` is 0 for a message that is its own journal entry, NULL
 // for one that is not published yet, and otherwise the number of the event that published it. `tables::users` defines the
-// codes in `users.disabled`.
+// codes in `users.status`.
 const VERSION_2: &str = "
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -31,13 +31,13 @@ CREATE TABLE meta (
     epoch BLOB NOT NULL,
     signing_key BLOB NOT NULL
 );
-CREATE TABLE position (
+CREATE TABLE journal_head (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     number INTEGER NOT NULL,
     at INTEGER NOT NULL
 );
-INSERT INTO position (id, number, at) VALUES (1, 0, 0);
-CREATE TABLE restores (
+INSERT INTO journal_head (id, number, at) VALUES (1, 0, 0);
+CREATE TABLE skipped_ranges (
     after INTEGER PRIMARY KEY,
     through INTEGER NOT NULL,
     at INTEGER NOT NULL
@@ -49,7 +49,7 @@ CREATE TABLE users (
     name TEXT NOT NULL,
     email TEXT NOT NULL,
     password TEXT,
-    disabled INTEGER NOT NULL DEFAULT 0,
+    status INTEGER NOT NULL DEFAULT 0,
     tokens_since INTEGER,
     default_workspace INTEGER,
     default_conversation INTEGER,
@@ -57,7 +57,7 @@ CREATE TABLE users (
     created_at INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX users_login ON users (email COLLATE NOCASE) WHERE password IS NOT NULL;
-CREATE INDEX users_gates ON users (key) WHERE disabled <> 0 OR tokens_since IS NOT NULL;
+CREATE INDEX users_gates ON users (key) WHERE status <> 0 OR tokens_since IS NOT NULL;
 
 CREATE TABLE workspaces (
     number INTEGER PRIMARY KEY,
@@ -113,7 +113,7 @@ CREATE TABLE messages (
     content TEXT NOT NULL
 );
 CREATE INDEX messages_conversation ON messages (conversation);
-CREATE TABLE orders (
+CREATE TABLE answer_jobs (
     message INTEGER PRIMARY KEY REFERENCES messages (number),
     responder TEXT NOT NULL,
     answer INTEGER
@@ -132,13 +132,13 @@ CREATE TABLE inbox_open (
     last INTEGER NOT NULL,
     deltas BLOB NOT NULL
 );
-CREATE TABLE inbox_state (
+CREATE TABLE inbox_watermark (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     flushed_through INTEGER NOT NULL,
     flushing_through INTEGER NOT NULL,
     users_below INTEGER NOT NULL
 );
-INSERT INTO inbox_state (id, flushed_through, flushing_through, users_below) VALUES (1, 0, 0, 0);
+INSERT INTO inbox_watermark (id, flushed_through, flushing_through, users_below) VALUES (1, 0, 0, 0);
 
 CREATE TABLE events (
     number INTEGER PRIMARY KEY,
@@ -293,9 +293,8 @@ mod tests {
     use super::*;
     use crate::base::time::WallTime;
     use crate::domain::id::EventNumber;
-    use crate::store::config::Database;
     use crate::store::rules::records::JournalHead;
-    use crate::store::sqlite::connection::{open_reading, open_writing};
+    use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
     use crate::store::sqlite::tables::journal_head;
     use crate::store::tests::support::TempDir;
 
@@ -303,7 +302,7 @@ mod tests {
     fn an_older_schema_is_migrated_and_a_newer_one_rejected() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let (mut db, meta) = open_writing(&Database::File(path.clone())).unwrap();
+        let (mut db, meta) = open_writing(&path, Durability::Full).unwrap();
         let head = JournalHead { number: EventNumber(5), at: WallTime(7) };
         journal_head::store(&db, head).unwrap();
         let steps = [VERSION_2, "ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
@@ -315,23 +314,23 @@ mod tests {
         drop(db);
 
         let newer = OpenError::Newer { path: path.clone(), found: 4, known: 2 };
-        assert_eq!(open_writing(&Database::File(path.clone())).err(), Some(newer.clone()));
-        assert_eq!(open_reading(&Database::File(path)).err(), Some(newer));
+        assert_eq!(open_writing(&path, Durability::Full).err(), Some(newer.clone()));
+        assert_eq!(open_reading(&path).err(), Some(newer));
     }
 
     #[test]
     fn a_database_of_an_unreleased_version_is_rejected_unchanged() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let (db, _) = open_writing(&Database::File(path.clone())).unwrap();
+        let (db, _) = open_writing(&path, Durability::Full).unwrap();
         db.pragma_update(None, "user_version", FIRST_VERSION - 1).unwrap();
         db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
         drop(db);
         let before = std::fs::read(&path).unwrap();
         let unreleased = OpenError::Unreleased { path: path.clone(), found: 1 };
         assert!(unreleased.to_string().contains("unreleased version"), "{unreleased}");
-        assert_eq!(open_writing(&Database::File(path.clone())).err(), Some(unreleased.clone()));
-        assert_eq!(open_reading(&Database::File(path.clone())).err(), Some(unreleased));
+        assert_eq!(open_writing(&path, Durability::Full).err(), Some(unreleased.clone()));
+        assert_eq!(open_reading(&path).err(), Some(unreleased));
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
@@ -339,12 +338,12 @@ mod tests {
     fn a_step_that_fails_changes_nothing() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let (mut db, _) = open_writing(&Database::File(path.clone())).unwrap();
+        let (mut db, _) = open_writing(&path, Durability::Full).unwrap();
         let error =
             run_steps(&mut db, &path, &[VERSION_2, "CREATE TABLE one (x)", "CREATE TABLE one (x)"]).unwrap_err();
         assert!(matches!(error, OpenError::Failed { .. }), "{error}");
         assert!(db.prepare("SELECT x FROM one").is_err());
         drop(db);
-        open_writing(&Database::File(path)).unwrap();
+        open_writing(&path, Durability::Full).unwrap();
     }
 }

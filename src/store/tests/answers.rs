@@ -19,7 +19,7 @@ pub(crate) fn open_answered(path: &Path) -> Writer {
 }
 
 fn step(order: JobId, step: AnswerStep) -> Command {
-    command("responder:echo", CommandKind::Answer { order, step })
+    command("responder:echo", CommandKind::Answer { job: order, step })
 }
 
 pub(crate) fn begin(order: JobId) -> Command {
@@ -34,7 +34,7 @@ pub(crate) fn finish(order: JobId) -> Command {
 pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
-    let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
+    let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match answer.result.unwrap() {
         QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
@@ -91,7 +91,7 @@ fn an_answer_leaves_no_row_behind() {
     let home = workspace(&mut writer, "ann");
     let room = conversation(&mut writer, "ann", home, &["ben"]);
     let counts =
-        |writer: &Writer| ["orders", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
+        |writer: &Writer| ["answer_jobs", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(room), "x"));
     let order = writer.commit_batch(&[asked], NOW).jobs.remove(0);
@@ -115,8 +115,8 @@ fn an_answer_leaves_no_row_behind() {
         "ann",
         CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config },
     );
-    while writer.housekeeping(NOW).more {
+    while maintain(&mut writer, NOW) {
         writer.check_invariants();
     }
-    assert_eq!((rows(&writer, "orders"), rows(&writer, "messages")), (0, 0));
+    assert_eq!((rows(&writer, "answer_jobs"), rows(&writer, "messages")), (0, 0));
 }

@@ -144,7 +144,7 @@ fn a_busy_database_refuses_the_whole_batch_at_once() {
     let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
     assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
-    assert!(!writer.housekeeping(NOW).more);
+    assert!(!maintain(&mut writer, NOW));
     other.execute_batch("COMMIT").unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()));
@@ -158,7 +158,7 @@ fn users_changed_by_another_process_are_noticed() {
     let mut writer = open(&path);
     done(&mut writer, "ann", post(ConversationRef::Default, "x"));
     let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ann'", []).unwrap();
+    other.execute("UPDATE users SET status = 1 WHERE oid = 'ann'", []).unwrap();
     let committed = writer.commit_batch(&[command("ann", post(ConversationRef::Default, "x"))], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
     let token_rules = committed.token_rules.expect("the rules changed");
@@ -166,16 +166,16 @@ fn users_changed_by_another_process_are_noticed() {
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
     assert!(committed.token_rules.is_none(), "the writer's own commits are no news");
 
-    assert!(writer.look_beside().is_none());
-    other.execute("UPDATE users SET disabled = 0 WHERE oid = 'ann'", []).unwrap();
-    other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ben'", []).unwrap();
-    let seen = writer.look_beside().expect("without a batch too");
+    assert!(writer.poll_external_writes().is_none());
+    other.execute("UPDATE users SET status = 0 WHERE oid = 'ann'", []).unwrap();
+    other.execute("UPDATE users SET status = 1 WHERE oid = 'ben'", []).unwrap();
+    let seen = writer.poll_external_writes().expect("without a batch too");
     assert_eq!((seen.before, seen.through), (writer.position(), writer.position()));
     assert_eq!(
         seen.token_rules.expect("the rules changed").0,
         [(UserId::new_unchecked("ben"), TokenRule::RejectAll)].into()
     );
-    assert!(writer.look_beside().is_none(), "once is enough");
+    assert!(writer.poll_external_writes().is_none(), "once is enough");
     writer.check_invariants();
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
@@ -190,7 +190,7 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
     let committed =
         writer.commit_batch(&["a", "b", "c"].map(|text| command("ann", post(ConversationRef::Default, text))), NOW);
     // A transaction that is open while the process dies: what it wrote must not be seen again.
-    writer.db.execute_batch("BEGIN IMMEDIATE; UPDATE position SET number = 1000; DELETE FROM messages").unwrap();
+    writer.db.execute_batch("BEGIN IMMEDIATE; UPDATE journal_head SET number = 1000; DELETE FROM messages").unwrap();
     let after = directory.file("crashed.db");
     for ending in ["", "-wal"] {
         let file = |path: &Path| std::path::PathBuf::from(format!("{}{ending}", path.display()));
@@ -232,7 +232,7 @@ fn a_query_that_fails_leaves_no_snapshot_open() {
     let path = directory.file("a.db");
     let mut writer = open(&path);
     let home = workspace(&mut writer, "ann");
-    let mut reader = Reader::open(&StoreConfig::new(Database::File(path))).unwrap();
+    let mut reader = Reader::open(&path).unwrap();
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(home) };
     assert!(reader.answer(&query).result.is_ok());

@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod faults;
+mod memory;
 mod plans;
 mod purge;
 mod retention;
@@ -10,13 +11,15 @@ pub(crate) mod support;
 mod transfer;
 
 use crate::base::time::WallTime;
+use crate::config::types::Database;
 use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::*;
 use crate::domain::model::*;
-use crate::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::Outcome;
-use crate::store::{Database, StoreConfig, Writer};
+use crate::store::sqlite::read::queries;
+use crate::store::{MaintenanceDue, StoreConfig, Writer};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,6 +80,17 @@ fn conversation(writer: &mut Writer, user: &str, workspace: WorkspaceId, partici
     conversation.id
 }
 
+/// Answers a query in the state of the last commit.
+fn answer(writer: &Writer, query: &Query) -> QueryResponse {
+    queries::answer(&writer.db, &writer.meta.ids, query, writer.position())
+}
+
+/// Runs a step of maintenance. Returns whether another one is due.
+fn maintain(writer: &mut Writer, now: WallTime) -> bool {
+    writer.maintain(now);
+    matches!(writer.maintenance_due(now), MaintenanceDue::Now | MaintenanceDue::WhenIdle)
+}
+
 /// Everything that `user` gets replayed.
 fn replay(writer: &mut Writer, user: &str) -> Vec<Arc<Event>> {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
@@ -84,7 +98,7 @@ fn replay(writer: &mut Writer, user: &str) -> Vec<Arc<Event>> {
     loop {
         let kind = QueryKind::JournalPage { after, bytes_max: usize::MAX, filter };
         let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-        let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked(user), kind });
+        let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked(user), kind });
         let QueryResult::JournalPage(page) = answer.result.unwrap() else { panic!() };
         events.extend(page.events);
         after = page.through;

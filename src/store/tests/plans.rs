@@ -118,7 +118,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let writer = open(&path);
-    let (reading, _) = connection::open_reading(&Database::File(path)).unwrap();
+    let (reading, _) = connection::open_reading(&path).unwrap();
     for statement in
         [state_events::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, journal_messages::TAIL]
     {

@@ -29,7 +29,7 @@ fn purge(writer: &mut Writer, now: WallTime) -> (usize, usize) {
     let (mut most, mut steps) = (0, 0);
     loop {
         let before: usize = rows(writer).iter().sum();
-        let more = writer.housekeeping(now).more;
+        let more = maintain(writer, now);
         writer.check_invariants();
         let after: usize = rows(writer).iter().sum();
         most = most.max(before - after);

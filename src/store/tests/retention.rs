@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::SECOND;
-use crate::store::{Due, Retention};
+use crate::store::Retention;
 
 /// Bounds that nothing reaches.
 const ALL: Retention = Retention { seconds: i64::MAX, events: u64::MAX, bytes: u64::MAX, young_milliseconds: 240_000 };
@@ -22,9 +22,9 @@ fn events(writer: &Writer) -> i64 {
 }
 
 /// Steps until there is nothing left to do.
-fn housekeep(writer: &mut Writer, now: WallTime) -> usize {
+fn maintain_all(writer: &mut Writer, now: WallTime) -> usize {
     let mut steps = 1;
-    while writer.housekeeping(now).more {
+    while maintain(writer, now) {
         writer.check_invariants();
         steps += 1;
     }
@@ -36,7 +36,7 @@ fn gap(writer: &mut Writer, user: &str, after: u64) -> Option<u64> {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
     let kind = QueryKind::JournalPage { after: EventNumber(after), bytes_max: usize::MAX, filter };
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let answer = writer.read(&Query { reply_to, caller: UserId::new_unchecked(user), kind });
+    let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked(user), kind });
     let QueryResult::JournalPage(page) = answer.result.unwrap() else { panic!() };
     page.gap.map(|first| first.0)
 }
@@ -62,7 +62,7 @@ fn whichever_bound_is_reached_first_counts() {
             writer.commit_batch(&[command("ann", create_workspace())], NOW.plus_seconds(second));
         }
         assert_eq!(count(&writer, "bytes FROM journal_stats"), 10 * WEIGHT as i64);
-        housekeep(&mut writer, later);
+        maintain_all(&mut writer, later);
         let left = events(&writer);
         assert_eq!(left, kept, "{name}");
         let lost = 10 - left;
@@ -87,7 +87,7 @@ fn steps_are_small_also_within_one_event() {
     }
     done(&mut writer, "ann", CommandKind::DeleteWorkspace { id: home });
     let last = writer.position().0;
-    housekeep(&mut writer, NOW);
+    maintain_all(&mut writer, NOW);
     assert_eq!(events(&writer), 1, "the rest went with the workspace");
     assert_eq!(gap(&mut writer, "person-0", 0), None, "which is no gap");
 
@@ -96,7 +96,7 @@ fn steps_are_small_also_within_one_event() {
     let (mut most, mut told) = (0, 0);
     loop {
         let before = count(&writer, "count(*) FROM event_recipients");
-        let more = writer.housekeeping(later).more;
+        let more = maintain(&mut writer, later);
         writer.check_invariants();
         most = most.max(before - count(&writer, "count(*) FROM event_recipients"));
         for person in &people {
@@ -117,24 +117,24 @@ fn steps_are_small_also_within_one_event() {
 #[test]
 fn a_removal_is_due_as_soon_as_it_may_be() {
     let mut writer = open_with(Retention { events: 2, young_milliseconds: 5_000, ..ALL });
-    assert_eq!(writer.due(NOW), Due::Now, "what was left undone is not known");
-    housekeep(&mut writer, NOW);
+    assert_eq!(writer.maintenance_due(NOW), MaintenanceDue::Now, "what was left undone is not known");
+    maintain_all(&mut writer, NOW);
     workspace(&mut writer, "ann");
     workspace(&mut writer, "ann");
-    assert_eq!(writer.due(NOW), Due::Sometime);
+    assert_eq!(writer.maintenance_due(NOW), MaintenanceDue::Unknown);
     workspace(&mut writer, "ann");
-    assert_eq!(writer.due(NOW), Due::Now, "the batch that passed a bound says so");
-    assert!(!writer.housekeeping(NOW).more);
+    assert_eq!(writer.maintenance_due(NOW), MaintenanceDue::Now, "the batch that passed a bound says so");
+    assert!(!maintain(&mut writer, NOW));
     let old_enough = WallTime(NOW.0 + 5 * SECOND);
-    assert_eq!((writer.due(NOW), events(&writer)), (Due::At(old_enough), 3));
-    assert_eq!(writer.due(old_enough), Due::Now);
-    housekeep(&mut writer, old_enough);
-    assert_eq!((writer.due(old_enough), events(&writer)), (Due::Sometime, 2));
+    assert_eq!((writer.maintenance_due(NOW), events(&writer)), (MaintenanceDue::At(old_enough), 3));
+    assert_eq!(writer.maintenance_due(old_enough), MaintenanceDue::Now);
+    maintain_all(&mut writer, old_enough);
+    assert_eq!((writer.maintenance_due(old_enough), events(&writer)), (MaintenanceDue::Unknown, 2));
     // Deletion makes work as well.
     let home = workspace(&mut writer, "ben");
-    housekeep(&mut writer, WallTime(i64::MAX / 4));
+    maintain_all(&mut writer, WallTime(i64::MAX / 4));
     done(&mut writer, "ben", CommandKind::DeleteWorkspace { id: home });
-    assert_eq!(writer.due(NOW), Due::Now);
+    assert_eq!(writer.maintenance_due(NOW), MaintenanceDue::Now);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_change_that_vanished_with_its_message_leaves_no_gap() {
     done(&mut writer, "ann", CommandKind::UpdateMessage { conversation: room, message, content, metadata: None });
     done(&mut writer, "ann", CommandKind::DeleteMessage { conversation: room, message });
     let changed = writer.position().0 - 1;
-    housekeep(&mut writer, NOW.plus_seconds(241));
+    maintain_all(&mut writer, NOW.plus_seconds(241));
     assert_eq!(events(&writer), 1);
     assert_eq!(gap(&mut writer, "ann", 0), Some(3), "the workspace and the conversation were made before");
     assert_eq!(gap(&mut writer, "ann", changed - 1), None, "a replay would have left the change out");

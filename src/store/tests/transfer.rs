@@ -54,9 +54,9 @@ fn answers_come_along_however_far_they_are() {
     // The copy lives: what was begun is finished, and new things come after a hole.
     let finished = copy.commit_batch(&[finish(jobs[1].key), finish(jobs[2].key)], NOW);
     assert!(finished.results.iter().all(|receipt| receipt.result.is_ok()));
-    assert!(finished.events.iter().all(|event| event.number > imported.goes_on_from));
+    assert!(finished.events.iter().all(|event| event.number > imported.continues_after));
     copy.check_invariants();
-    while copy.housekeeping(NOW).more {
+    while maintain(&mut copy, NOW) {
         copy.check_invariants();
     }
 }

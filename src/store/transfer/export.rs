@@ -1,81 +1,61 @@
-//! Everything that people have put into a database, as lines of text: users, workspaces, conversations and messages, from one
-//! snapshot, each with its id. What a server makes of them again (inboxes, counts) is left out, and so are events that are no
-//! messages, kept answers of idempotency keys, and the key that signs tokens.
+//! Writes the content of a database as lines of text: users, workspaces, conversations and messages with their ids, from one
+//! snapshot. Derived data (inboxes, counts), state events, responses under idempotency keys, and the signing key are left
+//! out.
 
 use crate::base::time::WallTime;
 use crate::domain::id::*;
 use crate::domain::model::*;
-use crate::store::error::Abort;
+use crate::store::error::{Abort, DataError, OpenError};
+use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::JournalHead;
 use crate::store::sqlite::connection;
-use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report, refuse_existing};
+use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
 use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, messages, users};
 use crate::store::sqlite::values::{decode, number};
-use crate::store::{Database, OpenError};
 use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Writes the database at `source` to `out`, with hashes of passwords or without; how many lines of each type.
+/// Writes the database at `source` to `out`, with or without password hashes. Returns the number of lines of each type.
+///
+/// # Errors
+/// Fails if the database cannot be read, or with [`DataError::Output`] if the output cannot be written.
 pub fn export(
     source: &Path,
     out: &mut dyn Write,
     with_passwords: bool,
-    report: Report<'_>,
-) -> Result<ExportCounts, ExportError> {
-    let (db, meta) = connection::open_reading(&Database::File(source.into())).map_err(ExportError::Database)?;
-    let mut exporter = Exporter {
-        db: &db,
-        ids: &meta.ids,
-        with_passwords,
-        counts: ExportCounts::default(),
-        buffer: Vec::new(),
-        out,
-        report,
-    };
-    exporter.run().map_err(|stop| match stop {
-        Abort::Failed(error) => ExportError::Database(OpenError::of(source, &error)),
-        Abort::Rejected(error) => ExportError::Output(error),
+    progress: ProgressReport<'_>,
+) -> Result<ExportCounts, DataError> {
+    let (db, meta) = connection::open_reading(source)?;
+    let counts = ExportCounts::default();
+    let mut exporter = Exporter { db: &db, ids: &meta.ids, with_passwords, counts, buffer: Vec::new(), out, progress };
+    exporter.run().map_err(|abort| match abort {
+        Abort::Failed(error) => OpenError::of(source, &error).into(),
+        Abort::Rejected(error) => DataError::Output(error),
     })
 }
 
-/// The same into a new file, which its owner alone can read.
+/// As [`export`], into a new file that only its owner can read.
+///
+/// # Errors
+/// As [`export`], and if `target` exists or cannot be created.
 pub fn export_to_file(
     source: &Path,
     target: &Path,
     with_passwords: bool,
-    report: Report<'_>,
-) -> Result<ExportCounts, String> {
-    refuse_existing(target)?;
-    let partial = Partial::begin(target)?;
-    let counts = export(source, &mut BufWriter::new(partial.file()), with_passwords, report);
-    let counts = counts.map_err(|error| error.to_string())?;
-    refuse_existing(target)?;
-    partial.publish()?;
+    progress: ProgressReport<'_>,
+) -> Result<ExportCounts, DataError> {
+    reject_existing(target)?;
+    let file = AtomicFile::create(target)?;
+    let counts = export(source, &mut BufWriter::new(file.file()), with_passwords, progress)?;
+    reject_existing(target)?;
+    file.publish()?;
     Ok(counts)
-}
-
-/// Why an export ended early.
-#[derive(Debug)]
-pub enum ExportError {
-    /// The database cannot be read.
-    Database(OpenError),
-    /// What is written to takes no more.
-    Output(std::io::Error),
-}
-
-impl std::fmt::Display for ExportError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ExportError::Database(error) => error.fmt(f),
-            ExportError::Output(error) => write!(f, "the output cannot be written: {error}"),
-        }
-    }
 }
 
 struct Exporter<'a> {
@@ -85,11 +65,11 @@ struct Exporter<'a> {
     counts: ExportCounts,
     buffer: Vec<u8>,
     out: &'a mut dyn Write,
-    report: Report<'a>,
+    progress: ProgressReport<'a>,
 }
 
 impl Exporter<'_> {
-    fn run(&mut self) -> Result<ExportCounts, Abort<std::io::Error>> {
+    fn run(&mut self) -> Result<ExportCounts, Abort<io::Error>> {
         self.db.execute_batch("BEGIN")?;
         self.header()?;
         self.users()?;
@@ -102,15 +82,15 @@ impl Exporter<'_> {
         Ok(self.counts)
     }
 
-    fn line(&mut self, line: &ExportLine) -> Result<(), Abort<std::io::Error>> {
+    fn line(&mut self, line: &ExportLine) -> Result<(), Abort<io::Error>> {
         self.buffer.clear();
         export_line::write(line, &mut self.buffer);
         self.out.write_all(&self.buffer).map_err(Abort::Rejected)?;
-        (self.report)(Progress { done: self.counts.lines(), of: None });
+        (self.progress)(Progress { done: self.counts.lines(), of: None });
         Ok(())
     }
 
-    fn header(&mut self) -> Result<(), Abort<std::io::Error>> {
+    fn header(&mut self) -> Result<(), Abort<io::Error>> {
         let JournalHead { number: position, at } = journal_head::load(self.db)?;
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
@@ -118,7 +98,7 @@ impl Exporter<'_> {
         self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at }))
     }
 
-    fn users(&mut self) -> Result<(), Abort<std::io::Error>> {
+    fn users(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(USERS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -127,7 +107,7 @@ impl Exporter<'_> {
                 name: row.get(1)?,
                 email: row.get(2)?,
                 created_at: WallTime(row.get(3)?),
-                access: decode(row, 4, users::access_of)?,
+                status: decode(row, 4, users::status_of)?,
                 tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
@@ -140,7 +120,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn workspaces(&mut self) -> Result<(), Abort<std::io::Error>> {
+    fn workspaces(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(WORKSPACES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -159,7 +139,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    fn conversations(&mut self) -> Result<(), Abort<std::io::Error>> {
+    fn conversations(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(CONVERSATIONS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -186,7 +166,7 @@ impl Exporter<'_> {
         rows.collect()
     }
 
-    fn messages(&mut self) -> Result<(), Abort<std::io::Error>> {
+    fn messages(&mut self) -> Result<(), Abort<io::Error>> {
         let mut statement = self.db.prepare(MESSAGES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -218,7 +198,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    /// The id that the number in a column and the time in the next one make.
+    /// The id of the number in a column and the time in the next column.
     fn id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
         Ok(self.ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?)))
     }
@@ -228,9 +208,9 @@ impl Exporter<'_> {
     }
 }
 
-/// Events that are no messages are left out, so who got one learns that it is gone.
+// State events are left out, so `removed_through` covers them.
 const USERS: &str = "
-    SELECT u.oid, u.name, u.email, u.created_at, u.disabled, u.tokens_since, u.password,
+    SELECT u.oid, u.name, u.email, u.created_at, u.status, u.tokens_since, u.password,
         w.number, w.created_at, c.number, c.created_at,
         max(u.removed_through, coalesce((
             SELECT r.number FROM event_recipients r CROSS JOIN events e ON e.number = r.number AND e.kind <> 'output'
@@ -262,5 +242,5 @@ const MESSAGES: &str = "
     CROSS JOIN users u ON u.key = m.sender
     LEFT JOIN messages answered ON answered.number = m.reply_to
     LEFT JOIN events e ON m.published_by > 0 AND e.number = m.published_by
-    LEFT JOIN orders o ON o.message = m.number
+    LEFT JOIN answer_jobs o ON o.message = m.number
     ORDER BY m.number";

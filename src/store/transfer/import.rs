@@ -1,5 +1,5 @@
-//! A new database made of an export, with the same ids, numbers and times. It is written beside its place and put there when
-//! it is whole, as a restored one is, so a bad line or a crash leaves everything as it was.
+//! Creates a database from an export, with the same ids, numbers and times. It is written as an atomic file, so an invalid
+//! line or a crash leaves everything unchanged.
 
 use crate::base::limits::FRAME_BYTES_MAX;
 use crate::base::time::WallTime;
@@ -7,17 +7,17 @@ use crate::domain::answer_job::JobId;
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
-use crate::store::error::fault_of;
+use crate::store::error::{DataError, OpenError, fault_of};
+use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::{JournalHead, NewEventRow};
 use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::admin::integrity;
-use crate::store::sqlite::admin::restore::{self, Place};
-use crate::store::sqlite::connection;
-use crate::store::sqlite::files::atomic_file::{Partial, Progress, Report};
+use crate::store::sqlite::admin::restore::{RestoreTarget, start_timeline};
+use crate::store::sqlite::connection::{self, Durability};
+use crate::store::sqlite::files::atomic_file::AtomicFile;
 use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{answer_jobs, conversations, messages, state_events, users, workspaces};
 use crate::store::sqlite::values::sql;
-use crate::store::{Database, OpenError};
 use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use crate::wire::metadata::string_member;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -25,143 +25,149 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// A database that was made of an export.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imported {
-    /// How many there are of each.
+pub struct ImportReport {
+    /// The number of lines of each type.
     pub counts: ExportCounts,
-    /// The number that the journal goes on from.
-    pub goes_on_from: EventNumber,
-    /// Where the empty database is now that was there before.
+    /// The number after which new events are numbered.
+    pub continues_after: EventNumber,
+    /// The new path of the empty database that was at the target.
     pub kept: Option<PathBuf>,
 }
 
-/// Makes `target` a database with what `input` says. There must be no database, or one in which nothing has happened yet.
-/// Errors are one line for people, and name the line that is wrong.
-pub fn import(target: &Path, input: &mut dyn BufRead, now: WallTime, report: Report<'_>) -> Result<Imported, String> {
-    let place = Place::take(target)?;
-    if place.is_taken && !is_empty(target)? {
-        return Err(format!(
-            "the database {} has something in it: an export can only become a database of its own, at another DATABASE_URL",
-            target.display()
-        ));
+/// Creates the database `target` from the lines of `input`. The target must not exist, or be a database without data.
+///
+/// # Errors
+/// Fails if a server has `target` open, if it has data, or if a line is invalid. The target is then unchanged.
+pub fn import(
+    target: &Path,
+    input: &mut dyn BufRead,
+    now: WallTime,
+    progress: ProgressReport<'_>,
+) -> Result<ImportReport, DataError> {
+    let place = RestoreTarget::lock(target)?;
+    if place.exists && !is_empty(target)? {
+        return Err(DataError::TargetNotEmpty(target.into()));
     }
-    let partial = Partial::begin(target)?;
-    let (db, _) =
-        connection::open_writing(&Database::File(partial.path().into())).map_err(|error| error.to_string())?;
-    let failed = |error: rusqlite::Error| OpenError::of(partial.path(), &error).to_string();
-    // Nothing looks at the file before it is whole.
+    let file = AtomicFile::create(target)?;
+    // The file is not opened by any other process before it is complete.
+    let (db, _) = connection::open_writing(file.path(), Durability::None)?;
+    let failed = |error: rusqlite::Error| OpenError::of(file.path(), &error);
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(())).map_err(failed)?;
-    db.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
     db.execute_batch("BEGIN").map_err(failed)?;
-    let counts = read_all(&db, input, &failed, report)?;
+    let counts = read_all(&db, file.path(), input, progress)?;
     db.execute_batch(COUNT_MESSAGES).map_err(failed)?;
     db.execute_batch("COMMIT").map_err(failed)?;
-    if let Some(finding) = integrity::rows(&db, |_, _| {}).first() {
-        return Err(format!("what the lines say does not fit together: {finding}"));
+    if let Some(finding) = integrity::rows(&db, |_, _| {}).into_iter().next() {
+        return Err(DataError::Inconsistent(finding));
     }
-    let goes_on_from = restore::finish(db, partial.path(), place.known, now)?;
-    let kept = place.give_to(partial, now)?;
-    Ok(Imported { counts, goes_on_from, kept })
+    let continues_after = start_timeline(db, file.path(), place.known, now)?;
+    let kept = place.replace_with(file, now)?;
+    Ok(ImportReport { counts, continues_after, kept })
 }
 
-/// Whether a database has nothing in it but what a server makes at its first start.
-fn is_empty(path: &Path) -> Result<bool, String> {
-    let (db, _) = connection::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
-    let position = journal_head::load(&db).map_err(|error| OpenError::of(path, &error).to_string())?.number;
-    let mut users =
-        db.prepare("SELECT oid FROM users LIMIT 2").map_err(|error| OpenError::of(path, &error).to_string())?;
-    let users = users.query_map([], |row| row.get::<_, String>(0)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let users = users.map_err(|error| OpenError::of(path, &error).to_string())?;
-    Ok(position == EventNumber(0) && users.into_iter().all(|id| is_development_user(&UserId::new_unchecked(id))))
+/// Whether a database has only what a server creates at its first start.
+fn is_empty(path: &Path) -> Result<bool, OpenError> {
+    let (db, _) = connection::open_reading(path)?;
+    let is_empty = || -> rusqlite::Result<bool> {
+        let head = journal_head::load(&db)?;
+        let mut statement = db.prepare("SELECT oid FROM users LIMIT 2")?;
+        let users = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let only_development = users.into_iter().all(|id| is_development_user(&UserId::new_unchecked(id)));
+        Ok(head.number == EventNumber(0) && only_development)
+    };
+    is_empty().map_err(|error| OpenError::of(path, &error))
 }
 
 fn read_all(
     db: &Connection,
+    path: &Path,
     input: &mut dyn BufRead,
-    failed: &dyn Fn(rusqlite::Error) -> String,
-    report: Report<'_>,
-) -> Result<ExportCounts, String> {
-    let mut lines = Lines { input, at: 0, text: Vec::new() };
+    progress: ProgressReport<'_>,
+) -> Result<ExportCounts, DataError> {
+    let mut lines = LineReader { input, number: 0, text: Vec::new() };
     let (mut importer, mut counts) = (None, ExportCounts::default());
     loop {
         let line = lines.next()?;
-        let said = (|| match (line, &mut importer) {
+        let done = (|| match (line, &mut importer) {
             (ExportLine::Header(header), None) => {
                 importer = Some(Importer::begin(db, &header)?);
                 Ok(None)
             }
-            (ExportLine::Header(_), Some(_)) => Err(Wrong::Line("there is one header only".into())),
-            (_, None) => Err(Wrong::Line("the first line must be the header".into())),
+            (ExportLine::Header(_), Some(_)) => Err(LineError::Rule("there is one header only".into())),
+            (_, None) => Err(LineError::Rule("the first line must be the header".into())),
             (ExportLine::End(end), Some(_)) => Ok(Some(end)),
             (line, Some(importer)) => importer.add(&line, &mut counts).map(|()| None),
         })();
-        report(Progress { done: counts.lines(), of: None });
-        match said {
+        progress(Progress { done: counts.lines(), of: None });
+        match done {
             Ok(None) => {}
             Ok(Some(end)) if end == counts => break,
-            Ok(Some(end)) => return Err(lines.wrong(&format!("it counts {end}, and there were {counts}"))),
-            Err(Wrong::Line(what)) => return Err(lines.wrong(&what)),
-            // The line is not to blame for the disk.
-            Err(Wrong::Database(error)) if fault_of(&error).is_some() => return Err(failed(error)),
-            Err(Wrong::Database(error)) => return Err(lines.wrong(&error.to_string())),
+            Ok(Some(end)) => return Err(lines.error(format!("it counts {end}, and there were {counts}"))),
+            Err(LineError::Rule(rule)) => return Err(lines.error(rule)),
+            // A fault of the disk is not the line's.
+            Err(LineError::Database(error)) if fault_of(&error).is_some() => {
+                return Err(OpenError::of(path, &error).into());
+            }
+            Err(LineError::Database(error)) => return Err(lines.error(error.to_string())),
         }
     }
-    if lines.has_more()? { Err(lines.wrong("something follows the last line")) } else { Ok(counts) }
+    if lines.has_more()? { Err(lines.error("something follows the last line".into())) } else { Ok(counts) }
 }
 
-/// Lines of an input, one at a time.
-struct Lines<'a> {
+/// Reads the lines of an input, one at a time.
+struct LineReader<'a> {
     input: &'a mut dyn BufRead,
-    /// From 1.
-    at: u64,
+    /// The number of the line that was read last, from 1.
+    number: u64,
     text: Vec<u8>,
 }
 
-impl Lines<'_> {
-    fn next(&mut self) -> Result<ExportLine, String> {
+impl LineReader<'_> {
+    fn next(&mut self) -> Result<ExportLine, DataError> {
         self.text.clear();
-        self.at += 1;
+        self.number += 1;
         let mut bounded = (&mut *self.input).take(FRAME_BYTES_MAX as u64);
-        bounded.read_until(b'\n', &mut self.text).map_err(|error| format!("the input cannot be read: {error}"))?;
+        bounded.read_until(b'\n', &mut self.text).map_err(DataError::Input)?;
         if self.text.is_empty() {
-            return Err(self.wrong("the input ends before its last line: it is not whole"));
+            return Err(self.error("the input ends before its last line: it is not whole".into()));
         }
         if self.text.len() == FRAME_BYTES_MAX {
-            return Err(self.wrong("it is too long"));
+            return Err(self.error("it is too long".into()));
         }
-        export_line::read(&self.text).map_err(|what| self.wrong(&what))
+        export_line::read(&self.text).map_err(|rule| self.error(rule))
     }
 
-    fn has_more(&mut self) -> Result<bool, String> {
-        let rest = self.input.fill_buf().map_err(|error| format!("the input cannot be read: {error}"))?;
-        Ok(!rest.is_empty())
+    fn has_more(&mut self) -> Result<bool, DataError> {
+        Ok(!self.input.fill_buf().map_err(DataError::Input)?.is_empty())
     }
 
-    fn wrong(&self, what: &str) -> String {
-        format!("line {}: {what}", self.at)
+    fn error(&self, rule: String) -> DataError {
+        DataError::Line { number: self.number, rule }
     }
 }
 
-/// What is wrong with a line.
-enum Wrong {
-    Line(String),
+/// Why a line cannot be imported.
+enum LineError {
+    /// The line breaks a rule.
+    Rule(String),
     Database(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Wrong {
-    fn from(error: rusqlite::Error) -> Wrong {
-        Wrong::Database(error)
+impl From<rusqlite::Error> for LineError {
+    fn from(error: rusqlite::Error) -> LineError {
+        LineError::Database(error)
     }
 }
 
-impl From<String> for Wrong {
-    fn from(what: String) -> Wrong {
-        Wrong::Line(what)
+impl From<String> for LineError {
+    fn from(rule: String) -> LineError {
+        LineError::Rule(rule)
     }
 }
 
-/// Writes lines into a database that has nothing in it.
+/// Writes lines into an empty database.
 struct Importer<'a> {
     db: &'a Connection,
     ids: IdKey,
@@ -170,16 +176,16 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn begin(db: &'a Connection, header: &ExportHeader) -> Result<Importer<'a>, Wrong> {
+    fn begin(db: &'a Connection, header: &ExportHeader) -> Result<Importer<'a>, LineError> {
         if sql(header.position) < 0 || header.position.0 > crate::base::limits::EVENT_NUMBER_MAX {
-            return Err(Wrong::Line("`position` is too large".into()));
+            return Err(LineError::Rule("`position` is too large".into()));
         }
         db.execute("UPDATE meta SET id_key = ?1 WHERE id = 1", [header.id_key])?;
         journal_head::store(db, JournalHead { number: header.position, at: header.at })?;
         Ok(Importer { db, ids: IdKey::new(header.id_key), position: header.position, position_at: header.at })
     }
 
-    fn add(&mut self, line: &ExportLine, counts: &mut ExportCounts) -> Result<(), Wrong> {
+    fn add(&mut self, line: &ExportLine, counts: &mut ExportCounts) -> Result<(), LineError> {
         match line {
             ExportLine::User(user) => {
                 counts.users += 1;
@@ -201,23 +207,23 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn add_user(&self, user: &UserLine) -> Result<(), Wrong> {
+    fn add_user(&self, user: &UserLine) -> Result<(), LineError> {
         if users::find(self.db, &user.id)?.is_some() {
-            return Err(Wrong::Line(format!("there is a user {:?} already", user.id.as_str())));
+            return Err(LineError::Rule(format!("there is a user {:?} already", user.id.as_str())));
         }
         let key = users::insert(self.db, &user.id, &user.name, &user.email, user.created_at)?;
         if let Some(password) = &user.password {
             if users::is_login_taken(self.db, &user.email, key)? {
-                return Err(Wrong::Line(format!("another user logs in as {:?}", user.email)));
+                return Err(LineError::Rule(format!("another user logs in as {:?}", user.email)));
             }
             users::set_password(self.db, key, password, None)?;
         }
         let workspace = user.default_workspace.map(|id| self.number("default_workspace_id", id.0)).transpose()?;
         let conversation = user.default_conversation.map(|id| self.number("default_conversation_id", id.0));
         users::set_defaults(self.db, key, workspace, conversation.transpose()?)?;
-        users::change_disabled(self.db, key, users::ADMITTED, users::access_code(user.access))?;
+        users::set_status(self.db, key, user.status)?;
         if user.removed_through > self.position {
-            return Err(Wrong::Line("`removed_through` is beyond the header's position".into()));
+            return Err(LineError::Rule("`removed_through` is beyond the header's position".into()));
         }
         self.db
             .prepare_cached("UPDATE users SET tokens_since = ?2, removed_through = ?3 WHERE key = ?1")?
@@ -225,16 +231,16 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn add_workspace(&self, workspace: &Workspace) -> Result<(), Wrong> {
+    fn add_workspace(&self, workspace: &Workspace) -> Result<(), LineError> {
         let number = self.new_number(workspace.id.0, workspace.created_at)?;
         let owner = self.user("owner_id", &workspace.owner)?;
         workspaces::insert(self.db, number, owner, workspace)?;
         Ok(())
     }
 
-    fn add_conversation(&self, conversation: &ConversationLine) -> Result<(), Wrong> {
+    fn add_conversation(&self, conversation: &ConversationLine) -> Result<(), LineError> {
         let number = self.new_number(conversation.id.0, conversation.created_at)?;
-        let workspace = self.existing("workspace_id", conversation.workspace_id.0, WORKSPACE_MADE_AT)?;
+        let workspace = self.existing("workspace_id", conversation.workspace_id.0, WORKSPACE_CREATED_AT)?;
         self.db.prepare_cached(INSERT_CONVERSATION)?.execute(params![
             sql(number),
             sql(workspace),
@@ -246,7 +252,7 @@ impl<'a> Importer<'a> {
         self.db.prepare_cached(INSERT_STATE)?.execute([sql(number), conversation.updated_at.0])?;
         for (place, (id, since)) in conversation.participants.iter().enumerate() {
             if *since > self.position {
-                return Err(Wrong::Line("a participant's `since` is beyond the header's position".into()));
+                return Err(LineError::Rule("a participant's `since` is beyond the header's position".into()));
             }
             let user = self.user("participants", id)?;
             conversations::insert_participant(self.db, number, user, *since, place)?;
@@ -254,11 +260,11 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn add_message(&self, message: &MessageLine) -> Result<(), Wrong> {
+    fn add_message(&self, message: &MessageLine) -> Result<(), LineError> {
         let number = self.new_number(message.id.0, message.created_at)?;
-        let conversation = self.existing("conversation_id", message.conversation_id.0, CONVERSATION_MADE_AT)?;
+        let conversation = self.existing("conversation_id", message.conversation_id.0, CONVERSATION_CREATED_AT)?;
         let reply_to = match message.reply_to {
-            Some(id) => Some(self.existing("reply_to", id.0, MESSAGE_MADE_AT)?),
+            Some(id) => Some(self.existing("reply_to", id.0, MESSAGE_CREATED_AT)?),
             None => None,
         };
         let sender = self.user("sender_id", &message.sender)?;
@@ -293,18 +299,18 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The event that published an answer, for those who may see it.
+    /// Inserts the event that published an answer, for those who may see it.
     fn publish(
         &self,
         (event, at): (EventNumber, WallTime),
         message: &MessageLine,
         (number, conversation, sender): (EventNumber, EventNumber, i64),
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), LineError> {
         if at > self.position_at {
-            return Err(Wrong::Line("it was published after the header's time".into()));
+            return Err(LineError::Rule("it was published after the header's time".into()));
         }
         let access = conversations::access(self.db, &self.ids, conversation)?;
-        let access = access.ok_or_else(|| Wrong::Line("`conversation_id` leads nowhere".into()))?;
+        let access = access.ok_or_else(|| LineError::Rule("`conversation_id` leads nowhere".into()))?;
         let draft = NewEventRow {
             kind: EventKind::Output,
             actor_key: sender,
@@ -318,53 +324,56 @@ impl<'a> Importer<'a> {
         Ok(state_events::insert(self.db, event, at, &draft)?)
     }
 
-    /// The number in the id of something that was made at `made_at`.
-    fn new_number(&self, id: Uuid, made_at: WallTime) -> Result<EventNumber, Wrong> {
+    /// The number in the id of a row that was created at `created_at`.
+    fn new_number(&self, id: Uuid, created_at: WallTime) -> Result<EventNumber, LineError> {
         match self.ids.open(id) {
-            Some((number, at)) if at == made_at && made_at <= self.position_at => self.within(number),
-            Some((_, at)) if at == made_at => Err(Wrong::Line("`created_at` is after the header's time".into())),
-            _ => Err(Wrong::Line("`id` was not made with the header's key at the time in `created_at`".into())),
+            Some((number, at)) if at == created_at && created_at <= self.position_at => self.within(number),
+            Some((_, at)) if at == created_at => Err(LineError::Rule("`created_at` is after the header's time".into())),
+            _ => Err(LineError::Rule("`id` was not made with the header's key at the time in `created_at`".into())),
         }
     }
 
-    fn number(&self, name: &str, id: Uuid) -> Result<EventNumber, Wrong> {
-        let (number, _) = self.ids.open(id).ok_or_else(|| Wrong::Line(format!("`{name}` is no id of this export")))?;
+    fn number(&self, name: &str, id: Uuid) -> Result<EventNumber, LineError> {
+        let (number, _) =
+            self.ids.open(id).ok_or_else(|| LineError::Rule(format!("`{name}` is no id of this export")))?;
         self.within(number)
     }
 
-    fn within(&self, number: EventNumber) -> Result<EventNumber, Wrong> {
+    fn within(&self, number: EventNumber) -> Result<EventNumber, LineError> {
         if number == EventNumber(0) || number > self.position {
-            return Err(Wrong::Line("its number is beyond the header's position".into()));
+            return Err(LineError::Rule("its number is beyond the header's position".into()));
         }
         Ok(number)
     }
 
-    /// The number in the id of something that an earlier line has made; `made_at` finds when it was made.
-    fn existing(&self, name: &str, id: Uuid, made_at: &str) -> Result<EventNumber, Wrong> {
+    /// The number in the id of a row from an earlier line. The statement `created_at` selects the time when it was created.
+    fn existing(&self, name: &str, id: Uuid, created_at: &str) -> Result<EventNumber, LineError> {
         let opened = self.ids.open(id);
         let found = match opened {
-            Some((number, _)) => {
-                self.db.prepare_cached(made_at)?.query_row([sql(number)], |row| row.get(0).map(WallTime)).optional()?
-            }
+            Some((number, _)) => self
+                .db
+                .prepare_cached(created_at)?
+                .query_row([sql(number)], |row| row.get(0).map(WallTime))
+                .optional()?,
             None => None,
         };
         match opened {
             Some((number, at)) if found == Some(at) => Ok(number),
-            _ => Err(Wrong::Line(format!("`{name}` names nothing in the lines before"))),
+            _ => Err(LineError::Rule(format!("`{name}` names nothing in the lines before"))),
         }
     }
 
-    fn user(&self, name: &str, id: &UserId) -> Result<i64, Wrong> {
+    fn user(&self, name: &str, id: &UserId) -> Result<i64, LineError> {
         let user = users::find(self.db, id)?;
         let missing =
-            || Wrong::Line(format!("`{name}` names a user who is not in the lines before: {:?}", id.as_str()));
+            || LineError::Rule(format!("`{name}` names a user who is not in the lines before: {:?}", id.as_str()));
         user.map(|user| user.key).ok_or_else(missing)
     }
 }
 
-const WORKSPACE_MADE_AT: &str = "SELECT created_at FROM workspaces WHERE number = ?1";
-const CONVERSATION_MADE_AT: &str = "SELECT created_at FROM conversations WHERE number = ?1";
-const MESSAGE_MADE_AT: &str = "SELECT created_at FROM messages WHERE number = ?1";
+const WORKSPACE_CREATED_AT: &str = "SELECT created_at FROM workspaces WHERE number = ?1";
+const CONVERSATION_CREATED_AT: &str = "SELECT created_at FROM conversations WHERE number = ?1";
+const MESSAGE_CREATED_AT: &str = "SELECT created_at FROM messages WHERE number = ?1";
 const INSERT_CONVERSATION: &str = "
     INSERT INTO conversations (number, workspace, topic, metadata, created_at, responder)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";

@@ -169,7 +169,7 @@ fn a_restore_moved_a_directory_away() {
     for command in [&["restore", "--force", "copy.db"][..], &["import", "copy.db"]] {
         let url = "sqlite:///directory";
         let output = server.place().command().env("DATABASE_URL", url).args(command).output().expect("it starts");
-        assert!(complained(&output, 1).contains("directory is no file"), "{command:?}");
+        assert!(complained(&output, 1).contains("directory is not a file"), "{command:?}");
     }
     assert!(fs::metadata(server.file("directory")).expect("it stays").is_dir());
     assert!(!server.file("directory.lock").exists());

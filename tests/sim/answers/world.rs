@@ -5,6 +5,7 @@ use super::planted::{Planted, PlantedScheduler};
 use super::truth::Truth;
 use cortex_core::base::random::Random;
 use cortex_core::base::time::{MonoTime, Now, WallTime};
+use cortex_core::config::types::Database;
 use cortex_core::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS};
 use cortex_core::domain::command::*;
 use cortex_core::domain::commit::Committed;
@@ -19,7 +20,7 @@ use cortex_core::responder::answer::{Answer, AnswerEffect, StoreResult, cancel_s
 use cortex_core::responder::scheduler::*;
 use cortex_core::responder::{Completion, Failure};
 use cortex_core::runtime::responders::{DriverRequest, StoreReply, step_command};
-use cortex_core::store::{Database, Reader, ResponderRules, StoreConfig, Writer};
+use cortex_core::store::{Reader, ResponderRules, StoreConfig, Writer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
@@ -212,11 +213,11 @@ impl AnswerWorld {
         let mut writer = Writer::open(&config).expect("the database opens");
         // A crash of the process is not one of the machine: what is written is there, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
-        let reader = || Reader::open(&config).expect("a reader opens");
+        let [reader, observer] = [(); 2].map(|()| writer.open_reader().expect("a reader opens"));
         self.process = Some(Process {
             writer,
-            reader: reader(),
-            observer: reader(),
+            reader,
+            observer,
             scheduler: PlantedScheduler::new(self.limits, self.planted, is_restarted),
             inputs: VecDeque::from([SchedulerInput::Tick]),
             jobs_dropped: false,
@@ -582,7 +583,7 @@ impl AnswerWorld {
         match effect {
             Some(AnswerEffect::ReadHistory) => {
                 worker.waits = true;
-                let query = self.query(QueryKind::History { order: job, limit: 3 });
+                let query = self.query(QueryKind::History { job: job, limit: 3 });
                 if !self.ask(query, Waiter::Worker(job)) {
                     self.deliver(Waiter::Worker(job), StoreReply::Dropped);
                 }

@@ -1,7 +1,8 @@
 //! Images of the database as a crash would leave it, at every place of an answer's life.
 
 use super::*;
-use cortex_core::store::{Database, Reader, StoreConfig, Writer};
+use cortex_core::config::types::Database;
+use cortex_core::store::{StoreConfig, Writer};
 use std::path::PathBuf;
 
 /// A store opened from a copy of the files as they are now, under a writer that goes on.
@@ -14,7 +15,7 @@ fn crashed(stage: &Stage, name: &str) -> Stage {
     }
     let config = StoreConfig { database: Database::File(copy), ..stage.world.config.clone() };
     let writer = Writer::open(&config).unwrap();
-    let reader = Reader::open(&config).unwrap();
+    let reader = writer.open_reader().unwrap();
     Stage { world: World::of(config, writer, reader), home: stage.home, room: stage.room }
 }
 
@@ -46,7 +47,7 @@ fn a_crash_at_any_place_leaves_one_answer() {
         let meanwhile = image.world.post("ann", image.room, "back again").number.0;
         let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
         let step = AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None };
-        let (finished, _) = image.step(CommandKind::Answer { order: key, step });
+        let (finished, _) = image.step(CommandKind::Answer { job: key, step });
         assert_eq!(finished, Some(id));
         assert_eq!(image.world.replay("ben", seen), [(meanwhile, "input"), (meanwhile + 1, "output")]);
         assert_eq!(image.outputs("ben"), [format!("interrupted: {shown}")]);

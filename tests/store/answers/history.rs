@@ -5,7 +5,7 @@ use cortex_core::base::limits::HISTORY_BYTES_MAX;
 
 impl Stage {
     fn history(&mut self, order: &AnswerJob, limit: u32) -> Vec<String> {
-        match self.world.found(ECHO, QueryKind::History { order: order.key, limit }) {
+        match self.world.found(ECHO, QueryKind::History { job: order.key, limit }) {
             QueryResult::History(turns) => {
                 turns.iter().map(|turn| format!("{}: {}", turn.role.as_str(), turn.text.as_str())).collect()
             }
@@ -50,13 +50,13 @@ fn a_history_ends_with_the_message_to_answer() {
         "without an empty answer"
     );
 
-    assert_eq!(stage.world.denied(ECHO, QueryKind::History { order: third.key, limit: 9 }), CLOSED);
+    assert_eq!(stage.world.denied(ECHO, QueryKind::History { job: third.key, limit: 9 }), CLOSED);
     stage.world.done("ann", delete_conversation(stage.room));
-    assert_eq!(stage.world.denied(ECHO, QueryKind::History { order: fourth.key, limit: 9 }), CLOSED);
+    assert_eq!(stage.world.denied(ECHO, QueryKind::History { job: fourth.key, limit: 9 }), CLOSED);
     let mut stage = Stage::in_file();
     let order = stage.ask("one");
     stage.world.done("ann", CommandKind::DeleteWorkspace { id: stage.home });
-    assert_eq!(stage.world.denied(ECHO, QueryKind::History { order: order.key, limit: 9 }), CLOSED);
+    assert_eq!(stage.world.denied(ECHO, QueryKind::History { job: order.key, limit: 9 }), CLOSED);
 }
 
 #[test]

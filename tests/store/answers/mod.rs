@@ -17,7 +17,7 @@ use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
 use std::sync::Arc;
 
 const ECHO: &str = "responder:echo";
-const CLOSED: Rejection = Rejection::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the job is closed");
 
 /// A conversation of ann's with ben in it, and a store in which echo answers.
 struct Stage {
@@ -96,7 +96,7 @@ fn said(event: &Event) -> String {
 fn failed(order: JobId, text: Option<&str>, error: Option<&str>) -> CommandKind {
     let text = text.map(Content::new_unchecked);
     let (metadata, error) = (Metadata::empty(), error.map(Arc::from));
-    CommandKind::Answer { order, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
+    CommandKind::Answer { job: order, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
 }
 
 fn with_metadata(json: &str) -> CommandKind {
@@ -221,7 +221,7 @@ fn an_answer_at_once_is_its_own_event() {
         metadata: metadata.clone(),
         error: None,
     };
-    let (id, events) = stage.step(CommandKind::Answer { order: order.key, step });
+    let (id, events) = stage.step(CommandKind::Answer { job: order.key, step });
     let [event] = &events[..] else { panic!("{events:?}") };
     assert_eq!(
         (event.kind, event.actor.as_str(), names(&event.recipients)),
@@ -416,7 +416,7 @@ fn the_first_to_close_an_order_wins() {
                 };
                 assert_eq!(outputs, kept, "{what}");
                 stage.check();
-                stage.world.housekeep();
+                stage.world.maintain_all();
                 stage.check();
             }
         }
@@ -486,7 +486,7 @@ fn an_answer_is_no_longer_than_any_message() {
     stage.step(append(order.key, &too_long[3..]));
     let metadata = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
     let step = AnswerStep::Finish { status: Status::Complete, text: None, metadata, error: None };
-    let refused = stage.world.refused(ECHO, CommandKind::Answer { order: order.key, step });
+    let refused = stage.world.refused(ECHO, CommandKind::Answer { job: order.key, step });
     assert!(matches!(&refused, Rejection::Invalid(fields) if fields[0].0 == "metadata"), "{refused:?}");
     let (id, _) = stage.step(finish(order.key, Status::Complete, None));
     assert_eq!(stage.message(id.unwrap()).content.as_str().len(), CONTENT_BYTES_MAX);
@@ -569,14 +569,13 @@ fn a_deleted_conversation_takes_orders_and_answers_along() {
     stage.check();
     stage.world.done("ann", delete_conversation(stage.room));
     assert_eq!(stage.open_orders().len(), 1);
-    let now = stage.world.now;
-    while stage.world.writer().housekeeping(now).more {
+    while stage.world.maintain() {
         stage.check();
     }
     assert_eq!(stage.open_orders().len(), 1);
     stage.world.done("ann", CommandKind::DeleteWorkspace { id: stage.home });
     assert!(stage.open_orders().is_empty());
-    stage.world.housekeep();
+    stage.world.maintain_all();
     stage.check();
 }
 

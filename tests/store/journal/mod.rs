@@ -198,7 +198,9 @@ impl Game {
         let mut events = committed.events.iter().peekable();
         for ((user, kind), receipt) in acts.iter().zip(&committed.results) {
             match (kind, &receipt.result) {
-                (CommandKind::Answer { order, step }, result) => self.follow_step(*order, step, result, &mut events),
+                (CommandKind::Answer { job: order, step }, result) => {
+                    self.follow_step(*order, step, result, &mut events)
+                }
                 (_, Ok(_)) => self.follow(user, kind, &mut events),
                 (_, Err(_)) => {}
             }
@@ -518,7 +520,7 @@ fn play_on(seed: u64, mut world: World, rounds: usize, reopens: bool) -> Game {
         game.play_batch();
         if game.random.below(4) == 0 {
             let now = game.world.now;
-            game.world.writer().housekeeping(now);
+            game.world.writer().maintain(now);
         }
         if game.random.below(20) == 0 {
             // A clock may go back, also by years.
@@ -541,7 +543,7 @@ fn play_on(seed: u64, mut world: World, rounds: usize, reopens: bool) -> Game {
             game.check_orders();
         }
     }
-    game.world.housekeep();
+    game.world.maintain_all();
     game.world.writer().check_invariants();
     for _ in 0..50 {
         game.check_replay();
@@ -602,7 +604,7 @@ fn retention_takes_the_oldest_and_tells_those_who_lost_something() {
         game.world.reopen();
         game.world.now = WallTime(game.world.now.0 + 1_000_000_000);
         let position = game.world.writer().position();
-        game.world.housekeep();
+        game.world.maintain_all();
         game.world.writer().check_invariants();
         assert_eq!(game.world.writer().position(), position, "no number is given again");
         for user in USERS {

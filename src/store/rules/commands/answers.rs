@@ -1,4 +1,4 @@
-//! Answers: the orders that messages leave behind, and the steps that responders take with them.
+//! Answers: the jobs that messages create, and the steps in which responders answer them.
 
 use super::Done;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
@@ -18,9 +18,9 @@ use crate::wire::event;
 use crate::wire::metadata;
 use std::sync::Arc;
 
-const CLOSED: Rejection = Rejection::Conflict("the order is closed");
+const CLOSED: Rejection = Rejection::Conflict("the job is closed");
 
-/// What an answer is when it is over; a text or metadata that is absent stays as stored.
+/// The last state of an answer. Text and metadata that are absent stay as stored.
 struct AnswerEnd<'f> {
     status: Status,
     text: Option<&'f Content>,
@@ -29,7 +29,7 @@ struct AnswerEnd<'f> {
 }
 
 impl<R: Rows> Transaction<'_, R> {
-    /// Orders an answer to a user's message that was just written, if somebody answers in its conversation.
+    /// Creates the job to answer a message that was just written, if its conversation has a responder.
     pub(crate) fn insert_job_for(
         &mut self,
         access: &ConversationAccess,
@@ -53,9 +53,9 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(())
     }
 
-    /// The rule that a choice of a responder breaks: `patch` makes it, `after` is the metadata with it.
+    /// The rule that the choice of a responder in `patch` violates; `after` is the metadata with `patch` applied.
     pub(crate) fn check_responder(&self, patch: &Metadata, after: &Metadata) -> Option<(&'static str, String)> {
-        // A choice may always be taken back, and one that was made before stays whatever else changes.
+        // A choice can always be removed, and an earlier one stays whatever else changes.
         if !metadata::has_member(patch, "responder") || !metadata::has_member(after, "responder") {
             return None;
         }
@@ -64,12 +64,12 @@ impl<R: Rows> Transaction<'_, R> {
         (!fits).then(|| ("metadata", self.cache.responders.rule()))
     }
 
-    /// Takes a step of an answer. The first to close an order wins: whatever comes later finds it closed.
+    /// Executes one step of an answer. The first to close a job wins: later steps find it closed.
     pub(crate) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
         let job = self.rows.answer_job(key)?.ok_or(CLOSED)?;
         let access = self.conversation_at(job.conversation)?.ok_or(CLOSED)?;
         if *caller.id() != job.responder.user_id() {
-            return Err(Rejection::Forbidden("the order is another responder's").into());
+            return Err(Rejection::Forbidden("the job is another responder's").into());
         }
         match step {
             AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
@@ -149,7 +149,7 @@ impl<R: Rows> Transaction<'_, R> {
             (None, Some(text)) if end.status != Status::Failed => {
                 Some(self.publish_at_once(&author, access, job, text, &end)?)
             }
-            // Nothing was shown, so there is nothing to keep.
+            // Nothing was shown, so nothing is kept.
             (None, _) => None,
         };
         let failed = match (end.status, end.error) {
@@ -165,8 +165,8 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::Answered { message_id: answer, closed: true }, number))
     }
 
-    /// Closes what depends on a message that is about to be deleted. The order to answer it, if that was begun: its answer
-    /// stays, and is to be published with the text that it has.
+    /// Closes what depends on a message that is about to be deleted. Returns the job to answer it if its answer was begun:
+    /// that stays, and is to be published with its present text.
     pub(crate) fn close_answer_of(&mut self, number: EventNumber, message: &Message) -> RowResult<Option<OpenJob>> {
         if message_event_kind(&message.sender) != EventKind::Output {
             let job = self.rows.answer_job(JobId(number))?;
@@ -187,7 +187,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(None)
     }
 
-    /// Ends the answer of an order that `close_answer_of` closed.
+    /// Ends the answer of a job that `close_answer_of` closed.
     pub(crate) fn cancel_started_answer(&mut self, access: &ConversationAccess, job: &OpenJob) -> RowResult<()> {
         let Some(answer) = job.answer else { return Ok(()) };
         let sender = self.rows.message(answer, access.id)?.map(|message| message.sender);
@@ -201,7 +201,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.publish_started(&author, access, answer, &end).map(drop)
     }
 
-    /// Nobody is told any more of orders and answers where all is gone; their rows go with the rest.
+    /// Withdraws the jobs and started answers of this transaction in what is deleted; their rows are purged later.
     pub(crate) fn drop_answers_in(&mut self, gone: impl Fn(WorkspaceId, ConversationId) -> bool) {
         self.jobs.retain(|job| !gone(job.workspace_id, job.conversation_id));
         self.started.retain(|started| !gone(started.workspace_id, started.conversation_id));
@@ -213,7 +213,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(())
     }
 
-    /// Publishes an answer that was begun, by an event of its own: the message's number is older than its text.
+    /// Publishes an answer that was begun. It needs an event of its own, because its message's number is older than its text.
     fn publish_started(
         &mut self,
         author: &Author<'_>,
@@ -234,7 +234,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.publish_message_event(stamp, author, access, EventKind::Output, about, EventBody::Message(message))
     }
 
-    /// Publishes an answer of which nothing was shown before: its message is its own event.
+    /// Publishes an answer of which nothing was shown: its message is its own event.
     fn publish_at_once(
         &mut self,
         author: &Author<'_>,

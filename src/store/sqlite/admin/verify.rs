@@ -1,22 +1,22 @@
-//! Looks through a whole database, also beside a running server, and says what is wrong with it.
+//! Checks a whole database, also beside a running server.
 
 use crate::domain::id::EventNumber;
+use crate::store::error::{DataError, OpenError};
+use crate::store::progress::{Progress, ProgressReport};
 use crate::store::sqlite::admin::integrity::{self, IntegrityCheck};
 use crate::store::sqlite::connection;
-use crate::store::sqlite::files::atomic_file::{Progress, Report};
 use crate::store::sqlite::tables::journal_head;
-use crate::store::{Database, OpenError};
 use rusqlite::Connection;
 use std::path::Path;
 
-/// What a database was found to be.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// What is wrong, one line each.
+pub struct VerifyReport {
+    /// The defects, one line each.
     pub findings: Vec<String>,
-    /// The newest number of the journal; 0 if it cannot be read.
+    /// The newest event number; 0 if it cannot be read.
     pub position: EventNumber,
-    /// Rows of tables, by what they are; empty if there are findings.
+    /// Numbers of rows by what they are; empty if there are findings.
     pub counts: Vec<(&'static str, u64)>,
 }
 
@@ -29,20 +29,22 @@ const COUNTED: [(&str, &str); 5] = [
     ("other events", "SELECT count(*) FROM events"),
 ];
 
-/// Looks through the database at `path` in one snapshot, and changes nothing. An error is one line for people, and says why
-/// there is nothing to look through.
-pub fn verify(path: &Path, report: Report<'_>) -> Result<Verdict, String> {
-    let (db, _) = connection::open_reading(&Database::File(path.into())).map_err(|error| error.to_string())?;
-    db.execute_batch("BEGIN").map_err(|error| OpenError::of(path, &error).to_string())?;
+/// Checks the database at `path` in one snapshot, without changing it.
+///
+/// # Errors
+/// Fails if the database cannot be opened. A defect is a finding, not an error.
+pub fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
+    let (db, _) = connection::open_reading(path)?;
+    db.execute_batch("BEGIN").map_err(|error| OpenError::of(path, &error))?;
     let mut findings = integrity::damage(&db, IntegrityCheck::Whole);
-    findings.extend(integrity::rows(&db, |done, checks| report(Progress { done, of: Some(checks) })));
+    findings.extend(integrity::rows(&db, |done, checks| progress(Progress { done, of: Some(checks) })));
     let position = journal_head::load(&db).map_or(EventNumber(0), |head| head.number);
     let counts = if findings.is_empty() { counts(&db) } else { Ok(Vec::new()) };
     let counts = counts.unwrap_or_else(|error| {
         findings.push(error.to_string());
         Vec::new()
     });
-    Ok(Verdict { findings, position, counts })
+    Ok(VerifyReport { findings, position, counts })
 }
 
 fn counts(db: &Connection) -> rusqlite::Result<Vec<(&'static str, u64)>> {

@@ -1,64 +1,53 @@
 //! The lock that admits one writing process per database.
 
-use crate::store::OpenError;
-use crate::store::sqlite::files::atomic_file::{beside, hand_over};
-use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::os::fd::AsRawFd;
+use crate::store::error::OpenError;
+use crate::store::sqlite::files::paths::{chown_to_parent, sibling};
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it with the process, whatever ends it; the file
-/// stays, since removing it would let a third process lock a file that a second one already waits for.
+/// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it when the process ends. The file stays: if it were
+/// removed, a third process could lock a new file while a second one waits for the old one.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Takes the lock of the database at `path`, and writes this process's id into it; `None` while another holds it.
+    /// Takes the lock of the database at `path`, and writes the id of this process into the file; `None` while another
+    /// process holds the lock.
+    ///
+    /// # Errors
+    /// Fails if the lock file cannot be created, locked or written.
     pub fn try_acquire(path: &Path) -> Result<Option<Lock>, OpenError> {
-        let path = beside(path, ".lock");
-        let failed = |error: std::io::Error| OpenError::CannotOpen { path: path.clone(), reason: error.to_string() };
+        let path = sibling(path, ".lock");
+        let failed = |error: io::Error| OpenError::CannotOpen { path: path.clone(), reason: error.to_string() };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
         let mut file = options.open(&path).map_err(failed)?;
-        hand_over(&file, &path);
-        if !flock(&file).map_err(failed)? {
-            return Ok(None);
+        chown_to_parent(&file, &path);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         file.set_len(0).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Some(Lock { file }))
     }
 
-    /// The id of the process that holds the lock of the database at `path`, as far as the file says.
+    /// The id of the process that holds the lock of the database at `path`, according to the file.
     pub fn holder(path: &Path) -> Option<u32> {
-        std::fs::read_to_string(beside(path, ".lock")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(sibling(path, ".lock")).ok()?.trim().parse().ok()
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Only for people who look into the file: the lock itself goes with the descriptor.
+        // The id is only for operators: the lock itself is released with the descriptor.
         if let Err(error) = self.file.set_len(0) {
-            log::debug!("the lock file keeps its process id: {error}");
-        }
-    }
-}
-
-/// Takes the lock of an open file; `false` while another descriptor has it.
-pub(crate) fn flock(file: &File) -> std::io::Result<bool> {
-    loop {
-        // SAFETY: flock takes a descriptor, which `file` keeps open for the whole call, and no pointer.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-            return Ok(true);
-        }
-        let error = std::io::Error::last_os_error();
-        match error.kind() {
-            ErrorKind::WouldBlock => return Ok(false),
-            ErrorKind::Interrupted => {}
-            _ => return Err(error),
+            log::debug!("the process id cannot be removed from the lock file: {error}");
         }
     }
 }
@@ -72,7 +61,7 @@ mod tests {
     fn one_holder_at_a_time() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
-        let lock = Lock::try_acquire(&path).unwrap().expect("nobody holds it");
+        let lock = Lock::try_acquire(&path).unwrap().expect("no process holds it");
         assert_eq!(Lock::holder(&path), Some(std::process::id()));
         assert!(Lock::try_acquire(&path).unwrap().is_none());
         drop(lock);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// What was said in a conversation before a message is answered, oldest first, the message to answer last: at most `limit`
 /// turns, and fewer if they are large. Each answer stands behind what it answers, also one that came only after the next
-/// question. `None` if the order is closed.
+/// question. `None` if the job is closed.
 pub(crate) fn history(db: &Connection, key: JobId, limit: u32) -> rusqlite::Result<Option<Vec<Turn>>> {
     let Some(order) = answer_jobs::find(db, key)? else { return Ok(None) };
     let (limit, parameters) = (limit as usize, [sql(order.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);

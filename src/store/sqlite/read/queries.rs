@@ -71,9 +71,9 @@ impl Snapshot<'_> {
             QueryKind::OpenJobs { after, limit } => {
                 Ok(QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?))
             }
-            QueryKind::History { order, limit } => {
-                let history = answer_history::history(self.db, *order, *limit)?;
-                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the order is closed"))?)
+            QueryKind::History { job, limit } => {
+                let history = answer_history::history(self.db, *job, *limit)?;
+                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?)
             }
             QueryKind::Users(asked) => self.users(asked),
             QueryKind::StreamAccess(filter) => self.stream_access(filter).map(QueryResult::StreamAccess),

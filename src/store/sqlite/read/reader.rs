@@ -3,12 +3,12 @@
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::Rejection;
-use crate::store::StoreConfig;
 use crate::store::error::{OpenError, rejection_of};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::queries;
 use crate::store::sqlite::tables::users::{self, PasswordRecord};
 use rusqlite::Connection;
+use std::path::Path;
 
 /// Answers queries from a connection of its own that cannot write.
 pub struct Reader {
@@ -19,9 +19,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a database that a `Writer` has opened before; a database in memory has no readers.
-    pub fn open(config: &StoreConfig) -> Result<Reader, OpenError> {
-        let (db, meta) = connection::open_reading(&config.database)?;
+    /// Opens the database at `path`, which a `Writer` must have created.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened, or is not a database of this schema version.
+    pub fn open(path: &Path) -> Result<Reader, OpenError> {
+        let (db, meta) = connection::open_reading(path)?;
         Ok(Reader { db, ids: meta.ids, position: EventNumber::default() })
     }
 

@@ -29,16 +29,12 @@ fn goes_on_from(newest: EventNumber, newest_at: WallTime, known: EventNumber, no
 /// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
 /// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
 /// with nothing done, if the numbers have come to their end.
-pub(crate) fn start_timeline(
-    db: &Connection,
-    known: EventNumber,
-    now: WallTime,
-) -> rusqlite::Result<Option<EventNumber>> {
+pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
     let JournalHead { number: newest, at: newest_at } = journal_head::load(db)?;
     let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.execute(
-        "INSERT INTO restores (after, through, at) VALUES (?1, ?2, ?3)",
+        "INSERT INTO skipped_ranges (after, through, at) VALUES (?1, ?2, ?3)",
         params![sql(newest), sql(through), now.0],
     )?;
     journal_head::store(db, JournalHead { number: through, at: newest_at })?;
@@ -51,13 +47,13 @@ pub(crate) fn hole_around(db: &Connection, asked: EventNumber) -> rusqlite::Resu
     Ok(through.filter(|through| asked < *through))
 }
 
-pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM restores WHERE after < ?1 ORDER BY after DESC LIMIT 1";
+pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM skipped_ranges WHERE after < ?1 ORDER BY after DESC LIMIT 1";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::config::Database;
-    use crate::store::sqlite::connection::open_writing;
+    use crate::store::sqlite::connection::{Durability, open_writing};
+    use crate::store::tests::support::TempDir;
 
     #[test]
     fn numbers_go_on_beyond_all_that_may_have_been_given_out() {
@@ -91,10 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_what_lies_between_two_journals() {
-        let (db, meta) = open_writing(&Database::Memory).unwrap();
+    fn skipped_ranges_are_between_two_timelines() {
+        let directory = TempDir::new();
+        let (db, meta) = open_writing(&directory.file("a.db"), Durability::None).unwrap();
         journal_head::store(&db, JournalHead { number: EventNumber(10), at: WallTime(5) }).unwrap();
-        let anew = |now| start_timeline(&db, EventNumber(0), now).unwrap().unwrap();
+        let anew = |now| start(&db, EventNumber(0), now).unwrap().unwrap();
         let first = anew(WallTime(1_000_000));
         journal_head::store(&db, JournalHead { number: EventNumber(first.0 + 3), at: WallTime(6) }).unwrap();
         let second = anew(WallTime(2_000_000));

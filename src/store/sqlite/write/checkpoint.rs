@@ -1,14 +1,14 @@
-//! Carries the write-ahead log over into the database between two transactions, so that no commit waits for it, and keeps
-//! the log small also while readers never rest.
+//! Checkpoints of the write-ahead log, between two transactions, so that no commit waits for one. The log stays small even if
+//! readers never pause.
 //!
-//! Whoever writes starts the log anew only when nobody reads from it. Readers that take turns without a pause would let
-//! it grow for as long as they do; so when it is long, the writer waits a moment: who begins to read after all of it is
-//! carried over reads from the database alone, and who reads from the log has a short transaction.
+//! A writer restarts the log only when no reader uses it. Readers that overlap without a pause would let it grow without
+//! bound. Therefore the writer waits a moment when the log is long: readers that begin after a complete checkpoint read from
+//! the database alone, and those that use the log have short transactions.
 //!
-//! When the database cannot be synced, the log must not be carried over by this process again. After a failed sync the
-//! kernel counts what was written as clean, though it may not be on the disk. SQLite would write again only what it had
-//! not counted as carried over, and part of that may have been counted before it was synced, as happens while somebody
-//! reads. Whoever opens the database anew carries the whole log over, and each commit has synced that.
+//! After a failed sync of the database, this process must not run a checkpoint again. The kernel marks the written pages as
+//! clean, though they may not be on the disk. SQLite would rewrite only frames that it had not counted as checkpointed, and
+//! some may have been counted before they were synced, which happens while there are readers. The process that opens the
+//! database next checkpoints the whole log, and every commit has synced that.
 
 use crate::base::limits::{SQLITE_BUSY_MILLISECONDS, WAL_CHECKPOINT_FRAMES, WAL_FRAMES_MAX, WAL_READERS_MILLISECONDS};
 use crate::base::metrics;
@@ -20,20 +20,20 @@ use std::time::Duration;
 /// Bytes before the page in each frame (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
 const FRAME_HEADER_BYTES: u64 = 24;
 
-/// How long the log of one connection's database is.
-pub(crate) struct Log {
-    /// As of the newest commit.
+/// The length of the write-ahead log of a database, and when to run the next checkpoint.
+pub(crate) struct WriteAheadLog {
+    /// Length after the newest commit, in frames.
     frames: Arc<AtomicU32>,
     frames_seen: u32,
-    /// Length at which something is done about it.
+    /// Length at which the next checkpoint runs, in frames.
     next_at: u32,
-    /// The database could not be synced.
-    is_spoiled: bool,
+    /// Whether a sync of the database has failed.
+    is_poisoned: bool,
 }
 
-impl Log {
-    /// Watches the log of a connection that writes, instead of SQLite, which would carry it over as part of a commit.
-    pub(crate) fn watch(db: &mut Connection) -> rusqlite::Result<Log> {
+impl WriteAheadLog {
+    /// Watches the log of a writing connection, in place of SQLite, which would run checkpoints as part of commits.
+    pub(crate) fn watch(db: &mut Connection) -> rusqlite::Result<WriteAheadLog> {
         let frames = Arc::new(AtomicU32::new(0));
         let noted = Arc::clone(&frames);
         let page_bytes = u64::from(db.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?);
@@ -43,10 +43,10 @@ impl Log {
             metrics::WAL_BYTES.set(u64::from(frames) * (FRAME_HEADER_BYTES + page_bytes));
             Ok(())
         }))?;
-        Ok(Log { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES, is_spoiled: false })
+        Ok(WriteAheadLog { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES, is_poisoned: false })
     }
 
-    /// Carries the log over if it is long. There is no transaction open. A failure is not the next transaction's.
+    /// Runs a checkpoint if the log is long. No transaction is open. An error does not fail the next transaction.
     pub(crate) fn shorten(&mut self, db: &Connection) {
         let frames = self.frames.load(Relaxed);
         if frames < self.frames_seen {
@@ -56,32 +56,32 @@ impl Log {
         if frames < self.next_at {
             return;
         }
-        // Something that reads for long, such as a backup, is not waited for over and over.
+        // A long read, such as a backup, is not waited for again and again.
         self.next_at = frames + (WAL_CHECKPOINT_FRAMES / 4).max(frames / 8);
         let result = if frames < WAL_FRAMES_MAX { checkpoint(db, "PASSIVE") } else { restart(db) };
         match result {
             Ok(true) => {}
             Ok(false) => log::debug!("{frames} frames of the write-ahead log are still being read"),
             Err(error) => {
-                log::warn!("the write-ahead log could not be carried over: {error}");
-                self.is_spoiled |= is_failed_sync(&error);
+                log::warn!("a checkpoint of the write-ahead log failed: {error}");
+                self.is_poisoned |= is_failed_sync(&error);
             }
         }
     }
 
-    /// Whether the database could not be synced, so that this process must not carry the log over again.
-    pub(crate) fn is_spoiled(&self) -> bool {
-        self.is_spoiled
+    /// Whether a sync of the database has failed, so that this process must not run a checkpoint again.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.is_poisoned
     }
 }
 
-/// Whether this is a sync that failed.
+/// Whether the error is a failed sync.
 pub(crate) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
-/// Waits for readers, so that the next commit starts the log anew.
+/// Waits for readers, so that the next commit restarts the log.
 fn restart(db: &Connection) -> rusqlite::Result<bool> {
     db.busy_timeout(Duration::from_millis(WAL_READERS_MILLISECONDS))?;
     let result = checkpoint(db, "RESTART");
@@ -89,7 +89,7 @@ fn restart(db: &Connection) -> rusqlite::Result<bool> {
     result
 }
 
-/// Whether nothing stood in the way.
+/// Returns whether the checkpoint was complete.
 fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<bool> {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 mod invariants;
+pub(crate) mod maintenance;
 pub(crate) mod purge;
 pub(crate) mod retention;
 pub(crate) mod rows;

@@ -1,52 +1,52 @@
-//! Removal of the oldest events that are no messages, when they are too old, too many or too large together. Messages can
-//! be replayed as long as they exist, and so can an answer that an event of its own published.
+//! Retention: removes the oldest state events when they are too old, too many, or too large together. Messages have no
+//! retention, and neither has the event that published an answer.
 //!
-//! Invariant: whoever could still see a removed event has `removed_through` at or beyond its number from the same
-//! transaction on, and nobody else because of it; `journal_stats` says how many events there are and what they weigh.
+//! Invariant: for every user who could still see a removed event, `removed_through` is at or beyond its number from the same
+//! transaction on; for others it does not change because of it. `journal_stats` equals the number and weight of the events.
 
 use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
-use crate::store::Retention;
+use crate::store::config::Retention;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sqlite::tables::state_events;
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 
-/// What a step has left.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// Nothing that is too much.
-    Nothing,
-    /// More to remove.
+pub(crate) enum RetentionStep {
+    /// No bound is exceeded.
+    Done,
+    /// There is more to remove.
     More,
-    /// Too much, but nothing of it may go before this time.
+    /// A bound is exceeded, but no event may be removed before this time.
     Young(WallTime),
 }
 
-/// The oldest event.
-struct Oldest {
+/// The oldest expiring event.
+struct OldestEvent {
     number: EventNumber,
     at: WallTime,
     bytes: i64,
 }
 
-/// Removes some of the oldest events, if they are too much at `now`. The caller has a transaction open.
-pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<Left> {
+/// Removes some of the oldest events, if they exceed a bound at `now`, inside an open transaction.
+pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<RetentionStep> {
     let mut stats = state_events::stats(db)?;
-    let mut removed = Removed { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, of: BTreeMap::new() };
+    let mut removed = RemovedEvents { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, of: BTreeMap::new() };
     let left = loop {
-        let Some(oldest) = oldest(db)? else { break Left::Nothing };
-        if oldest.at > now.plus_seconds(-keep.seconds) && !keep.is_too_much(stats) {
-            break Left::Nothing;
+        let Some(oldest) = oldest(db)? else { break RetentionStep::Done };
+        if oldest.at > now.plus_seconds(-keep.seconds) && !keep.is_exceeded_by(stats) {
+            break RetentionStep::Done;
         }
         let old_enough_at = WallTime(oldest.at.0.saturating_add(1000 * keep.young_milliseconds as i64));
         if old_enough_at > now {
-            break Left::Young(old_enough_at);
+            break RetentionStep::Young(old_enough_at);
         }
         if removed.rows_left == 0 {
-            break Left::More;
+            break RetentionStep::More;
         }
         let before = removed.stats;
         removed.remove(db, &oldest)?;
@@ -62,24 +62,24 @@ pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite
 }
 
 impl Retention {
-    /// Whether these are too many, or weigh too much.
-    pub(crate) fn is_too_much(&self, stats: JournalStats) -> bool {
+    /// Whether the events are too many or too large.
+    pub(crate) fn is_exceeded_by(&self, stats: JournalStats) -> bool {
         stats.events as u64 > self.events || stats.bytes as u64 > self.bytes
     }
 }
 
-/// What a step removes.
-struct Removed {
+/// What a step has removed.
+struct RemovedEvents {
     stats: JournalStats,
     rows_left: usize,
-    /// The highest number that each user has lost.
+    /// By user key, the highest number that the user has lost.
     of: BTreeMap<i64, EventNumber>,
 }
 
-impl Removed {
-    /// Takes the event from as many of its recipients as the step has rows left, and then the event itself. Who has
-    /// lost it is told so, and who has not still gets it.
-    fn remove(&mut self, db: &Connection, event: &Oldest) -> rusqlite::Result<()> {
+impl RemovedEvents {
+    /// Removes as many recipients of the event as the step has rows left, and after the last one the event itself. A user is
+    /// either still a recipient, or has `removed_through` raised.
+    fn remove(&mut self, db: &Connection, event: &OldestEvent) -> rusqlite::Result<()> {
         let mut find = db.prepare_cached(RECIPIENTS)?;
         let mut found = find.query(params![sql(event.number), self.rows_left as i64])?;
         let (mut last, mut recipients) = (0, 0);
@@ -103,14 +103,16 @@ impl Removed {
     }
 }
 
-/// When the oldest event was made, if there is one.
+/// When the oldest event was created, if there is one.
 pub(crate) fn oldest_at(db: &Connection) -> rusqlite::Result<Option<WallTime>> {
     Ok(oldest(db)?.map(|oldest| oldest.at))
 }
 
-fn oldest(db: &Connection) -> rusqlite::Result<Option<Oldest>> {
+fn oldest(db: &Connection) -> rusqlite::Result<Option<OldestEvent>> {
     db.prepare_cached(OLDEST)?
-        .query_row([], |row| Ok(Oldest { number: number(row.get(0)?), at: WallTime(row.get(1)?), bytes: row.get(2)? }))
+        .query_row([], |row| {
+            Ok(OldestEvent { number: number(row.get(0)?), at: WallTime(row.get(1)?), bytes: row.get(2)? })
+        })
         .optional()
 }
 

@@ -1,99 +1,67 @@
-//! The one connection that writes: groups of commands, one commit each.
+//! The connection that writes: transactions of many commands, with one commit each.
 //!
-//! Invariant: a receipt says "done", and an event is given out, only after the commit that made it so has returned; after
-//! an error nothing is in memory that is not on disk.
+//! Invariant: a command result is returned, and an event is emitted, only after its commit has returned. After an error, the
+//! cache holds nothing that is not on disk.
 
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::time::WallTime;
+use crate::config::types::Database;
 use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::Command;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::WriterFault;
-use crate::domain::id::{EventNumber, UserId};
-use crate::domain::query::{Query, QueryResponse};
-use crate::domain::result::{CommandResult, Rejection};
+use crate::domain::id::EventNumber;
+use crate::domain::result::CommandResult;
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
+use crate::store::config::StoreConfig;
 use crate::store::error::{Abort, OpenError, fault_of, rejection_of};
-use crate::store::rules::records::{JournalHead, JournalStats};
+use crate::store::rules::records::JournalHead;
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
 use crate::store::sqlite::admin::development_user;
-use crate::store::sqlite::connection;
-use crate::store::sqlite::files::atomic_file::{FileId, file_id};
-use crate::store::sqlite::read::{queries, reader};
+use crate::store::sqlite::connection::{self, Durability};
+use crate::store::sqlite::files::paths::{FileId, file_id};
+use crate::store::sqlite::files::temporary::TemporaryDatabase;
+use crate::store::sqlite::read::reader::Reader;
 use crate::store::sqlite::schema::DatabaseMeta;
-use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::state_events;
-use crate::store::sqlite::tables::users::{self, PasswordRecord};
-use crate::store::sqlite::write::checkpoint::{self, Log};
-use crate::store::sqlite::write::retention::Left;
+use crate::store::sqlite::tables::{journal_head, users};
+use crate::store::sqlite::write::checkpoint::{self, WriteAheadLog};
+use crate::store::sqlite::write::maintenance::{self, Maintenance, MaintenanceDue};
 use crate::store::sqlite::write::rows::SqliteRows;
-use crate::store::sqlite::write::{purge, retention};
-use crate::store::{Database, Retention, StoreConfig};
 use rusqlite::{Connection, ffi};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What a probe writes, in 64 KiB; one that a crash left is replaced.
-const FILL: &str =
+/// Writes 64 KiB, in place of a table that a crash may have left.
+const PROBE_FILL: &str =
     "DROP TABLE IF EXISTS probe; CREATE TABLE probe (filler); INSERT INTO probe VALUES (zeroblob(65536))";
-const EMPTY: &str = "DROP TABLE probe";
+const PROBE_EMPTY: &str = "DROP TABLE probe";
 
-/// Changes the database. There is one per database, which `Lock` sees to.
+/// Changes a database. Each database has at most one writer, which [`Lock`](crate::store::Lock) ensures.
 pub struct Writer {
     pub(crate) db: Connection,
-    log: Log,
-    path: PathBuf,
-    /// Which file was opened; `None` in memory.
+    log: WriteAheadLog,
+    pub(crate) path: PathBuf,
+    /// The file that was opened; `None` for a temporary database, which no other process can replace.
     file: Option<FileId>,
+    temporary: Option<TemporaryDatabase>,
     pub(crate) meta: DatabaseMeta,
     pub(crate) cache: WriterCache,
     pub(crate) head: JournalHead,
     /// SQLite's count of changes by other connections.
-    others_version: i64,
-    chores: Chores,
-    /// Why nothing can be written, since a transaction failed for it and until one has changed the database.
-    trouble: Option<WriterFault>,
-}
-
-/// What a step of housekeeping has left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Housekeeping {
-    /// Whether another step has something to do.
-    pub more: bool,
-}
-
-/// When a step of housekeeping has something to do, as far as that is known without looking for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    /// After the next batch, if one waits.
-    Now,
-    /// As soon as no batch waits; batches take it along too.
-    WhenIdle,
-    /// At this time, or earlier.
-    At(WallTime),
-    /// Nothing is known to be due.
-    Sometime,
-}
-
-/// What is known of what housekeeping has to do.
-struct Chores {
-    retention: Retention,
-    /// There are rows to remove.
-    more: bool,
-    /// Before this, retention can remove nothing.
-    young_until: WallTime,
-    /// The last step failed, and none is due until the database has shown that it can be written to.
-    failed: bool,
+    external_version: i64,
+    maintenance: Maintenance,
+    /// Set when a transaction fails because of the database, until one succeeds that changes it.
+    fault: Option<WriterFault>,
 }
 
 /// What a transaction did, after its commit.
-struct Written {
+struct TransactionResult {
     before: EventNumber,
     events: Vec<Arc<Event>>,
     results: Vec<CommandResult>,
@@ -102,152 +70,163 @@ struct Written {
     token_rules: Option<TokenRules>,
 }
 
-impl Written {
-    /// Nothing: the journal stays at `before`.
-    fn nothing(before: EventNumber, results: Vec<CommandResult>) -> Written {
-        Written { before, events: Vec::new(), results, jobs: Vec::new(), started: Vec::new(), token_rules: None }
+impl TransactionResult {
+    /// Nothing changed: the journal stays at `before`.
+    fn unchanged(before: EventNumber, results: Vec<CommandResult>) -> TransactionResult {
+        TransactionResult {
+            before,
+            events: Vec::new(),
+            results,
+            jobs: Vec::new(),
+            started: Vec::new(),
+            token_rules: None,
+        }
     }
 }
 
-/// Why a transaction did nothing.
-enum Failure {
-    /// It could not begin: no command of it is to blame.
+/// Why a transaction changed nothing.
+enum TransactionError {
+    /// It could not begin, which is no fault of its commands.
     Begin(rusqlite::Error),
-    /// A command, or the commit, failed.
+    /// A command or the commit failed.
     Run(rusqlite::Error),
 }
 
 impl Writer {
-    /// Opens the database, and makes or migrates its schema.
+    /// Opens the database, and creates or migrates its schema.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened or is not a database of this program. It is then unchanged.
     pub fn open(config: &StoreConfig) -> Result<Writer, OpenError> {
-        let path = connection::path_of(&config.database);
-        let (mut db, meta) = connection::open_writing(&config.database)?;
-        let file = if config.database == Database::Memory { None } else { file_id(&path) };
-        let log = Log::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
+        let (path, temporary) = match &config.database {
+            Database::File(path) => (path.clone(), None),
+            Database::Memory => {
+                let temporary = TemporaryDatabase::create()?;
+                (temporary.path(), Some(temporary))
+            }
+        };
+        let durability = if temporary.is_some() { Durability::None } else { Durability::Full };
+        let (mut db, meta) = connection::open_writing(&path, durability)?;
+        let file = if temporary.is_some() { None } else { file_id(&path) };
+        let log = WriteAheadLog::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
         let head = journal_head::load(&db).map_err(|error| OpenError::of(&path, &error))?;
-        let others_version = others_version(&db).map_err(|error| OpenError::of(&path, &error))?;
+        let external_version = external_version(&db).map_err(|error| OpenError::of(&path, &error))?;
         let cache = WriterCache::new(config.inbox, config.responders.clone());
-        // What was left undone before is not known.
-        let chores = Chores { retention: config.retention, more: true, young_until: WallTime(i64::MIN), failed: false };
-        Ok(Writer { db, log, path, file, meta, cache, head, others_version, chores, trouble: None })
+        let maintenance = Maintenance::new(config.retention);
+        let fault = None;
+        Ok(Writer { db, log, path, file, temporary, meta, cache, head, external_version, maintenance, fault })
     }
 
-    /// Runs the commands in order, in one transaction with one commit; if that fails, each in a transaction of its own.
-    /// There is one receipt per command, in the same order. `now` may go back; the times given out do not.
+    /// Opens a connection for queries.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened a second time.
+    pub fn open_reader(&self) -> Result<Reader, OpenError> {
+        Reader::open(&self.path)
+    }
+
+    /// Removes the name of a temporary database, so that its file disappears with the process, whatever ends it. After that,
+    /// no reader can be opened. Does nothing for a database in a file.
+    pub fn unlink_temporary(&mut self) {
+        self.temporary = None;
+    }
+
+    /// Runs the commands in order, in one transaction with one commit. If that fails, each runs in its own transaction.
+    /// Returns one result per command, in the same order. `now` may go back; the assigned times do not.
     pub fn commit_batch(&mut self, commands: &[Command], now: WallTime) -> Committed {
-        // What rides along must not be what a command fails by.
-        let rides_along = self.cache.inboxes.is_due(self.head);
-        let written = match self.transact(commands, now, true) {
-            Ok(written) => written,
-            Err(Failure::Run(error)) if commands.len() > 1 || rides_along => {
-                log::warn!("a batch of {} commands failed, each is tried alone: {error}", commands.len());
+        // An inbox flush shares the transaction. If it fails, the commands are retried without it.
+        let includes_flush = self.cache.inboxes.is_due(self.head);
+        let done = match self.transact(commands, now, true) {
+            Ok(done) => done,
+            Err(TransactionError::Run(error)) if commands.len() > 1 || includes_flush => {
+                log::warn!("a transaction of {} commands failed, each is retried alone: {error}", commands.len());
                 self.transact_each(commands, now)
             }
-            Err(Failure::Begin(error) | Failure::Run(error)) => self.refused(commands, &error),
+            Err(TransactionError::Begin(error) | TransactionError::Run(error)) => self.reject(commands, &error),
         };
         Committed {
-            before: written.before,
+            before: done.before,
             through: self.head.number,
-            events: written.events.into(),
-            results: written.results,
-            jobs: written.jobs,
-            started: written.started.into(),
-            token_rules: written.token_rules.map(Arc::new),
+            events: done.events.into(),
+            results: done.results,
+            jobs: done.jobs,
+            started: done.started.into(),
+            token_rules: done.token_rules.map(Arc::new),
         }
     }
 
-    /// One short transaction: removes a few rows of what was deleted, of what is no longer to be kept, or of answers that no
-    /// longer count; or a step of filling inboxes. After an error it says that there is nothing more to do, so that it
-    /// is not tried again at once.
-    pub fn housekeeping(&mut self, now: WallTime) -> Housekeeping {
+    /// One short transaction of maintenance: purges rows of deleted resources, applies retention, removes expired responses,
+    /// or flushes inboxes. After an error, no step is due until another transaction has succeeded.
+    pub fn maintain(&mut self, now: WallTime) {
         let now = now.max(self.head.at);
-        self.chores.failed = false;
         let step = self.begin().and_then(|()| {
-            self.chores.more = self.remove(now)?;
-            if !self.chores.more {
-                let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
-                Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now).step_inboxes()?;
-            }
+            let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
+            self.maintenance.step(&rows, &mut self.cache, self.head, now)?;
             self.commit()
         });
         if let Err(error) = step {
-            log::error!("housekeeping failed: {error}");
+            log::error!("maintenance failed: {error}");
             self.roll_back();
-            self.note_failure(&error);
-            self.chores.more = false;
-            self.chores.failed = true;
+            self.transaction_failed(&error);
+            self.maintenance.step_failed();
         }
-        if let Ok(oldest_at) = retention::oldest_at(&self.db) {
-            metrics::JOURNAL_OLDEST_AT.set(oldest_at.map_or(0, |at| at.0.max(0) as u64));
-        }
-        Housekeeping { more: matches!(self.due(now), Due::Now | Due::WhenIdle) }
+        maintenance::report_oldest(&self.db);
+        maintenance::refresh_stats(&self.db, &mut self.cache);
     }
 
-    /// When the next step of housekeeping is due.
-    pub fn due(&mut self, now: WallTime) -> Due {
-        let now = now.max(self.head.at);
-        let too_much = self.stats().is_some_and(|stats| self.chores.retention.is_too_much(stats));
-        let inboxes_due = self.cache.inboxes.is_due(self.head);
-        match self.chores {
-            Chores { failed: true, .. } => Due::Sometime,
-            Chores { more: true, .. } => Due::Now,
-            Chores { young_until, .. } if too_much && young_until <= now => Due::Now,
-            _ if inboxes_due => Due::WhenIdle,
-            Chores { young_until, .. } if too_much => Due::At(young_until),
-            _ => Due::Sometime,
-        }
+    /// When the next step of maintenance is due.
+    pub fn maintenance_due(&mut self, now: WallTime) -> MaintenanceDue {
+        maintenance::refresh_stats(&self.db, &mut self.cache);
+        self.maintenance.due(&self.cache, self.head, now.max(self.head.at))
     }
 
-    /// Why nothing can be written, as far as the last transactions have shown.
+    /// Why nothing can be written, according to the last transactions.
     pub fn fault(&self) -> Option<WriterFault> {
-        self.trouble
+        self.fault
     }
 
-    /// Tries whether something can be written, with a table that goes again. It is large enough that a few messages would
-    /// fit too, where a disk is full. It waits for no lock, since commands may wait for it.
+    /// Probes whether the database can be written to, with a table that is dropped again. The table is large enough that a
+    /// few messages would fit on a nearly full disk. The probe does not wait for locks, because commands may be waiting.
     pub fn probe(&mut self) {
-        let tried =
-            self.db.busy_timeout(Duration::ZERO).and_then(|()| self.change(FILL)).and_then(|()| self.change(EMPTY));
-        let patient = self.db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS));
-        match tried.and(patient) {
-            Ok(()) => self.wrote(),
+        let probed = self
+            .db
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| self.execute_alone(PROBE_FILL))
+            .and_then(|()| self.execute_alone(PROBE_EMPTY));
+        let restored = self.db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS));
+        match probed.and(restored) {
+            Ok(()) => self.clear_fault(),
             Err(error) => {
                 self.roll_back();
-                self.note_failure(&error);
+                self.transaction_failed(&error);
             }
         }
     }
 
-    fn change(&mut self, statements: &str) -> rusqlite::Result<()> {
-        self.begin()?;
-        self.db.execute_batch(statements)?;
-        self.commit()
-    }
-
-    /// The journal's position.
+    /// The newest event number.
     pub fn position(&self) -> EventNumber {
         self.head.number
     }
 
-    /// The name of this journal.
+    /// The name of the journal, which changes with each restore.
     pub fn epoch(&self) -> Uuid {
         self.meta.epoch
     }
 
-    /// Development's key for tokens, made at random with the database.
+    /// The signing key for tokens in development, which was generated with the database.
     pub fn signing_key(&self) -> [u8; 32] {
         self.meta.signing_key
     }
 
-    /// What another process has changed beside this one since the last batch or look: the rules for tokens, as every
-    /// shard is to be told of them. `None` if nothing was. Costs a look at shared memory.
-    pub fn look_beside(&mut self) -> Option<Committed> {
-        // What cannot be read is looked at again by the next batch, which says what stands in the way.
-        let version = others_version(&self.db).ok().filter(|version| *version != self.others_version)?;
+    /// Reloads what another process has changed since the last transaction or call: the token rules, which every shard must
+    /// learn. Returns `None` if nothing changed. Without a change, the call costs one read of shared memory.
+    pub fn poll_external_writes(&mut self) -> Option<Committed> {
+        // After a failed read, the next transaction reads again and reports the error.
+        let version = external_version(&self.db).ok().filter(|version| *version != self.external_version)?;
         let token_rules = users::token_rules(&self.db).ok()?;
         let head = journal_head::load(&self.db).ok()?;
         self.cache.clear();
-        (self.head, self.others_version) = (head, version);
+        (self.head, self.external_version) = (head, version);
         Some(Committed {
             before: head.number,
             through: head.number,
@@ -260,12 +239,18 @@ impl Writer {
     }
 
     /// The users with a rule about their tokens.
+    ///
+    /// # Errors
+    /// Fails if the rows cannot be read.
     pub fn token_rules(&mut self) -> Result<TokenRules, OpenError> {
-        users::token_rules(&self.db).map_err(|error| self.failed(&error))
+        users::token_rules(&self.db).map_err(|error| self.open_error(&error))
     }
 
-    /// With a hash: there is development's user, with this password unless it has one, unless an administrator disabled or
-    /// deleted it. Without: if there is one with a password, it is switched off.
+    /// With a hash: ensures that the development user exists and is enabled, with this password unless it has one, unless an
+    /// administrator disabled or deleted it. Without: switches off a development user with a password.
+    ///
+    /// # Errors
+    /// Fails if the database cannot be written to.
     pub fn set_development_user(&mut self, hash: Option<&str>, now: WallTime) -> Result<(), OpenError> {
         let done = self.begin().and_then(|()| {
             development_user::switch(&self.db, hash, now)?;
@@ -274,29 +259,14 @@ impl Writer {
         self.cache.clear();
         done.map_err(|error| {
             self.roll_back();
-            self.failed(&error)
+            self.open_error(&error)
         })
     }
 
-    /// Answers a query on this connection, as a `Reader` does: for databases in memory.
-    pub fn read(&mut self, query: &Query) -> QueryResponse {
-        queries::answer(&self.db, &self.meta.ids, query, self.head.number)
-    }
-
-    /// As `Reader::password_record`, for databases in memory.
-    pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
-        users::password_record(&self.db, email).map_err(|error| reader::failed(&error))
-    }
-
-    /// As `Reader::password_of`, for databases in memory.
-    pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
-        users::password_of(&self.db, user).map_err(|error| reader::failed(&error))
-    }
-
-    /// Carries the write-ahead log over into the database and closes it. Nothing is lost without: it saves the next
-    /// start the work.
+    /// Runs a last checkpoint and closes the database. Nothing is lost without the checkpoint: it only saves the next start
+    /// the work.
     pub fn close(self) {
-        // Readers that are still at work are not waited for.
+        // Readers at work are not waited for.
         let checkpoint = self
             .db
             .busy_timeout(Duration::ZERO)
@@ -307,170 +277,154 @@ impl Writer {
             Err(error) => {
                 log::warn!("the last checkpoint failed: {error}");
                 if checkpoint::is_failed_sync(&error) {
-                    // Closing the connection would have SQLite try once more, and remove the log.
+                    // On close, SQLite would run another checkpoint and remove the log.
                     std::mem::forget(self);
                 }
             }
         }
     }
 
-    /// Whether the database could not be synced. Nothing more is committed then: the process is to end, and the next one
-    /// carries the whole log over.
-    pub fn is_spoiled(&self) -> bool {
-        self.log.is_spoiled()
+    /// Whether the database could not be synced. Nothing more is committed then. The process must end, and the next one
+    /// replays the whole log.
+    pub fn is_poisoned(&self) -> bool {
+        self.log.is_poisoned()
     }
 
-    /// The writer's own connection, for tests that make SQLite fail under it.
+    /// The writer's own connection, for tests that make SQLite fail.
     #[doc(hidden)]
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.db
     }
 
-    /// Runs commands in one transaction; `with_chores` also a step of what is to be done aside.
-    fn transact(&mut self, commands: &[Command], now: WallTime, with_chores: bool) -> Result<Written, Failure> {
+    /// Runs commands in one transaction, with a step of an inbox flush if `with_flush`.
+    fn transact(
+        &mut self,
+        commands: &[Command],
+        now: WallTime,
+        with_flush: bool,
+    ) -> Result<TransactionResult, TransactionError> {
         let result = match self.begin() {
-            Ok(()) => self.run(commands, now, with_chores).map_err(Failure::Run),
-            Err(error) => Err(Failure::Begin(error)),
+            Ok(()) => self.run(commands, now, with_flush).map_err(TransactionError::Run),
+            Err(error) => Err(TransactionError::Begin(error)),
         };
         match &result {
             Ok(_) => {
                 metrics::COMMITS.add(1);
                 metrics::COMMANDS_COMMITTED.add(commands.len() as u64);
             }
-            Err(Failure::Begin(error)) => self.note_failure(error),
-            Err(Failure::Run(error)) => {
+            Err(TransactionError::Begin(error)) => self.transaction_failed(error),
+            Err(TransactionError::Run(error)) => {
                 self.roll_back();
-                self.note_failure(error);
+                self.transaction_failed(error);
             }
         }
         result
     }
 
-    /// The database was changed, so it can be.
-    fn wrote(&mut self) {
-        if self.trouble.take().is_some() {
-            log::info!("the database can be written to again");
-            metrics::WRITER_FAILING.set(0);
-        }
-    }
-
-    fn note_failure(&mut self, error: &rusqlite::Error) {
-        metrics::COMMITS_FAILED.add(1);
-        if let Some(trouble) = fault_of(error) {
-            if self.trouble.is_none() {
-                log::error!("the database cannot be written to: {error}");
-            }
-            self.trouble = Some(trouble);
-            metrics::WRITER_FAILING.set(1);
-        }
-    }
-
-    fn transact_each(&mut self, commands: &[Command], now: WallTime) -> Written {
-        let mut all = Written::nothing(self.head.number, Vec::with_capacity(commands.len()));
-        for (place, command) in commands.iter().enumerate() {
+    fn transact_each(&mut self, commands: &[Command], now: WallTime) -> TransactionResult {
+        let mut all = TransactionResult::unchanged(self.head.number, Vec::with_capacity(commands.len()));
+        for (index, command) in commands.iter().enumerate() {
             let alone = std::slice::from_ref(command);
-            let written = match self.transact(alone, now, false) {
-                Ok(written) => written,
-                Err(Failure::Run(error)) => self.refused(alone, &error),
-                // Waiting for the database once per command would hold up everybody.
-                Err(Failure::Begin(error)) => {
-                    all.results.extend(self.refused(&commands[place..], &error).results);
+            let done = match self.transact(alone, now, false) {
+                Ok(done) => done,
+                Err(TransactionError::Run(error)) => self.reject(alone, &error),
+                // Waiting for the database once per command would delay all clients.
+                Err(TransactionError::Begin(error)) => {
+                    all.results.extend(self.reject(&commands[index..], &error).results);
                     return all;
                 }
             };
-            all.events.extend(written.events);
-            all.results.extend(written.results);
-            all.jobs.extend(written.jobs);
-            all.started.extend(written.started);
-            all.token_rules = written.token_rules.or(all.token_rules);
+            all.events.extend(done.events);
+            all.results.extend(done.results);
+            all.jobs.extend(done.jobs);
+            all.started.extend(done.started);
+            all.token_rules = done.token_rules.or(all.token_rules);
         }
         all
     }
 
-    /// Nothing was written, because of an error of SQLite.
-    fn refused(&self, commands: &[Command], error: &rusqlite::Error) -> Written {
-        log::error!("{} commands were not done: {error}", commands.len());
-        let refusal = rejection_of(error);
-        let receipt =
-            |command: &Command| CommandResult { to: command.reply_to, number: None, result: Err(refusal.clone()) };
-        Written::nothing(self.head.number, commands.iter().map(receipt).collect())
+    /// Rejects commands because of an error of SQLite.
+    fn reject(&self, commands: &[Command], error: &rusqlite::Error) -> TransactionResult {
+        log::error!("{} commands failed: {error}", commands.len());
+        let rejection = rejection_of(error);
+        let result =
+            |command: &Command| CommandResult { to: command.reply_to, number: None, result: Err(rejection.clone()) };
+        TransactionResult::unchanged(self.head.number, commands.iter().map(result).collect())
     }
 
-    fn run(&mut self, commands: &[Command], now: WallTime, with_chores: bool) -> rusqlite::Result<Written> {
-        let others_version = others_version(&self.db)?;
-        let others_wrote = others_version != self.others_version;
-        if others_wrote {
+    fn run(&mut self, commands: &[Command], now: WallTime, with_flush: bool) -> rusqlite::Result<TransactionResult> {
+        let external_version = external_version(&self.db)?;
+        let has_external_writes = external_version != self.external_version;
+        if has_external_writes {
             self.cache.clear();
             self.head = journal_head::load(&self.db)?;
         }
         let before = self.head.number;
         let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
         let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now);
-        transaction.token_rules_changed = others_wrote;
+        transaction.token_rules_changed = has_external_writes;
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
             let (result, number) = match transaction.run(command) {
                 Ok((outcome, number)) => (Ok(outcome), number),
-                Err(Abort::Rejected(refusal)) => (Err(refusal), None),
+                Err(Abort::Rejected(rejection)) => (Err(rejection), None),
                 Err(Abort::Failed(error)) => return Err(error),
             };
             results.push(CommandResult { to: command.reply_to, number, result });
         }
-        if with_chores {
+        if with_flush {
             transaction.step_inboxes()?;
         }
         let token_rules = transaction.finish()?;
         let Transaction { events, jobs, started, head, .. } = transaction;
         self.commit()?;
-        // A batch of refusals has shown nothing.
+        // A transaction in which every command was rejected proves nothing.
         if head != self.head {
-            self.wrote();
+            self.clear_fault();
         }
-        (self.head, self.others_version) = (head, others_version);
-        self.chores.failed = false;
-        let deleted = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
-        self.chores.more |= events.iter().any(|event| deleted.contains(&event.kind));
-        Ok(Written { before, events, results, jobs, started, token_rules })
+        (self.head, self.external_version) = (head, external_version);
+        let marks = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
+        self.maintenance.transaction_succeeded(events.iter().any(|event| marks.contains(&event.kind)));
+        Ok(TransactionResult { before, events, results, jobs, started, token_rules })
     }
 
-    /// Removes a few rows; whether there are more.
-    fn remove(&mut self, now: WallTime) -> rusqlite::Result<bool> {
-        self.cache.stats = None;
-        if purge::step(&self.db, now)? {
-            return Ok(true);
+    fn clear_fault(&mut self) {
+        if self.fault.take().is_some() {
+            log::info!("the database can be written to again");
+            metrics::WRITER_FAILING.set(0);
         }
-        let left = retention::step(&self.db, &self.chores.retention, now)?;
-        if let Left::Young(until) = left {
-            self.chores.young_until = until;
-        }
-        Ok(left == Left::More)
     }
 
-    fn stats(&mut self) -> Option<JournalStats> {
-        if self.cache.stats.is_none() {
-            // Retention looks for itself; this only says when.
-            self.cache.stats = state_events::stats(&self.db).ok();
+    fn transaction_failed(&mut self, error: &rusqlite::Error) {
+        metrics::COMMITS_FAILED.add(1);
+        if let Some(fault) = fault_of(error) {
+            if self.fault.is_none() {
+                log::error!("the database cannot be written to: {error}");
+            }
+            self.fault = Some(fault);
+            metrics::WRITER_FAILING.set(1);
         }
-        if let Some(stats) = self.cache.stats {
-            metrics::JOURNAL_EVENTS.set(stats.events.max(0) as u64);
-            metrics::JOURNAL_BYTES.set(stats.bytes.max(0) as u64);
-        }
-        self.cache.stats
+    }
+
+    fn execute_alone(&mut self, statements: &str) -> rusqlite::Result<()> {
+        self.begin()?;
+        self.db.execute_batch(statements)?;
+        self.commit()
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {
-        // A rollback that failed, or a panic, may have left one open, and memory with what it would have written.
+        // A failed rollback or a panic may have left a transaction open, and its changes in the cache.
         if !self.db.is_autocommit() {
             self.roll_back();
         }
-        // What is written to a file without a name is gone with the process, so nothing of it may be acknowledged.
+        // A file without a name disappears with the process, so nothing may be acknowledged into it.
         if self.file.is_some() && file_id(&self.path) != self.file {
             let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
             return Err(rusqlite::Error::SqliteFailure(moved, Some("its file was moved, removed or replaced".into())));
         }
-        // What was committed has been told by now, so nobody waits for it.
+        // The previous transaction has been reported by now, so no client waits for the checkpoint.
         self.log.shorten(&self.db);
-        if self.log.is_spoiled() {
+        if self.log.is_poisoned() {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None));
         }
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
@@ -480,7 +434,7 @@ impl Writer {
         self.db.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
-    /// Ends a transaction that failed, if SQLite has not done so itself, and forgets what it may have put in memory.
+    /// Ends a failed transaction, unless SQLite has done so, and clears the cache.
     fn roll_back(&mut self) {
         if !self.db.is_autocommit()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
@@ -491,16 +445,16 @@ impl Writer {
         match journal_head::load(&self.db) {
             Ok(head) if self.db.is_autocommit() => self.head = head,
             Ok(_) => {}
-            Err(error) => log::error!("the journal's position could not be read: {error}"),
+            Err(error) => log::error!("the head of the journal could not be read: {error}"),
         }
     }
 
-    fn failed(&self, error: &rusqlite::Error) -> OpenError {
+    fn open_error(&self, error: &rusqlite::Error) -> OpenError {
         OpenError::of(&self.path, error)
     }
 }
 
-/// Changes whenever another connection has written.
-fn others_version(db: &Connection) -> rusqlite::Result<i64> {
+/// A number that changes whenever another connection has written.
+fn external_version(db: &Connection) -> rusqlite::Result<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }

@@ -1,0 +1,60 @@
+//! The password thread.
+
+use crate::auth::password::Hasher;
+use crate::domain::id::UserId;
+use crate::domain::model::UserProfile;
+use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
+use crate::domain::result::Rejection;
+use crate::runtime::queue::{Queue, Wakeup};
+use crate::runtime::replies::Replies;
+use crate::store::Reader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Whose password is looked up.
+enum Login {
+    Email(Box<str>),
+    User(UserId),
+}
+
+/// A stored hash, and the profile of its user, if the login did not name the user.
+type StoredPassword = (String, Option<UserProfile>);
+
+/// Checks passwords one after the other, so that the memory of at most one hash is in use, until the queue is closed.
+pub fn check_passwords(mut reader: Reader, queue: &Queue<PasswordJob>, replies: &Replies) {
+    let hasher = Hasher::new();
+    let mut jobs = Vec::new();
+    while queue.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {
+        for job in jobs.drain(..) {
+            let to = job.reply_to;
+            match catch_unwind(AssertUnwindSafe(|| check_password(&mut reader, &hasher, job.check))) {
+                Ok(result) => replies.password_response(PasswordResponse { to, result }),
+                Err(_) => replies.dropped(to),
+            }
+        }
+    }
+}
+
+fn check_password(reader: &mut Reader, hasher: &Hasher, check: PasswordCheck) -> Result<PasswordOutcome, Rejection> {
+    let (login, password, new) = match check {
+        PasswordCheck::Login { email, password } => (Login::Email(email), password, None),
+        PasswordCheck::Change { user, current, new } => (Login::User(user), current, Some(new)),
+    };
+    let stored = find(reader, login)?;
+    // An unknown user takes the same time as a known one.
+    let matches = hasher.verify_or_dummy(stored.as_ref().map(|(hash, _)| hash.as_str()), &password);
+    Ok(match (stored, new) {
+        (Some(_), Some(new)) if matches => PasswordOutcome::Hash(hasher.hash(&new).into()),
+        (Some((_, Some(profile))), None) if matches => PasswordOutcome::User(profile),
+        _ => PasswordOutcome::Wrong,
+    })
+}
+
+fn find(reader: &mut Reader, login: Login) -> Result<Option<StoredPassword>, Rejection> {
+    match login {
+        Login::Email(email) => {
+            let record = reader.password_record(&email)?.filter(|record| record.status.is_enabled());
+            Ok(record.map(|record| (record.hash, Some(record.profile))))
+        }
+        Login::User(user) => Ok(reader.password_of(&user)?.map(|hash| (hash, None))),
+    }
+}

@@ -1,0 +1,112 @@
+//! The writer thread.
+
+use super::Workers;
+use crate::base::limits::*;
+use crate::base::log as logging;
+use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
+use crate::base::time::WallTime;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::started_answer::LiveAnswerSet;
+use crate::runtime::clock::Clock;
+use crate::runtime::queue::Wakeup;
+use crate::runtime::replies::Replies;
+use crate::shard::shared::stream_registry::StreamRegistry;
+use crate::store::{MaintenanceDue, Writer};
+use std::process::exit;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time between two steps of maintenance, in milliseconds.
+const MAINTENANCE_MILLISECONDS: u64 = 60_000;
+/// Longest time between two checks of an idle writer for changes by other processes.
+const EXTERNAL_WRITES: Duration = Duration::from_millis(250);
+/// Time between two probes while the database cannot be written to.
+const PROBE: Duration = Duration::from_millis(WRITER_PROBE_MILLISECONDS);
+/// Most transactions between two steps of maintenance.
+const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
+
+/// Commits the commands in the queue, all that wait in one transaction, until the queue is closed. In between it runs
+/// maintenance, and while the database cannot be written to, it probes whether that has changed.
+///
+/// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
+/// synced.
+pub fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &StreamRegistry, clock: Clock) {
+    let mut live_answers = LiveAnswerSet::default();
+    let mut commands = Vec::new();
+    let mut due = MaintenanceDue::Now;
+    let (mut transactions_since, mut maintain_by) = (0, clock.now().mono);
+    let mut probe_at = maintain_by;
+    loop {
+        if writer.is_poisoned() {
+            log::error!(
+                "the database could not be synced: ending, so that the next start restores it from the write-ahead log"
+            );
+            logging::flush();
+            exit(1);
+        }
+        let is_failing = writer.fault().is_some();
+        let until_due = if is_failing { PROBE } else { time_until(due, clock.now().wall) };
+        let timeout = until_due.min(EXTERNAL_WRITES);
+        let wakeup = workers.writer.take(&mut commands, TRANSACTION_COMMANDS_MAX, TRANSACTION_BYTES_MAX, Some(timeout));
+        if wakeup == Wakeup::Closed {
+            break;
+        }
+        // A transaction checks by itself.
+        if wakeup == Wakeup::Idle
+            && let Some(changes) = writer.poll_external_writes()
+        {
+            registry.committed(changes.through);
+            replies.committed(changes);
+        }
+        if !commands.is_empty() {
+            let began = clock.now();
+            registry.writer_begins(began.mono);
+            let committed = writer.commit_batch(&commands, began.wall);
+            registry.writer_rests(writer.fault());
+            metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
+            metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, commands.len() as u64);
+            let created = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
+            metrics::CONVERSATIONS.add(committed.events.iter().filter(created).count() as u64);
+            registry.committed(committed.through);
+            live_answers.committed(&committed.started, &committed.events);
+            replies.committed(committed);
+            commands.clear();
+            transactions_since += 1;
+        }
+        let now = clock.now();
+        if is_failing && now.mono >= probe_at {
+            registry.writer_begins(now.mono);
+            writer.probe();
+            registry.writer_rests(writer.fault());
+            probe_at = clock.now().mono.plus_milliseconds(WRITER_PROBE_MILLISECONDS);
+        }
+        due = writer.maintenance_due(now.wall);
+        if writer.fault().is_some() {
+            continue;
+        }
+        // While there is more to do, steps and transactions alternate.
+        let is_due = wakeup == Wakeup::Idle && timeout == until_due;
+        if is_due
+            || due == MaintenanceDue::Now
+            || transactions_since >= TRANSACTIONS_PER_MAINTENANCE
+            || now.mono >= maintain_by
+        {
+            registry.writer_begins(now.mono);
+            writer.maintain(now.wall);
+            registry.writer_rests(writer.fault());
+            due = writer.maintenance_due(now.wall);
+            (transactions_since, maintain_by) = (0, now.mono.plus_milliseconds(MAINTENANCE_MILLISECONDS));
+        }
+    }
+    writer.close();
+}
+
+/// How long the writer waits for commands before it runs maintenance.
+fn time_until(due: MaintenanceDue, now: WallTime) -> Duration {
+    let longest = Duration::from_millis(MAINTENANCE_MILLISECONDS);
+    match due {
+        MaintenanceDue::Now | MaintenanceDue::WhenIdle => Duration::ZERO,
+        MaintenanceDue::At(at) => Duration::from_micros(at.0.saturating_sub(now.0).max(1000) as u64).min(longest),
+        MaintenanceDue::Unknown => longest,
+    }
+}

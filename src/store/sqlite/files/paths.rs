@@ -1,0 +1,77 @@
+//! Names, identity and ownership of files beside a database.
+
+use crate::config::types::Database;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// Symbolic links followed one after the other, as many as Linux does (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
+
+/// The database with the symbolic links at the end of its path resolved. The log and the lock of a database are beside the
+/// file itself, whatever name it is opened by, and a restored database replaces that file.
+pub fn resolve_symlinks(database: &Database) -> Database {
+    let Database::File(path) = database else { return database.clone() };
+    let mut path = path.clone();
+    for _ in 0..LINKS_MAX {
+        let Ok(to) = fs::read_link(&path) else { break };
+        path.set_file_name(to);
+    }
+    Database::File(path)
+}
+
+/// The path of a file beside `path`, with `suffix` appended to its name.
+pub(crate) fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.into();
+    name.push(suffix);
+    name.into()
+}
+
+/// The directory that a file is in.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether something has this name, if only a dangling link.
+pub(crate) fn is_taken(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Device and inode, which identify a file whatever its name.
+pub(crate) type FileId = (u64, u64);
+
+/// The file that has this name now.
+pub(crate) fn file_id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Syncs the directory of a file, which makes changes of names in it durable.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// Removes a file, if it exists. A failure is only logged.
+pub(crate) fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn!("{} cannot be removed: {error}", path.display());
+        }
+        _ => {}
+    }
+}
+
+/// Changes the owner of a file that root has created to the owner of its directory, so that a server that runs as another
+/// user can open it. Does nothing for other users, who cannot change owners.
+pub(crate) fn chown_to_parent(file: &File, path: &Path) {
+    let (Ok(created), Ok(directory)) = (file.metadata(), fs::metadata(directory_of(path))) else { return };
+    // A file with a second name may belong elsewhere.
+    if created.uid() == 0
+        && directory.uid() != 0
+        && created.nlink() == 1
+        && let Err(error) = fchown(file, Some(directory.uid()), Some(directory.gid()))
+    {
+        log::warn!("{} belongs to root: {error}", path.display());
+    }
+}

@@ -1,0 +1,116 @@
+//! Maintenance between transactions with commands: purge, retention, and steps of inbox flushes.
+
+use crate::base::metrics;
+use crate::base::time::WallTime;
+use crate::store::config::Retention;
+use crate::store::rules::records::{JournalHead, JournalStats};
+use crate::store::rules::transaction::Transaction;
+use crate::store::rules::writer_cache::WriterCache;
+use crate::store::sqlite::tables::state_events;
+use crate::store::sqlite::write::purge;
+use crate::store::sqlite::write::retention::{self, RetentionStep};
+use crate::store::sqlite::write::rows::SqliteRows;
+use rusqlite::Connection;
+
+/// When the next step of maintenance is due, as far as known without a search for work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaintenanceDue {
+    /// After the next transaction, if commands wait.
+    Now,
+    /// As soon as no command waits. Transactions with commands include such steps, too.
+    WhenIdle,
+    /// At this time, or earlier.
+    At(WallTime),
+    /// No work is known.
+    Unknown,
+}
+
+/// What is known about the work of maintenance.
+pub(crate) struct Maintenance {
+    retention: Retention,
+    /// Whether there are rows to remove.
+    has_rows: bool,
+    /// Retention cannot remove anything before this time.
+    young_until: WallTime,
+    /// The last step failed. No step is due until a transaction has succeeded.
+    has_failed: bool,
+}
+
+impl Maintenance {
+    pub(crate) fn new(retention: Retention) -> Maintenance {
+        // What an earlier process left undone is unknown.
+        Maintenance { retention, has_rows: true, young_until: WallTime(i64::MIN), has_failed: false }
+    }
+
+    /// One step, inside the transaction that `rows` has open.
+    pub(crate) fn step(
+        &mut self,
+        rows: &SqliteRows<'_>,
+        cache: &mut WriterCache,
+        head: JournalHead,
+        now: WallTime,
+    ) -> rusqlite::Result<()> {
+        self.has_failed = false;
+        cache.stats = None;
+        self.has_rows = self.remove_rows(rows.db, now)?;
+        if !self.has_rows {
+            Transaction::new(rows, rows.ids, cache, head, now).step_inboxes()?;
+        }
+        Ok(())
+    }
+
+    /// Records that a step failed. It is not tried again at once.
+    pub(crate) fn step_failed(&mut self) {
+        self.has_rows = false;
+        self.has_failed = true;
+    }
+
+    /// Records that a transaction with commands succeeded; `has_deleted` if it marked rows as deleted.
+    pub(crate) fn transaction_succeeded(&mut self, has_deleted: bool) {
+        self.has_failed = false;
+        self.has_rows |= has_deleted;
+    }
+
+    pub(crate) fn due(&self, cache: &WriterCache, head: JournalHead, now: WallTime) -> MaintenanceDue {
+        let exceeds = cache.stats.is_some_and(|stats| self.retention.is_exceeded_by(stats));
+        match self {
+            Maintenance { has_failed: true, .. } => MaintenanceDue::Unknown,
+            Maintenance { has_rows: true, .. } => MaintenanceDue::Now,
+            _ if exceeds && self.young_until <= now => MaintenanceDue::Now,
+            _ if cache.inboxes.is_due(head) => MaintenanceDue::WhenIdle,
+            _ if exceeds => MaintenanceDue::At(self.young_until),
+            _ => MaintenanceDue::Unknown,
+        }
+    }
+
+    /// Removes a few rows. Returns whether there are more.
+    fn remove_rows(&mut self, db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
+        if purge::step(db, now)? {
+            return Ok(true);
+        }
+        let step = retention::step(db, &self.retention, now)?;
+        if let RetentionStep::Young(until) = step {
+            self.young_until = until;
+        }
+        Ok(step == RetentionStep::More)
+    }
+}
+
+/// Reads the counts of expiring events, if they are not cached, and reports them as metrics.
+pub(crate) fn refresh_stats(db: &Connection, cache: &mut WriterCache) {
+    if cache.stats.is_none() {
+        // On failure, retention reads them again when it runs.
+        cache.stats = state_events::stats(db).ok();
+    }
+    if let Some(JournalStats { events, bytes }) = cache.stats {
+        metrics::JOURNAL_EVENTS.set(events.max(0) as u64);
+        metrics::JOURNAL_BYTES.set(bytes.max(0) as u64);
+    }
+}
+
+/// Reports the age of the oldest expiring event as a metric.
+pub(crate) fn report_oldest(db: &Connection) {
+    if let Ok(oldest_at) = retention::oldest_at(db) {
+        metrics::JOURNAL_OLDEST_AT.set(oldest_at.map_or(0, |at| at.0.max(0) as u64));
+    }
+}

@@ -1,0 +1,33 @@
+//! A database without a name: a temporary file.
+
+use super::*;
+use crate::domain::query::QueryKind;
+
+#[test]
+fn a_database_in_memory_works_without_a_name_and_leaves_no_file() {
+    let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let directory = writer.path.parent().unwrap().to_path_buf();
+    let mut reader = writer.open_reader().unwrap();
+    assert!(directory.exists());
+    writer.unlink_temporary();
+    assert!(!directory.exists());
+    assert!(writer.open_reader().is_err());
+
+    let home = workspace(&mut writer, "ann");
+    let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
+    // Enough for several checkpoints.
+    for _ in 0..40 {
+        done(&mut writer, "ann", post(room, &"x".repeat(1_000_000)));
+    }
+    let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
+    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Alive };
+    assert_eq!(reader.answer(&query).position, writer.position());
+    assert_eq!(replay(&mut writer, "ann").len(), 42);
+    writer.check_invariants();
+    writer.close();
+
+    let writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
+    let directory = writer.path.parent().unwrap().to_path_buf();
+    drop(writer);
+    assert!(!directory.exists(), "a dropped writer removes it, too");
+}
