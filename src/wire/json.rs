@@ -60,6 +60,19 @@ impl JsonWriter<'_> {
     }
 }
 
+/// The length of a text as a JSON string, with its quotes, in bytes.
+pub(crate) fn string_bytes(text: &str) -> usize {
+    let escapes: usize = text
+        .bytes()
+        .map(|byte| match ESCAPES[byte as usize] {
+            0 => 0,
+            b'u' => 5,
+            _ => 1,
+        })
+        .sum();
+    2 + text.len() + escapes
+}
+
 /// How a byte stands in a string: 0 as it is, `u` as `\u00xx`, any other after a backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];

@@ -7,9 +7,11 @@ use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, P
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::ConversationAccess;
-use crate::store::sqlite::read::queries::{FRAME_BYTES, Items, Snapshot, TextBytes};
+use crate::store::sqlite::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
+use crate::store::sqlite::read::queries::Snapshot;
 use crate::store::sqlite::tables::conversations;
 use crate::store::sqlite::tables::messages::{self, PageStart};
+use crate::wire::size::JsonBytes;
 use rusqlite::Connection;
 use std::cmp::Reverse;
 
@@ -28,7 +30,7 @@ impl Snapshot<'_> {
         // Of two that changed in one commit the younger comes first, so that the order is always the same.
         all.sort_unstable_by_key(|changed| Reverse(*changed));
         let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
-        let mut items = Items::new();
+        let mut items = PageBuilder::new(LIST_BYTES_MAX);
         for (_, number) in all.into_iter().skip(start).take(span.limit as usize) {
             let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
             let chat = self.chat_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
@@ -36,7 +38,7 @@ impl Snapshot<'_> {
                 break;
             }
         }
-        Ok(QueryResult::ConversationViews(items.listed(total)))
+        Ok(QueryResult::ConversationViews(items.finish(total)))
     }
 
     pub(crate) fn messages(
@@ -73,8 +75,11 @@ impl Snapshot<'_> {
 
     fn chat_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
         let conversation = conversations::find(self.db, self.ids, access)?;
-        let last = last_messages(self.db, self.ids, access, messages_max, LIST_BYTES_MAX)?;
-        Ok(ConversationView { conversation, last })
+        let none = MessagePage { messages: Vec::new(), truncated: false, kept: TruncatedEnd::Newest };
+        let mut view = ConversationView { conversation, last: none };
+        let bytes_max = LIST_BYTES_MAX - LIST_FRAME_BYTES - view.json_bytes();
+        view.last = last_messages(self.db, self.ids, access, messages_max, bytes_max)?;
+        Ok(view)
     }
 }
 
@@ -101,20 +106,13 @@ fn page(
         PageStart::After(_) => TruncatedEnd::Oldest,
         PageStart::Before(_) | PageStart::End => TruncatedEnd::Newest,
     };
-    let mut items = Items::with(bytes_max);
+    let mut items = PageBuilder::new(bytes_max);
     if limit > 0 {
         messages::page(db, ids, access, from, limit, |message| items.add(message))?;
     }
-    let Page { items: mut messages, truncated, .. } = items.listed(0);
+    let Page { items: mut messages, truncated, .. } = items.finish(0);
     if kept == TruncatedEnd::Newest {
         messages.reverse();
     }
     Ok(MessagePage { messages, truncated, kept })
-}
-
-impl TextBytes for ConversationView {
-    fn text_bytes(&self) -> usize {
-        self.conversation.text_bytes()
-            + self.last.messages.iter().map(|message| FRAME_BYTES + message.text_bytes()).sum::<usize>()
-    }
 }
