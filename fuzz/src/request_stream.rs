@@ -19,7 +19,7 @@ use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use cortex_core::domain::token_rules::TokenRules;
 use cortex_core::domain::work::Work;
 use cortex_core::shard::message::ShardMessage;
-use cortex_core::shard::shared::stream_registry::Registry;
+use cortex_core::shard::shared::stream_registry::StreamRegistry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
@@ -100,7 +100,7 @@ struct Connection {
 
 /// Feeds the pieces, then the end; returns what the shard sent, and what it asked others to do.
 fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Vec<String>) {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(StreamRegistry::default());
     let position = EventNumber(7);
     registry.committed(position);
     let mut shard =
@@ -202,7 +202,7 @@ impl Connection {
                     self.arrived.clear();
                 }
                 Output::StopAccepting | Output::Drained => unreachable!("nobody drains"),
-                Output::Quiet | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
+                Output::Quiesced | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
             }
         }
         moved

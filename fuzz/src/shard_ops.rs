@@ -21,7 +21,7 @@ use cortex_core::domain::started_answer::LiveAnswerSet;
 use cortex_core::domain::token_rules::{TokenRule, TokenRules};
 use cortex_core::domain::work::Work;
 use cortex_core::shard::message::{CommitShare, ShardMessage};
-use cortex_core::shard::shared::stream_registry::Registry;
+use cortex_core::shard::shared::stream_registry::StreamRegistry;
 use cortex_core::shard::{Input, Output, Shard};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -74,7 +74,7 @@ enum Wants {
 
 struct World {
     shard: Shard,
-    registry: Arc<Registry>,
+    registry: Arc<StreamRegistry>,
     now: Now,
     peers: BTreeMap<u32, Peer>,
     journal: Journal,
@@ -108,7 +108,7 @@ fn tokens() -> &'static [String] {
 
 impl World {
     fn new() -> World {
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(StreamRegistry::default());
         let journal = Journal::new();
         let position = EventNumber(journal.newest());
         registry.committed(position);
@@ -486,7 +486,7 @@ impl World {
                     unreachable!("nobody asks for that here")
                 }
                 Output::Drained => assert!(self.draining && self.shard.connections() == 0),
-                Output::StopAccepting | Output::Quiet | Output::Resume(_) | Output::TuneStream(_) => {}
+                Output::StopAccepting | Output::Quiesced | Output::Resume(_) | Output::TuneStream(_) => {}
             }
         }
         self.shard.check_invariants();

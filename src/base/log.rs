@@ -127,12 +127,14 @@ impl Drop for Logger {
 }
 
 impl Log for Logger {
+    /// At `TRACE` the program's own lines alone: other crates do not promise to leave out what is secret.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.shared.enabled(metadata.level())
+        let own = metadata.level() < log::Level::Trace || metadata.target().starts_with("cortex_core");
+        own && self.shared.enabled(metadata.level())
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.shared.enabled(record.level()) {
+        if self.enabled(record.metadata()) {
             let text = match record.args().as_str() {
                 Some(text) => text.into(),
                 None => std::borrow::Cow::Owned(record.args().to_string()),

@@ -5,9 +5,10 @@ use super::output::say;
 use super::who::{self, WhoArgument, profile_text};
 use crate::auth::jwt::{Claims, Purpose};
 use crate::config::settings::EXPIRATION_HOURS_MAX;
+use crate::domain::model::UserStatus;
 use crate::runtime::clock::Clock;
 use crate::runtime::reload;
-use crate::store::{AdminError, Standing, Who};
+use crate::store::{AdminError, UserSelector};
 use lexopt::prelude::*;
 
 pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), Failure> {
@@ -28,17 +29,17 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let known = match (admin.find(&who), &who) {
         (Ok(account), _) => Some(account),
         // Who comes by token need not have been seen before.
-        (Err(AdminError::Unknown(_)), Who::Id(_)) => None,
+        (Err(AdminError::Unknown(_)), UserSelector::Id(_)) => None,
         (Err(error), _) => return Err(error.into()),
     };
     let (user, known_name, known_email) = match (known, who) {
-        (Some(account), _) => match account.standing {
-            Standing::Enabled => (account.id, account.name, account.email),
-            Standing::Disabled => return Err(AdminError::Disabled(account.id).into()),
-            Standing::Deleted => return Err(AdminError::Deleted(account.id).into()),
+        (Some(account), _) => match account.status {
+            UserStatus::Enabled => (account.id, account.name, account.email),
+            UserStatus::Disabled | UserStatus::SwitchedOff => return Err(AdminError::Disabled(account.id).into()),
+            UserStatus::Deleted => return Err(AdminError::Deleted(account.id).into()),
         },
-        (None, Who::Id(id)) => (id, String::new(), String::new()),
-        (None, Who::Either(text)) => return Err(AdminError::Unknown(text).into()),
+        (None, UserSelector::Id(id)) => (id, String::new(), String::new()),
+        (None, UserSelector::IdOrEmail(text)) => return Err(AdminError::Unknown(text).into()),
     };
     let text = |given: Option<String>, known: String| {
         Some(given.unwrap_or(known)).filter(|text| !text.is_empty()).map(String::into_boxed_str)

@@ -7,8 +7,9 @@ use crate::auth::password::Hasher;
 use crate::base::limits::PROFILE_CHARS_MAX;
 use crate::base::random::fill_secret;
 use crate::domain::id::UserId;
+use crate::domain::model::UserStatus;
 use crate::runtime::clock::Clock;
-use crate::store::{Account, Admin, NewUser, Standing, Who};
+use crate::store::{Account, Admin, NewUser, UserSelector};
 use crate::wire::json::JsonWriter;
 use lexopt::prelude::*;
 
@@ -90,10 +91,10 @@ pub(super) fn delete(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     say(&format!("{} is deleted\n", named(&changed)))
 }
 
-fn confirm(admin: &Admin, who: &Who) -> Result<(), Failure> {
+fn confirm(admin: &Admin, who: &UserSelector) -> Result<(), Failure> {
     let whom = match who {
-        Who::Id(id) => format!("{:?}", id.as_str()),
-        Who::Either(_) => named(&admin.find(who)?),
+        UserSelector::Id(id) => format!("{:?}", id.as_str()),
+        UserSelector::IdOrEmail(_) => named(&admin.find(who)?),
     };
     match prompt::yes(&format!("Delete {whom} for good?"))? {
         Some(true) => Ok(()),
@@ -143,10 +144,10 @@ fn for_each_user(admin: &Admin, mut each: impl FnMut(&Account) -> Result<(), Fai
 }
 
 fn cells(user: &Account) -> [String; 6] {
-    let status = match user.standing {
-        Standing::Enabled => "enabled",
-        Standing::Disabled => "disabled",
-        Standing::Deleted => "deleted",
+    let status = match user.status {
+        UserStatus::Enabled => "enabled",
+        UserStatus::Disabled | UserStatus::SwitchedOff => "disabled",
+        UserStatus::Deleted => "deleted",
     };
     let password = if user.has_password { "yes" } else { "no" };
     let created = user.created_at.to_string();
@@ -175,9 +176,9 @@ fn object(user: &Account) -> String {
         .raw(",\"name\":")
         .string(&user.name)
         .raw(",\"disabled\":")
-        .raw(word(user.standing != Standing::Enabled))
+        .raw(word(user.status != UserStatus::Enabled))
         .raw(",\"deleted\":")
-        .raw(word(user.standing == Standing::Deleted))
+        .raw(word(user.status == UserStatus::Deleted))
         .raw(",\"has_password\":")
         .raw(word(user.has_password))
         .raw(",\"created_at\":")
@@ -218,7 +219,7 @@ fn new_id() -> UserId {
     UserId::new_unchecked(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
-fn who_alone(parser: &mut lexopt::Parser) -> Result<Who, Failure> {
+fn who_alone(parser: &mut lexopt::Parser) -> Result<UserSelector, Failure> {
     let mut who = WhoArgument::default();
     while let Some(argument) = parser.next()? {
         match argument {

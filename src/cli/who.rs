@@ -7,30 +7,30 @@ use crate::config::Settings;
 use crate::config::types::Database;
 use crate::domain::id::UserId;
 use crate::runtime::listener;
-use crate::store::{Admin, AdminError, Who, resolve_symlinks};
+use crate::store::{Admin, AdminError, UserSelector, resolve_symlinks};
 use lexopt::ValueExt;
 
 /// What a command line has said so far of whom it means.
 #[derive(Default)]
-pub(super) struct WhoArgument(Option<Who>);
+pub(super) struct WhoArgument(Option<UserSelector>);
 
 impl WhoArgument {
     /// Takes `--id ID`.
     pub(super) fn id(&mut self, parser: &mut lexopt::Parser) -> Result<(), Failure> {
-        self.set(Who::Id(user_id(parser)?))
+        self.set(UserSelector::Id(user_id(parser)?))
     }
 
     /// Takes WHO.
     pub(super) fn either(&mut self, value: std::ffi::OsString) -> Result<(), Failure> {
-        self.set(Who::Either(value.string()?))
+        self.set(UserSelector::IdOrEmail(value.string()?))
     }
 
     /// What was said.
-    pub(super) fn given(self) -> Result<Who, Failure> {
+    pub(super) fn given(self) -> Result<UserSelector, Failure> {
         self.0.ok_or_else(|| Failure::usage("whom? an email or an id is missing"))
     }
 
-    fn set(&mut self, who: Who) -> Result<(), Failure> {
+    fn set(&mut self, who: UserSelector) -> Result<(), Failure> {
         match self.0.replace(who) {
             None => Ok(()),
             Some(_) => Err(Failure::usage("one user at a time")),

@@ -278,8 +278,9 @@ fn host(reader: &mut VariableReader<'_>, production: bool) -> String {
 }
 
 fn log_level(reader: &mut VariableReader<'_>) -> LevelFilter {
-    let allowed = "allowed are DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF";
+    let allowed = "allowed are TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF";
     reader.parsed("LOG_LEVEL", LevelFilter::Info, allowed, |value| match value.to_ascii_uppercase().as_str() {
+        "TRACE" => Some(LevelFilter::Trace),
         "DEBUG" => Some(LevelFilter::Debug),
         "INFO" => Some(LevelFilter::Info),
         "WARNING" | "WARN" => Some(LevelFilter::Warn),

@@ -34,7 +34,7 @@ pub const VARIABLES: &[Variable] = &[
         "sqlite:///./cortex.db",
         "database file: sqlite:///relative/path or sqlite:////absolute/path; sqlite:///:memory: for tests",
     ),
-    plain("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF").reloadable(),
+    plain("LOG_LEVEL", "INFO", "TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL or OFF").reloadable(),
     plain("LOG_FORMAT", "text", "text, or json for one JSON object per line"),
     secret(
         "JWT_SECRET_KEY",

@@ -182,6 +182,7 @@ fn databases() {
 #[test]
 fn logging() {
     let table = [
+        ("TRACE", LevelFilter::Trace),
         ("DEBUG", LevelFilter::Debug),
         ("info", LevelFilter::Info),
         ("WARNING", LevelFilter::Warn),
@@ -191,7 +192,7 @@ fn logging() {
         ("off", LevelFilter::Off),
     ];
     good("LOG_LEVEL", |s| s.log_level, &table);
-    bad("LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF", &["verbose", "10", "INFO,DEBUG"]);
+    bad("LOG_LEVEL", "TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL and OFF", &["verbose", "10", "INFO,DEBUG"]);
     good("LOG_FORMAT", |s| s.log_format, &[("text", LogFormat::Text), ("JSON", LogFormat::Json)]);
     bad("LOG_FORMAT", "text and json", &["xml"]);
 }

@@ -246,6 +246,30 @@ pub struct Message {
     pub reply_to: Option<MessageId>,
 }
 
+/// Whether a user may use the server, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserStatus {
+    /// Tokens and the password of the user are accepted.
+    Enabled,
+    /// Rejected until an administrator enables the user.
+    Disabled,
+    /// Rejected in production: the development user, until a server starts in development.
+    SwitchedOff,
+    /// Rejected forever. The row stays, so that no token brings the user back.
+    Deleted,
+}
+
+impl UserStatus {
+    /// Every status.
+    pub const ALL: [UserStatus; 4] =
+        [UserStatus::Enabled, UserStatus::Disabled, UserStatus::SwitchedOff, UserStatus::Deleted];
+
+    /// Whether tokens and the password of the user are accepted.
+    pub fn is_enabled(self) -> bool {
+        self == UserStatus::Enabled
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::connections::Connections;
 use super::mailbox::Mailbox;
 use super::workers::Workers;
-use super::write_queue::Writes;
+use super::write_queue::WriteQueue;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRejection};
 use crate::base::time::{MonoTime, Now};
@@ -32,7 +32,7 @@ const REFUSALS_TOLD_MILLISECONDS: u64 = 60_000;
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
-struct Socket {
+struct ClientSocket {
     stream: TcpStream,
     readable: bool,
     writable: bool,
@@ -48,7 +48,7 @@ struct Socket {
 pub struct EventLoop {
     poll: Poll,
     listener: Option<TcpListener>,
-    sockets: Vec<Option<Socket>>,
+    sockets: Vec<Option<ClientSocket>>,
     shard: Shard,
     mailbox: Arc<Mailbox>,
     workers: Workers,
@@ -57,9 +57,9 @@ pub struct EventLoop {
     stall_timeout_milliseconds: u64,
     scratch: Box<[u8]>,
     ready: Vec<u32>,
-    writes: Writes,
+    write_queue: WriteQueue,
     /// Empty between turns; they keep their memory.
-    touched: Vec<u32>,
+    dirty: Vec<u32>,
     replies: Vec<u32>,
     messages: Vec<ShardMessage>,
     /// Commands were handed over that the writer has not been told of.
@@ -101,8 +101,8 @@ impl EventLoop {
             stall_timeout_milliseconds,
             scratch: vec![0; READ_BYTES_MAX].into(),
             ready: Vec::new(),
-            writes: Writes::default(),
-            touched: Vec::new(),
+            write_queue: WriteQueue::default(),
+            dirty: Vec::new(),
             replies: Vec::new(),
             messages: Vec::new(),
             submitted: false,
@@ -122,7 +122,7 @@ impl EventLoop {
         }
         let mut events = Events::with_capacity(EVENTS);
         while !self.drained {
-            match self.poll.poll(&mut events, self.patience()) {
+            match self.poll.poll(&mut events, self.poll_timeout()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
@@ -135,16 +135,16 @@ impl EventLoop {
                 }
             }
             if woken {
-                self.read_mail();
+                self.read_mailbox();
             }
             self.accept();
             self.read_ready();
             let now = self.clock.now();
             self.shard.tick(now);
-            self.carry_out(now);
+            self.drain_outputs(now);
             self.wake_writer();
             self.count_finished();
-            self.write_touched();
+            self.write_dirty();
             self.wake_writer();
             self.count_finished();
             self.shard.count_waiting();
@@ -160,15 +160,17 @@ impl EventLoop {
     }
 
     /// How long to wait for the kernel: not at all while there is something to go on with.
-    fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || self.shard.has_touched() || self.writes.any_now() {
+    fn poll_timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || self.shard.has_dirty() || self.write_queue.any_now() {
             return Some(Duration::ZERO);
         }
         if self.accepting && self.accept_again_at.is_none() && self.listener.is_some() {
             return Some(Duration::ZERO);
         }
-        let next =
-            [self.shard.poll_timeout(), self.accept_again_at, self.writes.wakes_at()].into_iter().flatten().min()?;
+        let next = [self.shard.poll_timeout(), self.accept_again_at, self.write_queue.wakes_at()]
+            .into_iter()
+            .flatten()
+            .min()?;
         // One microsecond more, because the kernel rounds, and waking too early would be for nothing.
         Some(Duration::from_micros(next.since(self.clock.now().mono) + 1))
     }
@@ -189,16 +191,16 @@ impl EventLoop {
         }
     }
 
-    fn read_mail(&mut self) {
+    fn read_mailbox(&mut self) {
         let mut messages = std::mem::take(&mut self.messages);
         self.mailbox.take(&mut messages);
         for message in messages.drain(..) {
             let now = self.clock.now();
             if let ShardMessage::Committed(share) = &message {
-                self.writes.commands_answered(share.results.len());
+                self.write_queue.commands_answered(share.results.len());
             }
             self.shard.handle(Input::Message(message), now);
-            self.carry_out(now);
+            self.drain_outputs(now);
         }
         self.messages = messages;
     }
@@ -265,7 +267,7 @@ impl EventLoop {
         }
         metrics::CONNECTIONS_OPEN.add(1);
         metrics::CONNECTIONS_ACCEPTED.add(1);
-        self.sockets[slot as usize] = Some(Socket {
+        self.sockets[slot as usize] = Some(ClientSocket {
             stream,
             readable: false,
             writable: true,
@@ -274,7 +276,7 @@ impl EventLoop {
             write_queued: false,
             network,
         });
-        self.carry_out(now);
+        self.drain_outputs(now);
     }
 
     /// Counts a connection that was refused, and says so now and then.
@@ -327,7 +329,7 @@ impl EventLoop {
                     self.shard.handle(Input::Failed { slot }, now);
                 }
             }
-            self.carry_out(now);
+            self.drain_outputs(now);
         }
         self.resume(slot);
     }
@@ -344,24 +346,24 @@ impl EventLoop {
     }
 
     /// Writes each connection that has something, at most once in a turn.
-    fn write_touched(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        self.shard.take_touched(&mut touched);
-        for slot in touched.drain(..) {
+    fn write_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.shard.take_dirty(&mut dirty);
+        for slot in dirty.drain(..) {
             self.queue_write(slot);
         }
-        self.touched = touched;
+        self.dirty = dirty;
 
         let now = self.clock.now();
         let mut replies = std::mem::take(&mut self.replies);
-        self.writes.take_replies(&mut replies);
+        self.write_queue.take_replies(&mut replies);
         for slot in replies.drain(..) {
             self.write_socket(slot, now);
         }
         self.replies = replies;
 
-        self.writes.begin_turn(now.mono, |slot| self.shard.outgoing_bytes(slot));
-        while let Some(slot) = self.writes.next_stream(|slot| self.shard.outgoing_bytes(slot)) {
+        self.write_queue.begin_turn(now.mono, |slot| self.shard.outgoing_bytes(slot));
+        while let Some(slot) = self.write_queue.next_stream(|slot| self.shard.outgoing_bytes(slot)) {
             self.write_socket(slot, now);
         }
     }
@@ -371,7 +373,7 @@ impl EventLoop {
         if std::mem::replace(&mut socket.write_queued, true) {
             return;
         }
-        if self.shard.is_stream(slot) { self.writes.push_stream(slot) } else { self.writes.push_reply(slot) }
+        if self.shard.is_stream(slot) { self.write_queue.push_stream(slot) } else { self.write_queue.push_reply(slot) }
     }
 
     fn write_socket(&mut self, slot: u32, now: Now) {
@@ -407,14 +409,14 @@ impl EventLoop {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_write(slot),
             Err(_) => self.shard.handle(Input::Failed { slot }, now),
         }
-        self.carry_out(now);
+        self.drain_outputs(now);
     }
 
-    fn carry_out(&mut self, now: Now) {
+    fn drain_outputs(&mut self, now: Now) {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Work(work) => {
-                    if let Err(to) = self.hand_over(work) {
+                    if let Err(to) = self.submit(work) {
                         self.shard.handle(Input::Message(ShardMessage::Dropped(to)), now);
                     }
                 }
@@ -439,7 +441,7 @@ impl EventLoop {
                     }
                     self.workers.responders.stop();
                 }
-                Output::Quiet => {
+                Output::Quiesced => {
                     (self.on_quiet)();
                 }
                 Output::Drained => {
@@ -450,12 +452,12 @@ impl EventLoop {
     }
 
     /// Hands work to its worker; gives back whose work was not taken because the queue is full.
-    fn hand_over(&mut self, work: Work) -> Result<(), ReplyTo> {
+    fn submit(&mut self, work: Work) -> Result<(), ReplyTo> {
         let is_command = matches!(work, Work::Command(_));
         self.workers.submit(work)?;
         if is_command {
             self.submitted = true;
-            self.writes.command_submitted();
+            self.write_queue.command_submitted();
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::responder::retry::RetryPolicy;
 use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
-use crate::shard::shared::stream_registry::Registry;
+use crate::shard::shared::stream_registry::StreamRegistry;
 use crate::store::{self, Lock, Retention, StoreConfig, Writer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -180,7 +180,7 @@ fn start(
     sender: Sender<Happened>,
 ) -> Result<Running, String> {
     let cannot = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(StreamRegistry::default());
     let position = writer.position();
     registry.committed(position);
     let token_rules = Arc::new(writer.token_rules().map_err(|error| error.to_string())?);

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 /// The queue of connections that have something to write.
 #[derive(Debug, Default)]
-pub struct Writes {
+pub struct WriteQueue {
     replies: Vec<u32>,
     /// The one that waits longest first.
     streams: VecDeque<u32>,
@@ -26,7 +26,7 @@ pub struct Writes {
     commands_under_way: usize,
 }
 
-impl Writes {
+impl WriteQueue {
     /// Queues a stream.
     pub fn push_stream(&mut self, slot: u32) {
         self.streams.push_back(slot);
@@ -106,68 +106,68 @@ mod tests {
 
     const NOW: MonoTime = MonoTime(1000);
 
-    fn turn(writes: &mut Writes, now: MonoTime, bytes: usize) -> Vec<u32> {
-        writes.begin_turn(now, |_| bytes);
-        let written = std::iter::from_fn(|| writes.next_stream(|_| bytes)).collect();
-        writes.check_invariants();
+    fn turn(write_queue: &mut WriteQueue, now: MonoTime, bytes: usize) -> Vec<u32> {
+        write_queue.begin_turn(now, |_| bytes);
+        let written = std::iter::from_fn(|| write_queue.next_stream(|_| bytes)).collect();
+        write_queue.check_invariants();
         written
     }
 
     #[test]
     fn a_pass_goes_over_several_turns_in_order() {
         let count = STREAM_WRITES_PER_TURN_MAX as u32 + 3;
-        let mut writes = Writes::default();
-        (0..count).for_each(|slot| writes.push_stream(slot));
-        assert!(writes.any_now());
-        let mut written = turn(&mut writes, NOW, 1);
+        let mut write_queue = WriteQueue::default();
+        (0..count).for_each(|slot| write_queue.push_stream(slot));
+        assert!(write_queue.any_now());
+        let mut written = turn(&mut write_queue, NOW, 1);
         assert_eq!(written.len(), STREAM_WRITES_PER_TURN_MAX);
-        assert!(writes.any_now());
-        writes.push_stream(0);
-        written.extend(turn(&mut writes, NOW, 1));
+        assert!(write_queue.any_now());
+        write_queue.push_stream(0);
+        written.extend(turn(&mut write_queue, NOW, 1));
         assert_eq!(written, (0..count).collect::<Vec<_>>());
-        assert_eq!(turn(&mut writes, NOW, 1), [0], "what came meanwhile is in the next pass");
-        assert!(!writes.any_now());
+        assert_eq!(turn(&mut write_queue, NOW, 1), [0], "what came meanwhile is in the next pass");
+        assert!(!write_queue.any_now());
     }
 
     #[test]
     fn streams_with_much_to_write_are_not_counted() {
         let count = 3 * STREAM_WRITES_PER_TURN_MAX as u32;
-        let mut writes = Writes::default();
-        (0..count).for_each(|slot| writes.push_stream(slot));
-        assert_eq!(turn(&mut writes, NOW, STREAM_HOLD_BYTES_MAX).len(), count as usize);
+        let mut write_queue = WriteQueue::default();
+        (0..count).for_each(|slot| write_queue.push_stream(slot));
+        assert_eq!(turn(&mut write_queue, NOW, STREAM_HOLD_BYTES_MAX).len(), count as usize);
     }
 
     #[test]
     fn a_pass_waits_for_commands_under_way_but_not_for_long() {
-        let mut writes = Writes::default();
-        writes.command_submitted();
-        writes.push_stream(7);
-        assert!(turn(&mut writes, NOW, 1).is_empty());
-        assert!(!writes.any_now());
-        let latest = writes.wakes_at().unwrap();
+        let mut write_queue = WriteQueue::default();
+        write_queue.command_submitted();
+        write_queue.push_stream(7);
+        assert!(turn(&mut write_queue, NOW, 1).is_empty());
+        assert!(!write_queue.any_now());
+        let latest = write_queue.wakes_at().unwrap();
         assert_eq!(latest.since(NOW), STREAM_HOLD_MICROSECONDS_MAX);
-        assert_eq!(turn(&mut writes, latest, 1), [7], "the time is over");
+        assert_eq!(turn(&mut write_queue, latest, 1), [7], "the time is over");
 
-        writes.push_stream(8);
-        assert!(turn(&mut writes, latest, 1).is_empty());
-        writes.commands_answered(1);
-        assert_eq!(turn(&mut writes, latest, 1), [8], "nothing is under way");
+        write_queue.push_stream(8);
+        assert!(turn(&mut write_queue, latest, 1).is_empty());
+        write_queue.commands_answered(1);
+        assert_eq!(turn(&mut write_queue, latest, 1), [8], "nothing is under way");
 
-        writes.command_submitted();
-        writes.push_stream(9);
-        assert_eq!(turn(&mut writes, latest, STREAM_HOLD_BYTES_MAX), [9], "enough is joined");
-        assert_eq!(writes.wakes_at(), None);
+        write_queue.command_submitted();
+        write_queue.push_stream(9);
+        assert_eq!(turn(&mut write_queue, latest, STREAM_HOLD_BYTES_MAX), [9], "enough is joined");
+        assert_eq!(write_queue.wakes_at(), None);
     }
 
     #[test]
     fn replies_wait_for_nothing() {
-        let mut writes = Writes::default();
-        writes.command_submitted();
-        writes.push_reply(1);
-        assert!(writes.any_now());
+        let mut write_queue = WriteQueue::default();
+        write_queue.command_submitted();
+        write_queue.push_reply(1);
+        assert!(write_queue.any_now());
         let mut replies = vec![9];
-        writes.take_replies(&mut replies);
+        write_queue.take_replies(&mut replies);
         assert_eq!(replies, [1]);
-        assert!(!writes.any_now());
+        assert!(!write_queue.any_now());
     }
 }

@@ -1,7 +1,6 @@
-//! Floor 4: the pure heart of one event loop. `handle` takes what happened and the time; `poll_output`, `touched` and
-//! `poll_timeout` say what is to be done. No socket, no clock, no thread, no SQL.
+//! Layer 4: one event loop's connections and streams as a pure state machine. No socket, no clock, no thread, no SQL.
 //!
-//! Invariant: every connection has a deadline, or waits for an answer that always comes.
+//! Invariant: every connection has a deadline, or waits for a reply that always comes.
 
 pub mod commit_routing;
 mod connection;
@@ -10,6 +9,7 @@ mod request;
 pub mod shared;
 mod shutdown;
 mod subscription;
+mod trace;
 
 use crate::api::Context;
 use crate::api::traffic::{self, Endpoint};
@@ -25,109 +25,123 @@ use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
 use crate::http1::head::{HeadLimits, HeaderBuf, Method, parse_head, worth_parsing};
 use connection::outbox::Outbox;
-use connection::{Conn, Phase, Then};
+use connection::{Connection, Continuation, Phase};
 use message::ShardMessage;
-use shared::stream_registry::Registry;
-use shutdown::Ending;
+use shared::stream_registry::StreamRegistry;
+use shutdown::ShutdownProgress;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
-use subscription::fan_out::Hub;
+use subscription::fan_out::FanOut;
 use subscription::live_answers::LiveAnswers;
+use trace::{TracedInput, TracedOutput};
 
 /// Bytes of answers that may wait before the next pipelined request is taken up.
 const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
-/// What happened.
+/// An event outside of the shard.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Bytes arrived on a connection.
     Bytes {
-        /// Which.
+        /// Slot of the connection.
         slot: u32,
-        /// They.
+        /// The bytes, in order.
         bytes: &'a [u8],
     },
     /// The peer ended its side of a connection; it may still read.
     Ended {
-        /// Which.
+        /// Slot of the connection.
         slot: u32,
     },
-    /// A connection broke.
+    /// Reading or writing a connection failed.
     Failed {
-        /// Which.
+        /// Slot of the connection.
         slot: u32,
     },
-    /// The socket took the first bytes of what waited.
+    /// The socket took the first bytes of what `outgoing` offered; none if it was full.
     Wrote {
-        /// Which.
+        /// Slot of the connection.
         slot: u32,
-        /// How many.
+        /// How many bytes.
         bytes: usize,
     },
     /// Another thread sent a message.
     Message(ShardMessage),
 }
 
-/// What is to be done, in order.
+/// An action that the event loop must take, in the order of `poll_output`.
 pub enum Output {
-    /// Hand this to its worker. If the worker's queue is full, answer with `ShardMessage::Dropped` at once.
+    /// Hand the work to its worker. If its queue is full, pass `ShardMessage::Dropped` to `handle` at once.
     Work(Work),
-    /// The connection is a stream from now on: bound what the kernel buffers for it.
+    /// The connection in this slot became a stream: bound what the kernel buffers for it.
     TuneStream(u32),
-    /// The connection takes bytes again.
+    /// The connection in this slot takes bytes again.
     Resume(u32),
-    /// End our side of the connection.
+    /// End our side of the connection in this slot.
     EndWriting(u32),
-    /// Close the connection; its slot is free.
+    /// Close the connection in this slot; the slot is free.
     Close(u32),
     /// Accept no more connections.
     StopAccepting,
-    /// After `Drain`: nothing more is asked of anybody; what is left waits for its readers.
-    Quiet,
-    /// After `Quiet`: the last connection is gone.
+    /// After `Drain`: the shard hands over no more work; the remaining connections only wait for their readers.
+    Quiesced,
+    /// After `Quiesced`: the last connection is closed.
     Drained,
 }
 
-/// The heart of one event loop.
+/// The connections and streams of one event loop.
+///
+/// # Order of calls
+///
+/// 1. `accept` once per connection, `handle` for each [`Input`], and `tick` when the time of `poll_timeout` has come.
+/// 2. After each of these calls: `poll_output` until it returns `None`, and each [`Output`] is carried out in this order.
+///    Work that was not taken is passed to `handle` as `ShardMessage::Dropped`, before the next `poll_output`.
+/// 3. Once per turn of the loop, before anything is written: `count_finished`, so that whoever reads a response finds it
+///    counted.
+/// 4. `take_dirty` returns the slots that have something to write. For each: `outgoing`, write, then `handle` with
+///    `Input::Wrote`, also when the socket took nothing.
+/// 5. Last, `poll_timeout` says until when the loop may wait, unless `has_dirty`.
+///
+/// Bytes of a connection are read only while `wants_bytes`; after it was false, `Output::Resume` says when to read again.
 pub struct Shard {
     index: u16,
     context: Arc<Context>,
-    registry: Arc<Registry>,
+    registry: Arc<StreamRegistry>,
     token_rules: Arc<TokenRules>,
-    conns: Slab<Conn>,
-    hub: Hub,
+    connections: Slab<Connection>,
+    fan_out: FanOut,
     live: LiveAnswers,
     timers: Timers,
     random: Random,
     outputs: VecDeque<Output>,
-    touched: Vec<u32>,
+    dirty: Vec<u32>,
     /// Bytes of answers that wait for their readers, on all connections.
     reply_bytes: usize,
     /// The same as `metrics` was last told.
     reply_bytes_counted: u64,
-    finished: Vec<Finished>,
+    finished: Vec<FinishedRequest>,
     generation: u32,
     date: (i64, [u8; 29]),
     /// Where the fields about the rate are written.
     quota_text: Vec<u8>,
     draining: bool,
-    ending: Ending,
+    ending: ShutdownProgress,
 }
 
 /// A request that was answered in this turn.
-struct Finished {
+struct FinishedRequest {
     started: MonoTime,
     method: Method,
     endpoint: Endpoint,
     status: u16,
-    line: Option<FinishedLine>,
+    line: Option<FinishedRequestLine>,
 }
 
 /// The rest of it that the log wants.
-struct FinishedLine {
+struct FinishedRequestLine {
     method: Box<str>,
     path: Box<str>,
     bytes: usize,
@@ -140,7 +154,7 @@ impl Shard {
     pub fn new(
         index: u16,
         context: Arc<Context>,
-        registry: Arc<Registry>,
+        registry: Arc<StreamRegistry>,
         token_rules: Arc<TokenRules>,
         position: EventNumber,
         random: Random,
@@ -150,13 +164,13 @@ impl Shard {
             context,
             registry,
             token_rules,
-            conns: Slab::new(),
-            hub: Hub::new(position),
+            connections: Slab::new(),
+            fan_out: FanOut::new(position),
             live: LiveAnswers::default(),
             timers: Timers::default(),
             random,
             outputs: VecDeque::new(),
-            touched: Vec::new(),
+            dirty: Vec::new(),
             reply_bytes: 0,
             reply_bytes_counted: 0,
             finished: Vec::new(),
@@ -164,14 +178,14 @@ impl Shard {
             date: (i64::MIN, [b' '; 29]),
             quota_text: Vec::new(),
             draining: false,
-            ending: Ending::default(),
+            ending: ShutdownProgress::default(),
         }
     }
 
     /// Takes a new connection in; returns its slot.
     pub fn accept(&mut self, peer: IpAddr, now: Now) -> u32 {
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.conns.insert(Conn {
+        let slot = self.connections.insert(Connection {
             generation: self.generation,
             peer,
             input: Vec::new(),
@@ -180,7 +194,7 @@ impl Shard {
             since: now.mono,
             progress_at: now.mono,
             half_closed: false,
-            touched: false,
+            dirty: false,
             reply_bytes: 0,
             waits_for_reader: false,
         }) as u32;
@@ -188,8 +202,11 @@ impl Shard {
         slot
     }
 
-    /// Takes in what happened.
+    /// Takes an input. Follow with `poll_output`.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        if ::log::log_enabled!(::log::Level::Trace) {
+            ::log::trace!("shard {} <- {}", self.index, TracedInput(&input));
+        }
         match input {
             Input::Bytes { slot, bytes } => self.bytes(slot, bytes, now),
             Input::Ended { slot } => self.peer_ended(slot, now),
@@ -202,9 +219,9 @@ impl Shard {
     fn receive(&mut self, message: ShardMessage, now: Now) {
         match message {
             ShardMessage::Committed(share) => self.committed(share, now),
-            ShardMessage::QueryResponse(response) => self.answered(response, now),
+            ShardMessage::QueryResponse(response) => self.query_answered(response, now),
             ShardMessage::PasswordResponse(response) => self.password_checked(response, now),
-            ShardMessage::CommandResult(result) => self.receipt(result, now),
+            ShardMessage::CommandResult(result) => self.command_finished(result, now),
             ShardMessage::Delta(delta) => self.answer_grows(&delta, now),
             ShardMessage::Dropped(to) => self.dropped(to, now),
             ShardMessage::Drain => self.drain(now),
@@ -212,17 +229,23 @@ impl Shard {
         }
     }
 
-    /// The next thing to be done.
+    /// The next action to take, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front().or_else(|| self.poll_drain())
+        let output = self.outputs.pop_front().or_else(|| self.poll_drain());
+        if let Some(output) = &output
+            && ::log::log_enabled!(::log::Level::Trace)
+        {
+            ::log::trace!("shard {} -> {}", self.index, TracedOutput(output));
+        }
+        output
     }
 
-    /// When `tick` has something to do.
+    /// When `tick` must be called.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         [self.timers.next(), self.ending.timeout()].into_iter().flatten().min()
     }
 
-    /// Does what is due.
+    /// Handles every deadline that has passed. Follow with `poll_output`.
     pub fn tick(&mut self, now: Now) {
         while let Some(slot) = self.timers.pop_due(now.mono) {
             self.deadline_reached(slot, now);
@@ -230,30 +253,30 @@ impl Shard {
         self.tick_drain(now);
     }
 
-    /// Whether a connection has something to write since `take_touched`.
-    pub fn has_touched(&self) -> bool {
-        !self.touched.is_empty()
+    /// Whether a connection has something to write since `take_dirty`.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// Takes over the list of connections that have something to write since the last call.
-    pub fn take_touched(&mut self, into: &mut Vec<u32>) {
+    pub fn take_dirty(&mut self, into: &mut Vec<u32>) {
         into.clear();
-        std::mem::swap(&mut self.touched, into);
+        std::mem::swap(&mut self.dirty, into);
         for slot in into.iter() {
-            if let Some(conn) = self.conns.get_mut(*slot as usize) {
-                conn.touched = false;
+            if let Some(conn) = self.connections.get_mut(*slot as usize) {
+                conn.dirty = false;
             }
         }
     }
 
     /// Whether a connection is an open stream.
     pub fn is_stream(&self, slot: u32) -> bool {
-        self.conns.get(slot as usize).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
+        self.connections.get(slot as usize).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
     }
 
     /// Bytes that came on a connection and are kept: of a request that is not complete, and of those behind it.
     pub fn incoming_bytes(&self, slot: u32) -> usize {
-        self.conns.get(slot as usize).map_or(0, |conn| match &conn.phase {
+        self.connections.get(slot as usize).map_or(0, |conn| match &conn.phase {
             Phase::Body(receiving) => conn.input.len() + receiving.body.len(),
             _ => conn.input.len(),
         })
@@ -261,17 +284,17 @@ impl Shard {
 
     /// Bytes that wait to be written to a connection.
     pub fn outgoing_bytes(&self, slot: u32) -> usize {
-        self.conns.get(slot as usize).map_or(0, |conn| conn.outbox.bytes())
+        self.connections.get(slot as usize).map_or(0, |conn| conn.outbox.bytes())
     }
 
     /// What waits to be written to a connection; returns how many slices were filled.
     pub fn outgoing<'a>(&'a self, slot: u32, slices: &mut [IoSlice<'a>]) -> usize {
-        self.conns.get(slot as usize).map_or(0, |conn| conn.outbox.slices(slices))
+        self.connections.get(slot as usize).map_or(0, |conn| conn.outbox.slices(slices))
     }
 
     /// Whether bytes of a connection would be taken in now.
     pub fn wants_bytes(&self, slot: u32) -> bool {
-        self.conns.get(slot as usize).is_some_and(|conn| match conn.phase {
+        self.connections.get(slot as usize).is_some_and(|conn| match conn.phase {
             Phase::Head => conn.outbox.bytes() < PIPELINE_BYTES_MAX,
             Phase::Waiting(_) => false,
             Phase::Body(_) | Phase::Discard(_) | Phase::Stream(_) | Phase::Closing { .. } => true,
@@ -280,7 +303,7 @@ impl Shard {
 
     /// Open connections.
     pub fn connections(&self) -> usize {
-        self.conns.len()
+        self.connections.len()
     }
 
     /// Whether requests were answered since `count_finished`.
@@ -321,9 +344,9 @@ impl Shard {
     /// Asserts what must hold between any two calls.
     pub fn check_invariants(&self) {
         self.timers.check_invariants();
-        self.hub.check_invariants();
-        assert_eq!(self.reply_bytes, self.conns.iter().map(|(_, conn)| conn.reply_bytes).sum::<usize>());
-        for (slot, conn) in &self.conns {
+        self.fan_out.check_invariants();
+        assert_eq!(self.reply_bytes, self.connections.iter().map(|(_, conn)| conn.reply_bytes).sum::<usize>());
+        for (slot, conn) in &self.connections {
             assert!(conn.reply_bytes <= conn.outbox.bytes());
             conn.outbox.check_invariants();
             assert!(conn.outbox.is_empty() || conn.waits_for_reader, "whoever has output waiting is waited for");
@@ -336,10 +359,10 @@ impl Shard {
     }
 
     fn bytes(&mut self, slot: u32, bytes: &[u8], now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         if conn.input.is_empty() {
             let used = self.take_in(slot, bytes, 0, now);
-            if let Some(conn) = self.conns.get_mut(slot as usize) {
+            if let Some(conn) = self.connections.get_mut(slot as usize) {
                 conn.input.extend_from_slice(&bytes[used..]);
                 if used < bytes.len() {
                     conn.since = now.mono;
@@ -355,10 +378,10 @@ impl Shard {
 
     /// Goes on with the bytes that a connection holds, of which the first `seen` made no whole head.
     fn go_on(&mut self, slot: u32, seen: usize, now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         let mut input = std::mem::take(&mut conn.input);
         let used = self.take_in(slot, &input, seen, now);
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         if used > 0 {
             conn.since = now.mono;
         }
@@ -373,7 +396,7 @@ impl Shard {
         let limits = HeadLimits { head_bytes_max: self.context.settings.header_bytes_max };
         let (mut at, mut seen) = (0, seen);
         loop {
-            let Some(conn) = self.conns.get_mut(slot as usize) else { return input.len() };
+            let Some(conn) = self.connections.get_mut(slot as usize) else { return input.len() };
             let rest = &input[at..];
             match &mut conn.phase {
                 Phase::Head => {
@@ -437,7 +460,7 @@ impl Shard {
     }
 
     fn peer_ended(&mut self, slot: u32, now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         conn.half_closed = true;
         match conn.phase {
             Phase::Stream(_) => self.close(slot),
@@ -450,7 +473,7 @@ impl Shard {
 
     /// After anything that moved a connection: one whose peer sends no more ends once it has all its answers.
     fn settle(&mut self, slot: u32, now: Now) {
-        let Some(conn) = self.conns.get(slot as usize) else { return };
+        let Some(conn) = self.connections.get(slot as usize) else { return };
         let paused = !conn.input.is_empty() && conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
         if matches!(conn.phase, Phase::Head) && !paused && conn.half_closed {
             self.begin_closing(slot, now);
@@ -459,7 +482,7 @@ impl Shard {
     }
 
     fn wrote(&mut self, slot: u32, bytes: usize, now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         let was_paused = conn.outbox.bytes() >= PIPELINE_BYTES_MAX;
         if bytes > 0 {
             let of_replies = bytes.min(conn.reply_bytes);
@@ -489,14 +512,14 @@ impl Shard {
     }
 
     /// Notes that a connection has something to write.
-    fn touch(&mut self, slot: u32, now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+    fn mark_dirty(&mut self, slot: u32, now: Now) {
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         if conn.outbox.is_empty() {
             return;
         }
-        if !conn.touched {
-            conn.touched = true;
-            self.touched.push(slot);
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(slot);
         }
         if !conn.waits_for_reader {
             conn.waits_for_reader = true;
@@ -507,19 +530,19 @@ impl Shard {
 
     /// Writes what is left, then ends.
     fn begin_closing(&mut self, slot: u32, now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         if matches!(conn.phase, Phase::Closing { .. }) {
             return;
         }
         self.forget_stream(slot);
-        let conn = &mut self.conns[slot as usize];
+        let conn = &mut self.connections[slot as usize];
         conn.phase = Phase::Closing { ended: false, discarded: conn.input.len() };
         conn.input = Vec::new();
         conn.since = now.mono;
         if conn.outbox.is_empty() {
             self.end_writing(slot, now);
         } else {
-            self.touch(slot, now);
+            self.mark_dirty(slot, now);
         }
         self.arm(slot, now);
         // Whatever the peer still sends is read and thrown away.
@@ -527,7 +550,7 @@ impl Shard {
     }
 
     fn end_writing(&mut self, slot: u32, now: Now) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.connections.get_mut(slot as usize) else { return };
         if conn.half_closed {
             self.close(slot);
             return;
@@ -541,11 +564,11 @@ impl Shard {
     }
 
     fn close(&mut self, slot: u32) {
-        if !self.conns.contains(slot as usize) {
+        if !self.connections.contains(slot as usize) {
             return;
         }
         self.forget_stream(slot);
-        let conn = self.conns.remove(slot as usize);
+        let conn = self.connections.remove(slot as usize);
         self.reply_bytes -= conn.reply_bytes;
         self.timers.clear(slot);
         self.outputs.push_back(Output::Close(slot));
@@ -554,19 +577,19 @@ impl Shard {
     /// Goes on with another context. A connection whose deadline has come nearer is looked at then.
     fn reload(&mut self, context: Arc<Context>, now: Now) {
         self.context = context;
-        let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
+        let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.arm(slot, now);
         }
     }
 
     /// The connection that waits for this answer, unless it is gone.
-    fn waiting(&mut self, to: ReplyTo) -> Option<&mut Conn> {
-        self.conns.get_mut(to.slot as usize).filter(|conn| conn.generation == to.generation)
+    fn waiting(&mut self, to: ReplyTo) -> Option<&mut Connection> {
+        self.connections.get_mut(to.slot as usize).filter(|conn| conn.generation == to.generation)
     }
 
     fn reply_to(&self, slot: u32) -> ReplyTo {
-        ReplyTo { shard: self.index, slot, generation: self.conns[slot as usize].generation }
+        ReplyTo { shard: self.index, slot, generation: self.connections[slot as usize].generation }
     }
 
     /// Makes sure that the connection is looked at no later than its deadline. A deadline that moved back is found out
@@ -580,7 +603,7 @@ impl Shard {
 
     fn deadline(&self, slot: u32, now: Now) -> Option<MonoTime> {
         let settings = &self.context.settings;
-        let conn = self.conns.get(slot as usize)?;
+        let conn = self.connections.get(slot as usize)?;
         let stall = conn.progress_at.plus_milliseconds(settings.stream_stall_timeout_ms);
         Some(match &conn.phase {
             Phase::Head if conn.waits_for_reader => stall,
@@ -590,7 +613,7 @@ impl Shard {
             }
             Phase::Head => conn.since.plus_milliseconds(settings.header_timeout_ms),
             Phase::Body(_) | Phase::Discard(_) => conn.since.plus_milliseconds(settings.body_timeout_ms),
-            Phase::Waiting(pending) if pending.then == Then::Health => {
+            Phase::Waiting(pending) if pending.continuation == Continuation::Health => {
                 conn.since.plus_milliseconds(HEALTH_TIMEOUT_MILLISECONDS)
             }
             Phase::Waiting(_) => return None,
@@ -609,8 +632,8 @@ impl Shard {
             self.timers.set(slot, deadline);
             return;
         }
-        let stalled_at = |conn: &Conn, timeout| conn.progress_at.plus_milliseconds(timeout);
-        let conn = &self.conns[slot as usize];
+        let stalled_at = |conn: &Connection, timeout| conn.progress_at.plus_milliseconds(timeout);
+        let conn = &self.connections[slot as usize];
         let stalled =
             conn.waits_for_reader && stalled_at(conn, self.context.settings.stream_stall_timeout_ms) <= now.mono;
         match &conn.phase {

@@ -7,42 +7,42 @@
 //!    the next process.
 //! 4. Drained: the last connection is gone.
 
-use super::connection::{Conn, Phase};
+use super::connection::{Connection, Phase};
 use super::{Output, Shard};
 use crate::base::limits::DRAIN_NOTICE_MILLISECONDS;
 use crate::base::time::{MonoTime, Now};
 
 /// How far the end has come.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
-    step: Step,
+pub(super) struct ShutdownProgress {
+    step: ShutdownStep,
     /// When it began.
     began: MonoTime,
     /// How long a connection without a request is kept from then on, in milliseconds.
     notice_milliseconds: u64,
     /// Connections below this slot are quiet, which they stay.
-    quiet_below: usize,
+    quiesced_below: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum ShutdownStep {
     #[default]
     Serving,
     Notice,
     Stopped,
-    Quiet,
+    Quiesced,
     Drained,
 }
 
-impl Ending {
+impl ShutdownProgress {
     /// When to go on from the notice by itself.
     pub(super) fn timeout(&self) -> Option<MonoTime> {
-        (self.step == Step::Notice).then(|| self.began.plus_milliseconds(self.notice_milliseconds))
+        (self.step == ShutdownStep::Notice).then(|| self.began.plus_milliseconds(self.notice_milliseconds))
     }
 
     /// When a connection that waits since then for a request is closed.
     pub(super) fn idle_until(&self, since: MonoTime) -> Option<MonoTime> {
-        (self.step != Step::Serving).then(|| self.began.max(since).plus_milliseconds(self.notice_milliseconds))
+        (self.step != ShutdownStep::Serving).then(|| self.began.max(since).plus_milliseconds(self.notice_milliseconds))
     }
 }
 
@@ -53,13 +53,14 @@ impl Shard {
             return;
         }
         self.draining = true;
-        self.ending = Ending {
-            step: Step::Notice,
+        self.ending = ShutdownProgress {
+            step: ShutdownStep::Notice,
             began: now.mono,
             notice_milliseconds: DRAIN_NOTICE_MILLISECONDS.min(self.context.settings.shutdown_grace_ms / 2),
-            quiet_below: 0,
+            quiesced_below: 0,
         };
-        let idle: Vec<u32> = self.conns.iter().filter(|(_, conn)| is_idle(conn)).map(|(slot, _)| slot as u32).collect();
+        let idle: Vec<u32> =
+            self.connections.iter().filter(|(_, conn)| is_idle(conn)).map(|(slot, _)| slot as u32).collect();
         for slot in &idle {
             self.arm(*slot, now);
         }
@@ -76,9 +77,9 @@ impl Shard {
     }
 
     fn stop(&mut self, now: Now) {
-        self.ending.step = Step::Stopped;
+        self.ending.step = ShutdownStep::Stopped;
         self.outputs.push_back(Output::StopAccepting);
-        let streams = self.conns.iter().filter(|(_, conn)| matches!(conn.phase, Phase::Stream(_)));
+        let streams = self.connections.iter().filter(|(_, conn)| matches!(conn.phase, Phase::Stream(_)));
         let streams: Vec<u32> = streams.map(|(slot, _)| slot as u32).collect();
         for slot in streams {
             self.shut_stream_down(slot, now);
@@ -89,32 +90,32 @@ impl Shard {
     /// since nothing new comes and a quiet connection stays quiet.
     pub(super) fn poll_drain(&mut self) -> Option<Output> {
         match self.ending.step {
-            Step::Stopped => {
-                while self.ending.quiet_below < self.conns.capacity() {
-                    if self.conns.get(self.ending.quiet_below).is_some_and(|conn| !is_quiet(conn)) {
+            ShutdownStep::Stopped => {
+                while self.ending.quiesced_below < self.connections.capacity() {
+                    if self.connections.get(self.ending.quiesced_below).is_some_and(|conn| !is_quiesced(conn)) {
                         return None;
                     }
-                    self.ending.quiet_below += 1;
+                    self.ending.quiesced_below += 1;
                 }
-                self.ending.step = Step::Quiet;
-                Some(Output::Quiet)
+                self.ending.step = ShutdownStep::Quiesced;
+                Some(Output::Quiesced)
             }
-            Step::Quiet if self.conns.is_empty() => {
-                self.ending.step = Step::Drained;
+            ShutdownStep::Quiesced if self.connections.is_empty() => {
+                self.ending.step = ShutdownStep::Drained;
                 Some(Output::Drained)
             }
-            Step::Serving | Step::Notice | Step::Quiet | Step::Drained => None,
+            ShutdownStep::Serving | ShutdownStep::Notice | ShutdownStep::Quiesced | ShutdownStep::Drained => None,
         }
     }
 }
 
 /// Its next request may be on its way.
-fn is_idle(conn: &Conn) -> bool {
+fn is_idle(conn: &Connection) -> bool {
     matches!(conn.phase, Phase::Head) && conn.input.is_empty()
 }
 
 /// It only waits for its reader.
-fn is_quiet(conn: &Conn) -> bool {
+fn is_quiesced(conn: &Connection) -> bool {
     match &conn.phase {
         Phase::Closing { .. } => true,
         Phase::Stream(stream) => stream.ended,

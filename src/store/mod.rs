@@ -20,7 +20,7 @@ mod tests;
 pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
 pub use error::{DataError, OpenError};
 pub use progress::{Progress, ProgressReport};
-pub use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, Standing, Who};
+pub use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, UserSelector};
 pub use sqlite::admin::backup::{BackupReport, backup};
 pub use sqlite::admin::restore::{RestoreReport, restore};
 pub use sqlite::admin::verify::{VerifyReport, verify};

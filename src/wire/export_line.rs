@@ -61,7 +61,7 @@ pub struct UserLine {
     /// When their row was made.
     pub created_at: WallTime,
     /// Whether they are let in.
-    pub access: Access,
+    pub status: UserStatus,
     /// Tokens made before this are not good.
     pub tokens_since: Option<WallTime>,
     /// The hash of their password, where those are exported.
@@ -72,37 +72,6 @@ pub struct UserLine {
     pub default_conversation: Option<ConversationId>,
     /// The number of the newest of their events that is no longer kept.
     pub removed_through: EventNumber,
-}
-
-/// Whether a user is let in, and if not, why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// They are.
-    Admitted,
-    /// Not until an administrator says otherwise.
-    Disabled,
-    /// Not in production: development's user.
-    SwitchedOff,
-    /// Never again.
-    Deleted,
-}
-
-impl Access {
-    /// Every one.
-    pub const ALL: [Access; 4] = [Access::Admitted, Access::Disabled, Access::SwitchedOff, Access::Deleted];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Access::Admitted => "admitted",
-            Access::Disabled => "disabled",
-            Access::SwitchedOff => "switched_off",
-            Access::Deleted => "deleted",
-        }
-    }
-
-    fn parse(raw: &str) -> Result<Access, &'static str> {
-        Access::ALL.into_iter().find(|access| access.as_str() == raw).ok_or("is none that there is")
-    }
 }
 
 impl std::fmt::Debug for UserLine {
@@ -214,7 +183,7 @@ fn write_user(json: &mut JsonWriter, user: &UserLine) {
     json.raw("{\"type\":\"user\",\"id\":").string(user.id.as_str());
     json.raw(",\"name\":").string(&user.name).raw(",\"email\":").string(&user.email);
     json.raw(",\"created_at\":").time(user.created_at);
-    json.raw(",\"access\":").string(user.access.as_str());
+    json.raw(",\"access\":").string(status_name(user.status));
     if let Some(since) = user.tokens_since {
         json.raw(",\"tokens_since\":").time(since);
     }
@@ -324,7 +293,7 @@ fn read_user(fields: &mut LineFields) -> Result<UserLine, String> {
         name: fields.text("name")?.into_owned(),
         email: fields.text("email")?.into_owned(),
         created_at: fields.time("created_at")?,
-        access: fields.checked("access", Access::parse)?,
+        status: fields.checked("access", parse_status)?,
         tokens_since: fields.optional("tokens_since", LineFields::time)?,
         password: fields.optional("password", LineFields::text)?.map(Cow::into_owned),
         default_workspace: fields.optional("default_workspace_id", |f, name| f.id(name, WorkspaceId::parse))?,
@@ -332,6 +301,20 @@ fn read_user(fields: &mut LineFields) -> Result<UserLine, String> {
             .optional("default_conversation_id", |f, name| f.id(name, ConversationId::parse))?,
         removed_through: EventNumber(fields.number("removed_through")?),
     })
+}
+
+/// The value of `access`.
+fn status_name(status: UserStatus) -> &'static str {
+    match status {
+        UserStatus::Enabled => "admitted",
+        UserStatus::Disabled => "disabled",
+        UserStatus::SwitchedOff => "switched_off",
+        UserStatus::Deleted => "deleted",
+    }
+}
+
+fn parse_status(raw: &str) -> Result<UserStatus, &'static str> {
+    UserStatus::ALL.into_iter().find(|status| status_name(*status) == raw).ok_or("is none that there is")
 }
 
 fn read_workspace(fields: &mut LineFields) -> Result<Workspace, String> {

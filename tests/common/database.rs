@@ -32,9 +32,9 @@ pub fn add_messages(path: &Path, count: u32) {
         SELECT position.number + 1 + n, first.conversation, first.sender, 0, 0, position.at + 1 + n,
             position.at + 1 + n, 'added', '{{}}', n
         FROM added, position, (SELECT conversation, sender FROM messages ORDER BY number DESC LIMIT 1) AS first;
-        UPDATE position SET number = number + {count}, at = at + {count};
-        UPDATE conversation_state SET message_count = message_count + {count}, updated_at = (SELECT at FROM position),
-            last_number = (SELECT number FROM position)
+        UPDATE journal_head SET number = number + {count}, at = at + {count};
+        UPDATE conversation_state SET message_count = message_count + {count}, updated_at = (SELECT at FROM journal_head),
+            last_number = (SELECT number FROM journal_head)
         WHERE conversation = (SELECT conversation FROM messages ORDER BY number DESC LIMIT 1);
         COMMIT;"
     );

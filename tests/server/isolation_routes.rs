@@ -304,7 +304,7 @@ fn bad_tokens_learn_nothing() {
     let ticket = text(&ticket.json()["ticket"]);
     server.stop();
     let changed = database::open_beside(&server.database())
-        .execute("UPDATE users SET disabled = 1 WHERE oid = 'disabled'", [])
+        .execute("UPDATE users SET status = 1 WHERE oid = 'disabled'", [])
         .expect("users can be changed");
     assert_eq!(changed, 1);
     server.restart();

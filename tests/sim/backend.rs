@@ -143,7 +143,7 @@ impl World {
     /// What a commit says must be there for others to read before anybody is told of it.
     fn check_on_disk(&self, committed: &Committed) {
         let db = self.db.as_ref().expect("the database is open");
-        let query = "SELECT number FROM position";
+        let query = "SELECT number FROM journal_head";
         let position: i64 =
             db.prepare_cached(query).and_then(|mut s| s.query_row([], |row| row.get(0))).expect("a row");
         assert_eq!(position as u64, committed.through.0, "a batch is told of, and the journal on disk ends elsewhere");

@@ -199,7 +199,7 @@ impl World {
                     || !state.mailbox.is_empty()
                     || !state.mails.is_empty()
                     || !state.writable.is_empty()
-                    || state.shard.has_touched();
+                    || state.shard.has_dirty();
                 done += usize::from(busy);
                 self.read_mail(shard);
                 self.read(shard);

@@ -86,7 +86,7 @@ impl World {
         let state = &mut self.process().loops[shard];
         state.shard.count_finished(now);
         let mut slots = Vec::new();
-        state.shard.take_touched(&mut slots);
+        state.shard.take_dirty(&mut slots);
         let mut ids: Vec<usize> = slots.iter().filter_map(|slot| state.slots.get(slot).copied()).collect();
         ids.append(&mut state.writable);
         for id in ids {

@@ -16,7 +16,7 @@ use cortex_core::domain::id::*;
 use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
 use cortex_core::domain::work::Work;
 use cortex_core::shard::message::{CommitShare, ShardMessage};
-use cortex_core::shard::shared::stream_registry::Registry;
+use cortex_core::shard::shared::stream_registry::StreamRegistry;
 use cortex_core::shard::{Input, Output, Shard};
 use cortex_core::store::{InboxLimits, Reader, Retention, StoreConfig, Writer};
 use rusqlite::Connection;
@@ -74,7 +74,7 @@ pub struct Setup {
 pub struct Process {
     pub writer: Writer,
     pub readers: Vec<(Reader, Option<ShardMessage>)>,
-    pub registry: Arc<Registry>,
+    pub registry: Arc<StreamRegistry>,
     pub loops: Vec<Loop>,
     pub chores: VecDeque<Chore>,
     pub draining: bool,
@@ -210,7 +210,7 @@ impl World {
         let settings = settings(&writer.signing_key());
         let keys = Keys::new(SECRET, &[], None, None);
         let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(StreamRegistry::default());
         registry.committed(position);
         self.known_committed = position.0;
         self.now.mono = MonoTime(1_000_000);
@@ -340,7 +340,7 @@ impl World {
                 Output::Close(slot) => {
                     self.closed(shard, slot);
                 }
-                Output::StopAccepting | Output::Quiet => {}
+                Output::StopAccepting | Output::Quiesced => {}
                 Output::Drained => {
                     self.process().loops[shard].drained = true;
                 }

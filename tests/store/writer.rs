@@ -193,7 +193,7 @@ fn developments_user_comes_keeps_a_changed_password_and_goes() {
     let mut reader = world.writer().open_reader().unwrap();
     let record = reader.password_record("USER@example.COM").unwrap().unwrap();
     assert_eq!((record.profile.id.as_str(), &*record.profile.name), (DEVELOPMENT, "Test User"));
-    assert_eq!((record.hash.as_str(), record.disabled), ("first", false));
+    assert_eq!((record.hash.as_str(), record.status.is_enabled()), ("first", true));
     assert!(world.writer().token_rules().unwrap().0.is_empty());
 
     let change = world.commit(&[command(DEVELOPMENT, CommandKind::SetPassword { hash: "second".into() })]);
@@ -205,7 +205,7 @@ fn developments_user_comes_keeps_a_changed_password_and_goes() {
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
 
     world.writer().set_development_user(None, now).unwrap();
-    assert!(reader.password_record("user@example.com").unwrap().unwrap().disabled);
+    assert!(!reader.password_record("user@example.com").unwrap().unwrap().status.is_enabled());
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap(), None);
     assert_eq!(world.writer().token_rules().unwrap().0.get(DEVELOPMENT), Some(&TokenRule::RejectAll));
     assert_eq!(try_act(&mut world, DEVELOPMENT), Err(Rejection::Unauthorized));

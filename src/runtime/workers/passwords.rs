@@ -52,7 +52,7 @@ fn check_password(reader: &mut Reader, hasher: &Hasher, check: PasswordCheck) ->
 fn find(reader: &mut Reader, login: Login) -> Result<Option<StoredPassword>, Rejection> {
     match login {
         Login::Email(email) => {
-            let record = reader.password_record(&email)?.filter(|record| !record.disabled);
+            let record = reader.password_record(&email)?.filter(|record| record.status.is_enabled());
             Ok(record.map(|record| (record.hash, Some(record.profile))))
         }
         Login::User(user) => Ok(reader.password_of(&user)?.map(|hash| (hash, None))),

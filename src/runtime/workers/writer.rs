@@ -10,7 +10,7 @@ use crate::domain::started_answer::LiveAnswerSet;
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
 use crate::runtime::replies::Replies;
-use crate::shard::shared::stream_registry::Registry;
+use crate::shard::shared::stream_registry::StreamRegistry;
 use crate::store::{MaintenanceDue, Writer};
 use std::process::exit;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 ///
 /// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
 /// synced.
-pub fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &Registry, clock: Clock) {
+pub fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &StreamRegistry, clock: Clock) {
     let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;

@@ -13,7 +13,7 @@ use crate::domain::id::UserId;
 use crate::http1::body::BodyReader;
 use crate::http1::head::{Method, Version};
 use crate::shard::shared::rate_limiter::Quota;
-use crate::shard::subscription::subscriber::Stream;
+use crate::shard::subscription::subscriber::Subscriber;
 use outbox::Outbox;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// One connection.
 #[derive(Debug)]
-pub struct Conn {
+pub struct Connection {
     /// Tells this use of the slot from others.
     pub generation: u32,
     /// Where it comes from.
@@ -39,7 +39,7 @@ pub struct Conn {
     /// The peer has ended its side.
     pub half_closed: bool,
     /// It stands in the list of connections that are to be written.
-    pub touched: bool,
+    pub dirty: bool,
     /// Bytes of answers among what waits.
     pub reply_bytes: usize,
     /// Output has been waiting since `progress_at`.
@@ -52,13 +52,13 @@ pub enum Phase {
     /// Between requests, or in the middle of a head. Call: bytes. Next: all others.
     Head,
     /// In the middle of a body. Call: bytes. Next: Waiting, Stream, Head, Closing.
-    Body(Box<Receiving>),
+    Body(Box<ReceivingRequest>),
     /// Passes over the body of a request that is answered already. Call: bytes. Next: Head, Closing.
-    Discard(Box<Discarding>),
+    Discard(Box<DiscardedBody>),
     /// Waits for the store. Call: receipt or answer. Next: Head, Stream, Closing, Waiting.
-    Waiting(Box<Pending>),
+    Waiting(Box<PendingRequest>),
     /// An open stream. Call: events, pages, timers. Next: Closing.
-    Stream(Box<Stream>),
+    Stream(Box<Subscriber>),
     /// Writes what is left, then ends its side and reads on for a while, so that the peer sees all of the answer.
     /// Next: none.
     Closing {
@@ -71,7 +71,7 @@ pub enum Phase {
 
 /// What the answer to a request needs to know of it.
 #[derive(Debug, Clone)]
-pub struct Meta<'a> {
+pub struct RequestContext<'a> {
     /// When its head was complete.
     pub started: MonoTime,
     /// How it was asked.
@@ -96,10 +96,10 @@ pub struct Meta<'a> {
     pub quota: Option<Quota>,
 }
 
-impl Meta<'_> {
+impl RequestContext<'_> {
     /// The same without a borrow.
-    pub fn into_owned(self) -> Meta<'static> {
-        Meta {
+    pub fn into_owned(self) -> RequestContext<'static> {
+        RequestContext {
             method_name: Cow::Owned(self.method_name.into_owned()),
             path: Cow::Owned(self.path.into_owned()),
             origin: self.origin.map(|origin| Cow::Owned(origin.into_owned())),
@@ -117,11 +117,11 @@ impl Meta<'_> {
 
 /// A request whose body is on its way.
 #[derive(Debug)]
-pub struct Receiving {
+pub struct ReceivingRequest {
     /// What its answer needs.
-    pub meta: Meta<'static>,
+    pub request_context: RequestContext<'static>,
     /// What was decided from its head.
-    pub plan: Plan<'static>,
+    pub admitted: AdmittedRequest<'static>,
     /// Takes the framing apart.
     pub reader: BodyReader,
     /// What has arrived of the body.
@@ -130,7 +130,7 @@ pub struct Receiving {
 
 /// What was decided from a request's head.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct AdmittedRequest<'a> {
     /// What is asked for.
     pub operation: Operation,
     /// The open segments of the path.
@@ -149,13 +149,13 @@ pub struct Plan<'a> {
     pub network: IpAddr,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> AdmittedRequest<'a> {
     /// The same without a borrow.
-    pub fn into_owned(self) -> Plan<'static> {
+    pub fn into_owned(self) -> AdmittedRequest<'static> {
         fn own<T: ?Sized + ToOwned>(value: Option<Cow<'_, T>>) -> Option<Cow<'static, T>> {
             value.map(|value| Cow::Owned(value.into_owned()))
         }
-        Plan {
+        AdmittedRequest {
             operation: self.operation,
             parameters: self.parameters.map(|raw| Cow::Owned(raw.into_owned())),
             query: own(self.query),
@@ -182,33 +182,33 @@ impl<'a> Plan<'a> {
 
 /// A body that is passed over.
 #[derive(Debug)]
-pub struct Discarding {
+pub struct DiscardedBody {
     /// Takes the framing apart.
     pub reader: BodyReader,
 }
 
 /// A request that waits for the store.
 #[derive(Debug)]
-pub struct Pending {
+pub struct PendingRequest {
     /// What its answer needs.
-    pub meta: Meta<'static>,
+    pub request_context: RequestContext<'static>,
     /// What is asked for.
     pub operation: Operation,
     /// Who asks.
     pub caller: Option<Caller>,
     /// What follows when the caller may.
-    pub then: Then,
+    pub continuation: Continuation,
 }
 
 /// What follows on the store's word that the caller may.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Then {
+pub enum Continuation {
     /// Nothing: the store's word is the answer.
-    Answer,
+    Respond,
     /// A stream is opened.
-    Open(Subscription),
+    OpenStream(Subscription),
     /// The running answer of the conversation is stopped.
-    Cancel,
+    CancelAnswer,
     /// The answer says how the service is; it is not waited for longer than `HEALTH_TIMEOUT_MILLISECONDS`.
     Health,
 }

@@ -12,21 +12,21 @@ use crate::base::time::Now;
 use crate::config::types::RateLimit;
 use crate::http1::head::{Framing, Head, Method, Version};
 use crate::shard::Shard;
-use crate::shard::connection::{Meta, Plan};
-use crate::shard::shared::rate_limiter::{Quota, Rate, Who, network_of};
+use crate::shard::connection::{AdmittedRequest, RequestContext};
+use crate::shard::shared::rate_limiter::{Quota, Rate, RateKey, network_of};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Shard {
     /// What the answer will need to know.
-    pub(in crate::shard) fn meta<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> Meta<'b> {
+    pub(in crate::shard) fn request_context<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> RequestContext<'b> {
         let request_id = head
             .field("x-request-id")
             .and_then(|raw| std::str::from_utf8(raw).ok())
             .filter(|id| is_request_id(id))
             .map_or_else(|| self.new_request_id(), Arc::from);
-        Meta {
+        RequestContext {
             started: now.mono,
             method: head.method,
             method_name: Cow::Borrowed(head.method_name),
@@ -42,8 +42,8 @@ impl Shard {
     }
 
     /// For a request whose head could not be read.
-    pub(in crate::shard) fn unread_meta(&mut self, now: Now) -> Meta<'static> {
-        Meta {
+    pub(in crate::shard) fn unread_meta(&mut self, now: Now) -> RequestContext<'static> {
+        RequestContext {
             started: now.mono,
             method: Method::Other,
             method_name: Cow::Borrowed("-"),
@@ -75,12 +75,12 @@ impl Shard {
         &mut self,
         slot: u32,
         head: &Head<'_, 'b>,
-        meta: &mut Meta<'b>,
+        request_context: &mut RequestContext<'b>,
         now: Now,
-    ) -> Result<Plan<'b>, Box<Response>> {
-        self.admit_or_error(slot, head, meta, now).map_err(|refusal| match refusal {
-            Early::Error(error) => Box::new(error.into_response()),
-            Early::Response(reply) => reply,
+    ) -> Result<AdmittedRequest<'b>, Box<Response>> {
+        self.admit_or_error(slot, head, request_context, now).map_err(|refusal| match refusal {
+            EarlyResponse::Error(error) => Box::new(error.into_response()),
+            EarlyResponse::Response(reply) => reply,
         })
     }
 
@@ -88,54 +88,56 @@ impl Shard {
         &mut self,
         slot: u32,
         head: &Head<'_, 'b>,
-        meta: &mut Meta<'b>,
+        request_context: &mut RequestContext<'b>,
         now: Now,
-    ) -> Result<Plan<'b>, Early> {
+    ) -> Result<AdmittedRequest<'b>, EarlyResponse> {
         let matched = router::find(head.path);
         if let Ok(matched) = &matched {
-            meta.endpoint = Endpoint::of_route(matched.place);
+            request_context.endpoint = Endpoint::of_route(matched.place);
         }
         let settings = &self.context.settings;
-        let peer = self.conns[slot as usize].peer;
+        let peer = self.connections[slot as usize].peer;
         let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
         if !settings.allowed_hosts.matches(head.host_name()) {
             let error = ApiError::bad_request("This host is not served here").because("host_not_served");
-            return Err(self.count_stranger(network, meta, error, now).into());
+            return Err(self.count_anonymous(network, request_context, error, now).into());
         }
         if cors::is_preflight(head) {
-            return Err(Early::Response(Box::new(cors::preflight(head, meta.origin.is_some()))));
+            return Err(EarlyResponse::Response(Box::new(cors::preflight(head, request_context.origin.is_some()))));
         }
         if head.method == Method::Options && head.path == "*" {
-            return Err(Early::Response(Box::new(Response::empty())));
+            return Err(EarlyResponse::Response(Box::new(Response::empty())));
         }
-        let matched = matched.map_err(|error| self.count_stranger(network, meta, error, now))?;
+        let matched = matched.map_err(|error| self.count_anonymous(network, request_context, error, now))?;
         if head.method == Method::Options {
-            return Err(Early::Response(Box::new(Response::empty().with("Allow", matched.route.allow()))));
+            return Err(EarlyResponse::Response(Box::new(Response::empty().with("Allow", matched.route.allow()))));
         }
-        let operation =
-            matched.route.operation(head.method).map_err(|error| self.count_stranger(network, meta, error, now))?;
+        let operation = matched
+            .route
+            .operation(head.method)
+            .map_err(|error| self.count_anonymous(network, request_context, error, now))?;
         let caller = match operation.access() {
             Access::Open => None,
             access => {
                 // Only who has no good token is counted: an address may be that of a proxy, or of many people.
                 let caller = self.identify(access, head, now);
-                Some(caller.map_err(|error| self.count_stranger(network, meta, error, now))?)
+                Some(caller.map_err(|error| self.count_anonymous(network, request_context, error, now))?)
             }
         };
-        meta.user = caller.as_ref().map(|caller| caller.actor.id.clone());
+        request_context.user = caller.as_ref().map(|caller| caller.actor.id.clone());
         if let Some(caller) = &caller
             && let Some(limit) = settings.rate_limit
         {
-            self.take(Who::User(caller.actor.id.clone()), user_rate(limit), meta, now)?;
+            self.take(RateKey::User(caller.actor.id.clone()), user_rate(limit), request_context, now)?;
         }
         if operation == Operation::Login {
-            self.count_login(Who::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, meta, now)?;
+            self.count_login(RateKey::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, request_context, now)?;
         }
         let media = Media::of(head.field("content-type"));
         if head.framing != Framing::None {
             check_media(operation, media, head)?;
         }
-        Ok(Plan {
+        Ok(AdmittedRequest {
             operation,
             parameters: matched.parameters,
             query: head.query.map(Cow::Borrowed),
@@ -175,10 +177,16 @@ impl Shard {
     }
 
     /// Takes one request out of a bucket; the answer will tell what is left, of several buckets where least is.
-    fn take(&self, who: Who, rate: Rate, meta: &mut Meta<'_>, now: Now) -> Result<(), ApiError> {
-        let taken = self.registry.buckets.take(who, rate, now.mono);
+    fn take(
+        &self,
+        key: RateKey,
+        rate: Rate,
+        request_context: &mut RequestContext<'_>,
+        now: Now,
+    ) -> Result<(), ApiError> {
+        let taken = self.registry.rate_limiter.take(key, rate, now.mono);
         let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
-        meta.quota = Some(match (taken, meta.quota) {
+        request_context.quota = Some(match (taken, request_context.quota) {
             (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,
             (Ok(quota) | Err(quota), _) => quota,
         });
@@ -186,34 +194,40 @@ impl Shard {
     }
 
     /// Counts a request of nobody's, which is refused with `error`, or as one too many.
-    fn count_stranger(&self, network: IpAddr, meta: &mut Meta<'_>, error: ApiError, now: Now) -> ApiError {
+    fn count_anonymous(
+        &self,
+        network: IpAddr,
+        request_context: &mut RequestContext<'_>,
+        error: ApiError,
+        now: Now,
+    ) -> ApiError {
         let Some(limit) = self.context.settings.rate_limit else { return error };
-        self.take(Who::Stranger(network), stranger_rate(limit), meta, now).err().unwrap_or(error)
+        self.take(RateKey::Anonymous(network), anonymous_rate(limit), request_context, now).err().unwrap_or(error)
     }
 
     /// Counts a login, of which `times` the setting's number are allowed.
     pub(in crate::shard) fn count_login(
         &self,
-        who: Who,
+        key: RateKey,
         times: u64,
-        meta: &mut Meta<'_>,
+        request_context: &mut RequestContext<'_>,
         now: Now,
     ) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
-        let taken = self.take(who, Rate::per_minute(u64::from(logins_max) * times), meta, now);
+        let taken = self.take(key, Rate::per_minute(u64::from(logins_max) * times), request_context, now);
         taken.inspect_err(|_| metrics::LOGINS[LoginResult::RateLimited as usize].add(1))
     }
 }
 
 /// Why a request is answered from its head alone.
-enum Early {
+enum EarlyResponse {
     Error(ApiError),
     Response(Box<Response>),
 }
 
-impl From<ApiError> for Early {
-    fn from(error: ApiError) -> Early {
-        Early::Error(error)
+impl From<ApiError> for EarlyResponse {
+    fn from(error: ApiError) -> EarlyResponse {
+        EarlyResponse::Error(error)
     }
 }
 
@@ -228,7 +242,7 @@ pub(in crate::shard) fn user_rate(limit: RateLimit) -> Rate {
 }
 
 /// How often one network may ask without being anybody.
-fn stranger_rate(limit: RateLimit) -> Rate {
+fn anonymous_rate(limit: RateLimit) -> Rate {
     let times = |count: u32| u64::from(count) * REQUESTS_PER_ADDRESS_FACTOR;
     Rate::per_second(times(limit.per_second), times(limit.burst))
 }

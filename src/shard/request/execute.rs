@@ -19,11 +19,13 @@ use crate::domain::work::Work;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError, Method};
 use crate::http1::response_write::{self, Length, ResponseHead, write_head};
-use crate::shard::connection::{Discarding, Meta, Pending, Phase, Plan, Receiving, Then};
+use crate::shard::connection::{
+    AdmittedRequest, Continuation, DiscardedBody, PendingRequest, Phase, ReceivingRequest, RequestContext,
+};
 use crate::shard::request::admission::user_rate;
-use crate::shard::shared::rate_limiter::Who;
-use crate::shard::subscription::subscriber::Source;
-use crate::shard::{Finished, FinishedLine, Output, Shard};
+use crate::shard::shared::rate_limiter::RateKey;
+use crate::shard::subscription::subscriber::DeliveryState;
+use crate::shard::{FinishedRequest, FinishedRequestLine, Output, Shard};
 use crate::wire;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -39,160 +41,197 @@ const UNKEPT: (&str, &str) = ("Cache-Control", "no-store");
 impl Shard {
     /// Decides from the head alone who may go on; `head_ends_input` says that nothing of a body has arrived yet.
     pub(in crate::shard) fn head_complete(&mut self, slot: u32, head: &Head<'_, '_>, head_ends_input: bool, now: Now) {
-        let mut meta = self.meta(head, now);
-        let plan = match self.admit(slot, head, &mut meta, now) {
-            Ok(plan) => plan,
-            Err(reply) => return self.answer_early(slot, meta, *reply, head, now),
+        let mut request_context = self.request_context(head, now);
+        let admitted = match self.admit(slot, head, &mut request_context, now) {
+            Ok(admitted) => admitted,
+            Err(reply) => return self.answer_early(slot, request_context, *reply, head, now),
         };
         if head.framing == Framing::None {
-            return self.execute(slot, meta, plan, &[], now);
+            return self.execute(slot, request_context, admitted, &[], now);
         }
-        let bytes_max = plan.operation.body_bytes_max(self.context.settings.body_bytes_max) as u64;
+        let bytes_max = admitted.operation.body_bytes_max(self.context.settings.body_bytes_max) as u64;
         let reader = match BodyReader::new(head.framing, bytes_max) {
             Ok(reader) => reader,
             Err(_) => {
                 let reply = ApiError::payload_too_large(bytes_max).into_response();
-                return self.answer_early(slot, meta, reply, head, now);
+                return self.answer_early(slot, request_context, reply, head, now);
             }
         };
-        let receiving = Receiving { meta: meta.into_owned(), plan: plan.into_owned(), reader, body: Vec::new() };
-        let conn = &mut self.conns[slot as usize];
+        let receiving = ReceivingRequest {
+            request_context: request_context.into_owned(),
+            admitted: admitted.into_owned(),
+            reader,
+            body: Vec::new(),
+        };
+        let conn = &mut self.connections[slot as usize];
         conn.phase = Phase::Body(Box::new(receiving));
         conn.since = now.mono;
         // RFC 9110 §10.1.1: no need to say so when the body is coming already.
         if head.expect_continue && head_ends_input {
             conn.outbox.push_with(|out| out.extend_from_slice(response_write::CONTINUE));
-            self.touch(slot, now);
+            self.mark_dirty(slot, now);
         }
     }
 
     pub(in crate::shard) fn body_complete(&mut self, slot: u32, now: Now) {
-        let conn = &mut self.conns[slot as usize];
+        let conn = &mut self.connections[slot as usize];
         let Phase::Body(receiving) = std::mem::replace(&mut conn.phase, Phase::Head) else {
             unreachable!("a body ends where one began")
         };
-        let Receiving { meta, plan, body, .. } = *receiving;
-        self.execute(slot, meta, plan, &body, now);
+        let ReceivingRequest { request_context, admitted, body, .. } = *receiving;
+        self.execute(slot, request_context, admitted, &body, now);
     }
 
     pub(in crate::shard) fn bad_head(&mut self, slot: u32, error: HeadError, now: Now) {
-        let meta = self.unread_meta(now);
+        let request_context = self.unread_meta(now);
         let reply = ApiError::new(error.status(), error.code(), error.message()).into_response();
-        self.respond(slot, &meta, reply, now);
+        self.respond(slot, &request_context, reply, now);
     }
 
     pub(in crate::shard) fn bad_body(&mut self, slot: u32, error: BodyError, now: Now) {
         let settings_max = self.context.settings.body_bytes_max;
-        let bytes_max = match &self.conns[slot as usize].phase {
-            Phase::Body(receiving) => receiving.plan.operation.body_bytes_max(settings_max),
+        let bytes_max = match &self.connections[slot as usize].phase {
+            Phase::Body(receiving) => receiving.admitted.operation.body_bytes_max(settings_max),
             _ => settings_max,
         };
-        let meta = self.receiving_meta(slot, now);
+        let request_context = self.receiving_meta(slot, now);
         let reply = match error {
             BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
             other => ApiError::new(other.status(), other.code(), other.message()),
         }
         .into_response();
-        self.respond(slot, &meta, reply, now);
+        self.respond(slot, &request_context, reply, now);
     }
 
     pub(in crate::shard) fn request_timed_out(&mut self, slot: u32, now: Now) {
-        let meta = self.receiving_meta(slot, now);
-        self.respond(slot, &meta, ApiError::request_timeout().into_response(), now);
+        let request_context = self.receiving_meta(slot, now);
+        self.respond(slot, &request_context, ApiError::request_timeout().into_response(), now);
     }
 
     /// What is known of a request that is cut off: all, if its body was on its way. Its connection ends with it.
-    fn receiving_meta(&mut self, slot: u32, now: Now) -> Meta<'static> {
-        let conn = &mut self.conns[slot as usize];
+    fn receiving_meta(&mut self, slot: u32, now: Now) -> RequestContext<'static> {
+        let conn = &mut self.connections[slot as usize];
         match std::mem::replace(&mut conn.phase, Phase::Head) {
-            Phase::Body(receiving) => Meta { keep_alive: false, ..receiving.meta },
+            Phase::Body(receiving) => RequestContext { keep_alive: false, ..receiving.request_context },
             _ => self.unread_meta(now),
         }
     }
 
     /// Answers before the body is read; a short body is passed over, else the connection ends.
-    fn answer_early(&mut self, slot: u32, mut meta: Meta<'_>, reply: Response, head: &Head<'_, '_>, now: Now) {
+    fn answer_early(
+        &mut self,
+        slot: u32,
+        mut request_context: RequestContext<'_>,
+        reply: Response,
+        head: &Head<'_, '_>,
+        now: Now,
+    ) {
         let short = match head.framing {
             Framing::None => None,
             Framing::Length(bytes) if bytes <= DISCARD_BYTES_MAX as u64 && !head.expect_continue => {
                 BodyReader::new(head.framing, bytes).ok()
             }
             Framing::Length(_) | Framing::Chunked => {
-                meta.keep_alive = false;
+                request_context.keep_alive = false;
                 None
             }
         };
-        self.respond(slot, &meta, reply, now);
-        if let (Some(reader), Some(conn)) = (short, self.conns.get_mut(slot as usize))
+        self.respond(slot, &request_context, reply, now);
+        if let (Some(reader), Some(conn)) = (short, self.connections.get_mut(slot as usize))
             && matches!(conn.phase, Phase::Head)
         {
-            conn.phase = Phase::Discard(Box::new(Discarding { reader }));
+            conn.phase = Phase::Discard(Box::new(DiscardedBody { reader }));
             conn.since = now.mono;
         }
     }
 
     /// Does what a complete request asks for.
-    fn execute(&mut self, slot: u32, meta: Meta<'_>, plan: Plan<'_>, body: &[u8], now: Now) {
-        let request = plan.request(body);
-        let action = match api::dispatch(&self.context, &request, plan.caller.as_ref(), now.wall) {
+    fn execute(
+        &mut self,
+        slot: u32,
+        request_context: RequestContext<'_>,
+        admitted: AdmittedRequest<'_>,
+        body: &[u8],
+        now: Now,
+    ) {
+        let request = admitted.request(body);
+        let action = match api::dispatch(&self.context, &request, admitted.caller.as_ref(), now.wall) {
             Ok(action) => action,
-            Err(error) => return self.respond(slot, &meta, error.into_response(), now),
+            Err(error) => return self.respond(slot, &request_context, error.into_response(), now),
         };
         match action {
-            Action::Respond(reply) => self.respond(slot, &meta, reply, now),
+            Action::Respond(reply) => self.respond(slot, &request_context, reply, now),
             // What is done is answered, so nothing more is done while nobody reads what was.
             Action::Submit(_) if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
-                self.respond(slot, &meta, reply, now);
+                self.respond(slot, &request_context, reply, now);
             }
             Action::Submit(kind) => {
-                let Some(caller) = plan.caller else {
-                    return self.respond(slot, &meta, ApiError::missing_token().into_response(), now);
+                let Some(caller) = admitted.caller else {
+                    return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
                 };
-                let idempotency = plan.idempotency_key.map(|key| Idempotency {
-                    fingerprint: api::input::fingerprint(&meta.method_name, &meta.path, body),
+                let idempotency = admitted.idempotency_key.map(|key| Idempotency {
+                    fingerprint: api::input::fingerprint(&request_context.method_name, &request_context.path, body),
                     key: key.into_owned().into(),
                 });
-                self.submit(slot, meta.into_owned(), plan.operation, caller, idempotency, kind);
+                self.submit(slot, request_context.into_owned(), admitted.operation, caller, idempotency, kind);
             }
-            Action::Ask(kind) => self.ask(slot, meta, plan.operation, plan.caller, Then::Answer, kind, now),
-            Action::Check(check) => self.check(slot, meta, plan, check, now),
+            Action::Ask(kind) => {
+                self.ask(slot, request_context, admitted.operation, admitted.caller, Continuation::Respond, kind, now)
+            }
+            Action::Check(check) => self.check(slot, request_context, admitted, check, now),
             Action::Subscribe(wanted) => {
-                let Some(caller) = plan.caller else {
-                    return self.respond(slot, &meta, ApiError::missing_token().into_response(), now);
+                let Some(caller) = admitted.caller else {
+                    return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
                 };
                 if wanted.filter.conversation.is_none() && wanted.filter.workspace.is_none() {
-                    self.open_stream(slot, &meta, &caller, wanted, now);
+                    self.open_stream(slot, &request_context, &caller, wanted, now);
                 } else {
                     let kind = QueryKind::StreamAccess(wanted.filter);
-                    self.ask(slot, meta, plan.operation, Some(caller), Then::Open(wanted), kind, now);
+                    self.ask(
+                        slot,
+                        request_context,
+                        admitted.operation,
+                        Some(caller),
+                        Continuation::OpenStream(wanted),
+                        kind,
+                        now,
+                    );
                 }
             }
             Action::Cancel(conversation) => {
                 let filter = StreamFilter { conversation: Some(conversation), workspace: None, kinds: KindSet::NONE };
                 let kind = QueryKind::StreamAccess(filter);
-                self.ask(slot, meta, plan.operation, plan.caller, Then::Cancel, kind, now);
+                self.ask(
+                    slot,
+                    request_context,
+                    admitted.operation,
+                    admitted.caller,
+                    Continuation::CancelAnswer,
+                    kind,
+                    now,
+                );
             }
             Action::ListStreams => {
-                let reply = self.list_streams(plan.caller.as_ref());
-                self.respond(slot, &meta, reply, now);
+                let reply = self.list_streams(admitted.caller.as_ref());
+                self.respond(slot, &request_context, reply, now);
             }
             Action::Metrics => {
                 let reply = ops::metrics(self.registry.survey(now.mono), self.registry.position(), now.wall);
-                self.respond(slot, &meta, reply, now);
+                self.respond(slot, &request_context, reply, now);
             }
-            Action::Health => self.ask_health(slot, meta, plan.operation, now),
+            Action::Health => self.ask_health(slot, request_context, admitted.operation, now),
             Action::Ready => {
                 let readiness = match self.registry.writer_fault(now.mono) {
                     _ if self.draining => Readiness::Draining,
                     Some(trouble) => Readiness::Unwritable(trouble),
                     None => Readiness::Ready,
                 };
-                self.respond(slot, &meta, ops::ready(readiness, now.wall), now);
+                self.respond(slot, &request_context, ops::ready(readiness, now.wall), now);
             }
             Action::Renew(id) => {
-                let reply = self.renew_stream(plan.caller.as_ref(), id, now);
-                self.respond(slot, &meta, reply, now);
+                let reply = self.renew_stream(admitted.caller.as_ref(), id, now);
+                self.respond(slot, &request_context, reply, now);
             }
         }
     }
@@ -200,7 +239,7 @@ impl Shard {
     fn submit(
         &mut self,
         slot: u32,
-        meta: Meta<'static>,
+        request_context: RequestContext<'static>,
         operation: Operation,
         caller: Caller,
         idempotency: Option<Idempotency>,
@@ -209,11 +248,14 @@ impl Shard {
         let command = Command {
             reply_to: self.reply_to(slot),
             actor: caller.actor.clone(),
-            correlation_id: Arc::clone(&meta.request_id),
+            correlation_id: Arc::clone(&request_context.request_id),
             idempotency,
             kind,
         };
-        self.wait(slot, Pending { meta, operation, caller: Some(caller), then: Then::Answer });
+        self.wait(
+            slot,
+            PendingRequest { request_context, operation, caller: Some(caller), continuation: Continuation::Respond },
+        );
         self.outputs.push_back(Output::Work(Work::Command(command)));
     }
 
@@ -221,27 +263,38 @@ impl Shard {
     fn ask(
         &mut self,
         slot: u32,
-        meta: Meta<'_>,
+        request_context: RequestContext<'_>,
         operation: Operation,
         caller: Option<Caller>,
-        then: Then,
+        continuation: Continuation,
         kind: QueryKind,
         now: Now,
     ) {
         let Some(asker) = caller.as_ref().map(|caller| caller.actor.id.clone()) else {
-            return self.respond(slot, &meta, ApiError::missing_token().into_response(), now);
+            return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
         };
         let query = Query { reply_to: self.reply_to(slot), caller: asker, kind };
-        self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then });
+        self.wait(
+            slot,
+            PendingRequest { request_context: request_context.into_owned(), operation, caller, continuation },
+        );
         self.outputs.push_back(Output::Work(Work::Query(query)));
     }
 
     /// Asks a reader for a sign of life, the way that every question goes.
-    fn ask_health(&mut self, slot: u32, meta: Meta<'_>, operation: Operation, now: Now) {
+    fn ask_health(&mut self, slot: u32, request_context: RequestContext<'_>, operation: Operation, now: Now) {
         let query =
             Query { reply_to: self.reply_to(slot), caller: UserId::new_unchecked("health"), kind: QueryKind::Alive };
-        self.wait(slot, Pending { meta: meta.into_owned(), operation, caller: None, then: Then::Health });
-        self.conns[slot as usize].since = now.mono;
+        self.wait(
+            slot,
+            PendingRequest {
+                request_context: request_context.into_owned(),
+                operation,
+                caller: None,
+                continuation: Continuation::Health,
+            },
+        );
+        self.connections[slot as usize].since = now.mono;
         self.arm(slot, now);
         self.outputs.push_back(Output::Work(Work::Query(query)));
     }
@@ -254,32 +307,47 @@ impl Shard {
     pub(in crate::shard) fn health_timed_out(&mut self, slot: u32, now: Now) {
         let to = self.reply_to(slot);
         let Some(mut pending) = self.take_pending(to) else { return };
-        pending.meta.keep_alive = false;
+        pending.request_context.keep_alive = false;
         let reply = self.health(ReaderCheck::Late, now);
-        self.respond(slot, &pending.meta, reply, now);
+        self.respond(slot, &pending.request_context, reply, now);
     }
 
-    fn check(&mut self, slot: u32, mut meta: Meta<'_>, plan: Plan<'_>, check: PasswordCheck, now: Now) {
-        let account = self.registry.buckets.account(match &check {
+    fn check(
+        &mut self,
+        slot: u32,
+        mut request_context: RequestContext<'_>,
+        admitted: AdmittedRequest<'_>,
+        check: PasswordCheck,
+        now: Now,
+    ) {
+        let account = self.registry.rate_limiter.account(match &check {
             PasswordCheck::Login { email, .. } => email,
             PasswordCheck::Change { user, .. } => user.as_str(),
         });
-        if let Err(error) = self.count_login(Who::Login(account, plan.network), 1, &mut meta, now) {
-            return self.respond(slot, &meta, error.into_response(), now);
+        if let Err(error) = self.count_login(RateKey::Login(account, admitted.network), 1, &mut request_context, now) {
+            return self.respond(slot, &request_context, error.into_response(), now);
         }
         let job = PasswordJob { reply_to: self.reply_to(slot), check };
-        let Plan { operation, caller, .. } = plan;
-        self.wait(slot, Pending { meta: meta.into_owned(), operation, caller, then: Then::Answer });
+        let AdmittedRequest { operation, caller, .. } = admitted;
+        self.wait(
+            slot,
+            PendingRequest {
+                request_context: request_context.into_owned(),
+                operation,
+                caller,
+                continuation: Continuation::Respond,
+            },
+        );
         self.outputs.push_back(Output::Work(Work::Password(job)));
     }
 
-    fn wait(&mut self, slot: u32, pending: Pending) {
-        self.conns[slot as usize].phase = Phase::Waiting(Box::new(pending));
+    fn wait(&mut self, slot: u32, pending: PendingRequest) {
+        self.connections[slot as usize].phase = Phase::Waiting(Box::new(pending));
         self.timers.clear(slot);
     }
 
     /// Takes the request that waits for an answer; `None` if its connection is gone.
-    fn take_pending(&mut self, to: ReplyTo) -> Option<Box<Pending>> {
+    fn take_pending(&mut self, to: ReplyTo) -> Option<Box<PendingRequest>> {
         let conn = self.waiting(to)?;
         match std::mem::replace(&mut conn.phase, Phase::Head) {
             Phase::Waiting(pending) => Some(pending),
@@ -291,8 +359,8 @@ impl Shard {
     }
 
     /// Answers a request that waited, and goes on with what its connection sent meanwhile.
-    fn respond_and_go_on(&mut self, slot: u32, meta: &Meta<'_>, reply: Response, now: Now) {
-        self.respond(slot, meta, reply, now);
+    fn respond_and_go_on(&mut self, slot: u32, request_context: &RequestContext<'_>, reply: Response, now: Now) {
+        self.respond(slot, request_context, reply, now);
         self.after_waiting(slot, now);
     }
 
@@ -302,21 +370,21 @@ impl Shard {
         self.settle(slot, now);
     }
 
-    pub(in crate::shard) fn receipt(&mut self, receipt: CommandResult, now: Now) {
-        let Some(mut pending) = self.take_pending(receipt.to) else { return };
-        let slot = receipt.to.slot;
+    pub(in crate::shard) fn command_finished(&mut self, command_finished: CommandResult, now: Now) {
+        let Some(mut pending) = self.take_pending(command_finished.to) else { return };
+        let slot = command_finished.to.slot;
         // What was answered before costs nothing.
         if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(limit)) =
-            (&receipt.result, &pending.caller, self.context.settings.rate_limit)
+            (&command_finished.result, &pending.caller, self.context.settings.rate_limit)
         {
-            let who = Who::User(caller.actor.id.clone());
-            pending.meta.quota = Some(self.registry.buckets.put_back(&who, user_rate(limit), now.mono));
+            let key = RateKey::User(caller.actor.id.clone());
+            pending.request_context.quota = Some(self.registry.rate_limiter.put_back(&key, user_rate(limit), now.mono));
         }
-        let reply = api::reply_to_receipt(receipt, pending.operation.subject());
-        self.respond_and_go_on(slot, &pending.meta, reply, now);
+        let reply = api::reply_to_receipt(command_finished, pending.operation.subject());
+        self.respond_and_go_on(slot, &pending.request_context, reply, now);
     }
 
-    pub(in crate::shard) fn answered(&mut self, answer: QueryResponse, now: Now) {
+    pub(in crate::shard) fn query_answered(&mut self, answer: QueryResponse, now: Now) {
         let slot = answer.to.slot;
         // A reader may see a commit before the writer has told of it, and a client may start a stream at what it was shown.
         self.registry.committed(answer.position);
@@ -324,7 +392,7 @@ impl Shard {
             && let Phase::Stream(stream) = &conn.phase
         {
             // A stream asks for nothing but pages.
-            if stream.source == Source::Asked {
+            if stream.source == DeliveryState::AwaitingPage {
                 let page = answer.result.and_then(|found| match found {
                     QueryResult::JournalPage(page) => Ok(page),
                     _ => Err(Rejection::Unavailable),
@@ -334,40 +402,44 @@ impl Shard {
             return;
         }
         let Some(mut pending) = self.take_pending(answer.to) else { return };
-        let then = std::mem::replace(&mut pending.then, Then::Answer);
-        match (then, pending.caller.take(), &answer.result) {
-            (Then::Health, _, found) => {
+        let continuation = std::mem::replace(&mut pending.continuation, Continuation::Respond);
+        match (continuation, pending.caller.take(), &answer.result) {
+            (Continuation::Health, _, found) => {
                 let check = if found.is_ok() { ReaderCheck::Answered } else { ReaderCheck::Failed };
                 let reply = self.health(check, now);
-                self.respond_and_go_on(slot, &pending.meta, reply, now);
+                self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
-            (Then::Open(wanted), Some(caller), Ok(QueryResult::StreamAccess(filter))) => {
+            (Continuation::OpenStream(wanted), Some(caller), Ok(QueryResult::StreamAccess(filter))) => {
                 let wanted = Subscription { filter: *filter, ..wanted };
-                self.open_stream(slot, &pending.meta, &caller, wanted, now);
+                self.open_stream(slot, &pending.request_context, &caller, wanted, now);
                 self.after_waiting(slot, now);
             }
-            (Then::Cancel, caller, Ok(QueryResult::StreamAccess(StreamFilter { conversation: Some(named), .. }))) => {
+            (
+                Continuation::CancelAnswer,
+                caller,
+                Ok(QueryResult::StreamAccess(StreamFilter { conversation: Some(named), .. })),
+            ) => {
                 let ConversationRef::Id(conversation_id) = *named else { unreachable!("access names it by its id") };
-                self.wait(slot, Pending { caller, ..*pending });
+                self.wait(slot, PendingRequest { caller, ..*pending });
                 self.outputs.push_back(Output::Work(Work::CancelAnswer { reply_to: answer.to, conversation_id }));
             }
             // Somebody else's conversation is not there, on this side of the API.
-            (Then::Cancel, _, Err(Rejection::Forbidden(_))) => {
+            (Continuation::CancelAnswer, _, Err(Rejection::Forbidden(_))) => {
                 let reply = ApiError::not_found(Resource::Conversation).into_response();
-                self.respond_and_go_on(slot, &pending.meta, reply, now);
+                self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
-            (Then::Open(wanted), _, Err(Rejection::Unavailable)) => {
-                let reply = self.come_back_later(wanted.start);
-                self.respond_and_go_on(slot, &pending.meta, reply, now);
+            (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable)) => {
+                let reply = self.defer_stream(wanted.start);
+                self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
             _ if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
                 let reply = ApiError::overloaded().because("replies_full").into_response();
-                self.respond_and_go_on(slot, &pending.meta, reply, now);
+                self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
             _ => {
                 let reply = api::reply_to_answer(answer, pending.operation.subject());
-                self.respond_and_go_on(slot, &pending.meta, reply, now);
+                self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
         }
     }
@@ -398,13 +470,13 @@ impl Shard {
             Ok(PasswordOutcome::Hash(hash)) => match pending.caller.take() {
                 Some(caller) => {
                     let kind = CommandKind::SetPassword { hash };
-                    return self.submit(slot, pending.meta, pending.operation, caller, None, kind);
+                    return self.submit(slot, pending.request_context, pending.operation, caller, None, kind);
                 }
                 None => ApiError::internal().into_response(),
             },
             Err(refusal) => ApiError::refused(refusal, pending.operation.subject()).into_response(),
         };
-        self.respond_and_go_on(slot, &pending.meta, reply, now);
+        self.respond_and_go_on(slot, &pending.request_context, reply, now);
     }
 
     pub(in crate::shard) fn dropped(&mut self, to: ReplyTo, now: Now) {
@@ -414,33 +486,39 @@ impl Shard {
             return self.page(to.slot, Err(Rejection::Unavailable), now);
         }
         let Some(pending) = self.take_pending(to) else { return };
-        let reply = match pending.then {
-            Then::Open(wanted) => self.come_back_later(wanted.start),
-            Then::Health => self.health(ReaderCheck::Busy, now),
-            Then::Answer | Then::Cancel => ApiError::overloaded().into_response(),
+        let reply = match pending.continuation {
+            Continuation::OpenStream(wanted) => self.defer_stream(wanted.start),
+            Continuation::Health => self.health(ReaderCheck::Busy, now),
+            Continuation::Respond | Continuation::CancelAnswer => ApiError::overloaded().into_response(),
         };
-        self.respond_and_go_on(to.slot, &pending.meta, reply, now);
+        self.respond_and_go_on(to.slot, &pending.request_context, reply, now);
     }
 
     /// Queues an answer. The connection is ready for the next request, or ends.
-    pub(in crate::shard) fn respond(&mut self, slot: u32, meta: &Meta<'_>, reply: Response, now: Now) {
-        let keep_alive = meta.keep_alive && !self.draining;
+    pub(in crate::shard) fn respond(
+        &mut self,
+        slot: u32,
+        request_context: &RequestContext<'_>,
+        reply: Response,
+        now: Now,
+    ) {
+        let keep_alive = request_context.keep_alive && !self.draining;
         let length = match reply.status {
             204 | 304 => Length::NoBody,
             _ => Length::Known(reply.body.len() as u64),
         };
-        self.write_head(slot, meta, &reply, length, keep_alive, now);
-        let conn = &mut self.conns[slot as usize];
+        self.write_head(slot, request_context, &reply, length, keep_alive, now);
+        let conn = &mut self.connections[slot as usize];
         let (status, body) =
-            (reply.status, if meta.method == Method::Head { Cow::Borrowed(&[][..]) } else { reply.body });
+            (reply.status, if request_context.method == Method::Head { Cow::Borrowed(&[][..]) } else { reply.body });
         let body_bytes = body.len();
         conn.outbox.push_body(body);
         conn.reply_bytes += body_bytes;
         self.reply_bytes += body_bytes;
         conn.phase = Phase::Head;
         conn.since = now.mono;
-        self.note_finished(meta, status, body_bytes);
-        self.touch(slot, now);
+        self.note_finished(request_context, status, body_bytes);
+        self.mark_dirty(slot, now);
         if keep_alive {
             self.arm(slot, now);
         } else {
@@ -452,7 +530,7 @@ impl Shard {
     pub(in crate::shard) fn write_head(
         &mut self,
         slot: u32,
-        meta: &Meta<'_>,
+        request_context: &RequestContext<'_>,
         reply: &Response,
         length: Length,
         keep_alive: bool,
@@ -471,14 +549,14 @@ impl Shard {
         if !reply.content_type.is_empty() {
             add("Content-Type", reply.content_type);
         }
-        add("X-Request-Id", &meta.request_id);
+        add("X-Request-Id", &request_context.request_id);
         for (name, value) in ALWAYS {
             add(name, value);
         }
         if !reply.has("Cache-Control") {
             add(UNKEPT.0, UNKEPT.1);
         }
-        let quota = meta.quota.map(|quota| quota.field_values(&mut self.quota_text));
+        let quota = request_context.quota.map(|quota| quota.field_values(&mut self.quota_text));
         if let Some((policy, left)) = quota {
             add("RateLimit-Policy", policy);
             add("RateLimit", left);
@@ -486,7 +564,7 @@ impl Shard {
         for (name, value) in &reply.fields {
             add(name, value);
         }
-        if let Some(origin) = &meta.origin {
+        if let Some(origin) = &request_context.origin {
             for (name, value) in cors::fields(origin) {
                 add(name, value);
             }
@@ -497,24 +575,24 @@ impl Shard {
         let head = ResponseHead {
             status: reply.status,
             keep_alive,
-            version: meta.version,
+            version: request_context.version,
             date: &self.date.1,
             length,
             fields: &fields[..count],
         };
-        self.conns[slot as usize].outbox.push_with(|out| write_head(out, &head));
+        self.connections[slot as usize].outbox.push_with(|out| write_head(out, &head));
     }
 
-    pub(in crate::shard) fn note_finished(&mut self, meta: &Meta<'_>, status: u16, bytes: usize) {
-        let line = log::access_enabled().then(|| FinishedLine {
-            method: meta.method_name.as_ref().into(),
-            path: meta.path.as_ref().into(),
+    pub(in crate::shard) fn note_finished(&mut self, request_context: &RequestContext<'_>, status: u16, bytes: usize) {
+        let line = log::access_enabled().then(|| FinishedRequestLine {
+            method: request_context.method_name.as_ref().into(),
+            path: request_context.path.as_ref().into(),
             bytes,
-            request_id: Arc::clone(&meta.request_id),
-            user: meta.user.clone(),
+            request_id: Arc::clone(&request_context.request_id),
+            user: request_context.user.clone(),
         });
-        let Meta { started, method, endpoint, .. } = *meta;
-        self.finished.push(Finished { started, method, endpoint, status, line });
+        let RequestContext { started, method, endpoint, .. } = *request_context;
+        self.finished.push(FinishedRequest { started, method, endpoint, status, line });
     }
 
     fn list_streams(&self, caller: Option<&Caller>) -> Response {
@@ -524,7 +602,7 @@ impl Shard {
             .registry
             .streams_of(&caller.actor.id)
             .into_iter()
-            .map(|(id, facts)| facts.describe(id, position))
+            .map(|(id, stats)| stats.describe(id, position))
             .collect();
         Response::json(wire::stream::open_streams(&streams))
     }
@@ -532,10 +610,10 @@ impl Shard {
     /// A stream that has ended, never was, or is someone else's: all the same to who asks.
     fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
-        match self.registry.stream(id).filter(|facts| facts.user == caller.actor.id) {
-            Some(facts) => {
-                facts.renew(caller.expires_at);
-                let seconds = (facts.expires_at().seconds() - now.wall.seconds()).max(0) as u64;
+        match self.registry.stream(id).filter(|stats| stats.user == caller.actor.id) {
+            Some(stats) => {
+                stats.renew(caller.expires_at);
+                let seconds = (stats.expires_at().seconds() - now.wall.seconds()).max(0) as u64;
                 Response::json(wire::stream::renewed(&id.to_string(), seconds))
             }
             None => ApiError::new(409, "conflict", "The stream has ended").into_response(),

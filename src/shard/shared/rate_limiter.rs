@@ -18,24 +18,24 @@ const KINDS: usize = 4;
 
 /// Whose rate is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum RateKey {
     /// A user's requests.
     User(UserId),
     /// Requests from one network that nobody's token came with, or none that is good.
-    Stranger(IpAddr),
+    Anonymous(IpAddr),
     /// Logins to one account, as `Buckets::account` names it, from one network.
     Login(u64, IpAddr),
     /// Logins from one network.
     LoginAddress(IpAddr),
 }
 
-impl Who {
+impl RateKey {
     fn kind(&self) -> usize {
         match self {
-            Who::User(_) => 0,
-            Who::Stranger(_) => 1,
-            Who::Login(..) => 2,
-            Who::LoginAddress(_) => 3,
+            RateKey::User(_) => 0,
+            RateKey::Anonymous(_) => 1,
+            RateKey::Login(..) => 2,
+            RateKey::LoginAddress(_) => 3,
         }
     }
 
@@ -88,11 +88,11 @@ pub struct Quota {
 
 impl Quota {
     /// The bucket that will be full again in `fill_micros`.
-    fn of(who: &Who, rate: Rate, fill_micros: u64) -> Quota {
+    fn of(key: &RateKey, rate: Rate, fill_micros: u64) -> Quota {
         let missing = fill_micros.div_ceil(rate.micros_each).min(rate.burst);
         let next_micros = fill_micros.saturating_sub(missing.saturating_sub(1) * rate.micros_each);
         Quota {
-            policy: who.policy(),
+            policy: key.policy(),
             limit: rate.burst,
             window_seconds: rate.fill_micros().div_ceil(SECOND_MICROS).max(1),
             remaining: rate.burst - missing,
@@ -124,16 +124,16 @@ fn push_item(text: &mut Vec<u8>, name: &str, parameters: [(&str, u64); 2]) {
 }
 
 /// For each, the time at which its bucket is full again; one that is full does not stand here.
-type Table = HashMap<Who, MonoTime>;
+type RateTable = HashMap<RateKey, MonoTime>;
 
 /// All buckets of a process. Each kind has a table of its own, so that none can crowd out another.
 #[derive(Debug, Default)]
-pub struct Buckets {
-    tables: Mutex<[Table; KINDS]>,
+pub struct RateLimiter {
+    tables: Mutex<[RateTable; KINDS]>,
     account_names: RandomState,
 }
 
-impl Buckets {
+impl RateLimiter {
     /// A short name for an account, which may be as long as an email; different ones have different names, and nobody
     /// outside can find two that have not.
     pub fn account(&self, email_or_user: &str) -> u64 {
@@ -141,42 +141,42 @@ impl Buckets {
     }
 
     /// Takes one request out of a bucket and says what is left, or, where it is empty, when there will be one.
-    pub fn take(&self, who: Who, rate: Rate, now: MonoTime) -> Result<Quota, Quota> {
+    pub fn take(&self, key: RateKey, rate: Rate, now: MonoTime) -> Result<Quota, Quota> {
         let mut tables = self.tables();
-        let table = &mut tables[who.kind()];
-        let full_at = table.get(&who).copied().unwrap_or(now).max(now);
+        let table = &mut tables[key.kind()];
+        let full_at = table.get(&key).copied().unwrap_or(now).max(now);
         let after = full_at.plus(rate.micros_each);
         if after.since(now) > rate.fill_micros() {
-            return Err(Quota::of(&who, rate, full_at.since(now)));
+            return Err(Quota::of(&key, rate, full_at.since(now)));
         }
-        let quota = Quota::of(&who, rate, after.since(now));
-        if table.len() >= RATE_BUCKETS_MAX && !table.contains_key(&who) {
+        let quota = Quota::of(&key, rate, after.since(now));
+        if table.len() >= RATE_BUCKETS_MAX && !table.contains_key(&key) {
             make_room(table, now);
         }
-        table.insert(who, after);
+        table.insert(key, after);
         Ok(quota)
     }
 
     /// Puts one request back into a bucket and says what is there now.
-    pub fn put_back(&self, who: &Who, rate: Rate, now: MonoTime) -> Quota {
-        let fill_micros = match self.tables()[who.kind()].get_mut(who) {
+    pub fn put_back(&self, key: &RateKey, rate: Rate, now: MonoTime) -> Quota {
+        let fill_micros = match self.tables()[key.kind()].get_mut(key) {
             Some(full_at) => {
                 full_at.0 = full_at.0.saturating_sub(rate.micros_each);
                 full_at.since(now)
             }
             None => 0,
         };
-        Quota::of(who, rate, fill_micros)
+        Quota::of(key, rate, fill_micros)
     }
 
     /// Asserts the invariant of this module.
     pub fn check_invariants(&self) {
         for (kind, table) in self.tables().iter().enumerate() {
-            assert!(table.len() <= RATE_BUCKETS_MAX && table.keys().all(|who| who.kind() == kind));
+            assert!(table.len() <= RATE_BUCKETS_MAX && table.keys().all(|key| key.kind() == kind));
         }
     }
 
-    fn tables(&self) -> MutexGuard<'_, [Table; KINDS]> {
+    fn tables(&self) -> MutexGuard<'_, [RateTable; KINDS]> {
         // A panic while the lock was held leaves one bucket as it was; serving goes on.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -185,7 +185,7 @@ impl Buckets {
 /// Forgets the full buckets, which say nothing, and of the others so many of those that will be full again soonest that
 /// half of the table is free. So it is seldom called, and who wants a drained bucket forgotten has to drain half a
 /// table of others further.
-fn make_room(table: &mut Table, now: MonoTime) {
+fn make_room(table: &mut RateTable, now: MonoTime) {
     table.retain(|_, full_at| *full_at > now);
     if table.len() > RATE_BUCKETS_MAX / 2 {
         let mut times: Vec<MonoTime> = table.values().copied().collect();
@@ -211,8 +211,8 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn user(name: &str) -> Who {
-        Who::User(UserId::new(name).unwrap())
+    fn user(name: &str) -> RateKey {
+        RateKey::User(UserId::new(name).unwrap())
     }
 
     fn address(n: u32) -> IpAddr {
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_bucket_allows_its_burst_and_then_its_rate() {
-        let buckets = Buckets::default();
+        let rate_limiter = RateLimiter::default();
         let rate = Rate { micros_each: 2_500_000, burst: 3 };
         let mut now = MonoTime(50_000);
         for (wait_micros, expected) in [
@@ -243,12 +243,12 @@ mod tests {
             (3_600_000_000, (true, 2, 3)),
         ] {
             now = now.plus(wait_micros);
-            assert_eq!(told(buckets.take(user("u"), rate, now)), expected, "{wait_micros} later");
+            assert_eq!(told(rate_limiter.take(user("u"), rate, now)), expected, "{wait_micros} later");
         }
-        let back = buckets.put_back(&user("u"), rate, now);
+        let back = rate_limiter.put_back(&user("u"), rate, now);
         assert_eq!((back.remaining, back.limit, back.window_seconds), (3, 3, 8));
-        assert!(buckets.take(user("v"), rate, now).is_ok(), "others have their own bucket");
-        assert_eq!(buckets.put_back(&user("nobody"), rate, now).remaining, 3, "a full bucket stays full");
+        assert!(rate_limiter.take(user("v"), rate, now).is_ok(), "others have their own bucket");
+        assert_eq!(rate_limiter.put_back(&user("nobody"), rate, now).remaining, 3, "a full bucket stays full");
     }
 
     #[test]
@@ -269,41 +269,51 @@ mod tests {
 
     #[test]
     fn buckets_are_bounded_whoever_comes() {
-        let buckets = Buckets::default();
+        let rate_limiter = RateLimiter::default();
         let rate = Rate { micros_each: 1_000_000, burst: 1 };
         for n in 0..3 * RATE_BUCKETS_MAX as u32 {
-            for who in [Who::Stranger(address(n)), Who::LoginAddress(address(n)), Who::Login(n.into(), address(n))] {
-                assert!(buckets.take(who, rate, MonoTime(u64::from(n))).is_ok());
+            for key in [
+                RateKey::Anonymous(address(n)),
+                RateKey::LoginAddress(address(n)),
+                RateKey::Login(n.into(), address(n)),
+            ] {
+                assert!(rate_limiter.take(key, rate, MonoTime(u64::from(n))).is_ok());
             }
         }
-        buckets.check_invariants();
+        rate_limiter.check_invariants();
     }
 
     /// Whoever comes from many addresses to have a drained bucket forgotten must drain as many others.
     #[test]
     fn a_drained_bucket_is_not_washed_out_by_many_others() {
-        let buckets = Buckets::default();
+        let rate_limiter = RateLimiter::default();
         let rate = Rate::per_minute(10);
         let now = MonoTime(1);
-        let drained = [Who::Stranger(address(0)), Who::Login(7, address(0)), Who::LoginAddress(address(0)), user("u")];
-        for who in &drained {
-            assert!((0..10).all(|_| buckets.take(who.clone(), rate, now).is_ok()));
+        let drained = [
+            RateKey::Anonymous(address(0)),
+            RateKey::Login(7, address(0)),
+            RateKey::LoginAddress(address(0)),
+            user("u"),
+        ];
+        for key in &drained {
+            assert!((0..10).all(|_| rate_limiter.take(key.clone(), rate, now).is_ok()));
         }
         for n in 1..3 * RATE_BUCKETS_MAX as u32 {
-            let _ = buckets.take(Who::Stranger(address(n)), rate, now);
-            let _ = buckets.take(Who::Login(u64::from(n) << 8, address(n)), rate, now);
+            let _ = rate_limiter.take(RateKey::Anonymous(address(n)), rate, now);
+            let _ = rate_limiter.take(RateKey::Login(u64::from(n) << 8, address(n)), rate, now);
             // The deepest of one kind does nothing to the others.
-            let _ = buckets.take(Who::LoginAddress(address(n)), Rate { micros_each: 9_000_000, burst: 10 }, now);
+            let _ =
+                rate_limiter.take(RateKey::LoginAddress(address(n)), Rate { micros_each: 9_000_000, burst: 10 }, now);
         }
-        let kept = |who: &Who| buckets.take(who.clone(), rate, now).is_err();
+        let kept = |key: &RateKey| rate_limiter.take(key.clone(), rate, now).is_err();
         assert!([&drained[0], &drained[1], &drained[3]].into_iter().all(kept));
     }
 
     /// Making room must free much of it: else every newcomer to a full table would cost a walk through all of it.
     #[test]
     fn room_is_made_for_many_at_once() {
-        let mut table: Table =
-            (0..RATE_BUCKETS_MAX as u32).map(|n| (Who::Stranger(address(n)), MonoTime(u64::from(n)))).collect();
+        let mut table: RateTable =
+            (0..RATE_BUCKETS_MAX as u32).map(|n| (RateKey::Anonymous(address(n)), MonoTime(u64::from(n)))).collect();
         make_room(&mut table, MonoTime(0));
         assert_eq!(table.len(), RATE_BUCKETS_MAX / 2);
         assert!(table.values().all(|full_at| full_at.0 >= RATE_BUCKETS_MAX as u64 / 2), "the fullest went");
@@ -311,9 +321,9 @@ mod tests {
 
     #[test]
     fn accounts_count_whatever_the_case_of_their_letters() {
-        let buckets = Buckets::default();
-        assert_eq!(buckets.account("Ann@Example.org"), buckets.account("ann@example.ORG"));
-        assert_ne!(buckets.account("ann@example.org"), buckets.account("ben@example.org"));
+        let rate_limiter = RateLimiter::default();
+        assert_eq!(rate_limiter.account("Ann@Example.org"), rate_limiter.account("ann@example.ORG"));
+        assert_ne!(rate_limiter.account("ann@example.org"), rate_limiter.account("ben@example.org"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::base::limits::WRITER_STUCK_MILLISECONDS;
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::health::WriterFault;
 use crate::domain::id::{EventNumber, UserId};
-use crate::shard::shared::rate_limiter::Buckets;
+use crate::shard::shared::rate_limiter::RateLimiter;
 use crate::wire::stream::OpenStream;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// One open stream, as every shard may look at it; its own shard keeps it up to date.
 #[derive(Debug)]
-pub struct StreamFacts {
+pub struct StreamStats {
     /// Whose it is.
     pub user: UserId,
     /// When it was opened.
@@ -33,10 +33,10 @@ pub struct StreamFacts {
     expires_at: AtomicI64,
 }
 
-impl StreamFacts {
+impl StreamStats {
     /// A stream that is opened now, with a token that ends at `expires_at`.
-    pub fn new(user: UserId, now: Now, expires_at: WallTime) -> StreamFacts {
-        StreamFacts {
+    pub fn new(user: UserId, now: Now, expires_at: WallTime) -> StreamStats {
+        StreamStats {
             user,
             since: now.wall,
             live: AtomicBool::new(false),
@@ -81,10 +81,10 @@ impl StreamFacts {
 
 /// Shared by all shards of a process.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub struct StreamRegistry {
     /// Who may ask how often.
-    pub buckets: Buckets,
-    tables: Mutex<Tables>,
+    pub rate_limiter: RateLimiter,
+    tables: Mutex<StreamTables>,
     /// The journal's position as last committed; a stream that starts now starts here.
     position: AtomicU64,
     /// What is wrong with the writer: 0 for nothing, else one more than the place in `WriterFault::ALL`.
@@ -94,12 +94,12 @@ pub struct Registry {
 }
 
 #[derive(Debug, Default)]
-struct Tables {
-    streams: HashMap<StreamId, Arc<StreamFacts>>,
+struct StreamTables {
+    streams: HashMap<StreamId, Arc<StreamStats>>,
     streams_of: HashMap<UserId, u32>,
 }
 
-impl Registry {
+impl StreamRegistry {
     /// The journal's position as last committed.
     pub fn position(&self) -> EventNumber {
         EventNumber(self.position.load(std::sync::atomic::Ordering::Acquire))
@@ -137,60 +137,60 @@ impl Registry {
         let position = self.position();
         let tables = self.tables();
         let mut survey = StreamsSurvey::default();
-        for facts in tables.streams.values() {
-            survey.bytes_waiting += facts.bytes_waiting.load(Relaxed);
-            if facts.live.load(Relaxed) {
+        for stats in tables.streams.values() {
+            survey.bytes_waiting += stats.bytes_waiting.load(Relaxed);
+            if stats.live.load(Relaxed) {
                 survey.live += 1;
                 continue;
             }
             survey.behind += 1;
-            let lag_events = position.0.saturating_sub(facts.cursor.load(Relaxed));
+            let lag_events = position.0.saturating_sub(stats.cursor.load(Relaxed));
             survey.lag_events = survey.lag_events.max(lag_events);
-            let lag_micros = now.since(MonoTime(facts.behind_since.load(Relaxed)));
+            let lag_micros = now.since(MonoTime(stats.behind_since.load(Relaxed)));
             survey.lag_micros = survey.lag_micros.max(lag_micros);
         }
         survey
     }
 
     /// Enters a stream, unless its user has `streams_max` already.
-    pub fn open_stream(&self, id: StreamId, facts: Arc<StreamFacts>, streams_max: Option<u32>) -> bool {
+    pub fn open_stream(&self, id: StreamId, stats: Arc<StreamStats>, streams_max: Option<u32>) -> bool {
         let mut tables = self.tables();
-        let count = tables.streams_of.entry(facts.user.clone()).or_default();
+        let count = tables.streams_of.entry(stats.user.clone()).or_default();
         if streams_max.is_some_and(|max| *count >= max) {
             return false;
         }
         *count += 1;
-        tables.streams.insert(id, facts);
+        tables.streams.insert(id, stats);
         true
     }
 
     /// Takes a stream out.
     pub fn close_stream(&self, id: StreamId) {
         let mut tables = self.tables();
-        let Some(facts) = tables.streams.remove(&id) else { return };
-        if let Some(count) = tables.streams_of.get_mut(&facts.user) {
+        let Some(stats) = tables.streams.remove(&id) else { return };
+        if let Some(count) = tables.streams_of.get_mut(&stats.user) {
             *count -= 1;
             if *count == 0 {
-                tables.streams_of.remove(&facts.user);
+                tables.streams_of.remove(&stats.user);
             }
         }
     }
 
     /// The stream of that name.
-    pub fn stream(&self, id: StreamId) -> Option<Arc<StreamFacts>> {
+    pub fn stream(&self, id: StreamId) -> Option<Arc<StreamStats>> {
         self.tables().streams.get(&id).cloned()
     }
 
     /// A user's streams, oldest first.
-    pub fn streams_of(&self, user: &UserId) -> Vec<(StreamId, Arc<StreamFacts>)> {
+    pub fn streams_of(&self, user: &UserId) -> Vec<(StreamId, Arc<StreamStats>)> {
         let tables = self.tables();
         let mut streams: Vec<_> = tables
             .streams
             .iter()
-            .filter(|(_, facts)| facts.user == *user)
-            .map(|(id, facts)| (*id, Arc::clone(facts)))
+            .filter(|(_, stats)| stats.user == *user)
+            .map(|(id, stats)| (*id, Arc::clone(stats)))
             .collect();
-        streams.sort_by_key(|(id, facts)| (facts.since, id.0));
+        streams.sort_by_key(|(id, stats)| (stats.since, id.0));
         streams
     }
 
@@ -198,15 +198,15 @@ impl Registry {
     pub fn check_invariants(&self) {
         let tables = self.tables();
         let mut counts: HashMap<UserId, u32> = HashMap::new();
-        for facts in tables.streams.values() {
-            *counts.entry(facts.user.clone()).or_default() += 1;
+        for stats in tables.streams.values() {
+            *counts.entry(stats.user.clone()).or_default() += 1;
         }
         assert_eq!(counts, tables.streams_of);
         drop(tables);
-        self.buckets.check_invariants();
+        self.rate_limiter.check_invariants();
     }
 
-    fn tables(&self) -> MutexGuard<'_, Tables> {
+    fn tables(&self) -> MutexGuard<'_, StreamTables> {
         // A panic while the lock was held leaves counts that are at worst too high; serving goes on.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -222,36 +222,36 @@ mod tests {
 
     #[test]
     fn streams_are_counted_per_user() {
-        let registry = Registry::default();
+        let registry = StreamRegistry::default();
         let id = |n| StreamId(uuid::Uuid::from_u128(n));
         let now = Now { wall: WallTime(0), mono: MonoTime(0) };
-        let facts = |name| Arc::new(StreamFacts::new(user(name), now, WallTime(0)));
-        assert!(registry.open_stream(id(1), facts("u"), Some(2)));
-        assert!(registry.open_stream(id(2), facts("u"), Some(2)));
-        assert!(!registry.open_stream(id(3), facts("u"), Some(2)));
-        assert!(registry.open_stream(id(4), facts("v"), Some(2)));
+        let stats = |name| Arc::new(StreamStats::new(user(name), now, WallTime(0)));
+        assert!(registry.open_stream(id(1), stats("u"), Some(2)));
+        assert!(registry.open_stream(id(2), stats("u"), Some(2)));
+        assert!(!registry.open_stream(id(3), stats("u"), Some(2)));
+        assert!(registry.open_stream(id(4), stats("v"), Some(2)));
         registry.check_invariants();
         registry.close_stream(id(1));
         registry.close_stream(id(1));
-        assert!(registry.open_stream(id(3), facts("u"), Some(2)));
-        assert!(registry.open_stream(id(5), facts("u"), None));
+        assert!(registry.open_stream(id(3), stats("u"), Some(2)));
+        assert!(registry.open_stream(id(5), stats("u"), None));
         assert_eq!(registry.streams_of(&user("u")).len(), 3);
         registry.check_invariants();
     }
 
     #[test]
     fn a_survey_has_the_worst_of_the_streams_that_are_behind() {
-        let registry = Registry::default();
+        let registry = StreamRegistry::default();
         registry.committed(EventNumber(100));
         // When it fell behind or was opened, where it is, and whether it is live.
         let table = [(5, 90, false), (3, 97, false), (1, 0, true)];
         for (n, (since, cursor, live)) in table.into_iter().enumerate() {
             let opened = Now { wall: WallTime(0), mono: MonoTime(if live { 0 } else { since }) };
-            let facts = Arc::new(StreamFacts::new(user("u"), opened, WallTime(0)));
-            facts.set_live(live, MonoTime(7));
-            facts.cursor.store(cursor, Relaxed);
-            facts.bytes_waiting.store(10, Relaxed);
-            registry.open_stream(StreamId(uuid::Uuid::from_u128(n as u128)), facts, None);
+            let stats = Arc::new(StreamStats::new(user("u"), opened, WallTime(0)));
+            stats.set_live(live, MonoTime(7));
+            stats.cursor.store(cursor, Relaxed);
+            stats.bytes_waiting.store(10, Relaxed);
+            registry.open_stream(StreamId(uuid::Uuid::from_u128(n as u128)), stats, None);
         }
         let want = StreamsSurvey { live: 1, behind: 2, bytes_waiting: 30, lag_events: 10, lag_micros: 17 };
         assert_eq!(registry.survey(MonoTime(20)), want);
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_fails_or_is_stuck_is_in_trouble() {
-        let registry = Registry::default();
+        let registry = StreamRegistry::default();
         let stuck = 1000 * WRITER_STUCK_MILLISECONDS;
         assert_eq!(registry.writer_fault(MonoTime(stuck)), None);
         registry.writer_begins(MonoTime(0));

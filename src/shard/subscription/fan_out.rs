@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// An event, framed once for everybody on this shard.
 #[derive(Debug)]
-pub struct Entry {
+pub struct FramedEvent {
     /// Its number.
     pub number: EventNumber,
     kind: EventKind,
@@ -27,14 +27,14 @@ pub struct Entry {
     pub frame: Arc<EventFrame>,
 }
 
-impl Entry {
+impl FramedEvent {
     /// Frames an event.
-    pub fn of(event: &Event) -> Entry {
+    pub fn of(event: &Event) -> FramedEvent {
         let json_bytes = 256 + event.weight();
         let frame = EventFrame::new(Some(event.number), event.kind.as_str(), json_bytes, |out| {
             wire::event::event_json(event, out)
         });
-        Entry {
+        FramedEvent {
             number: event.number,
             kind: event.kind,
             workspace_id: event.workspace_id,
@@ -58,69 +58,73 @@ impl Entry {
 
 /// The streams of one user on this shard, and what they can be served from without the disk.
 #[derive(Debug)]
-pub struct Listener {
+pub struct UserSubscriptions {
     /// HeaderBuf of the user's streams.
     pub streams: Vec<u32>,
     /// Recent events of the user.
-    pub entries: VecDeque<Arc<Entry>>,
+    pub events: VecDeque<Arc<FramedEvent>>,
     /// Everything of the user's after this number is in `entries`.
     pub complete_from: EventNumber,
 }
 
 /// The listeners of a shard.
 #[derive(Debug, Default)]
-pub struct Hub {
+pub struct FanOut {
     /// The number through which this shard has applied everything.
     pub position: EventNumber,
-    listeners: HashMap<UserId, Listener>,
-    recent: VecDeque<Arc<Entry>>,
+    users: HashMap<UserId, UserSubscriptions>,
+    recent: VecDeque<Arc<FramedEvent>>,
     recent_bytes: usize,
 }
 
-impl Hub {
+impl FanOut {
     /// A hub that starts at the journal's position.
-    pub fn new(position: EventNumber) -> Hub {
-        Hub { position, ..Hub::default() }
+    pub fn new(position: EventNumber) -> FanOut {
+        FanOut { position, ..FanOut::default() }
     }
 
     /// Adds a stream of `user`.
-    pub fn listen(&mut self, user: &UserId, slot: u32) {
+    pub fn subscribe(&mut self, user: &UserId, slot: u32) {
         let position = self.position;
-        self.listeners
+        self.users
             .entry(user.clone())
-            .or_insert_with(|| Listener { streams: Vec::new(), entries: VecDeque::new(), complete_from: position })
+            .or_insert_with(|| UserSubscriptions {
+                streams: Vec::new(),
+                events: VecDeque::new(),
+                complete_from: position,
+            })
             .streams
             .push(slot);
     }
 
     /// Removes a stream of `user`; the last one takes the user's tail with it.
-    pub fn unlisten(&mut self, user: &UserId, slot: u32) {
-        let Some(listener) = self.listeners.get_mut(user) else { return };
-        listener.streams.retain(|other| *other != slot);
-        if listener.streams.is_empty() {
-            self.listeners.remove(user);
+    pub fn unsubscribe(&mut self, user: &UserId, slot: u32) {
+        let Some(subscriptions) = self.users.get_mut(user) else { return };
+        subscriptions.streams.retain(|other| *other != slot);
+        if subscriptions.streams.is_empty() {
+            self.users.remove(user);
         }
     }
 
     /// The listener of `user`.
-    pub fn listener(&self, user: &UserId) -> Option<&Listener> {
-        self.listeners.get(user)
+    pub fn subscriptions(&self, user: &UserId) -> Option<&UserSubscriptions> {
+        self.users.get(user)
     }
 
     /// Every user who listens here.
-    pub fn users(&self) -> impl Iterator<Item = (&UserId, &Listener)> {
-        self.listeners.iter()
+    pub fn users(&self) -> impl Iterator<Item = (&UserId, &UserSubscriptions)> {
+        self.users.iter()
     }
 
     /// Takes an event into the tails of its recipients, and calls `offer` for each stream of theirs.
-    pub fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<Entry>)) {
-        let mut framed: Option<Arc<Entry>> = None;
+    pub fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<FramedEvent>)) {
+        let mut framed: Option<Arc<FramedEvent>> = None;
         for user in event.recipients.iter() {
-            let Some(listener) = self.listeners.get_mut(user) else { continue };
-            let entry = framed.get_or_insert_with(|| Arc::new(Entry::of(event)));
-            listener.forget_before(event);
-            listener.entries.push_back(Arc::clone(entry));
-            for slot in &listener.streams {
+            let Some(subscriptions) = self.users.get_mut(user) else { continue };
+            let entry = framed.get_or_insert_with(|| Arc::new(FramedEvent::of(event)));
+            subscriptions.forget_before(event);
+            subscriptions.events.push_back(Arc::clone(entry));
+            for slot in &subscriptions.streams {
                 offer(*slot, entry);
             }
         }
@@ -136,9 +140,9 @@ impl Hub {
         self.position = position;
         self.recent.clear();
         self.recent_bytes = 0;
-        for listener in self.listeners.values_mut() {
-            listener.entries.clear();
-            listener.complete_from = position;
+        for subscriptions in self.users.values_mut() {
+            subscriptions.events.clear();
+            subscriptions.complete_from = position;
         }
     }
 
@@ -147,11 +151,11 @@ impl Hub {
             let Some(oldest) = self.recent.pop_front() else { return };
             self.recent_bytes -= oldest.frame.held_bytes();
             for user in oldest.recipients.iter() {
-                let Some(listener) = self.listeners.get_mut(user) else { continue };
-                while listener.entries.front().is_some_and(|entry| entry.number <= oldest.number) {
-                    listener.entries.pop_front();
+                let Some(subscriptions) = self.users.get_mut(user) else { continue };
+                while subscriptions.events.front().is_some_and(|entry| entry.number <= oldest.number) {
+                    subscriptions.events.pop_front();
                 }
-                listener.complete_from = listener.complete_from.max(oldest.number);
+                subscriptions.complete_from = subscriptions.complete_from.max(oldest.number);
             }
         }
     }
@@ -160,31 +164,31 @@ impl Hub {
     pub fn check_invariants(&self) {
         assert_eq!(self.recent_bytes, self.recent.iter().map(|entry| entry.frame.held_bytes()).sum::<usize>());
         assert!(self.recent_bytes <= TAIL_BYTES_MAX || self.recent.len() == 1);
-        for listener in self.listeners.values() {
-            assert!(!listener.streams.is_empty(), "a tail without a reader is dropped");
-            assert!(listener.complete_from <= self.position);
-            let numbers: Vec<_> = listener.entries.iter().map(|entry| entry.number).collect();
+        for subscriptions in self.users.values() {
+            assert!(!subscriptions.streams.is_empty(), "a tail without a reader is dropped");
+            assert!(subscriptions.complete_from <= self.position);
+            let numbers: Vec<_> = subscriptions.events.iter().map(|entry| entry.number).collect();
             assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
-            assert!(numbers.first().is_none_or(|first| *first > listener.complete_from));
+            assert!(numbers.first().is_none_or(|first| *first > subscriptions.complete_from));
         }
     }
 }
 
-impl Listener {
+impl UserSubscriptions {
     /// Drops from the tail what an event makes untrue: who still may see what, and what a message says now, only the
     /// journal knows. Owners, for one, still see the conversations of theirs that they left.
     fn forget_before(&mut self, event: &Event) {
         use EventKind::*;
         match event.kind {
             ConversationLeft | ConversationDeleted | WorkspaceDeleted => {
-                self.entries.clear();
+                self.events.clear();
                 self.complete_from = EventNumber(event.number.0 - 1);
             }
             MessageUpdated | MessageDeleted => {
-                let about = |entry: &Arc<Entry>| entry.message_id == event.message_id();
-                if let Some(last) = self.entries.iter().rposition(about) {
-                    self.complete_from = self.entries[last].number;
-                    self.entries.drain(..=last);
+                let about = |entry: &Arc<FramedEvent>| entry.message_id == event.message_id();
+                if let Some(last) = self.events.iter().rposition(about) {
+                    self.complete_from = self.events[last].number;
+                    self.events.drain(..=last);
                 }
             }
             _ => {}

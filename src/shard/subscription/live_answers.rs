@@ -14,8 +14,8 @@ use crate::domain::query::StreamFilter;
 use crate::domain::started_answer::AnswerChange;
 use crate::domain::started_answer::AnswerStarted;
 use crate::shard::connection::outbox::Outbox;
-use crate::shard::subscription::fan_out::Hub;
-use crate::shard::subscription::subscriber::{Source, Stream};
+use crate::shard::subscription::fan_out::FanOut;
+use crate::shard::subscription::subscriber::{DeliveryState, Subscriber};
 use crate::sse::{self, EventFrame};
 use crate::wire;
 use std::collections::HashMap;
@@ -78,11 +78,11 @@ impl LiveAnswers {
     }
 
     /// Calls `offer` for each stream that may see the answer.
-    pub fn for_each_stream(&self, message_id: MessageId, hub: &Hub, mut offer: impl FnMut(u32)) {
+    pub fn for_each_stream(&self, message_id: MessageId, fan_out: &FanOut, mut offer: impl FnMut(u32)) {
         let Some(answer) = self.answers.get(&message_id) else { return };
         for user in answer.started.recipients.iter() {
-            if let Some(listener) = hub.listener(user) {
-                listener.streams.iter().for_each(|slot| offer(*slot));
+            if let Some(subscriptions) = fan_out.subscriptions(user) {
+                subscriptions.streams.iter().for_each(|slot| offer(*slot));
             }
         }
     }
@@ -101,7 +101,7 @@ impl LiveAnswers {
     /// Gives a live stream the delta that was framed, or, if it lacks something before it, the text so far.
     pub fn give(
         &self,
-        stream: &mut Stream,
+        stream: &mut Subscriber,
         outbox: &mut Outbox,
         delta: &AnswerDelta,
         frame: &Arc<EventFrame>,
@@ -113,7 +113,7 @@ impl LiveAnswers {
         }
         // After a hole, `shown` is further than the delta: then the whole text is sent.
         if stream.next_delta(delta.message_id) == delta.index && answer.shown.deltas == delta.index + 1 {
-            if stream.push_passing(frame, outbox) {
+            if stream.push_ephemeral(frame, outbox) {
                 stream.set_next_delta(delta.message_id, delta.index + 1);
             }
         } else {
@@ -122,7 +122,7 @@ impl LiveAnswers {
     }
 
     /// Gives a stream that has become live the text of every answer that it sees in the middle.
-    pub fn give_all(&self, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
+    pub fn give_all(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
             let sees = answer.started.recipients.contains(&stream.user);
             if sees && is_for(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas {
@@ -139,7 +139,7 @@ impl LiveAnswers {
     }
 }
 
-fn give_snapshot(answer: &SharedAnswer, stream: &mut Stream, outbox: &mut Outbox, now: WallTime) {
+fn give_snapshot(answer: &SharedAnswer, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
     let SharedAnswer { started, shown } = answer;
     let Some(index) = shown.deltas.checked_sub(1) else { return };
     let named = stream.named.then_some(EventKind::OutputSnapshot.as_str());
@@ -151,8 +151,8 @@ fn give_snapshot(answer: &SharedAnswer, stream: &mut Stream, outbox: &mut Outbox
     }
 }
 
-fn is_for(answer: &SharedAnswer, stream: &Stream) -> bool {
-    stream.source == Source::Live && !stream.ended && passes(answer, &stream.filter)
+fn is_for(answer: &SharedAnswer, stream: &Subscriber) -> bool {
+    stream.source == DeliveryState::Live && !stream.ended && passes(answer, &stream.filter)
 }
 
 fn passes(answer: &SharedAnswer, filter: &StreamFilter) -> bool {

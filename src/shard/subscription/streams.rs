@@ -14,11 +14,11 @@ use crate::domain::result::Rejection;
 use crate::domain::work::Work;
 use crate::http1::head::Method;
 use crate::http1::response_write::Length;
-use crate::shard::connection::{Meta, Phase};
+use crate::shard::connection::{Phase, RequestContext};
 use crate::shard::message::CommitShare;
-use crate::shard::shared::stream_registry::StreamFacts;
-use crate::shard::subscription::fan_out::Entry;
-use crate::shard::subscription::subscriber::{Source, Stream, Wants};
+use crate::shard::shared::stream_registry::StreamStats;
+use crate::shard::subscription::fan_out::FramedEvent;
+use crate::shard::subscription::subscriber::{DeliveryState, FillResult, Subscriber};
 use crate::shard::{Output, Shard};
 use crate::sse;
 use std::sync::Arc;
@@ -30,43 +30,43 @@ impl Shard {
     pub(in crate::shard) fn open_stream(
         &mut self,
         slot: u32,
-        meta: &Meta<'_>,
+        request_context: &RequestContext<'_>,
         caller: &Caller,
         wanted: Subscription,
         now: Now,
     ) {
         if self.draining {
-            let reply = self.come_back_later(wanted.start);
-            self.respond(slot, meta, reply, now);
+            let reply = self.defer_stream(wanted.start);
+            self.respond(slot, request_context, reply, now);
             return;
         }
         // The rules may have changed since the head was read, and streams are looked through only when they change.
         if !self.token_rules.accepts(&caller.actor.id, caller.issued_at) {
             let error = ApiError::invalid_token("The token is no longer good");
-            return self.respond(slot, meta, error.into_response(), now);
+            return self.respond(slot, request_context, error.into_response(), now);
         }
         let settings = &self.context.settings;
         // A token that is past its end but within the leeway opened this stream, so the stream has the leeway too.
         let expired_already = caller.expires_at <= now.wall;
         let leeway_seconds = if expired_already { TOKEN_LEEWAY_SECONDS } else { 0 };
         let expires_at = caller.expires_at.plus_seconds(leeway_seconds);
-        let facts = Arc::new(StreamFacts::new(caller.actor.id.clone(), now, expires_at));
+        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at));
         let id = new_stream_id();
-        if meta.method != Method::Head
-            && !self.registry.open_stream(id, Arc::clone(&facts), settings.streams_per_user_max)
+        if request_context.method != Method::Head
+            && !self.registry.open_stream(id, Arc::clone(&stats), settings.streams_per_user_max)
         {
             let error = ApiError::rate_limited("This user has as many open streams as are allowed", 1);
-            self.respond(slot, meta, error.because("too_many_streams").into_response(), now);
+            self.respond(slot, request_context, error.because("too_many_streams").into_response(), now);
             return;
         }
         let heartbeat = settings.heartbeat_interval_ms;
-        let newest = self.registry.position().max(self.hub.position);
+        let newest = self.registry.position().max(self.fan_out.position);
         let (cursor, source, gap) = match wanted.start {
-            Start::Now => (newest, Source::Live, None),
-            Start::After(number) if number <= newest => (number, Source::Behind, None),
-            Start::After(_) | Start::Unknown => (newest, Source::Live, Some(newest.next())),
+            Start::Now => (newest, DeliveryState::Live, None),
+            Start::After(number) if number <= newest => (number, DeliveryState::Behind, None),
+            Start::After(_) | Start::Unknown => (newest, DeliveryState::Live, Some(newest.next())),
         };
-        let mut stream = Box::new(Stream {
+        let mut stream = Box::new(Subscriber {
             id,
             user: caller.actor.id.clone(),
             issued_at: caller.issued_at,
@@ -76,7 +76,7 @@ impl Shard {
             source,
             gap_told: EventNumber::default(),
             announces_caught_up: wanted.start != Start::Now,
-            facts,
+            stats,
             // The first one comes at a random moment of the interval: many streams opened at once do not beat as one.
             heartbeat_at: now.mono.plus(self.random.below(heartbeat * 1000) + 1),
             retry_at: None,
@@ -86,35 +86,35 @@ impl Shard {
             next_deltas: Vec::new(),
         });
         let reply = Response { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: (&[]).into() };
-        self.write_head(slot, meta, &reply, Length::UntilClose, false, now);
-        self.note_finished(meta, 200, 0);
-        if meta.method == Method::Head {
+        self.write_head(slot, request_context, &reply, Length::UntilClose, false, now);
+        self.note_finished(request_context, 200, 0);
+        if request_context.method == Method::Head {
             self.begin_closing(slot, now);
             return;
         }
-        let conn = &mut self.conns[slot as usize];
-        stream.greet(&mut conn.outbox, &self.context.epoch, now);
+        let conn = &mut self.connections[slot as usize];
+        stream.send_greeting(&mut conn.outbox, &self.context.epoch, now);
         if let Some(first) = gap {
-            stream.say_gap(&mut conn.outbox, first);
+            stream.send_gap(&mut conn.outbox, first);
             metrics::GAPS[GapReason::Unknown as usize].add(1);
-            stream.source = Source::Behind;
+            stream.source = DeliveryState::Behind;
         }
         metrics::STREAMS_OPENED.add(1);
-        self.hub.listen(&stream.user, slot);
-        if stream.source == Source::Live {
+        self.fan_out.subscribe(&stream.user, slot);
+        if stream.source == DeliveryState::Live {
             self.live.give_all(&mut stream, &mut conn.outbox, now.wall);
         }
         conn.phase = Phase::Stream(stream);
         conn.input = Vec::new();
         self.outputs.push_back(Output::TuneStream(slot));
         self.fill_stream(slot, now);
-        self.touch(slot, now);
+        self.mark_dirty(slot, now);
         self.arm(slot, now);
     }
 
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
-    pub(in crate::shard) fn come_back_later(&mut self, start: Start) -> Response {
+    pub(in crate::shard) fn defer_stream(&mut self, start: Start) -> Response {
         metrics::count_rejection("stream_deferred");
         let mut body = Vec::new();
         let milliseconds = self.spread_retry_milliseconds();
@@ -129,35 +129,35 @@ impl Shard {
     pub(in crate::shard) fn committed(&mut self, committed: CommitShare, now: Now) {
         if let Some(token_rules) = committed.token_rules {
             self.token_rules = token_rules;
-            self.end_refused_streams(now);
+            self.end_rejected_streams(now);
         }
         for started in committed.started.iter() {
             self.live.begin(started);
         }
-        if committed.through > self.hub.position {
-            if committed.before > self.hub.position {
+        if committed.through > self.fan_out.position {
+            if committed.before > self.fan_out.position {
                 self.events_missed(committed.before, now);
             }
             for event in committed.events.iter() {
-                if event.number > self.hub.position {
+                if event.number > self.fan_out.position {
                     self.publish(event, now);
                 }
             }
-            self.hub.position = committed.through;
+            self.fan_out.position = committed.through;
         }
-        for receipt in committed.results {
-            self.receipt(receipt, now);
+        for command_finished in committed.results {
+            self.command_finished(command_finished, now);
         }
     }
 
     fn publish(&mut self, event: &crate::domain::event::Event, now: Now) {
         self.live.apply(event);
-        let Shard { hub, conns, touched, .. } = self;
-        let mut first_touched = touched.len();
+        let Shard { fan_out, connections, dirty, .. } = self;
+        let mut first_dirty = dirty.len();
         // Who stands in the list from before, although all that waited then is written.
         let mut written_since = Vec::new();
-        hub.publish(event, |slot, entry: &Arc<Entry>| {
-            let conn = &mut conns[slot as usize];
+        fan_out.publish(event, |slot, entry: &Arc<FramedEvent>| {
+            let conn = &mut connections[slot as usize];
             let Phase::Stream(stream) = &mut conn.phase else { return };
             if stream.ended {
                 return;
@@ -166,37 +166,38 @@ impl Shard {
             if conn.outbox.is_empty() {
                 return;
             }
-            if !conn.touched {
-                conn.touched = true;
-                touched.push(slot);
+            if !conn.dirty {
+                conn.dirty = true;
+                dirty.push(slot);
             } else if !conn.waits_for_reader {
                 written_since.push(slot);
             }
         });
-        while first_touched < self.touched.len() {
-            let slot = self.touched[first_touched];
-            first_touched += 1;
-            self.touch(slot, now);
+        while first_dirty < self.dirty.len() {
+            let slot = self.dirty[first_dirty];
+            first_dirty += 1;
+            self.mark_dirty(slot, now);
         }
         for slot in written_since {
-            self.touch(slot, now);
+            self.mark_dirty(slot, now);
         }
     }
 
     /// The shard was not told of the events through `position`: its streams get them from the journal.
     fn events_missed(&mut self, position: EventNumber, now: Now) {
         self.live.events_missed();
-        let before = self.hub.position;
-        let mut slots: Vec<u32> = self.hub.users().flat_map(|(_, listener)| listener.streams.iter().copied()).collect();
+        let before = self.fan_out.position;
+        let mut slots: Vec<u32> =
+            self.fan_out.users().flat_map(|(_, subscriptions)| subscriptions.streams.iter().copied()).collect();
         // In an order that is the same in every run, so that a run can be replayed.
         slots.sort_unstable();
-        self.hub.skip_to(position);
+        self.fan_out.skip_to(position);
         for slot in slots {
-            if let Phase::Stream(stream) = &mut self.conns[slot as usize].phase
-                && stream.source == Source::Live
+            if let Phase::Stream(stream) = &mut self.connections[slot as usize].phase
+                && stream.source == DeliveryState::Live
                 && stream.cursor < position
             {
-                stream.source = Source::Behind;
+                stream.source = DeliveryState::Behind;
                 stream.cursor = stream.cursor.max(before);
             }
             self.fill_stream(slot, now);
@@ -205,7 +206,7 @@ impl Shard {
 
     /// Takes in a page that a stream asked for, or hears that there is none now.
     pub(in crate::shard) fn page(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
-        let conn = &mut self.conns[slot as usize];
+        let conn = &mut self.connections[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
         if stream.ended {
             return;
@@ -215,69 +216,69 @@ impl Shard {
             Err(_) => stream.page_failed(now.mono),
         }
         self.fill_stream(slot, now);
-        self.touch(slot, now);
+        self.mark_dirty(slot, now);
         self.arm(slot, now);
     }
 
     pub(in crate::shard) fn stream_wrote(&mut self, slot: u32, now: Now) {
-        let conn = &self.conns[slot as usize];
+        let conn = &self.connections[slot as usize];
         let Phase::Stream(stream) = &conn.phase else { return };
         if stream.ended && conn.outbox.is_empty() {
             self.begin_closing(slot, now);
-        } else if stream.source == Source::Behind && conn.outbox.bytes() <= stream.buffer_bytes / 2 {
+        } else if stream.source == DeliveryState::Behind && conn.outbox.bytes() <= stream.buffer_bytes / 2 {
             self.fill_stream(slot, now);
-            self.touch(slot, now);
+            self.mark_dirty(slot, now);
         } else {
-            stream.report(&self.hub, &conn.outbox, now.mono);
+            stream.report(&self.fan_out, &conn.outbox, now.mono);
         }
     }
 
     pub(in crate::shard) fn tick_stream(&mut self, slot: u32, now: Now) {
-        let conn = &mut self.conns[slot as usize];
+        let conn = &mut self.connections[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
-        stream.tick(&self.hub, &mut conn.outbox, now, self.context.settings.heartbeat_interval_ms);
+        stream.tick(&self.fan_out, &mut conn.outbox, now, self.context.settings.heartbeat_interval_ms);
         self.fill_stream(slot, now);
-        self.touch(slot, now);
+        self.mark_dirty(slot, now);
     }
 
     /// Ends a stream with a time to come back.
     pub(in crate::shard) fn shut_stream_down(&mut self, slot: u32, now: Now) {
         let retry = self.spread_retry_milliseconds();
-        let conn = &mut self.conns[slot as usize];
+        let conn = &mut self.connections[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
         if !stream.ended {
-            stream.say_shutdown(&mut conn.outbox, retry);
+            stream.send_shutdown(&mut conn.outbox, retry);
         }
-        self.touch(slot, now);
+        self.mark_dirty(slot, now);
     }
 
     /// Takes a stream off the lists, before its connection does something else or goes.
     pub(in crate::shard) fn forget_stream(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.get(slot as usize)
+        if let Some(conn) = self.connections.get(slot as usize)
             && let Phase::Stream(stream) = &conn.phase
         {
             metrics::STREAMS_CLOSED.add(1);
-            self.hub.unlisten(&stream.user, slot);
+            self.fan_out.unsubscribe(&stream.user, slot);
             self.registry.close_stream(stream.id);
         }
     }
 
     fn fill_stream(&mut self, slot: u32, now: Now) {
-        let conn = &mut self.conns[slot as usize];
+        let conn = &mut self.connections[slot as usize];
         let Phase::Stream(stream) = &mut conn.phase else { return };
-        let was_live = stream.source == Source::Live;
-        if stream.fill(&self.hub, &mut conn.outbox) == Wants::Page {
-            stream.source = Source::Asked;
+        let was_live = stream.source == DeliveryState::Live;
+        if stream.fill(&self.fan_out, &mut conn.outbox) == FillResult::Page {
+            stream.source = DeliveryState::AwaitingPage;
             let kind =
                 QueryKind::JournalPage { after: stream.cursor, bytes_max: stream.buffer_bytes, filter: stream.filter };
             let caller = stream.user.clone();
             let reply_to = ReplyTo { shard: self.index, slot, generation: conn.generation };
             self.outputs.push_back(Output::Work(Work::Query(Query { reply_to, caller, kind })));
         }
-        if !was_live && stream.source == Source::Live {
+        if !was_live && stream.source == DeliveryState::Live {
             self.live.give_all(stream, &mut conn.outbox, now.wall);
         }
-        stream.report(&self.hub, &conn.outbox, now.mono);
+        stream.report(&self.fan_out, &conn.outbox, now.mono);
     }
 
     /// Takes a piece of an answer in, and gives it to the streams that see it.
@@ -286,25 +287,25 @@ impl Shard {
             return;
         }
         let Some(frame) = self.live.delta_frame(delta, now.wall) else { return };
-        let Shard { hub, conns, live, .. } = self;
+        let Shard { fan_out, connections, live, .. } = self;
         let mut given = Vec::new();
-        live.for_each_stream(delta.message_id, hub, |slot| {
-            let conn = &mut conns[slot as usize];
+        live.for_each_stream(delta.message_id, fan_out, |slot| {
+            let conn = &mut connections[slot as usize];
             if let Phase::Stream(stream) = &mut conn.phase {
                 live.give(stream, &mut conn.outbox, delta, &frame, now.wall);
                 given.push(slot);
             }
         });
         for slot in given {
-            self.touch(slot, now);
+            self.mark_dirty(slot, now);
         }
     }
 
-    fn end_refused_streams(&mut self, now: Now) {
+    fn end_rejected_streams(&mut self, now: Now) {
         let mut refused = Vec::new();
-        for (user, listener) in self.hub.users() {
-            for slot in &listener.streams {
-                if let Phase::Stream(stream) = &self.conns[*slot as usize].phase
+        for (user, subscriptions) in self.fan_out.users() {
+            for slot in &subscriptions.streams {
+                if let Phase::Stream(stream) = &self.connections[*slot as usize].phase
                     && !self.token_rules.accepts(user, stream.issued_at)
                 {
                     refused.push(*slot);
@@ -313,12 +314,12 @@ impl Shard {
         }
         refused.sort_unstable();
         for slot in refused {
-            let conn = &mut self.conns[slot as usize];
+            let conn = &mut self.connections[slot as usize];
             let Phase::Stream(stream) = &mut conn.phase else { continue };
             if !stream.ended {
-                stream.say_expired(&mut conn.outbox);
+                stream.send_expired(&mut conn.outbox);
             }
-            self.touch(slot, now);
+            self.mark_dirty(slot, now);
         }
     }
 

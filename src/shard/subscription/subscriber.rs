@@ -10,8 +10,8 @@ use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::query::{JournalPage, StreamFilter};
 use crate::shard::connection::outbox::Outbox;
-use crate::shard::shared::stream_registry::StreamFacts;
-use crate::shard::subscription::fan_out::{Entry, Hub};
+use crate::shard::shared::stream_registry::StreamStats;
+use crate::shard::subscription::fan_out::{FanOut, FramedEvent};
 use crate::sse::{self, EventFrame};
 use crate::wire;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Where a stream's next events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum DeliveryState {
     /// From the shard, as it applies them. Next: Behind.
     Live,
-    /// From the tail or the journal, once the outbox has room. Next: Live, Asked.
+    /// From the tail or the journal, once the outbox has room. Next: Live, AwaitingPage.
     Behind,
     /// From a journal page that was asked for. Next: Behind.
-    Asked,
+    AwaitingPage,
 }
 
 /// How long a stream waits before it asks for a page again that the store could not give, in milliseconds.
@@ -37,7 +37,7 @@ const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
 /// One open stream.
 #[derive(Debug)]
-pub struct Stream {
+pub struct Subscriber {
     /// Its name.
     pub id: StreamId,
     /// Whose it is.
@@ -51,13 +51,13 @@ pub struct Stream {
     /// The number through which it has been given everything.
     pub cursor: EventNumber,
     /// Where its next events come from.
-    pub source: Source,
+    pub source: DeliveryState,
     /// The first number that the last gap named; 0 before there was one.
     pub gap_told: EventNumber,
     /// A replay was asked for, and its end is to be announced.
     pub announces_caught_up: bool,
     /// What others may know of it.
-    pub facts: Arc<StreamFacts>,
+    pub stats: Arc<StreamStats>,
     /// When the next heartbeat is due.
     pub heartbeat_at: MonoTime,
     /// When a page is asked for again.
@@ -74,58 +74,62 @@ pub struct Stream {
 
 /// What a stream wants after it was filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
+pub enum FillResult {
     /// Nothing: it is live, or its outbox is full.
     Nothing,
     /// A page of the journal after its cursor.
     Page,
 }
 
-impl Stream {
+impl Subscriber {
     /// Gives a live stream an event as the shard applies it; a stream that has no room stays where it is.
-    pub fn offer(&mut self, entry: &Arc<Entry>, outbox: &mut Outbox) {
-        if self.source != Source::Live || entry.number <= self.cursor || !entry.passes(&self.filter) {
+    pub fn offer(&mut self, entry: &Arc<FramedEvent>, outbox: &mut Outbox) {
+        if self.source != DeliveryState::Live || entry.number <= self.cursor || !entry.passes(&self.filter) {
             return;
         }
         if !self.push(entry, outbox) {
-            self.source = Source::Behind;
+            self.source = DeliveryState::Behind;
             self.cursor = EventNumber(entry.number.0 - 1);
         }
     }
 
     /// Fills the outbox of a stream that is behind from the tail, as far as there is room, and says what is missing.
-    pub fn fill(&mut self, hub: &Hub, outbox: &mut Outbox) -> Wants {
-        if self.source != Source::Behind || self.ended {
-            return Wants::Nothing;
+    pub fn fill(&mut self, fan_out: &FanOut, outbox: &mut Outbox) -> FillResult {
+        if self.source != DeliveryState::Behind || self.ended {
+            return FillResult::Nothing;
         }
-        if self.cursor < hub.position {
-            let Some(listener) = hub.listener(&self.user) else { return Wants::Nothing };
-            if listener.complete_from > self.cursor {
-                return if outbox.is_empty() && self.retry_at.is_none() { Wants::Page } else { Wants::Nothing };
+        if self.cursor < fan_out.position {
+            let Some(subscriptions) = fan_out.subscriptions(&self.user) else { return FillResult::Nothing };
+            if subscriptions.complete_from > self.cursor {
+                return if outbox.is_empty() && self.retry_at.is_none() {
+                    FillResult::Page
+                } else {
+                    FillResult::Nothing
+                };
             }
-            let start = listener.entries.partition_point(|entry| entry.number <= self.cursor);
-            for entry in listener.entries.iter().skip(start) {
+            let start = subscriptions.events.partition_point(|entry| entry.number <= self.cursor);
+            for entry in subscriptions.events.iter().skip(start) {
                 if entry.passes(&self.filter) && !self.push(entry, outbox) {
-                    return Wants::Nothing;
+                    return FillResult::Nothing;
                 }
                 self.cursor = entry.number;
             }
-            self.cursor = hub.position;
+            self.cursor = fan_out.position;
         }
-        self.source = Source::Live;
+        self.source = DeliveryState::Live;
         if std::mem::take(&mut self.announces_caught_up) {
             self.control(outbox, Some(self.cursor), "caught_up", |json| wire::event::caught_up(self.cursor, json));
         }
-        Wants::Nothing
+        FillResult::Nothing
     }
 
     /// Takes a page that was asked for.
     pub fn take_page(&mut self, page: &JournalPage, outbox: &mut Outbox) {
-        assert!(self.source == Source::Asked, "a page comes only when it was asked for");
-        self.source = Source::Behind;
+        assert!(self.source == DeliveryState::AwaitingPage, "a page comes only when it was asked for");
+        self.source = DeliveryState::Behind;
         // Every page of a long replay says what is gone after its start; the client is told once.
         if let Some(first) = page.gap.filter(|first| *first > self.gap_told) {
-            self.say_gap(outbox, first);
+            self.send_gap(outbox, first);
             metrics::GAPS[GapReason::Removed as usize].add(1);
         }
         metrics::CATCHUP_PAGES.add(1);
@@ -147,19 +151,19 @@ impl Stream {
 
     /// The page could not be had now; it is asked for again a little later.
     pub fn page_failed(&mut self, now: MonoTime) {
-        assert!(self.source == Source::Asked, "a page fails only when it was asked for");
+        assert!(self.source == DeliveryState::AwaitingPage, "a page fails only when it was asked for");
         metrics::CATCHUP_FAILURES.add(1);
-        self.source = Source::Behind;
+        self.source = DeliveryState::Behind;
         self.retry_at = Some(now.plus_milliseconds(PAGE_RETRY_MILLISECONDS));
     }
 
     /// The number through which everything has been given.
-    pub fn complete_through(&self, hub: &Hub) -> EventNumber {
-        if self.source == Source::Live { self.cursor.max(hub.position) } else { self.cursor }
+    pub fn complete_through(&self, fan_out: &FanOut) -> EventNumber {
+        if self.source == DeliveryState::Live { self.cursor.max(fan_out.position) } else { self.cursor }
     }
 
     /// Queues what a new stream begins with.
-    pub fn greet(&mut self, outbox: &mut Outbox, epoch: &str, now: Now) {
+    pub fn send_greeting(&mut self, outbox: &mut Outbox, epoch: &str, now: Now) {
         outbox.push_with(|out| sse::retry(STREAM_RETRY_MILLISECONDS, out));
         let id = self.id.to_string();
         self.control(outbox, Some(self.cursor), "connection_established", |json| {
@@ -168,35 +172,35 @@ impl Stream {
     }
 
     /// Queues a gap: messages before the number it names may still follow, but not everything.
-    pub fn say_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
+    pub fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
         self.gap_told = first;
         self.control(outbox, None, "gap", |json| wire::event::gap(first, json));
     }
 
     /// Queues the last event of a stream that the shutdown ends, with its time to come back.
-    pub fn say_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
+    pub fn send_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
         outbox.push_with(|out| sse::retry(retry_milliseconds, out));
         self.control(outbox, None, "server_shutdown", wire::event::server_shutdown);
         self.ended = true;
     }
 
     /// Queues the last event of a stream whose token is no longer good.
-    pub fn say_expired(&mut self, outbox: &mut Outbox) {
+    pub fn send_expired(&mut self, outbox: &mut Outbox) {
         self.control(outbox, None, "token_expired", wire::event::token_expired);
         self.ended = true;
     }
 
     /// Does what is due: heartbeat, notice of the token's end, that end, a page to be asked for again.
-    pub fn tick(&mut self, hub: &Hub, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
+    pub fn tick(&mut self, fan_out: &FanOut, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
         if self.ended {
             return;
         }
         if self.retry_at.is_some_and(|at| at <= now.mono) {
             self.retry_at = None;
         }
-        let expires_at = self.facts.expires_at();
+        let expires_at = self.stats.expires_at();
         if now.wall >= expires_at {
-            self.say_expired(outbox);
+            self.send_expired(outbox);
             return;
         }
         // A notice of this very moment is no earlier output.
@@ -210,7 +214,7 @@ impl Stream {
         if self.heartbeat_at <= now.mono {
             self.heartbeat_at = now.mono.plus_milliseconds(heartbeat_milliseconds);
             if reader_keeps_up {
-                let through = self.complete_through(hub);
+                let through = self.complete_through(fan_out);
                 self.control(outbox, Some(through), "heartbeat", |json| wire::event::heartbeat(now.wall, json));
             }
         }
@@ -218,7 +222,7 @@ impl Stream {
 
     /// When `tick` has something to do.
     pub fn next_tick(&self, now: Now) -> MonoTime {
-        let expires_at = self.facts.expires_at();
+        let expires_at = self.stats.expires_at();
         let notice = if self.expiry_announced == Some(expires_at) { 0 } else { EXPIRY_NOTICE_SECONDS };
         let micros = expires_at.0.saturating_sub(notice * crate::base::time::SECOND).saturating_sub(now.wall.0);
         let token = now.mono.plus(micros.max(0) as u64);
@@ -226,10 +230,10 @@ impl Stream {
     }
 
     /// Tells the registry how far it is.
-    pub fn report(&self, hub: &Hub, outbox: &Outbox, now: MonoTime) {
-        self.facts.set_live(self.source == Source::Live && outbox.is_empty(), now);
-        self.facts.cursor.store(self.complete_through(hub).0, Relaxed);
-        self.facts.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
+    pub fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
+        self.stats.set_live(self.source == DeliveryState::Live && outbox.is_empty(), now);
+        self.stats.cursor.store(self.complete_through(fan_out).0, Relaxed);
+        self.stats.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
     }
 
     /// Index of the delta that the stream needs next of an answer.
@@ -254,7 +258,7 @@ impl Stream {
     }
 
     /// Queues a frame that is no journalled event, if there is room; such a frame may be missed.
-    pub fn push_passing(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
+    pub fn push_ephemeral(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
         let room = outbox.has_room(frame.bytes(self.named).len(), self.buffer_bytes);
         if room {
             outbox.push_frame(Arc::clone(frame), self.named);
@@ -262,8 +266,8 @@ impl Stream {
         room
     }
 
-    fn push(&self, entry: &Arc<Entry>, outbox: &mut Outbox) -> bool {
-        self.push_passing(&entry.frame, outbox)
+    fn push(&self, entry: &Arc<FramedEvent>, outbox: &mut Outbox) -> bool {
+        self.push_ephemeral(&entry.frame, outbox)
     }
 
     /// Control events are small and few (one of each kind may wait), so they need no room.
@@ -278,17 +282,17 @@ mod tests {
     use crate::domain::event::{Event, EventBody, EventKind, KindSet};
     use crate::domain::id::WorkspaceId;
 
-    fn stream(expires_at: WallTime) -> Stream {
+    fn stream(expires_at: WallTime) -> Subscriber {
         let user = UserId::new_unchecked("u");
-        Stream {
+        Subscriber {
             id: StreamId(uuid::Uuid::nil()),
-            facts: Arc::new(StreamFacts::new(user.clone(), Now { wall: WallTime(0), mono: MonoTime(0) }, expires_at)),
+            stats: Arc::new(StreamStats::new(user.clone(), Now { wall: WallTime(0), mono: MonoTime(0) }, expires_at)),
             user,
             issued_at: None,
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },
             named: false,
             cursor: EventNumber(1),
-            source: Source::Asked,
+            source: DeliveryState::AwaitingPage,
             gap_told: EventNumber::default(),
             announces_caught_up: false,
             heartbeat_at: MonoTime(0),
@@ -336,7 +340,7 @@ mod tests {
         let told = waiting(&mut outbox);
         assert!(told.contains("\"first_available_id\":10") && !told.contains("\nid: 3\n"), "{told}");
 
-        stream.source = Source::Asked;
+        stream.source = DeliveryState::AwaitingPage;
         stream.take_page(&page, &mut outbox);
         let told = waiting(&mut outbox);
         assert!(
@@ -352,7 +356,7 @@ mod tests {
     fn a_notice_that_the_token_ends_does_not_push_out_a_heartbeat() {
         let (mut stream, mut outbox) = (stream(WallTime(30_000_000)), Outbox::default());
         let now = Now { wall: WallTime(0), mono: MonoTime(1) };
-        stream.tick(&Hub::new(EventNumber(1)), &mut outbox, now, 5_000);
+        stream.tick(&FanOut::new(EventNumber(1)), &mut outbox, now, 5_000);
         let told = waiting(&mut outbox);
         assert!(told.contains("token_expiring") && told.contains("heartbeat"), "{told}");
     }

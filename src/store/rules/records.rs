@@ -5,7 +5,7 @@ use crate::domain::answer_job::JobId;
 use crate::domain::command::ApiVariant;
 use crate::domain::event::EventKind;
 use crate::domain::id::{ConversationId, EventNumber, RESPONDER_PREFIX, UserId, WorkspaceId};
-use crate::domain::model::{Message, Workspace};
+use crate::domain::model::{Message, UserStatus, Workspace};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
 use std::sync::Arc;
@@ -18,8 +18,7 @@ pub(crate) struct UserRow {
     pub id: UserId,
     pub name: Arc<str>,
     pub email: Arc<str>,
-    /// Whether every token and the password of the user are rejected.
-    pub disabled: bool,
+    pub status: UserStatus,
     pub has_password: bool,
     pub default_workspace: Option<EventNumber>,
     pub default_conversation: Option<EventNumber>,

@@ -8,6 +8,7 @@ use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
+use crate::domain::model::UserStatus;
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use crate::store::rules::records::*;
@@ -255,7 +256,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             id: id.clone(),
             name,
             email,
-            disabled: false,
+            status: UserStatus::Enabled,
             has_password: false,
             default_workspace: None,
             default_conversation: None,

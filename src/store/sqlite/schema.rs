@@ -20,10 +20,10 @@ const FIRST_VERSION: i64 = 2;
 /// "Crtx", by which `file` and this program recognize a database.
 const APPLICATION_ID: i64 = 0x4372_7478;
 
-// The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `orders.answer` and `events.message` have no foreign
+// The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `answer_jobs.answer` and `events.message` have no foreign
 // keys, because the rows that they name may be purged. `published_by` is 0 for a message that is its own journal entry, NULL
 // for one that is not published yet, and otherwise the number of the event that published it. `tables::users` defines the
-// codes in `users.disabled`.
+// codes in `users.status`.
 const VERSION_2: &str = "
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -31,13 +31,13 @@ CREATE TABLE meta (
     epoch BLOB NOT NULL,
     signing_key BLOB NOT NULL
 );
-CREATE TABLE position (
+CREATE TABLE journal_head (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     number INTEGER NOT NULL,
     at INTEGER NOT NULL
 );
-INSERT INTO position (id, number, at) VALUES (1, 0, 0);
-CREATE TABLE restores (
+INSERT INTO journal_head (id, number, at) VALUES (1, 0, 0);
+CREATE TABLE skipped_ranges (
     after INTEGER PRIMARY KEY,
     through INTEGER NOT NULL,
     at INTEGER NOT NULL
@@ -49,7 +49,7 @@ CREATE TABLE users (
     name TEXT NOT NULL,
     email TEXT NOT NULL,
     password TEXT,
-    disabled INTEGER NOT NULL DEFAULT 0,
+    status INTEGER NOT NULL DEFAULT 0,
     tokens_since INTEGER,
     default_workspace INTEGER,
     default_conversation INTEGER,
@@ -57,7 +57,7 @@ CREATE TABLE users (
     created_at INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX users_login ON users (email COLLATE NOCASE) WHERE password IS NOT NULL;
-CREATE INDEX users_gates ON users (key) WHERE disabled <> 0 OR tokens_since IS NOT NULL;
+CREATE INDEX users_gates ON users (key) WHERE status <> 0 OR tokens_since IS NOT NULL;
 
 CREATE TABLE workspaces (
     number INTEGER PRIMARY KEY,
@@ -113,7 +113,7 @@ CREATE TABLE messages (
     content TEXT NOT NULL
 );
 CREATE INDEX messages_conversation ON messages (conversation);
-CREATE TABLE orders (
+CREATE TABLE answer_jobs (
     message INTEGER PRIMARY KEY REFERENCES messages (number),
     responder TEXT NOT NULL,
     answer INTEGER
@@ -132,13 +132,13 @@ CREATE TABLE inbox_open (
     last INTEGER NOT NULL,
     deltas BLOB NOT NULL
 );
-CREATE TABLE inbox_state (
+CREATE TABLE inbox_watermark (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     flushed_through INTEGER NOT NULL,
     flushing_through INTEGER NOT NULL,
     users_below INTEGER NOT NULL
 );
-INSERT INTO inbox_state (id, flushed_through, flushing_through, users_below) VALUES (1, 0, 0, 0);
+INSERT INTO inbox_watermark (id, flushed_through, flushing_through, users_below) VALUES (1, 0, 0, 0);
 
 CREATE TABLE events (
     number INTEGER PRIMARY KEY,

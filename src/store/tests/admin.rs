@@ -2,8 +2,9 @@
 
 use super::support::TempDir;
 use super::*;
+use crate::domain::model::UserStatus;
 use crate::domain::token_rules::TokenRule;
-use crate::store::{Account, Admin, AdminError, Lock, NewUser, OpenError, Standing, Who};
+use crate::store::{Account, Admin, AdminError, Lock, NewUser, OpenError, UserSelector};
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
 
@@ -11,8 +12,8 @@ fn id(text: &str) -> UserId {
     UserId::new(text).unwrap()
 }
 
-fn named(text: &str) -> Who {
-    Who::Id(id(text))
+fn named(text: &str) -> UserSelector {
+    UserSelector::Id(id(text))
 }
 
 fn admin(path: &Path) -> Admin {
@@ -53,11 +54,11 @@ fn older_tokens_stay_refused_when_the_clock_goes_back() {
 #[test]
 fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
     type CommandKind = fn(&mut Admin);
-    let table: [(&str, CommandKind, Standing); 4] = [
-        ("nothing", |_| {}, Standing::Enabled),
-        ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), Standing::Disabled),
-        ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), Standing::Enabled),
-        ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW).unwrap()), Standing::Deleted),
+    let table: [(&str, CommandKind, UserStatus); 4] = [
+        ("nothing", |_| {}, UserStatus::Enabled),
+        ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Disabled),
+        ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), UserStatus::Enabled),
+        ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Deleted),
     ];
     for (what, apply, expected) in table {
         let directory = TempDir::new();
@@ -66,14 +67,14 @@ fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
         writer.set_development_user(Some("hash"), NOW).unwrap();
         writer.set_development_user(None, NOW).unwrap();
         let mut admin = admin(&path);
-        let standing = |admin: &Admin| admin.find(&named(DEVELOPMENT)).unwrap().standing;
-        assert_eq!(standing(&admin), Standing::Disabled, "production has none");
+        let status = |admin: &Admin| admin.find(&named(DEVELOPMENT)).unwrap().status;
+        assert_eq!(status(&admin), UserStatus::SwitchedOff, "production has none");
         apply(&mut admin);
         writer.set_development_user(None, NOW).unwrap();
         writer.set_development_user(Some("hash"), NOW).unwrap();
-        assert_eq!(standing(&admin), expected, "{what}");
+        assert_eq!(status(&admin), expected, "{what}");
         let closed = writer.token_rules().unwrap().0.contains_key(DEVELOPMENT);
-        assert_eq!(closed, expected != Standing::Enabled, "{what}");
+        assert_eq!(closed, expected != UserStatus::Enabled, "{what}");
         writer.check_invariants();
     }
 }

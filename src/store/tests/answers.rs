@@ -91,7 +91,7 @@ fn an_answer_leaves_no_row_behind() {
     let home = workspace(&mut writer, "ann");
     let room = conversation(&mut writer, "ann", home, &["ben"]);
     let counts =
-        |writer: &Writer| ["orders", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
+        |writer: &Writer| ["answer_jobs", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(room), "x"));
     let order = writer.commit_batch(&[asked], NOW).jobs.remove(0);
@@ -118,5 +118,5 @@ fn an_answer_leaves_no_row_behind() {
     while maintain(&mut writer, NOW) {
         writer.check_invariants();
     }
-    assert_eq!((rows(&writer, "orders"), rows(&writer, "messages")), (0, 0));
+    assert_eq!((rows(&writer, "answer_jobs"), rows(&writer, "messages")), (0, 0));
 }

@@ -158,7 +158,7 @@ fn users_changed_by_another_process_are_noticed() {
     let mut writer = open(&path);
     done(&mut writer, "ann", post(ConversationRef::Default, "x"));
     let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ann'", []).unwrap();
+    other.execute("UPDATE users SET status = 1 WHERE oid = 'ann'", []).unwrap();
     let committed = writer.commit_batch(&[command("ann", post(ConversationRef::Default, "x"))], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
     let token_rules = committed.token_rules.expect("the rules changed");
@@ -167,8 +167,8 @@ fn users_changed_by_another_process_are_noticed() {
     assert!(committed.token_rules.is_none(), "the writer's own commits are no news");
 
     assert!(writer.poll_external_writes().is_none());
-    other.execute("UPDATE users SET disabled = 0 WHERE oid = 'ann'", []).unwrap();
-    other.execute("UPDATE users SET disabled = 1 WHERE oid = 'ben'", []).unwrap();
+    other.execute("UPDATE users SET status = 0 WHERE oid = 'ann'", []).unwrap();
+    other.execute("UPDATE users SET status = 1 WHERE oid = 'ben'", []).unwrap();
     let seen = writer.poll_external_writes().expect("without a batch too");
     assert_eq!((seen.before, seen.through), (writer.position(), writer.position()));
     assert_eq!(
@@ -190,7 +190,7 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
     let committed =
         writer.commit_batch(&["a", "b", "c"].map(|text| command("ann", post(ConversationRef::Default, text))), NOW);
     // A transaction that is open while the process dies: what it wrote must not be seen again.
-    writer.db.execute_batch("BEGIN IMMEDIATE; UPDATE position SET number = 1000; DELETE FROM messages").unwrap();
+    writer.db.execute_batch("BEGIN IMMEDIATE; UPDATE journal_head SET number = 1000; DELETE FROM messages").unwrap();
     let after = directory.file("crashed.db");
     for ending in ["", "-wal"] {
         let file = |path: &Path| std::path::PathBuf::from(format!("{}{ending}", path.display()));

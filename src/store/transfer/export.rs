@@ -107,7 +107,7 @@ impl Exporter<'_> {
                 name: row.get(1)?,
                 email: row.get(2)?,
                 created_at: WallTime(row.get(3)?),
-                access: decode(row, 4, users::access_of)?,
+                status: decode(row, 4, users::status_of)?,
                 tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
@@ -210,7 +210,7 @@ impl Exporter<'_> {
 
 // State events are left out, so `removed_through` covers them.
 const USERS: &str = "
-    SELECT u.oid, u.name, u.email, u.created_at, u.disabled, u.tokens_since, u.password,
+    SELECT u.oid, u.name, u.email, u.created_at, u.status, u.tokens_since, u.password,
         w.number, w.created_at, c.number, c.created_at,
         max(u.removed_through, coalesce((
             SELECT r.number FROM event_recipients r CROSS JOIN events e ON e.number = r.number AND e.kind <> 'output'
@@ -242,5 +242,5 @@ const MESSAGES: &str = "
     CROSS JOIN users u ON u.key = m.sender
     LEFT JOIN messages answered ON answered.number = m.reply_to
     LEFT JOIN events e ON m.published_by > 0 AND e.number = m.published_by
-    LEFT JOIN orders o ON o.message = m.number
+    LEFT JOIN answer_jobs o ON o.message = m.number
     ORDER BY m.number";

@@ -221,7 +221,7 @@ impl<'a> Importer<'a> {
         let workspace = user.default_workspace.map(|id| self.number("default_workspace_id", id.0)).transpose()?;
         let conversation = user.default_conversation.map(|id| self.number("default_conversation_id", id.0));
         users::set_defaults(self.db, key, workspace, conversation.transpose()?)?;
-        users::change_disabled(self.db, key, users::ADMITTED, users::access_code(user.access))?;
+        users::set_status(self.db, key, user.status)?;
         if user.removed_through > self.position {
             return Err(LineError::Rule("`removed_through` is beyond the header's position".into()));
         }

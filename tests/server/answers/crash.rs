@@ -220,7 +220,7 @@ fn a_server_that_is_asked_to_end_closes_its_answers_itself() {
     call.wait_until_left();
     silent.wait_until_left();
     let open: i64 = crate::common::database::open_beside(&server.database())
-        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .query_row("SELECT count(*) FROM answer_jobs", [], |row| row.get(0))
         .expect("orders can be counted");
     assert_eq!(open, 1, "only the one of which nothing was shown is still to be answered");
     server.restart();

@@ -23,7 +23,7 @@ impl<R: Rows> Transaction<'_, R> {
     /// Executes `command`, and stores the response to it under its idempotency key, if it has one.
     pub(crate) fn run(&mut self, command: &Command) -> Done {
         let caller = self.caller(command)?;
-        if caller.known.as_ref().is_some_and(|user| user.disabled) {
+        if caller.known.as_ref().is_some_and(|user| !user.status.is_enabled()) {
             return Err(Rejection::Unauthorized.into());
         }
         let Some(request) = &command.idempotency else { return self.dispatch(&caller, &command.kind) };

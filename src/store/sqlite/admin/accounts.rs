@@ -7,6 +7,7 @@
 use crate::base::time::WallTime;
 use crate::config::types::Database;
 use crate::domain::id::UserId;
+use crate::domain::model::UserStatus;
 use crate::store::error::{Abort, OpenError};
 use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::connection::{self, Durability};
@@ -14,7 +15,8 @@ use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::users::{self, ADMITTED, DELETED, DISABLED};
+use crate::store::sqlite::tables::users;
+use crate::store::sqlite::values::decode;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fmt;
 use std::fs::File;
@@ -46,30 +48,19 @@ pub struct Account {
     pub email: String,
     /// Whether they can log in with a password.
     pub has_password: bool,
-    /// Whether they are let in.
-    pub standing: Standing,
+    /// Whether the user may use the server.
+    pub status: UserStatus,
     /// When they were added, or first seen.
     pub created_at: WallTime,
 }
 
-/// Whether a user is let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// They are.
-    Enabled,
-    /// Not now: no token is good, and no password.
-    Disabled,
-    /// Never again; name, email and password are gone.
-    Deleted,
-}
-
 /// Names a user.
 #[derive(Debug, Clone)]
-pub enum Who {
+pub enum UserSelector {
     /// By id.
     Id(UserId),
     /// By an id, or by the email of a user with a password.
-    Either(String),
+    IdOrEmail(String),
 }
 
 /// A user who logs in with a password.
@@ -94,7 +85,7 @@ pub enum AdminError {
     Ambiguous {
         /// What was asked for.
         who: String,
-        /// Who logs in with it.
+        /// UserSelector logs in with it.
         by_email: UserId,
     },
     /// The user was deleted for good.
@@ -210,12 +201,12 @@ impl Admin {
     }
 
     /// The user whom `who` names.
-    pub fn find(&self, who: &Who) -> Result<Account, AdminError> {
+    pub fn find(&self, who: &UserSelector) -> Result<Account, AdminError> {
         self.named(who).map_err(|stop| self.told(stop))
     }
 
     /// The user whom `who` names, if they have a password that can be changed.
-    pub fn with_password(&self, who: &Who) -> Result<Account, AdminError> {
+    pub fn with_password(&self, who: &UserSelector) -> Result<Account, AdminError> {
         self.named_with_password(who).map_err(|stop| self.told(stop))
     }
 
@@ -240,7 +231,7 @@ impl Admin {
     }
 
     /// Changes the password of a user who has one. Tokens made before end.
-    pub fn set_password(&mut self, who: &Who, hash: &str, now: WallTime) -> Result<Account, AdminError> {
+    pub fn set_password(&mut self, who: &UserSelector, hash: &str, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_with_password(who)?;
             let newest = journal_head::load(&admin.db)?.at;
@@ -254,51 +245,51 @@ impl Admin {
     }
 
     /// Refuses every token and the password of a user, until they are enabled. An id that was never seen is refused too.
-    pub fn disable(&mut self, who: &Who, now: WallTime) -> Result<Account, AdminError> {
+    pub fn disable(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
-            if found.standing == Standing::Deleted {
+            if found.status == UserStatus::Deleted {
                 return Err(AdminError::Deleted(found.id).into());
             }
-            admin.db.execute("UPDATE users SET disabled = ?2 WHERE key = ?1", params![found.key, DISABLED])?;
+            users::set_status(&admin.db, found.key, UserStatus::Disabled)?;
             Ok(found)
         })
     }
 
     /// Lets a user in again who is not deleted.
-    pub fn enable(&mut self, who: &Who) -> Result<Account, AdminError> {
+    pub fn enable(&mut self, who: &UserSelector) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named(who)?;
-            if found.standing == Standing::Deleted {
+            if found.status == UserStatus::Deleted {
                 return Err(AdminError::Deleted(found.id).into());
             }
-            admin.db.execute("UPDATE users SET disabled = ?2 WHERE key = ?1", params![found.key, ADMITTED])?;
+            users::set_status(&admin.db, found.key, UserStatus::Enabled)?;
             Ok(found)
         })
     }
 
     /// Removes name, email and password of a user for good, and refuses every token of their id from now on. What they wrote
     /// stays in its conversations, under the id.
-    pub fn delete(&mut self, who: &Who, now: WallTime) -> Result<Account, AdminError> {
+    pub fn delete(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
-            admin.db.execute(DELETE, params![found.key, DELETED])?;
+            admin.db.execute(DELETE, [found.key, users::status_code(UserStatus::Deleted)])?;
             Ok(found)
         })
     }
 
-    /// Who of this id gets a password; `None` if nobody has the id yet.
+    /// UserSelector of this id gets a password; `None` if nobody has the id yet.
     fn place_for(&self, new: &NewUser<'_>) -> Result<Option<Account>, Abort<AdminError>> {
         if is_development_user(new.id) {
             return Err(AdminError::DevelopmentUser(new.id.clone()).into());
         }
         let known = self.by_id(new.id.as_str())?;
-        if let Some(Account { id, standing, has_password, .. }) = &known {
-            match standing {
-                Standing::Deleted => return Err(AdminError::Deleted(id.clone()).into()),
+        if let Some(Account { id, status, has_password, .. }) = &known {
+            match status {
+                UserStatus::Deleted => return Err(AdminError::Deleted(id.clone()).into()),
                 _ if *has_password => return Err(AdminError::HasPassword(id.clone()).into()),
-                Standing::Disabled => return Err(AdminError::Disabled(id.clone()).into()),
-                Standing::Enabled => {}
+                UserStatus::Disabled | UserStatus::SwitchedOff => return Err(AdminError::Disabled(id.clone()).into()),
+                UserStatus::Enabled => {}
             }
         }
         match self.by_email(new.email)? {
@@ -307,12 +298,12 @@ impl Admin {
         }
     }
 
-    fn named(&self, who: &Who) -> Result<Account, Abort<AdminError>> {
+    fn named(&self, who: &UserSelector) -> Result<Account, Abort<AdminError>> {
         let text = match who {
-            Who::Id(id) => {
+            UserSelector::Id(id) => {
                 return Ok(self.by_id(id.as_str())?.ok_or_else(|| AdminError::Unknown(id.to_string()))?);
             }
-            Who::Either(text) => text,
+            UserSelector::IdOrEmail(text) => text,
         };
         match (self.by_email(text)?, self.by_id(text)?) {
             (Some(one), Some(other)) if one.key != other.key => {
@@ -323,18 +314,18 @@ impl Admin {
         }
     }
 
-    fn named_with_password(&self, who: &Who) -> Result<Account, Abort<AdminError>> {
+    fn named_with_password(&self, who: &UserSelector) -> Result<Account, Abort<AdminError>> {
         let found = self.named(who)?;
-        match found.standing {
-            Standing::Deleted => Err(AdminError::Deleted(found.id).into()),
+        match found.status {
+            UserStatus::Deleted => Err(AdminError::Deleted(found.id).into()),
             _ if !found.has_password => Err(AdminError::NoPassword(found.id).into()),
             _ => Ok(found),
         }
     }
 
     /// As `named`; an id that was never seen gets a row, for what is to be said of it.
-    fn named_or_new(&self, who: &Who, now: WallTime) -> Result<Account, Abort<AdminError>> {
-        if let Who::Id(id) = who
+    fn named_or_new(&self, who: &UserSelector, now: WallTime) -> Result<Account, Abort<AdminError>> {
+        if let UserSelector::Id(id) = who
             && self.by_id(id.as_str())?.is_none()
         {
             users::insert(&self.db, id, "", "", now)?;
@@ -406,18 +397,14 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         name: row.get(2)?,
         email: row.get(3)?,
         has_password: row.get(4)?,
-        standing: match row.get(5)? {
-            ADMITTED => Standing::Enabled,
-            DELETED => Standing::Deleted,
-            _ => Standing::Disabled,
-        },
+        status: decode(row, 5, users::status_of)?,
         created_at: WallTime(row.get(6)?),
     })
 }
 
 macro_rules! accounts {
     ($which:literal) => {
-        concat!("SELECT key, oid, name, email, password IS NOT NULL, disabled, created_at FROM users WHERE ", $which)
+        concat!("SELECT key, oid, name, email, password IS NOT NULL, status, created_at FROM users WHERE ", $which)
     };
 }
 
@@ -425,5 +412,5 @@ macro_rules! accounts {
 pub(crate) const BY_ID: &str = accounts!("oid = ?1 AND oid NOT GLOB 'responder:*'");
 pub(crate) const BY_EMAIL: &str = accounts!("email = ?1 COLLATE NOCASE AND password IS NOT NULL");
 pub(crate) const LIST: &str = accounts!("key > ?1 AND oid NOT GLOB 'responder:*' ORDER BY key LIMIT ?2");
-const DELETE: &str = "UPDATE users SET name = '', email = '', password = NULL, tokens_since = NULL, disabled = ?2 \
+const DELETE: &str = "UPDATE users SET name = '', email = '', password = NULL, tokens_since = NULL, status = ?2 \
      WHERE key = ?1";

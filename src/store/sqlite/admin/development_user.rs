@@ -2,13 +2,14 @@
 
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
+use crate::domain::model::UserStatus;
 use crate::store::sqlite::tables::users;
 use rusqlite::Connection;
 
-/// Development's user: id, email and name.
+/// The development user: id, email and name.
 const DEVELOPMENT_USER: (&str, &str, &str) = ("550e8400-e29b-41d4-a716-446655440000", "user@example.com", "Test User");
 
-/// Whether this is the id of development's user.
+/// Whether this is the id of the development user.
 pub(crate) fn is_development_user(id: &UserId) -> bool {
     id.as_str() == DEVELOPMENT_USER.0
 }
@@ -21,20 +22,20 @@ pub(crate) fn switch(db: &Connection, hash: Option<&str>, now: WallTime) -> rusq
     let found = users::find(db, &id)?;
     let Some(hash) = hash else {
         return match found.filter(|user| user.has_password) {
-            Some(user) => users::change_disabled(db, user.key, users::ADMITTED, users::SWITCHED_OFF),
+            Some(user) => users::change_status(db, user.key, UserStatus::Enabled, UserStatus::SwitchedOff),
             None => Ok(()),
         };
     };
-    let (key, has_password) = match found {
-        Some(user) => (user.key, user.has_password),
-        None => (users::insert(db, &id, name, email, now)?, false),
+    let (key, has_password, status) = match found {
+        Some(user) => (user.key, user.has_password, user.status),
+        None => (users::insert(db, &id, name, email, now)?, false, UserStatus::Enabled),
     };
-    users::change_disabled(db, key, users::SWITCHED_OFF, users::ADMITTED)?;
-    if has_password || users::is_deleted(db, key)? {
+    users::change_status(db, key, UserStatus::SwitchedOff, UserStatus::Enabled)?;
+    if has_password || status == UserStatus::Deleted {
         return Ok(());
     }
     if users::is_login_taken(db, email, key)? {
-        log::warn!("another user logs in as {email}, so development's user gets no password");
+        log::warn!("another user logs in as {email}, so the development user gets no password");
         return Ok(());
     }
     users::set_profile(db, key, name, email)?;

@@ -145,7 +145,7 @@ const RULES: &[RowRule] = &[
     },
     RowRule {
         broken: "an order is about a message that asks nothing, or its answer is not being written",
-        query: "SELECT 'message ' || o.message FROM orders o LEFT JOIN messages m ON m.number = o.message \
+        query: "SELECT 'message ' || o.message FROM answer_jobs o LEFT JOIN messages m ON m.number = o.message \
             LEFT JOIN messages a ON a.number = o.answer \
             WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 \
             OR (o.answer IS NOT NULL AND (a.reply_to IS NOT o.message OR a.published_by IS NOT NULL))",
@@ -153,7 +153,7 @@ const RULES: &[RowRule] = &[
     RowRule {
         broken: "a message streams and is published, or the other way round, or nobody writes it",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
-            JOIN workspaces w ON w.number = c.workspace LEFT JOIN orders o ON o.message = m.reply_to \
+            JOIN workspaces w ON w.number = c.workspace LEFT JOIN answer_jobs o ON o.message = m.reply_to \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND ((m.status = 1) <> (m.published_by IS NULL) \
             OR (m.status = 1 AND o.answer IS NOT m.number))",
     },
@@ -187,8 +187,8 @@ const RULES: &[RowRule] = &[
     },
     RowRule {
         broken: "an event has a number that a lost journal gave out",
-        query: "SELECT 'event ' || m.number FROM restores r JOIN messages m ON m.number > r.after AND m.number <= r.through \
-            UNION ALL SELECT 'event ' || e.number FROM restores r JOIN events e ON e.number > r.after AND e.number <= r.through",
+        query: "SELECT 'event ' || m.number FROM skipped_ranges r JOIN messages m ON m.number > r.after AND m.number <= r.through \
+            UNION ALL SELECT 'event ' || e.number FROM skipped_ranges r JOIN events e ON e.number > r.after AND e.number <= r.through",
     },
 ];
 

@@ -84,22 +84,22 @@ pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Res
     ResponderKind::parse(name).ok_or_else(|| rusqlite::Error::InvalidColumnType(column, name.into(), Type::Text))
 }
 
-pub(crate) const INSERT: &str = "INSERT INTO orders (message, responder) VALUES (?1, ?2)";
+pub(crate) const INSERT: &str = "INSERT INTO answer_jobs (message, responder) VALUES (?1, ?2)";
 pub(crate) const FIND: &str = "
     SELECT c.number, m.created_at, m.correlation_id, o.responder, o.answer
-    FROM orders o
+    FROM answer_jobs o
     CROSS JOIN messages m ON m.number = o.message
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
     WHERE o.message = ?1";
-pub(crate) const SET_ANSWER: &str = "UPDATE orders SET answer = ?2 WHERE message = ?1";
-pub(crate) const DELETE: &str = "DELETE FROM orders WHERE message = ?1";
-pub(crate) const DELETE_THROUGH: &str = "DELETE FROM orders WHERE message IN \
+pub(crate) const SET_ANSWER: &str = "UPDATE answer_jobs SET answer = ?2 WHERE message = ?1";
+pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE message = ?1";
+pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_jobs WHERE message IN \
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const OPEN_AFTER: &str = "
     SELECT o.message, m.created_at, c.number, c.created_at, w.number, w.created_at, u.oid, o.responder,
         m.correlation_id, m.content, a.number, a.created_at
-    FROM orders o
+    FROM answer_jobs o
     CROSS JOIN messages m ON m.number = o.message
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL

@@ -118,9 +118,9 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<InboxChunk> {
 }
 
 pub(crate) const WATERMARK: &str =
-    "SELECT flushed_through, flushing_through, users_below FROM inbox_state WHERE id = 1";
+    "SELECT flushed_through, flushing_through, users_below FROM inbox_watermark WHERE id = 1";
 pub(crate) const SET_WATERMARK: &str =
-    "UPDATE inbox_state SET flushed_through = ?1, flushing_through = ?2, users_below = ?3 WHERE id = 1";
+    "UPDATE inbox_watermark SET flushed_through = ?1, flushing_through = ?2, users_below = ?3 WHERE id = 1";
 pub(crate) const OPEN_CHUNK: &str = "SELECT first, last, deltas FROM inbox_open WHERE user = ?1";
 pub(crate) const SET_OPEN_CHUNK: &str = "
     INSERT INTO inbox_open (user, first, last, deltas) VALUES (?1, ?2, ?3, ?4)

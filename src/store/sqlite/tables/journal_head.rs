@@ -14,5 +14,5 @@ pub(crate) fn store(db: &Connection, head: JournalHead) -> rusqlite::Result<()> 
     db.prepare_cached(STORE)?.execute(params![sql(head.number), head.at.0]).map(drop)
 }
 
-pub(crate) const LOAD: &str = "SELECT number, at FROM position WHERE id = 1";
-pub(crate) const STORE: &str = "UPDATE position SET number = ?1, at = ?2 WHERE id = 1";
+pub(crate) const LOAD: &str = "SELECT number, at FROM journal_head WHERE id = 1";
+pub(crate) const STORE: &str = "UPDATE journal_head SET number = ?1, at = ?2 WHERE id = 1";

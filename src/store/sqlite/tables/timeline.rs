@@ -34,7 +34,7 @@ pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusql
     let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.execute(
-        "INSERT INTO restores (after, through, at) VALUES (?1, ?2, ?3)",
+        "INSERT INTO skipped_ranges (after, through, at) VALUES (?1, ?2, ?3)",
         params![sql(newest), sql(through), now.0],
     )?;
     journal_head::store(db, JournalHead { number: through, at: newest_at })?;
@@ -47,7 +47,7 @@ pub(crate) fn hole_around(db: &Connection, asked: EventNumber) -> rusqlite::Resu
     Ok(through.filter(|through| asked < *through))
 }
 
-pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM restores WHERE after < ?1 ORDER BY after DESC LIMIT 1";
+pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM skipped_ranges WHERE after < ?1 ORDER BY after DESC LIMIT 1";
 
 #[cfg(test)]
 mod tests {

@@ -2,22 +2,12 @@
 
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, UserId};
-use crate::domain::model::UserProfile;
+use crate::domain::model::{UserProfile, UserStatus};
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::rules::records::UserRow;
-use crate::store::sqlite::values::{number, sql};
-use crate::wire::export_line::Access;
+use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
-
-/// What `users.disabled` says: 0 of who may come in, else why somebody may not. All but the first close the gate.
-pub(crate) const ADMITTED: i64 = 0;
-/// Until an administrator says otherwise.
-pub(crate) const DISABLED: i64 = 1;
-/// Development's user in production, until a start in development.
-pub(crate) const SWITCHED_OFF: i64 = 2;
-/// For good: the row stays, so that no token brings the user back.
-pub(crate) const DELETED: i64 = 3;
 
 /// A password user, as the password thread needs one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +16,8 @@ pub struct PasswordRecord {
     pub profile: UserProfile,
     /// The Argon2id hash in PHC form.
     pub hash: String,
-    /// Whether the user may not log in.
-    pub disabled: bool,
+    /// Whether the user may log in.
+    pub status: UserStatus,
 }
 
 pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<UserRow>> {
@@ -39,7 +29,7 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
                 name: row.get(1)?,
                 email: row.get(2)?,
                 has_password: row.get(3)?,
-                disabled: row.get(4)?,
+                status: decode(row, 4, status_of)?,
                 default_workspace: row.get::<_, Option<i64>>(5)?.map(number),
                 default_conversation: row.get::<_, Option<i64>>(6)?.map(number),
             })
@@ -82,32 +72,29 @@ pub(crate) fn set_password(
         .map(drop)
 }
 
-/// What `disabled` says, in the words of an export.
-pub(crate) fn access_of(code: i64) -> Option<Access> {
-    Access::ALL.into_iter().find(|access| access_code(*access) == code)
-}
-
-/// What `disabled` says for it.
-pub(crate) fn access_code(access: Access) -> i64 {
-    match access {
-        Access::Admitted => ADMITTED,
-        Access::Disabled => DISABLED,
-        Access::SwitchedOff => SWITCHED_OFF,
-        Access::Deleted => DELETED,
+/// The code of a status in `users.status`. All but `Enabled` reject the user's tokens.
+pub(crate) fn status_code(status: UserStatus) -> i64 {
+    match status {
+        UserStatus::Enabled => 0,
+        UserStatus::Disabled => 1,
+        UserStatus::SwitchedOff => 2,
+        UserStatus::Deleted => 3,
     }
 }
 
-/// Changes what `disabled` says from `old` to `new`; whatever else it says stays.
-pub(crate) fn change_disabled(db: &Connection, key: i64, old: i64, new: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE users SET disabled = ?3 WHERE key = ?1 AND disabled = ?2")?
-        .execute(params![key, old, new])
+pub(crate) fn status_of(code: i64) -> Option<UserStatus> {
+    UserStatus::ALL.into_iter().find(|status| status_code(*status) == code)
+}
+
+/// Changes the status of a user from `old` to `new`. Any other status stays.
+pub(crate) fn change_status(db: &Connection, key: i64, old: UserStatus, new: UserStatus) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET status = ?3 WHERE key = ?1 AND status = ?2")?
+        .execute([key, status_code(old), status_code(new)])
         .map(drop)
 }
 
-/// Whether a user was deleted for good.
-pub(crate) fn is_deleted(db: &Connection, key: i64) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT disabled = ?2 FROM users WHERE key = ?1")?
-        .query_row(params![key, DELETED], |row| row.get(0))
+pub(crate) fn set_status(db: &Connection, key: i64, status: UserStatus) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET status = ?2 WHERE key = ?1")?.execute([key, status_code(status)]).map(drop)
 }
 
 /// Whether another user than `key` logs in with this email.
@@ -119,14 +106,14 @@ pub(crate) fn is_login_taken(db: &Connection, email: &str, key: i64) -> rusqlite
 pub(crate) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<Option<PasswordRecord>> {
     db.prepare_cached(PASSWORD_RECORD)?
         .query_row([email], |row| {
-            Ok(PasswordRecord { profile: profile(row)?, hash: row.get(3)?, disabled: row.get(4)? })
+            Ok(PasswordRecord { profile: profile(row)?, hash: row.get(3)?, status: decode(row, 4, status_of)? })
         })
         .optional()
 }
 
-/// The password hash of a user who is not disabled, if they have one.
+/// The password hash of an enabled user, if they have one.
 pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Option<String>> {
-    db.prepare_cached("SELECT password FROM users WHERE oid = ?1 AND NOT disabled")?
+    db.prepare_cached("SELECT password FROM users WHERE oid = ?1 AND status = 0")?
         .query_row([id.as_str()], |row| row.get(0))
         .optional()
         .map(Option::flatten)
@@ -157,15 +144,15 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
     Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
 }
 
-pub(crate) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, disabled, default_workspace, \
+pub(crate) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, status, default_workspace, \
      default_conversation FROM users WHERE oid = ?1";
 pub(crate) const INSERT: &str = "INSERT INTO users (oid, name, email, created_at) VALUES (?1, ?2, ?3, ?4)";
 pub(crate) const LOGIN_TAKEN: &str =
     "SELECT 1 FROM users WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL AND key <> ?2";
-pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, disabled FROM users \
+pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, status FROM users \
      WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
 pub(crate) const GATES: &str =
-    "SELECT oid, disabled, tokens_since FROM users WHERE disabled <> 0 OR tokens_since IS NOT NULL";
+    "SELECT oid, status <> 0, tokens_since FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
 pub(crate) const KNOWN_TO: &str = "
     SELECT u.oid, u.name, u.email FROM users u, users caller
     WHERE u.oid = ?1 AND caller.oid = ?2 AND (
