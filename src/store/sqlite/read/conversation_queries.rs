@@ -1,4 +1,4 @@
-//! Answers to the questions of the conversations API: conversations with their messages, and pages of messages.
+//! Queries of the conversations API: conversations with their messages, and pages of messages.
 
 use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
 use crate::domain::command::{ApiVariant, ConversationRef};
@@ -8,14 +8,14 @@ use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::ConversationAccess;
 use crate::store::sqlite::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
-use crate::store::sqlite::read::queries::Snapshot;
+use crate::store::sqlite::read::queries::ReadTransaction;
 use crate::store::sqlite::tables::conversations;
 use crate::store::sqlite::tables::messages::{self, PageStart};
 use crate::wire::size::JsonBytes;
 use rusqlite::Connection;
 use std::cmp::Reverse;
 
-impl Snapshot<'_> {
+impl ReadTransaction<'_> {
     pub(crate) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
         Ok(QueryResult::ConversationView(self.chat_of(&access, CONVERSATION_MESSAGES_MAX)?))
@@ -27,7 +27,7 @@ impl Snapshot<'_> {
             Some(user) => conversations::all_of(self.db, user.key)?,
         };
         let total = all.len() as u64;
-        // Of two that changed in one commit the younger comes first, so that the order is always the same.
+        // Of two that changed in one commit, the younger comes first, so that the order is deterministic.
         all.sort_unstable_by_key(|changed| Reverse(*changed));
         let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
         let mut items = PageBuilder::new(LIST_BYTES_MAX);
@@ -83,7 +83,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// The last messages of a conversation, at most so many and so large.
+/// The newest messages of a conversation, bounded by number and by bytes.
 pub(crate) fn last_messages(
     db: &Connection,
     ids: &IdKey,

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What a page is to have; a filter whose default conversation is named by its id.
-pub(crate) struct Request {
+pub(crate) struct JournalPageRequest {
     pub after: EventNumber,
     pub bytes_max: usize,
     pub conversation: Option<ConversationId>,
@@ -28,7 +28,7 @@ pub(crate) struct Request {
     pub kinds: KindSet,
 }
 
-impl Request {
+impl JournalPageRequest {
     fn accepts(&self, event: &Event) -> bool {
         self.kinds.has(event.kind)
             && self.conversation.is_none_or(|id| event.conversation_id == Some(id))
@@ -41,7 +41,7 @@ pub(crate) fn read(
     db: &Connection,
     ids: &IdKey,
     user: &UserId,
-    request: &Request,
+    request: &JournalPageRequest,
     position: EventNumber,
 ) -> rusqlite::Result<JournalPage> {
     let mut page = JournalPage { events: Vec::new(), through: position, position, gap: None };
@@ -49,20 +49,20 @@ pub(crate) fn read(
         page.gap = Some(position.next());
         return Ok(page);
     }
-    let hole_through = timeline::hole_around(db, request.after)?;
-    page.gap = hole_through.map(EventNumber::next);
+    let skipped_through = timeline::skipped_through(db, request.after)?;
+    page.gap = skipped_through.map(EventNumber::next);
     let Some((key, removed_through)) = reader_of(db, user)? else { return Ok(page) };
     if request.after < removed_through {
         page.gap = page.gap.max(Some(removed_through.next()));
     }
-    let mut merge = Merge {
+    let mut merge = MergedEvents {
         messages: Messages::new(db, ids, key, request, position)?,
-        others: Others { db, ids, user: key, waiting: VecDeque::new(), after: request.after, exhausted: false },
+        others: StateEvents { db, ids, user: key, waiting: VecDeque::new(), after: request.after, exhausted: false },
     };
     let (mut bytes, mut through) = (0, request.after);
     let mut work_left = WORK_MAX;
     while work_left > 0 {
-        let Some(Step { number, event, work }) = merge.next()? else { return Ok(page) };
+        let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
         work_left = work_left.saturating_sub(work);
         let event = match event.filter(|event| request.accepts(event)) {
             Some(event) => state_events::whole(db, ids, event)?,
@@ -88,23 +88,27 @@ fn reader_of(db: &Connection, user: &UserId) -> rusqlite::Result<Option<(i64, Ev
 }
 
 /// Both kinds of rows, in order of their numbers.
-struct Merge<'a> {
+struct MergedEvents<'a> {
     messages: Messages<'a>,
-    others: Others<'a>,
+    others: StateEvents<'a>,
 }
 
-impl Merge<'_> {
-    fn next(&mut self) -> rusqlite::Result<Option<Step>> {
+impl MergedEvents<'_> {
+    fn next(&mut self) -> rusqlite::Result<Option<PageStep>> {
         match (self.messages.peek()?, self.others.peek()?) {
             (None, None) => Ok(None),
             (Some(message), other) if other.is_none_or(|other| message < other) => self.messages.take().map(Some),
-            _ => Ok(self.others.take().map(|entry| Step { number: entry.number, event: entry.event, work: ROW_WORK })),
+            _ => Ok(self.others.take().map(|entry| PageStep {
+                number: entry.number,
+                event: entry.event,
+                work: ROW_WORK,
+            })),
         }
     }
 }
 
 /// Everything through `number` has been looked at.
-pub(crate) struct Step {
+pub(crate) struct PageStep {
     pub number: EventNumber,
     /// The event of that number, if the user may see it.
     pub event: Option<Event>,
@@ -117,7 +121,7 @@ pub(crate) const ROW_WORK: usize = PAGE_TAIL_ROWS_MAX / PAGE_ROWS_EXAMINED_MAX;
 const WORK_MAX: usize = PAGE_TAIL_ROWS_MAX;
 
 /// The events that are no messages, a few fetched at a time.
-struct Others<'a> {
+struct StateEvents<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     user: i64,
@@ -127,7 +131,7 @@ struct Others<'a> {
     exhausted: bool,
 }
 
-impl Others<'_> {
+impl StateEvents<'_> {
     fn peek(&mut self) -> rusqlite::Result<Option<EventNumber>> {
         const FETCH: usize = 32;
         if self.waiting.is_empty() && !self.exhausted {

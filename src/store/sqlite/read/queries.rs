@@ -1,4 +1,4 @@
-//! Answers to queries, each from one snapshot together with the journal's position in it.
+//! Queries, each answered from one snapshot, together with the newest event number in it.
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::domain::command::{ApiVariant, ConversationRef};
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 
 /// Answers `query` in one read transaction. After an error of SQLite the position is `known`, the last one seen.
 pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
-    let snapshot = Snapshot { db, ids, caller: &query.caller };
+    let snapshot = ReadTransaction { db, ids, caller: &query.caller };
     let (position, result) = match snapshot.read(&query.kind) {
         Ok((position, result)) => (position, result),
         Err(error) => {
@@ -30,14 +30,14 @@ pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNu
     QueryResponse { to: query.reply_to, position, result }
 }
 
-/// One read transaction, and who asks in it.
-pub(crate) struct Snapshot<'a> {
+/// One read transaction, and the caller of the query.
+pub(crate) struct ReadTransaction<'a> {
     pub db: &'a Connection,
     pub ids: &'a IdKey,
     pub caller: &'a UserId,
 }
 
-impl Snapshot<'_> {
+impl ReadTransaction<'_> {
     fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
         self.db.prepare_cached("BEGIN")?.execute([])?;
         // The first read fixes the snapshot, so the position is that of everything that follows.
@@ -174,8 +174,13 @@ impl Snapshot<'_> {
             Some(ConversationRef::Id(id)) => Some(id),
             Some(ConversationRef::Default) => Some(self.access(ConversationRef::Default, ApiVariant::Config)?.id),
         };
-        let request =
-            journal_page::Request { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
+        let request = journal_page::JournalPageRequest {
+            after,
+            bytes_max,
+            conversation,
+            workspace: filter.workspace,
+            kinds: filter.kinds,
+        };
         Ok(QueryResult::JournalPage(journal_page::read(self.db, self.ids, self.caller, &request, position)?))
     }
 }
