@@ -7,34 +7,18 @@
 //! journal: beyond its end, or in the hole that a restore has left (`lineage`). A number from before the hole is of
 //! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
 
-use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
-use crate::domain::event::{Event, KindSet};
-use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
+use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_TAIL_ROWS_MAX};
+use crate::domain::event::Event;
+use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::query::JournalPage;
 use crate::store::sqlite::read::journal_messages::Messages;
+use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep, ROW_WORK};
 use crate::store::sqlite::tables::state_events::{self, StateEventEntry};
 use crate::store::sqlite::tables::timeline;
 use crate::store::sqlite::values::number;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// What a page is to have; a filter whose default conversation is named by its id.
-pub(crate) struct JournalPageRequest {
-    pub after: EventNumber,
-    pub bytes_max: usize,
-    pub conversation: Option<ConversationId>,
-    pub workspace: Option<WorkspaceId>,
-    pub kinds: KindSet,
-}
-
-impl JournalPageRequest {
-    fn accepts(&self, event: &Event) -> bool {
-        self.kinds.has(event.kind)
-            && self.conversation.is_none_or(|id| event.conversation_id == Some(id))
-            && self.workspace.is_none_or(|id| event.workspace_id == id)
-    }
-}
 
 /// The page of `user`, in the snapshot of the transaction that `db` is in, whose journal ends at `position`.
 pub(crate) fn read(
@@ -107,17 +91,6 @@ impl MergedEvents<'_> {
     }
 }
 
-/// Everything through `number` has been looked at.
-pub(crate) struct PageStep {
-    pub number: EventNumber,
-    /// The event of that number, if the user may see it.
-    pub event: Option<Event>,
-    /// What it took.
-    pub work: usize,
-}
-
-/// The work of looking at a row of the user's own; passing over a row of somebody else's takes 1.
-pub(crate) const ROW_WORK: usize = PAGE_TAIL_ROWS_MAX / PAGE_ROWS_EXAMINED_MAX;
 const WORK_MAX: usize = PAGE_TAIL_ROWS_MAX;
 
 /// The events that are no messages, a few fetched at a time.

@@ -7,6 +7,7 @@ use crate::domain::query::{Pagination, Query, QueryKind, QueryResponse, QueryRes
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::{Abort, rejection_of};
 use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
+use crate::store::sqlite::read::journal_step::JournalPageRequest;
 use crate::store::sqlite::read::page_builder::PageBuilder;
 use crate::store::sqlite::read::{answer_history, journal_page};
 use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, users, workspaces};
@@ -174,13 +175,8 @@ impl ReadTransaction<'_> {
             Some(ConversationRef::Id(id)) => Some(id),
             Some(ConversationRef::Default) => Some(self.access(ConversationRef::Default, ApiVariant::Config)?.id),
         };
-        let request = journal_page::JournalPageRequest {
-            after,
-            bytes_max,
-            conversation,
-            workspace: filter.workspace,
-            kinds: filter.kinds,
-        };
+        let request =
+            JournalPageRequest { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
         Ok(QueryResult::JournalPage(journal_page::read(self.db, self.ids, self.caller, &request, position)?))
     }
 }
