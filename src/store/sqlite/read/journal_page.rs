@@ -8,7 +8,6 @@
 //! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
 
 use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_TAIL_ROWS_MAX};
-use crate::domain::event::Event;
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::query::JournalPage;
 use crate::store::sqlite::read::journal_messages::Messages;
