@@ -62,14 +62,12 @@ impl JsonWriter<'_> {
 
 /// The length of a text as a JSON string, with its quotes, in bytes.
 pub(crate) fn string_bytes(text: &str) -> usize {
-    let escapes: usize = text
-        .bytes()
-        .map(|byte| match ESCAPES[byte as usize] {
-            0 => 0,
-            b'u' => 5,
-            _ => 1,
-        })
-        .sum();
+    let bytes = text.as_bytes();
+    let (mut from, mut escapes) = (0, 0);
+    while let Some(run) = plain_run(&bytes[from..]) {
+        escapes += if ESCAPES[usize::from(bytes[from + run])] == b'u' { 5 } else { 1 };
+        from += run + 1;
+    }
     2 + text.len() + escapes
 }
 
