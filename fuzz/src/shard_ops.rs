@@ -186,11 +186,7 @@ impl World {
                     self.handle(Input::Message(ShardMessage::Delta(delta)));
                 }
             }
-            18 => {
-                if self.journal.finish_answer(choices.byte()) {
-                    self.announce(Vec::new());
-                }
-            }
+            18 if self.journal.finish_answer(choices.byte()) => self.announce(Vec::new()),
             _ => {}
         }
     }

@@ -72,6 +72,8 @@ pub enum Input<'a> {
 }
 
 /// An action that the event loop must take, in the order of `poll_output`.
+// An output lives until the next `poll_output`: a box around `Work` would cost an allocation per command and save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum Output {
     /// Hand the work to its worker. If its queue is full, pass `ShardMessage::Dropped` to `handle` at once.
     Work(Work),

@@ -1,11 +1,15 @@
-//! Floor 3: SQLite behind commands and queries.
+//! The store: commands and queries over an embedded SQLite database.
 //!
-//! One `Writer` changes the database, in groups of commands with one commit each; `Reader`s answer queries on read-only
-//! connections. The runtime gives both a thread and tells them the time. The store never names a shard, a handler or a
-//! socket, and nothing above it names SQLite.
+//! One [`Writer`] changes the database, in transactions of many commands; [`Reader`]s answer queries on read-only connections.
+//! The runtime gives each a thread, and passes the time as an argument. The store names no shard, handler or socket, and no
+//! other module names SQLite.
 //!
-//! Invariant: what a `Committed` or an `QueryResponse` says is on disk, and numbers and times grow in commit order, also over
-//! restarts, deletions and clocks that go back.
+//! - `rules`: the effect of each command, without SQL
+//! - `sqlite`: tables, queries, the writer, and tools for database files
+//! - `transfer`: export and import
+//!
+//! Invariant: what a `Committed` or a `QueryResponse` contains is on disk. Numbers and times grow in commit order, also after
+//! restarts, deletions, and clocks that go back.
 
 mod config;
 mod error;

@@ -60,6 +60,17 @@ impl JsonWriter<'_> {
     }
 }
 
+/// The length of a text as a JSON string, with its quotes, in bytes.
+pub(crate) fn string_bytes(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut from, mut escapes) = (0, 0);
+    while let Some(run) = plain_run(&bytes[from..]) {
+        escapes += if ESCAPES[usize::from(bytes[from + run])] == b'u' { 5 } else { 1 };
+        from += run + 1;
+    }
+    2 + text.len() + escapes
+}
+
 /// How a byte stands in a string: 0 as it is, `u` as `\u00xx`, any other after a backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];

@@ -14,6 +14,7 @@ pub mod metadata;
 pub mod query_params;
 pub mod reply;
 pub mod request;
+pub(crate) mod size;
 pub mod stream;
 
 /// Every field that is not acceptable, each with the rule that it breaks, in the order of the API's tables.

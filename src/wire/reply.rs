@@ -1,6 +1,5 @@
 //! Bodies of answers: compact JSON, members in the order of the API's description.
 
-use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::UserId;
@@ -15,7 +14,7 @@ use crate::wire::json::JsonWriter;
 pub struct QueryBody {
     /// The JSON text.
     pub body: Vec<u8>,
-    /// Whether a list ends early because it grew too large, here or in the store: `X-Truncated`.
+    /// Whether the store truncated the list because it was too large: `X-Truncated`.
     pub truncated: bool,
     /// How many items there are in all, where the body does not say so: `X-Total-Count`.
     pub total: Option<u64>,
@@ -62,7 +61,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
             json.raw("}");
         }
         Outcome::ConversationViewUpdated(changed) => {
-            conversation::chat(changed, json.0, LIST_BYTES_MAX);
+            conversation::chat(changed, json.0);
         }
         Outcome::ConversationLeft => done(&mut json, "conversation left"),
         Outcome::ConversationDeleted => done(&mut json, "conversation deleted"),
@@ -85,10 +84,10 @@ pub fn found(found: &QueryResult) -> Option<QueryBody> {
     let mut body = Vec::new();
     match found {
         QueryResult::Workspaces(listed) => {
-            return Some(list("workspaces", listed, workspace_json, LIST_BYTES_MAX));
+            return Some(list("workspaces", listed, workspace_json));
         }
         QueryResult::Conversations(listed) => {
-            return Some(list("conversations", listed, conversation_json, LIST_BYTES_MAX));
+            return Some(list("conversations", listed, conversation_json));
         }
         QueryResult::Workspace(one) => {
             JsonWriter(&mut body).raw("{\"workspace\":");
@@ -101,11 +100,11 @@ pub fn found(found: &QueryResult) -> Option<QueryBody> {
             body.push(b'}');
         }
         QueryResult::ConversationView(one) => {
-            let truncated = conversation::chat(one, &mut body, LIST_BYTES_MAX);
-            return Some(QueryBody { body, truncated, total: None });
+            conversation::chat(one, &mut body);
+            return Some(QueryBody { body, truncated: one.last.truncated, total: None });
         }
-        QueryResult::ConversationViews(listed) => return Some(conversation::chats(listed, LIST_BYTES_MAX)),
-        QueryResult::Messages(page) => return Some(conversation::messages(page, LIST_BYTES_MAX)),
+        QueryResult::ConversationViews(listed) => return Some(conversation::chats(listed)),
+        QueryResult::Messages(page) => return Some(conversation::messages(page)),
         QueryResult::Message(one) => conversation::message(&mut JsonWriter(&mut body), one),
         QueryResult::Users(users) => {
             JsonWriter(&mut body).raw("{\"users\":").array(users, user).raw("}");
@@ -237,40 +236,17 @@ fn done(json: &mut JsonWriter, status: &str) {
 }
 
 /// `{"<name>":[…],"total":n}`
-fn list<T>(name: &str, listed: &Page<T>, item: fn(&T, &mut Vec<u8>), bytes_max: usize) -> QueryBody {
-    let (start, end) = (format!("{{\"{name}\":["), format!("],\"total\":{}}}", listed.total));
-    let whole = |one: &T, out: &mut Vec<u8>| {
-        item(one, out);
-        false
-    };
-    bounded(&start, &end, listed, whole, bytes_max)
-}
-
-/// A list of as many items as stay within `bytes_max`, but of one in any case, so that a client that follows the list
-/// gets on. `item` says whether it has left something out of its one.
-pub(crate) fn bounded<T>(
-    start: &str,
-    end: &str,
-    listed: &Page<T>,
-    item: impl Fn(&T, &mut Vec<u8>) -> bool,
-    bytes_max: usize,
-) -> QueryBody {
-    let mut body = start.as_bytes().to_vec();
-    let mut truncated = listed.truncated;
-    for (index, one) in listed.items.iter().enumerate() {
-        let before = body.len();
-        if index > 0 {
-            body.push(b',');
-        }
-        truncated |= item(one, &mut body);
-        if index > 0 && body.len() + end.len() > bytes_max {
-            body.truncate(before);
-            truncated = true;
-            break;
-        }
-    }
-    body.extend_from_slice(end.as_bytes());
-    QueryBody { body, truncated, total: None }
+fn list<T>(name: &str, listed: &Page<T>, item: fn(&T, &mut Vec<u8>)) -> QueryBody {
+    let mut body = Vec::new();
+    JsonWriter(&mut body)
+        .raw("{\"")
+        .raw(name)
+        .raw("\":")
+        .array(&listed.items, |json, one| item(one, json.0))
+        .raw(",\"total\":")
+        .number(listed.total)
+        .raw("}");
+    QueryBody { body, truncated: listed.truncated, total: None }
 }
 
 #[cfg(test)]

@@ -29,9 +29,9 @@ pub fn add_messages(path: &Path, count: u32) {
         INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
             metadata, content)
         WITH RECURSIVE added (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM added WHERE n + 1 < {count})
-        SELECT position.number + 1 + n, first.conversation, first.sender, 0, 0, position.at + 1 + n,
-            position.at + 1 + n, 'added', '{{}}', n
-        FROM added, position, (SELECT conversation, sender FROM messages ORDER BY number DESC LIMIT 1) AS first;
+        SELECT journal_head.number + 1 + n, first.conversation, first.sender, 0, 0, journal_head.at + 1 + n,
+            journal_head.at + 1 + n, 'added', '{{}}', n
+        FROM added, journal_head, (SELECT conversation, sender FROM messages ORDER BY number DESC LIMIT 1) AS first;
         UPDATE journal_head SET number = number + {count}, at = at + {count};
         UPDATE conversation_state SET message_count = message_count + {count}, updated_at = (SELECT at FROM journal_head),
             last_number = (SELECT number FROM journal_head)

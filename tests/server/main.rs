@@ -15,6 +15,7 @@ mod concurrency;
 mod conformance;
 mod deploy;
 mod disk;
+mod docs;
 mod durability;
 mod errors;
 mod harness;

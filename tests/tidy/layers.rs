@@ -31,9 +31,6 @@ const INNER: &[(&str, &[&str])] = &[
     ("store::sqlite::tables", &["store::sqlite::read", "store::sqlite::write"]),
 ];
 
-/// How many uses against an inner direction are still known.
-const STILL_AGAINST: usize = 100;
-
 /// Uses of a module that is not in a layer below.
 fn upward_uses(source: &Source) -> Complaints {
     let Some(from) = source.module.first() else { return Vec::new() };
@@ -86,9 +83,7 @@ fn modules_use_only_layers_below_their_own() {
 fn inner_directions_hold() {
     let count: usize = sources().iter().map(|source| inner_uses(source).len()).sum();
     crate::report("uses against an inner direction", count);
-    if count > STILL_AGAINST {
-        crate::assert_sources_tidy(inner_uses);
-    }
+    crate::assert_sources_tidy(inner_uses);
 }
 
 #[test]

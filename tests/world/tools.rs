@@ -42,13 +42,18 @@ pub fn python(package: &str) -> Option<PathBuf> {
 
 /// A Python that has these packages.
 pub fn python_with(package: &str, packages: &Packages) -> Option<PathBuf> {
-    // Tests run at once, and one is to install.
-    static READY: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
     if is_skipped(package) {
         return None;
     }
-    let python = READY.lock().expect("no panic holds it").entry(packages.place).or_default().clone();
-    Some(python.get_or_init(|| install_python(packages)).clone())
+    Some(once(packages.place, || install_python(packages)))
+}
+
+/// What `install` returns for a place. Tests run at once: one installs, the others that need the same place wait for it, and
+/// other places are installed meanwhile.
+fn once(place: &'static str, install: impl FnOnce() -> PathBuf) -> PathBuf {
+    static READY: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
+    let ready = READY.lock().expect("no panic holds it").entry(place).or_default().clone();
+    ready.get_or_init(install).clone()
 }
 
 fn install_python(packages: &Packages) -> PathBuf {
@@ -112,6 +117,13 @@ fn need_node() {
 fn script(name: &str, text: &str) -> PathBuf {
     need_node();
     need("npm", &["--version"], "npm");
+    let script = once("node", install_node).join(name);
+    fs::write(&script, text).expect("it can be written");
+    script
+}
+
+/// Installs the packages of `package.json`. Returns their directory.
+fn install_node() -> PathBuf {
     let place = place("node");
     let packages = ["eventsource", "playwright-core"].map(|name| place.join("node_modules").join(name));
     let is_whole = || packages.iter().all(|package| package.join("package.json").exists());
@@ -122,9 +134,7 @@ fn script(name: &str, text: &str) -> PathBuf {
         let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
         run(Command::new("npm").args(npm).current_dir(&place));
     });
-    let script = place.join(name);
-    fs::write(&script, text).expect("it can be written");
-    script
+    place
 }
 
 /// The program nginx; `None` when these tests are left out.
@@ -166,9 +176,6 @@ fn place(name: &str) -> PathBuf {
 
 /// Installs into `place` unless exactly what `wanted` names is there already, and still whole.
 fn installed(place: &Path, wanted: &str, is_whole: impl Fn() -> bool, install: impl FnOnce()) {
-    // Two tests may want the same, and the second waits until the first has it.
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _alone = INSTALLING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Written last, so that an installation that broke off is none.
     let stamp = place.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && is_whole() {

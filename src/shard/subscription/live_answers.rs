@@ -219,7 +219,7 @@ mod tests {
                 correlation_id: "c".into(),
                 workspace_id: started.workspace_id,
                 conversation_id: Some(started.conversation_id),
-                recipients: recipients.iter().map(|name| UserId::new(*name).unwrap()).collect(),
+                recipients: recipients.iter().map(|name| UserId::new(name).unwrap()).collect(),
                 body: EventBody::Data("{}".into()),
             })
         };

@@ -1,19 +1,19 @@
-//! A bounded map of what was used lately.
+//! A bounded map of recently used values.
 //!
-//! Invariant: all entries together weigh at most the bound, unless there is only one; no key stands in both generations.
+//! Invariant: all entries together weigh at most the bound, unless there is only one. No key is in both generations.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// How much of a cache's bound a value takes; always the same for one value.
+/// The share of a cache's bound that a value takes. It must not change.
 pub(crate) trait Weigh {
     fn weight(&self) -> usize;
 }
 
-/// Two generations of shared values: an entry that is used moves to the young one, and when that is full, the old one is
-/// dropped whole. So eviction costs nothing per use and keeps what was used lately.
+/// Two generations of shared values. A used entry moves to the young generation. When that is full, the old generation is
+/// dropped as a whole. Eviction thus costs nothing per use, and keeps recently used values.
 #[derive(Debug)]
 pub(crate) struct Cache<K, V> {
     young: HashMap<K, V>,
@@ -28,7 +28,7 @@ impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
         Cache { young: HashMap::new(), young_weight: 0, old: HashMap::new(), generation_weight_max: weight_max / 2 }
     }
 
-    /// The value of `key`, if it is still here.
+    /// The value of `key`, if it is cached.
     pub(crate) fn get<Q>(&mut self, key: &Q) -> Option<Arc<V>>
     where
         K: Borrow<Q>,
@@ -42,7 +42,7 @@ impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
         Some(value)
     }
 
-    /// The value of `key`, if it is still here; looking at it is not using it.
+    /// The value of `key`, if it is cached, without counting as a use.
     pub(crate) fn peek<Q>(&self, key: &Q) -> Option<Arc<V>>
     where
         K: Borrow<Q>,
@@ -63,7 +63,7 @@ impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
         self.young.insert(key, value);
     }
 
-    /// Forgets `key`.
+    /// Removes `key`.
     pub(crate) fn remove<Q>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
@@ -75,21 +75,21 @@ impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
         self.old.remove(key);
     }
 
-    /// Forgets every value that `keep` refuses.
+    /// Removes every value for which `keep` returns false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
         self.young.retain(|_, value| keep(value));
         self.old.retain(|_, value| keep(value));
         self.young_weight = self.young.values().map(|value| value.weight()).sum();
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub(crate) fn clear(&mut self) {
         self.young.clear();
         self.young_weight = 0;
         self.old.clear();
     }
 
-    /// Every value, in no order.
+    /// All values, unordered.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<V>> {
         self.young.values().chain(self.old.values())
     }

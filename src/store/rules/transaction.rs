@@ -40,13 +40,13 @@ pub(crate) struct Transaction<'a, R> {
 }
 
 /// The user who sends a command, and their row, if they have one already.
-pub(crate) struct Caller<'c> {
+pub(crate) struct CommandCaller<'c> {
     pub actor: &'c Actor,
     pub correlation_id: &'c Arc<str>,
     pub known: Option<Arc<UserRow>>,
 }
 
-impl Caller<'_> {
+impl CommandCaller<'_> {
     pub(crate) fn id(&self) -> &UserId {
         &self.actor.id
     }
@@ -134,9 +134,9 @@ impl<'a, R: Rows> Transaction<'a, R> {
         (self.head.number, self.next_time())
     }
 
-    pub(crate) fn caller<'c>(&mut self, command: &'c Command) -> RowResult<Caller<'c>> {
+    pub(crate) fn caller<'c>(&mut self, command: &'c Command) -> RowResult<CommandCaller<'c>> {
         let known = self.user(&command.actor.id)?;
-        Ok(Caller { actor: &command.actor, correlation_id: &command.correlation_id, known })
+        Ok(CommandCaller { actor: &command.actor, correlation_id: &command.correlation_id, known })
     }
 
     pub(crate) fn user(&mut self, id: &UserId) -> RowResult<Option<Arc<UserRow>>> {
@@ -144,7 +144,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
     }
 
     /// The caller's row with the token's name and email. A caller's first change inserts it.
-    pub(crate) fn upsert_author<'c>(&mut self, caller: &Caller<'c>) -> RowResult<Author<'c>> {
+    pub(crate) fn upsert_author<'c>(&mut self, caller: &CommandCaller<'c>) -> RowResult<Author<'c>> {
         let (name, email) = (caller.actor.name.as_ref(), caller.actor.email.as_ref());
         let user = match &caller.known {
             None => self.insert_user(caller.id(), name.cloned(), email.cloned())?,

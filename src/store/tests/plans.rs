@@ -43,7 +43,7 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         messages::PAGE_BEFORE,
         messages::LOCATE,
         messages::IS_NO_MESSAGE,
-        timeline::HOLE_BEFORE,
+        timeline::SKIPPED_BEFORE,
         state_events::INSERT,
         state_events::INSERT_RECIPIENT,
         state_events::ENTRIES_AFTER,

@@ -6,6 +6,7 @@ use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::*;
 use crate::domain::model::*;
 use crate::domain::query::{ConversationView, JournalPage, MessagePage, StreamFilter, TruncatedEnd};
+use crate::wire::size::JsonBytes;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -196,30 +197,28 @@ fn everything_found_has_its_body_or_none() {
 }
 
 #[test]
-fn a_list_ends_early_rather_than_pass_its_bound() {
-    let listed = Page { items: (0..10).map(workspace).collect(), total: 10, truncated: false };
-    let whole = list("workspaces", &listed, workspace_json, usize::MAX);
-    assert!(!whole.truncated);
-    let mut sizes = Vec::new();
-    for bytes_max in 0..=whole.body.len() {
-        let rendered = list("workspaces", &listed, workspace_json, bytes_max);
-        let body: serde_json::Value = serde_json::from_slice(&rendered.body).unwrap();
-        let items = body["workspaces"].as_array().unwrap().len();
-        assert!(rendered.body.len() <= bytes_max || items == 1);
-        assert_eq!(rendered.truncated, items < 10);
-        assert_eq!(body["total"], 10);
-        sizes.push(items);
+fn sizes_are_those_of_the_texts() {
+    let odd = Workspace { name: WorkspaceName::new_unchecked("\u{1}\u{8}\"\\é\u{7f}"), ..workspace(0xa) };
+    for one in [workspace(0xa), odd] {
+        let mut out = Vec::new();
+        workspace_json(&one, &mut out);
+        assert_eq!(one.json_bytes(), out.len());
     }
-    assert!(sizes.is_sorted() && sizes[0] == 1 && sizes[sizes.len() - 1] == 10 && sizes.contains(&5));
-}
-
-#[test]
-fn a_list_of_the_largest_items_stays_within_the_limit() {
-    let large = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(60 * 1024)));
-    let items = (0..1000).map(|n| Workspace { metadata: large.clone(), ..workspace(n) }).collect();
-    let rendered = found(&QueryResult::Workspaces(Page { items, total: 1000, truncated: false })).unwrap();
-    assert!(rendered.truncated && rendered.body.len() <= LIST_BYTES_MAX);
-    assert!(rendered.body.len() > LIST_BYTES_MAX - 64 * 1024, "no item is left out without need");
+    let mut out = Vec::new();
+    conversation_json(&conversation(), &mut out);
+    assert_eq!(conversation().json_bytes(), out.len());
+    out.clear();
+    conversation::message(&mut JsonWriter(&mut out), &said());
+    assert_eq!(said().json_bytes(), out.len());
+    for count in 0..3 {
+        for message_count in [0, 9, 10, 12345] {
+            let mut view = with_messages(count);
+            view.conversation.message_count = message_count;
+            out.clear();
+            conversation::chat(&view, &mut out);
+            assert_eq!(view.json_bytes(), out.len());
+        }
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn upstream(standin: &StandIn) -> Upstream {
 }
 
 fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
-    let settings = UpstreamSettings { timeouts, ..settings(&format!("http://{}/v1", standin.addr)) };
+    let settings = UpstreamSettings { timeouts, ..settings(format!("http://{}/v1", standin.addr)) };
     Upstream::new(settings).expect("the settings are good")
 }
 

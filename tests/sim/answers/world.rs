@@ -583,7 +583,7 @@ impl AnswerWorld {
         match effect {
             Some(AnswerEffect::ReadHistory) => {
                 worker.waits = true;
-                let query = self.query(QueryKind::History { job: job, limit: 3 });
+                let query = self.query(QueryKind::History { job, limit: 3 });
                 if !self.ask(query, Waiter::Worker(job)) {
                     self.deliver(Waiter::Worker(job), StoreReply::Dropped);
                 }

@@ -13,7 +13,7 @@ use crate::domain::started_answer::AnswerStarted;
 use crate::store::error;
 use crate::store::rules::records::{ConversationAccess, NewMessageRow, OpenJob, Publication, message_event_kind};
 use crate::store::rules::rows::{RowResult, Rows};
-use crate::store::rules::transaction::{Author, Caller, NewStateEvent, Transaction};
+use crate::store::rules::transaction::{Author, CommandCaller, NewStateEvent, Transaction};
 use crate::wire::event;
 use crate::wire::metadata;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl<R: Rows> Transaction<'_, R> {
     }
 
     /// Executes one step of an answer. The first to close a job wins: later steps find it closed.
-    pub(crate) fn answer(&mut self, caller: &Caller<'_>, key: JobId, step: &AnswerStep) -> Done {
+    pub(crate) fn answer(&mut self, caller: &CommandCaller<'_>, key: JobId, step: &AnswerStep) -> Done {
         let job = self.rows.answer_job(key)?.ok_or(CLOSED)?;
         let access = self.conversation_at(job.conversation)?.ok_or(CLOSED)?;
         if *caller.id() != job.responder.user_id() {
@@ -83,7 +83,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     fn start_answer(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         access: &ConversationAccess,
         job: &OpenJob,
         text: &Arc<str>,
@@ -127,7 +127,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     fn finish_answer(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         access: &ConversationAccess,
         job: &OpenJob,
         end: AnswerEnd<'_>,

@@ -1,4 +1,4 @@
-//! Making, changing, leaving and deleting conversations.
+//! Commands that create, update, leave and delete conversations.
 
 use super::{Done, merged};
 use crate::base::limits::{CONVERSATION_MESSAGES_MAX, PARTICIPANTS_MAX, UPDATED_CONVERSATION_BYTES_MAX};
@@ -12,13 +12,13 @@ use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, UserRef, WorkspaceRef};
 use crate::store::rules::rows::{RowResult, Rows};
-use crate::store::rules::transaction::{Author, Caller, NewStateEvent, Transaction};
+use crate::store::rules::transaction::{Author, CommandCaller, NewStateEvent, Transaction};
 use crate::wire::event;
 use crate::wire::metadata;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What a new conversation is to be.
+/// The fields of a new conversation.
 pub(crate) struct ConversationDraft<'w> {
     pub topic: &'w Topic,
     pub participants: &'w [UserId],
@@ -26,7 +26,7 @@ pub(crate) struct ConversationDraft<'w> {
     pub first: Option<&'w Content>,
 }
 
-/// What is to change; what is absent stays.
+/// The fields of a conversation to update; `None` leaves a field unchanged.
 pub(crate) struct ConversationPatch<'w> {
     pub topic: Option<&'w Topic>,
     pub participants: Option<&'w [UserId]>,
@@ -36,7 +36,7 @@ pub(crate) struct ConversationPatch<'w> {
 impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn create_conversation(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         workspace: Option<WorkspaceId>,
         new: ConversationDraft<'_>,
         api_variant: ApiVariant,
@@ -77,7 +77,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     pub(crate) fn update_conversation(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         change: ConversationPatch<'_>,
         api_variant: ApiVariant,
@@ -135,7 +135,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((outcome, Some(stamp.0)))
     }
 
-    pub(crate) fn leave_conversation(&mut self, caller: &Caller<'_>, conversation: ConversationRef) -> Done {
+    pub(crate) fn leave_conversation(&mut self, caller: &CommandCaller<'_>, conversation: ConversationRef) -> Done {
         let access = self.authorize(caller, conversation, ApiVariant::Config)?;
         if !access.has_participant(caller.id()) {
             return Err(Rejection::Conflict("the caller does not take part in the conversation").into());
@@ -159,7 +159,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     pub(crate) fn delete_conversation(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         api_variant: ApiVariant,
     ) -> Done {
@@ -185,15 +185,18 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::ConversationDeleted, Some(stamp.0)))
     }
 
-    /// The caller's default conversation, if there is one.
-    pub(crate) fn default_conversation(&mut self, caller: &Caller<'_>) -> RowResult<Option<Arc<ConversationAccess>>> {
+    /// The caller's default conversation, if it exists.
+    pub(crate) fn default_conversation(
+        &mut self,
+        caller: &CommandCaller<'_>,
+    ) -> RowResult<Option<Arc<ConversationAccess>>> {
         match caller.known.as_ref().and_then(|user| user.default_conversation) {
             Some(number) => self.conversation_at(number),
             None => Ok(None),
         }
     }
 
-    /// Makes the author's default conversation, and its workspace if there is none.
+    /// Creates the author's default conversation, and their default workspace if it does not exist.
     pub(crate) fn create_default_conversation(&mut self, author: &Author<'_>) -> RowResult<Arc<ConversationAccess>> {
         let home = self.default_workspace(author)?;
         let participants = [&author.user.id];
@@ -204,10 +207,10 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(access)
     }
 
-    /// A conversation that there is and that the caller may see.
+    /// The conversation, if it exists and the caller may see it.
     pub(crate) fn authorize(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         api_variant: ApiVariant,
     ) -> Result<Arc<ConversationAccess>, Abort<Rejection>> {
@@ -249,7 +252,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((conversation, access))
     }
 
-    /// Changes who takes part, by event `number`; returns the conversation after it, and who is no longer in it.
+    /// Changes the participants, as part of event `number`. Returns the changed conversation and the removed participants.
     fn change_participants(
         &mut self,
         access: &ConversationAccess,
@@ -283,7 +286,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.publish_state_event((number, at), author, event)
     }
 
-    /// Tells somebody who is no longer in the conversation, and nobody else.
+    /// Publishes `conversation_left` to a removed participant only.
     fn publish_left(
         &mut self,
         author: &Author<'_>,
@@ -304,17 +307,17 @@ impl<R: Rows> Transaction<'_, R> {
     }
 }
 
-/// A change of who takes part.
+/// A change of the participants.
 struct ParticipantDiff {
-    /// Who stays, in the order in which they joined.
+    /// Those who stay, in the order in which they joined.
     kept: Vec<UserRef>,
     removed: Vec<UserRef>,
-    /// Who joins, in the order in which they were named.
+    /// Those who join, in the order of the request.
     added: Vec<UserId>,
 }
 
 impl ParticipantDiff {
-    /// What makes the participants of `access` those that `caller` wants; a caller who takes part stays in.
+    /// The change that makes `wanted` the participants of `access`. A caller who is a participant stays one.
     fn new(access: &ConversationAccess, caller: &UserId, wanted: &[UserId]) -> ParticipantDiff {
         let mut left: HashSet<&UserId> = wanted.iter().collect();
         let stays = |user: &UserRef| left.remove(&user.id) || user.id == *caller;
@@ -340,7 +343,7 @@ fn chosen_responder(metadata: &Metadata) -> Option<Arc<str>> {
     metadata::string_member(metadata, "responder").map(Arc::from)
 }
 
-/// What a new thing's metadata would be as a change: a `null` chooses nothing.
+/// The metadata of a new conversation without its `null` members, which choose nothing.
 fn without_nulls(metadata: &Metadata) -> Metadata {
     metadata::merge(&Metadata::empty(), metadata).unwrap_or_else(|_| metadata.clone())
 }

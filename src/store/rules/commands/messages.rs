@@ -1,4 +1,4 @@
-//! Adding, changing and deleting messages.
+//! Commands that post, update and delete messages.
 
 use super::{Done, merged};
 use crate::base::time::WallTime;
@@ -10,13 +10,13 @@ use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, NewEventRow, NewMessageRow, Publication, message_event_kind};
 use crate::store::rules::rows::{RowResult, Rows};
-use crate::store::rules::transaction::{Author, Caller, Transaction};
+use crate::store::rules::transaction::{Author, CommandCaller, Transaction};
 use std::sync::Arc;
 
 impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn post_message(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         role: Role,
         content: &Content,
@@ -46,7 +46,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     pub(crate) fn update_message(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         id: MessageId,
         content: Option<&Content>,
@@ -73,7 +73,12 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::MessageUpdated(message), Some(stamp.0)))
     }
 
-    pub(crate) fn delete_message(&mut self, caller: &Caller<'_>, conversation: ConversationRef, id: MessageId) -> Done {
+    pub(crate) fn delete_message(
+        &mut self,
+        caller: &CommandCaller<'_>,
+        conversation: ConversationRef,
+        id: MessageId,
+    ) -> Done {
         let (access, number, message) = self.own_message(caller, conversation, id)?;
 
         let author = self.upsert_author(caller)?;
@@ -90,10 +95,10 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::MessageDeleted, Some(stamp.0)))
     }
 
-    /// A message that the caller may change: their own, or one in a workspace of theirs.
+    /// A message that the caller may change: their own, or one in a workspace that they own.
     fn own_message(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         id: MessageId,
     ) -> Result<(Arc<ConversationAccess>, EventNumber, Message), Abort<Rejection>> {
@@ -106,7 +111,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((access, number, message))
     }
 
-    /// Journals what happened to a message that was there before, `about` with the time when it was made.
+    /// Publishes an event about an earlier message; `about` is its number and creation time.
     pub(crate) fn publish_message_event(
         &mut self,
         (number, at): (EventNumber, WallTime),
@@ -130,7 +135,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(self.emit((number, at), author, access, kind, body))
     }
 
-    /// Adds a message, which is an event by itself.
+    /// Inserts a message, which is its own journal entry, and emits its event.
     pub(crate) fn add_message(
         &mut self,
         author: &Author<'_>,
@@ -170,7 +175,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(self.emit((number, at), author, access, message_event_kind(&sender.id), EventBody::Message(message)))
     }
 
-    /// Gives out an event that is in the journal.
+    /// Emits an event that is in the journal.
     pub(crate) fn emit(
         &mut self,
         (number, at): (EventNumber, WallTime),

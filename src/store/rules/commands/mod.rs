@@ -1,4 +1,4 @@
-//! What each command does: first everything is checked, and only then written, so that a refusal leaves nothing behind
+//! What each command does. Everything is checked first and written afterwards, so a rejected command leaves nothing behind
 //! and needs no savepoint.
 
 mod answers;
@@ -12,11 +12,11 @@ use crate::domain::model::Metadata;
 use crate::domain::result::{Outcome, Rejection};
 use crate::store::error::Abort;
 use crate::store::rules::rows::Rows;
-use crate::store::rules::transaction::{Caller, Transaction};
+use crate::store::rules::transaction::{CommandCaller, Transaction};
 use crate::wire::metadata;
 use crate::wire::reply::outcome as response_body;
 
-/// What a command did, and the number of its own event.
+/// The outcome of a command, and the number of its own event.
 pub(crate) type Done = Result<(Outcome, Option<EventNumber>), Abort<Rejection>>;
 
 impl<R: Rows> Transaction<'_, R> {
@@ -41,7 +41,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((outcome, number))
     }
 
-    fn dispatch(&mut self, caller: &Caller<'_>, kind: &CommandKind) -> Done {
+    fn dispatch(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> Done {
         match kind {
             CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
                 self.post_message(caller, *conversation, *role, content, metadata, *api_variant)
@@ -88,7 +88,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
     }
 
-    fn set_password(&mut self, caller: &Caller<'_>, hash: &str) -> Done {
+    fn set_password(&mut self, caller: &CommandCaller<'_>, hash: &str) -> Done {
         if !caller.known.as_ref().is_some_and(|user| user.has_password) {
             return Err(Rejection::Conflict("the user has no password").into());
         }
@@ -100,7 +100,10 @@ impl<R: Rows> Transaction<'_, R> {
     }
 }
 
-/// `old` with `patch` merged in, if that stays within the bound of metadata.
+/// `old` with `patch` merged in.
+///
+/// # Errors
+/// Fails with the field and the violated rule if the result is too large.
 fn merged(old: &Metadata, patch: Option<&Metadata>) -> Result<Metadata, (&'static str, String)> {
     match patch {
         None => Ok(old.clone()),

@@ -1,4 +1,4 @@
-//! Making, changing and deleting workspaces.
+//! Commands that create, update and delete workspaces.
 
 use super::{Done, merged};
 use crate::domain::event::EventKind;
@@ -8,14 +8,14 @@ use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{WorkspaceRef, WorkspaceRow};
 use crate::store::rules::rows::{RowResult, Rows};
-use crate::store::rules::transaction::{Author, Caller, NewStateEvent, Transaction};
+use crate::store::rules::transaction::{Author, CommandCaller, NewStateEvent, Transaction};
 use crate::wire::event;
 use std::sync::Arc;
 
 impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn create_workspace(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         name: &WorkspaceName,
         description: &WorkspaceDescription,
         metadata: &Metadata,
@@ -27,7 +27,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     pub(crate) fn update_workspace(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         id: WorkspaceId,
         name: Option<&WorkspaceName>,
         description: Option<&WorkspaceDescription>,
@@ -47,8 +47,8 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::WorkspaceUpdated(workspace), Some(number)))
     }
 
-    /// Deletes by a mark on the workspace alone, however much there is in it.
-    pub(crate) fn delete_workspace(&mut self, caller: &Caller<'_>, id: WorkspaceId) -> Done {
+    /// Deletes a workspace with a mark on its row alone, however much data it contains.
+    pub(crate) fn delete_workspace(&mut self, caller: &CommandCaller<'_>, id: WorkspaceId) -> Done {
         let WorkspaceRow { reference, .. } = self.own_workspace(caller, id)?;
         let mut recipients = self.rows.workspace_participants(reference.number)?;
         if recipients.iter().all(|user| user.key != reference.owner.key) {
@@ -78,7 +78,7 @@ impl<R: Rows> Transaction<'_, R> {
 
     pub(crate) fn own_workspace(
         &mut self,
-        caller: &Caller<'_>,
+        caller: &CommandCaller<'_>,
         id: WorkspaceId,
     ) -> Result<WorkspaceRow, Abort<Rejection>> {
         let stored = self.rows.workspace(id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
@@ -88,7 +88,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(stored)
     }
 
-    /// The author's default workspace, made if there is none.
+    /// The author's default workspace, which is created if it does not exist.
     pub(crate) fn default_workspace(&mut self, author: &Author<'_>) -> RowResult<Arc<WorkspaceRef>> {
         if let Some(number) = author.user.default_workspace
             && let Some(stored) = self.rows.workspace_at(number)?

@@ -1,8 +1,8 @@
-//! Users as an administrator sees and changes them: on a connection of its own, beside the process that serves the
-//! database or without one. The writer notices by itself.
+//! Users as an administrator manages them, on a connection of its own, with or without a server that runs on the database.
+//! The server's writer detects the changes.
 //!
-//! Invariant: every change is one transaction, on disk when its method returns. Nothing of the journal is touched, so all
-//! numbers stay the writer's.
+//! Invariant: every change is one transaction, which is on disk when its method returns. The journal is not changed, so only
+//! the writer assigns numbers.
 
 use crate::base::time::WallTime;
 use crate::config::types::Database;
@@ -23,7 +23,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often, and how long each time, one waits for another process that makes or migrates the database.
+/// How often, and how long each time, to wait for another process that creates or migrates the database.
 const MAKING_TRIES_MAX: u32 = 40;
 const MAKING_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -32,7 +32,7 @@ pub struct Admin {
     db: Connection,
     meta: DatabaseMeta,
     path: PathBuf,
-    /// Which file was opened.
+    /// The file that was opened.
     file: Option<FileId>,
 }
 
@@ -44,17 +44,17 @@ pub struct Account {
     pub id: UserId,
     /// Empty if it is not known.
     pub name: String,
-    /// Empty if it is not known; with a password it is what they log in with.
+    /// Empty if it is not known. Users with a password log in with it.
     pub email: String,
     /// Whether they can log in with a password.
     pub has_password: bool,
     /// Whether the user may use the server.
     pub status: UserStatus,
-    /// When they were added, or first seen.
+    /// When the user was added or first seen.
     pub created_at: WallTime,
 }
 
-/// Names a user.
+/// Selects a user.
 #[derive(Debug, Clone)]
 pub enum UserSelector {
     /// By id.
@@ -68,24 +68,24 @@ pub enum UserSelector {
 pub struct NewUser<'n> {
     /// The `oid` of their tokens; a user of this id who has no password gets one.
     pub id: &'n UserId,
-    /// What they log in with.
+    /// The email for the login.
     pub email: &'n str,
-    /// Their name; `None` leaves what is known.
+    /// The name; `None` leaves a known name unchanged.
     pub name: Option<&'n str>,
 }
 
-/// Why something could not be done for an administrator; each says so in one line.
+/// Why an administrative operation failed. Its message is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminError {
-    /// The database cannot be opened, or fails.
+    /// The database cannot be opened or used.
     Store(OpenError),
-    /// Nobody has this email or id.
+    /// No user has this email or id.
     Unknown(String),
     /// One user logs in with it, and another has it as id.
     Ambiguous {
-        /// What was asked for.
+        /// The email or id that was given.
         who: String,
-        /// UserSelector logs in with it.
+        /// The user who logs in with it.
         by_email: UserId,
     },
     /// The user was deleted for good.
@@ -94,13 +94,13 @@ pub enum AdminError {
     Disabled(UserId),
     /// The user has a password already.
     HasPassword(UserId),
-    /// The user has none.
+    /// The user has no password.
     NoPassword(UserId),
-    /// Somebody else logs in with this email.
+    /// Another user logs in with this email.
     EmailTaken {
         /// The email.
         email: String,
-        /// By whom.
+        /// The user who has it.
         by: UserId,
     },
     /// The id is that of development's user, whom production switches off.
@@ -155,8 +155,10 @@ impl From<AdminError> for Abort<AdminError> {
 }
 
 impl Admin {
-    /// Opens a database that is there, or with `make` also makes one. The schema of an older one is migrated, unless a
-    /// process serves it.
+    /// Opens a database, or creates it if `make` is set. An older schema is migrated, unless a server has the database open.
+    ///
+    /// # Errors
+    /// Fails if the database does not exist, cannot be opened, or is in memory.
     pub fn open(database: &Database, make: bool) -> Result<Admin, OpenError> {
         let Database::File(path) = database else {
             let reason = "a database in memory ends with its process, so no other process can open it".into();
@@ -181,17 +183,17 @@ impl Admin {
         Ok(admin)
     }
 
-    /// Where the database is.
+    /// The path of the database.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Development's key for tokens, made at random with the database.
+    /// The signing key for tokens in development, which was generated with the database.
     pub fn signing_key(&self) -> [u8; 32] {
         self.meta.signing_key
     }
 
-    /// Up to `limit` users in the order in which they came, after the one given; responders are none.
+    /// Up to `limit` users after the given one, in the order of creation, without responders.
     pub fn users(&self, after: Option<&Account>, limit: u32) -> Result<Vec<Account>, OpenError> {
         let after = after.map_or(i64::MIN, |account| account.key);
         let listed = || -> rusqlite::Result<_> {
@@ -210,7 +212,7 @@ impl Admin {
         self.named_with_password(who).map_err(|stop| self.told(stop))
     }
 
-    /// Whether `add` would do it.
+    /// Checks whether `add` would succeed.
     pub fn check_new(&self, new: &NewUser<'_>) -> Result<(), AdminError> {
         self.place_for(new).map(drop).map_err(|stop| self.told(stop))
     }
@@ -230,7 +232,7 @@ impl Admin {
         })
     }
 
-    /// Changes the password of a user who has one. Tokens made before end.
+    /// Changes the password of a user who has one. Earlier tokens are rejected from now on.
     pub fn set_password(&mut self, who: &UserSelector, hash: &str, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_with_password(who)?;
@@ -244,7 +246,7 @@ impl Admin {
         })
     }
 
-    /// Refuses every token and the password of a user, until they are enabled. An id that was never seen is refused too.
+    /// Rejects every token and the password of a user until they are enabled. The id need not have been seen before.
     pub fn disable(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
@@ -256,7 +258,7 @@ impl Admin {
         })
     }
 
-    /// Lets a user in again who is not deleted.
+    /// Accepts tokens and the password of a user again, unless the user is deleted.
     pub fn enable(&mut self, who: &UserSelector) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named(who)?;
@@ -268,8 +270,8 @@ impl Admin {
         })
     }
 
-    /// Removes name, email and password of a user for good, and refuses every token of their id from now on. What they wrote
-    /// stays in its conversations, under the id.
+    /// Deletes name, email and password of a user, and rejects every token of the id from now on. Messages stay in their
+    /// conversations, under the id.
     pub fn delete(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
@@ -278,7 +280,7 @@ impl Admin {
         })
     }
 
-    /// UserSelector of this id gets a password; `None` if nobody has the id yet.
+    /// The user who gets the password; `None` if no user has the id yet.
     fn place_for(&self, new: &NewUser<'_>) -> Result<Option<Account>, Abort<AdminError>> {
         if is_development_user(new.id) {
             return Err(AdminError::DevelopmentUser(new.id.clone()).into());
@@ -323,7 +325,7 @@ impl Admin {
         }
     }
 
-    /// As `named`; an id that was never seen gets a row, for what is to be said of it.
+    /// As `named`, but inserts a row for an unknown id.
     fn named_or_new(&self, who: &UserSelector, now: WallTime) -> Result<Account, Abort<AdminError>> {
         if let UserSelector::Id(id) = who
             && self.by_id(id.as_str())?.is_none()
@@ -370,7 +372,7 @@ impl Admin {
     }
 }
 
-/// Makes or migrates a database, or waits a while for the process that is about to.
+/// Creates or migrates a database, or waits for another process that does.
 fn migrated(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
     for _ in 0..MAKING_TRIES_MAX {
         if let Some(_lock) = Lock::try_acquire(path)? {

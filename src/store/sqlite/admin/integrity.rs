@@ -1,7 +1,7 @@
-//! What must hold of the rows of a database between any two transactions, and of the writer's memory.
+//! The invariants of the rows of a database between two transactions.
 //!
-//! Whatever is wrong is a finding, one line for people: tests want none, and `verify` prints them. What a damaged file holds
-//! may be anything, so nothing here panics over a row.
+//! Each violation is a finding of one line: tests expect none, and `verify` prints them. A damaged file may contain anything,
+//! so no row makes this module panic.
 
 use crate::base::limits::FINDINGS_MAX;
 use crate::store::sqlite::tables::{inbox, journal_head, state_events};
@@ -9,16 +9,16 @@ use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
 
-/// How much SQLite is to look at.
+/// The extent of a check by SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IntegrityCheck {
     /// Every page.
     Quick,
-    /// Every page, and that indexes have what their tables have.
+    /// Every page, and that indexes agree with their tables.
     Whole,
 }
 
-/// What SQLite itself finds wrong with a database, up to where it gives up.
+/// The damage that SQLite finds in a database, up to where it gives up.
 pub(crate) fn damage(db: &Connection, check: IntegrityCheck) -> Vec<String> {
     let mut findings = Vec::new();
     if let Err(error) = find_damage(db, check, &mut findings) {
@@ -41,7 +41,7 @@ fn find_damage(db: &Connection, check: IntegrityCheck, findings: &mut Vec<String
     Ok(())
 }
 
-/// What is wrong with the rows of a database. `progress` is told how many checks of how many are done.
+/// The violations in the rows of a database. Calls `progress` with the number of completed checks and of all checks.
 pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
     let mut findings = Vec::new();
     let checks = RULES.len() as u64 + 2;
@@ -56,7 +56,7 @@ pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<S
     findings
 }
 
-/// The findings of one check: so many are told, and the others counted.
+/// The findings of one check: the first lines, and the number of the others.
 #[derive(Default)]
 struct Findings {
     lines: Vec<String>,
@@ -69,7 +69,7 @@ impl Findings {
     }
 }
 
-/// Runs one check. That it cannot be run to its end is a finding, too.
+/// Runs one check. An error of the check is a finding, too.
 fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Findings) -> rusqlite::Result<()>) {
     let mut found = Findings::default();
     let ended = check(&mut found);
@@ -82,10 +82,10 @@ fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Findings
     }
 }
 
-/// Something that no row may be.
+/// A rule that no row may violate.
 struct RowRule {
     broken: &'static str,
-    /// Finds the rows for which it is so, each with a name for it.
+    /// Selects a name for each row that violates the rule.
     query: &'static str,
 }
 
@@ -192,7 +192,7 @@ const RULES: &[RowRule] = &[
     },
 ];
 
-/// Numbers and times grow together, none is beyond the position, and none lies where another journal went on.
+/// Numbers and times grow together, and none is beyond the head of the journal.
 fn disorder(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
     let position = journal_head::load(db)?;
     let mut statement =
@@ -212,7 +212,7 @@ fn disorder(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Inboxes have what their users may see, as far as the marker says, and nothing beyond.
+/// Inboxes contain what their users may see through the watermark, and nothing beyond it.
 fn wrong_inboxes(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
     let marker = inbox::load_watermark(db)?;
     let position = journal_head::load(db)?.number;

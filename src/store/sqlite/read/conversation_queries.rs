@@ -1,4 +1,4 @@
-//! Answers to the questions of the conversations API: conversations with their messages, and pages of messages.
+//! Queries of the conversations API: conversations with their messages, and pages of messages.
 
 use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
 use crate::domain::command::{ApiVariant, ConversationRef};
@@ -7,13 +7,15 @@ use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, P
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::ConversationAccess;
-use crate::store::sqlite::read::queries::{FRAME_BYTES, Items, Snapshot, TextBytes};
+use crate::store::sqlite::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
+use crate::store::sqlite::read::queries::ReadTransaction;
 use crate::store::sqlite::tables::conversations;
 use crate::store::sqlite::tables::messages::{self, PageStart};
+use crate::wire::size::JsonBytes;
 use rusqlite::Connection;
 use std::cmp::Reverse;
 
-impl Snapshot<'_> {
+impl ReadTransaction<'_> {
     pub(crate) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
         Ok(QueryResult::ConversationView(self.chat_of(&access, CONVERSATION_MESSAGES_MAX)?))
@@ -25,10 +27,10 @@ impl Snapshot<'_> {
             Some(user) => conversations::all_of(self.db, user.key)?,
         };
         let total = all.len() as u64;
-        // Of two that changed in one commit the younger comes first, so that the order is always the same.
+        // Of two that changed in one commit, the younger comes first, so that the order is deterministic.
         all.sort_unstable_by_key(|changed| Reverse(*changed));
         let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
-        let mut items = Items::new();
+        let mut items = PageBuilder::new(LIST_BYTES_MAX);
         for (_, number) in all.into_iter().skip(start).take(span.limit as usize) {
             let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
             let chat = self.chat_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
@@ -36,7 +38,7 @@ impl Snapshot<'_> {
                 break;
             }
         }
-        Ok(QueryResult::ConversationViews(items.listed(total)))
+        Ok(QueryResult::ConversationViews(items.finish(total)))
     }
 
     pub(crate) fn messages(
@@ -73,12 +75,15 @@ impl Snapshot<'_> {
 
     fn chat_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
         let conversation = conversations::find(self.db, self.ids, access)?;
-        let last = last_messages(self.db, self.ids, access, messages_max, LIST_BYTES_MAX)?;
-        Ok(ConversationView { conversation, last })
+        let none = MessagePage { messages: Vec::new(), truncated: false, kept: TruncatedEnd::Newest };
+        let mut view = ConversationView { conversation, last: none };
+        let bytes_max = LIST_BYTES_MAX - LIST_FRAME_BYTES - view.json_bytes();
+        view.last = last_messages(self.db, self.ids, access, messages_max, bytes_max)?;
+        Ok(view)
     }
 }
 
-/// The last messages of a conversation, at most so many and so large.
+/// The newest messages of a conversation, bounded by number and by bytes.
 pub(crate) fn last_messages(
     db: &Connection,
     ids: &IdKey,
@@ -101,20 +106,13 @@ fn page(
         PageStart::After(_) => TruncatedEnd::Oldest,
         PageStart::Before(_) | PageStart::End => TruncatedEnd::Newest,
     };
-    let mut items = Items::with(bytes_max);
+    let mut items = PageBuilder::new(bytes_max);
     if limit > 0 {
         messages::page(db, ids, access, from, limit, |message| items.add(message))?;
     }
-    let Page { items: mut messages, truncated, .. } = items.listed(0);
+    let Page { items: mut messages, truncated, .. } = items.finish(0);
     if kept == TruncatedEnd::Newest {
         messages.reverse();
     }
     Ok(MessagePage { messages, truncated, kept })
-}
-
-impl TextBytes for ConversationView {
-    fn text_bytes(&self) -> usize {
-        self.conversation.text_bytes()
-            + self.last.messages.iter().map(|message| FRAME_BYTES + message.text_bytes()).sum::<usize>()
-    }
 }

@@ -9,7 +9,7 @@
 use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
 use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, IdKey};
-use crate::store::sqlite::read::journal_page::{ROW_WORK, Request, Step};
+use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep, ROW_WORK};
 use crate::store::sqlite::tables::inbox;
 use crate::store::sqlite::tables::messages;
 use crate::store::sqlite::values::{number, sql};
@@ -27,7 +27,7 @@ pub(crate) struct Messages<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     user: i64,
-    request: &'a Request,
+    request: &'a JournalPageRequest,
     /// The journal's end.
     position: EventNumber,
     /// The only workspace to look in, if there is one.
@@ -71,7 +71,7 @@ impl<'a> Messages<'a> {
         db: &'a Connection,
         ids: &'a IdKey,
         user: i64,
-        request: &'a Request,
+        request: &'a JournalPageRequest,
         position: EventNumber,
     ) -> rusqlite::Result<Messages<'a>> {
         let workspace = request.workspace.map(|id| ids.open(id.0).map_or(EventNumber(0), |(number, _)| number));
@@ -96,14 +96,14 @@ impl<'a> Messages<'a> {
     }
 
     /// Takes the next candidate, which there must be.
-    pub(crate) fn take(&mut self) -> rusqlite::Result<Step> {
+    pub(crate) fn take(&mut self) -> rusqlite::Result<PageStep> {
         let Candidate { number, own, rows } = self.waiting.pop_front().expect("the caller has peeked");
         if !own {
-            return Ok(Step { number, event: None, work: rows });
+            return Ok(PageStep { number, event: None, work: rows });
         }
         let filter = (self.request.kinds, self.workspace);
         let event = messages::event(self.db, self.ids, number, self.user, filter)?;
-        Ok(Step { number, event, work: ROW_WORK + rows })
+        Ok(PageStep { number, event, work: ROW_WORK + rows })
     }
 
     /// The conversation as a source, from where the user takes part in it.

@@ -7,11 +7,11 @@
 //! journal: beyond its end, or in the hole that a restore has left (`lineage`). A number from before the hole is of
 //! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
 
-use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
-use crate::domain::event::{Event, KindSet};
-use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
+use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_TAIL_ROWS_MAX};
+use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::query::JournalPage;
 use crate::store::sqlite::read::journal_messages::Messages;
+use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep, ROW_WORK};
 use crate::store::sqlite::tables::state_events::{self, StateEventEntry};
 use crate::store::sqlite::tables::timeline;
 use crate::store::sqlite::values::number;
@@ -19,29 +19,12 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What a page is to have; a filter whose default conversation is named by its id.
-pub(crate) struct Request {
-    pub after: EventNumber,
-    pub bytes_max: usize,
-    pub conversation: Option<ConversationId>,
-    pub workspace: Option<WorkspaceId>,
-    pub kinds: KindSet,
-}
-
-impl Request {
-    fn accepts(&self, event: &Event) -> bool {
-        self.kinds.has(event.kind)
-            && self.conversation.is_none_or(|id| event.conversation_id == Some(id))
-            && self.workspace.is_none_or(|id| event.workspace_id == id)
-    }
-}
-
 /// The page of `user`, in the snapshot of the transaction that `db` is in, whose journal ends at `position`.
 pub(crate) fn read(
     db: &Connection,
     ids: &IdKey,
     user: &UserId,
-    request: &Request,
+    request: &JournalPageRequest,
     position: EventNumber,
 ) -> rusqlite::Result<JournalPage> {
     let mut page = JournalPage { events: Vec::new(), through: position, position, gap: None };
@@ -49,20 +32,20 @@ pub(crate) fn read(
         page.gap = Some(position.next());
         return Ok(page);
     }
-    let hole_through = timeline::hole_around(db, request.after)?;
-    page.gap = hole_through.map(EventNumber::next);
+    let skipped_through = timeline::skipped_through(db, request.after)?;
+    page.gap = skipped_through.map(EventNumber::next);
     let Some((key, removed_through)) = reader_of(db, user)? else { return Ok(page) };
     if request.after < removed_through {
         page.gap = page.gap.max(Some(removed_through.next()));
     }
-    let mut merge = Merge {
+    let mut merge = MergedEvents {
         messages: Messages::new(db, ids, key, request, position)?,
-        others: Others { db, ids, user: key, waiting: VecDeque::new(), after: request.after, exhausted: false },
+        others: StateEvents { db, ids, user: key, waiting: VecDeque::new(), after: request.after, exhausted: false },
     };
     let (mut bytes, mut through) = (0, request.after);
     let mut work_left = WORK_MAX;
     while work_left > 0 {
-        let Some(Step { number, event, work }) = merge.next()? else { return Ok(page) };
+        let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
         work_left = work_left.saturating_sub(work);
         let event = match event.filter(|event| request.accepts(event)) {
             Some(event) => state_events::whole(db, ids, event)?,
@@ -88,36 +71,29 @@ fn reader_of(db: &Connection, user: &UserId) -> rusqlite::Result<Option<(i64, Ev
 }
 
 /// Both kinds of rows, in order of their numbers.
-struct Merge<'a> {
+struct MergedEvents<'a> {
     messages: Messages<'a>,
-    others: Others<'a>,
+    others: StateEvents<'a>,
 }
 
-impl Merge<'_> {
-    fn next(&mut self) -> rusqlite::Result<Option<Step>> {
+impl MergedEvents<'_> {
+    fn next(&mut self) -> rusqlite::Result<Option<PageStep>> {
         match (self.messages.peek()?, self.others.peek()?) {
             (None, None) => Ok(None),
             (Some(message), other) if other.is_none_or(|other| message < other) => self.messages.take().map(Some),
-            _ => Ok(self.others.take().map(|entry| Step { number: entry.number, event: entry.event, work: ROW_WORK })),
+            _ => Ok(self.others.take().map(|entry| PageStep {
+                number: entry.number,
+                event: entry.event,
+                work: ROW_WORK,
+            })),
         }
     }
 }
 
-/// Everything through `number` has been looked at.
-pub(crate) struct Step {
-    pub number: EventNumber,
-    /// The event of that number, if the user may see it.
-    pub event: Option<Event>,
-    /// What it took.
-    pub work: usize,
-}
-
-/// The work of looking at a row of the user's own; passing over a row of somebody else's takes 1.
-pub(crate) const ROW_WORK: usize = PAGE_TAIL_ROWS_MAX / PAGE_ROWS_EXAMINED_MAX;
 const WORK_MAX: usize = PAGE_TAIL_ROWS_MAX;
 
 /// The events that are no messages, a few fetched at a time.
-struct Others<'a> {
+struct StateEvents<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     user: i64,
@@ -127,7 +103,7 @@ struct Others<'a> {
     exhausted: bool,
 }
 
-impl Others<'_> {
+impl StateEvents<'_> {
     fn peek(&mut self) -> rusqlite::Result<Option<EventNumber>> {
         const FETCH: usize = 32;
         if self.waiting.is_empty() && !self.exhausted {

@@ -1,13 +1,14 @@
-//! Answers to queries, each from one snapshot together with the journal's position in it.
+//! Queries, each answered from one snapshot, together with the newest event number in it.
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
-use crate::domain::model::{Conversation, Message, Workspace};
-use crate::domain::query::{Page, Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::query::{Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::{Abort, rejection_of};
 use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
+use crate::store::sqlite::read::journal_step::JournalPageRequest;
+use crate::store::sqlite::read::page_builder::PageBuilder;
 use crate::store::sqlite::read::{answer_history, journal_page};
 use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, users, workspaces};
 use rusqlite::Connection;
@@ -15,7 +16,7 @@ use std::collections::HashSet;
 
 /// Answers `query` in one read transaction. After an error of SQLite the position is `known`, the last one seen.
 pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
-    let snapshot = Snapshot { db, ids, caller: &query.caller };
+    let snapshot = ReadTransaction { db, ids, caller: &query.caller };
     let (position, result) = match snapshot.read(&query.kind) {
         Ok((position, result)) => (position, result),
         Err(error) => {
@@ -30,14 +31,14 @@ pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNu
     QueryResponse { to: query.reply_to, position, result }
 }
 
-/// One read transaction, and who asks in it.
-pub(crate) struct Snapshot<'a> {
+/// One read transaction, and the caller of the query.
+pub(crate) struct ReadTransaction<'a> {
     pub db: &'a Connection,
     pub ids: &'a IdKey,
     pub caller: &'a UserId,
 }
 
-impl Snapshot<'_> {
+impl ReadTransaction<'_> {
     fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
         self.db.prepare_cached("BEGIN")?.execute([])?;
         // The first read fixes the snapshot, so the position is that of everything that follows.
@@ -88,7 +89,7 @@ impl Snapshot<'_> {
     }
 
     fn workspaces(&self, span: Pagination) -> Result<QueryResult, Abort<Rejection>> {
-        let mut items = Items::new();
+        let mut items = PageBuilder::new(LIST_BYTES_MAX);
         let total = match self.caller()? {
             None => 0,
             Some(user) => {
@@ -96,7 +97,7 @@ impl Snapshot<'_> {
                 workspaces::list(self.db, self.ids, owner, span, |workspace| items.add(workspace))?
             }
         };
-        Ok(QueryResult::Workspaces(items.listed(total)))
+        Ok(QueryResult::Workspaces(items.finish(total)))
     }
 
     fn own_workspace(&self, id: WorkspaceId) -> Result<WorkspaceRow, Abort<Rejection>> {
@@ -109,9 +110,9 @@ impl Snapshot<'_> {
 
     fn conversations(&self, workspace: WorkspaceId, span: Pagination) -> Result<QueryResult, Abort<Rejection>> {
         let reference = self.own_workspace(workspace)?.reference;
-        let mut items = Items::new();
+        let mut items = PageBuilder::new(LIST_BYTES_MAX);
         let total = conversations::list(self.db, self.ids, &reference, span, |conversation| items.add(conversation))?;
-        Ok(QueryResult::Conversations(items.listed(total)))
+        Ok(QueryResult::Conversations(items.finish(total)))
     }
 
     /// A conversation that the caller may see.
@@ -175,67 +176,7 @@ impl Snapshot<'_> {
             Some(ConversationRef::Default) => Some(self.access(ConversationRef::Default, ApiVariant::Config)?.id),
         };
         let request =
-            journal_page::Request { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
+            JournalPageRequest { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
         Ok(QueryResult::JournalPage(journal_page::read(self.db, self.ids, self.caller, &request, position)?))
-    }
-}
-
-/// The items of a list, as many as fit.
-pub(crate) struct Items<T> {
-    items: Vec<T>,
-    bytes: usize,
-    bytes_max: usize,
-    truncated: bool,
-}
-
-impl<T: TextBytes> Items<T> {
-    pub(crate) fn new() -> Items<T> {
-        Items::with(LIST_BYTES_MAX)
-    }
-
-    pub(crate) fn with(bytes_max: usize) -> Items<T> {
-        Items { items: Vec::new(), bytes: 0, bytes_max, truncated: false }
-    }
-
-    /// Adds an item if it fits, and the first in any case, so that a client can go on from it; whether there is access.
-    pub(crate) fn add(&mut self, item: T) -> bool {
-        self.bytes += FRAME_BYTES + item.text_bytes();
-        self.truncated = self.bytes > self.bytes_max && !self.items.is_empty();
-        if !self.truncated {
-            self.items.push(item);
-        }
-        !self.truncated
-    }
-
-    pub(crate) fn listed(self, total: u64) -> Page<T> {
-        Page { items: self.items, total, truncated: self.truncated }
-    }
-}
-
-/// Ids, times and the names of the fields of one item, about, in bytes.
-pub(crate) const FRAME_BYTES: usize = 512;
-
-pub(crate) trait TextBytes {
-    /// How long the texts are that clients chose.
-    fn text_bytes(&self) -> usize;
-}
-
-impl TextBytes for Workspace {
-    fn text_bytes(&self) -> usize {
-        self.name.as_str().len() + self.description.as_str().len() + self.metadata.as_str().len()
-    }
-}
-
-impl TextBytes for Message {
-    fn text_bytes(&self) -> usize {
-        self.sender_name.len() + self.content.as_str().len() + self.metadata.as_str().len()
-    }
-}
-
-impl TextBytes for Conversation {
-    fn text_bytes(&self) -> usize {
-        // Quotes and a comma around each id.
-        let participants: usize = self.participants.iter().map(|id| id.as_str().len() + 3).sum();
-        self.topic.as_str().len() + self.metadata.as_str().len() + participants
     }
 }

@@ -1,7 +1,7 @@
-//! Orders to answer a message, and the rows of their answers.
+//! Jobs to answer a message.
 //!
-//! Invariant: an order is a row from its message's own commit until it is closed; a message streams exactly as long as
-//! the order that it answers is open, and while it does, no event has published it.
+//! Invariant: a job is a row from the commit of its message until it is closed. An answer has the status `streaming` exactly
+//! as long as its job is open, and no event has published it until then.
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;
@@ -19,7 +19,7 @@ pub(crate) fn insert(db: &Connection, message: EventNumber, responder: Responder
     db.prepare_cached(INSERT)?.execute(params![sql(message), responder.as_str()]).map(drop)
 }
 
-/// The order, unless it is closed or what it is about is deleted.
+/// The job, unless it is closed or its message is deleted.
 pub(crate) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<OpenJob>> {
     db.prepare_cached(FIND)?
         .query_row([sql(key.0)], |row| {
@@ -39,17 +39,17 @@ pub(crate) fn set_answer(db: &Connection, key: JobId, answer: EventNumber) -> ru
     db.prepare_cached(SET_ANSWER)?.execute([sql(key.0), sql(answer)]).map(drop)
 }
 
-/// Closes an order, if it is open.
+/// Closes a job, if it is open.
 pub(crate) fn delete(db: &Connection, key: JobId) -> rusqlite::Result<()> {
     db.prepare_cached(DELETE)?.execute([sql(key.0)]).map(drop)
 }
 
-/// Closes the orders to answer messages of a conversation through number `last`, which are about to be removed.
+/// Closes the jobs of a conversation for messages through number `last`, which are about to be purged.
 pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> rusqlite::Result<()> {
     db.prepare_cached(DELETE_THROUGH)?.execute([conversation, last]).map(drop)
 }
 
-/// Open jobs after `after`, oldest first: at most `limit`, and fewer if they are large, but at least one if there is one.
+/// Open jobs after `after`, oldest first: at most `limit`, and fewer if they are large, but at least one if any is open.
 pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32) -> rusqlite::Result<Vec<AnswerJob>> {
     let mut statement = db.prepare_cached(OPEN_AFTER)?;
     let mut rows = statement.query(params![sql(after.0), limit])?;

@@ -1,4 +1,4 @@
-//! Conversations, who takes part in them, and what changes with every message.
+//! Conversations, their participants, and the state that changes with every message.
 
 use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
@@ -9,7 +9,7 @@ use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// The conversation that event `number` made, unless it or its workspace is deleted.
+/// The conversation that event `number` created, unless it or its workspace is deleted.
 pub(crate) fn access(
     db: &Connection,
     ids: &IdKey,
@@ -33,13 +33,13 @@ pub(crate) fn access(
     Ok(Some(ConversationAccess::new(number, created_at, id, workspace, participants(db, number)?, responder)))
 }
 
-/// The conversation whose access data `access` has.
+/// The conversation of `access`.
 pub(crate) fn find(db: &Connection, ids: &IdKey, access: &ConversationAccess) -> rusqlite::Result<Conversation> {
     db.prepare_cached(FIND)?
         .query_row([sql(access.number)], |row| read(row, ids, access.workspace.id, access.participant_ids()))
 }
 
-/// Hands the conversations of one workspace to `each`, in creation order, until it returns false.
+/// Calls `each` with the conversations of one workspace, in creation order, until it returns false. Returns their number.
 pub(crate) fn list(
     db: &Connection,
     ids: &IdKey,
@@ -61,14 +61,14 @@ pub(crate) fn list(
     Ok(total as u64)
 }
 
-/// Every conversation that a user takes part in or owns, as the time of its last change and its number, in no order.
+/// Every conversation that a user participates in or owns, as the time of its last change and its number, unordered.
 pub(crate) fn all_of(db: &Connection, user: i64) -> rusqlite::Result<Vec<(i64, EventNumber)>> {
     let mut statement = db.prepare_cached(ALL_OF)?;
     let rows = statement.query_map([user], |row| Ok((row.get(1)?, number(row.get(0)?))))?;
     rows.collect()
 }
 
-/// Adds a conversation, its state and its participants, who take part since the event that makes it.
+/// Inserts a conversation, its state and its participants, who participate since the event that creates it.
 pub(crate) fn insert(
     db: &Connection,
     access: &ConversationAccess,
@@ -107,26 +107,26 @@ pub(crate) fn update(
         .map(drop)
 }
 
-/// Adds what a batch changed.
+/// Applies the changes of one transaction.
 pub(crate) fn update_state(db: &Connection, number: EventNumber, update: &ConversationUpdate) -> rusqlite::Result<()> {
     db.prepare_cached(UPDATE_STATE)?
         .execute(params![sql(number), update.messages_added, update.updated_at.0, sql(update.last_number)])
         .map(drop)
 }
 
-/// Notes that a message of the conversation was deleted; the notes of the batch are written before.
+/// Counts a deleted message out. The pending updates of the transaction must be written before.
 pub(crate) fn count_message_out(db: &Connection, number: EventNumber, at: WallTime) -> rusqlite::Result<()> {
     db.prepare_cached(COUNT_MESSAGE_OUT)?.execute(params![sql(number), at.0]).map(drop)
 }
 
-/// Marks a conversation as deleted by event `by`: from this commit on it is gone, and all that is in it.
+/// Marks a conversation as deleted by event `by`. From this commit on, it and its content are invisible.
 pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE conversations SET deleted = ?2 WHERE number = ?1")?
         .execute([sql(number), sql(by)])
         .map(drop)
 }
 
-/// Adds a participant, who sees what comes after event `since`; `place` orders those who join by the same event.
+/// Inserts a participant, who sees what follows event `since`. `ordinal` orders those who join by the same event.
 pub(crate) fn insert_participant(
     db: &Connection,
     conversation: EventNumber,
@@ -153,7 +153,7 @@ fn participants(db: &Connection, conversation: EventNumber) -> rusqlite::Result<
     rows.collect()
 }
 
-/// Reads `number, created_at, topic, metadata, updated_at, message_count`, the first six columns.
+/// Reads the first six columns: `number, created_at, topic, metadata, updated_at, message_count`.
 fn read(
     row: &Row<'_>,
     ids: &IdKey,
@@ -191,7 +191,7 @@ pub(crate) const LIST: &str = "
     SELECT c.number, c.created_at, c.topic, c.metadata, s.updated_at, s.message_count
     FROM conversations c JOIN conversation_state s ON s.conversation = c.number
     WHERE c.workspace = ?1 AND c.deleted IS NULL ORDER BY c.number LIMIT ?2 OFFSET ?3";
-/// As `journal_page::SOURCES`: each half looks at each conversation of the user's once, and at none of their messages.
+/// Each half reads each conversation of the user once, and none of their messages.
 pub(crate) const ALL_OF: &str = "
     SELECT c.number, s.updated_at
     FROM workspaces w

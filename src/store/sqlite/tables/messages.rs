@@ -1,4 +1,4 @@
-//! Messages, each of which is its own journal entry: the event is built from the row.
+//! Messages. Each is its own journal entry, and its event is built from the row.
 
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
@@ -32,8 +32,8 @@ pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'
         .map(drop)
 }
 
-/// The event that message `number` is, for the user with key `viewer`; `None` if there is none that the user may see, of
-/// the asked-for kinds, in the asked-for workspace.
+/// The event of message `number`, if the user with key `viewer` may see it and it matches the filter of kinds and
+/// workspace.
 pub(crate) fn event(
     db: &Connection,
     ids: &IdKey,
@@ -64,7 +64,7 @@ pub(crate) fn event(
         .optional()
 }
 
-/// Message `number`, which the caller knows to be of `conversation_id` if it is there.
+/// Message `number`, if it exists. The caller knows that it is in `conversation_id`.
 pub(crate) fn find(
     db: &Connection,
     ids: &IdKey,
@@ -74,7 +74,7 @@ pub(crate) fn find(
     db.prepare_cached(FIND)?.query_row([sql(number)], |row| read(row, ids, conversation_id)).optional()
 }
 
-/// The message that `id` names, with its number; `None` if it is not of this conversation, or gone.
+/// The message with this id and its number; `None` if it is not in this conversation, or deleted.
 pub(crate) fn find_in(
     db: &Connection,
     ids: &IdKey,
@@ -89,8 +89,8 @@ pub(crate) fn find_in(
     }
 }
 
-/// The place in the conversation that `id` marks as a cursor: a message of it, or one that is deleted. `None` for
-/// every other id; of which conversation a deleted message was is no longer known.
+/// The number that `id` stands for as a cursor: a message of the conversation, or a deleted message of any conversation,
+/// because the conversation of a deleted message is unknown. `None` for every other id.
 pub(crate) fn place_of(
     db: &Connection,
     ids: &IdKey,
@@ -108,8 +108,7 @@ pub(crate) fn place_of(
     }
 }
 
-/// The number that `id` carries, with the number of the conversation that its message is in, if there is that message.
-/// `None` for an id of another database that opens to a number of ours.
+/// The number in `id`, and the conversation of its message, if the message exists. `None` for an id of another database.
 fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Option<(EventNumber, Option<EventNumber>)>> {
     let Some((number, at)) = ids.open(id.0) else { return Ok(None) };
     let found = db
@@ -122,8 +121,8 @@ fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Optio
     })
 }
 
-/// Hands messages of a conversation to `each`, until it returns false: those after a number in order, or those before
-/// one backwards.
+/// Calls `each` with messages of a conversation until it returns false: ascending after a number, or descending before
+/// one.
 pub(crate) fn page(
     db: &Connection,
     ids: &IdKey,
@@ -147,15 +146,15 @@ pub(crate) fn page(
     Ok(())
 }
 
-/// Where a page of messages begins, and which way it goes.
+/// Where a page of messages begins, and its direction.
 pub(crate) enum PageStart {
     After(EventNumber),
     Before(EventNumber),
-    /// Backwards from the newest.
+    /// Descending from the newest.
     End,
 }
 
-/// Stores what a change may change.
+/// Stores the fields of a message that an update may change.
 pub(crate) fn update(db: &Connection, number: EventNumber, message: &Message) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE messages SET content = ?2, metadata = ?3, updated_at = ?4 WHERE number = ?1")?
         .execute(params![sql(number), message.content.as_str(), message.metadata.as_str(), message.updated_at.0])
@@ -166,13 +165,13 @@ pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<(
     db.prepare_cached("DELETE FROM messages WHERE number = ?1")?.execute([sql(number)]).map(drop)
 }
 
-/// The length of an answer's text so far, in bytes, and when the answer was begun.
+/// The length of an answer's stored text, in bytes, and when the answer started.
 pub(crate) fn answer_progress(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, WallTime)> {
     db.prepare_cached(ANSWER_PROGRESS)?
         .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, WallTime(row.get(1)?))))
 }
 
-/// Adds text to an answer.
+/// Appends text to an answer.
 pub(crate) fn append(db: &Connection, answer: EventNumber, text: &str, at: WallTime) -> rusqlite::Result<()> {
     db.prepare_cached(APPEND)?.execute(params![sql(answer), text, at.0]).map(drop)
 }
@@ -196,7 +195,7 @@ pub(crate) fn finish_answer(
         .map(drop)
 }
 
-/// The event that published a message which is no entry of the journal itself.
+/// The event that published a message which is not its own journal entry.
 pub(crate) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
     db.prepare_cached(PUBLICATION)?.query_row([sql(message)], |row| row.get(0).map(number)).optional()
 }
@@ -214,7 +213,7 @@ pub(crate) fn numbers_between(
     rows.collect()
 }
 
-/// The numbers of at most `limit` messages of a conversation after `after`, in order, added to `numbers`.
+/// Adds the numbers of the first `limit` messages of a conversation after `after` to `numbers`, in order.
 pub(crate) fn numbers_after(
     db: &Connection,
     conversation: EventNumber,
@@ -296,7 +295,7 @@ pub(crate) const FIND_VISIBLE: &str = "
     LEFT JOIN messages answered ON answered.number = m.reply_to
     WHERE m.number = ?1 AND m.published_by = 0 AND c.deleted IS NULL AND w.deleted IS NULL AND (w.owner = ?2 OR p.since < m.number)
         AND CASE WHEN u.oid GLOB 'responder:*' THEN ?4 ELSE ?3 END AND (?5 IS NULL OR w.number = ?5)";
-/// Whole messages, less the id of their conversation.
+/// Selects all columns of messages except the id of their conversation.
 macro_rules! messages {
     ($which:literal) => {
         concat!(
@@ -314,7 +313,7 @@ pub(crate) const PAGE_AFTER: &str = messages!("WHERE m.conversation = ?1 AND m.n
 pub(crate) const PAGE_BEFORE: &str =
     messages!("WHERE m.conversation = ?1 AND m.number < ?2 ORDER BY m.number DESC LIMIT ?3");
 pub(crate) const LOCATE: &str = "SELECT conversation, created_at FROM messages WHERE number = ?1";
-/// Ids are made for workspaces, conversations and messages only.
+/// Ids exist only for workspaces, conversations and messages.
 pub(crate) const IS_NO_MESSAGE: &str = "
     SELECT 1 FROM workspaces WHERE number = ?1 UNION ALL SELECT 1 FROM conversations WHERE number = ?1";
 pub(crate) const NUMBERS_AFTER: &str =

@@ -1,11 +1,11 @@
-//! Events that are no messages: their rows, and who gets them.
+//! Events with rows of their own, and their recipients: the state events, and the `output` events that publish answers.
 //!
-//! A change of a message keeps no copy of it: the event says what the message says when it is read, and vanishes with it.
-//! So does the `output` event of an answer that was begun before it was whole; its row is as old as the message's last
-//! word, stays as long as the message, and goes with it.
+//! An event about a changed message holds no copy of it: it is built from the message when it is read, and disappears with
+//! it. The same is true of the `output` event of an answer that was shown while it grew. Its row has the time of the
+//! answer's end, and stays as long as the message.
 //!
-//! The last event of a thing for somebody (it was left, or deleted) outlives the thing, so that who was away learns that it is
-//! gone. Every other event vanishes with what it is about.
+//! Tombstones (`*_left`, `*_deleted`) outlive their subject, so that offline clients learn of the removal. All other events
+//! disappear with their subject.
 
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
@@ -26,7 +26,7 @@ macro_rules! visible {
                 AND (w.owner = r.user OR coalesce(p.since <= e.number, 0)))"
     };
 }
-/// Recipients with their events and what `visible` looks at.
+/// Recipients with their events, and the rows that `visible` needs.
 macro_rules! from_recipients {
     () => {
         "FROM event_recipients r
@@ -36,13 +36,13 @@ macro_rules! from_recipients {
         LEFT JOIN participants p ON p.conversation = e.conversation AND p.user = r.user"
     };
 }
-/// What the row of event `e` weighs, in bytes.
+/// The weight of the row of event `e`, in bytes.
 macro_rules! event_bytes {
     () => {
         "(64 + octet_length(e.correlation_id) + octet_length(e.payload))"
     };
 }
-/// Whether event `e` goes in time: what publishes a message stays as long as the message. See `expires`.
+/// Whether retention may remove event `e`; see `records::expires`.
 macro_rules! event_expires {
     () => {
         "e.kind <> 'output'"
@@ -50,12 +50,12 @@ macro_rules! event_expires {
 }
 pub(crate) use {event_bytes, event_expires, from_recipients, visible};
 
-/// What there is.
+/// The counts of expiring events.
 pub(crate) fn stats(db: &Connection) -> rusqlite::Result<JournalStats> {
     db.prepare_cached(STATS)?.query_row([], |row| Ok(JournalStats { events: row.get(0)?, bytes: row.get(1)? }))
 }
 
-/// Notes what came, or with negative numbers what went.
+/// Adds to the counts of expiring events. Negative numbers subtract.
 pub(crate) fn add_stats(db: &Connection, stats: JournalStats) -> rusqlite::Result<()> {
     if stats == JournalStats::default() {
         return Ok(());
@@ -90,21 +90,21 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Removes an event that published a message which is gone: one that is not counted.
+/// Deletes the event that published a deleted message. It does not count as an expiring event.
 pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
     db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(number)])?;
     db.prepare_cached(DELETE)?.execute([sql(number)]).map(drop)
 }
 
-/// One event that was sent to a user.
+/// One event of a recipient.
 pub(crate) struct StateEventEntry {
     pub number: EventNumber,
-    /// `None` if the user may no longer see it, or what it is about is deleted.
+    /// `None` if the user may no longer see it, or its subject is deleted.
     pub event: Option<Event>,
 }
 
-/// An entry's event, whole: `entries_after` leaves out the message that one publishes or says was changed, which may be
-/// large. `None` if that message is gone.
+/// Completes an event of `entries_after`, which omits the message that an event publishes or updates, because it may be
+/// large. `None` if that message is deleted.
 pub(crate) fn whole(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
     if event.kind == EventKind::MessageDeleted || !matches!(event.body, EventBody::Deleted(_)) {
         return Ok(Some(event));
@@ -118,7 +118,7 @@ pub(crate) fn whole(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite:
     }))
 }
 
-/// At most `limit` of the events sent to `user` after `after`, in order.
+/// The first `limit` events of a recipient after `after`, in order.
 pub(crate) fn entries_after(
     db: &Connection,
     ids: &IdKey,
@@ -134,7 +134,7 @@ pub(crate) fn entries_after(
     rows.collect()
 }
 
-/// Reads the columns of `ENTRIES_AFTER`, a message as if it were gone. A kind that a newer program wrote is passed over.
+/// Reads the columns of `ENTRIES_AFTER`, with messages omitted. Unknown kinds of a newer program are skipped.
 fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
     let Some(kind) = EventKind::parse(row.get_ref(1)?.as_str()?) else { return Ok(None) };
     let uuid = |raw: i64, at: i64| ids.uuid(number(raw), WallTime(at));

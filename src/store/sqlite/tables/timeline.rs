@@ -1,9 +1,9 @@
-//! What a journal follows. A restored database goes on from an older state, so the numbers that were given out after that
-//! state name events that are lost. The journal is given a new name, and its numbers go on so far ahead that none of the
-//! lost ones is met again: those lie in a hole.
+//! Timelines: the journal of a restored database continues from an older state, so the numbers that were assigned after that
+//! state stand for lost events. The restored journal gets a new epoch, and its numbers continue so far ahead that none of
+//! the lost numbers is assigned again. The numbers in between form a skipped range.
 //!
-//! Invariant: a number that another journal gave out after the state that this one goes on from lies in a hole, and no
-//! event of this journal does.
+//! Invariant: the numbers that another timeline assigned after the common state are in a skipped range, and no event of this
+//! journal is.
 
 use crate::base::limits::{EVENT_NUMBER_MAX, RESTORE_NUMBERS_MIN, RESTORE_NUMBERS_PER_SECOND};
 use crate::base::time::WallTime;
@@ -14,24 +14,24 @@ use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Where the journal goes on that a database gets which had `newest` as its newest number at `newest_at`, when it is
-/// restored at `now`; no number through `known` is met again either. `None` if the numbers have come to their end.
+/// The number after which a timeline continues that starts at `now` from a database with the newest number `newest` of
+/// time `newest_at`. No number through `known` is assigned again. `None` if no numbers are left.
 ///
-/// The clock is what all journals share, those that nobody knows of any more included: each has given out fewer numbers
-/// than `RESTORE_NUMBERS_PER_SECOND` since 1970. A clock that stands wrong is made up for as far as can be.
-fn goes_on_from(newest: EventNumber, newest_at: WallTime, known: EventNumber, now: WallTime) -> Option<EventNumber> {
+/// The clock is common to all timelines, unknown ones included: each has assigned fewer than `RESTORE_NUMBERS_PER_SECOND`
+/// numbers per second since 1970. A wrong clock is compensated as far as possible.
+fn continuation(newest: EventNumber, newest_at: WallTime, known: EventNumber, now: WallTime) -> Option<EventNumber> {
     let seconds = now.max(newest_at).seconds().max(0) as u64;
     let by_clock = seconds.saturating_mul(RESTORE_NUMBERS_PER_SECOND);
     let at_least = newest.max(known).0.saturating_add(RESTORE_NUMBERS_MIN);
     [by_clock.max(at_least), at_least].into_iter().find(|from| *from <= EVENT_NUMBER_MAX).map(EventNumber)
 }
 
-/// Makes the journal of a database that nobody else has open another one, in the transaction that the caller has open: a
-/// new epoch, and numbers that go on far ahead. Those in between are not of this journal. Returns where it goes on; `None`,
-/// with nothing done, if the numbers have come to their end.
+/// Starts a new timeline in an open transaction: a new epoch, and numbers that continue far ahead. No other process may have
+/// the database open. Returns the number after which the timeline continues; `None`, without a change, if no numbers are
+/// left.
 pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
     let JournalHead { number: newest, at: newest_at } = journal_head::load(db)?;
-    let Some(through) = goes_on_from(newest, newest_at, known, now) else { return Ok(None) };
+    let Some(through) = continuation(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.execute(
         "INSERT INTO skipped_ranges (after, through, at) VALUES (?1, ?2, ?3)",
@@ -41,13 +41,15 @@ pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusql
     Ok(Some(through))
 }
 
-/// Through where the hole goes that `asked` lies in, if it lies in one.
-pub(crate) fn hole_around(db: &Connection, asked: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
-    let through = db.prepare_cached(HOLE_BEFORE)?.query_row([sql(asked)], |row| row.get(0).map(number)).optional()?;
+/// The end of the skipped range that contains `asked`, if there is one.
+pub(crate) fn skipped_through(db: &Connection, asked: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
+    let through =
+        db.prepare_cached(SKIPPED_BEFORE)?.query_row([sql(asked)], |row| row.get(0).map(number)).optional()?;
     Ok(through.filter(|through| asked < *through))
 }
 
-pub(crate) const HOLE_BEFORE: &str = "SELECT through FROM skipped_ranges WHERE after < ?1 ORDER BY after DESC LIMIT 1";
+pub(crate) const SKIPPED_BEFORE: &str =
+    "SELECT through FROM skipped_ranges WHERE after < ?1 ORDER BY after DESC LIMIT 1";
 
 #[cfg(test)]
 mod tests {
@@ -76,12 +78,12 @@ mod tests {
             ("at the end", EVENT_NUMBER_MAX - 5, WallTime(0), 0, clock, None),
         ];
         for (name, newest, newest_at, known, now, expected) in table {
-            let from = goes_on_from(EventNumber(newest), newest_at, EventNumber(known), now);
+            let from = continuation(EventNumber(newest), newest_at, EventNumber(known), now);
             assert_eq!(from, expected.map(EventNumber), "{name}");
         }
         // Two restores of the same backup, neither knowing of the other.
         let [first, second] = [0, 1].map(|seconds| {
-            goes_on_from(EventNumber(7), WallTime(0), EventNumber(0), clock.plus_seconds(seconds)).expect("a number")
+            continuation(EventNumber(7), WallTime(0), EventNumber(0), clock.plus_seconds(seconds)).expect("a number")
         });
         assert!(second.0 - first.0 >= RESTORE_NUMBERS_PER_SECOND);
     }
@@ -112,7 +114,7 @@ mod tests {
             (second.0 + 1, None),
         ];
         for (asked, expected) in table {
-            assert_eq!(hole_around(&db, EventNumber(asked)).unwrap(), expected, "{asked}");
+            assert_eq!(skipped_through(&db, EventNumber(asked)).unwrap(), expected, "{asked}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Users: who they are, their passwords, and whose tokens are refused.
+//! Users: profiles, passwords, and rules about tokens.
 
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, UserId};
@@ -9,10 +9,10 @@ use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// A password user, as the password thread needs one.
+/// A user with a password, as the password thread needs one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordRecord {
-    /// Who it is.
+    /// The profile of the user.
     pub profile: UserProfile,
     /// The Argon2id hash in PHC form.
     pub hash: String,
@@ -37,7 +37,7 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
         .optional()
 }
 
-/// Adds a user who has no row yet.
+/// Inserts a user without a row, and returns the new key.
 pub(crate) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: WallTime) -> rusqlite::Result<i64> {
     db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0])?;
     Ok(db.last_insert_rowid())
@@ -60,7 +60,7 @@ pub(crate) fn set_defaults(
         .map(drop)
 }
 
-/// Stores a password; tokens made before `tokens_since` end, if it is set.
+/// Stores a password hash. If `tokens_since` is set, tokens issued before it are rejected.
 pub(crate) fn set_password(
     db: &Connection,
     key: i64,
@@ -102,7 +102,7 @@ pub(crate) fn is_login_taken(db: &Connection, email: &str, key: i64) -> rusqlite
     db.prepare_cached(LOGIN_TAKEN)?.exists(params![email, key])
 }
 
-/// The password user with this email, in any case of ASCII letters.
+/// The user with a password and this email, ignoring ASCII case.
 pub(crate) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<Option<PasswordRecord>> {
     db.prepare_cached(PASSWORD_RECORD)?
         .query_row([email], |row| {
@@ -133,13 +133,13 @@ pub(crate) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
     rows.collect::<rusqlite::Result<_>>().map(TokenRules)
 }
 
-/// The profile of `id`, if `caller` is that user or has a part in a conversation that `id` has a part in, as
-/// participant or as owner of its workspace.
+/// The profile of `id`, if `caller` is that user or shares a conversation with them, as participant or as owner of its
+/// workspace.
 pub(crate) fn known_to(db: &Connection, caller: &UserId, id: &UserId) -> rusqlite::Result<Option<UserProfile>> {
     db.prepare_cached(KNOWN_TO)?.query_row([id.as_str(), caller.as_str()], profile).optional()
 }
 
-/// Reads `oid, name, email`, the first three columns.
+/// Reads the first three columns: `oid, name, email`.
 fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
     Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
 }

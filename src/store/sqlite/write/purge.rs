@@ -1,4 +1,5 @@
-//! Removal of the rows of deleted things, a few at a time and children first, so that foreign keys hold at every step.
+//! Purge: removes the rows of deleted resources, a few at a time and children first, so that foreign keys hold after every
+//! step.
 
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
@@ -7,7 +8,8 @@ use crate::store::sqlite::tables::state_events;
 use crate::store::sqlite::tables::{answer_jobs, idempotency};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Removes some rows that no longer count; whether there may be more. The caller has a transaction open.
+/// Removes some rows of deleted resources and some expired responses, inside an open transaction. Returns whether there may
+/// be more.
 pub(crate) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
     if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
         purge_conversation(db, conversation)?;
@@ -29,7 +31,7 @@ fn first(db: &Connection, statement: &str) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached(statement)?.query_row([], |row| row.get(0)).optional()
 }
 
-/// Removes rows of a conversation, and the conversation itself when nothing else is left of it.
+/// Removes rows of a conversation, and the conversation itself after its last row.
 fn purge_conversation(db: &Connection, conversation: i64) -> rusqlite::Result<()> {
     let mut rows_left = PURGE_ROWS_MAX;
     purge_messages(db, conversation, &mut rows_left)?;
@@ -53,7 +55,7 @@ fn purge_workspace(db: &Connection, workspace: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Removes messages until `rows_left` of them, or enough bytes, are gone; leaves `rows_left` at 0 if more may remain.
+/// Removes messages until `rows_left` of them, or enough bytes, are removed. Sets `rows_left` to 0 if more may remain.
 fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
     let mut find = db.prepare_cached(MESSAGES_OF_CONVERSATION)?;
     let mut found = find.query(params![conversation, *rows_left as i64])?;
@@ -77,7 +79,8 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     }
 }
 
-/// Removes events with their recipients until at least `rows_left` rows are gone; `rows_left` is 0 if more may remain.
+/// Removes events with their recipients until at least `rows_left` rows are removed. Sets `rows_left` to 0 if more may
+/// remain.
 fn purge_events(db: &Connection, events_of: &str, thing: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
     let mut removed = JournalStats::default();
     while *rows_left > 0 {

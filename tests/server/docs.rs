@@ -6,10 +6,7 @@
 //! printed, `text stream` lines that the stream printed since: in this order and whole, other lines may stand between them,
 //! and `…` stands for anything. Blocks with other marks are not run here.
 
-#[path = "common/mod.rs"]
-mod common;
-
-use common::{Client, DEADLINE, Options, Server};
+use crate::common::{Client, DEADLINE, Options, Server};
 use cortex_core::api::router::ROUTES;
 use cortex_core::base::limits;
 use cortex_core::config::table::VARIABLES;
