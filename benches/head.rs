@@ -2,7 +2,8 @@
 //!
 //! Both sides take turns in short rounds, so that a slow moment of the machine hits both; the median round counts.
 
-use cortex_core::http1::head::{HeadLimits, HeaderBuf, parse_head};
+use cortex_core::internals::head::parse_head;
+use cortex_core::internals::{HeadLimits, HeaderBuf};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};

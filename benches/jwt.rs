@@ -1,8 +1,7 @@
 //! Nanoseconds per verified token, beside a bare HMAC-SHA256 of the same bytes with the same pre-keyed state.
 
-use cortex_core::auth::jwt::{Claims, Keys, Purpose};
-use cortex_core::base::time::{SECOND, WallTime};
-use cortex_core::domain::id::UserId;
+use cortex_core::internals::time::SECOND;
+use cortex_core::internals::{Claims, Keys, Purpose, UserId, WallTime};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::hint::black_box;

@@ -1,8 +1,8 @@
 //! Nanoseconds per thing that is counted: alone, and while other threads count the same.
 
-use cortex_core::api::traffic::{self, Endpoint};
-use cortex_core::base::metrics::{self, COMMIT_BOUNDS, Counter, DURATION_BOUNDS, Durations, exposition::Exposition};
-use cortex_core::http1::head::Method;
+use cortex_core::internals::metrics::exposition::Exposition;
+use cortex_core::internals::metrics::{COMMIT_BOUNDS, Counter, DURATION_BOUNDS, Durations};
+use cortex_core::internals::{Endpoint, Method, metrics, traffic};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;

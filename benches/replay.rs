@@ -5,16 +5,11 @@
 //! for, for a user of 10 conversations and one of 5,000, who both got as many messages, with the file in the system's
 //! cache and without.
 
-use cortex_core::base::random::Random;
-use cortex_core::base::time::WallTime;
-use cortex_core::config::types::Database;
-use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
-use cortex_core::domain::event::KindSet;
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{Query, QueryKind, QueryResult, StreamFilter};
-use cortex_core::domain::result::Outcome;
-use cortex_core::store::{InboxLimits, Reader, StoreConfig, Writer};
+use cortex_core::internals::{
+    Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Database, EventNumber,
+    InboxLimits, KindSet, Metadata, Outcome, Query, QueryKind, QueryResult, Random, Reader, ReplyTo, Role, StoreConfig,
+    StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,24 +1,28 @@
 //! Cortex Core: a conversation backend in one small program.
 //!
-//! Seven floors; a module uses only floors below its own (`tests/tidy` holds this):
+//! Seven layers; a module uses only layers below its own (`tests/tidy` holds this):
 //! `base` (0) · `domain` (1) · `http1`, `sse`, `wire`, `auth`, `config` (2) · `api`, `responder`, `store` (3) · `shard` (4) ·
 //! `runtime` (5) · `cli` (6).
 
-pub mod base;
-pub mod domain;
+#![warn(unreachable_pub)]
 
-pub mod auth;
-pub mod config;
-pub mod http1;
-pub mod sse;
-pub mod wire;
+mod base;
+mod domain;
 
-pub mod api;
-pub mod responder;
-pub mod store;
+mod auth;
+mod config;
+mod http1;
+mod sse;
+mod wire;
 
-pub mod shard;
+mod api;
+mod responder;
+mod store;
 
-pub mod runtime;
+mod shard;
+
+mod runtime;
 
 pub mod cli;
+
+pub mod internals;

@@ -3,7 +3,7 @@
 use super::{cores, http};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cortex_core::base::random::fill_secret;
+use cortex_core::internals::random::fill_secret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::io::{BufRead, BufReader};

@@ -1,15 +1,10 @@
 //! What stands around a shard when it is fuzzed: settings with small limits, tokens, and answers of a store that is none.
 
-use cortex_core::api::Context;
-use cortex_core::auth::jwt::{Claims, Keys, Purpose};
-use cortex_core::base::time::{MonoTime, Now, WallTime};
-use cortex_core::config::Settings;
-use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
-use cortex_core::domain::event::{Event, EventBody, EventKind};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{JournalPage, Page, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
-use cortex_core::domain::result::{Rejection, Resource};
+use cortex_core::internals::{
+    Claims, Command, CommandKind, Context, ConversationId, ConversationRef, Event, EventBody, EventKind, EventNumber,
+    JournalPage, Keys, Message, MessageId, MonoTime, Now, Page, Purpose, Query, QueryKind, QueryResponse, QueryResult,
+    Rejection, Resource, Settings, Status, StreamFilter, UserId, UserProfile, WallTime, Workspace, WorkspaceId,
+};
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 

@@ -4,8 +4,7 @@
 
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Chunks, read_chunks};
-use cortex_core::http1::body::{BodyError, BodyReader};
-use cortex_core::http1::head::Framing;
+use cortex_core::internals::{BodyError, BodyReader, Framing};
 
 /// What was read: the content, and how many bytes it took if it came to its end.
 #[derive(Debug, PartialEq, Eq)]

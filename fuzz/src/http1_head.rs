@@ -4,7 +4,8 @@
 
 use super::choices::{Choices, cuts};
 use super::http_reference::{self as reference, Reading};
-use cortex_core::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Version, parse_head, worth_parsing};
+use cortex_core::internals::head::{parse_head, worth_parsing};
+use cortex_core::internals::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Version};
 
 /// What the program makes of some bytes, without a borrow.
 #[derive(Debug, PartialEq, Eq)]

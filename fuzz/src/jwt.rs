@@ -6,9 +6,9 @@
 
 use super::choices::Choices;
 use super::json_reference::{self as json, Json};
-use cortex_core::auth::jwt::{Claims, Keys, Purpose, TokenError};
-use cortex_core::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, USER_ID_CHARS_MAX};
-use cortex_core::base::time::{SECOND, WallTime};
+use cortex_core::internals::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, USER_ID_CHARS_MAX};
+use cortex_core::internals::time::SECOND;
+use cortex_core::internals::{Claims, Keys, Purpose, TokenError, WallTime};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 

@@ -4,13 +4,12 @@
 //! Input: the text of a query, or of a form, which may be more than ASCII.
 
 use super::http_reference::{Reading, read_head};
-use cortex_core::api::router;
-use cortex_core::base::limits::{FORM_PAIRS_MAX, USERS_QUERY_IDS_MAX};
-use cortex_core::domain::event::{EventKind, KindSet};
-use cortex_core::domain::query::MessageCursor;
-use cortex_core::http1::head::{HeadLimits, HeaderBuf, parse_head};
-use cortex_core::http1::urlencoded::{decode_path_segment, parse_pairs};
-use cortex_core::wire::query_params::{self, QueryPair};
+use cortex_core::internals::head::parse_head;
+use cortex_core::internals::limits::{FORM_PAIRS_MAX, USERS_QUERY_IDS_MAX};
+use cortex_core::internals::urlencoded::{decode_path_segment, parse_pairs};
+use cortex_core::internals::wire::query_params;
+use cortex_core::internals::wire::query_params::QueryPair;
+use cortex_core::internals::{EventKind, HeadLimits, HeaderBuf, KindSet, MessageCursor, router};
 
 type Plain = Vec<(String, String)>;
 

@@ -8,19 +8,12 @@ use super::answers::{Response, read_response};
 use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, START};
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, read_chunks, read_head};
-use cortex_core::auth::jwt::Purpose;
-use cortex_core::base::limits::READ_BYTES_MAX;
-use cortex_core::base::random::Random;
-use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
-use cortex_core::domain::id::{EventNumber, UserId};
-use cortex_core::domain::model::UserProfile;
-use cortex_core::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
-use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
-use cortex_core::domain::token_rules::TokenRules;
-use cortex_core::domain::work::Work;
-use cortex_core::shard::message::ShardMessage;
-use cortex_core::shard::shared::stream_registry::StreamRegistry;
-use cortex_core::shard::{Input, Output, Shard};
+use cortex_core::internals::limits::READ_BYTES_MAX;
+use cortex_core::internals::{
+    Command, CommandKind, CommandResult, ConversationRef, EventNumber, Input, Outcome, Output, PasswordCheck,
+    PasswordOutcome, PasswordResponse, Purpose, Random, Rejection, Resource, Shard, ShardMessage, StreamRegistry,
+    TokenRules, UserId, UserProfile, Work,
+};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -3,19 +3,11 @@
 use super::backend;
 use super::json_reference::{self as json, Json};
 use super::sse_reference;
-use cortex_core::api::Start;
-use cortex_core::base::time::{Now, WallTime};
-use cortex_core::domain::answer_job::JobId;
-use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
-use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
-use cortex_core::domain::id::*;
-use cortex_core::domain::live_answer::AnswerDelta;
-use cortex_core::domain::live_answer::LiveAnswer;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{JournalPage, StreamFilter};
-use cortex_core::domain::result::{CommandResult, Outcome};
-use cortex_core::domain::started_answer::AnswerStarted;
-use cortex_core::wire;
+use cortex_core::internals::{
+    AnswerDelta, AnswerStarted, Command, CommandKind, CommandResult, Content, ConversationRef, Event, EventBody,
+    EventKind, EventNumber, JobId, JournalPage, KindSet, LiveAnswer, Message, MessageId, Metadata, Now, Outcome, Role,
+    Start, Status, StreamFilter, UserId, WallTime, wire,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -8,21 +8,11 @@ use super::answers::{Response, read_response};
 use super::backend::{self, BUFFER_BYTES, START, STREAMS_MAX};
 use super::choices::Choices;
 use super::shard_model::{Journal, Listening, USERS};
-use cortex_core::api::Start;
-use cortex_core::auth::jwt::Purpose;
-use cortex_core::base::random::Random;
-use cortex_core::base::time::{MonoTime, Now, WallTime};
-use cortex_core::domain::command::Command;
-use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::{EventNumber, UserId};
-use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
-use cortex_core::domain::result::{CommandResult, Rejection};
-use cortex_core::domain::started_answer::LiveAnswerSet;
-use cortex_core::domain::token_rules::{TokenRule, TokenRules};
-use cortex_core::domain::work::Work;
-use cortex_core::shard::message::{CommitShare, ShardMessage};
-use cortex_core::shard::shared::stream_registry::StreamRegistry;
-use cortex_core::shard::{Input, Output, Shard};
+use cortex_core::internals::{
+    Command, CommandResult, CommitShare, EventKind, EventNumber, Input, LiveAnswerSet, MonoTime, Now, Output, Purpose,
+    Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Shard, ShardMessage, Start, StreamRegistry,
+    TokenRule, TokenRules, UserId, WallTime, Work,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};

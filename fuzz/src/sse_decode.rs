@@ -4,7 +4,7 @@
 
 use super::choices::{Choices, cuts, pieces};
 use super::sse_reference as reference;
-use cortex_core::sse::decode::Decoder;
+use cortex_core::internals::Decoder;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {

@@ -5,9 +5,8 @@
 use super::choices::Choices;
 use super::sse_decode;
 use super::sse_reference::{self as reference, Event};
-use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::EventNumber;
-use cortex_core::sse::{parse_last_event_id, retry, write_event};
+use cortex_core::internals::sse::{parse_last_event_id, retry, write_event};
+use cortex_core::internals::{EventKind, EventNumber};
 
 pub fn run(data: &[u8]) {
     check_last_event_id(data);

@@ -5,15 +5,13 @@
 
 use super::choices::Choices;
 use super::json_reference::{self as json, Fault, Json};
-use cortex_core::base::limits::*;
-use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::{ApiVariant, ConversationRef};
-use cortex_core::domain::event::{Event, EventBody, EventKind};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::result::Outcome;
-use cortex_core::wire::request::{self, InvalidBody};
-use cortex_core::wire::{event, metadata, reply};
+use cortex_core::internals::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX};
+use cortex_core::internals::wire::request::InvalidBody;
+use cortex_core::internals::wire::{event, metadata, reply, request};
+use cortex_core::internals::{
+    ApiVariant, Content, ConversationId, ConversationRef, Event, EventBody, EventKind, EventNumber, Message, MessageId,
+    Metadata, Outcome, Role, Status, UserId, WallTime, Workspace, WorkspaceDescription, WorkspaceId, WorkspaceName,
+};
 use std::sync::Arc;
 use uuid::Uuid;
 

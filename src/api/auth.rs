@@ -15,7 +15,7 @@ use crate::wire;
 use crate::wire::request::InvalidBody;
 
 /// The caller that a token in `Authorization` names (RFC 6750 §2.1; the scheme's case does not matter).
-pub fn bearer(value: &[u8]) -> Result<&str, ApiError> {
+pub(crate) fn bearer(value: &[u8]) -> Result<&str, ApiError> {
     let text = std::str::from_utf8(value).map_err(|_| ApiError::invalid_token("The token is not text"))?;
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
@@ -24,12 +24,12 @@ pub fn bearer(value: &[u8]) -> Result<&str, ApiError> {
 }
 
 /// Whether an `Authorization` field is of the scheme that tokens are sent by.
-pub fn is_bearer(value: &[u8]) -> bool {
+pub(crate) fn is_bearer(value: &[u8]) -> bool {
     value.split(|byte| *byte == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
 /// Verifies a token and what has been said about its user since.
-pub fn authenticate(
+pub(crate) fn authenticate(
     context: &Context,
     token_rules: &TokenRules,
     token: &str,
@@ -50,7 +50,7 @@ pub fn authenticate(
 
 /// The credential in the query string of a stream's URL, and the purpose that it must have: `ticket`, or in development
 /// `access_token` or, from older clients, `token`. The first of these counts.
-pub fn query_credential(query: Option<&str>, environment: Environment) -> Option<(Purpose, String)> {
+pub(crate) fn query_credential(query: Option<&str>, environment: Environment) -> Option<(Purpose, String)> {
     let pairs = parse_pairs(query?).ok()?;
     let value = |name: &str| pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone().into_owned());
     if let Some(ticket) = value("ticket") {
@@ -63,7 +63,7 @@ pub fn query_credential(query: Option<&str>, environment: Environment) -> Option
 }
 
 /// `POST /auth/login`: form or JSON; the password is checked elsewhere.
-pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn login(request: &Request<'_>) -> Result<Action, ApiError> {
     let subject = request.operation.subject();
     let login = match request.media {
         Media::Form => {
@@ -79,7 +79,7 @@ pub fn login(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// The answer to a login whose password was right; its token says that it was made at `issued_at`.
-pub fn logged_in(context: &Context, user: &UserProfile, issued_at: WallTime, now: WallTime) -> Response {
+pub(crate) fn logged_in(context: &Context, user: &UserProfile, issued_at: WallTime, now: WallTime) -> Response {
     let text = |value: &str| (!value.is_empty()).then(|| value.into());
     token_reply(
         context,
@@ -97,7 +97,7 @@ pub fn logged_in(context: &Context, user: &UserProfile, issued_at: WallTime, now
 }
 
 /// `GET /auth/verify`.
-pub fn verify(caller: &Caller) -> Result<Action, ApiError> {
+pub(crate) fn verify(caller: &Caller) -> Result<Action, ApiError> {
     let actor = &caller.actor;
     let text = |value: &'_ Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_owned();
     let body = wire::reply::verified(&actor.id, &text(&actor.name), &text(&actor.email));
@@ -105,13 +105,13 @@ pub fn verify(caller: &Caller) -> Result<Action, ApiError> {
 }
 
 /// `POST /auth/refresh`: the same claims with a new end.
-pub fn refresh(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
+pub(crate) fn refresh(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = Claims { expires_at: end_of_new_token(context, now), ..claims_of(caller, Purpose::Access, now) };
     Ok(Action::Respond(token_reply(context, claims, now)))
 }
 
 /// `POST /auth/stream-ticket`: ends when the token does.
-pub fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
+pub(crate) fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = claims_of(caller, Purpose::StreamTicket, now);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
     let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
@@ -119,7 +119,7 @@ pub fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Resul
 }
 
 /// `POST /auth/password`: the current password is checked and the new one hashed elsewhere.
-pub fn change_password(request: &Request<'_>, caller: &Caller) -> Result<Action, ApiError> {
+pub(crate) fn change_password(request: &Request<'_>, caller: &Caller) -> Result<Action, ApiError> {
     let change = wire::request::password_change(request.body)
         .map_err(|error| ApiError::body(request.operation.subject(), error))?;
     Ok(Action::Check(PasswordCheck::Change {

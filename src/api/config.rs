@@ -13,7 +13,7 @@ fn refused(request: &Request<'_>) -> impl Fn(body::InvalidBody) -> ApiError {
 }
 
 /// `POST /config/workspace`
-pub fn create_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn create_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
     let new = body::new_workspace(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::CreateWorkspace {
         name: new.name,
@@ -23,17 +23,17 @@ pub fn create_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `GET /config/workspace`
-pub fn list_workspaces(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn list_workspaces(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Ask(QueryKind::Workspaces(query_params::span(&request.pairs()?).map_err(ApiError::query)?)))
 }
 
 /// `GET /config/workspace/{id}`
-pub fn get_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn get_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Ask(QueryKind::Workspace(request.workspace()?)))
 }
 
 /// `PUT /config/workspace/{id}`
-pub fn update_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn update_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
     let id = request.workspace()?;
     let change = body::workspace_change(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::UpdateWorkspace {
@@ -45,12 +45,12 @@ pub fn update_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `DELETE /config/workspace/{id}`
-pub fn delete_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn delete_workspace(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Submit(CommandKind::DeleteWorkspace { id: request.workspace()? }))
 }
 
 /// `POST /config/conversation`
-pub fn create_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn create_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     let new = body::new_conversation(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::CreateConversation {
         workspace: Some(workspace(&new.workspace_id)?),
@@ -63,18 +63,18 @@ pub fn create_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `GET /config/conversation?workspace_id=`
-pub fn list_conversations(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn list_conversations(request: &Request<'_>) -> Result<Action, ApiError> {
     let list = query_params::conversation_list(&request.pairs()?).map_err(ApiError::query)?;
     Ok(Action::Ask(QueryKind::Conversations(workspace(&list.workspace_id)?, list.span)))
 }
 
 /// `GET /config/conversation/{id}`
-pub fn get_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn get_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Ask(QueryKind::Conversation(request.conversation()?)))
 }
 
 /// `PUT /config/conversation/{id}`
-pub fn update_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn update_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let change = body::conversation_change(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::UpdateConversation {
@@ -87,12 +87,12 @@ pub fn update_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `POST /config/conversation/{id}/leave`
-pub fn leave_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn leave_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Submit(CommandKind::LeaveConversation { conversation: request.conversation()? }))
 }
 
 /// `DELETE /config/conversation/{id}`
-pub fn delete_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn delete_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Submit(CommandKind::DeleteConversation {
         conversation: request.conversation()?,
         api_variant: ApiVariant::Config,
@@ -100,6 +100,6 @@ pub fn delete_conversation(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `GET /users?ids=`
-pub fn list_users(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn list_users(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Ask(QueryKind::Users(query_params::user_ids(&request.pairs()?).map_err(ApiError::query)?)))
 }

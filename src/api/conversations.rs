@@ -13,7 +13,7 @@ fn refused(request: &Request<'_>) -> impl Fn(body::InvalidBody) -> ApiError {
 }
 
 /// `POST /conversations`
-pub fn create(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
     let new = body::new_chat(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::CreateConversation {
         workspace: new.workspace_id.as_deref().map(workspace).transpose()?,
@@ -26,18 +26,18 @@ pub fn create(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `GET /conversations`
-pub fn list(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn list(request: &Request<'_>) -> Result<Action, ApiError> {
     let list = query_params::chat_list(&request.pairs()?).map_err(ApiError::query)?;
     Ok(Action::Ask(QueryKind::ConversationViews { span: list.span, with_messages: list.with_messages }))
 }
 
 /// `GET /conversations/{id}`
-pub fn get(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn get(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Ask(QueryKind::ConversationView(request.conversation()?)))
 }
 
 /// `PUT /conversations/{id}`
-pub fn update(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn update(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let change = body::chat_change(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::UpdateConversation {
@@ -50,7 +50,7 @@ pub fn update(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `DELETE /conversations/{id}`
-pub fn delete(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn delete(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Submit(CommandKind::DeleteConversation {
         conversation: request.conversation()?,
         api_variant: ApiVariant::Conversations,
@@ -58,12 +58,12 @@ pub fn delete(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `POST /conversations/{id}/cancel`
-pub fn cancel(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn cancel(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Cancel(request.conversation()?))
 }
 
 /// `POST /conversations/{id}/messages`
-pub fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let new = body::new_message(request.body).map_err(refused(request))?;
     Ok(Action::Submit(CommandKind::PostMessage {
@@ -76,19 +76,19 @@ pub fn post_message(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `GET /conversations/{id}/messages`
-pub fn list_messages(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn list_messages(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let list = query_params::message_list(&request.pairs()?).map_err(ApiError::query)?;
     Ok(Action::Ask(QueryKind::Messages { conversation, cursor: list.cursor, limit: list.limit }))
 }
 
 /// `GET /conversations/{id}/messages/{msg_id}`
-pub fn get_message(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn get_message(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Ask(QueryKind::Message(request.conversation()?, request.message()?)))
 }
 
 /// `PUT /conversations/{id}/messages/{msg_id}`
-pub fn update_message(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn update_message(request: &Request<'_>) -> Result<Action, ApiError> {
     let (conversation, message) = (request.conversation()?, request.message()?);
     let change = body::message_change(request.body).map_err(refused(request))?;
     let (content, metadata) = (change.content, change.metadata);
@@ -96,7 +96,7 @@ pub fn update_message(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `DELETE /conversations/{id}/messages/{msg_id}`
-pub fn delete_message(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn delete_message(request: &Request<'_>) -> Result<Action, ApiError> {
     let (conversation, message) = (request.conversation()?, request.message()?);
     Ok(Action::Submit(CommandKind::DeleteMessage { conversation, message }))
 }

@@ -21,14 +21,14 @@ const PREFLIGHT_VARIES: &str = "Origin, Access-Control-Request-Method, Access-Co
 
 /// The request's origin, if pages of it may read the answer. An origin is visible ASCII (RFC 6454 §6.2): anything else
 /// would stand in our answer as it came, where any origin is allowed.
-pub fn allowed_origin<'b>(origins: &Origins, head: &Head<'_, 'b>) -> Option<&'b str> {
+pub(crate) fn allowed_origin<'b>(origins: &Origins, head: &Head<'_, 'b>) -> Option<&'b str> {
     let origin = std::str::from_utf8(head.field("origin")?).ok()?;
     (origin.bytes().all(|byte| byte.is_ascii_graphic()) && origins.allows(origin)).then_some(origin)
 }
 
 /// The fields for an answer that `origin` may read. The origin is named even where any is allowed, because browsers
 /// refuse `*` together with credentials.
-pub fn fields(origin: &str) -> [(&'static str, &str); 3] {
+pub(crate) fn fields(origin: &str) -> [(&'static str, &str); 3] {
     [
         ("Access-Control-Allow-Origin", origin),
         ("Access-Control-Allow-Credentials", "true"),
@@ -38,12 +38,12 @@ pub fn fields(origin: &str) -> [(&'static str, &str); 3] {
 
 /// What an answer that says nothing else depends on. Answers to pages that may not read it, and to programs, say so too:
 /// a cache must not hand them to a page that may.
-pub fn varies(origins: &Origins) -> Option<&'static str> {
+pub(crate) fn varies(origins: &Origins) -> Option<&'static str> {
     (*origins != Origins::None).then_some("Origin")
 }
 
 /// Whether the request is a preflight.
-pub fn is_preflight(head: &Head<'_, '_>) -> bool {
+pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
     head.method == Method::Options
         && head.field("origin").is_some()
         && head.field("access-control-request-method").is_some()
@@ -51,7 +51,7 @@ pub fn is_preflight(head: &Head<'_, '_>) -> bool {
 
 /// The answer to a preflight; `origin_allowed` says whether its origin is. What is refused is named, for who looks at it
 /// with the browser's tools.
-pub fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
+pub(crate) fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
     let asked = |name: &str| head.field(name).map(|raw| std::str::from_utf8(raw).unwrap_or("not text"));
     let mut refused = Vec::new();
     if !origin_allowed {

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 const STYLE: &str = include_str!("docs.css");
 
 /// The page.
-pub fn page() -> Response {
+pub(crate) fn page() -> Response {
     static PAGE: OnceLock<String> = OnceLock::new();
     Response::page(PAGE.get_or_init(|| render(DOCUMENT)))
 }

@@ -9,7 +9,7 @@ use crate::wire;
 use sha2::{Digest, Sha256};
 
 /// Adds a message; without a conversation, to the caller's default one.
-pub fn post(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn post(request: &Request<'_>) -> Result<Action, ApiError> {
     let input =
         wire::request::post_input(request.body).map_err(|error| ApiError::body(request.operation.subject(), error))?;
     let conversation = match input.conversation_id {
@@ -26,7 +26,7 @@ pub fn post(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// What an idempotency key is bound to: SHA-256 of method, path and body, each with its length before it.
-pub fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
+pub(crate) fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [method.as_bytes(), path.as_bytes(), body] {
         hash.update((part.len() as u64).to_le_bytes());

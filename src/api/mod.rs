@@ -3,21 +3,21 @@
 //! `api` never names the store, a socket or a clock: it is given what a request says and the time, and gives back plain
 //! values that the shard carries out.
 
-pub mod auth;
-pub mod config;
-pub mod conversations;
-pub mod cors;
-pub mod docs;
-pub mod error;
-pub mod input;
-pub mod openapi;
-pub mod ops;
-pub mod page;
-pub mod proxy;
-pub mod request;
-pub mod router;
-pub mod stream;
-pub mod traffic;
+pub(crate) mod auth;
+pub(crate) mod config;
+pub(crate) mod conversations;
+pub(crate) mod cors;
+pub(crate) mod docs;
+pub(crate) mod error;
+pub(crate) mod input;
+pub(crate) mod openapi;
+pub(crate) mod ops;
+pub(crate) mod page;
+pub(crate) mod proxy;
+pub(crate) mod request;
+pub(crate) mod router;
+pub(crate) mod stream;
+pub(crate) mod traffic;
 
 use crate::auth::jwt::{Keys, Purpose};
 use crate::base::time::WallTime;
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Context {
 
 /// Who asks, as their verified token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Who, as commands name them.
     pub actor: Actor,
     /// The token's `sub`.
@@ -66,7 +66,7 @@ pub struct Caller {
 }
 
 /// What a request asks the shard to do.
-pub enum Action {
+pub(crate) enum Action {
     /// Answer at once.
     Respond(Response),
     /// Hand a change to the writer, and answer with its receipt.
@@ -103,7 +103,7 @@ impl std::fmt::Display for StreamId {
 
 /// What a stream that is to be opened was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     /// Which events.
     pub filter: StreamFilter,
     /// Whether frames carry an `event:` line.
@@ -137,9 +137,9 @@ pub struct Response {
 }
 
 /// The media type of nearly all answers.
-pub const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 /// The media type of plain text.
-pub const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Response {
     /// A `200` with a JSON body.
@@ -170,7 +170,7 @@ impl Response {
 }
 
 /// Turns a complete request into what is to be done. `caller` is there for every operation that needs one.
-pub fn dispatch(
+pub(crate) fn dispatch(
     context: &Context,
     request: &Request<'_>,
     caller: Option<&Caller>,
@@ -222,7 +222,7 @@ pub fn dispatch(
 }
 
 /// The answer to a command. `subject` names what the request was about, for the message of a validation error.
-pub fn reply_to_receipt(receipt: CommandResult, subject: &'static str) -> Response {
+pub(crate) fn reply_to_receipt(receipt: CommandResult, subject: &'static str) -> Response {
     let outcome = match receipt.result {
         Ok(outcome) => outcome,
         Err(refusal) => return ApiError::refused(refusal, subject).into_response(),
@@ -240,7 +240,7 @@ pub fn reply_to_receipt(receipt: CommandResult, subject: &'static str) -> Respon
 }
 
 /// The answer to a question. Answers that have no reply of their own (stream access, journal pages) are the shard's.
-pub fn reply_to_answer(answer: QueryResponse, subject: &'static str) -> Response {
+pub(crate) fn reply_to_answer(answer: QueryResponse, subject: &'static str) -> Response {
     let found = match answer.result {
         Ok(found) => found,
         Err(refusal) => return ApiError::refused(refusal, subject).into_response(),

@@ -27,7 +27,7 @@ pub struct StreamsSurvey {
 
 /// How a reader took the question whether it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReaderCheck {
+pub(crate) enum ReaderCheck {
     /// It answered.
     Answered,
     /// It answered that the database fails.
@@ -53,24 +53,24 @@ impl ReaderCheck {
 const OK: &str = "ok";
 
 /// `GET /`
-pub fn root() -> Response {
+pub(crate) fn root() -> Response {
     Response::json(wire::reply::root())
 }
 
 /// `GET /health`: whether the database can be read and written to.
-pub fn health(reader: ReaderCheck, writer: Option<WriterFault>, now: WallTime) -> Response {
+pub(crate) fn health(reader: ReaderCheck, writer: Option<WriterFault>, now: WallTime) -> Response {
     let checks = [("database_read", reader.as_str()), ("database_write", writer.map_or(OK, WriterFault::as_str))];
     let healthy = checks.iter().all(|(_, check)| *check == OK);
     report(healthy, if healthy { "healthy" } else { "unhealthy" }, &checks, now)
 }
 
 /// `GET /health/live`: whoever reads this was answered by an event loop that turns.
-pub fn live(now: WallTime) -> Response {
+pub(crate) fn live(now: WallTime) -> Response {
     report(true, "alive", &[], now)
 }
 
 /// `GET /health/ready`
-pub fn ready(readiness: Readiness, now: WallTime) -> Response {
+pub(crate) fn ready(readiness: Readiness, now: WallTime) -> Response {
     let reason = readiness.reason();
     let checks = [("ready", reason.unwrap_or(OK))];
     report(reason.is_none(), if reason.is_none() { "ready" } else { "not ready" }, &checks, now)
@@ -87,7 +87,7 @@ fn report(good: bool, status: &str, checks: &[(&str, &str)], now: WallTime) -> R
 }
 
 /// `GET /metrics`: the Prometheus text format, version 0.0.4.
-pub fn metrics(streams: StreamsSurvey, position: EventNumber, now: WallTime) -> Response {
+pub(crate) fn metrics(streams: StreamsSurvey, position: EventNumber, now: WallTime) -> Response {
     let mut text = Exposition::default();
     traffic::render(&mut text);
     metrics::render(&mut text);

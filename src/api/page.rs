@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 /// The media type of a page.
-pub const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
 
 impl Response {
     /// A `200` with a page. Its `Content-Security-Policy` (CSP Level 3) allows the `<style>` and `<script>` elements that

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The address of the client: the peer's own, or, if the peer is a trusted proxy, the last one in the chain that is
 /// none. What an untrusted peer says of itself is not believed, nor are two fields that name different clients.
-pub fn client_address(new_unchecked: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
+pub(crate) fn client_address(new_unchecked: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
     if !new_unchecked.contains(peer) {
         return peer;
     }

@@ -9,11 +9,11 @@ use crate::http1::urlencoded::parse_pairs;
 use std::borrow::Cow;
 
 /// Name and value of query parameters or of a form, decoded.
-pub type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+pub(crate) type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// A complete request.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// What is asked for.
     pub operation: Operation,
     /// The open segments of the path, in order; empty where there are fewer.
@@ -30,7 +30,7 @@ pub struct Request<'a> {
 
 /// The media types that some operation reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
+pub(crate) enum Media {
     /// `application/json`, `application/…+json`, or none given.
     Json,
     /// `application/x-www-form-urlencoded`.
@@ -41,7 +41,7 @@ pub enum Media {
 
 impl Media {
     /// Reads a `Content-Type` (RFC 9110 §8.3.1); its parameters do not matter here: JSON is UTF-8.
-    pub fn of(content_type: Option<&[u8]>) -> Media {
+    pub(crate) fn of(content_type: Option<&[u8]>) -> Media {
         let Some(raw) = content_type else { return Media::Json };
         let essence = raw.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
         match essence.as_slice() {
@@ -55,33 +55,33 @@ impl Media {
 
 impl<'a> Request<'a> {
     /// The query parameters.
-    pub fn pairs(&self) -> Result<Pairs<'a>, ApiError> {
+    pub(crate) fn pairs(&self) -> Result<Pairs<'a>, ApiError> {
         parse_pairs(self.query.unwrap_or_default()).map_err(|why| ApiError::query(vec![("query", why.to_owned())]))
     }
 
     /// The workspace that the path names.
-    pub fn workspace(&self) -> Result<WorkspaceId, ApiError> {
+    pub(crate) fn workspace(&self) -> Result<WorkspaceId, ApiError> {
         workspace(self.parameters[0])
     }
 
     /// The conversation that the path names.
-    pub fn conversation(&self) -> Result<ConversationRef, ApiError> {
+    pub(crate) fn conversation(&self) -> Result<ConversationRef, ApiError> {
         conversation(self.parameters[0])
     }
 
     /// The message that the path names, behind its conversation.
-    pub fn message(&self) -> Result<MessageId, ApiError> {
+    pub(crate) fn message(&self) -> Result<MessageId, ApiError> {
         MessageId::parse(self.parameters[1]).ok_or_else(|| ApiError::not_found(Resource::Message))
     }
 }
 
 /// Reads a workspace id; what is none names no workspace.
-pub fn workspace(raw: &str) -> Result<WorkspaceId, ApiError> {
+pub(crate) fn workspace(raw: &str) -> Result<WorkspaceId, ApiError> {
     WorkspaceId::parse(raw).ok_or_else(|| ApiError::not_found(Resource::Workspace))
 }
 
 /// Reads a conversation id or `default`; what is neither names no conversation.
-pub fn conversation(raw: &str) -> Result<ConversationRef, ApiError> {
+pub(crate) fn conversation(raw: &str) -> Result<ConversationRef, ApiError> {
     match raw {
         "default" => Ok(ConversationRef::Default),
         _ => ConversationId::parse(raw)

@@ -217,10 +217,10 @@ pub static ROUTES: &[Route] = &[
 ];
 
 /// Most segments that a pattern leaves open.
-pub const PARAMETERS_MAX: usize = 2;
+pub(crate) const PARAMETERS_MAX: usize = 2;
 
 /// The open segments of a path, in order and decoded; empty, which none is, where the pattern has fewer.
-pub type Parameters<'a> = [Cow<'a, str>; PARAMETERS_MAX];
+pub(crate) type Parameters<'a> = [Cow<'a, str>; PARAMETERS_MAX];
 
 /// Where a path leads, with the segments that its pattern leaves open.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::wire::query_params;
 use uuid::Uuid;
 
 /// Opens a stream: the header names the start, else the query does, else it is now.
-pub fn open(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn open(request: &Request<'_>) -> Result<Action, ApiError> {
     let asked = query_params::stream(&request.pairs()?).map_err(ApiError::query)?;
     let start = match (request.last_event_id, asked.last_event_id) {
         // An EventSource that has seen no id sends none; some clients send an empty field instead.
@@ -26,7 +26,7 @@ pub fn open(request: &Request<'_>) -> Result<Action, ApiError> {
 }
 
 /// `POST /output/streams/{stream_id}/renew`
-pub fn renew(request: &Request<'_>) -> Result<Action, ApiError> {
+pub(crate) fn renew(request: &Request<'_>) -> Result<Action, ApiError> {
     let raw = request.parameters[0];
     match Uuid::try_parse(raw) {
         Ok(id) if raw.len() == 36 => Ok(Action::Renew(StreamId(id))),

@@ -45,7 +45,7 @@ pub(super) struct RawClaims<'t> {
 
 impl<'t> RawClaims<'t> {
     /// Reads a payload: one JSON object, no name of which occurs twice.
-    pub fn parse(text: &'t str) -> Result<RawClaims<'t>, TokenError> {
+    pub(super) fn parse(text: &'t str) -> Result<RawClaims<'t>, TokenError> {
         let object: Object<RawClaims> = serde_json::from_str(text).map_err(|_| TokenError::Payload)?;
         if object.duplicate { Err(TokenError::Duplicate) } else { Ok(object.known) }
     }
@@ -61,7 +61,7 @@ pub(super) struct RawHeader<'t> {
 
 impl<'t> RawHeader<'t> {
     /// Reads a header: one JSON object, no name of which occurs twice.
-    pub fn parse(text: &'t str) -> Option<RawHeader<'t>> {
+    pub(super) fn parse(text: &'t str) -> Option<RawHeader<'t>> {
         let object: Object<RawHeader> = serde_json::from_str(text).ok()?;
         (!object.duplicate).then_some(object.known)
     }

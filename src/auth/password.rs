@@ -8,13 +8,13 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 /// Memory of one check, in KiB: the first recommendation of OWASP's Password Storage Cheat Sheet for small memory.
-pub const MEMORY_KIB: u32 = 19 * 1024;
+pub(crate) const MEMORY_KIB: u32 = 19 * 1024;
 /// Passes over that memory.
-pub const PASSES: u32 = 2;
+pub(crate) const PASSES: u32 = 2;
 /// Lanes of that memory.
-pub const LANES: u32 = 1;
+pub(crate) const LANES: u32 = 1;
 /// Bytes of a salt (RFC 9106 §3.1 recommends 16).
-pub const SALT_BYTES: usize = 16;
+pub(crate) const SALT_BYTES: usize = 16;
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
 
@@ -22,7 +22,7 @@ const _: () = assert!(MEMORY_KIB <= PASSWORD_MEMORY_KIB_MAX);
 const _: () = assert!(PASSES <= PASSWORD_PASSES_MAX);
 
 /// Hashes a password with our parameters.
-pub fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
+pub(crate) fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
     let mut out = [0; HASH_BYTES];
     digest(Algorithm::Argon2id, Version::V0x13, params.clone(), password, salt, &mut out)
@@ -37,26 +37,20 @@ pub fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
     phc.to_string()
 }
 
-/// Whether `phc` is a hash of `password`, made with whatever parameters of Argon2. False also for what is no such
-/// hash, or one that asks for more than `PASSWORD_MEMORY_KIB_MAX` or `PASSWORD_PASSES_MAX`.
-pub fn verify(phc: &str, password: &str) -> bool {
-    Stored::parse(phc).is_some_and(|stored| stored.matches(password))
-}
-
 /// The hash of the password of development's user, which everybody knows; made beforehand, so that the first start does not
 /// take the time that hashing takes on purpose.
-pub const DEVELOPMENT_HASH: &str =
+pub(crate) const DEVELOPMENT_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$ZGV2ZWxvcG1lbnQgc2FsdA$/VAw0BguaeKGFhnCtKap9b9C/rnG6pebv91CobuuOrw";
 
 /// Checks passwords so that the time does not tell who has one.
 #[derive(Debug)]
-pub struct Hasher {
+pub(crate) struct Hasher {
     dummy: Stored,
 }
 
 impl Hasher {
     /// A hasher; it holds no memory between two checks.
-    pub fn new() -> Hasher {
+    pub(crate) fn new() -> Hasher {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
         let mut salt = [0; SALT_BYTES];
         fill_secret(&mut salt);
@@ -72,14 +66,14 @@ impl Hasher {
     }
 
     /// Hashes a password with our parameters and a new salt.
-    pub fn hash(&self, password: &str) -> String {
+    pub(crate) fn hash(&self, password: &str) -> String {
         let mut salt = [0; SALT_BYTES];
         fill_secret(&mut salt);
         hash(password, &salt)
     }
 
     /// Like `verify`; a user who is unknown or has no usable hash costs the same work, and the answer is no.
-    pub fn verify_or_dummy(&self, phc: Option<&str>, password: &str) -> bool {
+    pub(crate) fn verify_or_dummy(&self, phc: Option<&str>, password: &str) -> bool {
         match phc.and_then(Stored::parse) {
             Some(stored) => stored.matches(password),
             None => {
@@ -199,6 +193,10 @@ mod tests {
     }
 
     use super::*;
+
+    fn verify(phc: &str, password: &str) -> bool {
+        Stored::parse(phc).is_some_and(|stored| stored.matches(password))
+    }
 
     const SALT: [u8; SALT_BYTES] = *b"0123456789abcdef";
 

@@ -1,7 +1,7 @@
 //! Whole numbers as text, without the machinery of formatting: this is done several times for every request.
 
 /// Appends the decimal digits of `number`.
-pub fn push(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     loop {

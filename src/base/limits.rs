@@ -13,7 +13,7 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Longest trailer section of a chunked body, in bytes.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Largest value that the setting `MAX_HEADER_BYTES` accepts.
-pub const HEAD_BYTES_SETTING_MAX: usize = 1024 * 1024;
+pub(crate) const HEAD_BYTES_SETTING_MAX: usize = 1024 * 1024;
 /// Longest client-supplied `X-Request-Id`, in bytes; a longer one is replaced by a generated id.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Most parameters in one query string or form.
@@ -39,11 +39,11 @@ pub const PASSWORD_CHARS_MIN: usize = 12;
 /// Longest password, in Unicode scalar values.
 pub const PASSWORD_CHARS_MAX: usize = 200;
 /// Most password checks in the queue; more are rejected with `503`.
-pub const PASSWORD_QUEUE_MAX: usize = 64;
+pub(crate) const PASSWORD_QUEUE_MAX: usize = 64;
 /// Most memory that a stored hash may require for a check, in KiB.
-pub const PASSWORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
+pub(crate) const PASSWORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
 /// Most passes over that memory that a stored hash may require.
-pub const PASSWORD_PASSES_MAX: u32 = 32;
+pub(crate) const PASSWORD_PASSES_MAX: u32 = 32;
 
 // Workspaces, conversations and messages.
 
@@ -81,87 +81,87 @@ pub const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most recent messages included in one conversation.
 pub const CONVERSATION_MESSAGES_MAX: u32 = 100;
 /// Most recent messages included in each item of a list of conversations.
-pub const CONVERSATION_LIST_MESSAGES_MAX: u32 = 50;
+pub(crate) const CONVERSATION_LIST_MESSAGES_MAX: u32 = 50;
 /// Bytes of recent messages included in the response to a conversation update. Small, because the writer reads them.
-pub const UPDATED_CONVERSATION_BYTES_MAX: usize = 512 * 1024;
+pub(crate) const UPDATED_CONVERSATION_BYTES_MAX: usize = 512 * 1024;
 
 // The writer and the readers.
 
 /// Most commands in one transaction.
 pub const TRANSACTION_COMMANDS_MAX: usize = 256;
 /// Most content bytes in one transaction, which bounds the memory that a transaction of large messages needs.
-pub const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most commands in the writer's queue; more are rejected with `503`.
-pub const WRITER_QUEUE_MAX: usize = 4096;
+pub(crate) const WRITER_QUEUE_MAX: usize = 4096;
 /// Most bytes of commands in the writer's queue; more are rejected with `503`.
-pub const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most queries in the readers' queue; more are rejected with `503`.
-pub const READER_QUEUE_MAX: usize = 4096;
+pub(crate) const READER_QUEUE_MAX: usize = 4096;
 /// Reader threads.
-pub const READER_THREADS: usize = 2;
+pub(crate) const READER_THREADS: usize = 2;
 /// Bytes of conversation access data in the writer's cache: about 12,000 conversations with three participants.
-pub const WRITER_CACHE_CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const WRITER_CACHE_CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Users in the writer's cache.
-pub const WRITER_CACHE_USERS_MAX: usize = 4096;
+pub(crate) const WRITER_CACHE_USERS_MAX: usize = 4096;
 /// Rows that one purge transaction deletes at most.
-pub const PURGE_ROWS_MAX: usize = 256;
+pub(crate) const PURGE_ROWS_MAX: usize = 256;
 /// Bytes of deleted messages after which a purge transaction ends.
-pub const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of earlier messages that a responder receives with the message to answer.
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
 /// Messages examined for the history before the message to answer, and as many after it, where late answers to earlier
 /// messages are.
-pub const HISTORY_ROWS_EXAMINED_MAX: u32 = 1024;
+pub(crate) const HISTORY_ROWS_EXAMINED_MAX: u32 = 1024;
 /// Time that `GET /health` waits for a reader, in milliseconds.
 pub const HEALTH_TIMEOUT_MILLISECONDS: u64 = 2000;
 /// Time between two write attempts while the database is not writable, in milliseconds.
-pub const WRITER_PROBE_MILLISECONDS: u64 = 1000;
+pub(crate) const WRITER_PROBE_MILLISECONDS: u64 = 1000;
 /// Duration of a transaction after which the service reports itself unhealthy, in milliseconds.
-pub const WRITER_STUCK_MILLISECONDS: u64 = 10_000;
+pub(crate) const WRITER_STUCK_MILLISECONDS: u64 = 10_000;
 /// Time that a connection waits for SQLite's locks, in milliseconds.
-pub const SQLITE_BUSY_MILLISECONDS: u64 = 5000;
+pub(crate) const SQLITE_BUSY_MILLISECONDS: u64 = 5000;
 /// Frames in the write-ahead log that start a checkpoint.
-pub const WAL_CHECKPOINT_FRAMES: u32 = 4000;
+pub(crate) const WAL_CHECKPOINT_FRAMES: u32 = 4000;
 /// Frames in the write-ahead log above which the writer waits for readers, so that the log can restart.
 pub const WAL_FRAMES_MAX: u32 = 2 * WAL_CHECKPOINT_FRAMES;
 /// Duration of that wait, in milliseconds; a reader's transaction takes a few.
-pub const WAL_READERS_MILLISECONDS: u64 = 100;
+pub(crate) const WAL_READERS_MILLISECONDS: u64 = 100;
 
 // Backup, restore and verification.
 
 /// Event numbers that a restored journal skips per second since 1970, which puts it beyond every number of every earlier
 /// journal: no disk commits that many events per second.
-pub const RESTORE_NUMBERS_PER_SECOND: u64 = 1 << 20;
+pub(crate) const RESTORE_NUMBERS_PER_SECOND: u64 = 1 << 20;
 /// Event numbers that a restored journal skips at least, whatever the clock says.
-pub const RESTORE_NUMBERS_MIN: u64 = 1 << 32;
+pub(crate) const RESTORE_NUMBERS_MIN: u64 = 1 << 32;
 /// Largest event number: JavaScript's numbers are exact only up to here.
-pub const EVENT_NUMBER_MAX: u64 = (1 << 53) - 1;
+pub(crate) const EVENT_NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Database pages copied between two progress reports.
-pub const COPY_PAGES: u32 = 1024;
+pub(crate) const COPY_PAGES: u32 = 1024;
 /// Findings listed per kind of check; the rest are counted.
-pub const FINDINGS_MAX: usize = 20;
+pub(crate) const FINDINGS_MAX: usize = 20;
 
 // The journal and the inboxes.
 
 /// Most events in one journal page.
 pub const PAGE_EVENTS_MAX: usize = 256;
 /// Journal rows examined for one page; a page that reaches the bound is complete through the last row examined.
-pub const PAGE_ROWS_EXAMINED_MAX: usize = 4096;
+pub(crate) const PAGE_ROWS_EXAMINED_MAX: usize = 4096;
 /// Rows at the journal's end that one page skips because they are other users' messages.
-pub const PAGE_TAIL_ROWS_MAX: usize = 8 * PAGE_ROWS_EXAMINED_MAX;
+pub(crate) const PAGE_TAIL_ROWS_MAX: usize = 8 * PAGE_ROWS_EXAMINED_MAX;
 /// Conversations of a user that a page lists before it scans the journal's end; for a user with more, each row's
 /// conversation is looked up.
 pub const PAGE_CONVERSATIONS_LISTED_MAX: usize = 1024;
 /// Event numbers at the journal's end after which its messages are flushed to the recipients' inboxes.
-pub const INBOX_FLUSH_NUMBERS: u64 = 8192;
+pub(crate) const INBOX_FLUSH_NUMBERS: u64 = 8192;
 /// Pairs of message and recipient that one inbox flush holds in memory.
-pub const INBOX_FLUSH_ENTRIES_MAX: usize = 64 * 1024;
+pub(crate) const INBOX_FLUSH_ENTRIES_MAX: usize = 64 * 1024;
 /// Messages collected by one step of a flush.
-pub const INBOX_STEP_MESSAGES_MAX: usize = 1024;
+pub(crate) const INBOX_STEP_MESSAGES_MAX: usize = 1024;
 /// Inboxes written by one step of a flush; in a transaction with more commands, one per command.
-pub const INBOX_STEP_USERS_MAX: usize = 64;
+pub(crate) const INBOX_STEP_USERS_MAX: usize = 64;
 /// Size of a full inbox chunk, in bytes; each number takes at least one.
-pub const INBOX_CHUNK_BYTES_MAX: usize = 512;
+pub(crate) const INBOX_CHUNK_BYTES_MAX: usize = 512;
 
 // The event loops.
 
@@ -171,126 +171,126 @@ pub const MAILBOX_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// results, which is slower than reading them.
 pub const MAILBOX_RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most bytes of answer deltas in one event loop's mailbox; above it they are dropped, and the shard requests the text.
-pub const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of recent frames that one event loop keeps for subscribers that are slightly behind.
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, plus the other fields.
-pub const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
+pub(crate) const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
 /// Size of an allocation, in bytes, from which on it is returned to the system as soon as it is freed: lists, large
 /// messages, the memory of a password check.
-pub const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;
+pub(crate) const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;
 /// Most bytes read from a socket at once.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Reads from one connection per turn of the loop, so that no other connection starves.
-pub const READS_PER_TURN_MAX: usize = 4;
+pub(crate) const READS_PER_TURN_MAX: usize = 4;
 /// Buffers in one `writev`.
 pub const WRITE_BUFFERS_MAX: usize = 64;
 /// Streams with little output that are written per turn of the loop; requests are served between two turns.
-pub const STREAM_WRITES_PER_TURN_MAX: usize = 32;
+pub(crate) const STREAM_WRITES_PER_TURN_MAX: usize = 32;
 /// Bytes queued for one stream above which a delayed write no longer saves work.
-pub const STREAM_HOLD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const STREAM_HOLD_BYTES_MAX: usize = 16 * 1024;
 /// Longest delay of a stream's write while commands are in progress, in microseconds: their events share the write.
-pub const STREAM_HOLD_MICROSECONDS_MAX: u64 = 1000;
+pub(crate) const STREAM_HOLD_MICROSECONDS_MAX: u64 = 1000;
 /// Send buffer of a stream's socket, in bytes: small, so that a slow reader is noticed early.
-pub const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
+pub(crate) const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Reconnection time sent to streams in `retry:`, in milliseconds.
-pub const STREAM_RETRY_MILLISECONDS: u64 = 3000;
+pub(crate) const STREAM_RETRY_MILLISECONDS: u64 = 3000;
 /// Spread of the `retry:` sent at shutdown, in milliseconds, so that clients do not reconnect all at once.
-pub const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
+pub(crate) const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
 /// Connections accepted per turn of the loop.
-pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+pub(crate) const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Pause of accepting after file descriptors ran out, in milliseconds.
-pub const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
+pub(crate) const ACCEPT_PAUSE_MILLISECONDS: u64 = 100;
 /// Time that a closing connection is still read, in milliseconds, so that the peer receives the last response.
-pub const LINGER_MILLISECONDS: u64 = 2000;
+pub(crate) const LINGER_MILLISECONDS: u64 = 2000;
 /// Bytes read and dropped from a closing connection, whose peer may be in the middle of a large body.
-pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time that an idle connection is kept at shutdown, in milliseconds, so that a request already on its way is served.
 pub const DRAIN_NOTICE_MILLISECONDS: u64 = 1000;
 /// Bytes of responses that wait for slow readers in one event loop; above it, requests are rejected with `503`.
 pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Rate limit buckets per kind (users, addresses, accounts); above it, the fullest are evicted.
-pub const RATE_BUCKETS_MAX: usize = 16 * 1024;
+pub(crate) const RATE_BUCKETS_MAX: usize = 16 * 1024;
 /// Request rate of one address without a valid token, as a multiple of one user's rate: many users may share an address.
 pub const REQUESTS_PER_ADDRESS_FACTOR: u64 = 10;
 /// Login rate of one address over all accounts, as a multiple of the rate for one account.
-pub const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
+pub(crate) const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
 
 // Startup.
 
 /// Connections kept for the event loops during startup; more wait in the kernel's queue.
 pub const STARTUP_CONNECTIONS_MAX: usize = 256;
 /// Time that such a connection is kept before it gets a `503`, in milliseconds.
-pub const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
+pub(crate) const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
 /// Bytes of such a connection that are peeked at: enough for the head of a health request.
-pub const STARTUP_PEEK_BYTES_MAX: usize = 2048;
+pub(crate) const STARTUP_PEEK_BYTES_MAX: usize = 2048;
 
 // The log.
 
 /// Most lines in the log queue; more are counted and dropped.
-pub const LOG_QUEUE_MAX: usize = 8192;
+pub(crate) const LOG_QUEUE_MAX: usize = 8192;
 /// Most bytes in the log queue; lines above it are counted and dropped.
-pub const LOG_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest field of a log line, in bytes before escaping; a longer one is truncated.
-pub const LOG_FIELD_BYTES_MAX: usize = 2048;
+pub(crate) const LOG_FIELD_BYTES_MAX: usize = 2048;
 /// Time that the log thread collects lines between two writes, in milliseconds.
-pub const LOG_PAUSE_MILLISECONDS: u64 = 5;
+pub(crate) const LOG_PAUSE_MILLISECONDS: u64 = 5;
 /// Time that the process waits for its last log lines to be written, in milliseconds.
-pub const LOG_FLUSH_MILLISECONDS: u64 = 2000;
+pub(crate) const LOG_FLUSH_MILLISECONDS: u64 = 2000;
 
 // Responders and their upstream.
 
 /// Longest response head from an upstream, in bytes.
-pub const UPSTREAM_HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const UPSTREAM_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of one response body from an upstream; a model's stream has some hundred bytes around each token.
-pub const UPSTREAM_BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub(crate) const UPSTREAM_BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Longest line, and largest `data` of one event, in an upstream's event stream, in bytes.
-pub const UPSTREAM_EVENT_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const UPSTREAM_EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Largest upstream response that is not an event stream, in bytes: a full text with every byte escaped, plus the other
 /// fields.
-pub const UPSTREAM_PLAIN_BYTES_MAX: usize = 6 * CONTENT_BYTES_MAX + 64 * 1024;
+pub(crate) const UPSTREAM_PLAIN_BYTES_MAX: usize = 6 * CONTENT_BYTES_MAX + 64 * 1024;
 /// Bytes of an upstream's error response that are parsed.
-pub const UPSTREAM_ERROR_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const UPSTREAM_ERROR_BYTES_MAX: usize = 64 * 1024;
 /// Most text sent to an upstream as context, in bytes; the oldest messages are left out first.
-pub const UPSTREAM_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const UPSTREAM_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest excerpt of an upstream's error text shown to clients, in Unicode scalar values.
-pub const UPSTREAM_EXCERPT_CHARS_MAX: usize = 200;
+pub(crate) const UPSTREAM_EXCERPT_CHARS_MAX: usize = 200;
 /// Longest model name or finish reason taken from an upstream, in Unicode scalar values; a longer one is truncated.
-pub const UPSTREAM_NAME_CHARS_MAX: usize = 255;
+pub(crate) const UPSTREAM_NAME_CHARS_MAX: usize = 255;
 /// Time to connect to an upstream, name resolution and TLS handshake included, in milliseconds.
-pub const UPSTREAM_CONNECT_MILLISECONDS: u64 = 5_000;
+pub(crate) const UPSTREAM_CONNECT_MILLISECONDS: u64 = 5_000;
 /// Time from the end of the request to the first byte of the response body, in milliseconds.
-pub const UPSTREAM_FIRST_BYTE_MILLISECONDS: u64 = 60_000;
+pub(crate) const UPSTREAM_FIRST_BYTE_MILLISECONDS: u64 = 60_000;
 /// Longest silence of an upstream in the middle of a response, in milliseconds.
-pub const UPSTREAM_BETWEEN_BYTES_MILLISECONDS: u64 = 30_000;
+pub(crate) const UPSTREAM_BETWEEN_BYTES_MILLISECONDS: u64 = 30_000;
 /// Time to wait for the end of the stream, which brings the token counts, after the text is complete, in milliseconds.
-pub const UPSTREAM_TAIL_MILLISECONDS: u64 = 2_000;
+pub(crate) const UPSTREAM_TAIL_MILLISECONDS: u64 = 2_000;
 /// Duration of one answer with all its attempts, in milliseconds.
-pub const UPSTREAM_TOTAL_MILLISECONDS: u64 = 600_000;
+pub(crate) const UPSTREAM_TOTAL_MILLISECONDS: u64 = 600_000;
 /// Longest time between two checks for a cancelled answer, in milliseconds.
-pub const UPSTREAM_TICK_MILLISECONDS_MAX: u64 = 400;
+pub(crate) const UPSTREAM_TICK_MILLISECONDS_MAX: u64 = 400;
 /// Attempts per answer.
-pub const UPSTREAM_ATTEMPTS_MAX: u32 = 4;
+pub(crate) const UPSTREAM_ATTEMPTS_MAX: u32 = 4;
 /// Pause before the second attempt, in milliseconds; it doubles with each further one.
-pub const UPSTREAM_RETRY_MILLISECONDS: u64 = 500;
+pub(crate) const UPSTREAM_RETRY_MILLISECONDS: u64 = 500;
 /// Longest pause between two attempts, in milliseconds.
-pub const UPSTREAM_RETRY_MILLISECONDS_MAX: u64 = 8_000;
+pub(crate) const UPSTREAM_RETRY_MILLISECONDS_MAX: u64 = 8_000;
 /// Longest `Retry-After` that is respected, in milliseconds; after a longer one there is no further attempt.
-pub const UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX: u64 = 30_000;
+pub(crate) const UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX: u64 = 30_000;
 /// Consecutive failures that open the circuit breaker.
-pub const BREAKER_FAILURES_MAX: u32 = 5;
+pub(crate) const BREAKER_FAILURES_MAX: u32 = 5;
 /// Time that the breaker stays open before one request probes the upstream, in milliseconds.
-pub const BREAKER_COOL_DOWN_MILLISECONDS: u64 = 10_000;
+pub(crate) const BREAKER_COOL_DOWN_MILLISECONDS: u64 = 10_000;
 /// Most answers of models that run at once, each on its own thread.
-pub const RESPONDER_WORKERS_MAX: usize = 256;
+pub(crate) const RESPONDER_WORKERS_MAX: usize = 256;
 /// Most answer jobs in memory; the others wait in their table.
-pub const RESPONDER_WAITING_MAX: usize = 1024;
+pub(crate) const RESPONDER_WAITING_MAX: usize = 1024;
 /// Most messages in the queue of the answer scheduler.
-pub const RESPONDER_INPUTS_MAX: usize = 4096;
+pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Shortest time between two deltas of one answer, in milliseconds.
-pub const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
+pub(crate) const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.
-pub const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
+pub(crate) const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
 // What fits into what.
 

@@ -7,7 +7,7 @@
 
 mod line;
 
-pub use line::{AccessLine, LogFormat};
+pub(crate) use line::{AccessLine, LogFormat};
 
 use super::limits::{LOG_FLUSH_MILLISECONDS, LOG_PAUSE_MILLISECONDS, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX};
 use super::metrics;
@@ -28,7 +28,7 @@ const LOG_STACK_BYTES: usize = 512 * 1024;
 
 /// Starts the logging thread and makes it the backend of `log`. Fails when that was done before, or when no thread can
 /// be started.
-pub fn init(format: LogFormat, level: LevelFilter) -> io::Result<()> {
+pub(crate) fn init(format: LogFormat, level: LevelFilter) -> io::Result<()> {
     let logger = Logger::start(format, level, Box::new(io::stderr()))?;
     LOGGER.set(logger).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
     log::set_logger(LOGGER.get().expect("it was just set")).map_err(io::Error::other)?;
@@ -37,7 +37,7 @@ pub fn init(format: LogFormat, level: LevelFilter) -> io::Result<()> {
 }
 
 /// Changes which lines are written, from now on.
-pub fn set_level(level: LevelFilter) {
+pub(crate) fn set_level(level: LevelFilter) {
     if let Some(logger) = LOGGER.get() {
         logger.shared.level.store(level as usize, Ordering::Relaxed);
         log::set_max_level(level);
@@ -45,19 +45,19 @@ pub fn set_level(level: LevelFilter) {
 }
 
 /// Whether `access` writes anything.
-pub fn access_enabled() -> bool {
+pub(crate) fn access_enabled() -> bool {
     LOGGER.get().is_some_and(|logger| logger.shared.enabled(log::Level::Info))
 }
 
 /// Logs a request, at level `INFO`.
-pub fn access(line: &AccessLine<'_>) {
+pub(crate) fn access(line: &AccessLine<'_>) {
     if let Some(logger) = LOGGER.get() {
         logger.access(line);
     }
 }
 
 /// Waits until all that was logged before is written, for `LOG_FLUSH_MILLISECONDS` at most.
-pub fn flush() {
+pub(crate) fn flush() {
     if let Some(logger) = LOGGER.get() {
         logger.flush();
     }
@@ -108,7 +108,7 @@ impl Logger {
             written: Condvar::new(),
         });
         let of_thread = shared.clone();
-        spawn("log", LOG_STACK_BYTES, OnPanic::EndsProcess, move || of_thread.write_lines(sink))?;
+        spawn("log", LOG_STACK_BYTES, OnPanic::Process, move || of_thread.write_lines(sink))?;
         Ok(Logger { shared })
     }
 

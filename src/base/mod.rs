@@ -1,10 +1,10 @@
 //! Floor 0: what every other floor stands on. Names no other module of the crate.
 
-pub mod decimal;
-pub mod limits;
-pub mod log;
-pub mod metrics;
-pub mod random;
-pub mod thread;
-pub mod time;
-pub mod timers;
+pub(crate) mod decimal;
+pub(crate) mod limits;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod random;
+pub(crate) mod thread;
+pub(crate) mod time;
+pub(crate) mod timers;

@@ -4,24 +4,24 @@ use std::cell::Cell;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// What a panic means. A panic is always a mistake of this program.
+/// What a panic ends. A panic is always a mistake of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnPanic {
+pub(crate) enum OnPanic {
     /// The process ends: the state that the thread owns is not known any more, or others would wait for it for ever.
     /// What was acknowledged is on disk.
-    EndsProcess,
+    Process,
     /// One piece of work is lost. The thread catches the panic, reports it to the receiver of the result, and continues.
-    EndsWork,
+    Work,
     /// The thread ends, and whoever waits for its result notices.
-    EndsThread,
+    Thread,
 }
 
 thread_local! {
-    static ON_PANIC: Cell<OnPanic> = const { Cell::new(OnPanic::EndsProcess) };
+    static ON_PANIC: Cell<OnPanic> = const { Cell::new(OnPanic::Process) };
 }
 
 /// What a panic of the calling thread means. The main thread's ends the process.
-pub fn on_panic() -> OnPanic {
+pub(crate) fn on_panic() -> OnPanic {
     ON_PANIC.get()
 }
 
@@ -30,7 +30,7 @@ pub fn on_panic() -> OnPanic {
 /// # Errors
 ///
 /// The system has no room for another thread.
-pub fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     stack_bytes: usize,
     on_panic: OnPanic,
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_thread_has_its_name_and_its_meaning_of_a_panic() {
         let seen = || (std::thread::current().name().map(str::to_owned), on_panic());
-        let thread = spawn("x", 64 * 1024, OnPanic::EndsWork, seen).unwrap();
-        assert_eq!(thread.join().unwrap(), (Some("cortex-x".to_owned()), OnPanic::EndsWork));
+        let thread = spawn("x", 64 * 1024, OnPanic::Work, seen).unwrap();
+        assert_eq!(thread.join().unwrap(), (Some("cortex-x".to_owned()), OnPanic::Work));
     }
 }

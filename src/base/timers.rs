@@ -8,14 +8,14 @@ const ABSENT: u32 = u32::MAX;
 
 /// An indexed binary heap: arming, moving and clearing a deadline cost O(log n), and a key never stands in it twice.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     heap: Vec<(MonoTime, u32)>,
     place: Vec<u32>,
 }
 
 impl Timers {
     /// Arms or moves the deadline of `key`.
-    pub fn set(&mut self, key: u32, at: MonoTime) {
+    pub(crate) fn set(&mut self, key: u32, at: MonoTime) {
         if self.place.len() <= key as usize {
             self.place.resize(key as usize + 1, ABSENT);
         }
@@ -32,7 +32,7 @@ impl Timers {
     }
 
     /// Removes the deadline of `key`, if it has one.
-    pub fn clear(&mut self, key: u32) {
+    pub(crate) fn clear(&mut self, key: u32) {
         let Some(&place) = self.place.get(key as usize) else { return };
         if place == ABSENT {
             return;
@@ -48,18 +48,18 @@ impl Timers {
     }
 
     /// The deadline of `key`.
-    pub fn get(&self, key: u32) -> Option<MonoTime> {
+    pub(crate) fn get(&self, key: u32) -> Option<MonoTime> {
         let place = *self.place.get(key as usize)?;
         (place != ABSENT).then(|| self.heap[place as usize].0)
     }
 
     /// The earliest deadline of all.
-    pub fn next(&self) -> Option<MonoTime> {
+    pub(crate) fn next(&self) -> Option<MonoTime> {
         self.heap.first().map(|(at, _)| *at)
     }
 
     /// Takes out one key whose deadline is not after `now`.
-    pub fn pop_due(&mut self, now: MonoTime) -> Option<u32> {
+    pub(crate) fn pop_due(&mut self, now: MonoTime) -> Option<u32> {
         let (at, key) = *self.heap.first()?;
         if at > now {
             return None;
@@ -69,7 +69,7 @@ impl Timers {
     }
 
     /// Asserts the invariant of this module.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         for (place, (at, key)) in self.heap.iter().enumerate() {
             assert_eq!(self.place[*key as usize], place as u32, "a key knows its place");
             assert!(place == 0 || self.heap[(place - 1) / 2].0 <= *at, "no parent is later than its child");

@@ -13,13 +13,13 @@ const DOTENV: &str = ".env";
 
 /// Reads the settings from the environment, and from `.env` what is not set there. A missing `.env` is none; one that
 /// cannot be read or understood is an error, like every bad value.
-pub fn from_environment() -> Result<LoadedSettings, Vec<SettingError>> {
+pub(crate) fn from_environment() -> Result<LoadedSettings, Vec<SettingError>> {
     described_environment().map(|(loaded, _)| loaded)
 }
 
 /// The same, and a line for each variable that says its value and where that comes from: `NAME=value # origin`. A secret
 /// is only said to be set.
-pub fn described_environment() -> Result<(LoadedSettings, Vec<String>), Vec<SettingError>> {
+pub(crate) fn described_environment() -> Result<(LoadedSettings, Vec<String>), Vec<SettingError>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let found = RawEnvironment::gather(&|name| std::env::var_os(name), std::fs::read(DOTENV));
     let values = found.values.clone();

@@ -3,17 +3,18 @@
 //! Invariant: a `Settings` that exists is one to start with; nothing downstream checks it again. No value of a secret
 //! is in an error message or in `Debug` output.
 
-pub mod environment;
-pub mod network;
+pub(crate) mod environment;
+pub(crate) mod network;
 mod parse;
 mod reload;
-pub mod settings;
-pub mod table;
+pub(crate) mod settings;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
-pub mod types;
-pub mod upstream_address;
+pub(crate) mod types;
+pub(crate) mod upstream_address;
 
-pub use environment::{described_environment, from_environment};
-pub use parse::SettingError;
-pub use settings::{LoadedSettings, Settings};
+pub(crate) use environment::{described_environment, from_environment};
+pub(crate) use parse::SettingError;
+pub(crate) use settings::LoadedSettings;
+pub use settings::Settings;

@@ -37,30 +37,30 @@ pub(super) struct VariableReader<'l> {
 }
 
 impl<'l> VariableReader<'l> {
-    pub fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> VariableReader<'l> {
+    pub(super) fn new(lookup: &'l dyn Fn(&str) -> Option<String>) -> VariableReader<'l> {
         VariableReader { lookup, errors: Vec::new() }
     }
 
     /// The value as it is; an empty one counts as unset.
-    pub fn raw(&mut self, name: &'static str) -> Option<String> {
+    pub(super) fn raw(&mut self, name: &'static str) -> Option<String> {
         debug_assert_eq!(variable(name).name, name);
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
     /// The value without white space around it; one of nothing else counts as unset.
-    pub fn text(&mut self, name: &'static str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.raw(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     /// Reports that `value` is not what is allowed.
-    pub fn refuse(&mut self, name: &'static str, value: &str, allowed: impl fmt::Display) {
+    pub(super) fn refuse(&mut self, name: &'static str, value: &str, allowed: impl fmt::Display) {
         let shown =
             if variable(name).secret { format!("has {} bytes", value.len()) } else { format!("is {}", shown(value)) };
         self.errors.push(SettingError::new(name, format_args!("{shown}: {allowed}")));
     }
 
     /// A value that `parse` understands, else `default`; `allowed` says what it understands.
-    pub fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
         default: T,
@@ -75,7 +75,12 @@ impl<'l> VariableReader<'l> {
     }
 
     /// A value that `parse` understands, or the sentence why not.
-    pub fn checked<T>(&mut self, name: &'static str, default: T, parse: impl FnOnce(&str) -> Result<T, String>) -> T {
+    pub(super) fn checked<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
         let Some(value) = self.text(name) else { return default };
         parse(&value).unwrap_or_else(|allowed| {
             self.refuse(name, &value, allowed);
@@ -84,18 +89,18 @@ impl<'l> VariableReader<'l> {
     }
 
     /// A whole number from `min` to `max`.
-    pub fn number(&mut self, name: &'static str, default: u64, min: u64, max: u64) -> u64 {
+    pub(super) fn number(&mut self, name: &'static str, default: u64, min: u64, max: u64) -> u64 {
         let allowed = format!("allowed is a whole number from {min} to {max}");
         self.parsed(name, default, allowed, |value| whole(value).filter(|number| (min..=max).contains(number)))
     }
 
     /// A whole number from `min` to `max`, which fits into 32 bits.
-    pub fn small_number(&mut self, name: &'static str, default: u32, min: u32, max: u32) -> u32 {
+    pub(super) fn small_number(&mut self, name: &'static str, default: u32, min: u32, max: u32) -> u32 {
         self.number(name, default.into(), min.into(), max.into()) as u32
     }
 
     /// Seconds, as milliseconds: a decimal number from `min_ms` to `max_ms`.
-    pub fn seconds(&mut self, name: &'static str, default_ms: u64, min_ms: u64, max_ms: u64) -> u64 {
+    pub(super) fn seconds(&mut self, name: &'static str, default_ms: u64, min_ms: u64, max_ms: u64) -> u64 {
         let allowed = format!("allowed are seconds from {} to {}", Seconds(min_ms), Seconds(max_ms));
         self.parsed(name, default_ms, allowed, |value| {
             milliseconds(value).filter(|number| (min_ms..=max_ms).contains(number))
@@ -103,7 +108,7 @@ impl<'l> VariableReader<'l> {
     }
 
     /// A text of at most `chars_max` characters.
-    pub fn bounded_text(&mut self, name: &'static str, chars_max: usize) -> Option<String> {
+    pub(super) fn bounded_text(&mut self, name: &'static str, chars_max: usize) -> Option<String> {
         let allowed = format!("allowed are at most {chars_max} characters");
         self.parsed(name, None, allowed, |value| (value.chars().count() <= chars_max).then(|| Some(value.to_owned())))
     }

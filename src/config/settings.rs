@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Shortest key that production starts with, in bytes: as long as the hash (RFC 7518 §3.2).
-pub const SECRET_KEY_BYTES_MIN: usize = 32;
+pub(crate) const SECRET_KEY_BYTES_MIN: usize = 32;
 /// Fewest different bytes in a key that production starts with. A random key of this length has more, also one of decimal
 /// digits (but for one in 800); white space, one letter held down and a pattern that comes again have fewer.
 const SECRET_KEY_DIFFERENT_BYTES_MIN: usize = 8;
@@ -29,7 +29,7 @@ const WORKERS_MAX: u32 = 64;
 /// Event-loop threads when nothing else is said, at most.
 const WORKERS_DEFAULT_MAX: u32 = 4;
 /// Largest `JWT_EXPIRATION_HOURS`: a year.
-pub const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
+pub(crate) const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
 /// Default and range of `MAX_BODY_BYTES`.
 const BODY_BYTES: [u64; 3] = [2 * MIB, KIB, 64 * MIB];
 /// Default and range of `MAX_HEADER_BYTES`.

@@ -43,7 +43,7 @@ impl WriterFault {
 
 /// Whether requests should be sent here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// They should.
     Ready,
     /// Another process has the database, or it is being opened or migrated.
@@ -56,7 +56,7 @@ pub enum Readiness {
 
 impl Readiness {
     /// What people are told; `None` when there is nothing to tell.
-    pub fn reason(self) -> Option<&'static str> {
+    pub(crate) fn reason(self) -> Option<&'static str> {
         match self {
             Readiness::Ready => None,
             Readiness::Starting => Some("the server is starting"),

@@ -119,7 +119,7 @@ fn parse_hyphenated(raw: &str) -> Option<Uuid> {
 /// The key under which one database's UUIDs carry numbers. It keeps ids from being counted through; it protects no
 /// secret, since access is checked on every use of an id.
 #[derive(Clone)]
-pub struct IdKey([u64; 2]);
+pub(crate) struct IdKey([u64; 2]);
 
 const HALF_BITS: u32 = 31;
 const HALF_MASK: u64 = (1 << HALF_BITS) - 1;
@@ -128,14 +128,14 @@ const MICROS_PER_MILLI: i64 = 1000;
 
 impl IdKey {
     /// The key made of 16 random bytes.
-    pub fn new(bytes: [u8; 16]) -> IdKey {
+    pub(crate) fn new(bytes: [u8; 16]) -> IdKey {
         let (low, high) = bytes.split_at(8);
         IdKey([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("a half has 8 bytes"))))
     }
 
     /// The UUID of what event `number` made at `at`: milliseconds and microseconds of the time, then the number,
     /// permuted by the key. Grows with the time.
-    pub fn uuid(&self, number: EventNumber, at: WallTime) -> Uuid {
+    pub(crate) fn uuid(&self, number: EventNumber, at: WallTime) -> Uuid {
         assert!(number.0 < 1 << (2 * HALF_BITS), "a journal never gets that long");
         let millis = at.0.div_euclid(MICROS_PER_MILLI) as u128 & 0xffff_ffff_ffff;
         let micros = at.0.rem_euclid(MICROS_PER_MILLI) as u128;
@@ -145,7 +145,7 @@ impl IdKey {
 
     /// The number and the time that `uuid` carries; `None` if it cannot be one of ours. The caller checks that the
     /// row of that number was made at that time: only then did this key make the UUID.
-    pub fn open(&self, uuid: Uuid) -> Option<(EventNumber, WallTime)> {
+    pub(crate) fn open(&self, uuid: Uuid) -> Option<(EventNumber, WallTime)> {
         let bits = uuid.as_u128();
         let (millis, version) = ((bits >> 80) as i64, (bits >> 76) & 0xf);
         let (micros, variant) = ((bits >> 64) as i64 & 0xfff, (bits >> 62) & 0b11);

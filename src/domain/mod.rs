@@ -1,17 +1,17 @@
 //! Floor 1: the values that the program is about. No serde, no SQL, no sockets, no clock; what exists here is valid.
 
-pub mod answer_job;
-pub mod command;
-pub mod commit;
-pub mod event;
-pub mod health;
-pub mod id;
-pub mod live_answer;
-pub mod model;
-pub mod password;
-pub mod query;
-pub mod responder;
-pub mod result;
-pub mod started_answer;
-pub mod token_rules;
-pub mod work;
+pub(crate) mod answer_job;
+pub(crate) mod command;
+pub(crate) mod commit;
+pub(crate) mod event;
+pub(crate) mod health;
+pub(crate) mod id;
+pub(crate) mod live_answer;
+pub(crate) mod model;
+pub(crate) mod password;
+pub(crate) mod query;
+pub(crate) mod responder;
+pub(crate) mod result;
+pub(crate) mod started_answer;
+pub(crate) mod token_rules;
+pub(crate) mod work;

@@ -4,12 +4,12 @@
 //! What was read wrongly once can hide a second request behind it, so nothing is repaired: it is refused, and the
 //! caller closes the connection after the answer.
 
-pub mod body;
-pub mod head;
-pub mod response_parse;
-pub mod response_write;
-pub mod target;
-pub mod urlencoded;
+pub(crate) mod body;
+pub(crate) mod head;
+pub(crate) mod response_parse;
+pub(crate) mod response_write;
+pub(crate) mod target;
+pub(crate) mod urlencoded;
 
 /// Whether `byte` may stand in a token: a method or a field name (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {

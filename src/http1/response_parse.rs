@@ -10,7 +10,7 @@ const INTERIM_MAX: usize = 8;
 
 /// What a client needs of an answer's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceivedHead {
+pub(crate) struct ReceivedHead {
     /// Bytes of the head, with interim answers before it: the body begins after them.
     pub bytes: usize,
     /// The status, 200 to 999.
@@ -25,7 +25,7 @@ pub struct ReceivedHead {
 
 /// Where the body of an answer ends (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyEnd {
+pub(crate) enum BodyEnd {
     /// Where the framing says.
     Framed(Framing),
     /// With the connection.
@@ -34,11 +34,11 @@ pub enum BodyEnd {
 
 /// The bytes are no head of an answer that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidHead(pub &'static str);
+pub(crate) struct InvalidHead(pub &'static str);
 
 /// Reads the head of the answer to a request that is no `HEAD`. `None` when more bytes are needed; more than `bytes_max`
 /// of them are refused.
-pub fn parse_response_head(bytes: &[u8], bytes_max: usize) -> Result<Option<ReceivedHead>, InvalidHead> {
+pub(crate) fn parse_response_head(bytes: &[u8], bytes_max: usize) -> Result<Option<ReceivedHead>, InvalidHead> {
     let mut begin = 0;
     for _ in 0..=INTERIM_MAX {
         let Some(mut head) = parse_one(&bytes[begin..])? else {

@@ -4,11 +4,11 @@ use super::head::Version;
 use crate::base::decimal;
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
-pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How the client finds the end of the answer's body (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
+pub(crate) enum Length {
     /// The body has this many bytes; of an answer to `HEAD`, it would have.
     Known(u64),
     /// The body ends with the connection.
@@ -19,7 +19,7 @@ pub enum Length {
 
 /// What stands in the head of an answer.
 #[derive(Debug, Clone, Copy)]
-pub struct ResponseHead<'a> {
+pub(crate) struct ResponseHead<'a> {
     /// The status, 200 to 599.
     pub status: u16,
     /// Whether the connection stays open after the answer.
@@ -39,7 +39,7 @@ pub struct ResponseHead<'a> {
 ///
 /// Panics when our own side made a head that would break the framing: a field with CR, LF or NUL, a body on 204
 /// or 304, or a body that ends with a connection that stays open.
-pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
+pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
     // Status line, Date, Content-Length and Connection at their longest, and the last CR LF.
     const OWN_BYTES_MAX: usize = 192;
     let field_bytes: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();

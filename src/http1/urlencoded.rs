@@ -4,7 +4,7 @@ use crate::base::limits::FORM_PAIRS_MAX;
 use std::borrow::Cow;
 
 /// A name and its value, decoded.
-pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Decodes one segment of a path; `None` when an escape is broken or the result is not UTF-8. `+` stays what it is.
 pub fn decode_path_segment(raw: &str) -> Option<Cow<'_, str>> {

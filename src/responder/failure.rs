@@ -150,7 +150,7 @@ impl Failure {
 }
 
 /// Statuses that may differ at the next attempt: RFC 9110 §15.5.9 and §15.5.10, RFC 8470 §5.2, RFC 6585 §4, and every 5xx.
-pub fn status_is_retryable(status: u16) -> bool {
+pub(crate) fn status_is_retryable(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 

@@ -5,12 +5,12 @@
 //! caller. This layer names neither the store nor the shards: `runtime` carries jobs, steps and deltas.
 
 pub mod answer;
-pub mod breaker;
-pub mod client;
-pub mod failure;
-pub mod openai;
-pub mod retry;
-pub mod scheduler;
+pub(crate) mod breaker;
+pub(crate) mod client;
+pub(crate) mod failure;
+pub(crate) mod openai;
+pub(crate) mod retry;
+pub(crate) mod scheduler;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -48,4 +48,4 @@ impl Completion {
 
 /// Receives an answer's text in pieces, and decides whether to continue. An empty piece only asks for that decision: at
 /// least every `UPSTREAM_TICK_MILLISECONDS_MAX` while the model is silent, and soon after each piece.
-pub type TextSink<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;
+pub(crate) type TextSink<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;

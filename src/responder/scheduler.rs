@@ -18,7 +18,7 @@ use crate::domain::result::{CommandResult, Outcome, Rejection};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// Pause before anything starts after the store could not take or list something, in milliseconds.
-pub const RETRY_MILLISECONDS: u64 = 500;
+pub(crate) const RETRY_MILLISECONDS: u64 = 500;
 
 /// The result of a cancel request where no answer runs, or where it ended first.
 const NOTHING_CANCELLED: Outcome = Outcome::Answered { message_id: None, closed: false };

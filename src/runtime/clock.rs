@@ -5,18 +5,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Reads both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     started: Instant,
 }
 
 impl Clock {
     /// A clock whose `MonoTime` starts now.
-    pub fn start() -> Clock {
+    pub(crate) fn start() -> Clock {
         Clock { started: Instant::now() }
     }
 
     /// The time now.
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => since.as_micros() as i64,
             Err(before) => -(before.duration().as_micros() as i64),

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Connections of the whole process.
 #[derive(Debug)]
-pub struct Connections {
+pub(crate) struct Connections {
     open: AtomicUsize,
     max: usize,
     per_address_max: Option<u32>,
@@ -23,19 +23,19 @@ pub struct Connections {
 
 impl Connections {
     /// At most `max`, and at most `per_address_max` from one address, or from one /64 of IPv6, that is not in `exempt`.
-    pub fn new(max: usize, per_address_max: Option<u32>, exempt: Networks) -> Connections {
+    pub(crate) fn new(max: usize, per_address_max: Option<u32>, exempt: Networks) -> Connections {
         let exempt = RwLock::new(exempt);
         Connections { open: AtomicUsize::new(0), max, per_address_max, exempt, by_network: Mutex::default() }
     }
 
     /// Whether there may be no more.
-    pub fn are_full(&self) -> bool {
+    pub(crate) fn are_full(&self) -> bool {
         self.open.load(Relaxed) >= self.max
     }
 
     /// Counts a connection from `peer` that was accepted, unless there are too many from there. `Some` says which network
     /// it was counted for, to be told to `end` with it.
-    pub fn begin(&self, peer: IpAddr) -> Result<Option<IpAddr>, TooMany> {
+    pub(crate) fn begin(&self, peer: IpAddr) -> Result<Option<IpAddr>, TooMany> {
         let mut network = None;
         if let Some(max) = self.per_address_max.filter(|_| !self.is_exempt(peer)) {
             let counted = network_of(peer);
@@ -52,7 +52,7 @@ impl Connections {
     }
 
     /// A connection has ended that `begin` counted for `network`.
-    pub fn end(&self, network: Option<IpAddr>) {
+    pub(crate) fn end(&self, network: Option<IpAddr>) {
         self.open.fetch_sub(1, Relaxed);
         if let Some(network) = network {
             let mut by_network = self.by_network();
@@ -65,7 +65,7 @@ impl Connections {
     }
 
     /// Whose connections are counted no more from now on; those that are counted stay so.
-    pub fn set_exempt(&self, exempt: Networks) {
+    pub(crate) fn set_exempt(&self, exempt: Networks) {
         *self.exempt.write().unwrap_or_else(PoisonError::into_inner) = exempt;
     }
 
@@ -81,7 +81,7 @@ impl Connections {
 
 /// An address has as many connections as it may.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub(crate) struct TooMany;
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The token of the loop's waker.
-pub const WAKER: Token = Token(0);
+pub(crate) const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 /// How seldom refused connections are told of, in milliseconds.
@@ -45,7 +45,7 @@ struct ClientSocket {
 }
 
 /// One event loop.
-pub struct EventLoop {
+pub(crate) struct EventLoop {
     poll: Poll,
     listener: Option<TcpListener>,
     sockets: Vec<Option<ClientSocket>>,
@@ -76,7 +76,7 @@ impl EventLoop {
     /// A loop that accepts from `listener` and feeds `shard`. `poll` is the one whose waker `mailbox` has.
     /// `on_quiet` is told when the loop asks nothing more of anybody.
     #[allow(clippy::too_many_arguments)]
-    pub fn new(
+    pub(crate) fn new(
         poll: Poll,
         listener: std::net::TcpListener,
         shard: Shard,
@@ -116,7 +116,7 @@ impl EventLoop {
     }
 
     /// Runs until the shard has drained. `adopted` are the connections that were accepted for this loop before it ran.
-    pub fn run(&mut self, adopted: Vec<(std::net::TcpStream, SocketAddr)>) -> io::Result<()> {
+    pub(crate) fn run(&mut self, adopted: Vec<(std::net::TcpStream, SocketAddr)>) -> io::Result<()> {
         for (stream, peer) in adopted {
             self.accepted(TcpStream::from_std(stream), peer, self.clock.now());
         }

@@ -14,7 +14,7 @@ const INHERITED_FROM: RawFd = 3;
 
 /// The listening socket that this process was started with, as sd_listen_fds(3) has it: `LISTEN_PID` is its own id, and
 /// `LISTEN_FDS` says that it got one. `None` when it got none. Must be called before any descriptor is opened, and once.
-pub fn inherited() -> Result<Option<TcpListener>, String> {
+pub(crate) fn inherited() -> Result<Option<TcpListener>, String> {
     let count = inherited_count(&|name| std::env::var_os(name), std::process::id())?;
     if count == 0 {
         return Ok(None);
@@ -64,7 +64,7 @@ fn checked(socket: Socket) -> Result<TcpListener, String> {
 }
 
 /// Binds and listens. The error says in one sentence what is wrong and what helps.
-pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
+pub(crate) fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
     let address = SocketAddr::new(address_of(host), port);
     bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -77,7 +77,7 @@ pub fn listen(host: &str, port: u16) -> Result<TcpListener, String> {
 
 /// The address that a `HOST` means. `localhost` is the only name, and its address needs nobody to be asked: a static
 /// program in an otherwise empty directory could not.
-pub fn address_of(host: &str) -> IpAddr {
+pub(crate) fn address_of(host: &str) -> IpAddr {
     host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
@@ -93,7 +93,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Makes every file that the process creates from now on readable by its own user alone: the database has password
 /// hashes and a signing key in it.
-pub fn keep_files_private() {
+pub(crate) fn keep_files_private() {
     // SAFETY: umask only sets the process's file mode mask, and cannot fail.
     unsafe {
         libc::umask(0o077);
@@ -102,7 +102,7 @@ pub fn keep_files_private() {
 
 /// Makes a write past the limit of a file's size (RLIMIT_FSIZE) an error, as one to a full disk is: the signal that comes with
 /// it would end the process (setrlimit(2)).
-pub fn survive_full_files() {
+pub(crate) fn survive_full_files() {
     // SAFETY: no handler is set, so nothing of ours runs at a bad moment; the call cannot fail for this signal.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);

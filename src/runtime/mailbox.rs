@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 /// The mailbox of one event loop.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     waiting: Mutex<MailboxState>,
     waker: mio::Waker,
 }
@@ -27,12 +27,12 @@ struct MailboxState {
 
 impl Mailbox {
     /// An empty mailbox whose loop `waker` wakes.
-    pub fn new(waker: mio::Waker) -> Mailbox {
+    pub(crate) fn new(waker: mio::Waker) -> Mailbox {
         Mailbox { waiting: Mutex::default(), waker }
     }
 
     /// Appends one mail.
-    pub fn push(&self, mut message: ShardMessage) {
+    pub(crate) fn push(&self, mut message: ShardMessage) {
         let was_empty = {
             let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match &mut message {
@@ -69,7 +69,7 @@ impl Mailbox {
     }
 
     /// Swaps what waits into `into`, which is empty.
-    pub fn take(&self, into: &mut Vec<ShardMessage>) {
+    pub(crate) fn take(&self, into: &mut Vec<ShardMessage>) {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut waiting.messages, into);

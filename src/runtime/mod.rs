@@ -1,18 +1,18 @@
 //! Floor 5: threads, sockets and clocks, and how everything is wired together. The only floor that waits.
 
-pub mod clock;
+pub(crate) mod clock;
 mod connections;
-pub mod event_loop;
-pub mod listener;
-pub mod mailbox;
+pub(crate) mod event_loop;
+pub(crate) mod listener;
+pub(crate) mod mailbox;
 mod memory;
-pub mod notify;
-pub mod process;
-pub mod queue;
-pub mod reload;
-pub mod replies;
-pub mod responders;
-pub mod server;
+pub(crate) mod notify;
+pub(crate) mod process;
+pub(crate) mod queue;
+pub(crate) mod reload;
+pub(crate) mod replies;
+pub(crate) mod responders;
+pub(crate) mod server;
 mod startup;
 mod workers;
 mod write_queue;

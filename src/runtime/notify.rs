@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a service manager is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// The process serves, for the first time or again after `Reloading`.
     Ready,
     /// The settings are read again. `Ready` follows.
@@ -23,7 +23,7 @@ pub enum State {
 }
 
 /// Tells the service manager, if there is one. That it cannot be told is logged and changes nothing.
-pub fn notify(state: State) {
+pub(crate) fn notify(state: State) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     if let Err(error) = send(&name, &message(state)) {
         log::warn!("the service manager at NOTIFY_SOCKET cannot be told {state:?}: {error}");

@@ -7,13 +7,13 @@ use crate::base::thread::{OnPanic, on_panic};
 const PANIC_EXIT: i32 = 101;
 
 /// Has every panic logged, and end the process where the thread was started so.
-pub fn handle_panics() {
+pub(crate) fn handle_panics() {
     std::panic::set_hook(Box::new(|panic| {
         log::error!("{} panicked: {panic}", std::thread::current().name().unwrap_or("a thread"));
         logging::flush();
         match on_panic() {
-            OnPanic::EndsProcess => std::process::exit(PANIC_EXIT),
-            OnPanic::EndsWork | OnPanic::EndsThread => {}
+            OnPanic::Process => std::process::exit(PANIC_EXIT),
+            OnPanic::Work | OnPanic::Thread => {}
         }
     }));
 }

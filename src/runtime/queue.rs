@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A queue bounded in items and in bytes.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(crate) struct Queue<T> {
     waiting: Mutex<QueueState<T>>,
     arrived: Condvar,
     items_max: usize,
@@ -27,7 +27,7 @@ struct QueueState<T> {
 
 /// How a wait for work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wakeup {
+pub(crate) enum Wakeup {
     /// There is work.
     Work,
     /// There was none for as long as the taker would wait.
@@ -38,20 +38,20 @@ pub enum Wakeup {
 
 impl<T> Queue<T> {
     /// An empty queue, whose depth is told to `depth`.
-    pub fn new(items_max: usize, bytes_max: usize, depth: &'static Gauge) -> Queue<T> {
+    pub(crate) fn new(items_max: usize, bytes_max: usize, depth: &'static Gauge) -> Queue<T> {
         let waiting = QueueState { items: VecDeque::new(), bytes: 0, closed: false, takers_asleep: 0 };
         Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), items_max, bytes_max, depth }
     }
 
     /// Appends an item that holds `bytes`, or gives it back because the queue is full or closed.
-    pub fn push(&self, item: T, bytes: usize) -> Result<(), T> {
+    pub(crate) fn push(&self, item: T, bytes: usize) -> Result<(), T> {
         self.push_without_wake(item, bytes)?;
         self.wake();
         Ok(())
     }
 
     /// As `push`, but a sleeping taker hears of it only by `wake`, so that it takes several items at once.
-    pub fn push_without_wake(&self, item: T, bytes: usize) -> Result<(), T> {
+    pub(crate) fn push_without_wake(&self, item: T, bytes: usize) -> Result<(), T> {
         let mut waiting = self.lock();
         let full = waiting.items.len() >= self.items_max || waiting.bytes + bytes > self.bytes_max;
         if waiting.closed || (full && !waiting.items.is_empty()) {
@@ -64,7 +64,7 @@ impl<T> Queue<T> {
     }
 
     /// Appends an item whatever waits: its place was reserved, by a bound that its sender keeps. A closed queue drops it.
-    pub fn push_reserved(&self, item: T) {
+    pub(crate) fn push_reserved(&self, item: T) {
         {
             let mut waiting = self.lock();
             if waiting.closed {
@@ -77,7 +77,7 @@ impl<T> Queue<T> {
     }
 
     /// Wakes a taker, if one sleeps.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let asleep = self.lock().takers_asleep > 0;
         if asleep {
             self.arrived.notify_one();
@@ -86,7 +86,13 @@ impl<T> Queue<T> {
 
     /// Moves what waits into `into`: at most `items_max` items and `bytes_max` bytes, but at least one item. Waits for
     /// the first for at most `timeout`; `None` waits as long as it takes.
-    pub fn take(&self, into: &mut Vec<T>, items_max: usize, bytes_max: usize, timeout: Option<Duration>) -> Wakeup {
+    pub(crate) fn take(
+        &self,
+        into: &mut Vec<T>,
+        items_max: usize,
+        bytes_max: usize,
+        timeout: Option<Duration>,
+    ) -> Wakeup {
         let mut waiting = self.lock();
         while waiting.items.is_empty() {
             if waiting.closed {
@@ -126,7 +132,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes nothing more in; what waits is still given out.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();
     }

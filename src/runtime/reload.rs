@@ -11,7 +11,7 @@ use crate::shard::message::ShardMessage;
 use std::sync::Arc;
 
 /// What every loop of a running server was last given, and what new ones are made with.
-pub struct Current {
+pub(crate) struct Current {
     context: Arc<Context>,
     /// The key that signs where the settings have none.
     kept_key: [u8; 32],
@@ -19,18 +19,18 @@ pub struct Current {
 
 impl Current {
     /// What a server starts with; `kept_key` is the database's own.
-    pub fn new(settings: Settings, kept_key: [u8; 32], epoch: Arc<str>) -> Current {
+    pub(crate) fn new(settings: Settings, kept_key: [u8; 32], epoch: Arc<str>) -> Current {
         let keys = keys(&settings, kept_key);
         Current { context: Arc::new(Context { settings, keys, epoch }), kept_key }
     }
 
     /// What every loop goes by.
-    pub fn context(&self) -> &Arc<Context> {
+    pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
     /// Takes up settings that were read again, and passes them on.
-    pub fn reload(
+    pub(crate) fn reload(
         &mut self,
         read: Result<LoadedSettings, Vec<SettingError>>,
         mailboxes: &[Arc<Mailbox>],
@@ -76,7 +76,7 @@ impl Current {
 }
 
 /// The keys for tokens that the settings name; `kept` is the database's own, for where they name none.
-pub fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
+pub(crate) fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
     let key = match &settings.jwt_secret_key {
         Some(secret) => secret.expose().as_bytes().to_vec(),
         None => kept.to_vec(),

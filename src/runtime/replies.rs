@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The receivers of every reply.
 #[derive(Clone)]
-pub struct Replies {
+pub(crate) struct Replies {
     /// One mailbox per event loop, by the index of its shard.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The responders.
@@ -22,7 +22,7 @@ pub struct Replies {
 
 impl Replies {
     /// Sends the response to a query.
-    pub fn query_response(&self, response: QueryResponse) {
+    pub(crate) fn query_response(&self, response: QueryResponse) {
         let to = response.to;
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::QueryResponse(response)),
@@ -31,7 +31,7 @@ impl Replies {
     }
 
     /// Sends the result of a command that no commit carries.
-    pub fn command_result(&self, result: CommandResult) {
+    pub(crate) fn command_result(&self, result: CommandResult) {
         let to = result.to;
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::CommandResult(result)),
@@ -40,14 +40,14 @@ impl Replies {
     }
 
     /// Sends the result of a password check.
-    pub fn password_response(&self, response: PasswordResponse) {
+    pub(crate) fn password_response(&self, response: PasswordResponse) {
         if let Some(mailbox) = self.mailbox(response.to) {
             mailbox.push(ShardMessage::PasswordResponse(response));
         }
     }
 
     /// Reports that work was dropped, in place of its reply.
-    pub fn dropped(&self, to: ReplyTo) {
+    pub(crate) fn dropped(&self, to: ReplyTo) {
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::Dropped(to)),
             None => self.responders.deliver(to, StoreReply::Dropped),
@@ -55,14 +55,14 @@ impl Replies {
     }
 
     /// Sends a message to every shard.
-    pub fn broadcast(&self, message: impl Fn() -> ShardMessage) {
+    pub(crate) fn broadcast(&self, message: impl Fn() -> ShardMessage) {
         for mailbox in &self.mailboxes {
             mailbox.push(message());
         }
     }
 
     /// Sends a commit to everybody whom it concerns, in the order that `route_commit` demands.
-    pub fn committed(&self, committed: Committed) {
+    pub(crate) fn committed(&self, committed: Committed) {
         let started = Arc::clone(&committed.started);
         let routed = route_commit(committed, self.mailboxes.len());
         for (shard, share) in routed.shards {

@@ -58,7 +58,7 @@ enum Happened {
 }
 
 /// Serves until a signal ends it. An error is one sentence for who started it.
-pub fn serve(settings: Settings) -> Result<(), String> {
+pub(crate) fn serve(settings: Settings) -> Result<(), String> {
     memory::give_large_blocks_back();
     let clock = Clock::start();
     metrics::process::STARTED_AT.set(clock.now().wall.0.max(0) as u64);
@@ -210,13 +210,13 @@ fn start(
     start_readers(&mut writer, &workers, &replies, &mut helpers)?;
     let writing = {
         let (workers, replies, registry) = (workers.clone(), replies.clone(), Arc::clone(&registry));
-        spawn("writer", OnPanic::EndsProcess, move || workers::write(writer, &workers, &replies, &registry, clock))?
+        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &replies, &registry, clock))?
     };
     let mut loops = 0;
     // Also without a responder: clients may cancel, and another configuration may have left jobs open.
     let mut driver = Driver::new(workers.clone(), replies, model, clock);
     let of_responders = sender.clone();
-    helpers.push(spawn("responders", OnPanic::EndsProcess, move || {
+    helpers.push(spawn("responders", OnPanic::Process, move || {
         driver.run();
         // Who receives them may have ended by itself.
         let _ = of_responders.send(Happened::LoopQuiet);
@@ -241,7 +241,7 @@ fn start(
         let mut event_loop =
             EventLoop::new(poll, socket, shard, mailbox, workers, connections, clock, stall_timeout, on_quiet)
                 .map_err(cannot("the listening socket cannot be watched"))?;
-        helpers.push(spawn("loop", OnPanic::EndsProcess, move || {
+        helpers.push(spawn("loop", OnPanic::Process, move || {
             if let Err(error) = event_loop.run(adopted) {
                 log::error!("an event loop failed: {error}");
                 logging::flush();
@@ -288,11 +288,11 @@ fn start_readers(
     for _ in 0..READER_THREADS {
         let reader = writer.open_reader().map_err(|error| error.to_string())?;
         let (queue, replies) = (Arc::clone(&workers.readers), replies.clone());
-        helpers.push(spawn("reader", OnPanic::EndsWork, move || workers::read(reader, &queue, &replies))?);
+        helpers.push(spawn("reader", OnPanic::Work, move || workers::read(reader, &queue, &replies))?);
     }
     let reader = writer.open_reader().map_err(|error| error.to_string())?;
     let (queue, replies) = (Arc::clone(&workers.passwords), replies.clone());
-    helpers.push(spawn("passwords", OnPanic::EndsWork, move || workers::check_passwords(reader, &queue, &replies))?);
+    helpers.push(spawn("passwords", OnPanic::Work, move || workers::check_passwords(reader, &queue, &replies))?);
     // All connections are open.
     writer.unlink_temporary();
     Ok(())
@@ -375,7 +375,7 @@ fn spawn(name: &str, on_panic: OnPanic, run: impl FnOnce() + Send + 'static) -> 
 /// Passes signals on. The second one to end ends the process from here, whatever the main thread waits for by then.
 fn watch_signals(sender: Sender<Happened>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    thread::spawn("signals", STACK_BYTES, OnPanic::EndsProcess, move || {
+    thread::spawn("signals", STACK_BYTES, OnPanic::Process, move || {
         let mut ending = false;
         for signal in signals.forever() {
             let what = match signal {

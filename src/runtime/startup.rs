@@ -30,17 +30,17 @@ const EVENTS: usize = 64;
 const PAUSE_MILLISECONDS: u64 = 100;
 
 /// A connection that was accepted before the loops ran.
-pub type Early = (std::net::TcpStream, SocketAddr);
+pub(super) type Early = (std::net::TcpStream, SocketAddr);
 
 /// The thread that answers meanwhile.
-pub struct Startup {
+pub(super) struct Startup {
     waker: Waker,
     thread: JoinHandle<Vec<Early>>,
 }
 
 impl Startup {
     /// Begins to accept from this socket, which stays with its owner. A connection is kept for so long at most.
-    pub fn begin(
+    pub(super) fn begin(
         socket: &std::net::TcpListener,
         clock: Clock,
         wait_milliseconds: u64,
@@ -48,12 +48,12 @@ impl Startup {
     ) -> io::Result<Startup> {
         let door = Door::new(socket, clock, wait_milliseconds)?;
         let waker = Waker::new(door.poll.registry(), WAKER)?;
-        let thread = spawn("startup", stack_bytes, OnPanic::EndsProcess, move || door.run())?;
+        let thread = spawn("startup", stack_bytes, OnPanic::Process, move || door.run())?;
         Ok(Startup { waker, thread })
     }
 
     /// Stops accepting, and tells those whose connections are kept to come back: this process will not serve them.
-    pub fn turn_away(self, now: Now) {
+    pub(super) fn turn_away(self, now: Now) {
         let mut random = Random::from_system();
         for (stream, _) in self.end() {
             let reply = ApiError::starting().into_response();
@@ -62,7 +62,7 @@ impl Startup {
     }
 
     /// Stops accepting, and gives out the connections that are kept.
-    pub fn end(self) -> Vec<Early> {
+    pub(super) fn end(self) -> Vec<Early> {
         if let Err(error) = self.waker.wake() {
             log::warn!("connections that came early are lost: {error}");
             return Vec::new();

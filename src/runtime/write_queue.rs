@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 /// The queue of connections that have something to write.
 #[derive(Debug, Default)]
-pub struct WriteQueue {
+pub(super) struct WriteQueue {
     replies: Vec<u32>,
     /// The one that waits longest first.
     streams: VecDeque<u32>,
@@ -28,44 +28,44 @@ pub struct WriteQueue {
 
 impl WriteQueue {
     /// Queues a stream.
-    pub fn push_stream(&mut self, slot: u32) {
+    pub(super) fn push_stream(&mut self, slot: u32) {
         self.streams.push_back(slot);
     }
 
     /// Queues a connection that is no stream.
-    pub fn push_reply(&mut self, slot: u32) {
+    pub(super) fn push_reply(&mut self, slot: u32) {
         self.replies.push(slot);
     }
 
     /// A command was handed to the writer.
-    pub fn command_submitted(&mut self) {
+    pub(super) fn command_submitted(&mut self) {
         self.commands_under_way += 1;
     }
 
     /// The writer answered so many commands.
-    pub fn commands_answered(&mut self, count: usize) {
+    pub(super) fn commands_answered(&mut self, count: usize) {
         assert!(count <= self.commands_under_way, "an answer follows its command");
         self.commands_under_way -= count;
     }
 
     /// Whether there is something to write without waiting.
-    pub fn any_now(&self) -> bool {
+    pub(super) fn any_now(&self) -> bool {
         !self.replies.is_empty() || self.pass_left > 0 || (!self.streams.is_empty() && self.hold_until.is_none())
     }
 
     /// When a pass that waits begins at the latest.
-    pub fn wakes_at(&self) -> Option<MonoTime> {
+    pub(super) fn wakes_at(&self) -> Option<MonoTime> {
         self.hold_until
     }
 
     /// Gives out the connections that are no streams, for this turn.
-    pub fn take_replies(&mut self, into: &mut Vec<u32>) {
+    pub(super) fn take_replies(&mut self, into: &mut Vec<u32>) {
         into.clear();
         std::mem::swap(&mut self.replies, into);
     }
 
     /// Begins a turn; `bytes_of` says what waits for a stream.
-    pub fn begin_turn(&mut self, now: MonoTime, bytes_of: impl Fn(u32) -> usize) {
+    pub(super) fn begin_turn(&mut self, now: MonoTime, bytes_of: impl Fn(u32) -> usize) {
         self.small_left = STREAM_WRITES_PER_TURN_MAX;
         let Some(first) = self.streams.front() else { return };
         if self.pass_left > 0 {
@@ -79,7 +79,7 @@ impl WriteQueue {
     }
 
     /// The next stream to write in this turn.
-    pub fn next_stream(&mut self, bytes_of: impl Fn(u32) -> usize) -> Option<u32> {
+    pub(super) fn next_stream(&mut self, bytes_of: impl Fn(u32) -> usize) -> Option<u32> {
         if self.pass_left == 0 {
             return None;
         }
@@ -94,7 +94,7 @@ impl WriteQueue {
 
     /// Asserts what of the invariant can be seen between two calls.
     #[cfg(test)]
-    pub fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         assert!(self.pass_left <= self.streams.len());
         assert!(self.hold_until.is_none() || (self.pass_left == 0 && !self.streams.is_empty()));
     }

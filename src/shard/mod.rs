@@ -2,12 +2,12 @@
 //!
 //! Invariant: every connection has a deadline, or waits for a reply that always comes.
 
-pub mod commit_routing;
+pub(crate) mod commit_routing;
 mod connection;
 mod drive;
-pub mod message;
+pub(crate) mod message;
 mod request;
-pub mod shared;
+pub(crate) mod shared;
 mod shutdown;
 mod subscription;
 mod trace;

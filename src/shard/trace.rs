@@ -8,10 +8,10 @@ use crate::shard::{Input, Output};
 use std::fmt::{Display, Formatter, Result};
 
 /// An input as one line.
-pub struct TracedInput<'a, 'b>(pub &'a Input<'b>);
+pub(super) struct TracedInput<'a, 'b>(pub &'a Input<'b>);
 
 /// An output as one line.
-pub struct TracedOutput<'a>(pub &'a Output);
+pub(super) struct TracedOutput<'a>(pub &'a Output);
 
 impl Display for TracedInput<'_, '_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {

@@ -3,7 +3,7 @@
 //! Lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and some clients read one
 //! line at a time.
 
-pub mod decode;
+pub(crate) mod decode;
 
 use crate::base::decimal;
 use crate::domain::id::EventNumber;
@@ -11,7 +11,7 @@ use std::io::Write;
 
 /// One event, framed once for all who receive it: with its `event:` line, and without it from where that line ends.
 #[derive(Debug)]
-pub struct EventFrame {
+pub(crate) struct EventFrame {
     bytes: Vec<u8>,
     /// Length of the `event:` line, with its line end.
     name_bytes: usize,
@@ -19,7 +19,7 @@ pub struct EventFrame {
 
 impl EventFrame {
     /// Frames the event whose JSON `write_json` appends, about `json_bytes` bytes of it. See [`write_event`].
-    pub fn new(
+    pub(crate) fn new(
         id: Option<EventNumber>,
         name: &str,
         json_bytes: usize,
@@ -34,12 +34,12 @@ impl EventFrame {
     }
 
     /// The frame, with or without its `event:` line.
-    pub fn bytes(&self, named: bool) -> &[u8] {
+    pub(crate) fn bytes(&self, named: bool) -> &[u8] {
         if named { &self.bytes } else { &self.bytes[self.name_bytes..] }
     }
 
     /// Bytes that the frame holds in memory.
-    pub fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.bytes.len()
     }
 }
@@ -118,7 +118,7 @@ pub fn retry(milliseconds: u64, out: &mut Vec<u8>) {
 
 /// The same for a reader who is sent away at once, with the id that it came with: some readers take the last block's id
 /// for theirs, and a block without one for a new beginning.
-pub fn retry_from(milliseconds: u64, id: EventNumber, out: &mut Vec<u8>) {
+pub(crate) fn retry_from(milliseconds: u64, id: EventNumber, out: &mut Vec<u8>) {
     write!(out, "retry: {milliseconds}\nid: {id}\n\n").expect("writing to memory does not fail");
 }
 

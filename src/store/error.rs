@@ -94,7 +94,7 @@ impl OpenError {
 /// Why an operation on a whole database file failed: backup, restore, export, import or verification. Its message is one
 /// line.
 #[derive(Debug)]
-pub enum DataError {
+pub(crate) enum DataError {
     /// A database cannot be opened or used.
     Open(OpenError),
     /// The name of the new file is taken.

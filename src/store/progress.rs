@@ -2,7 +2,7 @@
 
 /// How far an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Completed work, in the unit of `of`.
     pub done: u64,
     /// All of the work, if it is known.
@@ -10,4 +10,4 @@ pub struct Progress {
 }
 
 /// Called with the progress of an operation, many times a second.
-pub type ProgressReport<'a> = &'a mut dyn FnMut(Progress);
+pub(crate) type ProgressReport<'a> = &'a mut dyn FnMut(Progress);

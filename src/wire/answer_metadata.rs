@@ -17,7 +17,7 @@ pub struct AnswerFacts<'a> {
 }
 
 /// The metadata of an answer, as compact JSON.
-pub fn metadata(responder: ResponderKind, facts: Option<AnswerFacts<'_>>) -> String {
+pub(crate) fn metadata(responder: ResponderKind, facts: Option<AnswerFacts<'_>>) -> String {
     let mut out = Vec::with_capacity(128);
     let mut json = JsonWriter(&mut out);
     json.raw("{\"responder\":").string(responder.as_str());

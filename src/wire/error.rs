@@ -3,7 +3,7 @@
 use crate::wire::json::JsonWriter;
 
 /// `{"error":{"code","message","details"?}}`; `details` names each bad field with the rule that it breaks.
-pub fn error_body(code: &str, message: &str, details: Option<&[(&str, String)]>) -> Vec<u8> {
+pub(crate) fn error_body(code: &str, message: &str, details: Option<&[(&str, String)]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + code.len() + message.len());
     let mut json = JsonWriter(&mut out);
     json.raw("{\"error\":{\"code\":").string(code).raw(",\"message\":").string(message);

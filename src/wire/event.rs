@@ -48,7 +48,7 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
 }
 
 /// `data` of `workspace_created` and `workspace_updated`.
-pub fn workspace_data(workspace: &Workspace) -> Arc<str> {
+pub(crate) fn workspace_data(workspace: &Workspace) -> Arc<str> {
     let (description, metadata) = (workspace.description.as_str(), workspace.metadata.as_str());
     data(256 + description.len() + metadata.len(), |json| {
         json.raw("{\"workspace\":");
@@ -58,14 +58,14 @@ pub fn workspace_data(workspace: &Workspace) -> Arc<str> {
 }
 
 /// `data` of `workspace_deleted`.
-pub fn workspace_deleted_data(id: WorkspaceId) -> Arc<str> {
+pub(crate) fn workspace_deleted_data(id: WorkspaceId) -> Arc<str> {
     data(64, |json| {
         json.raw("{\"workspace_id\":").uuid(id.0).raw("}");
     })
 }
 
 /// `data` of `conversation_created` and `conversation_updated`.
-pub fn conversation_data(conversation: &Conversation) -> Arc<str> {
+pub(crate) fn conversation_data(conversation: &Conversation) -> Arc<str> {
     data(512 + conversation.metadata.as_str().len(), |json| {
         json.raw("{\"conversation_id\":").uuid(conversation.id.0);
         json.raw(",\"workspace_id\":").uuid(conversation.workspace_id.0);
@@ -76,14 +76,14 @@ pub fn conversation_data(conversation: &Conversation) -> Arc<str> {
 }
 
 /// `data` of `conversation_deleted` and `conversation_left`.
-pub fn conversation_gone_data(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
+pub(crate) fn conversation_gone_data(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
     data(128, |json| {
         json.raw("{\"conversation_id\":").uuid(id.0).raw(",\"workspace_id\":").uuid(workspace.0).raw("}");
     })
 }
 
 /// `data` of `output_error`: the message that was to be answered, and the answer, if any of it was shown.
-pub fn output_error_data(
+pub(crate) fn output_error_data(
     asked: MessageId,
     conversation: ConversationId,
     answer: Option<MessageId>,
@@ -144,7 +144,7 @@ fn passing(
 }
 
 /// Control: the stream of `user` is open and starts after `last_event_id`.
-pub fn connection_established(
+pub(crate) fn connection_established(
     user: &UserId,
     at: WallTime,
     last_event_id: EventNumber,
@@ -167,32 +167,32 @@ pub fn connection_established(
 }
 
 /// Control: the replay through `last_event_id` is over, and what follows is live.
-pub fn caught_up(last_event_id: EventNumber, out: &mut Vec<u8>) {
+pub(crate) fn caught_up(last_event_id: EventNumber, out: &mut Vec<u8>) {
     opened(EventKind::CaughtUp, out).raw(",\"last_event_id\":").number(last_event_id.0).raw("}");
 }
 
 /// Control: nothing new.
-pub fn heartbeat(at: WallTime, out: &mut Vec<u8>) {
+pub(crate) fn heartbeat(at: WallTime, out: &mut Vec<u8>) {
     opened(EventKind::Heartbeat, out).raw(",\"timestamp\":").time(at).raw("}");
 }
 
 /// Control: something before `first_available_id` is gone.
-pub fn gap(first_available_id: EventNumber, out: &mut Vec<u8>) {
+pub(crate) fn gap(first_available_id: EventNumber, out: &mut Vec<u8>) {
     opened(EventKind::Gap, out).raw(",\"data\":{\"first_available_id\":").number(first_available_id.0).raw("}}");
 }
 
 /// Control: the token ends in so many seconds.
-pub fn token_expiring(seconds: u64, out: &mut Vec<u8>) {
+pub(crate) fn token_expiring(seconds: u64, out: &mut Vec<u8>) {
     opened(EventKind::TokenExpiring, out).raw(",\"seconds\":").number(seconds).raw("}");
 }
 
 /// Control: the token has ended, and the stream with it.
-pub fn token_expired(out: &mut Vec<u8>) {
+pub(crate) fn token_expired(out: &mut Vec<u8>) {
     opened(EventKind::TokenExpired, out).raw("}");
 }
 
 /// Control: the server stops, and the stream with it.
-pub fn server_shutdown(out: &mut Vec<u8>) {
+pub(crate) fn server_shutdown(out: &mut Vec<u8>) {
     opened(EventKind::ServerShutdown, out).raw("}");
 }
 

@@ -21,7 +21,7 @@ const VERSION: u64 = 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ExportLine {
+pub(crate) enum ExportLine {
     /// The first.
     Header(ExportHeader),
     /// A user.
@@ -38,7 +38,7 @@ pub enum ExportLine {
 
 /// What the others are to be understood by.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ExportHeader {
+pub(crate) struct ExportHeader {
     /// The bytes of the `IdKey` that all ids are made with.
     pub id_key: [u8; 16],
     /// The journal that was exported.
@@ -51,7 +51,7 @@ pub struct ExportHeader {
 
 /// A user, with everything that decides what they may do and see.
 #[derive(Clone, PartialEq)]
-pub struct UserLine {
+pub(crate) struct UserLine {
     /// Who it is; may be a responder.
     pub id: UserId,
     /// Their name.
@@ -83,7 +83,7 @@ impl std::fmt::Debug for UserLine {
 
 /// A conversation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ConversationLine {
+pub(crate) struct ConversationLine {
     /// Its name in the API.
     pub id: ConversationId,
     /// Where it is.
@@ -102,7 +102,7 @@ pub struct ConversationLine {
 
 /// A message.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MessageLine {
+pub(crate) struct MessageLine {
     /// Its name in the API.
     pub id: MessageId,
     /// Where it is.
@@ -133,7 +133,7 @@ pub struct MessageLine {
 
 /// How many lines of each type there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ExportCounts {
+pub(crate) struct ExportCounts {
     /// Users.
     pub users: u64,
     /// Workspaces.
@@ -146,7 +146,7 @@ pub struct ExportCounts {
 
 impl ExportCounts {
     /// All lines between the first and the last.
-    pub fn lines(&self) -> u64 {
+    pub(crate) fn lines(&self) -> u64 {
         self.users + self.workspaces + self.conversations + self.messages
     }
 }
@@ -159,7 +159,7 @@ impl std::fmt::Display for ExportCounts {
 }
 
 /// Writes a line, its line feed included.
-pub fn write(line: &ExportLine, out: &mut Vec<u8>) {
+pub(crate) fn write(line: &ExportLine, out: &mut Vec<u8>) {
     let mut json = JsonWriter(out);
     match line {
         ExportLine::Header(header) => write_header(&mut json, header),
@@ -247,7 +247,7 @@ fn write_end(json: &mut JsonWriter, counts: &ExportCounts) {
 }
 
 /// Reads a line, with or without its line feed. The error says what is wrong with it.
-pub fn read(line: &[u8]) -> Result<ExportLine, String> {
+pub(crate) fn read(line: &[u8]) -> Result<ExportLine, String> {
     let line = valid_json(line).map_err(|error| error.to_string())?;
     let mut fields = LineFields::of(line)?;
     let line = match &*fields.text("type")? {

@@ -13,13 +13,13 @@ pub(crate) struct JsonWriter<'a>(pub &'a mut Vec<u8>);
 
 impl JsonWriter<'_> {
     /// JSON text as it is: punctuation, member names, or a value that is JSON already.
-    pub fn raw(&mut self, json: &str) -> &mut Self {
+    pub(crate) fn raw(&mut self, json: &str) -> &mut Self {
         self.0.extend_from_slice(json.as_bytes());
         self
     }
 
     /// A string in quotes, escaped where RFC 8259 §7 demands it and nowhere else.
-    pub fn string(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn string(&mut self, text: &str) -> &mut Self {
         self.0.push(b'"');
         escape(text.as_bytes(), self.0);
         self.0.push(b'"');
@@ -27,14 +27,14 @@ impl JsonWriter<'_> {
     }
 
     /// A UUID in quotes, in lower-case hyphenated form.
-    pub fn uuid(&mut self, id: Uuid) -> &mut Self {
+    pub(crate) fn uuid(&mut self, id: Uuid) -> &mut Self {
         let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = id.as_hyphenated().encode_lower(&mut buffer);
         self.raw("\"").raw(text).raw("\"")
     }
 
     /// A time in quotes, as RFC 3339.
-    pub fn time(&mut self, at: WallTime) -> &mut Self {
+    pub(crate) fn time(&mut self, at: WallTime) -> &mut Self {
         self.0.push(b'"');
         self.0.extend_from_slice(&at.rfc3339());
         self.0.push(b'"');
@@ -42,13 +42,17 @@ impl JsonWriter<'_> {
     }
 
     /// A whole number.
-    pub fn number(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         write!(self.0, "{number}").expect("writing to memory does not fail");
         self
     }
 
     /// An array of `items`, each written by `item`.
-    pub fn array<T>(&mut self, items: impl IntoIterator<Item = T>, item: impl Fn(&mut JsonWriter, T)) -> &mut Self {
+    pub(crate) fn array<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        item: impl Fn(&mut JsonWriter, T),
+    ) -> &mut Self {
         self.raw("[");
         for (index, value) in items.into_iter().enumerate() {
             if index > 0 {

@@ -112,7 +112,7 @@ fn push_member(object: &mut String, name: &str, value: &str) {
 }
 
 /// The text of the top-level member `key`, if it is a string that is text. Of a key given twice, the last counts.
-pub fn string_member(metadata: &Metadata, key: &str) -> Option<String> {
+pub(crate) fn string_member(metadata: &Metadata, key: &str) -> Option<String> {
     let value = member(metadata, key)?;
     if !value.starts_with('"') {
         return None;
@@ -121,7 +121,7 @@ pub fn string_member(metadata: &Metadata, key: &str) -> Option<String> {
 }
 
 /// Whether there is a top-level member `key`, whatever its value.
-pub fn has_member(metadata: &Metadata, key: &str) -> bool {
+pub(crate) fn has_member(metadata: &Metadata, key: &str) -> bool {
     member(metadata, key).is_some()
 }
 

@@ -11,7 +11,7 @@ use crate::wire::json::JsonWriter;
 
 /// The body of a list or a thing that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryBody {
+pub(crate) struct QueryBody {
     /// The JSON text.
     pub body: Vec<u8>,
     /// Whether the store truncated the list because it was too large: `X-Truncated`.
@@ -80,7 +80,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
 }
 
 /// The body that says what was found; `None` for what is no body of its own: a stream's access and pages of the journal.
-pub fn found(found: &QueryResult) -> Option<QueryBody> {
+pub(crate) fn found(found: &QueryResult) -> Option<QueryBody> {
     let mut body = Vec::new();
     match found {
         QueryResult::Workspaces(listed) => {
@@ -121,7 +121,7 @@ pub fn found(found: &QueryResult) -> Option<QueryBody> {
 }
 
 /// The answer of `POST /auth/login` and `POST /auth/refresh`.
-pub fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) -> Vec<u8> {
+pub(crate) fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + access_token.len());
     JsonWriter(&mut out)
         .raw("{\"access_token\":")
@@ -139,7 +139,7 @@ pub fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) 
 }
 
 /// The answer of `GET /auth/verify`; a name or email that the token lacks is an empty string.
-pub fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
+pub(crate) fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     JsonWriter(&mut out)
         .raw("{\"user_id\":")
@@ -153,15 +153,15 @@ pub fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
 }
 
 /// The answer of `GET /` to programs.
-pub fn root() -> &'static [u8] {
+pub(crate) fn root() -> &'static [u8] {
     b"{\"status\":\"online\",\"service\":\"Cortex Core\"}"
 }
 
 /// The version of the program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The body of an answer about health; each check has a name and says "ok" or what is wrong.
-pub fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
+pub(crate) fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut json = JsonWriter(&mut out);
     json.raw("{\"status\":").string(status).raw(",\"service\":\"conversational-core\",\"timestamp\":").time(now);
@@ -174,7 +174,7 @@ pub fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
 }
 
 /// A workspace as answers and events show it.
-pub fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
+pub(crate) fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
     JsonWriter(out)
         .raw("{\"id\":")
         .uuid(workspace.id.0)
@@ -190,7 +190,7 @@ pub fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
 }
 
 /// A conversation as the configuration API and events show it.
-pub fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) {
+pub(crate) fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) {
     JsonWriter(out)
         .raw("{\"id\":")
         .uuid(conversation.id.0)

@@ -19,7 +19,7 @@ pub struct OpenStream {
 }
 
 /// The answer of `GET /output/streams`.
-pub fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
+pub(crate) fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 160 * streams.len());
     let mut json = JsonWriter(&mut out);
     json.raw("{\"streams\":")
@@ -43,7 +43,7 @@ pub fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
 }
 
 /// The answer of `POST /output/streams/{stream_id}/renew`.
-pub fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
+pub(crate) fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     JsonWriter(&mut out)
         .raw("{\"status\":\"stream renewed\",\"stream_id\":")
@@ -55,7 +55,7 @@ pub fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
 }
 
 /// The answer of `POST /auth/stream-ticket`.
-pub fn ticket(ticket: &str, expires_in_seconds: u64) -> Vec<u8> {
+pub(crate) fn ticket(ticket: &str, expires_in_seconds: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + ticket.len());
     JsonWriter(&mut out).raw("{\"ticket\":").string(ticket).raw(",\"expires_in\":").number(expires_in_seconds).raw("}");
     out

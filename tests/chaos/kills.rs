@@ -6,7 +6,7 @@ use crate::common::token::token;
 use crate::common::user::text;
 use crate::common::{Client, DEADLINE, Options, Response, Server, Stream, User, database};
 use crate::scale::{self, fork, once_in, one_of};
-use cortex_core::base::random::Random;
+use cortex_core::internals::Random;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;

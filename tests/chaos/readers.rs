@@ -4,7 +4,7 @@ use crate::calm::Calm;
 use crate::common::metrics::{Scrape, wait_for};
 use crate::common::token::token;
 use crate::common::{Client, DEADLINE, Options, Server, User};
-use cortex_core::base::limits::{
+use cortex_core::internals::limits::{
     LIST_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, RESPONSES_WAITING_BYTES_MAX, TAIL_BYTES_MAX,
 };
 use socket2::{Domain, Socket, Type};

@@ -4,7 +4,7 @@ use crate::calm::Calm;
 use crate::common::token::token;
 use crate::common::{DEADLINE, Response, Server, User, database};
 use crate::scale::{self, fork, once_in};
-use cortex_core::base::random::Random;
+use cortex_core::internals::Random;
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,6 +1,7 @@
 //! How much chaos: the seed of its choices, and how long each part goes on.
 
-use cortex_core::base::random::{Random, mix};
+use cortex_core::internals::Random;
+use cortex_core::internals::random::mix;
 use std::env;
 use std::str::FromStr;
 use std::sync::OnceLock;

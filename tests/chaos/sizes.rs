@@ -4,7 +4,12 @@
 use crate::calm::Calm;
 use crate::common::token::{KEY, signed, token};
 use crate::common::{Client, Options, Response, Server, User, assert_error};
-use cortex_core::base::limits::*;
+use cortex_core::internals::limits::{
+    CHUNK_LINE_BYTES_MAX, CONTENT_BYTES_MAX, CONVERSATIONS_API_CONTENT_CHARS_MAX, FORM_PAIRS_MAX, HEADERS_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, LIST_LIMIT_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX,
+    PASSWORD_BODY_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX, TOPIC_CHARS_MAX, USER_ID_CHARS_MAX,
+    USERS_QUERY_IDS_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
+};
 use serde_json::{Value, json};
 
 /// `MAX_BODY_BYTES` and `MAX_HEADER_BYTES` of this server.

@@ -3,10 +3,9 @@
 #[path = "../common/conformance/requests/mod.rs"]
 mod requests;
 
-use cortex_core::base::limits::TARGET_BYTES_MAX;
-use cortex_core::base::random::Random;
-use cortex_core::http1::body::BodyReader;
-use cortex_core::http1::head::{Framing, Head, HeadLimits, HeaderBuf, Version, parse_head, worth_parsing};
+use cortex_core::internals::head::{parse_head, worth_parsing};
+use cortex_core::internals::limits::TARGET_BYTES_MAX;
+use cortex_core::internals::{BodyReader, Framing, Head, HeadLimits, HeaderBuf, Random, Version};
 use requests::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 use std::fmt::Write;
 

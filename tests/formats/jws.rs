@@ -3,10 +3,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
-use cortex_core::auth::jwt::{Claims, Keys, Purpose, TokenError};
-use cortex_core::base::limits::TOKEN_BYTES_MAX;
-use cortex_core::base::time::{SECOND, WallTime};
-use cortex_core::domain::id::UserId;
+use cortex_core::internals::limits::TOKEN_BYTES_MAX;
+use cortex_core::internals::time::SECOND;
+use cortex_core::internals::{Claims, Keys, Purpose, TokenError, UserId, WallTime};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 const KEY: &[u8] = b"a key of the families, 32 bytes.";

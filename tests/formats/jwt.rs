@@ -2,10 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
-use cortex_core::auth::jwt::{Claims, Keys, Purpose, TokenError};
-use cortex_core::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
-use cortex_core::base::time::{SECOND, WallTime};
-use cortex_core::domain::id::UserId;
+use cortex_core::internals::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
+use cortex_core::internals::time::SECOND;
+use cortex_core::internals::{Claims, Keys, Purpose, TokenError, UserId, WallTime};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha384};
 

@@ -1,11 +1,13 @@
 //! The description against the program's own tables: routes, limits, error codes, kinds of events.
 
-use cortex_core::api::openapi::DOCUMENT;
-use cortex_core::api::router::{Access, BodyKind, Operation, ROUTES};
-use cortex_core::base::limits::*;
-use cortex_core::domain::event::EventKind;
-use cortex_core::domain::model::{Role, Status};
-use cortex_core::http1::head::Method;
+use cortex_core::internals::limits::{
+    CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, CONVERSATIONS_API_CONTENT_CHARS_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
+    LIST_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX,
+    PASSWORD_BODY_BYTES_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, REQUEST_ID_BYTES_MAX,
+    TARGET_BYTES_MAX, TOPIC_CHARS_MAX, USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX,
+    WORKSPACE_NAME_CHARS_MAX,
+};
+use cortex_core::internals::{Access, BodyKind, DOCUMENT, EventKind, Method, Operation, ROUTES, Role, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

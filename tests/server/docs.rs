@@ -7,9 +7,7 @@
 //! and `…` stands for anything. Blocks with other marks are not run here.
 
 use crate::common::{Client, DEADLINE, Options, Server};
-use cortex_core::api::router::ROUTES;
-use cortex_core::base::limits;
-use cortex_core::config::table::VARIABLES;
+use cortex_core::internals::{ROUTES, VARIABLES, limits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -106,7 +104,7 @@ fn what_a_reload_takes_up_is_named() {
 fn every_command_stands_in_the_table_as_its_help_has_it() {
     let listed: Vec<Vec<String>> = table("docs/cli.md", "# The command line");
     let listed: Vec<(String, String)> = listed.into_iter().map(|row| (bare(&row[0]), row[1].clone())).collect();
-    let known: Vec<(String, String)> = cortex_core::cli::commands()
+    let known: Vec<(String, String)> = cortex_core::internals::cli::commands()
         .map(|(name, usage, summary)| (format!("{name} {usage}").trim_end().to_owned(), summary.to_owned()))
         .collect();
     assert_eq!(listed, known);

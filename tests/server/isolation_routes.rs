@@ -6,8 +6,7 @@
 use crate::common::token::{now, signed, token_with};
 use crate::common::user::text;
 use crate::common::{Client, NOBODYS_ID, Options, Response, Server, Stream, User, assert_error, database};
-use cortex_core::api::router::{Access, ROUTES};
-use cortex_core::http1::head::Method;
+use cortex_core::internals::{Access, Method, ROUTES};
 use serde_json::json;
 
 /// Stands in everything of Ann's, and in nothing else.

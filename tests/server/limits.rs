@@ -2,7 +2,7 @@
 
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User, assert_error};
-use cortex_core::base::limits::TRAILER_BYTES_MAX;
+use cortex_core::internals::limits::TRAILER_BYTES_MAX;
 use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};

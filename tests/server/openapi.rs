@@ -1,8 +1,7 @@
 //! `/openapi.json` and `/docs` as they are served.
 
 use crate::common::{Client, Server};
-use cortex_core::api::openapi::DOCUMENT;
-use cortex_core::api::router::ROUTES;
+use cortex_core::internals::{DOCUMENT, ROUTES};
 
 #[test]
 fn the_description_is_served_to_everybody() {

@@ -3,25 +3,19 @@
 
 use crate::model::{Expected, Fault, Filter, Model, Users};
 use crate::world::*;
-use cortex_core::domain::command::{Command, ConversationRef};
-use cortex_core::domain::commit::Committed;
-use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::{EventNumber, UserId};
-use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
-use cortex_core::domain::result::Rejection;
-use cortex_core::runtime::mailbox::bound_events;
-use cortex_core::shard::Input;
-use cortex_core::shard::commit_routing::route_commit;
-use cortex_core::shard::message::ShardMessage;
-use cortex_core::store::MaintenanceDue;
-use cortex_core::wire;
+use cortex_core::internals::commit_routing::route_commit;
+use cortex_core::internals::mailbox::bound_events;
+use cortex_core::internals::{
+    Command, Committed, ConversationRef, EventKind, EventNumber, Input, JournalPage, MaintenanceDue, Query, QueryKind,
+    QueryResponse, QueryResult, Rejection, ShardMessage, StreamFilter, UserId, wire,
+};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Events that one page holds at most, by the store's own limit.
-const PAGE_EVENTS_MAX: usize = cortex_core::base::limits::PAGE_EVENTS_MAX;
+const PAGE_EVENTS_MAX: usize = cortex_core::internals::limits::PAGE_EVENTS_MAX;
 
 impl World {
     /// The writer's thread goes one step: it tells of its last batch, or takes the next.

@@ -5,7 +5,7 @@ use crate::model::Filter;
 use crate::session::Asked;
 use crate::transcript::{Item, Response};
 use crate::world::*;
-use cortex_core::domain::event::EventKind;
+use cortex_core::internals::EventKind;
 use std::net::{IpAddr, Ipv4Addr};
 
 impl World {

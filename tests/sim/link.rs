@@ -3,7 +3,7 @@
 use crate::model::Filter;
 use crate::session::{Asked, Session};
 use crate::transcript::{Item, Transcript};
-use cortex_core::base::time::{MonoTime, WallTime};
+use cortex_core::internals::{MonoTime, WallTime};
 use std::collections::VecDeque;
 
 /// Whose connection it is.

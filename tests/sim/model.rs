@@ -2,15 +2,11 @@
 //!
 //! Invariant: `journal[n - 1]` is event `n`; a deletion or a departure hides for good, so what is hidden now stays so.
 
-use cortex_core::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
-use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
-use cortex_core::domain::commit::Committed;
-use cortex_core::domain::event::{Event, EventBody, EventKind};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::{Message, Role};
-use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
-use cortex_core::wire;
+use cortex_core::internals::limits::IDEMPOTENCY_RETENTION_SECONDS;
+use cortex_core::internals::{
+    ApiVariant, Command, CommandKind, CommandResult, Committed, ConversationId, ConversationRef, Event, EventBody,
+    EventKind, Message, MessageId, Outcome, Rejection, Role, UserId, WallTime, WorkspaceId, wire,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

@@ -6,8 +6,7 @@
 use crate::coverage::Coverage;
 use crate::model::{Filter, Model};
 use crate::transcript::Block;
-use cortex_core::base::time::{MonoTime, Now, WallTime};
-use cortex_core::domain::event::EventKind;
+use cortex_core::internals::{EventKind, MonoTime, Now, WallTime};
 use std::collections::BTreeSet;
 
 pub const HEARTBEAT_MILLISECONDS: u64 = 5_000;

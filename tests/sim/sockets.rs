@@ -5,9 +5,9 @@ use crate::model::Expected;
 use crate::session::{HEARTBEAT_MILLISECONDS, Moment, Session};
 use crate::transcript::{Block, Item, Response};
 use crate::world::*;
-use cortex_core::base::limits::{TOKEN_LEEWAY_SECONDS, WRITE_BUFFERS_MAX};
-use cortex_core::base::random::mix;
-use cortex_core::shard::Input;
+use cortex_core::internals::Input;
+use cortex_core::internals::limits::{TOKEN_LEEWAY_SECONDS, WRITE_BUFFERS_MAX};
+use cortex_core::internals::random::mix;
 use std::io::IoSlice;
 
 /// Bytes of control events that may wait beside events in an outbox.
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    fn renewed(&mut self, listener: usize, stream_id: &str, expires_at: cortex_core::base::time::WallTime) {
+    fn renewed(&mut self, listener: usize, stream_id: &str, expires_at: cortex_core::internals::WallTime) {
         self.coverage.renewals += 1;
         let link = self.listeners[listener].link.and_then(|link| self.links.get_mut(&link));
         if let Some(session) = link.and_then(|link| link.session.as_mut()).filter(|s| s.stream_id == stream_id) {

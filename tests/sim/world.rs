@@ -5,20 +5,11 @@ use crate::coverage::Coverage;
 use crate::link::*;
 use crate::model::Model;
 use crate::session::{Doing, Moment};
-use cortex_core::api::Context;
-use cortex_core::auth::jwt::{Claims, Keys, Purpose};
-use cortex_core::base::random::Random;
-use cortex_core::base::time::{MonoTime, Now, WallTime};
-use cortex_core::config::Settings;
-use cortex_core::config::types::Database;
-use cortex_core::domain::command::{Command, ReplyTo};
-use cortex_core::domain::id::*;
-use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
-use cortex_core::domain::work::Work;
-use cortex_core::shard::message::{CommitShare, ShardMessage};
-use cortex_core::shard::shared::stream_registry::StreamRegistry;
-use cortex_core::shard::{Input, Output, Shard};
-use cortex_core::store::{InboxLimits, Reader, Retention, StoreConfig, Writer};
+use cortex_core::internals::{
+    Claims, Command, CommitShare, Context, Database, EventNumber, InboxLimits, Input, Keys, MonoTime, Now, Output,
+    Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings, Shard, ShardMessage,
+    StoreConfig, StreamRegistry, UserId, WallTime, Work, Writer,
+};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;

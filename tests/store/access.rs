@@ -1,13 +1,11 @@
 //! Who may do and see what, and who is told.
 
 use crate::common::*;
-use cortex_core::base::limits::{METADATA_BYTES_MAX, PARTICIPANTS_MAX};
-use cortex_core::domain::command::{ApiVariant, CommandKind, ConversationRef};
-use cortex_core::domain::event::EventKind;
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{Pagination, QueryKind, QueryResult, StreamFilter};
-use cortex_core::domain::result::{Outcome, Rejection, Resource};
+use cortex_core::internals::limits::{METADATA_BYTES_MAX, PARTICIPANTS_MAX};
+use cortex_core::internals::{
+    ApiVariant, CommandKind, Content, Conversation, ConversationId, ConversationRef, EventKind, EventNumber, Metadata,
+    Outcome, Pagination, QueryKind, QueryResult, Rejection, Resource, Role, StreamFilter, Topic, UserId, WorkspaceId,
+};
 use std::collections::BTreeSet;
 
 /// Ann owns the workspace, ben and cyd take part in the conversation, and dan has nothing to do with them.

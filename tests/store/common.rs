@@ -5,19 +5,13 @@
 #[path = "../../src/store/tests/support.rs"]
 pub mod support;
 
-use cortex_core::base::time::WallTime;
-use cortex_core::config::types::Database;
-use cortex_core::domain::answer_job::{AnswerStep, JobId};
-use cortex_core::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
-use cortex_core::domain::commit::Committed;
-use cortex_core::domain::event::{Event, KindSet};
-use cortex_core::domain::id::*;
-use cortex_core::domain::live_answer::LiveAnswer;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{JournalPage, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
-use cortex_core::domain::responder::ResponderKind;
-use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
-use cortex_core::store::{InboxLimits, MaintenanceDue, Reader, ResponderRules, Retention, StoreConfig, Writer};
+use cortex_core::internals::{
+    Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, ConversationId,
+    ConversationRef, Database, Event, EventNumber, InboxLimits, JobId, JournalPage, KindSet, LiveAnswer,
+    MaintenanceDue, MessageId, Metadata, Outcome, Query, QueryKind, QueryResponse, QueryResult, RESPONDER_PREFIX,
+    Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention, Role, Status, StoreConfig, StreamFilter,
+    Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+};
 use std::sync::Arc;
 use support::TempDir;
 
@@ -35,7 +29,7 @@ pub struct World {
 }
 
 /// The response body that is stored under an idempotency key.
-pub use cortex_core::wire::reply::outcome as render;
+pub use cortex_core::internals::wire::reply::outcome as render;
 
 impl World {
     pub fn in_file() -> World {

@@ -1,13 +1,11 @@
 //! What single journal pages have, and what queries say beside their answers.
 
 use crate::common::*;
-use cortex_core::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
-use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef};
-use cortex_core::domain::event::{EventKind, KindSet};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{QueryKind, StreamFilter};
-use cortex_core::domain::result::Outcome;
+use cortex_core::internals::limits::PAGE_CONVERSATIONS_LISTED_MAX;
+use cortex_core::internals::{
+    ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, EventKind, EventNumber, KindSet,
+    Metadata, Outcome, QueryKind, Role, StreamFilter,
+};
 
 #[test]
 fn a_number_that_is_not_of_this_journal_is_a_gap() {

@@ -1,12 +1,8 @@
 //! The write-ahead log stays small while the writer and the readers never rest.
 
 use crate::common::*;
-use cortex_core::base::limits::WAL_FRAMES_MAX;
-use cortex_core::config::types::Database;
-use cortex_core::domain::command::{Command, ConversationRef};
-use cortex_core::domain::id::{EventNumber, UserId};
-use cortex_core::domain::query::{Query, QueryKind};
-use cortex_core::store::Reader;
+use cortex_core::internals::limits::WAL_FRAMES_MAX;
+use cortex_core::internals::{Command, ConversationRef, Database, EventNumber, Query, QueryKind, Reader, UserId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[test]

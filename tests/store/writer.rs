@@ -2,16 +2,12 @@
 
 use crate::common::support::TempDir;
 use crate::common::*;
-use cortex_core::base::limits::{IDEMPOTENCY_RETENTION_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
-use cortex_core::base::time::WallTime;
-use cortex_core::config::types::Database;
-use cortex_core::domain::command::{Command, CommandKind, ConversationRef, Idempotency};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{Pagination, QueryKind, QueryResult};
-use cortex_core::domain::result::{CommandResult, Outcome, Rejection, Resource};
-use cortex_core::domain::token_rules::TokenRule;
-use cortex_core::store::{Reader, StoreConfig, Writer};
+use cortex_core::internals::limits::{IDEMPOTENCY_RETENTION_SECONDS, LIST_BYTES_MAX, METADATA_BYTES_MAX};
+use cortex_core::internals::{
+    Command, CommandKind, CommandResult, ConversationId, ConversationRef, Database, EventNumber, Idempotency,
+    MessageId, Metadata, Outcome, Pagination, QueryKind, QueryResult, Reader, Rejection, Resource, StoreConfig,
+    TokenRule, UserId, UserProfile, WallTime, WorkspaceDescription, WorkspaceName, Writer,
+};
 use std::sync::Arc;
 
 #[test]

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("runtime", 5),
     ("cli", 6),
     // The program's root, which names the modules of its own layer.
+    ("internals", 7),
     ("main", 7),
 ];
 

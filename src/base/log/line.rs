@@ -16,7 +16,7 @@ pub enum LogFormat {
 
 /// One answered request.
 #[derive(Debug, Clone, Copy)]
-pub struct AccessLine<'a> {
+pub(crate) struct AccessLine<'a> {
     /// As sent.
     pub method: &'a str,
     /// As sent; what follows a `?` or `#` is left out, since it may carry a token.

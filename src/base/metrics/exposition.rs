@@ -5,7 +5,7 @@ use super::instruments::{Counter, DURATION_BOUNDS, Durations, Histogram};
 use std::fmt::{self, Write};
 
 /// Names and values of labels.
-pub type Labels<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// What the numbers of a histogram count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

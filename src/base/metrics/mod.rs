@@ -2,11 +2,14 @@
 //!
 //! Invariant: label values come from fixed lists, so the number of series is bounded whatever clients send.
 
-pub mod exposition;
+pub(crate) mod exposition;
 mod instruments;
-pub mod process;
+pub(crate) mod process;
 
-pub use instruments::{Counter, DURATION_BOUNDS, Durations, Gauge, Histogram};
+pub use instruments::Counter;
+pub use instruments::DURATION_BOUNDS;
+pub use instruments::Durations;
+pub(crate) use instruments::{Gauge, Histogram};
 
 use exposition::{Exposition, Unit};
 
@@ -18,11 +21,11 @@ macro_rules! label_values {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$value_doc])* $value),+ }
+        pub(crate) enum $name { $($(#[$value_doc])* $value),+ }
 
         impl $name {
             /// The label's values, in the order of the variants.
-            pub const NAMES: &[&str] = &[$($text),+];
+            pub(crate) const NAMES: &[&str] = &[$($text),+];
         }
     };
 }
@@ -80,7 +83,7 @@ label_values! {
 }
 
 /// Why requests were rejected: the values of the label `reason`. Any other reason counts as the last one.
-pub const REJECTION_REASONS: [&str; 23] = [
+pub(crate) const REJECTION_REASONS: [&str; 23] = [
     "bad_request",
     "host_not_served",
     "unauthorized",
@@ -115,85 +118,85 @@ pub fn count_rejection(reason: &str) {
 }
 
 /// Open connections.
-pub static CONNECTIONS_OPEN: Gauge = Gauge::new();
+pub(crate) static CONNECTIONS_OPEN: Gauge = Gauge::new();
 /// Most open connections.
-pub static CONNECTIONS_MAX: Gauge = Gauge::new();
+pub(crate) static CONNECTIONS_MAX: Gauge = Gauge::new();
 /// Accepted connections.
-pub static CONNECTIONS_ACCEPTED: Counter = Counter::new();
+pub(crate) static CONNECTIONS_ACCEPTED: Counter = Counter::new();
 /// Connections that were not accepted, by `ConnectionRejection`.
-pub static CONNECTIONS_REJECTED: [Counter; ConnectionRejection::NAMES.len()] =
+pub(crate) static CONNECTIONS_REJECTED: [Counter; ConnectionRejection::NAMES.len()] =
     [const { Counter::new() }; ConnectionRejection::NAMES.len()];
 /// Bytes read from connections.
-pub static BYTES_RECEIVED: Counter = Counter::new();
+pub(crate) static BYTES_RECEIVED: Counter = Counter::new();
 /// Bytes written to connections.
-pub static BYTES_SENT: Counter = Counter::new();
+pub(crate) static BYTES_SENT: Counter = Counter::new();
 /// Bytes of responses that wait for their readers.
-pub static RESPONSES_WAITING_BYTES: Gauge = Gauge::new();
+pub(crate) static RESPONSES_WAITING_BYTES: Gauge = Gauge::new();
 /// Rejected requests, by `REJECTION_REASONS`.
 static REJECTIONS: [Counter; REJECTION_REASONS.len()] = [const { Counter::new() }; REJECTION_REASONS.len()];
 /// Logins, by `LoginResult`.
-pub static LOGINS: [Counter; LoginResult::NAMES.len()] = [const { Counter::new() }; LoginResult::NAMES.len()];
+pub(crate) static LOGINS: [Counter; LoginResult::NAMES.len()] = [const { Counter::new() }; LoginResult::NAMES.len()];
 
 /// Opened streams.
-pub static STREAMS_OPENED: Counter = Counter::new();
+pub(crate) static STREAMS_OPENED: Counter = Counter::new();
 /// Closed streams.
-pub static STREAMS_CLOSED: Counter = Counter::new();
+pub(crate) static STREAMS_CLOSED: Counter = Counter::new();
 /// Journal pages delivered to streams.
-pub static CATCHUP_PAGES: Counter = Counter::new();
+pub(crate) static CATCHUP_PAGES: Counter = Counter::new();
 /// Events in those pages.
-pub static CATCHUP_EVENTS: Counter = Counter::new();
+pub(crate) static CATCHUP_EVENTS: Counter = Counter::new();
 /// Journal pages that could not be read and were requested again.
-pub static CATCHUP_FAILURES: Counter = Counter::new();
+pub(crate) static CATCHUP_FAILURES: Counter = Counter::new();
 /// `gap` events sent, by `GapReason`.
-pub static GAPS: [Counter; GapReason::NAMES.len()] = [const { Counter::new() }; GapReason::NAMES.len()];
+pub(crate) static GAPS: [Counter; GapReason::NAMES.len()] = [const { Counter::new() }; GapReason::NAMES.len()];
 /// Messages that full mailboxes dropped, by `MailboxDropped`.
-pub static MAILBOX_DROPPED: [Counter; MailboxDropped::NAMES.len()] =
+pub(crate) static MAILBOX_DROPPED: [Counter; MailboxDropped::NAMES.len()] =
     [const { Counter::new() }; MailboxDropped::NAMES.len()];
 /// Log lines dropped because the queue was full.
-pub static LOG_LINES_DROPPED: Counter = Counter::new();
+pub(crate) static LOG_LINES_DROPPED: Counter = Counter::new();
 
 /// Commands in the writer's queue.
-pub static WRITER_QUEUE: Gauge = Gauge::new();
+pub(crate) static WRITER_QUEUE: Gauge = Gauge::new();
 /// Queries in the readers' queue.
-pub static READER_QUEUE: Gauge = Gauge::new();
+pub(crate) static READER_QUEUE: Gauge = Gauge::new();
 /// Checks in the password thread's queue.
-pub static PASSWORD_QUEUE: Gauge = Gauge::new();
+pub(crate) static PASSWORD_QUEUE: Gauge = Gauge::new();
 /// Messages in the answer scheduler's queue.
-pub static RESPONDER_QUEUE: Gauge = Gauge::new();
+pub(crate) static RESPONDER_QUEUE: Gauge = Gauge::new();
 /// Messages in the mailboxes of all event loops.
-pub static MAILBOX_MESSAGES: Gauge = Gauge::new();
+pub(crate) static MAILBOX_MESSAGES: Gauge = Gauge::new();
 
 /// Transactions committed by the writer.
-pub static COMMITS: Counter = Counter::new();
+pub(crate) static COMMITS: Counter = Counter::new();
 /// Transactions of the writer that failed.
-pub static COMMITS_FAILED: Counter = Counter::new();
+pub(crate) static COMMITS_FAILED: Counter = Counter::new();
 /// Commands in the committed transactions.
-pub static COMMANDS_COMMITTED: Counter = Counter::new();
+pub(crate) static COMMANDS_COMMITTED: Counter = Counter::new();
 /// Commands per transaction.
 pub static COMMIT_COMMANDS: Histogram<{ COMMIT_BOUNDS.len() }> = Histogram::new();
 /// Duration of a transaction from taking its commands to the end of its sync, in microseconds.
-pub static COMMIT_DURATION: Durations = Histogram::new();
+pub(crate) static COMMIT_DURATION: Durations = Histogram::new();
 /// 1 while the database is not writable.
-pub static WRITER_FAILING: Gauge = Gauge::new();
+pub(crate) static WRITER_FAILING: Gauge = Gauge::new();
 /// Created conversations.
-pub static CONVERSATIONS: Counter = Counter::new();
+pub(crate) static CONVERSATIONS: Counter = Counter::new();
 /// Retained state events.
-pub static JOURNAL_EVENTS: Gauge = Gauge::new();
+pub(crate) static JOURNAL_EVENTS: Gauge = Gauge::new();
 /// Size of the retained state events, in bytes.
-pub static JOURNAL_BYTES: Gauge = Gauge::new();
+pub(crate) static JOURNAL_BYTES: Gauge = Gauge::new();
 /// Time of the oldest retained state event, in microseconds since 1970; 0 if there is none.
-pub static JOURNAL_OLDEST_AT: Gauge = Gauge::new();
+pub(crate) static JOURNAL_OLDEST_AT: Gauge = Gauge::new();
 /// Size of the write-ahead log after the last commit, in bytes.
-pub static WAL_BYTES: Gauge = Gauge::new();
+pub(crate) static WAL_BYTES: Gauge = Gauge::new();
 
 /// Failed answers.
-pub static ANSWERS_FAILED: Counter = Counter::new();
+pub(crate) static ANSWERS_FAILED: Counter = Counter::new();
 /// Answer jobs that wait in memory; more may wait in their table.
-pub static ANSWERS_WAITING: Gauge = Gauge::new();
+pub(crate) static ANSWERS_WAITING: Gauge = Gauge::new();
 /// Running answers.
-pub static ANSWERS_RUNNING: Gauge = Gauge::new();
+pub(crate) static ANSWERS_RUNNING: Gauge = Gauge::new();
 /// State of the upstream's circuit breaker: 0 closed, 1 half open, 2 open.
-pub static BREAKER: Gauge = Gauge::new();
+pub(crate) static BREAKER: Gauge = Gauge::new();
 
 /// Prints the metrics of this module.
 pub fn render(text: &mut Exposition) {

@@ -6,10 +6,10 @@ use super::instruments::Gauge;
 use std::fs;
 
 /// When the process started, in microseconds since 1970.
-pub static STARTED_AT: Gauge = Gauge::new();
+pub(crate) static STARTED_AT: Gauge = Gauge::new();
 
 /// Writes the metrics of the process.
-pub fn render(text: &mut Exposition) {
+pub(crate) fn render(text: &mut Exposition) {
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().and_then(|line| Stat::parse(&line)) {
         let micros = |ticks: u64| ticks.saturating_mul(1_000_000) / ticks_per_second();
         text.family("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.");

@@ -19,7 +19,7 @@ const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Why a connection cannot be used any more.
 #[derive(Debug)]
-pub enum Broken {
+pub(super) enum Broken {
     /// The deadline has passed.
     Late,
     /// The answer is no longer wanted.
@@ -32,7 +32,7 @@ pub enum Broken {
 
 impl Broken {
     /// The same as a failure; `late` makes that of a missed deadline.
-    pub fn into_failure(self, late: impl FnOnce() -> Failure) -> Failure {
+    pub(super) fn into_failure(self, late: impl FnOnce() -> Failure) -> Failure {
         match self {
             Broken::Late => late(),
             Broken::Stopped => Failure::stopped(),
@@ -43,7 +43,7 @@ impl Broken {
 }
 
 /// One wait, in steps: between two steps it checks whether to continue.
-pub struct Wait<'a> {
+pub(super) struct Wait<'a> {
     sink: TextSink<'a>,
     until: Instant,
     step_milliseconds: u64,
@@ -51,12 +51,12 @@ pub struct Wait<'a> {
 
 impl<'a> Wait<'a> {
     /// A wait until `until`.
-    pub fn new(sink: TextSink<'a>, until: Instant) -> Wait<'a> {
+    pub(super) fn new(sink: TextSink<'a>, until: Instant) -> Wait<'a> {
         Wait { sink, until, step_milliseconds: OUTPUT_DELTA_MILLISECONDS }
     }
 
     /// Waits until the deadline.
-    pub fn rest(mut self) -> Result<(), Failure> {
+    pub(super) fn rest(mut self) -> Result<(), Failure> {
         while let Ok(step) = self.step() {
             thread::sleep(step);
             self.passed().map_err(|_| Failure::stopped())?;
@@ -82,7 +82,7 @@ impl<'a> Wait<'a> {
 }
 
 /// A connection to an upstream.
-pub struct UpstreamConnection {
+pub(super) struct UpstreamConnection {
     socket: UpstreamSocket,
 }
 
@@ -94,12 +94,12 @@ enum UpstreamSocket {
 
 impl UpstreamConnection {
     /// Resolves the name and connects, on a thread of its own, because name resolution cannot be cancelled.
-    pub fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
+    pub(super) fn open(address: &UpstreamAddress, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
         let (sender, receiver) = mpsc::channel();
         let (host, port, until) = (address.host.clone(), address.port, wait.until);
         // A receiver that no longer waits has dropped the channel: the connection closes with the message.
         let dial = move || drop(sender.send(dial(&host, port, until)));
-        spawn("connect", STACK_BYTES, OnPanic::EndsThread, dial).map_err(Broken::Io)?;
+        spawn("connect", STACK_BYTES, OnPanic::Thread, dial).map_err(Broken::Io)?;
         loop {
             match receiver.recv_timeout(wait.step()?) {
                 Ok(Ok(stream)) => return Ok(UpstreamConnection { socket: UpstreamSocket::Open(stream) }),
@@ -128,7 +128,7 @@ impl UpstreamConnection {
     }
 
     /// Writes everything.
-    pub fn write(&mut self, mut bytes: &[u8], wait: &mut Wait<'_>) -> Result<(), Broken> {
+    pub(super) fn write(&mut self, mut bytes: &[u8], wait: &mut Wait<'_>) -> Result<(), Broken> {
         while !bytes.is_empty() {
             let written = self.patiently(wait, |socket| socket.write(bytes))?;
             if written == 0 {
@@ -140,7 +140,7 @@ impl UpstreamConnection {
     }
 
     /// Reads at least one byte and appends it to `out`; returns 0 at the end.
-    pub fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<usize, Broken> {
+    pub(super) fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<usize, Broken> {
         let begin = out.len();
         out.resize(begin + READ_BYTES_MAX, 0);
         let read = self.patiently(wait, |socket| match socket.read(&mut out[begin..]) {
@@ -153,7 +153,7 @@ impl UpstreamConnection {
     }
 
     /// The body that follows a head; `rest` is the part of it that was read with the head.
-    pub fn body(&mut self, head: &ReceivedHead, rest: Vec<u8>) -> Result<Body<'_>, Failure> {
+    pub(super) fn body(&mut self, head: &ReceivedHead, rest: Vec<u8>) -> Result<Body<'_>, Failure> {
         let reader = match head.body {
             BodyEnd::UntilClose => None,
             BodyEnd::Framed(framing) => Some(
@@ -238,7 +238,7 @@ fn dial(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
 }
 
 /// The body of an answer, without what frames it.
-pub struct Body<'c> {
+pub(super) struct Body<'c> {
     connection: &'c mut UpstreamConnection,
     /// `None` if the body ends with the connection.
     reader: Option<BodyReader>,
@@ -249,12 +249,12 @@ pub struct Body<'c> {
 
 impl Body<'_> {
     /// Whether its end is known, so that a lost end shows.
-    pub fn is_framed(&self) -> bool {
+    pub(super) fn is_framed(&self) -> bool {
         self.reader.is_some()
     }
 
     /// Reads on and appends to `out`, perhaps nothing; `false` at the end.
-    pub fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<bool, Broken> {
+    pub(super) fn read(&mut self, out: &mut Vec<u8>, wait: &mut Wait<'_>) -> Result<bool, Broken> {
         if self.reader.as_ref().is_some_and(BodyReader::is_done) {
             return Ok(false);
         }

@@ -6,12 +6,17 @@ use crate::responder::Failure;
 use serde_json::Value;
 
 /// Whether an error response rejects the request for token counts: Mistral, for example, rejects the field with 422.
-pub fn refuses_token_counts(status: u16, body: &[u8]) -> bool {
+pub(crate) fn refuses_token_counts(status: u16, body: &[u8]) -> bool {
     matches!(status, 400 | 422) && memchr::memmem::find(body, b"stream_options").is_some()
 }
 
 /// The failure in an error response.
-pub fn error_response(status: u16, body: &[u8], retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
+pub(crate) fn error_response(
+    status: u16,
+    body: &[u8],
+    retry_after_seconds: Option<u64>,
+    key: Option<&Secret>,
+) -> Failure {
     let value: Option<Value> = serde_json::from_slice(body).ok();
     let said =
         value.as_ref().and_then(|value| value.get("error").and_then(error_message).or_else(|| error_message(value)));

@@ -4,9 +4,9 @@ mod error;
 mod request;
 mod stream;
 
-pub use error::{error_response, refuses_token_counts};
-pub use request::request_body;
-pub use stream::{AnswerReader, ReadProgress};
+pub(crate) use error::{error_response, refuses_token_counts};
+pub(crate) use request::request_body;
+pub(crate) use stream::{AnswerReader, ReadProgress};
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 
 /// Progress of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadProgress {
+pub(crate) enum ReadProgress {
     /// More text follows.
     More,
     /// The text is complete; token counts may follow.
@@ -25,7 +25,7 @@ pub enum ReadProgress {
 
 /// Reads the body of one answer in either form.
 #[derive(Debug)]
-pub struct AnswerReader {
+pub(crate) struct AnswerReader {
     form: BodyForm,
     finished: Completion,
     text_bytes: usize,
@@ -47,7 +47,7 @@ enum BodyForm {
 
 impl AnswerReader {
     /// A reader that removes `key` from its errors.
-    pub fn new(key: Option<Secret>) -> AnswerReader {
+    pub(crate) fn new(key: Option<Secret>) -> AnswerReader {
         AnswerReader {
             form: BodyForm::Unknown,
             finished: Completion::default(),
@@ -59,7 +59,7 @@ impl AnswerReader {
     }
 
     /// Reads the next bytes. After `ReadProgress::Done` or an error it must not be called again.
-    pub fn read(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<ReadProgress, Failure> {
+    pub(crate) fn read(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<ReadProgress, Failure> {
         if let BodyForm::Unknown = self.form {
             bytes = past_blanks(bytes);
             self.form = match bytes.first() {
@@ -92,7 +92,7 @@ impl AnswerReader {
     }
 
     /// Takes the end of the body; `whole` if it ended as its HTTP framing says, or after [`ReadProgress::Done`].
-    pub fn end(mut self, whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
+    pub(crate) fn end(mut self, whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
         if let BodyForm::Plain(body) = std::mem::replace(&mut self.form, BodyForm::Unknown) {
             return self.end_plain(&body, whole, sink);
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// The model that writes answers, and how it is asked.
 #[derive(Clone)]
-pub struct Model {
+pub(crate) struct Model {
     /// Its server; `None` if none is configured.
     pub upstream: Option<Arc<Upstream>>,
     /// Messages that go along as context, beside the one to answer.
@@ -31,7 +31,7 @@ pub struct Model {
 }
 
 /// The thread that drives the scheduler.
-pub struct Driver {
+pub(crate) struct Driver {
     scheduler: Scheduler,
     /// Answers that workers write.
     answers: HashMap<JobId, RunningAnswer>,
@@ -50,7 +50,7 @@ struct RunningAnswer {
 
 impl Driver {
     /// A driver that lists the open jobs as soon as it runs.
-    pub fn new(ports: Workers, replies: Replies, model: Model, clock: Clock) -> Driver {
+    pub(crate) fn new(ports: Workers, replies: Replies, model: Model, clock: Clock) -> Driver {
         let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some());
         Driver {
             scheduler: Scheduler::new(limits),
@@ -64,7 +64,7 @@ impl Driver {
     }
 
     /// Runs until the scheduler has stopped.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut inputs = vec![SchedulerInput::Tick];
         loop {
             for input in inputs.drain(..) {

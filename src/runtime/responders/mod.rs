@@ -7,5 +7,8 @@ mod driver;
 mod port;
 mod worker;
 
-pub use driver::{Driver, Model};
-pub use port::{DriverRequest, ResponderPort, StoreReply, step_command};
+pub(crate) use driver::{Driver, Model};
+pub use port::DriverRequest;
+pub(crate) use port::ResponderPort;
+pub use port::StoreReply;
+pub use port::step_command;

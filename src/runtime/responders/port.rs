@@ -113,7 +113,7 @@ enum Waiter {
 
 /// The way to the responders.
 #[derive(Debug)]
-pub struct ResponderPort {
+pub(crate) struct ResponderPort {
     inputs: Queue<SchedulerInput>,
     /// Jobs were not enqueued because the queue was full.
     jobs_dropped: AtomicBool,
@@ -135,7 +135,7 @@ impl Default for ResponderPort {
 impl ResponderPort {
     /// Passes on what a commit means for the responders: replies to their own commands, answers whose first text it
     /// stored, deletions, and new jobs.
-    pub fn committed(
+    pub(crate) fn committed(
         &self,
         results: Vec<CommandResult>,
         started: &[AnswerStarted],
@@ -160,22 +160,22 @@ impl ResponderPort {
     }
 
     /// Asks to stop the running answer of a conversation. An error gives back the connection: the queue is full.
-    pub fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
+    pub(crate) fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
         self.inputs.push(SchedulerInput::CancelRequested { to, conversation_id }, 1).map_err(|_| to)
     }
 
     /// Ends the responders.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.inputs.push_reserved(SchedulerInput::Stop);
     }
 
     /// Reports the end of a worker's answer.
-    pub fn answer_ended(&self, job: JobId, end: JobEnd) {
+    pub(crate) fn answer_ended(&self, job: JobId, end: JobEnd) {
         self.inputs.push_reserved(SchedulerInput::AnswerEnded { job, end });
     }
 
     /// Moves the waiting inputs into `inputs`; waits for the first one until `timeout`, or for ever.
-    pub fn take(&self, inputs: &mut Vec<SchedulerInput>, timeout: Option<Duration>) -> Wakeup {
+    pub(crate) fn take(&self, inputs: &mut Vec<SchedulerInput>, timeout: Option<Duration>) -> Wakeup {
         let taken = self.inputs.take(inputs, RESPONDER_INPUTS_MAX, usize::MAX, timeout);
         // Before the jobs of later commits, which must not be taken for the next ones.
         if self.jobs_dropped.swap(false, Relaxed) {
@@ -185,23 +185,23 @@ impl ResponderPort {
     }
 
     /// An address for one reply for which the calling thread waits.
-    pub fn reserve_for_worker(&self) -> (ReplyTo, Receiver<StoreReply>) {
+    pub(crate) fn reserve_for_worker(&self) -> (ReplyTo, Receiver<StoreReply>) {
         let (sender, receiver) = sync_channel(1);
         (self.reserve(Waiter::Worker(sender)), receiver)
     }
 
     /// An address for one reply that becomes an input.
-    pub fn reserve_for_driver(&self, request: DriverRequest) -> ReplyTo {
+    pub(crate) fn reserve_for_driver(&self, request: DriverRequest) -> ReplyTo {
         self.reserve(Waiter::Driver(request))
     }
 
     /// Takes an address back to which no reply will come.
-    pub fn release(&self, to: ReplyTo) {
+    pub(crate) fn release(&self, to: ReplyTo) {
         self.waiters().remove(&to.slot);
     }
 
     /// Delivers a reply to its waiter.
-    pub fn deliver(&self, to: ReplyTo, reply: StoreReply) {
+    pub(crate) fn deliver(&self, to: ReplyTo, reply: StoreReply) {
         match self.waiters().remove(&to.slot) {
             // The channel has room for its one reply. A worker that no longer waits has ended with the process.
             Some(Waiter::Worker(sender)) => drop(sender.try_send(reply)),

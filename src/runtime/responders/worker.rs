@@ -26,14 +26,14 @@ const STACK_BYTES: usize = 256 * 1024;
 
 /// Asks a worker to end.
 #[derive(Debug, Default)]
-pub struct StopFlag(AtomicU8);
+pub(super) struct StopFlag(AtomicU8);
 
 impl StopFlag {
     const SHUTDOWN: u8 = 1;
     const JOB_CLOSED: u8 = 2;
 
     /// Asks for the end. A closed job counts more than a shutdown.
-    pub fn set(&self, reason: StopReason) {
+    pub(super) fn set(&self, reason: StopReason) {
         let code = match reason {
             StopReason::Shutdown => StopFlag::SHUTDOWN,
             StopReason::JobClosed => StopFlag::JOB_CLOSED,
@@ -51,7 +51,7 @@ impl StopFlag {
 }
 
 /// What a worker works with.
-pub struct Worker {
+pub(super) struct Worker {
     /// The answer.
     pub answer: Answer,
     /// Set when the answer is to end.
@@ -71,14 +71,14 @@ pub struct Worker {
 }
 
 /// Starts a worker. It reports the end of its answer however it ends.
-pub fn start(worker: Worker) -> std::io::Result<()> {
+pub(super) fn start(worker: Worker) -> std::io::Result<()> {
     let work = move || {
         let (port, job) = (Arc::clone(&worker.port), worker.answer.job().key);
         // A panic leaves the job open, and the next process closes it; until then its conversation goes on without.
         let end = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or(JobEnd::Closed);
         port.answer_ended(job, end);
     };
-    spawn("answer", STACK_BYTES, OnPanic::EndsWork, work).map(drop)
+    spawn("answer", STACK_BYTES, OnPanic::Work, work).map(drop)
 }
 
 impl Worker {

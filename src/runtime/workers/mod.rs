@@ -7,9 +7,9 @@ mod passwords;
 mod reader;
 mod writer;
 
-pub use passwords::check_passwords;
-pub use reader::read;
-pub use writer::write;
+pub(super) use passwords::check_passwords;
+pub(super) use reader::read;
+pub(super) use writer::write;
 
 use super::queue::Queue;
 use super::responders::ResponderPort;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// The queues that lead to the other threads.
 #[derive(Clone)]
-pub struct Workers {
+pub(crate) struct Workers {
     /// Commands for the writer.
     pub writer: Arc<Queue<Command>>,
     /// Queries for the readers.
@@ -37,7 +37,7 @@ pub struct Workers {
 impl Workers {
     /// Empty queues.
     #[allow(clippy::new_without_default)]
-    pub fn new() -> Workers {
+    pub(crate) fn new() -> Workers {
         Workers {
             writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
             readers: Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX, &metrics::READER_QUEUE)),
@@ -51,7 +51,7 @@ impl Workers {
     ///
     /// # Errors
     /// Returns the recipient of the response if the queue is full.
-    pub fn submit(&self, work: Work) -> Result<(), ReplyTo> {
+    pub(crate) fn submit(&self, work: Work) -> Result<(), ReplyTo> {
         match work {
             Work::Command(command) => self.submit_command(command),
             Work::Query(query) => self.ask(query),
@@ -61,7 +61,7 @@ impl Workers {
     }
 
     /// Wakes the writer for the commands submitted since the last call.
-    pub fn wake_writer(&self) {
+    pub(crate) fn wake_writer(&self) {
         self.writer.wake();
     }
 
@@ -69,7 +69,7 @@ impl Workers {
     ///
     /// # Errors
     /// As [`Workers::submit`].
-    pub fn ask(&self, query: Query) -> Result<(), ReplyTo> {
+    pub(crate) fn ask(&self, query: Query) -> Result<(), ReplyTo> {
         self.readers.push(query, 1).map_err(|query| query.reply_to)
     }
 
@@ -77,14 +77,14 @@ impl Workers {
     ///
     /// # Errors
     /// As [`Workers::submit`].
-    pub fn submit_now(&self, command: Command) -> Result<(), ReplyTo> {
+    pub(crate) fn submit_now(&self, command: Command) -> Result<(), ReplyTo> {
         self.submit_command(command)?;
         self.wake_writer();
         Ok(())
     }
 
     /// Closes the queues. What they hold is still handled.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.readers.close();
         self.passwords.close();
         self.writer.close();

@@ -20,7 +20,7 @@ enum Login {
 type StoredPassword = (String, Option<UserProfile>);
 
 /// Checks passwords one after the other, so that the memory of at most one hash is in use, until the queue is closed.
-pub fn check_passwords(mut reader: Reader, queue: &Queue<PasswordJob>, replies: &Replies) {
+pub(crate) fn check_passwords(mut reader: Reader, queue: &Queue<PasswordJob>, replies: &Replies) {
     let hasher = Hasher::new();
     let mut jobs = Vec::new();
     while queue.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {

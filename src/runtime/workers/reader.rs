@@ -7,7 +7,7 @@ use crate::store::Reader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Answers queries one after the other until the queue is closed.
-pub fn read(mut reader: Reader, queue: &Queue<Query>, replies: &Replies) {
+pub(crate) fn read(mut reader: Reader, queue: &Queue<Query>, replies: &Replies) {
     let mut queries = Vec::new();
     while queue.take(&mut queries, 1, usize::MAX, None) == Wakeup::Work {
         for query in queries.drain(..) {

@@ -30,7 +30,7 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 ///
 /// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
 /// synced.
-pub fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &StreamRegistry, clock: Clock) {
+pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &StreamRegistry, clock: Clock) {
     let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;

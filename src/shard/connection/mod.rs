@@ -2,7 +2,7 @@
 //!
 //! Invariant: a connection that waits for the store has at most one question under way, and reads nothing meanwhile.
 
-pub mod outbox;
+pub(super) mod outbox;
 
 use crate::api::request::{Media, Request};
 use crate::api::router::{Operation, Parameters};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// One connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Tells this use of the slot from others.
     pub generation: u32,
     /// Where it comes from.
@@ -48,7 +48,7 @@ pub struct Connection {
 
 /// What a connection is doing.
 #[derive(Debug)]
-pub enum Phase {
+pub(super) enum Phase {
     /// Between requests, or in the middle of a head. Call: bytes. Next: all others.
     Head,
     /// In the middle of a body. Call: bytes. Next: Waiting, Stream, Head, Closing.
@@ -71,7 +71,7 @@ pub enum Phase {
 
 /// What the answer to a request needs to know of it.
 #[derive(Debug, Clone)]
-pub struct RequestContext<'a> {
+pub(super) struct RequestContext<'a> {
     /// When its head was complete.
     pub started: MonoTime,
     /// How it was asked.
@@ -98,7 +98,7 @@ pub struct RequestContext<'a> {
 
 impl RequestContext<'_> {
     /// The same without a borrow.
-    pub fn into_owned(self) -> RequestContext<'static> {
+    pub(super) fn into_owned(self) -> RequestContext<'static> {
         RequestContext {
             method_name: Cow::Owned(self.method_name.into_owned()),
             path: Cow::Owned(self.path.into_owned()),
@@ -117,7 +117,7 @@ impl RequestContext<'_> {
 
 /// A request whose body is on its way.
 #[derive(Debug)]
-pub struct ReceivingRequest {
+pub(super) struct ReceivingRequest {
     /// What its answer needs.
     pub request_context: RequestContext<'static>,
     /// What was decided from its head.
@@ -130,7 +130,7 @@ pub struct ReceivingRequest {
 
 /// What was decided from a request's head.
 #[derive(Debug)]
-pub struct AdmittedRequest<'a> {
+pub(super) struct AdmittedRequest<'a> {
     /// What is asked for.
     pub operation: Operation,
     /// The open segments of the path.
@@ -151,7 +151,7 @@ pub struct AdmittedRequest<'a> {
 
 impl<'a> AdmittedRequest<'a> {
     /// The same without a borrow.
-    pub fn into_owned(self) -> AdmittedRequest<'static> {
+    pub(super) fn into_owned(self) -> AdmittedRequest<'static> {
         fn own<T: ?Sized + ToOwned>(value: Option<Cow<'_, T>>) -> Option<Cow<'static, T>> {
             value.map(|value| Cow::Owned(value.into_owned()))
         }
@@ -168,7 +168,7 @@ impl<'a> AdmittedRequest<'a> {
     }
 
     /// The request as the handlers see it.
-    pub fn request<'b>(&'b self, body: &'b [u8]) -> Request<'b> {
+    pub(super) fn request<'b>(&'b self, body: &'b [u8]) -> Request<'b> {
         Request {
             operation: self.operation,
             parameters: self.parameters.each_ref().map(|raw| &**raw),
@@ -182,14 +182,14 @@ impl<'a> AdmittedRequest<'a> {
 
 /// A body that is passed over.
 #[derive(Debug)]
-pub struct DiscardedBody {
+pub(super) struct DiscardedBody {
     /// Takes the framing apart.
     pub reader: BodyReader,
 }
 
 /// A request that waits for the store.
 #[derive(Debug)]
-pub struct PendingRequest {
+pub(super) struct PendingRequest {
     /// What its answer needs.
     pub request_context: RequestContext<'static>,
     /// What is asked for.
@@ -202,7 +202,7 @@ pub struct PendingRequest {
 
 /// What follows on the store's word that the caller may.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Continuation {
+pub(super) enum Continuation {
     /// Nothing: the store's word is the answer.
     Respond,
     /// A stream is opened.

@@ -42,7 +42,7 @@ const JOINED_BYTES_MAX: usize = 16 * 1024;
 
 /// The queue. It knows how full it is; whoever pushes decides what that means.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
     /// Bytes of the first segment that are written already.
     written: usize,
@@ -51,28 +51,28 @@ pub struct Outbox {
 
 impl Outbox {
     /// Bytes that wait.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
     /// Whether `more` bytes fit under `bytes_max`; an empty queue takes one segment of any size.
-    pub fn has_room(&self, more: usize, bytes_max: usize) -> bool {
+    pub(crate) fn has_room(&self, more: usize, bytes_max: usize) -> bool {
         self.is_empty() || self.bytes + more <= bytes_max
     }
 
     /// Queues an event that other connections are sent too.
-    pub fn push_frame(&mut self, frame: Arc<EventFrame>, named: bool) {
+    pub(crate) fn push_frame(&mut self, frame: Arc<EventFrame>, named: bool) {
         self.bytes += frame.bytes(named).len();
         self.segments.push_back(Segment::Frame(frame, named));
     }
 
     /// Queues the body of a response. A long one is not copied.
-    pub fn push_body(&mut self, body: Cow<'static, [u8]>) {
+    pub(crate) fn push_body(&mut self, body: Cow<'static, [u8]>) {
         if body.len() <= COPIED_BYTES_MAX {
             return self.push_with(|out| out.extend_from_slice(&body));
         }
@@ -85,7 +85,12 @@ impl Outbox {
 
     /// Queues what `write` appends, unless the queue would then exceed `bytes_max`; returns whether it did. An empty queue
     /// takes one piece of any size. `expected_bytes` is about how much is going to be queued this way, with this piece.
-    pub fn push_within(&mut self, bytes_max: usize, expected_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+    pub(crate) fn push_within(
+        &mut self,
+        bytes_max: usize,
+        expected_bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
         let was_empty = self.is_empty();
         let (last, before) = self.open_segment(expected_bytes.min(JOINED_BYTES_MAX));
         write(last);
@@ -101,7 +106,7 @@ impl Outbox {
     }
 
     /// Queues what `write` appends; joins it to what was queued this way just before, while that is short.
-    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let (last, before) = self.open_segment(0);
         write(last);
         let written = last.len() - before;
@@ -135,7 +140,7 @@ impl Outbox {
     }
 
     /// Fills `slices` with what waits, in order; returns how many were filled.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slice, segment) in slices.iter_mut().zip(&self.segments) {
             let skip = if filled == 0 { self.written } else { 0 };
@@ -146,7 +151,7 @@ impl Outbox {
     }
 
     /// Drops the first `n` bytes, which the socket has taken.
-    pub fn advance(&mut self, n: usize) {
+    pub(crate) fn advance(&mut self, n: usize) {
         assert!(n <= self.bytes, "a socket takes no more than it was given");
         self.bytes -= n;
         self.written += n;
@@ -164,7 +169,7 @@ impl Outbox {
     }
 
     /// Asserts the invariant of this module.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         let sum: usize = self.segments.iter().map(|segment| segment.bytes().len()).sum();
         assert_eq!(sum, self.bytes + self.written);
         assert!(self.segments.iter().all(|segment| !segment.bytes().is_empty()));

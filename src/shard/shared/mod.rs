@@ -1,4 +1,4 @@
 //! State that all shards of a process share.
 
-pub mod rate_limiter;
-pub mod stream_registry;
+pub(crate) mod rate_limiter;
+pub(crate) mod stream_registry;

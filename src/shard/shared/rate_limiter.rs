@@ -197,7 +197,7 @@ fn make_room(table: &mut RateTable, now: MonoTime) {
 }
 
 /// The network that an address counts for: itself, or its /64 for IPv6; an IPv4-mapped address is IPv4.
-pub fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// An event, framed once for everybody on this shard.
 #[derive(Debug)]
-pub struct FramedEvent {
+pub(crate) struct FramedEvent {
     /// Its number.
     pub number: EventNumber,
     kind: EventKind,
@@ -29,7 +29,7 @@ pub struct FramedEvent {
 
 impl FramedEvent {
     /// Frames an event.
-    pub fn of(event: &Event) -> FramedEvent {
+    pub(crate) fn of(event: &Event) -> FramedEvent {
         let json_bytes = 256 + event.weight();
         let frame = EventFrame::new(Some(event.number), event.kind.as_str(), json_bytes, |out| {
             wire::event::event_json(event, out)
@@ -46,7 +46,7 @@ impl FramedEvent {
     }
 
     /// Whether a stream with this filter is for it. A default conversation was named by its id when the stream opened.
-    pub fn passes(&self, filter: &StreamFilter) -> bool {
+    pub(crate) fn passes(&self, filter: &StreamFilter) -> bool {
         let conversation = match filter.conversation {
             None => true,
             Some(ConversationRef::Id(id)) => self.conversation_id == Some(id),
@@ -58,7 +58,7 @@ impl FramedEvent {
 
 /// The streams of one user on this shard, and what they can be served from without the disk.
 #[derive(Debug)]
-pub struct UserSubscriptions {
+pub(crate) struct UserSubscriptions {
     /// HeaderBuf of the user's streams.
     pub streams: Vec<u32>,
     /// Recent events of the user.
@@ -69,7 +69,7 @@ pub struct UserSubscriptions {
 
 /// The listeners of a shard.
 #[derive(Debug, Default)]
-pub struct FanOut {
+pub(crate) struct FanOut {
     /// The number through which this shard has applied everything.
     pub position: EventNumber,
     users: HashMap<UserId, UserSubscriptions>,
@@ -79,12 +79,12 @@ pub struct FanOut {
 
 impl FanOut {
     /// A hub that starts at the journal's position.
-    pub fn new(position: EventNumber) -> FanOut {
+    pub(crate) fn new(position: EventNumber) -> FanOut {
         FanOut { position, ..FanOut::default() }
     }
 
     /// Adds a stream of `user`.
-    pub fn subscribe(&mut self, user: &UserId, slot: u32) {
+    pub(crate) fn subscribe(&mut self, user: &UserId, slot: u32) {
         let position = self.position;
         self.users
             .entry(user.clone())
@@ -98,7 +98,7 @@ impl FanOut {
     }
 
     /// Removes a stream of `user`; the last one takes the user's tail with it.
-    pub fn unsubscribe(&mut self, user: &UserId, slot: u32) {
+    pub(crate) fn unsubscribe(&mut self, user: &UserId, slot: u32) {
         let Some(subscriptions) = self.users.get_mut(user) else { return };
         subscriptions.streams.retain(|other| *other != slot);
         if subscriptions.streams.is_empty() {
@@ -107,17 +107,17 @@ impl FanOut {
     }
 
     /// The listener of `user`.
-    pub fn subscriptions(&self, user: &UserId) -> Option<&UserSubscriptions> {
+    pub(crate) fn subscriptions(&self, user: &UserId) -> Option<&UserSubscriptions> {
         self.users.get(user)
     }
 
     /// Every user who listens here.
-    pub fn users(&self) -> impl Iterator<Item = (&UserId, &UserSubscriptions)> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = (&UserId, &UserSubscriptions)> {
         self.users.iter()
     }
 
     /// Takes an event into the tails of its recipients, and calls `offer` for each stream of theirs.
-    pub fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<FramedEvent>)) {
+    pub(crate) fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<FramedEvent>)) {
         let mut framed: Option<Arc<FramedEvent>> = None;
         for user in event.recipients.iter() {
             let Some(subscriptions) = self.users.get_mut(user) else { continue };
@@ -136,7 +136,7 @@ impl FanOut {
     }
 
     /// Jumps over events that this shard was not told of: every tail begins anew after `position`.
-    pub fn skip_to(&mut self, position: EventNumber) {
+    pub(crate) fn skip_to(&mut self, position: EventNumber) {
         self.position = position;
         self.recent.clear();
         self.recent_bytes = 0;
@@ -161,7 +161,7 @@ impl FanOut {
     }
 
     /// Asserts the invariant of this module, as far as it can be seen from here.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         assert_eq!(self.recent_bytes, self.recent.iter().map(|entry| entry.frame.held_bytes()).sum::<usize>());
         assert!(self.recent_bytes <= TAIL_BYTES_MAX || self.recent.len() == 1);
         for subscriptions in self.users.values() {

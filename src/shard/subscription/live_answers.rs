@@ -31,19 +31,19 @@ struct SharedAnswer {
 
 /// The answers that are being written, as a shard knows them.
 #[derive(Debug, Default)]
-pub struct LiveAnswers {
+pub(crate) struct LiveAnswers {
     answers: HashMap<MessageId, SharedAnswer>,
 }
 
 impl LiveAnswers {
     /// An answer was started.
-    pub fn begin(&mut self, started: &AnswerStarted) {
+    pub(crate) fn begin(&mut self, started: &AnswerStarted) {
         let answer = SharedAnswer { started: started.clone(), shown: ShownText::default() };
         self.answers.insert(started.message_id, answer);
     }
 
     /// Takes in an event: it may end an answer, or change its recipients.
-    pub fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         self.answers.retain(|_, answer| match answer.started.change(event) {
             None => true,
             Some(AnswerChange::Recipients(recipients)) => {
@@ -56,7 +56,7 @@ impl LiveAnswers {
 
     /// Takes in a delta; returns whether there is something new to show. If deltas were missed before it, the text is
     /// shown through the latest one.
-    pub fn grow(&mut self, delta: &AnswerDelta) -> bool {
+    pub(crate) fn grow(&mut self, delta: &AnswerDelta) -> bool {
         let Some(answer) = self.answers.get_mut(&delta.message_id) else { return false };
         if delta.index < answer.shown.deltas {
             return false;
@@ -70,7 +70,7 @@ impl LiveAnswers {
     }
 
     /// Events were missed, and with them perhaps the end of any answer, or users who no longer see it.
-    pub fn events_missed(&mut self) {
+    pub(crate) fn events_missed(&mut self) {
         self.answers.retain(|_, answer| {
             answer.started.recipients = answer.started.live.recipients();
             !answer.started.live.is_over()
@@ -78,7 +78,7 @@ impl LiveAnswers {
     }
 
     /// Calls `offer` for each stream that may see the answer.
-    pub fn for_each_stream(&self, message_id: MessageId, fan_out: &FanOut, mut offer: impl FnMut(u32)) {
+    pub(crate) fn for_each_stream(&self, message_id: MessageId, fan_out: &FanOut, mut offer: impl FnMut(u32)) {
         let Some(answer) = self.answers.get(&message_id) else { return };
         for user in answer.started.recipients.iter() {
             if let Some(subscriptions) = fan_out.subscriptions(user) {
@@ -88,7 +88,7 @@ impl LiveAnswers {
     }
 
     /// The frame of a delta, made once for all streams.
-    pub fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Arc<EventFrame>> {
+    pub(crate) fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Arc<EventFrame>> {
         let started = &self.answers.get(&delta.message_id)?.started;
         let json_bytes = 256 + delta.to - delta.from;
         Some(Arc::new(EventFrame::new(None, EventKind::OutputDelta.as_str(), json_bytes, |out| {
@@ -99,7 +99,7 @@ impl LiveAnswers {
     }
 
     /// Gives a live stream the delta that was framed, or, if it lacks something before it, the text so far.
-    pub fn give(
+    pub(crate) fn give(
         &self,
         stream: &mut Subscriber,
         outbox: &mut Outbox,
@@ -122,7 +122,7 @@ impl LiveAnswers {
     }
 
     /// Gives a stream that has become live the text of every answer that it sees in the middle.
-    pub fn give_all(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+    pub(crate) fn give_all(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
             let sees = answer.started.recipients.contains(&stream.user);
             if sees && is_for(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas {
@@ -134,7 +134,7 @@ impl LiveAnswers {
 
     /// Whether no answer is being written.
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! Streams of events: their cursors, the fan-out of a commit, and the answers that are being written.
 
-pub mod fan_out;
-pub mod live_answers;
+pub(super) mod fan_out;
+pub(super) mod live_answers;
 mod streams;
-pub mod subscriber;
+pub(super) mod subscriber;

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Where a stream's next events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryState {
+pub(crate) enum DeliveryState {
     /// From the shard, as it applies them. Next: Behind.
     Live,
     /// From the tail or the journal, once the outbox has room. Next: Live, AwaitingPage.
@@ -37,7 +37,7 @@ const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
 /// One open stream.
 #[derive(Debug)]
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     /// Its name.
     pub id: StreamId,
     /// Whose it is.
@@ -74,7 +74,7 @@ pub struct Subscriber {
 
 /// What a stream wants after it was filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FillResult {
+pub(crate) enum FillResult {
     /// Nothing: it is live, or its outbox is full.
     Nothing,
     /// A page of the journal after its cursor.
@@ -83,7 +83,7 @@ pub enum FillResult {
 
 impl Subscriber {
     /// Gives a live stream an event as the shard applies it; a stream that has no room stays where it is.
-    pub fn offer(&mut self, entry: &Arc<FramedEvent>, outbox: &mut Outbox) {
+    pub(crate) fn offer(&mut self, entry: &Arc<FramedEvent>, outbox: &mut Outbox) {
         if self.source != DeliveryState::Live || entry.number <= self.cursor || !entry.passes(&self.filter) {
             return;
         }
@@ -94,7 +94,7 @@ impl Subscriber {
     }
 
     /// Fills the outbox of a stream that is behind from the tail, as far as there is room, and says what is missing.
-    pub fn fill(&mut self, fan_out: &FanOut, outbox: &mut Outbox) -> FillResult {
+    pub(crate) fn fill(&mut self, fan_out: &FanOut, outbox: &mut Outbox) -> FillResult {
         if self.source != DeliveryState::Behind || self.ended {
             return FillResult::Nothing;
         }
@@ -124,7 +124,7 @@ impl Subscriber {
     }
 
     /// Takes a page that was asked for.
-    pub fn take_page(&mut self, page: &JournalPage, outbox: &mut Outbox) {
+    pub(crate) fn take_page(&mut self, page: &JournalPage, outbox: &mut Outbox) {
         assert!(self.source == DeliveryState::AwaitingPage, "a page comes only when it was asked for");
         self.source = DeliveryState::Behind;
         // Every page of a long replay says what is gone after its start; the client is told once.
@@ -150,7 +150,7 @@ impl Subscriber {
     }
 
     /// The page could not be had now; it is asked for again a little later.
-    pub fn page_failed(&mut self, now: MonoTime) {
+    pub(crate) fn page_failed(&mut self, now: MonoTime) {
         assert!(self.source == DeliveryState::AwaitingPage, "a page fails only when it was asked for");
         metrics::CATCHUP_FAILURES.add(1);
         self.source = DeliveryState::Behind;
@@ -158,12 +158,12 @@ impl Subscriber {
     }
 
     /// The number through which everything has been given.
-    pub fn complete_through(&self, fan_out: &FanOut) -> EventNumber {
+    pub(crate) fn complete_through(&self, fan_out: &FanOut) -> EventNumber {
         if self.source == DeliveryState::Live { self.cursor.max(fan_out.position) } else { self.cursor }
     }
 
     /// Queues what a new stream begins with.
-    pub fn send_greeting(&mut self, outbox: &mut Outbox, epoch: &str, now: Now) {
+    pub(crate) fn send_greeting(&mut self, outbox: &mut Outbox, epoch: &str, now: Now) {
         outbox.push_with(|out| sse::retry(STREAM_RETRY_MILLISECONDS, out));
         let id = self.id.to_string();
         self.control(outbox, Some(self.cursor), "connection_established", |json| {
@@ -172,26 +172,26 @@ impl Subscriber {
     }
 
     /// Queues a gap: messages before the number it names may still follow, but not everything.
-    pub fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
+    pub(crate) fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
         self.gap_told = first;
         self.control(outbox, None, "gap", |json| wire::event::gap(first, json));
     }
 
     /// Queues the last event of a stream that the shutdown ends, with its time to come back.
-    pub fn send_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
+    pub(crate) fn send_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
         outbox.push_with(|out| sse::retry(retry_milliseconds, out));
         self.control(outbox, None, "server_shutdown", wire::event::server_shutdown);
         self.ended = true;
     }
 
     /// Queues the last event of a stream whose token is no longer good.
-    pub fn send_expired(&mut self, outbox: &mut Outbox) {
+    pub(crate) fn send_expired(&mut self, outbox: &mut Outbox) {
         self.control(outbox, None, "token_expired", wire::event::token_expired);
         self.ended = true;
     }
 
     /// Does what is due: heartbeat, notice of the token's end, that end, a page to be asked for again.
-    pub fn tick(&mut self, fan_out: &FanOut, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
+    pub(crate) fn tick(&mut self, fan_out: &FanOut, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
         if self.ended {
             return;
         }
@@ -221,7 +221,7 @@ impl Subscriber {
     }
 
     /// When `tick` has something to do.
-    pub fn next_tick(&self, now: Now) -> MonoTime {
+    pub(crate) fn next_tick(&self, now: Now) -> MonoTime {
         let expires_at = self.stats.expires_at();
         let notice = if self.expiry_announced == Some(expires_at) { 0 } else { EXPIRY_NOTICE_SECONDS };
         let micros = expires_at.0.saturating_sub(notice * crate::base::time::SECOND).saturating_sub(now.wall.0);
@@ -230,19 +230,19 @@ impl Subscriber {
     }
 
     /// Tells the registry how far it is.
-    pub fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
+    pub(crate) fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
         self.stats.set_live(self.source == DeliveryState::Live && outbox.is_empty(), now);
         self.stats.cursor.store(self.complete_through(fan_out).0, Relaxed);
         self.stats.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
     }
 
     /// Index of the delta that the stream needs next of an answer.
-    pub fn next_delta(&self, message_id: MessageId) -> u64 {
+    pub(crate) fn next_delta(&self, message_id: MessageId) -> u64 {
         self.next_deltas.iter().find(|(id, _)| *id == message_id).map_or(0, |(_, next)| *next)
     }
 
     /// Notes which delta the stream needs next of an answer.
-    pub fn set_next_delta(&mut self, message_id: MessageId, next: u64) {
+    pub(crate) fn set_next_delta(&mut self, message_id: MessageId, next: u64) {
         match self.next_deltas.iter_mut().find(|(id, _)| *id == message_id) {
             Some((_, known)) => *known = next,
             None => self.next_deltas.push((message_id, next)),
@@ -250,7 +250,7 @@ impl Subscriber {
     }
 
     /// Forgets the answers that are over.
-    pub fn forget_deltas(&mut self, still_written: impl Fn(MessageId) -> bool) {
+    pub(crate) fn forget_deltas(&mut self, still_written: impl Fn(MessageId) -> bool) {
         self.next_deltas.retain(|(id, _)| still_written(*id));
         if self.next_deltas.is_empty() {
             self.next_deltas = Vec::new();
@@ -258,7 +258,7 @@ impl Subscriber {
     }
 
     /// Queues a frame that is no journalled event, if there is room; such a frame may be missed.
-    pub fn push_ephemeral(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
+    pub(crate) fn push_ephemeral(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
         let room = outbox.has_room(frame.bytes(self.named).len(), self.buffer_bytes);
         if room {
             outbox.push_frame(Arc::clone(frame), self.named);

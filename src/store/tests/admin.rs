@@ -4,7 +4,8 @@ use super::support::TempDir;
 use super::*;
 use crate::domain::model::UserStatus;
 use crate::domain::token_rules::TokenRule;
-use crate::store::{Account, Admin, AdminError, Lock, NewUser, OpenError, UserSelector};
+use crate::store::error::OpenError;
+use crate::store::{Account, Admin, AdminError, Lock, NewUser, UserSelector};
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
 

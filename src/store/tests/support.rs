@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory that goes with its owner.
-pub struct TempDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     /// A new empty directory.
     #[allow(clippy::new_without_default)]
-    pub fn new() -> TempDir {
+    pub(crate) fn new() -> TempDir {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("cortex-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -18,7 +18,7 @@ impl TempDir {
     }
 
     /// The path of a file in it.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 ///
 /// # Errors
 /// Fails if the database cannot be read, or with [`DataError::Output`] if the output cannot be written.
-pub fn export(
+pub(crate) fn export(
     source: &Path,
     out: &mut dyn Write,
     with_passwords: bool,
@@ -44,7 +44,7 @@ pub fn export(
 ///
 /// # Errors
 /// As [`export`], and if `target` exists or cannot be created.
-pub fn export_to_file(
+pub(crate) fn export_to_file(
     source: &Path,
     target: &Path,
     with_passwords: bool,

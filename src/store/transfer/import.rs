@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 /// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImportReport {
+pub(crate) struct ImportReport {
     /// The number of lines of each type.
     pub counts: ExportCounts,
     /// The number after which new events are numbered.
@@ -40,7 +40,7 @@ pub struct ImportReport {
 ///
 /// # Errors
 /// Fails if a server has `target` open, if it has data, or if a line is invalid. The target is then unchanged.
-pub fn import(
+pub(crate) fn import(
     target: &Path,
     input: &mut dyn BufRead,
     now: WallTime,

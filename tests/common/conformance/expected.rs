@@ -1,6 +1,6 @@
 //! What the server must say to a case, as it follows from what the table says is read.
 
-use cortex_core::base::limits::DISCARD_BYTES_MAX;
+use cortex_core::internals::limits::DISCARD_BYTES_MAX;
 
 /// The answers to a connection's bytes, and what becomes of it.
 #[derive(Debug, PartialEq)]

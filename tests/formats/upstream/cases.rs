@@ -1,7 +1,7 @@
 //! Answers that are understood, in every form in which they come, and what we send for them.
 
 use super::*;
-use cortex_core::responder::FailureKind;
+use cortex_core::internals::FailureKind;
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -147,7 +147,7 @@ fn an_endless_text_ends_at_the_longest_content() {
     let piece = delta(&"\u{1f600}x".repeat(1000)).repeat(20);
     let standin = StandIn::start(vec![vec![Step::Send(until_close("")), Step::Forever(piece.into_bytes())]]);
     let (text, end) = ask(&upstream(&standin));
-    let max = cortex_core::base::limits::CONTENT_BYTES_MAX;
+    let max = cortex_core::internals::limits::CONTENT_BYTES_MAX;
     assert!((max - 3..=max).contains(&text.len()), "{}", text.len());
     assert_eq!(end.unwrap().finish_reason.as_deref(), Some("length"));
     standin.wait_until_left(1);

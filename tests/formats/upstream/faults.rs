@@ -1,7 +1,7 @@
 //! Statuses, tries, deadlines, and answers that are no longer wanted.
 
 use super::*;
-use cortex_core::responder::FailureKind;
+use cortex_core::internals::FailureKind;
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

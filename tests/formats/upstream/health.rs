@@ -1,8 +1,7 @@
 //! The circuit breaker, as those see it who ask and who are asked.
 
 use super::*;
-use cortex_core::responder::FailureKind;
-use cortex_core::responder::breaker::{Breaker, Position};
+use cortex_core::internals::{Breaker, FailureKind, Position};
 use std::ops::ControlFlow;
 use std::time::Duration;
 

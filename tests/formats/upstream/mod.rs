@@ -9,12 +9,11 @@ mod standin;
 #[cfg(feature = "tls")]
 mod tls;
 
-use cortex_core::config::types::Secret;
-use cortex_core::config::upstream_address::UpstreamAddress;
-use cortex_core::domain::answer_job::Turn;
-use cortex_core::domain::model::{Content, Role};
-use cortex_core::responder::retry::RetryPolicy;
-use cortex_core::responder::{Completion, Failure, Timeouts, Upstream, UpstreamSettings, answer};
+use cortex_core::internals::responder::answer;
+use cortex_core::internals::{
+    Completion, Content, Failure, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress,
+    UpstreamSettings,
+};
 use standin::{StandIn, Step};
 use std::ops::ControlFlow;
 

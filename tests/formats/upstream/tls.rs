@@ -2,7 +2,7 @@
 
 use super::standin::Channel;
 use super::*;
-use cortex_core::responder::FailureKind;
+use cortex_core::internals::FailureKind;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

@@ -66,7 +66,7 @@ fn what_is_wrong_is_said_in_one_line_with_an_exit_code() {
 fn every_command_has_help() {
     let place = Place::new(Options::new());
     let all = run(&place, &["--help"]).well();
-    for (name, usage, summary) in cortex_core::cli::commands() {
+    for (name, usage, summary) in cortex_core::internals::cli::commands() {
         assert!(all.contains(name) && all.contains(summary), "{all}");
         let words: Vec<&str> = name.split(' ').chain(["--help"]).collect();
         let help = run(&place, &words).well();

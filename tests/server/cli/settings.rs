@@ -19,7 +19,7 @@ fn each_setting_has_a_line_and_no_secret_is_shown() {
     ] {
         assert!(printed.lines().any(|other| other == line), "{line} in\n{printed}");
     }
-    assert_eq!(printed.lines().count(), cortex_core::config::table::VARIABLES.len());
+    assert_eq!(printed.lines().count(), cortex_core::internals::VARIABLES.len());
     assert!(!printed.contains(KEY) && !printed.contains("hidden"), "{printed}");
     assert!(!place.database().exists(), "checking makes nothing");
 }

@@ -6,7 +6,7 @@ use crate::common::reader::{Opening, Reader};
 use crate::common::token::token;
 use crate::common::user::text;
 use crate::common::{DEADLINE, Options, Server, User, database};
-use cortex_core::base::limits::DRAIN_NOTICE_MILLISECONDS;
+use cortex_core::internals::limits::DRAIN_NOTICE_MILLISECONDS;
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -4,7 +4,7 @@ use crate::common::port::free_port;
 use crate::common::server::Place;
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
-use cortex_core::base::limits::STARTUP_CONNECTIONS_MAX;
+use cortex_core::internals::limits::STARTUP_CONNECTIONS_MAX;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -3,19 +3,12 @@
 use crate::common::database::open_beside;
 use crate::common::token::{KEY, now as seconds_now};
 use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, assert_time};
-use cortex_core::api::Context;
-use cortex_core::auth::jwt::Keys;
-use cortex_core::base::limits::HEALTH_TIMEOUT_MILLISECONDS;
-use cortex_core::base::random::Random;
-use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
-use cortex_core::config::Settings;
-use cortex_core::domain::command::ReplyTo;
-use cortex_core::domain::id::EventNumber;
-use cortex_core::domain::query::{Query, QueryResponse, QueryResult};
-use cortex_core::domain::result::Rejection;
-use cortex_core::domain::work::Work;
-use cortex_core::shard::message::ShardMessage;
-use cortex_core::shard::{Input, Output, Shard};
+use cortex_core::internals::limits::HEALTH_TIMEOUT_MILLISECONDS;
+use cortex_core::internals::time::SECOND;
+use cortex_core::internals::{
+    Context, EventNumber, Input, Keys, MonoTime, Now, Output, Query, QueryResponse, QueryResult, Random, Rejection,
+    ReplyTo, Settings, Shard, ShardMessage, WallTime, Work,
+};
 use serde_json::json;
 use std::io::IoSlice;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::common::reader::{Opening, Reader};
 use crate::common::server::Server;
 use crate::common::token::token;
 use crate::common::{Options, User};
-use cortex_core::base::limits::TAIL_BYTES_MAX;
+use cortex_core::internals::limits::TAIL_BYTES_MAX;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

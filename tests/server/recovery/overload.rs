@@ -5,18 +5,12 @@
 use crate::common::sse::Parser;
 use crate::common::token::{KEY, token};
 use crate::common::{NOBODYS_ID, Response, assert_error};
-use cortex_core::api::Context;
-use cortex_core::auth::jwt::Keys;
-use cortex_core::base::limits::RESPONSES_WAITING_BYTES_MAX;
-use cortex_core::base::random::Random;
-use cortex_core::base::time::{MonoTime, Now, SECOND, WallTime};
-use cortex_core::config::Settings;
-use cortex_core::domain::id::EventNumber;
-use cortex_core::domain::query::{Query, QueryResponse};
-use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
-use cortex_core::domain::work::Work;
-use cortex_core::shard::message::ShardMessage;
-use cortex_core::shard::{Input, Output, Shard};
+use cortex_core::internals::limits::RESPONSES_WAITING_BYTES_MAX;
+use cortex_core::internals::time::SECOND;
+use cortex_core::internals::{
+    CommandResult, Context, EventNumber, Input, Keys, MonoTime, Now, Outcome, Output, Query, QueryResponse, Random,
+    Rejection, Settings, Shard, ShardMessage, WallTime, Work,
+};
 use std::io::IoSlice;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use crate::common::publish::{Acknowledged, Publisher};
 use crate::common::reader::{Opening, Reader};
 use crate::common::token::token;
 use crate::common::{Options, Server, User, database};
-use cortex_core::base::random::Random;
+use cortex_core::internals::Random;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

@@ -1,10 +1,10 @@
 //! Mistakes that a scheduler could make, each planted around the real one, so that it is shown that the simulation
 //! finds them.
 
-use cortex_core::base::time::MonoTime;
-use cortex_core::domain::answer_job::{AnswerJob, JobId};
-use cortex_core::domain::id::ConversationId;
-use cortex_core::responder::scheduler::*;
+use cortex_core::internals::{
+    AnswerJob, ConversationId, JobEnd, JobId, MonoTime, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,
+    StopReason,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A planted mistake.

@@ -1,9 +1,6 @@
 //! What must hold of the answers, whatever the scheduler believes: told from the commits alone.
 
-use cortex_core::domain::answer_job::JobId;
-use cortex_core::domain::event::{Event, EventKind};
-use cortex_core::domain::id::{ConversationId, MessageId};
-use cortex_core::domain::model::Status;
+use cortex_core::internals::{ConversationId, Event, EventKind, JobId, MessageId, Status};
 use std::collections::BTreeMap;
 
 /// A message that is to be answered.

@@ -3,24 +3,16 @@
 
 use super::planted::{Planted, PlantedScheduler};
 use super::truth::Truth;
-use cortex_core::base::random::Random;
-use cortex_core::base::time::{MonoTime, Now, WallTime};
-use cortex_core::config::types::Database;
-use cortex_core::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS};
-use cortex_core::domain::command::*;
-use cortex_core::domain::commit::Committed;
-use cortex_core::domain::id::*;
-use cortex_core::domain::live_answer::LiveAnswer;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{Query, QueryKind, QueryResponse, QueryResult};
-use cortex_core::domain::responder::ResponderKind;
-use cortex_core::domain::result::{Outcome, Rejection};
-use cortex_core::domain::started_answer::AnswerStarted;
-use cortex_core::responder::answer::{Answer, AnswerEffect, StoreResult, cancel_step, immediate_step};
-use cortex_core::responder::scheduler::*;
-use cortex_core::responder::{Completion, Failure};
-use cortex_core::runtime::responders::{DriverRequest, StoreReply, step_command};
-use cortex_core::store::{Reader, ResponderRules, StoreConfig, Writer};
+use cortex_core::internals::answer::{cancel_step, immediate_step};
+use cortex_core::internals::responders::step_command;
+use cortex_core::internals::{
+    Actor, Answer, AnswerEffect, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind, Committed,
+    Completion, Content, ConversationId, ConversationRef, Database, Deletion, DriverRequest, Failure, ImmediateAnswer,
+    JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome, Query, QueryKind, QueryResponse,
+    QueryResult, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Role, SchedulerInput,
+    SchedulerLimits, SchedulerOutput, StopReason, StoreConfig, StoreReply, StoreResult, Topic, UserId, WallTime,
+    Writer,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 

@@ -1,8 +1,7 @@
 //! Images of the database as a crash would leave it, at every place of an answer's life.
 
 use super::*;
-use cortex_core::config::types::Database;
-use cortex_core::store::{StoreConfig, Writer};
+use cortex_core::internals::{Database, StoreConfig, Writer};
 use std::path::PathBuf;
 
 /// A store opened from a copy of the files as they are now, under a writer that goes on.

@@ -1,7 +1,7 @@
 //! What a responder is told of a conversation.
 
 use super::*;
-use cortex_core::base::limits::HISTORY_BYTES_MAX;
+use cortex_core::internals::limits::HISTORY_BYTES_MAX;
 
 impl Stage {
     fn history(&mut self, order: &AnswerJob, limit: u32) -> Vec<String> {

@@ -5,15 +5,12 @@ mod crash;
 mod history;
 
 use crate::common::*;
-use cortex_core::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
-use cortex_core::domain::answer_job::{AnswerJob, AnswerStep, JobId};
-use cortex_core::domain::command::{ApiVariant, Command, CommandKind, ConversationRef, Idempotency};
-use cortex_core::domain::event::{Event, EventBody, EventKind};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{QueryKind, QueryResult};
-use cortex_core::domain::responder::ResponderKind;
-use cortex_core::domain::result::{CommandResult, Outcome, Rejection};
+use cortex_core::internals::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
+use cortex_core::internals::{
+    AnswerJob, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Content, ConversationId, ConversationRef,
+    Event, EventBody, EventKind, EventNumber, Idempotency, JobId, Message, MessageId, Metadata, Outcome, QueryKind,
+    QueryResult, Rejection, ResponderKind, Role, Status, Topic, UserId, WorkspaceId,
+};
 use std::sync::Arc;
 
 const ECHO: &str = "responder:echo";

@@ -1,11 +1,8 @@
 //! What the model knows of orders and answers: which steps are taken, and what they leave behind.
 
 use super::*;
-use cortex_core::domain::answer_job::AnswerStep;
-use cortex_core::domain::answer_job::JobId;
-use cortex_core::domain::commit::Committed;
-use cortex_core::domain::result::Outcome;
-use cortex_core::domain::result::Rejection;
+use cortex_core::internals::{AnswerStep, Committed, JobId, Outcome, Rejection};
+use cortex_core::internals::{EventNumber, Role, Status};
 
 pub const RESPONDER: &str = "responder:echo";
 

@@ -3,14 +3,11 @@
 mod answers;
 
 use crate::common::*;
-use cortex_core::base::random::Random;
-use cortex_core::base::time::WallTime;
-use cortex_core::domain::command::{Command, CommandKind, ConversationRef};
-use cortex_core::domain::event::{Event, EventBody, EventKind, KindSet};
-use cortex_core::domain::id::*;
-use cortex_core::domain::model::*;
-use cortex_core::domain::query::{ConversationView, MessageCursor, Pagination, QueryKind, QueryResult, StreamFilter};
-use cortex_core::store::{InboxLimits, Retention};
+use cortex_core::internals::{
+    Command, CommandKind, Content, ConversationId, ConversationRef, ConversationView, Event, EventBody, EventKind,
+    InboxLimits, KindSet, Message, MessageCursor, MessageId, Metadata, Pagination, QueryKind, QueryResult, Random,
+    Retention, StreamFilter, UserId, WallTime, WorkspaceId,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -4,12 +4,10 @@ use super::{directory, python, run};
 use crate::common::token::{now, token_with};
 use crate::common::user::text;
 use crate::common::{Server, Stream, User};
-use cortex_core::base::time::WallTime;
-use cortex_core::domain::answer_job::JobId;
-use cortex_core::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
-use cortex_core::domain::live_answer::LiveAnswer;
-use cortex_core::domain::started_answer::AnswerStarted;
-use cortex_core::wire::event;
+use cortex_core::internals::wire::event;
+use cortex_core::internals::{
+    AnswerStarted, ConversationId, JobId, LiveAnswer, MessageId, UserId, WallTime, WorkspaceId,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;

@@ -6,7 +6,7 @@ mod events;
 use crate::common::Server;
 use crate::common::token::token;
 use crate::tools;
-use cortex_core::api::router::ROUTES;
+use cortex_core::internals::ROUTES;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};

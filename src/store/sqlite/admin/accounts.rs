@@ -28,7 +28,7 @@ const MAKING_TRIES_MAX: u32 = 40;
 const MAKING_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A connection for an administrator.
-pub struct Admin {
+pub(crate) struct Admin {
     db: Connection,
     meta: DatabaseMeta,
     path: PathBuf,
@@ -38,7 +38,7 @@ pub struct Admin {
 
 /// A user, as an administrator sees one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     key: i64,
     /// The `oid` of their tokens.
     pub id: UserId,
@@ -56,7 +56,7 @@ pub struct Account {
 
 /// Selects a user.
 #[derive(Debug, Clone)]
-pub enum UserSelector {
+pub(crate) enum UserSelector {
     /// By id.
     Id(UserId),
     /// By an id, or by the email of a user with a password.
@@ -65,7 +65,7 @@ pub enum UserSelector {
 
 /// A user who logs in with a password.
 #[derive(Debug)]
-pub struct NewUser<'n> {
+pub(crate) struct NewUser<'n> {
     /// The `oid` of their tokens; a user of this id who has no password gets one.
     pub id: &'n UserId,
     /// The email for the login.
@@ -76,7 +76,7 @@ pub struct NewUser<'n> {
 
 /// Why an administrative operation failed. Its message is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     /// The database cannot be opened or used.
     Store(OpenError),
     /// No user has this email or id.
@@ -159,7 +159,7 @@ impl Admin {
     ///
     /// # Errors
     /// Fails if the database does not exist, cannot be opened, or is in memory.
-    pub fn open(database: &Database, make: bool) -> Result<Admin, OpenError> {
+    pub(crate) fn open(database: &Database, make: bool) -> Result<Admin, OpenError> {
         let Database::File(path) = database else {
             let reason = "a database in memory ends with its process, so no other process can open it".into();
             return Err(OpenError::CannotOpen { path: ":memory:".into(), reason });
@@ -184,17 +184,17 @@ impl Admin {
     }
 
     /// The path of the database.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The signing key for tokens in development, which was generated with the database.
-    pub fn signing_key(&self) -> [u8; 32] {
+    pub(crate) fn signing_key(&self) -> [u8; 32] {
         self.meta.signing_key
     }
 
     /// Up to `limit` users after the given one, in the order of creation, without responders.
-    pub fn users(&self, after: Option<&Account>, limit: u32) -> Result<Vec<Account>, OpenError> {
+    pub(crate) fn users(&self, after: Option<&Account>, limit: u32) -> Result<Vec<Account>, OpenError> {
         let after = after.map_or(i64::MIN, |account| account.key);
         let listed = || -> rusqlite::Result<_> {
             self.db.prepare_cached(LIST)?.query_map(params![after, limit], account)?.collect()
@@ -203,22 +203,22 @@ impl Admin {
     }
 
     /// The user whom `who` names.
-    pub fn find(&self, who: &UserSelector) -> Result<Account, AdminError> {
+    pub(crate) fn find(&self, who: &UserSelector) -> Result<Account, AdminError> {
         self.named(who).map_err(|stop| self.told(stop))
     }
 
     /// The user whom `who` names, if they have a password that can be changed.
-    pub fn with_password(&self, who: &UserSelector) -> Result<Account, AdminError> {
+    pub(crate) fn with_password(&self, who: &UserSelector) -> Result<Account, AdminError> {
         self.named_with_password(who).map_err(|stop| self.told(stop))
     }
 
     /// Checks whether `add` would succeed.
-    pub fn check_new(&self, new: &NewUser<'_>) -> Result<(), AdminError> {
+    pub(crate) fn check_new(&self, new: &NewUser<'_>) -> Result<(), AdminError> {
         self.place_for(new).map(drop).map_err(|stop| self.told(stop))
     }
 
     /// Adds a user with a password, or gives one to a user who has none.
-    pub fn add(&mut self, new: &NewUser<'_>, hash: &str, now: WallTime) -> Result<(), AdminError> {
+    pub(crate) fn add(&mut self, new: &NewUser<'_>, hash: &str, now: WallTime) -> Result<(), AdminError> {
         self.change(|admin| {
             let key = match admin.place_for(new)? {
                 Some(known) => {
@@ -233,7 +233,12 @@ impl Admin {
     }
 
     /// Changes the password of a user who has one. Earlier tokens are rejected from now on.
-    pub fn set_password(&mut self, who: &UserSelector, hash: &str, now: WallTime) -> Result<Account, AdminError> {
+    pub(crate) fn set_password(
+        &mut self,
+        who: &UserSelector,
+        hash: &str,
+        now: WallTime,
+    ) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_with_password(who)?;
             let newest = journal_head::load(&admin.db)?.at;
@@ -247,7 +252,7 @@ impl Admin {
     }
 
     /// Rejects every token and the password of a user until they are enabled. The id need not have been seen before.
-    pub fn disable(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
+    pub(crate) fn disable(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
             if found.status == UserStatus::Deleted {
@@ -259,7 +264,7 @@ impl Admin {
     }
 
     /// Accepts tokens and the password of a user again, unless the user is deleted.
-    pub fn enable(&mut self, who: &UserSelector) -> Result<Account, AdminError> {
+    pub(crate) fn enable(&mut self, who: &UserSelector) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named(who)?;
             if found.status == UserStatus::Deleted {
@@ -272,7 +277,7 @@ impl Admin {
 
     /// Deletes name, email and password of a user, and rejects every token of the id from now on. Messages stay in their
     /// conversations, under the id.
-    pub fn delete(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
+    pub(crate) fn delete(&mut self, who: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.named_or_new(who, now)?;
             admin.db.execute(DELETE, [found.key, users::status_code(UserStatus::Deleted)])?;

@@ -19,7 +19,7 @@ use std::path::Path;
 
 /// The result of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BackupReport {
+pub(crate) struct BackupReport {
     /// Size of the file, in bytes.
     pub bytes: u64,
     /// The newest event number in it.
@@ -31,7 +31,7 @@ pub struct BackupReport {
 ///
 /// # Errors
 /// Fails if `target` exists or cannot be written, or if the source cannot be read or is damaged.
-pub fn backup(source: &Path, target: &Path, progress: ProgressReport<'_>) -> Result<BackupReport, DataError> {
+pub(crate) fn backup(source: &Path, target: &Path, progress: ProgressReport<'_>) -> Result<BackupReport, DataError> {
     reject_existing(target)?;
     let (db, _) = connection::open_reading(source)?;
     let file = AtomicFile::create(target)?;

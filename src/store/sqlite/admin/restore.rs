@@ -21,7 +21,7 @@ const LOGS: [&str; 2] = ["-wal", "-journal"];
 
 /// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoreReport {
+pub(crate) struct RestoreReport {
     /// The newest event number in the backup.
     pub through: EventNumber,
     /// The number after which new events are numbered.
@@ -36,7 +36,7 @@ pub struct RestoreReport {
 /// # Errors
 /// Fails if a server has `target` open, if it exists and `replace` is false, or if the backup is damaged. The target is then
 /// unchanged.
-pub fn restore(
+pub(crate) fn restore(
     file: &Path,
     target: &Path,
     replace: bool,

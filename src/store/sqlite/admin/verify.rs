@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifyReport {
+pub(crate) struct VerifyReport {
     /// The defects, one line each.
     pub findings: Vec<String>,
     /// The newest event number; 0 if it cannot be read.
@@ -33,7 +33,7 @@ const COUNTED: [(&str, &str); 5] = [
 ///
 /// # Errors
 /// Fails if the database cannot be opened. A defect is a finding, not an error.
-pub fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
+pub(crate) fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<VerifyReport, DataError> {
     let (db, _) = connection::open_reading(path)?;
     db.execute_batch("BEGIN").map_err(|error| OpenError::of(path, &error))?;
     let mut findings = integrity::damage(&db, IntegrityCheck::Whole);

@@ -10,7 +10,7 @@ use std::path::Path;
 /// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it when the process ends. The file stays: if it were
 /// removed, a third process could lock a new file while a second one waits for the old one.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     file: File,
 }
 
@@ -20,7 +20,7 @@ impl Lock {
     ///
     /// # Errors
     /// Fails if the lock file cannot be created, locked or written.
-    pub fn try_acquire(path: &Path) -> Result<Option<Lock>, OpenError> {
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Lock>, OpenError> {
         let path = sibling(path, ".lock");
         let failed = |error: io::Error| OpenError::CannotOpen { path: path.clone(), reason: error.to_string() };
         let mut options = File::options();
@@ -38,7 +38,7 @@ impl Lock {
     }
 
     /// The id of the process that holds the lock of the database at `path`, according to the file.
-    pub fn holder(path: &Path) -> Option<u32> {
+    pub(crate) fn holder(path: &Path) -> Option<u32> {
         std::fs::read_to_string(sibling(path, ".lock")).ok()?.trim().parse().ok()
     }
 }

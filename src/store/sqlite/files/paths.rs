@@ -12,7 +12,7 @@ const LINKS_MAX: u32 = 40;
 
 /// The database with the symbolic links at the end of its path resolved. The log and the lock of a database are beside the
 /// file itself, whatever name it is opened by, and a restored database replaces that file.
-pub fn resolve_symlinks(database: &Database) -> Database {
+pub(crate) fn resolve_symlinks(database: &Database) -> Database {
     let Database::File(path) = database else { return database.clone() };
     let mut path = path.clone();
     for _ in 0..LINKS_MAX {

@@ -42,7 +42,7 @@ const PROBE_FILL: &str =
     "DROP TABLE IF EXISTS probe; CREATE TABLE probe (filler); INSERT INTO probe VALUES (zeroblob(65536))";
 const PROBE_EMPTY: &str = "DROP TABLE probe";
 
-/// Changes a database. Each database has at most one writer, which [`Lock`](crate::store::Lock) ensures.
+/// Changes a database. Each database has at most one writer, which `Lock` ensures.
 pub struct Writer {
     pub(crate) db: Connection,
     log: WriteAheadLog,

@@ -7,7 +7,7 @@ mod fields;
 mod framing;
 mod targets;
 
-use cortex_core::base::limits::{CHUNK_LINE_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX, TRAILER_BYTES_MAX};
+use cortex_core::internals::limits::{CHUNK_LINE_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// Bytes of a head that the table reckons with; the default of `MAX_HEADER_BYTES`.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;

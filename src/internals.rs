@@ -1,0 +1,177 @@
+//! What tests, benches and fuzz targets use of the crate, which is a program and has no other interface.
+//!
+//! Each item is listed, so that the compiler still reports what the program itself does not use. The names do not follow
+//! the module layout, so that a move of a module changes this file and no test.
+
+pub use crate::api::openapi::DOCUMENT;
+pub use crate::api::router::{Access, BodyKind, Operation, ROUTES};
+pub use crate::api::traffic::Endpoint;
+pub use crate::api::{Context, Start};
+pub use crate::auth::jwt::{Claims, Keys, Purpose, TokenError};
+pub use crate::base::random::Random;
+pub use crate::base::time::{MonoTime, Now, WallTime};
+pub use crate::config::Settings;
+pub use crate::config::table::VARIABLES;
+pub use crate::config::types::{Database, Secret};
+pub use crate::config::upstream_address::UpstreamAddress;
+pub use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS, Turn};
+pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
+pub use crate::domain::commit::Committed;
+pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
+pub use crate::domain::live_answer::{AnswerDelta, LiveAnswer};
+pub use crate::domain::model::{
+    Content, Conversation, Message, Metadata, Role, Status, Topic, UserProfile, Workspace, WorkspaceDescription,
+    WorkspaceName,
+};
+pub use crate::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
+pub use crate::domain::query::{
+    ConversationView, JournalPage, MessageCursor, Page, Pagination, Query, QueryKind, QueryResponse, QueryResult,
+    StreamFilter,
+};
+pub use crate::domain::responder::ResponderKind;
+pub use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
+pub use crate::domain::started_answer::{AnswerStarted, LiveAnswerSet};
+pub use crate::domain::token_rules::{TokenRule, TokenRules};
+pub use crate::domain::work::Work;
+pub use crate::http1::body::{BodyError, BodyReader};
+pub use crate::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Method, Version};
+pub use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
+pub use crate::responder::breaker::{Breaker, Position};
+pub use crate::responder::retry::RetryPolicy;
+pub use crate::responder::scheduler::{
+    Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
+};
+pub use crate::responder::{Completion, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
+pub use crate::runtime::responders::{DriverRequest, StoreReply};
+pub use crate::shard::message::{CommitShare, ShardMessage};
+pub use crate::shard::shared::stream_registry::StreamRegistry;
+pub use crate::shard::{Input, Output, Shard};
+pub use crate::sse::decode::Decoder;
+pub use crate::store::{InboxLimits, MaintenanceDue, Reader, ResponderRules, Retention, StoreConfig, Writer};
+
+/// Limits that tests approach.
+pub mod limits {
+    pub use crate::base::limits::{
+        CHUNK_LINE_BYTES_MAX, CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, CONVERSATIONS_API_CONTENT_CHARS_MAX,
+        DISCARD_BYTES_MAX, DRAIN_NOTICE_MILLISECONDS, FORM_PAIRS_MAX, HEADERS_MAX, HEALTH_TIMEOUT_MILLISECONDS,
+        HISTORY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_RETENTION_SECONDS, LIST_BYTES_MAX,
+        LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, METADATA_BYTES_MAX,
+        METADATA_LEVELS_MAX, PAGE_CONVERSATIONS_LISTED_MAX, PAGE_EVENTS_MAX, PARTICIPANTS_MAX, PASSWORD_BODY_BYTES_MAX,
+        PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, READ_BYTES_MAX, REQUEST_ID_BYTES_MAX,
+        REQUESTS_PER_ADDRESS_FACTOR, RESPONSES_WAITING_BYTES_MAX, STARTUP_CONNECTIONS_MAX, TAIL_BYTES_MAX,
+        TARGET_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS, TOPIC_CHARS_MAX, TRAILER_BYTES_MAX,
+        TRANSACTION_COMMANDS_MAX, USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX,
+        WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX, WRITE_BUFFERS_MAX,
+    };
+}
+
+/// Functions of `responder::answer`.
+pub mod answer {
+    pub use crate::responder::answer::{cancel_step, immediate_step};
+}
+
+/// Functions of `cli`.
+pub mod cli {
+    pub use crate::cli::commands;
+}
+
+/// Functions of `shard::commit_routing`.
+pub mod commit_routing {
+    pub use crate::shard::commit_routing::route_commit;
+}
+
+/// Functions of `http1::head`.
+pub mod head {
+    pub use crate::http1::head::{parse_head, worth_parsing};
+}
+
+/// Functions of `runtime::listener`.
+pub mod listener {
+    pub use crate::runtime::listener::raise_open_file_limit;
+}
+
+/// Functions of `runtime::mailbox`.
+pub mod mailbox {
+    pub use crate::runtime::mailbox::bound_events;
+}
+
+/// Functions of `base::random`.
+pub mod random {
+    pub use crate::base::random::{fill_secret, mix};
+}
+
+/// Functions of `responder`.
+pub mod responder {
+    pub use crate::responder::answer;
+}
+
+/// Functions of `runtime::responders`.
+pub mod responders {
+    pub use crate::runtime::responders::step_command;
+}
+
+/// Functions of `sse`.
+pub mod sse {
+    pub use crate::sse::{parse_last_event_id, retry, write_event};
+}
+
+/// Functions of `base::time`.
+pub mod time {
+    pub use crate::base::time::SECOND;
+}
+
+/// Functions of `http1::urlencoded`.
+pub mod urlencoded {
+    pub use crate::http1::urlencoded::{decode_path_segment, parse_pairs};
+}
+
+/// The router's table.
+pub mod router {
+    pub use crate::api::router::{ROUTES, find};
+}
+
+/// Counts of requests by endpoint.
+pub mod traffic {
+    pub use crate::api::traffic::{record, render};
+}
+
+/// The process's metrics.
+pub mod metrics {
+    pub use crate::base::metrics::{
+        COMMIT_BOUNDS, COMMIT_COMMANDS, Counter, DURATION_BOUNDS, Durations, count_rejection, render,
+    };
+    /// The exposition format.
+    pub mod exposition {
+        pub use crate::base::metrics::exposition::Exposition;
+    }
+}
+
+/// The JSON of requests, responses and events.
+pub mod wire {
+    /// Events.
+    pub mod event {
+        pub use crate::wire::event::{event_json, output_delta, output_snapshot};
+    }
+    /// Metadata.
+    pub mod metadata {
+        pub use crate::wire::metadata::{merge, metadata};
+    }
+    /// Query strings.
+    pub mod query_params {
+        pub use crate::wire::query_params::{
+            QueryPair, chat_list, conversation_list, login_form, message_list, span, stream, user_ids,
+        };
+    }
+    /// Results of commands.
+    pub mod reply {
+        pub use crate::wire::reply::outcome;
+    }
+    /// Request bodies.
+    pub mod request {
+        pub use crate::wire::request::{
+            InvalidBody, chat_change, conversation_change, login, message_change, new_chat, new_conversation,
+            new_message, new_workspace, password_change, post_input, workspace_change,
+        };
+    }
+}
