@@ -20,12 +20,12 @@ pub(crate) fn page() -> Response {
 /// A page for an OpenAPI document that is valid, and whose references lead into its components.
 fn render(document: &str) -> String {
     let components = member(document, "components").unwrap_or("{}");
-    let mut page = Page { out: String::with_capacity(4 * document.len()), document, components };
+    let mut page = DocsPage { out: String::with_capacity(4 * document.len()), document, components };
     page.whole().expect("writing to memory does not fail");
     page.out
 }
 
-struct Page<'d> {
+struct DocsPage<'d> {
     out: String,
     document: &'d str,
     components: &'d str,
@@ -33,14 +33,14 @@ struct Page<'d> {
 
 /// An operation, with the path that it stands under.
 #[derive(Clone, Copy)]
-struct Operation<'d> {
+struct DocumentedOperation<'d> {
     method: &'d str,
     path: &'d str,
     item: &'d str,
     body: &'d str,
 }
 
-impl<'d> Page<'d> {
+impl<'d> DocsPage<'d> {
     fn whole(&mut self) -> fmt::Result {
         let info = member(self.document, "info").unwrap_or("{}");
         let (title, version) = (word(info, "title"), word(info, "version"));
@@ -84,24 +84,24 @@ impl<'d> Page<'d> {
         Ok(())
     }
 
-    fn operations(&self) -> Vec<Operation<'d>> {
+    fn operations(&self) -> Vec<DocumentedOperation<'d>> {
         let mut operations = Vec::new();
         for (path, item) in json::members(member(self.document, "paths").unwrap_or("{}")) {
             for (method, body) in json::members(item).filter(|(name, _)| *name != "\"parameters\"") {
-                operations.push(Operation { method: bare(method), path: bare(path), item, body });
+                operations.push(DocumentedOperation { method: bare(method), path: bare(path), item, body });
             }
         }
         operations
     }
 
-    fn contents(&mut self, operations: &[Operation<'_>]) -> fmt::Result {
+    fn contents(&mut self, operations: &[DocumentedOperation<'_>]) -> fmt::Result {
         self.out.push_str("<nav><h2>contents</h2>");
         for tag in list(self.document, "tags") {
             let name = word(tag, "name");
             write!(self.out, "<h4>{}</h4><ul>", Html(&name))?;
             for operation in operations.iter().filter(|operation| has_tag(operation.body, &name)) {
                 let (id, summary) = (word(operation.body, "operationId"), word(operation.body, "summary"));
-                let (method, path) = (Method(operation.method), Html(operation.path));
+                let (method, path) = (MethodName(operation.method), Html(operation.path));
                 write!(self.out, "<li>{method} <a href=\"#{id}\">{path}</a> <small>{}</small></li>", Html(&summary))?;
             }
             self.out.push_str("</ul>");
@@ -125,10 +125,10 @@ impl<'d> Page<'d> {
         Ok(())
     }
 
-    fn operation(&mut self, operation: Operation<'d>) -> fmt::Result {
-        let Operation { method, path, body, .. } = operation;
+    fn operation(&mut self, operation: DocumentedOperation<'d>) -> fmt::Result {
+        let DocumentedOperation { method, path, body, .. } = operation;
         let id = word(body, "operationId");
-        let (method, path) = (Method(method), Html(path));
+        let (method, path) = (MethodName(method), Html(path));
         write!(self.out, "<article id=\"{id}\"><h3>{method} <a href=\"#{id}\"><code>{path}</code></a></h3>")?;
         self.prose(&word(body, "summary"))?;
         self.prose(&word(body, "description"))?;
@@ -156,12 +156,12 @@ impl<'d> Page<'d> {
         writeln!(self.out, "<h4>Example</h4><pre>{}</pre></article>", Html(&curl))
     }
 
-    fn parameters_of(&self, operation: Operation<'d>) -> Vec<&'d str> {
+    fn parameters_of(&self, operation: DocumentedOperation<'d>) -> Vec<&'d str> {
         let [shared, own] = [operation.item, operation.body].map(|place| list(place, "parameters"));
         shared.chain(own).map(|parameter| self.followed(parameter)).collect()
     }
 
-    fn parameters(&mut self, operation: Operation<'d>) -> fmt::Result {
+    fn parameters(&mut self, operation: DocumentedOperation<'d>) -> fmt::Result {
         const HEAD: &str = "<h4>Parameters</h4><div class=\"wide\"><table><thead><tr><th>name<th>in<th>value\
             <th>what it is</thead><tbody>";
         self.out.push_str(HEAD);
@@ -308,7 +308,7 @@ impl<'d> Page<'d> {
     }
 
     /// A request that can be pasted into a shell, with the example of each thing that must be there.
-    fn curl(&self, operation: Operation<'d>) -> String {
+    fn curl(&self, operation: DocumentedOperation<'d>) -> String {
         let mut url = operation.path.to_owned();
         let mut joint = '?';
         for parameter in self.parameters_of(operation) {
@@ -400,9 +400,9 @@ impl fmt::Display for Html<'_> {
     }
 }
 
-struct Method<'a>(&'a str);
+struct MethodName<'a>(&'a str);
 
-impl fmt::Display for Method<'_> {
+impl fmt::Display for MethodName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<b class=\"method\">{}</b>", self.0.to_uppercase())
     }

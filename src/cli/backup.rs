@@ -1,10 +1,10 @@
 //! `backup`: copies the database.
 
 use super::data::{Meter, arguments, database};
-use super::{Failure, output::say};
+use super::{CliError, output::say};
 use crate::store;
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, None)?;
     let file = given.required()?;
     let source = database()?;

@@ -1,6 +1,6 @@
 //! What the commands on the database file share: the database, arguments, and the progress meter.
 
-use super::{Failure, settings};
+use super::{CliError, settings};
 use crate::config::types::Database;
 use crate::store::{DataError, Progress, resolve_symlinks};
 use lexopt::prelude::*;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const REPORT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The database file that the settings name.
-pub(super) fn database() -> Result<PathBuf, Failure> {
+pub(super) fn database() -> Result<PathBuf, CliError> {
     match resolve_symlinks(&settings()?.database) {
         Database::File(path) => Ok(path),
         Database::Memory => {
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 }
 
 /// Parses the arguments of a command with at most one option, named without its dashes.
-pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Result<Arguments, Failure> {
+pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Result<Arguments, CliError> {
     let mut found = Arguments { file: None, option: false };
     while let Some(argument) = parser.next()? {
         match argument {
@@ -44,12 +44,12 @@ pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Re
 
 impl Arguments {
     /// The file argument, which is required.
-    pub(super) fn required(&self) -> Result<&Path, Failure> {
+    pub(super) fn required(&self) -> Result<&Path, CliError> {
         match self.file.as_deref() {
             // A stream can be neither read twice nor written out of order.
-            Some(file) if is_standard(file) => Err(Failure::usage("a database is a file; one of the name - is ./-")),
+            Some(file) if is_standard(file) => Err(CliError::usage("a database is a file; one of the name - is ./-")),
             Some(file) => Ok(file),
-            None => Err(Failure::usage("a file is missing")),
+            None => Err(CliError::usage("a file is missing")),
         }
     }
 }
@@ -88,8 +88,8 @@ impl Meter {
     }
 }
 
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Failure {
+impl From<DataError> for CliError {
+    fn from(error: DataError) -> CliError {
         error.to_string().into()
     }
 }

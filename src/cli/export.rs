@@ -1,11 +1,11 @@
 //! `export`: writes the content of the database as lines of text.
 
-use super::Failure;
+use super::CliError;
 use super::data::{Meter, arguments, database, is_standard};
 use crate::store::{self, DataError};
 use std::io::{BufWriter, ErrorKind};
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, Some("with-passwords"))?;
     let source = database()?;
     let mut meter = Meter::new("exported lines");
@@ -16,7 +16,7 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     }
     let mut output = BufWriter::new(std::io::stdout().lock());
     match store::export(&source, &mut output, given.option, &mut report) {
-        Err(DataError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::NobodyReads),
+        Err(DataError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Err(CliError::BrokenPipe),
         done => Ok(done.map(drop)?),
     }
 }

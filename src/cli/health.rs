@@ -2,7 +2,7 @@
 //! without a shell.
 
 use super::output::say;
-use super::{Failure, no_more, settings};
+use super::{CliError, no_more, settings};
 use crate::runtime::listener;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Most of an answer that is looked at, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     no_more(parser)?;
     let settings = settings()?;
     let address = SocketAddr::new(reachable(&settings.host), settings.port);

@@ -1,13 +1,13 @@
 //! `import`: creates a database from an export.
 
 use super::data::{Meter, arguments, database, is_standard};
-use super::{Failure, output::say};
+use super::{CliError, output::say};
 use crate::runtime::{clock::Clock, listener};
 use crate::store;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, None)?;
     let target = database()?;
     listener::keep_files_private();

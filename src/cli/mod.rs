@@ -40,7 +40,7 @@ struct Entry {
     /// What else there is to know, as `--help` says it; lines end with a line feed.
     help: &'static str,
     /// Reads the arguments and does it.
-    run: fn(&mut lexopt::Parser) -> Result<(), Failure>,
+    run: fn(&mut lexopt::Parser) -> Result<(), CliError>,
 }
 
 /// What a command's help says of the argument that names a user.
@@ -190,7 +190,7 @@ static COMMANDS: &[Entry] = &[
 ];
 
 /// Why a command did not do what it was asked to.
-enum Failure {
+enum CliError {
     /// The command line cannot be understood.
     Usage {
         /// Why not.
@@ -203,25 +203,25 @@ enum Failure {
     /// Help or version was asked for.
     Say(String),
     /// Nobody reads standard output any more, so there is nothing left to do.
-    NobodyReads,
+    BrokenPipe,
 }
 
-impl Failure {
+impl CliError {
     /// The command line cannot be understood, because of `what`.
-    fn usage(what: impl Into<String>) -> Failure {
-        Failure::Usage { what: what.into(), of: "" }
+    fn usage(what: impl Into<String>) -> CliError {
+        CliError::Usage { what: what.into(), of: "" }
     }
 }
 
-impl From<lexopt::Error> for Failure {
-    fn from(error: lexopt::Error) -> Failure {
-        Failure::usage(error.to_string())
+impl From<lexopt::Error> for CliError {
+    fn from(error: lexopt::Error) -> CliError {
+        CliError::usage(error.to_string())
     }
 }
 
-impl From<String> for Failure {
-    fn from(line: String) -> Failure {
-        Failure::Failed(vec![line])
+impl From<String> for CliError {
+    fn from(line: String) -> CliError {
+        CliError::Failed(vec![line])
     }
 }
 
@@ -229,17 +229,17 @@ impl From<String> for Failure {
 pub fn run() -> ExitCode {
     listener::survive_full_files();
     let done = match dispatch(&mut lexopt::Parser::from_env()) {
-        Err(Failure::Say(text)) => say(&text),
+        Err(CliError::Say(text)) => say(&text),
         done => done,
     };
     match done {
-        Ok(()) | Err(Failure::Say(_) | Failure::NobodyReads) => ExitCode::SUCCESS,
-        Err(Failure::Usage { what, of }) => {
+        Ok(()) | Err(CliError::Say(_) | CliError::BrokenPipe) => ExitCode::SUCCESS,
+        Err(CliError::Usage { what, of }) => {
             let command = format!("cortex-core {of}");
             complain(format_args!("{what}; see {} --help", command.trim_end()));
             ExitCode::from(USAGE)
         }
-        Err(Failure::Failed(lines)) => {
+        Err(CliError::Failed(lines)) => {
             for line in lines {
                 complain(line);
             }
@@ -253,7 +253,7 @@ pub fn commands() -> impl Iterator<Item = (&'static str, &'static str, &'static 
     COMMANDS.iter().map(|entry| (entry.name, entry.usage, entry.summary))
 }
 
-fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+fn dispatch(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let mut words = String::new();
     let (mut help, mut version) = (false, false);
     loop {
@@ -268,38 +268,38 @@ fn dispatch(parser: &mut lexopt::Parser) -> Result<(), Failure> {
                 let word = word.string()?;
                 let longer = if words.is_empty() { word.clone() } else { format!("{words} {word}") };
                 if !COMMANDS.iter().any(|entry| entry.name == longer || entry.name.starts_with(&format!("{longer} "))) {
-                    return Err(Failure::usage(format!("there is no command {longer:?}")));
+                    return Err(CliError::usage(format!("there is no command {longer:?}")));
                 }
                 words = longer;
             }
             Some(other) => return Err(other.unexpected().into()),
             None if version => {
-                return Err(Failure::Say(concat!("cortex-core ", env!("CARGO_PKG_VERSION"), "\n").into()));
+                return Err(CliError::Say(concat!("cortex-core ", env!("CARGO_PKG_VERSION"), "\n").into()));
             }
-            None if help => return Err(Failure::Say(overview(&words))),
+            None if help => return Err(CliError::Say(overview(&words))),
             None if words.is_empty() => return run_entry(&COMMANDS[0], parser, false),
-            None => return Err(Failure::usage(format!("{words:?} wants another word"))),
+            None => return Err(CliError::usage(format!("{words:?} wants another word"))),
         }
     }
 }
 
 /// A request for help counts wherever it stands among a command's own arguments.
-fn run_entry(entry: &Entry, parser: &mut lexopt::Parser, help: bool) -> Result<(), Failure> {
+fn run_entry(entry: &Entry, parser: &mut lexopt::Parser, help: bool) -> Result<(), CliError> {
     let asked = help
         || parser.try_raw_args().is_some_and(|arguments| {
             arguments.as_slice().iter().take_while(|raw| *raw != "--").any(|raw| raw == "--help" || raw == "-h")
         });
     if asked {
-        return Err(Failure::Say(format!("{}\n\nusage: {}\n\n{}", sentence(entry.summary), usage(entry), entry.help)));
+        return Err(CliError::Say(format!("{}\n\nusage: {}\n\n{}", sentence(entry.summary), usage(entry), entry.help)));
     }
     (entry.run)(parser).map_err(|failure| match failure {
-        Failure::Usage { what, .. } => Failure::Usage { what, of: entry.name },
+        CliError::Usage { what, .. } => CliError::Usage { what, of: entry.name },
         other => other,
     })
 }
 
 /// For a command that takes no further arguments.
-fn no_more(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+fn no_more(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     match parser.next()? {
         Some(argument) => Err(argument.unexpected().into()),
         None => Ok(()),
@@ -307,7 +307,7 @@ fn no_more(parser: &mut lexopt::Parser) -> Result<(), Failure> {
 }
 
 /// The settings, or every line that is wrong with them; warnings go to standard error.
-fn settings() -> Result<Settings, Failure> {
+fn settings() -> Result<Settings, CliError> {
     let loaded = from_environment().map_err(bad_settings)?;
     for warning in loaded.warnings {
         complain(format_args!("warning: {warning}"));
@@ -315,8 +315,8 @@ fn settings() -> Result<Settings, Failure> {
     Ok(loaded.settings)
 }
 
-fn bad_settings(errors: Vec<SettingError>) -> Failure {
-    Failure::Failed(errors.iter().map(ToString::to_string).collect())
+fn bad_settings(errors: Vec<SettingError>) -> CliError {
+    CliError::Failed(errors.iter().map(ToString::to_string).collect())
 }
 
 fn usage(entry: &Entry) -> String {

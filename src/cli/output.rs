@@ -1,30 +1,30 @@
 //! What a command prints, so that a reader who goes away early ends it in peace.
 
-use super::Failure;
+use super::CliError;
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
 /// Standard output, for many lines.
-pub(super) struct Output(BufWriter<StdoutLock<'static>>);
+pub(super) struct StdoutLines(BufWriter<StdoutLock<'static>>);
 
-impl Output {
-    pub(super) fn new() -> Output {
-        Output(BufWriter::new(io::stdout().lock()))
+impl StdoutLines {
+    pub(super) fn new() -> StdoutLines {
+        StdoutLines(BufWriter::new(io::stdout().lock()))
     }
 
     /// Prints a line.
-    pub(super) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, line: impl Display) -> Result<(), CliError> {
         writeln!(self.0, "{line}").map_err(failure)
     }
 
     /// Whatever was printed has arrived.
-    pub(super) fn end(mut self) -> Result<(), Failure> {
+    pub(super) fn end(mut self) -> Result<(), CliError> {
         self.0.flush().map_err(failure)
     }
 }
 
 /// Prints a text to standard output.
-pub(super) fn say(text: &str) -> Result<(), Failure> {
+pub(super) fn say(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(failure)
 }
@@ -34,9 +34,9 @@ pub(super) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "cortex-core: {line}");
 }
 
-fn failure(error: io::Error) -> Failure {
+fn failure(error: io::Error) -> CliError {
     match error.kind() {
-        ErrorKind::BrokenPipe => Failure::NobodyReads,
+        ErrorKind::BrokenPipe => CliError::BrokenPipe,
         _ => format!("standard output cannot be written to: {error}").into(),
     }
 }

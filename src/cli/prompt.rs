@@ -1,6 +1,6 @@
 //! What people type: passwords, which are not shown, and a yes.
 
-use super::Failure;
+use super::CliError;
 use crate::base::limits::PASSWORD_CHARS_MAX;
 use crate::wire::request::new_password;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 const LINE_BYTES_MAX: usize = PASSWORD_CHARS_MAX * char::MAX.len_utf8() + 2;
 
 /// A new password that keeps the rule: asked for twice on a terminal; else, or if `only_read`, one line of standard input.
-pub(super) fn password(only_read: bool) -> Result<String, Failure> {
+pub(super) fn password(only_read: bool) -> Result<String, CliError> {
     let quiet = NoEcho::begin().map_err(|error| format!("the terminal cannot be kept from showing it: {error}"))?;
     let ask = !only_read && quiet.is_some();
     let password = answer(if ask { "Password: " } else { "" })?.ok_or_else(|| "no password was given".to_owned())?;
@@ -24,7 +24,7 @@ pub(super) fn password(only_read: bool) -> Result<String, Failure> {
 }
 
 /// Whether somebody says yes to a question; `None` if there is no terminal to ask on.
-pub(super) fn yes(question: &str) -> Result<Option<bool>, Failure> {
+pub(super) fn yes(question: &str) -> Result<Option<bool>, CliError> {
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
@@ -33,7 +33,7 @@ pub(super) fn yes(question: &str) -> Result<Option<bool>, Failure> {
 }
 
 /// The next line of standard input without its end; `None` if there is none.
-fn answer(question: &str) -> Result<Option<String>, Failure> {
+fn answer(question: &str) -> Result<Option<String>, CliError> {
     let mut stderr = io::stderr();
     // Whoever does not see the question may still answer it.
     let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());

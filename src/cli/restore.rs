@@ -1,11 +1,11 @@
 //! `restore`: replaces the database with a backup.
 
 use super::data::{Meter, arguments, database};
-use super::{Failure, output::say};
+use super::{CliError, output::say};
 use crate::runtime::{clock::Clock, listener};
 use crate::store;
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, Some("force"))?;
     let file = given.required()?;
     let target = database()?;

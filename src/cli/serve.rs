@@ -1,11 +1,11 @@
 //! `serve`: the server itself.
 
-use super::{Failure, bad_settings, no_more};
+use super::{CliError, bad_settings, no_more};
 use crate::base::log as logging;
 use crate::config::from_environment;
 use crate::runtime::{process, server};
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     no_more(parser)?;
     let loaded = from_environment().map_err(bad_settings)?;
     logging::init(loaded.settings.log_format, loaded.settings.log_level)
@@ -16,6 +16,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     }
     server::serve(loaded.settings).map_err(|error| {
         logging::flush();
-        Failure::from(error)
+        CliError::from(error)
     })
 }

@@ -1,6 +1,6 @@
 //! `token issue`: a token of a user, made here.
 
-use super::Failure;
+use super::CliError;
 use super::output::say;
 use super::who::{self, WhoArgument, profile_text};
 use crate::auth::jwt::{Claims, Purpose};
@@ -11,7 +11,7 @@ use crate::runtime::reload;
 use crate::store::{AdminError, UserSelector};
 use lexopt::prelude::*;
 
-pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let mut who = WhoArgument::default();
     let (mut name, mut email, mut hours) = (None, None, None);
     while let Some(argument) = parser.next()? {
@@ -60,10 +60,10 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), Failure> {
 }
 
 /// Hours, in seconds.
-fn hours_of(text: &str) -> Result<i64, Failure> {
+fn hours_of(text: &str) -> Result<i64, CliError> {
     match text.parse::<u64>() {
         Ok(hours) if (1..=EXPIRATION_HOURS_MAX).contains(&hours) => Ok(hours as i64 * 3600),
-        _ => Err(Failure::usage(format!(
+        _ => Err(CliError::usage(format!(
             "--hours is {text:?}: allowed is a whole number from 1 to {EXPIRATION_HOURS_MAX}"
         ))),
     }

@@ -1,8 +1,8 @@
 //! `user …`: users with passwords, and who is let in. A server that runs on the same database notices within a moment.
 
-use super::output::{Output, say};
+use super::output::{StdoutLines, say};
 use super::who::{self, WhoArgument, password_argument, profile_text, user_id};
-use super::{Failure, prompt};
+use super::{CliError, prompt};
 use crate::auth::password::Hasher;
 use crate::base::limits::PROFILE_CHARS_MAX;
 use crate::base::random::fill_secret;
@@ -16,7 +16,7 @@ use lexopt::prelude::*;
 /// Users that are read at once: the database is not held while somebody reads a list page by page.
 const LIST_ROWS: u32 = 256;
 
-pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let (mut email, mut name, mut id, mut only_read) = (None, None, None, false);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -28,7 +28,7 @@ pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let email = email.ok_or_else(|| Failure::usage("whom? an email is missing"))?;
+    let email = email.ok_or_else(|| CliError::usage("whom? an email is missing"))?;
     let id = id.unwrap_or_else(new_id);
     let new = NewUser { id: &id, email: &email, name: name.as_deref() };
     let (_, mut admin) = who::open(true)?;
@@ -39,7 +39,7 @@ pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     say(&format!("{}\n", shown(id.as_str())))
 }
 
-pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let (mut who, mut only_read) = (WhoArgument::default(), false);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -58,21 +58,21 @@ pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     say(&format!("{} has a new password\n", named(&changed)))
 }
 
-pub(super) fn disable(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn disable(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let who = who_alone(parser)?;
     let (_, mut admin) = who::open(false)?;
     let changed = admin.disable(&who, Clock::start().now().wall)?;
     say(&format!("{} is disabled\n", named(&changed)))
 }
 
-pub(super) fn enable(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn enable(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let who = who_alone(parser)?;
     let (_, mut admin) = who::open(false)?;
     let changed = admin.enable(&who)?;
     say(&format!("{} is enabled\n", named(&changed)))
 }
 
-pub(super) fn delete(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn delete(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let (mut who, mut sure) = (WhoArgument::default(), false);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -91,7 +91,7 @@ pub(super) fn delete(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     say(&format!("{} is deleted\n", named(&changed)))
 }
 
-fn confirm(admin: &Admin, who: &UserSelector) -> Result<(), Failure> {
+fn confirm(admin: &Admin, who: &UserSelector) -> Result<(), CliError> {
     let whom = match who {
         UserSelector::Id(id) => format!("{:?}", id.as_str()),
         UserSelector::IdOrEmail(_) => named(&admin.find(who)?),
@@ -103,7 +103,7 @@ fn confirm(admin: &Admin, who: &UserSelector) -> Result<(), Failure> {
     }
 }
 
-pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let mut json = false;
     while let Some(argument) = parser.next()? {
         match argument {
@@ -112,7 +112,7 @@ pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), Failure> {
         }
     }
     let (_, admin) = who::open(false)?;
-    let mut output = Output::new();
+    let mut output = StdoutLines::new();
     if json {
         for_each_user(&admin, |user| output.line(object(user)))?;
         return output.end();
@@ -131,7 +131,7 @@ pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), Failure> {
 }
 
 /// Users in the order in which they came, a few at a time.
-fn for_each_user(admin: &Admin, mut each: impl FnMut(&Account) -> Result<(), Failure>) -> Result<(), Failure> {
+fn for_each_user(admin: &Admin, mut each: impl FnMut(&Account) -> Result<(), CliError>) -> Result<(), CliError> {
     let mut last = None;
     loop {
         let users = admin.users(last.as_ref(), LIST_ROWS).map_err(|error| error.to_string())?;
@@ -205,11 +205,11 @@ fn shown(text: &str) -> String {
     shown
 }
 
-fn email_of(text: String) -> Result<String, Failure> {
+fn email_of(text: String) -> Result<String, CliError> {
     let good = text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
         && text.chars().count() <= PROFILE_CHARS_MAX
         && !text.chars().any(|letter| letter.is_control() || letter.is_whitespace());
-    if good { Ok(text) } else { Err(Failure::usage(format!("{text:?} is no email address"))) }
+    if good { Ok(text) } else { Err(CliError::usage(format!("{text:?} is no email address"))) }
 }
 
 /// A random UUID (RFC 9562 §5.4).
@@ -219,7 +219,7 @@ fn new_id() -> UserId {
     UserId::new_unchecked(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
-fn who_alone(parser: &mut lexopt::Parser) -> Result<UserSelector, Failure> {
+fn who_alone(parser: &mut lexopt::Parser) -> Result<UserSelector, CliError> {
     let mut who = WhoArgument::default();
     while let Some(argument) = parser.next()? {
         match argument {

@@ -1,10 +1,10 @@
 //! `verify`: checks a database.
 
 use super::data::{Meter, arguments, database};
-use super::{Failure, output::say};
+use super::{CliError, output::say};
 use crate::store;
 
-pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
+pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, None)?;
     let path = given.file.map_or_else(database, Ok)?;
     let mut meter = Meter::new("checked");

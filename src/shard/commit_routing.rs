@@ -106,8 +106,8 @@ mod tests {
     fn shards_without_results_come_first_and_unconcerned_ones_get_nothing() {
         use EventKind::{MessageDeleted, WorkspaceCreated, WorkspaceDeleted};
         // Events, shards with results; the order of shares, results of each, results of responders, deletions.
-        type Case<'a> = (&'a [EventKind], &'a [u16], &'a [usize], &'a [usize], usize, usize);
-        let table: [Case<'_>; 4] = [
+        type RoutingCase<'a> = (&'a [EventKind], &'a [u16], &'a [usize], &'a [usize], usize, usize);
+        let table: [RoutingCase<'_>; 4] = [
             (&[], &[], &[], &[], 0, 0),
             (&[], &[2, 2], &[2], &[2], 0, 0),
             (&[WorkspaceCreated], &[0, RESPONDERS], &[1, 2, 0], &[0, 0, 1], 1, 0),

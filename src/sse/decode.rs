@@ -8,7 +8,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// An event that was dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct DecodedEvent {
     /// Its `event` field; `message` without one.
     pub name: String,
     /// Its `data` fields, with LF between them.
@@ -62,7 +62,7 @@ impl Decoder {
 
     /// Reads on to the next event and takes what it has read from `input`; `None` when all was read. What the stream's
     /// end leaves unfinished is no event.
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, DecodeError> {
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<DecodedEvent>, DecodeError> {
         while !input.is_empty() {
             if std::mem::take(&mut self.after_cr) && input[0] == b'\n' {
                 *input = &input[1..];
@@ -102,7 +102,7 @@ impl Decoder {
         self.line.is_empty() && self.name.is_empty() && !self.has_data
     }
 
-    fn end_line(&mut self) -> Result<Option<Event>, DecodeError> {
+    fn end_line(&mut self) -> Result<Option<DecodedEvent>, DecodeError> {
         let line = std::mem::take(&mut self.line);
         let first = !std::mem::replace(&mut self.begun, true);
         let shown = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| first).unwrap_or(&line);
@@ -140,14 +140,14 @@ impl Decoder {
     }
 
     /// HTML Standard §9.2.6: without a `data` field there is no event, and its name is forgotten.
-    fn dispatch(&mut self) -> Result<Option<Event>, DecodeError> {
+    fn dispatch(&mut self) -> Result<Option<DecodedEvent>, DecodeError> {
         self.last_event_id.clone_from(&self.last_event_id_buffer);
         let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
         // The standard looks at whether the data are empty, after each field has added an LF: so at whether there was one.
         if !std::mem::take(&mut self.has_data) {
             return Ok(None);
         }
-        Ok(Some(Event { name: if name.is_empty() { "message".to_owned() } else { name }, data }))
+        Ok(Some(DecodedEvent { name: if name.is_empty() { "message".to_owned() } else { name }, data }))
     }
 }
 
@@ -156,12 +156,12 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
 
-    fn event(name: &str, data: &str) -> Event {
-        Event { name: name.into(), data: data.into() }
+    fn event(name: &str, data: &str) -> DecodedEvent {
+        DecodedEvent { name: name.into(), data: data.into() }
     }
 
     /// The events of a stream that arrives in these pieces, and the decoder after them.
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Decoder) {
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<DecodedEvent>, Decoder) {
         let mut decoder = Decoder::new(1000);
         let mut events = Vec::new();
         for mut piece in pieces {
@@ -174,9 +174,9 @@ mod tests {
     }
 
     /// A stream, its events, the last event id and the last `retry`.
-    type Case = (&'static [u8], Vec<Event>, &'static str, Option<u64>);
+    type DecodeCase = (&'static [u8], Vec<DecodedEvent>, &'static str, Option<u64>);
 
-    fn table() -> Vec<Case> {
+    fn table() -> Vec<DecodeCase> {
         vec![
             (b"", vec![], "", None),
             (b"data: a\ndata: +2\ndata: 10\n\n", vec![event("message", "a\n+2\n10")], "", None),

@@ -8,7 +8,7 @@ use crate::base::limits::*;
 use crate::config::types::Secret;
 use crate::responder::failure::printable;
 use crate::responder::{Completion, Failure, FailureKind, TextSink};
-use crate::sse::decode::{Decoder, Event};
+use crate::sse::decode::{DecodedEvent, Decoder};
 use serde_json::Value;
 use std::ops::ControlFlow;
 
@@ -115,14 +115,14 @@ impl AnswerReader {
         Ok(())
     }
 
-    fn next_event(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Failure> {
+    fn next_event(&mut self, bytes: &mut &[u8]) -> Result<Option<DecodedEvent>, Failure> {
         let BodyForm::Stream(decoder) = &mut self.form else { return Ok(None) };
         decoder
             .next(bytes)
             .map_err(|error| Failure::invalid_response(format!("the event stream is unreadable: {error:?}")))
     }
 
-    fn read_event(&mut self, event: &Event, sink: TextSink<'_>) -> Result<(), Failure> {
+    fn read_event(&mut self, event: &DecodedEvent, sink: TextSink<'_>) -> Result<(), Failure> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.is_done = true;

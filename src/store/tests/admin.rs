@@ -54,8 +54,8 @@ fn older_tokens_stay_refused_when_the_clock_goes_back() {
 
 #[test]
 fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
-    type CommandKind = fn(&mut Admin);
-    let table: [(&str, CommandKind, UserStatus); 4] = [
+    type AdminCommand = fn(&mut Admin);
+    let table: [(&str, AdminCommand, UserStatus); 4] = [
         ("nothing", |_| {}, UserStatus::Enabled),
         ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Disabled),
         ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), UserStatus::Enabled),
