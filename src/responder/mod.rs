@@ -4,7 +4,7 @@
 //! asks an OpenAI-compatible model over HTTP: it alone waits, reads the clock and owns sockets, on the thread of its
 //! caller. This layer names neither the store nor the shards: `runtime` carries jobs, steps and deltas.
 
-pub mod answer;
+pub(crate) mod answer;
 pub(crate) mod breaker;
 pub(crate) mod client;
 pub(crate) mod failure;
