@@ -45,7 +45,7 @@ pub use crate::responder::scheduler::{
 pub use crate::responder::{Completion, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
 pub use crate::runtime::responders::{DriverRequest, StoreReply};
 pub use crate::shard::message::{CommitShare, ShardMessage};
-pub use crate::shard::shared::stream_registry::StreamRegistry;
+pub use crate::shard::shared::SharedState;
 pub use crate::shard::{Input, Output, Shard};
 pub use crate::sse::decode::Decoder;
 pub use crate::store::{InboxLimits, MaintenanceDue, Reader, ResponderRules, Retention, StoreConfig, Writer};

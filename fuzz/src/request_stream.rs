@@ -11,7 +11,7 @@ use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, r
 use cortex_core::internals::limits::READ_BYTES_MAX;
 use cortex_core::internals::{
     Command, CommandKind, CommandResult, ConversationRef, EventNumber, Input, Outcome, Output, PasswordCheck,
-    PasswordOutcome, PasswordResponse, Purpose, Random, Rejection, Resource, Shard, ShardMessage, StreamRegistry,
+    PasswordOutcome, PasswordResponse, Purpose, Random, Rejection, Resource, Shard, ShardMessage, SharedState,
     TokenRules, UserId, UserProfile, Work,
 };
 use std::io::IoSlice;
@@ -93,11 +93,11 @@ struct Connection {
 
 /// Feeds the pieces, then the end; returns what the shard sent, and what it asked others to do.
 fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Vec<String>) {
-    let registry = Arc::new(StreamRegistry::default());
+    let shared = Arc::new(SharedState::default());
     let position = EventNumber(7);
-    registry.committed(position);
+    shared.streams.advance_position(position);
     let mut shard =
-        Shard::new(0, backend::context(), registry, Arc::new(TokenRules::default()), position, Random::new(1));
+        Shard::new(0, backend::context(), shared, Arc::new(TokenRules::default()), position, Random::new(1));
     let slot = shard.accept(IpAddr::V4(Ipv4Addr::LOCALHOST), START);
     let takes = [usize::MAX, usize::MAX, 100, 1000][way % 4];
     let mut connection =

@@ -10,7 +10,7 @@ use super::choices::Choices;
 use super::shard_model::{Journal, Listening, USERS};
 use cortex_core::internals::{
     Command, CommandResult, CommitShare, EventKind, EventNumber, Input, LiveAnswerSet, MonoTime, Now, Output, Purpose,
-    Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Shard, ShardMessage, Start, StreamRegistry,
+    Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Shard, ShardMessage, SharedState, Start,
     TokenRule, TokenRules, UserId, WallTime, Work,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -64,7 +64,7 @@ enum Wants {
 
 struct World {
     shard: Shard,
-    registry: Arc<StreamRegistry>,
+    shared: Arc<SharedState>,
     now: Now,
     peers: BTreeMap<u32, Peer>,
     journal: Journal,
@@ -98,14 +98,14 @@ fn tokens() -> &'static [String] {
 
 impl World {
     fn new() -> World {
-        let registry = Arc::new(StreamRegistry::default());
+        let shared = Arc::new(SharedState::default());
         let journal = Journal::new();
         let position = EventNumber(journal.newest());
-        registry.committed(position);
-        let (shared, token_rules) = (Arc::clone(&registry), Arc::new(TokenRules::default()));
+        shared.streams.advance_position(position);
+        let (of_shard, token_rules) = (Arc::clone(&shared), Arc::new(TokenRules::default()));
         World {
-            shard: Shard::new(0, backend::context(), shared, token_rules, position, Random::new(1)),
-            registry,
+            shard: Shard::new(0, backend::context(), of_shard, token_rules, position, Random::new(1)),
+            shared,
             now: START,
             peers: BTreeMap::new(),
             told: position.0,
@@ -344,7 +344,7 @@ impl World {
         let before = self.journal.announced();
         let events = self.journal.announce();
         let through = EventNumber(self.journal.newest());
-        self.registry.committed(through);
+        self.shared.streams.advance_position(through);
         let mail =
             CommitShare { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
         self.live_answers.committed(&mail.started, &mail.events);
@@ -476,7 +476,7 @@ impl World {
             }
         }
         self.shard.check_invariants();
-        self.registry.check_invariants();
+        self.shared.check_invariants();
         self.observe();
     }
 

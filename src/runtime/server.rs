@@ -26,7 +26,7 @@ use crate::responder::retry::RetryPolicy;
 use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::message::ShardMessage;
-use crate::shard::shared::stream_registry::StreamRegistry;
+use crate::shard::shared::SharedState;
 use crate::store::{self, Lock, Retention, StoreConfig, Writer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -180,9 +180,9 @@ fn start(
     sender: Sender<Happened>,
 ) -> Result<Running, String> {
     let cannot = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
-    let registry = Arc::new(StreamRegistry::default());
+    let shared = Arc::new(SharedState::default());
     let position = writer.position();
-    registry.committed(position);
+    shared.streams.advance_position(position);
     let token_rules = Arc::new(writer.token_rules().map_err(|error| error.to_string())?);
     let max_connections = settings.connections_max.map_or(open_files as usize / 10 * 9, |max| max as usize).max(1);
     metrics::CONNECTIONS_MAX.set(max_connections as u64);
@@ -209,8 +209,8 @@ fn start(
     let replies = Replies { mailboxes: mailboxes.clone(), responders: Arc::clone(&workers.responders) };
     start_readers(&mut writer, &workers, &replies, &mut helpers)?;
     let writing = {
-        let (workers, replies, registry) = (workers.clone(), replies.clone(), Arc::clone(&registry));
-        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &replies, &registry, clock))?
+        let (workers, replies, shared) = (workers.clone(), replies.clone(), Arc::clone(&shared));
+        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &replies, &shared, clock))?
     };
     let mut loops = 0;
     // Also without a responder: clients may cancel, and another configuration may have left jobs open.
@@ -230,8 +230,7 @@ fn start(
     for ((index, poll), adopted) in polls.into_iter().enumerate().zip(adopted) {
         let random = Random::from_system();
         let context = Arc::clone(current.context());
-        let shard =
-            Shard::new(index as u16, context, Arc::clone(&registry), Arc::clone(&token_rules), position, random);
+        let shard = Shard::new(index as u16, context, Arc::clone(&shared), Arc::clone(&token_rules), position, random);
         let socket = socket.try_clone().map_err(cannot("the listening socket cannot be shared"))?;
         let mailbox = Arc::clone(&mailboxes[index]);
         let connections = Arc::clone(&connections);

@@ -26,7 +26,7 @@ use crate::http1::head::Method;
 use connection::outbox::Outbox;
 use connection::{Connection, Phase};
 use message::ShardMessage;
-use shared::stream_registry::StreamRegistry;
+use shared::SharedState;
 use shutdown::ShutdownProgress;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -110,7 +110,7 @@ pub enum Output {
 pub struct Shard {
     index: u16,
     context: Arc<Context>,
-    registry: Arc<StreamRegistry>,
+    shared: Arc<SharedState>,
     token_rules: Arc<TokenRules>,
     connections: Slab<Connection>,
     fan_out: FanOut,
@@ -155,7 +155,7 @@ impl Shard {
     pub fn new(
         index: u16,
         context: Arc<Context>,
-        registry: Arc<StreamRegistry>,
+        shared: Arc<SharedState>,
         token_rules: Arc<TokenRules>,
         position: EventNumber,
         random: Random,
@@ -163,7 +163,7 @@ impl Shard {
         Shard {
             index,
             context,
-            registry,
+            shared,
             token_rules,
             connections: Slab::new(),
             fan_out: FanOut::new(position),

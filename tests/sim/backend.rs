@@ -23,7 +23,7 @@ impl World {
         if let Some(chore) = self.process().chores.pop_front() {
             match chore {
                 Chore::Announce(through) => {
-                    self.process().registry.committed(through);
+                    self.process().shared.streams.advance_position(through);
                     self.known_committed = self.known_committed.max(through.0);
                 }
                 Chore::Tell(shard, committed) => self.tell(shard, ShardMessage::Committed(committed)),

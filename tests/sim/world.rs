@@ -8,7 +8,7 @@ use crate::session::{Doing, Moment};
 use cortex_core::internals::{
     Claims, Command, CommitShare, Context, Database, EventNumber, InboxLimits, Input, Keys, MonoTime, Now, Output,
     Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings, Shard, ShardMessage,
-    StoreConfig, StreamRegistry, UserId, WallTime, Work, Writer,
+    SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -65,7 +65,7 @@ pub struct Setup {
 pub struct Process {
     pub writer: Writer,
     pub readers: Vec<(Reader, Option<ShardMessage>)>,
-    pub registry: Arc<StreamRegistry>,
+    pub shared: Arc<SharedState>,
     pub loops: Vec<Loop>,
     pub chores: VecDeque<Chore>,
     pub draining: bool,
@@ -201,16 +201,15 @@ impl World {
         let settings = settings(&writer.signing_key());
         let keys = Keys::new(SECRET, &[], None, None);
         let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
-        let registry = Arc::new(StreamRegistry::default());
-        registry.committed(position);
+        let shared = Arc::new(SharedState::default());
+        shared.streams.advance_position(position);
         self.known_committed = position.0;
         self.now.mono = MonoTime(1_000_000);
         let loops = (0..self.setup.shards).map(|index| {
-            let (context, registry, token_rules) =
-                (Arc::clone(&context), Arc::clone(&registry), Arc::clone(&token_rules));
+            let (context, shared, token_rules) = (Arc::clone(&context), Arc::clone(&shared), Arc::clone(&token_rules));
             let random = Random::new(self.random.next_u64());
             Loop {
-                shard: Shard::new(index as u16, context, registry, token_rules, position, random),
+                shard: Shard::new(index as u16, context, shared, token_rules, position, random),
                 position: position.0,
                 mailbox: Vec::new(),
                 mailbox_bytes: 0,
@@ -226,7 +225,7 @@ impl World {
         let readers = vec![reader(), reader()];
         self.db = Some(Connection::open(self.path()).expect("the database opens beside the program"));
         self.context = Some(context);
-        self.process = Some(Process { writer, readers, registry, loops, chores: VecDeque::new(), draining: false });
+        self.process = Some(Process { writer, readers, shared, loops, chores: VecDeque::new(), draining: false });
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -305,7 +304,7 @@ impl World {
         self.observe(shard, &moment);
         let process = self.process();
         process.loops[shard].shard.check_invariants();
-        process.registry.check_invariants();
+        process.shared.check_invariants();
     }
 
     fn carry_out(&mut self, shard: usize) {

@@ -10,7 +10,7 @@ use crate::domain::started_answer::LiveAnswerSet;
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
 use crate::runtime::replies::Replies;
-use crate::shard::shared::stream_registry::StreamRegistry;
+use crate::shard::shared::SharedState;
 use crate::store::{MaintenanceDue, Writer};
 use std::process::exit;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 ///
 /// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
 /// synced.
-pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, registry: &StreamRegistry, clock: Clock) {
+pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, shared: &SharedState, clock: Clock) {
     let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;
@@ -55,19 +55,19 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, re
         if wakeup == Wakeup::Idle
             && let Some(changes) = writer.poll_external_writes()
         {
-            registry.committed(changes.through);
+            shared.streams.advance_position(changes.through);
             replies.committed(changes);
         }
         if !commands.is_empty() {
             let began = clock.now();
-            registry.writer_begins(began.mono);
+            shared.writer_health.begins(began.mono);
             let committed = writer.commit_batch(&commands, began.wall);
-            registry.writer_rests(writer.fault());
+            shared.writer_health.rests(writer.fault());
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
             metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, commands.len() as u64);
             let created = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(created).count() as u64);
-            registry.committed(committed.through);
+            shared.streams.advance_position(committed.through);
             live_answers.committed(&committed.started, &committed.events);
             replies.committed(committed);
             commands.clear();
@@ -75,9 +75,9 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, re
         }
         let now = clock.now();
         if is_failing && now.mono >= probe_at {
-            registry.writer_begins(now.mono);
+            shared.writer_health.begins(now.mono);
             writer.probe();
-            registry.writer_rests(writer.fault());
+            shared.writer_health.rests(writer.fault());
             probe_at = clock.now().mono.plus_milliseconds(WRITER_PROBE_MILLISECONDS);
         }
         due = writer.maintenance_due(now.wall);
@@ -91,9 +91,9 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, re
             || transactions_since >= TRANSACTIONS_PER_MAINTENANCE
             || now.mono >= maintain_by
         {
-            registry.writer_begins(now.mono);
+            shared.writer_health.begins(now.mono);
             writer.maintain(now.wall);
-            registry.writer_rests(writer.fault());
+            shared.writer_health.rests(writer.fault());
             due = writer.maintenance_due(now.wall);
             (transactions_since, maintain_by) = (0, now.mono.plus_milliseconds(MAINTENANCE_MILLISECONDS));
         }

@@ -184,7 +184,7 @@ impl Shard {
         request_context: &mut RequestContext<'_>,
         now: Now,
     ) -> Result<(), ApiError> {
-        let taken = self.registry.rate_limiter.take(key, rate, now.mono);
+        let taken = self.shared.rate_limiter.take(key, rate, now.mono);
         let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
         request_context.quota = Some(match (taken, request_context.quota) {
             (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,

@@ -28,7 +28,7 @@ impl Shard {
             (&command_finished.result, &pending.caller, self.context.settings.rate_limit)
         {
             let key = RateKey::User(caller.actor.id.clone());
-            pending.request_context.quota = Some(self.registry.rate_limiter.put_back(&key, user_rate(limit), now.mono));
+            pending.request_context.quota = Some(self.shared.rate_limiter.put_back(&key, user_rate(limit), now.mono));
         }
         let reply = api::reply_to_receipt(command_finished, pending.operation.subject());
         self.respond_and_go_on(slot, &pending.request_context, reply, now);
@@ -37,7 +37,7 @@ impl Shard {
     pub(in crate::shard) fn query_answered(&mut self, answer: QueryResponse, now: Now) {
         let slot = answer.to.slot;
         // A reader may see a commit before the writer has told of it, and a client may start a stream at what it was shown.
-        self.registry.committed(answer.position);
+        self.shared.streams.advance_position(answer.position);
         if let Some(conn) = self.waiting(answer.to)
             && let Phase::Stream(stream) = &conn.phase
         {
@@ -154,7 +154,7 @@ impl Shard {
     }
 
     fn health(&self, reader: ReaderCheck, now: Now) -> Response {
-        ops::health(reader, self.registry.writer_fault(now.mono), now.wall)
+        ops::health(reader, self.shared.writer_health.fault(now.mono), now.wall)
     }
 
     /// Takes the request that waits for an answer; `None` if its connection is gone.

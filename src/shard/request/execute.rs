@@ -92,12 +92,13 @@ impl Shard {
                 self.respond(slot, &request_context, reply, now);
             }
             Action::Metrics => {
-                let reply = ops::metrics(self.registry.survey(now.mono), self.registry.position(), now.wall);
+                let reply =
+                    ops::metrics(self.shared.streams.survey(now.mono), self.shared.streams.position(), now.wall);
                 self.respond(slot, &request_context, reply, now);
             }
             Action::Health => self.ask_health(slot, request_context, admitted.operation, now),
             Action::Ready => {
-                let readiness = match self.registry.writer_fault(now.mono) {
+                let readiness = match self.shared.writer_health.fault(now.mono) {
                     _ if self.draining => Readiness::Draining,
                     Some(trouble) => Readiness::Unwritable(trouble),
                     None => Readiness::Ready,
@@ -182,7 +183,7 @@ impl Shard {
         check: PasswordCheck,
         now: Now,
     ) {
-        let account = self.registry.rate_limiter.account(match &check {
+        let account = self.shared.rate_limiter.account(match &check {
             PasswordCheck::Login { email, .. } => email,
             PasswordCheck::Change { user, .. } => user.as_str(),
         });
@@ -210,9 +211,10 @@ impl Shard {
 
     fn list_streams(&self, caller: Option<&Caller>) -> Response {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
-        let position = self.registry.position();
+        let position = self.shared.streams.position();
         let streams: Vec<_> = self
-            .registry
+            .shared
+            .streams
             .streams_of(&caller.actor.id)
             .into_iter()
             .map(|(id, stats)| stats.describe(id, position))
@@ -223,7 +225,7 @@ impl Shard {
     /// A stream that has ended, never was, or is someone else's: all the same to who asks.
     fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
-        match self.registry.stream(id).filter(|stats| stats.user == caller.actor.id) {
+        match self.shared.streams.get(id).filter(|stats| stats.user == caller.actor.id) {
             Some(stats) => {
                 stats.renew(caller.expires_at);
                 let seconds = (stats.expires_at().seconds() - now.wall.seconds()).max(0) as u64;

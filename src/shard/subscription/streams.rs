@@ -53,14 +53,14 @@ impl Shard {
         let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at));
         let id = new_stream_id();
         if request_context.method != Method::Head
-            && !self.registry.open_stream(id, Arc::clone(&stats), settings.streams_per_user_max)
+            && !self.shared.streams.insert(id, Arc::clone(&stats), settings.streams_per_user_max)
         {
             let error = ApiError::rate_limited("This user has as many open streams as are allowed", 1);
             self.respond(slot, request_context, error.because("too_many_streams").into_response(), now);
             return;
         }
         let heartbeat = settings.heartbeat_interval_ms;
-        let newest = self.registry.position().max(self.fan_out.position);
+        let newest = self.shared.streams.position().max(self.fan_out.position);
         let (cursor, source, gap) = match wanted.start {
             Start::Now => (newest, DeliveryState::Live, None),
             Start::After(number) if number <= newest => (number, DeliveryState::Behind, None),
@@ -259,7 +259,7 @@ impl Shard {
         {
             metrics::STREAMS_CLOSED.add(1);
             self.fan_out.unsubscribe(&stream.user, slot);
-            self.registry.close_stream(stream.id);
+            self.shared.streams.remove(stream.id);
         }
     }
 
