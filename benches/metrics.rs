@@ -2,7 +2,7 @@
 
 use cortex_core::internals::metrics::exposition::Exposition;
 use cortex_core::internals::metrics::{COMMIT_BOUNDS, Counter, DURATION_BOUNDS, Durations};
-use cortex_core::internals::{Endpoint, Method, metrics, traffic};
+use cortex_core::internals::{Endpoint, Method, metrics, request_metrics};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -18,7 +18,7 @@ fn main() {
     let observe = || DURATIONS.observe(&DURATION_BOUNDS, black_box(700));
     let observe_long = || DURATIONS.observe(&DURATION_BOUNDS, black_box(20_000_000));
     let commit = || metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, black_box(17));
-    let request = || traffic::record(Endpoint::of_route(1), Method::Post, black_box(200), black_box(700));
+    let request = || request_metrics::record(Endpoint::of_route(1), Method::Post, black_box(200), black_box(700));
     let refusal = || metrics::count_rejection(black_box("rate_limited"));
     println!("median of {ROUNDS} rounds of {CALLS_PER_ROUND} calls");
     println!("{:<36} {:>8}", "", "ns");
@@ -40,7 +40,7 @@ fn main() {
     });
     let start = Instant::now();
     let mut text = Exposition::default();
-    traffic::render(&mut text);
+    request_metrics::render(&mut text);
     metrics::render(&mut text);
     let bytes = text.into_bytes().len();
     println!("{:<36} {:>8}  ({bytes} bytes)", "writing all of it once", start.elapsed().as_nanos());

@@ -4,9 +4,10 @@
 //! the module layout, so that a move of a module changes this file and no test.
 
 pub use crate::api::openapi::DOCUMENT;
-pub use crate::api::router::{Access, BodyKind, Operation, ROUTES};
-pub use crate::api::traffic::Endpoint;
-pub use crate::api::{Context, Start};
+pub use crate::api::operation::{Access, BodyKind, Operation};
+pub use crate::api::request_metrics::Endpoint;
+pub use crate::api::router::ROUTES;
+pub use crate::api::{Context, StreamStart};
 pub use crate::auth::jwt::{Claims, Keys, Purpose, TokenError};
 pub use crate::base::random::Random;
 pub use crate::base::time::{MonoTime, Now, WallTime};
@@ -126,14 +127,14 @@ pub mod urlencoded {
     pub use crate::http1::urlencoded::{decode_path_segment, parse_pairs};
 }
 
-/// The router's table.
+/// The routes.
 pub mod router {
     pub use crate::api::router::{ROUTES, find};
 }
 
 /// Counts of requests by endpoint.
-pub mod traffic {
-    pub use crate::api::traffic::{record, render};
+pub mod request_metrics {
+    pub use crate::api::request_metrics::{record, render};
 }
 
 /// The process's metrics.

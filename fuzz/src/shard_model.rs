@@ -6,7 +6,7 @@ use super::sse_reference;
 use cortex_core::internals::{
     AnswerDelta, AnswerStarted, Command, CommandKind, CommandResult, Content, ConversationRef, Event, EventBody,
     EventKind, EventNumber, JobId, JournalPage, KindSet, LiveAnswer, Message, MessageId, Metadata, Now, Outcome, Role,
-    Start, Status, StreamFilter, UserId, WallTime, wire,
+    Status, StreamFilter, StreamStart, UserId, WallTime, wire,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -263,7 +263,7 @@ pub struct Listening {
     filter: StreamFilter,
     query: &'static str,
     named: bool,
-    start: Start,
+    start: StreamStart,
     pub ended: bool,
     /// The largest frame that it was given, in bytes.
     pub largest_frame: usize,
@@ -276,7 +276,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    pub fn new(user: usize, how: u8, start: Start) -> Listening {
+    pub fn new(user: usize, how: u8, start: StreamStart) -> Listening {
         let kinds = |names: &[EventKind]| names.iter().fold(KindSet::NONE, |kinds, kind| kinds.with(*kind));
         let only = ConversationRef::Id(backend::conversation_id(1));
         let (conversation, kinds, query) = match how % 8 {
@@ -358,14 +358,14 @@ impl Listening {
                 self.greeted = true;
                 self.complete = id.expect("a greeting has an id");
                 let is_right = match self.start {
-                    Start::After(asked) => self.complete == asked.0,
-                    Start::Now | Start::Unknown => (told..=journal.newest()).contains(&self.complete),
+                    StreamStart::After(asked) => self.complete == asked.0,
+                    StreamStart::Now | StreamStart::Unknown => (told..=journal.newest()).contains(&self.complete),
                 };
                 assert!(is_right, "a stream that asked for {:?} starts at {}", self.start, self.complete);
             }
             "heartbeat" => self.complete_through(id.expect("a heartbeat has an id"), journal),
             "caught_up" => {
-                assert!(self.start != Start::Now && !self.caught_up, "a replay that was asked for ends once");
+                assert!(self.start != StreamStart::Now && !self.caught_up, "a replay that was asked for ends once");
                 self.caught_up = true;
                 self.complete_through(id.expect("caught_up has an id"), journal);
             }
@@ -373,7 +373,7 @@ impl Listening {
                 let Some((_, Json::Object(data), _)) = members.get(1) else { panic!("{data} names no number") };
                 let first: u64 = data[0].2.parse().expect("a number");
                 assert!(first > self.gap_told, "a gap is told twice");
-                let foreign = self.start == Start::Unknown && self.gap_told == 0 && first == self.complete + 1;
+                let foreign = self.start == StreamStart::Unknown && self.gap_told == 0 && first == self.complete + 1;
                 assert!(foreign || journal.removed_through[self.user] + 1 >= first, "nothing is gone before {first}");
                 self.gap_told = first;
             }

@@ -10,7 +10,7 @@ use super::choices::Choices;
 use super::shard_model::{Journal, Listening, USERS};
 use cortex_core::internals::{
     Command, CommandResult, CommitShare, EventKind, EventNumber, Input, LiveAnswerSet, MonoTime, Now, Output, Purpose,
-    Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Shard, ShardMessage, SharedState, Start,
+    Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Shard, ShardMessage, SharedState, StreamStart,
     TokenRule, TokenRules, UserId, WallTime, Work,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -297,12 +297,12 @@ impl World {
         let (place, start, how) = (choices.below(CONNECTIONS_MAX), choices.byte(), choices.byte());
         let Some(slot) = self.sender(place) else { return };
         let newest = self.journal.newest();
-        let after = |number: u64| (Start::After(EventNumber(number)), format!("Last-Event-ID: {number}\r\n"));
+        let after = |number: u64| (StreamStart::After(EventNumber(number)), format!("Last-Event-ID: {number}\r\n"));
         let (start, more) = match start {
-            0..=63 => (Start::Now, String::new()),
+            0..=63 => (StreamStart::Now, String::new()),
             64..=95 => after(0),
-            96..=127 => (Start::Unknown, "Last-Event-ID: none\r\n".to_owned()),
-            128..=143 => (Start::Unknown, format!("Last-Event-ID: {}\r\n", newest + 1_000_000)),
+            96..=127 => (StreamStart::Unknown, "Last-Event-ID: none\r\n".to_owned()),
+            128..=143 => (StreamStart::Unknown, format!("Last-Event-ID: {}\r\n", newest + 1_000_000)),
             _ => after(newest.saturating_sub(u64::from(start) % 32)),
         };
         let listening = Listening::new(self.peers[&slot].user, how, start);

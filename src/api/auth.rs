@@ -1,8 +1,11 @@
-//! Who somebody is: tokens on every request, login, refresh, tickets and passwords.
+//! Authentication of requests, and the endpoints `/auth/*`: login, refresh, stream tickets and passwords.
 
+use super::action::Action;
+use super::caller::Caller;
+use super::context::Context;
 use super::error::ApiError;
 use super::request::{Media, Request};
-use super::{Action, Caller, Context, Response};
+use super::response::Response;
 use crate::auth::jwt::{Claims, Purpose};
 use crate::base::time::WallTime;
 use crate::config::types::Environment;
@@ -14,21 +17,21 @@ use crate::http1::urlencoded::parse_pairs;
 use crate::wire;
 use crate::wire::request::InvalidBody;
 
-/// The caller that a token in `Authorization` names (RFC 6750 §2.1; the scheme's case does not matter).
+/// The token in an `Authorization` field (RFC 6750 §2.1). The scheme is case-insensitive.
 pub(crate) fn bearer(value: &[u8]) -> Result<&str, ApiError> {
-    let text = std::str::from_utf8(value).map_err(|_| ApiError::invalid_token("The token is not text"))?;
+    let text = std::str::from_utf8(value).map_err(|_| ApiError::invalid_token("The token is not valid UTF-8"))?;
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
-        _ => Err(ApiError::invalid_token("The Authorization field must be: Bearer TOKEN")),
+        _ => Err(ApiError::invalid_token("The Authorization field must have the form: Bearer TOKEN")),
     }
 }
 
-/// Whether an `Authorization` field is of the scheme that tokens are sent by.
+/// Whether an `Authorization` field has the scheme `Bearer`.
 pub(crate) fn is_bearer(value: &[u8]) -> bool {
     value.split(|byte| *byte == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
-/// Verifies a token and what has been said about its user since.
+/// Verifies a token, and checks its user against the rules for tokens, such as a disabled user's.
 pub(crate) fn authenticate(
     context: &Context,
     token_rules: &TokenRules,
@@ -37,7 +40,7 @@ pub(crate) fn authenticate(
 ) -> Result<Caller, ApiError> {
     let claims = context.keys.verify(token, now).map_err(|error| ApiError::invalid_token(error.message()))?;
     if !token_rules.accepts(&claims.user, claims.issued_at) {
-        return Err(ApiError::invalid_token("The token is no longer good"));
+        return Err(ApiError::invalid_token("The token is no longer valid"));
     }
     Ok(Caller {
         actor: Actor { id: claims.user, name: claims.name.map(Into::into), email: claims.email.map(Into::into) },
@@ -48,8 +51,8 @@ pub(crate) fn authenticate(
     })
 }
 
-/// The credential in the query string of a stream's URL, and the purpose that it must have: `ticket`, or in development
-/// `access_token` or, from older clients, `token`. The first of these counts.
+/// The credential in the query of a stream's URL, and the purpose that it must have: `ticket`, or in development
+/// `access_token` or (for older clients) `token`. The first of these takes precedence.
 pub(crate) fn query_credential(query: Option<&str>, environment: Environment) -> Option<(Purpose, String)> {
     let pairs = parse_pairs(query?).ok()?;
     let value = |name: &str| pairs.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone().into_owned());
@@ -62,9 +65,8 @@ pub(crate) fn query_credential(query: Option<&str>, environment: Environment) ->
     value("access_token").or_else(|| value("token")).map(|token| (Purpose::Access, token))
 }
 
-/// `POST /auth/login`: form or JSON; the password is checked elsewhere.
-pub(crate) fn login(request: &Request<'_>) -> Result<Action, ApiError> {
-    let subject = request.operation.subject();
+/// `POST /auth/login`, with a form or JSON.
+pub(super) fn login(request: &Request<'_>) -> Result<Action, ApiError> {
     let login = match request.media {
         Media::Form => {
             let text =
@@ -74,21 +76,21 @@ pub(crate) fn login(request: &Request<'_>) -> Result<Action, ApiError> {
         }
         _ => wire::request::login(request.body),
     }
-    .map_err(|error| ApiError::body(subject, error))?;
-    Ok(Action::Check(PasswordCheck::Login { email: login.email.into(), password: login.password.into() }))
+    .map_err(|error| request.invalid_body(error))?;
+    Ok(Action::CheckPassword(PasswordCheck::Login { email: login.email.into(), password: login.password.into() }))
 }
 
-/// The answer to a login whose password was right; its token says that it was made at `issued_at`.
-pub(crate) fn logged_in(context: &Context, user: &UserProfile, issued_at: WallTime, now: WallTime) -> Response {
+/// The response to a successful login. `issued_at` is the `iat` of its token.
+pub(crate) fn login_response(context: &Context, user: &UserProfile, issued_at: WallTime, now: WallTime) -> Response {
     let text = |value: &str| (!value.is_empty()).then(|| value.into());
-    token_reply(
+    token_response(
         context,
         Claims {
             user: user.id.clone(),
             name: text(&user.name),
             email: text(&user.email),
             sub: text(&user.email).or_else(|| text(user.id.as_str())),
-            expires_at: end_of_new_token(context, now),
+            expires_at: new_expiry(context, now),
             issued_at: Some(issued_at),
             purpose: Purpose::Access,
         },
@@ -96,40 +98,39 @@ pub(crate) fn logged_in(context: &Context, user: &UserProfile, issued_at: WallTi
     )
 }
 
-/// `GET /auth/verify`.
-pub(crate) fn verify(caller: &Caller) -> Result<Action, ApiError> {
+/// `GET /auth/verify`
+pub(super) fn verify(caller: &Caller) -> Result<Action, ApiError> {
     let actor = &caller.actor;
     let text = |value: &'_ Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_owned();
     let body = wire::reply::verified(&actor.id, &text(&actor.name), &text(&actor.email));
     Ok(Action::Respond(Response::json(body)))
 }
 
-/// `POST /auth/refresh`: the same claims with a new end.
-pub(crate) fn refresh(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
-    let claims = Claims { expires_at: end_of_new_token(context, now), ..claims_of(caller, Purpose::Access, now) };
-    Ok(Action::Respond(token_reply(context, claims, now)))
+/// `POST /auth/refresh`: the same claims with a new expiry.
+pub(super) fn refresh(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
+    let claims = Claims { expires_at: new_expiry(context, now), ..claims_of(caller, Purpose::Access, now) };
+    Ok(Action::Respond(token_response(context, claims, now)))
 }
 
-/// `POST /auth/stream-ticket`: ends when the token does.
-pub(crate) fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
+/// `POST /auth/stream-ticket`: a ticket with the expiry of the token.
+pub(super) fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = claims_of(caller, Purpose::StreamTicket, now);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
     let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
     Ok(Action::Respond(Response::json(body)))
 }
 
-/// `POST /auth/password`: the current password is checked and the new one hashed elsewhere.
-pub(crate) fn change_password(request: &Request<'_>, caller: &Caller) -> Result<Action, ApiError> {
-    let change = wire::request::password_change(request.body)
-        .map_err(|error| ApiError::body(request.operation.subject(), error))?;
-    Ok(Action::Check(PasswordCheck::Change {
+/// `POST /auth/password`
+pub(super) fn change_password(request: &Request<'_>, caller: &Caller) -> Result<Action, ApiError> {
+    let change = wire::request::password_change(request.body).map_err(|error| request.invalid_body(error))?;
+    Ok(Action::CheckPassword(PasswordCheck::Change {
         user: caller.actor.id.clone(),
         current: change.current.into(),
         new: change.new.into(),
     }))
 }
 
-fn end_of_new_token(context: &Context, now: WallTime) -> WallTime {
+fn new_expiry(context: &Context, now: WallTime) -> WallTime {
     now.plus_seconds(context.settings.jwt_expiration_seconds)
 }
 
@@ -141,13 +142,14 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: WallTime) -> Claims {
         email: actor.email.as_deref().map(Into::into),
         sub: caller.subject.clone(),
         expires_at: caller.expires_at,
-        // A clock that went back must not make this token older than the one that it comes from, which passed.
+        // A derived token must not be older than its parent, even if the clock went back: the rules for tokens accepted
+        // the parent.
         issued_at: Some(caller.issued_at.map_or(now, |at| at.max(now))),
         purpose,
     }
 }
 
-fn token_reply(context: &Context, claims: Claims, now: WallTime) -> Response {
+fn token_response(context: &Context, claims: Claims, now: WallTime) -> Response {
     let token = context.keys.sign(&claims);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0) as u64;
     let profile = UserProfile {
@@ -164,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_counts_before_an_access_token_and_that_before_an_older_clients_token() {
+    fn the_precedence_of_credentials_is_ticket_access_token_token() {
         let (ticket, token) =
             (|t: &str| Some((Purpose::StreamTicket, t.into())), |t: &str| Some((Purpose::Access, t.into())));
         let table = [

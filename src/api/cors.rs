@@ -1,33 +1,33 @@
-//! Cross-origin requests (the Fetch standard, "CORS protocol"): which pages may read our answers. What is answered to
-//! whom is what Starlette's `CORSMiddleware` would, with credentials allowed; only errors look as they do everywhere here.
+//! Cross-origin requests (the Fetch standard, "CORS protocol"): which web pages may read responses. The behaviour is that of
+//! Starlette's `CORSMiddleware` with credentials allowed, except that errors have the form of this API.
 
-use super::Response;
 use super::error::ApiError;
+use super::response::Response;
 use crate::config::network::Origins;
 use crate::http1::head::{Head, Method};
 
-/// The answer's fields that a page may read beyond the safelisted ones.
+/// The response fields that a page may read beyond the safelisted ones.
 const EXPOSED: &str = "X-Request-Id, X-Event-Id, X-Last-Event-Id, X-Total-Count, X-Truncated, Retry-After, Idempotent-Replayed, \
      RateLimit, RateLimit-Policy, WWW-Authenticate";
-/// The request's fields that a page may send. A `*` would not cover `Authorization`, and means nothing with credentials.
+/// The request fields that a page may send. `*` does not include `Authorization`, and is literal in requests with credentials.
 const ALLOWED_FIELDS: &str = "Authorization, Content-Type, Accept, Accept-Language, Content-Language, Idempotency-Key, Last-Event-ID, \
      X-Request-Id, X-Requested-With, Cache-Control, traceparent, tracestate";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-/// How long a browser may keep the answer to a preflight, in seconds.
+/// How long a browser may cache the response to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";
-/// What the answer to a preflight depends on.
+/// `Vary` of the response to a preflight.
 const PREFLIGHT_VARIES: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, \
      Access-Control-Request-Private-Network";
 
-/// The request's origin, if pages of it may read the answer. An origin is visible ASCII (RFC 6454 §6.2): anything else
-/// would stand in our answer as it came, where any origin is allowed.
+/// The request's origin, if its pages may read the response. An origin is visible ASCII (RFC 6454 §6.2). Other values are
+/// rejected, because the response would echo them where any origin is allowed.
 pub(crate) fn allowed_origin<'b>(origins: &Origins, head: &Head<'_, 'b>) -> Option<&'b str> {
     let origin = std::str::from_utf8(head.field("origin")?).ok()?;
     (origin.bytes().all(|byte| byte.is_ascii_graphic()) && origins.allows(origin)).then_some(origin)
 }
 
-/// The fields for an answer that `origin` may read. The origin is named even where any is allowed, because browsers
-/// refuse `*` together with credentials.
+/// The fields of a response that `origin` may read. They name the origin even where any is allowed, because browsers
+/// reject `*` for requests with credentials.
 pub(crate) fn fields(origin: &str) -> [(&'static str, &str); 3] {
     [
         ("Access-Control-Allow-Origin", origin),
@@ -36,8 +36,8 @@ pub(crate) fn fields(origin: &str) -> [(&'static str, &str); 3] {
     ]
 }
 
-/// What an answer that says nothing else depends on. Answers to pages that may not read it, and to programs, say so too:
-/// a cache must not hand them to a page that may.
+/// `Vary` of a response without a `Vary` of its own. Responses that no page may read have it too: a cache must not
+/// reuse them for a page that may read them.
 pub(crate) fn varies(origins: &Origins) -> Option<&'static str> {
     (*origins != Origins::None).then_some("Origin")
 }
@@ -49,25 +49,25 @@ pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
         && head.field("access-control-request-method").is_some()
 }
 
-/// The answer to a preflight; `origin_allowed` says whether its origin is. What is refused is named, for who looks at it
-/// with the browser's tools.
+/// The response to a preflight. An error lists every part that is not allowed, for the developer tools of browsers.
 pub(crate) fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
-    let asked = |name: &str| head.field(name).map(|raw| std::str::from_utf8(raw).unwrap_or("not text"));
-    let mut refused = Vec::new();
+    let value = |name: &str| head.field(name).map(|raw| std::str::from_utf8(raw).unwrap_or("invalid UTF-8"));
+    let mut disallowed = Vec::new();
     if !origin_allowed {
-        refused.push(("origin", "is not in ALLOW_ORIGINS".to_owned()));
+        disallowed.push(("origin", "is not in ALLOW_ORIGINS".to_owned()));
     }
-    if !asked("access-control-request-method").is_some_and(|method| lists(ALLOWED_METHODS, |one| one == method)) {
-        refused.push(("method", format!("must be one of {ALLOWED_METHODS}")));
+    if !value("access-control-request-method").is_some_and(|method| lists(ALLOWED_METHODS, |one| one == method)) {
+        disallowed.push(("method", format!("must be one of {ALLOWED_METHODS}")));
     }
-    if asked("access-control-request-headers").is_some_and(|fields| !fields.split(',').all(is_allowed_field)) {
-        refused.push(("headers", format!("must be among {ALLOWED_FIELDS}")));
+    if value("access-control-request-headers").is_some_and(|fields| !fields.split(',').all(is_allowed_field)) {
+        disallowed.push(("headers", format!("must be among {ALLOWED_FIELDS}")));
     }
-    if asked("access-control-request-private-network").is_some() {
-        refused.push(("private-network", "is not allowed".to_owned()));
+    if value("access-control-request-private-network").is_some() {
+        disallowed.push(("private-network", "is not allowed".to_owned()));
     }
-    let reply = if refused.is_empty() { Response::text("OK") } else { ApiError::preflight(refused).into_response() };
-    reply
+    let response =
+        if disallowed.is_empty() { Response::text("OK") } else { ApiError::preflight(disallowed).into_response() };
+    response
         .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
         .with("Access-Control-Allow-Headers", ALLOWED_FIELDS)
         .with("Access-Control-Max-Age", PREFLIGHT_SECONDS)
@@ -78,8 +78,8 @@ fn is_allowed_field(name: &str) -> bool {
     lists(ALLOWED_FIELDS, |one| one.eq_ignore_ascii_case(name.trim()))
 }
 
-fn lists(list: &str, is_it: impl Fn(&str) -> bool) -> bool {
-    list.split(", ").any(is_it)
+fn lists(list: &str, matches: impl Fn(&str) -> bool) -> bool {
+    list.split(", ").any(matches)
 }
 
 #[cfg(test)]
@@ -87,9 +87,8 @@ mod tests {
     use super::*;
     use crate::http1::head::{HeadLimits, HeaderBuf, parse_head};
 
-    /// Which parts of a preflight are refused, whatever they are asked together with.
     #[test]
-    fn preflights_say_what_is_refused() {
+    fn a_preflight_error_lists_every_part_that_is_not_allowed() {
         let table = [
             ("Access-Control-Request-Method: PUT", true, ""),
             ("Access-Control-Request-Method: PUT", false, "origin"),
@@ -111,18 +110,18 @@ mod tests {
             ),
             ("Access-Control-Request-Method: X\r\nAccess-Control-Request-Headers: y", false, "origin, method, headers"),
         ];
-        for (fields, origin_allowed, refused) in table {
+        for (fields, origin_allowed, disallowed) in table {
             let raw = format!("OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\n{fields}\r\n\r\n");
-            let mut slots = HeaderBuf::new();
-            let head = parse_head(raw.as_bytes(), &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
+            let mut buffer = HeaderBuf::new();
+            let head = parse_head(raw.as_bytes(), &mut buffer, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
             assert!(is_preflight(&head));
-            let reply = preflight(&head, origin_allowed);
-            let body = String::from_utf8_lossy(&reply.body);
-            if refused.is_empty() {
-                assert_eq!((reply.status, &*body), (200, "OK"), "{fields}");
+            let response = preflight(&head, origin_allowed);
+            let body = String::from_utf8_lossy(&response.body);
+            if disallowed.is_empty() {
+                assert_eq!((response.status, &*body), (200, "OK"), "{fields}");
             } else {
-                assert_eq!(reply.status, 400, "{fields}");
-                assert!(body.contains(&format!("\"Disallowed CORS {refused}\"")), "{fields}: {body}");
+                assert_eq!(response.status, 400, "{fields}");
+                assert!(body.contains(&format!("\"Disallowed CORS {disallowed}\"")), "{fields}: {body}");
             }
         }
     }

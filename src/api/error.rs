@@ -1,21 +1,21 @@
-//! The table of errors (`docs/api.md`, section 1). Every rejection is one of them, and all have one form.
+//! The errors of the API (`docs/api.md`, section 1). Every rejection is one of them, and all have the same form.
 
-use super::{JSON, Response};
+use super::response::{JSON, Response};
 use crate::base::metrics;
 use crate::domain::result::{Rejection, Resource};
 use crate::wire;
 use crate::wire::request::InvalidBody;
 use std::borrow::Cow;
 
-/// How long a client waits before it tries again when the server is full, in seconds.
+/// `Retry-After` of a server that is overloaded, in seconds.
 const RETRY_SECONDS: &str = "1";
 
-/// A refusal: status, code, message and what helps.
+/// An error response before it is rendered.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: u16,
     code: &'static str,
-    /// What it counts as, one of `metrics::REJECTION_REASONS`.
+    /// The label of the metric that counts it, one of `metrics::REJECTION_REASONS`.
     reason: &'static str,
     message: Cow<'static, str>,
     details: Option<Vec<(&'static str, String)>>,
@@ -23,13 +23,13 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of the table.
+    /// An error with this status, code and message.
     pub fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> ApiError {
         ApiError { status, code, reason: code, message: message.into(), details: None, fields: Vec::new() }
     }
 
-    /// This error, counted as something more exact than its code: one of `metrics::REJECTION_REASONS`.
-    pub fn because(mut self, reason: &'static str) -> ApiError {
+    /// This error, counted under a more specific reason than its code: one of `metrics::REJECTION_REASONS`.
+    pub fn with_metric_reason(mut self, reason: &'static str) -> ApiError {
         self.reason = reason;
         self
     }
@@ -39,33 +39,33 @@ impl ApiError {
         self.status
     }
 
-    /// This error with one more field in the answer's head.
+    /// This error with one more header field.
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> ApiError {
         self.fields.push((name, value.into()));
         self
     }
 
-    /// `400`: the request cannot be read.
+    /// `400`: the request is malformed.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> ApiError {
         ApiError::new(400, "bad_request", message)
     }
 
-    /// `400` for a preflight; `refused` names what may not be, each with what may.
-    pub fn preflight(refused: Vec<(&'static str, String)>) -> ApiError {
-        let names: Vec<&str> = refused.iter().map(|(name, _)| *name).collect();
+    /// `400` for a preflight. `disallowed` has a name and a message for each part that is not allowed.
+    pub fn preflight(disallowed: Vec<(&'static str, String)>) -> ApiError {
+        let names: Vec<&str> = disallowed.iter().map(|(name, _)| *name).collect();
         let mut error = ApiError::bad_request(format!("Disallowed CORS {}", names.join(", ")));
-        error.details = Some(refused);
+        error.details = Some(disallowed);
         error
     }
 
-    /// `401` where no token was sent: RFC 6750 §3.1 asks for a challenge without an error code.
+    /// `401` without a token: RFC 6750 §3.1 requires a challenge without an error code.
     pub fn missing_token() -> ApiError {
         ApiError::new(401, "unauthorized", "A bearer token is required").with("WWW-Authenticate", "Bearer")
     }
 
-    /// `401` for a token that is not good; `why` is fit for the client.
-    pub fn invalid_token(why: &'static str) -> ApiError {
-        ApiError::new(401, "unauthorized", why).with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
+    /// `401` for an invalid token. The client receives `message`.
+    pub fn invalid_token(message: &'static str) -> ApiError {
+        ApiError::new(401, "unauthorized", message).with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
     }
 
     /// `401` for a wrong email or password, the same for both.
@@ -73,22 +73,22 @@ impl ApiError {
         ApiError::new(401, "unauthorized", "Invalid credentials").with("WWW-Authenticate", "Bearer")
     }
 
-    /// `403` where the current password had to be shown, and is wrong or was never set.
+    /// `403` for a wrong current password, or for a user who has no password.
     pub fn wrong_password() -> ApiError {
         ApiError::new(403, "forbidden", "The current password is wrong")
     }
 
-    /// `404` for a path that leads nowhere.
+    /// `404` for a path without a route.
     pub fn no_such_path() -> ApiError {
         ApiError::new(404, "not_found", "No such path")
     }
 
-    /// `404` for a thing that is not there.
-    pub fn not_found(thing: Resource) -> ApiError {
+    /// `404` for a resource that does not exist, or that the caller may not learn of.
+    pub fn not_found(resource: Resource) -> ApiError {
         ApiError::new(
             404,
             "not_found",
-            match thing {
+            match resource {
                 Resource::Workspace => "Workspace not found",
                 Resource::Conversation => "Conversation not found",
                 Resource::Message => "Message not found",
@@ -97,9 +97,9 @@ impl ApiError {
         )
     }
 
-    /// `405` with what is allowed.
+    /// `405` with the methods that the path supports.
     pub fn method_not_allowed(allow: String) -> ApiError {
-        ApiError::new(405, "method_not_allowed", "The path does not know this method").with("Allow", allow)
+        ApiError::new(405, "method_not_allowed", "The path does not support this method").with("Allow", allow)
     }
 
     /// `408`: the request did not arrive in time.
@@ -107,73 +107,73 @@ impl ApiError {
         ApiError::new(408, "request_timeout", "The request did not arrive in time")
     }
 
-    /// `413`: the body is over the limit.
+    /// `413`: the body exceeds the limit.
     pub fn payload_too_large(bytes_max: u64) -> ApiError {
         ApiError::new(413, "payload_too_large", format!("The body is larger than {bytes_max} bytes"))
     }
 
-    /// `415`: says what would be read.
-    pub fn unsupported_media_type(wanted: &'static str) -> ApiError {
-        ApiError::new(415, "unsupported_media_type", format!("The body must be {wanted}"))
+    /// `415` with the media types that are accepted.
+    pub fn unsupported_media_type(accepted: &'static str) -> ApiError {
+        ApiError::new(415, "unsupported_media_type", format!("The body must be {accepted}"))
     }
 
-    /// `415` for a body with a content coding; RFC 9110 §15.5.16 has the answer name what is read.
+    /// `415` for a body with a content coding. RFC 9110 §15.5.16: the response names the codings that are accepted.
     pub fn encoded_body() -> ApiError {
-        ApiError::new(415, "unsupported_media_type", "The body must come without a Content-Encoding")
+        ApiError::new(415, "unsupported_media_type", "The body must not have a Content-Encoding")
             .with("Accept-Encoding", "identity")
     }
 
-    /// `422` with every bad field.
+    /// `422` with every invalid field.
     pub fn validation(subject: &'static str, details: Vec<(&'static str, String)>) -> ApiError {
         let mut error = ApiError::new(422, "validation_error", format!("Invalid {subject} data"));
         error.details = Some(details);
         error
     }
 
-    /// `422` for query parameters, with every bad one.
-    pub fn query(details: Vec<(&'static str, String)>) -> ApiError {
+    /// `422` with every invalid query parameter.
+    pub fn invalid_query(details: Vec<(&'static str, String)>) -> ApiError {
         let mut error = ApiError::new(422, "validation_error", "Invalid query parameters");
         error.details = Some(details);
         error
     }
 
-    /// `429`; `retry_seconds` is rounded up by the caller, at least 1.
+    /// `429`. `retry_seconds` is at least 1, and the caller rounds it up.
     pub fn rate_limited(message: &'static str, retry_seconds: u64) -> ApiError {
         ApiError::new(429, "rate_limited", message).with("Retry-After", retry_seconds.to_string())
     }
 
-    /// `500`, never with internals.
+    /// `500` without internal details.
     pub fn internal() -> ApiError {
-        ApiError::new(500, "internal_error", "The server failed to answer this request")
+        ApiError::new(500, "internal_error", "The server failed to process this request")
     }
 
-    /// `503` because a queue is full.
+    /// `503`: a queue is full.
     pub fn overloaded() -> ApiError {
         ApiError::new(503, "service_unavailable", "The server is busy; try again")
             .with("Retry-After", RETRY_SECONDS)
-            .because("queue_full")
+            .with_metric_reason("queue_full")
     }
 
-    /// `503` because nothing can be served yet.
+    /// `503`: the server is still starting.
     pub fn starting() -> ApiError {
         ApiError::new(503, "service_unavailable", "The server is starting; try again")
             .with("Retry-After", RETRY_SECONDS)
     }
 
-    /// What a body that cannot be used is answered with.
-    pub fn body(subject: &'static str, error: InvalidBody) -> ApiError {
+    /// `400` for a body that is not JSON, `422` for one with invalid fields.
+    pub fn invalid_body(subject: &'static str, error: InvalidBody) -> ApiError {
         match error {
             InvalidBody::Json(message) => ApiError::bad_request(message),
             InvalidBody::Fields(details) => ApiError::validation(subject, details),
         }
     }
 
-    /// What the store's refusal is answered with.
-    pub fn refused(refusal: Rejection, subject: &'static str) -> ApiError {
-        match refusal {
-            Rejection::NotFound(thing) => ApiError::not_found(thing),
-            Rejection::Forbidden(why) => ApiError::new(403, "forbidden", why),
-            Rejection::Conflict(why) => ApiError::new(409, "conflict", why),
+    /// The error for a rejection of the store.
+    pub fn rejected(rejection: Rejection, subject: &'static str) -> ApiError {
+        match rejection {
+            Rejection::NotFound(resource) => ApiError::not_found(resource),
+            Rejection::Forbidden(message) => ApiError::new(403, "forbidden", message),
+            Rejection::Conflict(message) => ApiError::new(409, "conflict", message),
             Rejection::Invalid(details) => ApiError::validation(subject, details),
             Rejection::IdempotencyKeyReused => ApiError::new(
                 422,
@@ -182,15 +182,15 @@ impl ApiError {
             ),
             Rejection::Unauthorized => ApiError::invalid_token("The user is disabled"),
             Rejection::Unavailable => {
-                ApiError::new(503, "service_unavailable", "The database cannot take this now; try again")
+                ApiError::new(503, "service_unavailable", "The database is not available; try again")
                     .with("Retry-After", RETRY_SECONDS)
-                    .because("database_unavailable")
+                    .with_metric_reason("database_unavailable")
             }
-            Rejection::Database => ApiError::new(500, "database_error", "The database failed to answer this request"),
+            Rejection::Database => ApiError::new(500, "database_error", "The database failed to process this request"),
         }
     }
 
-    /// The answer; the refusal is counted with it.
+    /// The response. This counts the rejection.
     pub fn into_response(self) -> Response {
         metrics::count_rejection(self.reason);
         let body = wire::error::error_body(self.code, &self.message, self.details.as_deref());

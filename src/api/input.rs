@@ -1,6 +1,6 @@
 //! `POST /input`.
 
-use super::Action;
+use super::action::Action;
 use super::error::ApiError;
 use super::request::{Request, conversation};
 use crate::domain::command::{ApiVariant, CommandKind, ConversationRef};
@@ -8,10 +8,9 @@ use crate::domain::model::Role;
 use crate::wire;
 use sha2::{Digest, Sha256};
 
-/// Adds a message; without a conversation, to the caller's default one.
-pub(crate) fn post(request: &Request<'_>) -> Result<Action, ApiError> {
-    let input =
-        wire::request::post_input(request.body).map_err(|error| ApiError::body(request.operation.subject(), error))?;
+/// Adds a message to a conversation; by default, to the caller's default conversation.
+pub(super) fn post(request: &Request<'_>) -> Result<Action, ApiError> {
+    let input = wire::request::post_input(request.body).map_err(|error| request.invalid_body(error))?;
     let conversation = match input.conversation_id {
         None => ConversationRef::Default,
         Some(raw) => conversation(&raw)?,
@@ -25,7 +24,7 @@ pub(crate) fn post(request: &Request<'_>) -> Result<Action, ApiError> {
     }))
 }
 
-/// What an idempotency key is bound to: SHA-256 of method, path and body, each with its length before it.
+/// The request that an idempotency key is bound to: SHA-256 of method, path and body, each preceded by its length.
 pub(crate) fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [method.as_bytes(), path.as_bytes(), body] {

@@ -1,46 +1,48 @@
-//! A request as the handlers see it: routed, with its query and its whole body.
+//! A request as handlers receive it: routed and complete.
 
 use super::error::ApiError;
-use super::router::{Operation, PARAMETERS_MAX};
+use super::operation::Operation;
+use super::router::PARAMETERS_MAX;
 use crate::domain::command::ConversationRef;
 use crate::domain::id::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::result::Resource;
 use crate::http1::urlencoded::parse_pairs;
+use crate::wire::request::InvalidBody;
 use std::borrow::Cow;
 
-/// Name and value of query parameters or of a form, decoded.
+/// The decoded names and values of query parameters or a form.
 pub(crate) type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// A complete request.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation,
-    /// The open segments of the path, in order; empty where there are fewer.
+    /// The decoded parameters of the path, in order. Unused entries are empty.
     pub parameters: [&'a str; PARAMETERS_MAX],
     /// The raw query, without `?`.
     pub query: Option<&'a str>,
     /// The raw value of `Last-Event-ID`.
     pub last_event_id: Option<&'a [u8]>,
-    /// What `Content-Type` says of the body.
+    /// The media type of the body.
     pub media: Media,
     /// The body.
     pub body: &'a [u8],
 }
 
-/// The media types that some operation reads.
+/// The media types that operations distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Media {
-    /// `application/json`, `application/…+json`, or none given.
+    /// `application/json`, `text/json`, `application/…+json`, or no `Content-Type`.
     Json,
     /// `application/x-www-form-urlencoded`.
     Form,
-    /// Anything else.
+    /// Any other media type.
     Other,
 }
 
 impl Media {
-    /// Reads a `Content-Type` (RFC 9110 §8.3.1); its parameters do not matter here: JSON is UTF-8.
+    /// Parses a `Content-Type` (RFC 9110 §8.3.1). The parameters are ignored: JSON is always UTF-8.
     pub(crate) fn of(content_type: Option<&[u8]>) -> Media {
         let Some(raw) = content_type else { return Media::Json };
         let essence = raw.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
@@ -56,31 +58,37 @@ impl Media {
 impl<'a> Request<'a> {
     /// The query parameters.
     pub(crate) fn pairs(&self) -> Result<Pairs<'a>, ApiError> {
-        parse_pairs(self.query.unwrap_or_default()).map_err(|why| ApiError::query(vec![("query", why.to_owned())]))
+        parse_pairs(self.query.unwrap_or_default())
+            .map_err(|message| ApiError::invalid_query(vec![("query", message.to_owned())]))
     }
 
-    /// The workspace that the path names.
+    /// The error for an invalid body.
+    pub(super) fn invalid_body(&self, error: InvalidBody) -> ApiError {
+        ApiError::invalid_body(self.operation.subject(), error)
+    }
+
+    /// The workspace in the path.
     pub(crate) fn workspace(&self) -> Result<WorkspaceId, ApiError> {
         workspace(self.parameters[0])
     }
 
-    /// The conversation that the path names.
+    /// The conversation in the path.
     pub(crate) fn conversation(&self) -> Result<ConversationRef, ApiError> {
         conversation(self.parameters[0])
     }
 
-    /// The message that the path names, behind its conversation.
+    /// The message in the path, after its conversation.
     pub(crate) fn message(&self) -> Result<MessageId, ApiError> {
         MessageId::parse(self.parameters[1]).ok_or_else(|| ApiError::not_found(Resource::Message))
     }
 }
 
-/// Reads a workspace id; what is none names no workspace.
+/// Parses a workspace id. A malformed id is `404`, as an unknown one is.
 pub(crate) fn workspace(raw: &str) -> Result<WorkspaceId, ApiError> {
     WorkspaceId::parse(raw).ok_or_else(|| ApiError::not_found(Resource::Workspace))
 }
 
-/// Reads a conversation id or `default`; what is neither names no conversation.
+/// Parses a conversation id or `default`. A malformed id is `404`, as an unknown one is.
 pub(crate) fn conversation(raw: &str) -> Result<ConversationRef, ApiError> {
     match raw {
         "default" => Ok(ConversationRef::Default),

@@ -1,148 +1,21 @@
-//! The table of paths, methods and operations. Everything that is served stands here, and only here.
+//! The routes: paths, methods and operations.
 
 use super::error::ApiError;
-use crate::base::limits::PASSWORD_BODY_BYTES_MAX;
+use super::operation::Operation;
 use crate::http1::head::Method;
 use crate::http1::urlencoded::decode_path_segment;
 use std::borrow::Cow;
 
-/// What can be asked for, a name each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Operation {
-    Root,
-    Health,
-    HealthLive,
-    HealthReady,
-    Metrics,
-    OpenApi,
-    Docs,
-    Login,
-    Verify,
-    Refresh,
-    ChangePassword,
-    StreamTicket,
-    PostInput,
-    OpenStream,
-    ListStreams,
-    RenewStream,
-    CreateWorkspace,
-    ListWorkspaces,
-    GetWorkspace,
-    UpdateWorkspace,
-    DeleteWorkspace,
-    CreateConversation,
-    ListConversations,
-    GetConversation,
-    UpdateConversation,
-    LeaveConversation,
-    DeleteConversation,
-    ListUsers,
-    CancelAnswer,
-    CreateChat,
-    ListChats,
-    GetChat,
-    UpdateChat,
-    DeleteChat,
-    PostMessage,
-    ListMessages,
-    GetMessage,
-    UpdateMessage,
-    DeleteMessage,
-}
-
-/// What a request must show before it is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nothing.
-    Open,
-    /// A token in the `Authorization` field.
-    Token,
-    /// A token there, or a ticket or (in development) a token in the query.
-    TokenOrTicket,
-}
-
-/// What an operation does with a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyKind {
-    /// Reads none; one that comes is passed over.
-    None,
-    /// `application/json`.
-    Json,
-    /// `application/json` or `application/x-www-form-urlencoded`.
-    JsonOrForm,
-}
-
-impl Operation {
-    /// What a request must show.
-    pub fn access(self) -> Access {
-        match self {
-            Operation::Root
-            | Operation::Health
-            | Operation::HealthLive
-            | Operation::HealthReady
-            | Operation::Metrics
-            | Operation::OpenApi
-            | Operation::Docs
-            | Operation::Login => Access::Open,
-            Operation::OpenStream => Access::TokenOrTicket,
-            _ => Access::Token,
-        }
-    }
-
-    /// What it does with a body.
-    pub fn body(self) -> BodyKind {
-        use Operation::*;
-        match self {
-            Login => BodyKind::JsonOrForm,
-            ChangePassword | PostInput | CreateWorkspace | UpdateWorkspace | CreateConversation
-            | UpdateConversation | CreateChat | UpdateChat | PostMessage | UpdateMessage => BodyKind::Json,
-            _ => BodyKind::None,
-        }
-    }
-
-    /// The largest body that it takes, in bytes; `setting` is `MAX_BODY_BYTES`.
-    pub fn body_bytes_max(self, setting: usize) -> usize {
-        match self {
-            Operation::Login | Operation::ChangePassword => setting.min(PASSWORD_BODY_BYTES_MAX),
-            _ => setting,
-        }
-    }
-
-    /// Whether an `Idempotency-Key` is heeded.
-    pub fn is_idempotent_by_key(self) -> bool {
-        matches!(self, Operation::PostInput | Operation::CreateChat | Operation::PostMessage)
-    }
-
-    /// What the request is about, as validation errors name it.
-    pub fn subject(self) -> &'static str {
-        use Operation::*;
-        match self {
-            PostInput => "input",
-            Login | ChangePassword | Verify | Refresh => "login",
-            CreateWorkspace | ListWorkspaces | GetWorkspace | UpdateWorkspace | DeleteWorkspace => "workspace",
-            OpenStream | ListStreams | RenewStream | StreamTicket => "stream",
-            ListUsers => "user",
-            Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs => "request",
-            CreateConversation | ListConversations | GetConversation | UpdateConversation | LeaveConversation
-            | DeleteConversation | CreateChat | ListChats | GetChat | UpdateChat | DeleteChat | CancelAnswer => {
-                "conversation"
-            }
-            PostMessage | ListMessages | GetMessage | UpdateMessage | DeleteMessage => "message",
-        }
-    }
-}
-
-/// One path and what can be done there.
+/// A path and its operations.
 #[derive(Debug)]
 pub struct Route {
-    /// The path; `{…}` stands for one segment.
+    /// The path; `{…}` matches one segment.
     pub pattern: &'static str,
-    /// The methods it knows. `HEAD` goes wherever `GET` does, `OPTIONS` everywhere.
+    /// The supported methods. `HEAD` is supported wherever `GET` is, and `OPTIONS` everywhere.
     pub methods: &'static [(Method, Operation)],
 }
 
-/// Everything that is served.
+/// All routes.
 pub static ROUTES: &[Route] = &[
     Route { pattern: "/", methods: &[(Method::Get, Operation::Root)] },
     Route { pattern: "/input", methods: &[(Method::Post, Operation::PostInput)] },
@@ -168,30 +41,33 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         pattern: "/config/conversation",
-        methods: &[(Method::Get, Operation::ListConversations), (Method::Post, Operation::CreateConversation)],
+        methods: &[
+            (Method::Get, Operation::ConfigListConversations),
+            (Method::Post, Operation::ConfigCreateConversation),
+        ],
     },
     Route {
         pattern: "/config/conversation/{conversation_id}",
         methods: &[
-            (Method::Get, Operation::GetConversation),
-            (Method::Put, Operation::UpdateConversation),
-            (Method::Delete, Operation::DeleteConversation),
+            (Method::Get, Operation::ConfigGetConversation),
+            (Method::Put, Operation::ConfigUpdateConversation),
+            (Method::Delete, Operation::ConfigDeleteConversation),
         ],
     },
     Route {
         pattern: "/config/conversation/{conversation_id}/leave",
-        methods: &[(Method::Post, Operation::LeaveConversation)],
+        methods: &[(Method::Post, Operation::ConfigLeaveConversation)],
     },
     Route {
         pattern: "/conversations",
-        methods: &[(Method::Get, Operation::ListChats), (Method::Post, Operation::CreateChat)],
+        methods: &[(Method::Get, Operation::ListConversations), (Method::Post, Operation::CreateConversation)],
     },
     Route {
         pattern: "/conversations/{conversation_id}",
         methods: &[
-            (Method::Get, Operation::GetChat),
-            (Method::Put, Operation::UpdateChat),
-            (Method::Delete, Operation::DeleteChat),
+            (Method::Get, Operation::GetConversation),
+            (Method::Put, Operation::UpdateConversation),
+            (Method::Delete, Operation::DeleteConversation),
         ],
     },
     Route {
@@ -216,48 +92,48 @@ pub static ROUTES: &[Route] = &[
     Route { pattern: "/docs", methods: &[(Method::Get, Operation::Docs)] },
 ];
 
-/// Most segments that a pattern leaves open.
+/// The most parameters of a pattern.
 pub(crate) const PARAMETERS_MAX: usize = 2;
 
-/// The open segments of a path, in order and decoded; empty, which none is, where the pattern has fewer.
+/// The decoded parameters of a path, in order. Unused entries are empty; a parameter is not.
 pub(crate) type Parameters<'a> = [Cow<'a, str>; PARAMETERS_MAX];
 
-/// Where a path leads, with the segments that its pattern leaves open.
+/// The route of a path, with the path's parameters.
 #[derive(Debug)]
 pub struct Matched<'a> {
-    /// The row of the table.
+    /// The route.
     pub route: &'static Route,
-    /// Its place in the table.
-    pub place: usize,
-    /// The open segments.
+    /// The route's index in [`ROUTES`].
+    pub index: usize,
+    /// The decoded parameters.
     pub parameters: Parameters<'a>,
 }
 
-/// Finds the row for a raw, still percent-encoded path.
+/// Finds the route of a percent-encoded path.
 pub fn find(path: &str) -> Result<Matched<'_>, ApiError> {
-    // What is spelled like a pattern is a path like any other.
-    if let Some(place) = ROUTES.iter().position(|route| route.pattern == path && !path.contains('{')) {
-        return Ok(Matched { route: &ROUTES[place], place, parameters: Parameters::default() });
+    // A literal `{…}` in a path is an ordinary segment.
+    if let Some(index) = ROUTES.iter().position(|route| route.pattern == path && !path.contains('{')) {
+        return Ok(Matched { route: &ROUTES[index], index, parameters: Parameters::default() });
     }
     let matched = ROUTES
         .iter()
         .enumerate()
-        .find_map(|(place, route)| match_pattern(route, path).map(|parameters| Matched { route, place, parameters }));
+        .find_map(|(index, route)| match_pattern(route, path).map(|parameters| Matched { route, index, parameters }));
     matched.ok_or_else(ApiError::no_such_path)
 }
 
 fn match_pattern<'a>(route: &'static Route, path: &'a str) -> Option<Parameters<'a>> {
     let mut parameters = Parameters::default();
-    let mut open = parameters.iter_mut();
+    let mut unused = parameters.iter_mut();
     let (mut pattern, mut segments) = (route.pattern.split('/'), path.split('/'));
     loop {
         match (pattern.next(), segments.next()) {
             (None, None) => return Some(parameters),
-            (Some(want), Some(raw)) => {
-                let got = if raw.contains('%') { decode_path_segment(raw)? } else { Cow::Borrowed(raw) };
-                if want.starts_with('{') && !got.is_empty() {
-                    *open.next().expect("no pattern has more open segments") = got;
-                } else if want != got {
+            (Some(expected), Some(raw)) => {
+                let segment = if raw.contains('%') { decode_path_segment(raw)? } else { Cow::Borrowed(raw) };
+                if expected.starts_with('{') && !segment.is_empty() {
+                    *unused.next().expect("a pattern has at most PARAMETERS_MAX parameters") = segment;
+                } else if expected != segment {
                     return None;
                 }
             }
@@ -267,7 +143,7 @@ fn match_pattern<'a>(route: &'static Route, path: &'a str) -> Option<Parameters<
 }
 
 impl Route {
-    /// The operation for a method; `HEAD` does what `GET` does.
+    /// The operation of a method; `HEAD` has the operation of `GET`.
     pub fn operation(&self, method: Method) -> Result<Operation, ApiError> {
         let wanted = if method == Method::Head { Method::Get } else { method };
         self.methods
@@ -297,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lead_where_they_should() {
+    fn paths_match_their_routes() {
         let table = [
             ("/", Some(("/", ["", ""]))),
             ("/input", Some(("/input", ["", ""]))),
@@ -340,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_rows_stand_for_one_path() {
+    fn patterns_are_unique() {
         for (i, a) in ROUTES.iter().enumerate() {
             assert!(ROUTES[i + 1..].iter().all(|b| a.pattern != b.pattern), "{}", a.pattern);
             assert!(a.pattern.matches('{').count() <= PARAMETERS_MAX, "{}", a.pattern);

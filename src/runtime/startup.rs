@@ -5,7 +5,7 @@
 
 use super::clock::Clock;
 use crate::api::error::ApiError;
-use crate::api::{Response, ops};
+use crate::api::{Response, health};
 use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX};
 use crate::base::random::Random;
 use crate::base::thread::{OnPanic, spawn};
@@ -213,8 +213,8 @@ fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
         return None;
     }
     let reply = match head.path {
-        "/health/live" => ops::live(now.wall),
-        "/health" | "/health/ready" => ops::ready(Readiness::Starting, now.wall),
+        "/health/live" => health::live(now.wall),
+        "/health" | "/health/ready" => health::ready(Readiness::Starting, now.wall),
         _ => return None,
     };
     Some((reply, head.method, head.version))

@@ -13,7 +13,7 @@ mod subscription;
 mod trace;
 
 use crate::api::Context;
-use crate::api::traffic::{self, Endpoint};
+use crate::api::request_metrics::{self, Endpoint};
 use crate::base::log::{self, AccessLine};
 use crate::base::metrics;
 use crate::base::random::Random;
@@ -317,7 +317,7 @@ impl Shard {
     pub fn count_finished(&mut self, now: Now) {
         for done in self.finished.drain(..) {
             let micros = now.mono.since(done.started);
-            traffic::record(done.endpoint, done.method, done.status, micros);
+            request_metrics::record(done.endpoint, done.method, done.status, micros);
             let Some(line) = done.line else { continue };
             log::access(&AccessLine {
                 method: &line.method,

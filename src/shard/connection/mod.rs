@@ -4,9 +4,10 @@
 
 pub(super) mod outbox;
 
+use crate::api::operation::Operation;
 use crate::api::request::{Media, Request};
-use crate::api::router::{Operation, Parameters};
-use crate::api::traffic::Endpoint;
+use crate::api::request_metrics::Endpoint;
+use crate::api::router::Parameters;
 use crate::api::{Caller, Subscription};
 use crate::base::time::MonoTime;
 use crate::domain::id::UserId;

@@ -1,10 +1,10 @@
 //! Admission: what a request's head alone decides, before a byte of its body is kept.
 
 use crate::api::error::ApiError;
+use crate::api::operation::{Access, BodyKind, Operation};
 use crate::api::request::Media;
-use crate::api::router::{Access, BodyKind, Operation};
-use crate::api::traffic::Endpoint;
-use crate::api::{self, Caller, Response, cors, proxy, router};
+use crate::api::request_metrics::Endpoint;
+use crate::api::{self, Caller, Response, cors, forwarded, router};
 use crate::auth::jwt::Purpose;
 use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
@@ -93,13 +93,13 @@ impl Shard {
     ) -> Result<AdmittedRequest<'b>, EarlyResponse> {
         let matched = router::find(head.path);
         if let Ok(matched) = &matched {
-            request_context.endpoint = Endpoint::of_route(matched.place);
+            request_context.endpoint = Endpoint::of_route(matched.index);
         }
         let settings = &self.context.settings;
         let peer = self.connections[slot as usize].peer;
-        let network = network_of(proxy::client_address(&settings.trusted_proxies, peer, head));
+        let network = network_of(forwarded::client_address(&settings.trusted_proxies, peer, head));
         if !settings.allowed_hosts.matches(head.host_name()) {
-            let error = ApiError::bad_request("This host is not served here").because("host_not_served");
+            let error = ApiError::bad_request("This host is not served here").with_metric_reason("host_not_served");
             return Err(self.count_anonymous(network, request_context, error, now).into());
         }
         if cors::is_preflight(head) {

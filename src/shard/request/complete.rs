@@ -1,8 +1,8 @@
 //! Completing a request that waited for another thread.
 
 use crate::api::error::ApiError;
-use crate::api::ops::{self, ReaderCheck};
-use crate::api::router::Operation;
+use crate::api::health::{self, ReaderCheck};
+use crate::api::operation::Operation;
 use crate::api::{self, Response, Subscription};
 use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
@@ -30,7 +30,7 @@ impl Shard {
             let key = RateKey::User(caller.actor.id.clone());
             pending.request_context.quota = Some(self.shared.rate_limiter.put_back(&key, user_rate(limit), now.mono));
         }
-        let reply = api::reply_to_receipt(command_finished, pending.operation.subject());
+        let reply = api::command_response(command_finished, pending.operation.subject());
         self.respond_and_go_on(slot, &pending.request_context, reply, now);
     }
 
@@ -84,11 +84,11 @@ impl Shard {
             }
             // Whoever asks and does not read may fill the memory up to here, and no further.
             _ if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
-                let reply = ApiError::overloaded().because("replies_full").into_response();
+                let reply = ApiError::overloaded().with_metric_reason("replies_full").into_response();
                 self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
             _ => {
-                let reply = api::reply_to_answer(answer, pending.operation.subject());
+                let reply = api::query_response(answer, pending.operation.subject());
                 self.respond_and_go_on(slot, &pending.request_context, reply, now);
             }
         }
@@ -110,7 +110,7 @@ impl Shard {
         let reply = match answer.result {
             Ok(PasswordOutcome::User(user)) => {
                 match self.token_rules.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
-                    Some(issued_at) => api::auth::logged_in(&self.context, &user, issued_at, now.wall),
+                    Some(issued_at) => api::auth::login_response(&self.context, &user, issued_at, now.wall),
                     None => ApiError::invalid_credentials().into_response(),
                 }
             }
@@ -124,7 +124,7 @@ impl Shard {
                 }
                 None => ApiError::internal().into_response(),
             },
-            Err(refusal) => ApiError::refused(refusal, pending.operation.subject()).into_response(),
+            Err(rejection) => ApiError::rejected(rejection, pending.operation.subject()).into_response(),
         };
         self.respond_and_go_on(slot, &pending.request_context, reply, now);
     }
@@ -154,7 +154,7 @@ impl Shard {
     }
 
     fn health(&self, reader: ReaderCheck, now: Now) -> Response {
-        ops::health(reader, self.shared.writer_health.fault(now.mono), now.wall)
+        health::health(reader, self.shared.writer_health.fault(now.mono), now.wall)
     }
 
     /// Takes the request that waits for an answer; `None` if its connection is gone.

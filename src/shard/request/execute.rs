@@ -1,9 +1,8 @@
 //! Executing a whole request: a response at once, or work for another thread.
 
 use crate::api::error::ApiError;
-use crate::api::ops::{self};
-use crate::api::router::Operation;
-use crate::api::{self, Action, Caller, Response};
+use crate::api::operation::Operation;
+use crate::api::{self, Action, Caller, Response, health, metrics};
 use crate::base::limits::*;
 use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, Idempotency};
@@ -38,7 +37,7 @@ impl Shard {
             Action::Respond(reply) => self.respond(slot, &request_context, reply, now),
             // What is done is answered, so nothing more is done while nobody reads what was.
             Action::Submit(_) if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
-                let reply = ApiError::overloaded().because("replies_full").into_response();
+                let reply = ApiError::overloaded().with_metric_reason("replies_full").into_response();
                 self.respond(slot, &request_context, reply, now);
             }
             Action::Submit(kind) => {
@@ -51,10 +50,10 @@ impl Shard {
                 });
                 self.submit(slot, request_context.into_owned(), admitted.operation, caller, idempotency, kind);
             }
-            Action::Ask(kind) => {
+            Action::Query(kind) => {
                 self.ask(slot, request_context, admitted.operation, admitted.caller, Continuation::Respond, kind, now)
             }
-            Action::Check(check) => self.check(slot, request_context, admitted, check, now),
+            Action::CheckPassword(check) => self.check(slot, request_context, admitted, check, now),
             Action::Subscribe(wanted) => {
                 let Some(caller) = admitted.caller else {
                     return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
@@ -74,7 +73,7 @@ impl Shard {
                     );
                 }
             }
-            Action::Cancel(conversation) => {
+            Action::CancelAnswer(conversation) => {
                 let filter = StreamFilter { conversation: Some(conversation), workspace: None, kinds: KindSet::NONE };
                 let kind = QueryKind::StreamAccess(filter);
                 self.ask(
@@ -93,7 +92,7 @@ impl Shard {
             }
             Action::Metrics => {
                 let reply =
-                    ops::metrics(self.shared.streams.survey(now.mono), self.shared.streams.position(), now.wall);
+                    metrics::report(self.shared.streams.survey(now.mono), self.shared.streams.position(), now.wall);
                 self.respond(slot, &request_context, reply, now);
             }
             Action::Health => self.ask_health(slot, request_context, admitted.operation, now),
@@ -103,9 +102,9 @@ impl Shard {
                     Some(trouble) => Readiness::Unwritable(trouble),
                     None => Readiness::Ready,
                 };
-                self.respond(slot, &request_context, ops::ready(readiness, now.wall), now);
+                self.respond(slot, &request_context, health::ready(readiness, now.wall), now);
             }
-            Action::Renew(id) => {
+            Action::RenewStream(id) => {
                 let reply = self.renew_stream(admitted.caller.as_ref(), id, now);
                 self.respond(slot, &request_context, reply, now);
             }

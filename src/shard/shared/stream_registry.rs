@@ -3,7 +3,7 @@
 //! Invariant: `counts[user]` is the number of streams of `user` in `streams`; a user without streams has no entry.
 
 use crate::api::StreamId;
-use crate::api::ops::StreamsSurvey;
+use crate::api::metrics::StreamsSurvey;
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;

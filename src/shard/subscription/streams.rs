@@ -1,7 +1,7 @@
 //! Streams on a shard: opening them, giving them events and pages, ending them.
 
 use crate::api::error::ApiError;
-use crate::api::{Caller, Response, Start, StreamId, Subscription};
+use crate::api::{Caller, Response, StreamId, StreamStart, Subscription};
 use crate::base::limits::*;
 use crate::base::metrics::{self, GapReason};
 use crate::base::random::fill_secret;
@@ -42,7 +42,7 @@ impl Shard {
         }
         // The rules may have changed since the head was read, and streams are looked through only when they change.
         if !self.token_rules.accepts(&caller.actor.id, caller.issued_at) {
-            let error = ApiError::invalid_token("The token is no longer good");
+            let error = ApiError::invalid_token("The token is no longer valid");
             return self.respond(slot, request_context, error.into_response(), now);
         }
         let settings = &self.context.settings;
@@ -56,15 +56,15 @@ impl Shard {
             && !self.shared.streams.insert(id, Arc::clone(&stats), settings.streams_per_user_max)
         {
             let error = ApiError::rate_limited("This user has as many open streams as are allowed", 1);
-            self.respond(slot, request_context, error.because("too_many_streams").into_response(), now);
+            self.respond(slot, request_context, error.with_metric_reason("too_many_streams").into_response(), now);
             return;
         }
         let heartbeat = settings.heartbeat_interval_ms;
         let newest = self.shared.streams.position().max(self.fan_out.position);
         let (cursor, source, gap) = match wanted.start {
-            Start::Now => (newest, DeliveryState::Live, None),
-            Start::After(number) if number <= newest => (number, DeliveryState::Behind, None),
-            Start::After(_) | Start::Unknown => (newest, DeliveryState::Live, Some(newest.next())),
+            StreamStart::Now => (newest, DeliveryState::Live, None),
+            StreamStart::After(number) if number <= newest => (number, DeliveryState::Behind, None),
+            StreamStart::After(_) | StreamStart::Unknown => (newest, DeliveryState::Live, Some(newest.next())),
         };
         let mut stream = Box::new(Subscriber {
             id,
@@ -75,7 +75,7 @@ impl Shard {
             cursor,
             source,
             gap_told: EventNumber::default(),
-            announces_caught_up: wanted.start != Start::Now,
+            announces_caught_up: wanted.start != StreamStart::Now,
             stats,
             // The first one comes at a random moment of the interval: many streams opened at once do not beat as one.
             heartbeat_at: now.mono.plus(self.random.below(heartbeat * 1000) + 1),
@@ -114,13 +114,13 @@ impl Shard {
 
     /// What is answered while no stream can be opened: a stream that ends at once with a time to come back, because an
     /// `EventSource` gives up for good on any other status.
-    pub(in crate::shard) fn defer_stream(&mut self, start: Start) -> Response {
+    pub(in crate::shard) fn defer_stream(&mut self, start: StreamStart) -> Response {
         metrics::count_rejection("stream_deferred");
         let mut body = Vec::new();
         let milliseconds = self.spread_retry_milliseconds();
         match start {
-            Start::After(id) => sse::retry_from(milliseconds, id, &mut body),
-            Start::Now | Start::Unknown => sse::retry(milliseconds, &mut body),
+            StreamStart::After(id) => sse::retry_from(milliseconds, id, &mut body),
+            StreamStart::Now | StreamStart::Unknown => sse::retry(milliseconds, &mut body),
         }
         Response { status: 200, content_type: EVENT_STREAM, fields: stream_fields(), body: body.into() }
     }

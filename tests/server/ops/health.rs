@@ -145,7 +145,7 @@ fn a_reader_that_is_stuck_is_not_waited_for() {
     asked.now.mono = waits_until;
     asked.shard.tick(asked.now);
     let answer = asked.written().expect("an answer").expect(503);
-    assert_eq!(answer.json()["checks"]["database_read"], "the database does not answer in time");
+    assert_eq!(answer.json()["checks"]["database_read"], "the database does not respond in time");
     assert!(answer.closes(), "the next question must not get this one's answer: {}", answer.shown());
     let (to, position) = (asked.to, EventNumber(7));
     asked.shard.handle(
@@ -157,8 +157,7 @@ fn a_reader_that_is_stuck_is_not_waited_for() {
 
 #[test]
 fn readers_that_fail_or_have_no_room_are_told_of() {
-    for (result, said) in
-        [(None, "too many questions wait"), (Some(Rejection::Database), "the database cannot be read")]
+    for (result, said) in [(None, "too many queries wait"), (Some(Rejection::Database), "the database cannot be read")]
     {
         let mut asked = Asked::new();
         let (to, position) = (asked.to, EventNumber(7));

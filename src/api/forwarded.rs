@@ -1,48 +1,48 @@
-//! Where a request really comes from when proxies that are trusted stand in front (RFC 7239; `X-Forwarded-For`).
+//! The client address of a request that came through trusted proxies (`Forwarded`, RFC 7239; `X-Forwarded-For`).
 
 use crate::config::network::Networks;
 use crate::http1::head::Head;
 use std::net::{IpAddr, SocketAddr};
 
-/// The address of the client: the peer's own, or, if the peer is a trusted proxy, the last one in the chain that is
-/// none. What an untrusted peer says of itself is not believed, nor are two fields that name different clients.
-pub(crate) fn client_address(new_unchecked: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
-    if !new_unchecked.contains(peer) {
+/// The address of the client: the peer's address or, if the peer is a trusted proxy, the last address in the chain that
+/// is not a trusted proxy. The fields of an untrusted peer are ignored, and so are two fields that name different clients.
+pub(crate) fn client_address(proxies: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
+    if !proxies.contains(peer) {
         return peer;
     }
     let forwarded = head.fields("forwarded").flat_map(elements).map(|element| forwarded_for(element).unwrap_or(""));
-    let forwarded = first_untrusted(new_unchecked, peer, forwarded.collect());
-    let x_forwarded = first_untrusted(new_unchecked, peer, head.fields("x-forwarded-for").flat_map(elements).collect());
+    let forwarded = first_untrusted(proxies, peer, forwarded.collect());
+    let x_forwarded = first_untrusted(proxies, peer, head.fields("x-forwarded-for").flat_map(elements).collect());
     match (head.field("forwarded").is_some(), head.field("x-forwarded-for").is_some()) {
         (true, false) => forwarded,
         (false, _) => x_forwarded,
         (true, true) if forwarded == x_forwarded => forwarded,
-        // Most proxies write one of the two and pass the other through as the client made it up.
+        // Most proxies write one of the two fields and forward the other one unchanged from the client, who can forge it.
         (true, true) => peer,
     }
 }
 
-/// The last hop of the chain that is no trusted proxy; a hop that is no address ends the chain.
-fn first_untrusted(new_unchecked: &Networks, peer: IpAddr, hops: Vec<&str>) -> IpAddr {
+/// The last hop of the chain that is not a trusted proxy. A hop that is not an address ends the chain.
+fn first_untrusted(proxies: &Networks, peer: IpAddr, hops: Vec<&str>) -> IpAddr {
     let mut client = peer;
     for hop in hops.into_iter().rev() {
         let Some(address) = node_address(hop) else { break };
         client = address;
-        if !new_unchecked.contains(address) {
+        if !proxies.contains(address) {
             break;
         }
     }
     client
 }
 
-/// The elements of a list (RFC 9110 §5.6.1.2: empty ones do not count). One that is no text is no address either, and says
-/// nothing of the others: a client may have written it, and the proxy the next.
+/// The elements of a list, without empty ones (RFC 9110 §5.6.1.2). An element that is not UTF-8 is not an address, but does
+/// not invalidate the elements after it: a client may have written it, and the proxy the next one.
 fn elements(field: &[u8]) -> impl Iterator<Item = &str> {
     let elements = field.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty());
     elements.map(|element| std::str::from_utf8(element).unwrap_or("not text"))
 }
 
-/// The `for=` parameter of one element of `Forwarded`; an element without one ends the chain.
+/// The `for` parameter of an element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<&str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
@@ -50,7 +50,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
     })
 }
 
-/// An address with or without a port, IPv6 in brackets or bare.
+/// Parses an address with or without a port; IPv6 with or without brackets.
 fn node_address(raw: &str) -> Option<IpAddr> {
     let bare = raw.trim_start_matches('[').trim_end_matches(']');
     bare.parse().ok().or_else(|| raw.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn chains() {
-        let new_unchecked = Networks(vec![Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()]);
+        let proxies = Networks(vec![Network::parse("10.0.0.0/8").unwrap(), Network::parse("::1").unwrap()]);
         let table = [
             ("192.0.2.1", "X-Forwarded-For: 203.0.113.9", "192.0.2.1"),
             ("10.0.0.1", "X-Forwarded-For: 203.0.113.9", "203.0.113.9"),
@@ -84,26 +84,27 @@ mod tests {
         ];
         for (peer, field, client) in table {
             assert_eq!(
-                client_of(&new_unchecked, peer, field.as_bytes()),
+                client_of(&proxies, peer, field.as_bytes()),
                 client.parse::<IpAddr>().unwrap(),
                 "{peer} {field}"
             );
         }
     }
 
-    /// What a client wrote before the proxy's own element once made it count as the proxy.
+    /// An invalid element from the client once hid the element that the proxy appended, so that the proxy's own address
+    /// counted as the client's.
     #[test]
-    fn what_a_client_made_up_does_not_hide_what_the_proxy_says_behind_it() {
-        let new_unchecked = Networks(vec![Network::parse("10.0.0.1").unwrap()]);
+    fn an_invalid_element_of_the_client_does_not_hide_that_of_the_proxy() {
+        let proxies = Networks(vec![Network::parse("10.0.0.1").unwrap()]);
         for field in [b"X-Forwarded-For: \xff, 203.0.113.9".as_slice(), b"Forwarded: for=\xff, for=203.0.113.9"] {
-            assert_eq!(client_of(&new_unchecked, "10.0.0.1", field), "203.0.113.9".parse::<IpAddr>().unwrap());
+            assert_eq!(client_of(&proxies, "10.0.0.1", field), "203.0.113.9".parse::<IpAddr>().unwrap());
         }
     }
 
-    fn client_of(new_unchecked: &Networks, peer: &str, field: &[u8]) -> IpAddr {
+    fn client_of(proxies: &Networks, peer: &str, field: &[u8]) -> IpAddr {
         let raw = [b"GET / HTTP/1.1\r\nHost: x\r\n", field, b"\r\n\r\n"].concat();
-        let mut slots = HeaderBuf::new();
-        let head = parse_head(&raw, &mut slots, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
-        client_address(new_unchecked, peer.parse().unwrap(), &head)
+        let mut buffer = HeaderBuf::new();
+        let head = parse_head(&raw, &mut buffer, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
+        client_address(proxies, peer.parse().unwrap(), &head)
     }
 }

@@ -1,17 +1,16 @@
-//! Pages for browsers, which load nothing, run nothing and send nothing but what stands in them.
+//! HTML pages, which load nothing from elsewhere.
 
-use super::Response;
+use super::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// The media type of a page.
-pub(crate) const HTML: &str = "text/html; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 
 impl Response {
-    /// A `200` with a page. Its `Content-Security-Policy` (CSP Level 3) allows the `<style>` and `<script>` elements that
-    /// stand in it, by their hashes, and requests to this server; nothing from elsewhere, no other script or style,
-    /// also not in an attribute, no forms that are sent by the browser, and no frame around it.
+    /// A `200` with an HTML page. Its `Content-Security-Policy` (CSP Level 3) allows the page's own `<style>` and `<script>`
+    /// elements, by their hashes, and requests to this server. It forbids resources from elsewhere, any other script or
+    /// style (in attributes too), form submissions by the browser, and framing.
     pub fn page(html: &'static str) -> Response {
         let policy = format!(
             "default-src 'none'; style-src {}; script-src {}; img-src 'self' data:; connect-src 'self'; \
@@ -23,7 +22,7 @@ impl Response {
     }
 }
 
-/// The sources of a directive: the SHA-256 of what stands in each element of that name; `'none'` without any.
+/// The sources of a directive: the SHA-256 of the content of each element of this name, or `'none'` without any.
 fn hashes(html: &str, element: &str) -> String {
     let (opening, closing) = (format!("<{element}"), format!("</{element}>"));
     let sources: Vec<String> = html
@@ -42,12 +41,12 @@ mod tests {
     #[test]
     fn a_page_may_do_what_stands_in_it_and_nothing_else() {
         // The hash of the script is the example of CSP Level 3, section 8.3.
-        let reply = Response::page(
+        let response = Response::page(
             "<!doctype html><title>t</title><style>p{}</style><script>doSomething();</script>\
              <style media=print>b{}</style><p>text",
         );
-        assert_eq!((reply.status, reply.content_type), (200, "text/html; charset=utf-8"));
-        let (name, policy) = &reply.fields[0];
+        assert_eq!((response.status, response.content_type), (200, "text/html; charset=utf-8"));
+        let (name, policy) = &response.fields[0];
         assert_eq!(*name, "Content-Security-Policy");
         let directive = |name: &str| policy.split("; ").find_map(|part| part.strip_prefix(&format!("{name} ")));
         assert_eq!(directive("default-src"), Some("'none'"));

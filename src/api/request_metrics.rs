@@ -1,33 +1,33 @@
-//! What is counted of requests: how many, and how long each took, by the row of the router's table.
+//! Counts and durations of requests, by route.
 //!
-//! Invariant: there is one counter for each row, method and status that can be answered, and none for anything that a
-//! client made up.
+//! Invariant: label values come from the routes, methods and statuses of this program, never from a client, so the number
+//! of series is bounded.
 
 use super::router::ROUTES;
 use crate::base::metrics::exposition::Exposition;
 use crate::base::metrics::{Counter, DURATION_BOUNDS, Durations};
 use crate::http1::head::Method;
 
-/// What a request was for: a row of the router's table, or none.
+/// The route of a request, or the reason why it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint(u16);
 
 impl Endpoint {
-    /// A path that leads nowhere.
+    /// The path has no route.
     pub const UNMATCHED: Endpoint = Endpoint(ROUTES_COUNT as u16);
-    /// A request whose head could not be read.
+    /// The request head is malformed.
     pub const UNREADABLE: Endpoint = Endpoint(ROUTES_COUNT as u16 + 1);
 
-    /// The row at this place of the table.
-    pub fn of_route(place: usize) -> Endpoint {
-        debug_assert!(place < ROUTES_COUNT);
-        Endpoint(place as u16)
+    /// The route at this index of [`ROUTES`].
+    pub fn of_route(index: usize) -> Endpoint {
+        debug_assert!(index < ROUTES_COUNT);
+        Endpoint(index as u16)
     }
 
-    fn name(place: usize) -> &'static str {
-        match ROUTES.get(place) {
+    fn name(index: usize) -> &'static str {
+        match ROUTES.get(index) {
             Some(route) => route.pattern,
-            None if place == ROUTES_COUNT => "unmatched",
+            None if index == ROUTES_COUNT => "unmatched",
             None => "unreadable",
         }
     }
@@ -35,9 +35,9 @@ impl Endpoint {
 
 const ROUTES_COUNT: usize = ROUTES.len();
 const ENDPOINTS: usize = ROUTES_COUNT + 2;
-/// The methods in the order of `Method`; the last stands for all that have no name there.
+/// The label values of methods, in the order of the variants of `Method`.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
-/// The statuses that are answered; 0 stands for any other.
+/// The statuses of responses; 0 stands for any other.
 const STATUSES: [u16; 24] = [
     200, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 426, 429, 431, 500, 501, 503, 505,
     0,
@@ -46,23 +46,23 @@ const STATUSES: [u16; 24] = [
 const REQUESTS: &str = "conversational_core_requests_total";
 const SECONDS: &str = "conversational_core_request_duration_seconds";
 
-/// Zeroed memory that costs nothing until a request comes.
+/// The counters are zeros in `.bss`: they take no memory until the first request.
 static COUNTS: [[[Counter; STATUSES.len()]; METHODS.len()]; ENDPOINTS] =
     [const { [const { [const { Counter::new() }; STATUSES.len()] }; METHODS.len()] }; ENDPOINTS];
-static TIMES: [[Durations; METHODS.len()]; ENDPOINTS] =
+static DURATIONS: [[Durations; METHODS.len()]; ENDPOINTS] =
     [const { [const { Durations::new() }; METHODS.len()] }; ENDPOINTS];
 
-/// Counts an answered request. A stream's time ends with its head.
+/// Counts a response, and its duration in microseconds. A stream's duration ends with the response's head.
 pub fn record(endpoint: Endpoint, method: Method, status: u16, micros: u64) {
-    let (place, method) = (endpoint.0 as usize, method as usize);
+    let (endpoint, method) = (endpoint.0 as usize, method as usize);
     let status = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
-    COUNTS[place][method][status].add(1);
-    TIMES[place][method].observe(&DURATION_BOUNDS, micros);
+    COUNTS[endpoint][method][status].add(1);
+    DURATIONS[endpoint][method].observe(&DURATION_BOUNDS, micros);
 }
 
-/// Writes what was counted; what never was is left out.
+/// Writes the series that are not zero.
 pub fn render(text: &mut Exposition) {
-    text.family(REQUESTS, "counter", "Requests answered, by the pattern of their path.");
+    text.family(REQUESTS, "counter", "Responses sent, by route.");
     for (endpoint, methods) in COUNTS.iter().enumerate() {
         for (method, statuses) in METHODS.iter().zip(methods) {
             for (status, counter) in STATUSES.iter().zip(statuses) {
@@ -78,9 +78,9 @@ pub fn render(text: &mut Exposition) {
     text.family(
         SECONDS,
         "histogram",
-        "Time from a request's whole head to its answer; of a stream, to the answer's head.",
+        "Time from a complete request head to the response; for a stream, to the response head.",
     );
-    for (endpoint, methods) in TIMES.iter().enumerate() {
+    for (endpoint, methods) in DURATIONS.iter().enumerate() {
         for (method, times) in METHODS.iter().zip(methods) {
             let (buckets, above) = times.counts();
             if above > 0 || buckets.iter().any(|count| *count > 0) {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_stand_in_the_order_of_their_enumeration() {
+    fn method_names_are_in_the_order_of_the_variants() {
         use Method::*;
         for method in [Get, Head, Post, Put, Patch, Delete, Options] {
             assert_eq!(Some(METHODS[method as usize]), method.as_str());
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_written_and_nothing_else() {
+    fn only_series_that_are_not_zero_are_written() {
         record(Endpoint::of_route(0), Method::Patch, 299, 1_000);
         record(Endpoint::UNREADABLE, Method::Other, 431, 7);
         let mut text = Exposition::default();

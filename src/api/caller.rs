@@ -1,0 +1,20 @@
+//! The user that a request's token identifies.
+
+use crate::auth::jwt::Purpose;
+use crate::base::time::WallTime;
+use crate::domain::command::Actor;
+
+/// The user that a request's token identifies, and the token's other claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The user's id and profile.
+    pub actor: Actor,
+    /// `sub`.
+    pub subject: Option<Box<str>>,
+    /// `iat`.
+    pub issued_at: Option<WallTime>,
+    /// `exp`, without leeway.
+    pub expires_at: WallTime,
+    /// What the token permits.
+    pub purpose: Purpose,
+}
