@@ -79,7 +79,7 @@ fn parse(input: &[u8], limits: &HeadLimits) -> Outcome {
 fn owned(head: &Head<'_, '_>) -> reference::Head {
     assert_eq!(head.method.as_str().unwrap_or(head.method_name), head.method_name);
     let fields: Vec<(String, Vec<u8>)> =
-        head.header_lines().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+        head.headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect();
     for (name, _) in &fields {
         let same = |known: &str| known.eq_ignore_ascii_case(name);
         let want: Vec<&[u8]> = fields.iter().filter(|(known, _)| same(known)).map(|(_, value)| &value[..]).collect();

@@ -1,34 +1,34 @@
-//! The JSON of a token's header and payload, read without judging it: each known name with whatever value it has.
+//! The JSON of a token's header and payload: the known names with their values, which are not yet validated.
 
-use crate::auth::jwt::TokenError;
+use crate::auth::token_error::TokenError;
 use crate::base::time::{SECOND, WallTime};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write. A time in milliseconds, a common mistake, lies
-/// beyond it and is refused instead of living for ever.
+/// 9999-12-31T23:59:59Z, the last second of RFC 3339. A time in milliseconds, a common mistake, exceeds it, and is rejected
+/// instead of never expiring.
 const TIME_SECONDS_MAX: u64 = 253_402_300_799;
 
-/// A value of a known name.
+/// The value of a known name.
 #[derive(Debug, Default)]
 pub(super) enum Value<'t> {
-    /// The name does not occur.
+    /// The name is missing.
     #[default]
     Absent,
     /// `null`
     Null,
     /// A string.
     Text(Cow<'t, str>),
-    /// An array of strings and nothing else.
+    /// An array of strings alone.
     Texts(Vec<Cow<'t, str>>),
-    /// A number of seconds between 1970 and 9999, to the microsecond.
+    /// A number of seconds from 1970 to 9999, rounded to microseconds.
     Time(WallTime),
-    /// Anything else.
+    /// Any other value.
     Other,
 }
 
-/// The claims that we know.
+/// The known claims.
 #[derive(Debug, Default)]
 pub(super) struct RawClaims<'t> {
     pub oid: Value<'t>,
@@ -44,14 +44,14 @@ pub(super) struct RawClaims<'t> {
 }
 
 impl<'t> RawClaims<'t> {
-    /// Reads a payload: one JSON object, no name of which occurs twice.
+    /// Parses a payload: one JSON object with unique names.
     pub(super) fn parse(text: &'t str) -> Result<RawClaims<'t>, TokenError> {
         let object: Object<RawClaims> = serde_json::from_str(text).map_err(|_| TokenError::Payload)?;
-        if object.duplicate { Err(TokenError::Duplicate) } else { Ok(object.known) }
+        if object.has_duplicate { Err(TokenError::Duplicate) } else { Ok(object.known) }
     }
 }
 
-/// The header parameters that we know (RFC 7515 §4.1).
+/// The known header parameters (RFC 7515 §4.1).
 #[derive(Debug, Default)]
 pub(super) struct RawHeader<'t> {
     pub alg: Value<'t>,
@@ -60,20 +60,21 @@ pub(super) struct RawHeader<'t> {
 }
 
 impl<'t> RawHeader<'t> {
-    /// Reads a header: one JSON object, no name of which occurs twice.
+    /// Parses a header: one JSON object with unique names.
     pub(super) fn parse(text: &'t str) -> Option<RawHeader<'t>> {
         let object: Object<RawHeader> = serde_json::from_str(text).ok()?;
-        (!object.duplicate).then_some(object.known)
+        (!object.has_duplicate).then_some(object.known)
     }
 }
 
-/// Where the value of a name goes.
+/// A set of known names.
 trait Known<'t>: Default {
-    fn place(&mut self, name: &str) -> Option<&mut Value<'t>>;
+    /// The value of a known name; `None` for any other name.
+    fn slot(&mut self, name: &str) -> Option<&mut Value<'t>>;
 }
 
 impl<'t> Known<'t> for RawClaims<'t> {
-    fn place(&mut self, name: &str) -> Option<&mut Value<'t>> {
+    fn slot(&mut self, name: &str) -> Option<&mut Value<'t>> {
         Some(match name {
             "oid" => &mut self.oid,
             "name" => &mut self.name,
@@ -91,7 +92,7 @@ impl<'t> Known<'t> for RawClaims<'t> {
 }
 
 impl<'t> Known<'t> for RawHeader<'t> {
-    fn place(&mut self, name: &str) -> Option<&mut Value<'t>> {
+    fn slot(&mut self, name: &str) -> Option<&mut Value<'t>> {
         Some(match name {
             "alg" => &mut self.alg,
             "typ" => &mut self.typ,
@@ -101,10 +102,11 @@ impl<'t> Known<'t> for RawHeader<'t> {
     }
 }
 
-/// A JSON object, and whether a name stood in it twice.
+/// A JSON object.
 struct Object<K> {
     known: K,
-    duplicate: bool,
+    /// Whether a name occurs twice.
+    has_duplicate: bool,
 }
 
 impl<'t, K: Known<'t>> Deserialize<'t> for Object<K> {
@@ -118,26 +120,26 @@ impl<'t, K: Known<'t>> Deserialize<'t> for Object<K> {
             }
 
             fn visit_map<A: MapAccess<'t>>(mut self, mut map: A) -> Result<Object<K>, A::Error> {
-                let mut duplicate = false;
+                let mut has_duplicate = false;
                 let mut unknown: Vec<Cow<'t, str>> = Vec::new();
                 while let Some(Name(name)) = map.next_key()? {
-                    if let Some(place) = self.0.place(&name) {
-                        duplicate |= !matches!(place, Value::Absent);
-                        *place = map.next_value()?;
+                    if let Some(value) = self.0.slot(&name) {
+                        has_duplicate |= !matches!(value, Value::Absent);
+                        *value = map.next_value()?;
                     } else {
                         map.next_value::<IgnoredAny>()?;
-                        duplicate |= unknown.contains(&name);
+                        has_duplicate |= unknown.contains(&name);
                         unknown.push(name);
                     }
                 }
-                Ok(Object { known: self.0, duplicate })
+                Ok(Object { known: self.0, has_duplicate })
             }
         }
         deserializer.deserialize_map(ObjectVisitor(K::default()))
     }
 }
 
-/// A name, borrowed from the text unless it is written with escapes.
+/// A name, borrowed from the text unless it has escapes.
 struct Name<'t>(Cow<'t, str>);
 
 impl<'t> Deserialize<'t> for Name<'t> {
@@ -193,12 +195,12 @@ impl<'t> Visitor<'t> for ValueVisitor {
         Ok(if seconds <= TIME_SECONDS_MAX { Value::Time(WallTime(seconds as i64 * SECOND)) } else { Value::Other })
     }
 
-    /// Only negative integers come here, and nothing of ours was issued before 1970.
+    /// Only negative integers arrive here: times before 1970.
     fn visit_i64<E>(self, _: i64) -> Result<Value<'t>, E> {
         Ok(Value::Other)
     }
 
-    /// A double holds microseconds of our century exactly enough: its error is below half of one until 2106.
+    /// Until 2106 the error of a double is below half a microsecond, so rounding is exact.
     fn visit_f64<E>(self, seconds: f64) -> Result<Value<'t>, E> {
         Ok(if (0.0..=TIME_SECONDS_MAX as f64).contains(&seconds) {
             Value::Time(WallTime((seconds * SECOND as f64).round() as i64))
@@ -235,7 +237,7 @@ mod tests {
     use crate::base::random::Random;
 
     #[test]
-    fn microseconds_come_back_exactly() {
+    fn microseconds_are_parsed_exactly() {
         let mut random = Random::new(5);
         for _ in 0..100_000 {
             let micros = random.below(1 << 32) as i64 * SECOND + random.below(SECOND as u64) as i64;

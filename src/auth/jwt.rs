@@ -1,8 +1,9 @@
-//! JSON Web Tokens (RFC 7519) in the compact form of RFC 7515, signed with HMAC-SHA256 and nothing else.
+//! JSON Web Tokens (RFC 7519) in the compact form of RFC 7515. HMAC-SHA256 is the only algorithm.
 //!
-//! Invariant: no claim of a token is looked at before its signature has matched one of the keys.
+//! Invariant: no claim of a token is read before its signature has matched one of the keys.
 
 use crate::auth::claims::{RawClaims, RawHeader, Value};
+use crate::auth::token_error::TokenError;
 use crate::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
 use crate::base::time::{SECOND, WallTime};
 use crate::domain::id::UserId;
@@ -13,38 +14,38 @@ use sha2::Sha256;
 use std::fmt;
 use std::io::Write;
 
-/// `{"alg":"HS256","typ":"JWT"}` in base64url: the header that we write.
+/// `{"alg":"HS256","typ":"JWT"}` in base64url: the header of our tokens.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
-/// `{"typ":"JWT","alg":"HS256"}` in base64url: the same header as other makers spell it.
+/// `{"typ":"JWT","alg":"HS256"}` in base64url: the same header from other libraries.
 const HEADER_TYP_FIRST: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9";
-/// HMAC-SHA256 gives 32 bytes (RFC 7518 §3.2).
+/// Bytes of an HMAC-SHA256 (RFC 7518 §3.2).
 const SIGNATURE_BYTES: usize = 32;
-/// Its length in base64url without padding.
+/// Characters of a signature in base64url without padding.
 const SIGNATURE_CHARS: usize = (SIGNATURE_BYTES * 4).div_ceil(3);
-/// Payloads up to this length, in bytes, are decoded on the stack.
+/// Decoded payloads up to this many bytes are on the stack.
 const PAYLOAD_BYTES_TYPICAL: usize = 768;
-/// Value of the claim `use` in a stream ticket.
+/// The value of the claim `use` in a stream ticket.
 const USE_STREAM: &str = "stream";
 
-/// What a token is good for.
+/// What a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Everything.
+    /// All operations.
     Access,
-    /// Opening streams, nothing else; our own claim `"use":"stream"` says so.
+    /// Opening streams alone. Our own claim `"use":"stream"` marks a ticket.
     StreamTicket,
 }
 
-/// What a good token says.
+/// The claims of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// `oid`: who it is.
+    /// `oid`, the user's id.
     pub user: UserId,
-    /// `name`, cut to `PROFILE_CHARS_MAX`.
+    /// `name`, truncated to `PROFILE_CHARS_MAX`.
     pub name: Option<Box<str>>,
-    /// `email`, cut to `PROFILE_CHARS_MAX`.
+    /// `email`, truncated to `PROFILE_CHARS_MAX`.
     pub email: Option<Box<str>>,
-    /// `sub`, as it is.
+    /// `sub`.
     pub sub: Option<Box<str>>,
     /// `exp`, without leeway.
     pub expires_at: WallTime,
@@ -54,85 +55,7 @@ pub struct Claims {
     pub purpose: Purpose,
 }
 
-/// Why a token is not good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenError {
-    /// Over `TOKEN_BYTES_MAX`.
-    TooLong,
-    /// Not three parts with dots between them.
-    Parts,
-    /// A part is not base64url without padding (RFC 7515 §2).
-    Encoding,
-    /// The header is not a JSON object with an `alg`, each name once.
-    Header,
-    /// `alg` is not `HS256`.
-    Algorithm,
-    /// The header has `crit` (RFC 7515 §4.1.11), and we know no extension.
-    Critical,
-    /// No key made this signature.
-    Signature,
-    /// The payload is not a JSON object.
-    Payload,
-    /// A claim stands there twice (RFC 7519 §4 lets us refuse that).
-    Duplicate,
-    /// There is no `exp`.
-    ExpirationMissing,
-    /// `exp`, `nbf` or `iat` is not a number of seconds between the years 1970 and 9999.
-    Time,
-    /// `exp` is past.
-    Expired,
-    /// `nbf` is to come.
-    NotYetValid,
-    /// `iat` is to come.
-    IssuedInFuture,
-    /// There is no `oid`.
-    UserMissing,
-    /// `oid` is not a string that `UserId::new` takes.
-    User,
-    /// `name`, `email`, `sub`, `iss` or `use` is not a string, or `aud` neither a string nor an array of strings.
-    Text,
-    /// `iss` is not `JWT_ISSUER`.
-    Issuer,
-    /// `JWT_AUDIENCE` is not in `aud`.
-    Audience,
-}
-
-impl TokenError {
-    /// Plain words for the client: ASCII without quotes or backslashes, so that they also fit into a header field.
-    pub fn message(self) -> &'static str {
-        match self {
-            TokenError::TooLong => "the token is too long",
-            TokenError::Parts => "the token does not have three parts",
-            TokenError::Encoding => "the token is not base64url",
-            TokenError::Header => "the header of the token is malformed",
-            TokenError::Algorithm => "the algorithm of the token is not HS256",
-            TokenError::Critical => "the token asks for an extension that is not known",
-            TokenError::Signature => "the signature does not match",
-            TokenError::Payload => "the payload of the token is not a JSON object",
-            TokenError::Duplicate => "the token has a claim twice",
-            TokenError::ExpirationMissing => "the token has no exp claim",
-            TokenError::Time => "exp, nbf and iat must be numbers of seconds since 1970",
-            TokenError::Expired => "the token has expired",
-            TokenError::NotYetValid => "the token is not yet valid",
-            TokenError::IssuedInFuture => "the token was issued in the future",
-            TokenError::UserMissing => "the token has no oid claim",
-            TokenError::User => "oid must be a string of 1 to 255 characters that is no responder",
-            TokenError::Text => "name, email, sub, iss, aud and use must be strings",
-            TokenError::Issuer => "the issuer of the token is not accepted here",
-            TokenError::Audience => "the token is for another audience",
-        }
-    }
-}
-
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message())
-    }
-}
-
-impl std::error::Error for TokenError {}
-
-/// The keys that tokens are signed and verified with, and what else a token must say to be good here.
+/// The keys that sign and verify tokens, and the issuer and audience that a token must have.
 #[derive(Clone)]
 pub struct Keys {
     current: Hmac<Sha256>,
@@ -142,15 +65,18 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// `current` signs and verifies, the `previous` keys verify only. `issuer` and `audience` are enforced when given,
-    /// and written into our own tokens. Panics on an empty key, with which anybody could sign.
+    /// `current` signs and verifies; the `previous` keys only verify. `issuer` and `audience`, if given, are required of
+    /// every token and are in our own tokens.
+    ///
+    /// # Panics
+    ///
+    /// A key is empty, so that anyone could sign with it.
     pub fn new(current: &[u8], previous: &[Vec<u8>], issuer: Option<String>, audience: Option<String>) -> Keys {
         Keys { current: keyed(current), previous: previous.iter().map(|key| keyed(key)).collect(), issuer, audience }
     }
 
-    /// Makes a token. `exp` is written in whole seconds, rounded down; `iat` with its microseconds, so that what was
-    /// issued before a change of password can be told exactly. Should the profile make the token longer than
-    /// `verify` takes, it is left out.
+    /// Makes a token. `exp` is in whole seconds, rounded down. `iat` has microseconds, so that tokens from before a change of
+    /// password can be rejected exactly. The profile is omitted if the token would otherwise exceed `TOKEN_BYTES_MAX`.
     pub fn sign(&self, claims: &Claims) -> String {
         let payload = self.payload(claims);
         let mut token = String::with_capacity(HEADER.len() + payload.len() * 4 / 3 + SIGNATURE_CHARS + 4);
@@ -167,7 +93,7 @@ impl Keys {
         token
     }
 
-    /// Checks a token and reads its claims. `now` is forgiven `TOKEN_LEEWAY_SECONDS` either way.
+    /// Verifies a token and returns its claims. All times have a leeway of `TOKEN_LEEWAY_SECONDS`.
     pub fn verify(&self, token: &str, now: WallTime) -> Result<Claims, TokenError> {
         let payload = self.signed_payload(token)?;
         let mut small = [0; PAYLOAD_BYTES_TYPICAL];
@@ -183,7 +109,7 @@ impl Keys {
         self.accept(RawClaims::parse(text)?, now)
     }
 
-    /// The payload part of a token whose header is acceptable and whose signature matches.
+    /// The payload of a token whose header is valid and whose signature matches, in base64url.
     fn signed_payload<'t>(&self, token: &'t str) -> Result<&'t str, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
@@ -201,7 +127,7 @@ impl Keys {
         if self.signature_matches(signed.as_bytes(), signature) { Ok(payload) } else { Err(TokenError::Signature) }
     }
 
-    /// Tries every key whatever the others say: the time tells nothing about which of them matched.
+    /// Tries every key even after a match, so that the time does not depend on which key matched.
     fn signature_matches(&self, signed: &[u8], signature: &[u8]) -> bool {
         let mut matches = false;
         for key in std::iter::once(&self.current).chain(&self.previous) {
@@ -231,7 +157,7 @@ impl Keys {
             Value::Text(text) => UserId::new(text).map_err(|_| TokenError::User)?,
             _ => return Err(TokenError::User),
         };
-        // A token of another maker may use the claim for its own ends; only our own word restricts it.
+        // Another issuer may use this claim for other purposes, so only our own value restricts a token.
         let purpose = match &raw.purpose {
             Value::Text(text) if text == USE_STREAM => Purpose::StreamTicket,
             Value::Text(_) | Value::Absent => Purpose::Access,
@@ -239,8 +165,8 @@ impl Keys {
         };
         Ok(Claims {
             user,
-            name: text(&raw.name)?.map(cut),
-            email: text(&raw.email)?.map(cut),
+            name: text(&raw.name)?.map(truncate),
+            email: text(&raw.email)?.map(truncate),
             sub: text(&raw.sub)?.map(Box::from),
             expires_at,
             issued_at,
@@ -258,16 +184,16 @@ impl Keys {
         }
     }
 
-    /// RFC 7519 §4.1.3: a string or an array of strings, of which one must be ours.
+    /// RFC 7519 §4.1.3: a string or an array of strings, one of which must be the audience.
     fn check_audience(&self, aud: &Value<'_>) -> Result<(), TokenError> {
-        let ours = match (aud, &self.audience) {
+        let is_accepted = match (aud, &self.audience) {
             (Value::Absent | Value::Text(_) | Value::Texts(_), None) => true,
             (Value::Absent, Some(_)) => false,
             (Value::Text(text), Some(wanted)) => text == wanted,
             (Value::Texts(texts), Some(wanted)) => texts.iter().any(|text| text == wanted),
             _ => return Err(TokenError::Text),
         };
-        if ours { Ok(()) } else { Err(TokenError::Audience) }
+        if is_accepted { Ok(()) } else { Err(TokenError::Audience) }
     }
 
     fn payload(&self, claims: &Claims) -> Vec<u8> {
@@ -275,8 +201,8 @@ impl Keys {
         let mut member = |name: &str, text: Option<&str>| {
             let Some(text) = text else { return };
             out.push(if out.is_empty() { b'{' } else { b',' });
-            write!(out, "\"{name}\":").expect("a Vec takes all that is written");
-            serde_json::to_writer(&mut out, text).expect("a Vec takes all that is written");
+            write!(out, "\"{name}\":").expect("writing to memory does not fail");
+            serde_json::to_writer(&mut out, text).expect("writing to memory does not fail");
         };
         member("oid", Some(claims.user.as_str()));
         member("name", claims.name.as_deref());
@@ -287,9 +213,9 @@ impl Keys {
         member("use", (claims.purpose == Purpose::StreamTicket).then_some(USE_STREAM));
         if let Some(at) = claims.issued_at {
             write!(out, ",\"iat\":{}.{:06}", at.seconds(), at.0.rem_euclid(SECOND))
-                .expect("a Vec takes all that is written");
+                .expect("writing to memory does not fail");
         }
-        write!(out, ",\"exp\":{}}}", claims.expires_at.seconds()).expect("a Vec takes all that is written");
+        write!(out, ",\"exp\":{}}}", claims.expires_at.seconds()).expect("writing to memory does not fail");
         out
     }
 }
@@ -305,21 +231,21 @@ impl fmt::Debug for Keys {
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    assert!(!key.is_empty(), "an empty key signs for everybody");
+    assert!(!key.is_empty(), "the key is empty");
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-/// RFC 4648 §5 without padding; stray bits behind the last character are refused too.
+/// RFC 4648 §5 without padding. Nonzero trailing bits are rejected.
 fn decode<'b>(text: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], TokenError> {
     match URL_SAFE_NO_PAD.decode_slice(text, buffer) {
         Ok(bytes) => Ok(&buffer[..bytes]),
-        // Only a signature has a buffer that can be too small, and then it is none of HMAC-SHA256.
+        // Only the buffer of the signature can be too small, and then the signature is not an HMAC-SHA256.
         Err(base64::DecodeSliceError::OutputSliceTooSmall) => Err(TokenError::Signature),
         Err(base64::DecodeSliceError::DecodeError(_)) => Err(TokenError::Encoding),
     }
 }
 
-/// RFC 7515 §4: a JSON object with unique names, our algorithm, and no extension that must be understood.
+/// RFC 7515 §4: the header must be a JSON object with unique names, our algorithm, and no `crit`.
 fn check_header(header: &str) -> Result<(), TokenError> {
     let mut buffer = vec![0; header.len() / 4 * 3 + 3];
     let text = std::str::from_utf8(decode(header, &mut buffer)?).map_err(|_| TokenError::Header)?;
@@ -343,7 +269,7 @@ fn time(value: &Value<'_>) -> Result<Option<WallTime>, TokenError> {
     }
 }
 
-/// Some makers of tokens write `null` for a profile that they do not have.
+/// Some issuers write `null` for an unknown profile.
 fn text<'v>(value: &'v Value<'_>) -> Result<Option<&'v str>, TokenError> {
     match value {
         Value::Absent | Value::Null => Ok(None),
@@ -352,8 +278,8 @@ fn text<'v>(value: &'v Value<'_>) -> Result<Option<&'v str>, TokenError> {
     }
 }
 
-fn cut(text: &str) -> Box<str> {
-    // Bytes bound characters from above, so most texts need no counting.
+fn truncate(text: &str) -> Box<str> {
+    // A text has at least as many bytes as characters, so most texts need no counting.
     if text.len() <= PROFILE_CHARS_MAX {
         return text.into();
     }
@@ -387,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_known_headers_are_what_they_say() {
+    fn the_header_constants_are_valid() {
         assert_eq!(URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#), HEADER);
         assert_eq!(URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"HS256"}"#), HEADER_TYP_FIRST);
         assert_eq!(check_header(HEADER), Ok(()));
@@ -395,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_show_in_debug_output() {
+    fn debug_output_has_no_keys() {
         let shown = format!("{:?}", Keys::new(b"very secret", &[b"old secret".to_vec()], None, None));
         assert!(!shown.contains("secret"), "{shown}");
     }
 
     #[test]
-    #[should_panic(expected = "an empty key")]
-    fn an_empty_key_is_our_mistake() {
+    #[should_panic(expected = "the key is empty")]
+    fn an_empty_key_panics() {
         Keys::new(b"key", &[Vec::new()], None, None);
     }
 }

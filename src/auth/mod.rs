@@ -1,5 +1,6 @@
-//! Who somebody is: tokens and passwords. Floor 2; names neither HTTP nor the store, and reads no clock.
+//! Layer 2: tokens and passwords. This module names neither HTTP nor the store, and reads no clock.
 
 mod claims;
 pub(crate) mod jwt;
 pub(crate) mod password;
+pub(crate) mod token_error;

@@ -1,13 +1,15 @@
 //! Passwords as Argon2id hashes (RFC 9106) in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.
 //!
-//! A check takes tens of milliseconds and `MEMORY_KIB` of memory, on purpose: it belongs on a thread of its own.
+//! By design, a check takes tens of milliseconds and `MEMORY_KIB` of memory, so the server has a thread for it. Its memory
+//! is one block, which the allocator returns to the system at the end of the check: musl does so by default, and glibc by the
+//! threshold that `runtime` sets.
 
 use crate::base::limits::{PASSWORD_MEMORY_KIB_MAX, PASSWORD_PASSES_MAX};
 use crate::base::random::fill_secret;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Algorithm, Argon2, Params, Version};
 
-/// Memory of one check, in KiB: the first recommendation of OWASP's Password Storage Cheat Sheet for small memory.
+/// Memory of one check, in KiB, as OWASP's Password Storage Cheat Sheet recommends for two passes.
 pub(crate) const MEMORY_KIB: u32 = 19 * 1024;
 /// Passes over that memory.
 pub(crate) const PASSES: u32 = 2;
@@ -21,12 +23,13 @@ const HASH_BYTES: usize = 32;
 const _: () = assert!(MEMORY_KIB <= PASSWORD_MEMORY_KIB_MAX);
 const _: () = assert!(PASSES <= PASSWORD_PASSES_MAX);
 
-/// Hashes a password with our parameters.
+/// Hashes a password with our parameters and this salt.
 pub(crate) fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
     let mut out = [0; HASH_BYTES];
-    digest(Algorithm::Argon2id, Version::V0x13, params.clone(), password, salt, &mut out)
-        .expect("lengths are in range");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+        .hash_password_into(password.as_bytes(), salt, &mut out)
+        .expect("the lengths are in range");
     let phc = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
@@ -37,19 +40,19 @@ pub(crate) fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
     phc.to_string()
 }
 
-/// The hash of the password of development's user, which everybody knows; made beforehand, so that the first start does not
-/// take the time that hashing takes on purpose.
+/// The hash of the development user's password, which is public. It is a constant so that the first start does not spend
+/// the time that hashing takes.
 pub(crate) const DEVELOPMENT_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$ZGV2ZWxvcG1lbnQgc2FsdA$/VAw0BguaeKGFhnCtKap9b9C/rnG6pebv91CobuuOrw";
 
-/// Checks passwords so that the time does not tell who has one.
+/// Checks passwords in a time that does not depend on whether the user exists.
 #[derive(Debug)]
 pub(crate) struct Hasher {
     dummy: Stored,
 }
 
 impl Hasher {
-    /// A hasher; it holds no memory between two checks.
+    /// A hasher. It holds no memory between checks.
     pub(crate) fn new() -> Hasher {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
         let mut salt = [0; SALT_BYTES];
@@ -72,12 +75,11 @@ impl Hasher {
         hash(password, &salt)
     }
 
-    /// Like `verify`; a user who is unknown or has no usable hash costs the same work, and the answer is no.
+    /// Whether a password matches a hash. Without a valid hash it does the same work and returns `false`.
     pub(crate) fn verify_or_dummy(&self, phc: Option<&str>, password: &str) -> bool {
         match phc.and_then(Stored::parse) {
             Some(stored) => stored.matches(password),
             None => {
-                // Whatever comes out of it, the answer is no.
                 self.dummy.matches(password);
                 false
             }
@@ -91,7 +93,7 @@ impl Default for Hasher {
     }
 }
 
-/// A hash that can be checked against: parsed, complete, and within our limits.
+/// A parsed hash that is complete and within our limits.
 #[derive(Debug)]
 struct Stored {
     algorithm: Algorithm,
@@ -110,7 +112,7 @@ impl Stored {
         }
         Some(Stored {
             algorithm: Algorithm::try_from(parsed.algorithm.as_str()).ok()?,
-            // A hash without a version is of the first one (the PHC string format says so of Argon2).
+            // A hash without a version has the first one, as the PHC string format specifies for Argon2.
             version: Version::try_from(parsed.version.unwrap_or(Version::V0x10.into())).ok()?,
             params,
             salt: parsed.salt?,
@@ -121,78 +123,21 @@ impl Stored {
     fn matches(&self, password: &str) -> bool {
         let mut out = [0; Output::MAX_LENGTH];
         let out = &mut out[..self.hash.len()];
-        let made = digest(self.algorithm, self.version, self.params.clone(), password, &self.salt, out);
-        // Outputs compare in constant time.
-        made.is_ok() && Output::new(out).is_ok_and(|output| output == self.hash)
-    }
-}
-
-/// Fails only on a salt or an output of a length that Argon2 does not know.
-fn digest(
-    algorithm: Algorithm,
-    version: Version,
-    params: Params,
-    password: &str,
-    salt: &[u8],
-    out: &mut [u8],
-) -> argon2::Result<()> {
-    let mut memory = Pages::new(params.block_count());
-    Argon2::new(algorithm, version, params).hash_password_into_with_memory(
-        password.as_bytes(),
-        salt,
-        out,
-        memory.blocks(),
-    )
-}
-
-/// Blocks straight from the kernel, given back when dropped. An allocator would keep the 19 MiB of a check for the
-/// next one, and the process would stay that much larger after its first login.
-struct Pages {
-    start: *mut Block,
-    blocks: usize,
-}
-
-impl Pages {
-    fn new(blocks: usize) -> Pages {
-        let layout = std::alloc::Layout::array::<Block>(blocks).expect("the memory is bounded");
-        // SAFETY: a new anonymous mapping touches nothing that exists.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                layout.size(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            std::alloc::handle_alloc_error(layout);
-        }
-        Pages { start: start.cast(), blocks }
-    }
-
-    fn blocks(&mut self) -> &mut [Block] {
-        // SAFETY: the mapping is ours alone, as long as `self`, aligned to pages, and zeros are 128 valid words each.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.blocks) }
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made with this length, and no slice of it outlives `self`.
-        unsafe { libc::munmap(self.start.cast(), self.blocks * Block::SIZE) };
+        let argon2 = Argon2::new(self.algorithm, self.version, self.params.clone());
+        // `Output` compares in constant time.
+        argon2.hash_password_into(password.as_bytes(), &self.salt, out).is_ok()
+            && Output::new(out).is_ok_and(|output| output == self.hash)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn the_hash_for_development_is_that_of_its_password() {
-        assert_eq!(super::hash("password123", b"development salt"), super::DEVELOPMENT_HASH);
-    }
-
     use super::*;
+
+    #[test]
+    fn the_development_hash_is_that_of_its_password() {
+        assert_eq!(hash("password123", b"development salt"), DEVELOPMENT_HASH);
+    }
 
     fn verify(phc: &str, password: &str) -> bool {
         Stored::parse(phc).is_some_and(|stored| stored.matches(password))
@@ -231,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_usable_hash_matches_nothing() {
+    fn an_invalid_hash_matches_no_password() {
         let table = [
             ("", "empty"),
             ("password", "the password itself"),
@@ -256,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_is_never_let_in() {
+    fn a_password_without_a_hash_never_matches() {
         let hasher = Hasher::new();
         let phc = hasher.hash("a good password");
         assert!(hasher.verify_or_dummy(Some(&phc), "a good password"));
@@ -266,9 +211,9 @@ mod tests {
         assert_ne!(phc, hasher.hash("a good password"), "each has a salt of its own");
     }
 
-    /// Time would be a poor witness on a shared machine; the parameters decide it.
+    /// The parameters determine the time, which a test on a shared machine cannot measure reliably.
     #[test]
-    fn the_dummy_costs_what_a_hash_of_ours_costs() {
+    fn the_dummy_has_the_parameters_of_our_hashes() {
         let ours = Stored::parse(&hash("x", &SALT)).unwrap();
         let dummy = Hasher::new().dummy;
         assert_eq!((dummy.algorithm, dummy.version, dummy.params), (ours.algorithm, ours.version, ours.params));

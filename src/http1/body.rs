@@ -1,40 +1,39 @@
-//! The body of a request, read piece by piece (RFC 9112 §6 and §7.1).
+//! The body of a request or response, decoded in pieces (RFC 9112 §6 and §7.1).
 //!
-//! Invariant: never more than `bytes_max` bytes of content are given out, and what the pieces are does not change the
-//! result.
+//! Invariant: the content has at most `bytes_max` bytes, and the result does not depend on the pieces.
 
 use super::head::Framing;
 use super::{is_token_byte, is_value_byte};
 use crate::base::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
-/// Hexadecimal digits of a chunk size: as many as 64 bits have.
+/// The most hexadecimal digits of a chunk size: those of 64 bits.
 const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 
-/// Reads one body.
+/// Decodes one body.
 #[derive(Debug)]
 pub struct BodyReader {
     state: BodyState,
-    /// Bytes that the body, or the chunk, still has; while its size is read, the size so far.
+    /// Bytes left in the body or the chunk; while a chunk size is being parsed, the size so far.
     left: u64,
-    /// Content bytes that are announced so far.
+    /// Content bytes that Content-Length or the chunk sizes have declared so far.
     total: u64,
     bytes_max: u64,
-    /// Bytes of the chunk line, or of the trailer section, so far.
+    /// Bytes of the current chunk line, or of the trailer section.
     section_bytes: usize,
 }
 
-/// Where in the body the next byte stands.
+/// The part of the body to which the next byte belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyState {
-    /// Content of known length. Next: Done.
+    /// Content of a known length. Next: Done.
     Content,
     /// Digits of a chunk's size. Next: Extension, SizeLf.
     Size,
-    /// What follows a `;`, of which only the quotes are looked at. Next: Quoted, SizeLf.
+    /// Chunk extensions, of which only the quotes are parsed. Next: Quoted, SizeLf.
     Extension,
-    /// Within quotes of an extension, which end on the same line. Next: QuotedPair, Extension.
+    /// A quoted string in an extension. Next: QuotedPair, Extension.
     Quoted,
-    /// The byte behind a `\` within quotes. Next: Quoted.
+    /// The byte after a `\` in a quoted string. Next: Quoted.
     QuotedPair,
     /// The LF of a chunk line. Next: ChunkContent; TrailerStart after the last chunk.
     SizeLf,
@@ -58,34 +57,35 @@ enum BodyState {
     Done,
 }
 
-/// How far one call came.
+/// The progress of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyProgress {
-    /// Bytes of the input that belong to the body: all, unless it is done.
+    /// Bytes of the input that belong to the body: all of them, unless the body is complete.
     pub consumed: usize,
     /// Whether the body is complete.
     pub done: bool,
 }
 
-/// What is wrong with a body. The connection closes: where the next request would begin is unknown.
+/// Why a body is rejected. The start of the next request is then unknown, so the connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// The content is over the limit.
+    /// The content exceeds the limit.
     TooLarge,
-    /// A chunk's size is not 1 to 16 hexadecimal digits right before CR LF or `;`.
+    /// A chunk size is not 1 to 16 hexadecimal digits, followed immediately by CR LF or `;`.
     ChunkSize,
-    /// A chunk's line is over `CHUNK_LINE_BYTES_MAX`, has a control character or open quotes, or does not end in CR LF.
+    /// A chunk line exceeds `CHUNK_LINE_BYTES_MAX`, has a control character or an unterminated quoted string, or does not end
+    /// in CR LF.
     ChunkLine,
-    /// A chunk's content is not followed by CR LF.
+    /// CR LF does not follow a chunk's content.
     ChunkEnd,
-    /// A trailer line is no field line.
+    /// A trailer line is not a field line.
     Trailer,
-    /// The trailers are over `TRAILER_BYTES_MAX`.
+    /// The trailers exceed `TRAILER_BYTES_MAX`.
     TrailersTooLarge,
 }
 
 impl BodyError {
-    /// The status to answer with.
+    /// The status of the response.
     pub fn status(self) -> u16 {
         match self {
             BodyError::TooLarge => 413,
@@ -103,21 +103,23 @@ impl BodyError {
         }
     }
 
-    /// What is wrong, for the client.
+    /// The message for the client.
     pub fn message(self) -> &'static str {
         match self {
             BodyError::TooLarge => "The request body is too large",
             BodyError::ChunkSize => "A chunk size must be 1 to 16 hexadecimal digits",
-            BodyError::ChunkLine => "A chunk line must end in CR LF, be short and have no control characters",
-            BodyError::ChunkEnd => "A chunk must be as long as announced, and be followed by CR LF",
-            BodyError::Trailer => "A trailer line must be a name, a colon right after it, and a value on the same line",
+            BodyError::ChunkLine => "A chunk line must be short, end in CR LF and not have control characters",
+            BodyError::ChunkEnd => "A chunk must have the declared length and be followed by CR LF",
+            BodyError::Trailer => {
+                "A trailer line must be a name followed immediately by a colon, and a value on the same line"
+            }
             BodyError::TrailersTooLarge => "The trailers are too large",
         }
     }
 }
 
 impl BodyReader {
-    /// A reader for a body of this framing; `TooLarge` at once when its length is known to be over `bytes_max`.
+    /// A reader for a body with this framing. A Content-Length over `bytes_max` is `TooLarge`.
     pub fn new(framing: Framing, bytes_max: u64) -> Result<BodyReader, BodyError> {
         let (state, left) = match framing {
             Framing::None | Framing::Length(0) => (BodyState::Done, 0),
@@ -133,23 +135,23 @@ impl BodyReader {
         self.state == BodyState::Done
     }
 
-    /// Reads on and appends the content to `out`. Bytes after the body's end are left alone.
+    /// Decodes the next bytes and appends the content to `out`. Bytes after the end of the body are not consumed.
     pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<BodyProgress, BodyError> {
         self.advance(input, |content| out.extend_from_slice(content))
     }
 
-    /// Reads on as `read` does, and drops the content.
+    /// Decodes the next bytes as [`read`](BodyReader::read) does, and discards the content.
     pub fn discard(&mut self, input: &[u8]) -> Result<BodyProgress, BodyError> {
         self.advance(input, |_| {})
     }
 
-    fn advance(&mut self, input: &[u8], mut give: impl FnMut(&[u8])) -> Result<BodyProgress, BodyError> {
+    fn advance(&mut self, input: &[u8], mut on_content: impl FnMut(&[u8])) -> Result<BodyProgress, BodyError> {
         let mut at = 0;
         while at < input.len() && self.state != BodyState::Done {
             if let BodyState::Content | BodyState::ChunkContent = self.state {
                 let rest = &input[at..];
                 let taken = rest.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                give(&rest[..taken]);
+                on_content(&rest[..taken]);
                 at += taken;
                 self.left -= taken as u64;
                 if self.left == 0 {
@@ -163,7 +165,7 @@ impl BodyReader {
         Ok(BodyProgress { consumed: at, done: self.is_done() })
     }
 
-    /// Takes one byte that is not content.
+    /// Processes one byte that is not content.
     fn step(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         match self.state {
             BodyState::Size => self.step_size(byte),
@@ -180,13 +182,13 @@ impl BodyReader {
             | BodyState::TrailerLf
             | BodyState::EndLf => self.step_trailer(byte),
             BodyState::Content | BodyState::ChunkContent | BodyState::Done => {
-                unreachable!("content is not read byte by byte")
+                unreachable!("`advance` processes content")
             }
         }
     }
 
-    /// RFC 9112 §7.1. White space after the size, which the grammar of extensions allows, is refused: others read
-    /// it differently.
+    /// RFC 9112 §7.1. White space after the size, which the grammar of extensions allows, is rejected: implementations
+    /// interpret it differently.
     fn step_size(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
@@ -207,7 +209,7 @@ impl BodyReader {
         Ok(BodyState::Size)
     }
 
-    /// RFC 9112 §7.1.1. Quotes that are left open are refused: others look for their end behind the line.
+    /// RFC 9112 §7.1.1. An unterminated quoted string is rejected: some implementations continue it after the line.
     fn step_extension(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         self.section_bytes += 1;
         if self.section_bytes > CHUNK_LINE_BYTES_MAX || !is_value_byte(byte) {
@@ -234,7 +236,7 @@ impl BodyReader {
         Ok(BodyState::ChunkContent)
     }
 
-    /// RFC 9112 §7.1.2: trailers are checked like fields, and dropped.
+    /// RFC 9112 §7.1.2: trailers are validated like fields, and discarded.
     fn step_trailer(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         self.section_bytes += 1;
         if self.section_bytes > TRAILER_BYTES_MAX {
@@ -262,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_length_over_the_limit_is_refused_before_the_first_byte() {
+    fn a_content_length_over_the_limit_is_rejected_before_the_first_byte() {
         assert_eq!(BodyReader::new(Framing::Length(11), 10).err(), Some(BodyError::TooLarge));
         assert!(!BodyReader::new(Framing::Length(10), 10).unwrap().is_done());
         assert!(BodyReader::new(Framing::Length(0), 0).unwrap().is_done());
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn discarding_comes_as_far_as_reading() {
+    fn discard_consumes_as_much_as_read() {
         let input = b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nA: b\r\n\r\nGET /";
         let mut out = Vec::new();
         let read = BodyReader::new(Framing::Chunked, 6).unwrap().read(input, &mut out).unwrap();
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_done_takes_nothing() {
+    fn a_complete_body_consumes_nothing() {
         let mut reader = BodyReader::new(Framing::Length(2), 2).unwrap();
         assert_eq!(reader.discard(b"a"), Ok(BodyProgress { consumed: 1, done: false }));
         assert_eq!(reader.discard(b"bc"), Ok(BodyProgress { consumed: 1, done: true }));

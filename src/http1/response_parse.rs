@@ -1,73 +1,76 @@
-//! The head of an answer, read as a client does.
+//! The head of a response, parsed for a client.
 //!
-//! Invariant: an answer's body ends where its head says (RFC 9112 §6.3); a head that says it in two ways is refused.
+//! Invariant: the head determines the end of the body (RFC 9112 §6.3). A head with two different lengths is rejected.
 
 use super::head::Framing;
 use crate::base::limits::HEADERS_MAX;
 
-/// Interim answers that are passed over before the final one (RFC 9110 §15.2).
+/// The most interim responses that are skipped before the final one (RFC 9110 §15.2).
 const INTERIM_MAX: usize = 8;
 
-/// What a client needs of an answer's head.
+/// The parts of a response head that a client uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReceivedHead {
-    /// Bytes of the head, with interim answers before it: the body begins after them.
+    /// Bytes of the head, including interim responses before it. The body starts there.
     pub bytes: usize,
     /// The status, 200 to 999.
     pub status: u16,
-    /// Where the body ends.
+    /// How the end of the body is found.
     pub body: BodyEnd,
-    /// `Retry-After` in seconds (RFC 9110 §10.2.3). One that is a date is left out: the peer's clock is not ours.
+    /// `Retry-After` in seconds (RFC 9110 §10.2.3). A date is ignored, because the peer's clock may differ from ours.
     pub retry_after_seconds: Option<u64>,
-    /// The body is compressed or otherwise coded (RFC 9110 §8.4).
+    /// Whether the body has a content coding such as gzip (RFC 9110 §8.4).
     pub is_encoded: bool,
 }
 
-/// Where the body of an answer ends (RFC 9112 §6.3).
+/// How the end of a response body is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyEnd {
-    /// Where the framing says.
+    /// By the framing.
     Framed(Framing),
-    /// With the connection.
+    /// By the end of the connection.
     UntilClose,
 }
 
-/// The bytes are no head of an answer that can be read.
+/// Why the bytes are not the head of a response that a client can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidHead(pub &'static str);
 
-/// Reads the head of the answer to a request that is no `HEAD`. `None` when more bytes are needed; more than `bytes_max`
-/// of them are refused.
+/// Parses the head of the response to a request other than `HEAD`; `None` if it is not complete.
+///
+/// # Errors
+///
+/// The head is malformed, exceeds `bytes_max`, or switches protocols.
 pub(crate) fn parse_response_head(bytes: &[u8], bytes_max: usize) -> Result<Option<ReceivedHead>, InvalidHead> {
-    let mut begin = 0;
+    let mut start = 0;
     for _ in 0..=INTERIM_MAX {
-        let Some(mut head) = parse_one(&bytes[begin..])? else {
+        let Some(mut head) = parse_one(&bytes[start..])? else {
             let fits = bytes.len() < bytes_max;
             return if fits { Ok(None) } else { Err(InvalidHead("the head is too large")) };
         };
-        head.bytes += begin;
+        head.bytes += start;
         if head.bytes > bytes_max {
             return Err(InvalidHead("the head is too large"));
         }
         match head.status {
-            101 => return Err(InvalidHead("the protocol is switched")),
-            100..200 => begin = head.bytes,
+            101 => return Err(InvalidHead("the response switches protocols")),
+            100..200 => start = head.bytes,
             _ => return Ok(Some(head)),
         }
     }
-    Err(InvalidHead("there are too many interim answers"))
+    Err(InvalidHead("there are too many interim responses"))
 }
 
 fn parse_one(bytes: &[u8]) -> Result<Option<ReceivedHead>, InvalidHead> {
-    let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut slots);
+    let mut buffer = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut buffer);
     let length = match response.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(InvalidHead("there are too many fields")),
-        Err(_) => return Err(InvalidHead("it is no HTTP/1.1")),
+        Err(_) => return Err(InvalidHead("it is not HTTP/1.1")),
     };
-    let status = response.code.filter(|code| *code >= 100).ok_or(InvalidHead("the status is no status"))?;
+    let status = response.code.filter(|code| *code >= 100).ok_or(InvalidHead("the status is invalid"))?;
     let field = |name: &str| {
         let name = name.to_owned();
         response.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(&name)).map(|field| field.value)
@@ -98,15 +101,15 @@ fn body<'a>(
     }
     let mut length = None;
     for value in lengths {
-        let value = number(value).ok_or(InvalidHead("the length is no number"))?;
+        let value = number(value).ok_or(InvalidHead("the Content-Length is not a number"))?;
         if length.replace(value).is_some_and(|other| other != value) {
-            return Err(InvalidHead("there are two lengths"));
+            return Err(InvalidHead("there are two different Content-Lengths"));
         }
     }
     Ok(length.map_or(BodyEnd::UntilClose, |length| BodyEnd::Framed(Framing::Length(length))))
 }
 
-/// ASCII digits that fit 64 bits.
+/// Parses ASCII digits alone, within 64 bits.
 fn number(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_say_where_the_body_ends() {
+    fn heads_determine_the_end_of_the_body() {
         use BodyEnd::*;
         let table = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", 200, Framed(Framing::Length(5))),
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_read() {
+    fn retry_after_and_content_encoding() {
         let head = |fields: &str| parse(&format!("HTTP/1.1 503 x\r\n{fields}\r\n\r\nbody")).unwrap().unwrap();
         assert_eq!(head("Retry-After: 7").retry_after_seconds, Some(7));
         assert_eq!(head("retry-after: 0").retry_after_seconds, Some(0));
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn malformed_responses_are_rejected() {
         let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(1000));
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
         let interim = "HTTP/1.1 100 x\r\n\r\n".repeat(INTERIM_MAX + 1);
@@ -184,7 +187,7 @@ mod tests {
         }
         assert!(
             parse_response_head(&long.as_bytes()[..1000], 1000).is_err(),
-            "an unfinished head is refused at the bound"
+            "an incomplete head is rejected at the limit"
         );
     }
 }

@@ -1,46 +1,48 @@
-//! The head of an answer (RFC 9112 §4, RFC 9110 §15).
+//! The head of a response, written by a server (RFC 9112 §4, RFC 9110 §15).
 
 use super::head::Version;
 use crate::base::decimal;
 
-/// The interim answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
+/// The interim response to `Expect: 100-continue` (RFC 9110 §15.2.1).
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// How the client finds the end of the answer's body (RFC 9112 §6.3).
+/// How the client finds the end of the body (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// The body has this many bytes; of an answer to `HEAD`, it would have.
+    /// The body has this many bytes; for `HEAD`, the body that `GET` would return.
     Known(u64),
     /// The body ends with the connection.
     UntilClose,
-    /// This status has no body: 204 and 304.
+    /// The status excludes a body: 204 and 304.
     NoBody,
 }
 
-/// What stands in the head of an answer.
+/// The head of a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseHead<'a> {
     /// The status, 200 to 599.
     pub status: u16,
-    /// Whether the connection stays open after the answer.
+    /// Whether the connection persists after the response.
     pub keep_alive: bool,
-    /// The version of the request. The answer's is always HTTP/1.1 (RFC 9110 §2.5), but HTTP/1.0 has to be told that the
-    /// connection stays open.
+    /// The version of the request. The response is always HTTP/1.1 (RFC 9110 §2.5), but an HTTP/1.0 client needs
+    /// `Connection: keep-alive` to keep the connection.
     pub version: Version,
-    /// The time of the answer, as `WallTime::imf_fixdate` has it.
+    /// The time of the response, from `WallTime::imf_fixdate`.
     pub date: &'a [u8; 29],
-    /// How the end of the body is found.
+    /// How the client finds the end of the body.
     pub length: Length,
     /// All other fields, in order.
     pub fields: &'a [(&'a str, &'a str)],
 }
 
-/// Appends the head, with the empty line that ends it.
+/// Appends the head, including the empty line that ends it.
 ///
-/// Panics when our own side made a head that would break the framing: a field with CR, LF or NUL, a body on 204
-/// or 304, or a body that ends with a connection that stays open.
+/// # Panics
+///
+/// The head would break the framing, which is a mistake of the caller: a field with CR, LF or NUL, a body on 204 or 304,
+/// or `UntilClose` on a connection that persists.
 pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
-    // Status line, Date, Content-Length and Connection at their longest, and the last CR LF.
+    // The longest status line, Date, Content-Length and Connection, and the last CR LF.
     const OWN_BYTES_MAX: usize = 192;
     let field_bytes: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
     out.reserve(OWN_BYTES_MAX + field_bytes);
@@ -56,7 +58,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
             decimal::push(out, length);
             out.extend_from_slice(b"\r\n");
         }
-        Length::UntilClose => assert!(may_have_body && !head.keep_alive, "only closing ends such a body"),
+        Length::UntilClose => assert!(may_have_body && !head.keep_alive, "the body ends with the connection"),
         Length::NoBody => assert!(!may_have_body, "status {} has a body", head.status),
     }
     match (head.keep_alive, head.version) {
@@ -65,7 +67,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
         (true, Version::Http11) => {}
     }
     for (name, value) in head.fields {
-        assert!(is_clean(name) && is_clean(value), "a field of ours would break the head");
+        assert!(is_clean(name) && is_clean(value), "a field breaks the head");
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
@@ -79,7 +81,7 @@ fn is_clean(text: &str) -> bool {
 }
 
 fn write_status_line(out: &mut Vec<u8>, status: u16) {
-    assert!((200..600).contains(&status), "{status} is no final status");
+    assert!((200..600).contains(&status), "{status} is not a final status");
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal::push(out, u64::from(status));
     out.push(b' ');
@@ -87,7 +89,7 @@ fn write_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The reason phrase; empty for a status that is not in use here, which RFC 9112 §4 allows.
+/// The reason phrase; empty (RFC 9112 §4 allows it) for a status that this server does not use.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_head_of_ours_fits_what_is_reserved() {
+    fn the_longest_head_fits_the_reserved_bytes() {
         let longest = ResponseHead { status: 431, length: Length::Known(u64::MAX), version: Version::Http10, ..HEAD };
         assert!(written(&longest).len() <= 192);
     }

@@ -6,14 +6,17 @@ use std::borrow::Cow;
 /// A name and its value, decoded.
 pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Decodes one segment of a path; `None` when an escape is broken or the result is not UTF-8. `+` stays what it is.
+/// Decodes one segment of a path; `None` if an escape is malformed or the result is not UTF-8. `+` is a literal.
 pub fn decode_path_segment(raw: &str) -> Option<Cow<'_, str>> {
     decode(raw, false).ok()
 }
 
-/// Decodes a query or a form, in order. `+` is a space, a name without `=` has an empty value, and names may repeat.
+/// Decodes the pairs of a query or a form, in order. `+` is a space, a name without `=` has an empty value, and names may
+/// repeat.
 ///
-/// Stricter than the WHATWG's parser, which lets broken escapes pass: the error says what is wrong.
+/// # Errors
+///
+/// A message about a malformed escape (which the parser of WHATWG accepts), text that is not UTF-8, or too many pairs.
 pub fn parse_pairs(raw: &str) -> Result<Vec<Pair<'_>>, &'static str> {
     let mut pairs = Vec::new();
     for part in raw.split('&').filter(|part| !part.is_empty()) {

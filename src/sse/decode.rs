@@ -1,42 +1,42 @@
-//! Reads an event stream by the letter of HTML Standard §9.2.5 and §9.2.6, in pieces of any size.
+//! A decoder of event streams by HTML Standard §9.2.5 and §9.2.6, for pieces of any size.
 //!
-//! Invariant: what the pieces are does not change the events, and no more is held than one line and one event, each
-//! within its bound.
+//! Invariant: the events do not depend on the pieces. The decoder holds at most one line and one event, each within its
+//! limit.
 
-/// The mark that may stand before the first line (HTML Standard §9.2.5).
+/// The byte order mark that may precede the first line (HTML Standard §9.2.5).
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// An event that was dispatched.
+/// A dispatched event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedEvent {
-    /// Its `event` field; `message` without one.
+    /// The `event` field; `message` by default.
     pub name: String,
-    /// Its `data` fields, with LF between them.
+    /// The `data` fields, joined by LF.
     pub data: String,
 }
 
-/// Why a stream is read no further. It stays that way: the decoder must not be used again.
+/// Why decoding failed. The decoder must not be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
-    /// A line is over the bound.
+    /// A line exceeds the limit.
     LineTooLong,
-    /// The fields of one event are over the bound.
+    /// The fields of one event exceed the limit.
     EventTooLarge,
 }
 
-/// Takes a stream apart.
+/// Decodes one event stream.
 #[derive(Debug)]
 pub struct Decoder {
     bytes_max: usize,
-    /// The line so far, without its end.
+    /// The current line, without its end.
     line: Vec<u8>,
-    /// The last byte ended a line with CR: an LF right after it belongs to it.
+    /// Whether the last byte was CR, so that an LF after it belongs to the same line end.
     after_cr: bool,
-    /// The first line has ended.
-    begun: bool,
+    /// Whether the first line is complete.
+    has_begun: bool,
     name: String,
     data: String,
-    /// There was a `data` field since the last event.
+    /// Whether there was a `data` field since the last event.
     has_data: bool,
     last_event_id: String,
     last_event_id_buffer: String,
@@ -44,13 +44,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for one stream. No line, and no event's fields together, may have more than `bytes_max` bytes.
+    /// A decoder for one stream. A line, and the fields of an event together, may have at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Decoder {
         Decoder {
             bytes_max,
             line: Vec::new(),
             after_cr: false,
-            begun: false,
+            has_begun: false,
             name: String::new(),
             data: String::new(),
             has_data: false,
@@ -60,8 +60,8 @@ impl Decoder {
         }
     }
 
-    /// Reads on to the next event and takes what it has read from `input`; `None` when all was read. What the stream's
-    /// end leaves unfinished is no event.
+    /// Decodes up to the next event and removes the decoded bytes from `input`; `None` once `input` is empty. An event that is
+    /// incomplete at the end of the stream is never returned.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<DecodedEvent>, DecodeError> {
         while !input.is_empty() {
             if std::mem::take(&mut self.after_cr) && input[0] == b'\n' {
@@ -87,7 +87,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// The id that a reader would come back with: the last one that an empty line confirmed.
+    /// The id for reconnecting: the last `id` field before an empty line.
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
@@ -97,17 +97,18 @@ impl Decoder {
         self.retry_milliseconds
     }
 
-    /// Whether the stream could end here and nothing of it would be lost.
-    pub fn is_between_events(&self) -> bool {
+    /// Whether the end of the stream would discard nothing here.
+    #[cfg(test)]
+    pub(super) fn is_between_events(&self) -> bool {
         self.line.is_empty() && self.name.is_empty() && !self.has_data
     }
 
     fn end_line(&mut self) -> Result<Option<DecodedEvent>, DecodeError> {
         let line = std::mem::take(&mut self.line);
-        let first = !std::mem::replace(&mut self.begun, true);
-        let shown = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| first).unwrap_or(&line);
-        let event = if shown.is_empty() { self.dispatch() } else { self.read_line(shown).map(|()| None) };
-        // The buffer is used again for the next line, unless one long line has made it large.
+        let first = !std::mem::replace(&mut self.has_begun, true);
+        let text = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| first).unwrap_or(&line);
+        let event = if text.is_empty() { self.dispatch() } else { self.read_line(text).map(|()| None) };
+        // The next line reuses the buffer, unless it has grown large.
         if line.capacity() <= 64 * 1024 {
             self.line = line;
             self.line.clear();
@@ -139,11 +140,11 @@ impl Decoder {
         if bytes > self.bytes_max { Err(DecodeError::EventTooLarge) } else { Ok(()) }
     }
 
-    /// HTML Standard §9.2.6: without a `data` field there is no event, and its name is forgotten.
+    /// HTML Standard §9.2.6: without a `data` field there is no event, and the name is discarded.
     fn dispatch(&mut self) -> Result<Option<DecodedEvent>, DecodeError> {
         self.last_event_id.clone_from(&self.last_event_id_buffer);
         let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
-        // The standard looks at whether the data are empty, after each field has added an LF: so at whether there was one.
+        // The standard tests whether the data is empty after each `data` field has appended an LF: whether there was a field.
         if !std::mem::take(&mut self.has_data) {
             return Ok(None);
         }
@@ -160,12 +161,12 @@ mod tests {
         DecodedEvent { name: name.into(), data: data.into() }
     }
 
-    /// The events of a stream that arrives in these pieces, and the decoder after them.
+    /// The events of a stream in these pieces, and the decoder after them.
     fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<DecodedEvent>, Decoder) {
         let mut decoder = Decoder::new(1000);
         let mut events = Vec::new();
         for mut piece in pieces {
-            while let Some(event) = decoder.next(&mut piece).expect("it is within the bounds") {
+            while let Some(event) = decoder.next(&mut piece).expect("the stream is within the limits") {
                 events.push(event);
             }
             assert!(piece.is_empty());
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_read_by_the_letter_of_the_standard() {
+    fn streams_are_decoded_as_the_standard_says() {
         for (stream, events, last_event_id, retry) in table() {
             let shown = String::from_utf8_lossy(stream);
             let (read, decoder) = decode([stream]);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_stream_is_cut_changes_nothing() {
+    fn events_do_not_depend_on_the_pieces() {
         for (stream, events, last_event_id, retry) in table() {
             for at in 0..=stream.len() {
                 let (read, decoder) = decode([&stream[..at], &stream[at..]]);
@@ -248,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_given_before_the_next_byte_arrives() {
+    fn an_event_is_returned_with_its_last_byte() {
         for ends in ["\n\n", "\r\r", "\r\n\r\n", "\r\n\r", "\n\r"] {
             assert_eq!(decode([format!("data: now{ends}").as_bytes()]).0, [event("message", "now")], "{ends:?}");
         }
     }
 
     #[test]
-    fn what_is_too_long_is_refused_as_soon_as_it_is_known() {
+    fn the_limits_hold_for_any_pieces() {
         let fits = [&b"data: "[..], &[b'x'; 994], b"\n\n"].concat();
         assert_eq!(decode([&fits[..]]).0[0].data.len(), 994);
         assert_eq!(decode(fits.chunks(7)).0[0].data.len(), 994);
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_stream_of_small_events_is_no_matter() {
+    fn the_limits_are_per_event() {
         let mut decoder = Decoder::new(100);
         let mut events = 0;
         for _ in 0..10_000 {

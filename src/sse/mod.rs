@@ -1,7 +1,6 @@
-//! Layer 2: Server-Sent Events on byte slices (HTML Standard §9.2): written here, read by `decode`.
+//! Layer 2: Server-Sent Events on byte slices (HTML Standard §9.2): the encoder. The decoder is in [`decode`].
 //!
-//! Lines end with LF alone. Each event has one `data` line, because its JSON has no line breaks, and some clients read one
-//! line at a time.
+//! Lines end in LF. Each event has one `data` line: its JSON has no line breaks, and some clients read only one line.
 
 pub(crate) mod decode;
 
@@ -9,16 +8,17 @@ use crate::base::decimal;
 use crate::domain::id::EventNumber;
 use std::io::Write;
 
-/// One event, framed once for all who receive it: with its `event:` line, and without it from where that line ends.
+/// An event that is encoded once for all of its recipients, with and without its `event:` line.
 #[derive(Debug)]
 pub(crate) struct EventFrame {
     bytes: Vec<u8>,
-    /// Length of the `event:` line, with its line end.
+    /// Bytes of the `event:` line, including its line end.
     name_bytes: usize,
 }
 
 impl EventFrame {
-    /// Frames the event whose JSON `write_json` appends, about `json_bytes` bytes of it. See [`write_event`].
+    /// Encodes an event. `json_bytes` is an estimate of the length of the JSON that `write_json` appends; see
+    /// [`write_event`].
     pub(crate) fn new(
         id: Option<EventNumber>,
         name: &str,
@@ -44,15 +44,15 @@ impl EventFrame {
     }
 }
 
-/// Bytes of a frame beside its name and its JSON, at most: `data: `, `id: ` with 20 digits, `event: ` and line ends.
+/// The most bytes of a frame without its name and JSON: `data: `, `id: ` with 20 digits, `event: ` and line ends.
 const FIELDS_BYTES: usize = 64;
 
 /// Appends one event: `event: <name>` if it has one, `data: ` and the JSON that `write_json` appends, `id: N`, and the
 /// empty line that dispatches the event.
 ///
-/// HTML Standard §9.2.6: without `id` the reader keeps the last id that it received. `id` comes last, because some readers
-/// take over an id as soon as they have read its line. Neither the name nor the JSON has line breaks. U+0085, U+2028 and
-/// U+2029 are written as escapes: Unicode ends lines there, and so do readers such as Python's `str.splitlines`.
+/// HTML Standard §9.2.6: without `id`, the client keeps the last id that it received. `id` comes last, because some clients
+/// adopt an id as soon as they have read its line. Neither the name nor the JSON has line breaks. U+0085, U+2028 and U+2029
+/// are escaped: they are line breaks in Unicode, and for clients that use Python's `str.splitlines`.
 pub fn write_event(
     id: Option<EventNumber>,
     name: Option<&str>,
@@ -65,7 +65,7 @@ pub fn write_event(
     out.extend_from_slice(b"data: ");
     let start = out.len();
     write_json(out);
-    debug_assert!(memchr::memchr2(b'\n', b'\r', &out[start..]).is_none(), "an event is one line");
+    debug_assert!(memchr::memchr2(b'\n', b'\r', &out[start..]).is_none(), "the JSON has no line breaks");
     escape_line_ends(start, out);
     out.push(b'\n');
     if let Some(id) = id {
@@ -77,14 +77,14 @@ pub fn write_event(
 }
 
 fn write_name(name: &str, out: &mut Vec<u8>) {
-    debug_assert!(!name.contains(['\n', '\r']), "a name is one line");
+    debug_assert!(!name.contains(['\n', '\r']), "a name has no line breaks");
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
     out.push(b'\n');
 }
 
-/// Escapes Unicode's line ends in the JSON that begins at `start`. JSON contains these characters in strings alone, where an
-/// escape can replace each. They are rare, so that nearly always this only looks.
+/// Escapes the line breaks of Unicode in the JSON that starts at `start`. In JSON they occur only in strings, where an
+/// escape is equivalent. They are rare, so this nearly always only searches.
 fn escape_line_ends(start: usize, out: &mut Vec<u8>) {
     let Some(first) = memchr::memchr2_iter(0xc2, 0xe2, &out[start..]).find(|at| line_end(&out[start + at..]).is_some())
     else {
@@ -101,7 +101,7 @@ fn escape_line_ends(start: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&json[from..]);
 }
 
-/// The length and the escape of the line end of Unicode that `json` begins with.
+/// The length and the escape of the Unicode line break at the beginning of `json`.
 fn line_end(json: &[u8]) -> Option<(usize, &'static [u8])> {
     match json {
         [0xc2, 0x85, ..] => Some((2, br"\u0085")),
@@ -111,18 +111,18 @@ fn line_end(json: &[u8]) -> Option<(usize, &'static [u8])> {
     }
 }
 
-/// `retry: N`: how many milliseconds a reader waits before it comes back. Dispatches nothing (HTML Standard §9.2.6).
+/// `retry: N`: the time before a client reconnects, in milliseconds. The block dispatches no event (HTML Standard §9.2.6).
 pub fn retry(milliseconds: u64, out: &mut Vec<u8>) {
     write!(out, "retry: {milliseconds}\n\n").expect("writing to memory does not fail");
 }
 
-/// The same for a reader who is sent away at once, with the id that it came with: some readers take the last block's id
-/// for theirs, and a block without one for a new beginning.
+/// `retry: N` and the `Last-Event-ID` of the request, for a client that is to reconnect later. Some clients adopt the id of
+/// the last block, and reset it if that block has none.
 pub(crate) fn retry_from(milliseconds: u64, id: EventNumber, out: &mut Vec<u8>) {
     write!(out, "retry: {milliseconds}\nid: {id}\n\n").expect("writing to memory does not fail");
 }
 
-/// Reads a `Last-Event-ID` (HTML Standard §9.2.4): ASCII digits that fit 64 bits. Everything else is none of our ids.
+/// Parses a `Last-Event-ID` (HTML Standard §9.2.4): ASCII digits within 64 bits. This server sends no other ids.
 pub fn parse_last_event_id(value: &[u8]) -> Option<EventNumber> {
     if value.is_empty() {
         return None;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_written_as_the_api_shows_them() {
+    fn frames_have_the_form_of_the_api() {
         let table: [(Option<u64>, Option<&str>, &str); 4] = [
             (Some(41), None, "data: {\"a\":1}\nid: 41\n\n"),
             (Some(u64::MAX), Some("input"), "event: input\ndata: {\"a\":1}\nid: 18446744073709551615\n\n"),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn no_character_that_ends_a_line_for_anybody_stands_in_one() {
+    fn unicode_line_breaks_are_escaped() {
         let table = [
             ("\"a\u{2028}b\u{2029}\"", r#""a\u2028b\u2029""#),
             ("{\"\u{85}\u{85}\":\"\u{2028}\"}", r#"{"\u0085\u0085":"\u2028"}"#),
@@ -185,7 +185,7 @@ mod tests {
             frame(None, None, json, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), format!("data: {expected}\n\n"));
         }
-        // A piece of one at the end is none.
+        // An incomplete line break at the end is not one.
         for end in [b"\xc2".as_slice(), b"\xe2", b"\xe2\x80"] {
             let mut out = end.to_vec();
             escape_line_ends(0, &mut out);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_in_any_pieces() {
+    fn encoded_events_decode_in_any_pieces() {
         let mut random = Random::new(23);
         let texts =
             ["{}", "{\"a\":\"x: y\"}", "{\"é\":\"\u{2027}😀\"}", " leading space", ":colon", "\u{feff}", "id: 5", "0"];

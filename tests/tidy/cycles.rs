@@ -5,7 +5,7 @@ use crate::source::{Source, sources, text_at};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many cycles are still known.
-const STILL_CYCLES: usize = 5;
+const STILL_CYCLES: usize = 2;
 
 /// How many re-exports are followed to where a name is defined.
 const REEXPORTS_MAX: usize = 8;

@@ -1,17 +1,17 @@
-//! The request target (RFC 9112 §3.2) and what names a host (RFC 3986 §3.2.2).
+//! The request target (RFC 9112 §3.2) and hosts (RFC 3986 §3.2.2).
 
-use super::head::HeadError;
+use super::error::HeadError;
 use std::net::Ipv6Addr;
 
-/// A request target in its parts.
+/// The parts of a request target.
 pub(super) struct Target<'b> {
-    /// Host and port of an absolute target: it wins over the Host field (RFC 9112 §3.2.2).
+    /// Host and port of an absolute target. They take precedence over the Host field (RFC 9112 §3.2.2).
     pub authority: Option<&'b str>,
     pub path: &'b str,
     pub query: Option<&'b str>,
 }
 
-/// Takes a target apart. There is no proxy and no tunnel here, so authority-form is refused, and `CONNECT` with it.
+/// Parses a target. The authority form, and `CONNECT` with it, is rejected: this server is not a proxy.
 #[inline]
 pub(super) fn parse_target<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, HeadError> {
     if method == "CONNECT" {
@@ -34,18 +34,18 @@ fn parse_absolute<'b>(method: &str, raw: &'b str) -> Result<Target<'b>, HeadErro
         return Err(HeadError::TargetForm);
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    // User names do not parse as a host: RFC 9110 §4.2.4 would have them treated as an error.
+    // A user name does not parse as a host, so it is an error, as RFC 9110 §4.2.4 recommends.
     let authority = Some(parse_host(authority.as_bytes()).ok_or(HeadError::TargetForm)?);
     let (path, query) = split(path)?;
     Ok(match path {
-        // RFC 9112 §3.2.4: the whole server, as it comes through a proxy.
+        // RFC 9112 §3.2.4: a proxy forwards `OPTIONS *` in this form.
         "" if method == "OPTIONS" && query.is_none() => Target { authority, path: "*", query },
         "" => Target { authority, path: "/", query },
         path => Target { authority, path, query },
     })
 }
 
-/// Splits at the first `?` and checks every byte on the way.
+/// Splits path and query at the first `?`, and validates the bytes of both.
 #[inline]
 fn split(raw: &str) -> Result<(&str, Option<&str>), HeadError> {
     let bytes = raw.as_bytes();
@@ -83,19 +83,19 @@ fn check_query(query: &[u8]) -> Result<(), HeadError> {
 }
 
 /// A host with an optional port (RFC 9110 §7.2, RFC 3986 §3.2.2): a registered name, an IPv4 address or an IPv6 address in
-/// brackets. The port may be empty, as the grammar has it, but is no number over 65535.
+/// brackets. The port may be empty, as the grammar permits, and is at most 65535.
 #[inline]
 pub(super) fn parse_host(raw: &[u8]) -> Option<&str> {
     let host_len = match raw.first()? {
         b'[' => ipv6_len(raw)?,
         _ => name_len(raw)?,
     };
-    let port_is_good = match &raw[host_len..] {
+    let port_is_valid = match &raw[host_len..] {
         [] => true,
         [b':', port @ ..] => port_value(port).is_some_and(|port| port <= u32::from(u16::MAX)),
         _ => false,
     };
-    if !port_is_good {
+    if !port_is_valid {
         return None;
     }
     std::str::from_utf8(raw).ok()
@@ -116,7 +116,7 @@ fn ipv6_len(raw: &[u8]) -> Option<usize> {
     Some(end + 1)
 }
 
-/// Bytes of a registered name that stand for themselves: RFC 3986's unreserved and sub-delims.
+/// The unescaped bytes of a registered name: `unreserved` and `sub-delims` of RFC 3986.
 static IS_NAME_BYTE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -128,7 +128,7 @@ static IS_NAME_BYTE: [bool; 256] = {
     table
 };
 
-/// Length of the registered name at the beginning; `None` when there is none or a byte of it is bad.
+/// Length of the registered name at the beginning; `None` if it is empty or has an invalid byte.
 #[inline]
 fn name_len(raw: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn hosts() {
-        let good = [
+        let valid = [
             "a",
             "example.com",
             "EXAMPLE.com:8000",
@@ -172,10 +172,10 @@ mod tests {
             "%41.example",
             "[::ffff:1.2.3.4]",
         ];
-        for host in good {
+        for host in valid {
             assert_eq!(parse_host(host.as_bytes()), Some(host));
         }
-        let bad = [
+        let invalid = [
             "",
             ":80",
             "a b",
@@ -202,14 +202,14 @@ mod tests {
             "a:+80",
             "[::1]:-1",
         ];
-        for host in bad {
+        for host in invalid {
             assert_eq!(parse_host(host.as_bytes()), None, "{host}");
         }
         assert_eq!(parse_host(b"a\xff"), None);
     }
 
     #[test]
-    fn ports_are_taken_off() {
+    fn ports_are_removed() {
         let table = [("a:80", "a"), ("a", "a"), ("a:", "a"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")];
         for (host, name) in table {
             assert_eq!(without_port(host), name);
