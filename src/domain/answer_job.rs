@@ -30,9 +30,9 @@ pub struct AnswerJob {
     pub responder: ResponderKind,
     /// The request that sent the message.
     pub correlation_id: Arc<str>,
-    /// The text of the message.
+    /// The text of the message to answer.
     pub content: Content,
-    /// The answer's message, if an earlier process began it.
+    /// The answer's message, if an earlier process created it.
     pub started: Option<MessageId>,
 }
 
@@ -40,23 +40,23 @@ pub struct AnswerJob {
 /// (`Rejection::Conflict`), so the first to close it wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerStep {
-    /// The first text is about to be shown: makes the answer's message, with status `streaming`.
+    /// Creates the answer's message, with status `streaming`, before the first text is shown.
     Begin {
         /// The text so far.
         text: Arc<str>,
-        /// The answer, whose text grows from now on.
+        /// The running answer.
         live: LiveAnswer,
     },
     /// Stores text that was shown.
     Append {
-        /// The text that follows what is stored.
+        /// The text that follows the stored text.
         text: Arc<str>,
     },
     /// Ends the answer: the message gets its whole text and its last status, and is published as `output`.
     Finish {
         /// `Complete`, `Cancelled`, `Interrupted` or `Failed`.
         status: Status,
-        /// The whole text, also of an answer that was never begun. `None` leaves what is stored.
+        /// The whole text, also of an answer without a message. `None` keeps the stored text.
         text: Option<Content>,
         /// The answer's metadata: responder, model, token counts.
         metadata: Metadata,
@@ -75,7 +75,7 @@ impl AnswerStep {
     }
 }
 
-/// One message of a conversation, as a model gets it.
+/// One message of a conversation, as it is sent to a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// The sender's role.

@@ -5,21 +5,21 @@ use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Metadata, Role, Topic, WorkspaceDescription, WorkspaceName};
 use std::sync::Arc;
 
-/// Where an answer goes: a connection of a shard. The generation tells a reused slot from the one that asked.
+/// The address of a reply: one use of a connection's slot in a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplyTo {
     /// Index of the shard.
     pub shard: u16,
     /// Slot of the connection in it.
     pub slot: u32,
-    /// Which use of the slot.
+    /// The use of the slot, which distinguishes a connection from later ones in the same slot.
     pub generation: u32,
 }
 
-/// Who asks, as their token says.
+/// The user that a verified token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Who it is.
+    /// The user's id.
     pub id: UserId,
     /// The name in the token; `None` leaves the stored one.
     pub name: Option<Arc<str>>,
@@ -27,22 +27,22 @@ pub struct Actor {
     pub email: Option<Arc<str>>,
 }
 
-/// A change that somebody asks for.
+/// A change that a user or a responder requests.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// Who waits for the receipt.
+    /// The recipient of the result.
     pub reply_to: ReplyTo,
-    /// Who asks.
+    /// The user that sent the request.
     pub actor: Actor,
     /// The request's id.
     pub correlation_id: Arc<str>,
     /// Set when the request carried an `Idempotency-Key`.
     pub idempotency: Option<Idempotency>,
-    /// What to do.
+    /// The change.
     pub kind: CommandKind,
 }
 
-/// An idempotency key and what it was used for.
+/// An idempotency key, and a hash of the request that carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The client's key.
@@ -54,13 +54,14 @@ pub struct Idempotency {
 /// A conversation as a request names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConversationRef {
-    /// The caller's own default conversation, made when it is first written to.
+    /// The caller's own default conversation, which the first message to it creates.
     Default,
-    /// By id.
+    /// The conversation with this id.
     Id(ConversationId),
 }
 
-/// Which API a request came through: it decides the shape of the answer and whether a stranger's thing is `403` or `404`.
+/// The API that a request used. It determines the form of the response, and whether another user's resource is `403` or
+/// `404`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiVariant {
     /// `/input` and `/config`.
@@ -69,113 +70,113 @@ pub enum ApiVariant {
     Conversations,
 }
 
-/// The changes that can be asked for.
+/// The change that a command requests.
 #[derive(Debug, Clone)]
 pub enum CommandKind {
     /// Adds a message.
     PostMessage {
-        /// Where.
+        /// The conversation.
         conversation: ConversationRef,
-        /// Who speaks.
+        /// The role of the sender.
         role: Role,
-        /// What is said.
+        /// The text.
         content: Content,
         /// The client's own data.
         metadata: Metadata,
-        /// Through which API.
+        /// The API of the request.
         api_variant: ApiVariant,
     },
-    /// Makes a workspace of the caller's.
+    /// Creates a workspace, owned by the caller.
     CreateWorkspace {
-        /// What it is called.
+        /// The name.
         name: WorkspaceName,
-        /// What it is for.
+        /// The description.
         description: WorkspaceDescription,
         /// The client's own data.
         metadata: Metadata,
     },
-    /// Changes a workspace; by its owner.
+    /// Changes a workspace. Only its owner may.
     UpdateWorkspace {
-        /// Which.
+        /// Its id.
         id: WorkspaceId,
         /// A new name.
         name: Option<WorkspaceName>,
         /// A new description.
         description: Option<WorkspaceDescription>,
-        /// Keys to set, or with `null` to remove.
+        /// Keys to set, or to remove where the value is `null`.
         metadata: Option<Metadata>,
     },
-    /// Deletes a workspace with all that is in it; by its owner.
+    /// Deletes a workspace with its conversations and messages. Only its owner may.
     DeleteWorkspace {
-        /// Which.
+        /// Its id.
         id: WorkspaceId,
     },
-    /// Makes a conversation; by the owner of the workspace.
+    /// Creates a conversation. Only the owner of the workspace may.
     CreateConversation {
-        /// Where; `None` is the caller's default workspace.
+        /// The workspace; `None` is the caller's default workspace.
         workspace: Option<WorkspaceId>,
-        /// What it is about.
+        /// The topic.
         topic: Topic,
-        /// Who takes part beside the caller; without duplicates.
+        /// The participants beside the caller, without duplicates.
         participants: Vec<UserId>,
         /// The client's own data.
         metadata: Metadata,
-        /// The caller's first message in it.
+        /// The caller's first message.
         initial_message: Option<Content>,
-        /// Through which API.
+        /// The API of the request.
         api_variant: ApiVariant,
     },
-    /// Changes a conversation; by a participant or the owner of the workspace.
+    /// Changes a conversation. A participant or the owner of the workspace may.
     UpdateConversation {
-        /// Which.
+        /// Its id.
         conversation: ConversationRef,
         /// A new topic.
         topic: Option<Topic>,
-        /// Who takes part from now on; without duplicates.
+        /// The new participants, without duplicates.
         participants: Option<Vec<UserId>>,
-        /// Keys to set, or with `null` to remove.
+        /// Keys to set, or to remove where the value is `null`.
         metadata: Option<Metadata>,
-        /// Through which API.
+        /// The API of the request.
         api_variant: ApiVariant,
     },
-    /// The caller takes part no longer.
+    /// Removes the caller from the participants.
     LeaveConversation {
-        /// Which.
+        /// Its id.
         conversation: ConversationRef,
     },
-    /// Changes a message; by its sender or the owner of the workspace.
+    /// Changes a message. Its sender or the owner of the workspace may.
     UpdateMessage {
-        /// Where it is.
+        /// Its conversation.
         conversation: ConversationRef,
-        /// Which.
+        /// Its id.
         message: MessageId,
-        /// What it is to say.
+        /// A new text.
         content: Option<Content>,
-        /// Keys to set, or with `null` to remove.
+        /// Keys to set, or to remove where the value is `null`.
         metadata: Option<Metadata>,
     },
-    /// Deletes a message; by its sender or the owner of the workspace.
+    /// Deletes a message. Its sender or the owner of the workspace may.
     DeleteMessage {
-        /// Where it is.
+        /// Its conversation.
         conversation: ConversationRef,
-        /// Which.
+        /// Its id.
         message: MessageId,
     },
-    /// A step of an answer; only the responders take it.
+    /// Takes a step of an answer. Only responders do.
     Answer {
-        /// The job that is answered.
+        /// The answer's job.
         job: JobId,
-        /// What is done with it.
+        /// The step.
         step: AnswerStep,
     },
-    /// Deletes a conversation with its messages; by the owner of the workspace.
+    /// Deletes a conversation with its messages. Only the owner of the workspace may.
     DeleteConversation {
-        /// Which.
+        /// Its id.
         conversation: ConversationRef,
-        /// Through which API.
+        /// The API of the request.
         api_variant: ApiVariant,
     },
-    /// Stores a new password, already checked and hashed; tokens made before end.
+    /// Stores a new password, whose predecessor was verified. Tokens issued before are no longer accepted.
     SetPassword {
         /// The Argon2id hash in PHC form.
         hash: Box<str>,
@@ -183,7 +184,7 @@ pub enum CommandKind {
 }
 
 impl Command {
-    /// What the command holds in memory, about, in bytes.
+    /// About the bytes that the command holds in memory.
     pub fn weight(&self) -> usize {
         const BASE: usize = 512;
         BASE + match &self.kind {

@@ -8,21 +8,21 @@ use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use std::sync::Arc;
 
-/// A committed batch, as every shard is told of it, with its own share of the receipts.
+/// The effects of a committed batch.
 #[derive(Debug, Clone)]
 pub struct Committed {
-    /// The journal's position before the batch: a shard that is not there has missed something.
+    /// The journal's position before the batch. A shard at another position has missed events.
     pub before: EventNumber,
     /// The journal's position after the batch.
     pub through: EventNumber,
     /// The batch's events, in order.
     pub events: Arc<[Arc<Event>]>,
-    /// Answers to commands.
+    /// The results of the commands.
     pub results: Vec<CommandResult>,
-    /// Orders to answer that the batch made, for the responders.
+    /// The answer jobs that the batch created and did not close.
     pub jobs: Vec<AnswerJob>,
-    /// Answers whose message the batch made.
+    /// The answers whose message the batch created.
     pub started: Arc<[AnswerStarted]>,
-    /// Set when the rules for users' tokens changed.
+    /// The rules about users' tokens, if they changed.
     pub token_rules: Option<Arc<TokenRules>>,
 }

@@ -1,4 +1,4 @@
-//! What a stream delivers.
+//! Events: what streams deliver.
 
 use crate::base::time::WallTime;
 use crate::domain::id::*;
@@ -29,29 +29,29 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A message of a person or program.
+    /// A message from a user.
     Input = "input",
     /// A finished answer.
     Output = "output",
-    /// A piece of an answer; not journalled.
+    /// A piece of an answer's text; not journalled.
     OutputDelta = "output_delta",
-    /// The text of an answer so far; not journalled.
+    /// The text of a running answer; not journalled.
     OutputSnapshot = "output_snapshot",
-    /// An answer that failed.
+    /// An answer that failed, or that ended without text.
     OutputError = "output_error",
     /// A message was changed.
     MessageUpdated = "message_updated",
     /// A message was deleted.
     MessageDeleted = "message_deleted",
-    /// A conversation was made.
+    /// A conversation was created.
     ConversationCreated = "conversation_created",
     /// A conversation was changed.
     ConversationUpdated = "conversation_updated",
     /// A conversation was deleted.
     ConversationDeleted = "conversation_deleted",
-    /// The receiver no longer takes part.
+    /// The recipient is no longer a participant.
     ConversationLeft = "conversation_left",
-    /// A workspace was made.
+    /// A workspace was created.
     WorkspaceCreated = "workspace_created",
     /// A workspace was changed.
     WorkspaceUpdated = "workspace_updated",
@@ -59,22 +59,22 @@ kinds! {
     WorkspaceDeleted = "workspace_deleted",
     /// Control: the stream is open.
     ConnectionEstablished = "connection_established",
-    /// Control: the replay is over.
+    /// Control: the replay is complete.
     CaughtUp = "caught_up",
-    /// Control: nothing new.
+    /// Control: the stream is alive.
     Heartbeat = "heartbeat",
-    /// Control: something is gone.
+    /// Control: events are missing.
     Gap = "gap",
-    /// Control: the token ends soon.
+    /// Control: the token expires soon.
     TokenExpiring = "token_expiring",
-    /// Control: the token has ended.
+    /// Control: the token has expired.
     TokenExpired = "token_expired",
-    /// Control: the server stops.
+    /// Control: the server is shutting down.
     ServerShutdown = "server_shutdown",
 }
 
 impl EventKind {
-    /// Reads the name in the API.
+    /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<EventKind> {
         EventKind::ALL.iter().copied().find(|kind| kind.as_str() == raw)
     }
@@ -101,43 +101,43 @@ impl KindSet {
     }
 }
 
-/// What happened, with everything that a stream needs to deliver it.
+/// An event, with everything that is needed to deliver it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its place in the journal.
+    /// Its number in the journal.
     pub number: EventNumber,
-    /// What it is.
+    /// Its kind.
     pub kind: EventKind,
     /// When it was committed, strictly later than the event before.
     pub at: WallTime,
-    /// Who caused it.
+    /// The user that caused it.
     pub actor: UserId,
     /// The request that caused it.
     pub correlation_id: Arc<str>,
-    /// The workspace that it happened in.
+    /// Its workspace.
     pub workspace_id: WorkspaceId,
-    /// The conversation that it happened in, if in one.
+    /// Its conversation, if it has one.
     pub conversation_id: Option<ConversationId>,
-    /// Who gets it. Empty in a journal page, which is for one user.
+    /// Its recipients. Empty in a journal page, which is for one user.
     pub recipients: Arc<[UserId]>,
-    /// What it says.
+    /// Its contents.
     pub body: EventBody,
 }
 
-/// What an event says.
+/// The contents of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventBody {
-    /// `input` and `output`: the message is the event. `message_updated`: the message that was changed, as it is when the
-    /// event is read.
+    /// The message: of `input` and `output`, the event itself; of `message_updated`, the changed message as it is when the event
+    /// is read.
     Message(Message),
-    /// `message_deleted`: which message is gone.
+    /// The id of the deleted message: `message_deleted`.
     Deleted(MessageId),
-    /// Every other kind: the JSON text of `data`, as it was journalled.
+    /// The JSON text of `data`, as it was journalled: all other kinds.
     Data(Arc<str>),
 }
 
 impl Event {
-    /// The message that this event is or changed, if there is one.
+    /// The message in the event, if it has one.
     pub fn message(&self) -> Option<&Message> {
         match &self.body {
             EventBody::Message(message) => Some(message),
@@ -145,7 +145,7 @@ impl Event {
         }
     }
 
-    /// The message that this event is about.
+    /// The id of the message that the event is about.
     pub fn message_id(&self) -> Option<MessageId> {
         match &self.body {
             EventBody::Message(message) => Some(message.id),
@@ -154,7 +154,7 @@ impl Event {
         }
     }
 
-    /// What the event holds in memory, about, in bytes.
+    /// About the bytes that the event holds in memory.
     pub fn weight(&self) -> usize {
         const BASE: usize = 256;
         BASE + match &self.body {

@@ -1,24 +1,24 @@
-//! What may be wrong with the database, in words for who asks after the health of the service.
+//! The health of the database and of the process.
 
-/// Why the writer cannot commit.
+/// The reason why the writer cannot commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriterFault {
-    /// The disk, or what the database may take of it, is full.
+    /// The disk or its quota is full.
     Full,
-    /// Another program keeps the database locked.
+    /// Another process holds a lock on the database.
     Locked,
-    /// The database, or its directory, cannot be written to.
+    /// The database or its directory is not writable.
     ReadOnly,
-    /// Reading or writing the disk fails.
+    /// I/O errors.
     Disk,
     /// The file is damaged.
     Damaged,
-    /// A transaction takes longer than any should.
+    /// A transaction takes longer than `WRITER_STUCK_MILLISECONDS`.
     Stuck,
 }
 
 impl WriterFault {
-    /// Every one, in the order of their numbers.
+    /// Every fault. The index of a fault is its number.
     pub const ALL: [WriterFault; 6] = [
         WriterFault::Full,
         WriterFault::Locked,
@@ -28,7 +28,7 @@ impl WriterFault {
         WriterFault::Stuck,
     ];
 
-    /// What people are told.
+    /// The description in health responses and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             WriterFault::Full => "the disk is full",
@@ -41,21 +41,21 @@ impl WriterFault {
     }
 }
 
-/// Whether requests should be sent here.
+/// Whether a load balancer should send requests to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// They should.
+    /// It should.
     Ready,
-    /// Another process has the database, or it is being opened or migrated.
+    /// The database is being opened or migrated, or another process has it open.
     Starting,
-    /// The process is about to end.
+    /// The process is shutting down.
     Draining,
-    /// The database cannot be written to.
+    /// The writer cannot commit.
     Unwritable(WriterFault),
 }
 
 impl Readiness {
-    /// What people are told; `None` when there is nothing to tell.
+    /// The reason in health responses; `None` if ready.
     pub(crate) fn reason(self) -> Option<&'static str> {
         match self {
             Readiness::Ready => None,

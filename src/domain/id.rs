@@ -1,8 +1,8 @@
-//! Names of things: users by their own string, everything else by a journal number that is seen outside as a UUID.
+//! Ids. A user's id is a string; every other resource has a number, which clients see as a UUID.
 //!
-//! A workspace, a conversation and a message are each made by one journalled event, and the number of that event is
-//! their key inside. Outside they are UUIDs of version 7 (RFC 9562 §5.7) that carry time and number, so that no index
-//! over UUIDs is needed: `IdKey` turns one into the other.
+//! One journalled event creates each workspace, conversation and message, and the number of that event is its key. Its
+//! public id is a UUID of version 7 (RFC 9562 §5.7) that encodes the time and the number, so no index over UUIDs is needed.
+//! `IdKey` encodes and decodes it.
 
 use crate::base::limits::USER_ID_CHARS_MAX;
 use crate::base::random::mix;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The place of an event in the journal; grows by commit order and is never used twice. 0 is before the first.
+/// The number of an event in the journal. Numbers grow in commit order and are never reused. 0 precedes the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EventNumber(pub u64);
 
@@ -28,15 +28,18 @@ impl fmt::Display for EventNumber {
     }
 }
 
-/// Who a user is: the `oid` of their token. Cheap to clone.
+/// The id of a user: the `oid` claim of their tokens. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<str>);
 
-/// The beginning of the ids of responders, which no token may carry.
+/// The prefix of the ids of responders, which no token may have.
 pub const RESPONDER_PREFIX: &str = "responder:";
 
 impl UserId {
-    /// A user id as people may have it: 1 to 255 characters, and not a responder's.
+    /// Validates a user id: 1 to 255 characters, without `RESPONDER_PREFIX`.
+    ///
+    /// # Errors
+    /// Returns the violated rule.
     pub fn new(raw: &str) -> Result<UserId, &'static str> {
         // Bytes bound characters from above, so most ids need no counting.
         if raw.is_empty() || (raw.len() > USER_ID_CHARS_MAX && raw.chars().count() > USER_ID_CHARS_MAX) {
@@ -48,12 +51,12 @@ impl UserId {
         Ok(UserId(raw.into()))
     }
 
-    /// A user id that was checked before it was stored, or that is a responder's own.
+    /// A user id that was validated before it was stored, or that is a responder's.
     pub fn new_unchecked(raw: impl Into<Arc<str>>) -> UserId {
         UserId(raw.into())
     }
 
-    /// The id as it stands in tokens and answers.
+    /// The id as tokens and responses have it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -84,7 +87,7 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// Reads the hyphenated form, in either case; `None` for everything else.
+            /// Parses the hyphenated form, in upper or lower case. `None` for any other form.
             pub fn parse(raw: &str) -> Option<$name> {
                 parse_hyphenated(raw).map($name)
             }
@@ -116,8 +119,8 @@ fn parse_hyphenated(raw: &str) -> Option<Uuid> {
     if raw.len() != 36 { None } else { Uuid::try_parse(raw).ok() }
 }
 
-/// The key under which one database's UUIDs carry numbers. It keeps ids from being counted through; it protects no
-/// secret, since access is checked on every use of an id.
+/// The key that permutes the numbers in the UUIDs of one database, so that ids cannot be enumerated. It is not a means of
+/// access control: access is checked whenever an id is used.
 #[derive(Clone)]
 pub(crate) struct IdKey([u64; 2]);
 
@@ -127,14 +130,17 @@ const ROUNDS: u64 = 6;
 const MICROS_PER_MILLI: i64 = 1000;
 
 impl IdKey {
-    /// The key made of 16 random bytes.
+    /// The key from 16 random bytes.
     pub(crate) fn new(bytes: [u8; 16]) -> IdKey {
         let (low, high) = bytes.split_at(8);
         IdKey([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("a half has 8 bytes"))))
     }
 
-    /// The UUID of what event `number` made at `at`: milliseconds and microseconds of the time, then the number,
-    /// permuted by the key. Grows with the time.
+    /// The UUID of the resource that event `number` created at `at`: the time in milliseconds and microseconds, then the
+    /// permuted number. UUIDs grow with the time.
+    ///
+    /// # Panics
+    /// Panics if the number has more than 62 bits.
     pub(crate) fn uuid(&self, number: EventNumber, at: WallTime) -> Uuid {
         assert!(number.0 < 1 << (2 * HALF_BITS), "a journal never gets that long");
         let millis = at.0.div_euclid(MICROS_PER_MILLI) as u128 & 0xffff_ffff_ffff;
@@ -143,8 +149,8 @@ impl IdKey {
         Uuid::from_u128(millis << 80 | 0x7 << 76 | micros << 64 | 0b10 << 62 | u128::from(carried))
     }
 
-    /// The number and the time that `uuid` carries; `None` if it cannot be one of ours. The caller checks that the
-    /// row of that number was made at that time: only then did this key make the UUID.
+    /// The number and the time in `uuid`; `None` if it does not have the form that [`IdKey::uuid`] returns. The caller compares
+    /// the time with that of the row, because a UUID of another key may decode to the number of an existing row.
     pub(crate) fn open(&self, uuid: Uuid) -> Option<(EventNumber, WallTime)> {
         let bits = uuid.as_u128();
         let (millis, version) = ((bits >> 80) as i64, (bits >> 76) & 0xf);
@@ -159,7 +165,7 @@ impl IdKey {
         Some((EventNumber(number), WallTime(millis * MICROS_PER_MILLI + micros)))
     }
 
-    /// A balanced Feistel network over 62 bits; run with the halves swapped and the rounds reversed, it undoes itself.
+    /// A balanced Feistel network over 62 bits. With the halves swapped and the rounds reversed, it is its own inverse.
     fn permute(&self, block: u64, rounds: impl Iterator<Item = u64>) -> u64 {
         let (mut left, mut right) = (block >> HALF_BITS, block & HALF_MASK);
         for round in rounds {

@@ -1,13 +1,12 @@
-//! An answer that is being written. Its text exists once in the process: the responder appends to it, and the shards
-//! read it.
+//! A running answer. Its text exists once in the process: a responder appends to it, and the shards read it.
 //!
-//! Invariant: text is only appended, and the deltas, one after another, are the text through `shown`.
+//! Invariant: text is only appended, and the concatenated deltas are the text through `shown`.
 
 use super::id::{MessageId, UserId};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A shared handle to one answer that is being written. Two handles are equal if they are of the same answer.
+/// A shared handle to a running answer. Two handles are equal if they belong to the same answer.
 #[derive(Debug, Clone, Default)]
 pub struct LiveAnswer(Arc<Mutex<LiveState>>);
 
@@ -19,12 +18,12 @@ struct LiveState {
     is_over: bool,
 }
 
-/// How much of an answer's text the deltas have carried.
+/// The part of an answer's text that was sent in deltas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShownText {
-    /// Deltas so far: the index of the next one.
+    /// The number of deltas, which is the index of the next one.
     pub deltas: u64,
-    /// Bytes of the text through the last delta.
+    /// The length of the text through the last delta, in bytes.
     pub bytes: usize,
 }
 
@@ -42,7 +41,7 @@ impl LiveAnswer {
         self.state().text.push_str(piece);
     }
 
-    /// Bytes of the text.
+    /// The length of the text, in bytes.
     pub fn len(&self) -> usize {
         self.state().text.len()
     }
@@ -52,26 +51,25 @@ impl LiveAnswer {
         self.len() == 0
     }
 
-    /// Calls `read` with a part of the text, while nothing can be appended.
+    /// Calls `read` with a part of the text, which is locked meanwhile.
     ///
     /// # Panics
-    ///
-    /// If the range is not within the text, or not between characters.
+    /// Panics if the range exceeds the text or splits a character.
     pub fn with_text<T>(&self, range: Range<usize>, read: impl FnOnce(&str) -> T) -> T {
         read(&self.state().text[range])
     }
 
-    /// A copy of the text behind the first `from` bytes.
+    /// A copy of the text after its first `from` bytes.
     pub fn text_from(&self, from: usize) -> String {
         self.state().text[from..].to_owned()
     }
 
-    /// What the deltas have carried.
+    /// The part of the text that was sent in deltas.
     pub fn shown(&self) -> ShownText {
         self.state().shown
     }
 
-    /// Makes the text that no delta has carried the next delta of this message; `None` if there is none.
+    /// Makes the rest of the text the next delta of this message. `None` if there is no rest.
     pub fn show(&self, message_id: MessageId) -> Option<AnswerDelta> {
         let mut state = self.state();
         let (from, to, index) = (state.shown.bytes, state.text.len(), state.shown.deltas);
@@ -82,7 +80,7 @@ impl LiveAnswer {
         Some(AnswerDelta { message_id, index, from, to })
     }
 
-    /// The users who see the answer, as of the last commit.
+    /// The recipients of the answer's deltas, as of the last commit.
     pub fn recipients(&self) -> Arc<[UserId]> {
         Arc::clone(&self.state().recipients)
     }
@@ -105,16 +103,16 @@ impl LiveAnswer {
     }
 }
 
-/// A piece of an answer's text, which is to be shown. It is no event of the journal.
+/// A piece of an answer's text, sent to streams before the answer is complete. It is not journalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerDelta {
     /// The answer's message.
     pub message_id: MessageId,
-    /// Its place among the answer's deltas, from 0.
+    /// Its index among the answer's deltas, from 0.
     pub index: u64,
-    /// Bytes of the text before the piece.
+    /// The offset of the piece in the text, in bytes.
     pub from: usize,
-    /// Bytes of the text through the piece.
+    /// The end of the piece in the text, in bytes.
     pub to: usize,
 }
 

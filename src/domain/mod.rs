@@ -1,4 +1,4 @@
-//! Floor 1: the values that the program is about. No serde, no SQL, no sockets, no clock; what exists here is valid.
+//! Layer 1: the values that all other modules exchange. No serde, no SQL, no sockets, no clock. Every value is valid.
 
 pub(crate) mod answer_job;
 pub(crate) mod command;

@@ -1,4 +1,4 @@
-//! Users, workspaces, conversations and messages, and the texts in them, valid by construction.
+//! Users, workspaces, conversations, messages and their texts, valid by construction.
 
 use crate::base::limits::*;
 use crate::base::time::WallTime;
@@ -12,7 +12,10 @@ macro_rules! bounded_text {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks the length, counted in Unicode scalar values; the error names the rule.
+            /// Validates the length, counted in Unicode scalar values.
+            ///
+            /// # Errors
+            /// Returns the violated rule.
             pub fn new(raw: &str) -> Result<$name, &'static str> {
                 if raw.is_empty() || (raw.len() > $max && raw.chars().count() > $max) {
                     return Err($rule);
@@ -20,7 +23,7 @@ macro_rules! bounded_text {
                 Ok($name(raw.into()))
             }
 
-            /// A text that was checked before it was stored.
+            /// A text that was validated before it was stored.
             pub fn new_unchecked(raw: impl Into<Arc<str>>) -> $name {
                 $name(raw.into())
             }
@@ -38,7 +41,7 @@ bounded_text!(
     WorkspaceName, WORKSPACE_NAME_CHARS_MAX, "must be 1 to 100 characters"
 );
 bounded_text!(
-    /// What a workspace is for.
+    /// The description of a workspace.
     WorkspaceDescription, WORKSPACE_DESCRIPTION_CHARS_MAX, "must be 1 to 500 characters"
 );
 bounded_text!(
@@ -46,12 +49,15 @@ bounded_text!(
     Topic, TOPIC_CHARS_MAX, "must be 1 to 200 characters"
 );
 
-/// What a message says: at most 1 MiB of UTF-8 with something in it that is not white space. Cheap to clone.
+/// The text of a message: at most 1 MiB of UTF-8, not only white space. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content(Arc<str>);
 
 impl Content {
-    /// The rule of `POST /input`.
+    /// Validates a text by the rules of `POST /input`.
+    ///
+    /// # Errors
+    /// Returns the violated rule.
     pub fn new(raw: &str) -> Result<Content, &'static str> {
         if raw.len() > CONTENT_BYTES_MAX {
             return Err("must be at most 1 MiB of UTF-8");
@@ -62,7 +68,10 @@ impl Content {
         Ok(Content(raw.into()))
     }
 
-    /// The rule of the conversations API: also at most 4000 characters.
+    /// Validates a text by the rules of the conversations API: also at most 4000 characters.
+    ///
+    /// # Errors
+    /// Returns the violated rule.
     pub fn chat(raw: &str) -> Result<Content, &'static str> {
         if raw.is_empty()
             || (raw.len() > CONVERSATIONS_API_CONTENT_CHARS_MAX
@@ -73,7 +82,7 @@ impl Content {
         Content::new(raw)
     }
 
-    /// A text that was checked before it was stored, or a responder's.
+    /// A text that was validated before it was stored, or that a responder wrote.
     pub fn new_unchecked(raw: impl Into<Arc<str>>) -> Content {
         Content(raw.into())
     }
@@ -84,8 +93,8 @@ impl Content {
     }
 }
 
-/// A JSON object as text, kept byte for byte but for white space between tokens. `wire::metadata` makes and merges
-/// it. Cheap to clone.
+/// A JSON object as text, kept byte for byte except for white space between tokens. `wire::metadata` parses and merges it.
+/// Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata(Arc<str>);
 
@@ -95,7 +104,7 @@ impl Metadata {
         Metadata("{}".into())
     }
 
-    /// Compact JSON text of an object, checked by `wire::metadata` or before it was stored.
+    /// The compact JSON text of an object, validated by `wire::metadata` or before it was stored.
     pub fn new_unchecked(json: impl Into<Arc<str>>) -> Metadata {
         Metadata(json.into())
     }
@@ -106,31 +115,31 @@ impl Metadata {
     }
 }
 
-/// A user as others see them.
+/// A user as other users see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserProfile {
-    /// Who it is.
+    /// The user's id.
     pub id: UserId,
-    /// The name last seen in a token, or given at the command line; empty if none.
+    /// The name from the last token or from the command line; may be empty.
     pub name: Arc<str>,
-    /// The email last seen; empty if none.
+    /// The email from the last token or from the command line; may be empty.
     pub email: Arc<str>,
 }
 
 /// A workspace, owned by one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its name in the API.
+    /// Its public id.
     pub id: WorkspaceId,
-    /// Who owns it.
+    /// Its owner.
     pub owner: UserId,
-    /// What it is called; need not be unique.
+    /// Its name, which need not be unique.
     pub name: WorkspaceName,
-    /// What it is for.
+    /// The description.
     pub description: WorkspaceDescription,
     /// The client's own data.
     pub metadata: Metadata,
-    /// When it was made.
+    /// When it was created.
     pub created_at: WallTime,
     /// When it was last changed.
     pub updated_at: WallTime,
@@ -139,25 +148,25 @@ pub struct Workspace {
 /// A conversation, in one workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
-    /// Its name in the API.
+    /// Its public id.
     pub id: ConversationId,
-    /// Where it is.
+    /// Its conversation.
     pub workspace_id: WorkspaceId,
-    /// What it is about.
+    /// The topic.
     pub topic: Topic,
-    /// Who takes part, in the order in which they joined.
+    /// The participants, in the order in which they joined.
     pub participants: Arc<[UserId]>,
     /// The client's own data.
     pub metadata: Metadata,
-    /// When it was made.
+    /// When it was created.
     pub created_at: WallTime,
-    /// When it, or a message of it, was last changed or added.
+    /// When it or one of its messages was last changed or added.
     pub updated_at: WallTime,
-    /// Messages in it.
+    /// The number of its messages.
     pub message_count: u64,
 }
 
-/// Who speaks in a message.
+/// The role of a message's sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A person or program.
@@ -178,24 +187,24 @@ impl Role {
         }
     }
 
-    /// Reads the name in the API.
+    /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<Role> {
         [Role::User, Role::Assistant, Role::System].into_iter().find(|role| role.as_str() == raw)
     }
 }
 
-/// How far a message is.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Whole.
+    /// Complete.
     Complete,
-    /// An answer that still grows.
+    /// A running answer.
     Streaming,
-    /// An answer that somebody stopped.
+    /// An answer that a user cancelled.
     Cancelled,
-    /// An answer that a crash cut off.
+    /// An answer that the end of a process interrupted.
     Interrupted,
-    /// An answer that could not be finished.
+    /// An answer that failed.
     Failed,
 }
 
@@ -211,7 +220,7 @@ impl Status {
         }
     }
 
-    /// Reads the name in the API.
+    /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<Status> {
         [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed]
             .into_iter()
@@ -222,25 +231,25 @@ impl Status {
 /// A message, in one conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its name in the API.
+    /// Its public id.
     pub id: MessageId,
-    /// Where it is.
+    /// Its conversation.
     pub conversation_id: ConversationId,
-    /// Who sent it.
+    /// Its sender.
     pub sender: UserId,
-    /// The sender's name when it was read or sent.
+    /// The sender's name when the message was sent or read.
     pub sender_name: Arc<str>,
-    /// Who speaks.
+    /// The role of the sender.
     pub role: Role,
-    /// What is said.
+    /// The text.
     pub content: Content,
     /// The client's own data.
     pub metadata: Metadata,
-    /// When it was made.
+    /// When it was created.
     pub created_at: WallTime,
     /// When it was last changed.
     pub updated_at: WallTime,
-    /// How far it is.
+    /// Its state.
     pub status: Status,
     /// The message that this one answers.
     pub reply_to: Option<MessageId>,

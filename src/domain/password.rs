@@ -1,32 +1,32 @@
-//! Password checks, which run on a thread of their own because they are slow by design.
+//! Password checks. They are slow by design, so they have a thread and a bounded queue of their own.
 
 use crate::domain::command::ReplyTo;
 use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
 use crate::domain::result::Rejection;
 
-/// Work for the password thread: slow on purpose, so it has a thread and a bounded queue of its own.
+/// A password check, and the recipient of its outcome.
 #[derive(Clone)]
 pub struct PasswordJob {
-    /// Who waits for the answer.
+    /// The recipient of the response.
     pub reply_to: ReplyTo,
-    /// What to check.
+    /// The check.
     pub check: PasswordCheck,
 }
 
-/// What to check of a password.
+/// A check of a password.
 #[derive(Clone)]
 pub enum PasswordCheck {
-    /// Does this email have this password?
+    /// Verifies the password of the user with this email.
     Login {
-        /// The email, or the user name as older clients call it.
+        /// The email. Older clients call it the user name.
         email: Box<str>,
         /// The password as typed.
         password: Box<str>,
     },
-    /// Does this user have the current password? Then hash the new one.
+    /// Verifies the current password of this user, then hashes the new one.
     Change {
-        /// Who.
+        /// The user.
         user: UserId,
         /// The current password as typed.
         current: Box<str>,
@@ -35,29 +35,29 @@ pub enum PasswordCheck {
     },
 }
 
-/// What the password thread found.
+/// The outcome of a password check, and its recipient.
 #[derive(Clone)]
 pub struct PasswordResponse {
-    /// Who waits for it.
+    /// The recipient.
     pub to: ReplyTo,
-    /// What was found, or why not.
+    /// The result, or the reason for the rejection.
     pub result: Result<PasswordOutcome, Rejection>,
 }
 
 impl std::fmt::Debug for PasswordResponse {
-    /// Without what was found, which may be a hash.
+    /// Omits the outcome, which may contain a hash.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PasswordResponse").field("to", &self.to).finish_non_exhaustive()
     }
 }
 
-/// What a password check found.
+/// The outcome of a password check.
 #[derive(Clone)]
 pub enum PasswordOutcome {
-    /// Email and password are those of this user.
+    /// Email and password belong to this user.
     User(UserProfile),
     /// The new password's hash, in PHC form.
     Hash(Box<str>),
-    /// They are not, or the user has no password.
+    /// The password is wrong, or there is no such user with a password.
     Wrong,
 }

@@ -1,4 +1,4 @@
-//! Queries: what is read from the store, and what was found.
+//! Queries: reads of the store, and their results.
 
 use crate::domain::answer_job::{AnswerJob, JobId, Turn};
 use crate::domain::command::{ConversationRef, ReplyTo};
@@ -8,27 +8,27 @@ use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::result::Rejection;
 use std::sync::Arc;
 
-/// A page of a list.
+/// The part of a list that a request selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pagination {
-    /// Most items.
+    /// The maximum number of items.
     pub limit: u32,
-    /// Items to pass over.
+    /// The number of items to skip.
     pub offset: u64,
 }
 
-/// A question to the store.
+/// A read of the store.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// Who waits for the answer.
+    /// The recipient of the response.
     pub reply_to: ReplyTo,
-    /// Who asks.
+    /// The user that sent the request.
     pub caller: UserId,
-    /// What is asked.
+    /// The subject.
     pub kind: QueryKind,
 }
 
-/// The questions that can be asked.
+/// The subject of a query.
 #[derive(Debug, Clone)]
 pub enum QueryKind {
     /// Whether the database can be read.
@@ -39,32 +39,32 @@ pub enum QueryKind {
     Workspace(WorkspaceId),
     /// The conversations of one workspace of the caller's, in creation order.
     Conversations(WorkspaceId, Pagination),
-    /// One conversation that the caller takes part in or owns.
+    /// One conversation of which the caller is a participant or the owner.
     Conversation(ConversationRef),
-    /// The same with its last messages; a stranger does not learn that there is one.
+    /// The same with its last messages. For any other user it does not exist.
     ConversationView(ConversationRef),
-    /// Every conversation that the caller takes part in or owns, the one that changed last first.
+    /// All conversations of which the caller is a participant or the owner, the last changed first.
     ConversationViews {
-        /// Which part of the list.
+        /// The part of the list.
         span: Pagination,
-        /// Whether each comes with its last messages.
+        /// Whether each conversation includes its last messages.
         with_messages: bool,
     },
-    /// Messages of one conversation that the caller takes part in or owns.
+    /// Messages of one conversation of which the caller is a participant or the owner.
     Messages {
-        /// Which conversation.
+        /// The conversation.
         conversation: ConversationRef,
-        /// Which messages.
+        /// The part of the messages.
         cursor: MessageCursor,
-        /// Most messages.
+        /// The maximum number of messages.
         limit: u32,
     },
-    /// One message of such a conversation.
+    /// One message of a conversation of which the caller is a participant or the owner.
     Message(ConversationRef, MessageId),
     /// Open answer jobs after `after`, oldest first, for the responders. A page may be truncated by its size, so only an
     /// empty page is the last one.
     OpenJobs {
-        /// The newest job that is known.
+        /// The newest known job.
         after: JobId,
         /// Maximum number of jobs.
         limit: u32,
@@ -78,56 +78,56 @@ pub enum QueryKind {
         /// Maximum number of messages.
         limit: u32,
     },
-    /// Names of those of the ids who share a conversation with the caller.
+    /// The profiles of those of the users that share a conversation with the caller.
     Users(Vec<UserId>),
     /// Whether the caller may open a stream with this filter.
     StreamAccess(StreamFilter),
     /// Events of the caller's after `after`, at most `bytes_max` of them by `Event::weight`, but at least one.
     JournalPage {
-        /// The number through which the caller has everything.
+        /// The number after which to start.
         after: EventNumber,
-        /// Where to end.
+        /// The maximum sum of `Event::weight`.
         bytes_max: usize,
-        /// Only these.
+        /// The events to include.
         filter: StreamFilter,
     },
 }
 
-/// Which messages of a conversation a page has. A message that was deleted since still marks its place.
+/// The part of a conversation's messages that a page has. The id of a deleted message still marks its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageCursor {
-    /// The first ones.
+    /// The first messages.
     First,
-    /// The first ones after this one.
+    /// The first messages after this one.
     After(MessageId),
-    /// The last ones before this one.
+    /// The last messages before this one.
     Before(MessageId),
 }
 
-/// Which events a stream is for.
+/// The events that a stream selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamFilter {
-    /// Only of this conversation.
+    /// Only events of this conversation.
     pub conversation: Option<ConversationRef>,
-    /// Only of this workspace.
+    /// Only events of this workspace.
     pub workspace: Option<WorkspaceId>,
-    /// Only of these kinds.
+    /// Only events of these kinds.
     pub kinds: KindSet,
 }
 
-/// An answer of the store.
+/// The response to a query.
 #[derive(Debug, Clone)]
 pub struct QueryResponse {
-    /// Who waits for it.
+    /// The recipient.
     pub to: ReplyTo,
-    /// The journal's position in the transaction that answered.
+    /// The journal's position in the read transaction.
     pub position: EventNumber,
-    /// What was found, or why not.
+    /// The result, or the reason for the rejection.
     pub result: Result<QueryResult, Rejection>,
 }
 
 impl QueryResponse {
-    /// What the answer holds in memory, about, in bytes.
+    /// About the bytes that the response holds in memory.
     pub fn weight(&self) -> usize {
         const EACH: usize = 256;
         let conversation = |found: &Conversation| EACH + found.metadata.as_str().len();
@@ -151,14 +151,14 @@ impl QueryResponse {
     }
 }
 
-/// A page of a list, as found.
+/// The selected part of a list.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
-    /// How many there are in all.
+    /// The number of items in the whole list.
     pub total: u64,
-    /// Whether the page ended early because it grew too large.
+    /// Whether the page ended early because of its size.
     pub truncated: bool,
 }
 
@@ -167,7 +167,7 @@ pub struct Page<T> {
 pub struct ConversationView {
     /// The conversation.
     pub conversation: Conversation,
-    /// Its last messages, if they were asked for.
+    /// Its last messages, if the query includes them.
     pub last: MessagePage,
 }
 
@@ -176,22 +176,22 @@ pub struct ConversationView {
 pub struct MessagePage {
     /// The messages, oldest first.
     pub messages: Vec<Message>,
-    /// Whether there are fewer than asked for because they grew too large.
+    /// Whether messages were left out because of the page's size.
     pub truncated: bool,
-    /// Which of the messages asked for are here if there are fewer: what a client goes on from is the other end.
+    /// The end of the selection that a truncated page keeps. A client continues from the other end.
     pub kept: TruncatedEnd,
 }
 
-/// Which end of a page stays when the page has to become smaller.
+/// The end of a selection of messages that a truncated page keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TruncatedEnd {
-    /// The oldest messages: the page is one of many towards the newest.
+    /// The oldest messages: the client pages towards the newest.
     Oldest,
-    /// The newest messages: the page is one of many towards the oldest.
+    /// The newest messages: the client pages towards the oldest.
     Newest,
 }
 
-/// What was found.
+/// The result of a query.
 #[derive(Debug, Clone)]
 pub enum QueryResult {
     /// The database can be read.
@@ -206,19 +206,19 @@ pub enum QueryResult {
     Conversation(Conversation),
     /// A conversation with its last messages.
     ConversationView(ConversationView),
-    /// Conversations, each perhaps with its last messages.
+    /// Conversations, with or without their last messages.
     ConversationViews(Page<ConversationView>),
     /// Messages of one conversation.
     Messages(MessagePage),
     /// A message.
     Message(Message),
-    /// Open orders to answer.
+    /// Open answer jobs.
     OpenJobs(Vec<AnswerJob>),
-    /// What was said before an answer.
+    /// The messages before an answer.
     History(Vec<Turn>),
     /// Users.
     Users(Vec<UserProfile>),
-    /// The stream may be opened, with this filter: a default conversation is named by its id.
+    /// The stream may be opened, with this filter, in which the id of the default conversation is resolved.
     StreamAccess(StreamFilter),
     /// Events.
     JournalPage(JournalPage),
@@ -227,14 +227,13 @@ pub enum QueryResult {
 /// Events of one user, in order.
 #[derive(Debug, Clone)]
 pub struct JournalPage {
-    /// The events; every one of the user's after the asked-for number and through `through` is among them, unless
-    /// `gap` says otherwise.
+    /// All events of the user after the requested number through `through`, except those that `gap` reports missing.
     pub events: Vec<Arc<Event>>,
-    /// The number through which the page is complete: the snapshot's position, or the last event of a full page.
+    /// The number through which the page is complete: the position of the snapshot, or the last event of a full page.
     pub through: EventNumber,
     /// The snapshot's position.
     pub position: EventNumber,
-    /// Set when an event of the user's after the asked-for number is no longer kept, or the number is not of this
-    /// journal: the first number from which on everything is there.
+    /// Set if an event of the user after the requested number is no longer retained, or if the number is not of this journal:
+    /// the number from which on all events are available.
     pub gap: Option<EventNumber>,
 }

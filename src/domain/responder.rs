@@ -1,8 +1,8 @@
-//! The kinds of responders: what writes the answer to a message.
+//! The kinds of responders, which answer messages.
 
 use crate::domain::id::{RESPONDER_PREFIX, UserId};
 
-/// What answers a message.
+/// The kind of a responder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ResponderKind {
     /// No answer.
@@ -32,7 +32,7 @@ impl ResponderKind {
         ResponderKind::ALL.into_iter().find(|kind| kind.as_str() == raw)
     }
 
-    /// The user that sends the answers of this kind.
+    /// The id of the user that sends the answers of this kind.
     pub fn user_id(self) -> UserId {
         UserId::new_unchecked(format!("{RESPONDER_PREFIX}{}", self.as_str()))
     }

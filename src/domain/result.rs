@@ -1,4 +1,4 @@
-//! Command results: what became of a command, and why one was rejected.
+//! The results of commands.
 
 use crate::domain::command::{ApiVariant, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
@@ -7,75 +7,75 @@ use crate::domain::model::{Conversation, Message, Workspace};
 use crate::domain::query::ConversationView;
 use std::sync::Arc;
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug, Clone)]
 pub struct CommandResult {
-    /// Who waits for it.
+    /// The recipient.
     pub to: ReplyTo,
-    /// The number of the command's own event, if it made one.
+    /// The number of the command's own event, if it has one.
     pub number: Option<EventNumber>,
-    /// What was done, or why not.
+    /// The outcome, or the reason for the rejection.
     pub result: Result<Outcome, Rejection>,
 }
 
-/// What was done.
+/// The outcome of a command that succeeded.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// A message was added: the event that it is.
+    /// A message was added.
     Posted {
-        /// The event; its body is the message.
+        /// Its event, whose body is the message.
         event: Arc<Event>,
         /// The conversation as the request named it.
         conversation: ConversationRef,
-        /// Through which API.
+        /// The API of the request.
         api_variant: ApiVariant,
     },
-    /// A workspace was made.
+    /// A workspace was created.
     WorkspaceCreated(Workspace),
     /// A workspace was changed.
     WorkspaceUpdated(Workspace),
     /// A workspace was deleted.
     WorkspaceDeleted,
-    /// A conversation was made, perhaps with a first message.
+    /// A conversation was created, with or without a first message.
     ConversationCreated {
         /// The conversation.
         conversation: Conversation,
-        /// The event of its first message.
+        /// The event of the first message.
         first: Option<Arc<Event>>,
-        /// Through which API.
+        /// The API of the request.
         api_variant: ApiVariant,
     },
     /// A conversation was changed through the configuration API.
     ConversationUpdated(Conversation),
     /// A conversation was changed through the conversations API.
     ConversationViewUpdated(ConversationView),
-    /// The caller takes part no longer.
+    /// The caller is no longer a participant.
     ConversationLeft,
     /// A conversation was deleted.
     ConversationDeleted,
-    /// A message was changed: as it is now.
+    /// A message was changed: its new state.
     MessageUpdated(Message),
     /// A message was deleted.
     MessageDeleted,
     /// A step of an answer was taken.
     Answered {
-        /// The answer's message; `None` when nothing of it was ever shown.
+        /// The answer's message; `None` if no text was shown.
         message_id: Option<MessageId>,
         /// Whether the job is closed now.
         closed: bool,
     },
     /// The password was changed.
     PasswordChanged,
-    /// The same request had been answered before: that answer's body, with status 200.
+    /// The request was executed before. Its response is repeated, with status 200.
     Replayed {
-        /// The first answer's body.
+        /// The body of the first response.
         body: Arc<[u8]>,
-        /// The first answer's event.
+        /// The event number of the first response.
         number: Option<EventNumber>,
     },
 }
 
-/// What a refusal or a question is about.
+/// The kind of resource that a rejection is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// A workspace.
@@ -88,23 +88,23 @@ pub enum Resource {
     User,
 }
 
-/// Why something was not done. Nothing was changed.
+/// The reason why a command or a query was rejected. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// There is none.
+    /// There is no such resource.
     NotFound(Resource),
-    /// It is someone else's, or not for the caller to do; says what.
+    /// The caller may not do this; with the reason.
     Forbidden(&'static str),
-    /// It does not fit the state; says how.
+    /// The request does not fit the state; with the reason.
     Conflict(&'static str),
-    /// Fields that are not acceptable, each with the rule it breaks.
+    /// Fields with invalid values, each with the violated rule.
     Invalid(Vec<(&'static str, String)>),
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
     /// The user is disabled or deleted.
     Unauthorized,
-    /// The database is full, busy or out of order for now.
+    /// The database is full, busy or faulty at the moment.
     Unavailable,
-    /// The database failed in a way that waiting will not mend.
+    /// The database failed permanently.
     Database,
 }

@@ -1,4 +1,4 @@
-//! Answers whose message a commit has made, until another commit publishes or deletes it.
+//! Running answers: from the commit that creates their message to the one that publishes or deletes it.
 
 use crate::domain::answer_job::JobId;
 use crate::domain::event::{Event, EventKind};
@@ -7,10 +7,10 @@ use crate::domain::live_answer::LiveAnswer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// An answer whose message a commit has made.
+/// An answer whose message a commit created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerStarted {
-    /// The job that is answered.
+    /// The answer's job.
     pub job: JobId,
     /// The answer's message.
     pub message_id: MessageId,
@@ -18,27 +18,27 @@ pub struct AnswerStarted {
     pub conversation_id: ConversationId,
     /// The conversation's workspace.
     pub workspace_id: WorkspaceId,
-    /// The users who see it.
+    /// The recipients of its deltas.
     pub recipients: Arc<[UserId]>,
-    /// The responder's user.
+    /// The id of the responder's user.
     pub sender: UserId,
     /// The id of the request that sent the message.
     pub correlation_id: Arc<str>,
-    /// The answer, whose text grows.
+    /// The text.
     pub live: LiveAnswer,
 }
 
-/// What an event means for an answer that is being written.
+/// The effect of an event on a running answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AnswerChange<'e> {
     /// The answer is published or deleted.
     Over,
-    /// Other users see it.
+    /// It has new recipients.
     Recipients(&'e Arc<[UserId]>),
 }
 
 impl AnswerStarted {
-    /// What `event` means for this answer; `None` if it has nothing to do with it.
+    /// The effect of `event` on this answer; `None` if it does not concern it.
     pub fn change<'e>(&self, event: &'e Event) -> Option<AnswerChange<'e>> {
         let in_conversation = Some(self.conversation_id) == event.conversation_id;
         let is_over = match event.kind {
@@ -55,13 +55,13 @@ impl AnswerStarted {
     }
 }
 
-/// All answers that are being written. Whoever distributes commits updates it first, so that a shard that missed a
-/// commit finds the present recipients in the answers themselves.
+/// All running answers. It is updated before a commit is distributed, so that a shard that missed a commit finds the present
+/// recipients in the answers.
 #[derive(Debug, Default)]
 pub struct LiveAnswerSet(HashMap<MessageId, AnswerStarted>);
 
 impl LiveAnswerSet {
-    /// Takes in a commit, before any shard is sent it.
+    /// Applies a commit.
     pub fn committed(&mut self, started: &[AnswerStarted], events: &[Arc<Event>]) {
         for started in started {
             started.live.set_recipients(&started.recipients);

@@ -1,25 +1,24 @@
-//! Rules about the tokens of single users.
+//! Rules about the tokens of users.
 
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
 
-/// Which users' tokens are refused, and from when others' are good. Small: only users with a rule stand in it.
+/// The rules about users' tokens. Only users with a rule are in the map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenRules(pub HashMap<UserId, TokenRule>);
 
 /// A rule about one user's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenRule {
-    /// No token is good: the user is disabled or deleted.
+    /// No token is accepted: the user is disabled or deleted.
     RejectAll,
-    /// Tokens made before this time are no longer good. It is the writer's time, which never goes back though the clock
-    /// may.
+    /// Only tokens issued since this time are accepted. It is the writer's time, which never goes back.
     IssuedSince(WallTime),
 }
 
 impl TokenRules {
-    /// Whether a token of `user` made at `issued_at` passes.
+    /// Whether a token of `user` issued at `issued_at` is accepted.
     pub fn accepts(&self, user: &UserId, issued_at: Option<WallTime>) -> bool {
         match self.0.get(user) {
             None => true,
@@ -28,9 +27,9 @@ impl TokenRules {
         }
     }
 
-    /// When a token of `user` that is made now says that it was made; `None` if it would not pass. After a change of the
-    /// password that is the time of the change at least: the clock may have gone back behind it, but by no more than
-    /// `leeway_seconds`, past which nobody would take the token yet.
+    /// The time of issue for a new token of `user`; `None` if it would not be accepted. After a password change, it is at least
+    /// the time of the change, since the clock may have gone back. A token from more than `leeway_seconds` ahead would be
+    /// rejected.
     pub fn issue_time(&self, user: &UserId, now: WallTime, leeway_seconds: i64) -> Option<WallTime> {
         match self.0.get(user) {
             None => Some(now),
@@ -46,7 +45,7 @@ impl TokenRules {
 mod tests {
     use super::*;
 
-    /// A clock that goes back a little after a change of the password locks nobody out, and lets no older token in.
+    /// A clock that goes back a little after a password change locks nobody out, and older tokens stay rejected.
     #[test]
     fn tokens_made_after_a_change_pass_though_the_clock_went_back() {
         let user = |name: &str| UserId::new(name).unwrap();
@@ -59,7 +58,7 @@ mod tests {
             ("changed", since.plus_seconds(5), Some(since.plus_seconds(5))),
             ("changed", since, Some(since)),
             ("changed", since.plus_seconds(-30), Some(since)),
-            // Such a token would be refused as one of the future until the clock is there.
+            // Such a token would be rejected as issued in the future.
             ("changed", since.plus_seconds(-31), None),
             ("disabled", since, None),
             ("other", since.plus_seconds(-31), Some(since.plus_seconds(-31))),

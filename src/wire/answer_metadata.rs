@@ -1,18 +1,18 @@
-//! What an answer's metadata says of who gave it.
+//! The metadata of answers.
 
 use crate::domain::responder::ResponderKind;
 use crate::wire::json::JsonWriter;
 
-/// What is known of a model's answer.
+/// The properties of a model's answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AnswerFacts<'a> {
-    /// The model, as it calls itself.
+    /// The model, as the upstream server names it.
     pub model: Option<&'a str>,
-    /// Tokens of the question.
+    /// Tokens of the prompt.
     pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer.
+    /// Tokens of the completion.
     pub completion_tokens: Option<u64>,
-    /// Why the text ended.
+    /// The finish reason.
     pub finish_reason: Option<&'a str>,
 }
 

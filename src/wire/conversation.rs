@@ -1,4 +1,4 @@
-//! Conversations and messages as the conversations API shows them.
+//! The JSON of conversations and messages in the conversations API.
 
 use crate::domain::model::{Conversation, Message};
 use crate::domain::query::{ConversationView, MessagePage, Page};
@@ -24,7 +24,7 @@ pub(crate) fn chat(chat: &ConversationView, out: &mut Vec<u8>) {
     after_messages(&mut json, &chat.conversation);
 }
 
-/// A conversation that was just made, with its first message.
+/// A new conversation, with its first message.
 pub(crate) fn conversation(json: &mut JsonWriter, conversation: &Conversation, first: Option<&Message>) {
     before_messages(json, conversation);
     if let Some(first) = first {

@@ -1,8 +1,8 @@
-//! The one shape of every error answer.
+//! The JSON of all error responses.
 
 use crate::wire::json::JsonWriter;
 
-/// `{"error":{"code","message","details"?}}`; `details` names each bad field with the rule that it breaks.
+/// `{"error":{"code","message","details"?}}`. `details` has each invalid field with the violated rule.
 pub(crate) fn error_body(code: &str, message: &str, details: Option<&[(&str, String)]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + code.len() + message.len());
     let mut json = JsonWriter(&mut out);

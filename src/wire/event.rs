@@ -1,7 +1,7 @@
-//! What stands behind `data:` in a stream: each event as one line of compact JSON.
+//! The JSON of events, as it follows `data:` in a stream: one compact line each.
 //!
-//! Invariant: no function here writes a raw line break. Strings are escaped, metadata has lost its white space, and
-//! journalled data was written compactly.
+//! Invariant: no function here writes a raw line break. Strings are escaped, metadata is compacted, and journalled data was
+//! written compactly.
 
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
@@ -12,7 +12,7 @@ use crate::wire::json::JsonWriter;
 use crate::wire::reply;
 use std::sync::Arc;
 
-/// An event of the journal, or a delta or snapshot, which are built like one.
+/// An event of the journal, or a delta or a snapshot, which have the same form.
 pub fn event_json(event: &Event, out: &mut Vec<u8>) {
     out.reserve(256 + event.weight());
     let mut json = opened(event.kind, out);
@@ -82,7 +82,7 @@ pub(crate) fn conversation_gone_data(id: ConversationId, workspace: WorkspaceId)
     })
 }
 
-/// `data` of `output_error`: the message that was to be answered, and the answer, if any of it was shown.
+/// `data` of `output_error`: the message to answer, and the answer if any text was shown.
 pub(crate) fn output_error_data(
     asked: MessageId,
     conversation: ConversationId,
@@ -166,32 +166,32 @@ pub(crate) fn connection_established(
         .raw("}");
 }
 
-/// Control: the replay through `last_event_id` is over, and what follows is live.
+/// Control: the replay through `last_event_id` is complete; live events follow.
 pub(crate) fn caught_up(last_event_id: EventNumber, out: &mut Vec<u8>) {
     opened(EventKind::CaughtUp, out).raw(",\"last_event_id\":").number(last_event_id.0).raw("}");
 }
 
-/// Control: nothing new.
+/// Control: the stream is alive.
 pub(crate) fn heartbeat(at: WallTime, out: &mut Vec<u8>) {
     opened(EventKind::Heartbeat, out).raw(",\"timestamp\":").time(at).raw("}");
 }
 
-/// Control: something before `first_available_id` is gone.
+/// Control: events before `first_available_id` are missing.
 pub(crate) fn gap(first_available_id: EventNumber, out: &mut Vec<u8>) {
     opened(EventKind::Gap, out).raw(",\"data\":{\"first_available_id\":").number(first_available_id.0).raw("}}");
 }
 
-/// Control: the token ends in so many seconds.
+/// Control: the token expires in `seconds`.
 pub(crate) fn token_expiring(seconds: u64, out: &mut Vec<u8>) {
     opened(EventKind::TokenExpiring, out).raw(",\"seconds\":").number(seconds).raw("}");
 }
 
-/// Control: the token has ended, and the stream with it.
+/// Control: the token has expired; the stream ends.
 pub(crate) fn token_expired(out: &mut Vec<u8>) {
     opened(EventKind::TokenExpired, out).raw("}");
 }
 
-/// Control: the server stops, and the stream with it.
+/// Control: the server is shutting down; the stream ends.
 pub(crate) fn server_shutdown(out: &mut Vec<u8>) {
     opened(EventKind::ServerShutdown, out).raw("}");
 }
@@ -203,7 +203,7 @@ fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
     json
 }
 
-/// `data` of a message: a conversation is always named by its UUID here, also the default one.
+/// `data` of a message. It always has the UUID of the conversation, also of the default one.
 fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
     json.raw("{\"content\":")
         .string(message.content.as_str())
@@ -226,7 +226,7 @@ fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
         json.raw(",\"status\":\"").raw(message.status.as_str()).raw("\"");
     }
     if kind == EventKind::MessageUpdated {
-        // The event's own user is who changed it, and its own time is when, which may be a change before the last.
+        // `user_id` and `timestamp` of the event belong to this change, which may not be the last one.
         json.raw(",\"sender_id\":")
             .string(message.sender.as_str())
             .raw(",\"status\":\"")

@@ -1,7 +1,6 @@
-//! The lines of an export: one JSON object each, which says in `type` what it is about. docs/export-format.md describes them.
+//! The lines of an export. Each is one JSON object with a `type`. docs/export-format.md describes them.
 //!
-//! Nothing is passed over: a field that is missing, unknown or given twice, or that says what cannot be, refuses its line,
-//! because an import that loses something is worse than none.
+//! A line with a field that is missing, unknown, duplicate or invalid is rejected, so that an import loses nothing silently.
 
 use crate::base::limits::{CONTENT_BYTES_MAX, PARTICIPANTS_MAX, USER_ID_CHARS_MAX};
 use crate::base::time::WallTime;
@@ -14,15 +13,15 @@ use crate::wire::request::valid_json;
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// What the first line says the file is.
+/// The format that the first line declares.
 const FORMAT: &str = "cortex-core-export";
-/// The version of the format that is written, and the only one that is read.
+/// The version of the format. No other can be read.
 const VERSION: u64 = 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ExportLine {
-    /// The first.
+    /// The first line.
     Header(ExportHeader),
     /// A user.
     User(UserLine),
@@ -32,50 +31,50 @@ pub(crate) enum ExportLine {
     Conversation(ConversationLine),
     /// A message.
     Message(MessageLine),
-    /// The last: how many there were.
+    /// The last line: the number of lines before it.
     End(ExportCounts),
 }
 
-/// What the others are to be understood by.
+/// The properties of the exported database.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ExportHeader {
-    /// The bytes of the `IdKey` that all ids are made with.
+    /// The bytes of its `IdKey`.
     pub id_key: [u8; 16],
-    /// The journal that was exported.
+    /// The epoch of its journal.
     pub epoch: Uuid,
-    /// Its newest number.
+    /// The newest event number.
     pub position: EventNumber,
-    /// Its newest time.
+    /// The newest time.
     pub at: WallTime,
 }
 
-/// A user, with everything that decides what they may do and see.
+/// A user.
 #[derive(Clone, PartialEq)]
 pub(crate) struct UserLine {
-    /// Who it is; may be a responder.
+    /// The id, which may be a responder's.
     pub id: UserId,
-    /// Their name.
+    /// The name.
     pub name: String,
-    /// Their email.
+    /// The email.
     pub email: String,
-    /// When their row was made.
+    /// When the user was created.
     pub created_at: WallTime,
-    /// Whether they are let in.
+    /// The status.
     pub status: UserStatus,
-    /// Tokens made before this are not good.
+    /// Tokens issued before this time are rejected.
     pub tokens_since: Option<WallTime>,
-    /// The hash of their password, where those are exported.
+    /// The hash of the password, if hashes are exported.
     pub password: Option<String>,
-    /// Where `default` leads.
+    /// The default workspace.
     pub default_workspace: Option<WorkspaceId>,
-    /// What `default` is.
+    /// The default conversation.
     pub default_conversation: Option<ConversationId>,
-    /// The number of the newest of their events that is no longer kept.
+    /// The number of the user's newest event that is no longer retained.
     pub removed_through: EventNumber,
 }
 
 impl std::fmt::Debug for UserLine {
-    /// Without the hash.
+    /// Omits the hash.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("UserLine").field(&self.id).finish()
     }
@@ -84,17 +83,17 @@ impl std::fmt::Debug for UserLine {
 /// A conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConversationLine {
-    /// Its name in the API.
+    /// Its public id.
     pub id: ConversationId,
-    /// Where it is.
+    /// The id of what contains it.
     pub workspace_id: WorkspaceId,
-    /// What it is about.
+    /// The topic.
     pub topic: Topic,
-    /// When it was made.
+    /// When it was created.
     pub created_at: WallTime,
-    /// When it, or a message of it, was last changed or added.
+    /// When it or one of its messages was last changed or added.
     pub updated_at: WallTime,
-    /// Who takes part, in the order in which they joined, each with the number after which they see events.
+    /// The participants in the order in which they joined, each with the number after which they receive events.
     pub participants: Vec<(UserId, EventNumber)>,
     /// The client's own data.
     pub metadata: Metadata,
@@ -103,35 +102,35 @@ pub(crate) struct ConversationLine {
 /// A message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct MessageLine {
-    /// Its name in the API.
+    /// Its public id.
     pub id: MessageId,
-    /// Where it is.
+    /// The id of what contains it.
     pub conversation_id: ConversationId,
-    /// Who sent it.
+    /// Its sender.
     pub sender: UserId,
-    /// Who speaks.
+    /// The role of the sender.
     pub role: Role,
-    /// How far it is.
+    /// Its state.
     pub status: Status,
-    /// When it was made.
+    /// When it was created.
     pub created_at: WallTime,
     /// When it was last changed.
     pub updated_at: WallTime,
-    /// The message that it answers, if that is still there.
+    /// The message that it answers, unless that was deleted.
     pub reply_to: Option<MessageId>,
-    /// Number and time of the event that published it, if that is not the message itself.
+    /// The number and time of the event that published it, if that is not its own.
     pub published: Option<(EventNumber, WallTime)>,
-    /// Who has yet to answer it.
+    /// The responder of its open answer job.
     pub responder: Option<ResponderKind>,
-    /// The request that it came with.
+    /// The id of the request that sent it.
     pub correlation_id: String,
     /// The client's own data.
     pub metadata: Metadata,
-    /// What is said.
+    /// The text.
     pub content: Content,
 }
 
-/// How many lines of each type there are.
+/// The number of lines of each type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ExportCounts {
     /// Users.
@@ -145,7 +144,7 @@ pub(crate) struct ExportCounts {
 }
 
 impl ExportCounts {
-    /// All lines between the first and the last.
+    /// The number of lines between the first and the last.
     pub(crate) fn lines(&self) -> u64 {
         self.users + self.workspaces + self.conversations + self.messages
     }
@@ -158,7 +157,7 @@ impl std::fmt::Display for ExportCounts {
     }
 }
 
-/// Writes a line, its line feed included.
+/// Appends a line with its line feed.
 pub(crate) fn write(line: &ExportLine, out: &mut Vec<u8>) {
     let mut json = JsonWriter(out);
     match line {
@@ -246,7 +245,7 @@ fn write_end(json: &mut JsonWriter, counts: &ExportCounts) {
     json.raw(",\"messages\":").number(counts.messages);
 }
 
-/// Reads a line, with or without its line feed. The error says what is wrong with it.
+/// Parses a line, with or without its line feed.
 pub(crate) fn read(line: &[u8]) -> Result<ExportLine, String> {
     let line = valid_json(line).map_err(|error| error.to_string())?;
     let mut fields = LineFields::of(line)?;
@@ -365,7 +364,7 @@ fn read_message(fields: &mut LineFields) -> Result<MessageLine, String> {
         inner.finish()?;
         Ok(read)
     };
-    // An answer may have nothing in it yet.
+    // A running answer may be empty.
     let content =
         |raw: &str| if raw.len() > CONTENT_BYTES_MAX { Err("is too long") } else { Ok(Content::new_unchecked(raw)) };
     Ok(MessageLine {
@@ -387,7 +386,7 @@ fn read_message(fields: &mut LineFields) -> Result<MessageLine, String> {
     })
 }
 
-/// The members of an object that nobody has read yet.
+/// The members of an object that are not read yet.
 struct LineFields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
 
 impl<'a> LineFields<'a> {
@@ -399,7 +398,7 @@ impl<'a> LineFields<'a> {
         Ok(LineFields(json::members(object).map(|(name, value)| (json::name(name), value)).collect()))
     }
 
-    /// Nothing may be left. A field that was given twice is left once.
+    /// Rejects unread members: unknown ones, and the second of duplicates.
     fn finish(self) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
@@ -411,7 +410,7 @@ impl<'a> LineFields<'a> {
         self.0.iter().any(|(other, _)| **other == *name.as_bytes())
     }
 
-    /// The text of a value.
+    /// The JSON text of a value.
     fn required(&mut self, name: &str) -> Result<&'a str, String> {
         let place = self.0.iter().position(|(other, _)| **other == *name.as_bytes());
         place.map(|place| self.0.remove(place).1).ok_or_else(|| format!("`{name}` is missing"))
@@ -448,7 +447,7 @@ impl<'a> LineFields<'a> {
         parse(&self.text(name)?).ok_or_else(|| format!("`{name}` must be a UUID"))
     }
 
-    /// A user's id; a responder's too.
+    /// The id of a user or a responder.
     fn user(&mut self, name: &str) -> Result<UserId, String> {
         let text = self.text(name)?;
         let chars = text.chars().take(USER_ID_CHARS_MAX + 1).count();

@@ -1,5 +1,5 @@
-//! JSON text on its way out (`JsonWriter`), and valid JSON text taken apart without building a tree of it (`members`,
-//! `elements`, `text`). RFC 8259.
+//! Writes JSON (`JsonWriter`), and splits valid JSON into its parts without building a tree (`members`, `elements`, `text`).
+//! RFC 8259.
 //!
 //! Nothing here recurses, so no depth of nesting can exhaust the stack.
 
@@ -8,17 +8,17 @@ use std::borrow::Cow;
 use std::io::Write;
 use uuid::Uuid;
 
-/// Writes compact JSON at the end of a buffer; the calls read like the text that they make.
+/// Appends compact JSON to a buffer.
 pub(crate) struct JsonWriter<'a>(pub &'a mut Vec<u8>);
 
 impl JsonWriter<'_> {
-    /// JSON text as it is: punctuation, member names, or a value that is JSON already.
+    /// Appends JSON text unchanged: punctuation, member names, or a value that is JSON.
     pub(crate) fn raw(&mut self, json: &str) -> &mut Self {
         self.0.extend_from_slice(json.as_bytes());
         self
     }
 
-    /// A string in quotes, escaped where RFC 8259 §7 demands it and nowhere else.
+    /// Appends a string in quotes, with the escapes that RFC 8259 §7 requires and no others.
     pub(crate) fn string(&mut self, text: &str) -> &mut Self {
         self.0.push(b'"');
         escape(text.as_bytes(), self.0);
@@ -26,14 +26,14 @@ impl JsonWriter<'_> {
         self
     }
 
-    /// A UUID in quotes, in lower-case hyphenated form.
+    /// Appends a UUID in quotes, in lower-case hyphenated form.
     pub(crate) fn uuid(&mut self, id: Uuid) -> &mut Self {
         let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = id.as_hyphenated().encode_lower(&mut buffer);
         self.raw("\"").raw(text).raw("\"")
     }
 
-    /// A time in quotes, as RFC 3339.
+    /// Appends a time in quotes, in the format of RFC 3339.
     pub(crate) fn time(&mut self, at: WallTime) -> &mut Self {
         self.0.push(b'"');
         self.0.extend_from_slice(&at.rfc3339());
@@ -41,13 +41,13 @@ impl JsonWriter<'_> {
         self
     }
 
-    /// A whole number.
+    /// Appends an integer.
     pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         write!(self.0, "{number}").expect("writing to memory does not fail");
         self
     }
 
-    /// An array of `items`, each written by `item`.
+    /// Appends an array of `items`, each written by `item`.
     pub(crate) fn array<T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
@@ -75,7 +75,7 @@ pub(crate) fn string_bytes(text: &str) -> usize {
     2 + text.len() + escapes
 }
 
-/// How a byte stands in a string: 0 as it is, `u` as `\u00xx`, any other after a backslash.
+/// The escape of each byte in a string: 0 for none, `u` for `\u00xx`, otherwise the character after the backslash.
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut control = 0;
@@ -112,7 +112,7 @@ fn escape(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[from..]);
 }
 
-/// How many bytes stand before the first one that must be escaped; `None` if there is none such.
+/// The position of the first byte that must be escaped.
 fn plain_run(bytes: &[u8]) -> Option<usize> {
     let mut words = bytes.chunks_exact(8);
     let mut at = 0;
@@ -125,9 +125,9 @@ fn plain_run(bytes: &[u8]) -> Option<usize> {
     bytes[at..].iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).map(|place| at + place)
 }
 
-/// Whether one of eight bytes must be escaped. A byte below `n` borrows when `n` is taken from it, which shows in its
-/// highest bit unless that was set before; a quote or a backslash is a byte below 1 after an exclusive or. A borrow can
-/// only come from a byte that counts itself, so the answer is exact.
+/// Whether one of eight bytes must be escaped. Subtracting `n` from a byte below `n` borrows, which sets its highest bit
+/// unless that was set before. A quote or a backslash becomes a byte below 1 by an exclusive or. A borrow comes only from a
+/// byte that must be escaped itself, so the result is exact.
 fn must_escape(word: u64) -> bool {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
@@ -137,7 +137,7 @@ fn must_escape(word: u64) -> bool {
     (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH != 0
 }
 
-/// The members of an object, as the text of name (with its quotes) and value. `object` is valid JSON.
+/// The members of an object: the JSON texts of name (with its quotes) and value. `object` is valid JSON.
 pub(crate) fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = object.trim_ascii_start().strip_prefix('{').expect("an object opens with a brace");
     std::iter::from_fn(move || {
@@ -147,13 +147,13 @@ pub(crate) fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The elements of an array, each as its text. `array` is valid JSON.
+/// The JSON texts of the elements of an array. `array` is valid JSON.
 pub(crate) fn elements(array: &str) -> impl Iterator<Item = &str> {
     let mut rest = array.trim_ascii_start().strip_prefix('[').expect("an array opens with a bracket");
     std::iter::from_fn(move || next_value(&mut rest))
 }
 
-/// Takes the next value off the text inside an object or array, and what separates it from the one before.
+/// Splits the next value and the separator before it off the text inside an object or an array.
 fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let value = rest.trim_start_matches([' ', '\t', '\n', '\r', ',', ':']);
     if value.is_empty() || value.starts_with(['}', ']']) {
@@ -164,7 +164,7 @@ fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
     Some(value)
 }
 
-/// Where the value that begins `text` ends.
+/// The end of the value at the beginning of `text`.
 fn value_end(text: &[u8]) -> usize {
     match text[0] {
         b'"' => string_end(text, 0),
@@ -190,7 +190,7 @@ fn value_end(text: &[u8]) -> usize {
     }
 }
 
-/// The place after the string whose opening quote stands at `at`. `text` is valid JSON.
+/// The position after the string whose opening quote is at `at`. `text` is valid JSON.
 pub(crate) fn string_end(text: &[u8], mut at: usize) -> usize {
     at += 1;
     loop {
@@ -202,8 +202,10 @@ pub(crate) fn string_end(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// What a string says, or where in `raw` an escaped surrogate stands without its other half: such a string is valid
-/// JSON, but no text (RFC 8259 §8.2). `raw` is a valid string with its quotes.
+/// The unescaped text of a string. `raw` is a valid string with its quotes.
+///
+/// # Errors
+/// Returns the position in `raw` of an escaped lone surrogate, which is valid JSON but not Unicode text (RFC 8259 §8.2).
 pub(crate) fn text(raw: &str) -> Result<Cow<'_, str>, usize> {
     let inner = &raw[1..raw.len() - 1];
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
@@ -216,8 +218,8 @@ pub(crate) fn text(raw: &str) -> Result<Cow<'_, str>, usize> {
     }
 }
 
-/// What a member name says, in bytes that are equal if and only if the names are: UTF-8, with lone surrogates in the
-/// same scheme. `raw` is a valid string with its quotes.
+/// The unescaped bytes of a member name, which are equal if and only if the names are: UTF-8, in which lone surrogates are
+/// encoded in the same way. `raw` is a valid string with its quotes.
 pub(crate) fn name(raw: &str) -> Cow<'_, [u8]> {
     let inner = &raw.as_bytes()[1..raw.len() - 1];
     match memchr::memchr(b'\\', inner) {
@@ -226,7 +228,7 @@ pub(crate) fn name(raw: &str) -> Cow<'_, [u8]> {
     }
 }
 
-/// The unescaped bytes, and the place of the first lone surrogate.
+/// The unescaped bytes, and the position of the first lone surrogate.
 fn unescape(inner: &[u8]) -> (Vec<u8>, Option<usize>) {
     let mut out = Vec::with_capacity(inner.len());
     let mut lone_surrogate = None;
@@ -283,7 +285,7 @@ fn hex4(digits: &[u8]) -> u32 {
     digits[..4].iter().fold(0, |number, byte| number << 4 | digit(byte))
 }
 
-/// UTF-8 of `scalar`; of a surrogate, what the same scheme of three bytes makes of it.
+/// Appends `scalar` as UTF-8. A surrogate gets three bytes in the same scheme.
 fn push_scalar(out: &mut Vec<u8>, scalar: u32) {
     match char::from_u32(scalar) {
         Some(char) => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -308,7 +310,7 @@ mod tests {
     #[test]
     fn escapes_all_of_unicode_as_serde_json_does() {
         for char in '\0'..=char::MAX {
-            // Alone, and at each place of a word of eight bytes, so that both ways to scan are walked.
+            // Alone, and at each position of a word of eight bytes: both ways to scan.
             let alone = char.to_string();
             assert_eq!(escaped(&alone), serde_json::to_string(&alone).unwrap());
         }

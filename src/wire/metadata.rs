@@ -1,7 +1,7 @@
-//! Metadata: any JSON object, kept byte for byte as sent, less the white space between tokens.
+//! Metadata: any JSON object, kept byte for byte as sent, except for the white space between tokens.
 //!
-//! It is never read into numbers, maps or strings and written again, because every such step loses something: the order
-//! of keys, big integers, `1.10`, `\u00e9`, or a key given twice.
+//! It is never parsed into numbers, maps or strings and written again, which would lose the order of keys, big integers,
+//! `1.10`, `\u00e9`, or duplicate keys.
 
 use crate::base::limits::{METADATA_BYTES_MAX, METADATA_LEVELS_MAX};
 use crate::domain::model::Metadata;
@@ -14,7 +14,7 @@ const NOT_AN_OBJECT: &str = "must be a JSON object";
 const TOO_LARGE: &str = "must be at most 64 KiB without white space between tokens";
 const TOO_DEEP: &str = "must be at most 64 levels deep";
 
-/// Checks and compacts metadata. `raw` is one valid JSON value; the error names the rule that it breaks.
+/// Validates and compacts metadata. `raw` is one valid JSON value.
 pub fn metadata(raw: &str) -> Result<Metadata, &'static str> {
     let raw = raw.trim_ascii();
     if !raw.starts_with('{') {
@@ -22,7 +22,7 @@ pub fn metadata(raw: &str) -> Result<Metadata, &'static str> {
     }
     let bytes = raw.as_bytes();
     let mut compact = String::new();
-    // Everything from `kept` to `at` stands together without white space and is not copied yet.
+    // The bytes from `kept` to `at` contain no white space between tokens, and are not copied yet.
     let (mut kept, mut at, mut levels) = (0, 0, 0_usize);
     while at < bytes.len() {
         match bytes[at] {
@@ -56,10 +56,12 @@ pub fn metadata(raw: &str) -> Result<Metadata, &'static str> {
     Ok(Metadata::new_unchecked(compact))
 }
 
-/// What `old` becomes with `patch`, top-level key by top-level key: `null` removes a key, any other value takes the
-/// place of the old one, and new keys come at the end. Keys are the same if they say the same, however they are
-/// escaped. Of a key that the patch names twice, the last value counts; of one that stands twice in `old`, the first
-/// place stays. Fails if the result is too large; it is never deeper than the deeper of the two.
+/// Merges `patch` into `old`, key by key at the top level: `null` removes a key, any other value replaces the old one, and
+/// new keys follow at the end. Keys are compared without their escapes. Of a duplicate key in the patch, the last value
+/// counts; of a duplicate key in `old`, the first place stays. The result is no deeper than the deeper of the two.
+///
+/// # Errors
+/// Returns the violated rule if the result is too large.
 pub fn merge(old: &Metadata, patch: &Metadata) -> Result<Metadata, &'static str> {
     let mut changes: Vec<MemberChange> = Vec::new();
     let mut places: HashMap<Cow<[u8]>, usize> = HashMap::new();
@@ -111,7 +113,7 @@ fn push_member(object: &mut String, name: &str, value: &str) {
     object.push_str(value);
 }
 
-/// The text of the top-level member `key`, if it is a string that is text. Of a key given twice, the last counts.
+/// The value of the top-level member `key`, if it is a string without lone surrogates. Of a duplicate key, the last counts.
 pub(crate) fn string_member(metadata: &Metadata, key: &str) -> Option<String> {
     let value = member(metadata, key)?;
     if !value.starts_with('"') {
@@ -120,7 +122,7 @@ pub(crate) fn string_member(metadata: &Metadata, key: &str) -> Option<String> {
     json::text(value).ok().map(Cow::into_owned)
 }
 
-/// Whether there is a top-level member `key`, whatever its value.
+/// Whether there is a top-level member `key`, with any value.
 pub(crate) fn has_member(metadata: &Metadata, key: &str) -> bool {
     member(metadata, key).is_some()
 }
@@ -271,7 +273,7 @@ mod tests {
         assert!(!has_member(&Metadata::empty(), "a"));
     }
 
-    /// A random JSON value with random white space; what it says without the white space goes to `compact`.
+    /// A random JSON value with random white space; the same without the white space is appended to `compact`.
     fn random_value(random: &mut Random, levels: u64, spaced: &mut String, compact: &mut String) {
         const SPACES: &[&str] = &["", "", " ", "\n", "\t \r\n"];
         const SCALARS: &[&str] =

@@ -1,8 +1,7 @@
-//! Floor 2: JSON shapes of the API, to and from `domain`.
+//! Layer 2: the JSON of the API, to and from `domain`.
 //!
-//! `serde_json` decides here whether a text is JSON at all and says where it is not. What is valid is then taken apart
-//! and put together by hand, because metadata must come back byte for byte, and because answers and events are written
-//! far too often to go through an intermediate tree.
+//! `serde_json` decides whether a text is JSON, and where it is not. Valid JSON is split and written by hand, because
+//! metadata must be returned byte for byte, and because responses and events are too frequent for an intermediate tree.
 
 pub(crate) mod answer_metadata;
 mod conversation;
@@ -17,5 +16,5 @@ pub(crate) mod request;
 pub(crate) mod size;
 pub(crate) mod stream;
 
-/// Every field that is not acceptable, each with the rule that it breaks, in the order of the API's tables.
+/// The invalid fields, each with the violated rule, in the order of the API's tables.
 pub(crate) type FieldErrors = Vec<(&'static str, String)>;

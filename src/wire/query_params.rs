@@ -1,4 +1,4 @@
-//! Query parameters, typed. They come as decoded pairs; every bad one is named at once, and unknown ones are ignored.
+//! Query parameters: decoded pairs in, typed values out, or all invalid parameters at once. Unknown ones are ignored.
 
 use crate::base::limits::*;
 use crate::domain::event::{EventKind, KindSet};
@@ -22,9 +22,9 @@ pub fn span(pairs: &[QueryPair]) -> Result<Pagination, FieldErrors> {
 /// `GET /config/conversation`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationList {
-    /// The workspace as sent; may be no UUID.
+    /// The workspace's id as sent, which may not be a UUID.
     pub workspace_id: String,
-    /// Which part of the list.
+    /// The part of the list.
     pub span: Pagination,
 }
 
@@ -40,9 +40,9 @@ pub fn conversation_list(pairs: &[QueryPair]) -> Result<ConversationList, FieldE
 /// `GET /conversations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChatList {
-    /// Which part of the list.
+    /// The part of the list.
     pub span: Pagination,
-    /// Whether each comes with its last messages.
+    /// Whether each conversation includes its last messages.
     pub with_messages: bool,
 }
 
@@ -61,9 +61,9 @@ pub fn chat_list(pairs: &[QueryPair]) -> Result<ChatList, FieldErrors> {
 /// `GET /conversations/{id}/messages`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageList {
-    /// Which messages.
+    /// The part of the messages.
     pub cursor: MessageCursor,
-    /// Most messages.
+    /// The maximum number of messages.
     pub limit: u32,
 }
 
@@ -81,8 +81,8 @@ pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
     query.end(cursor.map(|cursor| MessageList { cursor, limit }))
 }
 
-/// `GET /users?ids=a,b`: the ids, each once, in the order sent. Ids of responders are left out: nobody shares a
-/// conversation with one, and a client that asks for all senders it has seen should not be refused.
+/// `GET /users?ids=a,b`: the ids without duplicates, in the order sent. Ids of responders are left out rather than rejected,
+/// since clients request the names of all senders that they have seen.
 pub fn user_ids(pairs: &[QueryPair]) -> Result<Vec<UserId>, FieldErrors> {
     let mut query = QueryReader::of(pairs);
     let ids = query.required("ids").and_then(|ids| query.user_ids(&ids));
@@ -92,15 +92,15 @@ pub fn user_ids(pairs: &[QueryPair]) -> Result<Vec<UserId>, FieldErrors> {
 /// `GET /output/stream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamQuery {
-    /// The conversation as sent; may be `default`, a UUID, or neither.
+    /// The conversation's id as sent: `default`, a UUID, or neither.
     pub conversation_id: Option<String>,
-    /// The workspace as sent; may be no UUID.
+    /// The workspace's id as sent, which may not be a UUID.
     pub workspace_id: Option<String>,
-    /// Which kinds come. Control events are always among them.
+    /// The kinds of events to send. They always include the control events.
     pub kinds: KindSet,
     /// Whether events have an `event:` line.
     pub named: bool,
-    /// The number after which to replay, if the header names none.
+    /// The number after which to replay, unless the header has one.
     pub last_event_id: Option<EventNumber>,
 }
 
@@ -112,7 +112,7 @@ pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
     let kinds = query.kinds();
     let named = query.flag("named");
     let last_event_id = query.number("last_event_id", 0, u64::MAX, "must be a whole number from 0");
-    // `api::auth` parses the credential; here it is only checked for repetition.
+    // `api::auth` parses the credential. It may not be repeated.
     for name in ["ticket", "access_token", "token"] {
         query.once(name);
     }
@@ -144,7 +144,7 @@ impl<'a> QueryReader<'a> {
         QueryReader { pairs, invalid: Vec::new() }
     }
 
-    /// The value of `name`. One that is given more than once is noted as bad.
+    /// The value of `name`, which may not be repeated.
     fn once(&mut self, name: &'static str) -> Option<&'a str> {
         let mut values = self.pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value);
         let value = values.next()?;
@@ -181,7 +181,7 @@ impl<'a> QueryReader<'a> {
 
     fn number(&mut self, name: &'static str, min: u64, max: u64, rule: &'static str) -> Option<u64> {
         let value = self.once(name)?;
-        // `str::parse` would also take a plus sign.
+        // `str::parse` also accepts a plus sign.
         let number = value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten();
         match number {
             Some(number) if (min..=max).contains(&number) => Some(number),
@@ -246,7 +246,7 @@ impl<'a> QueryReader<'a> {
         None
     }
 
-    /// `value`, unless something was noted as bad.
+    /// `value`, unless a parameter is invalid.
     fn end<T>(self, value: Option<T>) -> Result<T, FieldErrors> {
         match value {
             Some(value) if self.invalid.is_empty() => Ok(value),
@@ -255,7 +255,7 @@ impl<'a> QueryReader<'a> {
     }
 }
 
-/// The kinds that no filter holds back.
+/// The control events, which no filter excludes.
 const CONTROL: [EventKind; 7] = [
     EventKind::ConnectionEstablished,
     EventKind::CaughtUp,
@@ -270,7 +270,7 @@ const CONTROL: [EventKind; 7] = [
 mod tests {
     use super::*;
 
-    /// Splits `a=1&b=2`; decoding is not this module's.
+    /// Splits `a=1&b=2` without decoding.
     fn pairs(query: &str) -> Vec<QueryPair<'_>> {
         fn split(pair: &str) -> QueryPair<'_> {
             let (name, value) = pair.split_once('=').unwrap();

@@ -9,14 +9,14 @@ use crate::domain::result::Outcome;
 use crate::wire::conversation;
 use crate::wire::json::JsonWriter;
 
-/// The body of a list or a thing that was asked for.
+/// The body of the response to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueryBody {
     /// The JSON text.
     pub body: Vec<u8>,
-    /// Whether the store truncated the list because it was too large: `X-Truncated`.
+    /// Whether the store truncated the list: `X-Truncated`.
     pub truncated: bool,
-    /// How many items there are in all, where the body does not say so: `X-Total-Count`.
+    /// The number of items in the whole list, where the body does not have it: `X-Total-Count`.
     pub total: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<u8> {
         Outcome::ConversationDeleted => done(&mut json, "conversation deleted"),
         Outcome::MessageUpdated(changed) => conversation::message(&mut json, changed),
         Outcome::MessageDeleted => done(&mut json, "message deleted"),
-        // Only `POST /conversations/{id}/cancel` has a client wait for one.
+        // The response of `POST /conversations/{id}/cancel`.
         Outcome::Answered { closed, .. } => {
             json.raw(if *closed { "{\"cancelled\":true}" } else { "{\"cancelled\":false}" });
         }
@@ -120,7 +120,7 @@ pub(crate) fn found(found: &QueryResult) -> Option<QueryBody> {
     Some(QueryBody { body, truncated: false, total: None })
 }
 
-/// The answer of `POST /auth/login` and `POST /auth/refresh`.
+/// The body of `POST /auth/login` and `POST /auth/refresh`.
 pub(crate) fn token(access_token: &str, expires_in_seconds: u64, claims: &UserProfile) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + access_token.len());
     JsonWriter(&mut out)
@@ -138,7 +138,7 @@ pub(crate) fn token(access_token: &str, expires_in_seconds: u64, claims: &UserPr
     out
 }
 
-/// The answer of `GET /auth/verify`; a name or email that the token lacks is an empty string.
+/// The body of `GET /auth/verify`. A name or an email that the token lacks is an empty string.
 pub(crate) fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     JsonWriter(&mut out)
@@ -152,7 +152,7 @@ pub(crate) fn verified(user_id: &UserId, name: &str, email: &str) -> Vec<u8> {
     out
 }
 
-/// The answer of `GET /` to programs.
+/// The body of `GET /`.
 pub(crate) fn root() -> &'static [u8] {
     b"{\"status\":\"online\",\"service\":\"Cortex Core\"}"
 }
@@ -160,7 +160,7 @@ pub(crate) fn root() -> &'static [u8] {
 /// The version of the program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The body of an answer about health; each check has a name and says "ok" or what is wrong.
+/// The body of a health response. Each check has a name, and `"ok"` or the fault.
 pub(crate) fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut json = JsonWriter(&mut out);
@@ -173,7 +173,7 @@ pub(crate) fn health(status: &str, checks: &[(&str, &str)], now: WallTime) -> Ve
     out
 }
 
-/// A workspace as answers and events show it.
+/// A workspace in responses and events.
 pub(crate) fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
     JsonWriter(out)
         .raw("{\"id\":")
@@ -189,7 +189,7 @@ pub(crate) fn workspace_json(workspace: &Workspace, out: &mut Vec<u8>) {
         .raw("}");
 }
 
-/// A conversation as the configuration API and events show it.
+/// A conversation in the configuration API and in events.
 pub(crate) fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) {
     JsonWriter(out)
         .raw("{\"id\":")
@@ -205,7 +205,7 @@ pub(crate) fn conversation_json(conversation: &Conversation, out: &mut Vec<u8>) 
         .raw("}");
 }
 
-/// The answer of `POST /input`: who wrote to their default conversation is not told its UUID, but `default` again.
+/// The body of `POST /input`. The default conversation is named `default`, as in the request.
 fn input(json: &mut JsonWriter, posted: &Message, conversation: ConversationRef) {
     json.raw("{\"status\":\"received\",\"data\":{\"content\":")
         .string(posted.content.as_str())

@@ -1,7 +1,7 @@
-//! Request bodies: JSON in, valid domain values out, or every bad field at once.
+//! Request bodies: JSON in, valid domain values out, or all invalid fields at once.
 //!
-//! `serde_json` first checks the whole body without recursion and without decoding, so unknown fields may be as deep as
-//! they like. Then each field that the endpoint knows is read alone, so that one bad field does not hide another.
+//! `serde_json` first checks the whole body without recursion and without decoding, so unknown fields may have any depth.
+//! Then each known field is parsed on its own, so that one invalid field does not hide another.
 
 mod conversations;
 
@@ -15,24 +15,24 @@ use crate::wire::{FieldErrors, json};
 use serde::de::IgnoredAny;
 use std::collections::HashSet;
 
-/// Why a body is not accepted.
+/// The reason why a body is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidBody {
-    /// It is not UTF-8, not JSON, or a string in it is no text: `400`. Says what is wrong and at which line and column,
-    /// both from 1, the column in bytes.
+    /// `400`: it is not UTF-8, not JSON, or has a string with a lone surrogate. The message has the line and the column, both
+    /// from 1, the column in bytes.
     Json(String),
-    /// It is JSON, but not what the endpoint wants: `422`.
+    /// `422`: it is JSON, but has invalid fields.
     Fields(FieldErrors),
 }
 
 /// `POST /input`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostInput {
-    /// What is said.
+    /// The text.
     pub content: Content,
-    /// The conversation as sent; may be `default`, a UUID, or neither.
+    /// The conversation's id as sent: `default`, a UUID, or neither.
     pub conversation_id: Option<String>,
-    /// The client's own data; empty if none came.
+    /// The client's own data; empty if absent.
     pub metadata: Metadata,
 }
 
@@ -53,11 +53,11 @@ pub fn post_input(body: &[u8]) -> Result<PostInput, InvalidBody> {
 /// `POST /config/workspace`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewWorkspace {
-    /// What it is called.
+    /// The name.
     pub name: WorkspaceName,
-    /// What it is for.
+    /// The description.
     pub description: WorkspaceDescription,
-    /// The client's own data; empty if none came.
+    /// The client's own data; empty if absent.
     pub metadata: Metadata,
 }
 
@@ -75,14 +75,14 @@ pub fn new_workspace(body: &[u8]) -> Result<NewWorkspace, InvalidBody> {
     }
 }
 
-/// `PUT /config/workspace/{id}`; what is `None` stays as it is.
+/// `PUT /config/workspace/{id}`. `None` leaves a field unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkspaceChange {
     /// A new name.
     pub name: Option<WorkspaceName>,
     /// A new description.
     pub description: Option<WorkspaceDescription>,
-    /// Keys to set, or with `null` to remove.
+    /// Keys to set, or to remove where the value is `null`.
     pub metadata: Option<Metadata>,
 }
 
@@ -101,13 +101,13 @@ pub fn workspace_change(body: &[u8]) -> Result<WorkspaceChange, InvalidBody> {
 /// `POST /config/conversation`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewConversation {
-    /// The workspace as sent; may be no UUID.
+    /// The workspace's id as sent, which may not be a UUID.
     pub workspace_id: String,
-    /// What it is about.
+    /// The topic.
     pub topic: Topic,
-    /// Who takes part beside the caller, each once, in the order sent.
+    /// The participants beside the caller, without duplicates, in the order sent.
     pub participants: Vec<UserId>,
-    /// The client's own data; empty if none came.
+    /// The client's own data; empty if absent.
     pub metadata: Metadata,
 }
 
@@ -129,14 +129,14 @@ pub fn new_conversation(body: &[u8]) -> Result<NewConversation, InvalidBody> {
     }
 }
 
-/// `PUT /config/conversation/{id}`; what is `None` stays as it is.
+/// `PUT /config/conversation/{id}`. `None` leaves a field unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationChange {
     /// A new topic.
     pub topic: Option<Topic>,
-    /// Who takes part from now on, each once, in the order sent.
+    /// The new participants, without duplicates, in the order sent.
     pub participants: Option<Vec<UserId>>,
-    /// Keys to set, or with `null` to remove.
+    /// Keys to set, or to remove where the value is `null`.
     pub metadata: Option<Metadata>,
 }
 
@@ -152,16 +152,16 @@ pub fn conversation_change(body: &[u8]) -> Result<ConversationChange, InvalidBod
     }
 }
 
-/// `POST /auth/login`. Not printable, so that no password reaches a log.
+/// `POST /auth/login`. It has no `Debug`, so that no password reaches a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginRequest {
-    /// The email, or the user name as older clients call it.
+    /// The email. Older clients call it the user name.
     pub email: String,
     /// The password as typed.
     pub password: String,
 }
 
-/// Reads the JSON body of `POST /auth/login`. Where `email` stands, `username` is not looked at.
+/// Reads the JSON body of `POST /auth/login`. `email` has precedence over `username`.
 pub fn login(body: &[u8]) -> Result<LoginRequest, InvalidBody> {
     let mut fields = BodyFields::read(body, ["email", "username", "password"])?;
     let [email, username, _] = fields.slots;
@@ -175,7 +175,7 @@ pub fn login(body: &[u8]) -> Result<LoginRequest, InvalidBody> {
     }
 }
 
-/// `POST /auth/password`. Not printable, so that no password reaches a log.
+/// `POST /auth/password`. It has no `Debug`, so that no password reaches a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordChange {
     /// The current password as typed.
@@ -195,20 +195,20 @@ pub fn password_change(body: &[u8]) -> Result<PasswordChange, InvalidBody> {
     }
 }
 
-/// What a user may type as email or user name to log in.
+/// Validates the email or user name of a login.
 pub(crate) fn email_text(raw: &str) -> Result<String, &'static str> {
     let chars = raw.chars().take(PROFILE_CHARS_MAX + 1).count();
     if (1..=PROFILE_CHARS_MAX).contains(&chars) { Ok(raw.to_owned()) } else { Err("must be 1 to 320 characters") }
 }
 
-/// What a user may type as their password. Bounded in bytes only: what cannot be a password costs no hashing, and the
-/// answer gives away no more than the rule for new ones does.
+/// Validates the password of a login. Only its length in bytes is bounded: a longer text cannot be a password, so it is not
+/// hashed, and the response reveals no more than the rule for new passwords.
 pub(crate) fn typed_password(raw: &str) -> Result<String, &'static str> {
     let bytes_max = PASSWORD_CHARS_MAX * char::MAX.len_utf8();
     if (1..=bytes_max).contains(&raw.len()) { Ok(raw.to_owned()) } else { Err("must be 1 to 200 characters") }
 }
 
-/// What a new password may be.
+/// Validates a new password.
 pub(crate) fn new_password(raw: &str) -> Result<String, &'static str> {
     let chars = raw.chars().take(PASSWORD_CHARS_MAX + 1).count();
     if (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) {
@@ -222,8 +222,8 @@ fn any_text(raw: &str) -> Result<String, &'static str> {
     Ok(raw.to_owned())
 }
 
-/// The fields of one body that its endpoint knows, and what was found wrong so far. A reader that returns `None` has
-/// noted why, and `refusal` then tells it.
+/// The known fields of one body, and its errors so far. A method that returns `None` has recorded an error, which `error`
+/// returns.
 struct BodyFields<'a, const N: usize> {
     body: &'a str,
     names: [&'static str; N],
@@ -235,7 +235,7 @@ struct BodyFields<'a, const N: usize> {
 #[derive(Clone, Copy)]
 enum FieldSlot<'a> {
     Absent,
-    /// The text of the value.
+    /// The JSON text of the value.
     Once(&'a str),
     Twice,
 }
@@ -259,7 +259,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         Ok(BodyFields { body, names, slots, invalid: Vec::new(), no_text: None })
     }
 
-    /// A string that must be there and that `rule` accepts.
+    /// A required string that `rule` accepts.
     fn required<T>(&mut self, name: &'static str, rule: fn(&str) -> Result<T, &'static str>) -> Option<T> {
         match self.value(name)? {
             Some(value) => self.text(name, value, rule),
@@ -267,7 +267,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         }
     }
 
-    /// A string that `rule` accepts; `null` is the same as none.
+    /// An optional string that `rule` accepts. `null` means absent.
     fn optional<T>(&mut self, name: &'static str, rule: fn(&str) -> Result<T, &'static str>) -> Option<Option<T>> {
         match self.value(name)? {
             None | Some("null") => Some(None),
@@ -307,7 +307,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         Some(Some(participants))
     }
 
-    /// The text of a field's value, `Some(None)` if it is not there.
+    /// The JSON text of a field's value; `Some(None)` if it is absent.
     fn value(&mut self, name: &'static str) -> Option<Option<&'a str>> {
         let place = self.names.iter().position(|known| *known == name).expect("a field that is read is known");
         match self.slots[place] {
@@ -325,7 +325,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         }
     }
 
-    /// The text of a string, `Some(None)` if the value is no string.
+    /// The text of a string; `Some(None)` if the value is not a string.
     fn decode(&mut self, value: &'a str) -> Option<Option<std::borrow::Cow<'a, str>>> {
         if !value.starts_with('"') {
             return Some(None);
@@ -333,7 +333,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         match json::text(value) {
             Ok(text) => Some(Some(text)),
             Err(at) => {
-                // The value is a part of the body, so the distance of their beginnings is its place.
+                // The value is a slice of the body, so the distance of their pointers is its position.
                 let at = value.as_ptr() as usize - self.body.as_ptr() as usize + at;
                 let place = place(self.body.as_bytes(), at);
                 self.no_text.get_or_insert(InvalidBody::Json(format!("lone surrogate in a string at {place}")));
@@ -347,7 +347,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         None
     }
 
-    /// What was found wrong; only to be called when something was.
+    /// The error. Call it only after a method returned `None`.
     fn refusal(self) -> InvalidBody {
         self.no_text.unwrap_or_else(|| {
             assert!(!self.invalid.is_empty(), "a field that was not read has its reason noted");
@@ -378,7 +378,7 @@ pub(super) fn valid_json(body: &[u8]) -> Result<&str, InvalidBody> {
     }
 }
 
-/// Where the byte `at` stands, in the words that `serde_json` uses.
+/// The line and the column of the byte `at`, in the words of `serde_json`.
 fn place(body: &[u8], at: usize) -> String {
     let before = &body[..at];
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

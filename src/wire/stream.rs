@@ -1,24 +1,24 @@
-//! What is said about streams outside of them: tickets, the list of open ones, renewals.
+//! The JSON of tickets, of the list of open streams, and of renewals.
 
 use crate::base::time::WallTime;
 use crate::wire::json::JsonWriter;
 
-/// One open stream, as its owner sees it in the list.
+/// One open stream in the list of its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenStream {
-    /// Its name.
+    /// Its id.
     pub stream_id: String,
     /// When it was opened.
     pub since: WallTime,
-    /// Whether its reader has been given everything.
+    /// Whether everything was delivered.
     pub live: bool,
-    /// Numbers of the journal between what it was given and the newest; not all of them need be for this user.
+    /// The distance in numbers between its cursor and the newest event. Not all of these events are for this user.
     pub events_behind: u64,
-    /// Bytes that wait for its reader.
+    /// Bytes in its outbox.
     pub bytes_behind: u64,
 }
 
-/// The answer of `GET /output/streams`.
+/// The body of `GET /output/streams`.
 pub(crate) fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 160 * streams.len());
     let mut json = JsonWriter(&mut out);
@@ -42,7 +42,7 @@ pub(crate) fn open_streams(streams: &[OpenStream]) -> Vec<u8> {
     out
 }
 
-/// The answer of `POST /output/streams/{stream_id}/renew`.
+/// The body of `POST /output/streams/{stream_id}/renew`.
 pub(crate) fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     JsonWriter(&mut out)
@@ -54,7 +54,7 @@ pub(crate) fn renewed(stream_id: &str, expires_in_seconds: u64) -> Vec<u8> {
     out
 }
 
-/// The answer of `POST /auth/stream-ticket`.
+/// The body of `POST /auth/stream-ticket`.
 pub(crate) fn ticket(ticket: &str, expires_in_seconds: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + ticket.len());
     JsonWriter(&mut out).raw("{\"ticket\":").string(ticket).raw(",\"expires_in\":").number(expires_in_seconds).raw("}");

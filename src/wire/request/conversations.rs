@@ -6,13 +6,13 @@ use crate::domain::model::{Content, Metadata, Role, Topic};
 /// `POST /conversations`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewChat {
-    /// What it is about.
+    /// The topic.
     pub title: Topic,
-    /// The caller's first message in it.
+    /// The caller's first message.
     pub initial_message: Option<Content>,
-    /// The workspace as sent; may be no UUID.
+    /// The workspace's id as sent, which may not be a UUID.
     pub workspace_id: Option<String>,
-    /// The client's own data; empty if none came.
+    /// The client's own data; empty if absent.
     pub metadata: Metadata,
 }
 
@@ -32,12 +32,12 @@ pub fn new_chat(body: &[u8]) -> Result<NewChat, InvalidBody> {
     }
 }
 
-/// `PUT /conversations/{id}`; what is `None` stays as it is.
+/// `PUT /conversations/{id}`. `None` leaves a field unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatChange {
     /// A new title.
     pub title: Option<Topic>,
-    /// Keys to set, or with `null` to remove.
+    /// Keys to set, or to remove where the value is `null`.
     pub metadata: Option<Metadata>,
 }
 
@@ -55,11 +55,11 @@ pub fn chat_change(body: &[u8]) -> Result<ChatChange, InvalidBody> {
 /// `POST /conversations/{id}/messages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
-    /// What is said.
+    /// The text.
     pub content: Content,
-    /// Who speaks.
+    /// The role of the sender.
     pub role: Role,
-    /// The client's own data; empty if none came.
+    /// The client's own data; empty if absent.
     pub metadata: Metadata,
 }
 
@@ -77,12 +77,12 @@ pub fn new_message(body: &[u8]) -> Result<NewMessage, InvalidBody> {
     }
 }
 
-/// `PUT /conversations/{id}/messages/{msg_id}`; what is `None` stays as it is.
+/// `PUT /conversations/{id}/messages/{msg_id}`. `None` leaves a field unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageChange {
-    /// What it is to say.
+    /// A new text.
     pub content: Option<Content>,
-    /// Keys to set, or with `null` to remove.
+    /// Keys to set, or to remove where the value is `null`.
     pub metadata: Option<Metadata>,
 }
 
