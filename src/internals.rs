@@ -26,10 +26,10 @@ pub use crate::domain::model::{
     Content, Conversation, Message, Metadata, Role, Status, Topic, UserProfile, Workspace, WorkspaceDescription,
     WorkspaceName,
 };
+pub use crate::domain::page::{ConversationView, Page, Pagination};
 pub use crate::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
 pub use crate::domain::query::{
-    ConversationView, JournalPage, MessageCursor, Page, Pagination, Query, QueryKind, QueryResponse, QueryResult,
-    StreamFilter,
+    JournalPage, MessageCursor, Query, QueryKind, QueryResponse, QueryResult, StreamFilter,
 };
 pub use crate::domain::responder::ResponderKind;
 pub use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
@@ -162,18 +162,19 @@ pub mod wire {
     /// Query strings.
     pub mod query_params {
         pub use crate::wire::query_params::{
-            QueryPair, chat_list, conversation_list, login_form, message_list, span, stream, user_ids,
+            QueryPair, conversation_list, conversation_view_list, login_form, message_list, pagination, stream,
+            user_ids,
         };
     }
     /// Results of commands.
-    pub mod reply {
-        pub use crate::wire::reply::outcome;
+    pub mod command_result {
+        pub use crate::wire::command_result::command_body;
     }
     /// Request bodies.
     pub mod request {
         pub use crate::wire::request::{
-            InvalidBody, chat_change, conversation_change, login, message_change, new_chat, new_conversation,
-            new_message, new_workspace, password_change, post_input, workspace_change,
+            InvalidBody, conversation_change, conversation_view_change, login, message_change, new_conversation,
+            new_conversation_view, new_message, new_workspace, password_change, post_input, workspace_change,
         };
     }
 }

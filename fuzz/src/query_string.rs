@@ -105,23 +105,23 @@ fn is_uuid(text: &str) -> bool {
 fn typed(pairs: &[QueryPair<'_>]) {
     let limit = number(pairs, "limit", 1, 1000);
     let offset = number(pairs, "offset", 0, i64::MAX as u128);
-    let span = query_params::span(pairs);
-    assert_eq!(span.is_ok(), limit.is_ok() && offset.is_ok(), "{span:?}");
-    if let (Ok(span), Ok(limit), Ok(offset)) = (&span, limit, offset) {
-        assert_eq!(u128::from(span.limit), limit.unwrap_or(100));
-        assert_eq!(u128::from(span.offset), offset.unwrap_or(0));
+    let pagination = query_params::pagination(pairs);
+    assert_eq!(pagination.is_ok(), limit.is_ok() && offset.is_ok(), "{pagination:?}");
+    if let (Ok(pagination), Ok(limit), Ok(offset)) = (&pagination, limit, offset) {
+        assert_eq!(u128::from(pagination.limit), limit.unwrap_or(100));
+        assert_eq!(u128::from(pagination.offset), offset.unwrap_or(0));
     }
     let workspace = once(pairs, "workspace_id");
     let listed = query_params::conversation_list(pairs);
-    assert_eq!(listed.is_ok(), span.is_ok() && matches!(workspace, Ok(Some(_))));
+    assert_eq!(listed.is_ok(), pagination.is_ok() && matches!(workspace, Ok(Some(_))));
     assert!(
         listed.is_ok_and(|list| Ok(Some(list.workspace_id.as_str())) == workspace)
-            || span.is_err()
+            || pagination.is_err()
             || !matches!(workspace, Ok(Some(_)))
     );
     let include = once(pairs, "include");
-    let chats = query_params::chat_list(pairs);
-    assert_eq!(chats.is_ok(), span.is_ok() && matches!(include, Ok(None | Some("messages"))));
+    let chats = query_params::conversation_view_list(pairs);
+    assert_eq!(chats.is_ok(), pagination.is_ok() && matches!(include, Ok(None | Some("messages"))));
     assert!(chats.is_err() || chats.is_ok_and(|list| list.with_messages == (include == Ok(Some("messages")))));
     messages(pairs, limit);
     stream(pairs);

@@ -7,7 +7,7 @@ use super::choices::Choices;
 use super::json_reference::{self as json, Fault, Json};
 use cortex_core::internals::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX};
 use cortex_core::internals::wire::request::InvalidBody;
-use cortex_core::internals::wire::{event, metadata, reply, request};
+use cortex_core::internals::wire::{command_result, event, metadata, request};
 use cortex_core::internals::{
     ApiVariant, Content, ConversationId, ConversationRef, Event, EventBody, EventKind, EventNumber, Message, MessageId,
     Metadata, Outcome, Role, Status, UserId, WallTime, Workspace, WorkspaceDescription, WorkspaceId, WorkspaceName,
@@ -110,7 +110,7 @@ fn endpoint(which: usize, body: &[u8]) -> (Vec<Field>, Result<Values, InvalidBod
                 ("workspace_id", false, Rule::Any),
                 METADATA,
             ],
-            request::new_chat(body).map(|got| {
+            request::new_conversation_view(body).map(|got| {
                 vec![
                     text(got.title.as_str()),
                     got.initial_message.and_then(|content| text(content.as_str())),
@@ -121,7 +121,7 @@ fn endpoint(which: usize, body: &[u8]) -> (Vec<Field>, Result<Values, InvalidBod
         ),
         8 => (
             vec![("title", false, TOPIC), METADATA],
-            request::chat_change(body).map(|got| {
+            request::conversation_view_change(body).map(|got| {
                 vec![got.title.and_then(|title| text(title.as_str())), got.metadata.as_ref().and_then(metadata)]
             }),
         ),
@@ -282,7 +282,7 @@ fn comes_back(values: &Values, which: usize) {
             created_at: at,
             updated_at: at,
         });
-        let body = String::from_utf8(reply::outcome(&made)).expect("an answer is text");
+        let body = String::from_utf8(command_result::command_body(&made)).expect("an answer is text");
         let workspace = object_member(&body, "workspace");
         assert_eq!(text_member(&workspace, "name"), text(0));
         assert_eq!(text_member(&workspace, "description"), text(1));
@@ -326,7 +326,7 @@ fn comes_back(values: &Values, which: usize) {
     for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
         let posted =
             Outcome::Posted { event: Arc::new(event.clone()), conversation: ConversationRef::Default, api_variant };
-        let body = String::from_utf8(reply::outcome(&posted)).expect("an answer is text");
+        let body = String::from_utf8(command_result::command_body(&posted)).expect("an answer is text");
         let shown = if api_variant == ApiVariant::Config { object_member(&body, "data") } else { body };
         assert_eq!(text_member(&shown, "content"), text(0));
         assert_eq!(object_member(&shown, "metadata"), *kept);

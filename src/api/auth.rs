@@ -102,7 +102,7 @@ pub(crate) fn login_response(context: &Context, user: &UserProfile, issued_at: W
 pub(super) fn verify(caller: &Caller) -> Result<Action, ApiError> {
     let actor = &caller.actor;
     let text = |value: &'_ Option<std::sync::Arc<str>>| value.as_deref().unwrap_or_default().to_owned();
-    let body = wire::reply::verified(&actor.id, &text(&actor.name), &text(&actor.email));
+    let body = wire::token::verified(&actor.id, &text(&actor.name), &text(&actor.email));
     Ok(Action::Respond(Response::json(body)))
 }
 
@@ -157,7 +157,7 @@ fn token_response(context: &Context, claims: Claims, now: WallTime) -> Response 
         name: claims.name.unwrap_or_default().into(),
         email: claims.email.unwrap_or_default().into(),
     };
-    let body = wire::reply::token(&token, expires_in, &profile);
+    let body = wire::token::token(&token, expires_in, &profile);
     Response::json(body)
 }
 

@@ -23,7 +23,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
 /// `GET /config/conversation?workspace_id=`
 pub(super) fn list(request: &Request<'_>) -> Result<Action, ApiError> {
     let list = query_params::conversation_list(&request.pairs()?).map_err(ApiError::invalid_query)?;
-    Ok(Action::Query(QueryKind::Conversations(workspace(&list.workspace_id)?, list.span)))
+    Ok(Action::Query(QueryKind::Conversations(workspace(&list.workspace_id)?, list.pagination)))
 }
 
 /// `GET /config/conversation/{id}`

@@ -9,7 +9,7 @@ use crate::wire::{query_params, request as body};
 
 /// `POST /conversations`
 pub(super) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
-    let new = body::new_chat(request.body).map_err(|error| request.invalid_body(error))?;
+    let new = body::new_conversation_view(request.body).map_err(|error| request.invalid_body(error))?;
     Ok(Action::Submit(CommandKind::CreateConversation {
         workspace: new.workspace_id.as_deref().map(workspace).transpose()?,
         topic: new.title,
@@ -22,8 +22,8 @@ pub(super) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `GET /conversations`
 pub(super) fn list(request: &Request<'_>) -> Result<Action, ApiError> {
-    let list = query_params::chat_list(&request.pairs()?).map_err(ApiError::invalid_query)?;
-    Ok(Action::Query(QueryKind::ConversationViews { span: list.span, with_messages: list.with_messages }))
+    let list = query_params::conversation_view_list(&request.pairs()?).map_err(ApiError::invalid_query)?;
+    Ok(Action::Query(QueryKind::ConversationViews { pagination: list.pagination, with_messages: list.with_messages }))
 }
 
 /// `GET /conversations/{id}`
@@ -34,7 +34,7 @@ pub(super) fn get(request: &Request<'_>) -> Result<Action, ApiError> {
 /// `PUT /conversations/{id}`
 pub(super) fn update(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
-    let change = body::chat_change(request.body).map_err(|error| request.invalid_body(error))?;
+    let change = body::conversation_view_change(request.body).map_err(|error| request.invalid_body(error))?;
     Ok(Action::Submit(CommandKind::UpdateConversation {
         conversation,
         topic: change.title,

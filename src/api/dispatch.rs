@@ -23,7 +23,7 @@ pub(crate) fn dispatch(
     use Operation::*;
     let caller = || caller.ok_or_else(ApiError::missing_token);
     match request.operation {
-        Root => Ok(Action::Respond(Response::json(wire::reply::root()))),
+        Root => Ok(Action::Respond(Response::json(wire::service::root()))),
         Health => Ok(Action::Health),
         HealthLive => Ok(Action::Respond(health::live(now))),
         HealthReady => Ok(Action::Ready),

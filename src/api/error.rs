@@ -92,7 +92,6 @@ impl ApiError {
                 Resource::Workspace => "Workspace not found",
                 Resource::Conversation => "Conversation not found",
                 Resource::Message => "Message not found",
-                Resource::User => "User not found",
             },
         )
     }

@@ -53,7 +53,7 @@ pub(crate) fn ready(readiness: Readiness, now: WallTime) -> Response {
 }
 
 fn report(is_good: bool, status: &str, checks: &[(&str, &str)], now: WallTime) -> Response {
-    let body = wire::reply::health(status, checks, now);
+    let body = wire::service::health(status, checks, now);
     Response {
         status: if is_good { 200 } else { 503 },
         content_type: JSON,

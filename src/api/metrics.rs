@@ -6,7 +6,7 @@ use crate::base::metrics::exposition::Exposition;
 use crate::base::metrics::{self, process};
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
-use crate::wire::reply::VERSION;
+use crate::wire::service::VERSION;
 
 /// The state of all open streams at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub(crate) fn command_response(command: CommandResult, subject: &'static str) ->
     };
     let is_replayed = matches!(outcome, Outcome::Replayed { .. });
     let is_truncated = matches!(&outcome, Outcome::ConversationViewUpdated(view) if view.last.truncated);
-    let mut response = Response::json(wire::reply::outcome(&outcome));
+    let mut response = Response::json(wire::command_result::command_body(&outcome));
     if let Some(number) = command.number {
         response = response.with("X-Event-Id", number.to_string());
     }
@@ -31,7 +31,7 @@ pub(crate) fn query_response(query: QueryResponse, subject: &'static str) -> Res
         Ok(result) => result,
         Err(rejection) => return ApiError::rejected(rejection, subject).into_response(),
     };
-    let Some(rendered) = wire::reply::found(&result) else {
+    let Some(rendered) = wire::query_result::query_body(&result) else {
         return ApiError::internal().into_response();
     };
     let mut response = Response::json(rendered.body).with("X-Last-Event-Id", query.position.to_string());

@@ -19,7 +19,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Action, ApiError> {
 
 /// `GET /config/workspace`
 pub(super) fn list(request: &Request<'_>) -> Result<Action, ApiError> {
-    let pagination = query_params::span(&request.pairs()?).map_err(ApiError::invalid_query)?;
+    let pagination = query_params::pagination(&request.pairs()?).map_err(ApiError::invalid_query)?;
     Ok(Action::Query(QueryKind::Workspaces(pagination)))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod id;
 pub(crate) mod live_answer;
 pub(crate) mod model;
+pub(crate) mod page;
 pub(crate) mod password;
 pub(crate) mod query;
 pub(crate) mod responder;

@@ -5,17 +5,9 @@ use crate::domain::command::{ConversationRef, ReplyTo};
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
+use crate::domain::page::{ConversationView, MessagePage, Page, Pagination};
 use crate::domain::result::Rejection;
 use std::sync::Arc;
-
-/// The part of a list that a request selects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pagination {
-    /// The maximum number of items.
-    pub limit: u32,
-    /// The number of items to skip.
-    pub offset: u64,
-}
 
 /// A read of the store.
 #[derive(Debug, Clone)]
@@ -46,7 +38,7 @@ pub enum QueryKind {
     /// All conversations of which the caller is a participant or the owner, the last changed first.
     ConversationViews {
         /// The part of the list.
-        span: Pagination,
+        pagination: Pagination,
         /// Whether each conversation includes its last messages.
         with_messages: bool,
     },
@@ -130,65 +122,22 @@ impl QueryResponse {
     /// About the bytes that the response holds in memory.
     pub fn weight(&self) -> usize {
         const EACH: usize = 256;
-        let conversation = |found: &Conversation| EACH + found.metadata.as_str().len();
-        let messages = |page: &MessagePage| -> usize {
-            page.messages.iter().map(|found| EACH + found.content.as_str().len() + found.metadata.as_str().len()).sum()
-        };
-        let chat = |found: &ConversationView| conversation(&found.conversation) + messages(&found.last);
+        let conversation = |one: &Conversation| EACH + one.metadata.as_str().len();
+        let message = |one: &Message| EACH + one.content.as_str().len() + one.metadata.as_str().len();
+        let messages = |page: &MessagePage| -> usize { page.messages.iter().map(message).sum() };
+        let view = |one: &ConversationView| conversation(&one.conversation) + messages(&one.last);
         EACH + match &self.result {
-            Ok(QueryResult::Workspaces(found)) => {
-                found.items.iter().map(|item| EACH + item.metadata.as_str().len()).sum()
-            }
-            Ok(QueryResult::Conversations(found)) => found.items.iter().map(conversation).sum(),
-            Ok(QueryResult::ConversationViews(found)) => found.items.iter().map(chat).sum(),
-            Ok(QueryResult::ConversationView(found)) => chat(found),
-            Ok(QueryResult::Messages(found)) => messages(found),
-            Ok(QueryResult::Message(found)) => found.content.as_str().len(),
-            Ok(QueryResult::Users(found)) => EACH * found.len(),
-            Ok(QueryResult::JournalPage(found)) => found.events.iter().map(|event| event.weight()).sum(),
+            Ok(QueryResult::Workspaces(page)) => page.items.iter().map(|one| EACH + one.metadata.as_str().len()).sum(),
+            Ok(QueryResult::Conversations(page)) => page.items.iter().map(conversation).sum(),
+            Ok(QueryResult::ConversationViews(page)) => page.items.iter().map(view).sum(),
+            Ok(QueryResult::ConversationView(one)) => view(one),
+            Ok(QueryResult::Messages(page)) => messages(page),
+            Ok(QueryResult::Message(one)) => one.content.as_str().len(),
+            Ok(QueryResult::Users(users)) => EACH * users.len(),
+            Ok(QueryResult::JournalPage(page)) => page.events.iter().map(|event| event.weight()).sum(),
             _ => 0,
         }
     }
-}
-
-/// The selected part of a list.
-#[derive(Debug, Clone)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// The number of items in the whole list.
-    pub total: u64,
-    /// Whether the page ended early because of its size.
-    pub truncated: bool,
-}
-
-/// A conversation with its last messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConversationView {
-    /// The conversation.
-    pub conversation: Conversation,
-    /// Its last messages, if the query includes them.
-    pub last: MessagePage,
-}
-
-/// Neighbouring messages of one conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MessagePage {
-    /// The messages, oldest first.
-    pub messages: Vec<Message>,
-    /// Whether messages were left out because of the page's size.
-    pub truncated: bool,
-    /// The end of the selection that a truncated page keeps. A client continues from the other end.
-    pub kept: TruncatedEnd,
-}
-
-/// The end of a selection of messages that a truncated page keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TruncatedEnd {
-    /// The oldest messages: the client pages towards the newest.
-    Oldest,
-    /// The newest messages: the client pages towards the oldest.
-    Newest,
 }
 
 /// The result of a query.

@@ -4,7 +4,7 @@ use crate::domain::command::{ApiVariant, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::model::{Conversation, Message, Workspace};
-use crate::domain::query::ConversationView;
+use crate::domain::page::ConversationView;
 use std::sync::Arc;
 
 /// The result of a command.
@@ -84,8 +84,6 @@ pub enum Resource {
     Conversation,
     /// A message.
     Message,
-    /// A user.
-    User,
 }
 
 /// The reason why a command or a query was rejected. Nothing was changed.

@@ -9,7 +9,7 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::model::{Conversation, Message, Workspace};
 use crate::domain::started_answer::AnswerStarted;
 use crate::wire::json::JsonWriter;
-use crate::wire::reply;
+use crate::wire::resource;
 use std::sync::Arc;
 
 /// An event of the journal, or a delta or a snapshot, which have the same form.
@@ -52,7 +52,7 @@ pub(crate) fn workspace_data(workspace: &Workspace) -> Arc<str> {
     let (description, metadata) = (workspace.description.as_str(), workspace.metadata.as_str());
     data(256 + description.len() + metadata.len(), |json| {
         json.raw("{\"workspace\":");
-        reply::workspace_json(workspace, json.0);
+        resource::workspace_json(workspace, json.0);
         json.raw("}");
     })
 }
@@ -70,13 +70,13 @@ pub(crate) fn conversation_data(conversation: &Conversation) -> Arc<str> {
         json.raw("{\"conversation_id\":").uuid(conversation.id.0);
         json.raw(",\"workspace_id\":").uuid(conversation.workspace_id.0);
         json.raw(",\"conversation\":");
-        reply::conversation_json(conversation, json.0);
+        resource::conversation_json(conversation, json.0);
         json.raw("}");
     })
 }
 
 /// `data` of `conversation_deleted` and `conversation_left`.
-pub(crate) fn conversation_gone_data(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
+pub(crate) fn conversation_tombstone_data(id: ConversationId, workspace: WorkspaceId) -> Arc<str> {
     data(128, |json| {
         json.raw("{\"conversation_id\":").uuid(id.0).raw(",\"workspace_id\":").uuid(workspace.0).raw("}");
     })
@@ -421,7 +421,7 @@ mod tests {
         );
         assert_eq!(&*workspace_deleted_data(workspace_id), format!(r#"{{"workspace_id":"{uuid}"}}"#));
         assert_eq!(
-            &*conversation_gone_data(id, workspace_id),
+            &*conversation_tombstone_data(id, workspace_id),
             format!(r#"{{"conversation_id":"{uuid}","workspace_id":"{uuid}"}}"#)
         );
         let failed = |answer| output_error_data(MessageId(uuid), id, answer, "no\n\"model\"");

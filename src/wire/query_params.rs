@@ -3,7 +3,8 @@
 use crate::base::limits::*;
 use crate::domain::event::{EventKind, KindSet};
 use crate::domain::id::{EventNumber, MessageId, RESPONDER_PREFIX, UserId};
-use crate::domain::query::{MessageCursor, Pagination};
+use crate::domain::page::Pagination;
+use crate::domain::query::MessageCursor;
 use crate::wire::FieldErrors;
 use crate::wire::request::{LoginRequest, email_text, typed_password};
 use std::borrow::Cow;
@@ -13,10 +14,10 @@ use std::collections::HashSet;
 pub type QueryPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// `limit` and `offset` of a list.
-pub fn span(pairs: &[QueryPair]) -> Result<Pagination, FieldErrors> {
+pub fn pagination(pairs: &[QueryPair]) -> Result<Pagination, FieldErrors> {
     let mut query = QueryReader::of(pairs);
-    let span = query.span();
-    query.end(span)
+    let pagination = query.pagination();
+    query.end(pagination)
 }
 
 /// `GET /config/conversation`.
@@ -25,37 +26,38 @@ pub struct ConversationList {
     /// The workspace's id as sent, which may not be a UUID.
     pub workspace_id: String,
     /// The part of the list.
-    pub span: Pagination,
+    pub pagination: Pagination,
 }
 
 /// Reads the query of `GET /config/conversation`.
 pub fn conversation_list(pairs: &[QueryPair]) -> Result<ConversationList, FieldErrors> {
     let mut query = QueryReader::of(pairs);
     let workspace_id = query.required("workspace_id");
-    let span = query.span();
-    let list = workspace_id.zip(span).map(|(workspace_id, span)| ConversationList { workspace_id, span });
+    let pagination = query.pagination();
+    let list =
+        workspace_id.zip(pagination).map(|(workspace_id, pagination)| ConversationList { workspace_id, pagination });
     query.end(list)
 }
 
 /// `GET /conversations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChatList {
+pub struct ConversationViewList {
     /// The part of the list.
-    pub span: Pagination,
+    pub pagination: Pagination,
     /// Whether each conversation includes its last messages.
     pub with_messages: bool,
 }
 
 /// Reads the query of `GET /conversations`.
-pub fn chat_list(pairs: &[QueryPair]) -> Result<ChatList, FieldErrors> {
+pub fn conversation_view_list(pairs: &[QueryPair]) -> Result<ConversationViewList, FieldErrors> {
     let mut query = QueryReader::of(pairs);
-    let span = query.span();
+    let pagination = query.pagination();
     let with_messages = match query.once("include") {
         None => false,
         Some("messages") => true,
-        Some(_) => query.refuse("include", "must be messages").unwrap_or(false),
+        Some(_) => query.reject("include", "must be messages").unwrap_or(false),
     };
-    query.end(span.map(|span| ChatList { span, with_messages }))
+    query.end(pagination.map(|pagination| ConversationViewList { pagination, with_messages }))
 }
 
 /// `GET /conversations/{id}/messages`.
@@ -76,7 +78,7 @@ pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
         (None, None) => Some(MessageCursor::First),
         (Some(id), None) => Some(MessageCursor::Before(id)),
         (None, Some(id)) => Some(MessageCursor::After(id)),
-        (Some(_), Some(_)) => query.refuse("before", "must not be given together with after"),
+        (Some(_), Some(_)) => query.reject("before", "must not be given together with after"),
     };
     query.end(cursor.map(|cursor| MessageList { cursor, limit }))
 }
@@ -150,18 +152,18 @@ impl<'a> QueryReader<'a> {
         let value = values.next()?;
         match values.next() {
             None => Some(value),
-            Some(_) => self.refuse(name, "must be given once"),
+            Some(_) => self.reject(name, "must be given once"),
         }
     }
 
     fn required(&mut self, name: &'static str) -> Option<String> {
         if !self.pairs.iter().any(|(known, _)| known == name) {
-            return self.refuse(name, "is required");
+            return self.reject(name, "is required");
         }
         self.once(name).map(str::to_owned)
     }
 
-    fn span(&mut self) -> Option<Pagination> {
+    fn pagination(&mut self) -> Option<Pagination> {
         const OFFSET_MAX: u64 = i64::MAX as u64;
         let limit = self.limit();
         let offset = self.number("offset", 0, OFFSET_MAX, "must be a whole number from 0");
@@ -185,7 +187,7 @@ impl<'a> QueryReader<'a> {
         let number = value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten();
         match number {
             Some(number) if (min..=max).contains(&number) => Some(number),
-            _ => self.refuse(name, rule),
+            _ => self.reject(name, rule),
         }
     }
 
@@ -193,7 +195,7 @@ impl<'a> QueryReader<'a> {
         match self.once(name) {
             Some("true" | "1") => true,
             None | Some("false" | "0") => false,
-            Some(_) => self.refuse(name, "must be true or false").unwrap_or(false),
+            Some(_) => self.reject(name, "must be true or false").unwrap_or(false),
         }
     }
 
@@ -208,7 +210,7 @@ impl<'a> QueryReader<'a> {
                 }
                 Some(kind) => kinds = kinds.with(kind),
                 None => {
-                    self.refuse::<()>("types", format!("names an unknown kind \"{name}\""));
+                    self.reject::<()>("types", format!("names an unknown kind \"{name}\""));
                     break;
                 }
             }
@@ -225,23 +227,23 @@ impl<'a> QueryReader<'a> {
             }
             let user = match UserId::new(raw) {
                 Ok(user) => user,
-                Err(rule) => return self.refuse("ids", format!("item {} {rule}", index + 1)),
+                Err(rule) => return self.reject("ids", format!("item {} {rule}", index + 1)),
             };
             if seen.insert(user.clone()) {
                 users.push(user);
             }
         }
         if users.len() > USERS_QUERY_IDS_MAX {
-            return self.refuse("ids", format!("must be at most {USERS_QUERY_IDS_MAX} ids"));
+            return self.reject("ids", format!("must be at most {USERS_QUERY_IDS_MAX} ids"));
         }
         Some(users)
     }
 
     fn checked<T>(&mut self, name: &'static str, result: Result<T, &'static str>) -> Option<T> {
-        result.map_err(|rule| self.refuse::<T>(name, rule)).ok()
+        result.map_err(|rule| self.reject::<T>(name, rule)).ok()
     }
 
-    fn refuse<T>(&mut self, name: &'static str, rule: impl Into<String>) -> Option<T> {
+    fn reject<T>(&mut self, name: &'static str, rule: impl Into<String>) -> Option<T> {
         self.invalid.push((name, rule.into()));
         None
     }
@@ -279,7 +281,7 @@ mod tests {
         query.split('&').filter(|pair| !pair.is_empty()).map(split).collect()
     }
 
-    fn refused<T>(result: Result<T, FieldErrors>) -> Vec<(&'static str, String)> {
+    fn rejected_fields<T>(result: Result<T, FieldErrors>) -> Vec<(&'static str, String)> {
         result.err().unwrap_or_default()
     }
 
@@ -293,7 +295,7 @@ mod tests {
             ("limit=007", 7, 0),
         ];
         for (query, limit, offset) in good {
-            assert_eq!(span(&pairs(query)), Ok(Pagination { limit, offset }), "{query}");
+            assert_eq!(pagination(&pairs(query)), Ok(Pagination { limit, offset }), "{query}");
         }
         let (limit, offset) = ("must be a whole number from 1 to 1000", "must be a whole number from 0");
         let bad = [
@@ -311,31 +313,34 @@ mod tests {
         ];
         for (query, expected) in bad {
             let expected: Vec<_> = expected.into_iter().map(|(name, rule)| (name, rule.to_owned())).collect();
-            assert_eq!(refused(span(&pairs(query))), expected, "{query}");
+            assert_eq!(rejected_fields(pagination(&pairs(query))), expected, "{query}");
         }
     }
 
     #[test]
     fn conversation_lists() {
         let list = conversation_list(&pairs("workspace_id=w&limit=5&offset=2")).unwrap();
-        assert_eq!(list, ConversationList { workspace_id: "w".into(), span: Pagination { limit: 5, offset: 2 } });
-        let bad = refused(conversation_list(&pairs("limit=0")));
+        assert_eq!(list, ConversationList { workspace_id: "w".into(), pagination: Pagination { limit: 5, offset: 2 } });
+        let bad = rejected_fields(conversation_list(&pairs("limit=0")));
         assert_eq!(bad[0], ("workspace_id", "is required".into()));
         assert_eq!(bad[1].0, "limit");
-        let bad = refused(conversation_list(&pairs("workspace_id=a&workspace_id=a")));
+        let bad = rejected_fields(conversation_list(&pairs("workspace_id=a&workspace_id=a")));
         assert_eq!(bad, [("workspace_id", "must be given once".into())]);
     }
 
     #[test]
     fn chats_and_their_messages() {
-        let span = |limit, offset| Pagination { limit, offset };
-        let list = |query| chat_list(&pairs(query));
-        assert_eq!(list(""), Ok(ChatList { span: span(100, 0), with_messages: false }));
-        let with_messages = ChatList { span: span(3, 5), with_messages: true };
+        let pagination = |limit, offset| Pagination { limit, offset };
+        let list = |query| conversation_view_list(&pairs(query));
+        assert_eq!(list(""), Ok(ConversationViewList { pagination: pagination(100, 0), with_messages: false }));
+        let with_messages = ConversationViewList { pagination: pagination(3, 5), with_messages: true };
         assert_eq!(list("limit=3&offset=5&include=messages"), Ok(with_messages));
-        assert_eq!(refused(list("include=all")), [("include", "must be messages".to_owned())]);
-        assert_eq!(refused(list("include=messages&include=messages")), [("include", "must be given once".to_owned())]);
-        assert_eq!(refused(list("limit=0&offset=x&include=")).len(), 3);
+        assert_eq!(rejected_fields(list("include=all")), [("include", "must be messages".to_owned())]);
+        assert_eq!(
+            rejected_fields(list("include=messages&include=messages")),
+            [("include", "must be given once".to_owned())]
+        );
+        assert_eq!(rejected_fields(list("limit=0&offset=x&include=")).len(), 3);
 
         const ID: &str = "0190c42e-8d3f-7123-9abc-0123456789ab";
         let id = MessageId::parse(ID).unwrap();
@@ -356,7 +361,7 @@ mod tests {
             (format!("before={ID}&before={ID}"), vec!["before"]),
         ];
         for (query, fields) in bad {
-            let named: Vec<&str> = refused(list(&query)).into_iter().map(|(name, _)| name).collect();
+            let named: Vec<&str> = rejected_fields(list(&query)).into_iter().map(|(name, _)| name).collect();
             assert_eq!(named, fields, "{query}");
         }
     }
@@ -384,7 +389,7 @@ mod tests {
             ("ids=a&ids=b".into(), "must be given once"),
         ];
         for (query, rule) in bad {
-            assert_eq!(refused(user_ids(&pairs(&query))), [("ids", rule.to_owned())], "{query}");
+            assert_eq!(rejected_fields(user_ids(&pairs(&query))), [("ids", rule.to_owned())], "{query}");
         }
     }
 
@@ -433,7 +438,7 @@ mod tests {
         for (types, named) in
             [("", ""), ("input,", ""), ("Input", "Input"), ("input,foo,bar", "foo"), (" input", " input")]
         {
-            let bad = refused(stream(&pairs(&format!("types={types}"))));
+            let bad = rejected_fields(stream(&pairs(&format!("types={types}"))));
             assert_eq!(bad, [("types", format!("names an unknown kind \"{named}\""))], "{types}");
         }
     }
@@ -444,15 +449,15 @@ mod tests {
         let twice =
             ["conversation_id", "workspace_id", "types", "named", "last_event_id", "ticket", "access_token", "token"];
         for name in twice {
-            let bad = refused(stream(&pairs(&format!("{name}=1&{name}=1"))));
+            let bad = rejected_fields(stream(&pairs(&format!("{name}=1&{name}=1"))));
             assert_eq!(bad, [(name, once.to_owned())]);
         }
         let number = "must be a whole number from 0";
         for value in ["", "x", "-1", "+1", "1 ", "1.0", "0x1", "18446744073709551616"] {
-            let bad = refused(stream(&pairs(&format!("last_event_id={value}"))));
+            let bad = rejected_fields(stream(&pairs(&format!("last_event_id={value}"))));
             assert_eq!(bad, [("last_event_id", number.to_owned())], "{value}");
         }
-        let bad = refused(stream(&pairs("types=x&named=yes&last_event_id=y&token=1&token=2")));
+        let bad = rejected_fields(stream(&pairs("types=x&named=yes&last_event_id=y&token=1&token=2")));
         let expected = [
             ("types", "names an unknown kind \"x\"".to_owned()),
             ("named", "must be true or false".to_owned()),
@@ -476,7 +481,7 @@ mod tests {
         ];
         for (form, username, password) in bad {
             let expected = [("username", username.to_owned()), ("password", password.to_owned())];
-            assert_eq!(refused(login_form(&pairs(form))), expected, "{form}");
+            assert_eq!(rejected_fields(login_form(&pairs(form))), expected, "{form}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn post_input(body: &[u8]) -> Result<PostInput, InvalidBody> {
         (Some(content), Some(conversation_id), Some(metadata)) => {
             Ok(PostInput { content, conversation_id, metadata: metadata.unwrap_or_else(Metadata::empty) })
         }
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -71,7 +71,7 @@ pub fn new_workspace(body: &[u8]) -> Result<NewWorkspace, InvalidBody> {
         (Some(name), Some(description), Some(metadata)) => {
             Ok(NewWorkspace { name, description, metadata: metadata.unwrap_or_else(Metadata::empty) })
         }
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn workspace_change(body: &[u8]) -> Result<WorkspaceChange, InvalidBody> {
     let metadata = fields.metadata();
     match (name, description, metadata) {
         (Some(name), Some(description), Some(metadata)) => Ok(WorkspaceChange { name, description, metadata }),
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -125,7 +125,7 @@ pub fn new_conversation(body: &[u8]) -> Result<NewConversation, InvalidBody> {
             participants: participants.unwrap_or_default(),
             metadata: metadata.unwrap_or_else(Metadata::empty),
         }),
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -148,7 +148,7 @@ pub fn conversation_change(body: &[u8]) -> Result<ConversationChange, InvalidBod
     let metadata = fields.metadata();
     match (topic, participants, metadata) {
         (Some(topic), Some(participants), Some(metadata)) => Ok(ConversationChange { topic, participants, metadata }),
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -171,7 +171,7 @@ pub fn login(body: &[u8]) -> Result<LoginRequest, InvalidBody> {
     let password = fields.required("password", typed_password);
     match (email, password) {
         (Some(email), Some(password)) => Ok(LoginRequest { email, password }),
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -191,7 +191,7 @@ pub fn password_change(body: &[u8]) -> Result<PasswordChange, InvalidBody> {
     let new = fields.required("new_password", new_password);
     match (current, new) {
         (Some(current), Some(new)) => Ok(PasswordChange { current, new }),
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -263,7 +263,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
     fn required<T>(&mut self, name: &'static str, rule: fn(&str) -> Result<T, &'static str>) -> Option<T> {
         match self.value(name)? {
             Some(value) => self.text(name, value, rule),
-            None => self.refuse(name, "is required"),
+            None => self.reject(name, "is required"),
         }
     }
 
@@ -278,7 +278,7 @@ impl<'a, const N: usize> BodyFields<'a, N> {
     fn metadata(&mut self) -> Option<Option<Metadata>> {
         match self.value("metadata")?.map(metadata).transpose() {
             Ok(metadata) => Some(metadata),
-            Err(rule) => self.refuse("metadata", rule),
+            Err(rule) => self.reject("metadata", rule),
         }
     }
 
@@ -287,19 +287,19 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         let value = match self.value(NAME)? {
             None | Some("null") => return Some(None),
             Some(value) if value.starts_with('[') => value,
-            Some(_) => return self.refuse(NAME, "must be an array of strings"),
+            Some(_) => return self.reject(NAME, "must be an array of strings"),
         };
         let mut participants = Vec::new();
         let mut seen = HashSet::new();
         for (index, item) in json::elements(value).enumerate() {
             let id = match self.decode(item)?.map(|text| UserId::new(&text)) {
                 Some(Ok(id)) => id,
-                Some(Err(rule)) => return self.refuse(NAME, format!("item {} {rule}", index + 1)),
-                None => return self.refuse(NAME, format!("item {} must be a string", index + 1)),
+                Some(Err(rule)) => return self.reject(NAME, format!("item {} {rule}", index + 1)),
+                None => return self.reject(NAME, format!("item {} must be a string", index + 1)),
             };
             if seen.insert(id.clone()) {
                 if participants.len() == PARTICIPANTS_MAX {
-                    return self.refuse(NAME, format!("must be at most {PARTICIPANTS_MAX} ids"));
+                    return self.reject(NAME, format!("must be at most {PARTICIPANTS_MAX} ids"));
                 }
                 participants.push(id);
             }
@@ -313,15 +313,15 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         match self.slots[place] {
             FieldSlot::Absent => Some(None),
             FieldSlot::Once(value) => Some(Some(value)),
-            FieldSlot::Twice => self.refuse(name, "must be given once"),
+            FieldSlot::Twice => self.reject(name, "must be given once"),
         }
     }
 
     fn text<T>(&mut self, name: &'static str, value: &'a str, rule: fn(&str) -> Result<T, &'static str>) -> Option<T> {
         match self.decode(value)?.map(|text| rule(&text)) {
             Some(Ok(value)) => Some(value),
-            Some(Err(rule)) => self.refuse(name, rule),
-            None => self.refuse(name, "must be a string"),
+            Some(Err(rule)) => self.reject(name, rule),
+            None => self.reject(name, "must be a string"),
         }
     }
 
@@ -342,13 +342,13 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         }
     }
 
-    fn refuse<T>(&mut self, name: &'static str, rule: impl Into<String>) -> Option<T> {
+    fn reject<T>(&mut self, name: &'static str, rule: impl Into<String>) -> Option<T> {
         self.invalid.push((name, rule.into()));
         None
     }
 
     /// The error. Call it only after a method returned `None`.
-    fn refusal(self) -> InvalidBody {
+    fn error(self) -> InvalidBody {
         self.no_text.unwrap_or_else(|| {
             assert!(!self.invalid.is_empty(), "a field that was not read has its reason noted");
             InvalidBody::Fields(self.invalid)

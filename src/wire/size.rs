@@ -4,7 +4,7 @@
 
 use crate::domain::id::UserId;
 use crate::domain::model::{Conversation, Message, Workspace};
-use crate::domain::query::ConversationView;
+use crate::domain::page::ConversationView;
 use crate::wire::json::string_bytes;
 
 /// Length of a UUID without quotes.

@@ -298,7 +298,7 @@ impl Model {
             (Err(status), Err(refusal)) if status_of(refusal) == status => return refused(status),
             (done, result) => panic!("{:?} of {} must be {done:?}, and is {result:?}", command.kind, self.users[user]),
         };
-        let body = wire::reply::outcome(outcome);
+        let body = wire::command_result::command_body(outcome);
         let number = receipt.number.map(|number| number.0);
         assert!(number.is_some_and(|number| number > before && number <= self.position()), "a receipt names its event");
         if let (Some(key), Some(request)) = (key, &command.idempotency) {

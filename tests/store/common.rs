@@ -29,7 +29,7 @@ pub struct World {
 }
 
 /// The response body that is stored under an idempotency key.
-pub use cortex_core::internals::wire::reply::outcome as render;
+pub use cortex_core::internals::wire::command_result::command_body as render;
 
 impl World {
     pub fn in_file() -> World {

@@ -247,8 +247,8 @@ fn lists_go_in_creation_order_and_end_early() {
     world.commit(&creates);
     let mut names = Vec::new();
     loop {
-        let span = Pagination { limit: 1000, offset: names.len() as u64 };
-        let QueryResult::Workspaces(listed) = world.found("ann", QueryKind::Workspaces(span)) else { panic!() };
+        let pagination = Pagination { limit: 1000, offset: names.len() as u64 };
+        let QueryResult::Workspaces(listed) = world.found("ann", QueryKind::Workspaces(pagination)) else { panic!() };
         assert_eq!(listed.total, creates.len() as u64);
         let bytes: usize = listed.items.iter().map(|workspace| workspace.metadata.as_str().len()).sum();
         assert!(bytes <= LIST_BYTES_MAX && !listed.items.is_empty());

@@ -8,7 +8,7 @@ use crate::domain::answer_job::JobId;
 use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
-use crate::domain::query::MessagePage;
+use crate::domain::page::MessagePage;
 use crate::domain::responder::ResponderKind;
 use crate::domain::token_rules::TokenRules;
 use crate::store::error::EngineError;

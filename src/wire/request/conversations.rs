@@ -5,7 +5,7 @@ use crate::domain::model::{Content, Metadata, Role, Topic};
 
 /// `POST /conversations`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewChat {
+pub struct NewConversationView {
     /// The topic.
     pub title: Topic,
     /// The caller's first message.
@@ -17,7 +17,7 @@ pub struct NewChat {
 }
 
 /// Reads the body of `POST /conversations`.
-pub fn new_chat(body: &[u8]) -> Result<NewChat, InvalidBody> {
+pub fn new_conversation_view(body: &[u8]) -> Result<NewConversationView, InvalidBody> {
     let mut fields = BodyFields::read(body, ["title", "initial_message", "workspace_id", "metadata"])?;
     let title = fields.required("title", Topic::new);
     let initial_message = fields.optional("initial_message", Content::chat);
@@ -26,15 +26,15 @@ pub fn new_chat(body: &[u8]) -> Result<NewChat, InvalidBody> {
     match (title, initial_message, workspace_id, metadata) {
         (Some(title), Some(initial_message), Some(workspace_id), Some(metadata)) => {
             let metadata = metadata.unwrap_or_else(Metadata::empty);
-            Ok(NewChat { title, initial_message, workspace_id, metadata })
+            Ok(NewConversationView { title, initial_message, workspace_id, metadata })
         }
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
 /// `PUT /conversations/{id}`. `None` leaves a field unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatChange {
+pub struct ConversationViewChange {
     /// A new title.
     pub title: Option<Topic>,
     /// Keys to set, or to remove where the value is `null`.
@@ -42,13 +42,13 @@ pub struct ChatChange {
 }
 
 /// Reads the body of `PUT /conversations/{id}`.
-pub fn chat_change(body: &[u8]) -> Result<ChatChange, InvalidBody> {
+pub fn conversation_view_change(body: &[u8]) -> Result<ConversationViewChange, InvalidBody> {
     let mut fields = BodyFields::read(body, ["title", "metadata"])?;
     let title = fields.optional("title", Topic::new);
     let metadata = fields.metadata();
     match (title, metadata) {
-        (Some(title), Some(metadata)) => Ok(ChatChange { title, metadata }),
-        _ => Err(fields.refusal()),
+        (Some(title), Some(metadata)) => Ok(ConversationViewChange { title, metadata }),
+        _ => Err(fields.error()),
     }
 }
 
@@ -73,7 +73,7 @@ pub fn new_message(body: &[u8]) -> Result<NewMessage, InvalidBody> {
         (Some(content), Some(role), Some(metadata)) => {
             Ok(NewMessage { content, role, metadata: metadata.unwrap_or_else(Metadata::empty) })
         }
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }
 
@@ -93,6 +93,6 @@ pub fn message_change(body: &[u8]) -> Result<MessageChange, InvalidBody> {
     let metadata = fields.metadata();
     match (content, metadata) {
         (Some(content), Some(metadata)) => Ok(MessageChange { content, metadata }),
-        _ => Err(fields.refusal()),
+        _ => Err(fields.error()),
     }
 }

@@ -1,11 +1,11 @@
-//! What each endpoint accepts and refuses, rule by rule.
+//! The accepted and the rejected bodies of each endpoint, rule by rule.
 
 use super::*;
 
-/// What an endpoint says of a body: its name, and the fields that it refuses.
+/// An endpoint, by name: a function from a body to its error.
 type BodyParser = fn(&[u8]) -> Option<InvalidBody>;
 
-/// An endpoint, a body, and the fields that are refused, each with the rule.
+/// An endpoint, a body, and the rejected fields, each with the violated rule.
 type BodyCase<'a> = (&'a str, String, Vec<(&'static str, &'a str)>);
 
 const PARSERS: [(&str, BodyParser); 11] = [
@@ -16,8 +16,8 @@ const PARSERS: [(&str, BodyParser); 11] = [
     ("conversation_change", |body| conversation_change(body).err()),
     ("login", |body| login(body).err()),
     ("password_change", |body| password_change(body).err()),
-    ("new_chat", |body| new_chat(body).err()),
-    ("chat_change", |body| chat_change(body).err()),
+    ("new_conversation_view", |body| new_conversation_view(body).err()),
+    ("conversation_view_change", |body| conversation_view_change(body).err()),
     ("new_message", |body| new_message(body).err()),
     ("message_change", |body| message_change(body).err()),
 ];
@@ -26,7 +26,7 @@ fn reader(name: &str) -> BodyParser {
     PARSERS.iter().find(|(known, _)| *known == name).expect("the table names readers").1
 }
 
-fn refused(name: &str, body: &str) -> Vec<(&'static str, String)> {
+fn rejected_fields(name: &str, body: &str) -> Vec<(&'static str, String)> {
     match reader(name)(body.as_bytes()) {
         Some(InvalidBody::Fields(invalid)) => invalid,
         None => Vec::new(),
@@ -74,7 +74,7 @@ fn what_is_no_json_is_told_with_its_place_by_every_endpoint() {
 fn a_body_that_is_no_object_is_told_so_by_every_endpoint() {
     for body in ["null", "[]", "[{}]", "\"{}\"", "1", " true "] {
         for (name, _) in PARSERS {
-            assert_eq!(refused(name, body), [("body", "must be a JSON object".to_owned())], "{name} {body}");
+            assert_eq!(rejected_fields(name, body), [("body", "must be a JSON object".to_owned())], "{name} {body}");
         }
     }
 }
@@ -247,7 +247,7 @@ fn every_rule_of_every_field() {
     }
     for (name, body, expected) in table {
         let expected: Vec<_> = expected.into_iter().map(|(field, rule)| (field, rule.to_owned())).collect();
-        assert_eq!(refused(name, &body), expected, "{name} {}", body.chars().take(200).collect::<String>());
+        assert_eq!(rejected_fields(name, &body), expected, "{name} {}", body.chars().take(200).collect::<String>());
     }
 }
 
@@ -257,9 +257,9 @@ fn chats_and_their_messages() {
     let blank = "must have something other than white space";
     let long = "é".repeat(4001);
     let table: Vec<BodyCase> = vec![
-        ("new_chat", "{}".into(), vec![("title", "is required")]),
+        ("new_conversation_view", "{}".into(), vec![("title", "is required")]),
         (
-            "new_chat",
+            "new_conversation_view",
             format!(r#"{{"title":"","initial_message":"{long}","workspace_id":1,"metadata":1}}"#),
             vec![
                 ("title", "must be 1 to 200 characters"),
@@ -268,7 +268,7 @@ fn chats_and_their_messages() {
                 ("metadata", "must be a JSON object"),
             ],
         ),
-        ("chat_change", r#"{"topic":1,"messages":2}"#.into(), vec![]),
+        ("conversation_view_change", r#"{"topic":1,"messages":2}"#.into(), vec![]),
         ("new_message", "{}".into(), vec![("content", "is required"), ("role", "is required")]),
         ("new_message", r#"{"content":" ","role":"tool"}"#.into(), vec![("content", blank), ("role", role)]),
         ("message_change", "{}".into(), vec![]),
@@ -276,11 +276,11 @@ fn chats_and_their_messages() {
     ];
     for (name, body, expected) in table {
         let expected: Vec<_> = expected.into_iter().map(|(field, rule)| (field, rule.to_owned())).collect();
-        assert_eq!(refused(name, &body), expected, "{name} {body}");
+        assert_eq!(rejected_fields(name, &body), expected, "{name} {body}");
     }
-    let made = new_chat(br#"{"title":"t","initial_message":null,"workspace_id":"w"}"#).unwrap();
+    let made = new_conversation_view(br#"{"title":"t","initial_message":null,"workspace_id":"w"}"#).unwrap();
     let (title, workspace_id) = (Topic::new("t").unwrap(), Some("w".to_owned()));
-    assert_eq!(made, NewChat { title, initial_message: None, workspace_id, metadata: Metadata::empty() });
+    assert_eq!(made, NewConversationView { title, initial_message: None, workspace_id, metadata: Metadata::empty() });
     let said = new_message(r#"{"content":" é ","role":"system","metadata":{ "a":1}}"#.as_bytes()).unwrap();
     assert_eq!((said.content.as_str(), said.role, said.metadata.as_str()), (" é ", Role::System, r#"{"a":1}"#));
     let change = message_change(br#"{"content":null,"metadata":{"a":null}}"#).unwrap();
@@ -356,15 +356,18 @@ fn depth_exhausts_nothing() {
     let arrays = format!("{}{}", "[".repeat(LEVELS), "]".repeat(LEVELS));
     let objects = format!("{}1{}", "{\"a\":".repeat(LEVELS), "}".repeat(LEVELS));
     for deep in [&arrays, &objects] {
-        assert_eq!(refused("post_input", &format!("{{\"content\":\"a\",\"x\":{deep}}}")), []);
+        assert_eq!(rejected_fields("post_input", &format!("{{\"content\":\"a\",\"x\":{deep}}}")), []);
         let expected = [("metadata", "must be at most 64 levels deep".to_owned())];
-        assert_eq!(refused("post_input", &format!("{{\"content\":\"a\",\"metadata\":{{\"a\":{deep}}}}}")), expected);
+        assert_eq!(
+            rejected_fields("post_input", &format!("{{\"content\":\"a\",\"metadata\":{{\"a\":{deep}}}}}")),
+            expected
+        );
         let expected = [("content", "must be a string".to_owned())];
-        assert_eq!(refused("post_input", &format!("{{\"content\":{deep}}}")), expected);
+        assert_eq!(rejected_fields("post_input", &format!("{{\"content\":{deep}}}")), expected);
         let expected = [("participant_ids", "item 1 must be a string".to_owned())];
-        assert_eq!(refused("conversation_change", &format!("{{\"participant_ids\":[{deep}]}}")), expected);
+        assert_eq!(rejected_fields("conversation_change", &format!("{{\"participant_ids\":[{deep}]}}")), expected);
     }
-    assert!(refused("post_input", &arrays)[0].0 == "body");
+    assert!(rejected_fields("post_input", &arrays)[0].0 == "body");
     let unclosed = post_input(&arrays.as_bytes()[..LEVELS]);
     assert!(matches!(unclosed, Err(InvalidBody::Json(_))));
 }

@@ -390,14 +390,16 @@ impl Game {
 
     fn check_lists(&mut self) {
         let user = self.user();
-        let span = Pagination { limit: 1000, offset: 0 };
-        let QueryResult::Workspaces(listed) = self.world.found(user, QueryKind::Workspaces(span)) else { panic!() };
+        let pagination = Pagination { limit: 1000, offset: 0 };
+        let QueryResult::Workspaces(listed) = self.world.found(user, QueryKind::Workspaces(pagination)) else {
+            panic!()
+        };
         let own = self.model.workspaces.iter().filter(|(_, w)| w.owner == user && !w.deleted);
         let own: BTreeSet<WorkspaceId> = own.map(|(id, _)| *id).collect();
         assert_eq!(listed.total, own.len() as u64);
         assert_eq!(listed.items.iter().map(|w| w.id).collect::<BTreeSet<_>>(), own);
         for workspace in own {
-            let kind = QueryKind::Conversations(workspace, span);
+            let kind = QueryKind::Conversations(workspace, pagination);
             let QueryResult::Conversations(listed) = self.world.found(user, kind) else { panic!() };
             let inside = self.model.conversations.iter().filter(|(_, c)| c.workspace == workspace && !c.deleted);
             assert_eq!(listed.total, inside.clone().count() as u64);
@@ -414,15 +416,15 @@ impl Game {
     fn check_chats(&mut self) {
         let user = self.user();
         let chats = self.model.chats_of(user);
-        let span = Pagination { limit: 1 + self.random.below(8) as u32, offset: self.random.below(8) };
+        let pagination = Pagination { limit: 1 + self.random.below(8) as u32, offset: self.random.below(8) };
         let with_messages = self.random.below(2) == 0;
         let QueryResult::ConversationViews(listed) =
-            self.world.found(user, QueryKind::ConversationViews { span, with_messages })
+            self.world.found(user, QueryKind::ConversationViews { pagination, with_messages })
         else {
             panic!()
         };
         assert_eq!((listed.total, listed.truncated), (chats.len() as u64, false));
-        let expected = chats.iter().skip(span.offset as usize).take(span.limit as usize);
+        let expected = chats.iter().skip(pagination.offset as usize).take(pagination.limit as usize);
         assert_eq!(
             listed.items.iter().map(|chat| &chat.conversation.id).collect::<Vec<_>>(),
             expected.collect::<Vec<_>>()

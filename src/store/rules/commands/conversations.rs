@@ -7,7 +7,7 @@ use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::EventKind;
 use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::{Content, Conversation, Metadata, Role, Topic};
-use crate::domain::query::ConversationView;
+use crate::domain::page::ConversationView;
 use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, UserRef, WorkspaceRef};
@@ -179,7 +179,7 @@ impl<R: Rows> Transaction<'_, R> {
         let event = to_recipients(
             EventKind::ConversationDeleted,
             &access,
-            event::conversation_gone_data(access.id, access.workspace.id),
+            event::conversation_tombstone_data(access.id, access.workspace.id),
         );
         self.publish_state_event(stamp, &author, event)?;
         Ok((Outcome::ConversationDeleted, Some(stamp.0)))
@@ -300,7 +300,7 @@ impl<R: Rows> Transaction<'_, R> {
             conversation: Some(access),
             recipients: [user.id.clone()].into(),
             recipient_keys: &[user.key],
-            payload: event::conversation_gone_data(access.id, access.workspace.id),
+            payload: event::conversation_tombstone_data(access.id, access.workspace.id),
         };
         self.publish_state_event(stamp, author, event)?;
         Ok(stamp.0)

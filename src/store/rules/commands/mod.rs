@@ -13,8 +13,8 @@ use crate::domain::result::{Outcome, Rejection};
 use crate::store::error::Abort;
 use crate::store::rules::rows::Rows;
 use crate::store::rules::transaction::{CommandCaller, Transaction};
+use crate::wire::command_result::command_body;
 use crate::wire::metadata;
-use crate::wire::reply::outcome as response_body;
 
 /// The outcome of a command, and the number of its own event.
 pub(crate) type Done = Result<(Outcome, Option<EventNumber>), Abort<Rejection>>;
@@ -37,7 +37,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
         let (outcome, number) = self.dispatch(&caller, &command.kind)?;
         let user = self.upsert_participant(caller.id())?;
-        self.rows.store_response(user.key, request, number, &response_body(&outcome), self.now)?;
+        self.rows.store_response(user.key, request, number, &command_body(&outcome), self.now)?;
         Ok((outcome, number))
     }
 

@@ -3,7 +3,8 @@
 use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
-use crate::domain::query::{ConversationView, MessageCursor, MessagePage, Page, Pagination, QueryResult, TruncatedEnd};
+use crate::domain::page::{ConversationView, MessagePage, Page, Pagination, TruncatedEnd};
+use crate::domain::query::{MessageCursor, QueryResult};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::ConversationAccess;
@@ -21,7 +22,7 @@ impl ReadTransaction<'_> {
         Ok(QueryResult::ConversationView(self.chat_of(&access, CONVERSATION_MESSAGES_MAX)?))
     }
 
-    pub(crate) fn chats(&self, span: Pagination, with_messages: bool) -> Result<QueryResult, Abort<Rejection>> {
+    pub(crate) fn chats(&self, pagination: Pagination, with_messages: bool) -> Result<QueryResult, Abort<Rejection>> {
         let mut all = match self.caller()? {
             None => Vec::new(),
             Some(user) => conversations::all_of(self.db, user.key)?,
@@ -29,9 +30,9 @@ impl ReadTransaction<'_> {
         let total = all.len() as u64;
         // Of two that changed in one commit, the younger comes first, so that the order is deterministic.
         all.sort_unstable_by_key(|changed| Reverse(*changed));
-        let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
+        let start = usize::try_from(pagination.offset).unwrap_or(usize::MAX);
         let mut items = PageBuilder::new(LIST_BYTES_MAX);
-        for (_, number) in all.into_iter().skip(start).take(span.limit as usize) {
+        for (_, number) in all.into_iter().skip(start).take(pagination.limit as usize) {
             let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
             let chat = self.chat_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
             if !items.add(chat) {

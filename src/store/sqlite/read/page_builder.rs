@@ -1,6 +1,6 @@
 //! Builds a page of a list that is bounded by the length of its JSON text.
 
-use crate::domain::query::Page;
+use crate::domain::page::Page;
 use crate::wire::size::JsonBytes;
 
 /// Length of the text around the items, at most, in bytes: `{"conversations":[],"total":18446744073709551615}`.
@@ -46,7 +46,7 @@ mod tests {
     use crate::domain::id::{UserId, WorkspaceId};
     use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
     use crate::domain::query::QueryResult;
-    use crate::wire::reply;
+    use crate::wire::query_result::query_body;
     use uuid::Uuid;
 
     fn workspace(number: usize, metadata: &Metadata) -> Workspace {
@@ -68,7 +68,7 @@ mod tests {
         let page = builder.finish(count as u64);
         let items = page.items.len();
         assert_eq!(page.truncated, items < count);
-        (items, reply::found(&QueryResult::Workspaces(page)).unwrap().body.len())
+        (items, query_body(&QueryResult::Workspaces(page)).unwrap().body.len())
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
-use crate::domain::query::{Pagination, Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::page::Pagination;
+use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::{Abort, rejection_of};
 use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
@@ -56,15 +57,15 @@ impl ReadTransaction<'_> {
         match kind {
             // The position was read in this snapshot.
             QueryKind::Alive => Ok(QueryResult::Alive),
-            QueryKind::Workspaces(span) => self.workspaces(*span),
+            QueryKind::Workspaces(pagination) => self.workspaces(*pagination),
             QueryKind::Workspace(id) => Ok(QueryResult::Workspace(self.own_workspace(*id)?.workspace)),
-            QueryKind::Conversations(workspace, span) => self.conversations(*workspace, *span),
+            QueryKind::Conversations(workspace, pagination) => self.conversations(*workspace, *pagination),
             QueryKind::Conversation(conversation) => {
                 let access = self.access(*conversation, ApiVariant::Config)?;
                 Ok(QueryResult::Conversation(conversations::find(self.db, self.ids, &access)?))
             }
             QueryKind::ConversationView(conversation) => self.chat(*conversation),
-            QueryKind::ConversationViews { span, with_messages } => self.chats(*span, *with_messages),
+            QueryKind::ConversationViews { pagination, with_messages } => self.chats(*pagination, *with_messages),
             QueryKind::Messages { conversation, cursor, limit } => {
                 self.messages(*conversation, *cursor, *limit, position)
             }
@@ -88,13 +89,13 @@ impl ReadTransaction<'_> {
         users::find(self.db, self.caller)
     }
 
-    fn workspaces(&self, span: Pagination) -> Result<QueryResult, Abort<Rejection>> {
+    fn workspaces(&self, pagination: Pagination) -> Result<QueryResult, Abort<Rejection>> {
         let mut items = PageBuilder::new(LIST_BYTES_MAX);
         let total = match self.caller()? {
             None => 0,
             Some(user) => {
                 let owner = (user.key, &user.id);
-                workspaces::list(self.db, self.ids, owner, span, |workspace| items.add(workspace))?
+                workspaces::list(self.db, self.ids, owner, pagination, |workspace| items.add(workspace))?
             }
         };
         Ok(QueryResult::Workspaces(items.finish(total)))
@@ -108,10 +109,11 @@ impl ReadTransaction<'_> {
         Ok(stored)
     }
 
-    fn conversations(&self, workspace: WorkspaceId, span: Pagination) -> Result<QueryResult, Abort<Rejection>> {
+    fn conversations(&self, workspace: WorkspaceId, pagination: Pagination) -> Result<QueryResult, Abort<Rejection>> {
         let reference = self.own_workspace(workspace)?.reference;
         let mut items = PageBuilder::new(LIST_BYTES_MAX);
-        let total = conversations::list(self.db, self.ids, &reference, span, |conversation| items.add(conversation))?;
+        let total =
+            conversations::list(self.db, self.ids, &reference, pagination, |conversation| items.add(conversation))?;
         Ok(QueryResult::Conversations(items.finish(total)))
     }
 

@@ -3,7 +3,7 @@
 use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Metadata, Topic};
-use crate::domain::query::Pagination;
+use crate::domain::page::Pagination;
 use crate::store::rules::records::{ConversationAccess, ConversationUpdate, UserRef, WorkspaceRef};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -44,13 +44,16 @@ pub(crate) fn list(
     db: &Connection,
     ids: &IdKey,
     workspace: &WorkspaceRef,
-    span: Pagination,
+    pagination: Pagination,
     mut each: impl FnMut(Conversation) -> bool,
 ) -> rusqlite::Result<u64> {
     let total: i64 = db.prepare_cached(COUNT)?.query_row([sql(workspace.number)], |row| row.get(0))?;
     let mut statement = db.prepare_cached(LIST)?;
-    let mut rows =
-        statement.query(params![sql(workspace.number), span.limit, i64::try_from(span.offset).unwrap_or(i64::MAX)])?;
+    let mut rows = statement.query(params![
+        sql(workspace.number),
+        pagination.limit,
+        i64::try_from(pagination.offset).unwrap_or(i64::MAX)
+    ])?;
     while let Some(row) = rows.next()? {
         let participants = participants(db, number(row.get(0)?))?;
         let participants = participants.into_iter().map(|user| user.id).collect();

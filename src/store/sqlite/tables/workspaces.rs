@@ -3,7 +3,7 @@
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
-use crate::domain::query::Pagination;
+use crate::domain::page::Pagination;
 use crate::store::rules::records::{UserRef, WorkspaceRef, WorkspaceRow};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -32,12 +32,13 @@ pub(crate) fn list(
     db: &Connection,
     ids: &IdKey,
     (owner_key, owner): (i64, &UserId),
-    span: Pagination,
+    pagination: Pagination,
     mut each: impl FnMut(Workspace) -> bool,
 ) -> rusqlite::Result<u64> {
     let total: i64 = db.prepare_cached(COUNT)?.query_row([owner_key], |row| row.get(0))?;
     let mut statement = db.prepare_cached(LIST)?;
-    let mut rows = statement.query(params![owner_key, span.limit, i64::try_from(span.offset).unwrap_or(i64::MAX)])?;
+    let mut rows =
+        statement.query(params![owner_key, pagination.limit, i64::try_from(pagination.offset).unwrap_or(i64::MAX)])?;
     while let Some(row) = rows.next()? {
         if !each(read(row, ids, owner.clone())?) {
             break;

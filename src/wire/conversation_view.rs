@@ -1,43 +1,27 @@
 //! The JSON of conversations and messages in the conversations API.
 
 use crate::domain::model::{Conversation, Message};
-use crate::domain::query::{ConversationView, MessagePage, Page};
+use crate::domain::page::ConversationView;
 use crate::wire::json::JsonWriter;
-use crate::wire::reply::{QueryBody, user_id};
-
-/// An array of conversations.
-pub(crate) fn chats(listed: &Page<ConversationView>) -> QueryBody {
-    let truncated = listed.truncated || listed.items.iter().any(|view| view.last.truncated);
-    let mut body = Vec::new();
-    JsonWriter(&mut body).array(&listed.items, |json, view| chat(view, json.0));
-    QueryBody { body, truncated, total: Some(listed.total) }
-}
+use crate::wire::resource::user_id;
 
 /// A conversation with its last messages.
-pub(crate) fn chat(chat: &ConversationView, out: &mut Vec<u8>) {
-    let mut json = JsonWriter(out);
-    before_messages(&mut json, &chat.conversation);
-    for (index, one) in chat.last.messages.iter().enumerate() {
+pub(crate) fn conversation(json: &mut JsonWriter, view: &ConversationView) {
+    before_messages(json, &view.conversation);
+    for (index, one) in view.last.messages.iter().enumerate() {
         json.raw(if index > 0 { "," } else { "" });
-        message(&mut json, one);
+        message(json, one);
     }
-    after_messages(&mut json, &chat.conversation);
+    after_messages(json, &view.conversation);
 }
 
 /// A new conversation, with its first message.
-pub(crate) fn conversation(json: &mut JsonWriter, conversation: &Conversation, first: Option<&Message>) {
+pub(crate) fn new_conversation(json: &mut JsonWriter, conversation: &Conversation, first: Option<&Message>) {
     before_messages(json, conversation);
     if let Some(first) = first {
         message(json, first);
     }
     after_messages(json, conversation);
-}
-
-/// An array of messages.
-pub(crate) fn messages(page: &MessagePage) -> QueryBody {
-    let mut body = Vec::new();
-    JsonWriter(&mut body).array(&page.messages, message);
-    QueryBody { body, truncated: page.truncated, total: None }
 }
 
 /// A message.

@@ -1,11 +1,20 @@
-//! Every answer, byte for byte.
+//! Every response body, byte for byte.
 
-use super::*;
+use super::command_result::command_body;
+use super::conversation_view;
+use super::json::JsonWriter;
+use super::query_result::query_body;
+use super::resource::{conversation_json, workspace_json};
+use super::service::root;
+use super::token::{token, verified};
 use crate::base::time::WallTime;
+use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::*;
 use crate::domain::model::*;
-use crate::domain::query::{ConversationView, JournalPage, MessagePage, StreamFilter, TruncatedEnd};
+use crate::domain::page::{ConversationView, MessagePage, Page, TruncatedEnd};
+use crate::domain::query::{JournalPage, QueryResult, StreamFilter};
+use crate::domain::result::Outcome;
 use crate::wire::size::JsonBytes;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -85,7 +94,7 @@ const WORKSPACE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000a","name":"
 const CONVERSATION: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000c","workspace_id":"0190c42e-8d3f-7123-9abc-00000000000a","topic":"T\\","participant_ids":["a","b\""],"metadata":{}}"#;
 const MESSAGE: &str = r#"{"id":"0190c42e-8d3f-7123-9abc-00000000000e","conversation_id":"0190c42e-8d3f-7123-9abc-00000000000c","sender_id":"u1","sender_name":"Ü","role":"system","content":"Say \"hi\"\n","timestamp":"2026-01-31T09:15:30.123456Z","updated_at":"2026-01-31T09:15:30.123456Z","status":"complete","metadata":{"n":123456789012345678901234567890}}"#;
 
-fn chat(messages: &str) -> String {
+fn view(messages: &str) -> String {
     format!(
         "{{\"id\":\"0190c42e-8d3f-7123-9abc-00000000000c\",\"title\":\"T\\\\\",\
          \"workspace_id\":\"0190c42e-8d3f-7123-9abc-00000000000a\",\"participant_ids\":[\"a\",\"b\\\"\"],\
@@ -96,7 +105,7 @@ fn chat(messages: &str) -> String {
 
 #[test]
 fn every_outcome_has_its_body() {
-    let (config, chats) = (ApiVariant::Config, ApiVariant::Conversations);
+    let (config, view_api) = (ApiVariant::Config, ApiVariant::Conversations);
     let post = |conversation, role, api_variant| Outcome::Posted { event: posted(role), conversation, api_variant };
     let named = ConversationRef::Id(ConversationId(id(0xc)));
     let input = |conversation: &str| {
@@ -110,7 +119,7 @@ fn every_outcome_has_its_body() {
     let table = [
         (post(ConversationRef::Default, Role::User, config), input("default")),
         (post(named, Role::User, config), input("0190c42e-8d3f-7123-9abc-00000000000c")),
-        (post(named, Role::System, chats), MESSAGE.to_owned()),
+        (post(named, Role::System, view_api), MESSAGE.to_owned()),
         (
             Outcome::WorkspaceCreated(workspace(0xa)),
             format!("{{\"status\":\"workspace created\",\"workspace\":{WORKSPACE}}}"),
@@ -124,13 +133,13 @@ fn every_outcome_has_its_body() {
             Outcome::ConversationCreated { conversation: conversation(), first: None, api_variant: config },
             format!("{{\"status\":\"conversation created\",\"conversation\":{CONVERSATION}}}"),
         ),
-        (Outcome::ConversationCreated { conversation: conversation(), first: None, api_variant: chats }, chat("")),
-        (Outcome::ConversationCreated { conversation: conversation(), first, api_variant: chats }, chat(MESSAGE)),
+        (Outcome::ConversationCreated { conversation: conversation(), first: None, api_variant: view_api }, view("")),
+        (Outcome::ConversationCreated { conversation: conversation(), first, api_variant: view_api }, view(MESSAGE)),
         (
             Outcome::ConversationUpdated(conversation()),
             format!("{{\"status\":\"conversation updated\",\"conversation\":{CONVERSATION}}}"),
         ),
-        (Outcome::ConversationViewUpdated(with_messages(2)), chat(&format!("{MESSAGE},{MESSAGE}"))),
+        (Outcome::ConversationViewUpdated(with_messages(2)), view(&format!("{MESSAGE},{MESSAGE}"))),
         (Outcome::MessageUpdated(said()), MESSAGE.to_owned()),
         (Outcome::MessageDeleted, r#"{"status":"message deleted","success":true}"#.to_owned()),
         (Outcome::ConversationLeft, r#"{"status":"conversation left","success":true}"#.to_owned()),
@@ -139,16 +148,16 @@ fn every_outcome_has_its_body() {
         (Outcome::Replayed { body: b"{\"a\":1}"[..].into(), number: None }, r#"{"a":1}"#.to_owned()),
     ];
     for (done, expected) in table {
-        assert_eq!(text(outcome(&done)), expected, "{done:?}");
+        assert_eq!(text(command_body(&done)), expected, "{done:?}");
     }
 }
 
 #[test]
 fn everything_found_has_its_body_or_none() {
-    let listed = |truncated| Page { items: vec![workspace(0xa), workspace(0xa)], total: 9, truncated };
+    let workspaces = |truncated| Page { items: vec![workspace(0xa), workspace(0xa)], total: 9, truncated };
     let none = Page { items: vec![], total: 0, truncated: false };
     let conversations = Page { items: vec![conversation()], total: 1, truncated: false };
-    let some_chats = Page { items: vec![with_messages(1), with_messages(0)], total: 9, truncated: true };
+    let some_views = Page { items: vec![with_messages(1), with_messages(0)], total: 9, truncated: true };
     let users = ["a", "b\""].map(|user| UserProfile {
         id: UserId::new(user).unwrap(),
         name: user.to_uppercase().into(),
@@ -157,12 +166,12 @@ fn everything_found_has_its_body_or_none() {
     let table = [
         (QueryResult::Workspaces(none), r#"{"workspaces":[],"total":0}"#.to_owned(), false),
         (
-            QueryResult::Workspaces(listed(false)),
+            QueryResult::Workspaces(workspaces(false)),
             format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"),
             false,
         ),
         (
-            QueryResult::Workspaces(listed(true)),
+            QueryResult::Workspaces(workspaces(true)),
             format!("{{\"workspaces\":[{WORKSPACE},{WORKSPACE}],\"total\":9}}"),
             true,
         ),
@@ -173,11 +182,11 @@ fn everything_found_has_its_body_or_none() {
             false,
         ),
         (QueryResult::Conversation(conversation()), format!("{{\"conversation\":{CONVERSATION}}}"), false),
-        (QueryResult::ConversationView(with_messages(0)), chat(""), false),
-        (QueryResult::ConversationView(with_messages(1)), chat(MESSAGE), false),
+        (QueryResult::ConversationView(with_messages(0)), view(""), false),
+        (QueryResult::ConversationView(with_messages(1)), view(MESSAGE), false),
         (QueryResult::Messages(with_messages(2).last), format!("[{MESSAGE},{MESSAGE}]"), false),
         (QueryResult::Message(said()), MESSAGE.to_owned(), false),
-        (QueryResult::ConversationViews(some_chats), format!("[{},{}]", chat(MESSAGE), chat("")), true),
+        (QueryResult::ConversationViews(some_views), format!("[{},{}]", view(MESSAGE), view("")), true),
         (QueryResult::Users(vec![]), r#"{"users":[]}"#.to_owned(), false),
         (
             QueryResult::Users(users.into()),
@@ -186,14 +195,14 @@ fn everything_found_has_its_body_or_none() {
         ),
     ];
     for (what, expected, truncated) in table {
-        let rendered = found(&what).unwrap();
+        let rendered = query_body(&what).unwrap();
         assert_eq!((text(rendered.body), rendered.truncated), (expected, truncated), "{what:?}");
     }
     let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
     let (through, position) = (EventNumber(1), EventNumber(1));
     let page = JournalPage { events: vec![], through, position, gap: None };
-    assert!(found(&QueryResult::StreamAccess(filter)).is_none());
-    assert!(found(&QueryResult::JournalPage(page)).is_none());
+    assert!(query_body(&QueryResult::StreamAccess(filter)).is_none());
+    assert!(query_body(&QueryResult::JournalPage(page)).is_none());
 }
 
 #[test]
@@ -208,14 +217,14 @@ fn sizes_are_those_of_the_texts() {
     conversation_json(&conversation(), &mut out);
     assert_eq!(conversation().json_bytes(), out.len());
     out.clear();
-    conversation::message(&mut JsonWriter(&mut out), &said());
+    conversation_view::message(&mut JsonWriter(&mut out), &said());
     assert_eq!(said().json_bytes(), out.len());
     for count in 0..3 {
         for message_count in [0, 9, 10, 12345] {
             let mut view = with_messages(count);
             view.conversation.message_count = message_count;
             out.clear();
-            conversation::chat(&view, &mut out);
+            conversation_view::conversation(&mut JsonWriter(&mut out), &view);
             assert_eq!(view.json_bytes(), out.len());
         }
     }

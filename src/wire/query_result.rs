@@ -1,0 +1,85 @@
+//! The bodies of responses to queries: compact JSON, with the members in the order of the API's description.
+
+use crate::domain::model::UserProfile;
+use crate::domain::page::Page;
+use crate::domain::query::QueryResult;
+use crate::wire::conversation_view;
+use crate::wire::json::JsonWriter;
+use crate::wire::resource::{conversation_json, workspace_json};
+
+/// A body, and what the response's fields say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueryBody {
+    /// The JSON text.
+    pub body: Vec<u8>,
+    /// Whether the store truncated the list: `X-Truncated`.
+    pub truncated: bool,
+    /// The number of items in the whole list, where the body does not have it: `X-Total-Count`.
+    pub total: Option<u64>,
+}
+
+/// The body of the response to a query; `None` for results that no response contains.
+pub(crate) fn query_body(result: &QueryResult) -> Option<QueryBody> {
+    let mut body = Vec::new();
+    match result {
+        QueryResult::Workspaces(page) => {
+            return Some(list("workspaces", page, workspace_json));
+        }
+        QueryResult::Conversations(page) => {
+            return Some(list("conversations", page, conversation_json));
+        }
+        QueryResult::Workspace(one) => {
+            JsonWriter(&mut body).raw("{\"workspace\":");
+            workspace_json(one, &mut body);
+            body.push(b'}');
+        }
+        QueryResult::Conversation(one) => {
+            JsonWriter(&mut body).raw("{\"conversation\":");
+            conversation_json(one, &mut body);
+            body.push(b'}');
+        }
+        QueryResult::ConversationView(one) => {
+            conversation_view::conversation(&mut JsonWriter(&mut body), one);
+            return Some(QueryBody { body, truncated: one.last.truncated, total: None });
+        }
+        QueryResult::ConversationViews(page) => {
+            JsonWriter(&mut body).array(&page.items, conversation_view::conversation);
+            let truncated = page.truncated || page.items.iter().any(|view| view.last.truncated);
+            return Some(QueryBody { body, truncated, total: Some(page.total) });
+        }
+        QueryResult::Messages(page) => {
+            JsonWriter(&mut body).array(&page.messages, conversation_view::message);
+            return Some(QueryBody { body, truncated: page.truncated, total: None });
+        }
+        QueryResult::Message(one) => conversation_view::message(&mut JsonWriter(&mut body), one),
+        QueryResult::Users(users) => {
+            JsonWriter(&mut body).raw("{\"users\":").array(users, user).raw("}");
+        }
+        QueryResult::Alive
+        | QueryResult::StreamAccess(_)
+        | QueryResult::JournalPage(_)
+        | QueryResult::OpenJobs(_)
+        | QueryResult::History(_) => {
+            return None;
+        }
+    }
+    Some(QueryBody { body, truncated: false, total: None })
+}
+
+fn user(json: &mut JsonWriter, user: &UserProfile) {
+    json.raw("{\"user_id\":").string(user.id.as_str()).raw(",\"name\":").string(&user.name).raw("}");
+}
+
+/// `{"<name>":[…],"total":n}`
+fn list<T>(name: &str, page: &Page<T>, item: fn(&T, &mut Vec<u8>)) -> QueryBody {
+    let mut body = Vec::new();
+    JsonWriter(&mut body)
+        .raw("{\"")
+        .raw(name)
+        .raw("\":")
+        .array(&page.items, |json, one| item(one, json.0))
+        .raw(",\"total\":")
+        .number(page.total)
+        .raw("}");
+    QueryBody { body, truncated: page.truncated, total: None }
+}
