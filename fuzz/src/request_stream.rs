@@ -135,8 +135,6 @@ impl Connection {
     fn handle(&mut self, input: Input<'_>) {
         self.shard.handle(input, START);
         self.shard.check_invariants();
-        let held = self.shard.incoming_bytes(self.slot);
-        assert!(held <= HEAD_MAX + READ_BYTES_MAX + BODY_MAX, "{held} bytes of requests are kept");
         let waiting = self.shard.outgoing_bytes(self.slot);
         assert!(waiting <= READ_BYTES_MAX + ANSWER_MAX + BUFFER_BYTES, "{waiting} bytes of answers wait");
     }

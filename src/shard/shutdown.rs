@@ -1,124 +1,100 @@
-//! The end of a shard, in steps that keep the time short in which nobody serves:
+//! The shutdown of a shard, in steps that keep the time short in which no process serves:
 //!
-//! 1. Notice: all goes on, but every answer says that its connection ends with it, and nobody is kept waiting for a
-//!    stream. Whoever keeps a connection has time for a last request.
-//! 2. Stopped: nothing more is accepted, streams end, what runs is finished.
-//! 3. Quiet: whatever is left only waits for its reader. Nothing more is asked of anybody, so the database can go to
-//!    the next process.
-//! 4. Drained: the last connection is gone.
+//! 1. Notice: requests are served, but every response closes its connection, and streams are deferred. A client with an
+//!    idle connection has time for a last request.
+//! 2. Stopped: no connection is accepted, streams end, and requests in progress are finished.
+//! 3. Quiesced: the remaining connections only wait for their peers. No more work is handed to other threads, so the
+//!    next process can open the database.
+//! 4. Drained: the last connection is closed.
 
-use super::connection::{Connection, Phase};
+use super::connection::DrainNotice;
 use super::{Output, Shard};
 use crate::base::limits::DRAIN_NOTICE_MILLISECONDS;
 use crate::base::time::{MonoTime, Now};
 
-/// How far the end has come.
+/// How far the shutdown has come.
 #[derive(Debug, Default)]
 pub(super) struct ShutdownProgress {
     step: ShutdownStep,
-    /// When it began.
-    began: MonoTime,
-    /// How long a connection without a request is kept from then on, in milliseconds.
-    notice_milliseconds: u64,
-    /// Connections below this slot are quiet, which they stay.
-    quiesced_below: usize,
+    /// When the notice ends.
+    notice_until: MonoTime,
+    /// Connections in slots below this one have quiesced, and stay so.
+    quiesced_below: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum ShutdownStep {
+    /// Next: Notice.
     #[default]
     Serving,
+    /// Next: Stopped.
     Notice,
+    /// Next: Quiesced.
     Stopped,
+    /// Next: Drained.
     Quiesced,
     Drained,
 }
 
 impl ShutdownProgress {
-    /// When to go on from the notice by itself.
+    /// When the present step ends by itself.
     pub(super) fn timeout(&self) -> Option<MonoTime> {
-        (self.step == ShutdownStep::Notice).then(|| self.began.plus_milliseconds(self.notice_milliseconds))
-    }
-
-    /// When a connection that waits since then for a request is closed.
-    pub(super) fn idle_until(&self, since: MonoTime) -> Option<MonoTime> {
-        (self.step != ShutdownStep::Serving).then(|| self.began.max(since).plus_milliseconds(self.notice_milliseconds))
+        (self.step == ShutdownStep::Notice).then_some(self.notice_until)
     }
 }
 
 impl Shard {
-    /// Begins the end. Without anybody who could be in the middle of sending a request there is nothing to give notice of.
+    /// Begins the shutdown. The notice is skipped if no client can be about to send a request.
     pub(super) fn drain(&mut self, now: Now) {
         if self.draining {
             return;
         }
         self.draining = true;
-        self.ending = ShutdownProgress {
+        let milliseconds = DRAIN_NOTICE_MILLISECONDS.min(self.context.settings.shutdown_grace_ms / 2);
+        self.shutdown = ShutdownProgress {
             step: ShutdownStep::Notice,
-            began: now.mono,
-            notice_milliseconds: DRAIN_NOTICE_MILLISECONDS.min(self.context.settings.shutdown_grace_ms / 2),
+            notice_until: now.mono.plus_milliseconds(milliseconds),
             quiesced_below: 0,
         };
-        let idle: Vec<u32> =
-            self.connections.iter().filter(|(_, conn)| is_idle(conn)).map(|(slot, _)| slot as u32).collect();
-        for slot in &idle {
-            self.arm(*slot, now);
-        }
-        if idle.is_empty() {
+        if !self.connections.begin_drain(DrainNotice { began: now.mono, milliseconds }, now) {
             self.stop(now);
         }
     }
 
-    /// Goes on from the notice when its time is over.
+    /// Ends the notice when its time has come.
     pub(super) fn tick_drain(&mut self, now: Now) {
-        if self.ending.timeout().is_some_and(|until| until <= now.mono) {
+        if self.shutdown.timeout().is_some_and(|until| until <= now.mono) {
             self.stop(now);
         }
     }
 
     fn stop(&mut self, now: Now) {
-        self.ending.step = ShutdownStep::Stopped;
+        self.shutdown.step = ShutdownStep::Stopped;
         self.outputs.push_back(Output::StopAccepting);
-        let streams = self.connections.iter().filter(|(_, conn)| matches!(conn.phase, Phase::Stream(_)));
-        let streams: Vec<u32> = streams.map(|(slot, _)| slot as u32).collect();
-        for slot in streams {
-            self.shut_stream_down(slot, now);
+        for slot in self.connections.streams() {
+            self.shut_down_stream(slot, now);
         }
     }
 
-    /// The step that has been reached since the last call, if it is one to tell of. Looks at each connection once in all,
-    /// since nothing new comes and a quiet connection stays quiet.
+    /// The step that was reached since the last call, if the event loop must know of it. All calls together look at each
+    /// connection once, since no new one comes and a quiesced one stays so.
     pub(super) fn poll_drain(&mut self) -> Option<Output> {
-        match self.ending.step {
-            ShutdownStep::Stopped => {
-                while self.ending.quiesced_below < self.connections.capacity() {
-                    if self.connections.get(self.ending.quiesced_below).is_some_and(|conn| !is_quiesced(conn)) {
-                        return None;
-                    }
-                    self.ending.quiesced_below += 1;
+        match self.shutdown.step {
+            ShutdownStep::Stopped => match self.connections.first_busy(self.shutdown.quiesced_below) {
+                Some(busy) => {
+                    self.shutdown.quiesced_below = busy;
+                    None
                 }
-                self.ending.step = ShutdownStep::Quiesced;
-                Some(Output::Quiesced)
-            }
-            ShutdownStep::Quiesced if self.connections.is_empty() => {
-                self.ending.step = ShutdownStep::Drained;
+                None => {
+                    self.shutdown.step = ShutdownStep::Quiesced;
+                    Some(Output::Quiesced)
+                }
+            },
+            ShutdownStep::Quiesced if self.connections.len() == 0 => {
+                self.shutdown.step = ShutdownStep::Drained;
                 Some(Output::Drained)
             }
             ShutdownStep::Serving | ShutdownStep::Notice | ShutdownStep::Quiesced | ShutdownStep::Drained => None,
         }
-    }
-}
-
-/// Its next request may be on its way.
-fn is_idle(conn: &Connection) -> bool {
-    matches!(conn.phase, Phase::Head) && conn.input.is_empty()
-}
-
-/// It only waits for its reader.
-fn is_quiesced(conn: &Connection) -> bool {
-    match &conn.phase {
-        Phase::Closing { .. } => true,
-        Phase::Stream(stream) => stream.ended,
-        Phase::Head | Phase::Body(_) | Phase::Discard(_) | Phase::Waiting(_) => false,
     }
 }

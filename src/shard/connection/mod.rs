@@ -1,215 +1,251 @@
-//! One connection: what has arrived, what phase it is in, what waits to be written.
+//! One connection as a state machine without a socket.
 //!
-//! Invariant: a connection that waits for the store has at most one question under way, and reads nothing meanwhile.
+//! Invariant: a connection that waits for a worker has exactly one request there, and reads nothing meanwhile.
 
+mod deadline;
 pub(super) mod outbox;
+mod phase;
+pub(super) mod reading;
+pub(super) mod table;
+mod writing;
 
-use crate::api::operation::Operation;
-use crate::api::request::{Media, Request};
-use crate::api::request_metrics::Endpoint;
-use crate::api::router::Parameters;
-use crate::api::{Caller, Subscription};
+pub(super) use deadline::{DrainNotice, Expiry};
+
 use crate::base::time::MonoTime;
-use crate::domain::id::UserId;
 use crate::http1::body::BodyReader;
-use crate::http1::head::{Method, Version};
-use crate::shard::shared::rate_limiter::Quota;
+use crate::shard::request::pending::{PendingRequest, ReceivingRequest};
 use crate::shard::subscription::subscriber::Subscriber;
 use outbox::Outbox;
-use std::borrow::Cow;
+use phase::Phase;
 use std::net::IpAddr;
-use std::sync::Arc;
+
+/// Bytes in the outbox from which on no further pipelined request is read.
+const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
 /// One connection.
+///
+/// # Order of calls
+///
+/// 1. `receive` for bytes of the socket, or `resume_reading` for bytes that were kept. Then `read` until it returns
+///    `Blocked`, and last `keep_rest`.
+/// 2. After each request that `read` returned, one of: `receive_body` or `discard_body` (after a head), `wait`,
+///    `open_stream`, or `push_head` with `push_body` (a response).
+/// 3. After `wait`, the result of the worker: `take_pending`, then again one of `wait`, `open_stream` or a response.
+/// 4. After anything that queues output, `output_queued`. After each write to the socket, `wrote`.
+/// 5. At the end of an input, `settle`.
+///
+/// Each `Effect` that a method returns is carried out before the next call.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Tells this use of the slot from others.
-    pub generation: u32,
-    /// Where it comes from.
-    pub peer: IpAddr,
-    /// Bytes that arrived and are not taken in yet; empty on an idle connection.
-    pub input: Vec<u8>,
-    /// What waits to be written.
-    pub outbox: Outbox,
-    /// What it is doing.
-    pub phase: Phase,
-    /// When the present wait began: for a request, for the rest of one, for the end.
-    pub since: MonoTime,
-    /// When the socket last took something, or output began to wait.
-    pub progress_at: MonoTime,
+    /// Distinguishes the connections that use a slot one after the other.
+    generation: u32,
+    peer: IpAddr,
+    /// Bytes that arrived and are not read yet; empty on an idle connection.
+    input: Vec<u8>,
+    outbox: Outbox,
+    phase: Phase,
+    /// When the present wait began: for a request, for the rest of one, for a worker, or for the peer's end.
+    since: MonoTime,
+    /// When the socket last took bytes, or output began to wait.
+    progress_at: MonoTime,
     /// The peer has ended its side.
-    pub half_closed: bool,
-    /// It stands in the list of connections that are to be written.
-    pub dirty: bool,
-    /// Bytes of answers among what waits.
-    pub reply_bytes: usize,
+    half_closed: bool,
+    /// The slot is in the table's list of connections to write.
+    dirty: bool,
+    /// Bytes of response bodies in the outbox.
+    response_bytes: usize,
     /// Output has been waiting since `progress_at`.
-    pub waits_for_reader: bool,
+    waits_for_reader: bool,
 }
 
-/// What a connection is doing.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// Between requests, or in the middle of a head. Call: bytes. Next: all others.
-    Head,
-    /// In the middle of a body. Call: bytes. Next: Waiting, Stream, Head, Closing.
-    Body(Box<ReceivingRequest>),
-    /// Passes over the body of a request that is answered already. Call: bytes. Next: Head, Closing.
-    Discard(Box<DiscardedBody>),
-    /// Waits for the store. Call: receipt or answer. Next: Head, Stream, Closing, Waiting.
-    Waiting(Box<PendingRequest>),
-    /// An open stream. Call: events, pages, timers. Next: Closing.
-    Stream(Box<Subscriber>),
-    /// Writes what is left, then ends its side and reads on for a while, so that the peer sees all of the answer.
-    /// Next: none.
-    Closing {
-        /// Our side is ended; only the peer's end is awaited.
-        ended: bool,
-        /// Bytes read and thrown away.
-        discarded: usize,
-    },
+/// What the shard must do after a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// Arm the timer, since the deadline may have come nearer.
+    Arm,
+    /// Call `resume_reading` and read on: the outbox has room for further responses.
+    ReadOn,
+    /// Bytes of a stream were written: fill its outbox, or end it.
+    StreamWritten,
+    /// Unsubscribe the stream, if it is one, and call `begin_closing`.
+    BeginClosing,
+    /// End our side of the socket.
+    EndWriting,
+    /// Close the socket and remove the connection.
+    Close,
 }
 
-/// What the answer to a request needs to know of it.
-#[derive(Debug, Clone)]
-pub(super) struct RequestContext<'a> {
-    /// When its head was complete.
-    pub started: MonoTime,
-    /// How it was asked.
-    pub method: Method,
-    /// Its method as sent, for the log.
-    pub method_name: Cow<'a, str>,
-    /// Its path as sent, for the log.
-    pub path: Cow<'a, str>,
-    /// Its version.
-    pub version: Version,
-    /// Whether the connection goes on after it.
-    pub keep_alive: bool,
-    /// Its id, the client's own or a new one.
-    pub request_id: Arc<str>,
-    /// Its origin, if pages of it may read the answer.
-    pub origin: Option<Cow<'a, str>>,
-    /// What it counts as.
-    pub endpoint: Endpoint,
-    /// Who asked, once that is known.
-    pub user: Option<UserId>,
-    /// What is left in the bucket that the request was taken from.
-    pub quota: Option<Quota>,
-}
-
-impl RequestContext<'_> {
-    /// The same without a borrow.
-    pub(super) fn into_owned(self) -> RequestContext<'static> {
-        RequestContext {
-            method_name: Cow::Owned(self.method_name.into_owned()),
-            path: Cow::Owned(self.path.into_owned()),
-            origin: self.origin.map(|origin| Cow::Owned(origin.into_owned())),
-            endpoint: self.endpoint,
-            started: self.started,
-            method: self.method,
-            version: self.version,
-            keep_alive: self.keep_alive,
-            request_id: self.request_id,
-            user: self.user,
-            quota: self.quota,
-        }
-    }
-}
-
-/// A request whose body is on its way.
-#[derive(Debug)]
-pub(super) struct ReceivingRequest {
-    /// What its answer needs.
-    pub request_context: RequestContext<'static>,
-    /// What was decided from its head.
-    pub admitted: AdmittedRequest<'static>,
-    /// Takes the framing apart.
-    pub reader: BodyReader,
-    /// What has arrived of the body.
-    pub body: Vec<u8>,
-}
-
-/// What was decided from a request's head.
-#[derive(Debug)]
-pub(super) struct AdmittedRequest<'a> {
-    /// What is asked for.
-    pub operation: Operation,
-    /// The open segments of the path.
-    pub parameters: Parameters<'a>,
-    /// The raw query.
-    pub query: Option<Cow<'a, str>>,
-    /// The raw `Last-Event-ID`.
-    pub last_event_id: Option<Cow<'a, [u8]>>,
-    /// What `Content-Type` says.
-    pub media: Media,
-    /// The `Idempotency-Key`.
-    pub idempotency_key: Option<Cow<'a, str>>,
-    /// Who asks.
-    pub caller: Option<Caller>,
-    /// The network that a login is counted for.
-    pub network: IpAddr,
-}
-
-impl<'a> AdmittedRequest<'a> {
-    /// The same without a borrow.
-    pub(super) fn into_owned(self) -> AdmittedRequest<'static> {
-        fn own<T: ?Sized + ToOwned>(value: Option<Cow<'_, T>>) -> Option<Cow<'static, T>> {
-            value.map(|value| Cow::Owned(value.into_owned()))
-        }
-        AdmittedRequest {
-            operation: self.operation,
-            parameters: self.parameters.map(|raw| Cow::Owned(raw.into_owned())),
-            query: own(self.query),
-            last_event_id: own(self.last_event_id),
-            media: self.media,
-            idempotency_key: own(self.idempotency_key),
-            caller: self.caller,
-            network: self.network,
+impl Connection {
+    /// A connection that was just accepted.
+    fn new(generation: u32, peer: IpAddr, now: MonoTime) -> Connection {
+        Connection {
+            generation,
+            peer,
+            input: Vec::new(),
+            outbox: Outbox::default(),
+            phase: Phase::Head,
+            since: now,
+            progress_at: now,
+            half_closed: false,
+            dirty: false,
+            response_bytes: 0,
+            waits_for_reader: false,
         }
     }
 
-    /// The request as the handlers see it.
-    pub(super) fn request<'b>(&'b self, body: &'b [u8]) -> Request<'b> {
-        Request {
-            operation: self.operation,
-            parameters: self.parameters.each_ref().map(|raw| &**raw),
-            query: self.query.as_deref(),
-            last_event_id: self.last_event_id.as_deref(),
-            media: self.media,
-            body,
+    /// Distinguishes the connections that use a slot one after the other.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The address of the socket's other end.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Whether it is an open stream.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.phase, Phase::Stream(_))
+    }
+
+    /// Whether no part of a request has arrived, so that the next may be on its way.
+    fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Head) && self.input.is_empty()
+    }
+
+    /// Whether only the peer is waited for: to read what is left, or to end its side.
+    pub(super) fn is_quiesced(&self) -> bool {
+        match &self.phase {
+            Phase::Closing { .. } => true,
+            Phase::Stream(stream) => stream.has_ended(),
+            Phase::Head | Phase::Body(_) | Phase::Discard(_) | Phase::Waiting(_) => false,
         }
     }
-}
 
-/// A body that is passed over.
-#[derive(Debug)]
-pub(super) struct DiscardedBody {
-    /// Takes the framing apart.
-    pub reader: BodyReader,
-}
+    /// The stream and its outbox, in phase `Stream`.
+    pub(super) fn stream(&self) -> Option<(&Subscriber, &Outbox)> {
+        match &self.phase {
+            Phase::Stream(stream) => Some((stream, &self.outbox)),
+            _ => None,
+        }
+    }
 
-/// A request that waits for the store.
-#[derive(Debug)]
-pub(super) struct PendingRequest {
-    /// What its answer needs.
-    pub request_context: RequestContext<'static>,
-    /// What is asked for.
-    pub operation: Operation,
-    /// Who asks.
-    pub caller: Option<Caller>,
-    /// What follows when the caller may.
-    pub continuation: Continuation,
-}
+    /// The same to change. Follow with `output_queued`.
+    pub(super) fn stream_mut(&mut self) -> Option<(&mut Subscriber, &mut Outbox)> {
+        match &mut self.phase {
+            Phase::Stream(stream) => Some((stream, &mut self.outbox)),
+            _ => None,
+        }
+    }
 
-/// What follows on the store's word that the caller may.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Continuation {
-    /// Nothing: the store's word is the answer.
-    Respond,
-    /// A stream is opened.
-    OpenStream(Subscription),
-    /// The running answer of the conversation is stopped.
-    CancelAnswer,
-    /// The answer says how the service is; it is not waited for longer than `HEALTH_TIMEOUT_MILLISECONDS`.
-    Health,
+    /// The head of a request was accepted: its body is collected.
+    pub(super) fn receive_body(&mut self, receiving: ReceivingRequest, now: MonoTime) {
+        self.leave_head(Phase::Body(Box::new(receiving)), now);
+    }
+
+    /// The response to a head is queued: the body is read and discarded. A connection that closes discards all input anyway.
+    pub(super) fn discard_body(&mut self, reader: BodyReader, now: MonoTime) {
+        if !matches!(self.phase, Phase::Closing { .. }) {
+            self.leave_head(Phase::Discard(Box::new(reader)), now);
+        }
+    }
+
+    /// A request is with a worker.
+    pub(super) fn wait(&mut self, pending: PendingRequest, now: MonoTime) {
+        self.leave_head(Phase::Waiting(Box::new(pending)), now);
+    }
+
+    /// The head of a stream's response is queued: events follow.
+    pub(super) fn open_stream(&mut self, stream: Box<Subscriber>, now: MonoTime) {
+        self.leave_head(Phase::Stream(stream), now);
+        self.input = Vec::new();
+    }
+
+    fn leave_head(&mut self, next: Phase, now: MonoTime) {
+        assert!(matches!(self.phase, Phase::Head), "a request follows the response to the one before it");
+        self.phase = next;
+        self.since = now;
+    }
+
+    /// The request that waits for a worker, if one does. Follow with `wait`, `open_stream` or a response.
+    pub(super) fn take_pending(&mut self) -> Option<Box<PendingRequest>> {
+        match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Waiting(pending) => Some(pending),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// The request whose body is being collected, if one is. It is over: follow with a response that ends the connection.
+    pub(super) fn take_receiving(&mut self) -> Option<Box<ReceivingRequest>> {
+        match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Body(receiving) => Some(receiving),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// The peer has ended its side. It may still read.
+    pub(super) fn peer_ended(&mut self) -> Effect {
+        self.half_closed = true;
+        match self.phase {
+            Phase::Stream(_) | Phase::Closing { write_ended: true, .. } => Effect::Close,
+            // The rest of the body will not come.
+            Phase::Body(_) | Phase::Discard(_) => Effect::BeginClosing,
+            Phase::Head | Phase::Waiting(_) | Phase::Closing { .. } => self.settle(),
+        }
+    }
+
+    /// Ends a connection whose peer sends no more once every complete request has its response.
+    pub(super) fn settle(&self) -> Effect {
+        let has_unread = !self.input.is_empty() && self.is_paused();
+        if matches!(self.phase, Phase::Head) && self.half_closed && !has_unread {
+            Effect::BeginClosing
+        } else {
+            Effect::Arm
+        }
+    }
+
+    /// Writes what is left, then ends.
+    pub(super) fn begin_closing(&mut self, now: MonoTime) -> Effect {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return Effect::None;
+        }
+        let input = std::mem::take(&mut self.input);
+        self.phase = Phase::Closing { write_ended: false, discarded_bytes: input.len() };
+        self.since = now;
+        if self.outbox.is_empty() { self.end_writing(now) } else { Effect::Arm }
+    }
+
+    /// All output is written: ends our side, or the connection if the peer has ended its own.
+    fn end_writing(&mut self, now: MonoTime) -> Effect {
+        let Phase::Closing { write_ended, .. } = &mut self.phase else {
+            unreachable!("only a closing connection ends")
+        };
+        if self.half_closed {
+            return Effect::Close;
+        }
+        *write_ended = true;
+        self.since = now;
+        Effect::EndWriting
+    }
+
+    /// Asserts what must hold between two inputs. `incoming_bytes_max` bounds what is kept of incomplete requests and of
+    /// those behind them.
+    fn check_invariants(&self, incoming_bytes_max: usize) {
+        self.outbox.check_invariants();
+        assert!(self.response_bytes <= self.outbox.bytes());
+        assert!(self.outbox.is_empty() || self.waits_for_reader, "output that waits has a stall timeout");
+        let keeps_input = matches!(self.phase, Phase::Head | Phase::Waiting(_));
+        assert!(keeps_input || self.input.is_empty(), "other phases read all that arrives");
+        let body_bytes = if let Phase::Body(receiving) = &self.phase { receiving.body().len() } else { 0 };
+        assert!(self.input.len() + body_bytes <= incoming_bytes_max, "what is kept of requests is bounded");
+    }
 }

@@ -1,5 +1,6 @@
-//! Admission: what a request's head alone decides, before a byte of its body is kept.
+//! Admission: whether a request is accepted, decided by its head before any of its body is kept.
 
+use super::context::{AdmittedRequest, RequestContext};
 use crate::api::error::ApiError;
 use crate::api::operation::{Access, BodyKind, Operation};
 use crate::api::request::Media;
@@ -10,77 +11,24 @@ use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::config::types::RateLimit;
-use crate::http1::head::{Framing, Head, Method, Version};
+use crate::http1::head::{Framing, Head, Method};
 use crate::shard::Shard;
-use crate::shard::connection::{AdmittedRequest, RequestContext};
 use crate::shard::shared::rate_limiter::{Quota, Rate, RateKey, network_of};
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 impl Shard {
-    /// What the answer will need to know.
-    pub(in crate::shard) fn request_context<'b>(&mut self, head: &Head<'_, 'b>, now: Now) -> RequestContext<'b> {
-        let request_id = head
-            .field("x-request-id")
-            .and_then(|raw| std::str::from_utf8(raw).ok())
-            .filter(|id| is_request_id(id))
-            .map_or_else(|| self.new_request_id(), Arc::from);
-        RequestContext {
-            started: now.mono,
-            method: head.method,
-            method_name: Cow::Borrowed(head.method_name),
-            path: Cow::Borrowed(head.path),
-            version: head.version,
-            keep_alive: head.keep_alive,
-            request_id,
-            origin: cors::allowed_origin(&self.context.settings.origins, head).map(Cow::Borrowed),
-            endpoint: Endpoint::UNMATCHED,
-            user: None,
-            quota: None,
-        }
-    }
-
-    /// For a request whose head could not be read.
-    pub(in crate::shard) fn unread_meta(&mut self, now: Now) -> RequestContext<'static> {
-        RequestContext {
-            started: now.mono,
-            method: Method::Other,
-            method_name: Cow::Borrowed("-"),
-            path: Cow::Borrowed("-"),
-            version: Version::Http11,
-            keep_alive: false,
-            request_id: self.new_request_id(),
-            origin: None,
-            endpoint: Endpoint::UNREADABLE,
-            user: None,
-            quota: None,
-        }
-    }
-
-    fn new_request_id(&mut self) -> Arc<str> {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut id = [0; 24];
-        let (mut low, mut high) = (self.random.next_u64(), self.random.next_u64());
-        for (at, place) in id.iter_mut().enumerate() {
-            let bits = if at < 16 { &mut low } else { &mut high };
-            *place = HEX[(*bits & 15) as usize];
-            *bits >>= 4;
-        }
-        std::str::from_utf8(&id).expect("hexadecimal digits are ASCII").into()
-    }
-
-    /// Host, route, method, token, rate and kind of body, in this order.
-    pub(in crate::shard) fn admit<'b>(
+    /// Checks host, route, method, token, rate and type of the body, in this order. An error is the response.
+    pub(super) fn admit<'b>(
         &mut self,
         slot: u32,
         head: &Head<'_, 'b>,
         request_context: &mut RequestContext<'b>,
         now: Now,
     ) -> Result<AdmittedRequest<'b>, Box<Response>> {
-        self.admit_or_error(slot, head, request_context, now).map_err(|refusal| match refusal {
+        self.admit_or_error(slot, head, request_context, now).map_err(|early| match early {
             EarlyResponse::Error(error) => Box::new(error.into_response()),
-            EarlyResponse::Response(reply) => reply,
+            EarlyResponse::Response(response) => response,
         })
     }
 
@@ -96,7 +44,7 @@ impl Shard {
             request_context.endpoint = Endpoint::of_route(matched.index);
         }
         let settings = &self.context.settings;
-        let peer = self.connections[slot as usize].peer;
+        let peer = self.connections[slot].peer();
         let network = network_of(forwarded::client_address(&settings.trusted_proxies, peer, head));
         if !settings.allowed_hosts.matches(head.host_name()) {
             let error = ApiError::bad_request("This host is not served here").with_metric_reason("host_not_served");
@@ -119,7 +67,7 @@ impl Shard {
         let caller = match operation.access() {
             Access::Open => None,
             access => {
-                // Only who has no good token is counted: an address may be that of a proxy, or of many people.
+                // Requests with a valid token are not counted by address, since many users can share one behind a proxy.
                 let caller = self.identify(access, head, now);
                 Some(caller.map_err(|error| self.count_anonymous(network, request_context, error, now))?)
             }
@@ -155,7 +103,7 @@ impl Shard {
             Access::TokenOrTicket => api::auth::query_credential(head.query, self.context.settings.environment),
             Access::Open | Access::Token => None,
         };
-        // What is for somebody else, such as a proxy that asks the browser for a password, does not hide a ticket.
+        // A field of another scheme does not hide a ticket: it may be for a proxy that authenticates the browser.
         if let Some(value) = head.field("authorization")
             && (in_query.is_none() || api::auth::is_bearer(value))
         {
@@ -176,7 +124,7 @@ impl Shard {
         Err(ApiError::missing_token())
     }
 
-    /// Takes one request out of a bucket; the answer will tell what is left, of several buckets where least is.
+    /// Counts a request for `key`. The response reports the rate with the least remaining, if several are counted.
     fn take(
         &self,
         key: RateKey,
@@ -190,10 +138,10 @@ impl Shard {
             (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,
             (Ok(quota) | Err(quota), _) => quota,
         });
-        taken.map(drop).map_err(too_fast)
+        taken.map(drop).map_err(rate_exceeded)
     }
 
-    /// Counts a request of nobody's, which is refused with `error`, or as one too many.
+    /// Counts an unauthenticated request, and returns `error`, or that the rate is exceeded.
     fn count_anonymous(
         &self,
         network: IpAddr,
@@ -205,8 +153,8 @@ impl Shard {
         self.take(RateKey::Anonymous(network), anonymous_rate(limit), request_context, now).err().unwrap_or(error)
     }
 
-    /// Counts a login, of which `times` the setting's number are allowed.
-    pub(in crate::shard) fn count_login(
+    /// Counts a login. `times` the setting's number are allowed.
+    pub(super) fn count_login(
         &self,
         key: RateKey,
         times: u64,
@@ -219,7 +167,7 @@ impl Shard {
     }
 }
 
-/// Why a request is answered from its head alone.
+/// The response to a request that is not executed.
 enum EarlyResponse {
     Error(ApiError),
     Response(Box<Response>),
@@ -231,23 +179,18 @@ impl From<ApiError> for EarlyResponse {
     }
 }
 
-fn is_request_id(id: &str) -> bool {
-    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
-}
-
-/// How often one user may ask.
-pub(in crate::shard) fn user_rate(limit: RateLimit) -> Rate {
+/// The rate of one user.
+pub(super) fn user_rate(limit: RateLimit) -> Rate {
     Rate::per_second(u64::from(limit.per_second), u64::from(limit.burst))
 }
 
-/// How often one network may ask without being anybody.
+/// The rate of unauthenticated requests from one network.
 fn anonymous_rate(limit: RateLimit) -> Rate {
     let times = |count: u32| u64::from(count) * REQUESTS_PER_ADDRESS_FACTOR;
     Rate::per_second(times(limit.per_second), times(limit.burst))
 }
 
-fn too_fast(quota: Quota) -> ApiError {
+fn rate_exceeded(quota: Quota) -> ApiError {
     ApiError::rate_limited("Too many requests", quota.next_seconds)
 }
 
@@ -269,7 +212,7 @@ fn idempotency_key<'b>(operation: Operation, head: &Head<'_, 'b>) -> Result<Opti
     let Some(raw) = head.field("idempotency-key").filter(|_| operation.is_idempotent_by_key()) else { return Ok(None) };
     let visible = raw.iter().all(u8::is_ascii_graphic);
     let rule = match std::str::from_utf8(raw) {
-        // Of two keys either may be the one that the client will come back with.
+        // Either of two keys may be the one that the client sends again.
         _ if head.fields("idempotency-key").count() > 1 => "must be given once",
         Ok(key) if visible && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => {
             return Ok(Some(Cow::Borrowed(key)));

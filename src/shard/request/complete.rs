@@ -1,5 +1,8 @@
-//! Completing a request that waited for another thread.
+//! Completing a request with the result of a worker.
 
+use super::admission::user_rate;
+use super::context::RequestContext;
+use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
 use crate::api::health::{self, ReaderCheck};
 use crate::api::operation::Operation;
@@ -13,171 +16,151 @@ use crate::domain::password::{PasswordOutcome, PasswordResponse};
 use crate::domain::query::{QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::domain::work::Work;
-use crate::shard::connection::{Continuation, PendingRequest, Phase, RequestContext};
-use crate::shard::request::admission::user_rate;
+use crate::shard::Shard;
 use crate::shard::shared::rate_limiter::RateKey;
-use crate::shard::subscription::subscriber::DeliveryState;
-use crate::shard::{Output, Shard};
 
 impl Shard {
-    pub(in crate::shard) fn command_finished(&mut self, command_finished: CommandResult, now: Now) {
-        let Some(mut pending) = self.take_pending(command_finished.to) else { return };
-        let slot = command_finished.to.slot;
-        // What was answered before costs nothing.
+    /// Responds with the result of a command.
+    pub(in crate::shard) fn command_finished(&mut self, result: CommandResult, now: Now) {
+        let Some(mut pending) = self.take_pending(result.to) else { return };
+        let slot = result.to.slot;
+        // A replayed command does not count for the rate.
         if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(limit)) =
-            (&command_finished.result, &pending.caller, self.context.settings.rate_limit)
+            (&result.result, &pending.caller, self.context.settings.rate_limit)
         {
             let key = RateKey::User(caller.actor.id.clone());
             pending.request_context.quota = Some(self.shared.rate_limiter.put_back(&key, user_rate(limit), now.mono));
         }
-        let reply = api::command_response(command_finished, pending.operation.subject());
-        self.respond_and_go_on(slot, &pending.request_context, reply, now);
+        let response = api::command_response(result, pending.operation.subject());
+        self.complete(slot, &pending.request_context, response, now);
     }
 
-    pub(in crate::shard) fn query_answered(&mut self, answer: QueryResponse, now: Now) {
-        let slot = answer.to.slot;
-        // A reader may see a commit before the writer has told of it, and a client may start a stream at what it was shown.
-        self.shared.streams.advance_position(answer.position);
-        if let Some(conn) = self.waiting(answer.to)
-            && let Phase::Stream(stream) = &conn.phase
-        {
-            // A stream asks for nothing but pages.
-            if stream.source == DeliveryState::AwaitingPage {
-                let page = answer.result.and_then(|found| match found {
-                    QueryResult::JournalPage(page) => Ok(page),
-                    _ => Err(Rejection::Unavailable),
-                });
-                self.page(slot, page, now);
-            }
-            return;
+    /// Responds with what a query found, or does what the query permits. A journal page goes to its stream.
+    pub(in crate::shard) fn query_finished(&mut self, response: QueryResponse, now: Now) {
+        let (to, slot) = (response.to, response.to.slot);
+        // A reader can see a commit before this shard receives it, and a client may start a stream at the position of a
+        // response.
+        self.shared.streams.advance_position(response.position);
+        if self.connections.find(to).is_some_and(|conn| conn.is_stream()) {
+            let page = response.result.and_then(|found| match found {
+                QueryResult::JournalPage(page) => Ok(page),
+                _ => Err(Rejection::Unavailable),
+            });
+            return self.page_received(slot, page, now);
         }
-        let Some(mut pending) = self.take_pending(answer.to) else { return };
+        let Some(mut pending) = self.take_pending(to) else { return };
         let continuation = std::mem::replace(&mut pending.continuation, Continuation::Respond);
-        match (continuation, pending.caller.take(), &answer.result) {
+        match (continuation, pending.caller.take(), &response.result) {
             (Continuation::Health, _, found) => {
                 let check = if found.is_ok() { ReaderCheck::Answered } else { ReaderCheck::Failed };
-                let reply = self.health(check, now);
-                self.respond_and_go_on(slot, &pending.request_context, reply, now);
+                let health = self.health(check, now);
+                self.complete(slot, &pending.request_context, health, now);
             }
             (Continuation::OpenStream(wanted), Some(caller), Ok(QueryResult::StreamAccess(filter))) => {
                 let wanted = Subscription { filter: *filter, ..wanted };
                 self.open_stream(slot, &pending.request_context, &caller, wanted, now);
-                self.after_waiting(slot, now);
+                self.read_on(slot, now);
             }
             (
                 Continuation::CancelAnswer,
                 caller,
-                Ok(QueryResult::StreamAccess(StreamFilter { conversation: Some(named), .. })),
+                Ok(QueryResult::StreamAccess(StreamFilter { conversation: Some(conversation), .. })),
             ) => {
-                let ConversationRef::Id(conversation_id) = *named else { unreachable!("access names it by its id") };
-                self.wait(slot, PendingRequest { caller, ..*pending });
-                self.outputs.push_back(Output::Work(Work::CancelAnswer { reply_to: answer.to, conversation_id }));
+                let ConversationRef::Id(conversation_id) = *conversation else {
+                    unreachable!("the store resolves it to an id")
+                };
+                let work = Work::CancelAnswer { reply_to: to, conversation_id };
+                self.wait(slot, PendingRequest { caller, ..*pending }, work, now);
             }
-            // Somebody else's conversation is not there, on this side of the API.
+            // The conversations API does not reveal whether a conversation of other users exists.
             (Continuation::CancelAnswer, _, Err(Rejection::Forbidden(_))) => {
-                let reply = ApiError::not_found(Resource::Conversation).into_response();
-                self.respond_and_go_on(slot, &pending.request_context, reply, now);
+                let error = ApiError::not_found(Resource::Conversation);
+                self.complete(slot, &pending.request_context, error.into_response(), now);
             }
             (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable)) => {
-                let reply = self.defer_stream(wanted.start);
-                self.respond_and_go_on(slot, &pending.request_context, reply, now);
+                let deferral = self.defer_stream(wanted.start);
+                self.complete(slot, &pending.request_context, deferral, now);
             }
-            // Whoever asks and does not read may fill the memory up to here, and no further.
-            _ if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
-                let reply = ApiError::overloaded().with_metric_reason("replies_full").into_response();
-                self.respond_and_go_on(slot, &pending.request_context, reply, now);
+            // Responses that clients do not read may take this much memory, and no more.
+            _ if self.connections.response_bytes() > RESPONSES_WAITING_BYTES_MAX => {
+                let error = ApiError::overloaded().with_metric_reason("replies_full");
+                self.complete(slot, &pending.request_context, error.into_response(), now);
             }
             _ => {
-                let reply = api::query_response(answer, pending.operation.subject());
-                self.respond_and_go_on(slot, &pending.request_context, reply, now);
+                let response = api::query_response(response, pending.operation.subject());
+                self.complete(slot, &pending.request_context, response, now);
             }
         }
     }
 
-    pub(in crate::shard) fn password_checked(&mut self, answer: PasswordResponse, now: Now) {
-        let Some(mut pending) = self.take_pending(answer.to) else { return };
-        let slot = answer.to.slot;
+    /// Responds to a login or a change of a password, or submits the command that stores the new hash.
+    pub(in crate::shard) fn password_checked(&mut self, checked: PasswordResponse, now: Now) {
+        let Some(pending) = self.take_pending(checked.to) else { return };
+        let slot = checked.to.slot;
         if pending.operation == Operation::Login {
-            let admitted = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
-            let ended = match &answer.result {
-                Ok(PasswordOutcome::User(user)) if admitted(&user.id) => LoginResult::Success,
+            let is_enabled = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
+            let result = match &checked.result {
+                Ok(PasswordOutcome::User(user)) if is_enabled(&user.id) => LoginResult::Success,
                 Ok(PasswordOutcome::User(_)) => LoginResult::Disabled,
                 Ok(PasswordOutcome::Wrong) => LoginResult::Wrong,
                 Ok(PasswordOutcome::Hash(_)) | Err(_) => LoginResult::Failed,
             };
-            metrics::LOGINS[ended as usize].add(1);
+            metrics::LOGINS[result as usize].add(1);
         }
-        let reply = match answer.result {
+        let response = match checked.result {
             Ok(PasswordOutcome::User(user)) => {
                 match self.token_rules.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
                     Some(issued_at) => api::auth::login_response(&self.context, &user, issued_at, now.wall),
                     None => ApiError::invalid_credentials().into_response(),
                 }
             }
-            // The token is good, so a client must not take this for the end of it.
+            // The caller's token is valid, so the error must not look like an expired one.
             Ok(PasswordOutcome::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_response(),
             Ok(PasswordOutcome::Wrong) => ApiError::invalid_credentials().into_response(),
-            Ok(PasswordOutcome::Hash(hash)) => match pending.caller.take() {
-                Some(caller) => {
-                    let kind = CommandKind::SetPassword { hash };
-                    return self.submit(slot, pending.request_context, pending.operation, caller, None, kind);
-                }
-                None => ApiError::internal().into_response(),
-            },
+            Ok(PasswordOutcome::Hash(hash)) if pending.caller.is_some() => {
+                return self.submit(slot, *pending, None, CommandKind::SetPassword { hash }, now);
+            }
+            Ok(PasswordOutcome::Hash(_)) => ApiError::internal().into_response(),
             Err(rejection) => ApiError::rejected(rejection, pending.operation.subject()).into_response(),
         };
-        self.respond_and_go_on(slot, &pending.request_context, reply, now);
+        self.complete(slot, &pending.request_context, response, now);
     }
 
-    pub(in crate::shard) fn dropped(&mut self, to: ReplyTo, now: Now) {
-        if let Some(conn) = self.waiting(to)
-            && let Phase::Stream(_) = &conn.phase
-        {
-            return self.page(to.slot, Err(Rejection::Unavailable), now);
+    /// Responds to a request whose work was dropped. A stream asks for its page again later.
+    pub(in crate::shard) fn work_dropped(&mut self, to: ReplyTo, now: Now) {
+        if self.connections.find(to).is_some_and(|conn| conn.is_stream()) {
+            return self.page_received(to.slot, Err(Rejection::Unavailable), now);
         }
         let Some(pending) = self.take_pending(to) else { return };
-        let reply = match pending.continuation {
+        let response = match pending.continuation {
             Continuation::OpenStream(wanted) => self.defer_stream(wanted.start),
             Continuation::Health => self.health(ReaderCheck::Busy, now),
             Continuation::Respond | Continuation::CancelAnswer => ApiError::overloaded().into_response(),
         };
-        self.respond_and_go_on(to.slot, &pending.request_context, reply, now);
+        self.complete(to.slot, &pending.request_context, response, now);
     }
 
-    /// No reader has answered in time. Its answer may still come, so that the connection can have no other.
+    /// Responds to a health check that no reader has responded to in time. The connection closes, since the reader's response
+    /// may still come and must not reach another request.
     pub(in crate::shard) fn health_timed_out(&mut self, slot: u32, now: Now) {
-        let to = self.reply_to(slot);
-        let Some(mut pending) = self.take_pending(to) else { return };
+        let Some(mut pending) = self.connections[slot].take_pending() else { return };
         pending.request_context.keep_alive = false;
-        let reply = self.health(ReaderCheck::Late, now);
-        self.respond(slot, &pending.request_context, reply, now);
+        let response = self.health(ReaderCheck::Late, now);
+        self.respond(slot, &pending.request_context, response, now);
     }
 
     fn health(&self, reader: ReaderCheck, now: Now) -> Response {
         health::health(reader, self.shared.writer_health.fault(now.mono), now.wall)
     }
 
-    /// Takes the request that waits for an answer; `None` if its connection is gone.
+    /// Takes the request that waits for a worker's result; `None` if its connection is gone.
     fn take_pending(&mut self, to: ReplyTo) -> Option<Box<PendingRequest>> {
-        let conn = self.waiting(to)?;
-        match std::mem::replace(&mut conn.phase, Phase::Head) {
-            Phase::Waiting(pending) => Some(pending),
-            other => {
-                conn.phase = other;
-                None
-            }
-        }
+        self.connections.find(to)?.take_pending()
     }
 
-    /// Answers a request that waited, and goes on with what its connection sent meanwhile.
-    fn respond_and_go_on(&mut self, slot: u32, request_context: &RequestContext<'_>, reply: Response, now: Now) {
-        self.respond(slot, request_context, reply, now);
-        self.after_waiting(slot, now);
-    }
-
-    fn after_waiting(&mut self, slot: u32, now: Now) {
-        self.go_on(slot, 0, now);
-        self.outputs.push_back(Output::Resume(slot));
-        self.settle(slot, now);
+    /// Responds to a request that waited for a worker, and reads what arrived meanwhile.
+    fn complete(&mut self, slot: u32, request_context: &RequestContext<'_>, response: Response, now: Now) {
+        self.respond(slot, request_context, response, now);
+        self.read_on(slot, now);
     }
 }

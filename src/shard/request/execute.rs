@@ -1,5 +1,7 @@
-//! Executing a whole request: a response at once, or work for another thread.
+//! Executing a complete request: a response at once, or work for another thread.
 
+use super::context::{AdmittedRequest, RequestContext};
+use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
 use crate::api::operation::Operation;
 use crate::api::{self, Action, Caller, Response, health, metrics};
@@ -12,15 +14,14 @@ use crate::domain::id::UserId;
 use crate::domain::password::{PasswordCheck, PasswordJob};
 use crate::domain::query::{Query, QueryKind, StreamFilter};
 use crate::domain::work::Work;
-use crate::shard::connection::{AdmittedRequest, Continuation, PendingRequest, Phase, RequestContext};
 use crate::shard::shared::rate_limiter::RateKey;
 use crate::shard::{Output, Shard};
 use crate::wire;
 use std::sync::Arc;
 
 impl Shard {
-    /// Does what a complete request asks for.
-    pub(in crate::shard) fn execute(
+    /// Executes a complete request.
+    pub(super) fn execute(
         &mut self,
         slot: u32,
         request_context: RequestContext<'_>,
@@ -34,147 +35,111 @@ impl Shard {
             Err(error) => return self.respond(slot, &request_context, error.into_response(), now),
         };
         match action {
-            Action::Respond(reply) => self.respond(slot, &request_context, reply, now),
-            // What is done is answered, so nothing more is done while nobody reads what was.
-            Action::Submit(_) if self.reply_bytes > RESPONSES_WAITING_BYTES_MAX => {
-                let reply = ApiError::overloaded().with_metric_reason("replies_full").into_response();
-                self.respond(slot, &request_context, reply, now);
+            Action::Respond(response) => self.respond(slot, &request_context, response, now),
+            // A command has to be responded to, so none is accepted while too many responses wait for their readers.
+            Action::Submit(_) if self.connections.response_bytes() > RESPONSES_WAITING_BYTES_MAX => {
+                let response = ApiError::overloaded().with_metric_reason("replies_full").into_response();
+                self.respond(slot, &request_context, response, now);
             }
             Action::Submit(kind) => {
-                let Some(caller) = admitted.caller else {
-                    return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
-                };
                 let idempotency = admitted.idempotency_key.map(|key| Idempotency {
                     fingerprint: api::input::fingerprint(&request_context.method_name, &request_context.path, body),
                     key: key.into_owned().into(),
                 });
-                self.submit(slot, request_context.into_owned(), admitted.operation, caller, idempotency, kind);
+                let pending =
+                    PendingRequest::new(request_context, admitted.operation, admitted.caller, Continuation::Respond);
+                self.submit(slot, pending, idempotency, kind, now);
             }
             Action::Query(kind) => {
-                self.ask(slot, request_context, admitted.operation, admitted.caller, Continuation::Respond, kind, now)
+                let pending =
+                    PendingRequest::new(request_context, admitted.operation, admitted.caller, Continuation::Respond);
+                self.query(slot, pending, kind, now);
             }
-            Action::CheckPassword(check) => self.check(slot, request_context, admitted, check, now),
+            Action::CheckPassword(check) => self.check_password(slot, request_context, admitted, check, now),
             Action::Subscribe(wanted) => {
                 let Some(caller) = admitted.caller else {
                     return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
                 };
                 if wanted.filter.conversation.is_none() && wanted.filter.workspace.is_none() {
-                    self.open_stream(slot, &request_context, &caller, wanted, now);
-                } else {
-                    let kind = QueryKind::StreamAccess(wanted.filter);
-                    self.ask(
-                        slot,
-                        request_context,
-                        admitted.operation,
-                        Some(caller),
-                        Continuation::OpenStream(wanted),
-                        kind,
-                        now,
-                    );
+                    return self.open_stream(slot, &request_context, &caller, wanted, now);
                 }
+                let kind = QueryKind::StreamAccess(wanted.filter);
+                let continuation = Continuation::OpenStream(wanted);
+                let pending = PendingRequest::new(request_context, admitted.operation, Some(caller), continuation);
+                self.query(slot, pending, kind, now);
             }
             Action::CancelAnswer(conversation) => {
                 let filter = StreamFilter { conversation: Some(conversation), workspace: None, kinds: KindSet::NONE };
-                let kind = QueryKind::StreamAccess(filter);
-                self.ask(
-                    slot,
-                    request_context,
-                    admitted.operation,
-                    admitted.caller,
-                    Continuation::CancelAnswer,
-                    kind,
-                    now,
-                );
+                let continuation = Continuation::CancelAnswer;
+                let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, continuation);
+                self.query(slot, pending, QueryKind::StreamAccess(filter), now);
             }
             Action::ListStreams => {
-                let reply = self.list_streams(admitted.caller.as_ref());
-                self.respond(slot, &request_context, reply, now);
+                let response = self.list_streams(admitted.caller.as_ref());
+                self.respond(slot, &request_context, response, now);
             }
             Action::Metrics => {
-                let reply =
+                let response =
                     metrics::report(self.shared.streams.survey(now.mono), self.shared.streams.position(), now.wall);
-                self.respond(slot, &request_context, reply, now);
+                self.respond(slot, &request_context, response, now);
             }
-            Action::Health => self.ask_health(slot, request_context, admitted.operation, now),
+            Action::Health => self.check_health(slot, request_context, admitted.operation, now),
             Action::Ready => {
                 let readiness = match self.shared.writer_health.fault(now.mono) {
                     _ if self.draining => Readiness::Draining,
-                    Some(trouble) => Readiness::Unwritable(trouble),
+                    Some(fault) => Readiness::Unwritable(fault),
                     None => Readiness::Ready,
                 };
                 self.respond(slot, &request_context, health::ready(readiness, now.wall), now);
             }
             Action::RenewStream(id) => {
-                let reply = self.renew_stream(admitted.caller.as_ref(), id, now);
-                self.respond(slot, &request_context, reply, now);
+                let response = self.renew_stream(admitted.caller.as_ref(), id, now);
+                self.respond(slot, &request_context, response, now);
             }
         }
     }
 
-    pub(in crate::shard) fn submit(
+    /// Hands a command to the writer.
+    pub(super) fn submit(
         &mut self,
         slot: u32,
-        request_context: RequestContext<'static>,
-        operation: Operation,
-        caller: Caller,
+        pending: PendingRequest,
         idempotency: Option<Idempotency>,
         kind: CommandKind,
+        now: Now,
     ) {
+        let Some(caller) = &pending.caller else {
+            return self.respond(slot, &pending.request_context, ApiError::missing_token().into_response(), now);
+        };
         let command = Command {
             reply_to: self.reply_to(slot),
             actor: caller.actor.clone(),
-            correlation_id: Arc::clone(&request_context.request_id),
+            correlation_id: Arc::clone(&pending.request_context.request_id),
             idempotency,
             kind,
         };
-        self.wait(
-            slot,
-            PendingRequest { request_context, operation, caller: Some(caller), continuation: Continuation::Respond },
-        );
-        self.outputs.push_back(Output::Work(Work::Command(command)));
+        self.wait(slot, pending, Work::Command(command), now);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn ask(
-        &mut self,
-        slot: u32,
-        request_context: RequestContext<'_>,
-        operation: Operation,
-        caller: Option<Caller>,
-        continuation: Continuation,
-        kind: QueryKind,
-        now: Now,
-    ) {
-        let Some(asker) = caller.as_ref().map(|caller| caller.actor.id.clone()) else {
-            return self.respond(slot, &request_context, ApiError::missing_token().into_response(), now);
+    /// Hands a query to a reader.
+    fn query(&mut self, slot: u32, pending: PendingRequest, kind: QueryKind, now: Now) {
+        let Some(caller) = &pending.caller else {
+            return self.respond(slot, &pending.request_context, ApiError::missing_token().into_response(), now);
         };
-        let query = Query { reply_to: self.reply_to(slot), caller: asker, kind };
-        self.wait(
-            slot,
-            PendingRequest { request_context: request_context.into_owned(), operation, caller, continuation },
-        );
-        self.outputs.push_back(Output::Work(Work::Query(query)));
+        let query = Query { reply_to: self.reply_to(slot), caller: caller.actor.id.clone(), kind };
+        self.wait(slot, pending, Work::Query(query), now);
     }
 
-    /// Asks a reader for a sign of life, the way that every question goes.
-    fn ask_health(&mut self, slot: u32, request_context: RequestContext<'_>, operation: Operation, now: Now) {
+    /// Hands a reader an empty query, to see whether it responds.
+    fn check_health(&mut self, slot: u32, request_context: RequestContext<'_>, operation: Operation, now: Now) {
         let query =
             Query { reply_to: self.reply_to(slot), caller: UserId::new_unchecked("health"), kind: QueryKind::Alive };
-        self.wait(
-            slot,
-            PendingRequest {
-                request_context: request_context.into_owned(),
-                operation,
-                caller: None,
-                continuation: Continuation::Health,
-            },
-        );
-        self.connections[slot as usize].since = now.mono;
-        self.arm(slot, now);
-        self.outputs.push_back(Output::Work(Work::Query(query)));
+        let pending = PendingRequest::new(request_context, operation, None, Continuation::Health);
+        self.wait(slot, pending, Work::Query(query), now);
     }
 
-    fn check(
+    /// Hands a password check to its thread.
+    fn check_password(
         &mut self,
         slot: u32,
         mut request_context: RequestContext<'_>,
@@ -190,22 +155,15 @@ impl Shard {
             return self.respond(slot, &request_context, error.into_response(), now);
         }
         let job = PasswordJob { reply_to: self.reply_to(slot), check };
-        let AdmittedRequest { operation, caller, .. } = admitted;
-        self.wait(
-            slot,
-            PendingRequest {
-                request_context: request_context.into_owned(),
-                operation,
-                caller,
-                continuation: Continuation::Respond,
-            },
-        );
-        self.outputs.push_back(Output::Work(Work::Password(job)));
+        let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, Continuation::Respond);
+        self.wait(slot, pending, Work::Password(job), now);
     }
 
-    pub(in crate::shard) fn wait(&mut self, slot: u32, pending: PendingRequest) {
-        self.connections[slot as usize].phase = Phase::Waiting(Box::new(pending));
-        self.timers.clear(slot);
+    /// Hands work to its worker, and leaves the request pending until the result comes.
+    pub(super) fn wait(&mut self, slot: u32, pending: PendingRequest, work: Work, now: Now) {
+        self.connections[slot].wait(pending, now.mono);
+        self.connections.rearm(slot, now);
+        self.outputs.push_back(Output::Work(work));
     }
 
     fn list_streams(&self, caller: Option<&Caller>) -> Response {
@@ -221,7 +179,7 @@ impl Shard {
         Response::json(wire::stream::open_streams(&streams))
     }
 
-    /// A stream that has ended, never was, or is someone else's: all the same to who asks.
+    /// The response does not tell whether a stream has ended, never existed, or belongs to another user.
     fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
         match self.shared.streams.get(id).filter(|stats| stats.user == caller.actor.id) {

@@ -1,7 +1,10 @@
-//! Requests: what a head alone decides, what a whole request does, and the response.
+//! Requests: admission by the head alone, execution of a complete request, and the response.
 
 mod admission;
 mod complete;
+pub(super) mod context;
 mod execute;
+pub(super) mod finished;
+pub(super) mod pending;
 mod receive;
 mod response;

@@ -1,104 +1,87 @@
-//! Receiving a request: what its head admits, the body, and the end of a request that does not arrive whole.
+//! From a head to a complete request, and the end of requests that never become complete.
 
+use super::context::{AdmittedRequest, RequestContext};
+use super::pending::ReceivingRequest;
 use crate::api::Response;
 use crate::api::error::ApiError;
-use crate::base::limits::*;
+use crate::base::limits::DISCARD_BYTES_MAX;
 use crate::base::time::Now;
 use crate::http1::body::{BodyError, BodyReader};
 use crate::http1::head::{Framing, Head, HeadError};
-use crate::http1::response_write::{self};
 use crate::shard::Shard;
-use crate::shard::connection::{DiscardedBody, Phase, ReceivingRequest, RequestContext};
 
 impl Shard {
-    /// Decides from the head alone who may go on; `head_ends_input` says that nothing of a body has arrived yet.
-    pub(in crate::shard) fn head_complete(&mut self, slot: u32, head: &Head<'_, '_>, head_ends_input: bool, now: Now) {
+    /// Admits or rejects a request by its head. `ends_input`: no byte of a body has arrived yet.
+    pub(in crate::shard) fn head_complete(&mut self, slot: u32, head: &Head<'_, '_>, ends_input: bool, now: Now) {
         let mut request_context = self.request_context(head, now);
         let admitted = match self.admit(slot, head, &mut request_context, now) {
             Ok(admitted) => admitted,
-            Err(reply) => return self.answer_early(slot, request_context, *reply, head, now),
+            Err(response) => return self.respond_early(slot, request_context, *response, head, now),
         };
         if head.framing == Framing::None {
             return self.execute(slot, request_context, admitted, &[], now);
         }
-        let bytes_max = admitted.operation.body_bytes_max(self.context.settings.body_bytes_max) as u64;
-        let reader = match BodyReader::new(head.framing, bytes_max) {
-            Ok(reader) => reader,
-            Err(_) => {
-                let reply = ApiError::payload_too_large(bytes_max).into_response();
-                return self.answer_early(slot, request_context, reply, head, now);
-            }
+        let bytes_max = self.body_bytes_max(&admitted);
+        let Ok(reader) = BodyReader::new(head.framing, bytes_max) else {
+            let response = ApiError::payload_too_large(bytes_max).into_response();
+            return self.respond_early(slot, request_context, response, head, now);
         };
-        let receiving = ReceivingRequest {
-            request_context: request_context.into_owned(),
-            admitted: admitted.into_owned(),
-            reader,
-            body: Vec::new(),
-        };
-        let conn = &mut self.connections[slot as usize];
-        conn.phase = Phase::Body(Box::new(receiving));
-        conn.since = now.mono;
-        // RFC 9110 §10.1.1: no need to say so when the body is coming already.
-        if head.expect_continue && head_ends_input {
-            conn.outbox.push_with(|out| out.extend_from_slice(response_write::CONTINUE));
-            self.mark_dirty(slot, now);
+        let receiving = ReceivingRequest::new(request_context.into_owned(), admitted.into_owned(), reader);
+        let conn = &mut self.connections[slot];
+        conn.receive_body(receiving, now.mono);
+        // RFC 9110 §10.1.1: it may be omitted when part of the body has arrived.
+        if head.expect_continue && ends_input {
+            conn.push_continue();
+            self.connections.output_queued(slot, now);
         }
     }
 
-    pub(in crate::shard) fn body_complete(&mut self, slot: u32, now: Now) {
-        let conn = &mut self.connections[slot as usize];
-        let Phase::Body(receiving) = std::mem::replace(&mut conn.phase, Phase::Head) else {
-            unreachable!("a body ends where one began")
-        };
-        let ReceivingRequest { request_context, admitted, body, .. } = *receiving;
+    /// Executes a request whose body is complete.
+    pub(in crate::shard) fn body_complete(&mut self, slot: u32, receiving: ReceivingRequest, now: Now) {
+        let (request_context, admitted, body) = receiving.into_parts();
         self.execute(slot, request_context, admitted, &body, now);
     }
 
-    pub(in crate::shard) fn bad_head(&mut self, slot: u32, error: HeadError, now: Now) {
-        let request_context = self.unread_meta(now);
-        let reply = ApiError::new(error.status(), error.code(), error.message()).into_response();
-        self.respond(slot, &request_context, reply, now);
+    /// Responds to an invalid head.
+    pub(in crate::shard) fn reject_head(&mut self, slot: u32, error: HeadError, now: Now) {
+        let request_context = self.unreadable_context(now);
+        let response = ApiError::new(error.status(), error.code(), error.message()).into_response();
+        self.respond(slot, &request_context, response, now);
     }
 
-    pub(in crate::shard) fn bad_body(&mut self, slot: u32, error: BodyError, now: Now) {
-        let settings_max = self.context.settings.body_bytes_max;
-        let bytes_max = match &self.connections[slot as usize].phase {
-            Phase::Body(receiving) => receiving.admitted.operation.body_bytes_max(settings_max),
-            _ => settings_max,
-        };
-        let request_context = self.receiving_meta(slot, now);
-        let reply = match error {
-            BodyError::TooLarge => ApiError::payload_too_large(bytes_max as u64),
+    /// Responds to an invalid body.
+    pub(in crate::shard) fn reject_body(&mut self, slot: u32, receiving: ReceivingRequest, error: BodyError, now: Now) {
+        let error = match error {
+            BodyError::TooLarge => ApiError::payload_too_large(self.body_bytes_max(&receiving.admitted)),
             other => ApiError::new(other.status(), other.code(), other.message()),
-        }
-        .into_response();
-        self.respond(slot, &request_context, reply, now);
+        };
+        let request_context = RequestContext { keep_alive: false, ..receiving.request_context };
+        self.respond(slot, &request_context, error.into_response(), now);
     }
 
+    /// Responds to a request of which the rest did not arrive in time.
     pub(in crate::shard) fn request_timed_out(&mut self, slot: u32, now: Now) {
-        let request_context = self.receiving_meta(slot, now);
+        let request_context = match self.connections[slot].take_receiving() {
+            Some(receiving) => RequestContext { keep_alive: false, ..receiving.request_context },
+            None => self.unreadable_context(now),
+        };
         self.respond(slot, &request_context, ApiError::request_timeout().into_response(), now);
     }
 
-    /// What is known of a request that is cut off: all, if its body was on its way. Its connection ends with it.
-    fn receiving_meta(&mut self, slot: u32, now: Now) -> RequestContext<'static> {
-        let conn = &mut self.connections[slot as usize];
-        match std::mem::replace(&mut conn.phase, Phase::Head) {
-            Phase::Body(receiving) => RequestContext { keep_alive: false, ..receiving.request_context },
-            _ => self.unread_meta(now),
-        }
+    fn body_bytes_max(&self, admitted: &AdmittedRequest<'_>) -> u64 {
+        admitted.operation.body_bytes_max(self.context.settings.body_bytes_max) as u64
     }
 
-    /// Answers before the body is read; a short body is passed over, else the connection ends.
-    fn answer_early(
+    /// Responds before the body is read. A short body is then discarded; otherwise the connection ends.
+    fn respond_early(
         &mut self,
         slot: u32,
         mut request_context: RequestContext<'_>,
-        reply: Response,
+        response: Response,
         head: &Head<'_, '_>,
         now: Now,
     ) {
-        let short = match head.framing {
+        let discarding = match head.framing {
             Framing::None => None,
             Framing::Length(bytes) if bytes <= DISCARD_BYTES_MAX as u64 && !head.expect_continue => {
                 BodyReader::new(head.framing, bytes).ok()
@@ -108,12 +91,9 @@ impl Shard {
                 None
             }
         };
-        self.respond(slot, &request_context, reply, now);
-        if let (Some(reader), Some(conn)) = (short, self.connections.get_mut(slot as usize))
-            && matches!(conn.phase, Phase::Head)
-        {
-            conn.phase = Phase::Discard(Box::new(DiscardedBody { reader }));
-            conn.since = now.mono;
+        self.respond(slot, &request_context, response, now);
+        if let (Some(reader), Some(conn)) = (discarding, self.connections.get_mut(slot)) {
+            conn.discard_body(reader, now.mono);
         }
     }
 }

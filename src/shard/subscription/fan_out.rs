@@ -1,7 +1,7 @@
-//! Who listens to what on this shard, and the tail of recent events.
+//! The subscribers of a shard by user, and the tail of recent events.
 //!
-//! Invariant: a listener's `entries` hold every event of its user after `complete_from` and through `position`, in
-//! order, less what the user may no longer see.
+//! Invariant: a user's `events` are all events of the user after `complete_from` and through `position`, in order, except
+//! those that the user may no longer see.
 
 use crate::base::limits::TAIL_BYTES_MAX;
 use crate::domain::command::ConversationRef;
@@ -13,17 +13,15 @@ use crate::wire;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// An event, framed once for everybody on this shard.
+/// An event, framed once for all streams of this shard.
 #[derive(Debug)]
 pub(crate) struct FramedEvent {
-    /// Its number.
     pub number: EventNumber,
     kind: EventKind,
     workspace_id: WorkspaceId,
     conversation_id: Option<ConversationId>,
     message_id: Option<MessageId>,
     recipients: Arc<[UserId]>,
-    /// What its streams are sent.
     pub frame: Arc<EventFrame>,
 }
 
@@ -45,7 +43,7 @@ impl FramedEvent {
         }
     }
 
-    /// Whether a stream with this filter is for it. A default conversation was named by its id when the stream opened.
+    /// Whether a filter accepts it. The filter of an open stream has the id of a default conversation.
     pub(crate) fn passes(&self, filter: &StreamFilter) -> bool {
         let conversation = match filter.conversation {
             None => true,
@@ -56,31 +54,40 @@ impl FramedEvent {
     }
 }
 
-/// The streams of one user on this shard, and what they can be served from without the disk.
+/// The streams of one user on this shard, and the user's recent events.
 #[derive(Debug)]
 pub(crate) struct UserSubscriptions {
-    /// HeaderBuf of the user's streams.
-    pub streams: Vec<u32>,
-    /// Recent events of the user.
-    pub events: VecDeque<Arc<FramedEvent>>,
-    /// Everything of the user's after this number is in `entries`.
-    pub complete_from: EventNumber,
+    /// Slots of the streams; never empty.
+    streams: Vec<u32>,
+    events: VecDeque<Arc<FramedEvent>>,
+    complete_from: EventNumber,
 }
 
-/// The listeners of a shard.
+/// The subscribers of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct FanOut {
-    /// The number through which this shard has applied everything.
-    pub position: EventNumber,
+    /// The number through which this shard has applied every event.
+    position: EventNumber,
     users: HashMap<UserId, UserSubscriptions>,
+    /// The events of all users' tails, in order.
     recent: VecDeque<Arc<FramedEvent>>,
     recent_bytes: usize,
 }
 
 impl FanOut {
-    /// A hub that starts at the journal's position.
+    /// Without subscribers, at the journal's position.
     pub(crate) fn new(position: EventNumber) -> FanOut {
         FanOut { position, ..FanOut::default() }
+    }
+
+    /// The number through which this shard has applied every event.
+    pub(crate) fn position(&self) -> EventNumber {
+        self.position
+    }
+
+    /// Notes that every event through `position` was published.
+    pub(crate) fn advance(&mut self, position: EventNumber) {
+        self.position = position;
     }
 
     /// Adds a stream of `user`.
@@ -97,7 +104,7 @@ impl FanOut {
             .push(slot);
     }
 
-    /// Removes a stream of `user`; the last one takes the user's tail with it.
+    /// Removes a stream of `user`, and with the last one the user's tail.
     pub(crate) fn unsubscribe(&mut self, user: &UserId, slot: u32) {
         let Some(subscriptions) = self.users.get_mut(user) else { return };
         subscriptions.streams.retain(|other| *other != slot);
@@ -106,36 +113,36 @@ impl FanOut {
         }
     }
 
-    /// The listener of `user`.
+    /// The streams and the tail of `user`.
     pub(crate) fn subscriptions(&self, user: &UserId) -> Option<&UserSubscriptions> {
         self.users.get(user)
     }
 
-    /// Every user who listens here.
+    /// Every user with a stream on this shard.
     pub(crate) fn users(&self) -> impl Iterator<Item = (&UserId, &UserSubscriptions)> {
         self.users.iter()
     }
 
-    /// Takes an event into the tails of its recipients, and calls `offer` for each stream of theirs.
+    /// Adds an event to the tails of its recipients, and calls `offer` for each of their streams.
     pub(crate) fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<FramedEvent>)) {
         let mut framed: Option<Arc<FramedEvent>> = None;
         for user in event.recipients.iter() {
             let Some(subscriptions) = self.users.get_mut(user) else { continue };
-            let entry = framed.get_or_insert_with(|| Arc::new(FramedEvent::of(event)));
+            let framed_event = framed.get_or_insert_with(|| Arc::new(FramedEvent::of(event)));
             subscriptions.forget_before(event);
-            subscriptions.events.push_back(Arc::clone(entry));
+            subscriptions.events.push_back(Arc::clone(framed_event));
             for slot in &subscriptions.streams {
-                offer(*slot, entry);
+                offer(*slot, framed_event);
             }
         }
-        if let Some(entry) = framed {
-            self.recent_bytes += entry.frame.held_bytes();
-            self.recent.push_back(entry);
+        if let Some(event) = framed {
+            self.recent_bytes += event.frame.held_bytes();
+            self.recent.push_back(event);
             self.evict();
         }
     }
 
-    /// Jumps over events that this shard was not told of: every tail begins anew after `position`.
+    /// Skips events that this shard has missed: every tail starts again after `position`.
     pub(crate) fn skip_to(&mut self, position: EventNumber) {
         self.position = position;
         self.recent.clear();
@@ -152,7 +159,7 @@ impl FanOut {
             self.recent_bytes -= oldest.frame.held_bytes();
             for user in oldest.recipients.iter() {
                 let Some(subscriptions) = self.users.get_mut(user) else { continue };
-                while subscriptions.events.front().is_some_and(|entry| entry.number <= oldest.number) {
+                while subscriptions.events.front().is_some_and(|event| event.number <= oldest.number) {
                     subscriptions.events.pop_front();
                 }
                 subscriptions.complete_from = subscriptions.complete_from.max(oldest.number);
@@ -160,14 +167,14 @@ impl FanOut {
         }
     }
 
-    /// Asserts the invariant of this module, as far as it can be seen from here.
+    /// Asserts the invariant of this module, as far as the tails show it.
     pub(crate) fn check_invariants(&self) {
-        assert_eq!(self.recent_bytes, self.recent.iter().map(|entry| entry.frame.held_bytes()).sum::<usize>());
+        assert_eq!(self.recent_bytes, self.recent.iter().map(|event| event.frame.held_bytes()).sum::<usize>());
         assert!(self.recent_bytes <= TAIL_BYTES_MAX || self.recent.len() == 1);
         for subscriptions in self.users.values() {
-            assert!(!subscriptions.streams.is_empty(), "a tail without a reader is dropped");
+            assert!(!subscriptions.streams.is_empty(), "a user without streams has no tail");
             assert!(subscriptions.complete_from <= self.position);
-            let numbers: Vec<_> = subscriptions.events.iter().map(|entry| entry.number).collect();
+            let numbers: Vec<_> = subscriptions.events.iter().map(|event| event.number).collect();
             assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
             assert!(numbers.first().is_none_or(|first| *first > subscriptions.complete_from));
         }
@@ -175,8 +182,22 @@ impl FanOut {
 }
 
 impl UserSubscriptions {
-    /// Drops from the tail what an event makes untrue: who still may see what, and what a message says now, only the
-    /// journal knows. Owners, for one, still see the conversations of theirs that they left.
+    /// Slots of the user's streams.
+    pub(crate) fn streams(&self) -> &[u32] {
+        &self.streams
+    }
+
+    /// The user's events after `cursor`; `None` if the tail starts later.
+    pub(crate) fn events_after(&self, cursor: EventNumber) -> Option<impl Iterator<Item = &Arc<FramedEvent>>> {
+        if self.complete_from > cursor {
+            return None;
+        }
+        let start = self.events.partition_point(|event| event.number <= cursor);
+        Some(self.events.range(start..))
+    }
+
+    /// Drops from the tail what an event may invalidate: access to earlier events, or the content of a message. Only the
+    /// journal has the present state; an owner, for example, still sees conversations that they left.
     fn forget_before(&mut self, event: &Event) {
         use EventKind::*;
         match event.kind {
@@ -185,7 +206,7 @@ impl UserSubscriptions {
                 self.complete_from = EventNumber(event.number.0 - 1);
             }
             MessageUpdated | MessageDeleted => {
-                let about = |entry: &Arc<FramedEvent>| entry.message_id == event.message_id();
+                let about = |framed: &Arc<FramedEvent>| framed.message_id == event.message_id();
                 if let Some(last) = self.events.iter().rposition(about) {
                     self.complete_from = self.events[last].number;
                     self.events.drain(..=last);

@@ -1,48 +1,46 @@
-//! Answers that are being written: which streams see them, and what each stream has of their text. The text itself is
-//! in the answer, which the responder's worker shares with every shard.
+//! Answers in progress: which streams see them, and how much of their text each stream has. The text itself is in the
+//! answer, which the responder's worker shares with every shard.
 //!
-//! Invariant: a stream that was given a delta or a snapshot has all of the text through it. After a commit was missed,
-//! no answer is shown to the users who saw it before: the answer itself names the present ones.
+//! Invariant: a stream that received a delta or a snapshot has all of the text through it. After a missed commit, no answer
+//! is shown to its former recipients: the answer itself has the present ones.
 
 use crate::base::time::WallTime;
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::MessageId;
-use crate::domain::live_answer::AnswerDelta;
-use crate::domain::live_answer::ShownText;
+use crate::domain::live_answer::{AnswerDelta, ShownText};
 use crate::domain::query::StreamFilter;
-use crate::domain::started_answer::AnswerChange;
-use crate::domain::started_answer::AnswerStarted;
+use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
-use crate::shard::subscription::subscriber::{DeliveryState, Subscriber};
-use crate::sse::{self, EventFrame};
+use crate::shard::subscription::subscriber::Subscriber;
+use crate::sse::EventFrame;
 use crate::wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One answer that is being written.
+/// One answer in progress.
 #[derive(Debug)]
 struct SharedAnswer {
     started: AnswerStarted,
-    /// The text that this shard has shown, or may show.
+    /// How much of its text this shard shows.
     shown: ShownText,
 }
 
-/// The answers that are being written, as a shard knows them.
+/// The answers in progress, as a shard has them.
 #[derive(Debug, Default)]
 pub(crate) struct LiveAnswers {
     answers: HashMap<MessageId, SharedAnswer>,
 }
 
 impl LiveAnswers {
-    /// An answer was started.
-    pub(crate) fn begin(&mut self, started: &AnswerStarted) {
+    /// Adds an answer that was started.
+    pub(crate) fn start(&mut self, started: &AnswerStarted) {
         let answer = SharedAnswer { started: started.clone(), shown: ShownText::default() };
         self.answers.insert(started.message_id, answer);
     }
 
-    /// Takes in an event: it may end an answer, or change its recipients.
+    /// Applies an event, which may end an answer or change its recipients.
     pub(crate) fn apply(&mut self, event: &Event) {
         self.answers.retain(|_, answer| match answer.started.change(event) {
             None => true,
@@ -54,8 +52,8 @@ impl LiveAnswers {
         });
     }
 
-    /// Takes in a delta; returns whether there is something new to show. If deltas were missed before it, the text is
-    /// shown through the latest one.
+    /// Applies a delta; returns whether there is new text. If deltas before it were missed, the text is shown through the
+    /// latest one.
     pub(crate) fn grow(&mut self, delta: &AnswerDelta) -> bool {
         let Some(answer) = self.answers.get_mut(&delta.message_id) else { return false };
         if delta.index < answer.shown.deltas {
@@ -69,7 +67,7 @@ impl LiveAnswers {
         true
     }
 
-    /// Events were missed, and with them perhaps the end of any answer, or users who no longer see it.
+    /// Reads the state of every answer again, since missed events may have ended it or changed its recipients.
     pub(crate) fn events_missed(&mut self) {
         self.answers.retain(|_, answer| {
             answer.started.recipients = answer.started.live.recipients();
@@ -82,12 +80,12 @@ impl LiveAnswers {
         let Some(answer) = self.answers.get(&message_id) else { return };
         for user in answer.started.recipients.iter() {
             if let Some(subscriptions) = fan_out.subscriptions(user) {
-                subscriptions.streams.iter().for_each(|slot| offer(*slot));
+                subscriptions.streams().iter().for_each(|slot| offer(*slot));
             }
         }
     }
 
-    /// The frame of a delta, made once for all streams.
+    /// The frame of a delta, shared by all streams.
     pub(crate) fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Arc<EventFrame>> {
         let started = &self.answers.get(&delta.message_id)?.started;
         let json_bytes = 256 + delta.to - delta.from;
@@ -98,8 +96,8 @@ impl LiveAnswers {
         })))
     }
 
-    /// Gives a live stream the delta that was framed, or, if it lacks something before it, the text so far.
-    pub(crate) fn give(
+    /// Queues a delta for a live stream, or the whole text if the stream lacks a part before it.
+    pub(crate) fn push_delta(
         &self,
         stream: &mut Subscriber,
         outbox: &mut Outbox,
@@ -111,48 +109,47 @@ impl LiveAnswers {
         if !is_for(answer, stream) {
             return;
         }
-        // After a hole, `shown` is further than the delta: then the whole text is sent.
+        // After missed deltas, `shown` is ahead of this one, and the whole text is sent.
         if stream.next_delta(delta.message_id) == delta.index && answer.shown.deltas == delta.index + 1 {
             if stream.push_ephemeral(frame, outbox) {
                 stream.set_next_delta(delta.message_id, delta.index + 1);
             }
         } else {
-            give_snapshot(answer, stream, outbox, now);
+            push_snapshot(answer, stream, outbox, now);
         }
     }
 
-    /// Gives a stream that has become live the text of every answer that it sees in the middle.
-    pub(crate) fn give_all(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+    /// Queues the text of every answer in progress for a stream that has become live.
+    pub(crate) fn push_snapshots(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
-            let sees = answer.started.recipients.contains(&stream.user);
+            let sees = answer.started.recipients.contains(stream.user());
             if sees && is_for(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas {
-                give_snapshot(answer, stream, outbox, now);
+                push_snapshot(answer, stream, outbox, now);
             }
         }
         stream.forget_deltas(|id| self.answers.contains_key(&id));
     }
 
-    /// Whether no answer is being written.
+    /// Whether no answer is in progress.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
 }
 
-fn give_snapshot(answer: &SharedAnswer, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+fn push_snapshot(answer: &SharedAnswer, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
     let SharedAnswer { started, shown } = answer;
     let Some(index) = shown.deltas.checked_sub(1) else { return };
-    let named = stream.named.then_some(EventKind::OutputSnapshot.as_str());
     let write_json = |out: &mut Vec<u8>| {
         started.live.with_text(0..shown.bytes, |text| wire::event::output_snapshot(started, index, text, now, out));
     };
-    if outbox.push_within(stream.buffer_bytes, 0, |out| sse::write_event(None, named, write_json, out)) {
+    if stream.push_ephemeral_with(EventKind::OutputSnapshot, outbox, write_json) {
         stream.set_next_delta(started.message_id, shown.deltas);
     }
 }
 
 fn is_for(answer: &SharedAnswer, stream: &Subscriber) -> bool {
-    stream.source == DeliveryState::Live && !stream.ended && passes(answer, &stream.filter)
+    stream.is_live() && passes(answer, stream.filter())
 }
 
 fn passes(answer: &SharedAnswer, filter: &StreamFilter) -> bool {
@@ -196,15 +193,15 @@ mod tests {
             started.live.append(text);
             started.live.show(started.message_id).unwrap()
         });
-        assert!(!live.grow(&deltas[0]), "it was not started here");
-        live.begin(&started);
+        assert!(!live.grow(&deltas[0]), "it was not started on this shard");
+        live.start(&started);
         let shown = |live: &LiveAnswers| live.answers[&started.message_id].shown;
         assert!(live.grow(&deltas[0]));
         assert_eq!(shown(&live), ShownText { deltas: 1, bytes: 1 });
         assert!(!live.grow(&deltas[0]), "once");
         assert!(live.grow(&deltas[2]));
-        assert_eq!(shown(&live), ShownText { deltas: 5, bytes: 5 }, "the second was missed");
-        assert!(!live.grow(&deltas[3]) && !live.grow(&deltas[4]), "the text has them");
+        assert_eq!(shown(&live), ShownText { deltas: 5, bytes: 5 }, "one was missed");
+        assert!(!live.grow(&deltas[3]) && !live.grow(&deltas[4]), "the text contains them");
     }
 
     #[test]
@@ -224,7 +221,7 @@ mod tests {
             })
         };
         all.committed(std::slice::from_ref(&started), &[]);
-        live.begin(&started);
+        live.start(&started);
         let recipients = |live: &LiveAnswers| live.answers[&started.message_id].started.recipients.len();
         assert_eq!(recipients(&live), 1);
         all.committed(&[], &[event(EventKind::ConversationUpdated, &["v", "w"])]);

@@ -1,14 +1,15 @@
 //! One open stream: a cursor in the journal, and where its next events come from.
 //!
-//! Invariant: a stream has been given every event of its user that its filter passes, through its cursor; a live one
-//! also everything that the shard has applied since.
+//! Invariant: every event of the user that the filter accepts has been queued through the cursor; for a live stream, also
+//! every event that the shard has applied since.
 
-use crate::api::StreamId;
+use crate::api::{Caller, StreamId, StreamStart, Subscription};
 use crate::base::limits::*;
 use crate::base::metrics::{self, GapReason};
-use crate::base::time::{MonoTime, Now, WallTime};
+use crate::base::time::{MonoTime, Now, SECOND, WallTime};
+use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, MessageId, UserId};
-use crate::domain::query::{JournalPage, StreamFilter};
+use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::{FanOut, FramedEvent};
@@ -17,118 +18,200 @@ use crate::wire;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Delay after a failed journal page, in milliseconds.
+const PAGE_RETRY_MILLISECONDS: u64 = 250;
+/// Approximate size of an event's frame without its weight.
+const PAGE_FRAME_BYTES: usize = 256;
+/// How long before its token expires a stream is notified, in seconds.
+const EXPIRY_NOTICE_SECONDS: i64 = 60;
+
 /// Where a stream's next events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeliveryState {
-    /// From the shard, as it applies them. Next: Behind.
+enum DeliveryState {
+    /// From the shard, as it applies them. Call: `offer`. Next: Behind.
     Live,
-    /// From the tail or the journal, once the outbox has room. Next: Live, AwaitingPage.
+    /// From the tail or the journal, once the outbox has room. Call: `fill`. Next: Live, AwaitingPage.
     Behind,
-    /// From a journal page that was asked for. Next: Behind.
+    /// From a requested journal page. Call: `take_page`, `page_failed`. Next: Behind.
     AwaitingPage,
 }
-
-/// How long a stream waits before it asks for a page again that the store could not give, in milliseconds.
-const PAGE_RETRY_MILLISECONDS: u64 = 250;
-/// About how many bytes the frame of an event has beside its weight.
-const PAGE_FRAME_BYTES: usize = 256;
-/// How long before its token ends a stream is told, in seconds.
-const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
 /// One open stream.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    /// Its name.
-    pub id: StreamId,
-    /// Whose it is.
-    pub user: UserId,
-    /// When the token that it was opened with was made.
-    pub issued_at: Option<WallTime>,
-    /// Which events.
-    pub filter: StreamFilter,
+    id: StreamId,
+    user: UserId,
+    /// When the token was issued.
+    issued_at: Option<WallTime>,
+    filter: StreamFilter,
     /// Whether frames carry an `event:` line.
-    pub named: bool,
-    /// The number through which it has been given everything.
-    pub cursor: EventNumber,
-    /// Where its next events come from.
-    pub source: DeliveryState,
-    /// The first number that the last gap named; 0 before there was one.
-    pub gap_told: EventNumber,
-    /// A replay was asked for, and its end is to be announced.
-    pub announces_caught_up: bool,
-    /// What others may know of it.
-    pub stats: Arc<StreamStats>,
-    /// When the next heartbeat is due.
-    pub heartbeat_at: MonoTime,
-    /// When a page is asked for again.
-    pub retry_at: Option<MonoTime>,
-    /// The end of its token was announced, for that end.
-    pub expiry_announced: Option<WallTime>,
-    /// Most bytes in its outbox.
-    pub buffer_bytes: usize,
-    /// Nothing more follows what waits.
-    pub ended: bool,
-    /// Of the answers that are being written, the delta that the stream needs next; 0 if none stands here.
-    pub next_deltas: Vec<(MessageId, u64)>,
+    named: bool,
+    /// The number through which every event has been queued.
+    cursor: EventNumber,
+    state: DeliveryState,
+    /// The number in the last `gap`; 0 before the first.
+    gap_sent: EventNumber,
+    /// The client asked for a replay, and `caught_up` was not sent yet.
+    announces_caught_up: bool,
+    /// What other shards see of the stream.
+    stats: Arc<StreamStats>,
+    heartbeat_at: MonoTime,
+    /// When a page is requested again after a failure.
+    retry_at: Option<MonoTime>,
+    /// The expiry that was announced with `token_expiring`.
+    expiry_announced: Option<WallTime>,
+    /// Most bytes in the outbox, unless a single event is longer.
+    buffer_bytes: usize,
+    /// The last event is queued.
+    ended: bool,
+    /// For each answer in progress, the index of the delta that the stream needs next; 0 without an entry.
+    next_deltas: Vec<(MessageId, u64)>,
 }
 
-/// What a stream wants after it was filled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the shard must do after `fill`.
+#[derive(Debug)]
+#[must_use]
 pub(crate) enum FillResult {
-    /// Nothing: it is live, or its outbox is full.
+    /// Nothing: the stream was live before, or its outbox is full, or it waits.
     Nothing,
-    /// A page of the journal after its cursor.
-    Page,
+    /// The stream became live: queue snapshots of the answers in progress.
+    Live,
+    /// Submit this query for a page of the journal.
+    Page(QueryKind),
 }
 
 impl Subscriber {
-    /// Gives a live stream an event as the shard applies it; a stream that has no room stays where it is.
-    pub(crate) fn offer(&mut self, entry: &Arc<FramedEvent>, outbox: &mut Outbox) {
-        if self.source != DeliveryState::Live || entry.number <= self.cursor || !entry.passes(&self.filter) {
-            return;
-        }
-        if !self.push(entry, outbox) {
-            self.source = DeliveryState::Behind;
-            self.cursor = EventNumber(entry.number.0 - 1);
+    /// A stream that `caller` opens when the newest event is `newest`.
+    pub(crate) fn new(
+        id: StreamId,
+        caller: &Caller,
+        wanted: &Subscription,
+        newest: EventNumber,
+        stats: Arc<StreamStats>,
+        heartbeat_at: MonoTime,
+        buffer_bytes: usize,
+    ) -> Subscriber {
+        let (cursor, state) = match wanted.start {
+            StreamStart::Now => (newest, DeliveryState::Live),
+            StreamStart::After(number) => (number.min(newest), DeliveryState::Behind),
+            StreamStart::Unknown => (newest, DeliveryState::Behind),
+        };
+        Subscriber {
+            id,
+            user: caller.actor.id.clone(),
+            issued_at: caller.issued_at,
+            filter: wanted.filter,
+            named: wanted.named,
+            cursor,
+            state,
+            gap_sent: EventNumber::default(),
+            announces_caught_up: wanted.start != StreamStart::Now,
+            stats,
+            heartbeat_at,
+            retry_at: None,
+            expiry_announced: None,
+            buffer_bytes,
+            ended: false,
+            next_deltas: Vec::new(),
         }
     }
 
-    /// Fills the outbox of a stream that is behind from the tail, as far as there is room, and says what is missing.
+    /// The stream's id.
+    pub(crate) fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The user that opened it.
+    pub(crate) fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// When its token was issued.
+    pub(crate) fn issued_at(&self) -> Option<WallTime> {
+        self.issued_at
+    }
+
+    /// Which events it gets.
+    pub(crate) fn filter(&self) -> &StreamFilter {
+        &self.filter
+    }
+
+    /// Whether its last event is queued.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it gets events as the shard applies them.
+    pub(crate) fn is_live(&self) -> bool {
+        self.state == DeliveryState::Live && !self.ended
+    }
+
+    /// Whether it waits for a page of the journal.
+    pub(crate) fn awaits_page(&self) -> bool {
+        self.state == DeliveryState::AwaitingPage && !self.ended
+    }
+
+    /// Whether `fill` has enough room in the outbox to be worth its work.
+    pub(crate) fn wants_fill(&self, outbox: &Outbox) -> bool {
+        self.state == DeliveryState::Behind && outbox.bytes() <= self.buffer_bytes / 2
+    }
+
+    /// Queues an event for a live stream as the shard applies it. A stream without room falls behind.
+    pub(crate) fn offer(&mut self, event: &Arc<FramedEvent>, outbox: &mut Outbox) {
+        if !self.is_live() || event.number <= self.cursor || !event.passes(&self.filter) {
+            return;
+        }
+        if !self.push_ephemeral(&event.frame, outbox) {
+            self.state = DeliveryState::Behind;
+            self.cursor = EventNumber(event.number.0 - 1);
+        }
+    }
+
+    /// The shard missed events after `applied` through `position`, so a live stream needs them from the journal.
+    pub(crate) fn events_missed(&mut self, applied: EventNumber, position: EventNumber) {
+        if self.state == DeliveryState::Live && self.cursor < position {
+            self.state = DeliveryState::Behind;
+            self.cursor = self.cursor.max(applied);
+        }
+    }
+
+    /// Fills the outbox of a stream that is behind from the tail, as far as there is room.
     pub(crate) fn fill(&mut self, fan_out: &FanOut, outbox: &mut Outbox) -> FillResult {
-        if self.source != DeliveryState::Behind || self.ended {
+        if self.state != DeliveryState::Behind || self.ended {
             return FillResult::Nothing;
         }
-        if self.cursor < fan_out.position {
+        if self.cursor < fan_out.position() {
             let Some(subscriptions) = fan_out.subscriptions(&self.user) else { return FillResult::Nothing };
-            if subscriptions.complete_from > self.cursor {
-                return if outbox.is_empty() && self.retry_at.is_none() {
-                    FillResult::Page
-                } else {
-                    FillResult::Nothing
-                };
-            }
-            let start = subscriptions.events.partition_point(|entry| entry.number <= self.cursor);
-            for entry in subscriptions.events.iter().skip(start) {
-                if entry.passes(&self.filter) && !self.push(entry, outbox) {
+            let Some(events) = subscriptions.events_after(self.cursor) else {
+                let is_due = outbox.is_empty() && self.retry_at.is_none();
+                return if is_due { FillResult::Page(self.request_page()) } else { FillResult::Nothing };
+            };
+            for event in events {
+                if event.passes(&self.filter) && !self.push_ephemeral(&event.frame, outbox) {
                     return FillResult::Nothing;
                 }
-                self.cursor = entry.number;
+                self.cursor = event.number;
             }
-            self.cursor = fan_out.position;
+            self.cursor = fan_out.position();
         }
-        self.source = DeliveryState::Live;
+        self.state = DeliveryState::Live;
         if std::mem::take(&mut self.announces_caught_up) {
             self.control(outbox, Some(self.cursor), "caught_up", |json| wire::event::caught_up(self.cursor, json));
         }
-        FillResult::Nothing
+        FillResult::Live
     }
 
-    /// Takes a page that was asked for.
+    fn request_page(&mut self) -> QueryKind {
+        self.state = DeliveryState::AwaitingPage;
+        QueryKind::JournalPage { after: self.cursor, bytes_max: self.buffer_bytes, filter: self.filter }
+    }
+
+    /// Queues the events of a requested page, as far as there is room.
     pub(crate) fn take_page(&mut self, page: &JournalPage, outbox: &mut Outbox) {
-        assert!(self.source == DeliveryState::AwaitingPage, "a page comes only when it was asked for");
-        self.source = DeliveryState::Behind;
-        // Every page of a long replay says what is gone after its start; the client is told once.
-        if let Some(first) = page.gap.filter(|first| *first > self.gap_told) {
+        assert!(self.state == DeliveryState::AwaitingPage, "a page arrives only on request");
+        self.state = DeliveryState::Behind;
+        // Every page of a long replay reports the same gap. It is sent once.
+        if let Some(first) = page.gap.filter(|first| *first > self.gap_sent) {
             self.send_gap(outbox, first);
             metrics::GAPS[GapReason::Removed as usize].add(1);
         }
@@ -149,48 +232,63 @@ impl Subscriber {
         self.cursor = page.through;
     }
 
-    /// The page could not be had now; it is asked for again a little later.
+    /// The requested page failed: requests it again after a delay.
     pub(crate) fn page_failed(&mut self, now: MonoTime) {
-        assert!(self.source == DeliveryState::AwaitingPage, "a page fails only when it was asked for");
+        assert!(self.state == DeliveryState::AwaitingPage, "a page fails only on request");
         metrics::CATCHUP_FAILURES.add(1);
-        self.source = DeliveryState::Behind;
+        self.state = DeliveryState::Behind;
         self.retry_at = Some(now.plus_milliseconds(PAGE_RETRY_MILLISECONDS));
     }
 
-    /// The number through which everything has been given.
+    /// The number through which every event has been queued.
     pub(crate) fn complete_through(&self, fan_out: &FanOut) -> EventNumber {
-        if self.source == DeliveryState::Live { self.cursor.max(fan_out.position) } else { self.cursor }
+        if self.state == DeliveryState::Live { self.cursor.max(fan_out.position()) } else { self.cursor }
     }
 
-    /// Queues what a new stream begins with.
-    pub(crate) fn send_greeting(&mut self, outbox: &mut Outbox, epoch: &str, now: Now) {
+    /// Queues the first events of a new stream: `connection_established`, and a `gap` if its start is unknown.
+    pub(crate) fn send_established(&mut self, outbox: &mut Outbox, start: StreamStart, epoch: &str, now: Now) {
         outbox.push_with(|out| sse::retry(STREAM_RETRY_MILLISECONDS, out));
         let id = self.id.to_string();
         self.control(outbox, Some(self.cursor), "connection_established", |json| {
             wire::event::connection_established(&self.user, now.wall, self.cursor, epoch, &id, json)
         });
+        let is_known = match start {
+            StreamStart::Now => true,
+            StreamStart::After(number) => number <= self.cursor,
+            StreamStart::Unknown => false,
+        };
+        if !is_known {
+            self.send_gap(outbox, self.cursor.next());
+            metrics::GAPS[GapReason::Unknown as usize].add(1);
+        }
     }
 
-    /// Queues a gap: messages before the number it names may still follow, but not everything.
-    pub(crate) fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
-        self.gap_told = first;
+    /// Queues a `gap`: events before `first` may follow, but not all of them.
+    fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
+        self.gap_sent = first;
         self.control(outbox, None, "gap", |json| wire::event::gap(first, json));
     }
 
-    /// Queues the last event of a stream that the shutdown ends, with its time to come back.
+    /// Ends the stream because the process shuts down. The client reconnects after `retry_milliseconds`.
     pub(crate) fn send_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
+        if self.ended {
+            return;
+        }
         outbox.push_with(|out| sse::retry(retry_milliseconds, out));
         self.control(outbox, None, "server_shutdown", wire::event::server_shutdown);
         self.ended = true;
     }
 
-    /// Queues the last event of a stream whose token is no longer good.
+    /// Ends the stream because its token is no longer valid.
     pub(crate) fn send_expired(&mut self, outbox: &mut Outbox) {
+        if self.ended {
+            return;
+        }
         self.control(outbox, None, "token_expired", wire::event::token_expired);
         self.ended = true;
     }
 
-    /// Does what is due: heartbeat, notice of the token's end, that end, a page to be asked for again.
+    /// Does what is due: a heartbeat, the notice of the token's expiry, that expiry, another request for a page.
     pub(crate) fn tick(&mut self, fan_out: &FanOut, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
         if self.ended {
             return;
@@ -203,12 +301,12 @@ impl Subscriber {
             self.send_expired(outbox);
             return;
         }
-        // A notice of this very moment is no earlier output.
+        // Before the notice below, which says nothing about the reader.
         let reader_keeps_up = outbox.is_empty();
         let left = expires_at.0 - now.wall.0;
-        if left <= EXPIRY_NOTICE_SECONDS * crate::base::time::SECOND && self.expiry_announced != Some(expires_at) {
+        if left <= EXPIRY_NOTICE_SECONDS * SECOND && self.expiry_announced != Some(expires_at) {
             self.expiry_announced = Some(expires_at);
-            let seconds = left.div_euclid(crate::base::time::SECOND).max(0) as u64;
+            let seconds = left.div_euclid(SECOND).max(0) as u64;
             self.control(outbox, None, "token_expiring", |json| wire::event::token_expiring(seconds, json));
         }
         if self.heartbeat_at <= now.mono {
@@ -220,28 +318,28 @@ impl Subscriber {
         }
     }
 
-    /// When `tick` has something to do.
+    /// When `tick` has something to do next.
     pub(crate) fn next_tick(&self, now: Now) -> MonoTime {
         let expires_at = self.stats.expires_at();
         let notice = if self.expiry_announced == Some(expires_at) { 0 } else { EXPIRY_NOTICE_SECONDS };
-        let micros = expires_at.0.saturating_sub(notice * crate::base::time::SECOND).saturating_sub(now.wall.0);
+        let micros = expires_at.0.saturating_sub(notice * SECOND).saturating_sub(now.wall.0);
         let token = now.mono.plus(micros.max(0) as u64);
         self.heartbeat_at.min(token).min(self.retry_at.unwrap_or(self.heartbeat_at))
     }
 
-    /// Tells the registry how far it is.
+    /// Updates what other shards see of the stream.
     pub(crate) fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
-        self.stats.set_live(self.source == DeliveryState::Live && outbox.is_empty(), now);
+        self.stats.set_live(self.state == DeliveryState::Live && outbox.is_empty(), now);
         self.stats.cursor.store(self.complete_through(fan_out).0, Relaxed);
         self.stats.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
     }
 
-    /// Index of the delta that the stream needs next of an answer.
+    /// The index of the delta of an answer that the stream needs next.
     pub(crate) fn next_delta(&self, message_id: MessageId) -> u64 {
         self.next_deltas.iter().find(|(id, _)| *id == message_id).map_or(0, |(_, next)| *next)
     }
 
-    /// Notes which delta the stream needs next of an answer.
+    /// Notes the index of the delta of an answer that the stream needs next.
     pub(crate) fn set_next_delta(&mut self, message_id: MessageId, next: u64) {
         match self.next_deltas.iter_mut().find(|(id, _)| *id == message_id) {
             Some((_, known)) => *known = next,
@@ -249,37 +347,44 @@ impl Subscriber {
         }
     }
 
-    /// Forgets the answers that are over.
-    pub(crate) fn forget_deltas(&mut self, still_written: impl Fn(MessageId) -> bool) {
-        self.next_deltas.retain(|(id, _)| still_written(*id));
+    /// Drops the entries of answers that have ended.
+    pub(crate) fn forget_deltas(&mut self, in_progress: impl Fn(MessageId) -> bool) {
+        self.next_deltas.retain(|(id, _)| in_progress(*id));
         if self.next_deltas.is_empty() {
             self.next_deltas = Vec::new();
         }
     }
 
-    /// Queues a frame that is no journalled event, if there is room; such a frame may be missed.
+    /// Queues a frame if there is room; returns whether there was. An ephemeral frame, such as a delta, is not sent again.
     pub(crate) fn push_ephemeral(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
-        let room = outbox.has_room(frame.bytes(self.named).len(), self.buffer_bytes);
-        if room {
+        let has_room = outbox.has_room(frame.bytes(self.named).len(), self.buffer_bytes);
+        if has_room {
             outbox.push_frame(Arc::clone(frame), self.named);
         }
-        room
+        has_room
     }
 
-    fn push(&self, entry: &Arc<FramedEvent>, outbox: &mut Outbox) -> bool {
-        self.push_ephemeral(&entry.frame, outbox)
+    /// The same for an event of this stream alone.
+    pub(crate) fn push_ephemeral_with(
+        &self,
+        kind: EventKind,
+        outbox: &mut Outbox,
+        write_json: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let name = self.named.then_some(kind.as_str());
+        outbox.push_within(self.buffer_bytes, 0, |out| sse::write_event(None, name, write_json, out))
     }
 
-    /// Control events are small and few (one of each kind may wait), so they need no room.
-    fn control(&self, outbox: &mut Outbox, id: Option<EventNumber>, kind: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        outbox.push_with(|out| sse::write_event(id, self.named.then_some(kind), write, out));
+    /// Queues a control event without regard to room: control events are small, and at most one of each kind waits.
+    fn control(&self, outbox: &mut Outbox, id: Option<EventNumber>, kind: &str, write_json: impl FnOnce(&mut Vec<u8>)) {
+        outbox.push_with(|out| sse::write_event(id, self.named.then_some(kind), write_json, out));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+    use crate::domain::event::{Event, EventBody, KindSet};
     use crate::domain::id::WorkspaceId;
 
     fn stream(expires_at: WallTime) -> Subscriber {
@@ -292,8 +397,8 @@ mod tests {
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },
             named: false,
             cursor: EventNumber(1),
-            source: DeliveryState::AwaitingPage,
-            gap_told: EventNumber::default(),
+            state: DeliveryState::AwaitingPage,
+            gap_sent: EventNumber::default(),
             announces_caught_up: false,
             heartbeat_at: MonoTime(0),
             retry_at: None,
@@ -327,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_once_and_what_is_kept_before_its_end_still_comes() {
+    fn a_gap_is_sent_once_and_events_before_its_end_follow() {
         let (mut stream, mut outbox) = (stream(WallTime(i64::MAX)), Outbox::default());
         let page = JournalPage {
             events: vec![event(3, 5000), event(12, 10)],
@@ -336,28 +441,28 @@ mod tests {
             gap: Some(EventNumber(10)),
         };
         stream.take_page(&page, &mut outbox);
-        assert_eq!(stream.cursor, EventNumber(1), "a large event finds no room behind the notice");
-        let told = waiting(&mut outbox);
-        assert!(told.contains("\"first_available_id\":10") && !told.contains("\nid: 3\n"), "{told}");
+        assert_eq!(stream.cursor, EventNumber(1), "a large event has no room behind the gap");
+        let sent = waiting(&mut outbox);
+        assert!(sent.contains("\"first_available_id\":10") && !sent.contains("\nid: 3\n"), "{sent}");
 
-        stream.source = DeliveryState::AwaitingPage;
+        stream.state = DeliveryState::AwaitingPage;
         stream.take_page(&page, &mut outbox);
-        let told = waiting(&mut outbox);
+        let sent = waiting(&mut outbox);
         assert!(
-            told.starts_with("data: {\"type\":\"workspace_updated\"")
-                && told.ends_with("\nid: 3\n\n")
-                && !told.contains("gap"),
-            "{told}"
+            sent.starts_with("data: {\"type\":\"workspace_updated\"")
+                && sent.ends_with("\nid: 3\n\n")
+                && !sent.contains("gap"),
+            "{sent}"
         );
         assert_eq!(stream.cursor, EventNumber(3));
     }
 
     #[test]
-    fn a_notice_that_the_token_ends_does_not_push_out_a_heartbeat() {
+    fn a_notice_of_the_expiry_does_not_suppress_a_heartbeat() {
         let (mut stream, mut outbox) = (stream(WallTime(30_000_000)), Outbox::default());
         let now = Now { wall: WallTime(0), mono: MonoTime(1) };
         stream.tick(&FanOut::new(EventNumber(1)), &mut outbox, now, 5_000);
-        let told = waiting(&mut outbox);
-        assert!(told.contains("token_expiring") && told.contains("heartbeat"), "{told}");
+        let sent = waiting(&mut outbox);
+        assert!(sent.contains("token_expiring") && sent.contains("heartbeat"), "{sent}");
     }
 }

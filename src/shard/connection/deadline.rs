@@ -1,0 +1,110 @@
+//! The deadline of a connection: when it is, and what its expiry means.
+
+use super::Connection;
+use super::phase::Phase;
+use crate::base::limits::{HEALTH_TIMEOUT_MILLISECONDS, LINGER_MILLISECONDS};
+use crate::base::time::{MonoTime, Now};
+use crate::config::Settings;
+use crate::shard::request::pending::Continuation;
+
+/// The timeouts of all connections of a shard, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConnectionTimeouts {
+    /// Between two requests.
+    keep_alive: u64,
+    /// For a head, from its first byte.
+    header: u64,
+    /// For a body, from the end of its head.
+    body: u64,
+    /// For a reader that takes no byte.
+    stall: u64,
+    /// Shortens `keep_alive` while the shard drains.
+    pub(super) drain: Option<DrainNotice>,
+}
+
+/// How long a draining shard keeps connections without a request, so that a client can send a last one.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::shard) struct DrainNotice {
+    /// When the shard began to drain.
+    pub began: MonoTime,
+    /// How long a connection is kept from then on, or from its last response.
+    pub milliseconds: u64,
+}
+
+impl ConnectionTimeouts {
+    pub(super) fn new(settings: &Settings, drain: Option<DrainNotice>) -> ConnectionTimeouts {
+        ConnectionTimeouts {
+            keep_alive: settings.keep_alive_ms,
+            header: settings.header_timeout_ms,
+            body: settings.body_timeout_ms,
+            stall: settings.stream_stall_timeout_ms,
+            drain,
+        }
+    }
+}
+
+/// What the shard must do with a connection whose deadline has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(in crate::shard) enum Expiry {
+    /// The reader stalled, or all that was waited for is over: close the socket and remove the connection.
+    Close,
+    /// No further request came, or not all of a discarded body: call `begin_closing`.
+    BeginClosing,
+    /// A request did not arrive in time: respond `408`.
+    RequestTimeout,
+    /// No reader responded to a health check in time: respond so.
+    HealthTimeout,
+    /// The stream has something to do: call `Subscriber::tick`.
+    TickStream,
+}
+
+impl Connection {
+    /// What the passing of the deadline means at `now`, or the deadline if it is later; `None` without a deadline.
+    pub(super) fn expire(&self, timeouts: &ConnectionTimeouts, now: Now) -> Option<Result<Expiry, MonoTime>> {
+        let (deadline, expiry) = self.deadline(timeouts, now)?;
+        if deadline > now.mono {
+            return Some(Err(deadline));
+        }
+        let is_stalled = self.waits_for_reader && self.stalls_at(timeouts) <= now.mono;
+        Some(Ok(if is_stalled { Expiry::Close } else { expiry }))
+    }
+
+    /// The present deadline, and what its expiry means unless the reader has stalled by then. `None` while only a worker is
+    /// waited for, since every worker responds.
+    pub(super) fn deadline(&self, timeouts: &ConnectionTimeouts, now: Now) -> Option<(MonoTime, Expiry)> {
+        let stalls_at = self.stalls_at(timeouts);
+        let after = |milliseconds| self.since.plus_milliseconds(milliseconds);
+        Some(match &self.phase {
+            Phase::Head if self.waits_for_reader => (stalls_at, Expiry::Close),
+            Phase::Head if self.input.is_empty() => match timeouts.drain {
+                None => (after(timeouts.keep_alive), Expiry::BeginClosing),
+                // All responses were read a while ago, so closing at once cannot cut one off.
+                Some(DrainNotice { began, milliseconds }) => {
+                    let notice_ends = began.max(self.since).plus_milliseconds(milliseconds);
+                    (after(timeouts.keep_alive).min(notice_ends), Expiry::Close)
+                }
+            },
+            Phase::Head => (after(timeouts.header), Expiry::RequestTimeout),
+            Phase::Body(_) => (after(timeouts.body), Expiry::RequestTimeout),
+            Phase::Discard(_) => (after(timeouts.body), Expiry::BeginClosing),
+            Phase::Waiting(pending) if pending.continuation == Continuation::Health => {
+                (after(HEALTH_TIMEOUT_MILLISECONDS), Expiry::HealthTimeout)
+            }
+            Phase::Waiting(_) => return None,
+            // Nothing follows what waits.
+            Phase::Stream(stream) if stream.has_ended() => (stalls_at, Expiry::Close),
+            Phase::Stream(stream) if self.waits_for_reader => {
+                (stream.next_tick(now).min(stalls_at), Expiry::TickStream)
+            }
+            Phase::Stream(stream) => (stream.next_tick(now), Expiry::TickStream),
+            Phase::Closing { write_ended: false, .. } => (stalls_at, Expiry::Close),
+            Phase::Closing { write_ended: true, .. } => (after(LINGER_MILLISECONDS), Expiry::Close),
+        })
+    }
+
+    /// When a reader that takes no further byte counts as stalled.
+    fn stalls_at(&self, timeouts: &ConnectionTimeouts) -> MonoTime {
+        self.progress_at.plus_milliseconds(timeouts.stall)
+    }
+}
