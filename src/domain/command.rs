@@ -1,4 +1,4 @@
-//! Commands: the changes that a user or a responder asks for.
+//! Commands: changes that users and responders request.
 
 use crate::domain::answer_job::{AnswerStep, JobId};
 use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};

@@ -1,5 +1,5 @@
-//! One answer that a model writes: its text, what of it is stored and shown, and how it ends. Pure: pieces of text,
-//! results of the store and the time go in, what to do comes out.
+//! One answer of a model: its text, the parts that are stored and shown, and its end. Pure: pieces of text, results of the
+//! store and the time go in, and effects come out.
 //!
 //! Order of calls: [`Answer::poll`] until it returns `None`, after each call of another method and whenever some time
 //! has passed. Each [`AnswerEffect`] names the method that takes its result. The answer is over when [`Answer::end`]
@@ -22,10 +22,10 @@ use crate::wire;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What is to be done for an answer.
+/// An action for one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerEffect {
-    /// Read what was said before. Next: [`Answer::history_read`].
+    /// Read the messages before the answer. Next: [`Answer::history_read`].
     ReadHistory,
     /// Send this to the model. Next: [`Answer::text`] for each piece, then [`Answer::model_ended`].
     AskModel(Vec<Turn>),
@@ -35,7 +35,7 @@ pub enum AnswerEffect {
     Show(AnswerDelta),
 }
 
-/// What became of a step or a read.
+/// The result of a step or a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreResult<T> {
     /// It was done.
@@ -52,7 +52,7 @@ enum AnswerState {
     New,
     /// Next: Asking, Over.
     ReadingHistory,
-    /// What was said before is to be sent to the model. Next: Writing.
+    /// The request to the model is ready. Next: Writing.
     Asking(Vec<Turn>),
     /// The model writes. Next: Storing, Ending, Over.
     Writing,
@@ -66,7 +66,7 @@ enum AnswerState {
     Over(JobEnd),
 }
 
-/// What the last step of an answer stores, beside its text.
+/// The contents of the last step of an answer, beside its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EndedAnswer {
     status: Status,
@@ -109,7 +109,7 @@ impl Answer {
         &self.job
     }
 
-    /// How the answer ended; `None` while it goes on.
+    /// The end of the answer; `None` while it runs.
     pub fn end(&self) -> Option<JobEnd> {
         match self.state {
             AnswerState::Over(end) => Some(end),
@@ -123,7 +123,7 @@ impl Answer {
         if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
-    /// What is to be done now; `None` until something else happens or time passes.
+    /// The next action; `None` until another call or until [`Answer::poll_timeout`].
     pub fn poll(&mut self, now: MonoTime) -> Option<AnswerEffect> {
         match &self.state {
             AnswerState::New if self.stop.is_some() => {
@@ -175,7 +175,7 @@ impl Answer {
         }
     }
 
-    /// Takes what was said before, the message to answer last.
+    /// Takes the messages before the answer. The last is the one to answer.
     pub fn history_read(&mut self, history: StoreResult<Vec<Turn>>) {
         assert_eq!(self.state, AnswerState::ReadingHistory, "a history comes when it was asked for");
         self.state = match history {
@@ -219,7 +219,7 @@ impl Answer {
         self.state = AnswerState::Ending { result: EndedAnswer { status, metadata, error }, not_before: now };
     }
 
-    /// Takes what became of a step; the message is the answer's.
+    /// Takes the result of a step, with the id of the answer's message.
     pub fn stored(&mut self, result: StoreResult<Option<MessageId>>, now: MonoTime) {
         self.state = match (std::mem::replace(&mut self.state, AnswerState::New), result) {
             (AnswerState::Storing { .. } | AnswerState::StoringEnd { .. }, StoreResult::Closed) => {
@@ -249,7 +249,7 @@ impl Answer {
         };
     }
 
-    /// Asks the answer to end soon.
+    /// Requests that the answer ends soon.
     pub fn stop(&mut self, reason: StopReason) {
         if self.stop != Some(StopReason::JobClosed) {
             self.stop = Some(reason);
@@ -264,7 +264,7 @@ impl Answer {
         assert_eq!(shown.bytes == 0, shown.deltas == 0, "no delta is empty");
     }
 
-    /// Ends an answer of which the model has not been asked yet.
+    /// Ends an answer before the request to the model.
     fn stop_early(&mut self) {
         let end = if self.stop == Some(StopReason::Shutdown) { JobEnd::Retry } else { JobEnd::Closed };
         self.state = AnswerState::Over(end);
@@ -292,7 +292,7 @@ impl Answer {
         Some(delta)
     }
 
-    /// At once for the first text, so that nobody waits for it; then in intervals.
+    /// When the next text is to be stored: the first at once, the rest at intervals.
     fn store_at(&self) -> Option<MonoTime> {
         let at = self.stored_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
         (self.stored_bytes < self.live.len()).then_some(at)
@@ -341,215 +341,4 @@ pub fn immediate_step(job: &AnswerJob, answer: ImmediateAnswer) -> AnswerStep {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::random::Random;
-    use crate::domain::answer_job::JobId;
-    use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
-    use crate::domain::model::Role;
-    use crate::domain::responder::ResponderKind;
-    use uuid::Uuid;
-
-    const MESSAGE: MessageId = MessageId(Uuid::from_u128(9));
-
-    fn at(milliseconds: u64) -> MonoTime {
-        MonoTime(milliseconds * 1000)
-    }
-
-    fn turn() -> Turn {
-        Turn { role: Role::User, text: Content::new_unchecked("Hello?") }
-    }
-
-    fn new_answer() -> Answer {
-        let job = AnswerJob {
-            key: JobId(EventNumber(1)),
-            message_id: MessageId(Uuid::from_u128(1)),
-            conversation_id: ConversationId(Uuid::from_u128(2)),
-            workspace_id: WorkspaceId(Uuid::from_u128(3)),
-            user: UserId::new("ann").unwrap(),
-            responder: ResponderKind::OpenAi,
-            correlation_id: "c".into(),
-            content: turn().text,
-            started: None,
-        };
-        Answer::new(job, LiveAnswer::default())
-    }
-
-    /// An answer whose model has been asked.
-    fn writing() -> Answer {
-        let mut answer = new_answer();
-        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
-        answer.history_read(StoreResult::Done(vec![turn()]));
-        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::AskModel(vec![turn()])));
-        answer
-    }
-
-    /// What is to be done, in short; every step is stored at once.
-    fn effects(answer: &mut Answer, milliseconds: u64) -> Vec<String> {
-        let mut all = Vec::new();
-        while let Some(effect) = answer.poll(at(milliseconds)) {
-            all.push(match effect {
-                AnswerEffect::Store(step) => {
-                    let text = match &step {
-                        AnswerStep::Begin { text, .. } => format!("begin {text}"),
-                        AnswerStep::Append { text } => format!("append {text}"),
-                        AnswerStep::Finish { status, text, error, .. } => {
-                            let text = text.as_ref().map_or("nothing", |text| text.as_str());
-                            format!("{} {text}{}", status.as_str(), error.as_deref().unwrap_or_default())
-                        }
-                    };
-                    answer.stored(StoreResult::Done(Some(MESSAGE)), at(milliseconds));
-                    text
-                }
-                AnswerEffect::Show(delta) => {
-                    let text = answer.live.with_text(delta.from..delta.to, str::to_owned);
-                    format!("{} {text}", delta.index)
-                }
-                other => panic!("{other:?}"),
-            });
-            answer.check_invariants();
-        }
-        all
-    }
-
-    #[test]
-    fn the_first_text_goes_at_once_and_the_rest_in_its_time() {
-        let mut answer = writing();
-        assert!(effects(&mut answer, 7).is_empty());
-        assert_eq!(answer.poll_timeout(), None);
-        answer.text("a");
-        assert_eq!(effects(&mut answer, 10_000), ["begin a", "0 a"], "in the store first");
-        answer.text("b");
-        answer.text("c");
-        assert_eq!(answer.poll_timeout(), Some(at(10_050)));
-        assert!(effects(&mut answer, 10_049).is_empty());
-        assert_eq!(effects(&mut answer, 10_050), ["1 bc"]);
-        assert_eq!(answer.poll_timeout(), Some(at(11_000)), "it is stored even if nothing follows");
-        assert_eq!(effects(&mut answer, 11_000), ["append bc"]);
-        assert_eq!(answer.poll_timeout(), None);
-        answer.text("d");
-        assert_eq!(effects(&mut answer, 11_001), ["2 d"]);
-        answer.text("e");
-        answer.model_ended(Ok(Completion::default()), at(11_002));
-        assert_eq!(effects(&mut answer, 11_002), ["3 e", "complete abcde"]);
-        assert_eq!(answer.end(), Some(JobEnd::Closed));
-    }
-
-    #[test]
-    fn an_answer_ends_as_its_model_and_its_stop_say() {
-        let lost = || Err(Failure::connection_lost());
-        let whole = || Ok(Completion::default());
-        let failed = "failed hThe model's server ended the connection in the middle of its answer";
-        // What stops the answer, whether text was shown, how the model ends; what is stored, and the end.
-        let table = [
-            (None, true, whole(), Some("complete h"), JobEnd::Closed),
-            (None, true, lost(), Some(failed), JobEnd::Closed),
-            (None, false, lost(), Some(&*failed.replace("d h", "d nothing")), JobEnd::Closed),
-            (Some(StopReason::JobClosed), true, lost(), None, JobEnd::Closed),
-            (Some(StopReason::JobClosed), true, whole(), None, JobEnd::Closed),
-            (Some(StopReason::Shutdown), true, lost(), Some("interrupted h"), JobEnd::Closed),
-            (Some(StopReason::Shutdown), false, lost(), None, JobEnd::Retry),
-            (Some(StopReason::Shutdown), true, whole(), Some("complete h"), JobEnd::Closed),
-        ];
-        for (stop, has_text, ended, stored, end) in table {
-            let name = format!("{stop:?} {has_text} {ended:?}");
-            let mut answer = writing();
-            if has_text {
-                answer.text("h");
-                assert_eq!(effects(&mut answer, 0), ["begin h", "0 h"]);
-            }
-            if let Some(reason) = stop {
-                answer.stop(reason);
-                assert!(answer.flow().is_break());
-            }
-            answer.model_ended(ended, at(5));
-            assert_eq!(effects(&mut answer, 5), stored.as_slice(), "{name}");
-            assert_eq!(answer.end(), Some(end), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_the_store_cannot_take_is_offered_again() {
-        let mut answer = writing();
-        answer.text("a");
-        assert!(matches!(answer.poll(at(0)), Some(AnswerEffect::Store(AnswerStep::Begin { .. }))));
-        answer.stored(StoreResult::Unavailable, at(0));
-        assert_eq!(answer.end(), Some(JobEnd::Retry), "nothing is shown");
-
-        let mut answer = writing();
-        answer.text("a");
-        assert_eq!(effects(&mut answer, 0), ["begin a", "0 a"]);
-        answer.text("b");
-        assert_eq!(effects(&mut answer, 50), ["1 b"]);
-        assert!(matches!(answer.poll(at(1_000)), Some(AnswerEffect::Store(AnswerStep::Append { .. }))));
-        answer.stored(StoreResult::Unavailable, at(1_000));
-        answer.text("c");
-        assert_eq!(effects(&mut answer, 2_000), ["append bc", "2 c"]);
-        answer.model_ended(Ok(Completion::default()), at(2_000));
-        assert!(matches!(answer.poll(at(2_000)), Some(AnswerEffect::Store(_))));
-        answer.stored(StoreResult::Unavailable, at(2_000));
-        assert_eq!(answer.poll(at(2_001)), None);
-        assert_eq!(answer.poll_timeout(), Some(at(2_000 + RETRY_MILLISECONDS)));
-        assert_eq!(effects(&mut answer, 2_000 + RETRY_MILLISECONDS), ["complete abc"]);
-    }
-
-    #[test]
-    fn a_closed_job_ends_the_answer_wherever_it_is() {
-        let mut answer = new_answer();
-        assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
-        answer.history_read(StoreResult::Closed);
-        assert_eq!(answer.end(), Some(JobEnd::Closed));
-
-        let mut answer = writing();
-        answer.text("a");
-        assert!(answer.poll(at(0)).is_some());
-        answer.stored(StoreResult::Closed, at(0));
-        assert_eq!((answer.end(), answer.flow()), (Some(JobEnd::Closed), ControlFlow::Break(())));
-        answer.model_ended(Err(Failure::stopped()), at(1));
-        assert_eq!(answer.poll(at(1)), None);
-
-        let mut answer = new_answer();
-        answer.stop(StopReason::JobClosed);
-        assert_eq!((answer.poll(at(0)), answer.end()), (None, Some(JobEnd::Closed)));
-    }
-
-    #[test]
-    fn deltas_and_stored_pieces_are_the_text() {
-        for seed in 0..100 {
-            let mut random = Random::new(seed);
-            let (mut answer, mut now) = (writing(), 0);
-            let (mut shown, mut stored, mut times) = (String::new(), String::new(), Vec::new());
-            for _ in 0..300 {
-                now += random.below(40);
-                if random.below(3) > 0 {
-                    answer.text(["x", "\u{1f600}", " and so on", ""][random.below(4) as usize]);
-                }
-                while let Some(effect) = answer.poll(at(now)) {
-                    match effect {
-                        AnswerEffect::Store(step) => {
-                            let is_taken = random.below(8) > 0 || answer.message_id.is_none();
-                            let result = if is_taken {
-                                stored += step.text();
-                                StoreResult::Done(Some(MESSAGE))
-                            } else {
-                                StoreResult::Unavailable
-                            };
-                            answer.stored(result, at(now));
-                        }
-                        AnswerEffect::Show(delta) => {
-                            assert_eq!((delta.from, delta.index), (shown.len(), times.len() as u64));
-                            answer.live.with_text(delta.from..delta.to, |text| shown += text);
-                            times.push(now);
-                        }
-                        other => panic!("{other:?}"),
-                    }
-                    answer.check_invariants();
-                }
-                assert!(answer.poll_timeout().is_none_or(|due| due > at(now)), "all that is due was done");
-            }
-            let text = answer.live.text_from(0);
-            assert!(text.starts_with(&stored) && text.starts_with(&shown));
-            assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= OUTPUT_DELTA_MILLISECONDS));
-        }
-    }
-}
+mod tests;

@@ -69,7 +69,7 @@ impl Breaker {
         Breaker { state: BreakerState::Closed { failures: 0 }, epoch: 0, failures_max, cool_down_milliseconds }
     }
 
-    /// Asks for a permit.
+    /// Requests a permit.
     ///
     /// # Errors
     ///

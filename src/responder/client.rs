@@ -5,22 +5,21 @@
 //! nothing is retried.
 
 mod connection;
+mod settings;
 
 use super::breaker::{Breaker, Permit, PermitOutcome, Position};
 use super::openai::{self, AnswerReader, ReadProgress};
-use super::retry::RetryPolicy;
 use super::{Completion, Failure, FailureKind, TextSink};
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::config::types::Secret;
-use crate::config::upstream_address::UpstreamAddress;
 use crate::domain::answer_job::Turn;
 use crate::http1::response_parse::{ReceivedHead, parse_response_head};
 use connection::{UpstreamConnection, Wait};
+pub use settings::{Timeouts, UpstreamSettings};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,59 +27,13 @@ use std::time::{Duration, Instant};
 /// Maximum bytes per read.
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-/// Timeouts of an upstream, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To connect, including name resolution and the TLS handshake.
-    pub connect_milliseconds: u64,
-    /// From the connection to the first byte of the response body.
-    pub first_byte_milliseconds: u64,
-    /// Between two bytes of the body.
-    pub between_bytes_milliseconds: u64,
-    /// From the end of the text to the end of the stream.
-    pub tail_milliseconds: u64,
-    /// For one answer, with all attempts.
-    pub total_milliseconds: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Timeouts {
-        Timeouts {
-            connect_milliseconds: UPSTREAM_CONNECT_MILLISECONDS,
-            first_byte_milliseconds: UPSTREAM_FIRST_BYTE_MILLISECONDS,
-            between_bytes_milliseconds: UPSTREAM_BETWEEN_BYTES_MILLISECONDS,
-            tail_milliseconds: UPSTREAM_TAIL_MILLISECONDS,
-            total_milliseconds: UPSTREAM_TOTAL_MILLISECONDS,
-        }
-    }
-}
-
-/// The settings of an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// `RESPONDER_URL`
-    pub address: UpstreamAddress,
-    /// `RESPONDER_MODEL`
-    pub model: String,
-    /// `RESPONDER_API_KEY`
-    pub api_key: Option<Secret>,
-    /// `RESPONDER_SYSTEM_PROMPT`
-    pub system_prompt: Option<String>,
-    /// `RESPONDER_CA_FILE`: certificates that are trusted instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Its timeouts.
-    pub timeouts: Timeouts,
-    /// When failed attempts are repeated.
-    pub retry: RetryPolicy,
-}
-
 /// A model behind an OpenAI-compatible API, shared by all threads that use it.
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
     breaker: Mutex<Breaker>,
     /// It rejected a request for token counts, so later requests do not ask for them.
-    token_counts_refused: AtomicBool,
+    token_counts_rejected: AtomicBool,
     /// The zero of the breaker's time.
     started: Instant,
     #[cfg(feature = "tls")]
@@ -88,12 +41,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Checks the settings, and reads the trusted certificates of an `https` address.
+    /// Validates the settings, and reads the trusted certificates of an `https` address.
     ///
     /// # Errors
     ///
     /// A sentence for the operator, which begins with the name of the variable.
-    pub fn new(settings: UpstreamSettings) -> Result<Upstream, String> {
+    pub fn new(mut settings: UpstreamSettings) -> Result<Upstream, String> {
         let key_is_good = |key: &Secret| key.expose().bytes().all(|byte| byte.is_ascii_graphic());
         if !settings.api_key.as_ref().is_none_or(key_is_good) {
             return Err("RESPONDER_API_KEY is unusable: it must be ASCII without white space".into());
@@ -102,6 +55,7 @@ impl Upstream {
         if settings.address.tls {
             return Err("RESPONDER_URL begins with https, which needs a build with the cargo feature tls".into());
         }
+        let breaker = Mutex::new(std::mem::take(&mut settings.breaker));
         Ok(Upstream {
             #[cfg(feature = "tls")]
             tls: settings
@@ -110,15 +64,10 @@ impl Upstream {
                 .then(|| super::tls::Tls::new(&settings.address, settings.ca_file.as_deref()))
                 .transpose()?,
             settings,
-            breaker: Mutex::default(),
-            token_counts_refused: AtomicBool::new(false),
+            breaker,
+            token_counts_rejected: AtomicBool::new(false),
             started: Instant::now(),
         })
-    }
-
-    /// The same with another breaker.
-    pub fn with_breaker(self, breaker: Breaker) -> Upstream {
-        Upstream { breaker: Mutex::new(breaker), ..self }
     }
 
     /// The state of the breaker.
@@ -194,7 +143,8 @@ struct PermitGuard<'u> {
 }
 
 impl<'u> PermitGuard<'u> {
-    /// The error is the time until the breaker lets a request through.
+    /// # Errors
+    /// Returns the time until the breaker admits a request.
     fn new(upstream: &'u Upstream) -> Result<PermitGuard<'u>, Duration> {
         let now = upstream.now();
         let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
@@ -222,21 +172,21 @@ impl Drop for PermitGuard<'_> {
 
 /// One attempt, or two if the upstream rejected only the request for token counts.
 fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, sink: TextSink<'_>) -> Result<Completion, Failure> {
-    let count_tokens = !upstream.token_counts_refused.load(Ordering::Relaxed);
+    let count_tokens = !upstream.token_counts_rejected.load(Ordering::Relaxed);
     match exchange(upstream, turns, count_tokens, deadline, sink)? {
         Attempt::Finished(finished) => Ok(finished),
-        Attempt::Refused { head, body } if count_tokens && openai::refuses_token_counts(head.status, &body) => {
-            upstream.token_counts_refused.store(true, Ordering::Relaxed);
+        Attempt::Rejected { head, body } if count_tokens && openai::rejects_token_counts(head.status, &body) => {
+            upstream.token_counts_rejected.store(true, Ordering::Relaxed);
             match exchange(upstream, turns, false, deadline, sink)? {
                 Attempt::Finished(finished) => Ok(finished),
-                Attempt::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+                Attempt::Rejected { head, body } => Err(rejection(upstream, &head, &body)),
             }
         }
-        Attempt::Refused { head, body } => Err(refusal(upstream, &head, &body)),
+        Attempt::Rejected { head, body } => Err(rejection(upstream, &head, &body)),
     }
 }
 
-fn refusal(upstream: &Upstream, head: &ReceivedHead, body: &[u8]) -> Failure {
+fn rejection(upstream: &Upstream, head: &ReceivedHead, body: &[u8]) -> Failure {
     openai::error_response(head.status, body, head.retry_after_seconds, upstream.key())
 }
 
@@ -244,7 +194,7 @@ enum Attempt {
     /// The answer is complete.
     Finished(Completion),
     /// An error status, with the beginning of its body.
-    Refused { head: ReceivedHead, body: Vec<u8> },
+    Rejected { head: ReceivedHead, body: Vec<u8> },
 }
 
 /// One request and its response, on a connection of its own.
@@ -260,7 +210,7 @@ fn exchange(
     let until = within(timeouts.first_byte_milliseconds, deadline);
     let is_late = || too_late(deadline, "The model did not begin to answer in time");
 
-    // Who refuses a request may do so before it has read all of it: its answer counts, not our failure to write.
+    // A server may reject a request before it has read all of it. Its response counts, not the failed write.
     let written = connection.write(&request(upstream, turns, count_tokens), &mut Wait::new(sink, until));
     if matches!(written, Err(connection::Broken::Late | connection::Broken::Stopped)) {
         return Err(written.unwrap_err().into_failure(is_late));
@@ -271,10 +221,10 @@ fn exchange(
     if !(200..300).contains(&head.status) {
         let until = within(timeouts.between_bytes_milliseconds, deadline);
         let body = read_error(&mut body, &mut Wait::new(sink, until))?;
-        return Ok(Attempt::Refused { head, body });
+        return Ok(Attempt::Rejected { head, body });
     }
     if head.is_encoded {
-        return Err(Failure::invalid_response("the answer is compressed, which was not asked for"));
+        return Err(Failure::invalid_response("the response is compressed, which was not requested"));
     }
     read_answer(upstream, &mut body, until, deadline, sink).map(Attempt::Finished)
 }
@@ -365,12 +315,12 @@ fn read_answer(
     let mut until = first_byte_until;
     let mut message = "The model did not begin to answer in time";
     let mut bytes = Vec::with_capacity(READ_BYTES_MAX);
-    let mut asked_at = Instant::now();
+    let mut polled_at = Instant::now();
     loop {
         bytes.clear();
-        // Who sends without a pause but says nothing never lets a wait pass, which would have asked.
-        if asked_at.elapsed() >= Duration::from_millis(UPSTREAM_TICK_MILLISECONDS_MAX) {
-            asked_at = Instant::now();
+        // While bytes keep arriving without text, no wait times out, so the sink is polled here.
+        if polled_at.elapsed() >= Duration::from_millis(UPSTREAM_TICK_MILLISECONDS_MAX) {
+            polled_at = Instant::now();
             if sink("") == ControlFlow::Break(()) {
                 return Err(Failure::stopped());
             }

@@ -8,7 +8,7 @@ use crate::base::limits::UPSTREAM_EXCERPT_CHARS_MAX;
 use crate::config::types::Secret;
 use std::time::Duration;
 
-/// What went wrong.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// No connection could be opened.
@@ -25,7 +25,7 @@ pub enum FailureKind {
     Reported,
     /// The answer ended without text.
     Empty,
-    /// The circuit breaker is open: the upstream was not asked.
+    /// The circuit breaker is open: no request was sent.
     CircuitOpen,
     /// The answer was no longer wanted.
     Stopped,
@@ -34,7 +34,7 @@ pub enum FailureKind {
 /// A failed attempt, or a failed answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What went wrong.
+    /// The kind of failure.
     pub kind: FailureKind,
     /// The message for clients.
     pub message: String,
@@ -62,7 +62,7 @@ impl Failure {
         Failure::new(FailureKind::Connect, "The model's server cannot be reached", true)
     }
 
-    /// A timeout; `message` says of what.
+    /// A timeout, which `message` names.
     pub fn timeout(message: &'static str, retryable: bool) -> Failure {
         Failure::new(FailureKind::Timeout, message, retryable)
     }
@@ -108,11 +108,11 @@ impl Failure {
         };
         let what = match status {
             300..=399 => "answered with a redirect, which is not followed",
-            401 | 403 => "refused the server's credentials",
+            401 | 403 => "rejected the server's credentials",
             408 | 425 => "was not ready",
             429 => "has too many requests",
             500.. => "has failed",
-            _ => "refused the request",
+            _ => "rejected the request",
         };
         Failure {
             retry_after: retry_after_seconds.map(Duration::from_secs),
@@ -135,7 +135,7 @@ impl Failure {
         Failure::new(FailureKind::Reported, format!("The model's server reported an error{excerpt}"), retryable)
     }
 
-    /// What the failure says about the upstream's health. A rejected request says nothing.
+    /// The effect of the failure on the circuit breaker. A rejected request has none.
     pub fn outcome(&self) -> PermitOutcome {
         match self.kind {
             FailureKind::Connect
@@ -227,10 +227,10 @@ mod tests {
     fn what_an_upstream_says_is_shown_shortly_and_without_the_key() {
         let key = Secret::new("sk-very-secret");
         let message = |said: &str| Failure::status(400, Some(said), None, Some(&key)).message;
-        assert_eq!(message("no such model"), "The model's server refused the request (400): no such model");
+        assert_eq!(message("no such model"), "The model's server rejected the request (400): no such model");
         assert_eq!(
             message("a\r\nb\u{1b}[31m\0c\u{202e}d"),
-            "The model's server refused the request (400): a  b [31m c d"
+            "The model's server rejected the request (400): a  b [31m c d"
         );
         let long = message(&format!("{}sk-very-secret", "é".repeat(UPSTREAM_EXCERPT_CHARS_MAX - 3)));
         assert!(long.ends_with("[ke…") && !long.contains("sk-"), "{long}");

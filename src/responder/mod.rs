@@ -20,7 +20,7 @@ pub use failure::{Failure, FailureKind};
 use crate::wire;
 use std::ops::ControlFlow;
 
-/// What the model reported about a finished answer.
+/// The properties that the model reported with a finished answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Completion {
     /// The name of the model.

@@ -266,6 +266,7 @@ fn model(settings: &Settings) -> Result<Model, String> {
                 ca_file: settings.responder_ca_file.clone(),
                 timeouts: Timeouts::default(),
                 retry: RetryPolicy::default(),
+                breaker: Default::default(),
             })?))
         }
         _ => None,

@@ -7,7 +7,7 @@ use crate::wire::conversation_view;
 use crate::wire::json::JsonWriter;
 use crate::wire::resource::{conversation_json, workspace_json};
 
-/// A body, and what the response's fields say about it.
+/// A body, and the values of the response's fields about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueryBody {
     /// The JSON text.

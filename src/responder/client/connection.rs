@@ -237,12 +237,12 @@ fn dial(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The body of an answer, without what frames it.
+/// A response body, without its framing.
 pub(super) struct Body<'c> {
     connection: &'c mut UpstreamConnection,
     /// `None` if the body ends with the connection.
     reader: Option<BodyReader>,
-    /// What came with the head.
+    /// The bytes of the body that arrived with the head.
     rest: Vec<u8>,
     bytes: u64,
 }

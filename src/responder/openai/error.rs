@@ -6,7 +6,7 @@ use crate::responder::Failure;
 use serde_json::Value;
 
 /// Whether an error response rejects the request for token counts: Mistral, for example, rejects the field with 422.
-pub(crate) fn refuses_token_counts(status: u16, body: &[u8]) -> bool {
+pub(crate) fn rejects_token_counts(status: u16, body: &[u8]) -> bool {
     matches!(status, 400 | 422) && memchr::memmem::find(body, b"stream_options").is_some()
 }
 

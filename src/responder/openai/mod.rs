@@ -4,7 +4,7 @@ mod error;
 mod request;
 mod stream;
 
-pub(crate) use error::{error_response, refuses_token_counts};
+pub(crate) use error::{error_response, rejects_token_counts};
 pub(crate) use request::request_body;
 pub(crate) use stream::{AnswerReader, ReadProgress};
 

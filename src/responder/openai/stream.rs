@@ -91,7 +91,7 @@ impl AnswerReader {
         })
     }
 
-    /// Takes the end of the body; `whole` if it ended as its HTTP framing says, or after [`ReadProgress::Done`].
+    /// Takes the end of the body. `whole` states that it ended as its HTTP framing requires, or after [`ReadProgress::Done`].
     pub(crate) fn end(mut self, whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
         if let BodyForm::Plain(body) = std::mem::replace(&mut self.form, BodyForm::Unknown) {
             return self.end_plain(&body, whole, sink);

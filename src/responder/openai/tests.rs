@@ -38,7 +38,7 @@ const USAGE: &str =
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2,\"total_tokens\":9}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
-/// A name, the body, the text, and the finish reason or what went wrong.
+/// A name, the body, the text, and the finish reason or the error.
 type AnswerCase = (&'static str, String, &'static str, Result<Option<&'static str>, FailureKind>);
 
 fn cases() -> Vec<AnswerCase> {
@@ -316,13 +316,13 @@ fn error_answers_say_what_was_said() {
     ];
     for (body, rest) in table {
         let failure = error_response(400, body.as_bytes(), None, Some(&key));
-        assert_eq!(failure.message, format!("The model's server refused the request (400){rest}"), "{body}");
+        assert_eq!(failure.message, format!("The model's server rejected the request (400){rest}"), "{body}");
         assert!(!format!("{failure:?}").contains("sk-"), "{failure:?}");
     }
     let refused =
         "{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"stream_options\",\"include_usage\"]}]}";
-    assert!(refuses_token_counts(422, refused.as_bytes()) && !refuses_token_counts(500, refused.as_bytes()));
-    assert!(!refuses_token_counts(422, b"{\"error\":\"too long\"}"));
+    assert!(rejects_token_counts(422, refused.as_bytes()) && !rejects_token_counts(500, refused.as_bytes()));
+    assert!(!rejects_token_counts(422, b"{\"error\":\"too long\"}"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 fn statuses_decide_whether_there_is_another_try() {
     let table = [
         (400, 1, "no such thing"),
-        (401, 1, "refused the server's credentials"),
-        (403, 1, "refused the server's credentials"),
+        (401, 1, "rejected the server's credentials"),
+        (403, 1, "rejected the server's credentials"),
         (404, 1, "no such thing"),
         (408, 3, "no such thing"),
         (409, 3, "no such thing"),
@@ -51,7 +51,7 @@ fn error_answers_of_every_form_are_read() {
     ] {
         let standin = StandIn::start(vec![script]);
         let failure = ask(&upstream(&standin)).1.unwrap_err();
-        assert_eq!(failure.message, "The model's server refused the request (400)");
+        assert_eq!(failure.message, "The model's server rejected the request (400)");
     }
 }
 

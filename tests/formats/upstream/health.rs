@@ -9,8 +9,9 @@ use std::time::Duration;
 const ONCE: RetryPolicy = RetryPolicy { tries_max: 1, ..RETRY };
 
 fn guarded(standin: &StandIn, retry: RetryPolicy, cool_down_milliseconds: u64) -> Upstream {
-    let settings = UpstreamSettings { retry, ..settings(format!("http://{}/v1", standin.addr)) };
-    Upstream::new(settings).unwrap().with_breaker(Breaker::new(2, cool_down_milliseconds))
+    let breaker = Breaker::new(2, cool_down_milliseconds);
+    let settings = UpstreamSettings { retry, breaker, ..settings(format!("http://{}/v1", standin.addr)) };
+    Upstream::new(settings).unwrap()
 }
 
 #[test]

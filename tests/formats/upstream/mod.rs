@@ -11,7 +11,7 @@ mod tls;
 
 use cortex_core::internals::responder::answer;
 use cortex_core::internals::{
-    Completion, Content, Failure, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress,
+    Breaker, Completion, Content, Failure, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress,
     UpstreamSettings,
 };
 use standin::{StandIn, Step};
@@ -42,6 +42,7 @@ fn settings(url: impl AsRef<str>) -> UpstreamSettings {
         ca_file: None,
         timeouts: PATIENT,
         retry: RETRY,
+        breaker: Breaker::default(),
     }
 }
 

@@ -1,0 +1,56 @@
+//! The settings of an upstream.
+
+use crate::base::limits::*;
+use crate::config::types::Secret;
+use crate::config::upstream_address::UpstreamAddress;
+use crate::responder::breaker::Breaker;
+use crate::responder::retry::RetryPolicy;
+use std::path::PathBuf;
+
+/// Timeouts of an upstream, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect, including name resolution and the TLS handshake.
+    pub connect_milliseconds: u64,
+    /// From the connection to the first byte of the response body.
+    pub first_byte_milliseconds: u64,
+    /// Between two bytes of the body.
+    pub between_bytes_milliseconds: u64,
+    /// From the end of the text to the end of the stream.
+    pub tail_milliseconds: u64,
+    /// For one answer, with all attempts.
+    pub total_milliseconds: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect_milliseconds: UPSTREAM_CONNECT_MILLISECONDS,
+            first_byte_milliseconds: UPSTREAM_FIRST_BYTE_MILLISECONDS,
+            between_bytes_milliseconds: UPSTREAM_BETWEEN_BYTES_MILLISECONDS,
+            tail_milliseconds: UPSTREAM_TAIL_MILLISECONDS,
+            total_milliseconds: UPSTREAM_TOTAL_MILLISECONDS,
+        }
+    }
+}
+
+/// The settings of an upstream.
+#[derive(Debug)]
+pub struct UpstreamSettings {
+    /// `RESPONDER_URL`
+    pub address: UpstreamAddress,
+    /// `RESPONDER_MODEL`
+    pub model: String,
+    /// `RESPONDER_API_KEY`
+    pub api_key: Option<Secret>,
+    /// `RESPONDER_SYSTEM_PROMPT`
+    pub system_prompt: Option<String>,
+    /// `RESPONDER_CA_FILE`: certificates that are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Its timeouts.
+    pub timeouts: Timeouts,
+    /// When failed attempts are repeated.
+    pub retry: RetryPolicy,
+    /// The circuit breaker, closed at first.
+    pub breaker: Breaker,
+}
