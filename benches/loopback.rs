@@ -38,8 +38,8 @@ fn run() -> Result<(), String> {
         Some(_) => None,
         None => Some(Server::start(server_core, &[])?),
     };
-    let answer = server.as_ref().map_or(Ok(STAND_IN_ANSWER.to_vec()), |server| http::fetch(server.address, "/"))?;
-    let bare = BareServer::start(answer, server_core)?;
+    let response = server.as_ref().map_or(Ok(STAND_IN_ANSWER.to_vec()), |server| http::fetch(server.address, "/"))?;
+    let bare = BareServer::start(response, server_core)?;
     support::pin_load(load_core)?;
     println!(
         "{:<22}{:>12}{:>13}{:>10}{:>10}{:>10}{:>13}{:>9}",

@@ -19,7 +19,7 @@ fn main() {
     let observe_long = || DURATIONS.observe(&DURATION_BOUNDS, black_box(20_000_000));
     let commit = || metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, black_box(17));
     let request = || request_metrics::record(Endpoint::of_route(1), Method::Post, black_box(200), black_box(700));
-    let refusal = || metrics::count_rejection(black_box("rate_limited"));
+    let rejection = || metrics::count_rejection(black_box("rate_limited"));
     println!("median of {ROUNDS} rounds of {CALLS_PER_ROUND} calls");
     println!("{:<36} {:>8}", "", "ns");
     row("a counter", count);
@@ -27,7 +27,7 @@ fn main() {
     row("a duration of 20 s", observe_long);
     row("the size of a commit", commit);
     row("a request: counter and duration", request);
-    row("a refusal by its reason", refusal);
+    row("a refusal by its reason", rejection);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -35,11 +35,11 @@ fn main() {
 
 fn writing(directory: &Path) {
     let never = InboxLimits { flush_numbers: u64::MAX, ..InboxLimits::default() };
-    let mut without = Place::new(directory.join("without.db"), never);
-    let mut with = Place::new(directory.join("with.db"), InboxLimits::default());
+    let mut without = BenchStore::new(directory.join("without.db"), never);
+    let mut with = BenchStore::new(directory.join("with.db"), InboxLimits::default());
     // The first messages fill what is empty in a new database.
-    for place in [&mut without, &mut with] {
-        place.write(100_000, 256);
+    for store in [&mut without, &mut with] {
+        store.write(100_000, 256);
     }
     println!("{:<34} {:>10} {:>10} {:>7}", "", "without", "inboxes", "ratio");
     for batch in [64, 256] {
@@ -59,23 +59,23 @@ fn writing(directory: &Path) {
 fn replaying(directory: &Path) {
     let path = directory.join("with.db");
     let config = StoreConfig::new(Database::File(path.clone()));
-    let mut place = Place::open(path.clone(), config.inbox);
-    let few = place.person_in("few", FEW);
-    let many = place.person_in("many", MANY);
-    let start = place.writer.position();
+    let mut store = BenchStore::open(path.clone(), config.inbox);
+    let few = store.person_in("few", FEW);
+    let many = store.person_in("many", MANY);
+    let start = store.writer.position();
     for pair in 0..REPLAYED {
         let rooms = [few[pair % FEW], many[pair * 7919 % MANY]];
-        place.waiting.extend(rooms.map(|room| command("user-0", post(room))));
-        place.commit_if(256);
+        store.waiting.extend(rooms.map(|room| command("user-0", post(room))));
+        store.commit_if(256);
     }
-    place.commit_if(1);
+    store.commit_if(1);
     println!("\n{:<34} {:>10} {:>10} {:>7}", "", FEW, MANY, "ratio");
     let rounds = |cold: bool| {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             for (rates, user) in rates.iter_mut().zip(["few", "many"]) {
                 if cold {
-                    place.drop_cache();
+                    store.drop_cache();
                 }
                 rates.push((replay(&path, user, start), 0.0));
             }
@@ -89,7 +89,7 @@ fn replaying(directory: &Path) {
 }
 
 /// A database and what there is in it.
-struct Place {
+struct BenchStore {
     path: PathBuf,
     writer: Writer,
     rooms: Vec<(ConversationId, String)>,
@@ -98,29 +98,29 @@ struct Place {
     waiting: Vec<Command>,
 }
 
-impl Place {
-    fn open(path: PathBuf, inbox: InboxLimits) -> Place {
+impl BenchStore {
+    fn open(path: PathBuf, inbox: InboxLimits) -> BenchStore {
         let config = StoreConfig { inbox, ..StoreConfig::new(Database::File(path.clone())) };
         let writer = Writer::open(&config).expect("a database");
         let now = WallTime(1_767_225_600_000_000);
-        Place { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
+        BenchStore { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
     }
 
     /// A database with conversations of three, each in the workspace of one of them.
-    fn new(path: PathBuf, inbox: InboxLimits) -> Place {
-        let mut place = Place::open(path, inbox);
-        let workspaces: Vec<WorkspaceId> = (0..USERS).map(|user| place.workspace(&format!("user-{user}"))).collect();
+    fn new(path: PathBuf, inbox: InboxLimits) -> BenchStore {
+        let mut store = BenchStore::open(path, inbox);
+        let workspaces: Vec<WorkspaceId> = (0..USERS).map(|user| store.workspace(&format!("user-{user}"))).collect();
         for _ in 0..CONVERSATIONS {
-            let owner = place.random.below(USERS);
-            let others = [1, 2].map(|_| UserId::new_unchecked(format!("user-{}", place.random.below(USERS))));
+            let owner = store.random.below(USERS);
+            let others = [1, 2].map(|_| UserId::new_unchecked(format!("user-{}", store.random.below(USERS))));
             let kind = create_conversation(workspaces[owner as usize], &others);
-            place.waiting.push(command(&format!("user-{owner}"), kind));
-            for outcome in place.commit_if(256) {
+            store.waiting.push(command(&format!("user-{owner}"), kind));
+            for outcome in store.commit_if(256) {
                 let Outcome::ConversationCreated { conversation, .. } = outcome else { continue };
-                place.rooms.push((conversation.id, conversation.participants[0].as_str().into()));
+                store.rooms.push((conversation.id, conversation.participants[0].as_str().into()));
             }
         }
-        place
+        store
     }
 
     fn workspace(&mut self, user: &str) -> WorkspaceId {
@@ -158,7 +158,7 @@ impl Place {
         }
         self.now = WallTime(self.now.0 + 1000);
         let committed = self.writer.commit_batch(&std::mem::take(&mut self.waiting), self.now);
-        committed.results.into_iter().map(|receipt| receipt.result.expect("it is done")).collect()
+        committed.results.into_iter().map(|command_result| command_result.result.expect("it is done")).collect()
     }
 
     /// Writes messages to conversations picked evenly; messages per second, and milliseconds of the longest commit.
@@ -199,8 +199,8 @@ fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
     let began = cpu_time();
     loop {
         let kind = QueryKind::JournalPage { after, bytes_max: PAGE_BYTES, filter };
-        let answer = reader.answer(&Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind });
-        let Ok(QueryResult::JournalPage(page)) = answer.result else { panic!("no page") };
+        let response = reader.answer(&Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind });
+        let Ok(QueryResult::JournalPage(page)) = response.result else { panic!("no page") };
         events += page.events.len();
         after = page.through;
         if after == page.position {

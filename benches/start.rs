@@ -22,23 +22,23 @@ fn run() -> Result<(), String> {
     let bytes = std::fs::metadata(PROGRAM).map_err(failed)?.len();
     println!("the program has {bytes} bytes\n");
     println!("{:<36}{:>10}{:>10}{:>12}", "first answer after", "p50 ms", "p90 ms", "RSS KiB");
-    let place = Place::new().map_err(failed)?;
+    let scratch = Scratch::new().map_err(failed)?;
     let development = [("ENV", "development")];
     let production = [("ENV", "production"), ("JWT_SECRET_KEY", "a key that is only good for a benchmark, 0123456789")];
-    row("an existing database", &place, &production, false)?;
-    row("a new database", &place, &production, true)?;
-    row("a new database, in development", &place, &development, true)
+    row("an existing database", &scratch, &production, false)?;
+    row("a new database", &scratch, &production, true)?;
+    row("a new database, in development", &scratch, &development, true)
 }
 
-fn row(name: &str, place: &Place, settings: &[(&str, &str)], anew: bool) -> Result<(), String> {
-    place.clear();
-    start(place, settings)?;
+fn row(name: &str, scratch: &Scratch, settings: &[(&str, &str)], anew: bool) -> Result<(), String> {
+    scratch.clear();
+    start(scratch, settings)?;
     let (mut times, mut resident) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         if anew {
-            place.clear();
+            scratch.clear();
         }
-        let (time, bytes) = start(place, settings)?;
+        let (time, bytes) = start(scratch, settings)?;
         times.push(time);
         resident.push(bytes);
     }
@@ -50,7 +50,7 @@ fn row(name: &str, place: &Place, settings: &[(&str, &str)], anew: bool) -> Resu
 }
 
 /// One start: how long it took, and the bytes in memory after the first answer.
-fn start(place: &Place, settings: &[(&str, &str)]) -> Result<(Duration, u64), String> {
+fn start(scratch: &Scratch, settings: &[(&str, &str)]) -> Result<(Duration, u64), String> {
     let began = Instant::now();
     let mut command = Command::new(PROGRAM);
     command.env_clear().envs(settings.iter().copied()).envs([
@@ -58,7 +58,7 @@ fn start(place: &Place, settings: &[(&str, &str)]) -> Result<(Duration, u64), St
         ("PORT", "0"),
         ("LOG_LEVEL", "ERROR"),
     ]);
-    let child = command.current_dir(&place.0).stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let child = command.current_dir(&scratch.0).stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let mut server = Running(child);
     let stdout = server.0.stdout.take().ok_or("standard output is a pipe")?;
     let mut line = String::new();
@@ -82,13 +82,13 @@ impl Drop for Running {
 }
 
 /// A directory that is the server's alone.
-struct Place(PathBuf);
+struct Scratch(PathBuf);
 
-impl Place {
-    fn new() -> std::io::Result<Place> {
+impl Scratch {
+    fn new() -> std::io::Result<Scratch> {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("start-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
-        Ok(Place(path))
+        Ok(Scratch(path))
     }
 
     fn clear(&self) {
@@ -98,7 +98,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }

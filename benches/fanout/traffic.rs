@@ -94,15 +94,15 @@ impl<'s> Traffic<'s> {
             } else if self.all_arrived() && self.sent.count == self.asked {
                 break;
             }
-            let patience = match pace {
+            let timeout = match pace {
                 Pace::PerSecond(_) if now < end => due.saturating_duration_since(now),
                 _ => SILENCE_MAX,
             };
-            match self.poll.poll(&mut events, Some(patience)) {
+            match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 outcome => outcome.map_err(|error| format!("poll: {error}"))?,
             }
-            if events.is_empty() && patience == SILENCE_MAX {
+            if events.is_empty() && timeout == SILENCE_MAX {
                 return Err(format!("nothing came for {} s; sent {:?}", SILENCE_MAX.as_secs(), self.sent));
             }
             for event in &events {
@@ -127,7 +127,7 @@ impl<'s> Traffic<'s> {
         let publisher = &mut self.publishers[index];
         publisher.connection.write_on(&publisher.request)?;
         if event.is_readable()
-            && let Some(number) = publisher.connection.read_answer(&mut self.scratch, acknowledged)?
+            && let Some(number) = publisher.connection.read_response(&mut self.scratch, acknowledged)?
         {
             publisher.connection.asked_at = None;
             self.sent.add(number);
@@ -197,7 +197,7 @@ impl Publisher {
         let now = Instant::now();
         self.post(origin, now)?;
         let mut scratch = [0; READ_BYTES_MAX];
-        while self.connection.read_answer(&mut scratch, acknowledged)?.is_none() {
+        while self.connection.read_response(&mut scratch, acknowledged)?.is_none() {
             if now.elapsed() > SILENCE_MAX {
                 return Err("the first message is not answered".into());
             }
@@ -208,11 +208,11 @@ impl Publisher {
 }
 
 /// The number of the event that an answer acknowledges, once the answer is whole.
-fn acknowledged(answer: &[u8]) -> Result<Option<u64>, String> {
-    let Some(head) = read_head(answer)? else { return Ok(None) };
-    match answer.len() - head.head_bytes {
+fn acknowledged(response: &[u8]) -> Result<Option<u64>, String> {
+    let Some(head) = read_head(response)? else { return Ok(None) };
+    match response.len() - head.head_bytes {
         bytes if bytes < head.body_bytes => Ok(None),
-        bytes if bytes > head.body_bytes => Err(format!("too much of an answer: {}", answer.escape_ascii())),
-        _ => head.event_id.map(Some).ok_or_else(|| format!("no X-Event-Id: {}", answer.escape_ascii())),
+        bytes if bytes > head.body_bytes => Err(format!("too much of an answer: {}", response.escape_ascii())),
+        _ => head.event_id.map(Some).ok_or_else(|| format!("no X-Event-Id: {}", response.escape_ascii())),
     }
 }

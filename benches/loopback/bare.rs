@@ -22,7 +22,7 @@ pub struct BareServer {
 
 impl BareServer {
     /// Listens on a free port of loopback, on a thread that stays on `core`.
-    pub fn start(answer: Vec<u8>, core: Option<usize>) -> Result<BareServer, String> {
+    pub fn start(response: Vec<u8>, core: Option<usize>) -> Result<BareServer, String> {
         let set_up = || -> io::Result<(Poll, TcpListener, Arc<Waker>)> {
             let poll = Poll::new()?;
             let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -36,7 +36,7 @@ impl BareServer {
             if let Some(core) = core {
                 cores::pin_this_thread(core).expect("the core was usable before");
             }
-            serve(poll, listener, &answer).expect("loopback does not fail");
+            serve(poll, listener, &response).expect("loopback does not fail");
         });
         Ok(BareServer { address, stop, thread: Some(thread) })
     }
@@ -50,7 +50,7 @@ impl Drop for BareServer {
     }
 }
 
-fn serve(mut poll: Poll, listener: TcpListener, answer: &[u8]) -> io::Result<()> {
+fn serve(mut poll: Poll, listener: TcpListener, response: &[u8]) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut connections: Vec<Option<(TcpStream, Vec<u8>)>> = Vec::new();
     let mut scratch = vec![0; READ_BYTES_MAX];
@@ -65,7 +65,7 @@ fn serve(mut poll: Poll, listener: TcpListener, answer: &[u8]) -> io::Result<()>
                 LISTENER => accept(&poll, &listener, &mut connections)?,
                 Token(index) => {
                     let Some((stream, waiting)) = &mut connections[index] else { continue };
-                    if !answer_all(stream, waiting, &mut scratch, answer)? {
+                    if !respond_to_all(stream, waiting, &mut scratch, response)? {
                         connections[index] = None;
                     }
                 }
@@ -89,7 +89,12 @@ fn accept(poll: &Poll, listener: &TcpListener, connections: &mut Vec<Option<(Tcp
 
 /// Answers what has arrived; `false` when the client has closed. The load never asks before it has the last answer, so an
 /// answer always fits the socket.
-fn answer_all(stream: &mut TcpStream, waiting: &mut Vec<u8>, scratch: &mut [u8], answer: &[u8]) -> io::Result<bool> {
+fn respond_to_all(
+    stream: &mut TcpStream,
+    waiting: &mut Vec<u8>,
+    scratch: &mut [u8],
+    response: &[u8],
+) -> io::Result<bool> {
     loop {
         let bytes = match stream.read(scratch) {
             Ok(0) => return Ok(false),
@@ -105,7 +110,7 @@ fn answer_all(stream: &mut TcpStream, waiting: &mut Vec<u8>, scratch: &mut [u8],
         let mut fields = [httparse::EMPTY_HEADER; REQUEST_FIELDS_MAX];
         match httparse::Request::new(&mut fields).parse(input) {
             Ok(httparse::Status::Complete(_)) => {
-                stream.write_all(answer)?;
+                stream.write_all(response)?;
                 waiting.clear();
             }
             Ok(httparse::Status::Partial) if waiting.is_empty() => waiting.extend_from_slice(&scratch[..bytes]),

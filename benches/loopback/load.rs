@@ -70,8 +70,8 @@ impl<'s> Load<'s> {
             for event in &events {
                 let connection = &mut self.connections[event.token().0];
                 connection.write_on(&self.scenario.request)?;
-                let check = |answer: &[u8]| check_answer(answer, self.scenario);
-                if !event.is_readable() || connection.read_answer(&mut self.scratch, check)?.is_none() {
+                let check = |response: &[u8]| check_response(response, self.scenario);
+                if !event.is_readable() || connection.read_response(&mut self.scratch, check)?.is_none() {
                     continue;
                 }
                 let now = Instant::now();
@@ -89,9 +89,9 @@ impl<'s> Load<'s> {
 }
 
 /// `Some` when `answer` is whole; an error unless it is a `200` with the body that belongs to the scenario.
-fn check_answer(answer: &[u8], scenario: &Scenario) -> Result<Option<()>, String> {
-    let Some(head) = read_head(answer)? else { return Ok(None) };
-    let body = &answer[head.head_bytes..];
+fn check_response(response: &[u8], scenario: &Scenario) -> Result<Option<()>, String> {
+    let Some(head) = read_head(response)? else { return Ok(None) };
+    let body = &response[head.head_bytes..];
     if body.len() < head.body_bytes {
         return Ok(None);
     }

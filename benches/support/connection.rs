@@ -47,7 +47,7 @@ impl Connection {
     }
 
     /// Reads what is there; `Some` when `check` says what the answer is, and not only that it is not whole.
-    pub fn read_answer<T>(
+    pub fn read_response<T>(
         &mut self,
         scratch: &mut [u8],
         check: impl Fn(&[u8]) -> Result<Option<T>, String>,
@@ -61,19 +61,19 @@ impl Connection {
                 Err(error) => return Err(format!("read: {error}")),
             };
             // Nearly every answer comes in one piece, and then it is never copied.
-            let answer = if self.received.is_empty() {
-                let answer = check(&scratch[..bytes])?;
-                if answer.is_none() {
+            let response = if self.received.is_empty() {
+                let response = check(&scratch[..bytes])?;
+                if response.is_none() {
                     self.received.extend_from_slice(&scratch[..bytes]);
                 }
-                answer
+                response
             } else {
                 self.received.extend_from_slice(&scratch[..bytes]);
                 check(&self.received)?
             };
-            if answer.is_some() {
+            if response.is_some() {
                 self.received.clear();
-                return Ok(answer);
+                return Ok(response);
             }
         }
     }

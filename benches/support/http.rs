@@ -17,22 +17,22 @@ pub struct ReceivedHead {
 }
 
 /// The head of `answer`, once it is whole; an error unless it is a `200` with a Content-Length.
-pub fn read_head(answer: &[u8]) -> Result<Option<ReceivedHead>, String> {
+pub fn read_head(response: &[u8]) -> Result<Option<ReceivedHead>, String> {
     let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
     let mut head = httparse::Response::new(&mut fields);
-    let head_bytes = match head.parse(answer).map_err(|error| format!("{error}: {}", answer.escape_ascii()))? {
+    let head_bytes = match head.parse(response).map_err(|error| format!("{error}: {}", response.escape_ascii()))? {
         httparse::Status::Complete(bytes) => bytes,
         httparse::Status::Partial => return Ok(None),
     };
     if head.code != Some(200) {
-        return Err(format!("not 200: {}", answer.escape_ascii()));
+        return Err(format!("not 200: {}", response.escape_ascii()));
     }
     let number = |name: &str| -> Option<u64> {
         let field = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(field.value).ok()?.parse().ok()
     };
     let body_bytes =
-        number("content-length").ok_or_else(|| format!("no Content-Length: {}", answer.escape_ascii()))? as usize;
+        number("content-length").ok_or_else(|| format!("no Content-Length: {}", response.escape_ascii()))? as usize;
     Ok(Some(ReceivedHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
 }
 
@@ -49,14 +49,14 @@ pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
 /// One `GET` on a blocking connection, which stays open: the whole answer, head and body, once it is a `200`.
 pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut scratch = [0; 16 * 1024];
     loop {
         let bytes = stream.read(&mut scratch)?;
-        answer.extend_from_slice(&scratch[..bytes]);
+        response.extend_from_slice(&scratch[..bytes]);
         // Kept alive, so that the answer is the one that a load gets; the length says where it ends.
-        match read_head(&answer).map_err(io::Error::other)? {
-            Some(head) if answer.len() >= head.head_bytes + head.body_bytes => return Ok(answer),
+        match read_head(&response).map_err(io::Error::other)? {
+            Some(head) if response.len() >= head.head_bytes + head.body_bytes => return Ok(response),
             _ if bytes == 0 => return Err(ErrorKind::UnexpectedEof.into()),
             _ => {}
         }

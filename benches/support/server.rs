@@ -99,8 +99,8 @@ impl Server {
 
     /// The counters of commits, if `GET /metrics` has them.
     pub fn commit_counts(&self) -> Option<CommitCounts> {
-        let answer = http::fetch(self.address, "/metrics").ok()?;
-        let text = std::str::from_utf8(&answer).ok()?;
+        let response = http::fetch(self.address, "/metrics").ok()?;
+        let text = std::str::from_utf8(&response).ok()?;
         let value = |name: &str| -> Option<u64> {
             let mut samples = text.lines().filter_map(|line| line.split_once(' ')).filter(|(key, _)| *key == name);
             Some(samples.next()?.1.trim().parse::<f64>().ok()? as u64)

@@ -213,7 +213,7 @@ fn claims(payload: &Members<'_>, issuer: Option<&str>, audience: Option<&str>) -
     if issuer.is_some_and(|wanted| iss.as_deref() != Some(wanted)) {
         return Err(());
     }
-    let for_whom = match member(payload, "aud") {
+    let audiences = match member(payload, "aud") {
         None => Vec::new(),
         Some(Json::Text(Some(one))) => vec![one.as_str()],
         Some(Json::Array(items)) => {
@@ -228,7 +228,7 @@ fn claims(payload: &Members<'_>, issuer: Option<&str>, audience: Option<&str>) -
         }
         Some(_) => return Err(()),
     };
-    if audience.is_some_and(|wanted| !for_whom.contains(&wanted)) {
+    if audience.is_some_and(|wanted| !audiences.contains(&wanted)) {
         return Err(());
     }
     let ticket = text("use")?.is_some_and(|said| said == "stream");

@@ -28,16 +28,16 @@ pub fn run(data: &[u8]) {
     let seed = choices.byte();
     let input = with_tokens(choices.0);
     let (sent, asked) = drive(std::iter::once(&input[..]), 0);
-    let answers = compare(&input, &sent);
+    let responses = compare(&input, &sent);
     let ways = cuts(input.len(), seed);
     let step = ways.len().div_ceil(RUNS_MAX).max(1);
     for (way, ends) in ways.iter().step_by(step).enumerate() {
         let (sent_again, asked_again) = drive(pieces(&input, ends), way);
         assert_eq!(asked_again, asked, "in pieces that end at {ends:?}");
         let again = compare(&input, &sent_again);
-        assert_eq!(again.len(), answers.len(), "requests in pieces that end at {ends:?}");
-        for (again, answer) in again.iter().zip(&answers) {
-            assert_eq!(comparable(again), comparable(answer), "in pieces that end at {ends:?}");
+        assert_eq!(again.len(), responses.len(), "requests in pieces that end at {ends:?}");
+        for (again, response) in again.iter().zip(&responses) {
+            assert_eq!(comparable(again), comparable(response), "in pieces that end at {ends:?}");
         }
     }
 }
@@ -67,16 +67,16 @@ fn with_tokens(bytes: &[u8]) -> Vec<u8> {
 
 /// The answer without what may differ: interim answers, which only come while a body is awaited, random names of
 /// streams, and metrics.
-fn comparable(answer: &Response) -> Response {
-    let mut body = answer.body.clone();
+fn comparable(response: &Response) -> Response {
+    let mut body = response.body.clone();
     let mark = b"\"stream_id\":\"";
     if let Some(at) = body.windows(mark.len()).position(|bytes| bytes == mark) {
         body.drain(at + mark.len()..at + mark.len() + 36);
     }
-    if answer.field("Content-Type").is_some_and(|kind| kind.starts_with("text/plain")) {
+    if response.field("Content-Type").is_some_and(|kind| kind.starts_with("text/plain")) {
         body.clear();
     }
-    Response { continues: 0, body, ..answer.clone() }
+    Response { continues: 0, body, ..response.clone() }
 }
 
 /// One connection of a shard, and the peer's side of it.
@@ -164,7 +164,7 @@ impl Connection {
             match output {
                 Output::Work(Work::Command(command)) => {
                     self.asked.push(format!("{:?} {:?}", command.kind, command.idempotency));
-                    self.handle(Input::Message(ShardMessage::CommandResult(receipt(&command))));
+                    self.handle(Input::Message(ShardMessage::CommandResult(command_result(&command))));
                 }
                 Output::Work(Work::Query(query)) => {
                     self.asked.push(format!("{:?}", query.kind));
@@ -200,7 +200,7 @@ impl Connection {
     }
 }
 
-fn receipt(command: &Command) -> CommandResult {
+fn command_result(command: &Command) -> CommandResult {
     let number = Some(EventNumber(8));
     let result = match &command.kind {
         CommandKind::PostMessage { conversation, api_variant, .. } => {
@@ -250,20 +250,20 @@ enum End {
 /// Walks along requests and answers, and returns the answers.
 fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
     let (mut rest, mut bytes) = (input, sent);
-    let mut answers: Vec<Response> = Vec::new();
+    let mut responses: Vec<Response> = Vec::new();
     loop {
         match read_head(rest, HEAD_MAX) {
             Reading::Unfinished if bytes.is_empty() => break,
             reading @ (Reading::Unfinished | Reading::Bad(_)) => {
-                let (answer, after) = read_response(bytes, "-");
+                let (response, after) = read_response(bytes, "-");
                 match reading {
                     Reading::Bad(statuses) => {
-                        assert!(statuses.contains(&answer.status), "{} is none of {statuses:?}", answer.status);
+                        assert!(statuses.contains(&response.status), "{} is none of {statuses:?}", response.status);
                     }
-                    _ => assert_beyond_repair(rest, answer.status),
+                    _ => assert_beyond_repair(rest, response.status),
                 }
-                assert!(answer.closes && answer.continues == 0, "what follows a bad head is nobody's");
-                answers.push(answer);
+                assert!(response.closes && response.continues == 0, "what follows a bad head is nobody's");
+                responses.push(response);
                 bytes = after;
                 break;
             }
@@ -277,12 +277,12 @@ fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
                     bytes = &[];
                     break;
                 }
-                let (answer, after) = read_response(bytes, &head.method);
-                assert!(answer.continues <= usize::from(head.expect_continue), "100 comes to who waits for it, once");
-                judge(&answer, &head, &end);
+                let (response, after) = read_response(bytes, &head.method);
+                assert!(response.continues <= usize::from(head.expect_continue), "100 comes to who waits for it, once");
+                judge(&response, &head, &end);
                 bytes = after;
-                let goes_on = !answer.closes;
-                answers.push(answer);
+                let goes_on = !response.closes;
+                responses.push(response);
                 match end {
                     End::After(len) if goes_on => rest = &behind[len..],
                     _ => break,
@@ -291,7 +291,7 @@ fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
         }
     }
     assert!(bytes.is_empty(), "an answer to nothing: {:?}", String::from_utf8_lossy(bytes));
-    answers
+    responses
 }
 
 fn body_end(head: &Head, behind: &[u8]) -> End {
@@ -310,34 +310,34 @@ fn body_end(head: &Head, behind: &[u8]) -> End {
 }
 
 /// Whether the answer is one that this request can have.
-fn judge(answer: &Response, head: &Head, end: &End) {
-    assert!(head.keep_alive || answer.closes, "who wants the end gets it");
+fn judge(response: &Response, head: &Head, end: &End) {
+    assert!(head.keep_alive || response.closes, "who wants the end gets it");
     let id = head.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-request-id")).map(|(_, id)| &id[..]);
     let is_id = |id: &&[u8]| {
         (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(b))
     };
     if let Some(id) = id.filter(is_id) {
-        assert_eq!(answer.field("X-Request-Id").map(str::as_bytes), Some(id), "the client's id comes back");
+        assert_eq!(response.field("X-Request-Id").map(str::as_bytes), Some(id), "the client's id comes back");
     }
-    assert!(!answer.is_stream || head.path == "/output/stream" || head.path.contains('%'));
-    if answer.status == 405 {
-        assert!(answer.field("Allow").is_some());
+    assert!(!response.is_stream || head.path == "/output/stream" || head.path.contains('%'));
+    if response.status == 405 {
+        assert!(response.field("Allow").is_some());
     }
-    let refused_early = [400, 401, 404, 405, 413, 415, 422, 429].contains(&answer.status) || answer.status == 204;
+    let rejected_early = [400, 401, 404, 405, 413, 415, 422, 429].contains(&response.status) || response.status == 204;
     match end {
         End::Bad(status) => {
-            assert!(answer.closes, "nobody knows where the next request begins");
-            assert!(answer.status == *status || refused_early, "{} where {status} is fit", answer.status);
-            let message = String::from_utf8_lossy(&answer.body);
-            let misnamed = answer.status == 400 && *status != 400 && message.contains("trailers");
+            assert!(response.closes, "nobody knows where the next request begins");
+            assert!(response.status == *status || rejected_early, "{} where {status} is fit", response.status);
+            let message = String::from_utf8_lossy(&response.body);
+            let misnamed = response.status == 400 && *status != 400 && message.contains("trailers");
             assert!(!misnamed, "{status} is answered with 400: {message}");
         }
-        End::Unfinished => assert!(refused_early, "{} before the body is there", answer.status),
+        End::Unfinished => assert!(rejected_early, "{} before the body is there", response.status),
         End::After(_) => {
-            let is_good = answer.status < 300 && !answer.is_stream;
-            let chunks_unread = head.body == Body::Chunked && answer.status == 204;
+            let is_good = response.status < 300 && !response.is_stream;
+            let chunks_unread = head.body == Body::Chunked && response.status == 204;
             if is_good && head.keep_alive && !chunks_unread {
-                assert!(!answer.closes, "a good answer ends no connection");
+                assert!(!response.closes, "a good answer ends no connection");
             }
         }
     }

@@ -270,7 +270,7 @@ pub struct Listening {
     greeted: bool,
     caught_up: bool,
     complete: u64,
-    gap_told: u64,
+    gap_sent: u64,
     /// The text of each answer as pieced together, and the delta that fits it next.
     texts: BTreeMap<MessageId, (u64, String)>,
 }
@@ -306,7 +306,7 @@ impl Listening {
             greeted: false,
             caught_up: false,
             complete: 0,
-            gap_told: 0,
+            gap_sent: 0,
             texts: BTreeMap::new(),
         }
     }
@@ -372,10 +372,10 @@ impl Listening {
             "gap" => {
                 let Some((_, Json::Object(data), _)) = members.get(1) else { panic!("{data} names no number") };
                 let first: u64 = data[0].2.parse().expect("a number");
-                assert!(first > self.gap_told, "a gap is told twice");
-                let foreign = self.start == StreamStart::Unknown && self.gap_told == 0 && first == self.complete + 1;
+                assert!(first > self.gap_sent, "a gap is told twice");
+                let foreign = self.start == StreamStart::Unknown && self.gap_sent == 0 && first == self.complete + 1;
                 assert!(foreign || journal.removed_through[self.user] + 1 >= first, "nothing is gone before {first}");
-                self.gap_told = first;
+                self.gap_sent = first;
             }
             "token_expiring" => assert!(id.is_none() && now.wall > backend::START.wall),
             "token_expired" | "server_shutdown" => self.ended = true,
@@ -406,8 +406,8 @@ impl Listening {
         for at in self.complete + 1..=number {
             let Some(entry) = journal.entry(at) else { continue };
             let is_owed = entry.is_for(self.user) && passes(&entry.event, &self.filter) && entry.deleted_by.is_none();
-            let was_told = entry.is_removed && self.gap_told > at;
-            assert!(!is_owed || was_told, "event {at} never came, and {number} is said to be reached");
+            let got_gap = entry.is_removed && self.gap_sent > at;
+            assert!(!is_owed || got_gap, "event {at} never came, and {number} is said to be reached");
         }
         self.complete = number;
     }

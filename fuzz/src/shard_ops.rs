@@ -32,7 +32,7 @@ struct Peer {
     arrived: VecDeque<u8>,
     /// It sends no more.
     ended: bool,
-    told_end: bool,
+    saw_end: bool,
     /// What the shard has queued and the socket has not taken.
     unsent: Vec<u8>,
     /// Its requests that are not answered.
@@ -55,7 +55,7 @@ struct Asked {
 }
 
 /// What a request is for.
-enum Wants {
+enum RequestKind {
     Nothing,
     /// To post this content in this body.
     Post(String, String),
@@ -72,7 +72,7 @@ struct World {
     told: u64,
     commands: VecDeque<Command>,
     queries: VecDeque<Query>,
-    mail: VecDeque<CommitShare>,
+    commit_shares: VecDeque<CommitShare>,
     live_answers: LiveAnswerSet,
     token_rules: TokenRules,
     draining: bool,
@@ -112,7 +112,7 @@ impl World {
             journal,
             commands: VecDeque::new(),
             queries: VecDeque::new(),
-            mail: VecDeque::new(),
+            commit_shares: VecDeque::new(),
             live_answers: LiveAnswerSet::default(),
             token_rules: TokenRules::default(),
             draining: false,
@@ -164,9 +164,9 @@ impl World {
             15 => {
                 choices.byte();
                 let started = self.journal.begin_answer();
-                let mail = CommitShare { started: Arc::new([started]), ..self.nothing() };
-                self.live_answers.committed(&mail.started, &mail.events);
-                self.mail.push_back(mail);
+                let commit_shares = CommitShare { started: Arc::new([started]), ..self.nothing() };
+                self.live_answers.committed(&commit_shares.started, &commit_shares.events);
+                self.commit_shares.push_back(commit_shares);
             }
             16 | 17 => {
                 let lost = choices.below(8) == 7;
@@ -185,7 +185,7 @@ impl World {
     fn finish(&mut self) {
         for round in 0.. {
             assert!(round < 2_000, "the shard comes to no rest");
-            let before = (self.mail.len(), self.queries.len(), self.commands.len());
+            let before = (self.commit_shares.len(), self.queries.len(), self.commands.len());
             self.commit(4);
             self.deliver(false);
             self.answer(0);
@@ -222,7 +222,7 @@ impl World {
                 user,
                 arrived: VecDeque::new(),
                 ended: false,
-                told_end: false,
+                saw_end: false,
                 unsent: Vec::new(),
                 asked: VecDeque::new(),
                 stream: None,
@@ -241,7 +241,7 @@ impl World {
     }
 
     /// Sends a request, of which `count` bytes arrive at once. `more` are further fields.
-    fn send(&mut self, slot: u32, line: &str, more: &str, wants: Wants, count: usize) {
+    fn send(&mut self, slot: u32, line: &str, more: &str, kind: RequestKind, count: usize) {
         let id = format!("r{}", self.requests);
         self.requests += 1;
         let peer = self.peers.get_mut(&slot).expect("the peer is there");
@@ -249,13 +249,13 @@ impl World {
         let mut request = format!(
             "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nX-Request-Id: {id}\r\n{more}"
         );
-        let (content, listening) = match wants {
-            Wants::Nothing => (None, None),
-            Wants::Post(content, body) => {
+        let (content, listening) = match kind {
+            RequestKind::Nothing => (None, None),
+            RequestKind::Post(content, body) => {
                 request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
                 (Some(content), None)
             }
-            Wants::Stream(listening) => (None, Some(listening)),
+            RequestKind::Stream(listening) => (None, Some(listening)),
         };
         if content.is_none() {
             request.push_str("\r\n");
@@ -275,7 +275,7 @@ impl World {
         let bytes: Vec<u8> = peer.arrived.drain(..count).collect();
         if !bytes.is_empty() {
             self.handle(Input::Bytes { slot, bytes: &bytes });
-        } else if peer.ended && !std::mem::replace(&mut peer.told_end, true) {
+        } else if peer.ended && !std::mem::replace(&mut peer.saw_end, true) {
             self.handle(Input::Ended { slot });
         }
     }
@@ -290,7 +290,7 @@ impl World {
             number => backend::conversation_id(number as u128).to_string(),
         };
         let body = format!("{{\"content\":\"{content}\",\"conversation_id\":\"{named}\"}}");
-        self.send(slot, "POST /input", "", Wants::Post(content, body), count);
+        self.send(slot, "POST /input", "", RequestKind::Post(content, body), count);
     }
 
     fn open_stream(&mut self, choices: &mut Choices<'_>) {
@@ -307,14 +307,14 @@ impl World {
         };
         let listening = Listening::new(self.peers[&slot].user, how, start);
         let line = format!("GET /output/stream?{}", listening.query());
-        self.send(slot, &line, &more, Wants::Stream(listening), usize::MAX);
+        self.send(slot, &line, &more, RequestKind::Stream(listening), usize::MAX);
     }
 
     fn ask(&mut self, choices: &mut Choices<'_>) {
         let (place, what) = (choices.below(CONNECTIONS_MAX), choices.below(5));
         let Some(slot) = self.sender(place) else { return };
         let line = ["GET /", "GET /config/workspace", "GET /output/streams", "HEAD /auth/verify", "GET /nowhere"][what];
-        self.send(slot, line, "", Wants::Nothing, usize::MAX);
+        self.send(slot, line, "", RequestKind::Nothing, usize::MAX);
     }
 
     fn nothing(&self) -> CommitShare {
@@ -345,15 +345,15 @@ impl World {
         let events = self.journal.announce();
         let through = EventNumber(self.journal.newest());
         self.shared.streams.advance_position(through);
-        let mail =
+        let commit_shares =
             CommitShare { before: EventNumber(before), through, events: events.into(), results, ..self.nothing() };
-        self.live_answers.committed(&mail.started, &mail.events);
-        self.mail.push_back(mail);
+        self.live_answers.committed(&commit_shares.started, &commit_shares.events);
+        self.commit_shares.push_back(commit_shares);
     }
 
     /// The shard is told of the next commit, or only of its number.
     fn deliver(&mut self, only_number: bool) {
-        let Some(mut committed) = self.mail.pop_front() else { return };
+        let Some(mut committed) = self.commit_shares.pop_front() else { return };
         if only_number {
             committed.before = committed.through;
             committed.events = Arc::new([]);
@@ -440,8 +440,8 @@ impl World {
     fn shut_out(&mut self, user: usize) {
         self.token_rules.0.insert(UserId::new_unchecked(USERS[user]), TokenRule::RejectAll);
         let token_rules = Some(Arc::new(self.token_rules.clone()));
-        let mail = CommitShare { token_rules, ..self.nothing() };
-        self.mail.push_back(mail);
+        let commit_shares = CommitShare { token_rules, ..self.nothing() };
+        self.commit_shares.push_back(commit_shares);
     }
 
     fn drain(&mut self) {
@@ -488,12 +488,12 @@ impl World {
             let queued: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
             assert_eq!(queued.len(), self.shard.outgoing_bytes(*slot), "an outbox has very many runs");
             assert!(queued.starts_with(&peer.unsent), "bytes that wait have changed");
-            let news = queued[peer.unsent.len()..].to_vec();
-            let waited = queued.len() - news.len();
+            let added = queued[peer.unsent.len()..].to_vec();
+            let waited = queued.len() - added.len();
             if peer.stream.is_none() {
                 peer.answers_before = waited;
             }
-            heard(peer, &news, &self.journal, self.told, self.now);
+            heard(peer, &added, &self.journal, self.told, self.now);
             let bound = match &peer.stream {
                 Some(stream) => peer.answers_before + BUFFER_BYTES.max(stream.largest_frame) + CONTROL_BYTES,
                 None => ANSWERS_BYTES,
@@ -510,8 +510,8 @@ impl World {
 }
 
 /// Takes in what was queued for a peer.
-fn heard(peer: &mut Peer, news: &[u8], journal: &Journal, told: u64, now: Now) {
-    let mut rest = news;
+fn heard(peer: &mut Peer, added: &[u8], journal: &Journal, told: u64, now: Now) {
+    let mut rest = added;
     while !rest.is_empty() {
         if let Some(stream) = &mut peer.stream {
             stream.heard(rest, journal, told, now);
@@ -521,26 +521,26 @@ fn heard(peer: &mut Peer, news: &[u8], journal: &Journal, told: u64, now: Now) {
         let timed_out = rest.starts_with(b"HTTP/1.1 408 ");
         let asked = peer.asked.pop_front().expect("an answer has its request");
         let method = if asked.is_head && !timed_out { "HEAD" } else { "GET" };
-        let (answer, after) = read_response(rest, method);
+        let (response, after) = read_response(rest, method);
         rest = after;
-        peer.closing = answer.closes && !answer.is_stream;
+        peer.closing = response.closes && !response.is_stream;
         // Of a head that did not come in time, nobody knows the id.
-        let is_named = answer.field("X-Request-Id") == Some(&asked.id);
+        let is_named = response.field("X-Request-Id") == Some(&asked.id);
         assert!(is_named || (timed_out && peer.closing), "answers come in order");
-        answered(peer.user, &answer, asked.content, journal);
-        if let Some(mut stream) = asked.listening.filter(|_| answer.is_stream) {
-            stream.heard(&answer.body, journal, told, now);
-            peer.answers_before += news.len() - answer.body.len();
+        answered(peer.user, &response, asked.content, journal);
+        if let Some(mut stream) = asked.listening.filter(|_| response.is_stream) {
+            stream.heard(&response.body, journal, told, now);
+            peer.answers_before += added.len() - response.body.len();
             peer.stream = Some(stream);
         } else {
-            assert!(!answer.is_stream, "a stream opens for who asked for one");
+            assert!(!response.is_stream, "a stream opens for who asked for one");
         }
     }
 }
 
-fn answered(user: usize, answer: &Response, content: Option<String>, journal: &Journal) {
-    if let Some(content) = content.filter(|_| answer.status == 200) {
-        let number: u64 = answer.field("X-Event-Id").and_then(|id| id.parse().ok()).expect("a write has its number");
+fn answered(user: usize, response: &Response, content: Option<String>, journal: &Journal) {
+    if let Some(content) = content.filter(|_| response.status == 200) {
+        let number: u64 = response.field("X-Event-Id").and_then(|id| id.parse().ok()).expect("a write has its number");
         let entry = journal.entry(number).expect("what is acknowledged is in the journal");
         let message = entry.event.message().expect("it is a message");
         assert_eq!((entry.event.kind, message.content.as_str()), (EventKind::Input, content.as_str()));

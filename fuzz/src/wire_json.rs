@@ -168,7 +168,7 @@ pub fn run(data: &[u8]) {
     }
     let judged: Vec<Result<Option<Value>, Bad>> = fields.iter().map(|field| judge(field, &members)).collect();
     let bad: Vec<&str> =
-        fields.iter().zip(&judged).filter(|(_, verdict)| verdict.is_err()).map(|(field, _)| field.0).collect();
+        fields.iter().zip(&judged).filter(|(_, outcome)| outcome.is_err()).map(|(field, _)| field.0).collect();
     if judged.contains(&Err(Bad::NoText)) {
         assert!(matches!(got, Err(InvalidBody::Json(_))), "{got:?}");
     } else if !bad.is_empty() {
@@ -176,7 +176,7 @@ pub fn run(data: &[u8]) {
         assert_eq!(named.iter().map(|(name, _)| *name).collect::<Vec<_>>(), bad);
         assert!(named.iter().all(|(_, rule)| !rule.is_empty()));
     } else {
-        let mut want: Values = judged.into_iter().map(|verdict| verdict.expect("none is bad")).collect();
+        let mut want: Values = judged.into_iter().map(|outcome| outcome.expect("none is bad")).collect();
         if MAKERS.contains(&which) {
             let last = want.len() - 1;
             want[last].get_or_insert(Value::Metadata("{}".to_owned()));

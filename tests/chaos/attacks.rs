@@ -1,8 +1,8 @@
 //! Two thousand connections that send their heads and bodies a byte at a time, while others are served.
 
-use crate::calm::Calm;
 use crate::common::token::token;
 use crate::common::{DEADLINE, Options, Response, Server, User, assert_error};
+use crate::idle::IdleState;
 use crate::scale::{self, once_in};
 use cortex_core::internals::Random;
 use cortex_core::internals::limits::READ_BYTES_MAX;
@@ -19,14 +19,14 @@ const REQUESTS_EACH: usize = 60;
 /// `HEADER_TIMEOUT_SECONDS` and `BODY_TIMEOUT_SECONDS` of this server.
 const TIMEOUT_SECONDS: u64 = 4;
 /// Memory of a server with so many requests under way: each may hold one read of its socket, and none what it announces.
-const GROWTH_BYTES_MAX: usize = ATTACKERS * READ_BYTES_MAX / 4 + crate::calm::KEPT_BYTES_MAX;
+const GROWTH_BYTES_MAX: usize = ATTACKERS * READ_BYTES_MAX / 4 + crate::idle::KEPT_BYTES_MAX;
 
 /// One who sends slowly.
 struct Attacker {
     socket: TcpStream,
     /// What is still to be sent, before an endless drip.
     opening: Vec<u8>,
-    answer: Vec<u8>,
+    response: Vec<u8>,
     ended: bool,
 }
 
@@ -52,7 +52,7 @@ impl Attacker {
             // A body that is refused from its head alone, and passed over.
             _ => format!("POST /input HTTP/1.1\r\nHost: localhost\r\n{json}Content-Length: 200000\r\n\r\n"),
         };
-        Attacker { socket, opening: opening.into_bytes(), answer: Vec::new(), ended: false }
+        Attacker { socket, opening: opening.into_bytes(), response: Vec::new(), ended: false }
     }
 
     /// Sends a little, or takes what has come.
@@ -60,7 +60,7 @@ impl Attacker {
         let mut piece = [0; 4096];
         match self.socket.read(&mut piece) {
             Ok(0) => self.ended = true,
-            Ok(n) => self.answer.extend_from_slice(&piece[..n]),
+            Ok(n) => self.response.extend_from_slice(&piece[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 // Answered or not, it goes on as if it had not noticed.
                 let bytes: &[u8] = if self.opening.is_empty() { b"x" } else { &self.opening };
@@ -75,22 +75,22 @@ impl Attacker {
 
     /// What it was told before the end, if that was not lost in a reset.
     fn count(&self, fates: &mut Fates) {
-        if self.answer.is_empty() {
+        if self.response.is_empty() {
             fates.reset += 1;
             return;
         }
-        let answer = Response::read(&self.answer);
-        match answer.status {
-            408 => drop(assert_error(&answer, 408, "request_timeout")),
-            401 => drop(assert_error(&answer, 401, "unauthorized")),
-            _ => panic!("{}", answer.shown()),
+        let response = Response::read(&self.response);
+        match response.status {
+            408 => drop(assert_error(&response, 408, "request_timeout")),
+            401 => drop(assert_error(&response, 401, "unauthorized")),
+            _ => panic!("{}", response.shown()),
         }
         fates.timed_out += 1;
     }
 }
 
 #[test]
-fn others_are_served_while_two_thousand_send_as_slowly_as_they_can() {
+fn slow_attackers_time_out_and_do_not_delay_other_clients() {
     assert!(raise_open_file_limit() > 2 * ATTACKERS as u64, "this test needs descriptors: ulimit -n 5000");
     let mut random = scale::random("attacks");
     let timeout = TIMEOUT_SECONDS.to_string();
@@ -100,11 +100,11 @@ fn others_are_served_while_two_thousand_send_as_slowly_as_they_can() {
     let mut server = Server::start(options);
     let addr = server.addr;
     User::new(&server, "victim0").say("default", "warm");
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let (served, stop, growth) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
     let end = scale::ends_after(0);
     let fates = thread::scope(|scope| {
-        let attack = scope.spawn(|| attack(addr, &mut random, &stop, &growth, &calm));
+        let attack = scope.spawn(|| attack(addr, &mut random, &stop, &growth, &idle_state));
         while growth.load(Relaxed) == 0 {
             assert!(!attack.is_finished(), "the attack goes on");
             thread::sleep(Duration::from_millis(1));
@@ -115,22 +115,28 @@ fn others_are_served_while_two_thousand_send_as_slowly_as_they_can() {
                 scope.spawn(move || be_served(addr, n, end, served))
             })
             .collect();
-        victims.into_iter().for_each(|victim| victim.join().expect("a victim is served"));
+        victims.into_iter().for_each(|target| target.join().expect("a victim is served"));
         stop.store(true, Relaxed);
         attack.join().expect("the attackers end")
     });
     println!("{fates:?}, {} requests of others served, {} bytes of growth", served.load(Relaxed), growth.load(Relaxed));
     assert!(fates.timed_out > 0, "who is slow is told so: {fates:?}");
     assert!(growth.load(Relaxed) <= GROWTH_BYTES_MAX, "{} bytes of growth", growth.load(Relaxed));
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }
 
 /// Keeps so many connections open, each new when it was ended, until all may end. `growth` is set once all are there.
-fn attack(addr: SocketAddr, random: &mut Random, stop: &AtomicBool, growth: &AtomicUsize, calm: &Calm) -> Fates {
+fn attack(
+    addr: SocketAddr,
+    random: &mut Random,
+    stop: &AtomicBool,
+    growth: &AtomicUsize,
+    idle_state: &IdleState,
+) -> Fates {
     let mut fates = Fates::default();
     let mut attackers: Vec<Attacker> = (0..ATTACKERS).map(|_| Attacker::new(addr, random)).collect();
     growth.fetch_max(1, Relaxed);
-    let mut patience = None;
+    let mut timeout = None;
     while !attackers.is_empty() {
         let stops = stop.load(Relaxed);
         for attacker in &mut attackers {
@@ -146,9 +152,9 @@ fn attack(addr: SocketAddr, random: &mut Random, stop: &AtomicBool, growth: &Ato
             }
         }
         attackers.retain(|attacker| !attacker.ended);
-        growth.fetch_max(calm.growth_bytes(), Relaxed);
+        growth.fetch_max(idle_state.growth_bytes(), Relaxed);
         if stops {
-            let since = *patience.get_or_insert_with(Instant::now);
+            let since = *timeout.get_or_insert_with(Instant::now);
             assert!(since.elapsed() < 2 * DEADLINE, "{} connections are waited for for ever", attackers.len());
         }
         thread::sleep(Duration::from_millis(20));

@@ -1,9 +1,9 @@
 //! Clients that are stopped in the middle of reading, as a laptop that goes to sleep is: they are processes of their own.
 
-use crate::calm::Calm;
 use crate::common::sse::Parser;
 use crate::common::token::token;
 use crate::common::{DEADLINE, Server, User};
+use crate::idle::IdleState;
 use crate::scale::{self, once_in};
 use std::fs;
 use std::path::PathBuf;
@@ -84,13 +84,13 @@ fn content(n: usize) -> String {
 }
 
 #[test]
-fn a_client_that_is_stopped_has_everything_once_when_it_goes_on() {
+fn a_stopped_client_receives_every_event_once_after_it_continues() {
     let mut random = scale::random("clients");
     let mut server = Server::with(&[("STREAM_BUFFER_BYTES", "16384"), ("LOG_LEVEL", "WARNING")]);
     let mut user = User::new(&server, "u");
     user.say("default", "warm");
     drop(user);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let mut user = User::new(&server, "u");
     let mut clients: Vec<Client> = (0..CLIENTS).map(|n| Client::follow(&server, "u", n)).collect();
     wait_for("every stream", || {
@@ -118,17 +118,17 @@ fn a_client_that_is_stopped_has_everything_once_when_it_goes_on() {
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
     }
     drop((clients, user));
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }
 
 #[test]
-fn a_client_that_stays_stopped_is_ended_and_may_come_back_for_the_rest() {
+fn a_client_that_stays_stopped_is_disconnected_and_can_resume() {
     let settings = [("STREAM_BUFFER_BYTES", "16384"), ("STREAM_STALL_TIMEOUT_SECONDS", "2"), ("LOG_LEVEL", "WARNING")];
     let mut server = Server::with(&settings);
     let mut user = User::new(&server, "u");
     user.say("default", "warm");
     drop(user);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let mut user = User::new(&server, "u");
     let mut client = Client::follow(&server, "u", 0);
     wait_for("the stream", || fs::metadata(&client.file).is_ok_and(|file| file.len() > 0));
@@ -152,5 +152,5 @@ fn a_client_that_stays_stopped_is_ended_and_may_come_back_for_the_rest() {
     let contents: Vec<String> = seen.into_iter().map(|(_, content)| content).collect();
     assert!(contents == said, "{} of {} messages, once and in order", contents.len(), said.len());
     drop(user);
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }

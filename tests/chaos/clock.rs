@@ -76,7 +76,7 @@ fn token_of_that_hour(seconds: i64) -> String {
 }
 
 #[test]
-fn a_clock_that_jumps_loses_nothing_and_turns_nothing_back() {
+fn clock_jumps_lose_no_event_and_reverse_no_time() {
     let options = Options::new().set("HEARTBEAT_INTERVAL_SECONDS", "0.2").set("RESPONDER", "echo");
     let (clock, mut server) = Clock::with_server(options);
     let process = server.process().id();
@@ -102,9 +102,9 @@ fn a_clock_that_jumps_loses_nothing_and_turns_nothing_back() {
         clock.shift(shift);
         for n in 0..3 {
             let content = format!("{name} {n}");
-            let answer = user.post("/input", json!({"content": content})).expect(200);
-            let data = answer.json()["data"].clone();
-            let this = (answer.number("X-Event-Id"), text(&data["message_id"]), text(&data["timestamp"]));
+            let response = user.post("/input", json!({"content": content})).expect(200);
+            let data = response.json()["data"].clone();
+            let this = (response.number("X-Event-Id"), text(&data["message_id"]), text(&data["timestamp"]));
             assert!(this.0 > last.0 && this.1 > last.1 && this.2 >= last.2, "{name}: {this:?} after {last:?}");
             last = this;
             assert_eq!(stream.next_of("input").content(), content);
@@ -133,8 +133,8 @@ fn a_clock_that_jumps_loses_nothing_and_turns_nothing_back() {
     clock.shift(-DAY);
     server.restart();
     user.follow(&server);
-    let answer = user.post("/input", json!({"content": "a day before"})).expect(200);
-    assert!(answer.number("X-Event-Id") > last.0 && text(&answer.json()["data"]["timestamp"]) >= last.2);
+    let response = user.post("/input", json!({"content": "a day before"})).expect(200);
+    assert!(response.number("X-Event-Id") > last.0 && text(&response.json()["data"]["timestamp"]) >= last.2);
     let mut stream = Stream::open(server.addr, &lasting, "last_event_id=0");
     let mut replayed = Vec::new();
     while replayed.len() < said.len() {

@@ -1,8 +1,8 @@
 //! More connections than there may be, from everywhere and from one address.
 
-use crate::calm::Calm;
 use crate::common::metrics::wait_for;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
+use crate::idle::IdleState;
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,12 +15,12 @@ const FLOOD: usize = 1500;
 const THREADS: usize = 30;
 
 #[test]
-fn past_the_most_connections_everybody_waits_and_nobody_is_forgotten() {
+fn connections_over_the_limit_wait_and_are_served_later() {
     let mut server = Server::start(Options::new().set("MAX_CONNECTIONS", MAX).set("LOG_LEVEL", "WARNING"));
     let mut user = User::new(&server, "u");
     user.say("default", "warm");
     drop(user);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let (addr, answered) = (server.addr, AtomicUsize::new(0));
     // Connected before all others, it is served however many follow.
     let mut early = User::new(&server, "u");
@@ -55,7 +55,7 @@ fn past_the_most_connections_everybody_waits_and_nobody_is_forgotten() {
     early.say("default", "after");
     assert_eq!(stream.before_message("after").len(), 0, "each message came once");
     drop((early, stream));
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }
 
 /// A connection from a given address of this machine.
@@ -82,11 +82,11 @@ fn is_answered(mut socket: &TcpStream) -> bool {
 }
 
 #[test]
-fn a_flood_from_one_address_leaves_the_others_alone() {
+fn a_flood_from_one_address_does_not_affect_other_addresses() {
     let options = Options::new().set("MAX_CONNECTIONS_PER_ADDRESS", MAX).set("LOG_LEVEL", "WARNING");
     let mut server = Server::start(options);
     Connection::open(server.addr);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let flood: Vec<TcpStream> = (0..FLOOD).map(|_| connect_from([127, 0, 0, 2], server.addr)).collect();
     let answered = flood.iter().filter(|socket| is_answered(socket)).count();
     assert_eq!(answered, MAX, "of {FLOOD} connections from one address");
@@ -97,9 +97,9 @@ fn a_flood_from_one_address_leaves_the_others_alone() {
     assert_eq!(scrape.get(refused) as usize, FLOOD - MAX);
     drop((flood, others));
     // Once they are gone, there is room for as many again.
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
     let again: Vec<TcpStream> = (0..MAX).map(|_| connect_from([127, 0, 0, 2], server.addr)).collect();
     assert!(again.iter().all(is_answered));
     drop(again);
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }

@@ -49,7 +49,7 @@ impl Work {
             let request = client.request(method, path).token(&token(user));
             let request = if let Some(body) = body { request.json(body) } else { request };
             match request.try_send() {
-                Ok(answer) if answer.status != 503 => return answer,
+                Ok(response) if response.status != 503 => return response,
                 _ => thread::sleep(Duration::from_millis(3)),
             }
             assert!(Instant::now() < end, "{method} {path} is never answered");
@@ -58,7 +58,7 @@ impl Work {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_once_after_hundreds_of_kills() {
+fn acknowledged_messages_exist_once_after_hundreds_of_kills() {
     let mut random = scale::random("kills");
     let options = Options::new().set("PORT", free_port()).set("RESPONDER", "echo").set("LOG_LEVEL", "WARNING");
     let mut server = Server::start(options);
@@ -214,11 +214,11 @@ fn stray(work: &Work, n: usize) -> Stray {
         stray.sent.insert(said.clone());
         let body = json!({"content": said, "conversation_id": work.conversations[n % 2]});
         match client.request("POST", "/input").token(&token("stray")).json(&body).try_send() {
-            Ok(answer) if answer.status == 200 => {
-                work.count(answer.number("X-Event-Id"));
+            Ok(response) if response.status == 200 => {
+                work.count(response.number("X-Event-Id"));
                 stray.acknowledged.push(said);
             }
-            Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.shown()),
+            Ok(response) => assert_eq!(response.status, 503, "{}", response.shown()),
             Err(_) => thread::sleep(Duration::from_millis(3)),
         }
         if stray.sent.len() % 8 == 0 {
@@ -246,8 +246,8 @@ fn edit(work: &Work, mut random: Random) -> Edited {
     let mut client = Client::new(work.addr);
     let workspace = make_workspace(work, &mut client);
     let body = json!({"workspace_id": workspace, "topic": "edited"});
-    let answer = work.insist(&mut client, "editor", "POST", "/config/conversation", Some(&body)).expect(200);
-    let conversation = text(&answer.json()["conversation"]["id"]);
+    let response = work.insist(&mut client, "editor", "POST", "/config/conversation", Some(&body)).expect(200);
+    let conversation = text(&response.json()["conversation"]["id"]);
     let mut edited = Edited { conversation, messages: BTreeMap::new(), workspaces_deleted: Vec::new() };
     let mut publisher = Publisher::new(work.addr, "editor");
     for n in 0.. {
@@ -269,25 +269,25 @@ fn edit(work: &Work, mut random: Random) -> Edited {
         match random.below(4) {
             0 | 1 if edited.messages[&id].is_some() => {
                 let changed = format!("changed {n}");
-                let answer = work.insist(&mut client, "editor", "PUT", &path, Some(&json!({"content": changed})));
-                answer.expect(200);
+                let response = work.insist(&mut client, "editor", "PUT", &path, Some(&json!({"content": changed})));
+                response.expect(200);
                 edited.messages.insert(id, Some(changed));
             }
             2 => {
-                let answer = work.insist(&mut client, "editor", "DELETE", &path, None);
+                let response = work.insist(&mut client, "editor", "DELETE", &path, None);
                 // It may have gone with a request whose answer was lost.
-                assert!(matches!(answer.status, 200 | 404), "{}", answer.shown());
+                assert!(matches!(response.status, 200 | 404), "{}", response.shown());
                 edited.messages.insert(id, None);
             }
             _ if n % 8 == 0 => {
                 let workspace = make_workspace(work, &mut client);
                 let body = json!({"workspace_id": workspace, "topic": "goes"});
-                let answer =
+                let response =
                     work.insist(&mut client, "editor", "POST", "/config/conversation", Some(&body)).expect(200);
-                publisher.post(&text(&answer.json()["conversation"]["id"]), "goes too");
+                publisher.post(&text(&response.json()["conversation"]["id"]), "goes too");
                 let path = format!("/config/workspace/{workspace}");
-                let answer = work.insist(&mut client, "editor", "DELETE", &path, None);
-                assert!(matches!(answer.status, 200 | 404), "{}", answer.shown());
+                let response = work.insist(&mut client, "editor", "DELETE", &path, None);
+                assert!(matches!(response.status, 200 | 404), "{}", response.shown());
                 edited.workspaces_deleted.push(workspace);
             }
             _ => {}
@@ -298,8 +298,8 @@ fn edit(work: &Work, mut random: Random) -> Edited {
 
 fn make_workspace(work: &Work, client: &mut Client) -> String {
     let body = json!({"name": "w", "description": "for a test"});
-    let answer = work.insist(client, "editor", "POST", "/config/workspace", Some(&body)).expect(200);
-    text(&answer.json()["workspace"]["id"])
+    let response = work.insist(client, "editor", "POST", "/config/workspace", Some(&body)).expect(200);
+    text(&response.json()["workspace"]["id"])
 }
 
 /// What a stream showed, over all of its connections.

@@ -5,15 +5,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod aborts;
 mod attacks;
-mod calm;
 mod clients;
 mod clock;
 mod floods;
+mod idle;
 mod kills;
 mod readers;
 mod requests;
-mod rude;
 mod scale;
 mod sizes;
 mod soak;

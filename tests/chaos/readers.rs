@@ -1,9 +1,9 @@
 //! Readers that never read: streams, and answers of large lists.
 
-use crate::calm::Calm;
 use crate::common::metrics::{Scrape, wait_for};
 use crate::common::token::token;
 use crate::common::{Client, DEADLINE, Options, Server, User};
+use crate::idle::IdleState;
 use cortex_core::internals::limits::{
     LIST_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, RESPONSES_WAITING_BYTES_MAX, TAIL_BYTES_MAX,
 };
@@ -22,7 +22,7 @@ const FRAME_BYTES: usize = CONTENT_BYTES + 4096;
 /// loop has a tail and a mailbox. The rest is the writer's and SQLite's.
 const GROWTH_BYTES_MAX: usize = STREAMS * (OUTBOX_BYTES_MAX + FRAME_BYTES)
     + WORKERS * (TAIL_BYTES_MAX + MAILBOX_EVENT_BYTES_MAX)
-    + crate::calm::KEPT_BYTES_MAX;
+    + crate::idle::KEPT_BYTES_MAX;
 /// So many that keeping what was said for each stream would be seen at once.
 const MESSAGES: usize = 60;
 const _: () = assert!(MESSAGES * CONTENT_BYTES * STREAMS > 4 * GROWTH_BYTES_MAX);
@@ -38,7 +38,7 @@ fn narrow(addr: SocketAddr, request: &str) -> TcpStream {
 }
 
 #[test]
-fn streams_that_are_never_read_cost_their_bound_and_end() {
+fn unread_streams_use_bounded_memory_and_are_closed() {
     let settings = [
         ("WORKERS", WORKERS.to_string()),
         ("STREAM_BUFFER_BYTES", OUTBOX_BYTES_MAX.to_string()),
@@ -54,7 +54,7 @@ fn streams_that_are_never_read_cost_their_bound_and_end() {
     let conversation = owner.create_conversation(&workspace, "t", &["never", "quick"]);
     owner.say(&conversation, &"w".repeat(CONTENT_BYTES));
     drop(owner);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let mut owner = User::new(&server, "owner");
     let request = |from: &str| {
         let token = token("never");
@@ -68,7 +68,7 @@ fn streams_that_are_never_read_cost_their_bound_and_end() {
         let content = format!("{n} ").repeat(CONTENT_BYTES / format!("{n} ").len());
         owner.say(&conversation, &content);
         assert!(quick.next_of("input").content() == content, "who reads has it at once");
-        growth = growth.max(calm.growth_bytes());
+        growth = growth.max(idle_state.growth_bytes());
     }
     println!("{STREAMS} streams that are never read: {growth} bytes of growth, {GROWTH_BYTES_MAX} are allowed");
     assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; {GROWTH_BYTES_MAX} are allowed");
@@ -77,12 +77,12 @@ fn streams_that_are_never_read_cost_their_bound_and_end() {
         |scrape: &Scrape| scrape.get("cortex_streams{state=\"live\"}") + scrape.get("cortex_streams{state=\"behind\"}");
     wait_for(&server, |scrape| open(scrape) == 1.0);
     drop((never, quick, owner));
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }
 
 /// Every answer is a list of several megabytes, asked for again and again on connections that nobody reads.
 #[test]
-fn lists_that_are_never_read_cost_their_bound_and_end() {
+fn unread_lists_use_bounded_memory_and_are_closed() {
     const READERS: usize = 100;
     const MESSAGES: usize = 6;
     /// Beside the answers that wait to be read, each in a buffer that may be twice as large, a mailbox of answers may be full while what was taken from it is
@@ -90,7 +90,7 @@ fn lists_that_are_never_read_cost_their_bound_and_end() {
     const GROWTH_BYTES_MAX: usize = 2 * RESPONSES_WAITING_BYTES_MAX
         + 2 * MAILBOX_RESULT_BYTES_MAX
         + 3 * LIST_BYTES_MAX
-        + crate::calm::KEPT_BYTES_MAX;
+        + crate::idle::KEPT_BYTES_MAX;
     const _: () = assert!(READERS * MESSAGES * 1024 * 1024 > 2 * GROWTH_BYTES_MAX);
     let settings = [("WORKERS", "1"), ("STREAM_STALL_TIMEOUT_SECONDS", "3"), ("LOG_LEVEL", "WARNING")];
     let mut server =
@@ -101,7 +101,7 @@ fn lists_that_are_never_read_cost_their_bound_and_end() {
     }
     user.get("/conversations/default/messages?limit=10").expect(200);
     drop(user);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let request = format!(
         "GET /conversations/default/messages?limit=10 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
         token("u")
@@ -111,15 +111,15 @@ fn lists_that_are_never_read_cost_their_bound_and_end() {
     // What needs no list is answered all the while.
     for _ in 0..200 {
         Client::new(server.addr).request("GET", "/health/live").send().expect(200);
-        growth = growth.max(calm.growth_bytes());
+        growth = growth.max(idle_state.growth_bytes());
     }
     // Who takes nothing is ended; who was told that there is no room for more has its answer, and stays.
     wait_for(&server, |scrape| {
-        growth = growth.max(calm.growth_bytes());
+        growth = growth.max(idle_state.growth_bytes());
         scrape.get("cortex_outbox_bytes{of=\"replies\"}") == 0.0
     });
     println!("{READERS} lists that are never read: {growth} bytes of growth, {GROWTH_BYTES_MAX} are allowed");
     assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; {GROWTH_BYTES_MAX} are allowed");
     drop(never);
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }

@@ -1,9 +1,9 @@
 //! Random requests over the table of paths: good ones, good ones that were damaged, and garbage. Every answer is well-formed
 //! and none is an error of the server's own.
 
-use crate::calm::Calm;
 use crate::common::token::{now, token, token_with};
-use crate::common::{Client, Connection, NOBODYS_ID, Options, Response, Server, assert_error};
+use crate::common::{Client, Connection, Options, Response, Server, UNKNOWN_ID, assert_error};
+use crate::idle::IdleState;
 use crate::scale::{self, fork, once_in, one_of};
 use cortex_core::internals::{Operation, ROUTES, Random};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ struct Shared {
 }
 
 #[test]
-fn random_requests_get_good_answers_and_do_no_harm() {
+fn random_requests_get_valid_responses_and_do_not_affect_the_server() {
     let mut random = scale::random("requests");
     let settings = [("LOG_LEVEL", "ERROR"), ("RESPONDER", "echo"), ("LOGIN_RATE_LIMIT_PER_MINUTE", "60")];
     let settings = settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value));
@@ -41,14 +41,14 @@ fn random_requests_get_good_answers_and_do_no_harm() {
     let shared = Shared {
         addr: server.addr,
         tokens: tokens.chain(bad).collect(),
-        ids: Mutex::new(vec![NOBODYS_ID.into(), "default".into()]),
+        ids: Mutex::new(vec![UNKNOWN_ID.into(), "default".into()]),
         requests: AtomicU64::new(0),
         statuses: Mutex::default(),
     };
     // Everything once, so that what is made once is there.
     let mut warm = fork(&mut random);
     (0..300).for_each(|_| ask(&shared, &mut Client::new(shared.addr), &mut warm));
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let end = scale::ends_after(SECONDS);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -67,7 +67,7 @@ fn random_requests_get_good_answers_and_do_no_harm() {
     });
     println!("{} random requests: {:?}", shared.requests.load(Relaxed), shared.statuses.lock().expect("no panic"));
     Client::new(server.addr).request("GET", "/health").send().expect(200);
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }
 
 /// A request as it is sent.
@@ -157,7 +157,7 @@ const FIELDS: &[(&str, &[&str])] = &[
 /// An id of something that is there, or was, or never will be.
 fn id(shared: &Shared, random: &mut Random) -> String {
     match random.below(12) {
-        0 => NOBODYS_ID.into(),
+        0 => UNKNOWN_ID.into(),
         1 => "default".into(),
         2 => (*one_of(random, &["x", "0", "%20", "00000000-0000-0000-0000-000000000000", "'; DROP TABLE", "%C3%BC"]))
             .replace(' ', "+"),
@@ -286,16 +286,16 @@ fn text(random: &mut Random, chars_max: u64) -> String {
 
 /// Asserts that the answer is one that a request may get, and remembers what it names.
 #[track_caller]
-fn judge(shared: &Shared, answer: &Response, method: &str, asked: &dyn Fn() -> String) {
+fn judge(shared: &Shared, response: &Response, method: &str, asked: &dyn Fn() -> String) {
     shared.requests.fetch_add(1, Relaxed);
-    *shared.statuses.lock().expect("no panic").entry(answer.status).or_default() += 1;
+    *shared.statuses.lock().expect("no panic").entry(response.status).or_default() += 1;
     let allowed = [200, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 422, 429, 431, 501, 503, 505];
-    assert!(allowed.contains(&answer.status), "{} to {}", answer.shown(), asked());
-    if answer.status >= 400 && method != "HEAD" {
-        let body = answer.json();
-        assert_error(answer, answer.status, body["error"]["code"].as_str().unwrap_or_default());
-    } else if answer.header("Content-Type") == Some("application/json") && !answer.body.is_empty() {
-        remember(shared, &answer.json());
+    assert!(allowed.contains(&response.status), "{} to {}", response.shown(), asked());
+    if response.status >= 400 && method != "HEAD" {
+        let body = response.json();
+        assert_error(response, response.status, body["error"]["code"].as_str().unwrap_or_default());
+    } else if response.header("Content-Type") == Some("application/json") && !response.body.is_empty() {
+        remember(shared, &response.json());
     }
 }
 
@@ -335,8 +335,8 @@ fn ask(shared: &Shared, client: &mut Client, random: &mut Random) {
     if let Some((kind, body)) = &request.body {
         sent = sent.body(kind, body.clone());
     }
-    let answer = sent.try_send().unwrap_or_else(|error| panic!("{error}: {}", shown()));
-    judge(shared, &answer, &request.method, &shown);
+    let response = sent.try_send().unwrap_or_else(|error| panic!("{error}: {}", shown()));
+    judge(shared, &response, &request.method, &shown);
 }
 
 /// A request whose answer may be a stream, or come in two parts: its final head is looked at.
@@ -373,15 +373,15 @@ fn pipeline(shared: &Shared, random: &mut Random) {
         let _ = connection.try_send(piece);
     }
     for (n, method) in asked {
-        let answer = match connection.try_response(&method) {
-            Ok(answer) => answer,
+        let response = match connection.try_response(&method) {
+            Ok(response) => response,
             Err(error) => panic!("{error}: no answer {n} to {}", String::from_utf8_lossy(&all)),
         };
-        judge(shared, &answer, &method, &|| String::from_utf8_lossy(&all).into_owned());
-        if answer.closes() {
+        judge(shared, &response, &method, &|| String::from_utf8_lossy(&all).into_owned());
+        if response.closes() {
             return;
         }
-        assert_eq!(answer.header("X-Request-Id"), Some(&*format!("pipelined-{n}")), "{}", answer.shown());
+        assert_eq!(response.header("X-Request-Id"), Some(&*format!("pipelined-{n}")), "{}", response.shown());
     }
 }
 
@@ -423,18 +423,18 @@ fn damage(shared: &Shared, random: &mut Random) {
     loop {
         match connection.try_head() {
             Ok(head) if head.status == 100 => continue,
-            Ok(mut answer) => {
-                if is_stream && answer.status == 200 {
+            Ok(mut response) => {
+                if is_stream && response.status == 200 {
                     return;
                 }
-                let mut framing = crate::common::http::Framing::of(&answer, "GET");
+                let mut framing = crate::common::http::Framing::of(&response, "GET");
                 while let Some(piece) = connection
                     .try_body_piece(&mut framing)
                     .unwrap_or_else(|error| panic!("{error} in an answer to {}", shown()))
                 {
-                    answer.body.extend_from_slice(&piece);
+                    response.body.extend_from_slice(&piece);
                 }
-                judge(shared, &answer, "GET", &shown);
+                judge(shared, &response, "GET", &shown);
             }
             Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return,
             Err(error) => panic!("{error}: {}", shown()),

@@ -1,9 +1,9 @@
 //! Everything that has a limit, around it and far past it: what is too large is refused by its name, and what is just not
 //! too large is taken, also after all that was refused.
 
-use crate::calm::Calm;
 use crate::common::token::{KEY, signed, token};
 use crate::common::{Client, Options, Response, Server, User, assert_error};
+use crate::idle::IdleState;
 use cortex_core::internals::limits::{
     CHUNK_LINE_BYTES_MAX, CONTENT_BYTES_MAX, CONVERSATIONS_API_CONTENT_CHARS_MAX, FORM_PAIRS_MAX, HEADERS_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX, LIST_LIMIT_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX,
@@ -21,7 +21,7 @@ struct Row {
     what: &'static str,
     limit: usize,
     /// What is answered past it.
-    refusal: (u16, &'static str),
+    rejection: (u16, &'static str),
     /// What is answered up to it.
     welcome: u16,
     send: fn(&mut Ground, usize) -> Response,
@@ -74,7 +74,7 @@ fn token_of(bytes: usize) -> String {
 }
 
 fn rows() -> Vec<Row> {
-    let row = |what, limit, refusal, welcome, send| Row { what, limit, refusal, welcome, send };
+    let row = |what, limit, rejection, welcome, send| Row { what, limit, rejection, welcome, send };
     vec![
         row("target", TARGET_BYTES_MAX, TOO_LONG, 200, |g, n| g.user.get(&format!("/?{}", "x".repeat(n - 2)))),
         // Host and Authorization come along.
@@ -169,7 +169,7 @@ fn chunked(ground: &mut Ground, body: &str) -> Response {
 }
 
 #[test]
-fn what_is_oversized_is_refused_by_name_and_costs_nothing() {
+fn oversized_input_is_rejected_with_its_name_and_uses_no_memory() {
     let options = [("LOG_LEVEL", "WARNING"), ("LOGIN_RATE_LIMIT_PER_MINUTE", "0")];
     let mut server =
         Server::start(options.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)));
@@ -181,33 +181,33 @@ fn what_is_oversized_is_refused_by_name_and_costs_nothing() {
         Ground { user, workspace, conversation }
     };
     drop(ground(&server));
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let mut ground = ground(&server);
     let mut requests = 0;
     for row in rows() {
         // Far too much first: what is just right has to be taken after it.
         for factor in [50, 10, 2] {
             let much = row.limit * factor;
-            let answer = (row.send)(&mut ground, much);
+            let response = (row.send)(&mut ground, much);
             // What is far too large may be so for what it stands in, which is looked at first.
-            let refusals = [row.refusal, TOO_LARGE, TOO_LONG, HEADERS];
-            let refusal = refusals.iter().find(|(status, _)| *status == answer.status);
-            let (status, code) = refusal.unwrap_or_else(|| panic!("{} of {much}: {}", row.what, answer.shown()));
-            assert_error(&answer, *status, code);
+            let rejections = [row.rejection, TOO_LARGE, TOO_LONG, HEADERS];
+            let rejection = rejections.iter().find(|(status, _)| *status == response.status);
+            let (status, code) = rejection.unwrap_or_else(|| panic!("{} of {much}: {}", row.what, response.shown()));
+            assert_error(&response, *status, code);
             requests += 1;
         }
         // A head is built here from parts of which one may be a byte shorter.
         let past = row.limit + if row.what == "head" { 8 } else { 1 };
-        let answer = (row.send)(&mut ground, past);
-        assert_eq!(answer.status, row.refusal.0, "{} of {past}: {}", row.what, answer.shown());
-        assert_error(&answer, row.refusal.0, row.refusal.1);
-        let answer = (row.send)(&mut ground, row.limit);
-        assert_eq!(answer.status, row.welcome, "{} of {}: {}", row.what, row.limit, answer.shown());
-        let answer = (row.send)(&mut ground, row.limit - 1);
-        assert_eq!(answer.status, row.welcome, "{} of {}: {}", row.what, row.limit - 1, answer.shown());
+        let response = (row.send)(&mut ground, past);
+        assert_eq!(response.status, row.rejection.0, "{} of {past}: {}", row.what, response.shown());
+        assert_error(&response, row.rejection.0, row.rejection.1);
+        let response = (row.send)(&mut ground, row.limit);
+        assert_eq!(response.status, row.welcome, "{} of {}: {}", row.what, row.limit, response.shown());
+        let response = (row.send)(&mut ground, row.limit - 1);
+        assert_eq!(response.status, row.welcome, "{} of {}: {}", row.what, row.limit - 1, response.shown());
         requests += 3;
     }
     println!("{requests} requests around {} limits", rows().len());
     drop(ground);
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
 }

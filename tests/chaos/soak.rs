@@ -1,13 +1,13 @@
 //! A long mixed load: posts, reads, edits, deletions, logins, streams that come and go, readers that are slow. What the
 //! process holds is sampled every second, and is flat at the end.
 
-use crate::calm::Calm;
 use crate::common::metrics::Scrape;
 use crate::common::process::{descriptors, resident_bytes};
 use crate::common::publish::{Acknowledged, Publisher};
 use crate::common::token::token;
 use crate::common::user::text;
 use crate::common::{Client, Options, Server, Stream, User, database};
+use crate::idle::IdleState;
 use crate::scale::{self, fork, once_in, one_of, setting};
 use cortex_core::internals::Random;
 use cortex_core::internals::limits::WAL_FRAMES_MAX;
@@ -81,7 +81,7 @@ fn a_long_mixed_load_leaves_memory_flat_and_loses_nothing() {
     let workspace = owner.create_workspace("w");
     let conversations = (0..8).map(|n| owner.create_conversation(&workspace, &format!("{n}"), &["reader"])).collect();
     drop(owner);
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let load = Load { addr: server.addr, conversations, stop: AtomicBool::new(false), done: AtomicU64::new(0) };
     let minutes: Option<f64> = setting("CHAOS_SOAK_MINUTES");
     let lasts = minutes.map_or(Duration::from_secs(SECONDS), |minutes| Duration::from_secs_f64(60.0 * minutes));
@@ -113,7 +113,7 @@ fn a_long_mixed_load_leaves_memory_flat_and_loses_nothing() {
     println!("{} things done in {lasts:?}, {} messages kept; at last {last:?}", load.done.load(Relaxed), said.len());
     check_flat(&samples);
     check_streams(&load, &said);
-    calm.returns(&mut server);
+    idle_state.returns(&mut server);
     assert_eq!(server.stop().code(), Some(0));
     let stored: std::collections::HashSet<String> =
         database::sound_message_contents(&server.database()).into_iter().collect();
@@ -222,9 +222,9 @@ fn write(load: &Load, n: usize, mut random: Random) -> Vec<Acknowledged> {
 fn edit(load: &Load, mut random: Random) {
     let mut user = User::at(load.addr, "editor");
     while load.goes_on() {
-        let chat = user.create_chat("for a while");
+        let chat = user.start_conversation("for a while");
         for n in 0..2 + random.below(10) {
-            let id = user.chat(&chat, &format!("{n}"));
+            let id = user.post_message(&chat, &format!("{n}"));
             let path = format!("/conversations/{chat}/messages/{id}");
             match random.below(3) {
                 0 => drop(user.put(&path, json!({"content": "changed", "metadata": {"n": n}})).expect(200)),
@@ -249,8 +249,8 @@ fn read(load: &Load, mut random: Random) {
             3 => drop(user.get("/users?ids=owner,editor").expect(200)),
             4 if once_in(&mut random, 20) => {
                 let body = json!({"email": "user@example.com", "password": "password123"});
-                let answer = Client::new(load.addr).request("POST", "/auth/login").json(&body).send().expect(200);
-                let token = text(&answer.json()["access_token"]);
+                let response = Client::new(load.addr).request("POST", "/auth/login").json(&body).send().expect(200);
+                let token = text(&response.json()["access_token"]);
                 Client::new(load.addr).request("GET", "/auth/verify").token(&token).send().expect(200);
             }
             _ => drop(user.get("/output/streams").expect(200)),

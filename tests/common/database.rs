@@ -8,9 +8,9 @@ use std::path::Path;
 /// Reads without writing, so it may run after a crash and beside a running server.
 pub fn sound_message_contents(path: &Path) -> Vec<String> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens");
-    let verdict: String =
+    let outcome: String =
         database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
-    assert_eq!(verdict, "ok");
+    assert_eq!(outcome, "ok");
     let dangling = database
         .prepare("PRAGMA foreign_key_check")
         .and_then(|mut check| check.query([]).and_then(|mut rows| rows.next().map(|row| row.is_some())))
@@ -42,6 +42,6 @@ pub fn add_messages(path: &Path, count: u32) {
 }
 
 /// Opens the file for writing, as some other program might.
-pub fn open_beside(path: &Path) -> Connection {
+pub fn open_externally(path: &Path) -> Connection {
     Connection::open(path).expect("the database opens")
 }

@@ -26,9 +26,9 @@ impl Scrape {
     /// The same, for threads that have no server at hand.
     #[track_caller]
     pub fn at(addr: SocketAddr) -> Scrape {
-        let answer = Client::new(addr).request("GET", "/metrics").send().expect(200);
-        assert_eq!(answer.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-        let samples = answer.text().lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let response = Client::new(addr).request("GET", "/metrics").send().expect(200);
+        assert_eq!(response.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let samples = response.text().lines().filter(|line| !line.starts_with('#')).map(|line| {
             let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("a sample, not {line:?}"));
             (series.to_owned(), value.parse().unwrap_or_else(|_| panic!("a number in {line:?}")))
         });

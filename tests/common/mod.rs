@@ -17,7 +17,7 @@ pub mod token;
 pub mod user;
 
 pub use http::{Client, Connection, Response};
-pub use server::{Options, Place, Server};
+pub use server::{Options, Sandbox, Server};
 pub use sse::Stream;
 pub use user::User;
 
@@ -28,7 +28,7 @@ use std::time::Duration;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// An id of the right form that names nothing.
-pub const NOBODYS_ID: &str = "0190c42e-8d3f-7123-9abc-0123456789ab";
+pub const UNKNOWN_ID: &str = "0190c42e-8d3f-7123-9abc-0123456789ab";
 
 /// Asserts that `response` is an error in the one shape that all errors have, with what its status asks for, and gives
 /// back the `error` object.

@@ -97,7 +97,7 @@ impl Call {
 
     /// The last message of the question.
     #[track_caller]
-    pub fn question(&self) -> String {
+    pub fn prompt(&self) -> String {
         let messages = self.body["messages"].as_array().expect("a list of messages");
         messages.last().expect("a message")["content"].as_str().expect("text").to_owned()
     }
@@ -141,19 +141,19 @@ impl Call {
     }
 
     /// Refuses with that status.
-    pub fn refuse(mut self, status: u16, fields: &str) {
+    pub fn reject(mut self, status: u16, fields: &str) {
         let body = json!({"error": {"message": "not now"}}).to_string();
         self.send(&format!("HTTP/1.1 {status} x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()));
     }
 
     /// Ends the connection in the middle.
-    pub fn cut(self) {
+    pub fn disconnect(self) {
         drop(self.socket.shutdown(Shutdown::Both));
     }
 
     /// Waits until the server has left the connection: for less than the time after which it gives up by itself.
     #[track_caller]
-    pub fn wait_until_left(mut self) {
+    pub fn wait_until_closed(mut self) {
         self.socket.set_read_timeout(Some(DEADLINE / 2)).expect("a socket");
         let mut buffer = [0; 1024];
         match self.socket.read(&mut buffer) {

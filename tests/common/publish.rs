@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long one message may take, restarts included.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A message that the server has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,29 +52,29 @@ impl Publisher {
         self.posted += 1;
         let key = format!("{}-{}", self.key, self.posted);
         let body = json!({"content": content, "conversation_id": conversation});
-        let end = Instant::now() + PATIENCE;
-        let answer = loop {
+        let end = Instant::now() + TIMEOUT;
+        let response = loop {
             let request = self.client.request("POST", "/input").token(&self.token).header("Idempotency-Key", &key);
             match request.json(&body).try_send() {
-                Ok(answer) if answer.status == 200 => break answer,
-                Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.shown()),
+                Ok(response) if response.status == 200 => break response,
+                Ok(response) => assert_eq!(response.status, 503, "{}", response.shown()),
                 // The server is gone, or went before it answered; nobody knows whether the message is stored.
                 Err(_) => {}
             }
             assert!(Instant::now() < end, "{content} is never acknowledged");
             thread::sleep(Duration::from_millis(5));
         };
-        self.replayed += u64::from(answer.header("Idempotent-Replayed") == Some("true"));
-        acknowledged(&answer, conversation, content)
+        self.replayed += u64::from(response.header("Idempotent-Replayed") == Some("true"));
+        acknowledged(&response, conversation, content)
     }
 }
 
 #[track_caller]
-fn acknowledged(answer: &Response, conversation: &str, content: &str) -> Acknowledged {
-    let data = answer.json()["data"].clone();
-    assert_eq!(data["content"], content, "{}", answer.shown());
+fn acknowledged(response: &Response, conversation: &str, content: &str) -> Acknowledged {
+    let data = response.json()["data"].clone();
+    assert_eq!(data["content"], content, "{}", response.shown());
     Acknowledged {
-        number: answer.number("X-Event-Id"),
+        number: response.number("X-Event-Id"),
         content: content.to_owned(),
         conversation: conversation.to_owned(),
         message_id: text(&data["message_id"]),

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// How long a connection may last. Heartbeats would keep alive a reader that waits for what never comes.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How a stream is opened.
 #[derive(Debug, Clone, Default)]
@@ -92,7 +92,7 @@ impl Reader {
 
     /// The next frame with data; `None` at the end, wherever that comes. A frame without its end is none.
     pub fn next(&mut self) -> io::Result<Option<Frame>> {
-        assert!(self.opened_at.elapsed() < PATIENCE, "what is waited for does not come");
+        assert!(self.opened_at.elapsed() < TIMEOUT, "what is waited for does not come");
         loop {
             while let Some(end) = self.find(b"\n\n") {
                 let range = self.at..end;

@@ -55,7 +55,7 @@ impl Options {
     }
 
     /// Hands a socket over to every start, as a service manager does: as descriptor 3, with `LISTEN_FDS` and `LISTEN_PID`.
-    pub fn hand_over(mut self, socket: impl Into<OwnedFd>) -> Options {
+    pub fn pass_socket(mut self, socket: impl Into<OwnedFd>) -> Options {
         self.handed_over = Some(Arc::new(socket.into()));
         self.set("LISTEN_FDS", 1)
     }
@@ -69,15 +69,15 @@ impl Options {
 
 /// A directory of its own and settings: where servers and other commands of the program run.
 #[derive(Clone)]
-pub struct Place {
+pub struct Sandbox {
     directory: Arc<Directory>,
     options: Options,
 }
 
-impl Place {
+impl Sandbox {
     /// A place where nothing has run yet.
-    pub fn new(options: Options) -> Place {
-        Place { directory: Arc::new(Directory::with(&options.files)), options }
+    pub fn new(options: Options) -> Sandbox {
+        Sandbox { directory: Arc::new(Directory::with(&options.files)), options }
     }
 
     /// The program, with the settings of this place and no arguments yet.
@@ -101,7 +101,7 @@ impl Place {
     pub fn serve(&self) -> Server {
         let mut process = Process::spawn(self);
         let addr = process.wait_listening();
-        Server { place: self.clone(), process: Some(process), addr }
+        Server { sandbox: self.clone(), process: Some(process), addr }
     }
 
     /// The database file.
@@ -112,7 +112,7 @@ impl Place {
 
 /// A server that a test talks to. Ends with the test, whatever happens in it.
 pub struct Server {
-    place: Place,
+    sandbox: Sandbox,
     process: Option<Process>,
     /// Where it listens since its last start.
     pub addr: SocketAddr,
@@ -122,20 +122,20 @@ impl Server {
     /// Starts a server and waits until it listens.
     #[track_caller]
     pub fn start(options: Options) -> Server {
-        Place::new(options).serve()
+        Sandbox::new(options).serve()
     }
 
     /// Starts a program that must not come up: what it said, and its exit code.
     #[track_caller]
-    pub fn refused(options: Options) -> Refused {
-        Server::refused_in(options).0
+    pub fn refused(options: Options) -> FailedStart {
+        Server::failed_start_in(options).0
     }
 
     /// The same, with the directory that it was started in.
     #[track_caller]
-    pub fn refused_in(options: Options) -> (Refused, Arc<Directory>) {
-        let place = Place::new(options);
-        (Process::spawn(&place).into_refused(), place.directory)
+    pub fn failed_start_in(options: Options) -> (FailedStart, Arc<Directory>) {
+        let sandbox = Sandbox::new(options);
+        (Process::spawn(&sandbox).into_failed_start(), sandbox.directory)
     }
 
     /// A development server with these settings beside the usual ones.
@@ -147,22 +147,22 @@ impl Server {
     /// Runs a command of the program to its end, in the server's directory and environment, with nothing to read.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.place.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
+        self.sandbox.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
     }
 
     /// The program as a command that is yet to be started, in the server's directory and environment.
     pub fn command(&self) -> Command {
-        self.place.command()
+        self.sandbox.command()
     }
 
     /// A path in the server's directory.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.place.directory.0.join(name)
+        self.sandbox.directory.0.join(name)
     }
 
     /// Another process on the same database, with the same settings; it may have to wait.
     pub fn second(&self) -> Process {
-        Process::spawn(&self.place)
+        Process::spawn(&self.sandbox)
     }
 
     /// SIGTERM, and wait for the end.
@@ -193,7 +193,7 @@ impl Server {
     /// Starts again on the same database after the last process has ended, however that went.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let mut process = Process::spawn(&self.place);
+        let mut process = Process::spawn(&self.sandbox);
         self.addr = process.wait_listening();
         self.process = Some(process);
     }
@@ -217,14 +217,14 @@ impl Server {
 
     /// Tries to start again after a stop, expecting that the program refuses.
     #[track_caller]
-    pub fn restart_refused(&mut self) -> Refused {
+    pub fn failed_restart(&mut self) -> FailedStart {
         assert!(self.process.is_none(), "stop the server first");
-        Process::spawn(&self.place).into_refused()
+        Process::spawn(&self.sandbox).into_failed_start()
     }
 
     /// Sets a variable for the next start.
     pub fn set(&mut self, name: &str, value: impl ToString) {
-        self.place.options = self.place.options.clone().set(name, value);
+        self.sandbox.options = self.sandbox.options.clone().set(name, value);
     }
 
     /// The running process.
@@ -234,23 +234,23 @@ impl Server {
     }
 
     /// Where it runs, for other commands.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// The database file.
     pub fn database(&self) -> PathBuf {
-        self.place.database()
+        self.sandbox.database()
     }
 
     /// Everything that all starts of this server have logged so far.
     pub fn log(&self) -> String {
-        self.place.directory.log()
+        self.sandbox.directory.log()
     }
 }
 
 /// A program that ended instead of coming up.
-pub struct Refused {
+pub struct FailedStart {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// What it said on standard error.
@@ -265,11 +265,11 @@ pub struct Process {
 }
 
 impl Process {
-    fn spawn(place: &Place) -> Process {
-        let directory = &place.directory;
+    fn spawn(sandbox: &Sandbox) -> Process {
+        let directory = &sandbox.directory;
         let log = File::options().create(true).append(true).open(directory.log_path()).expect("a file for the log");
-        let mut command = place.command();
-        let stdin = match &place.options.handed_over {
+        let mut command = sandbox.command();
+        let stdin = match &sandbox.options.handed_over {
             None => Stdio::null(),
             Some(socket) => socket.try_clone().expect("a second handle").into(),
         };
@@ -347,9 +347,9 @@ impl Process {
     }
 
     #[track_caller]
-    fn into_refused(mut self) -> Refused {
+    fn into_failed_start(mut self) -> FailedStart {
         let status = self.wait_exit();
-        let refused = Refused { code: status.code(), stderr: self.directory.log() };
+        let refused = FailedStart { code: status.code(), stderr: self.directory.log() };
         assert!(self.listening_by_now().is_none(), "it listened first:\n{}", refused.stderr);
         refused
     }

@@ -134,9 +134,9 @@ impl Stream {
     /// The next event of that type, over whatever comes before.
     #[track_caller]
     pub fn next_of(&mut self, kind: &str) -> Event {
-        let patience = Patience::new();
+        let timeout = WaitLimit::new();
         loop {
-            patience.check();
+            timeout.check();
             let event = self.next();
             if event.kind() == kind {
                 return event;
@@ -147,9 +147,9 @@ impl Stream {
     /// The next event that is not about the connection.
     #[track_caller]
     pub fn next_own(&mut self) -> Event {
-        let patience = Patience::new();
+        let timeout = WaitLimit::new();
         loop {
-            patience.check();
+            timeout.check();
             let event = self.next();
             if !event.is_control() {
                 return event;
@@ -164,9 +164,9 @@ impl Stream {
     #[track_caller]
     pub fn before_message(&mut self, content: &str) -> Vec<Event> {
         let mut events = Vec::new();
-        let patience = Patience::new();
+        let timeout = WaitLimit::new();
         loop {
-            patience.check();
+            timeout.check();
             let event = self.next_own();
             if event.content() == content {
                 return events;
@@ -180,9 +180,9 @@ impl Stream {
     #[track_caller]
     pub fn through(&mut self, number: u64) -> Vec<Event> {
         let mut events = Vec::new();
-        let patience = Patience::new();
+        let timeout = WaitLimit::new();
         loop {
-            patience.check();
+            timeout.check();
             let event = self.next();
             if event.kind() == "heartbeat" && event.number() >= number {
                 return events;
@@ -215,11 +215,11 @@ impl Stream {
 }
 
 /// Bounds a wait for one of many events: heartbeats would keep alive one for what never comes.
-struct Patience(Instant);
+struct WaitLimit(Instant);
 
-impl Patience {
-    fn new() -> Patience {
-        Patience(Instant::now() + 2 * DEADLINE)
+impl WaitLimit {
+    fn new() -> WaitLimit {
+        WaitLimit(Instant::now() + 2 * DEADLINE)
     }
 
     #[track_caller]

@@ -77,8 +77,8 @@ impl User {
     /// Makes a workspace; its id.
     #[track_caller]
     pub fn create_workspace(&mut self, name: &str) -> String {
-        let answer = self.post("/config/workspace", json!({"name": name, "description": "for a test"})).expect(200);
-        text(&answer.json()["workspace"]["id"])
+        let response = self.post("/config/workspace", json!({"name": name, "description": "for a test"})).expect(200);
+        text(&response.json()["workspace"]["id"])
     }
 
     /// Makes a conversation; its id.
@@ -97,13 +97,13 @@ impl User {
 
     /// Makes a conversation of the conversations API in the default workspace; its id.
     #[track_caller]
-    pub fn create_chat(&mut self, title: &str) -> String {
+    pub fn start_conversation(&mut self, title: &str) -> String {
         text(&self.post("/conversations", json!({"title": title})).expect(200).json()["id"])
     }
 
     /// Posts a message to a conversation of that API; its id.
     #[track_caller]
-    pub fn chat(&mut self, conversation: &str, content: &str) -> String {
+    pub fn post_message(&mut self, conversation: &str, content: &str) -> String {
         let body = json!({"content": content, "role": "user"});
         text(&self.post(&format!("/conversations/{conversation}/messages"), body).expect(200).json()["id"])
     }
@@ -129,8 +129,8 @@ impl User {
     /// The ids of a workspace's conversations, as the first page of the list shows them.
     #[track_caller]
     pub fn conversation_ids(&mut self, workspace: &str) -> Vec<String> {
-        let answer = self.get(&format!("/config/conversation?limit=1000&workspace_id={workspace}")).expect(200);
-        ids(&answer.json()["conversations"])
+        let response = self.get(&format!("/config/conversation?limit=1000&workspace_id={workspace}")).expect(200);
+        ids(&response.json()["conversations"])
     }
 
     /// Opens a stream without filters.

@@ -49,7 +49,7 @@ fn every_committed_input_passes() {
 }
 
 #[test]
-fn inputs_are_few_and_every_target_has_some() {
+fn the_corpus_of_each_target_is_small_and_not_empty() {
     for (target, _) in targets::TARGETS {
         let inputs = inputs(target);
         let bytes: usize = inputs.iter().map(|(_, input)| input.len()).sum();

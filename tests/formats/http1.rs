@@ -15,7 +15,7 @@ const LIMITS: HeadLimits = HeadLimits { head_bytes_max: HEAD_BYTES_MAX };
 ///
 /// Unless `eager`, in which case the head is tried after every piece.
 fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
-    let mut told = String::new();
+    let mut description = String::new();
     let mut waiting: Vec<u8> = Vec::new();
     let mut looked_at = 0;
     let mut body: Option<(BodyReader, Vec<u8>)> = None;
@@ -25,7 +25,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
             if let Some((reader, content)) = &mut body {
                 let progress = match reader.read(&waiting, content) {
                     Ok(progress) => progress,
-                    Err(error) => return told + &format!(" !{error:?}"),
+                    Err(error) => return description + &format!(" !{error:?}"),
                 };
                 waiting.drain(..progress.consumed);
                 assert_eq!(progress.done, reader.is_done());
@@ -34,7 +34,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
                     break;
                 }
                 if !content.is_empty() {
-                    write!(told, " [{}]", content.escape_ascii()).unwrap();
+                    write!(description, " [{}]", content.escape_ascii()).unwrap();
                 }
                 body = None;
             }
@@ -46,54 +46,54 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
             let (framing, bytes) = match parse_head(&waiting, &mut slots, &LIMITS) {
                 Ok(Some(head)) => {
                     check_head(&head, &waiting[..head.bytes]);
-                    tell(&mut told, &head);
+                    describe(&mut description, &head);
                     (head.framing, head.bytes)
                 }
                 Ok(None) => {
                     looked_at = waiting.len();
                     break;
                 }
-                Err(error) => return format!("{told}{}!{error:?}", separator_of(&told)),
+                Err(error) => return format!("{description}{}!{error:?}", separator_of(&description)),
             };
             waiting.drain(..bytes);
             looked_at = 0;
             body = match BodyReader::new(framing, BODY_BYTES_MAX as u64) {
                 Ok(reader) => Some((reader, Vec::new())),
-                Err(error) => return told + &format!(" !{error:?}"),
+                Err(error) => return description + &format!(" !{error:?}"),
             };
         }
     }
     match (body.is_some(), waiting.is_empty()) {
-        (true, _) => told + " ...",
-        (false, false) => format!("{told}{}...", separator_of(&told)),
-        (false, true) => told,
+        (true, _) => description + " ...",
+        (false, false) => format!("{description}{}...", separator_of(&description)),
+        (false, true) => description,
     }
 }
 
-fn separator_of(told: &str) -> &'static str {
-    if told.is_empty() { "" } else { " | " }
+fn separator_of(description: &str) -> &'static str {
+    if description.is_empty() { "" } else { " | " }
 }
 
-fn tell(told: &mut String, head: &Head) {
-    told.push_str(separator_of(told));
+fn describe(description: &mut String, head: &Head) {
+    description.push_str(separator_of(description));
     match head.method.as_str() {
-        Some(name) => told.push_str(name),
-        None => write!(told, "({})", head.method_name).unwrap(),
+        Some(name) => description.push_str(name),
+        None => write!(description, "({})", head.method_name).unwrap(),
     }
-    write!(told, " {}", head.path).unwrap();
+    write!(description, " {}", head.path).unwrap();
     if let Some(query) = head.query {
-        write!(told, "?{query}").unwrap();
+        write!(description, "?{query}").unwrap();
     }
     let version = if head.version == Version::Http11 { "1.1" } else { "1.0" };
-    write!(told, " {version} {}", head.host).unwrap();
+    write!(description, " {version} {}", head.host).unwrap();
     match head.framing {
-        Framing::None => told.push_str(" none"),
-        Framing::Length(length) => write!(told, " {length}").unwrap(),
-        Framing::Chunked => told.push_str(" chunked"),
+        Framing::None => description.push_str(" none"),
+        Framing::Length(length) => write!(description, " {length}").unwrap(),
+        Framing::Chunked => description.push_str(" chunked"),
     }
-    told.push_str(if head.keep_alive { " keep" } else { " close" });
+    description.push_str(if head.keep_alive { " keep" } else { " close" });
     if head.expect_continue {
-        told.push_str(" expects");
+        description.push_str(" expects");
     }
 }
 
@@ -115,7 +115,7 @@ fn check_head(head: &Head, bytes: &[u8]) {
 }
 
 #[test]
-fn every_case_reads_the_same_however_it_arrives() {
+fn every_case_parses_the_same_however_it_is_split() {
     let cases = requests::all_cases();
     for (name, input, want) in &cases {
         assert_eq!(&read_all([&input[..]].into_iter(), false), want, "{name}, whole");
@@ -129,7 +129,7 @@ fn every_case_reads_the_same_however_it_arrives() {
 }
 
 #[test]
-fn names_are_unique_and_many() {
+fn case_names_are_unique() {
     let cases = requests::all_cases();
     let mut names = std::collections::HashSet::new();
     for (name, ..) in &cases {
@@ -140,7 +140,7 @@ fn names_are_unique_and_many() {
 
 /// Damaged requests have no wanted result, but they have one only, and what is let through holds what `check_head` asks.
 #[test]
-fn damaged_requests_read_the_same_however_they_arrive() {
+fn mutated_requests_parse_the_same_however_they_are_split() {
     const PIECES: &[&[u8]] = &[
         b"\r",
         b"\n",

@@ -45,7 +45,7 @@ fn verify(token: &str) -> Result<(), TokenError> {
 }
 
 #[test]
-fn the_mac_here_is_the_one_of_the_standards() {
+fn the_test_mac_matches_the_standard_vectors() {
     // RFC 4231, test case 2.
     let (key, message) = (b"Jefe".as_slice(), b"what do ya want for nothing?".as_slice());
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -84,7 +84,7 @@ fn keys_of_every_size_sign_and_verify() {
 }
 
 #[test]
-fn macs_at_the_edges_are_macs() {
+fn macs_of_extreme_values_verify() {
     let mut found = [false; 4];
     for n in 0.. {
         let text = signed(HEADER, &format!(r#"{{"oid":"u","exp":1800000000,"n":{n}}}"#));
@@ -103,7 +103,7 @@ fn macs_at_the_edges_are_macs() {
 }
 
 #[test]
-fn a_mac_that_was_touched_is_none() {
+fn a_modified_mac_is_rejected() {
     let text = signed(HEADER, PAYLOAD);
     let mac = hs256(KEY, &text);
     let changed = |change: &dyn Fn(usize, u8) -> u8| -> Vec<u8> {
@@ -162,7 +162,7 @@ fn a_mac_that_was_touched_is_none() {
 /// Spellings of a part in base64url that some decoders let pass, whichever part it is and whether or not the signature
 /// is one of the text as spelled.
 #[test]
-fn a_part_has_one_spelling() {
+fn each_token_part_has_exactly_one_encoding() {
     let good = with_mac(KEY, &signed(HEADER, PAYLOAD));
     let parts: Vec<&str> = good.split('.').collect();
     for at in 0..3 {
@@ -252,7 +252,7 @@ fn a_token_has_three_parts_in_one_line() {
 }
 
 #[test]
-fn the_algorithm_is_ours_whatever_a_token_says() {
+fn only_hs256_is_accepted_whatever_the_header_says() {
     let names = [
         "none",
         "None",
@@ -314,7 +314,7 @@ fn the_algorithm_is_ours_whatever_a_token_says() {
 }
 
 #[test]
-fn a_header_brings_no_key_and_no_rules() {
+fn keys_and_extensions_in_a_header_are_ignored_or_rejected() {
     use TokenError::*;
     let own = encode(b"a key that the sender has chosen");
     let jwk = format!(r#"{{"kty":"oct","k":"{own}","alg":"HS256"}}"#);
@@ -387,7 +387,7 @@ fn a_header_brings_no_key_and_no_rules() {
 
 /// RFC 7797: a payload that is not encoded, as `"b64":false` has it.
 #[test]
-fn a_payload_is_encoded_or_it_is_none() {
+fn an_unencoded_payload_is_rejected() {
     for header in [r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#, r#"{"alg":"HS256","b64":false}"#, HEADER] {
         for payload in [PAYLOAD, "u", r#"{"oid":"u","exp":1800000000.5}"#] {
             let token = with_mac(KEY, &format!("{}.{payload}", encode(header)));
@@ -399,7 +399,7 @@ fn a_payload_is_encoded_or_it_is_none() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_no_json() {
+fn invalid_utf8_is_rejected_as_json() {
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
     let with_bytes = |text: &str, bytes: &[u8]| {
         let (front, rest) = text.split_at(text.len() - 1);

@@ -65,7 +65,7 @@ fn claims() -> Claims {
 }
 
 #[test]
-fn what_is_signed_is_verified() {
+fn signed_tokens_verify() {
     let odd = Claims {
         user: UserId::new("ü \"quoted\" \\ \u{1} \u{1f600}").unwrap(),
         name: Some("".into()),
@@ -108,7 +108,7 @@ fn a_profile_that_makes_the_token_too_long_is_left_out() {
 }
 
 #[test]
-fn good_tokens() {
+fn valid_tokens_are_accepted() {
     let exp = NOW_SECONDS + 60;
     let old = format!(r#"{{"oid":"u","exp":{exp}}}"#);
     let table: Vec<(&str, String)> = vec![
@@ -144,7 +144,7 @@ fn good_tokens() {
 }
 
 #[test]
-fn claims_are_read() {
+fn valid_claims_are_decoded() {
     let token =
         with_claims(r#","name":"N\u00fc","email":"e@x","sub":"s","iat":1769850900.000001,"use":"stream","aud":"here""#);
     let expected = Claims {
@@ -160,7 +160,7 @@ fn claims_are_read() {
 }
 
 #[test]
-fn long_profiles_are_cut() {
+fn long_profile_claims_are_truncated() {
     let whole = "ü".repeat(PROFILE_CHARS_MAX);
     let longer = format!("{whole}ü");
     let read = keys().verify(&with_claims(&format!(r#","name":"{longer}","email":"{longer}""#)), NOW).unwrap();
@@ -196,7 +196,7 @@ fn the_rfc_example_fails_only_for_its_claims() {
 }
 
 #[test]
-fn tokens_that_are_not_shaped_like_one() {
+fn malformed_tokens_are_rejected() {
     use TokenError::*;
     let [header, payload, signature] = parts();
     let signed = format!("{header}.{payload}");
@@ -252,7 +252,7 @@ fn tokens_that_are_not_shaped_like_one() {
 }
 
 #[test]
-fn headers_that_are_not_accepted() {
+fn invalid_headers_are_rejected() {
     use TokenError::*;
     let table = [
         ("none", r#"{"alg":"none"}"#, Algorithm),
@@ -295,7 +295,7 @@ fn headers_that_are_not_accepted() {
 }
 
 #[test]
-fn signed_claims_that_are_not_accepted() {
+fn invalid_signed_claims_are_rejected() {
     use TokenError::*;
     let exp = NOW_SECONDS + 60;
     let gone = NOW_SECONDS - TOKEN_LEEWAY_SECONDS;
@@ -420,7 +420,7 @@ fn a_previous_key_verifies_and_does_not_sign() {
 }
 
 #[test]
-fn every_single_character_change_is_refused() {
+fn every_single_character_change_is_rejected() {
     let keys = keys();
     let token = keys.sign(&claims());
     assert!(keys.verify(&token, NOW).is_ok());

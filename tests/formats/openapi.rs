@@ -60,7 +60,7 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_route_is_described_and_nothing_else_is() {
+fn the_description_has_exactly_the_routes_of_the_router() {
     let document = document();
     let mut described = BTreeSet::new();
     for (path, item) in document["paths"].as_object().expect("there are paths") {
@@ -74,7 +74,7 @@ fn every_route_is_described_and_nothing_else_is() {
 }
 
 #[test]
-fn an_operation_is_named_and_sorted() {
+fn every_operation_has_a_unique_id_and_a_tag() {
     let document = document();
     let tags: BTreeSet<&str> =
         document["tags"].as_array().into_iter().flatten().filter_map(|tag| tag["name"].as_str()).collect();
@@ -103,12 +103,12 @@ fn an_operation_is_named_and_sorted() {
 }
 
 #[test]
-fn what_must_be_shown_is_described() {
+fn required_credentials_are_described() {
     let document = document();
     assert_eq!(document["security"], json!([{"token": []}]), "what holds where nothing else is said");
     for (path, _, operation, described) in operations(&document) {
         let security = &described["security"];
-        let answers = keys(&described["responses"]);
+        let responses = keys(&described["responses"]);
         match operation.access() {
             Access::Open => assert_eq!(*security, json!([]), "{path}"),
             Access::Token => assert!(security.is_null(), "{path}"),
@@ -120,17 +120,17 @@ fn what_must_be_shown_is_described() {
         // Who may log in, and how often, is looked at without a token.
         let is_guarded = operation.access() != Access::Open || operation == Operation::Login;
         for status in ["401", "429"] {
-            assert_eq!(answers.contains(status), is_guarded, "{status} of {path}");
+            assert_eq!(responses.contains(status), is_guarded, "{status} of {path}");
         }
     }
 }
 
 #[test]
-fn bodies_and_keys_are_those_that_are_read() {
+fn described_bodies_and_keys_match_the_parsers() {
     let document = document();
     for (path, _, operation, described) in operations(&document) {
         let media = keys(&described["requestBody"]["content"]);
-        let answers = keys(&described["responses"]);
+        let responses = keys(&described["responses"]);
         let expected = match operation.body() {
             BodyKind::None => set([]),
             BodyKind::Json => set(["application/json"]),
@@ -138,10 +138,10 @@ fn bodies_and_keys_are_those_that_are_read() {
         };
         assert_eq!(media, expected, "the body of {path}");
         assert_eq!(described["requestBody"]["required"] == true, !expected.is_empty(), "{path}");
-        assert_eq!(answers.contains("415"), !expected.is_empty(), "415 of {path}");
-        assert!(expected.is_empty() || answers.contains("422"), "422 of {path}");
+        assert_eq!(responses.contains("415"), !expected.is_empty(), "415 of {path}");
+        assert!(expected.is_empty() || responses.contains("422"), "422 of {path}");
         for status in ["200", "400", "408", "413", "414", "431"] {
-            assert!(answers.contains(status), "{status} of {path}");
+            assert!(responses.contains(status), "{status} of {path}");
         }
         let takes_key = parameters(&document, path, &described).iter().any(|one| one["name"] == "Idempotency-Key");
         let may_replay = described["responses"]["200"]["headers"]["Idempotent-Replayed"].is_object();
@@ -151,29 +151,29 @@ fn bodies_and_keys_are_those_that_are_read() {
 }
 
 #[test]
-fn every_answer_names_its_request_and_its_media_type() {
+fn every_response_describes_its_request_id_and_media_type() {
     let document = document();
     let shared = document["components"]["responses"].as_object().expect("there are shared answers");
     let own = operations(&document).into_iter().map(|(.., described)| described["responses"]["200"].clone());
-    for answer in own.chain(shared.values().cloned()) {
-        assert!(answer["description"].as_str().is_some_and(|text| !text.is_empty()), "{answer}");
-        assert!(answer["headers"]["X-Request-Id"].is_object(), "{answer}");
-        assert!(!keys(&answer["content"]).is_empty(), "{answer}");
+    for response in own.chain(shared.values().cloned()) {
+        assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{response}");
+        assert!(response["headers"]["X-Request-Id"].is_object(), "{response}");
+        assert!(!keys(&response["content"]).is_empty(), "{response}");
     }
-    for (status, answer) in shared {
-        assert_eq!(answer["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Error", "{status}");
+    for (status, response) in shared {
+        assert_eq!(response["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Error", "{status}");
         let expected = match status.as_str() {
             "401" => set(["X-Request-Id", "WWW-Authenticate"]),
             "405" => set(["X-Request-Id", "Allow"]),
             "429" | "503" => set(["X-Request-Id", "Retry-After"]),
             _ => set(["X-Request-Id"]),
         };
-        assert!(keys(&answer["headers"]).is_superset(&expected), "the fields of {status}");
+        assert!(keys(&response["headers"]).is_superset(&expected), "the fields of {status}");
     }
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_every_component_is_used() {
+fn every_reference_resolves_and_every_component_is_used() {
     let document = document();
     let mut targets = BTreeSet::new();
     let mut values = vec![&document];
@@ -198,14 +198,14 @@ fn every_reference_leads_somewhere_and_every_component_is_used() {
 }
 
 #[test]
-fn the_version_is_the_programs() {
+fn the_described_version_is_the_version_of_the_crate() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
-fn every_error_code_is_described_and_no_other() {
+fn the_described_error_codes_are_exactly_those_of_the_program() {
     let document = document();
     let listed: BTreeSet<String> =
         document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"]
@@ -262,7 +262,7 @@ fn every_kind_of_event_is_described() {
 }
 
 #[test]
-fn roles_and_statuses_are_those_of_the_program() {
+fn described_roles_and_statuses_match_the_program() {
     let document = document();
     let listed = |name: &str| -> Vec<String> {
         let names = document["components"]["schemas"][name]["enum"].as_array().into_iter().flatten();
@@ -337,7 +337,7 @@ fn limits_are_those_of_the_program() {
 }
 
 #[test]
-fn the_pattern_of_contents_leaves_out_white_space_and_nothing_else() {
+fn the_content_pattern_rejects_white_space_only() {
     let escaped = |code: u32| match char::from_u32(code) {
         Some('\t') => "\\t".to_owned(),
         Some('\r') => "\\r".to_owned(),

@@ -14,8 +14,8 @@ fn login(client: &mut Client, password: &str) -> Response {
     client.request("POST", "/auth/login").json(&json!({"email": "user@example.com", "password": password})).send()
 }
 
-fn access_token(answer: Response) -> String {
-    text(&answer.expect(200).json()["access_token"])
+fn access_token(response: Response) -> String {
+    text(&response.expect(200).json()["access_token"])
 }
 
 fn verify(client: &mut Client, token: &str) -> Response {
@@ -23,7 +23,7 @@ fn verify(client: &mut Client, token: &str) -> Response {
 }
 
 #[test]
-fn a_login_may_come_as_a_form_or_as_json() {
+fn logins_are_accepted_as_form_or_json() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let bodies = [
@@ -35,9 +35,9 @@ fn a_login_may_come_as_a_form_or_as_json() {
         ("application/json", json!({"username": "user@example.com", "password": "password123"}).to_string()),
     ];
     for (media_type, body) in bodies {
-        let answer = client.request("POST", "/auth/login").body(media_type, body.clone()).send();
-        assert_eq!(answer.status, 200, "{body}: {}", answer.shown());
-        assert_eq!(verify(&mut client, &access_token(answer)).expect(200).json()["user_id"], USER_ID, "{body}");
+        let response = client.request("POST", "/auth/login").body(media_type, body.clone()).send();
+        assert_eq!(response.status, 200, "{body}: {}", response.shown());
+        assert_eq!(verify(&mut client, &access_token(response)).expect(200).json()["user_id"], USER_ID, "{body}");
     }
 }
 
@@ -53,15 +53,15 @@ fn a_plus_in_a_form_is_a_space() {
 }
 
 #[test]
-fn a_wrong_password_and_an_unknown_user_are_told_the_same() {
+fn a_wrong_password_and_an_unknown_user_get_the_same_response() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let mut refuse = |email: &str, password: &str| {
         let body = json!({"email": email, "password": password});
-        let answer = client.request("POST", "/auth/login").json(&body).send();
-        let error = assert_error(&answer, 401, "unauthorized");
+        let response = client.request("POST", "/auth/login").json(&body).send();
+        let error = assert_error(&response, 401, "unauthorized");
         assert_eq!(error["message"], "Invalid credentials");
-        assert!(!answer.text().contains(email) && !answer.text().contains(password));
+        assert!(!response.text().contains(email) && !response.text().contains(password));
         error
     };
     let wrong = refuse("user@example.com", "not-the-password");
@@ -84,12 +84,12 @@ fn a_refreshed_token_is_a_token_of_the_same_user() {
     let server = Server::with(&[("JWT_EXPIRATION_HOURS", "2")]);
     let mut client = Client::new(server.addr);
     let token = access_token(login(&mut client, "password123"));
-    let answer = client.request("POST", "/auth/refresh").token(&token).send().expect(200);
-    let body = answer.json();
+    let response = client.request("POST", "/auth/refresh").token(&token).send().expect(200);
+    let body = response.json();
     assert_eq!(body["token_type"], "bearer");
     assert_eq!(body["expires_in"], 2 * 3600);
     assert_eq!(body["claims"], json!({"oid": USER_ID, "name": "Test User", "email": "user@example.com"}));
-    assert_eq!(verify(&mut client, &access_token(answer)).expect(200).json()["user_id"], USER_ID);
+    assert_eq!(verify(&mut client, &access_token(response)).expect(200).json()["user_id"], USER_ID);
 
     // Somebody who was never logged in here, only let in by the shared secret, may go on as well.
     let foreign =
@@ -113,7 +113,7 @@ fn a_refreshed_token_is_never_older_than_the_one_it_comes_from() {
 }
 
 #[test]
-fn a_changed_password_ends_older_tokens_of_that_user_alone() {
+fn a_changed_password_revokes_older_tokens_of_that_user_only() {
     let mut server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let old = access_token(login(&mut client, "password123"));
@@ -130,8 +130,8 @@ fn a_changed_password_ends_older_tokens_of_that_user_alone() {
     while now() == made {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let answer = change(&mut client, &old, "password123", "a new pass phrase").expect(200);
-    assert_eq!(answer.json(), json!({"status": "password changed"}));
+    let response = change(&mut client, &old, "password123", "a new pass phrase").expect(200);
+    assert_eq!(response.json(), json!({"status": "password changed"}));
     for _ in 0..2 {
         assert_error(&verify(&mut client, &old), 401, "unauthorized");
         assert_error(&client.request("POST", "/auth/refresh").token(&old).send(), 401, "unauthorized");
@@ -146,17 +146,17 @@ fn a_changed_password_ends_older_tokens_of_that_user_alone() {
 }
 
 #[test]
-fn a_user_without_a_password_has_none_to_change() {
+fn a_user_without_a_password_cannot_change_it() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let body = json!({"current_password": "password123", "new_password": "a new pass phrase"});
-    let answer = client.request("POST", "/auth/password").token(&token("by-token-only")).json(&body).send();
-    assert!((400..500).contains(&answer.status), "{}", answer.shown());
+    let response = client.request("POST", "/auth/password").token(&token("by-token-only")).json(&body).send();
+    assert!((400..500).contains(&response.status), "{}", response.shown());
     verify(&mut client, &token("by-token-only")).expect(200);
 }
 
 #[test]
-fn the_last_tokens_name_is_the_users_name() {
+fn a_user_has_the_name_of_the_latest_token() {
     let server = Server::start(Options::new());
     let (mut owner, mut client) = (User::new(&server, "owner"), Client::new(server.addr));
     let workspace = owner.create_workspace("w");
@@ -187,8 +187,8 @@ fn the_issuer_and_the_audience_are_enforced_when_set() {
     for (mut claims, status) in table {
         claims["oid"] = json!("u");
         claims["exp"] = json!(now() + 60);
-        let answer = verify(&mut client, &token_with(claims.clone()));
-        assert_eq!(answer.status, status, "{claims}: {}", answer.shown());
+        let response = verify(&mut client, &token_with(claims.clone()));
+        assert_eq!(response.status, status, "{claims}: {}", response.shown());
     }
     // What the server signs itself fits its own rules.
     let own = access_token(login(&mut client, "password123"));

@@ -8,20 +8,20 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 #[test]
-fn the_root_says_that_it_is_online() {
+fn the_root_reports_status_online() {
     let server = Server::start(Options::new());
-    let answer = Client::new(server.addr).request("GET", "/").send().expect(200);
-    assert_eq!(answer.json(), json!({"status": "online", "service": "Cortex Core"}));
+    let response = Client::new(server.addr).request("GET", "/").send().expect(200);
+    assert_eq!(response.json(), json!({"status": "online", "service": "Cortex Core"}));
 }
 
 #[test]
-fn login_gives_a_token_that_verify_knows() {
+fn the_token_of_a_login_verifies() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let form = "username=user@example.com&password=password123";
-    let answer =
+    let response =
         client.request("POST", "/auth/login").body("application/x-www-form-urlencoded", form).send().expect(200);
-    let body = answer.json();
+    let body = response.json();
     assert_eq!(body["token_type"], "bearer");
     assert_eq!(body["expires_in"], 24 * 3600);
     let claims =
@@ -45,7 +45,7 @@ fn a_wrong_login_is_unauthorized() {
 }
 
 #[test]
-fn a_token_signed_with_the_shared_secret_is_good_whoever_made_it() {
+fn a_token_signed_with_the_shared_secret_is_accepted() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "test-user");
     let expected = json!({"user_id": "test-user", "name": "Name of test-user", "email": "test-user@example.com"});
@@ -56,8 +56,8 @@ fn a_token_signed_with_the_shared_secret_is_good_whoever_made_it() {
 fn input_is_received_and_echoed() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "test-user");
-    let answer = user.post("/input", json!({"content": "Test message", "metadata": {"k": [1, "two"]}})).expect(200);
-    let body = answer.json();
+    let response = user.post("/input", json!({"content": "Test message", "metadata": {"k": [1, "two"]}})).expect(200);
+    let body = response.json();
     assert_eq!(body["status"], "received");
     let data = &body["data"];
     assert_eq!(data["content"], "Test message");
@@ -65,12 +65,12 @@ fn input_is_received_and_echoed() {
     assert_eq!(data["metadata"], json!({"k": [1, "two"]}));
     assert_time(&data["timestamp"]);
     assert_uuid(&data["message_id"]);
-    assert!(answer.number("X-Event-Id") > 0);
+    assert!(response.number("X-Event-Id") > 0);
     assert_eq!(user.say("default", "and by its name")["conversation_id"], "default");
 }
 
 #[test]
-fn workspaces_and_conversations_are_made_and_listed() {
+fn workspaces_and_conversations_are_created_and_listed() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "test-user");
     let body = json!({"name": "Test Workspace", "description": "Test Description", "metadata": {}});
@@ -102,7 +102,7 @@ fn workspaces_and_conversations_are_made_and_listed() {
 
 /// A closed stream does not disturb the others.
 #[test]
-fn subscribers_get_events_until_they_leave() {
+fn subscribers_receive_events_until_they_disconnect() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "test-user");
     let (mut staying, leaving) = (user.stream(), user.stream());
@@ -116,7 +116,7 @@ fn subscribers_get_events_until_they_leave() {
 }
 
 #[test]
-fn the_complete_flow_ends_with_the_input_in_the_stream() {
+fn a_posted_input_arrives_on_the_stream() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let form = "username=user@example.com&password=password123";
@@ -141,10 +141,10 @@ fn the_complete_flow_ends_with_the_input_in_the_stream() {
     assert_eq!(stream.retries(), [3000]);
 
     let body = json!({"content": "Hello, Cortex!", "conversation_id": conversation, "metadata": {"mood": "bright"}});
-    let answer = user.request("POST", "/input").header("X-Request-Id", "the-flow.1").json(&body).send().expect(200);
-    let sent = answer.json()["data"].clone();
+    let response = user.request("POST", "/input").header("X-Request-Id", "the-flow.1").json(&body).send().expect(200);
+    let sent = response.json()["data"].clone();
     let event = stream.next_of("input");
-    assert_eq!(event.number(), answer.number("X-Event-Id"));
+    assert_eq!(event.number(), response.number("X-Event-Id"));
     assert_eq!(event.name, None, "events are unnamed, so that onmessage sees them");
     assert_eq!(event.data_lines, 1);
     assert_eq!(event.data["user_id"], user.id);
@@ -160,7 +160,7 @@ fn the_complete_flow_ends_with_the_input_in_the_stream() {
 
 /// The simplest client reads lines and takes those that begin with `data: `.
 #[test]
-fn a_client_that_reads_data_lines_sees_json_on_each() {
+fn every_data_line_is_json() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "old-client");
     let mut socket = TcpStream::connect(server.addr).expect("the server accepts");
@@ -184,7 +184,7 @@ fn a_client_that_reads_data_lines_sees_json_on_each() {
 
 /// In a fresh database, nothing needs to exist before the first message.
 #[test]
-fn the_default_conversation_is_made_on_first_use_in_a_workspace_default() {
+fn the_default_conversation_is_created_on_first_use() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "newcomer");
     assert_eq!(user.get("/config/workspace").expect(200).json()["total"], 0);
@@ -200,7 +200,7 @@ fn the_default_conversation_is_made_on_first_use_in_a_workspace_default() {
 }
 
 #[test]
-fn a_program_that_speaks_plain_http_is_served() {
+fn a_minimal_http_client_is_served() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     let body = r#"{"content":"by hand"}"#;

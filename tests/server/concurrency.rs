@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 
 #[test]
-fn thirty_two_clients_create_list_post_and_delete_at_once() {
+fn thirty_two_clients_work_concurrently() {
     const CLIENTS: usize = 32;
     const ROUNDS: usize = 4;
     let server = Server::with(&[("WORKERS", "4")]);
@@ -96,7 +96,7 @@ fn one_round(user: &mut User, shared: &str, round: usize) {
 }
 
 #[test]
-fn idle_connections_hold_up_nobody() {
+fn idle_connections_delay_no_request() {
     const IDLE: usize = 300;
     let server = Server::start(Options::new());
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -125,7 +125,7 @@ fn idle_connections_hold_up_nobody() {
 }
 
 #[test]
-fn a_client_that_sends_one_byte_at_a_time_holds_up_nobody() {
+fn a_client_that_sends_one_byte_at_a_time_delays_no_request() {
     let server = Server::with(&[("WORKERS", "1")]);
     let mut user = User::new(&server, "u");
     let body = json!({"content": "one byte at a time"}).to_string();
@@ -146,7 +146,7 @@ fn a_client_that_sends_one_byte_at_a_time_holds_up_nobody() {
 
 /// A client that does not read its answers is waited for by nobody else.
 #[test]
-fn a_client_that_reads_nothing_holds_up_nobody() {
+fn a_client_that_reads_nothing_delays_no_request() {
     let server = Server::with(&[("WORKERS", "1")]);
     let mut user = User::new(&server, "u");
     let description = "x".repeat(500);
@@ -176,7 +176,7 @@ fn a_client_that_reads_nothing_holds_up_nobody() {
 
 /// Two that change the same thing at once: both changes are there, whoever came first.
 #[test]
-fn changes_of_one_thing_at_once_are_all_there() {
+fn concurrent_changes_of_one_resource_are_all_kept() {
     let server = Server::with(&[("WORKERS", "4")]);
     let mut owner = User::new(&server, "owner");
     let workspace = owner.create_workspace("w");
@@ -198,7 +198,7 @@ fn changes_of_one_thing_at_once_are_all_there() {
 
 /// A user's very first writes at once make one default conversation, not several.
 #[test]
-fn first_messages_at_once_share_one_default_conversation() {
+fn concurrent_first_messages_share_one_default_conversation() {
     let server = Server::with(&[("WORKERS", "4")]);
     let start = Barrier::new(16);
     thread::scope(|scope| {

@@ -18,9 +18,9 @@ fn cuts(case_len: usize, len: usize) -> Vec<Vec<usize>> {
 }
 
 #[test]
-fn every_request_gets_its_answers_and_nothing_behind_a_bad_one_is_served() {
+fn every_case_gets_its_responses_and_nothing_after_an_invalid_request_is_served() {
     let mut server = server();
-    let (mut answers, mut hidden, mut markers) = (0, 0, Vec::new());
+    let (mut responses, mut hidden, mut markers) = (0, 0, Vec::new());
     for (name, bytes, outcome) in requests::all_cases() {
         let expected = Expected::of(&outcome);
         let mut sent = served(&bytes);
@@ -39,7 +39,7 @@ fn every_request_gets_its_answers_and_nothing_behind_a_bad_one_is_served() {
             if is_second {
                 connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
                 connection.response("GET").expect(200);
-                answers += 1;
+                responses += 1;
             }
             let mut begin = 0;
             for end in ends {
@@ -51,8 +51,8 @@ fn every_request_gets_its_answers_and_nothing_behind_a_bad_one_is_served() {
                 begin = end;
             }
             check(&mut connection, &expected, &id, &what);
-            answers += expected.answers.len() + usize::from(expected.end == End::Stays);
-            hidden += expected.answers.iter().filter(|answer| answer.path == "/smuggled").count();
+            responses += expected.responses.len() + usize::from(expected.end == End::Stays);
+            hidden += expected.responses.iter().filter(|response| response.path == "/smuggled").count();
             markers.push(expected.end == End::Stays);
         }
     }
@@ -67,23 +67,23 @@ fn every_request_gets_its_answers_and_nothing_behind_a_bad_one_is_served() {
     }
     let smuggled = lines.iter().filter(|line| line.contains(" path=/smuggled ")).count();
     assert!(smuggled <= hidden, "{smuggled} hidden requests were served, and {hidden} are in plain sight");
-    assert!(lines.len() <= answers, "{} requests were served, and {answers} answers came", lines.len());
+    assert!(lines.len() <= responses, "{} requests were served, and {responses} answers came", lines.len());
 }
 
 /// Reads what `expected` says, and that nothing else comes.
 fn check(connection: &mut Connection, expected: &Expected, marker: &str, what: &str) {
-    for (at, wanted) in expected.answers.iter().enumerate() {
-        let mut answer = connection.final_response(&wanted.method, wanted.expects);
-        let shown = answer.shown();
-        assert_eq!(answer.status, wanted.status, "{what}, answer {at}: {shown}");
-        let is_last = at + 1 == expected.answers.len();
-        assert_eq!(answer.closes(), is_last && expected.end == End::Closes, "{what}, answer {at}: {shown}");
-        check_error(&mut answer, &wanted.method);
+    for (at, wanted) in expected.responses.iter().enumerate() {
+        let mut response = connection.final_response(&wanted.method, wanted.expects);
+        let shown = response.shown();
+        assert_eq!(response.status, wanted.status, "{what}, answer {at}: {shown}");
+        let is_last = at + 1 == expected.responses.len();
+        assert_eq!(response.closes(), is_last && expected.end == End::Closes, "{what}, answer {at}: {shown}");
+        check_error(&mut response, &wanted.method);
     }
     match expected.end {
         End::Stays => {
-            let answer = connection.response("GET");
-            assert_eq!((answer.status, answer.header("X-Request-Id")), (404, Some(marker)), "{what}");
+            let response = connection.response("GET");
+            assert_eq!((response.status, response.header("X-Request-Id")), (404, Some(marker)), "{what}");
             connection.half_close();
         }
         End::Waits | End::Swallows => connection.half_close(),
@@ -93,8 +93,8 @@ fn check(connection: &mut Connection, expected: &Expected, marker: &str, what: &
     assert!(rest.is_empty(), "{what}: stray bytes {}", rest.escape_ascii());
 }
 
-fn check_error(answer: &mut Response, method: &str) {
-    let code = match answer.status {
+fn check_error(response: &mut Response, method: &str) {
+    let code = match response.status {
         200..400 => return,
         400 => "bad_request",
         404 => "not_found",
@@ -102,9 +102,9 @@ fn check_error(answer: &mut Response, method: &str) {
         413 => "payload_too_large",
         414 => "uri_too_long",
         431 => "headers_too_large",
-        other => panic!("no case asks for {other}: {}", answer.shown()),
+        other => panic!("no case asks for {other}: {}", response.shown()),
     };
     if method != "HEAD" {
-        assert_error(answer, answer.status, code);
+        assert_error(response, response.status, code);
     }
 }

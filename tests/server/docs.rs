@@ -31,7 +31,7 @@ fn the_tour_works_as_written() {
 }
 
 #[test]
-fn the_short_tour_of_the_readme_works_as_written() {
+fn the_readme_tour_works_as_written() {
     let blocks = run_tour("README.md");
     assert!(blocks["sh"] >= 2 && blocks["text"] >= 2, "the tour is complete: {blocks:?}");
 }
@@ -80,7 +80,7 @@ fn defaults() -> Options {
 }
 
 #[test]
-fn every_setting_stands_in_the_table_with_its_default() {
+fn every_setting_is_listed_with_its_default() {
     let mut rows: BTreeMap<String, String> =
         table("docs/settings.md", "# Settings").into_iter().map(|row| (bare(&row[0]), bare(&row[1]))).collect();
     for variable in VARIABLES {
@@ -91,7 +91,7 @@ fn every_setting_stands_in_the_table_with_its_default() {
 }
 
 #[test]
-fn what_a_reload_takes_up_is_named() {
+fn reloadable_settings_are_listed() {
     let settings = read("docs/settings.md");
     let (_, rest) = settings.split_once("It takes up `").expect("a sentence says what a reload takes up");
     let sentence = rest.split_once(". All others").expect("it ends").0;
@@ -101,7 +101,7 @@ fn what_a_reload_takes_up_is_named() {
 }
 
 #[test]
-fn every_command_stands_in_the_table_as_its_help_has_it() {
+fn every_command_is_listed_as_in_its_help() {
     let listed: Vec<Vec<String>> = table("docs/cli.md", "# The command line");
     let listed: Vec<(String, String)> = listed.into_iter().map(|row| (bare(&row[0]), row[1].clone())).collect();
     let known: Vec<(String, String)> = cortex_core::internals::cli::commands()
@@ -111,7 +111,7 @@ fn every_command_stands_in_the_table_as_its_help_has_it() {
 }
 
 #[test]
-fn every_route_stands_in_the_list_of_endpoints() {
+fn every_route_is_listed() {
     let listed: BTreeSet<String> =
         table("docs/api.md", "## Index of endpoints").iter().map(|row| bare(&row[0])).collect();
     let served: BTreeSet<String> = ROUTES
@@ -123,7 +123,7 @@ fn every_route_stands_in_the_list_of_endpoints() {
 }
 
 #[test]
-fn every_dependency_stands_in_the_table_with_its_cost() {
+fn every_dependency_is_listed_with_its_cost() {
     let rows = table("docs/dependencies.md", "# Dependencies");
     let listed: BTreeSet<String> = rows.iter().map(|row| bare(&row[0])).collect();
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a crate has a manifest");
@@ -197,7 +197,7 @@ fn limits_are_those_of_the_program() {
 }
 
 #[test]
-fn every_bench_stands_in_the_table_and_every_test_that_is_named_is_there() {
+fn every_bench_is_listed_and_every_named_test_exists() {
     let manifest = read("Cargo.toml");
     let benches: BTreeSet<String> = manifest
         .split("[[bench]]")
@@ -211,7 +211,7 @@ fn every_bench_stands_in_the_table_and_every_test_that_is_named_is_there() {
         let document = read(&path);
         for name in document.split("cargo test --test ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()) {
             let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
-            assert!(places.iter().any(|place| root().join(place).is_file()), "{path}: there is no test {name}");
+            assert!(places.iter().any(|sandbox| root().join(sandbox).is_file()), "{path}: there is no test {name}");
             tests += 1;
         }
     }
@@ -219,7 +219,7 @@ fn every_bench_stands_in_the_table_and_every_test_that_is_named_is_there() {
 }
 
 #[test]
-fn every_metric_that_is_named_is_served() {
+fn every_named_metric_is_served() {
     let server = Server::start(Options::new());
     let served = Client::new(server.addr).request("GET", "/metrics").send().expect(200).text().to_owned();
     let mut named = 0;
@@ -235,7 +235,7 @@ fn every_metric_that_is_named_is_served() {
 }
 
 #[test]
-fn every_file_that_is_named_is_there() {
+fn every_named_file_exists() {
     let mut named = 0;
     for path in documents() {
         let document = read(&path);
@@ -478,8 +478,8 @@ impl Shell {
     }
 
     /// Waits at most so long until the lines of a block have been printed.
-    fn expect(&mut self, block: &Block<'_>, patience: Duration) {
-        let end = Instant::now() + patience;
+    fn expect(&mut self, block: &Block<'_>, timeout: Duration) {
+        let end = Instant::now() + timeout;
         for want in block.lines.iter().filter(|line| !line.is_empty()) {
             while !self.find(want) {
                 assert!(
@@ -528,7 +528,7 @@ fn matches(want: &str, line: &str) -> bool {
 }
 
 #[test]
-fn a_shown_line_matches_as_a_whole() {
+fn a_line_of_a_document_matches_as_a_whole() {
     let table = [
         ("", "", true),
         ("a", "a", true),

@@ -5,7 +5,7 @@ use crate::common::{Options, Server, User, assert_error, database};
 use serde_json::json;
 
 #[test]
-fn everything_survives_a_restart() {
+fn all_data_survives_a_restart() {
     let mut server = Server::start(Options::new());
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let body = json!({"name": "kept", "description": "d", "metadata": {"k": [1, {"x": null}]}});

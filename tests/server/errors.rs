@@ -2,14 +2,14 @@
 //! and rates is in `limits`, and what a body or a query may say in `validation`.
 
 use crate::common::token::{KEY, now, signed, token, token_with};
-use crate::common::{Client, Connection, DEADLINE, NOBODYS_ID, Options, Server, User, assert_error, database};
+use crate::common::{Client, Connection, DEADLINE, Options, Server, UNKNOWN_ID, User, assert_error, database};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn every_row_has_its_status_code_and_shape() {
+fn every_error_has_its_status_code_and_shape() {
     let server = Server::start(Options::new());
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let workspace = owner.create_workspace("w");
@@ -40,17 +40,17 @@ fn every_row_has_its_status_code_and_shape() {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let answer = request.send();
-        assert_error(&answer, status, code);
+        let response = request.send();
+        assert_error(&response, status, code);
     }
 }
 
 #[test]
-fn an_id_that_names_nothing_is_not_found() {
+fn an_unknown_id_is_not_found() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     // The last is well-formed and of our own version, and yet of no database.
-    for id in [NOBODYS_ID, "550e8400-e29b-41d4-a716-446655440000", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
+    for id in [UNKNOWN_ID, "550e8400-e29b-41d4-a716-446655440000", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         for path in [format!("/config/workspace/{id}"), format!("/config/conversation/{id}")] {
             assert_error(&user.get(&path), 404, "not_found");
             assert_error(&user.put(&path, json!({})), 404, "not_found");
@@ -74,7 +74,7 @@ fn an_id_that_names_nothing_is_not_found() {
 }
 
 #[test]
-fn ids_are_read_in_either_case_and_given_in_lower_case() {
+fn ids_are_accepted_in_either_case_and_written_in_lower_case() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let workspace = user.create_workspace("w");
@@ -83,7 +83,7 @@ fn ids_are_read_in_either_case_and_given_in_lower_case() {
 }
 
 #[test]
-fn json_that_does_not_parse_is_a_bad_request_that_says_where() {
+fn invalid_json_is_a_bad_request_with_its_position() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let table: [(&str, &[u8]); 10] = [
@@ -99,9 +99,9 @@ fn json_that_does_not_parse_is_a_bad_request_that_says_where() {
         ("a byte order mark", b"\xef\xbb\xbf{\"content\": \"x\"}"),
     ];
     for (name, body) in table {
-        let answer = user.request("POST", "/input").body("application/json", body).send();
-        assert_eq!(answer.status, 400, "{name}: {}", answer.shown());
-        let error = assert_error(&answer, 400, "bad_request");
+        let response = user.request("POST", "/input").body("application/json", body).send();
+        assert_eq!(response.status, 400, "{name}: {}", response.shown());
+        let error = assert_error(&response, 400, "bad_request");
         let message = error["message"].as_str().expect("checked").to_owned();
         assert!(message.contains(|c: char| c.is_ascii_digit()), "{name}: it says where: {message}");
     }
@@ -111,7 +111,7 @@ fn json_that_does_not_parse_is_a_bad_request_that_says_where() {
 }
 
 #[test]
-fn what_does_not_fit_the_state_is_a_conflict() {
+fn requests_against_the_state_are_conflicts() {
     let server = Server::start(Options::new());
     let (mut user, mut other) = (User::new(&server, "u"), User::new(&server, "other"));
     let workspace = user.create_workspace("w");
@@ -142,7 +142,7 @@ fn what_does_not_fit_the_state_is_a_conflict() {
 }
 
 #[test]
-fn a_wrong_method_says_which_are_right() {
+fn a_wrong_method_gets_the_allowed_methods() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let id = user.create_workspace("w");
@@ -159,9 +159,9 @@ fn a_wrong_method_says_which_are_right() {
         (&format!("/config/workspace/{id}"), &["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]),
     ];
     for (path, methods) in table {
-        let answer = user.request("BREW", path).send();
-        assert_error(&answer, 405, "method_not_allowed");
-        let mut allowed: Vec<&str> = answer.header("Allow").expect("checked").split(',').map(str::trim).collect();
+        let response = user.request("BREW", path).send();
+        assert_error(&response, 405, "method_not_allowed");
+        let mut allowed: Vec<&str> = response.header("Allow").expect("checked").split(',').map(str::trim).collect();
         let mut expected = methods.to_vec();
         allowed.sort_unstable();
         expected.sort_unstable();
@@ -170,7 +170,7 @@ fn a_wrong_method_says_which_are_right() {
 }
 
 #[test]
-fn tokens_that_are_not_good_are_unauthorized() {
+fn invalid_tokens_are_unauthorized() {
     let server = Server::start(Options::new());
     let header = json!({"alg": "HS256", "typ": "JWT"});
     let claims = json!({"oid": "u", "exp": now() + 3600});
@@ -204,10 +204,10 @@ fn tokens_that_are_not_good_are_unauthorized() {
     ];
     let mut client = Client::new(server.addr);
     for (name, token) in &table {
-        let answer = client.request("GET", "/auth/verify").token(token).send();
-        assert_eq!(answer.status, 401, "{name}: {}", answer.shown());
-        assert_error(&answer, 401, "unauthorized");
-        let challenge = answer.header("WWW-Authenticate").expect("checked");
+        let response = client.request("GET", "/auth/verify").token(token).send();
+        assert_eq!(response.status, 401, "{name}: {}", response.shown());
+        assert_error(&response, 401, "unauthorized");
+        let challenge = response.header("WWW-Authenticate").expect("checked");
         assert!(token.is_empty() || challenge.contains(r#"error="invalid_token""#), "{name}: {challenge}");
     }
     client.request("GET", "/auth/verify").token(&good).send().expect(200);
@@ -216,7 +216,7 @@ fn tokens_that_are_not_good_are_unauthorized() {
 }
 
 #[test]
-fn a_request_without_a_token_is_challenged_plainly() {
+fn a_request_without_a_token_gets_a_plain_challenge() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let table = [
@@ -232,28 +232,28 @@ fn a_request_without_a_token_is_challenged_plainly() {
         ("GET", "/config/workspace/not-a-uuid"),
     ];
     for (method, path) in table {
-        let answer = client.request(method, path).send();
-        assert_error(&answer, 401, "unauthorized");
-        assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"), "no token was sent: {method} {path}");
+        let response = client.request(method, path).send();
+        assert_error(&response, 401, "unauthorized");
+        assert_eq!(response.header("WWW-Authenticate"), Some("Bearer"), "no token was sent: {method} {path}");
     }
     let good = token("u");
     for (name, value) in [("another scheme", format!("Basic {good}")), ("no scheme", good.clone())] {
-        let answer = client.request("GET", "/auth/verify").header("Authorization", &value).send();
-        assert_eq!(answer.status, 401, "{name}");
-        assert_error(&answer, 401, "unauthorized");
+        let response = client.request("GET", "/auth/verify").header("Authorization", &value).send();
+        assert_eq!(response.status, 401, "{name}");
+        assert_error(&response, 401, "unauthorized");
     }
     // RFC 9110 §11.1: the scheme's name is case-insensitive.
     client.request("GET", "/auth/verify").header("Authorization", &format!("bEARER {good}")).send().expect(200);
 }
 
 #[test]
-fn what_is_read_has_a_type() {
+fn request_bodies_need_a_known_type() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let body = r#"{"content":"x"}"#;
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "application/xml"] {
-        let answer = user.request("POST", "/input").body(media_type, body).send();
-        assert_error(&answer, 415, "unsupported_media_type");
+        let response = user.request("POST", "/input").body(media_type, body).send();
+        assert_error(&response, 415, "unsupported_media_type");
     }
     let login =
         Client::new(server.addr).request("POST", "/auth/login").body("text/plain", "username=a&password=b").send();
@@ -264,21 +264,21 @@ fn what_is_read_has_a_type() {
 }
 
 #[test]
-fn a_request_id_is_the_clients_own_if_it_is_a_good_one() {
+fn a_valid_request_id_of_the_client_is_echoed() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let longest = "x".repeat(128);
     for good in ["a", "A-Z_a.z:0-9", "00000000-0000-0000-0000-000000000000", &longest] {
-        let answer = user.request("GET", "/auth/verify").header("X-Request-Id", good).send();
-        assert_eq!(answer.header("X-Request-Id"), Some(good));
-        let answer = user.request("GET", "/nowhere").header("X-Request-Id", good).send();
-        assert_eq!(answer.header("X-Request-Id"), Some(good), "errors carry it too");
+        let response = user.request("GET", "/auth/verify").header("X-Request-Id", good).send();
+        assert_eq!(response.header("X-Request-Id"), Some(good));
+        let response = user.request("GET", "/nowhere").header("X-Request-Id", good).send();
+        assert_eq!(response.header("X-Request-Id"), Some(good), "errors carry it too");
     }
     let mut made = HashSet::new();
     let too_long = "x".repeat(129);
     for bad in ["", "two words", "a/b", "a;b", "\"a\"", "(a)", "é", &too_long] {
-        let answer = user.request("GET", "/auth/verify").header("X-Request-Id", bad).send().expect(200);
-        let id = answer.header("X-Request-Id").expect("every answer has one");
+        let response = user.request("GET", "/auth/verify").header("X-Request-Id", bad).send().expect(200);
+        let id = response.header("X-Request-Id").expect("every answer has one");
         assert_ne!(id, bad);
         assert!(made.insert(id.to_owned()), "a new one each time");
     }
@@ -286,7 +286,7 @@ fn a_request_id_is_the_clients_own_if_it_is_a_good_one() {
 }
 
 #[test]
-fn a_host_that_is_not_ours_is_a_bad_request() {
+fn an_unknown_host_is_a_bad_request() {
     let server = Server::start(Options::new());
     for (host, served) in [
         ("localhost", true),
@@ -299,47 +299,47 @@ fn a_host_that_is_not_ours_is_a_bad_request() {
     ] {
         let mut connection = Connection::open(server.addr);
         connection.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        let answer = connection.response("GET");
+        let response = connection.response("GET");
         if served {
-            answer.expect(200);
+            response.expect(200);
         } else {
-            assert_error(&answer, 400, "bad_request");
+            assert_error(&response, 400, "bad_request");
         }
     }
 }
 
 #[test]
-fn a_database_that_fails_is_an_error_without_internals() {
+fn a_database_failure_is_an_error_without_internals() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
-    let beside = database::open_beside(&server.database());
-    beside.execute_batch("ALTER TABLE messages RENAME TO elsewhere").expect("somebody spoils the database");
-    let answer = user.post("/input", json!({"content": "during"}));
-    assert_error(&answer, 500, "database_error");
-    let body = answer.text().to_lowercase();
+    let external = database::open_externally(&server.database());
+    external.execute_batch("ALTER TABLE messages RENAME TO elsewhere").expect("somebody spoils the database");
+    let response = user.post("/input", json!({"content": "during"}));
+    assert_error(&response, 500, "database_error");
+    let body = response.text().to_lowercase();
     for internal in ["sql", "table", "messages", "elsewhere", ".rs", "cortex.db", "panick"] {
         assert!(!body.contains(internal), "{internal} in {body}");
     }
     user.get("/").expect(200);
-    beside.execute_batch("ALTER TABLE elsewhere RENAME TO messages").expect("and mends it");
-    drop(beside);
+    external.execute_batch("ALTER TABLE elsewhere RENAME TO messages").expect("and mends it");
+    drop(external);
     user.say("default", "after");
     let contents = database::sound_message_contents(&server.database());
     assert_eq!(contents, ["before", "after"], "what was refused was not done");
 }
 
 #[test]
-fn a_busy_database_is_unavailable_for_now() {
+fn a_busy_database_is_temporarily_unavailable() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
-    let beside = database::open_beside(&server.database());
-    beside.execute_batch("BEGIN IMMEDIATE").expect("somebody holds the database");
+    let external = database::open_externally(&server.database());
+    external.execute_batch("BEGIN IMMEDIATE").expect("somebody holds the database");
     assert_error(&user.post("/input", json!({"content": "during"})), 503, "service_unavailable");
     user.get("/config/workspace").expect(200);
-    beside.execute_batch("ROLLBACK").expect("and lets go");
-    drop(beside);
+    external.execute_batch("ROLLBACK").expect("and lets go");
+    drop(external);
     user.say("default", "after");
     assert_eq!(database::sound_message_contents(&server.database()), ["before", "after"]);
 }
@@ -354,9 +354,9 @@ fn a_compressed_body_is_rejected_for_its_content_coding() {
         request.json(&json!({"content": "x"})).send()
     };
     for coding in ["gzip", "BR", "identity, gzip"] {
-        let answer = send(coding);
-        assert_error(&answer, 415, "unsupported_media_type");
-        assert_eq!(answer.header("Accept-Encoding"), Some("identity"));
+        let response = send(coding);
+        assert_error(&response, 415, "unsupported_media_type");
+        assert_eq!(response.header("Accept-Encoding"), Some("identity"));
     }
     send("identity").expect(200);
 }

@@ -2,10 +2,10 @@
 //! Starlette would let them see is compared with Starlette itself, in `tests/world/clients`.
 
 use crate::common::token::token;
-use crate::common::{Client, Connection, NOBODYS_ID, Response, Server, assert_error};
+use crate::common::{Client, Connection, Response, Server, UNKNOWN_ID, assert_error};
 
 #[test]
-fn a_host_that_is_not_named_is_refused_before_anything_else() {
+fn an_unknown_host_is_rejected_before_any_other_check() {
     let server = Server::with(&[("ALLOWED_HOSTS", "*.example.org,[::1]")]);
     let mut connection = Connection::open(server.addr);
     let mut ask = |method: &str, path: &str, host: &str, fields: &str| {
@@ -23,49 +23,50 @@ fn a_host_that_is_not_named_is_refused_before_anything_else() {
         ("www.example.org.evil.example", false),
     ] {
         for (path, status) in [("/", 200), ("/nowhere", 404), ("/config/workspace", 401)] {
-            let answer = ask("GET", path, host, "");
-            assert_eq!(answer.status, if served { status } else { 400 }, "{host}: {}", answer.shown());
+            let response = ask("GET", path, host, "");
+            assert_eq!(response.status, if served { status } else { 400 }, "{host}: {}", response.shown());
         }
         let preflight = "Origin: http://localhost:3000\r\nAccess-Control-Request-Method: POST\r\n";
-        let answer = ask("OPTIONS", "/input", host, preflight);
-        assert_eq!(answer.status, if served { 200 } else { 400 }, "{host}: {}", answer.shown());
+        let response = ask("OPTIONS", "/input", host, preflight);
+        assert_eq!(response.status, if served { 200 } else { 400 }, "{host}: {}", response.shown());
     }
 }
 
 #[test]
-fn a_preflight_that_is_refused_says_why() {
+fn a_rejected_preflight_reports_why() {
     let server = Server::with(&[("ALLOW_ORIGINS", "https://app.example")]);
-    let answer = Client::new(server.addr)
+    let response = Client::new(server.addr)
         .request("OPTIONS", "/input")
         .header("Origin", "https://evil.example")
         .header("Access-Control-Request-Method", "PATCH")
         .send();
-    let error = assert_error(&answer, 400, "bad_request");
+    let error = assert_error(&response, 400, "bad_request");
     assert_eq!(error["message"], "Disallowed CORS origin, method");
     assert_eq!(error["details"].as_object().map(|details| details.len()), Some(2));
-    assert!(answer.header("Access-Control-Allow-Origin").is_none() && answer.lists("Vary", "Origin"));
+    assert!(response.header("Access-Control-Allow-Origin").is_none() && response.lists("Vary", "Origin"));
 }
 
 #[test]
-fn where_no_page_may_read_answers_they_do_not_vary() {
+fn responses_do_not_vary_by_origin_without_allowed_origins() {
     let server = Server::with(&[("ENV", "production")]);
-    let answer = Client::new(server.addr).request("GET", "/").header("Origin", "https://a.example").send().expect(200);
-    assert!(answer.header("Vary").is_none(), "{}", answer.shown());
+    let response =
+        Client::new(server.addr).request("GET", "/").header("Origin", "https://a.example").send().expect(200);
+    assert!(response.header("Vary").is_none(), "{}", response.shown());
 }
 
 /// `X-Request-Id` is looked for in every answer that any test reads.
-fn assert_has_what_every_answer_has(answer: &Response) {
-    let shown = answer.shown();
-    assert!(answer.header("X-Request-Id").is_some(), "{shown}");
-    assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"), "{shown}");
-    assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"), "{shown}");
-    assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{shown}");
-    assert!(answer.lists("Vary", "Origin"), "{shown}");
-    assert!(answer.header("Date").is_some(), "{shown}");
+fn assert_common_fields(response: &Response) {
+    let shown = response.shown();
+    assert!(response.header("X-Request-Id").is_some(), "{shown}");
+    assert_eq!(response.header("X-Content-Type-Options"), Some("nosniff"), "{shown}");
+    assert_eq!(response.header("Referrer-Policy"), Some("no-referrer"), "{shown}");
+    assert_eq!(response.header("Cache-Control"), Some("no-store"), "{shown}");
+    assert!(response.lists("Vary", "Origin"), "{shown}");
+    assert!(response.header("Date").is_some(), "{shown}");
 }
 
 #[test]
-fn every_answer_has_its_id_and_what_keeps_browsers_careful() {
+fn every_response_has_a_request_id_and_security_headers() {
     let server = Server::with(&[("MAX_BODY_BYTES", "1024"), ("HEADER_TIMEOUT_SECONDS", "1")]);
     let authorized = format!("Host: localhost\r\nAuthorization: Bearer {}", token("u"));
     let json = format!("{authorized}\r\nContent-Type: application/json");
@@ -101,7 +102,7 @@ fn every_answer_has_its_id_and_what_keeps_browsers_careful() {
         (401, "GET /auth/verify HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
         (401, format!("POST /auth/login HTTP/1.1\r\n{form}\r\nContent-Length: 21\r\n\r\nusername=a&password=b")),
         (404, "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
-        (404, format!("GET /config/workspace/{NOBODYS_ID} HTTP/1.1\r\n{authorized}\r\n\r\n")),
+        (404, format!("GET /config/workspace/{UNKNOWN_ID} HTTP/1.1\r\n{authorized}\r\n\r\n")),
         (405, "DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()),
         (408, "GET / HTTP/1.1\r\nHost: localhost\r\n".to_owned()),
         (413, format!("POST /input HTTP/1.1\r\n{json}\r\nContent-Length: 1025\r\n\r\n")),
@@ -113,17 +114,17 @@ fn every_answer_has_its_id_and_what_keeps_browsers_careful() {
     for (status, request) in table {
         let mut connection = Connection::open(server.addr);
         connection.send(&request);
-        let answer = connection.response(request.split(' ').next().expect("a split has a part"));
-        assert_eq!(answer.status, status, "{request:?}: {}", answer.shown());
+        let response = connection.response(request.split(' ').next().expect("a split has a part"));
+        assert_eq!(response.status, status, "{request:?}: {}", response.shown());
         match request.contains("Access-Control-Request-Method") {
             // What a preflight depends on is more.
-            true => assert!(answer.lists("Vary", "Access-Control-Request-Headers"), "{}", answer.shown()),
-            false => assert_eq!(answer.header("Vary"), Some("Origin"), "{}", answer.shown()),
+            true => assert!(response.lists("Vary", "Access-Control-Request-Headers"), "{}", response.shown()),
+            false => assert_eq!(response.header("Vary"), Some("Origin"), "{}", response.shown()),
         }
-        assert_has_what_every_answer_has(&answer);
+        assert_common_fields(&response);
     }
     let stream = crate::common::User::new(&server, "u").stream();
-    assert_has_what_every_answer_has(&stream.head);
+    assert_common_fields(&stream.head);
 }
 
 /// Also where every origin is allowed.
@@ -135,8 +136,8 @@ fn an_invalid_origin_is_not_echoed() {
     {
         let mut connection = Connection::open(server.addr);
         connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"));
-        let answer = connection.response("GET");
-        assert_eq!(answer.status, 200, "{origin:?}");
-        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed.then_some(origin), "{origin:?}");
+        let response = connection.response("GET");
+        assert_eq!(response.status, 200, "{origin:?}");
+        assert_eq!(response.header("Access-Control-Allow-Origin"), allowed.then_some(origin), "{origin:?}");
     }
 }

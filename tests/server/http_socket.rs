@@ -32,7 +32,7 @@ fn get(addr: SocketAddr, path: &str) -> String {
 }
 
 #[test]
-fn a_connection_stays_over_many_requests_good_and_bad() {
+fn a_connection_stays_open_over_valid_and_rejected_requests() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let mut connection = Connection::open(server.addr);
@@ -77,7 +77,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 /// More requests than any buffer holds, and nobody reads the answers until all are sent in the end.
 #[test]
-fn a_long_pipeline_is_answered_whole() {
+fn every_request_of_a_long_pipeline_is_answered() {
     let server = Server::start(Options::new());
     let mut reading = Connection::open(server.addr);
     let mut sending = reading.second_handle();
@@ -111,9 +111,9 @@ fn chunked_bodies_are_read_with_extensions_and_trailers() {
     for (name, body) in bodies {
         connection.send(post_head(server.addr, "Transfer-Encoding: chunked"));
         connection.send(body);
-        let answer = connection.response("POST");
-        assert_eq!(answer.status, 200, "{name}: {}", answer.shown());
-        assert_eq!(answer.json()["data"]["content"], "chunks", "{name}");
+        let response = connection.response("POST");
+        assert_eq!(response.status, 200, "{name}: {}", response.shown());
+        assert_eq!(response.json()["data"]["content"], "chunks", "{name}");
     }
     // A trailer is no field of the request: it neither frames the next one nor lets anybody in.
     connection.send(format!(
@@ -142,7 +142,7 @@ fn requests_may_come_byte_by_byte() {
 }
 
 #[test]
-fn empty_lines_before_a_request_are_passed_over() {
+fn empty_lines_before_a_request_are_skipped() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send(format!("\r\n{}", get(server.addr, "/")));
@@ -150,7 +150,7 @@ fn empty_lines_before_a_request_are_passed_over() {
 }
 
 #[test]
-fn who_expects_to_be_told_to_go_on_is_told() {
+fn expect_100_continue_gets_an_interim_response() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     let body = r#"{"content":"after the nod"}"#;
@@ -174,7 +174,7 @@ fn who_expects_to_be_told_to_go_on_is_told() {
 }
 
 #[test]
-fn who_may_not_is_told_so_instead_of_to_go_on() {
+fn expect_100_continue_of_a_rejected_request_gets_the_final_response() {
     let server = Server::start(Options::new());
     let expect = "Expect: 100-continue\r\nContent-Type: application/json\r\n";
     let authorized = format!("Authorization: Bearer {}\r\n", token("u"));
@@ -200,16 +200,16 @@ fn who_may_not_is_told_so_instead_of_to_go_on() {
         let mut connection = Connection::open(server.addr);
         connection.send(&request);
         // `response` does not take an interim answer.
-        let answer = connection.response("POST");
-        assert_error(&answer, status, code);
-        if answer.closes() {
+        let response = connection.response("POST");
+        assert_error(&response, status, code);
+        if response.closes() {
             connection.expect_end();
         }
     }
 }
 
 #[test]
-fn head_works_wherever_get_does() {
+fn head_is_served_wherever_get_is() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let workspace = user.create_workspace("w");
@@ -243,25 +243,25 @@ fn head_works_wherever_get_does() {
 }
 
 #[test]
-fn head_of_a_stream_has_its_fields_and_ends() {
+fn head_of_a_stream_gets_its_fields_only() {
     let server = Server::start(Options::new());
-    let answer = User::new(&server, "u").request("HEAD", "/output/stream").send().expect(200);
-    assert!(answer.header("Content-Type").is_some_and(|media_type| media_type.starts_with("text/event-stream")));
+    let response = User::new(&server, "u").request("HEAD", "/output/stream").send().expect(200);
+    assert!(response.header("Content-Type").is_some_and(|media_type| media_type.starts_with("text/event-stream")));
 }
 
 #[test]
-fn a_client_of_http_1_0_is_served_and_the_connection_ends() {
+fn an_http_1_0_request_is_served_and_the_connection_closed() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    let answer = connection.response("GET").expect(200);
-    assert_eq!(answer.json()["status"], "online");
-    assert!(answer.header("Transfer-Encoding").is_none(), "it knows no chunks");
+    let response = connection.response("GET").expect(200);
+    assert_eq!(response.json()["status"], "online");
+    assert!(response.header("Transfer-Encoding").is_none(), "it knows no chunks");
     connection.expect_end();
 }
 
 #[test]
-fn a_connection_ends_when_the_client_asks_for_it() {
+fn a_connection_closes_when_the_client_requests_it() {
     let server = Server::start(Options::new());
     for value in ["close", "Close", "keep-alive, close", "x,close"] {
         let mut connection = Connection::open(server.addr);
@@ -273,7 +273,7 @@ fn a_connection_ends_when_the_client_asks_for_it() {
 }
 
 #[test]
-fn targets_come_in_several_forms() {
+fn origin_and_absolute_targets_are_accepted() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let table = [
@@ -295,8 +295,8 @@ fn targets_come_in_several_forms() {
         ("http://evil.example/config/workspace", 400),
     ];
     for (target, status) in table {
-        let answer = user.request("GET", target).send();
-        assert_eq!(answer.status, status, "{target}: {}", answer.shown());
+        let response = user.request("GET", target).send();
+        assert_eq!(response.status, status, "{target}: {}", response.shown());
     }
 }
 
@@ -314,37 +314,37 @@ fn preflights_are_answered_for_pages_of_localhost() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     for path in ["/input", "/config/workspace", "/output/stream", "/auth/login", "/auth/verify"] {
-        let answer = client
+        let response = client
             .request("OPTIONS", path)
             .header("Origin", "http://localhost:3000")
             .header("Access-Control-Request-Method", "POST")
             .header("Access-Control-Request-Headers", "authorization,content-type,x-request-id")
             .send();
-        assert!(matches!(answer.status, 200 | 204), "{path}: {}", answer.shown());
-        assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("http://localhost:3000"));
-        assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+        assert!(matches!(response.status, 200 | 204), "{path}: {}", response.shown());
+        assert_eq!(response.header("Access-Control-Allow-Origin"), Some("http://localhost:3000"));
+        assert_eq!(response.header("Access-Control-Allow-Credentials"), Some("true"));
         let asked = if ["/output/stream", "/auth/verify"].contains(&path) { "GET" } else { "POST" };
-        assert!(answer.lists("Access-Control-Allow-Methods", asked), "{path}: {}", answer.shown());
+        assert!(response.lists("Access-Control-Allow-Methods", asked), "{path}: {}", response.shown());
         // A wildcard never covers Authorization, and no wildcard works with credentials.
         for name in ["Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"] {
-            assert!(answer.lists("Access-Control-Allow-Headers", name), "{path}: {name}: {}", answer.shown());
+            assert!(response.lists("Access-Control-Allow-Headers", name), "{path}: {name}: {}", response.shown());
         }
-        assert!(answer.lists("Vary", "Origin"), "{}", answer.shown());
+        assert!(response.lists("Vary", "Origin"), "{}", response.shown());
     }
 }
 
 #[test]
-fn answers_and_errors_are_shared_with_pages_that_may_read_them() {
+fn responses_and_errors_carry_cors_fields_for_allowed_origins() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     for origin in ["http://localhost:3000", "http://localhost", "http://localhost:8080"] {
         for path in ["/config/workspace", "/nowhere", "/config/workspace?limit=0", "/output/stream?types=x"] {
-            let answer = user.request("GET", path).header("Origin", origin).send();
-            assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(origin), "{path}: {}", answer.shown());
-            assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
-            assert!(answer.lists("Vary", "Origin"), "{path}: {}", answer.shown());
+            let response = user.request("GET", path).header("Origin", origin).send();
+            assert_eq!(response.header("Access-Control-Allow-Origin"), Some(origin), "{path}: {}", response.shown());
+            assert_eq!(response.header("Access-Control-Allow-Credentials"), Some("true"));
+            assert!(response.lists("Vary", "Origin"), "{path}: {}", response.shown());
             for name in ["X-Request-Id", "X-Last-Event-Id", "X-Event-Id", "Retry-After"] {
-                assert!(answer.lists("Access-Control-Expose-Headers", name), "{path}: {name}: {}", answer.shown());
+                assert!(response.lists("Access-Control-Expose-Headers", name), "{path}: {name}: {}", response.shown());
             }
         }
         let unauthorized = Client::new(server.addr).request("GET", "/auth/verify").header("Origin", origin).send();
@@ -358,8 +358,8 @@ fn answers_and_errors_are_shared_with_pages_that_may_read_them() {
         "null",
         "https://localhost:3000.evil.example",
     ] {
-        let answer = user.request("GET", "/config/workspace").header("Origin", origin).send().expect(200);
-        assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "{origin}");
+        let response = user.request("GET", "/config/workspace").header("Origin", origin).send().expect(200);
+        assert_eq!(response.header("Access-Control-Allow-Origin"), None, "{origin}");
     }
     let stream = crate::common::Stream::open_with(
         server.addr,
@@ -370,7 +370,7 @@ fn answers_and_errors_are_shared_with_pages_that_may_read_them() {
 }
 
 #[test]
-fn origins_can_be_set() {
+fn allowed_origins_can_be_configured() {
     let server = Server::with(&[("ALLOW_ORIGINS", "https://app.example,https://other.example:8443")]);
     let mut client = Client::new(server.addr);
     for (origin, allowed) in [
@@ -380,17 +380,17 @@ fn origins_can_be_set() {
         ("http://app.example", false),
         ("http://localhost:3000", false),
     ] {
-        let answer = client.request("GET", "/").header("Origin", origin).send().expect(200);
-        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed.then_some(origin));
+        let response = client.request("GET", "/").header("Origin", origin).send().expect(200);
+        assert_eq!(response.header("Access-Control-Allow-Origin"), allowed.then_some(origin));
     }
     let server = Server::with(&[("ENV", "production")]);
-    let answer =
+    let response =
         Client::new(server.addr).request("GET", "/").header("Origin", "http://localhost:3000").send().expect(200);
-    assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "production allows none unless told");
+    assert_eq!(response.header("Access-Control-Allow-Origin"), None, "production allows none unless told");
 }
 
 #[test]
-fn a_client_that_has_said_everything_still_gets_its_answers() {
+fn a_half_closed_client_gets_its_responses() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send(post(server.addr, "one") + &get(server.addr, "/nowhere") + &post(server.addr, "two"));
@@ -403,7 +403,7 @@ fn a_client_that_has_said_everything_still_gets_its_answers() {
 
 /// The server may answer and close while the client still sends: the answer must be readable, not lost in a reset.
 #[test]
-fn an_early_answer_can_be_read_by_a_client_that_still_sends() {
+fn an_early_response_can_be_read_while_the_client_sends() {
     let server = Server::start(Options::new());
     for _ in 0..20 {
         let mut connection = Connection::open(server.addr);
@@ -416,7 +416,7 @@ fn an_early_answer_can_be_read_by_a_client_that_still_sends() {
 }
 
 #[test]
-fn a_request_cut_off_is_no_request() {
+fn a_truncated_request_is_not_executed() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let mut stream = user.stream();
@@ -471,11 +471,11 @@ fn a_request_sent_while_a_long_response_is_read_is_served() {
         "GET /config/workspace?limit=1000 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
         user.token
     ));
-    let answer = connection.try_head().expect("the answer begins");
+    let response = connection.try_head().expect("the answer begins");
     connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     // The server has seen the second request, and that there is still too much to write.
     Client::new(server.addr).request("GET", "/").send().expect(200);
-    let mut framing = Framing::of(&answer, "GET");
+    let mut framing = Framing::of(&response, "GET");
     while connection.try_body_piece(&mut framing).expect("the answer goes on").is_some() {}
     assert_eq!(connection.response("GET").status, 200);
 }

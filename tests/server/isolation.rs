@@ -19,7 +19,7 @@ fn everything_so_far(user: &mut User, stream: &mut Stream) -> Vec<crate::common:
 }
 
 #[test]
-fn two_users_never_see_each_others_things() {
+fn two_users_never_see_each_others_data() {
     let server = Server::start(Options::new());
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
     let (mut anns, mut bens) = (ann.stream(), ben.stream());
@@ -65,7 +65,7 @@ fn two_users_never_see_each_others_things() {
 }
 
 #[test]
-fn default_conversations_are_each_users_own() {
+fn every_user_has_a_separate_default_conversation() {
     let server = Server::start(Options::new());
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
     ann.say("default", "from ann");
@@ -88,8 +88,8 @@ fn participants_and_the_owner_all_get_a_conversations_events() {
     users.push(owner);
     let mut streams: Vec<Stream> =
         users.iter().flat_map(|user| [user.stream(), user.stream(), user.stream()]).collect();
-    let mut stranger = User::new(&server, "stranger");
-    let mut strangers = stranger.stream();
+    let mut outsider = User::new(&server, "stranger");
+    let mut outsiders = outsider.stream();
     let mut expected = Vec::new();
     for round in 0..10 {
         for user in &mut users {
@@ -111,12 +111,12 @@ fn participants_and_the_owner_all_get_a_conversations_events() {
             last = event.number();
         }
     }
-    let seen = everything_so_far(&mut stranger, &mut strangers);
+    let seen = everything_so_far(&mut outsider, &mut outsiders);
     assert!(seen.iter().all(|event| event.data["user_id"] == "stranger"), "{seen:?}");
 }
 
 #[test]
-fn a_removed_participant_gets_conversation_left_and_then_nothing_of_it() {
+fn a_removed_participant_gets_conversation_left_and_no_later_event() {
     let server = Server::start(Options::new());
     let (mut owner, mut ann, mut ben) =
         (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "ben"));
@@ -155,7 +155,7 @@ fn a_removed_participant_gets_conversation_left_and_then_nothing_of_it() {
 }
 
 #[test]
-fn an_added_participant_hears_what_comes_and_not_what_was() {
+fn an_added_participant_gets_later_events_only() {
     let server = Server::start(Options::new());
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let conversation = private_conversation(&mut owner);
@@ -170,25 +170,25 @@ fn an_added_participant_hears_what_comes_and_not_what_was() {
 }
 
 #[test]
-fn everybody_who_took_part_hears_of_a_deleted_workspace() {
+fn all_participants_get_the_deletion_of_a_workspace() {
     let server = Server::start(Options::new());
-    let (mut owner, ann, mut stranger) =
+    let (mut owner, ann, mut outsider) =
         (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
     let workspace = owner.create_workspace("w");
     owner.create_conversation(&workspace, "t", &["ann"]);
-    let (mut owners, mut anns, mut strangers) = (owner.stream(), ann.stream(), stranger.stream());
+    let (mut owners, mut anns, mut outsiders) = (owner.stream(), ann.stream(), outsider.stream());
     owner.delete(&format!("/config/workspace/{workspace}")).expect(200);
     for stream in [&mut owners, &mut anns] {
         let event = stream.next_of("workspace_deleted");
         assert_eq!(event.data["user_id"], "owner");
         assert!(event.data.to_string().contains(&workspace), "{event:?}");
     }
-    let heard = everything_so_far(&mut stranger, &mut strangers);
+    let heard = everything_so_far(&mut outsider, &mut outsiders);
     assert!(heard.iter().all(|event| event.data["user_id"] == "stranger"), "{heard:?}");
 }
 
 #[test]
-fn a_token_decides_who_somebody_is_and_nothing_else_does() {
+fn only_the_token_identifies_the_user() {
     let server = Server::start(Options::new());
     let mut ann = User::new(&server, "ann");
     let conversation = private_conversation(&mut ann);

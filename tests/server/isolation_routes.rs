@@ -5,7 +5,7 @@
 
 use crate::common::token::{now, signed, token_with};
 use crate::common::user::text;
-use crate::common::{Client, NOBODYS_ID, Options, Response, Server, Stream, User, assert_error, database};
+use crate::common::{Client, Options, Response, Server, Stream, UNKNOWN_ID, User, assert_error, database};
 use cortex_core::internals::{Access, Method, ROUTES};
 use serde_json::json;
 
@@ -165,7 +165,7 @@ impl Ann {
     }
 
     /// Everything that she has, as it is told to her.
-    fn things(&mut self) -> Vec<String> {
+    fn state(&mut self) -> Vec<String> {
         let Ids { workspace, conversation, .. } = self.ids.clone();
         let paths = [
             "/config/workspace".to_owned(),
@@ -173,9 +173,9 @@ impl Ann {
             format!("/conversations/{conversation}"),
             "/conversations?include=messages".into(),
         ];
-        let things: Vec<Response> = paths.iter().map(|path| self.user.get(path).expect(200)).collect();
-        let position = things[0].number("X-Last-Event-Id");
-        things.iter().map(|answer| answer.text().to_owned()).chain([position.to_string()]).collect()
+        let state: Vec<Response> = paths.iter().map(|path| self.user.get(path).expect(200)).collect();
+        let position = state[0].number("X-Last-Event-Id");
+        state.iter().map(|response| response.text().to_owned()).chain([position.to_string()]).collect()
     }
 }
 
@@ -206,34 +206,34 @@ fn send(client: &mut Client, authorization: Option<&str>, method: &str, target: 
 }
 
 #[track_caller]
-fn assert_tells_nothing(answer: &Response, secrets: &[&str], what: &str) {
-    let shown = answer.shown();
+fn assert_reveals_nothing(response: &Response, secrets: &[&str], what: &str) {
+    let shown = response.shown();
     for secret in secrets {
         assert!(!shown.contains(secret), "{what}: {secret:?} in {shown}");
     }
 }
 
 /// Everything of an answer but the time of day.
-fn essence(answer: &Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
-    let fields = answer.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Date")).cloned().collect();
-    (answer.status, fields, answer.body.clone())
+fn essence(response: &Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
+    let fields = response.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Date")).cloned().collect();
+    (response.status, fields, response.body.clone())
 }
 
 #[test]
-fn a_strangers_requests_tell_nothing_and_change_nothing() {
+fn requests_of_an_outsider_reveal_and_change_nothing() {
     let server = Server::start(Options::new());
     let mut ann = Ann::new(&server);
     let mut ben = User::new(&server, "ben");
-    let own = ben.create_chat("ben's own");
-    let before = ann.things();
+    let own = ben.start_conversation("ben's own");
+    let before = ann.state();
     let mut client = Client::new(server.addr);
-    let nobodys = Ids::all(NOBODYS_ID);
+    let nobodys = Ids::all(UNKNOWN_ID);
     for (method, _, (rule, target, body)) in guarded().into_iter().filter(|(_, _, (rule, ..))| *rule != Own) {
         let mut ask = |ids: &Ids| {
             let (target, body) = (ids.fill(target), ids.fill(body));
-            let answer = send(&mut client, Some(&ben.token), method, &target, &body);
-            assert_tells_nothing(&answer, &ann.ids.secrets(), &format!("{method} {target} {body}"));
-            answer
+            let response = send(&mut client, Some(&ben.token), method, &target, &body);
+            assert_reveals_nothing(&response, &ann.ids.secrets(), &format!("{method} {target} {body}"));
+            response
         };
         let what = format!("{method} {target} {body}");
         let (theirs, missing) = (ask(&ann.ids), ask(&nobodys));
@@ -242,28 +242,28 @@ fn a_strangers_requests_tell_nothing_and_change_nothing() {
             Ended => ((409, "conflict"), (409, "conflict")),
             Hidden | Own => ((404, "not_found"), (404, "not_found")),
         };
-        for (answer, (status, code)) in [(&theirs, of_theirs), (&missing, of_missing)] {
-            assert_eq!(answer.status, status, "{what}: {}", answer.shown());
+        for (response, (status, code)) in [(&theirs, of_theirs), (&missing, of_missing)] {
+            assert_eq!(response.status, status, "{what}: {}", response.shown());
             if method != "HEAD" {
-                assert_error(answer, status, code);
+                assert_error(response, status, code);
             }
         }
         if rule != Forbidden {
             assert_eq!(essence(&theirs), essence(&missing), "{what}");
         }
-        for id in ["x", "%00", "..", &format!("{NOBODYS_ID}0"), &ann.ids.conversation.to_uppercase()] {
-            let answer = ask(&Ids::all(id));
-            assert!(matches!(answer.status, 400..500), "{what} of {id}: {}", answer.shown());
+        for id in ["x", "%00", "..", &format!("{UNKNOWN_ID}0"), &ann.ids.conversation.to_uppercase()] {
+            let response = ask(&Ids::all(id));
+            assert!(matches!(response.status, 400..500), "{what} of {id}: {}", response.shown());
         }
         // In a conversation of his own, another's message is as little there as one that nobody has.
         if rule == Hidden && target.contains("{m}") {
             let mine = |message: &str| Ids { conversation: own.clone(), message: message.into(), ..nobodys.clone() };
-            let (theirs, missing) = (ask(&mine(&ann.ids.message)), ask(&mine(NOBODYS_ID)));
+            let (theirs, missing) = (ask(&mine(&ann.ids.message)), ask(&mine(UNKNOWN_ID)));
             assert!(matches!(theirs.status, 404 | 422), "{what}: {}", theirs.shown());
             assert_eq!(essence(&theirs), essence(&missing), "{what} in a conversation of his own");
         }
     }
-    assert_eq!(ann.things(), before, "nothing has changed, and no event was made");
+    assert_eq!(ann.state(), before, "nothing has changed, and no event was made");
     ann.user.say("default", "the end");
     let seen = ann.stream.before_message("the end");
     let strange: Vec<_> = seen.iter().filter(|event| event.data["user_id"] == "ben").collect();
@@ -271,7 +271,7 @@ fn a_strangers_requests_tell_nothing_and_change_nothing() {
 }
 
 #[test]
-fn what_is_about_the_caller_says_nothing_of_others() {
+fn resources_of_the_caller_reveal_nothing_of_others() {
     let server = Server::start(Options::new());
     let ann = Ann::new(&server);
     let other = Server::start(Options::new());
@@ -281,10 +281,10 @@ fn what_is_about_the_caller_says_nothing_of_others() {
         let mut client = Client::new(server.addr);
         let mut seen = Vec::new();
         for (method, _, (_, target, body)) in &probes {
-            let answer = send(&mut client, Some(&ben.token), method, &ids.fill(target), body);
-            assert_tells_nothing(&answer, &ann.ids.secrets(), &format!("{method} {target}"));
-            assert!(answer.status < 500, "{method} {target}: {}", answer.shown());
-            seen.push((answer.status, answer.body.len()));
+            let response = send(&mut client, Some(&ben.token), method, &ids.fill(target), body);
+            assert_reveals_nothing(&response, &ann.ids.secrets(), &format!("{method} {target}"));
+            assert!(response.status < 500, "{method} {target}: {}", response.shown());
+            seen.push((response.status, response.body.len()));
         }
         seen
     };
@@ -294,7 +294,7 @@ fn what_is_about_the_caller_says_nothing_of_others() {
 }
 
 #[test]
-fn bad_tokens_learn_nothing() {
+fn invalid_tokens_reveal_nothing() {
     let mut server = Server::start(Options::new());
     let ann = Ann::new(&server);
     let mut disabled = User::new(&server, "disabled");
@@ -302,7 +302,7 @@ fn bad_tokens_learn_nothing() {
     let ticket = User::new(&server, "secret-ann").post("/auth/stream-ticket", json!({})).expect(200);
     let ticket = text(&ticket.json()["ticket"]);
     server.stop();
-    let changed = database::open_beside(&server.database())
+    let changed = database::open_externally(&server.database())
         .execute("UPDATE users SET status = 1 WHERE oid = 'disabled'", [])
         .expect("users can be changed");
     assert_eq!(changed, 1);
@@ -327,11 +327,11 @@ fn bad_tokens_learn_nothing() {
         for (method, pattern, (_, target, body)) in guarded() {
             let what = format!("{name}: {method} {target}");
             let mut ask = |ids: &Ids| {
-                let answer = send(&mut client, token.as_deref(), method, &ids.fill(target), &ids.fill(body));
-                assert_tells_nothing(&answer, &ann.ids.secrets(), &what);
-                answer
+                let response = send(&mut client, token.as_deref(), method, &ids.fill(target), &ids.fill(body));
+                assert_reveals_nothing(&response, &ann.ids.secrets(), &what);
+                response
             };
-            let (theirs, missing) = (ask(&ann.ids), ask(&Ids::all(NOBODYS_ID)));
+            let (theirs, missing) = (ask(&ann.ids), ask(&Ids::all(UNKNOWN_ID)));
             assert_eq!(theirs.status, 401, "{what}: {}", theirs.shown());
             assert_eq!(essence(&theirs), essence(&missing), "{what} of {pattern}");
             if method != "HEAD" {
@@ -349,7 +349,7 @@ fn unsigned(claims: &serde_json::Value) -> String {
 }
 
 #[test]
-fn a_method_that_is_not_there_is_refused_whatever_the_id() {
+fn an_unsupported_method_is_rejected_for_every_id() {
     let server = Server::start(Options::new());
     let ann = Ann::new(&server);
     let ben = User::new(&server, "ben");
@@ -364,11 +364,11 @@ fn a_method_that_is_not_there_is_refused_whatever_the_id() {
                     .replace("{conversation_id}", &ids.conversation)
                     .replace("{message_id}", &ids.message)
                     .replace("{stream_id}", &ids.stream);
-                let answer = send(&mut client, Some(&ben.token), name, &target, "");
-                assert_tells_nothing(&answer, &ann.ids.secrets(), &format!("{name} {target}"));
-                answer
+                let response = send(&mut client, Some(&ben.token), name, &target, "");
+                assert_reveals_nothing(&response, &ann.ids.secrets(), &format!("{name} {target}"));
+                response
             };
-            let (theirs, missing) = (ask(&ann.ids), ask(&Ids::all(NOBODYS_ID)));
+            let (theirs, missing) = (ask(&ann.ids), ask(&Ids::all(UNKNOWN_ID)));
             assert_error(&theirs, 405, "method_not_allowed");
             assert_eq!(essence(&theirs), essence(&missing), "{name} {}", route.pattern);
         }
@@ -376,7 +376,7 @@ fn a_method_that_is_not_there_is_refused_whatever_the_id() {
 }
 
 #[test]
-fn what_is_open_to_everybody_names_nobody() {
+fn public_endpoints_reveal_no_user() {
     let server = Server::start(Options::new());
     let ann = Ann::new(&server);
     let mut client = Client::new(server.addr);
@@ -385,21 +385,21 @@ fn what_is_open_to_everybody_names_nobody() {
             let name = method.as_str().expect("it has a name");
             let body =
                 if *method == Method::Post { r#"{"email":"secret-ann@example.com","password":"x"}"# } else { "" };
-            let answer = send(&mut client, None, name, route.pattern, body);
-            assert_tells_nothing(&answer, &ann.ids.secrets(), &format!("{name} {} ({operation:?})", route.pattern));
+            let response = send(&mut client, None, name, route.pattern, body);
+            assert_reveals_nothing(&response, &ann.ids.secrets(), &format!("{name} {} ({operation:?})", route.pattern));
         }
     }
 }
 
 /// Who takes part in a conversation sees it, and nothing else of its workspace; what is the owner's is `403`.
 #[test]
-fn a_participant_sees_the_conversation_and_may_not_do_what_is_the_owners() {
+fn a_participant_can_read_and_cannot_act_as_the_owner() {
     let server = Server::start(Options::new());
     let mut ann = Ann::new(&server);
     let mut pat = User::new(&server, "pat");
     let Ids { workspace, conversation, message, .. } = ann.ids.clone();
     ann.user.create_conversation(&workspace, "without pat", &[]);
-    let before = ann.things();
+    let before = ann.state();
     let chat = format!("/conversations/{conversation}");
     let table = [
         ("GET", format!("/config/workspace/{workspace}"), ""),
@@ -420,15 +420,19 @@ fn a_participant_sees_the_conversation_and_may_not_do_what_is_the_owners() {
     ];
     let mut client = Client::new(server.addr);
     for (method, target, body) in table {
-        let answer = send(&mut client, Some(&pat.token), method, &target, &ann.ids.fill(body));
-        assert_eq!(answer.status, 403, "{method} {target} {body}: {}", answer.shown());
-        assert_error(&answer, 403, "forbidden");
-        assert_tells_nothing(&answer, &[SECRET], &format!("{method} {target}"));
+        let response = send(&mut client, Some(&pat.token), method, &target, &ann.ids.fill(body));
+        assert_eq!(response.status, 403, "{method} {target} {body}: {}", response.shown());
+        assert_error(&response, 403, "forbidden");
+        assert_reveals_nothing(&response, &[SECRET], &format!("{method} {target}"));
     }
-    assert_eq!(ann.things(), before);
+    assert_eq!(ann.state(), before);
     for path in ["/conversations?include=messages", "/config/workspace", &chat, "/users?ids=secret-ann,ben"] {
-        let answer = pat.get(path).expect(200);
-        assert_tells_nothing(&answer, &["secret name", "secret description", "secret default", "without pat"], path);
+        let response = pat.get(path).expect(200);
+        assert_reveals_nothing(
+            &response,
+            &["secret name", "secret description", "secret default", "without pat"],
+            path,
+        );
     }
     assert!(pat.get(&chat).expect(200).text().contains("secret content"), "what is said there is heard");
     assert!(pat.get("/users?ids=secret-ann").expect(200).text().contains("Name of secret-ann"));

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_port_that_is_taken_is_said_so() {
+fn a_port_in_use_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port();
     let refused = Server::refused(Options::new().set("PORT", port));
@@ -21,7 +21,7 @@ fn a_port_that_is_taken_is_said_so() {
 
 /// A restart on the same port works at once, though connections of before are still in TIME_WAIT.
 #[test]
-fn a_port_can_be_taken_again_at_once() {
+fn a_port_can_be_reused_immediately() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let mut server = Server::start(Options::new().set("PORT", free.port()));
     for _ in 0..3 {
@@ -48,7 +48,7 @@ fn a_second_process_on_the_same_database_waits_for_the_first() {
     }
 
     // If it already listens, what it takes waits in its queue.
-    let (sender, answer) = channel();
+    let (sender, response) = channel();
     let early = second.listening_by_now();
     if let Some(addr) = early {
         thread::spawn(move || {
@@ -58,20 +58,20 @@ fn a_second_process_on_the_same_database_waits_for_the_first() {
     }
     for n in 0..50 {
         user.say("default", &format!("to the first {n}"));
-        assert!(early.is_none() || matches!(answer.try_recv(), Err(TryRecvError::Empty)), "served beside the first");
+        assert!(early.is_none() || matches!(response.try_recv(), Err(TryRecvError::Empty)), "served beside the first");
     }
     assert!(!second.ended_by_now(), "{}", server.log());
     assert!(early.is_some() || second.listening_by_now().is_none(), "it serves beside the first");
 
     assert_eq!(server.stop().code(), Some(0));
-    let answer: Response = match early {
-        Some(_) => answer.recv_timeout(DEADLINE).expect("what waited is answered"),
+    let response: Response = match early {
+        Some(_) => response.recv_timeout(DEADLINE).expect("what waited is answered"),
         None => {
             let body = json!({"content": "to the second"});
             Client::new(second.wait_listening()).request("POST", "/input").token(&token("u")).json(&body).send()
         }
     };
-    answer.expect(200);
+    response.expect(200);
     let stored = database::sound_message_contents(&server.database());
     assert_eq!(stored.len(), 52);
     assert_eq!(stored.last().map(String::as_str), Some("to the second"));
@@ -119,8 +119,8 @@ fn sigterm_drains() {
         assert_eq!(stream.retries().len(), 2, "the usual one, and one for the way back: {:?}", stream.retries());
     }
     running.send(&body);
-    let answer = running.response("POST").expect(200);
-    assert!(answer.closes(), "{}", answer.shown());
+    let response = running.response("POST").expect(200);
+    assert!(response.closes(), "{}", response.shown());
     running.expect_end();
     kept.expect_end();
     assert_eq!(server.process().wait_exit().code(), Some(0), "{}", server.log());
@@ -130,7 +130,7 @@ fn sigterm_drains() {
 }
 
 #[test]
-fn sigint_drains_as_well() {
+fn sigint_drains() {
     let mut server = Server::start(Options::new());
     let mut stream = User::new(&server, "u").stream();
     server.process().signal(libc::SIGINT);
@@ -141,7 +141,7 @@ fn sigint_drains_as_well() {
 
 /// The ways back are spread, so that clients do not all come at once.
 #[test]
-fn retries_at_shutdown_are_spread() {
+fn retry_delays_at_shutdown_are_spread() {
     let mut server = Server::start(Options::new());
     let user = User::new(&server, "u");
     let mut streams: Vec<_> = (0..40).map(|_| user.stream()).collect();
@@ -158,7 +158,7 @@ fn retries_at_shutdown_are_spread() {
 }
 
 #[test]
-fn a_request_that_never_ends_is_waited_for_no_longer_than_the_grace() {
+fn an_unfinished_request_delays_shutdown_by_at_most_the_grace_period() {
     let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "1"), ("BODY_TIMEOUT_SECONDS", "600")]);
     let mut stuck = Connection::open(server.addr);
     stuck.send(format!(
@@ -173,7 +173,7 @@ fn a_request_that_never_ends_is_waited_for_no_longer_than_the_grace() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_exits_immediately() {
     let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "600"), ("BODY_TIMEOUT_SECONDS", "600")]);
     let mut stuck = Connection::open(server.addr);
     stuck.send(format!(
@@ -191,11 +191,11 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn the_development_key_is_made_once_and_kept() {
+fn the_development_key_is_generated_once_and_stored() {
     let mut server = Server::start(Options::new().unset("JWT_SECRET_KEY"));
     let login = json!({"email": "user@example.com", "password": "password123"});
-    let answer = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
-    let token = text(&answer.json()["access_token"]);
+    let response = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
+    let token = text(&response.json()["access_token"]);
     for way in ["stop", "kill"] {
         if way == "kill" {
             server.kill();
@@ -206,8 +206,8 @@ fn the_development_key_is_made_once_and_kept() {
     // It is random: another database has another, and neither has one that is known.
     let other = Server::start(Options::new().unset("JWT_SECRET_KEY"));
     for token in [token, crate::common::token::token("u")] {
-        let answer = Client::new(other.addr).request("GET", "/auth/verify").token(&token).send();
-        assert_error(&answer, 401, "unauthorized");
+        let response = Client::new(other.addr).request("GET", "/auth/verify").token(&token).send();
+        assert_error(&response, 401, "unauthorized");
     }
 }
 
@@ -237,11 +237,11 @@ fn production_needs_a_key_of_its_own() {
 }
 
 #[test]
-fn production_switches_the_development_user_off() {
+fn production_disables_the_development_user() {
     let mut server = Server::start(Options::new());
     let login = json!({"email": "user@example.com", "password": "password123"});
-    let answer = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
-    let token = text(&answer.json()["access_token"]);
+    let response = Client::new(server.addr).request("POST", "/auth/login").json(&login).send().expect(200);
+    let token = text(&response.json()["access_token"]);
     let mut user = User::with_token(&server, "550e8400-e29b-41d4-a716-446655440000", &token);
     user.say("default", "in development");
     server.stop();
@@ -253,31 +253,31 @@ fn production_switches_the_development_user_off() {
 }
 
 #[test]
-fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+fn a_database_of_a_newer_version_is_rejected_unchanged() {
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", "kept");
     server.stop();
-    let beside = database::open_beside(&server.database());
-    let version: i64 = beside.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("it has a version");
+    let external = database::open_externally(&server.database());
+    let version: i64 = external.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("it has a version");
     assert!(version > 0);
-    beside.execute_batch("PRAGMA user_version = 9999").expect("a version from the future");
-    drop(beside);
-    let refused = server.restart_refused();
+    external.execute_batch("PRAGMA user_version = 9999").expect("a version from the future");
+    drop(external);
+    let refused = server.failed_restart();
     assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
     assert!(refused.stderr.contains("newer") || refused.stderr.contains("9999"), "it says why: {}", refused.stderr);
     assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
-    let beside = database::open_beside(&server.database());
-    beside.execute_batch(&format!("PRAGMA user_version = {version}")).expect("back to now");
-    drop(beside);
+    let external = database::open_externally(&server.database());
+    external.execute_batch(&format!("PRAGMA user_version = {version}")).expect("back to now");
+    drop(external);
     server.restart();
     assert_eq!(database::sound_message_contents(&server.database()), ["kept"]);
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_database_is_rejected_unchanged() {
     let garbage = "this is not a database, and somebody may still need it\n".repeat(100);
     let options = Options::new().file("cortex.db", garbage.as_bytes());
-    let (refused, directory) = Server::refused_in(options);
+    let (refused, directory) = Server::failed_start_in(options);
     assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
     assert!(refused.stderr.contains("cortex.db"), "it says which: {}", refused.stderr);
     assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
@@ -286,7 +286,7 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_said_so() {
+fn a_missing_directory_is_reported() {
     let refused = Server::refused(Options::new().set("DATABASE_URL", "sqlite:///./no/such/directory/cortex.db"));
     assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
     assert!(refused.stderr.contains("no/such/directory"), "{}", refused.stderr);
@@ -294,7 +294,7 @@ fn a_directory_that_is_not_there_is_said_so() {
 }
 
 #[test]
-fn a_database_in_memory_serves_and_is_forgotten() {
+fn an_in_memory_database_is_served_and_discarded() {
     let mut server = Server::with(&[("DATABASE_URL", "sqlite:///:memory:")]);
     let mut user = User::new(&server, "u");
     let mut stream = user.stream();
@@ -314,7 +314,7 @@ fn a_database_in_memory_serves_and_is_forgotten() {
 fn a_second_signal_ends_the_process_while_shutdown_waits_for_the_writer() {
     let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "0"), ("WORKERS", "1")]);
     let user = User::new(&server, "u");
-    let lock = database::open_beside(&server.database());
+    let lock = database::open_externally(&server.database());
     lock.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
     let mut connection = Connection::open(server.addr);
     let body = json!({"content": "x"}).to_string();

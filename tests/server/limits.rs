@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_body_over_the_limit_is_too_large_before_a_byte_of_it() {
+fn a_body_over_the_limit_is_rejected_by_its_length() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send(format!(
@@ -17,14 +17,14 @@ fn a_body_over_the_limit_is_too_large_before_a_byte_of_it() {
         token("u"),
         2 * 1024 * 1024 + 1
     ));
-    let answer = connection.response("POST");
-    assert_error(&answer, 413, "payload_too_large");
-    assert!(answer.closes(), "what follows is a body that nobody reads");
+    let response = connection.response("POST");
+    assert_error(&response, 413, "payload_too_large");
+    assert!(response.closes(), "what follows is a body that nobody reads");
     connection.expect_end();
 }
 
 #[test]
-fn a_chunked_body_is_too_large_once_it_has_grown_past_the_limit() {
+fn a_chunked_body_is_rejected_when_it_exceeds_the_limit() {
     let server = Server::with(&[("MAX_BODY_BYTES", "65536")]);
     let mut connection = Connection::open(server.addr);
     connection.send(format!(
@@ -46,7 +46,7 @@ fn a_chunked_body_is_too_large_once_it_has_grown_past_the_limit() {
 
 /// A chunk may say that it is larger than anything; nobody waits for it.
 #[test]
-fn a_chunk_over_the_limit_is_too_large_when_it_says_so() {
+fn a_chunk_over_the_limit_is_rejected_by_its_size_line() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send(format!(
@@ -60,7 +60,7 @@ fn a_chunk_over_the_limit_is_too_large_when_it_says_so() {
 
 /// Found by fuzzing: it was once answered as a malformed request.
 #[test]
-fn trailers_over_the_limit_are_too_large() {
+fn trailers_over_the_limit_are_rejected() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send(format!(
@@ -74,7 +74,7 @@ fn trailers_over_the_limit_are_too_large() {
 }
 
 #[test]
-fn a_target_over_eight_kibibytes_is_too_long() {
+fn a_target_over_eight_kibibytes_is_rejected() {
     let server = Server::start(Options::new());
     let path = |bytes: usize| format!("/?{}", "x".repeat(bytes - 2));
     Client::new(server.addr).request("GET", &path(8 * 1024)).send().expect(200);
@@ -83,24 +83,24 @@ fn a_target_over_eight_kibibytes_is_too_long() {
 }
 
 #[test]
-fn a_target_that_never_ends_is_too_long_without_its_end() {
+fn an_endless_target_is_rejected_at_the_limit() {
     let server = Server::start(Options::new());
     let mut connection = Connection::open(server.addr);
     connection.send(format!("GET /{}", "x".repeat(20 * 1024)));
-    let answer = connection.response("GET");
-    assert!(matches!(answer.status, 414 | 431), "{}", answer.shown());
+    let response = connection.response("GET");
+    assert!(matches!(response.status, 414 | 431), "{}", response.shown());
     connection.expect_end();
 }
 
 #[test]
-fn fields_over_the_limit_are_too_large() {
+fn fields_over_the_limit_are_rejected() {
     let server = Server::start(Options::new());
     let padding = |bytes: usize| "x".repeat(bytes);
     let mut client = Client::new(server.addr);
     client.request("GET", "/").header("X-Padding", &padding(15 * 1024)).send().expect(200);
-    let answer = client.request("GET", "/").header("X-Padding", &padding(17 * 1024)).send();
-    assert_error(&answer, 431, "headers_too_large");
-    assert!(answer.closes());
+    let response = client.request("GET", "/").header("X-Padding", &padding(17 * 1024)).send();
+    assert_error(&response, 431, "headers_too_large");
+    assert!(response.closes());
 
     let many = |count: usize| {
         let mut client = Client::new(server.addr);
@@ -118,25 +118,25 @@ fn fields_over_the_limit_are_too_large() {
 }
 
 #[test]
-fn a_setting_makes_room_for_larger_heads() {
+fn the_limit_of_heads_is_configurable() {
     let server = Server::with(&[("MAX_HEADER_BYTES", "65536")]);
     Client::new(server.addr).request("GET", "/").header("X-Padding", &"x".repeat(60 * 1024)).send().expect(200);
 }
 
 #[test]
-fn a_head_that_does_not_arrive_in_time_is_a_timeout() {
+fn a_late_head_times_out() {
     let server = Server::with(&[("HEADER_TIMEOUT_SECONDS", "1")]);
     let mut connection = Connection::open(server.addr);
     connection.send("GET / HTTP/1.1\r\nHost: localhost\r\nX-Unfinished: ");
-    let answer = connection.response("GET");
-    assert_error(&answer, 408, "request_timeout");
-    assert!(answer.closes());
+    let response = connection.response("GET");
+    assert_error(&response, 408, "request_timeout");
+    assert!(response.closes());
     connection.expect_end();
 }
 
 /// Whoever sends a byte now and then is no faster for it: the deadline is the whole head's.
 #[test]
-fn a_head_that_drips_is_a_timeout_too() {
+fn a_slowly_dripping_head_times_out() {
     let server = Server::with(&[("HEADER_TIMEOUT_SECONDS", "1")]);
     let mut connection = Connection::open(server.addr);
     connection.send("GET / HTTP/1.1\r\nHost: localhost\r\nX-Drip: ");
@@ -152,7 +152,7 @@ fn a_head_that_drips_is_a_timeout_too() {
 }
 
 #[test]
-fn a_body_that_does_not_arrive_in_time_is_a_timeout() {
+fn a_late_body_times_out() {
     let server = Server::with(&[("BODY_TIMEOUT_SECONDS", "1")]);
     let mut connection = Connection::open(server.addr);
     connection.send(format!(
@@ -160,14 +160,14 @@ fn a_body_that_does_not_arrive_in_time_is_a_timeout() {
          Content-Length: 100\r\n\r\n{{\"content\":",
         token("u")
     ));
-    let answer = connection.response("POST");
-    assert_error(&answer, 408, "request_timeout");
-    assert!(answer.closes());
+    let response = connection.response("POST");
+    assert_error(&response, 408, "request_timeout");
+    assert!(response.closes());
     connection.expect_end();
 }
 
 #[test]
-fn a_kept_connection_that_says_nothing_is_closed_quietly() {
+fn an_idle_keep_alive_connection_is_closed_without_a_response() {
     let server = Server::with(&[("KEEP_ALIVE_SECONDS", "1")]);
     let mut connection = Connection::open(server.addr);
     connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -176,13 +176,14 @@ fn a_kept_connection_that_says_nothing_is_closed_quietly() {
 }
 
 #[test]
-fn one_user_may_ask_so_often() {
+fn requests_of_one_user_are_rate_limited() {
     let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "2")]);
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
     ann.post("/input", json!({"content": "one"})).expect(200);
     ann.post("/input", json!({"content": "two"})).expect(200);
     // However slow this machine is, it sends more than one a second.
-    let refused = (0..1000).map(|_| ann.post("/input", json!({"content": "more"}))).find(|answer| answer.status != 200);
+    let refused =
+        (0..1000).map(|_| ann.post("/input", json!({"content": "more"}))).find(|response| response.status != 200);
     let refused = refused.expect("more than one a second is too often");
     assert_error(&refused, 429, "rate_limited");
     assert!(refused.number("Retry-After") <= 2, "one token comes back each second: {}", refused.shown());
@@ -195,16 +196,16 @@ fn one_user_may_ask_so_often() {
 }
 
 #[test]
-fn the_rate_is_the_users_over_all_connections() {
+fn the_rate_of_a_user_covers_all_connections() {
     let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "2"), ("WORKERS", "4")]);
-    let answers: Vec<u16> = (0..200)
+    let responses: Vec<u16> = (0..200)
         .map(|n| {
             let request = json!({"content": format!("from a connection of its own {n}")});
             User::new(&server, "ann").post("/input", request).status
         })
         .collect();
-    assert!(answers.iter().all(|status| [200, 429].contains(status)), "{answers:?}");
-    assert!(answers.contains(&429), "another connection is no other user");
+    assert!(responses.iter().all(|status| [200, 429].contains(status)), "{responses:?}");
+    assert!(responses.contains(&429), "another connection is no other user");
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn logins_are_limited_by_account_and_address_together() {
     for _ in 0..3 {
         assert_error(&login("user@example.com"), 401, "unauthorized");
     }
-    let refused = (0..30).map(|_| login("user@example.com")).find(|answer| answer.status != 401);
+    let refused = (0..30).map(|_| login("user@example.com")).find(|response| response.status != 401);
     assert_error(&refused.expect("guessing is slowed down"), 429, "rate_limited");
     assert_error(&login("somebody@example.com"), 401, "unauthorized");
 }
@@ -264,8 +265,8 @@ fn connections_are_bounded() {
         let mut connection = Connection::open(server.addr);
         let sent = connection.try_send(request.as_bytes());
         match sent.and_then(|()| connection.try_response("GET")) {
-            Ok(answer) if answer.status == 200 => break,
-            Ok(answer) => drop(assert_error(&answer, 503, "service_unavailable")),
+            Ok(response) if response.status == 200 => break,
+            Ok(response) => drop(assert_error(&response, 503, "service_unavailable")),
             Err(_) => {}
         }
         assert!(Instant::now() < end, "nobody can come though somebody has gone");
@@ -281,7 +282,7 @@ fn connections_of_one_address_are_bounded() {
     let mut server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", &MAX.to_string()), ("WORKERS", "2")]);
     let is_let_in = |connection: &mut Connection| {
         let sent = connection.try_send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        sent.and_then(|()| connection.try_response("GET")).is_ok_and(|answer| answer.status == 200)
+        sent.and_then(|()| connection.try_response("GET")).is_ok_and(|response| response.status == 200)
     };
     let mut open: Vec<Connection> = (0..MAX).map(|_| Connection::open(server.addr)).collect();
     assert!(open.iter_mut().all(is_let_in));
@@ -329,7 +330,7 @@ fn connections_of_a_trusted_proxy_are_not_counted() {
 
 /// A page of a list stays under 8 MiB, says so when it ended early, and can be gone on from.
 #[test]
-fn a_list_ends_early_rather_than_grow_too_large() {
+fn a_list_is_truncated_at_the_byte_limit() {
     const WORKSPACES: usize = 140;
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
@@ -363,8 +364,8 @@ fn a_login_with_a_large_body_is_rejected_by_its_head() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     let form = format!("username=user%40example.com&password={}", "x".repeat(16 * 1024));
-    let answer = client.request("POST", "/auth/login").body("application/x-www-form-urlencoded", form).send();
-    assert_error(&answer, 413, "payload_too_large");
+    let response = client.request("POST", "/auth/login").body("application/x-www-form-urlencoded", form).send();
+    assert_error(&response, 413, "payload_too_large");
 }
 
 /// The connection is not reset before the client has read the error.

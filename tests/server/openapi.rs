@@ -4,26 +4,26 @@ use crate::common::{Client, Server};
 use cortex_core::internals::{DOCUMENT, ROUTES};
 
 #[test]
-fn the_description_is_served_to_everybody() {
+fn the_description_is_served_without_a_token() {
     let server = Server::with(&[]);
-    let answer = Client::new(server.addr).request("GET", "/openapi.json").send().expect(200);
-    assert_eq!(answer.header("Content-Type"), Some("application/json"));
-    assert_eq!(answer.text(), DOCUMENT);
+    let response = Client::new(server.addr).request("GET", "/openapi.json").send().expect(200);
+    assert_eq!(response.header("Content-Type"), Some("application/json"));
+    assert_eq!(response.text(), DOCUMENT);
 }
 
 #[test]
-fn the_page_shows_every_operation_and_needs_nothing_else() {
+fn the_page_is_self_contained_and_shows_every_operation() {
     let server = Server::with(&[]);
-    let answer = Client::new(server.addr).request("GET", "/docs").send().expect(200);
-    assert_eq!(answer.header("Content-Type"), Some("text/html; charset=utf-8"));
-    let policy = answer.header("Content-Security-Policy").expect("a page has a policy");
+    let response = Client::new(server.addr).request("GET", "/docs").send().expect(200);
+    assert_eq!(response.header("Content-Type"), Some("text/html; charset=utf-8"));
+    let policy = response.header("Content-Security-Policy").expect("a page has a policy");
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-    let page = answer.text();
+    let page = response.text();
     for route in ROUTES {
         for (_, operation) in route.methods {
             let name = format!("{operation:?}");
-            let place = format!("<article id=\"{}{}\">", name[..1].to_lowercase(), &name[1..]);
-            assert!(page.contains(&place), "{} has its place", route.pattern);
+            let sandbox = format!("<article id=\"{}{}\">", name[..1].to_lowercase(), &name[1..]);
+            assert!(page.contains(&sandbox), "{} has its place", route.pattern);
         }
         assert!(page.contains(&format!("<code>{}</code>", route.pattern)), "{}", route.pattern);
     }

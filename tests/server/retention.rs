@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// A stream that comes back to a number gets one gap, if anything of its user's after it is gone, and then the rest.
 #[test]
-fn a_stream_that_lags_behind_retention_is_told_once() {
+fn a_stream_that_lags_behind_retention_gets_one_gap() {
     let server = Server::with(&[
         ("JOURNAL_RETENTION_EVENTS", "5"),
         ("STREAM_STALL_TIMEOUT_SECONDS", "0.2"),

@@ -6,7 +6,7 @@ use crate::common::{Client, Options, Server, Stream, User, assert_error};
 use serde_json::{Value, json};
 
 #[test]
-fn a_bad_setting_names_the_variable_the_value_and_what_is_allowed() {
+fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
     let table: [(&str, &str, &str); 26] = [
         ("ENV", "staging", "production"),
         ("PORT", "http", "65535"),
@@ -48,14 +48,14 @@ fn a_bad_setting_names_the_variable_the_value_and_what_is_allowed() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_and_not_ignored() {
+fn unsupported_settings_are_rejected() {
     let refused = Server::refused(Options::new().set("REDIS_URL", "redis://localhost:6379"));
     assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
     assert!(refused.stderr.contains("REDIS_URL"), "{}", refused.stderr);
 }
 
 #[test]
-fn settings_of_the_seeds_without_a_meaning_here_are_ignored_with_a_warning() {
+fn settings_without_a_meaning_here_cause_a_warning() {
     let server =
         Server::with(&[("RELOAD", "true"), ("DEBUG", "false"), ("SENTRY_DSN", "https://key@sentry.example/1")]);
     Client::new(server.addr).request("GET", "/").send().expect(200);
@@ -65,16 +65,16 @@ fn settings_of_the_seeds_without_a_meaning_here_are_ignored_with_a_warning() {
 }
 
 #[test]
-fn older_names_of_settings_are_known() {
+fn older_names_of_settings_are_accepted() {
     let refused = Server::refused(Options::new().unset("ENV").unset("JWT_SECRET_KEY").set("ENVIRONMENT", "production"));
     assert!(refused.stderr.contains("JWT_SECRET_KEY"), "production, so it needs a key: {}", refused.stderr);
     let server = Server::with(&[("CORS_ORIGINS", "https://app.example")]);
-    let answer = Client::new(server.addr).request("GET", "/").header("Origin", "https://app.example").send();
-    assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("https://app.example"));
+    let response = Client::new(server.addr).request("GET", "/").header("Origin", "https://app.example").send();
+    assert_eq!(response.header("Access-Control-Allow-Origin"), Some("https://app.example"));
 }
 
 #[test]
-fn a_file_in_the_working_directory_is_read_and_the_environment_wins() {
+fn the_environment_overrides_the_settings_file() {
     let file = "# settings for a test\n\
                 JWT_SECRET_KEY=the-key-in-the-file-0123456789-0123456789\n\
                 JWT_ISSUER=\"the issuer in the file\"\n\
@@ -86,8 +86,8 @@ fn a_file_in_the_working_directory_is_read_and_the_environment_wins() {
     };
     let good = signed_with(KEY, "the issuer in the file");
     client.request("GET", "/auth/verify").token(&good).send().expect(200);
-    let answer = client.request("GET", "/auth/verify").token(&signed_with(KEY, "another")).send();
-    assert_error(&answer, 401, "unauthorized");
+    let response = client.request("GET", "/auth/verify").token(&signed_with(KEY, "another")).send();
+    assert_error(&response, 401, "unauthorized");
     let of_the_file = signed_with("the-key-in-the-file-0123456789-0123456789", "the issuer in the file");
     assert_error(&client.request("GET", "/auth/verify").token(&of_the_file).send(), 401, "unauthorized");
     // By default three heartbeats would take longer than a test waits.
@@ -98,14 +98,14 @@ fn a_file_in_the_working_directory_is_read_and_the_environment_wins() {
 }
 
 #[test]
-fn a_bad_setting_in_the_file_is_named_as_well() {
+fn an_invalid_setting_in_the_file_is_reported() {
     let refused = Server::refused(Options::new().unset("WORKERS").file(".env", "WORKERS=none\n"));
     assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
     assert!(refused.stderr.contains("WORKERS") && refused.stderr.contains("none"), "{}", refused.stderr);
 }
 
 #[test]
-fn nothing_secret_gets_into_the_log() {
+fn the_log_has_no_secrets() {
     let issued = |user: &str| token(user);
     let (bearer, in_query, as_token) = (issued("by-header"), issued("by-query"), issued("by-older-query"));
     let ticket = "tickets-are-secret-too";
@@ -160,7 +160,7 @@ fn nothing_secret_gets_into_the_log() {
 }
 
 #[test]
-fn the_log_of_machines_is_one_object_a_line() {
+fn the_json_log_has_one_object_per_line() {
     let mut server = Server::with(&[("LOG_FORMAT", "json")]);
     let mut user = User::new(&server, "somebody \"quoted\"\n");
     user.request("POST", "/input").header("X-Request-Id", "find-me").json(&json!({"content": "x"})).send().expect(200);
@@ -177,7 +177,7 @@ fn the_log_of_machines_is_one_object_a_line() {
 }
 
 #[test]
-fn a_quiet_log_is_quiet() {
+fn a_log_of_errors_only_is_empty() {
     let mut server = Server::with(&[("LOG_LEVEL", "ERROR")]);
     let mut user = User::new(&server, "u");
     user.say("default", "x");

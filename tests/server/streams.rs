@@ -3,7 +3,7 @@
 use crate::common::sse::Event;
 use crate::common::token::{now, token, token_with};
 use crate::common::{
-    Client, Connection, DEADLINE, NOBODYS_ID, Options, Server, Stream, User, assert_error, assert_invalid, assert_time,
+    Client, Connection, DEADLINE, Options, Server, Stream, UNKNOWN_ID, User, assert_error, assert_invalid, assert_time,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn filters_work_together_with_and() {
+fn filters_are_combined_with_and() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
     let mut owner = User::new(&server, "owner");
     let (first, second) = (owner.create_workspace("first"), owner.create_workspace("second"));
@@ -54,15 +54,15 @@ fn filters_work_together_with_and() {
 #[test]
 fn access_to_what_a_filter_names_is_checked_before_the_stream_opens() {
     let server = Server::start(Options::new());
-    let (mut owner, mut stranger) = (User::new(&server, "owner"), User::new(&server, "stranger"));
+    let (mut owner, mut outsider) = (User::new(&server, "owner"), User::new(&server, "stranger"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &[]);
-    let mut refusal = |query: String| stranger.get(&format!("/output/stream?{query}"));
-    assert_error(&refusal(format!("conversation_id={conversation}")), 403, "forbidden");
-    assert_error(&refusal(format!("workspace_id={workspace}")), 403, "forbidden");
-    assert_error(&refusal(format!("conversation_id={NOBODYS_ID}")), 404, "not_found");
-    assert_error(&refusal(format!("workspace_id={NOBODYS_ID}")), 404, "not_found");
-    assert_invalid(&refusal("types=input,imput".into()), &["types"]);
+    let mut rejection = |query: String| outsider.get(&format!("/output/stream?{query}"));
+    assert_error(&rejection(format!("conversation_id={conversation}")), 403, "forbidden");
+    assert_error(&rejection(format!("workspace_id={workspace}")), 403, "forbidden");
+    assert_error(&rejection(format!("conversation_id={UNKNOWN_ID}")), 404, "not_found");
+    assert_error(&rejection(format!("workspace_id={UNKNOWN_ID}")), 404, "not_found");
+    assert_invalid(&rejection("types=input,imput".into()), &["types"]);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn named_events_are_named_after_their_type() {
 }
 
 #[test]
-fn heartbeats_come_with_the_number_through_which_the_stream_is_complete() {
+fn heartbeats_carry_the_cursor_of_the_stream() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
     let mut user = User::new(&server, "u");
     let mut stream = user.stream();
@@ -105,7 +105,7 @@ fn heartbeats_come_with_the_number_through_which_the_stream_is_complete() {
 
 /// A busy stream is not a quiet one: heartbeats come whether or not events flow.
 #[test]
-fn heartbeats_come_between_events() {
+fn heartbeats_are_sent_between_events() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.1")]);
     let mut user = User::new(&server, "u");
     let mut stream = user.stream();
@@ -127,7 +127,7 @@ fn heartbeats_come_between_events() {
 }
 
 #[test]
-fn development_takes_a_token_in_the_query_and_only_the_stream_does() {
+fn development_accepts_a_token_in_the_query_of_streams_only() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     for name in ["access_token", "token"] {
@@ -143,7 +143,7 @@ fn development_takes_a_token_in_the_query_and_only_the_stream_does() {
 }
 
 #[test]
-fn production_takes_no_token_in_the_query() {
+fn production_rejects_a_token_in_the_query() {
     let server = Server::with(&[("ENV", "production")]);
     for name in ["access_token", "token"] {
         let path = format!("/output/stream?{name}={}", token("u"));
@@ -153,18 +153,18 @@ fn production_takes_no_token_in_the_query() {
 }
 
 #[test]
-fn a_stream_needs_a_good_token() {
+fn a_stream_needs_a_valid_token() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
     assert_error(&client.request("GET", "/output/stream").send(), 401, "unauthorized");
     let expired = token_with(json!({"oid": "u", "exp": now() - 3600}));
-    let answer = client.request("GET", "/output/stream").token(&expired).send();
-    assert_error(&answer, 401, "unauthorized");
-    assert!(answer.header("WWW-Authenticate").is_some_and(|value| value.contains(r#"error="invalid_token""#)));
+    let response = client.request("GET", "/output/stream").token(&expired).send();
+    assert_error(&response, 401, "unauthorized");
+    assert!(response.header("WWW-Authenticate").is_some_and(|value| value.contains(r#"error="invalid_token""#)));
 }
 
 #[test]
-fn one_user_has_at_most_so_many_streams() {
+fn streams_of_one_user_are_bounded() {
     let server = Server::with(&[("MAX_STREAMS_PER_USER", "2")]);
     let (mut user, other) = (User::new(&server, "u"), User::new(&server, "v"));
     let (first, _second) = (user.stream(), user.stream());
@@ -205,7 +205,7 @@ fn a_message_of_a_mebibyte_arrives_whole_on_many_streams() {
 }
 
 #[test]
-fn a_stream_says_who_it_belongs_to_and_where_it_starts() {
+fn connection_established_names_the_user_and_the_start() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
@@ -220,7 +220,7 @@ fn a_stream_says_who_it_belongs_to_and_where_it_starts() {
 }
 
 #[test]
-fn a_user_sees_their_own_open_streams() {
+fn users_list_their_own_open_streams() {
     let server = Server::with(&[("WORKERS", "4")]);
     let (mut user, mut other) = (User::new(&server, "u"), User::new(&server, "other"));
     let _others = other.stream();
@@ -234,7 +234,7 @@ fn a_user_sees_their_own_open_streams() {
 }
 
 #[test]
-fn a_stream_is_told_before_its_token_ends() {
+fn a_stream_is_warned_before_its_token_expires() {
     let server = Server::start(Options::new());
     let ending = token_with(json!({"oid": "u", "exp": now() + 40}));
     let mut stream = Stream::open(server.addr, &ending, "");
@@ -269,7 +269,7 @@ fn a_renewed_stream_outlives_its_token() {
 
 /// Who may no longer come in is not kept in either: the streams of older tokens end with the password.
 #[test]
-fn a_changed_password_ends_the_streams_of_older_tokens() {
+fn a_changed_password_closes_the_streams_of_older_tokens() {
     let server = Server::start(Options::new());
     let user_id = "550e8400-e29b-41d4-a716-446655440000";
     let older = token_with(json!({"oid": user_id, "iat": now() - 60, "exp": now() + 600}));
@@ -318,7 +318,7 @@ fn an_ended_stream_with_an_absent_reader_is_closed() {
 
 /// An owner who leaves a conversation still sees it, so events that wait for a slow stream of the owner stay.
 #[test]
-fn an_owner_who_leaves_a_conversation_loses_no_event_of_it() {
+fn an_owner_who_leaves_a_conversation_still_gets_its_events() {
     let server = Server::with(&[("STREAM_BUFFER_BYTES", "4096")]);
     let (mut owner, mut other) = (User::new(&server, "owner"), User::new(&server, "other"));
     let workspace = owner.create_workspace("w");
@@ -393,7 +393,7 @@ fn a_stream_from_the_newest_number_of_a_query_has_no_gap() {
 
 /// Line readers such as Python's `httpx` also split at U+0085, U+2028 and U+2029, so these are escaped.
 #[test]
-fn no_message_can_break_the_line_of_its_event() {
+fn message_content_cannot_break_the_framing_of_events() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "\u{2029}");
     let odd = "\u{85}\u{2028}\u{2029}\u{b}\u{c}\u{1c}\u{1d}\u{1e}\r\n";

@@ -1,7 +1,7 @@
 //! Every rule about what a body or a query may say. Each refusal names every bad field at once, and only those.
 
 use crate::common::user::text;
-use crate::common::{Client, NOBODYS_ID, Options, Response, Server, User, assert_error, assert_invalid};
+use crate::common::{Client, Options, Response, Server, UNKNOWN_ID, User, assert_error, assert_invalid};
 use serde_json::{Value, json};
 
 /// A change of a good body: the field to set, what to set it to (`None` takes it away), and the fields that are then
@@ -19,12 +19,12 @@ pub fn check(good: &Value, rows: &[Row<'_>], mut send: impl FnMut(Value) -> Resp
             None => drop(body.as_object_mut().expect("an object").remove(*field)),
         }
         let shown: String = format!("{field}: {value:?}").chars().take(100).collect();
-        let answer = send(body);
+        let response = send(body);
         if bad.is_empty() {
-            assert_eq!(answer.status, 200, "{shown}: {}", answer.shown());
+            assert_eq!(response.status, 200, "{shown}: {}", response.shown());
         } else {
-            assert_eq!(answer.status, 422, "{shown}: {}", answer.shown());
-            assert_invalid(&answer, bad);
+            assert_eq!(response.status, 422, "{shown}: {}", response.shown());
+            assert_invalid(&response, bad);
         }
     }
 }
@@ -156,8 +156,8 @@ fn conversations() {
     user.put(&path, json!({})).expect(200);
 
     let all_bad = json!({"workspace_id": 1, "topic": "", "participant_ids": [""], "metadata": 1});
-    let answer = user.post("/config/conversation", all_bad.clone());
-    assert_invalid(&answer, &["workspace_id", "topic", "participant_ids", "metadata"]);
+    let response = user.post("/config/conversation", all_bad.clone());
+    assert_invalid(&response, &["workspace_id", "topic", "participant_ids", "metadata"]);
     assert_invalid(&user.put(&path, all_bad), &["topic", "participant_ids", "metadata"]);
     assert_invalid(&user.post("/config/conversation", json!({})), &["workspace_id", "topic"]);
 }
@@ -210,12 +210,12 @@ fn input() {
     check(&good, &rows, |body| user.post("/input", body));
     let all_bad = json!({"content": " ", "conversation_id": 1, "metadata": "x"});
     assert_invalid(&user.post("/input", all_bad), &["content", "conversation_id", "metadata"]);
-    assert_error(&user.post("/input", json!({"content": "x", "conversation_id": NOBODYS_ID})), 404, "not_found");
+    assert_error(&user.post("/input", json!({"content": "x", "conversation_id": UNKNOWN_ID})), 404, "not_found");
     assert_eq!(user.say("default", " kept  as it is \n")["content"], " kept  as it is \n");
 }
 
 #[test]
-fn a_body_that_is_no_object_is_well_formed_but_not_acceptable() {
+fn a_body_that_is_not_an_object_is_invalid() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     for body in [json!([]), json!("x"), json!(1), json!(null), json!([{"content": "x"}])] {
@@ -226,7 +226,7 @@ fn a_body_that_is_no_object_is_well_formed_but_not_acceptable() {
 }
 
 #[test]
-fn the_levels_of_an_object_are_bounded_however_many_come() {
+fn the_nesting_of_an_object_is_bounded() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     for (levels, status, code) in
@@ -287,12 +287,12 @@ fn queries() {
         ("/output/stream?types=nonsense".into(), &["types"]),
     ];
     for (path, bad) in table {
-        let answer = user.get(&path);
+        let response = user.get(&path);
         if bad.is_empty() {
-            assert_eq!(answer.status, 200, "{path}: {}", answer.shown());
+            assert_eq!(response.status, 200, "{path}: {}", response.shown());
         } else {
-            assert_eq!(answer.status, 422, "{path}: {}", answer.shown());
-            assert_invalid(&answer, bad);
+            assert_eq!(response.status, 422, "{path}: {}", response.shown());
+            assert_invalid(&response, bad);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Workspaces and conversations: create, list, read, update and delete them, their metadata, and who has access.
 
 use crate::common::user::{ids, text};
-use crate::common::{Client, NOBODYS_ID, Options, Server, User, assert_error};
+use crate::common::{Client, Options, Server, UNKNOWN_ID, User, assert_error};
 use serde_json::{Value, json};
 
 #[test]
-fn workspaces_can_be_created_listed_shown_updated_and_deleted() {
+fn workspaces_are_created_listed_read_updated_and_deleted() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "owner");
     let metadata = json!({"icon": "project", "color": "#4287f5"});
@@ -33,7 +33,7 @@ fn workspaces_can_be_created_listed_shown_updated_and_deleted() {
 }
 
 #[test]
-fn conversations_can_be_created_listed_shown_updated_and_deleted() {
+fn conversations_are_created_listed_read_updated_and_deleted() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "owner");
     let workspace = user.create_workspace("w");
@@ -154,7 +154,7 @@ fn lists_are_in_creation_order_and_paged() {
 
 /// `durability` tests this under load and with kills.
 #[test]
-fn all_data_persists_between_restarts() {
+fn workspaces_and_conversations_survive_a_restart() {
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "owner");
     let workspace = user.create_workspace("kept");
@@ -183,14 +183,14 @@ fn metadata_and_conversation_may_be_omitted() {
 }
 
 #[test]
-fn only_the_owner_reaches_a_workspace() {
+fn only_the_owner_has_access_to_a_workspace() {
     let server = Server::start(Options::new());
-    let (mut owner, mut ann, mut stranger) =
+    let (mut owner, mut ann, mut outsider) =
         (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     let path = format!("/config/workspace/{workspace}");
-    for user in [&mut ann, &mut stranger] {
+    for user in [&mut ann, &mut outsider] {
         assert_error(&user.get(&path), 403, "forbidden");
         assert_error(&user.put(&path, json!({"name": "mine"})), 403, "forbidden");
         assert_error(&user.delete(&path), 403, "forbidden");
@@ -204,19 +204,19 @@ fn only_the_owner_reaches_a_workspace() {
 }
 
 #[test]
-fn participants_and_the_owner_reach_a_conversation() {
+fn participants_and_the_owner_have_access_to_a_conversation() {
     let server = Server::start(Options::new());
-    let (mut owner, mut ann, mut stranger) =
+    let (mut owner, mut ann, mut outsider) =
         (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     let path = format!("/config/conversation/{conversation}");
 
-    assert_error(&stranger.get(&path), 403, "forbidden");
-    assert_error(&stranger.put(&path, json!({"topic": "mine"})), 403, "forbidden");
-    assert_error(&stranger.put(&path, json!({"participant_ids": ["stranger"]})), 403, "forbidden");
-    assert_error(&stranger.delete(&path), 403, "forbidden");
-    assert_error(&stranger.post("/input", json!({"content": "hi", "conversation_id": conversation})), 403, "forbidden");
+    assert_error(&outsider.get(&path), 403, "forbidden");
+    assert_error(&outsider.put(&path, json!({"topic": "mine"})), 403, "forbidden");
+    assert_error(&outsider.put(&path, json!({"participant_ids": ["stranger"]})), 403, "forbidden");
+    assert_error(&outsider.delete(&path), 403, "forbidden");
+    assert_error(&outsider.post("/input", json!({"content": "hi", "conversation_id": conversation})), 403, "forbidden");
 
     assert_eq!(ann.get(&path).expect(200).json()["conversation"]["topic"], "t");
     ann.put(&path, json!({"topic": "renamed by a participant"})).expect(200);
@@ -254,8 +254,8 @@ fn a_participant_may_add_and_only_the_owner_removes_others() {
     left.sort();
     assert_eq!(left, ["ann", "owner"]);
 
-    let answer = ann.post(&format!("{path}/leave"), json!({})).expect(200).json();
-    assert_eq!(answer, json!({"status": "conversation left", "success": true}));
+    let response = ann.post(&format!("{path}/leave"), json!({})).expect(200).json();
+    assert_eq!(response, json!({"status": "conversation left", "success": true}));
     assert_error(&ann.get(&path), 403, "forbidden");
 }
 
@@ -272,17 +272,17 @@ fn only_the_owner_names_a_responder() {
 }
 
 #[test]
-fn names_are_shown_to_those_who_share_a_conversation() {
+fn names_are_visible_to_users_who_share_a_conversation() {
     let server = Server::start(Options::new());
-    let (mut owner, mut ann, mut stranger) =
+    let (mut owner, mut ann, mut outsider) =
         (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     ann.say(&conversation, "known from now on");
-    stranger.create_workspace("elsewhere");
-    let answer = owner.get("/users?ids=ann,stranger,nobody").expect(200).json();
-    assert_eq!(answer, json!({"users": [{"user_id": "ann", "name": "Name of ann"}]}));
-    assert_eq!(stranger.get("/users?ids=ann,owner").expect(200).json(), json!({"users": []}));
+    outsider.create_workspace("elsewhere");
+    let response = owner.get("/users?ids=ann,stranger,nobody").expect(200).json();
+    assert_eq!(response, json!({"users": [{"user_id": "ann", "name": "Name of ann"}]}));
+    assert_eq!(outsider.get("/users?ids=ann,owner").expect(200).json(), json!({"users": []}));
 }
 
 /// Deleting a workspace deletes its conversations at once, for all users.
@@ -318,7 +318,7 @@ fn deleting_a_workspace_deletes_its_conversations() {
 fn a_conversation_needs_a_workspace_that_exists() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "owner");
-    let body = json!({"workspace_id": NOBODYS_ID, "topic": "t"});
+    let body = json!({"workspace_id": UNKNOWN_ID, "topic": "t"});
     assert_error(&user.post("/config/conversation", body), 404, "not_found");
     let gone = user.create_workspace("gone");
     user.delete(&format!("/config/workspace/{gone}")).expect(200);
@@ -326,7 +326,7 @@ fn a_conversation_needs_a_workspace_that_exists() {
 }
 
 #[test]
-fn shown_state_carries_the_journal_position_and_writes_their_own_number() {
+fn reads_carry_the_journal_position_and_writes_their_event_number() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "owner");
     let workspace = user.create_workspace("w");
@@ -362,8 +362,8 @@ fn metadata_with_a_key_that_is_a_lone_surrogate_can_be_changed() {
         user.request("PUT", &path).body("application/json", metadata).send().expect(200);
         user.put(&path, json!({"metadata": {"x": 2}})).expect(200);
         let remove = r#"{"metadata":{"\uD800":null}}"#;
-        let answer = user.request("PUT", &path).body("application/json", remove).send().expect(200);
-        assert!(answer.text().contains(r#""metadata":{"v":"\udc00","x":2}"#), "{}", answer.shown());
+        let response = user.request("PUT", &path).body("application/json", remove).send().expect(200);
+        assert!(response.text().contains(r#""metadata":{"v":"\udc00","x":2}"#), "{}", response.shown());
     }
     Client::new(server.addr).request("GET", "/").send().expect(200);
 }

@@ -20,13 +20,13 @@ const PAGE_EVENTS_MAX: usize = cortex_core::internals::limits::PAGE_EVENTS_MAX;
 impl World {
     /// The writer's thread goes one step: it tells of its last batch, or takes the next.
     pub fn writer_step(&mut self) {
-        if let Some(chore) = self.process().chores.pop_front() {
-            match chore {
-                Chore::Announce(through) => {
+        if let Some(delivery) = self.process().deliveries.pop_front() {
+            match delivery {
+                Delivery::Announce(through) => {
                     self.process().shared.streams.advance_position(through);
                     self.known_committed = self.known_committed.max(through.0);
                 }
-                Chore::Tell(shard, committed) => self.tell(shard, ShardMessage::Committed(committed)),
+                Delivery::Share(shard, committed) => self.enqueue_message(shard, ShardMessage::Committed(committed)),
             }
             return;
         }
@@ -60,10 +60,10 @@ impl World {
         let from = self.model.journal.len();
         let expected = self.model.commit(&commands, &committed, now, fault);
         self.count_failures(fault, &expected);
-        for (correlation_id, answer) in expected {
-            self.coverage.replayed += u64::from(answer.replayed);
-            self.coverage.keys_reused += u64::from(answer.status == 422);
-            self.requests[request_of(&correlation_id)].expected = Some(answer);
+        for (correlation_id, response) in expected {
+            self.coverage.replayed += u64::from(response.replayed);
+            self.coverage.keys_reused += u64::from(response.status == 422);
+            self.requests[request_of(&correlation_id)].expected = Some(response);
         }
         for entry in &self.model.journal[from..] {
             trace!(self, "{} {:?} to {:b}", entry.event.number, entry.event.kind, entry.recipients);
@@ -79,7 +79,7 @@ impl World {
     }
 
     fn count_failures(&mut self, fault: Fault, expected: &[(Arc<str>, Expected)]) {
-        if !expected.iter().any(|(_, answer)| matches!(answer.status, 500 | 503)) {
+        if !expected.iter().any(|(_, response)| matches!(response.status, 500 | 503)) {
             self.coverage.batches_failed += u64::from(matches!(fault, Fault::Commit(_)));
             return;
         }
@@ -156,66 +156,66 @@ impl World {
     }
 
     fn distribute(&mut self, committed: Committed) {
-        self.process().chores.push_back(Chore::Announce(committed.through));
+        self.process().deliveries.push_back(Delivery::Announce(committed.through));
         let routed = route_commit(committed, self.setup.shards);
         assert!(routed.responder_results.is_empty(), "a result without a connection that waits for it");
         for (shard, share) in routed.shards {
-            self.process().chores.push_back(Chore::Tell(shard, share));
+            self.process().deliveries.push_back(Delivery::Share(shard, share));
         }
     }
 
-    fn tell(&mut self, shard: usize, mut mail: ShardMessage) {
+    fn enqueue_message(&mut self, shard: usize, mut message: ShardMessage) {
         let bytes_max = self.setup.mailbox_bytes;
         let state = &mut self.process.as_mut().expect("the program runs").loops[shard];
-        if let ShardMessage::Committed(committed) = &mut mail {
+        if let ShardMessage::Committed(committed) = &mut message {
             let events = committed.events.len();
             bound_events(committed, &mut state.mailbox_bytes, bytes_max);
             self.coverage.mails_bounded += u64::from(committed.events.len() < events);
         }
-        state.mailbox.push(mail);
+        state.mailbox.push(message);
     }
 
     /// A loop handles the next of its mails.
-    pub fn read_mail(&mut self, shard: usize) {
+    pub fn handle_message(&mut self, shard: usize) {
         let state = &mut self.process().loops[shard];
-        if state.mails.is_empty() {
-            state.mails.extend(state.mailbox.drain(..));
+        if state.messages.is_empty() {
+            state.messages.extend(state.mailbox.drain(..));
             state.mailbox_bytes = 0;
         }
-        let Some(mail) = state.mails.pop_front() else { return };
-        self.feed(shard, Input::Message(mail));
+        let Some(message) = state.messages.pop_front() else { return };
+        self.feed(shard, Input::Message(message));
     }
 
     /// A reader answers the next question, or hands in the answer that it has.
     pub fn reader_step(&mut self, reader: usize) {
-        if let Some(mail) = self.process().readers[reader].1.take() {
-            let to = match &mail {
-                ShardMessage::QueryResponse(answer) => answer.to,
+        if let Some(message) = self.process().readers[reader].1.take() {
+            let to = match &message {
+                ShardMessage::QueryResponse(response) => response.to,
                 ShardMessage::Dropped(to) => *to,
                 _ => unreachable!("a reader only answers"),
             };
-            return self.tell(to.shard as usize, mail);
+            return self.enqueue_message(to.shard as usize, message);
         }
         let Some(query) = self.queries.pop_front() else { return };
-        let answer = self.process().readers[reader].0.answer(&query);
-        self.check_answer(&query, &answer);
+        let response = self.process().readers[reader].0.answer(&query);
+        self.check_response(&query, &response);
         let is_page = matches!(query.kind, QueryKind::JournalPage { .. });
-        let mail = match self.below(30) {
-            _ if self.calm => ShardMessage::QueryResponse(answer),
+        let message = match self.below(30) {
+            _ if self.calm => ShardMessage::QueryResponse(response),
             0 => ShardMessage::Dropped(query.reply_to),
-            1 => ShardMessage::QueryResponse(QueryResponse { result: Err(Rejection::Unavailable), ..answer }),
-            _ => ShardMessage::QueryResponse(answer),
+            1 => ShardMessage::QueryResponse(QueryResponse { result: Err(Rejection::Unavailable), ..response }),
+            _ => ShardMessage::QueryResponse(response),
         };
-        if is_page && !matches!(&mail, ShardMessage::QueryResponse(QueryResponse { result: Ok(_), .. })) {
+        if is_page && !matches!(&message, ShardMessage::QueryResponse(QueryResponse { result: Ok(_), .. })) {
             self.coverage.pages_failed += 1;
         }
-        self.process().readers[reader].1 = Some(mail);
+        self.process().readers[reader].1 = Some(message);
     }
 
-    fn check_answer(&mut self, query: &Query, answer: &QueryResponse) {
-        assert_eq!(answer.position.0, self.model.position(), "a snapshot is of now");
+    fn check_response(&mut self, query: &Query, response: &QueryResponse) {
+        assert_eq!(response.position.0, self.model.position(), "a snapshot is of now");
         let user = self.model.user(&query.caller);
-        match (&query.kind, &answer.result) {
+        match (&query.kind, &response.result) {
             (QueryKind::JournalPage { after, bytes_max, filter }, result) => {
                 let Ok(QueryResult::JournalPage(page)) = result else { panic!("a page is refused: {result:?}") };
                 trace!(
@@ -333,11 +333,11 @@ impl World {
 
     /// The process is killed: what is on disk stays, synced or not, and nothing else.
     pub fn crash(&mut self) {
-        let mail = self.process().loops.iter().any(|state| !state.mailbox.is_empty() || !state.mails.is_empty())
-            || !self.process().chores.is_empty();
+        let message = self.process().loops.iter().any(|state| !state.mailbox.is_empty() || !state.messages.is_empty())
+            || !self.process().deliveries.is_empty();
         trace!(self, "crash");
         self.coverage.crashes += 1;
-        self.coverage.crashes_with_mail += u64::from(mail);
+        self.coverage.crashes_with_messages += u64::from(message);
         let old = self.path();
         self.generation += 1;
         let new = self.path();
@@ -397,7 +397,7 @@ impl World {
         trace!(self, "drain");
         self.process().draining = true;
         for shard in 0..self.setup.shards {
-            self.tell(shard, ShardMessage::Drain);
+            self.enqueue_message(shard, ShardMessage::Drain);
         }
     }
 

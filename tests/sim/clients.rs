@@ -58,8 +58,8 @@ impl World {
         link.send(&bytes);
         link.expects.push_back(at);
         let end = link.sent;
-        let floor = self.known_committed;
-        self.requests.push(Request { kind, floor, expires_at, expected: None, end });
+        let known_committed = self.known_committed;
+        self.requests.push(Request { kind, known_committed, expires_at, expected: None, end });
         at
     }
 
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// An agent asks for something.
-    pub fn act(&mut self, agent: usize) {
+    pub fn agent_acts(&mut self, agent: usize) {
         let user = self.agents[agent].user;
         let Some(link) = self.agent_link(agent) else { return };
         let conversation = self.some_conversation(user);
@@ -155,30 +155,30 @@ impl World {
     }
 
     fn renew(&mut self, link: usize, user: usize) {
-        let listener = self.below(self.listeners.len());
-        if self.listeners[listener].user != user {
+        let stream_client = self.below(self.stream_clients.len());
+        if self.stream_clients[stream_client].user != user {
             return;
         }
-        let session = self.listeners[listener].link.and_then(|id| self.links.get(&id)?.session.as_ref());
+        let session = self.stream_clients[stream_client].link.and_then(|id| self.links.get(&id)?.session.as_ref());
         let Some(stream_id) = session.map(|session| session.stream_id.clone()).filter(|id| !id.is_empty()) else {
             return;
         };
         // The request's own token is the fresh one, and lives as long as tokens of requests do.
         let (_, expires_at) = self.token(user, 3600);
         let head = format!("POST /output/streams/{stream_id}/renew");
-        self.send(link, user, Kind::Renew { listener, stream_id, expires_at }, &head, "", b"");
+        self.send(link, user, Kind::Renew { stream_client, stream_id, expires_at }, &head, "", b"");
     }
 
     /// A new message of `user`, or one whose answer was lost, once more.
     fn post(&mut self, link: usize, user: usize) {
-        let open = |post: &Post| post.user == user && post.is_open();
+        let open = |post: &PostedMessage| post.user == user && post.is_open();
         let again = self.posts.iter().position(|post| open(post) && (post.pending == 0 || post.sends < 2));
         if let Some(post) = again
             && self.chance(1, 2)
         {
             return self.send_post(link, post);
         }
-        let answered = self.posts.iter().rposition(|post| post.user == user && post.answer.is_some());
+        let answered = self.posts.iter().rposition(|post| post.user == user && post.response.is_some());
         if let Some(post) = answered.filter(|post| self.posts[*post].key.is_some() && !self.posts[*post].aged)
             && self.chance(1, 8)
         {
@@ -211,7 +211,7 @@ impl World {
             5 => self.posts.iter().rfind(|post| post.user == user).and_then(|post| post.key.clone()),
             _ => Some(format!("key-{place}")),
         };
-        self.posts.push(Post {
+        self.posts.push(PostedMessage {
             user,
             key,
             path,
@@ -219,8 +219,8 @@ impl World {
             content,
             pending: 0,
             sends: 0,
-            answer: None,
-            refused: false,
+            response: None,
+            rejected: false,
             aged: false,
         });
         self.send_post(link, place);
@@ -279,28 +279,29 @@ impl World {
     }
 
     /// A listener opens its stream, where it was or elsewhere.
-    pub fn listen(&mut self, listener: usize) {
-        if self.listeners[listener].link.is_some() {
+    pub fn listen(&mut self, stream_client: usize) {
+        if self.stream_clients[stream_client].link.is_some() {
             return;
         }
-        let Some(id) = self.connect(Owner::Listener(listener)) else { return };
-        let user = self.listeners[listener].user;
-        if self.listeners[listener].opened == 0 || self.chance(1, 10) {
-            self.listeners[listener].filter = self.some_filter(user);
+        let Some(id) = self.connect(Owner::StreamClient(stream_client)) else { return };
+        let user = self.stream_clients[stream_client].user;
+        if self.stream_clients[stream_client].opened == 0 || self.chance(1, 10) {
+            self.stream_clients[stream_client].filter = self.some_filter(user);
         }
-        let seen = &self.listeners[listener].seen;
+        let seen = &self.stream_clients[stream_client].seen;
         let (last, count) = (seen.last().copied(), seen.len());
         let older = if count > 0 { self.below(count) } else { 0 };
         let asked = match (self.below(20), last) {
             (0, _) => Asked::After(0),
-            (1, _) => Asked::Garbage,
+            (1, _) => Asked::Invalid,
             (2, _) | (_, None) => Asked::Now,
             (5, _) if self.shown[user] > 0 => Asked::After(self.shown[user]),
-            (3..=4, Some(_)) => Asked::After(self.listeners[listener].seen[older]),
+            (3..=4, Some(_)) => Asked::After(self.stream_clients[stream_client].seen[older]),
             (_, Some(last)) => Asked::After(last),
         };
-        self.coverage.reconnects += u64::from(self.listeners[listener].opened > 0 && matches!(asked, Asked::After(_)));
-        let Listener { filter, named, .. } = &self.listeners[listener];
+        self.coverage.reconnects +=
+            u64::from(self.stream_clients[stream_client].opened > 0 && matches!(asked, Asked::After(_)));
+        let StreamClient { filter, named, .. } = &self.stream_clients[stream_client];
         let (filter, named) = (filter.clone(), *named);
         let mut query = Vec::new();
         query.extend(filter.conversation.map(|id| format!("conversation_id={id}")));
@@ -318,16 +319,16 @@ impl World {
                 String::new()
             }
             Asked::After(number) => format!("Last-Event-ID: {number}\r\n"),
-            Asked::Garbage => "Last-Event-ID: none of yours\r\n".to_owned(),
+            Asked::Invalid => "Last-Event-ID: none of yours\r\n".to_owned(),
             Asked::Now => String::new(),
         };
         let head = match query.is_empty() {
             true => "GET /output/stream".to_owned(),
             false => format!("GET /output/stream?{}", query.join("&")),
         };
-        self.listeners[listener].opened += 1;
-        self.listeners[listener].link = Some(id);
-        self.send(id, user, Kind::Stream { listener, filter, named, asked }, &head, &fields, b"");
+        self.stream_clients[stream_client].opened += 1;
+        self.stream_clients[stream_client].link = Some(id);
+        self.send(id, user, Kind::Stream { stream_client, filter, named, asked }, &head, &fields, b"");
     }
 
     fn some_filter(&mut self, user: usize) -> Filter {
@@ -344,44 +345,44 @@ impl World {
 
     /// A client has read an item to its end.
     pub fn client_saw(&mut self, id: usize, item: Item, request: Option<usize>, remembered: Option<u64>) {
-        if let (Owner::Listener(listener), Some(number)) = (self.links[&id].owner, remembered) {
-            self.listeners[listener].seen.push(number);
+        if let (Owner::StreamClient(stream_client), Some(number)) = (self.links[&id].owner, remembered) {
+            self.stream_clients[stream_client].seen.push(number);
         }
-        let (Item::Response(answer), Some(at)) = (item, request) else { return };
+        let (Item::Response(response), Some(at)) = (item, request) else { return };
         match self.requests[at].kind.clone() {
-            Kind::Post(place) => self.post_answered(place, at, answer),
-            Kind::Stream { listener, .. } if !answer.opens_stream && matches!(answer.status, 403 | 404) => {
-                self.listeners[listener].filter = Filter::default();
+            Kind::Post(place) => self.post_finished(place, at, response),
+            Kind::Stream { stream_client, .. } if !response.opens_stream && matches!(response.status, 403 | 404) => {
+                self.stream_clients[stream_client].filter = Filter::default();
             }
             Kind::Read => {
                 let user = match self.links[&id].owner {
                     Owner::Agent(agent) => self.agents[agent].user,
-                    Owner::Listener(listener) => self.listeners[listener].user,
+                    Owner::StreamClient(stream_client) => self.stream_clients[stream_client].user,
                 };
-                self.shown[user] = self.shown[user].max(answer.position.unwrap_or(0));
+                self.shown[user] = self.shown[user].max(response.position.unwrap_or(0));
             }
             Kind::Stream { .. } | Kind::Write | Kind::Renew { .. } => {}
         }
     }
 
-    fn post_answered(&mut self, place: usize, at: usize, answer: Response) {
+    fn post_finished(&mut self, place: usize, at: usize, response: Response) {
         let post = &mut self.posts[place];
         post.pending -= 1;
-        match answer.status {
+        match response.status {
             200 => {}
             401 | 408 | 500 | 503 => return,
             _ => {
-                let may = post.answer.is_none() || answer.status == 422 || post.aged;
+                let may = post.response.is_none() || response.status == 422 || post.aged;
                 assert!(may, "r{at} was acknowledged, and now is refused");
-                post.refused = true;
+                post.rejected = true;
                 return;
             }
         }
-        let first = post.answer.get_or_insert_with(|| answer.body.clone());
-        let number = answer.event_id.expect("a message has its number");
+        let first = post.response.get_or_insert_with(|| response.body.clone());
+        let number = response.event_id.expect("a message has its number");
         let entry = self.model.entry(number).expect("what is acknowledged is committed");
-        if answer.replayed && !post.aged {
-            assert!(*first == answer.body, "r{at}: a retry gets another answer");
+        if response.replayed && !post.aged {
+            assert!(*first == response.body, "r{at}: a retry gets another answer");
         }
         let message = entry.event.message().expect("the event is the message");
         assert_eq!(message.content.as_str(), post.content, "r{at} names another message");
@@ -409,16 +410,16 @@ impl World {
         link.sending_ends = true;
         let owner = link.owner;
         // The server may not know yet, and goes on to answer.
-        let answers = link.items.iter().filter_map(|item| item.2);
-        let lost: Vec<usize> = link.expects.iter().copied().chain(answers).collect();
+        let responses = link.items.iter().filter_map(|item| item.2);
+        let lost: Vec<usize> = link.expects.iter().copied().chain(responses).collect();
         for at in lost {
             if let Kind::Post(place) = self.requests[at].kind {
                 self.posts[place].pending -= 1;
             }
         }
         match owner {
-            Owner::Listener(listener) if self.listeners[listener].link == Some(id) => {
-                self.listeners[listener].link = None;
+            Owner::StreamClient(stream_client) if self.stream_clients[stream_client].link == Some(id) => {
+                self.stream_clients[stream_client].link = None;
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Agent(usize),
-    Listener(usize),
+    StreamClient(usize),
 }
 
 pub struct Link {
@@ -138,7 +138,7 @@ impl Link {
 }
 
 /// A message that a user wants to be stored once.
-pub struct Post {
+pub struct PostedMessage {
     pub user: usize,
     pub key: Option<String>,
     pub path: String,
@@ -148,17 +148,17 @@ pub struct Post {
     pub pending: u32,
     pub sends: u32,
     /// The answer, as the client saw it.
-    pub answer: Option<Vec<u8>>,
+    pub response: Option<Vec<u8>>,
     /// It was refused for good.
-    pub refused: bool,
+    pub rejected: bool,
     /// A day has passed since: its key no longer counts, and it is not sent again.
     pub aged: bool,
 }
 
-impl Post {
+impl PostedMessage {
     /// Whether it can be sent again without being stored twice, and is worth it.
     pub fn is_open(&self) -> bool {
-        self.key.is_some() && self.answer.is_none() && !self.refused && !self.aged
+        self.key.is_some() && self.response.is_none() && !self.rejected && !self.aged
     }
 }
 
@@ -168,14 +168,14 @@ pub enum Kind {
     Post(usize),
     Write,
     Read,
-    Stream { listener: usize, filter: Filter, named: bool, asked: Asked },
-    Renew { listener: usize, stream_id: String, expires_at: WallTime },
+    Stream { stream_client: usize, filter: Filter, named: bool, asked: Asked },
+    Renew { stream_client: usize, stream_id: String, expires_at: WallTime },
 }
 
 pub struct Request {
     pub kind: Kind,
     /// What was known to be committed when it was sent.
-    pub floor: u64,
+    pub known_committed: u64,
     pub expires_at: WallTime,
     pub expected: Option<crate::model::Expected>,
     /// Bytes of its connection after which it is whole.
@@ -183,7 +183,7 @@ pub struct Request {
 }
 
 /// A client that keeps a stream open.
-pub struct Listener {
+pub struct StreamClient {
     pub user: usize,
     pub filter: Filter,
     pub named: bool,

@@ -30,7 +30,7 @@ use world::World;
 const SEEDS_DEFAULT: u64 = 500;
 const THREADS: usize = 2;
 /// A step that takes this long hangs.
-const STEP_PATIENCE: Duration = Duration::from_secs(20);
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How a run went: its coverage and digest, or its failure.
 type Outcome = Result<(Coverage, u64), String>;
@@ -107,7 +107,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn nothing_is_lost_whatever_the_seed() {
+fn simulated_runs_lose_nothing() {
     if let Some(seed) = variable("SIM_SEED") {
         if let Err(failure) = run(seed, &Arc::default(), true) {
             panic!("{failure}");
@@ -165,7 +165,7 @@ fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
             let now = (seed.load(Relaxed), step.load(Relaxed));
             if now != last || now.0 == 0 {
                 (last, since) = (now, Instant::now());
-            } else if since.elapsed() > STEP_PATIENCE {
+            } else if since.elapsed() > STEP_TIMEOUT {
                 // Straight to the descriptor: what a test prints is lost when its process ends.
                 let _ = writeln!(std::io::stderr(), "SIM_SEED={} hangs at step {}", now.0, now.1);
                 std::process::exit(101);
@@ -175,7 +175,7 @@ fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
 }
 
 #[test]
-fn a_seed_decides_a_run() {
+fn a_seed_determines_a_run() {
     for seed in 1..=8 {
         let run = || run(seed, &Arc::default(), false).unwrap_or_else(|failure| panic!("{failure}")).1;
         assert_eq!(run(), run(), "SIM_SEED={seed} gave two different runs");

@@ -65,7 +65,7 @@ impl Filter {
     }
 }
 
-struct Kept {
+struct StoredResult {
     fingerprint: [u8; 32],
     body: Vec<u8>,
     number: Option<u64>,
@@ -109,11 +109,11 @@ pub struct Model {
     conversation_of: HashMap<ConversationId, usize>,
     default_workspace: Vec<Option<usize>>,
     default_conversation: Vec<Option<usize>>,
-    keys: BTreeMap<(usize, String), Kept>,
+    keys: BTreeMap<(usize, String), StoredResult>,
     last_at: WallTime,
 }
 
-type Refused = Result<(), u16>;
+type FailedStart = Result<(), u16>;
 
 impl Model {
     pub fn new(users: Vec<UserId>) -> Model {
@@ -249,16 +249,16 @@ impl Model {
         let now = now.max(self.last_at);
         let mut events = committed.events.iter();
         let mut expected = Vec::with_capacity(commands.len());
-        for (command, receipt) in commands.iter().zip(&committed.results) {
-            assert_eq!(receipt.to, command.reply_to, "receipts are in the order of the commands");
-            let failed = matches!(receipt.result, Err(Rejection::Unavailable | Rejection::Database));
-            let answer = if failed {
-                assert!(fault != Fault::None, "a command fails without a fault: {:?}", receipt.result);
-                refused(if matches!(receipt.result, Err(Rejection::Database)) { 500 } else { 503 })
+        for (command, command_result) in commands.iter().zip(&committed.results) {
+            assert_eq!(command_result.to, command.reply_to, "receipts are in the order of the commands");
+            let failed = matches!(command_result.result, Err(Rejection::Unavailable | Rejection::Database));
+            let response = if failed {
+                assert!(fault != Fault::None, "a command fails without a fault: {:?}", command_result.result);
+                rejected(if matches!(command_result.result, Err(Rejection::Database)) { 500 } else { 503 })
             } else {
-                self.run(command, receipt, &mut events, now)
+                self.run(command, command_result, &mut events, now)
             };
-            expected.push((Arc::clone(&command.correlation_id), answer));
+            expected.push((Arc::clone(&command.correlation_id), response));
         }
         if let Some(event) = events.next() {
             panic!("event {} belongs to no command: {:?}", event.number, event.kind);
@@ -270,7 +270,7 @@ impl Model {
     fn run<'e>(
         &mut self,
         command: &Command,
-        receipt: &CommandResult,
+        command_result: &CommandResult,
         events: &mut impl Iterator<Item = &'e Arc<Event>>,
         now: WallTime,
     ) -> Expected {
@@ -281,39 +281,42 @@ impl Model {
                 self.keys.get(key).filter(|kept| kept.at > now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS))
         {
             if kept.fingerprint != request.fingerprint {
-                assert!(matches!(receipt.result, Err(Rejection::IdempotencyKeyReused)), "a reused key is refused");
-                return refused(422);
+                assert!(
+                    matches!(command_result.result, Err(Rejection::IdempotencyKeyReused)),
+                    "a reused key is refused"
+                );
+                return rejected(422);
             }
-            let Ok(Outcome::Replayed { body, number }) = &receipt.result else {
-                panic!("a key that was used is not replayed: {:?}", receipt.result)
+            let Ok(Outcome::Replayed { body, number }) = &command_result.result else {
+                panic!("a key that was used is not replayed: {:?}", command_result.result)
             };
             assert_eq!(**body, *kept.body, "a replay is the first answer, byte for byte");
             assert_eq!(number.map(|number| number.0), kept.number);
             return Expected { status: 200, body: Some(kept.body.clone()), number: kept.number, replayed: true };
         }
         let before = self.position();
-        let done = self.act(command, user, events);
-        let outcome = match (done, &receipt.result) {
+        let done = self.agent_acts(command, user, events);
+        let outcome = match (done, &command_result.result) {
             (Ok(()), Ok(outcome)) => outcome,
-            (Err(status), Err(refusal)) if status_of(refusal) == status => return refused(status),
+            (Err(status), Err(rejection)) if status_of(rejection) == status => return rejected(status),
             (done, result) => panic!("{:?} of {} must be {done:?}, and is {result:?}", command.kind, self.users[user]),
         };
         let body = wire::command_result::command_body(outcome);
-        let number = receipt.number.map(|number| number.0);
+        let number = command_result.number.map(|number| number.0);
         assert!(number.is_some_and(|number| number > before && number <= self.position()), "a receipt names its event");
         if let (Some(key), Some(request)) = (key, &command.idempotency) {
-            let kept = Kept { fingerprint: request.fingerprint, body: body.clone(), number, at: now };
+            let kept = StoredResult { fingerprint: request.fingerprint, body: body.clone(), number, at: now };
             self.keys.insert(key, kept);
         }
         Expected { status: 200, body: Some(body), number, replayed: false }
     }
 
-    fn act<'e>(
+    fn agent_acts<'e>(
         &mut self,
         command: &Command,
         user: usize,
         events: &mut impl Iterator<Item = &'e Arc<Event>>,
-    ) -> Refused {
+    ) -> FailedStart {
         let mut take = |model: &mut Model, kind, workspace: usize, conversation: Option<usize>, recipients: Users| {
             let event = events.next().unwrap_or_else(|| panic!("{kind:?} is missing after {}", model.position()));
             model.append(event, kind, workspace, conversation, recipients, command)
@@ -341,20 +344,20 @@ impl Model {
                 self.make_conversation(workspace, &wanted, &mut take);
             }
             CommandKind::UpdateConversation { conversation, participants, api_variant, .. } => {
-                let conversation = self.admitted(*conversation, user, *api_variant)?;
+                let conversation = self.authorized(*conversation, user, *api_variant)?;
                 let wanted: Option<Vec<usize>> =
                     participants.as_ref().map(|ids| ids.iter().map(|id| self.user(id)).collect());
                 self.update_conversation(conversation, user, wanted, &mut take)?;
             }
             CommandKind::LeaveConversation { conversation } => {
-                let conversation = self.admitted(*conversation, user, ApiVariant::Config)?;
+                let conversation = self.authorized(*conversation, user, ApiVariant::Config)?;
                 if !self.takes_part(conversation, user) {
                     return Err(409);
                 }
-                self.change_roster(conversation, &[user], &[], &mut take);
+                self.change_participants(conversation, &[user], &[], &mut take);
             }
             CommandKind::DeleteConversation { conversation, api_variant } => {
-                let conversation = self.admitted(*conversation, user, *api_variant)?;
+                let conversation = self.authorized(*conversation, user, *api_variant)?;
                 if self.owner_of(conversation) != user {
                     return Err(403);
                 }
@@ -366,7 +369,7 @@ impl Model {
             CommandKind::PostMessage { conversation, role, api_variant, .. } => {
                 assert_eq!(*role, Role::User, "agents speak for themselves");
                 let conversation = match conversation {
-                    ConversationRef::Id(_) => self.admitted(*conversation, user, *api_variant)?,
+                    ConversationRef::Id(_) => self.authorized(*conversation, user, *api_variant)?,
                     ConversationRef::Default => match self.default_of(user) {
                         Some(conversation) => conversation,
                         None => self.make_default(user, &mut take),
@@ -405,24 +408,29 @@ impl Model {
         user: usize,
         wanted: Option<Vec<usize>>,
         take: &mut impl FnMut(&mut Model, EventKind, usize, Option<usize>, Users) -> u64,
-    ) -> Refused {
-        let present: Vec<usize> = self.conversations[conversation].participants.iter().map(|(who, _)| *who).collect();
+    ) -> FailedStart {
+        let present: Vec<usize> =
+            self.conversations[conversation].participants.iter().map(|(participant, _)| *participant).collect();
         let wanted = wanted.unwrap_or_else(|| present.clone());
-        let gone: Vec<usize> = present.iter().copied().filter(|who| !wanted.contains(who) && *who != user).collect();
+        let gone: Vec<usize> = present
+            .iter()
+            .copied()
+            .filter(|participant| !wanted.contains(participant) && *participant != user)
+            .collect();
         if !gone.is_empty() && self.owner_of(conversation) != user {
             return Err(403);
         }
         let mut added = Vec::new();
-        for who in wanted {
-            if !present.contains(&who) && !added.contains(&who) {
-                added.push(who);
+        for participant in wanted {
+            if !present.contains(&participant) && !added.contains(&participant) {
+                added.push(participant);
             }
         }
-        self.change_roster(conversation, &gone, &added, take);
+        self.change_participants(conversation, &gone, &added, take);
         Ok(())
     }
 
-    fn change_roster(
+    fn change_participants(
         &mut self,
         conversation: usize,
         gone: &[usize],
@@ -431,14 +439,14 @@ impl Model {
     ) {
         let number = self.position() + 1;
         let workspace = self.conversations[conversation].workspace;
-        let roster = &mut self.conversations[conversation].participants;
-        roster.retain(|(who, _)| !gone.contains(who));
-        roster.extend(added.iter().map(|who| (*who, number)));
+        let participants = &mut self.conversations[conversation].participants;
+        participants.retain(|(participant, _)| !gone.contains(participant));
+        participants.extend(added.iter().map(|participant| (*participant, number)));
         let all = self.audience(conversation);
         take(self, EventKind::ConversationUpdated, workspace, Some(conversation), all);
-        for who in gone {
-            let number = take(self, EventKind::ConversationLeft, workspace, Some(conversation), 1 << who);
-            self.conversations[conversation].left.push((*who, number));
+        for participant in gone {
+            let number = take(self, EventKind::ConversationLeft, workspace, Some(conversation), 1 << participant);
+            self.conversations[conversation].left.push((*participant, number));
         }
     }
 
@@ -450,9 +458,9 @@ impl Model {
     ) -> usize {
         let number = self.position() + 1;
         let mut participants: Vec<(usize, u64)> = Vec::new();
-        for who in wanted {
-            if participants.iter().all(|(present, _)| present != who) {
-                participants.push((*who, number));
+        for participant in wanted {
+            if participants.iter().all(|(present, _)| present != participant) {
+                participants.push((*participant, number));
             }
         }
         let conversation = self.conversations.len();
@@ -499,7 +507,7 @@ impl Model {
 
     /// A message that the user may change, and the event that made it.
     fn own_message(&self, conversation: ConversationRef, id: MessageId, user: usize) -> Result<(usize, u64), u16> {
-        let conversation = self.admitted(conversation, user, ApiVariant::Conversations)?;
+        let conversation = self.authorized(conversation, user, ApiVariant::Conversations)?;
         let named = |story: &Story| story.deleted.is_none() && story.versions[0].1.id == id;
         let (made, _) = self.messages.iter().rfind(|(_, story)| named(story)).ok_or(404u16)?;
         let entry = self.entry(*made).expect("it is committed");
@@ -510,14 +518,14 @@ impl Model {
         if own { Ok((conversation, *made)) } else { Err(403) }
     }
 
-    fn admitted(&self, conversation: ConversationRef, user: usize, api_variant: ApiVariant) -> Result<usize, u16> {
+    fn authorized(&self, conversation: ConversationRef, user: usize, api_variant: ApiVariant) -> Result<usize, u16> {
         let conversation = match conversation {
             ConversationRef::Default => self.default_of(user),
             ConversationRef::Id(id) => self.conversation_named(id).filter(|found| self.conversation_lives(*found)),
         };
         let conversation = conversation.ok_or(404u16)?;
-        let stranger = if api_variant == ApiVariant::Config { 403 } else { 404 };
-        if self.may_see(conversation, user) { Ok(conversation) } else { Err(stranger) }
+        let outsider = if api_variant == ApiVariant::Config { 403 } else { 404 };
+        if self.may_see(conversation, user) { Ok(conversation) } else { Err(outsider) }
     }
 
     /// Who gets the events of a conversation.
@@ -587,15 +595,15 @@ impl Model {
 }
 
 fn members(conversation: &Conversation) -> Users {
-    conversation.participants.iter().fold(0, |all, (who, _)| all | 1 << who)
+    conversation.participants.iter().fold(0, |all, (participant, _)| all | 1 << participant)
 }
 
-fn refused(status: u16) -> Expected {
+fn rejected(status: u16) -> Expected {
     Expected { status, body: None, number: None, replayed: false }
 }
 
-fn status_of(refusal: &Rejection) -> u16 {
-    match refusal {
+fn status_of(rejection: &Rejection) -> u16 {
+    match rejection {
         Rejection::NotFound(_) => 404,
         Rejection::Forbidden(_) => 403,
         Rejection::Conflict(_) => 409,

@@ -42,11 +42,11 @@ impl World {
         match self.below(1000) {
             0..150 => {
                 let agent = self.below(self.agents.len());
-                self.act(agent);
+                self.agent_acts(agent);
             }
             150..200 => {
-                let listener = self.below(self.listeners.len());
-                self.listen(listener);
+                let stream_client = self.below(self.stream_clients.len());
+                self.listen(stream_client);
             }
             200..350 => {
                 if let Some(id) = self.pick(|link| link.can_arrive()) {
@@ -65,14 +65,14 @@ impl World {
                 let reader = self.below(2);
                 self.reader_step(reader);
             }
-            860..950 => self.read_mail(shard),
+            860..950 => self.handle_message(shard),
             950..970 => self.pass_time(),
-            _ => self.mischief(),
+            _ => self.inject_fault(),
         }
         self.end_of_drain();
     }
 
-    fn mischief(&mut self) {
+    fn inject_fault(&mut self) {
         match self.below(60) {
             0..8 => {
                 if let Some(id) = self.pick(|link| !link.client_done) {
@@ -159,12 +159,12 @@ impl World {
         self.calm = true;
         for _ in 0..40 {
             self.settle();
-            let refused = self.refused_so_far();
-            let more = self.post_again() | self.listen_again();
+            let rejected = self.rejected_so_far();
+            let more = self.resend_posts() | self.reopen_streams();
             self.settle();
             self.advance(RETRY_MICROSECONDS);
             self.settle();
-            if !more && refused == self.refused_so_far() && self.listeners.iter().all(|l| l.link.is_some()) {
+            if !more && rejected == self.rejected_so_far() && self.stream_clients.iter().all(|l| l.link.is_some()) {
                 break;
             }
         }
@@ -176,8 +176,8 @@ impl World {
         self.calm = false;
     }
 
-    fn refused_so_far(&self) -> u64 {
-        self.coverage.reader_overloads + self.coverage.writer_overloads + self.coverage.streams_refused
+    fn rejected_so_far(&self) -> u64 {
+        self.coverage.reader_overloads + self.coverage.writer_overloads + self.coverage.streams_rejected
     }
 
     /// Does everything that can be done without time passing.
@@ -197,16 +197,16 @@ impl World {
                 let state = &self.process().loops[shard];
                 let busy = !state.ready.is_empty()
                     || !state.mailbox.is_empty()
-                    || !state.mails.is_empty()
+                    || !state.messages.is_empty()
                     || !state.writable.is_empty()
                     || state.shard.has_dirty();
                 done += usize::from(busy);
-                self.read_mail(shard);
+                self.handle_message(shard);
                 self.read(shard);
                 self.write(shard);
             }
-            done += self.process().chores.len() + self.commands.len() + self.queries.len();
-            done += self.process().readers.iter().filter(|(_, mail)| mail.is_some()).count();
+            done += self.process().deliveries.len() + self.commands.len() + self.queries.len();
+            done += self.process().readers.iter().filter(|(_, message)| message.is_some()).count();
             self.writer_step();
             self.reader_step(0);
             self.reader_step(1);
@@ -232,8 +232,8 @@ impl World {
     }
 
     /// Sends every message that has a key and no answer once more.
-    fn post_again(&mut self) -> bool {
-        let open = |post: &crate::link::Post| post.is_open() && post.pending == 0;
+    fn resend_posts(&mut self) -> bool {
+        let open = |post: &crate::link::PostedMessage| post.is_open() && post.pending == 0;
         let open: Vec<usize> = (0..self.posts.len()).filter(|place| open(&self.posts[*place])).collect();
         for place in &open {
             let user = self.posts[*place].user;
@@ -246,11 +246,12 @@ impl World {
         !open.is_empty()
     }
 
-    fn listen_again(&mut self) -> bool {
-        let idle: Vec<usize> =
-            (0..self.listeners.len()).filter(|listener| self.listeners[*listener].link.is_none()).collect();
-        for listener in &idle {
-            self.listen(*listener);
+    fn reopen_streams(&mut self) -> bool {
+        let idle: Vec<usize> = (0..self.stream_clients.len())
+            .filter(|stream_client| self.stream_clients[*stream_client].link.is_none())
+            .collect();
+        for stream_client in &idle {
+            self.listen(*stream_client);
         }
         !idle.is_empty()
     }
@@ -258,7 +259,7 @@ impl World {
     /// Nothing lies about, every request is answered, every stream has all.
     fn check_rest(&mut self) {
         for (shard, state) in self.process().loops.iter().enumerate() {
-            assert!(state.mails.is_empty() && state.mailbox.is_empty(), "shard {shard} has mail");
+            assert!(state.messages.is_empty() && state.mailbox.is_empty(), "shard {shard} has mail");
         }
         let position = self.model.position();
         for state in &self.process().loops {
@@ -276,7 +277,7 @@ impl World {
             if session.ended || link.client_done || link.gone || link.ended {
                 continue;
             }
-            assert!(session.greeted);
+            assert!(session.established);
             session.check_complete(model);
             let replays = session.asked != crate::session::Asked::Now;
             assert!(!replays || session.caught_up, "link {id}: the replay never ends");
@@ -284,8 +285,8 @@ impl World {
         for post in &self.posts {
             assert!(!post.is_open(), "a message is never answered");
         }
-        for listener in &self.listeners {
-            assert!(listener.link.is_some(), "a listener cannot come back");
+        for stream_client in &self.stream_clients {
+            assert!(stream_client.link.is_some(), "a listener cannot come back");
         }
     }
 
@@ -298,8 +299,8 @@ impl World {
                 continue;
             }
             assert_eq!(session.complete, position, "link {id}: the heartbeat says something else");
-            let listener = self.listeners.iter().find(|listener| listener.link == Some(*id));
-            let seen = listener.expect("a stream has its listener").seen.last();
+            let stream_client = self.stream_clients.iter().find(|stream_client| stream_client.link == Some(*id));
+            let seen = stream_client.expect("a stream has its listener").seen.last();
             assert_eq!(seen, Some(&position), "link {id}: the reader did not see it");
         }
     }

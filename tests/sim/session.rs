@@ -17,7 +17,7 @@ pub enum Asked {
     Now,
     After(u64),
     /// Something that is no number.
-    Garbage,
+    Invalid,
 }
 
 /// What the shard was doing when it queued something.
@@ -46,33 +46,40 @@ pub struct Session {
     pub named: bool,
     pub asked: Asked,
     /// What the process knew to be committed when the request was sent.
-    pub floor: u64,
+    pub known_committed: u64,
     pub expires_at: WallTime,
-    pub greeted: bool,
+    pub established: bool,
     pub complete: u64,
     /// The last event given.
     last_event: u64,
     pub caught_up: bool,
-    gap_told: u64,
+    gap_sent: u64,
     pub ended: bool,
     pub heartbeat_due: MonoTime,
     pub stream_id: String,
 }
 
 impl Session {
-    pub fn new(user: usize, filter: Filter, named: bool, asked: Asked, floor: u64, expires_at: WallTime) -> Session {
+    pub fn new(
+        user: usize,
+        filter: Filter,
+        named: bool,
+        asked: Asked,
+        known_committed: u64,
+        expires_at: WallTime,
+    ) -> Session {
         Session {
             user,
             filter,
             named,
             asked,
-            floor,
+            known_committed,
             expires_at,
-            greeted: false,
+            established: false,
             complete: 0,
             last_event: 0,
             caught_up: false,
-            gap_told: 0,
+            gap_sent: 0,
             ended: false,
             heartbeat_due: MonoTime(u64::MAX),
             stream_id: String::new(),
@@ -86,9 +93,9 @@ impl Session {
         let Block::Event { id, name, data } = block else { return None };
         let kind = kind_of(data);
         assert_eq!(name.as_deref(), self.named.then_some(kind.as_str()), "a stream has names or has none");
-        assert!(self.greeted || kind == EventKind::ConnectionEstablished, "{kind:?} comes before the greeting");
+        assert!(self.established || kind == EventKind::ConnectionEstablished, "{kind:?} comes before the greeting");
         match kind {
-            EventKind::ConnectionEstablished => self.greeting(id.expect("a greeting has an id"), data, model),
+            EventKind::ConnectionEstablished => self.established_event(id.expect("a greeting has an id"), data, model),
             EventKind::Heartbeat => {
                 coverage.heartbeats += 1;
                 self.complete_through(id.expect("a heartbeat has an id"), model);
@@ -120,22 +127,22 @@ impl Session {
         self.complete_through(model.position(), model);
     }
 
-    fn greeting(&mut self, id: u64, data: &[u8], model: &Model) {
-        assert!(!self.greeted, "a stream greets once");
-        self.greeted = true;
+    fn established_event(&mut self, id: u64, data: &[u8], model: &Model) {
+        assert!(!self.established, "a stream greets once");
+        self.established = true;
         let json: serde_json::Value = serde_json::from_slice(data).expect("a greeting is JSON");
         assert_eq!(json["last_event_id"], id);
         assert_eq!(json["user_id"], model.users[self.user].as_str());
         self.stream_id = json["stream_id"].as_str().expect("a stream has a name").to_owned();
         match self.asked {
             Asked::After(number) => assert_eq!(id, number, "a replay starts where it was asked to"),
-            Asked::Now | Asked::Garbage => {
+            Asked::Now | Asked::Invalid => {
                 // It may come from a snapshot that is ahead of what the loops were told.
                 let newest = model.position();
                 assert!(
-                    (self.floor..=newest).contains(&id),
+                    (self.known_committed..=newest).contains(&id),
                     "a stream starts at {id}, not in {}..={newest}",
-                    self.floor
+                    self.known_committed
                 )
             }
         }
@@ -146,11 +153,11 @@ impl Session {
     fn gap(&mut self, data: &[u8], model: &Model, coverage: &mut Coverage) {
         let json: serde_json::Value = serde_json::from_slice(data).expect("a gap is JSON");
         let first = json["data"]["first_available_id"].as_u64().expect("a gap names a number");
-        assert!(first > self.gap_told, "the gap before {first} is told again");
-        let foreign = self.asked == Asked::Garbage && self.gap_told == 0 && first == self.complete + 1;
+        assert!(first > self.gap_sent, "the gap before {first} is told again");
+        let foreign = self.asked == Asked::Invalid && self.gap_sent == 0 && first == self.complete + 1;
         let removed = model.removed_history[self.user].contains(&(first - 1)) && first - 1 > self.complete;
         assert!(foreign || removed, "nothing of {}'s is gone before {first}", model.users[self.user]);
-        self.gap_told = first;
+        self.gap_sent = first;
         coverage.gaps += 1;
     }
 
@@ -202,7 +209,7 @@ impl Session {
             if entry.recipients & (1 << self.user) == 0 || !self.filter.passes(&entry.event) {
                 continue;
             }
-            let told = entry.removed & (1 << self.user) != 0 && self.gap_told > at;
+            let told = entry.removed & (1 << self.user) != 0 && self.gap_sent > at;
             assert!(
                 told || model.hidden_by(entry, self.user).is_some(),
                 "event {at} ({:?}) never came to {}, whose stream is said to be complete through {number}",

@@ -178,39 +178,39 @@ impl World {
             let filled = process.loops[shard].shard.outgoing(slot, &mut slices);
             assert!(filled < RUNS_MAX, "an outbox has very many runs");
             let mut known = 0;
-            let mut news = Vec::new();
+            let mut added = Vec::new();
             for slice in &slices[..filled] {
                 let old = slice.len().min(link.unsent.len() - known);
                 assert!(slice[..old] == link.unsent[known..known + old], "bytes that wait have changed");
                 known += old;
-                news.extend_from_slice(&slice[old..]);
+                added.extend_from_slice(&slice[old..]);
             }
             assert!(known == link.unsent.len(), "bytes that wait have vanished");
-            if !news.is_empty() {
-                fresh.push((id, news));
+            if !added.is_empty() {
+                fresh.push((id, added));
             }
         }
-        for (id, news) in fresh {
-            self.queued(id, &news, moment);
+        for (id, added) in fresh {
+            self.queued(id, &added, moment);
         }
     }
 
-    fn queued(&mut self, id: usize, news: &[u8], moment: &Moment) {
+    fn queued(&mut self, id: usize, added: &[u8], moment: &Moment) {
         let link = self.links.get_mut(&id).expect("the link is there");
         if link.unsent.is_empty() {
             link.progress_at = moment.now.mono;
         }
         link.active_at = moment.now.mono;
-        link.unsent.extend_from_slice(news);
-        link.queued += news.len() as u64;
-        let mut begin = link.queued - news.len() as u64;
-        let items = link.transcript.feed(news);
+        link.unsent.extend_from_slice(added);
+        link.queued += added.len() as u64;
+        let mut begin = link.queued - added.len() as u64;
+        let items = link.transcript.feed(added);
         let was_stream = link.session.is_some();
-        self.note(2, news.len() as u64 ^ mix(id as u64));
+        self.note(2, added.len() as u64 ^ mix(id as u64));
         for (end, item) in items {
             let (mut request, mut remembered) = (None, None);
             match &item {
-                Item::Response(answer) => request = Some(self.answer_queued(id, answer, end, moment)),
+                Item::Response(response) => request = Some(self.response_queued(id, response, end, moment)),
                 Item::Block(block) => {
                     let link = self.links.get_mut(&id).expect("the link is there");
                     let session = link.session.as_mut().expect("blocks come after the head of a stream");
@@ -239,82 +239,82 @@ impl World {
     }
 
     /// An answer belongs to the oldest request, and says what became of it; returns that request.
-    fn answer_queued(&mut self, id: usize, answer: &Response, end: u64, moment: &Moment) -> usize {
+    fn response_queued(&mut self, id: usize, response: &Response, end: u64, moment: &Moment) -> usize {
         let link = self.links.get_mut(&id).expect("the link is there");
         let at = link.expects.pop_front().expect("an answer comes for a request");
         let request = &self.requests[at];
-        trace!(self, "link {id}: answer {} to r{at}", answer.status);
+        trace!(self, "link {id}: answer {} to r{at}", response.status);
         let whole = link.fed >= request.end;
-        let own = answer.request_id == format!("r{at}");
-        assert!(own || (answer.status == 408 && !whole), "r{at} gets the answer of {}", answer.request_id);
-        if answer.status == 408 {
-            assert!(!whole && !answer.keep_alive, "a request that arrived does not time out");
+        let own = response.request_id == format!("r{at}");
+        assert!(own || (response.status == 408 && !whole), "r{at} gets the answer of {}", response.request_id);
+        if response.status == 408 {
+            assert!(!whole && !response.keep_alive, "a request that arrived does not time out");
             return at;
         }
-        if answer.status == 401 {
+        if response.status == 401 {
             assert!(moment.now.wall >= request.expires_at, "r{at} has a good token");
             return at;
         }
-        assert!(whole, "r{at} is answered with {} before it has arrived", answer.status);
-        if answer.opens_stream {
-            let Kind::Stream { listener, filter, named, asked } = request.kind.clone() else {
+        assert!(whole, "r{at} is answered with {} before it has arrived", response.status);
+        if response.opens_stream {
+            let Kind::Stream { stream_client, filter, named, asked } = request.kind.clone() else {
                 panic!("r{at} asked for no stream")
             };
             let late = moment.now.wall >= request.expires_at;
             let expires_at = request.expires_at.plus_seconds(if late { TOKEN_LEEWAY_SECONDS } else { 0 });
-            let user = self.listeners[listener].user;
-            let mut session = Session::new(user, filter, named, asked, request.floor, expires_at);
+            let user = self.stream_clients[stream_client].user;
+            let mut session = Session::new(user, filter, named, asked, request.known_committed, expires_at);
             session.heartbeat_due = moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
             link.session = Some(session);
             link.stream_from = end;
             return at;
         }
         match &request.kind {
-            Kind::Post(_) | Kind::Write => self.check_receipt(at, answer),
+            Kind::Post(_) | Kind::Write => self.check_command_result(at, response),
             Kind::Read => {
-                assert!(matches!(answer.status, 200 | 403 | 404 | 503), "r{at} is answered with {}", answer.status);
-                let position = answer.position.unwrap_or(u64::MAX);
+                assert!(matches!(response.status, 200 | 403 | 404 | 503), "r{at} is answered with {}", response.status);
+                let position = response.position.unwrap_or(u64::MAX);
                 assert!(
-                    answer.status != 200
-                        || (request.floor..=self.model.position()).contains(&position)
-                        || answer.position.is_none(),
+                    response.status != 200
+                        || (request.known_committed..=self.model.position()).contains(&position)
+                        || response.position.is_none(),
                     "r{at} was read at {position}, and {} was known before it was asked",
-                    request.floor
+                    request.known_committed
                 );
             }
             Kind::Stream { .. } => {
-                self.coverage.streams_refused += 1;
+                self.coverage.streams_rejected += 1;
                 // An EventSource gives up for good on any other status than 200.
-                let later = answer.status == 200 && answer.body.starts_with(b"retry: ");
-                assert!(later || matches!(answer.status, 403 | 404 | 429), "a stream gets {}", answer.status);
+                let later = response.status == 200 && response.body.starts_with(b"retry: ");
+                assert!(later || matches!(response.status, 403 | 404 | 429), "a stream gets {}", response.status);
             }
-            Kind::Renew { listener, stream_id, expires_at } => {
-                assert!(matches!(answer.status, 200 | 409), "r{at} is answered with {}", answer.status);
-                if answer.status == 200 {
+            Kind::Renew { stream_client, stream_id, expires_at } => {
+                assert!(matches!(response.status, 200 | 409), "r{at} is answered with {}", response.status);
+                if response.status == 200 {
                     let (stream_id, expires_at) = (stream_id.clone(), *expires_at);
-                    let listener = *listener;
-                    self.renewed(listener, &stream_id, expires_at);
+                    let stream_client = *stream_client;
+                    self.renewed(stream_client, &stream_id, expires_at);
                 }
             }
         }
         at
     }
 
-    fn check_receipt(&mut self, at: usize, answer: &Response) {
+    fn check_command_result(&mut self, at: usize, response: &Response) {
         let expected = self.requests[at].expected.clone();
         let expected = expected.unwrap_or_else(|| panic!("r{at} is answered before it was done"));
         let Expected { status, body, number, replayed } = expected;
-        assert_eq!(answer.status, status, "r{at}: {}", String::from_utf8_lossy(&answer.body));
-        assert!(body.is_none_or(|body| body == answer.body), "r{at}: {}", String::from_utf8_lossy(&answer.body));
-        assert_eq!((answer.event_id, answer.replayed), (number, replayed), "r{at}");
+        assert_eq!(response.status, status, "r{at}: {}", String::from_utf8_lossy(&response.body));
+        assert!(body.is_none_or(|body| body == response.body), "r{at}: {}", String::from_utf8_lossy(&response.body));
+        assert_eq!((response.event_id, response.replayed), (number, replayed), "r{at}");
         if status != 200 {
-            self.coverage.refused += 1;
+            self.coverage.rejected += 1;
         }
     }
 
-    fn renewed(&mut self, listener: usize, stream_id: &str, expires_at: cortex_core::internals::WallTime) {
+    fn renewed(&mut self, stream_client: usize, stream_id: &str, expires_at: cortex_core::internals::WallTime) {
         self.coverage.renewals += 1;
-        let link = self.listeners[listener].link.and_then(|link| self.links.get_mut(&link));
+        let link = self.stream_clients[stream_client].link.and_then(|link| self.links.get_mut(&link));
         if let Some(session) = link.and_then(|link| link.session.as_mut()).filter(|s| s.stream_id == stream_id) {
             session.expires_at = session.expires_at.max(expires_at);
         }

@@ -79,22 +79,22 @@ impl Transcript {
         match &mut self.state {
             State::Head => {
                 let len = self.find(from, b"\r\n\r\n")?;
-                let (answer, body_bytes) = read_head(&self.rest[from..from + len]);
+                let (response, body_bytes) = read_head(&self.rest[from..from + len]);
                 self.state = match body_bytes {
-                    Some(bytes) => State::Body(answer, bytes),
+                    Some(bytes) => State::Body(response, bytes),
                     None => {
                         self.state = State::Stream;
-                        return Some((len, Some(Item::Response(answer))));
+                        return Some((len, Some(Item::Response(response))));
                     }
                 };
                 Some((len, None))
             }
-            State::Body(answer, bytes) if rest.len() >= *bytes => {
+            State::Body(response, bytes) if rest.len() >= *bytes => {
                 let len = *bytes;
-                let mut answer = answer.clone();
-                answer.body = rest[..len].to_vec();
-                self.state = if answer.keep_alive { State::Head } else { State::Over };
-                Some((len, Some(Item::Response(answer))))
+                let mut response = response.clone();
+                response.body = rest[..len].to_vec();
+                self.state = if response.keep_alive { State::Head } else { State::Over };
+                Some((len, Some(Item::Response(response))))
             }
             State::Body(..) => None,
             State::Stream => {
@@ -126,7 +126,7 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
     let status =
         status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     let status: u16 = status.unwrap_or_else(|| panic!("{status_line:?} is no status line"));
-    let mut answer = Response {
+    let mut response = Response {
         status,
         request_id: String::new(),
         keep_alive: true,
@@ -142,21 +142,21 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
         match name {
             "Content-Length" => assert!(length.replace(value.parse().expect("a length")).is_none(), "two lengths"),
             "Content-Type" => is_stream = value == "text/event-stream",
-            "Connection" => answer.keep_alive = value != "close",
-            "X-Request-Id" => answer.request_id = value.to_owned(),
-            "X-Event-Id" => answer.event_id = Some(value.parse().expect("a number")),
-            "X-Last-Event-Id" => answer.position = Some(value.parse().expect("a number")),
-            "Idempotent-Replayed" => answer.replayed = value == "true",
+            "Connection" => response.keep_alive = value != "close",
+            "X-Request-Id" => response.request_id = value.to_owned(),
+            "X-Event-Id" => response.event_id = Some(value.parse().expect("a number")),
+            "X-Last-Event-Id" => response.position = Some(value.parse().expect("a number")),
+            "Idempotent-Replayed" => response.replayed = value == "true",
             "Date" => has_date = true,
             _ => {}
         }
     }
-    assert!(has_date && !answer.request_id.is_empty(), "an answer has a date and its request's id");
+    assert!(has_date && !response.request_id.is_empty(), "an answer has a date and its request's id");
     if length.is_none() {
-        assert!(is_stream && status == 200 && !answer.keep_alive, "only a stream goes without a length: {text}");
-        answer.opens_stream = true;
+        assert!(is_stream && status == 200 && !response.keep_alive, "only a stream goes without a length: {text}");
+        response.opens_stream = true;
     }
-    (answer, length)
+    (response, length)
 }
 
 fn read_block(bytes: &[u8]) -> Block {
@@ -188,7 +188,7 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 #[test]
-fn answers_and_streams_are_read_in_any_pieces() {
+fn responses_and_streams_are_parsed_in_any_pieces() {
     let bytes = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nX-Request-Id: a\r\nX-Event-Id: 7\r\n\r\nhi\
         HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nContent-Type: text/event-stream\r\nX-Request-Id: b\r\n\r\n\
         retry: 5\n\nevent: e\ndata: {\"a\":1}\nid: 3\n\ndata: {}\n\n";

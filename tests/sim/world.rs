@@ -22,9 +22,9 @@ pub const STALL_MILLISECONDS: u64 = 20_000;
 pub const STREAMS_PER_USER: u32 = 6;
 
 /// What the writer's thread still has to do about its last batch.
-pub enum Chore {
+pub enum Delivery {
     Announce(EventNumber),
-    Tell(usize, CommitShare),
+    Share(usize, CommitShare),
 }
 
 /// One event loop: a shard, its mailbox, its sockets.
@@ -35,7 +35,7 @@ pub struct Loop {
     pub mailbox: Vec<ShardMessage>,
     pub mailbox_bytes: usize,
     /// What was swapped out of the mailbox and is not yet handled.
-    pub mails: VecDeque<ShardMessage>,
+    pub messages: VecDeque<ShardMessage>,
     pub slots: BTreeMap<u32, usize>,
     pub ready: VecDeque<usize>,
     pub writable: Vec<usize>,
@@ -48,7 +48,7 @@ pub struct Setup {
     pub shards: usize,
     pub users: usize,
     pub agents: usize,
-    pub listeners: usize,
+    pub stream_clients: usize,
     pub writer_queue: usize,
     pub reader_queue: usize,
     pub mailbox_bytes: usize,
@@ -67,7 +67,7 @@ pub struct Process {
     pub readers: Vec<(Reader, Option<ShardMessage>)>,
     pub shared: Arc<SharedState>,
     pub loops: Vec<Loop>,
-    pub chores: VecDeque<Chore>,
+    pub deliveries: VecDeque<Delivery>,
     pub draining: bool,
 }
 
@@ -93,9 +93,9 @@ pub struct World {
     pub links: BTreeMap<usize, Link>,
     pub next_link: usize,
     pub requests: Vec<Request>,
-    pub posts: Vec<Post>,
+    pub posts: Vec<PostedMessage>,
     pub agents: Vec<Agent>,
-    pub listeners: Vec<Listener>,
+    pub stream_clients: Vec<StreamClient>,
     pub model: Model,
     pub known_committed: u64,
     /// The newest position that an answer showed each user.
@@ -120,7 +120,7 @@ impl World {
             shards: 2 + random.below(2) as usize,
             users: 3 + random.below(3) as usize,
             agents: 3 + random.below(3) as usize,
-            listeners: 4 + random.below(5) as usize,
+            stream_clients: 4 + random.below(5) as usize,
             writer_queue: if heavy { 64 } else { [2, 6, 64][random.below(3) as usize] },
             reader_queue: [1, 4, 64][random.below(3) as usize],
             mailbox_bytes: if heavy { 1 << 23 } else { [600, 4000, 1 << 23][random.below(3) as usize] },
@@ -143,7 +143,7 @@ impl World {
         let users: Vec<UserId> = (0..setup.users).map(|n| UserId::new_unchecked(format!("user-{n}"))).collect();
         let shown = vec![0; users.len()];
         let agents = (0..setup.agents).map(|n| Agent { user: n % setup.users, link: None }).collect();
-        let listeners = (0..setup.listeners).map(|n| Listener {
+        let stream_clients = (0..setup.stream_clients).map(|n| StreamClient {
             user: n % setup.users,
             filter: Default::default(),
             named: n % 3 == 2,
@@ -151,7 +151,7 @@ impl World {
             seen: Vec::new(),
             opened: 0,
         });
-        let listeners = listeners.collect();
+        let stream_clients = stream_clients.collect();
         let mut world = World {
             setup,
             random,
@@ -173,7 +173,7 @@ impl World {
             requests: Vec::new(),
             posts: Vec::new(),
             agents,
-            listeners,
+            stream_clients,
             model: Model::new(users),
             known_committed: 0,
             shown,
@@ -213,7 +213,7 @@ impl World {
                 position: position.0,
                 mailbox: Vec::new(),
                 mailbox_bytes: 0,
-                mails: VecDeque::new(),
+                messages: VecDeque::new(),
                 slots: BTreeMap::new(),
                 ready: VecDeque::new(),
                 writable: Vec::new(),
@@ -225,7 +225,7 @@ impl World {
         let readers = vec![reader(), reader()];
         self.db = Some(Connection::open(self.path()).expect("the database opens beside the program"));
         self.context = Some(context);
-        self.process = Some(Process { writer, readers, shared, loops, chores: VecDeque::new(), draining: false });
+        self.process = Some(Process { writer, readers, shared, loops, deliveries: VecDeque::new(), draining: false });
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -300,19 +300,19 @@ impl World {
     }
 
     fn after(&mut self, shard: usize, moment: Moment) {
-        self.carry_out(shard);
+        self.drain_outputs(shard);
         self.observe(shard, &moment);
         let process = self.process();
         process.loops[shard].shard.check_invariants();
         process.shared.check_invariants();
     }
 
-    fn carry_out(&mut self, shard: usize) {
+    fn drain_outputs(&mut self, shard: usize) {
         let now = self.now;
         while let Some(output) = self.process().loops[shard].shard.poll_output() {
             match output {
                 Output::Work(work) => {
-                    if let Some(to) = self.hand_over(work) {
+                    if let Some(to) = self.dispatch_work(work) {
                         let dropped = Input::Message(ShardMessage::Dropped(to));
                         self.process().loops[shard].shard.handle(dropped, now);
                     }
@@ -338,7 +338,7 @@ impl World {
         }
     }
 
-    fn hand_over(&mut self, work: Work) -> Option<ReplyTo> {
+    fn dispatch_work(&mut self, work: Work) -> Option<ReplyTo> {
         match work {
             Work::Command(command) => self.submit(command),
             Work::Query(query) => self.ask(query),
@@ -353,8 +353,8 @@ impl World {
             return None;
         }
         self.coverage.writer_overloads += 1;
-        let refused = crate::model::Expected { status: 503, body: None, number: None, replayed: false };
-        self.requests[request_of(&command.correlation_id)].expected = Some(refused);
+        let rejected = crate::model::Expected { status: 503, body: None, number: None, replayed: false };
+        self.requests[request_of(&command.correlation_id)].expected = Some(rejected);
         Some(command.reply_to)
     }
 

@@ -8,7 +8,7 @@ use cortex_core::internals::{
 };
 
 #[test]
-fn a_number_that_is_not_of_this_journal_is_a_gap() {
+fn an_unknown_number_causes_a_gap() {
     let mut world = World::in_memory();
     for user in ["ann", "nobody"] {
         world.workspace("ann");

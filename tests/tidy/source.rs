@@ -327,7 +327,7 @@ fn paths_of_files_are_paths_of_modules() {
 }
 
 #[test]
-fn code_for_tests_is_told_from_the_rest() {
+fn test_code_is_separated() {
     let table = [
         ("fn a() {} #[cfg(test)] mod tests { fn b() { c() } } fn d() {}", "fn a() {} fn d() {}"),
         ("#[cfg(test)] #[derive(Debug)] pub struct A { b: [u8; 4] } struct C;", "struct C;"),

@@ -6,14 +6,14 @@ use cortex_core::internals::limits::DISCARD_BYTES_MAX;
 #[derive(Debug, PartialEq)]
 pub struct Expected {
     /// The answers, in order.
-    pub answers: Vec<Answer>,
+    pub responses: Vec<ExpectedResponse>,
     /// What comes after the last.
     pub end: End,
 }
 
 /// One answer.
 #[derive(Debug, PartialEq)]
-pub struct Answer {
+pub struct ExpectedResponse {
     /// The method that it answers; `GET` where none could be read.
     pub method: String,
     /// The path that was asked for; empty where none could be read.
@@ -40,27 +40,27 @@ pub enum End {
 impl Expected {
     /// Reads an outcome of the table.
     pub fn of(outcome: &str) -> Expected {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for part in outcome.split(" | ").filter(|part| !part.is_empty()) {
             if part == "..." {
-                return Expected { answers, end: End::Waits };
+                return Expected { responses, end: End::Waits };
             }
             if let Some(error) = part.strip_prefix('!') {
                 let (method, path) = ("GET".to_owned(), String::new());
-                answers.push(Answer { method, path, status: status_of_head(error), expects: false });
-                return Expected { answers, end: End::Closes };
+                responses.push(ExpectedResponse { method, path, status: status_of_head(error), expects: false });
+                return Expected { responses, end: End::Closes };
             }
-            let end = read_request(part, &mut answers);
+            let end = read_request(part, &mut responses);
             if end != End::Stays {
-                return Expected { answers, end };
+                return Expected { responses, end };
             }
         }
-        Expected { answers, end: End::Stays }
+        Expected { responses, end: End::Stays }
     }
 }
 
 /// Adds the answer to a request of good syntax, and says what becomes of the connection.
-fn read_request(part: &str, answers: &mut Vec<Answer>) -> End {
+fn read_request(part: &str, responses: &mut Vec<ExpectedResponse>) -> End {
     // The host may be empty, so words are what stands between single spaces.
     let words: Vec<&str> = part.splitn(7, ' ').collect();
     let [method, target, _version, _host, framing, connection, ..] = words[..] else {
@@ -69,24 +69,24 @@ fn read_request(part: &str, answers: &mut Vec<Answer>) -> End {
     let (method, path) = (method.trim_matches(['(', ')']), target.split('?').next().unwrap_or_default());
     let last_word = words.get(6).and_then(|rest| rest.rsplit(' ').next()).unwrap_or_default();
     let expects = words.get(6).is_some_and(|rest| rest.split(' ').next() == Some("expects"));
-    let mut answer = Answer { method: method.to_owned(), path: path.to_owned(), status: 200, expects };
+    let mut response = ExpectedResponse { method: method.to_owned(), path: path.to_owned(), status: 200, expects };
     match routed(method, path) {
         // The answer comes with the head. What cannot be passed over quickly ends the connection.
         status if status != 200 => {
-            answer.status = status;
-            answer.expects = false;
-            answers.push(answer);
+            response.status = status;
+            response.expects = false;
+            responses.push(response);
             if framing == "chunked" || expects || connection == "close" { End::Closes } else { End::Stays }
         }
         _ if last_word == "..." => End::Waits,
         _ => {
             let mut end = if connection == "close" { End::Closes } else { End::Stays };
             if let Some(error) = last_word.strip_prefix('!') {
-                answer.status = status_of_body(error);
+                response.status = status_of_body(error);
                 let is_short = framing.parse::<usize>().is_ok_and(|length| length <= DISCARD_BYTES_MAX);
                 end = if is_short { End::Swallows } else { End::Closes };
             }
-            answers.push(answer);
+            responses.push(response);
             end
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::ops::ControlFlow;
 
 #[test]
-fn a_whole_answer_is_read_in_every_form() {
+fn complete_answers_are_read_in_every_form() {
     let plain = json!({
         "model": "standin-1b",
         "choices": [{"message": {"content": TEXT}, "finish_reason": "stop"}],
@@ -53,7 +53,7 @@ fn a_whole_answer_is_read_in_every_form() {
 }
 
 #[test]
-fn what_is_no_answer_is_a_failure() {
+fn invalid_answers_are_failures() {
     let started = delta("H\u{e9}l");
     let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
     // The answer, the text that is shown of it, what went wrong, and how often it is tried.
@@ -143,18 +143,18 @@ fn what_is_no_answer_is_a_failure() {
 }
 
 #[test]
-fn an_endless_text_ends_at_the_longest_content() {
+fn an_endless_text_is_truncated_at_the_content_limit() {
     let piece = delta(&"\u{1f600}x".repeat(1000)).repeat(20);
     let standin = StandIn::start(vec![vec![Step::Send(until_close("")), Step::Forever(piece.into_bytes())]]);
     let (text, end) = ask(&upstream(&standin));
     let max = cortex_core::internals::limits::CONTENT_BYTES_MAX;
     assert!((max - 3..=max).contains(&text.len()), "{}", text.len());
     assert_eq!(end.unwrap().finish_reason.as_deref(), Some("length"));
-    standin.wait_until_left(1);
+    standin.wait_until_closed(1);
 }
 
 #[test]
-fn the_question_goes_out_as_the_protocol_has_it() {
+fn the_request_follows_the_chat_completions_protocol() {
     let standin = StandIn::start(vec![say(until_close(&good_events()))]);
     let settings = UpstreamSettings {
         system_prompt: Some("Be kind.".into()),
@@ -192,10 +192,11 @@ fn the_question_goes_out_as_the_protocol_has_it() {
 }
 
 #[test]
-fn token_counts_are_not_asked_for_where_they_are_refused() {
-    let refusal = json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"]}]});
+fn token_counts_are_not_requested_again_after_a_rejection() {
+    let rejection =
+        json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"]}]});
     let standin =
-        StandIn::start(vec![say(with_length(422, "", &refusal.to_string())), say(until_close(&good_events()))]);
+        StandIn::start(vec![say(with_length(422, "", &rejection.to_string())), say(until_close(&good_events()))]);
     let upstream = upstream(&standin);
     for _ in 0..2 {
         assert_eq!(ask(&upstream).0, TEXT);
@@ -206,7 +207,7 @@ fn token_counts_are_not_asked_for_where_they_are_refused() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_told_at_once() {
+fn unusable_settings_are_rejected_at_start() {
     let mut table = vec![(
         UpstreamSettings { api_key: Some(Secret::new("a\r\nX: y")), ..settings("http://a") },
         "RESPONDER_API_KEY",

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 #[test]
-fn statuses_decide_whether_there_is_another_try() {
+fn the_status_decides_whether_a_request_is_retried() {
     let table = [
         (400, 1, "no such thing"),
         (401, 1, "rejected the server's credentials"),
@@ -33,7 +33,7 @@ fn statuses_decide_whether_there_is_another_try() {
 }
 
 #[test]
-fn error_answers_of_every_form_are_read() {
+fn error_responses_of_every_form_are_read() {
     for answer in [
         with_length(400, "", "{\"error\":\"no such thing\"}"),
         b"HTTP/1.1 400 x\r\n\r\n{\"error\":{\"message\":\"no such thing\"}}".to_vec(),
@@ -65,7 +65,7 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn a_later_try_may_succeed() {
+fn a_retry_can_succeed() {
     let bad: [Vec<Step>; 5] = [
         say(with_length(500, "", "")),
         say(with_length(429, "Retry-After: 0\r\n", "")),
@@ -83,7 +83,7 @@ fn a_later_try_may_succeed() {
 }
 
 #[test]
-fn retry_after_is_waited_for_or_ends_the_tries() {
+fn retry_after_delays_or_ends_the_retries() {
     let standin =
         StandIn::start(vec![say(with_length(429, "Retry-After: 1\r\n", "")), say(until_close(&good_events()))]);
     let started = Instant::now();
@@ -97,7 +97,7 @@ fn retry_after_is_waited_for_or_ends_the_tries() {
 }
 
 #[test]
-fn a_refused_connection_is_a_failure_after_all_tries() {
+fn a_refused_connection_is_a_failure_after_all_retries() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for url in [format!("http://{addr}/v1"), format!("http://localhost:{}", addr.port())] {
         let failure = ask(&Upstream::new(settings(url)).unwrap()).1.unwrap_err();
@@ -113,7 +113,7 @@ fn a_name_that_does_not_exist_is_a_failure() {
 }
 
 #[test]
-fn nobody_who_accepts_is_waited_for_too_long() {
+fn an_upstream_that_does_not_accept_times_out() {
     use socket2::{Domain, SockAddr, Socket, Type};
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
@@ -136,7 +136,7 @@ fn nobody_who_accepts_is_waited_for_too_long() {
 type Silence = (&'static str, Timeouts, Vec<Step>, &'static str, &'static str, usize);
 
 #[test]
-fn every_silence_has_its_deadline() {
+fn each_phase_of_silence_has_a_timeout() {
     let started = delta("H\u{e9}l");
     let late = |timeouts: &dyn Fn(&mut Timeouts)| {
         let mut all = PATIENT;
@@ -200,13 +200,13 @@ fn every_silence_has_its_deadline() {
         let failure = end.expect_err(name);
         assert_eq!((text.as_str(), failure.kind), (shown, FailureKind::Timeout), "{name}: {failure:?}");
         assert!(failure.message.contains(said), "{name}: {failure:?}");
-        standin.wait_until_left(tries);
+        standin.wait_until_closed(tries);
         assert_eq!(standin.requests().len(), tries, "{name}");
     }
 }
 
 #[test]
-fn an_error_answer_that_does_not_end_is_still_one() {
+fn an_unterminated_error_response_is_still_an_error() {
     let timeouts = Timeouts { between_bytes_milliseconds: 100, ..PATIENT };
     let answer = b"HTTP/1.1 400 x\r\nContent-Length: 99\r\n\r\n{\"error\":".to_vec();
     let standin = StandIn::start(vec![vec![Step::Send(answer), Step::Hang]]);
@@ -214,7 +214,7 @@ fn an_error_answer_that_does_not_end_is_still_one() {
 }
 
 #[test]
-fn a_text_that_has_ended_stands_whatever_follows() {
+fn a_finished_text_is_kept_whatever_follows() {
     let ended = until_close(&[delta(TEXT).as_str(), STOP].concat());
     let timeouts = Timeouts { tail_milliseconds: 100, ..PATIENT };
     let table: [(&str, Vec<Step>); 4] = [
@@ -236,7 +236,7 @@ fn a_text_that_has_ended_stands_whatever_follows() {
 }
 
 #[test]
-fn a_refusal_before_the_request_was_read_is_heard() {
+fn a_rejection_sent_before_the_request_is_read_is_received() {
     let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(with_length(413, "", "{\"error\":\"too much\"}"))]]);
     let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(4_000_000)) }];
     let failure = answer(&upstream(&standin), &turns, &mut |_| ControlFlow::Continue(())).unwrap_err();
@@ -244,7 +244,7 @@ fn a_refusal_before_the_request_was_read_is_heard() {
 }
 
 #[test]
-fn an_answer_that_is_no_longer_wanted_ends_wherever_it_is() {
+fn a_cancelled_answer_stops_in_every_phase() {
     let started = until_close(&delta("H\u{e9}l"));
     let no_retry_yet = with_length(429, "Retry-After: 2\r\n", "");
     let table: [(&str, Vec<Step>, &str, usize); 5] = [
@@ -269,7 +269,7 @@ fn an_answer_that_is_no_longer_wanted_ends_wherever_it_is() {
             if is_there && asked >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert_eq!(end.unwrap_err().kind, FailureKind::Stopped, "{name}");
-        standin.wait_until_left(left);
+        standin.wait_until_closed(left);
         assert_eq!((text.as_str(), standin.requests().len()), (shown, 1), "{name}");
     }
     let standin = StandIn::start(vec![vec![Step::Send(until_close("")), Step::Forever(delta("more").into_bytes())]]);
@@ -279,5 +279,5 @@ fn an_answer_that_is_no_longer_wanted_ends_wherever_it_is() {
         if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!((end.unwrap_err().kind, pieces), (FailureKind::Stopped, 3));
-    standin.wait_until_left(1);
+    standin.wait_until_closed(1);
 }

@@ -15,7 +15,7 @@ fn guarded(standin: &StandIn, retry: RetryPolicy, cool_down_milliseconds: u64) -
 }
 
 #[test]
-fn an_upstream_in_trouble_is_left_alone() {
+fn a_failing_upstream_opens_the_breaker() {
     let standin = StandIn::start(vec![say(with_length(500, "", ""))]);
     let upstream = guarded(&standin, ONCE, 3_600_000);
     for _ in 0..2 {
@@ -31,7 +31,7 @@ fn an_upstream_in_trouble_is_left_alone() {
 }
 
 #[test]
-fn tries_end_when_the_breaker_opens_and_say_what_went_wrong() {
+fn retries_end_when_the_breaker_opens_and_report_the_failure() {
     let standin = StandIn::start(vec![say(with_length(503, "", ""))]);
     let upstream = guarded(&standin, RETRY, 3_600_000);
     assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(503));
@@ -39,7 +39,7 @@ fn tries_end_when_the_breaker_opens_and_say_what_went_wrong() {
 }
 
 #[test]
-fn a_probe_that_succeeds_closes_it() {
+fn a_successful_probe_closes_the_breaker() {
     let bad = say(with_length(500, "", ""));
     let standin = StandIn::start(vec![bad.clone(), bad.clone(), bad, say(until_close(&good_events()))]);
     let upstream = guarded(&standin, ONCE, 1);
@@ -55,7 +55,7 @@ fn a_probe_that_succeeds_closes_it() {
 }
 
 #[test]
-fn one_probe_is_on_its_way_and_giving_it_up_frees_its_place() {
+fn only_one_probe_runs_at_a_time_and_a_cancelled_probe_frees_its_slot() {
     let bad = say(with_length(500, "", ""));
     let standin = StandIn::start(vec![bad.clone(), bad, vec![Step::Hang], say(until_close(&good_events()))]);
     let upstream = guarded(&standin, ONCE, 1);
@@ -78,7 +78,7 @@ fn one_probe_is_on_its_way_and_giving_it_up_frees_its_place() {
 }
 
 #[test]
-fn what_a_question_itself_is_refused_for_does_not_count() {
+fn rejections_of_a_single_request_do_not_count_as_failures() {
     let standin = StandIn::start(vec![say(with_length(400, "", ""))]);
     let upstream = guarded(&standin, ONCE, 3_600_000);
     for _ in 0..5 {
@@ -88,7 +88,7 @@ fn what_a_question_itself_is_refused_for_does_not_count() {
 }
 
 #[test]
-fn a_panic_of_the_caller_does_not_keep_it_half_open() {
+fn a_panic_of_the_caller_does_not_leave_the_breaker_half_open() {
     let bad = say(with_length(500, "", ""));
     let standin = StandIn::start(vec![bad.clone(), bad, say(until_close(&good_events()))]);
     let upstream = guarded(&standin, ONCE, 1);
@@ -103,7 +103,7 @@ fn a_panic_of_the_caller_does_not_keep_it_half_open() {
 }
 
 #[test]
-fn many_ask_side_by_side() {
+fn many_requests_run_concurrently() {
     let standin = StandIn::start(vec![vec![Step::Pieces(chunked(&good_events(), 40), 60)]]);
     let upstream = upstream(&standin);
     std::thread::scope(|scope| {

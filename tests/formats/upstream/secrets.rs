@@ -21,7 +21,7 @@ impl Log for Collector {
 }
 
 #[test]
-fn the_key_comes_out_nowhere() {
+fn the_api_key_appears_in_no_output() {
     log::set_logger(&Collector).expect("no other test has a logger");
     log::set_max_level(LevelFilter::Trace);
     let said = format!("your key {KEY} is no good");

@@ -109,7 +109,7 @@ impl StandIn {
     }
 
     /// Waits until the client has left so many connections that were still in use.
-    pub fn wait_until_left(&self, count: usize) {
+    pub fn wait_until_closed(&self, count: usize) {
         let left = self.shared.left.lock().unwrap();
         let (left, result) = self.shared.has_left.wait_timeout_while(left, DEADLINE, |left| *left < count).unwrap();
         drop(left);

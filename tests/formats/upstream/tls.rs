@@ -71,7 +71,7 @@ fn answers_are_read_through_an_encrypted_connection() {
 }
 
 #[test]
-fn a_long_question_goes_through() {
+fn a_long_request_is_sent_over_tls() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
     let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(3_000_000)) }];
     let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
@@ -80,25 +80,25 @@ fn a_long_question_goes_through() {
 }
 
 #[test]
-fn nobody_is_told_anything_who_is_not_trusted() {
+fn an_untrusted_server_receives_no_request() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
-    let stranger = failure(&upstream(&standin, "localhost", "other.pem", PATIENT));
-    assert_eq!(stranger.kind, FailureKind::Connect);
-    assert!(stranger.detail.contains("certificate"), "{stranger:?}");
+    let outsider = failure(&upstream(&standin, "localhost", "other.pem", PATIENT));
+    assert_eq!(outsider.kind, FailureKind::Connect);
+    assert!(outsider.detail.contains("certificate"), "{outsider:?}");
     let wrong_name = failure(&upstream(&standin, "localhost.", "authority.pem", PATIENT));
     assert_eq!(wrong_name.kind, FailureKind::Connect, "{wrong_name:?}");
     assert_eq!(standin.requests().len(), 0);
 }
 
 #[test]
-fn a_plain_server_is_no_https_server() {
+fn a_plain_http_server_fails_as_https() {
     let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(until_close(&good_events()))]]);
     let failure = failure(&upstream(&standin, "localhost", "authority.pem", PATIENT));
     assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
 }
 
 #[test]
-fn silences_and_ends_are_seen_through_the_encryption() {
+fn timeouts_and_disconnects_are_detected_over_tls() {
     let started = until_close(&delta("H\u{e9}l"));
     let first = Timeouts { first_byte_milliseconds: 200, ..PATIENT };
     let between = Timeouts { between_bytes_milliseconds: 200, ..PATIENT };
@@ -119,18 +119,18 @@ fn silences_and_ends_are_seen_through_the_encryption() {
 }
 
 #[test]
-fn an_encrypted_answer_that_is_no_longer_wanted_ends() {
+fn a_cancelled_answer_over_tls_stops() {
     let standin = encrypted(vec![vec![Step::Hang]]);
     let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
     let end = answer(&upstream, &question(), &mut |_| {
         if standin.requests().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
-    standin.wait_until_left(1);
+    standin.wait_until_closed(1);
 }
 
 #[test]
-fn bad_files_of_certificates_are_told_at_once() {
+fn invalid_certificate_files_are_rejected_at_start() {
     for name in ["absent.pem", "make", "server.key"] {
         let settings = UpstreamSettings { ca_file: Some(file(name)), ..settings("https://localhost/v1") };
         let error = Upstream::new(settings).expect_err(name);

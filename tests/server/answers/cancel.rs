@@ -1,10 +1,10 @@
 //! Stopping the running answer, from any client.
 
 use super::*;
-use crate::common::{NOBODYS_ID, assert_error};
+use crate::common::{UNKNOWN_ID, assert_error};
 
 #[test]
-fn any_client_stops_a_running_answer_and_its_text_stays() {
+fn any_client_can_cancel_a_running_answer_and_its_text_remains() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let (mut owner, mut ann, mut eve) =
@@ -19,7 +19,7 @@ fn any_client_stops_a_running_answer_and_its_text_stays() {
     call.begin().say("half of it");
     let mut reading = Reading::default();
     reading.until(&mut stream, "half of it");
-    for path in [&path, &format!("/conversations/{NOBODYS_ID}/cancel")] {
+    for path in [&path, &format!("/conversations/{UNKNOWN_ID}/cancel")] {
         assert_error(&eve.post(path, json!({})), 404, "not_found");
     }
     assert!(cancel(&mut owner, &conversation));
@@ -27,7 +27,7 @@ fn any_client_stops_a_running_answer_and_its_text_stays() {
     assert_output(&reading.until_output(&mut stream), "half of it", "cancelled");
     assert_output(&Reading::default().until_output(&mut other), "half of it", "cancelled");
     call.say(" and what nobody wants");
-    call.wait_until_left();
+    call.wait_until_closed();
     assert_eq!(
         said(&mut ann, &conversation),
         lines(&[("user", "Hello?", "complete"), ("assistant", "half of it", "cancelled")])
@@ -41,17 +41,17 @@ fn any_client_stops_a_running_answer_and_its_text_stays() {
 }
 
 #[test]
-fn an_answer_of_which_nothing_was_shown_leaves_nothing() {
+fn a_cancelled_answer_without_text_leaves_no_message() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("c");
+    let conversation = ann.start_conversation("c");
     let mut stream = ann.stream();
-    ann.chat(&conversation, "Hello?");
+    ann.post_message(&conversation, "Hello?");
     let call = model.call();
     assert!(cancel(&mut ann, &conversation));
-    call.wait_until_left();
-    ann.chat(&conversation, "And now?");
+    call.wait_until_closed();
+    ann.post_message(&conversation, "And now?");
     model.call().answer("yes");
     let before = stream.before_message("And now?");
     assert!(before.iter().all(|event| event.kind() == "input"), "{before:?}");
@@ -61,13 +61,13 @@ fn an_answer_of_which_nothing_was_shown_leaves_nothing() {
 }
 
 #[test]
-fn who_goes_away_cancels_nothing() {
+fn disconnecting_cancels_no_answer() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("c");
+    let conversation = ann.start_conversation("c");
     let mut stream = ann.stream();
-    ann.chat(&conversation, "Hello?");
+    ann.post_message(&conversation, "Hello?");
     let mut call = model.call();
     call.begin().say("one");
     Reading::default().until(&mut stream, "one");

@@ -6,9 +6,9 @@ use crate::common::token::token;
 /// A conversation with a question, and a stream that saw it.
 fn asked(server: &Server) -> (User, String, Stream) {
     let mut ann = User::new(server, "ann");
-    let conversation = ann.create_chat("c");
+    let conversation = ann.start_conversation("c");
     let mut stream = ann.stream();
-    ann.chat(&conversation, "Hello?");
+    ann.post_message(&conversation, "Hello?");
     assert_eq!(stream.next_own().content(), "Hello?");
     (ann, conversation, stream)
 }
@@ -22,7 +22,7 @@ fn missed(server: &Server, last_event_id: &str, content: &str) -> Vec<Event> {
 }
 
 #[test]
-fn a_kill_in_the_middle_leaves_one_message_and_one_event() {
+fn a_kill_during_an_answer_leaves_one_message_and_one_event() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     for ending in ["kill", "two kills", "good order"] {
@@ -44,9 +44,9 @@ fn a_kill_in_the_middle_leaves_one_message_and_one_event() {
         }
         ann.follow(&server);
         // Answered after the interrupted one, since both are of one conversation.
-        ann.chat(&conversation, "And now?");
+        ann.post_message(&conversation, "And now?");
         let next = model.call();
-        assert_eq!(next.question(), "And now?", "what was shown is not begun again");
+        assert_eq!(next.prompt(), "And now?", "what was shown is not begun again");
         next.answer("whole");
         let events = missed(&server, &last, "whole");
         let outputs: Vec<&Event> = events.iter().filter(|event| event.kind() == "output").collect();
@@ -67,7 +67,7 @@ fn a_kill_in_the_middle_leaves_one_message_and_one_event() {
 }
 
 #[test]
-fn an_answer_of_which_nothing_was_shown_is_begun_again_after_any_end() {
+fn an_answer_without_text_restarts_after_any_exit() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     for ending in ["kill", "kill after the head", "good order"] {
@@ -86,11 +86,11 @@ fn an_answer_of_which_nothing_was_shown_is_begun_again_after_any_end() {
         server.restart();
         ann.follow(&server);
         let again = model.call();
-        assert_eq!(again.question(), "Hello?");
+        assert_eq!(again.prompt(), "Hello?");
         again.answer("whole");
         let mut stream = ann.stream_with(&format!("last_event_id={last}"));
         assert_output(&stream.next_of("output"), "whole", "complete");
-        ann.chat(&conversation, "And now?");
+        ann.post_message(&conversation, "And now?");
         model.call().answer("too");
         assert_eq!(missed(&server, &last, "too").iter().filter(|event| event.kind() == "output").count(), 1);
         assert_eq!(
@@ -107,7 +107,7 @@ fn an_answer_of_which_nothing_was_shown_is_begun_again_after_any_end() {
 }
 
 #[test]
-fn text_is_on_disk_about_a_second_after_it_was_shown() {
+fn shown_text_is_on_disk_within_about_a_second() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     let (mut ann, conversation, mut stream) = asked(&server);
@@ -132,14 +132,14 @@ fn text_is_on_disk_about_a_second_after_it_was_shown() {
 }
 
 #[test]
-fn questions_that_wait_survive_a_kill() {
+fn waiting_answer_jobs_survive_a_kill() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let chats: Vec<String> = (0..3).map(|n| ann.create_chat(&format!("c{n}"))).collect();
+    let chats: Vec<String> = (0..3).map(|n| ann.start_conversation(&format!("c{n}"))).collect();
     for n in 0..4 {
         for chat in &chats {
-            ann.chat(chat, &format!("question {n}"));
+            ann.post_message(chat, &format!("question {n}"));
         }
     }
     let running: Vec<_> = chats.iter().map(|_| model.call()).collect();
@@ -152,7 +152,7 @@ fn questions_that_wait_survive_a_kill() {
     // Some may have been answered before the stream was there: the lists say it all in the end.
     for _ in 0..12 {
         let call = model.call();
-        let answer = format!("to {}", call.question());
+        let answer = format!("to {}", call.prompt());
         call.answer(&answer);
     }
     let expected: Vec<_> = (0..4).map(|n| format!("to question {n}")).collect();
@@ -174,15 +174,15 @@ fn questions_that_wait_survive_a_kill() {
 }
 
 #[test]
-fn what_another_configuration_left_open_is_closed() {
+fn jobs_of_a_disabled_responder_are_closed() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     let (mut ann, shown, mut stream) = asked(&server);
     let mut call = model.call();
     call.begin().say("half");
     Reading::default().until(&mut stream, "half");
-    let hidden = ann.create_chat("hidden");
-    ann.chat(&hidden, "And here?");
+    let hidden = ann.start_conversation("hidden");
+    ann.post_message(&hidden, "And here?");
     let other_call = model.call();
     server.kill();
     drop((call, other_call));
@@ -206,20 +206,20 @@ fn what_another_configuration_left_open_is_closed() {
 }
 
 #[test]
-fn a_server_that_is_asked_to_end_closes_its_answers_itself() {
+fn a_graceful_shutdown_closes_running_answers() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     let (mut ann, conversation, mut stream) = asked(&server);
     let mut call = model.call();
     call.begin().say("half");
     Reading::default().until(&mut stream, "half");
-    let hidden = ann.create_chat("hidden");
-    ann.chat(&hidden, "And here?");
+    let hidden = ann.start_conversation("hidden");
+    ann.post_message(&hidden, "And here?");
     let silent = model.call();
     assert_eq!(server.stop().code(), Some(0));
-    call.wait_until_left();
-    silent.wait_until_left();
-    let open: i64 = crate::common::database::open_beside(&server.database())
+    call.wait_until_closed();
+    silent.wait_until_closed();
+    let open: i64 = crate::common::database::open_externally(&server.database())
         .query_row("SELECT count(*) FROM answer_jobs", [], |row| row.get(0))
         .expect("orders can be counted");
     assert_eq!(open, 1, "only the one of which nothing was shown is still to be answered");

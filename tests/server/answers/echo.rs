@@ -8,7 +8,7 @@ fn echoing() -> Server {
 }
 
 #[test]
-fn a_development_server_echoes() {
+fn a_development_server_echoes_messages() {
     let server = echoing();
     let mut ann = User::new(&server, "ann");
     let mut stream = ann.stream();
@@ -32,9 +32,9 @@ fn many_messages_are_answered_once_each_and_in_order() {
     const COUNT: usize = 50;
     let server = echoing();
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("many");
+    let conversation = ann.start_conversation("many");
     let mut stream = ann.stream();
-    let ids: Vec<String> = (0..COUNT).map(|n| ann.chat(&conversation, &n.to_string())).collect();
+    let ids: Vec<String> = (0..COUNT).map(|n| ann.post_message(&conversation, &n.to_string())).collect();
     let mut answered = Vec::new();
     while answered.len() < COUNT {
         let output = stream.next_of("output");
@@ -44,32 +44,32 @@ fn many_messages_are_answered_once_each_and_in_order() {
     assert_eq!(answered, ids);
     assert_eq!(messages(&mut ann, &conversation).len(), 2 * COUNT);
     // Another answer would stand before this one.
-    ann.chat(&conversation, "the end");
+    ann.post_message(&conversation, "the end");
     assert_eq!(stream.next_own().kind(), "input");
     assert_output(&stream.next_own(), "the end", "complete");
 }
 
 #[test]
-fn only_what_users_say_is_answered() {
+fn only_messages_of_users_are_answered() {
     let server = echoing();
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("roles");
+    let conversation = ann.start_conversation("roles");
     let mut stream = ann.stream();
     for role in ["assistant", "system"] {
         let body = json!({"content": format!("as {role}"), "role": role});
         ann.post(&format!("/conversations/{conversation}/messages"), body).expect(200);
     }
-    ann.chat(&conversation, "as user");
+    ann.post_message(&conversation, "as user");
     let output = stream.next_of("output");
     assert_output(&output, "as user", "complete");
-    ann.chat(&conversation, "again");
+    ann.post_message(&conversation, "again");
     let kinds: Vec<String> = (0..2).map(|_| stream.next_own().content().to_owned()).collect();
     assert_eq!(kinds, ["again", "again"], "the answer itself was not answered");
     assert_eq!(messages(&mut ann, &conversation).len(), 6);
 }
 
 #[test]
-fn a_server_without_responder_is_silent() {
+fn a_server_without_a_responder_does_not_answer() {
     let server = Server::start(Options::new());
     let mut ann = User::new(&server, "ann");
     let mut stream = ann.stream();
@@ -82,19 +82,19 @@ fn a_server_without_responder_is_silent() {
 }
 
 #[test]
-fn the_owner_chooses_among_the_allowed() {
+fn the_owner_chooses_among_the_allowed_responders() {
     let model = Model::start();
     let server = Server::start(options(&model).set("RESPONDER", "none").set("RESPONDERS_ALLOWED", "echo,openai"));
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     let path = format!("/config/conversation/{conversation}");
-    let chat_path = format!("/conversations/{conversation}");
+    let messages_path = format!("/conversations/{conversation}");
     let choose = |name: &str| json!({"metadata": {"responder": name}});
 
     let mut stream = ann.stream();
     ann.say(&conversation, "to nobody");
-    for path in [&path, &chat_path] {
+    for path in [&path, &messages_path] {
         owner.put(path, choose("echo")).expect(200);
         assert_error(&ann.put(path, choose("none")), 403, "forbidden");
         for name in ["parrot", "", "ECHO"] {

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Posts one message after another; the times in microseconds, sorted.
 fn post(addr: SocketAddr, name: &str) -> Vec<u128> {
     let mut poster = User::at(addr, name);
-    let conversation = poster.create_chat("quiet");
+    let conversation = poster.start_conversation("quiet");
     poster.put(&format!("/conversations/{conversation}"), json!({"metadata": {"responder": "none"}})).expect(200);
     let mut stream = poster.stream();
     let mut times: Vec<u128> = (0..POSTS)
@@ -40,7 +40,7 @@ fn report(name: &str, times: &[u128]) {
 }
 
 #[test]
-fn two_hundred_answers_stream_beside_other_work() {
+fn two_hundred_answers_stream_without_delaying_other_requests() {
     let model = Model::start();
     let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 64).set("LOG_LEVEL", "WARNING"));
     let addr = server.addr;
@@ -51,8 +51,8 @@ fn two_hundred_answers_stream_beside_other_work() {
         let mut user = User::new(&server, &format!("user{user}"));
         streams.push(user.stream_with("types=output"));
         for n in 0..ANSWERS / USERS {
-            let chat = user.create_chat("c");
-            user.chat(&chat, &format!("question {n}"));
+            let chat = user.start_conversation("c");
+            user.post_message(&chat, &format!("question {n}"));
         }
     }
     let over = AtomicBool::new(false);

@@ -15,14 +15,14 @@ impl Talk {
     fn start(options: Options) -> Talk {
         let server = Server::start(options);
         let mut ann = User::new(&server, "ann");
-        let conversation = ann.create_chat("c");
+        let conversation = ann.start_conversation("c");
         let stream = ann.stream();
         Talk { _server: server, ann, conversation, stream }
     }
 
     #[track_caller]
     fn ask(&mut self, text: &str) -> String {
-        let id = self.ann.chat(&self.conversation, text);
+        let id = self.ann.post_message(&self.conversation, text);
         assert_eq!(self.stream.next_own().content(), text);
         id
     }
@@ -40,12 +40,12 @@ fn assert_failure(event: &Event, asked: &str) {
 }
 
 #[test]
-fn a_model_that_never_works_leaves_an_error_and_no_message() {
+fn a_failing_model_leaves_an_error_and_no_message() {
     let model = Model::start();
     let mut talk = Talk::start(options(&model));
     let asked = talk.ask("Hello?");
     for _ in 0..4 {
-        model.call().refuse(500, "");
+        model.call().reject(500, "");
     }
     assert_failure(&talk.stream.next_own(), &asked);
     assert!(model.call_by_now().is_none(), "it is not asked any more");
@@ -54,7 +54,7 @@ fn a_model_that_never_works_leaves_an_error_and_no_message() {
 
     // One more failure, and it is left alone: an answer is refused at once, and the rest of the server goes on.
     let asked = talk.ask("And now?");
-    model.call().refuse(500, "");
+    model.call().reject(500, "");
     assert_failure(&talk.stream.next_own(), &asked);
     let asked = talk.ask("And now?");
     assert_failure(&talk.stream.next_own(), &asked);
@@ -73,7 +73,7 @@ fn a_refused_connection_leaves_an_error_and_no_message() {
 }
 
 #[test]
-fn what_breaks_in_the_middle_keeps_its_text() {
+fn an_answer_that_fails_midway_keeps_its_text() {
     let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
     for (name, end) in [("an error", error), ("garbage", "data: {oops\n\n"), ("a cut", "")] {
         let model = Model::start();
@@ -84,7 +84,7 @@ fn what_breaks_in_the_middle_keeps_its_text() {
         let mut reading = Reading::default();
         reading.until(&mut talk.stream, "half");
         call.send(end);
-        call.cut();
+        call.disconnect();
         let (output, failure) = (reading.until_output(&mut talk.stream), talk.stream.next_own());
         assert_output(&output, "half", "failed");
         assert_eq!(output.data["data"]["reply_to"], json!(asked), "{name}");
@@ -103,12 +103,12 @@ fn what_breaks_in_the_middle_keeps_its_text() {
 }
 
 #[test]
-fn trouble_before_anything_was_shown_is_tried_again() {
+fn failures_before_any_text_are_retried() {
     let model = Model::start();
     let mut talk = Talk::start(options(&model));
     let first_tries: [fn(model::Call); 3] = [
-        |call| call.refuse(429, "Retry-After: 1\r\n"),
-        |call| call.cut(),
+        |call| call.reject(429, "Retry-After: 1\r\n"),
+        |call| call.disconnect(),
         |mut call| {
             call.begin();
         },
@@ -125,7 +125,7 @@ fn trouble_before_anything_was_shown_is_tried_again() {
 }
 
 #[test]
-fn an_answer_that_is_not_streamed_is_one_too() {
+fn an_answer_that_is_not_streamed_is_accepted() {
     let model = Model::start();
     let mut talk = Talk::start(options(&model));
     talk.ask("Hello?");
@@ -136,7 +136,7 @@ fn an_answer_that_is_not_streamed_is_one_too() {
 }
 
 #[test]
-fn a_model_without_words_leaves_an_error() {
+fn an_empty_answer_leaves_an_error() {
     let model = Model::start();
     let mut talk = Talk::start(options(&model));
     let asked = talk.ask("Hello?");

@@ -5,28 +5,28 @@ use crate::common::{Client, DEADLINE, assert_error};
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_conversation_is_answered_in_order_and_others_beside_it() {
+fn conversations_are_answered_in_order_and_concurrently() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let (slow, quick) = (ann.create_chat("slow"), ann.create_chat("quick"));
+    let (slow, quick) = (ann.start_conversation("slow"), ann.start_conversation("quick"));
     let mut stream = ann.stream();
     for n in 0..3 {
-        ann.chat(&slow, &format!("slow {n}"));
+        ann.post_message(&slow, &format!("slow {n}"));
     }
     let first = model.call();
-    assert_eq!(first.question(), "slow 0");
+    assert_eq!(first.prompt(), "slow 0");
     // While the first waits, the whole other conversation is answered, and nothing else of this one is begun.
     for n in 0..5 {
-        ann.chat(&quick, &format!("quick {n}"));
+        ann.post_message(&quick, &format!("quick {n}"));
         let call = model.call();
-        assert_eq!(call.question(), format!("quick {n}"));
+        assert_eq!(call.prompt(), format!("quick {n}"));
         call.answer(&format!("to quick {n}"));
         assert_output(&stream.next_of("output"), &format!("to quick {n}"), "complete");
     }
     let mut call = first;
     for n in 0..3 {
-        assert_eq!(call.question(), format!("slow {n}"));
+        assert_eq!(call.prompt(), format!("slow {n}"));
         let users: Vec<String> = call.turns().into_iter().filter(|turn| turn.0 == "user").map(|turn| turn.1).collect();
         assert_eq!(users, (0..=n).map(|n| format!("slow {n}")).collect::<Vec<_>>(), "no later question is told");
         call.answer(&format!("to slow {n}"));
@@ -40,20 +40,20 @@ fn a_conversation_is_answered_in_order_and_others_beside_it() {
 }
 
 #[test]
-fn one_user_has_so_many_answers_at_once() {
+fn concurrent_answers_of_one_user_are_bounded() {
     let model = Model::start();
     let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 2));
     let (mut ann, mut bob) = (User::new(&server, "ann"), User::new(&server, "bob"));
     let mut stream = ann.stream();
     for n in 0..5 {
-        let chat = ann.create_chat("c");
-        ann.chat(&chat, &format!("ann {n}"));
+        let chat = ann.start_conversation("c");
+        ann.post_message(&chat, &format!("ann {n}"));
     }
     let mut running = vec![model.call(), model.call()];
-    let of_bob = bob.create_chat("c");
-    bob.chat(&of_bob, "bob");
+    let of_bob = bob.start_conversation("c");
+    bob.post_message(&of_bob, "bob");
     let call = model.call();
-    assert_eq!(call.question(), "bob", "another user does not wait for her");
+    assert_eq!(call.prompt(), "bob", "another user does not wait for her");
     // The backlog can be seen.
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -77,7 +77,7 @@ fn one_user_has_so_many_answers_at_once() {
 }
 
 #[test]
-fn deleting_what_an_answer_is_in_ends_it() {
+fn deleting_the_context_of_an_answer_ends_it() {
     let model = Model::start();
     let server = Server::start(options(&model).set("RESPONDER_CONCURRENCY_PER_USER", 1));
     let mut ann = User::new(&server, "ann");
@@ -107,9 +107,9 @@ fn deleting_what_an_answer_is_in_ends_it() {
             }
             .expect(200);
             // The model is silent, so nothing but the deletion itself can end it; its only place is free again at once.
-            call.wait_until_left();
-            let other = ann.create_chat("next");
-            ann.chat(&other, "And now?");
+            call.wait_until_closed();
+            let other = ann.start_conversation("next");
+            ann.post_message(&other, "And now?");
             model.call().answer("yes");
             let before = stream.before_message("yes");
             let outputs: Vec<&Event> = before.iter().filter(|event| event.kind() == "output").collect();

@@ -4,13 +4,13 @@ use super::*;
 use crate::common::assert_error;
 
 #[test]
-fn deltas_put_together_are_the_answer() {
+fn concatenated_deltas_are_the_answer() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("c");
+    let conversation = ann.start_conversation("c");
     let (mut stream, mut named) = (ann.stream(), ann.stream_with("named=true"));
-    let asked = ann.chat(&conversation, "Hello?");
+    let asked = ann.post_message(&conversation, "Hello?");
     let mut call = model.call();
     let mut reading = Reading::default();
     let mut expected = String::new();
@@ -36,10 +36,10 @@ fn deltas_put_together_are_the_answer() {
     assert_eq!(stored.len(), 2);
     let answer = &stored[1];
     assert_eq!((&answer["status"], &answer["content"]), (&json!("complete"), &json!(expected)));
-    let facts = json!({"responder": "openai", "model": model::NAME, "finish_reason": "stop", "prompt_tokens": 7,
+    let metadata = json!({"responder": "openai", "model": model::NAME, "finish_reason": "stop", "prompt_tokens": 7,
         "completion_tokens": 5});
-    assert_eq!(answer["metadata"], facts);
-    assert_eq!(output.data["metadata"], facts);
+    assert_eq!(answer["metadata"], metadata);
+    assert_eq!(output.data["metadata"], metadata);
 
     let mut again = Reading::default();
     assert_eq!(again.until_output(&mut named).name.as_deref(), Some("output"));
@@ -54,15 +54,15 @@ fn deltas_put_together_are_the_answer() {
 }
 
 #[test]
-fn who_joins_midway_gets_the_text_so_far_and_the_next_delta_fits() {
+fn a_stream_opened_midway_gets_a_snapshot_and_the_following_deltas() {
     let model = Model::start();
     // With one event loop and with several, so that a stream on each of them has it right.
     for workers in [1, 4] {
         let server = Server::start(options(&model).set("WORKERS", workers));
         let mut ann = User::new(&server, "ann");
-        let conversation = ann.create_chat("c");
+        let conversation = ann.start_conversation("c");
         let mut first = (ann.stream(), Reading::default());
-        ann.chat(&conversation, "Hello?");
+        ann.post_message(&conversation, "Hello?");
         let mut call = model.call();
         let mut expected = String::new();
         call.begin();
@@ -96,13 +96,13 @@ fn who_joins_midway_gets_the_text_so_far_and_the_next_delta_fits() {
 }
 
 #[test]
-fn a_stream_that_resumes_midway_gets_its_replay_and_then_the_text() {
+fn a_stream_resumed_midway_gets_its_replay_and_then_a_snapshot() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("c");
+    let conversation = ann.start_conversation("c");
     let mut stream = ann.stream();
-    ann.chat(&conversation, "Hello?");
+    ann.post_message(&conversation, "Hello?");
     let mut call = model.call();
     call.begin().say("so far");
     Reading::default().until(&mut stream, "so far");
@@ -117,7 +117,7 @@ fn a_stream_that_resumes_midway_gets_its_replay_and_then_the_text() {
 }
 
 #[test]
-fn filters_bring_what_they_name_and_strangers_see_nothing() {
+fn answer_events_follow_the_filters_and_reach_no_outsider() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let (mut owner, mut ann, mut eve) =
@@ -149,9 +149,9 @@ fn filters_bring_what_they_name_and_strangers_see_nothing() {
     let before = elsewhere.before_message("elsewhere");
     assert!(before.iter().all(|event| event.kind() == "conversation_updated"), "{before:?}");
     assert_eq!(inputs.before_message("elsewhere").len(), 1, "the question alone");
-    let mailbox = eve.create_chat("own");
+    let mailbox = eve.start_conversation("own");
     eve.put(&format!("/conversations/{mailbox}"), json!({"metadata": {"responder": "none"}})).expect(200);
-    eve.chat(&mailbox, "to myself");
+    eve.post_message(&mailbox, "to myself");
     let before = of_eve.before_message("to myself");
     assert!(before.iter().all(|event| !event.kind().starts_with("output")), "{before:?}");
     let id = text(&output.data["data"]["message_id"]);
@@ -159,7 +159,7 @@ fn filters_bring_what_they_name_and_strangers_see_nothing() {
 }
 
 #[test]
-fn who_is_taken_in_or_put_out_midway_sees_what_is_theirs() {
+fn participants_added_or_removed_midway_see_only_their_part() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let (mut owner, mut ann, mut bob) =
@@ -182,16 +182,16 @@ fn who_is_taken_in_or_put_out_midway_sees_what_is_theirs() {
     assert!(by_bob.snapshots <= 1);
     call.finish();
     assert_output(&by_bob.until_output(&mut of_bob), "before after", "complete");
-    let mailbox = ann.create_chat("own");
+    let mailbox = ann.start_conversation("own");
     ann.put(&format!("/conversations/{mailbox}"), json!({"metadata": {"responder": "none"}})).expect(200);
-    ann.chat(&mailbox, "to myself");
+    ann.post_message(&mailbox, "to myself");
     let before = of_ann.before_message("to myself");
     assert!(before.iter().all(|event| !event.kind().starts_with("output")), "{before:?}");
     drop(bob.get(&path).expect(200));
 }
 
 #[test]
-fn the_model_is_told_the_instruction_and_what_was_said_before() {
+fn the_model_receives_the_instruction_and_the_history() {
     let model = Model::start();
     let server = Server::start(
         options(&model)
@@ -200,10 +200,10 @@ fn the_model_is_told_the_instruction_and_what_was_said_before() {
             .set("RESPONDER_API_KEY", "sk-hidden-4711"),
     );
     let mut ann = User::new(&server, "ann");
-    let conversation = ann.create_chat("c");
+    let conversation = ann.start_conversation("c");
     let mut stream = ann.stream();
     for n in 0..3 {
-        ann.chat(&conversation, &format!("question {n}"));
+        ann.post_message(&conversation, &format!("question {n}"));
         let call = model.call();
         assert!(call.head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", call.head);
         assert!(call.head.contains("Authorization: Bearer sk-hidden-4711"));

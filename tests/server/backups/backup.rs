@@ -24,9 +24,9 @@ fn files_beginning_with(server: &Server, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_backup_has_what_was_acknowledged_before_it_began_however_much_comes_meanwhile() {
+fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
     let server = Server::start(Options::new());
-    let conversation = User::new(&server, "u").create_chat("c");
+    let conversation = User::new(&server, "u").start_conversation("c");
     let (acknowledged, ended) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     thread::scope(|scope| {
         for n in 0..3 {
@@ -74,7 +74,7 @@ fn a_backup_has_what_was_acknowledged_before_it_began_however_much_comes_meanwhi
 }
 
 #[test]
-fn a_backup_of_a_server_that_was_killed_has_what_only_its_log_has() {
+fn a_backup_after_a_kill_includes_the_write_ahead_log() {
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", "hello");
     server.kill();
@@ -87,7 +87,7 @@ fn a_backup_of_a_server_that_was_killed_has_what_only_its_log_has() {
 }
 
 #[test]
-fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
+fn a_failed_backup_reports_why_and_leaves_no_file() {
     let mut server = Server::start(Options::new());
     fs::write(server.file("taken"), "mine").expect("a file");
     fs::create_dir(server.file("directory")).expect("a directory");
@@ -120,7 +120,7 @@ fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn a_backup_that_is_killed_leaves_no_file_of_that_name_and_the_next_one_is_made() {
+fn a_killed_backup_leaves_no_target_file_and_can_be_repeated() {
     let server = Server::start(Options::new());
     User::new(&server, "u").say("default", "hello");
     // What a process leaves that was killed in the middle.
@@ -140,7 +140,7 @@ fn a_backup_that_is_killed_leaves_no_file_of_that_name_and_the_next_one_is_made(
 
 /// Whoever asks for help may stop reading.
 #[test]
-fn output_that_nobody_reads_is_no_panic() {
+fn closed_standard_output_causes_no_panic() {
     let server = Server::start(Options::new());
     for arguments in [vec!["--help"], vec!["config", "check"], vec!["backup", "copy.db"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -3,7 +3,7 @@
 use super::{complained, printed, replayed};
 use crate::common::database::sound_message_contents;
 use crate::common::sse::Event;
-use crate::common::{DEADLINE, NOBODYS_ID, Options, Place, Server, Stream, User};
+use crate::common::{DEADLINE, Options, Sandbox, Server, Stream, UNKNOWN_ID, User};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn epoch(stream: &Stream) -> String {
 }
 
 #[test]
-fn clients_of_the_lost_time_are_told_of_it_and_others_go_on_as_if_nothing_had_happened() {
+fn after_a_restore_clients_of_lost_events_get_a_gap_and_others_resume() {
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let first_epoch = epoch(&user.stream());
@@ -104,16 +104,16 @@ fn clients_of_the_lost_time_are_told_of_it_and_others_go_on_as_if_nothing_had_ha
 }
 
 #[test]
-fn a_backup_becomes_the_database_of_another_machine() {
+fn a_backup_is_restored_as_a_new_database() {
     let server = Server::start(Options::new().unset("JWT_SECRET_KEY"));
     let login = json!({"email": "user@example.com", "password": "password123"});
     let mut anybody = User::new(&server, "nobody");
-    let answer = anybody.post("/auth/login", login).expect(200).json();
-    let bearer = answer["access_token"].as_str().expect("a token").to_owned();
+    let response = anybody.post("/auth/login", login).expect(200).json();
+    let bearer = response["access_token"].as_str().expect("a token").to_owned();
     let id = "550e8400-e29b-41d4-a716-446655440000";
     let mut user = User::with_token(&server, id, &bearer);
-    let conversation = user.create_chat("c");
-    let message = user.chat(&conversation, "hello");
+    let conversation = user.start_conversation("c");
+    let message = user.post_message(&conversation, "hello");
     printed(&server.run(&["backup", "copy.db"]));
 
     let mut other = Server::start(Options::new().unset("JWT_SECRET_KEY"));
@@ -130,21 +130,21 @@ fn a_backup_becomes_the_database_of_another_machine() {
     let mut user = User::with_token(&other, id, &bearer);
     let found = user.get(&format!("/conversations/{conversation}/messages/{message}")).expect(200).json();
     assert_eq!(found["content"], "hello");
-    assert_eq!(user.get(&format!("/conversations/{NOBODYS_ID}")).status, 404);
+    assert_eq!(user.get(&format!("/conversations/{UNKNOWN_ID}")).status, 404);
 }
 
 #[test]
-fn a_restore_through_a_link_cut_the_link_and_left_the_database() {
-    let place = Place::new(Options::new().set("DATABASE_URL", "sqlite:///link.db"));
-    symlink("real.db", place.database().with_file_name("link.db")).expect("a link");
-    let mut server = place.serve();
+fn a_restore_through_a_symlink_replaces_its_target() {
+    let sandbox = Sandbox::new(Options::new().set("DATABASE_URL", "sqlite:///link.db"));
+    symlink("real.db", sandbox.database().with_file_name("link.db")).expect("a link");
+    let mut server = sandbox.serve();
     let mut user = User::new(&server, "u");
     user.say("default", "one");
     printed(&server.run(&["backup", "copy.db"]));
     user.say("default", "two");
     // By any name it is one database, which one server has.
     let by_name = |arguments: &[&str]| {
-        server.place().command().env("DATABASE_URL", "sqlite:///real.db").args(arguments).output().expect("it starts")
+        server.sandbox().command().env("DATABASE_URL", "sqlite:///real.db").args(arguments).output().expect("it starts")
     };
     assert!(complained(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
     assert!(complained(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
@@ -162,13 +162,13 @@ fn a_restore_through_a_link_cut_the_link_and_left_the_database() {
 }
 
 #[test]
-fn a_restore_moved_a_directory_away() {
+fn a_restore_onto_a_directory_is_rejected() {
     let server = Server::start(Options::new());
     printed(&server.run(&["backup", "copy.db"]));
     fs::create_dir(server.file("directory")).expect("a directory");
     for command in [&["restore", "--force", "copy.db"][..], &["import", "copy.db"]] {
         let url = "sqlite:///directory";
-        let output = server.place().command().env("DATABASE_URL", url).args(command).output().expect("it starts");
+        let output = server.sandbox().command().env("DATABASE_URL", url).args(command).output().expect("it starts");
         assert!(complained(&output, 1).contains("directory is not a file"), "{command:?}");
     }
     assert!(fs::metadata(server.file("directory")).expect("it stays").is_dir());
@@ -177,7 +177,7 @@ fn a_restore_moved_a_directory_away() {
 }
 
 #[test]
-fn logs_without_their_database_would_have_been_played_into_the_restored_one() {
+fn a_restore_removes_logs_of_the_replaced_database() {
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", "one");
     printed(&server.run(&["backup", "copy.db"]));
@@ -200,16 +200,16 @@ fn logs_without_their_database_would_have_been_played_into_the_restored_one() {
 }
 
 #[test]
-fn what_root_restored_could_not_be_opened_by_the_server() {
+fn a_restore_by_root_keeps_the_owner_of_the_directory() {
     const SERVER: u32 = 65534;
-    let place = Place::new(Options::new());
-    let directory = place.database().parent().expect("a directory").to_owned();
+    let sandbox = Sandbox::new(Options::new());
+    let directory = sandbox.database().parent().expect("a directory").to_owned();
     if chown(&directory, Some(SERVER), Some(SERVER)).is_err() {
         // Who is not root has no files to give away.
         return;
     }
     let run = |arguments: &[&str]| {
-        let mut command = place.command();
+        let mut command = sandbox.command();
         let mut child =
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut input = child.stdin.take().expect("a pipe");
@@ -246,21 +246,21 @@ fn what_root_restored_could_not_be_opened_by_the_server() {
         symlink("precious", directory.join(link)).expect("a link");
     }
     let other = |arguments: &[&str]| {
-        place.command().env("DATABASE_URL", "sqlite:///other.db").args(arguments).output().expect("it starts")
+        sandbox.command().env("DATABASE_URL", "sqlite:///other.db").args(arguments).output().expect("it starts")
     };
     assert!(complained(&other(&["restore", "copy.db"]), 1).contains("other.db.lock"));
     assert!(
-        complained(&place.command().args(["backup", "other"]).output().expect("it starts"), 1)
+        complained(&sandbox.command().args(["backup", "other"]).output().expect("it starts"), 1)
             .contains("other.partial")
     );
     assert_eq!(fs::read_to_string(directory.join("precious")).expect("a file"), "mine");
 }
 
 #[test]
-fn a_password_typed_during_a_restore_went_into_the_database_that_was_replaced() {
-    let place = Place::new(Options::new());
+fn a_command_that_waits_during_a_restore_does_not_write_to_the_replaced_database() {
+    let sandbox = Sandbox::new(Options::new());
     let with_input = |arguments: &[&str]| {
-        let mut command = place.command();
+        let mut command = sandbox.command();
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("it starts")
     };
@@ -269,7 +269,7 @@ fn a_password_typed_during_a_restore_went_into_the_database_that_was_replaced() 
         child.wait_with_output().expect("it ends")
     };
     assert!(finish(with_input(&["user", "add", "ann@example.com"])).status.success());
-    let run = |arguments: &[&str]| place.command().args(arguments).output().expect("it starts");
+    let run = |arguments: &[&str]| sandbox.command().args(arguments).output().expect("it starts");
     printed(&run(&["backup", "copy.db"]));
     let changing = with_input(&["user", "passwd", "ann@example.com"]);
     // It has the log open when it has read something.
@@ -290,7 +290,7 @@ fn a_password_typed_during_a_restore_went_into_the_database_that_was_replaced() 
 }
 
 #[test]
-fn what_is_no_sound_backup_is_refused_and_the_database_stays_as_it_was() {
+fn an_invalid_backup_is_rejected_and_the_database_is_unchanged() {
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", &"hello ".repeat(5000));
     printed(&server.run(&["backup", "copy.db"]));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// A stopped server on an empty place.
-fn place() -> Server {
+fn sandbox() -> Server {
     let mut server = Server::start(Options::new().set("RESPONDER", "echo"));
     server.stop();
     for suffix in ["", "-wal", "-shm"] {
@@ -66,12 +66,12 @@ fn furnished() -> (Server, String) {
     user.put(&format!("/config/conversation/{conversation}"), json!({"participant_ids": ["v", "w"]})).expect(200);
     let mut late = User::new(&server, "w");
     late.say(&conversation, "late");
-    let chat = user.create_chat("c");
-    let (first, second) = (user.chat(&chat, "first"), user.chat(&chat, "second"));
+    let chat = user.start_conversation("c");
+    let (first, second) = (user.post_message(&chat, "first"), user.post_message(&chat, "second"));
     user.put(&format!("/conversations/{chat}/messages/{first}"), json!({"content": "changed"})).expect(200);
     user.delete(&format!("/conversations/{chat}/messages/{second}")).expect(200);
-    let gone = user.create_chat("gone");
-    user.chat(&gone, "gone too");
+    let gone = user.start_conversation("gone");
+    user.post_message(&gone, "gone too");
     user.delete(&format!("/conversations/{gone}")).expect(200);
     user.say("default", "by default");
     // The answers of a conversation come in order, and these are the last of each.
@@ -84,14 +84,14 @@ fn furnished() -> (Server, String) {
 }
 
 #[test]
-fn an_export_becomes_the_same_data_elsewhere_byte_for_byte() {
+fn an_import_reproduces_the_export_byte_for_byte() {
     let (server, export) = furnished();
     assert!(!export.contains("argon2"), "hashes only when they are asked for");
     printed(&server.run(&["export", "lines.jsonl"]));
     assert_eq!(fs::read_to_string(server.file("lines.jsonl")).expect("a file"), export, "to a file or not");
     assert!(complained(&server.run(&["export", "lines.jsonl"]), 1).contains("lines.jsonl is there already"));
 
-    let mut elsewhere = place();
+    let mut elsewhere = sandbox();
     let said = printed(&import(&elsewhere, &export));
     assert!(said.contains(" workspaces, ") && said.contains("new events from "), "{said}");
     assert!(printed(&elsewhere.run(&["verify"])).starts_with("ok: "));
@@ -125,7 +125,7 @@ fn an_export_becomes_the_same_data_elsewhere_byte_for_byte() {
 }
 
 #[test]
-fn people_log_in_elsewhere_if_their_passwords_came_along() {
+fn exported_password_hashes_work_after_an_import() {
     let server = Server::start(Options::new());
     let login = json!({"email": "user@example.com", "password": "a new password"});
     let first = json!({"email": "user@example.com", "password": "password123"});
@@ -138,7 +138,7 @@ fn people_log_in_elsewhere_if_their_passwords_came_along() {
         assert!(server.run(arguments).status.success());
     }
     let export = printed(&server.run(&["export", "--with-passwords"]));
-    let mut elsewhere = place();
+    let mut elsewhere = sandbox();
     printed(&import(&elsewhere, &export));
     assert_eq!(body(&printed(&elsewhere.run(&["export", "--with-passwords"]))), body(&export));
     elsewhere.restart();
@@ -152,7 +152,7 @@ fn people_log_in_elsewhere_if_their_passwords_came_along() {
 }
 
 #[test]
-fn only_an_empty_place_takes_an_import() {
+fn an_import_needs_an_empty_database() {
     let (mut server, export) = furnished();
     let said = complained(&import(&server, &export), 1);
     assert!(said.contains("stop it first"), "{said}");
@@ -177,9 +177,9 @@ fn only_an_empty_place_takes_an_import() {
 }
 
 #[test]
-fn a_line_that_is_wrong_is_named_and_nothing_is_left() {
+fn an_invalid_line_is_named_and_nothing_is_imported() {
     let (_server, export) = furnished();
-    let server = place();
+    let server = sandbox();
     let lines: Vec<&str> = export.lines().collect();
     let first_of =
         |kind: &str| lines.iter().position(|line| line.contains(&format!("{{\"type\":\"{kind}\""))).expect(kind);
@@ -242,7 +242,7 @@ fn a_line_that_is_wrong_is_named_and_nothing_is_left() {
 #[test]
 fn an_export_of_a_busy_server_can_be_imported() {
     let server = Server::start(Options::new().set("RESPONDER", "echo"));
-    let conversation = User::new(&server, "u").create_chat("c");
+    let conversation = User::new(&server, "u").start_conversation("c");
     let ended = AtomicBool::new(false);
     let export = thread::scope(|scope| {
         let mut publisher = Publisher::new(server.addr, "u");
@@ -258,13 +258,13 @@ fn an_export_of_a_busy_server_can_be_imported() {
         posting.join().expect("no panic");
         export
     });
-    let elsewhere = place();
+    let elsewhere = sandbox();
     printed(&import(&elsewhere, &export));
     assert_eq!(body(&printed(&elsewhere.run(&["export"]))), body(&export));
 }
 
 #[test]
-fn who_stops_reading_an_export_ends_it_without_a_panic() {
+fn an_export_with_a_closed_reader_ends_without_a_panic() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     for _ in 0..8 {

@@ -1,7 +1,7 @@
 //! Checks of sound databases, also of running servers, and of damaged ones.
 
 use super::{complained, printed};
-use crate::common::database::open_beside;
+use crate::common::database::open_externally;
 use crate::common::{Options, Server, User};
 use serde_json::json;
 use std::fs;
@@ -13,8 +13,8 @@ fn furnished() -> Server {
     let workspace = user.create_workspace("w");
     let conversation = user.create_conversation(&workspace, "t", &["v"]);
     user.say(&conversation, "hello");
-    let chat = user.create_chat("c");
-    let gone = user.chat(&chat, "gone soon");
+    let chat = user.start_conversation("c");
+    let gone = user.post_message(&chat, "gone soon");
     user.delete(&format!("/conversations/{chat}/messages/{gone}")).expect(200);
     user.put(&format!("/config/conversation/{conversation}"), json!({"metadata": {"responder": "none"}})).expect(200);
     // Whatever is answered is answered by now, since answers of a conversation come in order.
@@ -25,7 +25,7 @@ fn furnished() -> Server {
 }
 
 #[test]
-fn a_running_server_and_its_backup_are_sound() {
+fn a_running_server_and_its_backup_pass_verify() {
     let server = furnished();
     let said = printed(&server.run(&["verify"]));
     assert!(said.starts_with("ok: ") && said.contains("users, 2 workspaces, 2 conversations, "), "{said}");
@@ -38,7 +38,7 @@ fn a_running_server_and_its_backup_are_sound() {
 }
 
 #[test]
-fn every_kind_of_damage_is_named() {
+fn verify_names_every_kind_of_damage() {
     let server = furnished();
     let table = [
         ("UPDATE messages SET conversation = 999999", "a row refers to one that is not there: messages row"),
@@ -72,7 +72,7 @@ fn every_kind_of_damage_is_named() {
     for (damage, expected) in table {
         let file = server.file("damaged.db");
         fs::write(&file, &good).expect("a copy");
-        let database = open_beside(&file);
+        let database = open_externally(&file);
         database.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").expect("settings");
         database.execute_batch(damage).unwrap_or_else(|error| panic!("{damage}: {error}"));
         drop(database);
@@ -86,7 +86,7 @@ fn every_kind_of_damage_is_named() {
 
 /// Whatever the bytes are, there is an answer: `ok` where nothing reads them, findings, or one line that says what is wrong.
 #[test]
-fn a_corrupt_file_is_a_finding_or_an_error_and_never_a_panic() {
+fn verify_reports_corrupt_files_without_a_panic() {
     let server = furnished();
     let good = fs::read(server.file("copy.db")).expect("a backup");
     let (mut sound, mut unsound) = (0, 0);

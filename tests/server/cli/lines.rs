@@ -1,8 +1,8 @@
 //! Command lines that cannot be understood, commands that fail, and readers who go away.
 
 use super::{PASSWORD, add, run, run_with};
-use crate::common::database::open_beside;
-use crate::common::{Options, Place};
+use crate::common::database::open_externally;
+use crate::common::{Options, Sandbox};
 use std::fs;
 use std::io::pipe;
 use std::process::Stdio;
@@ -50,11 +50,11 @@ const TABLE: &[(&[&str], i32, &str)] = &[
 ];
 
 #[test]
-fn what_is_wrong_is_said_in_one_line_with_an_exit_code() {
-    let place = Place::new(Options::new());
-    add(&place, &["somebody@example.com"]);
+fn errors_are_one_line_with_an_exit_code() {
+    let sandbox = Sandbox::new(Options::new());
+    add(&sandbox, &["somebody@example.com"]);
     for (arguments, code, says) in TABLE {
-        let done = run(&place, arguments);
+        let done = run(&sandbox, arguments);
         assert!(!done.stderr.contains("secret-secret"), "{arguments:?}: {done:?}");
         let usage = done.stderr.contains("--help");
         assert_eq!(usage, *code == 2, "{arguments:?}: {done:?}");
@@ -64,12 +64,12 @@ fn what_is_wrong_is_said_in_one_line_with_an_exit_code() {
 
 #[test]
 fn every_command_has_help() {
-    let place = Place::new(Options::new());
-    let all = run(&place, &["--help"]).well();
+    let sandbox = Sandbox::new(Options::new());
+    let all = run(&sandbox, &["--help"]).well();
     for (name, usage, summary) in cortex_core::internals::cli::commands() {
         assert!(all.contains(name) && all.contains(summary), "{all}");
         let words: Vec<&str> = name.split(' ').chain(["--help"]).collect();
-        let help = run(&place, &words).well();
+        let help = run(&sandbox, &words).well();
         assert!(help.contains(&format!("usage: cortex-core {name} {usage}").trim_end().to_owned()), "{help}");
         let options = usage.split(['[', ']', ' ']).filter(|word| word.starts_with("--"));
         let (_, rest) = help.split_once("usage:").expect("it is there");
@@ -77,13 +77,13 @@ fn every_command_has_help() {
             assert!(rest.matches(option).count() > 1, "{option} is explained: {help}");
         }
     }
-    assert!(!place.database().exists(), "help touches nothing");
+    assert!(!sandbox.database().exists(), "help touches nothing");
 }
 
 #[test]
-fn passwords_keep_their_rule() {
-    let place = Place::new(Options::new());
-    add(&place, &["somebody@example.com"]);
+fn passwords_are_validated() {
+    let sandbox = Sandbox::new(Options::new());
+    add(&sandbox, &["somebody@example.com"]);
     let too_long = "x".repeat(201);
     let table = [
         ("", "no password was given"),
@@ -93,25 +93,25 @@ fn passwords_keep_their_rule() {
         (&"x".repeat(100_000), "too long"),
     ];
     for (input, says) in table {
-        run_with(&place, &["user", "add", "ann@example.com"], input).failed(1, says);
-        run_with(&place, &["user", "passwd", "somebody@example.com"], input).failed(1, says);
+        run_with(&sandbox, &["user", "add", "ann@example.com"], input).failed(1, says);
+        run_with(&sandbox, &["user", "passwd", "somebody@example.com"], input).failed(1, says);
     }
     for (email, input) in [("a@b", "twelve chars"), ("b@b", "twelve chars\r\nand more\n"), ("c@b", &"🦀".repeat(200))]
     {
-        run_with(&place, &["user", "add", email, "--password-stdin"], input).well();
+        run_with(&sandbox, &["user", "add", email, "--password-stdin"], input).well();
     }
 }
 
 #[test]
-fn a_database_that_cannot_be_worked_on_is_named() {
-    let memory = Place::new(Options::new().set("DATABASE_URL", "sqlite:///:memory:"));
-    let missing = Place::new(Options::new());
+fn an_unusable_database_is_named() {
+    let memory = Sandbox::new(Options::new().set("DATABASE_URL", "sqlite:///:memory:"));
+    let missing = Sandbox::new(Options::new());
     let other =
-        Place::new(Options::new().file("cortex.db", "This is a letter and no database, whatever its name says."));
-    let newer = Place::new(Options::new());
+        Sandbox::new(Options::new().file("cortex.db", "This is a letter and no database, whatever its name says."));
+    let newer = Sandbox::new(Options::new());
     add(&newer, &["somebody@example.com"]);
-    open_beside(&newer.database()).execute_batch("PRAGMA user_version = 9999").expect("a version from the future");
-    let nowhere = Place::new(Options::new().set("DATABASE_URL", "sqlite:///no/such/directory.db"));
+    open_externally(&newer.database()).execute_batch("PRAGMA user_version = 9999").expect("a version from the future");
+    let nowhere = Sandbox::new(Options::new().set("DATABASE_URL", "sqlite:///no/such/directory.db"));
     let table = [
         (&memory, "a database in memory"),
         (&missing, "there is no such file"),
@@ -119,31 +119,31 @@ fn a_database_that_cannot_be_worked_on_is_named() {
         (&newer, "use a newer program"),
         (&nowhere, "no/such/directory.db"),
     ];
-    for (place, says) in table {
+    for (sandbox, says) in table {
         for command in [&["user", "list"][..], &["user", "disable", "ann"], &["token", "issue", "--id", "ann"]] {
-            run(place, command).failed(1, says);
+            run(sandbox, command).failed(1, says);
         }
     }
     assert!(!missing.database().exists(), "a command that only looks makes no database");
     run_with(&memory, &["user", "add", "ann@example.com"], PASSWORD).failed(1, "a database in memory");
     run_with(&other, &["user", "add", "ann@example.com"], PASSWORD).failed(1, "not an SQLite database");
-    let bad = Place::new(Options::new().set("PORT", "x").set("WORKERS", "none"));
+    let bad = Sandbox::new(Options::new().set("PORT", "x").set("WORKERS", "none"));
     let done = run(&bad, &["user", "list"]);
     assert!(done.code == Some(1) && done.stderr.contains("PORT") && done.stderr.contains("WORKERS"), "{done:?}");
 }
 
 #[test]
-fn a_reader_who_has_had_enough_is_no_failure() {
-    let place = Place::new(Options::new());
-    add(&place, &["somebody@example.com"]);
+fn closed_output_is_not_a_failure() {
+    let sandbox = Sandbox::new(Options::new());
+    add(&sandbox, &["somebody@example.com"]);
     for arguments in [&["user", "list"][..], &["user", "list", "--json"], &["config", "check"], &["--help"], &["-V"]] {
         let (reader, writer) = pipe().expect("a pipe");
         drop(reader);
-        let done = place.command().args(arguments).stdin(Stdio::null()).stdout(writer).output().expect("it ends");
+        let done = sandbox.command().args(arguments).stdin(Stdio::null()).stdout(writer).output().expect("it ends");
         assert!(done.status.success() && done.stderr.is_empty(), "{arguments:?}: {done:?}");
     }
     let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
-    let done = place.command().args(["user", "list"]).stdout(full).output().expect("it ends");
+    let done = sandbox.command().args(["user", "list"]).stdout(full).output().expect("it ends");
     assert_eq!(done.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&done.stderr).contains("standard output cannot be written to"), "{done:?}");
 }

@@ -7,7 +7,7 @@ mod tokens;
 mod users;
 mod watched;
 
-use crate::common::{Client, DEADLINE, Place, Response};
+use crate::common::{Client, DEADLINE, Response, Sandbox};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -49,8 +49,8 @@ impl Done {
 
 /// Runs the program with arguments, and with this as standard input.
 #[track_caller]
-fn run_with(place: &Place, arguments: &[&str], input: &str) -> Done {
-    let mut command = place.command();
+fn run_with(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Done {
+    let mut command = sandbox.command();
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     // It may end without having read it.
@@ -60,23 +60,23 @@ fn run_with(place: &Place, arguments: &[&str], input: &str) -> Done {
 
 /// The same with nothing to read.
 #[track_caller]
-fn run(place: &Place, arguments: &[&str]) -> Done {
-    run_with(place, arguments, "")
+fn run(sandbox: &Sandbox, arguments: &[&str]) -> Done {
+    run_with(sandbox, arguments, "")
 }
 
 /// Adds a user with `PASSWORD`; the id.
 #[track_caller]
-fn add(place: &Place, arguments: &[&str]) -> String {
+fn add(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let all: Vec<&str> = ["user", "add"].iter().chain(arguments).copied().collect();
-    let done = run_with(place, &all, &format!("{PASSWORD}\n"));
+    let done = run_with(sandbox, &all, &format!("{PASSWORD}\n"));
     assert_eq!(done.code, Some(0), "{done:?}");
     done.stdout.trim_end().to_owned()
 }
 
 /// Every user, as `user list --json` tells of them.
 #[track_caller]
-fn users(place: &Place) -> Vec<Value> {
-    let printed = run(place, &["user", "list", "--json"]).well();
+fn users(sandbox: &Sandbox) -> Vec<Value> {
+    let printed = run(sandbox, &["user", "list", "--json"]).well();
     printed.lines().map(|line| serde_json::from_str(line).expect("an object per line")).collect()
 }
 

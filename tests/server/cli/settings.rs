@@ -2,13 +2,13 @@
 
 use super::run;
 use crate::common::token::KEY;
-use crate::common::{Options, Place, Server};
+use crate::common::{Options, Sandbox, Server};
 
 #[test]
-fn each_setting_has_a_line_and_no_secret_is_shown() {
-    let place =
-        Place::new(Options::new().set("RESPONDER_API_KEY", "hidden-hidden").file(".env", "KEEP_ALIVE_SECONDS=7\n"));
-    let printed = run(&place, &["config", "check"]).well();
+fn every_setting_is_printed_and_secrets_are_hidden() {
+    let sandbox =
+        Sandbox::new(Options::new().set("RESPONDER_API_KEY", "hidden-hidden").file(".env", "KEEP_ALIVE_SECONDS=7\n"));
+    let printed = run(&sandbox, &["config", "check"]).well();
     for line in [
         "ENV=development # environment",
         "KEEP_ALIVE_SECONDS=7 # .env",
@@ -21,13 +21,13 @@ fn each_setting_has_a_line_and_no_secret_is_shown() {
     }
     assert_eq!(printed.lines().count(), cortex_core::internals::VARIABLES.len());
     assert!(!printed.contains(KEY) && !printed.contains("hidden"), "{printed}");
-    assert!(!place.database().exists(), "checking makes nothing");
+    assert!(!sandbox.database().exists(), "checking makes nothing");
 }
 
 #[test]
-fn every_bad_value_is_named() {
+fn every_invalid_value_is_named() {
     let done = run(
-        &Place::new(Options::new().set("PORT", "x").file(".env", "BODY_TIMEOUT_SECONDS=y\n")),
+        &Sandbox::new(Options::new().set("PORT", "x").file(".env", "BODY_TIMEOUT_SECONDS=y\n")),
         &["config", "check"],
     );
     assert!(done.code == Some(1) && done.stdout.is_empty(), "{done:?}");
@@ -39,9 +39,9 @@ fn every_bad_value_is_named() {
 }
 
 #[test]
-fn a_misspelt_name_in_the_file_is_warned_of() {
+fn a_misspelt_name_in_the_file_causes_a_warning() {
     let options = Options::new().file(".env", "KEEPALIVE_SECONDS=7\n");
-    let done = run(&Place::new(options.clone()), &["config", "check"]);
+    let done = run(&Sandbox::new(options.clone()), &["config", "check"]);
     assert!(done.code == Some(0) && done.stdout.contains("KEEP_ALIVE_SECONDS=75 # default"), "{done:?}");
     assert!(done.stderr.contains("warning: .env has KEEPALIVE_SECONDS, which is no setting"), "{done:?}");
     let server = Server::start(options);

@@ -1,7 +1,7 @@
 //! What is asked on a terminal, and what is shown there: a pseudo-terminal is the commands' standard input and output.
 
 use super::{PASSWORD, add, eventually, login, run, users};
-use crate::common::{Client, DEADLINE, Options, Place};
+use crate::common::{Client, DEADLINE, Options, Sandbox};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -22,7 +22,7 @@ struct Session {
 
 impl Session {
     #[track_caller]
-    fn start(place: &Place, arguments: &[&str]) -> Session {
+    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Session {
         let (mut master, mut slave) = (-1, -1);
         let null = std::ptr::null_mut();
         // SAFETY: both numbers can be written to, and nothing else is passed.
@@ -31,7 +31,7 @@ impl Session {
         // SAFETY: the descriptors are new and nobody else's.
         let (keyboard, terminal) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
         let end = || terminal.try_clone().expect("a second handle");
-        let child = place.command().args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn();
+        let child = sandbox.command().args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn();
         let child = child.expect("the program starts");
         let mut reading = keyboard.try_clone().expect("a second handle");
         let (sender, screen) = channel();
@@ -94,9 +94,9 @@ impl Session {
 }
 
 #[test]
-fn a_password_is_asked_for_twice_and_not_shown() {
-    let place = Place::new(Options::new());
-    let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
+fn a_password_is_prompted_twice_without_echo() {
+    let sandbox = Sandbox::new(Options::new());
+    let mut session = Session::start(&sandbox, &["user", "add", "ann@example.com"]);
     assert!(session.echoes());
     session.expect("Password: ");
     assert!(!session.echoes());
@@ -105,30 +105,30 @@ fn a_password_is_asked_for_twice_and_not_shown() {
     session.type_line(PASSWORD);
     let (status, shown) = session.end();
     assert!(status.success() && !shown.contains(PASSWORD), "{status} {shown}");
-    let id = users(&place)[0]["id"].as_str().expect("an id").to_owned();
+    let id = users(&sandbox)[0]["id"].as_str().expect("an id").to_owned();
     assert!(shown.contains(&id), "{shown}");
 
-    let mut session = Session::start(&place, &["user", "passwd", "ann@example.com"]);
+    let mut session = Session::start(&sandbox, &["user", "passwd", "ann@example.com"]);
     session.expect("Password: ");
     session.type_line("quite another pass phrase");
     session.expect("The same again: ");
     session.type_line("quite another pass phrase");
     let (status, shown) = session.end();
     assert!(status.success() && !shown.contains("phrase"), "{status} {shown}");
-    let server = place.serve();
+    let server = sandbox.serve();
     login(&mut Client::new(server.addr), "ann@example.com", "quite another pass phrase").expect(200);
 }
 
 #[test]
-fn a_password_that_will_not_do_changes_nothing() {
-    let place = Place::new(Options::new());
+fn an_invalid_password_changes_nothing() {
+    let sandbox = Sandbox::new(Options::new());
     let table: [(&[&str], &str); 3] = [
         (&["short"], "the password must be 12 to 200 characters"),
         (&[PASSWORD, "a good pass phrasf"], "the passwords differ"),
         (&["\u{4}"], "no password was given"),
     ];
     for (lines, says) in table {
-        let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
+        let mut session = Session::start(&sandbox, &["user", "add", "ann@example.com"]);
         for (line, kind) in lines.iter().zip(["Password: ", "The same again: "]) {
             session.expect(kind);
             session.type_line(line);
@@ -136,23 +136,23 @@ fn a_password_that_will_not_do_changes_nothing() {
         let (status, shown) = session.end();
         assert!(status.code() == Some(1) && shown.contains(says), "{status} {shown}");
     }
-    assert!(users(&place).is_empty());
+    assert!(users(&sandbox).is_empty());
 }
 
 #[test]
-fn what_stands_in_the_way_is_said_before_anything_is_asked() {
-    let place = Place::new(Options::new());
-    add(&place, &["ann@example.com"]);
+fn errors_are_reported_before_the_prompt() {
+    let sandbox = Sandbox::new(Options::new());
+    add(&sandbox, &["ann@example.com"]);
     for arguments in [&["user", "add", "ann@example.com"], &["user", "passwd", "nobody"]] {
-        let (status, shown) = Session::start(&place, arguments).end();
+        let (status, shown) = Session::start(&sandbox, arguments).end();
         assert!(status.code() == Some(1) && !shown.contains("Password"), "{status} {shown}");
     }
 }
 
 #[test]
-fn standard_input_is_not_shown_either() {
-    let place = Place::new(Options::new());
-    let mut session = Session::start(&place, &["user", "add", "ann@example.com", "--password-stdin"]);
+fn a_password_on_standard_input_is_not_echoed() {
+    let sandbox = Sandbox::new(Options::new());
+    let mut session = Session::start(&sandbox, &["user", "add", "ann@example.com", "--password-stdin"]);
     eventually("the terminal is silent", || !session.echoes());
     session.type_line(PASSWORD);
     let (status, shown) = session.end();
@@ -160,10 +160,10 @@ fn standard_input_is_not_shown_either() {
 }
 
 #[test]
-fn a_signal_leaves_the_terminal_as_it_was() {
-    let place = Place::new(Options::new());
+fn a_signal_restores_the_terminal() {
+    let sandbox = Sandbox::new(Options::new());
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
-        let mut session = Session::start(&place, &["user", "add", "ann@example.com"]);
+        let mut session = Session::start(&sandbox, &["user", "add", "ann@example.com"]);
         session.expect("Password: ");
         assert!(!session.echoes());
         assert_eq!(session.settings().c_cc[libc::VSUSP], libc::_POSIX_VDISABLE, "nobody is left without an echo");
@@ -172,21 +172,21 @@ fn a_signal_leaves_the_terminal_as_it_was() {
         let (status, _) = session.end();
         assert_eq!(status.signal(), Some(signal));
     }
-    assert!(users(&place).is_empty());
+    assert!(users(&sandbox).is_empty());
 }
 
 #[test]
-fn deleting_is_asked_about() {
-    let place = Place::new(Options::new());
-    let id = add(&place, &["ann@example.com"]);
-    for (answer, deleted) in [("", false), ("n", false), ("yess", false), ("Yes", true)] {
-        let mut session = Session::start(&place, &["user", "delete", "ann@example.com"]);
+fn deleting_a_user_asks_for_confirmation() {
+    let sandbox = Sandbox::new(Options::new());
+    let id = add(&sandbox, &["ann@example.com"]);
+    for (response, deleted) in [("", false), ("n", false), ("yess", false), ("Yes", true)] {
+        let mut session = Session::start(&sandbox, &["user", "delete", "ann@example.com"]);
         session.expect(&format!("Delete the user {id} (ann@example.com) for good? [y/N] "));
-        session.type_line(answer);
+        session.type_line(response);
         let (status, shown) = session.end();
-        assert_eq!(status.code(), Some(i32::from(!deleted)), "{answer:?}: {shown}");
+        assert_eq!(status.code(), Some(i32::from(!deleted)), "{response:?}: {shown}");
         assert_eq!(shown.contains("nothing was deleted"), !deleted, "{shown}");
-        assert_eq!(users(&place)[0]["deleted"], deleted, "{answer:?}");
+        assert_eq!(users(&sandbox)[0]["deleted"], deleted, "{response:?}");
     }
-    run(&place, &["user", "delete", &id]).failed(1, "--yes");
+    run(&sandbox, &["user", "delete", &id]).failed(1, "--yes");
 }

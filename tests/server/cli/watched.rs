@@ -18,7 +18,7 @@ fn ends(stream: &mut Stream) {
 
 /// Every event loop hears of it by itself, so one may be a moment behind the other.
 #[track_caller]
-fn is_refused(client: &mut Client, token: &str) {
+fn assert_rejected(client: &mut Client, token: &str) {
     eventually("the token is refused", || verify(client, token).status == 401);
     let stream = client.request("GET", "/output/stream").token(token).send();
     assert_error(&stream, 401, "unauthorized");
@@ -32,27 +32,27 @@ fn log_in(client: &mut Client, email: &str, password: &str) -> String {
 }
 
 #[test]
-fn a_disabled_user_is_out_and_an_enabled_one_in_again() {
+fn a_disabled_user_is_rejected_and_an_enabled_one_accepted() {
     // With one event loop, who is let in on one connection is on all.
     let mut server = Server::start(Options::new().set("WORKERS", 1));
-    let id = add(server.place(), &["ann@example.com"]);
+    let id = add(server.sandbox(), &["ann@example.com"]);
     let mut client = Client::new(server.addr);
     let held = log_in(&mut client, "ann@example.com", PASSWORD);
     let mut ann = User::with_token(&server, &id, &held);
     ann.say("default", "first");
     let mut others = User::new(&server, "ben").stream();
     let mut stream = ann.stream();
-    run(server.place(), &["user", "disable", "ann@example.com"]).well();
+    run(server.sandbox(), &["user", "disable", "ann@example.com"]).well();
     ends(&mut stream);
-    is_refused(&mut client, &held);
+    assert_rejected(&mut client, &held);
     let unknown = login(&mut client, "nobody@example.com", PASSWORD);
     let disabled = login(&mut client, "ann@example.com", PASSWORD);
     assert_eq!((disabled.status, &disabled.body), (401, &unknown.body), "as if there were no such user");
 
     server.restart();
     client = Client::new(server.addr);
-    is_refused(&mut client, &held);
-    run(server.place(), &["user", "enable", "ann@example.com"]).well();
+    assert_rejected(&mut client, &held);
+    run(server.sandbox(), &["user", "enable", "ann@example.com"]).well();
     eventually("ann is let in", || verify(&mut client, &held).status == 200);
     log_in(&mut client, "ann@example.com", PASSWORD);
     ann.follow(&server);
@@ -63,38 +63,38 @@ fn a_disabled_user_is_out_and_an_enabled_one_in_again() {
 }
 
 #[test]
-fn an_id_that_never_wrote_anything_can_be_refused_too() {
+fn an_unknown_id_can_be_disabled() {
     let server = Server::start(Options::new());
     let reader = User::new(&server, "only-reads");
     let mut stream = reader.stream();
-    run(server.place(), &["user", "disable", "only-reads"]).failed(1, "no user has the id");
-    run(server.place(), &["user", "disable", "--id", "only-reads"]).well();
+    run(server.sandbox(), &["user", "disable", "only-reads"]).failed(1, "no user has the id");
+    run(server.sandbox(), &["user", "disable", "--id", "only-reads"]).well();
     ends(&mut stream);
-    is_refused(&mut Client::new(server.addr), &reader.token);
+    assert_rejected(&mut Client::new(server.addr), &reader.token);
 }
 
 #[test]
-fn a_changed_password_ends_older_tokens() {
+fn a_changed_password_revokes_older_tokens() {
     let server = Server::start(Options::new());
-    let id = add(server.place(), &["ann@example.com"]);
+    let id = add(server.sandbox(), &["ann@example.com"]);
     let mut client = Client::new(server.addr);
     let old = log_in(&mut client, "ann@example.com", PASSWORD);
     let mut stream = Stream::open(server.addr, &old, "");
-    run_with(server.place(), &["user", "passwd", &id], ANOTHER).well();
+    run_with(server.sandbox(), &["user", "passwd", &id], ANOTHER).well();
     // A login does not have to wait for anything.
     let new = log_in(&mut client, "ann@example.com", ANOTHER);
     verify(&mut client, &new).expect(200);
     ends(&mut stream);
-    is_refused(&mut client, &old);
+    assert_rejected(&mut client, &old);
     assert_error(&login(&mut client, "ann@example.com", PASSWORD), 401, "unauthorized");
     verify(&mut client, &new).expect(200);
     Stream::open(server.addr, &new, "");
 }
 
 #[test]
-fn a_deleted_user_never_comes_back_and_leaves_what_they_wrote() {
+fn a_deleted_user_stays_deleted_and_their_messages_remain() {
     let mut server = Server::start(Options::new());
-    let id = add(server.place(), &["ann@example.com", "--name", "Ann"]);
+    let id = add(server.sandbox(), &["ann@example.com", "--name", "Ann"]);
     let mut client = Client::new(server.addr);
     let held = log_in(&mut client, "ann@example.com", PASSWORD);
     let (mut ben, mut ann) = (User::new(&server, "ben"), User::with_token(&server, &id, &held));
@@ -104,12 +104,12 @@ fn a_deleted_user_never_comes_back_and_leaves_what_they_wrote() {
     let of_ann = ann.create_workspace("of ann");
     let shared = ann.create_conversation(&of_ann, "t", &["ben"]);
     let mut stream = ann.stream();
-    run(server.place(), &["user", "delete", "ann@example.com", "--yes"]).well();
+    run(server.sandbox(), &["user", "delete", "ann@example.com", "--yes"]).well();
     ends(&mut stream);
     for _ in 0..2 {
         // Any token of the id, also one that is made later.
         for token in [&held, &token(&id)] {
-            is_refused(&mut client, token);
+            assert_rejected(&mut client, token);
         }
         assert_error(&login(&mut client, "ann@example.com", PASSWORD), 401, "unauthorized");
         let said = ben.get(&format!("/conversations/{conversation}/messages")).expect(200).json();
@@ -127,23 +127,23 @@ fn a_deleted_user_never_comes_back_and_leaves_what_they_wrote() {
 }
 
 #[test]
-fn development_does_not_bring_back_its_user() {
+fn a_deleted_development_user_is_not_recreated() {
     for (command, says) in [
         (&["user", "disable", "user@example.com"][..], "disabled"),
         (&["user", "delete", "user@example.com", "--yes"], "deleted"),
     ] {
         let mut server = Server::start(Options::new());
         login(&mut Client::new(server.addr), "user@example.com", "password123").expect(200);
-        run(server.place(), command).well();
+        run(server.sandbox(), command).well();
         server.restart();
         assert_error(&login(&mut Client::new(server.addr), "user@example.com", "password123"), 401, "unauthorized");
-        assert_eq!(users(server.place())[0][says], true);
+        assert_eq!(users(server.sandbox())[0][says], true);
     }
 }
 
 /// A writer that never rests learns of it with its next batch; and whoever works beside it gets a turn.
 #[test]
-fn a_busy_server_notices_as_well() {
+fn a_busy_server_detects_external_changes() {
     let server = Server::start(Options::new());
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -155,13 +155,13 @@ fn a_busy_server_notices_as_well() {
                 }
             });
         }
-        let id = add(server.place(), &["ann@example.com"]);
+        let id = add(server.sandbox(), &["ann@example.com"]);
         let mut client = Client::new(server.addr);
         let held = log_in(&mut client, "ann@example.com", PASSWORD);
         let mut stream = User::with_token(&server, &id, &held).stream();
-        run(server.place(), &["user", "disable", &id]).well();
+        run(server.sandbox(), &["user", "disable", &id]).well();
         ends(&mut stream);
-        is_refused(&mut client, &held);
+        assert_rejected(&mut client, &held);
         ended.store(true, Relaxed);
     });
 }

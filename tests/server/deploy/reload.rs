@@ -56,7 +56,7 @@ fn the_log_level_changes() {
 }
 
 #[test]
-fn keys_rotate_and_streams_go_on() {
+fn keys_rotate_and_streams_continue() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\n"));
     let (old, new) = (token_of(KEY), token_of(NEW_KEY));
     let mut user = User::with_token(&server, "u", &old);
@@ -80,8 +80,8 @@ fn origins_hosts_and_limits_change() {
     let mut server = server("ALLOW_ORIGINS=https://a.example\nMAX_BODY_BYTES=100000\n");
     let addr = server.addr;
     let allowed = |origin: &str| {
-        let answer = Client::new(addr).request("GET", "/").header("Origin", origin).send();
-        answer.header("Access-Control-Allow-Origin").map(str::to_owned)
+        let response = Client::new(addr).request("GET", "/").header("Origin", origin).send();
+        response.header("Access-Control-Allow-Origin").map(str::to_owned)
     };
     assert_eq!(allowed("https://a.example").as_deref(), Some("https://a.example"));
     assert_eq!(allowed("https://b.example"), None);
@@ -103,7 +103,7 @@ fn origins_hosts_and_limits_change() {
 }
 
 #[test]
-fn a_bad_value_is_named_and_changes_nothing() {
+fn an_invalid_value_is_named_and_changes_nothing() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\nENV=development\n"));
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\nMAX_BODY_BYTES=lots\n"));
     eventually("the bad value is named", || server.log().contains("MAX_BODY_BYTES is \"lots\""));
@@ -117,7 +117,7 @@ fn a_bad_value_is_named_and_changes_nothing() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_once() {
+fn settings_that_need_a_restart_are_named_once() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\nWORKERS=1\nPORT=0\nLOG_FORMAT=text\n"));
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\nWORKERS=3\nPORT=1\nLOG_FORMAT=json\n"));
     eventually("the other settings are taken up", || verify(&server, &token_of(NEW_KEY)).status == 200);
@@ -129,7 +129,7 @@ fn what_needs_a_restart_is_named_once() {
 
 /// Who waits for the database reads its settings again as soon as it serves.
 #[test]
-fn a_process_that_waits_reloads_when_it_serves() {
+fn a_reload_while_waiting_takes_effect_at_start() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\n"));
     let mut second = server.second();
     eventually("it waits", || server.log().contains("waiting for the process"));

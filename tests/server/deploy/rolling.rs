@@ -23,9 +23,9 @@ const MESSAGES_BETWEEN: usize = 100;
 const PAUSE: Duration = Duration::from_millis(3);
 
 #[test]
-fn ten_rolling_restarts_refuse_nobody_fail_nothing_and_lose_nothing() {
+fn ten_rolling_restarts_lose_no_connection_request_or_event() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut server = Server::start(Options::new().hand_over(listener.try_clone().expect("a second handle")));
+    let mut server = Server::start(Options::new().pass_socket(listener.try_clone().expect("a second handle")));
     let addr = listener.local_addr().expect("it is bound");
     let names: Vec<String> = (0..2 * PUBLISHERS_EACH).map(|n| format!("publisher{n}")).collect();
     let mut owner = User::new(&server, "owner");
@@ -80,9 +80,9 @@ fn ten_rolling_restarts_refuse_nobody_fail_nothing_and_lose_nothing() {
 
 /// Whoever keeps a connection is told with an answer that it ends, if the next request comes soon.
 #[test]
-fn a_kept_connection_has_time_for_a_last_request() {
+fn a_keep_alive_connection_has_time_for_a_last_request() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut server = Server::start(Options::new().hand_over(listener.try_clone().expect("a second handle")));
+    let mut server = Server::start(Options::new().pass_socket(listener.try_clone().expect("a second handle")));
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut kept: Vec<Connection> = (0..8).map(|_| Connection::open(server.addr)).collect();
     for connection in &mut kept {
@@ -104,7 +104,7 @@ fn a_kept_connection_has_time_for_a_last_request() {
         // What may go wrong here does so with the answer as well.
         let _ = connection.try_send(request.as_bytes());
         match connection.try_response("GET") {
-            Ok(answer) => assert!(answer.status == status && answer.closes(), "{}", answer.shown()),
+            Ok(response) => assert!(response.status == status && response.closes(), "{}", response.shown()),
             // On a machine that stands still for so long nothing is shown, and nothing is wrong.
             Err(error) => {
                 let late = asked_at.elapsed() >= Duration::from_millis(DRAIN_NOTICE_MILLISECONDS);
@@ -193,16 +193,16 @@ impl Publisher {
             let _ = connection.try_send(request.as_bytes());
             let sent_after = since.elapsed();
             match connection.try_response("POST") {
-                Ok(answer) => {
-                    assert_eq!(answer.status, 200, "{}", answer.shown());
-                    if self.keeps && !answer.closes() {
+                Ok(response) => {
+                    assert_eq!(response.status, 200, "{}", response.shown());
+                    if self.keeps && !response.closes() {
                         self.kept = Some((connection, Instant::now()));
                     }
                     return Acknowledged {
-                        number: answer.number("X-Event-Id"),
+                        number: response.number("X-Event-Id"),
                         content: content.to_owned(),
                         conversation: conversation.to_owned(),
-                        message_id: text(&answer.json()["data"]["message_id"]),
+                        message_id: text(&response.json()["data"]["message_id"]),
                     };
                 }
                 // A machine that stood still kept this publisher from asking in time: it asks again, as every client

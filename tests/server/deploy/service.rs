@@ -4,7 +4,7 @@ use crate::common::{DEADLINE, Options, Server};
 use std::os::unix::net::UnixDatagram;
 
 #[test]
-fn the_service_manager_hears_of_start_reload_and_end() {
+fn the_service_manager_is_notified_of_start_reload_and_stop() {
     let path = std::env::temp_dir().join(format!("cortex-core-service-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let manager = UnixDatagram::bind(&path).expect("a free path");
@@ -30,7 +30,7 @@ fn the_service_manager_hears_of_start_reload_and_end() {
 }
 
 #[test]
-fn a_service_manager_that_is_not_there_is_a_warning() {
+fn a_missing_service_manager_causes_a_warning() {
     let server = Server::start(Options::new().set("NOTIFY_SOCKET", "/nobody/is/here"));
     let end = std::time::Instant::now() + DEADLINE;
     while !server.log().contains("NOTIFY_SOCKET") {

@@ -1,7 +1,7 @@
 //! A process that waits for the database on a port of its own: it says so, and keeps what comes.
 
 use crate::common::port::free_port;
-use crate::common::server::Place;
+use crate::common::server::Sandbox;
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
 use cortex_core::internals::limits::STARTUP_CONNECTIONS_MAX;
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_process_that_waits_says_that_it_is_starting_and_keeps_what_comes() {
+fn a_waiting_process_reports_starting_and_keeps_connections() {
     let mut server = Server::start(Options::new());
     let port = free_port();
     server.set("PORT", port);
@@ -39,11 +39,11 @@ fn a_process_that_waits_says_that_it_is_starting_and_keeps_what_comes() {
         ("HEAD", "/health/ready", 503),
         ("GET", "/health/live", 200),
     ] {
-        let answer = Client::new(addr).request(method, path).send();
-        assert_eq!(answer.status, status, "{method} {path}: {}", answer.shown());
-        assert!(answer.closes(), "{}", answer.shown());
+        let response = Client::new(addr).request(method, path).send();
+        assert_eq!(response.status, status, "{method} {path}: {}", response.shown());
+        assert!(response.closes(), "{}", response.shown());
         if method == "GET" {
-            assert_eq!(answer.json()["service"], "conversational-core", "{}", answer.shown());
+            assert_eq!(response.json()["service"], "conversational-core", "{}", response.shown());
         }
     }
     // More than are kept: the kernel holds the others.
@@ -56,8 +56,8 @@ fn a_process_that_waits_says_that_it_is_starting_and_keeps_what_comes() {
 
     assert_eq!(server.stop().code(), Some(0));
     assert_eq!(second.wait_listening(), addr);
-    let answer = early.response("POST").expect(200);
-    assert_eq!(answer.json()["data"]["content"], "early");
+    let response = early.response("POST").expect(200);
+    assert_eq!(response.json()["data"]["content"], "early");
     for connection in &mut many {
         connection.response("GET").expect(200);
     }
@@ -65,11 +65,11 @@ fn a_process_that_waits_says_that_it_is_starting_and_keeps_what_comes() {
 
 /// What the health check of a container runs.
 #[test]
-fn the_command_health_tells_whether_the_server_is_ready() {
+fn the_command_health_reports_readiness() {
     let port = free_port();
-    let place = Place::new(Options::new().set("PORT", port));
+    let sandbox = Sandbox::new(Options::new().set("PORT", port));
     let health = || {
-        let output = place.command().arg("health").output().expect("it starts");
+        let output = sandbox.command().arg("health").output().expect("it starts");
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let (code, said) = health();
@@ -93,13 +93,13 @@ fn the_command_health_tells_whether_the_server_is_ready() {
 }
 
 fn health_of(server: &Server) -> Command {
-    let mut command = server.place().command();
+    let mut command = server.sandbox().command();
     command.env("PORT", server.addr.port().to_string()).arg("health");
     command
 }
 
 #[test]
-fn health_was_refused_where_only_other_hosts_are_served() {
+fn the_command_health_works_when_only_other_hosts_are_allowed() {
     for hosts in ["chat.example.org", "*.example.org, chat.example.net", "[2001:db8::1]"] {
         let server = Server::start(Options::new().set("ALLOWED_HOSTS", hosts));
         let output = health_of(&server).output().expect("it starts");
@@ -108,7 +108,7 @@ fn health_was_refused_where_only_other_hosts_are_served() {
 }
 
 #[test]
-fn health_panicked_when_nobody_read_its_answer() {
+fn the_command_health_does_not_panic_when_its_output_is_closed() {
     let server = Server::start(Options::new());
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -121,30 +121,30 @@ fn health_panicked_when_nobody_read_its_answer() {
 }
 
 #[test]
-fn health_took_what_is_no_http_for_an_answer() {
+fn the_command_health_fails_on_a_response_that_is_not_http() {
     let standin = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let place = Place::new(Options::new().set("PORT", standin.local_addr().expect("an address").port()));
-    for answer in [&b"anything 200 goes"[..], b"", b"\xff\xfe", b"SSH-2.0-x\r\n"] {
+    let sandbox = Sandbox::new(Options::new().set("PORT", standin.local_addr().expect("an address").port()));
+    for response in [&b"anything 200 goes"[..], b"", b"\xff\xfe", b"SSH-2.0-x\r\n"] {
         let output = thread::scope(|scope| {
             scope.spawn(|| {
                 let (mut client, _) = standin.accept().expect("somebody asks");
                 // All of it is read, or the end would be a reset.
                 let _ = client.read(&mut [0; 1024]);
-                client.write_all(answer).expect("it reads");
+                client.write_all(response).expect("it reads");
             });
-            place.command().arg("health").output().expect("it starts")
+            sandbox.command().arg("health").output().expect("it starts")
         });
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(1) && said.contains("does not speak HTTP"), "{answer:?}: {said}");
+        assert!(output.status.code() == Some(1) && said.contains("does not speak HTTP"), "{response:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 
 #[test]
-fn who_had_come_early_was_cut_off_when_the_waiting_process_ended() {
+fn early_connections_get_a_response_when_the_waiting_process_ends() {
     let port = free_port();
     let server = Server::start(Options::new());
-    let mut second = server.place().command();
+    let mut second = server.sandbox().command();
     let mut second = second.env("PORT", port.to_string()).stderr(Stdio::null()).spawn().expect("it starts");
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     let end = Instant::now() + DEADLINE;
@@ -160,8 +160,8 @@ fn who_had_come_early_was_cut_off_when_the_waiting_process_ended() {
     Client::new(addr).request("GET", "/health/live").send().expect(200);
     // SAFETY: the child has not been waited for, so its id is still its own.
     unsafe { libc::kill(second.id() as libc::pid_t, libc::SIGTERM) };
-    let mut answer = String::new();
-    early.read_to_string(&mut answer).expect("an answer and an end");
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: "), "{answer:?}");
+    let mut response = String::new();
+    early.read_to_string(&mut response).expect("an answer and an end");
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("Retry-After: "), "{response:?}");
     assert_eq!(second.wait().expect("it ends").code(), Some(0));
 }

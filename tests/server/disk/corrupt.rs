@@ -11,7 +11,7 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Every page of the database but the first, one at a time, is overwritten while the server is down.
 #[test]
-fn a_damaged_page_is_an_error_and_never_a_wrong_answer() {
+fn a_damaged_page_is_an_error_and_never_a_wrong_response() {
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let workspace = user.create_workspace("w");
@@ -44,22 +44,22 @@ fn a_damaged_page_is_an_error_and_never_a_wrong_answer() {
             format!("/config/conversation/{conversation}"),
             "/config/workspace".to_owned(),
         ] {
-            let answer = user.get(&path);
-            match answer.status {
+            let response = user.get(&path);
+            match response.status {
                 // What is shown was said.
                 200 if path.starts_with("/conversations") => {
-                    let shown = answer.json();
+                    let shown = response.json();
                     let contents: Vec<String> =
                         shown.as_array().expect("a list").iter().map(|message| text(&message["content"])).collect();
                     assert_eq!(contents, said, "page {page}");
                 }
                 200 => {}
                 500 | 503 => failed += 1,
-                _ => panic!("page {page}: {}", answer.shown()),
+                _ => panic!("page {page}: {}", response.shown()),
             }
         }
-        let answer = user.post("/input", json!({"content": "more", "conversation_id": conversation}));
-        assert!([200, 500, 503].contains(&answer.status), "page {page}: {}", answer.shown());
+        let response = user.post("/input", json!({"content": "more", "conversation_id": conversation}));
+        assert!([200, 500, 503].contains(&response.status), "page {page}: {}", response.shown());
         user.get("/").expect(200);
         process.signal(libc::SIGKILL);
         process.wait_exit();

@@ -24,7 +24,7 @@ fn processor_time(process: u32) -> u64 {
 }
 
 #[test]
-fn without_descriptors_who_is_connected_is_served_and_the_rest_waits() {
+fn without_descriptors_connected_clients_are_served_and_others_wait() {
     let mut server = Server::start(Options::new().set("MAX_CONNECTIONS", 10_000));
     let process = server.process().id();
     let mut user = User::new(&server, "u");
@@ -37,9 +37,9 @@ fn without_descriptors_who_is_connected_is_served_and_the_rest_waits() {
         .drain(..)
         .map(|mut client| {
             thread::spawn(move || {
-                let answer = client.request("GET", "/").send();
+                let response = client.request("GET", "/").send();
                 // The connection is kept: it holds its descriptor until the thread is told to end.
-                (answer.status, client)
+                (response.status, client)
             })
         })
         .collect();

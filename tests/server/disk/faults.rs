@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 pub fn say_until_heard(user: &mut User, content: &str) {
     let end = Instant::now() + DEADLINE;
     loop {
-        let answer = user.post("/input", json!({"content": content}));
-        if answer.status == 200 {
+        let response = user.post("/input", json!({"content": content}));
+        if response.status == 200 {
             return;
         }
-        assert_error(&answer, 503, "service_unavailable");
+        assert_error(&response, 503, "service_unavailable");
         assert!(Instant::now() < end, "the disk is well again, and the server does not notice");
         thread::sleep(Duration::from_millis(20));
     }
@@ -29,7 +29,7 @@ fn contents(server: &Server) -> Vec<String> {
 type Break = fn(&Disk);
 
 #[test]
-fn a_failing_disk_refuses_loses_nothing_and_heals() {
+fn a_failing_disk_rejects_writes_and_recovers_without_loss() {
     let ways: [(&str, Break); 6] = [
         ("writes: no space", |disk| disk.fail_writes(libc::ENOSPC, 1000)),
         ("writes: error", |disk| disk.fail_writes(libc::EIO, 1000)),
@@ -66,7 +66,7 @@ fn a_failing_disk_refuses_loses_nothing_and_heals() {
 }
 
 #[test]
-fn a_start_on_a_full_disk_serves_what_is_there() {
+fn a_start_on_a_full_disk_serves_reads() {
     let (disk, mut server) = Disk::with_server(1, Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "kept");
@@ -82,9 +82,9 @@ fn a_start_on_a_full_disk_serves_what_is_there() {
 }
 
 #[test]
-fn a_first_start_on_a_broken_disk_says_so() {
+fn a_first_start_on_a_broken_disk_reports_an_error() {
     let ways: [(&str, Break); 4] = [
-        ("read-only", |disk| disk.refuse_to_open(libc::EROFS)),
+        ("read-only", |disk| disk.fail_opens(libc::EROFS)),
         ("no space", |disk| disk.fail_writes(libc::ENOSPC, 1000)),
         ("write error", |disk| disk.fail_writes(libc::EIO, 1000)),
         ("sync error", |disk| disk.fail_syncs(libc::EIO, 1000)),
@@ -94,7 +94,7 @@ fn a_first_start_on_a_broken_disk_says_so() {
         server.kill();
         std::fs::remove_file(server.database()).expect("the database can be removed");
         break_it(&disk);
-        let refused = server.restart_refused();
+        let refused = server.failed_restart();
         assert_eq!(refused.code, Some(1), "{way}: {}", refused.stderr);
         let last = refused.stderr.lines().last().unwrap_or_default();
         assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{way}: {last}");
@@ -105,13 +105,13 @@ fn a_first_start_on_a_broken_disk_says_so() {
 }
 
 #[test]
-fn a_read_only_database_is_refused_and_served_once_it_can_be_written() {
+fn a_read_only_database_is_rejected_until_it_is_writable() {
     for errno in [libc::EROFS, libc::EACCES, libc::EPERM] {
         let (disk, mut server) = Disk::with_server(1, Options::new());
         User::new(&server, "u").say("default", "kept");
         server.kill();
-        disk.refuse_to_open(errno);
-        let refused = server.restart_refused();
+        disk.fail_opens(errno);
+        let refused = server.failed_restart();
         assert_eq!(refused.code, Some(1), "{}", refused.stderr);
         let last = refused.stderr.lines().last().unwrap_or_default();
         assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{last}");
@@ -123,7 +123,7 @@ fn a_read_only_database_is_refused_and_served_once_it_can_be_written() {
 }
 
 #[test]
-fn messages_were_acknowledged_into_a_file_that_had_been_taken_away() {
+fn nothing_is_acknowledged_into_a_removed_file() {
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");

@@ -14,7 +14,7 @@ fn limit_files(process: u32, bytes: u64) {
 }
 
 #[test]
-fn a_limit_of_file_sizes_killed_the_server() {
+fn a_file_size_limit_does_not_kill_the_server() {
     let mut server = Server::start(Options::new());
     let process = server.process().id();
     let mut user = User::new(&server, "u");
@@ -30,7 +30,7 @@ fn a_limit_of_file_sizes_killed_the_server() {
 }
 
 #[test]
-fn a_limit_of_file_sizes_killed_commands_and_a_full_disk_was_said_to_be_the_source_s() {
+fn a_file_size_limit_does_not_kill_commands_and_is_reported_for_the_target() {
     let mut server = Server::start(Options::new());
     User::new(&server, "u").say("default", &"hello ".repeat(20_000));
     for command in [["backup", "copy.db"], ["export", "lines"]] {

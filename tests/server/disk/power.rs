@@ -29,12 +29,13 @@ fn seed() -> u32 {
 }
 
 /// Reads what there is, over and over, until the server is gone, so that the log is never carried over as a whole.
-fn read_until_gone(addr: SocketAddr, reader: usize) {
+fn read_until_killed(addr: SocketAddr, reader: usize) {
     let token = token(&format!("poster {}", reader % 3));
     let mut client = Client::new(addr);
-    while let Ok(answer) = client.request("GET", "/conversations/default/messages?limit=1000").token(&token).try_send()
+    while let Ok(response) =
+        client.request("GET", "/conversations/default/messages?limit=1000").token(&token).try_send()
     {
-        assert!([200, 503].contains(&answer.status), "{}", answer.shown());
+        assert!([200, 503].contains(&response.status), "{}", response.shown());
     }
 }
 
@@ -56,7 +57,7 @@ const FAILING: Work = Work { may_end: true, ..SMALL };
 const LARGE: Work = Work { large_every: 2, large_bytes: 900_000, readers: 3, may_end: true };
 
 /// Posts until the server is gone.
-fn post_until_gone(addr: SocketAddr, name: &str, work: Work, count: &AtomicU64, ledger: &Mutex<Ledger>) {
+fn post_until_killed(addr: SocketAddr, name: &str, work: Work, count: &AtomicU64, ledger: &Mutex<Ledger>) {
     let token = token(&format!("poster {}", name.len() % 3));
     let mut client = Client::new(addr);
     for n in 0u32.. {
@@ -64,15 +65,15 @@ fn post_until_gone(addr: SocketAddr, name: &str, work: Work, count: &AtomicU64, 
         let content = format!("{name}/{n} {}", "x".repeat(padding));
         ledger.lock().expect("no poster panicked").sent.insert(content.clone());
         let body = json!({"content": content});
-        let Ok(answer) = client.request("POST", "/input").token(&token).json(&body).try_send() else { return };
+        let Ok(response) = client.request("POST", "/input").token(&token).json(&body).try_send() else { return };
         let mut ledger = ledger.lock().expect("no poster panicked");
-        match answer.status {
+        match response.status {
             200 => {
-                text(&answer.json()["data"]["message_id"]);
-                ledger.acknowledged.insert(content, answer.number("X-Event-Id"));
+                text(&response.json()["data"]["message_id"]);
+                ledger.acknowledged.insert(content, response.number("X-Event-Id"));
             }
             503 => ledger.refused += 1,
-            _ => panic!("{}", answer.shown()),
+            _ => panic!("{}", response.shown()),
         }
         drop(ledger);
         count.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +98,7 @@ fn check(server: &Server, ledger: &Ledger, round: u32) {
 }
 
 /// Runs rounds of work, each ended by a power cut at a moment of its own.
-fn cut_again_and_again(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) -> (Ledger, u32, String) {
+fn cut_power_repeatedly(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) -> (Ledger, u32, String) {
     let seed = seed();
     let (disk, mut server) = Disk::with_server(seed, Options::new());
     let ledger = Arc::new(Mutex::new(Ledger::default()));
@@ -115,11 +116,11 @@ fn cut_again_and_again(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) -
             .map(|poster| {
                 let (count, ledger) = (Arc::clone(&count), Arc::clone(&ledger));
                 let name = format!("{round}/{}", "p".repeat(poster + 1));
-                thread::spawn(move || post_until_gone(addr, &name, work, &count, &ledger))
+                thread::spawn(move || post_until_killed(addr, &name, work, &count, &ledger))
             })
             .collect();
         let readers: Vec<_> =
-            (0..work.readers).map(|reader| thread::spawn(move || read_until_gone(addr, reader))).collect();
+            (0..work.readers).map(|reader| thread::spawn(move || read_until_killed(addr, reader))).collect();
         let enough = u64::from(1 + (round * 37 + seed % 50) % 250);
         while count.load(Ordering::Relaxed) < enough {
             if posters.iter().any(|poster| poster.is_finished()) {
@@ -146,15 +147,15 @@ fn cut_again_and_again(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) -
 }
 
 #[test]
-fn what_was_acknowledged_survives_power_cuts() {
-    let (ledger, ..) = cut_again_and_again(12, SMALL, |_, _| {});
+fn acknowledged_messages_survive_power_cuts() {
+    let (ledger, ..) = cut_power_repeatedly(12, SMALL, |_, _| {});
     assert_eq!(ledger.refused, 0);
     assert!(ledger.acknowledged.len() > 100);
 }
 
 #[test]
 fn a_failed_sync_or_write_is_never_acknowledged() {
-    let (ledger, failures, _) = cut_again_and_again(16, FAILING, |disk, round| {
+    let (ledger, failures, _) = cut_power_repeatedly(16, FAILING, |disk, round| {
         let errno = if round % 2 == 0 { libc::EIO } else { libc::ENOSPC };
         if round % 4 < 2 { disk.fail_syncs(errno, 250) } else { disk.fail_writes(errno, 60) }
     });
@@ -164,8 +165,8 @@ fn a_failed_sync_or_write_is_never_acknowledged() {
 
 /// SQLite alone would count pages as carried over that a failed sync has lost, when somebody reads meanwhile.
 #[test]
-fn the_log_is_carried_over_on_a_failing_disk() {
-    let (ledger, failures, log) = cut_again_and_again(8, LARGE, |disk, round| {
+fn checkpoints_on_a_failing_disk_lose_nothing() {
+    let (ledger, failures, log) = cut_power_repeatedly(8, LARGE, |disk, round| {
         if round % 2 == 1 {
             disk.fail_carrying_over(libc::EIO, 500);
         }

@@ -1,6 +1,6 @@
 //! `/health`, `/health/live` and `/health/ready`.
 
-use crate::common::database::open_beside;
+use crate::common::database::open_externally;
 use crate::common::token::{KEY, now as seconds_now};
 use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User, assert_error, assert_time};
 use cortex_core::internals::limits::HEALTH_TIMEOUT_MILLISECONDS;
@@ -16,14 +16,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_server_that_is_well_says_so_to_everybody() {
+fn a_healthy_server_reports_ok_without_a_token() {
     // Whoever asks for nothing else than this is asked for nothing, however often they come.
     let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")]);
     let mut client = Client::new(server.addr);
     for _ in 0..10 {
-        let answer = client.request("GET", "/health").send().expect(200);
-        assert_eq!(answer.header("Cache-Control"), Some("no-store"));
-        let body = answer.json();
+        let response = client.request("GET", "/health").send().expect(200);
+        assert_eq!(response.header("Cache-Control"), Some("no-store"));
+        let body = response.json();
         assert_time(&body["timestamp"]);
         let want = json!({
             "status": "healthy", "service": "conversational-core", "timestamp": body["timestamp"],
@@ -42,18 +42,18 @@ fn a_server_that_is_well_says_so_to_everybody() {
 }
 
 #[test]
-fn a_database_in_memory_is_well_too() {
+fn an_in_memory_database_is_healthy() {
     let server = Server::with(&[("DATABASE_URL", "sqlite:///:memory:")]);
     Client::new(server.addr).request("GET", "/health").send().expect(200);
 }
 
 #[test]
-fn a_database_that_cannot_be_written_to_is_told_of_and_is_well_again_by_itself() {
+fn an_unwritable_database_is_reported_and_recovers() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.post("/input", json!({"content": "before"})).expect(200);
     let mut client = Client::new(server.addr);
-    let holder = open_beside(&server.database());
+    let holder = open_externally(&server.database());
     holder.execute_batch("BEGIN EXCLUSIVE").expect("nobody else writes");
     // Nothing is wrong as long as nobody wants to write.
     client.request("GET", "/health").send().expect(200);
@@ -81,7 +81,7 @@ fn a_database_that_cannot_be_written_to_is_told_of_and_is_well_again_by_itself()
 }
 
 #[test]
-fn a_server_that_drains_is_alive_and_not_ready() {
+fn a_draining_server_is_live_and_not_ready() {
     for (path, status, said) in [("/health/ready", 503, "the server is shutting down"), ("/health/live", 200, "alive")]
     {
         // One event loop, so that it knows of the end when its stream does.
@@ -94,8 +94,8 @@ fn a_server_that_drains_is_alive_and_not_ready() {
         server.process().signal(libc::SIGTERM);
         stream.next_of("server_shutdown");
         connection.send(b"Host: localhost\r\n\r\n");
-        let answer = connection.response("GET").expect(status);
-        assert!(answer.text().contains(said), "{}", answer.shown());
+        let response = connection.response("GET").expect(status);
+        assert!(response.text().contains(said), "{}", response.shown());
         assert_eq!(server.process().wait_exit().code(), Some(0));
     }
 }
@@ -138,15 +138,15 @@ impl Asked {
 }
 
 #[test]
-fn a_reader_that_is_stuck_is_not_waited_for() {
+fn health_does_not_wait_for_a_stuck_reader() {
     let mut asked = Asked::new();
     let waits_until = asked.shard.poll_timeout().expect("the wait has an end");
     assert_eq!(waits_until, MonoTime(1000 * HEALTH_TIMEOUT_MILLISECONDS));
     asked.now.mono = waits_until;
     asked.shard.tick(asked.now);
-    let answer = asked.written().expect("an answer").expect(503);
-    assert_eq!(answer.json()["checks"]["database_read"], "the database does not respond in time");
-    assert!(answer.closes(), "the next question must not get this one's answer: {}", answer.shown());
+    let response = asked.written().expect("an answer").expect(503);
+    assert_eq!(response.json()["checks"]["database_read"], "the database does not respond in time");
+    assert!(response.closes(), "the next question must not get this one's answer: {}", response.shown());
     let (to, position) = (asked.to, EventNumber(7));
     asked.shard.handle(
         Input::Message(ShardMessage::QueryResponse(QueryResponse { to, position, result: Ok(QueryResult::Alive) })),
@@ -156,20 +156,20 @@ fn a_reader_that_is_stuck_is_not_waited_for() {
 }
 
 #[test]
-fn readers_that_fail_or_have_no_room_are_told_of() {
+fn failing_and_saturated_readers_are_reported() {
     for (result, said) in [(None, "too many queries wait"), (Some(Rejection::Database), "the database cannot be read")]
     {
         let mut asked = Asked::new();
         let (to, position) = (asked.to, EventNumber(7));
         let input = match result {
             None => Input::Message(ShardMessage::Dropped(to)),
-            Some(refusal) => {
-                Input::Message(ShardMessage::QueryResponse(QueryResponse { to, position, result: Err(refusal) }))
+            Some(rejection) => {
+                Input::Message(ShardMessage::QueryResponse(QueryResponse { to, position, result: Err(rejection) }))
             }
         };
         asked.shard.handle(input, asked.now);
-        let answer = asked.written().expect("an answer").expect(503);
-        assert_eq!(answer.json()["checks"]["database_read"], said);
-        assert!(!answer.closes());
+        let response = asked.written().expect("an answer").expect(503);
+        assert_eq!(response.json()["checks"]["database_read"], said);
+        assert!(!response.closes());
     }
 }

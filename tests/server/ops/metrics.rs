@@ -1,7 +1,7 @@
 //! `/metrics`: what is counted, exactly, and that nothing a client makes up becomes a series.
 
 use crate::common::metrics::{REQUESTS, SECONDS, Scrape, wait_for};
-use crate::common::{Client, Connection, DEADLINE, NOBODYS_ID, Options, Server, User};
+use crate::common::{Client, Connection, DEADLINE, Options, Server, UNKNOWN_ID, User};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,7 +20,7 @@ fn requests_are_counted_by_the_pattern_of_their_path() {
         user.get(&format!("/secret-{n}")).expect(404);
         user.get(&format!("/config/workspace/{n}")).expect(404);
     }
-    user.get(&format!("/config/workspace/{NOBODYS_ID}?q=secret")).expect(404);
+    user.get(&format!("/config/workspace/{UNKNOWN_ID}?q=secret")).expect(404);
     user.post("/input", json!({"content": "one"})).expect(200);
     user.post("/input", json!({"content": " "})).expect(422);
     Client::new(server.addr).request("POST", "/input").json(&json!({"content": "no token"})).send().expect(401);
@@ -55,7 +55,7 @@ fn requests_are_counted_by_the_pattern_of_their_path() {
     let counted: f64 = after.since(&before, &format!("{SECONDS}_count")).values().sum();
     assert_eq!(counted, want.values().sum::<f64>(), "each has its duration");
     for series in after.0.keys() {
-        for secret in ["secret", "SECRET", "BREW", NOBODYS_ID] {
+        for secret in ["secret", "SECRET", "BREW", UNKNOWN_ID] {
             assert!(!series.contains(secret), "{series}");
         }
     }
@@ -70,7 +70,7 @@ fn requests_are_counted_by_the_pattern_of_their_path() {
 }
 
 #[test]
-fn nothing_that_clients_make_up_becomes_a_series() {
+fn client_input_creates_no_series() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let mut round = |n: u32| {
@@ -97,13 +97,13 @@ fn nothing_that_clients_make_up_becomes_a_series() {
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn connections_streams_and_messages_are_counted() {
     let server = Server::start(Options::new());
     let before = wait_for(&server, |scrape| scrape.get("cortex_connections_open") == 1.0);
     let mut user = User::new(&server, "u");
     let workspace = user.create_workspace("w");
     let conversation = user.create_conversation(&workspace, "t", &[]);
-    user.create_chat("c");
+    user.start_conversation("c");
     for n in 0..5 {
         user.say(&conversation, &n.to_string());
     }
@@ -159,7 +159,7 @@ fn what_happens_is_counted() {
 }
 
 #[test]
-fn a_reader_that_falls_behind_is_seen() {
+fn a_slow_stream_is_counted() {
     let server = Server::with(&[("STREAM_BUFFER_BYTES", "4096"), ("LOG_LEVEL", "WARNING")]);
     let mut user = User::new(&server, "u");
     let mut reader = TcpStream::connect(server.addr).expect("a connection");
@@ -181,7 +181,7 @@ fn a_reader_that_falls_behind_is_seen() {
 }
 
 #[test]
-fn the_process_is_described() {
+fn process_metrics_are_served() {
     let server = Server::start(Options::new());
     let scrape = Scrape::of(&server);
     let resident = scrape.get("process_resident_memory_bytes");

@@ -15,8 +15,8 @@ fn post(addr: SocketAddr, user: &str, key: &str, body: &Value) -> Response {
     Client::new(addr).request("POST", "/input").token(&token(user)).header("Idempotency-Key", key).json(body).send()
 }
 
-fn is_replayed(answer: &Response) -> bool {
-    match answer.header("Idempotent-Replayed") {
+fn is_replayed(response: &Response) -> bool {
+    match response.header("Idempotent-Replayed") {
         None => false,
         Some(value) => {
             assert_eq!(value, "true");
@@ -37,7 +37,7 @@ fn assert_replayed(first: &Response, again: &Response) {
 }
 
 #[test]
-fn a_repeated_request_has_the_first_answer_and_stores_nothing() {
+fn a_repeated_request_gets_the_first_response_and_stores_nothing() {
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let mut stream = user.stream();
@@ -69,7 +69,7 @@ fn a_repeated_request_has_the_first_answer_and_stores_nothing() {
 }
 
 #[test]
-fn a_key_with_another_body_is_refused_and_stays_what_it_was() {
+fn a_key_reused_with_another_body_is_rejected_and_unchanged() {
     let server = Server::start(Options::new());
     let first = post(server.addr, "u", "key", &json!({"content": "the one"})).expect(200);
     let bodies = [
@@ -87,13 +87,13 @@ fn a_key_with_another_body_is_refused_and_stays_what_it_was() {
 }
 
 #[test]
-fn many_at_once_have_one_answer() {
+fn concurrent_repetitions_get_one_response() {
     const AT_ONCE: usize = 16;
     let server = Server::with(&[("WORKERS", "4")]);
     let addr = server.addr;
     for round in 0..10 {
         let (start, key) = (Barrier::new(AT_ONCE), format!("key-{round}"));
-        let answers: Vec<Response> = thread::scope(|scope| {
+        let responses: Vec<Response> = thread::scope(|scope| {
             let senders: Vec<_> = (0..AT_ONCE)
                 .map(|_| {
                     scope.spawn(|| {
@@ -104,7 +104,8 @@ fn many_at_once_have_one_answer() {
                 .collect();
             senders.into_iter().map(|sender| sender.join().expect("an answer")).collect()
         });
-        let (again, firsts): (Vec<&Response>, Vec<&Response>) = answers.iter().partition(|answer| is_replayed(answer));
+        let (again, firsts): (Vec<&Response>, Vec<&Response>) =
+            responses.iter().partition(|response| is_replayed(response));
         assert_eq!(firsts.len(), 1, "one of them was the first");
         again.into_iter().for_each(|again| assert_replayed(firsts[0], again));
     }
@@ -112,12 +113,12 @@ fn many_at_once_have_one_answer() {
 }
 
 #[test]
-fn a_key_is_its_users_own() {
+fn idempotency_keys_are_per_user() {
     let server = Server::start(Options::new());
     let body = json!({"content": "the same words"});
     let (ann, ben) = (post(server.addr, "ann", "key", &body).expect(200), post(server.addr, "ben", "key", &body));
     assert!(!is_replayed(&ben), "{}", ben.shown());
-    let id = |answer: &Response| text(&answer.json()["data"]["message_id"]);
+    let id = |response: &Response| text(&response.json()["data"]["message_id"]);
     assert_ne!(id(&ann), id(&ben));
     for (name, number) in [("ann", ann.number("X-Event-Id")), ("ben", ben.number("X-Event-Id"))] {
         let seen = replay(&User::new(&server, name), "types=input", 0);
@@ -127,7 +128,7 @@ fn a_key_is_its_users_own() {
 
 /// What failed may be tried again under the same key.
 #[test]
-fn only_successes_are_kept() {
+fn only_successful_responses_are_replayed() {
     let server = Server::start(Options::new());
     let mut owner = User::new(&server, "owner");
     let workspace = owner.create_workspace("w");
@@ -145,7 +146,7 @@ fn only_successes_are_kept() {
 }
 
 #[test]
-fn a_repetition_costs_nothing_of_the_rate() {
+fn repetitions_do_not_consume_the_rate() {
     // Far fewer than the repetitions come back while the test runs.
     let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "30")]);
     let body = json!({"content": "once"});
@@ -160,7 +161,7 @@ fn a_repetition_costs_nothing_of_the_rate() {
 }
 
 #[test]
-fn a_key_is_visible_ascii_of_at_most_128() {
+fn a_key_is_at_most_128_visible_ascii_characters() {
     let server = Server::start(Options::new());
     let body = json!({"content": "x"});
     let (longest, all): (String, String) = ("k".repeat(128), ('!'..='~').collect());
@@ -179,7 +180,7 @@ fn a_request_with_two_idempotency_keys_is_rejected() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let request = user.request("POST", "/input").header("Idempotency-Key", "a").header("Idempotency-Key", "b");
-    let answer = request.json(&json!({"content": "x"})).send();
-    assert_error(&answer, 422, "validation_error");
-    assert_eq!(answer.json()["error"]["details"]["Idempotency-Key"], "must be given once");
+    let response = request.json(&json!({"content": "x"})).send();
+    assert_error(&response, 422, "validation_error");
+    assert_eq!(response.json()["error"]["details"]["Idempotency-Key"], "must be given once");
 }

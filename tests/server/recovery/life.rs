@@ -3,7 +3,7 @@
 use crate::common::sse::{Event, Parser};
 use crate::common::token::{now, token, token_with};
 use crate::common::user::text;
-use crate::common::{Connection, DEADLINE, NOBODYS_ID, Options, Server, Stream, User, assert_error, assert_time};
+use crate::common::{Connection, DEADLINE, Options, Server, Stream, UNKNOWN_ID, User, assert_error, assert_time};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn kinds_until_end(stream: &mut Stream) -> Vec<String> {
 }
 
 #[test]
-fn the_list_says_of_each_open_stream_how_far_it_is() {
+fn the_list_of_streams_has_the_cursor_of_each() {
     let server = Server::start(Options::new());
     let (mut user, other) = (User::new(&server, "u"), User::new(&server, "other"));
     let empty = user.get("/output/streams").expect(200).json();
@@ -72,7 +72,7 @@ fn until(user: &mut User, is_so: impl Fn(&[Value]) -> bool) -> Value {
 }
 
 #[test]
-fn a_stream_says_that_its_token_ends_and_ends_with_it() {
+fn a_stream_warns_of_its_expiring_token_and_ends_with_it() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let mut stream = Stream::open(server.addr, &ending_in("u", 3), "");
@@ -97,7 +97,7 @@ fn a_stream_says_that_its_token_ends_and_ends_with_it() {
 
 /// A token that lives for long is not announced yet.
 #[test]
-fn a_stream_of_a_long_token_says_nothing_of_it() {
+fn a_stream_with_a_long_lived_token_gets_no_warning() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
     let mut stream = Stream::open(server.addr, &ending_in("u", 3600), "");
     for _ in 0..3 {
@@ -106,7 +106,7 @@ fn a_stream_of_a_long_token_says_nothing_of_it() {
 }
 
 #[test]
-fn a_renewed_stream_goes_on_past_the_end_of_its_first_token() {
+fn a_renewed_stream_continues_past_the_expiry_of_its_first_token() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2"), ("WORKERS", "4")]);
     let mut user = User::new(&server, "u");
     let end_at = now() + 3;
@@ -114,14 +114,14 @@ fn a_renewed_stream_goes_on_past_the_end_of_its_first_token() {
     let mut streams: Vec<Stream> = (0..4).map(|_| Stream::open(server.addr, &ending_in("u", 3), "")).collect();
     let mut ends = Stream::open(server.addr, &ending_in("u", 3), "");
     for stream in &streams {
-        let answer = user.post(&renewal(stream), json!({})).expect(200).json();
-        assert_eq!(answer["stream_id"], stream_id(stream));
-        assert!(answer["expires_in"].as_i64().is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{answer}");
+        let response = user.post(&renewal(stream), json!({})).expect(200).json();
+        assert_eq!(response["stream_id"], stream_id(stream));
+        assert!(response["expires_in"].as_i64().is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{response}");
     }
     // A renewal with a token that ends earlier takes nothing away.
     let mut shorter = User::with_token(&server, "u", &ending_in("u", 1));
-    let answer = shorter.post(&renewal(&streams[0]), json!({})).expect(200).json();
-    assert!(answer["expires_in"].as_i64().is_some_and(|seconds| seconds > 3000), "{answer}");
+    let response = shorter.post(&renewal(&streams[0]), json!({})).expect(200).json();
+    assert!(response["expires_in"].as_i64().is_some_and(|seconds| seconds > 3000), "{response}");
 
     assert_eq!(kinds_until_end(&mut ends), ["token_expiring", "token_expired"], "the one that nobody renewed");
     assert!(now() >= end_at);
@@ -136,12 +136,12 @@ fn a_renewed_stream_goes_on_past_the_end_of_its_first_token() {
 }
 
 #[test]
-fn only_its_own_user_renews_a_stream() {
+fn only_the_user_of_a_stream_can_renew_it() {
     let server = Server::start(Options::new());
     let (mut user, mut other) = (User::new(&server, "u"), User::new(&server, "other"));
     let stream = user.stream();
     assert_error(&other.post(&renewal(&stream), json!({})), 409, "conflict");
-    let unknown = user.post(&format!("/output/streams/{NOBODYS_ID}/renew"), json!({}));
+    let unknown = user.post(&format!("/output/streams/{UNKNOWN_ID}/renew"), json!({}));
     assert_eq!(assert_error(&unknown, 409, "conflict"), other.post(&renewal(&stream), json!({})).json()["error"]);
     assert_error(&user.post("/output/streams/none/renew", json!({})), 404, "not_found");
     assert_error(&user.get(&renewal(&stream)), 405, "method_not_allowed");
@@ -152,7 +152,7 @@ fn only_its_own_user_renews_a_stream() {
 
 /// A stream that is asked for while the server drains is told to come back, in the one way that an `EventSource` heeds.
 #[test]
-fn a_stream_that_is_asked_for_while_draining_is_told_to_come_back() {
+fn a_stream_requested_while_draining_is_deferred() {
     let mut server = Server::with(&[("WORKERS", "1")]);
     let mut user = User::new(&server, "u");
     let conversation = {
@@ -180,12 +180,12 @@ fn a_stream_that_is_asked_for_while_draining_is_told_to_come_back() {
     assert!(stream.retries().last().is_some_and(|retry| (1..=10_000).contains(retry)), "{:?}", stream.retries());
     for connection in &mut late {
         connection.send(format!("Authorization: Bearer {}\r\n\r\n", token("u")));
-        let answer = connection.response("GET").expect(200);
-        assert_eq!(answer.header("Content-Type"), Some("text/event-stream"), "{}", answer.shown());
-        assert!(answer.closes(), "{}", answer.shown());
+        let response = connection.response("GET").expect(200);
+        assert_eq!(response.header("Content-Type"), Some("text/event-stream"), "{}", response.shown());
+        assert!(response.closes(), "{}", response.shown());
         let mut parser = Parser::default();
-        parser.feed(&answer.body);
-        assert!(parser.events.is_empty(), "{}", answer.shown());
+        parser.feed(&response.body);
+        assert!(parser.events.is_empty(), "{}", response.shown());
         assert!(matches!(parser.retries[..], [1..=10_000]), "{:?}", parser.retries);
         connection.expect_end();
     }

@@ -30,7 +30,7 @@ const GROWTH_BYTES_MAX: usize = STREAMS * OUTBOX_BYTES_MAX + WORKERS * TAIL_BYTE
 const PUBLISHED_BYTES_MIN: usize = 2 * GROWTH_BYTES_MAX;
 
 #[test]
-fn a_reader_that_stops_has_everything_when_it_reads_on_and_costs_no_more_than_its_bound() {
+fn a_paused_reader_gets_everything_and_uses_bounded_memory() {
     let settings = [("STREAM_BUFFER_BYTES", OUTBOX_BYTES_MAX), ("WORKERS", WORKERS)];
     let options = settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value));
     let mut server = Server::start(options.set("LOG_LEVEL", "WARNING"));
@@ -103,7 +103,7 @@ fn a_reader_that_stops_has_everything_when_it_reads_on_and_costs_no_more_than_it
 
 /// A reader that takes its time is read to as fast as it reads, and is not taken for one that has stalled.
 #[test]
-fn a_reader_that_takes_a_little_now_and_then_is_not_cut_off() {
+fn a_slow_reader_is_not_disconnected() {
     const STALL: Duration = Duration::from_secs(1);
     let server = Server::with(&[("STREAM_STALL_TIMEOUT_SECONDS", "1")]);
     let mut user = User::new(&server, "u");
@@ -133,7 +133,7 @@ fn a_reader_that_takes_a_little_now_and_then_is_not_cut_off() {
 
 /// A reader that takes nothing is cut off, a quiet one is not, and who was cut off comes back and has lost nothing.
 #[test]
-fn a_reader_that_takes_nothing_is_cut_off_and_can_come_back() {
+fn a_reader_that_takes_nothing_is_disconnected_and_can_resume() {
     let server = Server::with(&[("STREAM_STALL_TIMEOUT_SECONDS", "1")]);
     let (mut user, mut quiet) = (User::new(&server, "u"), User::new(&server, "quiet"));
     let mut quiet_stream = quiet.stream();

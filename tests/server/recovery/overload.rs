@@ -4,7 +4,7 @@
 
 use crate::common::sse::Parser;
 use crate::common::token::{KEY, token};
-use crate::common::{NOBODYS_ID, Response, assert_error};
+use crate::common::{Response, UNKNOWN_ID, assert_error};
 use cortex_core::internals::limits::RESPONSES_WAITING_BYTES_MAX;
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
@@ -34,7 +34,7 @@ fn outgoing(shard: &Shard, slot: u32) -> Vec<u8> {
 }
 
 /// Sends a request whose question goes wrong as `fate` says, and gives back the answer.
-fn answer_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response {
+fn response_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response {
     let (mut shard, now) = (shard(), now());
     let slot = shard.accept([127, 0, 0, 1].into(), now);
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token("u"));
@@ -48,7 +48,7 @@ fn answer_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response
 }
 
 #[test]
-fn a_stream_that_cannot_be_opened_for_now_is_told_to_come_back() {
+fn a_stream_that_cannot_be_opened_is_deferred() {
     let fates: [fn(Query) -> Input<'static>; 2] = [
         |query| Input::Message(ShardMessage::Dropped(query.reply_to)),
         |query| {
@@ -61,23 +61,27 @@ fn a_stream_that_cannot_be_opened_for_now_is_told_to_come_back() {
         },
     ];
     for fate in fates {
-        let answer = answer_to(&format!("/output/stream?conversation_id={NOBODYS_ID}"), fate).expect(200);
-        assert_eq!(answer.header("Content-Type"), Some("text/event-stream"), "{}", answer.shown());
+        let response = response_to(&format!("/output/stream?conversation_id={UNKNOWN_ID}"), fate).expect(200);
+        assert_eq!(response.header("Content-Type"), Some("text/event-stream"), "{}", response.shown());
         let mut parser = Parser::default();
-        parser.feed(&answer.body);
-        assert!(parser.events.is_empty() && parser.retries.len() == 1, "{}", answer.shown());
+        parser.feed(&response.body);
+        assert!(parser.events.is_empty() && parser.retries.len() == 1, "{}", response.shown());
         // Some readers take the last block's id for theirs, so that one without would have them begin anew.
-        let path = format!("/output/stream?conversation_id={NOBODYS_ID}&last_event_id=5");
-        let answer = answer_to(&path, fate).expect(200);
-        assert!(answer.text().contains("retry: ") && answer.text().ends_with("\nid: 5\n\n"), "{}", answer.shown());
+        let path = format!("/output/stream?conversation_id={UNKNOWN_ID}&last_event_id=5");
+        let response = response_to(&path, fate).expect(200);
+        assert!(
+            response.text().contains("retry: ") && response.text().ends_with("\nid: 5\n\n"),
+            "{}",
+            response.shown()
+        );
         // Whoever asks for anything else is told what is the matter.
-        assert_error(&answer_to("/config/workspace", fate), 503, "service_unavailable");
+        assert_error(&response_to("/config/workspace", fate), 503, "service_unavailable");
     }
 }
 
 /// Whoever posts and does not read fills the memory up to its bound: what is done is answered, and then nothing more is.
 #[test]
-fn while_too_many_answers_are_unread_nothing_more_is_done() {
+fn requests_are_rejected_while_too_many_responses_are_unread() {
     const BODY_BYTES: usize = 1024 * 1024;
     let (mut shard, now) = (shard(), now());
     let body = r#"{"content":"c"}"#;
@@ -87,7 +91,7 @@ fn while_too_many_answers_are_unread_nothing_more_is_done() {
         token("u"),
         body.len()
     );
-    let answer: Arc<[u8]> = vec![b' '; BODY_BYTES].into();
+    let response: Arc<[u8]> = vec![b' '; BODY_BYTES].into();
     let mut done = 0;
     let refused = loop {
         let slot = shard.accept([127, 0, 0, 1].into(), now);
@@ -102,7 +106,7 @@ fn while_too_many_answers_are_unread_nothing_more_is_done() {
             done * BODY_BYTES <= RESPONSES_WAITING_BYTES_MAX + BODY_BYTES,
             "{done} answers of a mebibyte wait, and no end"
         );
-        let result = Ok(Outcome::Replayed { body: answer.clone(), number: None });
+        let result = Ok(Outcome::Replayed { body: response.clone(), number: None });
         shard.handle(
             Input::Message(ShardMessage::CommandResult(CommandResult { to: command.reply_to, number: None, result })),
             now,

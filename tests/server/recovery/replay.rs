@@ -35,7 +35,7 @@ fn shown(events: &[Event]) -> Vec<(u64, Option<String>, Value)> {
 }
 
 /// Things of every kind that happen, for the users `owner` and `ann`; returns two workspaces and three conversations.
-fn let_things_happen(owner: &mut User, ann: &mut User) -> ([String; 2], [String; 3]) {
+fn make_events(owner: &mut User, ann: &mut User) -> ([String; 2], [String; 3]) {
     let workspaces = [owner.create_workspace("first"), owner.create_workspace("second")];
     let conversations = [
         owner.create_conversation(&workspaces[0], "a", &["ann"]),
@@ -43,10 +43,10 @@ fn let_things_happen(owner: &mut User, ann: &mut User) -> ([String; 2], [String;
         owner.create_conversation(&workspaces[1], "c", &["ann"]),
     ];
     for round in 0..5 {
-        for (place, conversation) in conversations.iter().enumerate() {
-            owner.say(conversation, &format!("owner {place} {round}"));
-            if place != 1 {
-                ann.say(conversation, &format!("ann {place} {round}"));
+        for (sandbox, conversation) in conversations.iter().enumerate() {
+            owner.say(conversation, &format!("owner {sandbox} {round}"));
+            if sandbox != 1 {
+                ann.say(conversation, &format!("ann {sandbox} {round}"));
             }
         }
         let metadata = json!({"round": round, "big": 12345678901234567890_u64});
@@ -60,12 +60,12 @@ fn let_things_happen(owner: &mut User, ann: &mut User) -> ([String; 2], [String;
 }
 
 #[test]
-fn a_replay_shows_what_was_seen_live_wherever_it_comes_from() {
+fn replays_from_tail_and_journal_equal_the_live_stream() {
     let mut server = Server::with(&[("WORKERS", "1"), ("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let mut live: Vec<Stream> = [&owner, &ann, &owner].into_iter().map(User::stream).collect();
     let start = live[0].established.number();
-    let_things_happen(&mut owner, &mut ann);
+    make_events(&mut owner, &mut ann);
     let last = owner.post("/input", json!({"content": "the last"})).expect(200).number("X-Event-Id");
     let seen: Vec<Vec<(u64, Option<String>, Value)>> =
         live.iter_mut().map(|stream| shown(&stream.through(last))).collect();
@@ -83,7 +83,7 @@ fn a_replay_shows_what_was_seen_live_wherever_it_comes_from() {
     };
     expect([&owner, &ann], "the loop's memory");
     drop(live);
-    wait_until_nobody_listens(&mut [&mut owner, &mut ann]);
+    wait_until_no_streams(&mut [&mut owner, &mut ann]);
     expect([&owner, &ann], "the journal");
     for way in ["a restart", "a kill"] {
         if way == "a kill" {
@@ -98,7 +98,7 @@ fn a_replay_shows_what_was_seen_live_wherever_it_comes_from() {
 }
 
 /// The server learns of the end of a stream when it reads the socket.
-fn wait_until_nobody_listens(users: &mut [&mut User]) {
+fn wait_until_no_streams(users: &mut [&mut User]) {
     let end = Instant::now() + DEADLINE;
     for user in users {
         while user.get("/output/streams").expect(200).json()["total"] != 0 {
@@ -109,13 +109,13 @@ fn wait_until_nobody_listens(users: &mut [&mut User]) {
 }
 
 #[test]
-fn filters_and_names_hold_on_replay_as_they_do_live() {
+fn filters_and_names_apply_to_replays() {
     let server = Server::with(&[("WORKERS", "1")]);
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     ann.say("default", "the default conversation is there");
     let mut witnesses = vec![owner.stream(), ann.stream()];
     let start = witnesses[0].established.number();
-    let (workspaces, conversations) = let_things_happen(&mut owner, &mut ann);
+    let (workspaces, conversations) = make_events(&mut owner, &mut ann);
     let queries = [
         ("owner", format!("conversation_id={}", conversations[0])),
         ("owner", format!("workspace_id={}", workspaces[0])),
@@ -136,9 +136,9 @@ fn filters_and_names_hold_on_replay_as_they_do_live() {
             Some(("conversation_id", id)) => data["conversation_id"] == id,
             Some(("workspace_id", id)) => {
                 let of_message = conversations.iter().position(|other| data["conversation_id"] == other.as_str());
-                let place = of_message.map(|place| place / 2);
+                let sandbox = of_message.map(|sandbox| sandbox / 2);
                 let named = [&data["workspace_id"], &data["workspace"]["id"]].into_iter().any(|named| *named == id);
-                named || place.is_some_and(|place| workspaces[place] == id)
+                named || sandbox.is_some_and(|sandbox| workspaces[sandbox] == id)
             }
             _ => true,
         })
@@ -146,7 +146,7 @@ fn filters_and_names_hold_on_replay_as_they_do_live() {
     for from in ["the loop's memory", "the journal"] {
         if from == "the journal" {
             witnesses.clear();
-            wait_until_nobody_listens(&mut [&mut owner, &mut ann]);
+            wait_until_no_streams(&mut [&mut owner, &mut ann]);
         }
         for (name, query) in &queries {
             let user = User::new(&server, name);
@@ -162,7 +162,7 @@ fn filters_and_names_hold_on_replay_as_they_do_live() {
 
 /// More than one page of anything: of events, and of bytes, with an outbox that holds few of them.
 #[test]
-fn a_long_replay_is_whole_and_its_end_is_said_once() {
+fn a_long_replay_is_complete_and_ends_with_one_caught_up() {
     const MESSAGES: usize = 700;
     let server = Server::with(&[("STREAM_BUFFER_BYTES", "4096"), ("HEARTBEAT_INTERVAL_SECONDS", "0.05")]);
     let (mut user, mut other) = (User::new(&server, "u"), User::new(&server, "other"));
@@ -196,7 +196,7 @@ fn a_long_replay_is_whole_and_its_end_is_said_once() {
 }
 
 #[test]
-fn zero_replays_all_that_is_kept() {
+fn zero_replays_the_whole_journal() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     assert!(replay(&user, "", 0).is_empty(), "who has nothing gets nothing");

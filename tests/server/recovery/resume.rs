@@ -35,7 +35,7 @@ fn contents(events: &[Event]) -> Vec<&str> {
 }
 
 #[test]
-fn a_stream_is_established_where_it_was_asked_to_start() {
+fn connection_established_has_the_requested_start() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let numbers: Vec<u64> = (0..3)
@@ -101,7 +101,7 @@ fn the_header_overrides_the_query() {
 
 /// Never silent, said once, and the stream goes on from there.
 #[test]
-fn a_number_that_is_not_of_this_journal_is_a_gap() {
+fn an_unknown_number_causes_a_gap() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     user.say("default", "before");
@@ -138,7 +138,7 @@ fn a_number_that_is_not_of_this_journal_is_a_gap() {
 
 /// A good number is no gap, whatever else there is: a user who came late, one who has nothing, one who has it all.
 #[test]
-fn a_good_number_is_no_gap() {
+fn a_valid_number_causes_no_gap() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     for n in 0..5 {
@@ -156,7 +156,7 @@ fn a_good_number_is_no_gap() {
 
 /// Where the replay ends and live delivery begins, while messages keep coming.
 #[test]
-fn caught_up_stands_once_between_replay_and_live() {
+fn caught_up_comes_once_between_replay_and_live_events() {
     let server = Server::start(Options::new());
     let mut owner = User::new(&server, "u");
     for n in 0..300 {
@@ -203,7 +203,7 @@ fn caught_up_stands_once_between_replay_and_live() {
 
 /// A read and a stream from its number together show everything, and nothing twice.
 #[test]
-fn a_read_and_a_stream_from_its_number_miss_nothing_between_them() {
+fn a_stream_from_the_number_of_a_read_misses_nothing() {
     const WORKSPACES: usize = 120;
     let server = Server::with(&[("WORKERS", "4")]);
     User::new(&server, "u").create_workspace("first");

@@ -8,12 +8,12 @@ use serde_json::json;
 /// A ticket of a user for as long as a token of so many seconds lives, and how long it says that is.
 fn ticket(server: &Server, user: &str, seconds: i64) -> (String, i64) {
     let token = token_with(json!({"oid": user, "name": "N", "iat": now(), "exp": now() + seconds}));
-    let answer = User::with_token(server, user, &token).post("/auth/stream-ticket", json!({})).expect(200).json();
-    (text(&answer["ticket"]), answer["expires_in"].as_i64().expect("a number"))
+    let response = User::with_token(server, user, &token).post("/auth/stream-ticket", json!({})).expect(200).json();
+    (text(&response["ticket"]), response["expires_in"].as_i64().expect("a number"))
 }
 
 #[test]
-fn a_ticket_opens_streams_again_and_again() {
+fn a_ticket_opens_several_streams() {
     for environment in ["development", "production"] {
         let mut server = Server::with(&[("ENV", environment)]);
         let (ticket, expires_in) = ticket(&server, "u", 3600);
@@ -40,10 +40,10 @@ fn a_ticket_opens_streams_again_and_again() {
 }
 
 #[test]
-fn a_ticket_is_good_for_streams_and_nothing_else() {
+fn a_ticket_is_accepted_for_streams_only() {
     let server = Server::with(&[]);
     let (ticket, _) = ticket(&server, "u", 3600);
-    let (id, mut client) = (crate::common::NOBODYS_ID, Client::new(server.addr));
+    let (id, mut client) = (crate::common::UNKNOWN_ID, Client::new(server.addr));
     let everywhere = [
         ("GET", "/auth/verify".to_owned()),
         ("POST", "/auth/refresh".into()),
@@ -81,7 +81,7 @@ fn a_ticket_is_good_for_streams_and_nothing_else() {
 
 /// A ticket lives as long as the token that it was asked for with, and so does a stream that it opened.
 #[test]
-fn a_ticket_ends_with_its_token() {
+fn a_ticket_expires_with_its_token() {
     let server = Server::with(&[]);
     let (ticket, expires_in) = ticket(&server, "u", 3);
     assert!((2..=3).contains(&expires_in), "{expires_in}");
@@ -96,7 +96,7 @@ fn a_ticket_ends_with_its_token() {
 
 /// A stream that a ticket opened is renewed with a token, as any other.
 #[test]
-fn a_stream_of_a_ticket_is_renewed_with_a_token() {
+fn a_stream_opened_by_ticket_is_renewed_with_a_token() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
     let (ticket, _) = ticket(&server, "u", 2);
     let end_at = now() + 3;
@@ -122,8 +122,8 @@ fn a_ticket_is_accepted_beside_basic_credentials_for_a_proxy() {
     Stream::open_with(server.addr, &query, &[("Authorization", "Basic dXNlcjpwYXNz")]);
     let mut client = Client::new(server.addr);
     let mut refused = |path: &str, authorization: &str| {
-        let answer = client.request("GET", path).header("Authorization", authorization).send();
-        assert_error(&answer, 401, "unauthorized");
+        let response = client.request("GET", path).header("Authorization", authorization).send();
+        assert_error(&response, 401, "unauthorized");
     };
     refused("/output/stream", "Basic dXNlcjpwYXNz");
     refused(&format!("/output/stream?{query}"), "Bearer bad");

@@ -70,7 +70,7 @@ fn short(events: &[Event]) -> Vec<String> {
 }
 
 #[test]
-fn who_was_removed_sees_nothing_of_before_and_learns_that_they_were() {
+fn a_removed_participant_replays_conversation_left_only() {
     let mut house = House::new();
     let witnesses = house.witnesses();
     let conversation = house.conversation.clone();
@@ -86,7 +86,7 @@ fn who_was_removed_sees_nothing_of_before_and_learns_that_they_were() {
 }
 
 #[test]
-fn who_left_sees_nothing_of_before() {
+fn a_participant_who_left_replays_nothing_of_the_conversation() {
     let mut house = House::new();
     let witnesses = house.witnesses();
     let conversation = house.conversation.clone();
@@ -101,7 +101,7 @@ fn who_left_sees_nothing_of_before() {
 
 /// An owner who leaves still owns what was said.
 #[test]
-fn an_owner_who_left_still_sees_the_conversation() {
+fn an_owner_who_left_still_replays_the_conversation() {
     let mut house = House::new();
     let witnesses = house.witnesses();
     let conversation = house.conversation.clone();
@@ -114,7 +114,7 @@ fn an_owner_who_left_still_sees_the_conversation() {
 }
 
 #[test]
-fn who_comes_back_sees_what_was_said_since() {
+fn a_participant_who_returns_replays_events_since_the_return() {
     let mut house = House::new();
     let witnesses = house.witnesses();
     let conversation = house.conversation.clone();
@@ -132,7 +132,7 @@ fn who_comes_back_sees_what_was_said_since() {
 }
 
 #[test]
-fn what_was_deleted_is_gone_from_every_replay() {
+fn deleted_events_are_in_no_replay() {
     let mut house = House::new();
     let witnesses = house.witnesses();
     let (conversation, workspace) = (house.conversation.clone(), house.workspace.clone());
@@ -156,7 +156,7 @@ fn what_was_deleted_is_gone_from_every_replay() {
 /// An open stream of somebody who is removed gets nothing that was committed later, and neither does one of theirs that
 /// was behind.
 #[test]
-fn an_open_stream_stops_at_the_very_commit() {
+fn an_open_stream_stops_at_the_commit_of_the_removal() {
     let mut house = House::new();
     let conversation = house.conversation.clone();
     let mut stream = house.ann.stream();

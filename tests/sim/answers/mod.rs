@@ -2,7 +2,7 @@
 //! crashes that a seed decides. See `world`.
 
 mod planted;
-mod truth;
+mod reference;
 mod world;
 
 use crate::{keep_panics_for_later, scratch, take_panic, variable};
@@ -30,7 +30,7 @@ fn run(seed: u64, planted: Planted, trace: bool) -> Result<Counts, String> {
 }
 
 #[test]
-fn every_job_is_answered_once_and_in_order_whatever_the_seed() {
+fn every_job_is_answered_once_and_in_order() {
     if let Some(seed) = variable("SIM_SEED") {
         if let Err(failure) = run(seed, Planted::Nothing, true) {
             panic!("SIM_SEED={seed}: {failure}");
@@ -51,7 +51,7 @@ fn every_job_is_answered_once_and_in_order_whatever_the_seed() {
 }
 
 #[test]
-fn planted_mistakes_of_a_scheduler_are_found() {
+fn planted_scheduler_mistakes_are_found() {
     for planted in Planted::ALL {
         let found = (1..=SEEDS_TO_FIND).find_map(|seed| Some((seed, run(seed, planted, false).err()?)));
         let (seed, failure) = found.unwrap_or_else(|| panic!("{planted:?} is not found"));

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub enum Planted {
     Nothing,
     /// Jobs that did not fit into a queue are not listed again.
-    ForgetsToListAgain,
+    DoesNotListAgain,
     /// Every job is taken for the only one of its conversation.
     RunsTwoOfOneConversation,
     /// A user may have any number of answers at once.
@@ -20,25 +20,25 @@ pub enum Planted {
     /// A request to cancel is lost.
     DropsCancels,
     /// An answer whose job was cancelled or deleted is not stopped.
-    ForgetsToStop,
+    DoesNotStop,
     /// Deletions are not noticed.
     IgnoresDeletions,
     /// The first job after a restart is started once more when it has ended.
     StartsTwiceAfterRestart,
     /// A job that is to be tried again is taken for closed.
-    ForgetsRetries,
+    DropsRetries,
 }
 
 impl Planted {
     pub const ALL: [Planted; 8] = [
-        Planted::ForgetsToListAgain,
+        Planted::DoesNotListAgain,
         Planted::RunsTwoOfOneConversation,
         Planted::IgnoresShares,
         Planted::DropsCancels,
-        Planted::ForgetsToStop,
+        Planted::DoesNotStop,
         Planted::IgnoresDeletions,
         Planted::StartsTwiceAfterRestart,
-        Planted::ForgetsRetries,
+        Planted::DropsRetries,
     ];
 }
 
@@ -69,10 +69,10 @@ impl PlantedScheduler {
 
     pub fn handle(&mut self, input: SchedulerInput, now: MonoTime) {
         let input = match (self.planted, input) {
-            (Planted::ForgetsToListAgain, SchedulerInput::JobsDropped) => return,
+            (Planted::DoesNotListAgain, SchedulerInput::JobsDropped) => return,
             (Planted::DropsCancels, SchedulerInput::CancelRequested { .. }) => return,
             (Planted::IgnoresDeletions, SchedulerInput::Deleted(_)) => return,
-            (Planted::ForgetsRetries, SchedulerInput::AnswerEnded { job, .. }) => {
+            (Planted::DropsRetries, SchedulerInput::AnswerEnded { job, .. }) => {
                 SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }
             }
             (Planted::RunsTwoOfOneConversation, SchedulerInput::JobsAdded(jobs)) => {
@@ -97,7 +97,7 @@ impl PlantedScheduler {
             let output = self.scheduler.poll_output().or_else(|| self.extra.pop_front())?;
             return Some(match output {
                 SchedulerOutput::StopAnswer { reason: StopReason::JobClosed, .. }
-                    if self.planted == Planted::ForgetsToStop =>
+                    if self.planted == Planted::DoesNotStop =>
                 {
                     continue;
                 }

@@ -2,7 +2,7 @@
 //! seed plays, clients that post, cancel and delete, and processes that crash or end. Nothing happens but by a step.
 
 use super::planted::{Planted, PlantedScheduler};
-use super::truth::Truth;
+use super::reference::Reference;
 use cortex_core::internals::answer::{cancel_step, immediate_step};
 use cortex_core::internals::responders::step_command;
 use cortex_core::internals::{
@@ -69,7 +69,7 @@ enum Waiter {
 }
 
 /// What the writer's thread still has to pass on about its last commit.
-enum Chore {
+enum Delivery {
     Started(AnswerStarted),
     Reply(Waiter, StoreReply),
     Deleted(Vec<Deletion>),
@@ -102,7 +102,7 @@ struct Process {
     deletions_dropped: bool,
     commands: VecDeque<(Command, Waiter)>,
     queries: VecDeque<(Query, Waiter)>,
-    chores: VecDeque<Chore>,
+    deliveries: VecDeque<Delivery>,
     workers: BTreeMap<JobId, SimWorker>,
     at_once: BTreeMap<JobId, ConversationId>,
     /// Jobs whose answer has ended for good in this process.
@@ -123,7 +123,7 @@ pub struct AnswerWorld {
     trace: bool,
     calm: bool,
     process: Option<Process>,
-    truth: Truth,
+    reference: Reference,
     users: Vec<UserId>,
     /// Conversations, each with the user who owns it.
     conversations: Vec<(ConversationId, usize)>,
@@ -152,7 +152,7 @@ impl AnswerWorld {
             trace,
             calm: false,
             process: None,
-            truth: Truth::default(),
+            reference: Reference::default(),
             users: ["ann", "bob", "cyd"].map(UserId::new_unchecked).into(),
             conversations: Vec::new(),
             counts: Counts::default(),
@@ -216,7 +216,7 @@ impl AnswerWorld {
             deletions_dropped: false,
             commands: VecDeque::new(),
             queries: VecDeque::new(),
-            chores: VecDeque::new(),
+            deliveries: VecDeque::new(),
             workers: BTreeMap::new(),
             at_once: BTreeMap::new(),
             closed: BTreeSet::new(),
@@ -284,7 +284,7 @@ impl AnswerWorld {
             return;
         }
         let asked: Vec<MessageId> = self
-            .truth
+            .reference
             .asked
             .iter()
             .filter(|(_, asked)| asked.conversation == conversation)
@@ -301,8 +301,8 @@ impl AnswerWorld {
     // The store's threads.
 
     fn writer_step(&mut self) {
-        if let Some(chore) = self.process().chores.pop_front() {
-            return self.do_chore(chore);
+        if let Some(delivery) = self.process().deliveries.pop_front() {
+            return self.deliver_one(delivery);
         }
         if self.process().commands.is_empty() {
             return;
@@ -330,34 +330,34 @@ impl AnswerWorld {
     /// Takes a commit in, and leaves what the responders must hear of it to the writer's next steps.
     fn pass_on(&mut self, committed: Committed, waiters: Vec<Waiter>) {
         for event in committed.events.iter() {
-            self.counts.outputs += u64::from(self.truth.event(event));
+            self.counts.outputs += u64::from(self.reference.event(event));
         }
         let deletions: Vec<Deletion> = committed.events.iter().filter_map(|event| Deletion::of(event)).collect();
-        let mut chores: Vec<Chore> = committed.started.iter().cloned().map(Chore::Started).collect();
+        let mut deliveries: Vec<Delivery> = committed.started.iter().cloned().map(Delivery::Started).collect();
         for (result, waiter) in committed.results.into_iter().zip(waiters) {
-            chores.push(Chore::Reply(waiter, StoreReply::CommandResult(result)));
+            deliveries.push(Delivery::Reply(waiter, StoreReply::CommandResult(result)));
         }
         if !deletions.is_empty() {
             self.counts.deleted += 1;
-            chores.push(Chore::Deleted(deletions));
+            deliveries.push(Delivery::Deleted(deletions));
         }
         if !committed.jobs.is_empty() {
-            chores.push(Chore::Jobs(committed.jobs));
+            deliveries.push(Delivery::Jobs(committed.jobs));
         }
-        self.process().chores.extend(chores);
+        self.process().deliveries.extend(deliveries);
     }
 
-    fn do_chore(&mut self, chore: Chore) {
-        match chore {
-            Chore::Started(AnswerStarted { job, message_id, .. }) => {
+    fn deliver_one(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Started(AnswerStarted { job, message_id, .. }) => {
                 self.process().inputs.push_back(SchedulerInput::AnswerStarted { job, message_id });
             }
-            Chore::Reply(waiter, reply) => self.deliver(waiter, reply),
-            Chore::Deleted(deletions) => {
+            Delivery::Reply(waiter, reply) => self.deliver(waiter, reply),
+            Delivery::Deleted(deletions) => {
                 let is_pushed = self.push_bounded(SchedulerInput::Deleted(deletions));
                 self.process().deletions_dropped |= !is_pushed;
             }
-            Chore::Jobs(jobs) => {
+            Delivery::Jobs(jobs) => {
                 if !self.push_bounded(SchedulerInput::JobsAdded(jobs)) {
                     self.counts.jobs_dropped += 1;
                     self.process().jobs_dropped = true;
@@ -422,7 +422,7 @@ impl AnswerWorld {
             self.note(&input);
             self.process().scheduler.handle(input, now);
             while let Some(output) = self.process().scheduler.poll_output() {
-                if let Some(input) = self.carry_out(output) {
+                if let Some(input) = self.drain_outputs(output) {
                     self.note(&input);
                     self.process().scheduler.handle(input, now);
                 }
@@ -452,7 +452,7 @@ impl AnswerWorld {
         }
     }
 
-    fn carry_out(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
+    fn drain_outputs(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
         if self.trace {
             eprintln!("    {output:?}");
         }
@@ -474,7 +474,7 @@ impl AnswerWorld {
                 self.check_start(&job);
                 self.check_share(&job.user);
                 self.counts.started += 1;
-                self.truth.said.entry(job.key).or_default().push(String::new());
+                self.reference.said.entry(job.key).or_default().push(String::new());
                 let live = LiveAnswer::default();
                 let worker = SimWorker {
                     answer: Answer::new(job.clone(), live.clone()),
@@ -619,12 +619,12 @@ impl AnswerWorld {
             0..8 => {
                 let piece = ["and ", "so ", "on ", "\u{1f600} "][choice % 4];
                 worker.answer.text(piece);
-                self.truth.say(job, piece);
+                self.reference.say(job, piece);
             }
             // A model that has said nothing says something before its end.
             8..10 if worker.live.is_empty() => {
                 worker.answer.text("yes");
-                self.truth.say(job, "yes");
+                self.reference.say(job, "yes");
             }
             8..10 => {
                 worker.ended = true;
@@ -701,7 +701,7 @@ impl AnswerWorld {
 
     /// Everything goes one step; a model speaks where it may.
     fn turn(&mut self, may_speak: impl Fn(&AnswerWorld, JobId) -> bool) {
-        while !self.process().chores.is_empty() || !self.process().commands.is_empty() {
+        while !self.process().deliveries.is_empty() || !self.process().commands.is_empty() {
             self.writer_step();
         }
         while !self.process().queries.is_empty() {
@@ -731,7 +731,7 @@ impl AnswerWorld {
                 && process.inputs.is_empty()
                 && process.commands.is_empty()
                 && process.queries.is_empty()
-                && process.chores.is_empty();
+                && process.deliveries.is_empty();
             quiet = if is_quiet { quiet + 1 } else { 0 };
             // Longer than any pause.
             if quiet > 12 {

@@ -26,10 +26,10 @@ const MESSAGES_BEFORE: usize = 100;
 /// How long a publisher waits between two messages, so that they are spread over the whole test.
 const PUBLISHING_PAUSE: Duration = Duration::from_millis(5);
 /// How long a client may take to do what is waited for. Clients come back within a few seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
-fn curl_follows_a_stream_through_restarts() {
+fn curl_resumes_a_stream_through_restarts() {
     if !tools::curl() {
         return;
     }
@@ -67,7 +67,7 @@ fn an_event_source_follows_a_stream_through_restarts() {
 
 /// The same requests to our server and to Starlette's middleware, which FastAPI has its own from: pages see the same.
 #[test]
-fn origins_and_hosts_are_judged_as_starlette_does_it() {
+fn origins_and_hosts_are_matched_as_in_starlette() {
     let Some(python) = tools::python("Starlette") else { return };
     let compare = |settings: &[(&str, &str)], what: &str, setting: &str| {
         let server = Server::with(settings);
@@ -89,7 +89,7 @@ fn origins_and_hosts_are_judged_as_starlette_does_it() {
 
 /// What the server signs, python-jose verifies; what that signs, the server does.
 #[test]
-fn tokens_are_those_of_python_jose() {
+fn tokens_are_interchangeable_with_python_jose() {
     let Some(python) = tools::python("python-jose") else { return };
     let server = Server::start(Options::new());
     let ours = User::new(&server, "ü of jose").post("/auth/refresh", json!({})).expect(200);
@@ -173,7 +173,7 @@ impl Drop for Stopping<'_> {
 }
 
 fn wait_until(is_so: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < end, "the publishers are stuck");
         thread::sleep(Duration::from_millis(5));
@@ -220,7 +220,7 @@ impl Client {
                 let _ = sender.send(line.expect("what a client prints is text"));
             }
         });
-        Client { child, lines, messages: Vec::new(), end: Instant::now() + PATIENCE }
+        Client { child, lines, messages: Vec::new(), end: Instant::now() + TIMEOUT }
     }
 
     /// The next event; `None` when the client has ended.
@@ -244,13 +244,13 @@ impl Client {
 
     /// Reads on to an event of that type.
     fn wait_for(&mut self, kind: &str) {
-        self.end = Instant::now() + PATIENCE;
+        self.end = Instant::now() + TIMEOUT;
         while self.next().unwrap_or_else(|| panic!("it ended before {kind}"))["data"]["type"] != kind {}
     }
 
     /// Waits for its end, which must be a good one: all messages that it has printed, numbers and contents.
     fn messages_to_the_end(mut self) -> Vec<(u64, String)> {
-        self.end = Instant::now() + PATIENCE;
+        self.end = Instant::now() + TIMEOUT;
         while self.next().is_some() {}
         let status = self.child.wait().expect("it can be waited for");
         assert!(status.success(), "{status}");

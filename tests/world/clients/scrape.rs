@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 #[test]
-fn what_is_counted_is_read_by_the_parser_of_prometheus() {
+fn the_prometheus_parser_reads_the_metrics() {
     let Some(python) = tools::python("prometheus-client") else { return };
     let server = Server::with(&[("RESPONDER", "echo")]);
     let mut user = User::new(&server, "u");
@@ -16,11 +16,11 @@ fn what_is_counted_is_read_by_the_parser_of_prometheus() {
     user.get("/no\"such\\path").expect(404);
     let mut stream = user.stream_with("last_event_id=0");
     stream.next_of("caught_up");
-    let answer = Client::new(server.addr).request("GET", "/metrics").send().expect(200);
+    let response = Client::new(server.addr).request("GET", "/metrics").send().expect(200);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/clients/scrape.py");
     let mut command = Command::new(python);
     let mut child = command.arg(script).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python starts");
-    child.stdin.take().expect("a pipe").write_all(&answer.body).expect("it reads");
+    child.stdin.take().expect("a pipe").write_all(&response.body).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), answer.text());
+    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), response.text());
 }

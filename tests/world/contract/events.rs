@@ -13,7 +13,7 @@ use std::fs;
 use std::process::Command;
 
 #[test]
-fn every_event_is_as_described() {
+fn every_event_matches_the_description() {
     let Some(python) = python() else { return };
     let mut server = Server::with(&[
         ("HEARTBEAT_INTERVAL_SECONDS", "1"),

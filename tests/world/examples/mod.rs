@@ -73,7 +73,7 @@ fn try_client(client: impl Fn() -> Command, resumes: Resumes) {
     };
 
     let output = run(&server, &mut |mut call| {
-        assert_eq!(call.question(), MESSAGE);
+        assert_eq!(call.prompt(), MESSAGE);
         call.begin().say("Not ");
         thread::sleep(Duration::from_millis(200));
         call.say("mu");
@@ -86,14 +86,14 @@ fn try_client(client: impl Fn() -> Command, resumes: Resumes) {
     assert_eq!(shown.matches("Not ").count(), 1, "{shown}");
     assert!(resumes == Resumes::No || shown.starts_with(&format!("Test User: {MESSAGE}\n")), "{shown}");
 
-    let output = run(&server, &mut |call| call.refuse(400, ""));
+    let output = run(&server, &mut |call| call.reject(400, ""));
     assert_fails(&output, "no answer: ");
 
     // What was shown before the failure stays, and must not pass for an answer.
     let output = run(&server, &mut |mut call| {
         call.begin().say("Half of");
         thread::sleep(Duration::from_millis(200));
-        call.cut();
+        call.disconnect();
     });
     assert_fails(&output, "the answer was failed");
 

@@ -38,13 +38,13 @@ fn the_page_works_in_a_browser() {
     };
 
     let mut call = model.call();
-    assert_eq!(call.question(), MESSAGE);
+    assert_eq!(call.prompt(), MESSAGE);
     call.begin().say("Not ");
     shown("a piece");
     call.say("much.");
     call.finish();
     shown("the answer");
-    model.call().refuse(400, "");
+    model.call().reject(400, "");
     shown("an error");
 
     let mut call = model.call();

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn nginx_passes_streams_and_addresses_on() {
+fn nginx_forwards_streams_and_addresses() {
     let Some(nginx) = tools::nginx() else { return };
     let settings = [("TRUSTED_PROXIES", "127.0.0.1"), ("ALLOWED_HOSTS", "*"), ("LOGIN_RATE_LIMIT_PER_MINUTE", "1")];
     let server = Server::with(&settings);
@@ -53,13 +53,13 @@ fn nginx_passes_streams_and_addresses_on() {
     assert_eq!(request.body("application/x-www-form-urlencoded", form).send().status, 401);
 
     // Strangers learn nothing of how busy it is, and a long token is the server's to judge.
-    let mut stranger = Connection::open(proxy.addr);
-    stranger.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let told = stranger.read_to_end();
+    let mut outsider = Connection::open(proxy.addr);
+    outsider.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let told = outsider.read_to_end();
     assert!(told.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&told));
     assert_eq!(Client::new(server.addr).request("GET", "/metrics").send().status, 200);
-    let answer = Client::new(proxy.addr).request("GET", "/auth/verify").token(&"x".repeat(8192)).send();
-    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (401, Some("unauthorized")));
+    let response = Client::new(proxy.addr).request("GET", "/auth/verify").token(&"x".repeat(8192)).send();
+    assert_eq!((response.status, response.json()["error"]["code"].as_str()), (401, Some("unauthorized")));
     drop(proxy);
 }
 

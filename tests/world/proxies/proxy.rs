@@ -37,7 +37,7 @@ impl Proxy {
     /// Starts one before `server`. It waits `patience_seconds` for what one of both sides has still to say. `None`
     /// when these tests are left out.
     #[track_caller]
-    pub fn start(kind: Kind, server: SocketAddr, patience_seconds: u32) -> Option<Proxy> {
+    pub fn start(kind: Kind, server: SocketAddr, timeout_seconds: u32) -> Option<Proxy> {
         if std::env::var("CORTEX_SKIP_CLIENTS").is_ok_and(|value| value == "1") {
             let _ = writeln!(std::io::stderr(), "skipped: the test with {kind:?}, because CORTEX_SKIP_CLIENTS=1");
             return None;
@@ -53,13 +53,13 @@ impl Proxy {
         let errors = log.try_clone().expect("a second handle");
         let mut command = match kind {
             Kind::Nginx => {
-                fs::write(directory.join("conf"), nginx(place, addr, server, patience_seconds)).expect("it is written");
+                fs::write(directory.join("conf"), nginx(place, addr, server, timeout_seconds)).expect("it is written");
                 let mut command = program("nginx");
                 command.args(["-p", place, "-e", "error.log", "-c", "conf"]);
                 command
             }
             Kind::Haproxy => {
-                fs::write(directory.join("conf"), haproxy(addr, server, patience_seconds)).expect("it is written");
+                fs::write(directory.join("conf"), haproxy(addr, server, timeout_seconds)).expect("it is written");
                 let mut command = program("haproxy");
                 command.args(["-db", "-f", "conf"]);
                 command
@@ -130,7 +130,7 @@ fn program(name: &str) -> Command {
 }
 
 /// One process without a master, and nothing outside `place`.
-fn nginx(place: &str, addr: SocketAddr, server: SocketAddr, patience_seconds: u32) -> String {
+fn nginx(place: &str, addr: SocketAddr, server: SocketAddr, timeout_seconds: u32) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|what| format!("    {what}_temp_path {place}/{what};\n"))
@@ -145,10 +145,10 @@ http {{
 {temporary}
     log_format ids 'passed $request_id $upstream_status';
     access_log {place}/access.log ids;
-    client_header_timeout {patience_seconds}s;
-    client_body_timeout {patience_seconds}s;
-    keepalive_timeout {patience_seconds}s;
-    lingering_timeout {patience_seconds}s;
+    client_header_timeout {timeout_seconds}s;
+    client_body_timeout {timeout_seconds}s;
+    keepalive_timeout {timeout_seconds}s;
+    lingering_timeout {timeout_seconds}s;
     client_max_body_size 4m;
     large_client_header_buffers 4 32k;
     underscores_in_headers on;
@@ -166,7 +166,7 @@ http {{
             proxy_set_header X-Forwarded-For $remote_addr;
             proxy_request_buffering off;
             proxy_next_upstream off;
-            proxy_read_timeout {patience_seconds}s;
+            proxy_read_timeout {timeout_seconds}s;
             proxy_pass_header X-Accel-Buffering;
             add_header X-Proxy-Id $request_id always;
         }}
@@ -176,7 +176,7 @@ http {{
     )
 }
 
-fn haproxy(addr: SocketAddr, server: SocketAddr, patience_seconds: u32) -> String {
+fn haproxy(addr: SocketAddr, server: SocketAddr, timeout_seconds: u32) -> String {
     format!(
         "global
     log stdout format raw local0
@@ -189,10 +189,10 @@ defaults
     unique-id-format %[uuid()]
     retries 0
     timeout connect 30s
-    timeout client {patience_seconds}s
-    timeout http-request {patience_seconds}s
-    timeout http-keep-alive {patience_seconds}s
-    timeout server {patience_seconds}s
+    timeout client {timeout_seconds}s
+    timeout http-request {timeout_seconds}s
+    timeout http-keep-alive {timeout_seconds}s
+    timeout server {timeout_seconds}s
 frontend all
     bind {addr}
     option accept-invalid-http-request

@@ -15,30 +15,30 @@ use std::time::{Duration, Instant};
 /// Clients at once, so that their requests share connections to the server, and waits for what never comes overlap.
 const CLIENTS: usize = 16;
 /// Seconds that the proxy waits for what does not come. A slow machine may cut more requests off, and none in two.
-const PATIENCE: u32 = 2;
+const TIMEOUT: u32 = 2;
 
 #[test]
-fn what_nginx_takes_for_one_request_is_one() {
+fn one_request_for_nginx_is_one_for_the_server() {
     no_request_becomes_two(Kind::Nginx);
 }
 
 #[test]
-fn what_haproxy_takes_for_one_request_is_one() {
+fn one_request_for_haproxy_is_one_for_the_server() {
     no_request_becomes_two(Kind::Haproxy);
 }
 
 fn no_request_becomes_two(kind: Kind) {
     let mut server = server();
-    let Some(proxy) = Proxy::start(kind, server.addr, PATIENCE) else { return };
+    let Some(proxy) = Proxy::start(kind, server.addr, TIMEOUT) else { return };
     let cases = requests::all_cases();
-    let (next, answers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, responses) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
                 while let Some((name, bytes, outcome)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let waits = Expected::of(outcome).end == End::Waits;
                     let said = converse(proxy.addr, &served(bytes), waits, name);
-                    answers.fetch_add(check_answers(&said, name), Ordering::Relaxed);
+                    responses.fetch_add(check_responses(&said, name), Ordering::Relaxed);
                 }
             });
         }
@@ -57,9 +57,9 @@ fn no_request_becomes_two(kind: Kind) {
     let sum = named.len() + unread;
     assert!(sum <= forwarded.len(), "{kind:?} passed on {} requests, and the server saw {sum}", forwarded.len());
     // Most requests get through, or this would say nothing.
-    let answers = answers.into_inner();
-    assert!(named.len().min(answers) > cases.len() / 3, "{} seen, {answers} answers", named.len());
-    println!("{kind:?}: {} passed on, {} seen, {unread} unreadable, {answers} answers", forwarded.len(), named.len());
+    let responses = responses.into_inner();
+    assert!(named.len().min(responses) > cases.len() / 3, "{} seen, {responses} answers", named.len());
+    println!("{kind:?}: {} passed on, {} seen, {unread} unreadable, {responses} answers", forwarded.len(), named.len());
 }
 
 /// What the server says that it has served.
@@ -105,7 +105,7 @@ fn converse(addr: SocketAddr, case: &[u8], waits: bool, name: &str) -> Vec<u8> {
 }
 
 /// Checks that every answer belongs to the request that it was given to, and counts those that the server made.
-fn check_answers(said: &[u8], name: &str) -> usize {
+fn check_responses(said: &[u8], name: &str) -> usize {
     let text = String::from_utf8_lossy(said);
     let mut count = 0;
     for head in text.split("HTTP/1.1 ").skip(1) {

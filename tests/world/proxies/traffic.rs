@@ -7,31 +7,31 @@ use crate::common::{Connection, Options, Server, Stream, User, assert_error};
 use serde_json::json;
 
 /// Seconds that the proxy waits for the next byte of either side: more than any test takes.
-const PATIENCE: u32 = 3600;
+const TIMEOUT: u32 = 3600;
 const EVENTS: usize = 20;
 const PIPELINED: usize = 20;
 
 #[test]
-fn nginx_passes_everything_on() {
+fn nginx_forwards_ordinary_traffic() {
     everything_is_passed_on(Kind::Nginx);
 }
 
 #[test]
-fn haproxy_passes_everything_on() {
+fn haproxy_forwards_ordinary_traffic() {
     everything_is_passed_on(Kind::Haproxy);
 }
 
 fn everything_is_passed_on(kind: Kind) {
     let server = Server::start(Options::new().set("TRUSTED_PROXIES", "127.0.0.1"));
-    let Some(proxy) = Proxy::start(kind, server.addr, PATIENCE) else { return };
+    let Some(proxy) = Proxy::start(kind, server.addr, TIMEOUT) else { return };
     let mut user = User::at(proxy.addr, "u");
-    requests_and_answers(&mut user);
+    requests_and_responses(&mut user);
     bodies(&proxy, &mut user);
     pipelines(&proxy);
     streams(&proxy, &mut user);
 }
 
-fn requests_and_answers(user: &mut User) {
+fn requests_and_responses(user: &mut User) {
     let workspace = user.create_workspace("w");
     let conversation = user.create_conversation(&workspace, "t", &[]);
     let path = format!("/config/conversation/{conversation}");
@@ -85,8 +85,8 @@ fn pipelines(proxy: &Proxy) {
     };
     connection.send((0..PIPELINED).map(one).collect::<String>());
     for n in 0..PIPELINED {
-        let answer = connection.response("POST").expect(200);
-        assert_eq!(answer.json()["data"]["content"], format!("number {n}"));
+        let response = connection.response("POST").expect(200);
+        assert_eq!(response.json()["data"]["content"], format!("number {n}"));
         assert_error(&connection.response("GET"), 404, "not_found");
     }
 }

@@ -12,7 +12,7 @@ pub struct Asked {
 }
 
 #[derive(Default)]
-pub struct Truth {
+pub struct Reference {
     pub asked: BTreeMap<MessageId, Asked>,
     /// What the model has said in each attempt to answer each job.
     pub said: BTreeMap<JobId, Vec<String>>,
@@ -20,7 +20,7 @@ pub struct Truth {
     last_answered: BTreeMap<ConversationId, JobId>,
 }
 
-impl Truth {
+impl Reference {
     /// The model says something in its present attempt.
     pub fn say(&mut self, job: JobId, piece: &str) {
         let attempts = self.said.get_mut(&job).expect("the model was asked");

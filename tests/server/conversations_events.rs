@@ -29,7 +29,7 @@ fn replay(user: &User, after: u64) -> Vec<Event> {
 }
 
 #[test]
-fn both_doors_publish_the_same_events_live_and_replayed() {
+fn both_apis_publish_the_same_events_live_and_replayed() {
     let mut server = Server::start(Options::new());
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let workspace = owner.create_workspace("w");
@@ -51,7 +51,7 @@ fn both_doors_publish_the_same_events_live_and_replayed() {
         let renamed = if chat { json!({"title": "new"}) } else { json!({"topic": "new"}) };
         ann.put(&path, renamed).expect(200);
         if chat {
-            drop(ann.chat(&id, "from ann"))
+            drop(ann.post_message(&id, "from ann"))
         } else {
             drop(ann.say(&id, "from ann"))
         }
@@ -87,17 +87,17 @@ fn both_doors_publish_the_same_events_live_and_replayed() {
 }
 
 #[test]
-fn changes_and_ends_of_messages_are_told_to_all_and_to_nobody_else() {
+fn message_changes_and_deletions_reach_all_participants_only() {
     let mut server = Server::start(Options::new());
     let mut owner = User::new(&server, "owner");
-    let [mut ann, ben, mut stranger] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
+    let [mut ann, ben, mut outsider] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
     let workspace = owner.create_workspace("w");
     let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
     let start = owner.stream().established.number();
     let mut streams: Vec<Stream> = [&owner, &ann, &ben].map(User::stream).into();
-    let mut strangers = stranger.stream();
+    let mut outsiders = outsider.stream();
 
-    let (kept, gone) = (ann.chat(&id, "kept"), ann.chat(&id, "gone"));
+    let (kept, gone) = (ann.post_message(&id, "kept"), ann.post_message(&id, "gone"));
     let path = format!("/conversations/{id}/messages");
     let body = json!({"content": "kept, and changed", "metadata": {"k": 1}});
     let request = owner.request("PUT", &format!("{path}/{kept}")).header("X-Request-Id", "the-change").json(&body);
@@ -131,8 +131,8 @@ fn changes_and_ends_of_messages_are_told_to_all_and_to_nobody_else() {
     }
     let filtered = ben.stream_with(&format!("last_event_id={start}&types=message_deleted")).next();
     assert_eq!(filtered.kind(), "message_deleted");
-    stranger.say("default", "alone");
-    let heard = strangers.before_message("alone");
+    outsider.say("default", "alone");
+    let heard = outsiders.before_message("alone");
     assert!(heard.iter().all(|event| event.data["user_id"] == "stranger"), "{heard:?}");
 
     // A replay shows what is left, and that as it is now: from the tail, and from the journal after a restart.
@@ -159,15 +159,15 @@ fn changes_and_ends_of_messages_are_told_to_all_and_to_nobody_else() {
 
 /// One event loop, and a stream that stays, so that a stream that comes back is served from memory.
 #[test]
-fn what_is_kept_in_memory_for_streams_that_come_back_forgets_too() {
+fn deleted_messages_disappear_from_the_tail() {
     let server = Server::with(&[("WORKERS", "1")]);
     let mut user = User::new(&server, "u");
-    let id = user.create_chat("t");
+    let id = user.start_conversation("t");
     let mut stays = user.stream();
     let start = stays.established.number();
     let path = format!("/conversations/{id}/messages");
-    let (first, second) = (user.chat(&id, "first secret"), user.chat(&id, "second secret"));
-    let middle = user.chat(&id, "in the middle");
+    let (first, second) = (user.post_message(&id, "first secret"), user.post_message(&id, "second secret"));
+    let middle = user.post_message(&id, "in the middle");
     user.put(&format!("{path}/{first}"), json!({"content": "first"})).expect(200);
     user.put(&format!("{path}/{first}"), json!({"content": "changed again"})).expect(200);
     user.delete(&format!("{path}/{second}")).expect(200);
@@ -194,7 +194,7 @@ fn what_is_kept_in_memory_for_streams_that_come_back_forgets_too() {
 }
 
 #[test]
-fn a_chat_request_sent_again_is_done_once() {
+fn a_repeated_request_with_an_idempotency_key_runs_once() {
     let mut server = Server::start(Options::new());
     let (mut owner, mut ann) = (User::new(&server, "owner"), User::new(&server, "ann"));
     let workspace = owner.create_workspace("w");

@@ -2,7 +2,7 @@
 
 use crate::common::user::{ids, text};
 use crate::common::{
-    NOBODYS_ID, Options, Response, Server, User, assert_error, assert_invalid, assert_time, assert_uuid,
+    Options, Response, Server, UNKNOWN_ID, User, assert_error, assert_invalid, assert_time, assert_uuid,
 };
 use crate::validation::{check, metadata_rows, text_rows};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ struct House {
     owner: User,
     ann: User,
     ben: User,
-    stranger: User,
+    outsider: User,
     id: String,
 }
 
@@ -62,24 +62,24 @@ fn house() -> House {
     let mut owner = User::new(&server, "owner");
     let workspace = owner.create_workspace("w");
     let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
-    let [mut ann, ben, stranger] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
-    ann.chat(&id, "the first");
-    House { _server: server, owner, ann, ben, stranger, id }
+    let [mut ann, ben, outsider] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
+    ann.post_message(&id, "the first");
+    House { _server: server, owner, ann, ben, outsider, id }
 }
 
 #[test]
-fn a_chat_from_its_first_message_to_its_end() {
+fn a_conversation_is_created_used_and_deleted() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     assert_eq!(user.get("/conversations").expect(200).json(), json!([]));
 
     let body = json!({"title": "Größe", "initial_message": "hello", "metadata": {"b": 1.50, "a": null}});
-    let answer = user.post("/conversations", body).expect(200);
-    let made = answer.json();
+    let response = user.post("/conversations", body).expect(200);
+    let made = response.json();
     assert_conversation(&made, "Größe", 1);
     assert_eq!(made["participant_ids"], json!(["u"]));
     assert_message(&made["messages"][0], "u", "user", "hello");
-    assert!(answer.text().contains(r#""metadata":{"a":null,"b":1.5}"#), "{}", answer.shown());
+    assert!(response.text().contains(r#""metadata":{"a":null,"b":1.5}"#), "{}", response.shown());
     let id = text(&made["id"]);
     let path = format!("/conversations/{id}");
     assert_eq!(user.get(&path).expect(200).json(), made, "the same as when it was made");
@@ -97,8 +97,8 @@ fn a_chat_from_its_first_message_to_its_end() {
 
     let messages = format!("{path}/messages");
     let body = json!({"content": "Be brief.", "role": "system", "metadata": {"k": 1}});
-    let answer = user.post(&messages, body).expect(200);
-    let system = answer.json();
+    let response = user.post(&messages, body).expect(200);
+    let system = response.json();
     assert_message(&system, "u", "system", "Be brief.");
     assert_eq!((&system["metadata"], &system["conversation_id"]), (&json!({"k": 1}), &json!(id)));
     assert_eq!(system["timestamp"], system["updated_at"]);
@@ -150,12 +150,12 @@ fn a_chat_from_its_first_message_to_its_end() {
 }
 
 #[test]
-fn shown_state_carries_the_journal_position_and_writes_their_own_number() {
+fn reads_carry_the_journal_position_and_writes_their_event_number() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let body = json!({"title": "t", "initial_message": "m"});
-    let answer = user.post("/conversations", body).expect(200);
-    let made = answer.json();
+    let response = user.post("/conversations", body).expect(200);
+    let made = response.json();
     let (id, message) = (text(&made["id"]), text(&made["messages"][0]["id"]));
     let paths = [
         "/conversations".to_owned(),
@@ -164,13 +164,13 @@ fn shown_state_carries_the_journal_position_and_writes_their_own_number() {
         format!("/conversations/{id}/messages"),
         format!("/conversations/{id}/messages/{message}"),
     ];
-    let mut last = answer.number("X-Event-Id");
+    let mut last = response.number("X-Event-Id");
     // One write of every kind, and each list and thing shown after it.
     let writes = [
         ("POST", format!("/conversations/{id}/messages"), json!({"content": "x", "role": "user"})),
         ("PUT", format!("/conversations/{id}/messages/{message}"), json!({"content": "y"})),
         ("PUT", format!("/conversations/{id}"), json!({"title": "new"})),
-        ("DELETE", format!("/conversations/{id}/messages/{}", user.chat(&id, "fleeting")), json!({})),
+        ("DELETE", format!("/conversations/{id}/messages/{}", user.post_message(&id, "fleeting")), json!({})),
         ("POST", "/conversations".into(), json!({"title": "another"})),
     ];
     for (method, path, body) in writes {
@@ -214,30 +214,30 @@ const ACCESS: [(&str, &str, &str, [u16; 4]); 15] = [
 ];
 
 #[test]
-fn who_may_do_what() {
-    let House { _server, mut owner, mut ann, mut ben, mut stranger, .. } = house();
+fn permissions_depend_on_the_role() {
+    let House { _server, mut owner, mut ann, mut ben, mut outsider, .. } = house();
     let workspace = owner.create_workspace("another");
     for (method, path, body, expected) in ACCESS {
-        for (place, status) in expected.into_iter().enumerate() {
+        for (sandbox, status) in expected.into_iter().enumerate() {
             // Each has a conversation of its own, since some do not survive.
             let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
-            let (message, owners) = (ann.chat(&id, "from ann"), owner.chat(&id, "from the owner"));
+            let (message, owners) = (ann.post_message(&id, "from ann"), owner.post_message(&id, "from the owner"));
             let before = owner.get(&format!("/conversations/{id}")).expect(200).json();
             let path = format!("/conversations/{id}{path}").replace("MESSAGE", &message).replace("OWNERS", &owners);
-            let user = &mut *[&mut owner, &mut ann, &mut ben, &mut stranger][place];
+            let user = &mut *[&mut owner, &mut ann, &mut ben, &mut outsider][sandbox];
             let request = user.request(method, &path);
-            let answer = if body.is_empty() { request } else { request.body("application/json", body) }.send();
-            let shown = format!("{method} {path} {body} by {}: {}", user.id, answer.shown());
-            assert_eq!(answer.status, status, "{shown}");
+            let response = if body.is_empty() { request } else { request.body("application/json", body) }.send();
+            let shown = format!("{method} {path} {body} by {}: {}", user.id, response.shown());
+            assert_eq!(response.status, status, "{shown}");
             match status {
-                403 => drop(assert_error(&answer, 403, "forbidden")),
+                403 => drop(assert_error(&response, 403, "forbidden")),
                 404 => {
                     // Nothing tells a stranger that there is something.
-                    let nothing = path.replace(&id, NOBODYS_ID);
+                    let nothing = path.replace(&id, UNKNOWN_ID);
                     let request = user.request(method, &nothing);
                     let other = if body.is_empty() { request } else { request.body("application/json", body) }.send();
-                    assert_error(&answer, 404, "not_found");
-                    assert_eq!(answer.text(), other.text());
+                    assert_error(&response, 404, "not_found");
+                    assert_eq!(response.text(), other.text());
                 }
                 _ => {}
             }
@@ -249,12 +249,12 @@ fn who_may_do_what() {
 }
 
 #[test]
-fn a_sender_who_has_left_may_not_even_look() {
+fn a_sender_who_left_cannot_read() {
     let House { _server, mut owner, mut ann, id, .. } = house();
-    let path = format!("/conversations/{id}/messages/{}", ann.chat(&id, "mine"));
+    let path = format!("/conversations/{id}/messages/{}", ann.post_message(&id, "mine"));
     ann.post(&format!("/config/conversation/{id}/leave"), json!({})).expect(200);
-    for answer in [ann.get(&path), ann.put(&path, json!({"content": "x"})), ann.delete(&path)] {
-        assert_error(&answer, 404, "not_found");
+    for response in [ann.get(&path), ann.put(&path, json!({"content": "x"})), ann.delete(&path)] {
+        assert_error(&response, 404, "not_found");
     }
     assert!(ids(&ann.get("/conversations").expect(200).json()).is_empty());
     let shown = owner.get(&path).expect(200).json();
@@ -266,13 +266,13 @@ fn a_sender_who_has_left_may_not_even_look() {
 }
 
 #[test]
-fn only_the_workspaces_owner_makes_conversations_in_it() {
+fn only_the_owner_of_a_workspace_creates_conversations() {
     let House { _server, mut owner, mut ann, .. } = house();
     let workspace = owner.create_workspace("w");
     let body = |workspace: &str| json!({"title": "t", "workspace_id": workspace});
     owner.post("/conversations", body(&workspace)).expect(200);
     assert_error(&ann.post("/conversations", body(&workspace)), 403, "forbidden");
-    for nowhere in [NOBODYS_ID, "default", ""] {
+    for nowhere in [UNKNOWN_ID, "default", ""] {
         assert_error(&owner.post("/conversations", body(nowhere)), 404, "not_found");
     }
     assert_invalid(&owner.post("/conversations", json!({"title": "t", "workspace_id": 7})), &["workspace_id"]);
@@ -280,29 +280,30 @@ fn only_the_workspaces_owner_makes_conversations_in_it() {
 }
 
 #[test]
-fn ids_that_name_nothing_here_are_not_found() {
+fn unknown_ids_are_not_found() {
     let House { _server, mut owner, mut ann, id, .. } = house();
-    let other = owner.create_chat("another");
-    let (here, there) = (ann.chat(&id, "here"), owner.chat(&other, "there"));
+    let other = owner.start_conversation("another");
+    let (here, there) = (ann.post_message(&id, "here"), owner.post_message(&other, "there"));
     let workspace = owner.create_workspace("w");
     for (conversation, message) in [
         (id.as_str(), there.as_str()),
         (&other, &here),
         (&id, &other),
         (&id, &id),
-        (&id, NOBODYS_ID),
+        (&id, UNKNOWN_ID),
         (&id, "default"),
         (&id, "x"),
         (&here, &here),
         (&workspace, &here),
-        (NOBODYS_ID, &here),
+        (UNKNOWN_ID, &here),
         ("x", &here),
         (&format!("{id}x"), &here),
     ] {
         let path = format!("/conversations/{conversation}/messages/{message}");
-        let answers: [Response; 3] = [owner.get(&path), owner.put(&path, json!({"content": "x"})), owner.delete(&path)];
-        for answer in answers {
-            assert_error(&answer, 404, "not_found");
+        let responses: [Response; 3] =
+            [owner.get(&path), owner.put(&path, json!({"content": "x"})), owner.delete(&path)];
+        for response in responses {
+            assert_error(&response, 404, "not_found");
         }
     }
     // A UUID is one in either case.
@@ -310,14 +311,14 @@ fn ids_that_name_nothing_here_are_not_found() {
 }
 
 #[test]
-fn default_is_the_callers_own_conversation() {
+fn default_names_the_conversation_of_the_caller() {
     let server = Server::start(Options::new());
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
     // As long as nothing was said there is none.
     assert_error(&ann.get("/conversations/default"), 404, "not_found");
     assert_error(&ann.get("/conversations/default/messages"), 404, "not_found");
     assert_error(&ann.put("/conversations/default", json!({"title": "x"})), 404, "not_found");
-    let message = ann.chat("default", "to myself");
+    let message = ann.post_message("default", "to myself");
     let chat = ann.get("/conversations/default").expect(200).json();
     assert_conversation(&chat, "Default", 1);
     assert_uuid(&chat["id"]);
@@ -325,22 +326,22 @@ fn default_is_the_callers_own_conversation() {
     let path = format!("/conversations/default/messages/{message}");
     assert_eq!(ann.put(&path, json!({"content": "changed"})).expect(200).json()["content"], "changed");
     assert_error(&ben.get(&path), 404, "not_found");
-    ben.chat("default", "to ben");
+    ben.post_message("default", "to ben");
     assert_error(&ben.get(&path), 404, "not_found");
     assert_eq!(ann.put("/conversations/default", json!({"title": "Mine"})).expect(200).json()["title"], "Mine");
     ann.delete(&path).expect(200);
     ann.delete("/conversations/default").expect(200);
     assert_error(&ann.get("/conversations/default"), 404, "not_found");
-    ann.chat("default", "a new one");
+    ann.post_message("default", "a new one");
     let new = ann.get("/conversations/default").expect(200).json();
     assert!(new["id"] != chat["id"] && new["title"] == "Default", "{new}");
 }
 
 #[test]
-fn what_bodies_may_say() {
+fn bodies_are_validated() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    let id = user.create_chat("t");
+    let id = user.start_conversation("t");
     let path = format!("/conversations/{id}");
     let content_rows = |field: &'static str| {
         let bad: &'static [&'static str] = match field {
@@ -392,7 +393,7 @@ fn what_bodies_may_say() {
         post.push(("role", Some(role), &["role"]));
     }
     check(&json!({"content": "x", "role": "user", "metadata": {}}), &post, |body| user.post(&messages, body));
-    let one = format!("{messages}/{}", user.chat(&id, "x"));
+    let one = format!("{messages}/{}", user.post_message(&id, "x"));
     check(&json!({"content": "x", "metadata": {}}), &rows, |body| user.put(&one, body));
 
     // Every bad field at once.
@@ -404,7 +405,7 @@ fn what_bodies_may_say() {
     assert_invalid(&user.post(&messages, all_bad.clone()), &["content", "role", "metadata"]);
     assert_invalid(&user.put(&one, all_bad), &["content", "metadata"]);
     // Merging may not grow metadata past its bound.
-    let one = format!("{messages}/{}", user.chat(&id, "x"));
+    let one = format!("{messages}/{}", user.post_message(&id, "x"));
     user.put(&one, json!({"metadata": {"a": "x".repeat(40_000)}})).expect(200);
     assert_invalid(&user.put(&one, json!({"metadata": {"b": "x".repeat(40_000)}})), &["metadata"]);
     let form = user.request("POST", &messages).body("text/plain", "hello").send();
@@ -426,13 +427,13 @@ fn metadata_comes_back_as_it_was_sent() {
     let one = format!("{messages}/{}", text(&posted.json()["id"]));
     let changed = user.put(&one, json!({"content": "y"})).expect(200);
     let shown = [user.get(&format!("/conversations/{id}")), user.get(&messages), user.get(&one)];
-    for answer in [made, posted, changed].into_iter().chain(shown) {
-        assert!(answer.text().contains(&format!(r#""metadata":{metadata}"#)), "{}", answer.shown());
+    for response in [made, posted, changed].into_iter().chain(shown) {
+        assert!(response.text().contains(&format!(r#""metadata":{metadata}"#)), "{}", response.shown());
     }
 }
 
 #[test]
-fn both_sides_show_the_same_conversations() {
+fn both_apis_show_the_same_conversations() {
     let House { _server, mut owner, mut ann, id, .. } = house();
     let chat = owner.get(&format!("/conversations/{id}")).expect(200).json();
     let shown = owner.conversation(&id);
@@ -463,9 +464,9 @@ fn both_sides_show_the_same_conversations() {
 }
 
 #[test]
-fn senders_have_the_names_that_their_tokens_had_last() {
+fn sender_names_are_those_of_the_latest_tokens() {
     let House { _server, mut owner, mut ann, mut ben, id, .. } = house();
-    ben.chat(&id, "from ben");
+    ben.post_message(&id, "from ben");
     let listed = owner.get(&format!("/conversations/{id}/messages")).expect(200).json();
     assert_eq!(listed[0]["sender_name"], "Name of ann");
     assert_eq!(listed[1]["sender_name"], "Name of ben");

@@ -1,7 +1,7 @@
 //! Lists of the conversations API: order, pages, cursors, and lists that would be too long.
 
 use crate::common::user::{ids, text};
-use crate::common::{NOBODYS_ID, Options, Server, User, assert_error, assert_invalid, database};
+use crate::common::{Options, Server, UNKNOWN_ID, User, assert_error, assert_invalid, database};
 use serde_json::{Value, json};
 
 fn contents(list: &Value) -> Vec<String> {
@@ -9,24 +9,24 @@ fn contents(list: &Value) -> Vec<String> {
 }
 
 #[test]
-fn pages_of_a_long_conversation() {
+fn a_long_conversation_is_read_in_pages() {
     const ADDED: u32 = 5000;
     let mut server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    let id = user.create_chat("long");
-    let first = user.chat(&id, "first");
+    let id = user.start_conversation("long");
+    let first = user.post_message(&id, "first");
     server.stop();
     database::add_messages(&server.database(), ADDED);
     server.restart();
     user.follow(&server);
-    let last = user.chat(&id, "last");
+    let last = user.post_message(&id, "last");
     let all: Vec<String> =
         ["first".to_owned()].into_iter().chain((0..ADDED).map(|n| n.to_string())).chain(["last".to_owned()]).collect();
     let path = format!("/conversations/{id}/messages");
     let page = |user: &mut User, query: &str| {
-        let answer = user.get(&format!("{path}?{query}")).expect(200);
-        assert_eq!(answer.header("X-Truncated"), None);
-        let list = answer.json();
+        let response = user.get(&format!("{path}?{query}")).expect(200);
+        assert_eq!(response.header("X-Truncated"), None);
+        let list = response.json();
         (ids(&list), contents(&list))
     };
 
@@ -65,16 +65,16 @@ fn pages_of_a_long_conversation() {
 }
 
 #[test]
-fn a_cursor_is_a_message_of_the_conversation() {
+fn a_cursor_must_be_a_message_of_the_conversation() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    let (id, other) = (user.create_chat("t"), user.create_chat("another"));
-    let [a, b, c] = ["a", "b", "c"].map(|content| user.chat(&id, content));
-    let elsewhere = user.chat(&other, "elsewhere");
+    let (id, other) = (user.start_conversation("t"), user.start_conversation("another"));
+    let [a, b, c] = ["a", "b", "c"].map(|content| user.post_message(&id, content));
+    let elsewhere = user.post_message(&other, "elsewhere");
     let workspace = user.create_workspace("w");
     let path = format!("/conversations/{id}/messages");
     for name in ["before", "after"] {
-        for bad in ["", "x", "default", NOBODYS_ID, &elsewhere, &id, &other, &workspace, &a[1..]] {
+        for bad in ["", "x", "default", UNKNOWN_ID, &elsewhere, &id, &other, &workspace, &a[1..]] {
             assert_invalid(&user.get(&format!("{path}?{name}={bad}")), &[name]);
         }
         assert_invalid(&user.get(&format!("{path}?{name}={a}&{name}={a}")), &[name]);
@@ -82,7 +82,7 @@ fn a_cursor_is_a_message_of_the_conversation() {
         for limit in ["0", "1001", "-1", "x", ""] {
             assert_invalid(&user.get(&format!("{path}?{name}={a}&limit={limit}")), &["limit"]);
         }
-        assert_error(&user.get(&format!("/conversations/{NOBODYS_ID}/messages?{name}={a}")), 404, "not_found");
+        assert_error(&user.get(&format!("/conversations/{UNKNOWN_ID}/messages?{name}={a}")), 404, "not_found");
     }
     assert_invalid(&user.get(&format!("{path}?before={a}&after={a}")), &["before"]);
 
@@ -96,13 +96,13 @@ fn a_cursor_is_a_message_of_the_conversation() {
 }
 
 #[test]
-fn conversations_come_newest_change_first() {
+fn conversations_are_ordered_by_their_latest_change() {
     let server = Server::start(Options::new());
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
     let workspace = ben.create_workspace("ben's");
     let shared = ben.create_conversation(&workspace, "shared", &["ann"]);
     let private = ben.create_conversation(&workspace, "private", &[]);
-    let mut order: Vec<String> = (0..20).map(|n| ann.create_chat(&format!("{n}"))).collect();
+    let mut order: Vec<String> = (0..20).map(|n| ann.start_conversation(&format!("{n}"))).collect();
     order.reverse();
     order.push(shared.clone());
     let list = |user: &mut User, query: &str| user.get(&format!("/conversations?{query}")).expect(200);
@@ -117,7 +117,7 @@ fn conversations_come_newest_change_first() {
         assert_eq!(ids(&list(ann, "").json()), order, "after {what}");
     };
     let chat = ids(&list(&mut ann, "").json())[7].clone();
-    let message = ann.chat(&chat, "hello");
+    let message = ann.post_message(&chat, "hello");
     to_front(&mut ann, &chat, "a message");
     ben.say(&shared, "to both");
     to_front(&mut ann, &shared, "somebody else's message");
@@ -137,9 +137,9 @@ fn conversations_come_newest_change_first() {
         ("offset=9223372036854775807", 21, 21),
         ("limit=1", 0, 1),
     ] {
-        let answer = list(&mut ann, query);
-        assert_eq!(ids(&answer.json()), order[from..to], "{query}");
-        assert_eq!(answer.number("X-Total-Count"), 21, "{query}");
+        let response = list(&mut ann, query);
+        assert_eq!(ids(&response.json()), order[from..to], "{query}");
+        assert_eq!(response.number("X-Total-Count"), 21, "{query}");
     }
     for (query, bad) in [
         ("limit=0", vec!["limit"]),
@@ -152,14 +152,14 @@ fn conversations_come_newest_change_first() {
 
     // Messages come only when they are asked for, and then the last of each.
     for n in 0..60 {
-        ann.chat(&shared, &format!("{n}"));
+        ann.post_message(&shared, &format!("{n}"));
     }
-    let answer = list(&mut ann, "").json();
-    assert!(answer.as_array().unwrap().iter().all(|chat| chat["messages"] == json!([])), "{answer}");
-    assert_eq!(answer[0]["message_count"], 61);
-    let answer = list(&mut ann, "include=messages").json();
-    assert_eq!(contents(&answer[0]["messages"]), (10..60).map(|n| n.to_string()).collect::<Vec<_>>());
-    assert_eq!(answer[1]["messages"], json!([]));
+    let response = list(&mut ann, "").json();
+    assert!(response.as_array().unwrap().iter().all(|chat| chat["messages"] == json!([])), "{response}");
+    assert_eq!(response[0]["message_count"], 61);
+    let response = list(&mut ann, "include=messages").json();
+    assert_eq!(contents(&response[0]["messages"]), (10..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(response[1]["messages"], json!([]));
     ann.post(&format!("/config/conversation/{shared}/leave"), json!({})).expect(200);
     assert_eq!(list(&mut ann, "").number("X-Total-Count"), 20);
     ben.delete(&format!("/config/workspace/{workspace}")).expect(200);
@@ -169,12 +169,12 @@ fn conversations_come_newest_change_first() {
 }
 
 #[test]
-fn lists_end_early_rather_than_pass_eight_mebibytes() {
+fn lists_are_truncated_at_eight_mebibytes() {
     const MIB: usize = 1024 * 1024;
     const BODY_BYTES_MAX: usize = 8 * MIB;
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    let id = user.create_chat("large");
+    let id = user.start_conversation("large");
     // What has to be escaped is six times as long in the answer as on the way here.
     let fill = ["x", "x", "\u{1}", "x", "x", "\u{1}", "x", "x", "x", "x", "x", "x"];
     let said: Vec<String> = fill
@@ -187,13 +187,13 @@ fn lists_end_early_rather_than_pass_eight_mebibytes() {
 
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let answer = user.get(&format!("{messages}?{cursor}")).expect(200);
-        assert!(answer.body.len() <= BODY_BYTES_MAX);
-        let list = answer.json();
-        assert_eq!(answer.header("X-Truncated").is_some(), seen.len() + ids(&list).len() < said.len());
+        let response = user.get(&format!("{messages}?{cursor}")).expect(200);
+        assert!(response.body.len() <= BODY_BYTES_MAX);
+        let list = response.json();
+        assert_eq!(response.header("X-Truncated").is_some(), seen.len() + ids(&list).len() < said.len());
         seen.extend(ids(&list));
         pages += 1;
-        if answer.header("X-Truncated").is_none() {
+        if response.header("X-Truncated").is_none() {
             break;
         }
         cursor = format!("after={}", seen[seen.len() - 1]);
@@ -201,13 +201,13 @@ fn lists_end_early_rather_than_pass_eight_mebibytes() {
     assert_eq!((&seen, pages), (&sent, 2));
     let (mut seen, mut cursor) = (Vec::new(), sent[sent.len() - 1].clone());
     loop {
-        let answer = user.get(&format!("{messages}?before={cursor}")).expect(200);
-        assert!(answer.body.len() <= BODY_BYTES_MAX);
-        let mut page = ids(&answer.json());
+        let response = user.get(&format!("{messages}?before={cursor}")).expect(200);
+        assert!(response.body.len() <= BODY_BYTES_MAX);
+        let mut page = ids(&response.json());
         cursor = page[0].clone();
         page.extend(seen);
         seen = page;
-        if answer.header("X-Truncated").is_none() {
+        if response.header("X-Truncated").is_none() {
             break;
         }
     }
@@ -216,35 +216,35 @@ fn lists_end_early_rather_than_pass_eight_mebibytes() {
     // With its conversation come the newest that fit, and a client goes on before the oldest of them.
     let path = format!("/conversations/{id}");
     let put = user.put(&path, json!({"title": "still large"})).expect(200);
-    for answer in [user.get(&path).expect(200), user.get("/conversations?include=messages").expect(200), put] {
-        assert!(answer.body.len() <= BODY_BYTES_MAX);
-        assert_eq!(answer.header("X-Truncated"), Some("true"));
-        let body = answer.json();
+    for response in [user.get(&path).expect(200), user.get("/conversations?include=messages").expect(200), put] {
+        assert!(response.body.len() <= BODY_BYTES_MAX);
+        assert_eq!(response.header("X-Truncated"), Some("true"));
+        let body = response.json();
         let shown = ids(body.get(0).unwrap_or(&body).get("messages").expect("messages"));
         assert!(!shown.is_empty() && sent.ends_with(&shown), "{shown:?}");
     }
-    let small = user.create_chat("small");
-    user.chat(&id, "newest");
+    let small = user.start_conversation("small");
+    user.post_message(&id, "newest");
     let (mut seen, mut offset) = (Vec::new(), 0);
     while seen.len() < 2 {
-        let answer = user.get(&format!("/conversations?include=messages&offset={offset}")).expect(200);
-        assert_eq!(answer.number("X-Total-Count"), 2);
-        seen.extend(ids(&answer.json()));
+        let response = user.get(&format!("/conversations?include=messages&offset={offset}")).expect(200);
+        assert_eq!(response.number("X-Total-Count"), 2);
+        seen.extend(ids(&response.json()));
         offset = seen.len();
     }
     assert_eq!(seen, [id, small]);
 }
 
 #[test]
-fn a_user_of_thousands_of_conversations() {
+fn a_user_of_thousands_of_conversations_lists_them_quickly() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    let made: Vec<String> = (0..1500).map(|n| user.create_chat(&n.to_string())).collect();
+    let made: Vec<String> = (0..1500).map(|n| user.start_conversation(&n.to_string())).collect();
     let (mut seen, mut offset) = (Vec::new(), 0);
     while offset < made.len() {
-        let answer = user.get(&format!("/conversations?limit=1000&offset={offset}")).expect(200);
-        assert_eq!(answer.number("X-Total-Count"), 1500);
-        seen.extend(ids(&answer.json()));
+        let response = user.get(&format!("/conversations?limit=1000&offset={offset}")).expect(200);
+        assert_eq!(response.number("X-Total-Count"), 1500);
+        seen.extend(ids(&response.json()));
         offset += 1000;
     }
     assert!(seen.iter().eq(made.iter().rev()));

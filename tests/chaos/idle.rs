@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 pub const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What a server held at rest.
-pub struct Calm {
+pub struct IdleState {
     process: u32,
     descriptors: usize,
     resident_bytes: usize,
 }
 
-impl Calm {
+impl IdleState {
     /// Waits until nothing is open or under way, and notes what the process holds.
     #[track_caller]
-    pub fn of(server: &mut Server) -> Calm {
+    pub fn of(server: &mut Server) -> IdleState {
         let process = server.process().id();
         wait_for(server, is_calm);
-        Calm { process, descriptors: descriptors(process), resident_bytes: resident_bytes(process) }
+        IdleState { process, descriptors: descriptors(process), resident_bytes: resident_bytes(process) }
     }
 
     /// How much memory the process has beyond what it had then, in bytes.

@@ -1,8 +1,8 @@
 //! Clients that go in the middle of everything: with a reset, with half of a close, with half of a chunk.
 
-use crate::calm::Calm;
 use crate::common::token::token;
 use crate::common::{DEADLINE, Response, Server, User, database};
+use crate::idle::IdleState;
 use crate::scale::{self, fork, once_in};
 use cortex_core::internals::Random;
 use socket2::SockRef;
@@ -29,24 +29,24 @@ enum End {
 }
 
 #[test]
-fn whoever_leaves_in_the_middle_leaves_nothing_behind() {
+fn clients_that_disconnect_midway_leak_no_resources() {
     let mut random = scale::random("rude");
     let mut server = Server::with(&[("MAX_STREAMS_PER_USER", "0"), ("LOG_LEVEL", "WARNING")]);
     User::new(&server, "polite").say("default", "warm");
     User::new(&server, "rude").say("default", "warm");
-    let calm = Calm::of(&mut server);
+    let idle_state = IdleState::of(&mut server);
     let (addr, end) = (server.addr, scale::ends_after(SECONDS));
-    let (connections, answers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (connections, responses) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..THREADS {
             let mut random = fork(&mut random);
-            let (connections, answers) = (&connections, &answers);
+            let (connections, responses) = (&connections, &responses);
             scope.spawn(move || {
                 for n in 0.. {
                     if n >= EACH_MIN && Instant::now() >= end {
                         return;
                     }
-                    answers.fetch_add(be_rude(addr, &mut random), Relaxed);
+                    responses.fetch_add(misbehave(addr, &mut random), Relaxed);
                     connections.fetch_add(1, Relaxed);
                 }
             });
@@ -62,8 +62,8 @@ fn whoever_leaves_in_the_middle_leaves_nothing_behind() {
             assert_eq!(stream.next_of("input").content(), format!("politely {n}"));
         }
     });
-    println!("{} connections left in the middle, {} answers read", connections.load(Relaxed), answers.load(Relaxed));
-    calm.returns(&mut server);
+    println!("{} connections left in the middle, {} answers read", connections.load(Relaxed), responses.load(Relaxed));
+    idle_state.returns(&mut server);
     // Of a request that did not arrive as a whole nothing was done.
     let stored = database::sound_message_contents(&server.database());
     let halves = stored.iter().filter(|content| content.contains("half")).count();
@@ -71,7 +71,7 @@ fn whoever_leaves_in_the_middle_leaves_nothing_behind() {
 }
 
 /// One connection; how many answers it got.
-fn be_rude(addr: SocketAddr, random: &mut Random) -> usize {
+fn misbehave(addr: SocketAddr, random: &mut Random) -> usize {
     let mut socket = TcpStream::connect_timeout(&addr, DEADLINE).expect("the server accepts");
     socket.set_read_timeout(Some(DEADLINE)).expect("a socket can be told so");
     socket.set_write_timeout(Some(DEADLINE)).expect("and so");
@@ -120,9 +120,9 @@ fn be_rude(addr: SocketAddr, random: &mut Random) -> usize {
             }
             // A stream's reader that ends its side has no more to get; the others have their answers.
             if !bytes.contains("/output/stream") {
-                let answers = answers_in(&all);
-                assert!(answers >= whole, "{answers} answers to {whole} requests: {bytes:.200}");
-                return answers;
+                let responses = responses_in(&all);
+                assert!(responses >= whole, "{responses} answers to {whole} requests: {bytes:.200}");
+                return responses;
             }
         }
     }
@@ -130,8 +130,8 @@ fn be_rude(addr: SocketAddr, random: &mut Random) -> usize {
 }
 
 /// How many whole answers stand there, one behind the other.
-fn answers_in(mut bytes: &[u8]) -> usize {
-    let mut answers = 0;
+fn responses_in(mut bytes: &[u8]) -> usize {
+    let mut responses = 0;
     while !bytes.is_empty() {
         if bytes.starts_with(b"HTTP/1.1 100 ") {
             bytes = bytes.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").expect("an interim answer");
@@ -142,8 +142,8 @@ fn answers_in(mut bytes: &[u8]) -> usize {
         let length = text.split("\r\n").find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
         let end = head + length.parse::<usize>().expect("a number");
         Response::read(&bytes[..end]);
-        answers += 1;
+        responses += 1;
         bytes = &bytes[end..];
     }
-    answers
+    responses
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 /// A peer that reads one request and answers with these bytes.
-fn answering(bytes: &'static [u8]) -> SocketAddr {
+fn serve_bytes(bytes: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("it is bound");
     thread::spawn(move || {
@@ -26,7 +26,7 @@ fn answering(bytes: &'static [u8]) -> SocketAddr {
 }
 
 #[test]
-fn the_client_reads_what_is_right() {
+fn the_test_client_reads_valid_responses() {
     let table: [(&[u8], &[u8]); 4] = [
         (b"HTTP/1.1 200 OK\r\nX-Request-Id: a\r\nContent-Length: 2\r\n\r\nok", b"ok"),
         (b"HTTP/1.1 200 OK\r\nX-Request-Id: a\r\nContent-Length: 0\r\n\r\n", b""),
@@ -37,13 +37,13 @@ fn the_client_reads_what_is_right() {
         (b"HTTP/1.1 200 OK\r\nX-Request-Id: a\r\nConnection: close\r\n\r\nok", b"ok"),
     ];
     for (bytes, body) in table {
-        let response = Client::new(answering(bytes)).request("GET", "/").send();
+        let response = Client::new(serve_bytes(bytes)).request("GET", "/").send();
         assert_eq!(response.body, body, "{}", String::from_utf8_lossy(bytes));
     }
 }
 
 #[test]
-fn the_client_notices_what_is_wrong() {
+fn the_test_client_panics_on_invalid_responses() {
     let table: [(&str, &[u8]); 12] = [
         ("a stray byte", b"HTTP/1.1 200 OK\r\nX-Request-Id: a\r\nContent-Length: 2\r\n\r\nok!"),
         (
@@ -68,7 +68,7 @@ fn the_client_notices_what_is_wrong() {
         ("another version", b"HTTP/1.0 200 OK\r\nX-Request-Id: a\r\nContent-Length: 0\r\n\r\n"),
     ];
     for (name, bytes) in table {
-        let addr = answering(bytes);
+        let addr = serve_bytes(bytes);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut connection = Connection::open(addr);
             connection.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -80,16 +80,16 @@ fn the_client_notices_what_is_wrong() {
 }
 
 #[test]
-fn an_answer_to_head_has_no_body() {
+fn the_test_client_reads_no_body_after_head() {
     let bytes = b"HTTP/1.1 200 OK\r\nX-Request-Id: a\r\nContent-Length: 2\r\n\r\nok";
-    let mut connection = Connection::open(answering(bytes));
+    let mut connection = Connection::open(serve_bytes(bytes));
     connection.send("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(connection.response("HEAD").body, b"");
     assert_eq!(connection.read_to_end(), b"ok", "what stands behind it is a fault that a test sees");
 }
 
 #[test]
-fn streams_are_parsed_as_the_html_standard_says() {
+fn the_test_client_parses_streams_as_the_html_standard_defines() {
     let text = concat!(
         "\u{feff}retry: 3000\n\n",
         ": a comment\nid: 1\ndata: {\"a\":\ndata: 1}\n\n",
