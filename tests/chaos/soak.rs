@@ -222,10 +222,10 @@ fn write(load: &Load, n: usize, mut random: Random) -> Vec<Acknowledged> {
 fn edit(load: &Load, mut random: Random) {
     let mut user = User::at(load.addr, "editor");
     while load.goes_on() {
-        let chat = user.start_conversation("for a while");
+        let conversation = user.start_conversation("for a while");
         for n in 0..2 + random.below(10) {
-            let id = user.post_message(&chat, &format!("{n}"));
-            let path = format!("/conversations/{chat}/messages/{id}");
+            let id = user.post_message(&conversation, &format!("{n}"));
+            let path = format!("/conversations/{conversation}/messages/{id}");
             match random.below(3) {
                 0 => drop(user.put(&path, json!({"content": "changed", "metadata": {"n": n}})).expect(200)),
                 1 => drop(user.delete(&path).expect(200)),
@@ -233,7 +233,7 @@ fn edit(load: &Load, mut random: Random) {
             }
             load.goes_on();
         }
-        user.delete(&format!("/conversations/{chat}")).expect(200);
+        user.delete(&format!("/conversations/{conversation}")).expect(200);
     }
 }
 

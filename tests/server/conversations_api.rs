@@ -116,9 +116,9 @@ fn a_conversation_is_created_used_and_deleted() {
     assert_eq!(changed["timestamp"], system["timestamp"]);
     assert!(changed["updated_at"].as_str() > system["updated_at"].as_str());
     assert_eq!(user.get(&one).expect(200).json(), changed);
-    let chat = user.get(&path).expect(200).json();
-    assert_eq!(chat["updated_at"], changed["updated_at"], "a conversation changes with its messages");
-    assert_eq!(chat["messages"][1], changed);
+    let view = user.get(&path).expect(200).json();
+    assert_eq!(view["updated_at"], changed["updated_at"], "a conversation changes with its messages");
+    assert_eq!(view["messages"][1], changed);
     // Nothing asked for is nothing changed but the time.
     let same = user.put(&one, json!({})).expect(200).json();
     assert_eq!((&same["content"], &same["metadata"]), (&changed["content"], &changed["metadata"]));
@@ -135,10 +135,10 @@ fn a_conversation_is_created_used_and_deleted() {
     assert_error(&user.get(&one), 404, "not_found");
     assert_error(&user.put(&one, json!({"content": "x"})), 404, "not_found");
     assert_error(&user.delete(&one), 404, "not_found");
-    let chat = user.get(&path).expect(200).json();
-    assert_conversation(&chat, "new", 2);
-    assert_eq!(chat["messages"], json!([made["messages"][0], answer_by_hand]));
-    assert!(chat["updated_at"].as_str() > renamed["updated_at"].as_str());
+    let view = user.get(&path).expect(200).json();
+    assert_conversation(&view, "new", 2);
+    assert_eq!(view["messages"], json!([made["messages"][0], answer_by_hand]));
+    assert!(view["updated_at"].as_str() > renamed["updated_at"].as_str());
 
     let gone = user.delete(&path).expect(200).json();
     assert_eq!(gone, json!({"status": "conversation deleted", "success": true}));
@@ -319,10 +319,10 @@ fn default_names_the_conversation_of_the_caller() {
     assert_error(&ann.get("/conversations/default/messages"), 404, "not_found");
     assert_error(&ann.put("/conversations/default", json!({"title": "x"})), 404, "not_found");
     let message = ann.post_message("default", "to myself");
-    let chat = ann.get("/conversations/default").expect(200).json();
-    assert_conversation(&chat, "Default", 1);
-    assert_uuid(&chat["id"]);
-    assert_eq!(chat["messages"][0]["conversation_id"], chat["id"]);
+    let view = ann.get("/conversations/default").expect(200).json();
+    assert_conversation(&view, "Default", 1);
+    assert_uuid(&view["id"]);
+    assert_eq!(view["messages"][0]["conversation_id"], view["id"]);
     let path = format!("/conversations/default/messages/{message}");
     assert_eq!(ann.put(&path, json!({"content": "changed"})).expect(200).json()["content"], "changed");
     assert_error(&ben.get(&path), 404, "not_found");
@@ -334,7 +334,7 @@ fn default_names_the_conversation_of_the_caller() {
     assert_error(&ann.get("/conversations/default"), 404, "not_found");
     ann.post_message("default", "a new one");
     let new = ann.get("/conversations/default").expect(200).json();
-    assert!(new["id"] != chat["id"] && new["title"] == "Default", "{new}");
+    assert!(new["id"] != view["id"] && new["title"] == "Default", "{new}");
 }
 
 #[test]
@@ -435,12 +435,12 @@ fn metadata_comes_back_as_it_was_sent() {
 #[test]
 fn both_apis_show_the_same_conversations() {
     let House { _server, mut owner, mut ann, id, .. } = house();
-    let chat = owner.get(&format!("/conversations/{id}")).expect(200).json();
+    let view = owner.get(&format!("/conversations/{id}")).expect(200).json();
     let shown = owner.conversation(&id);
-    for (chat_field, field) in
+    for (api_field, field) in
         [("id", "id"), ("title", "topic"), ("workspace_id", "workspace_id"), ("participant_ids", "participant_ids")]
     {
-        assert_eq!(chat[chat_field], shown[field]);
+        assert_eq!(view[api_field], shown[field]);
     }
     owner.say(&id, "by the other door");
     let listed = ann.get(&format!("/conversations/{id}/messages")).expect(200).json();
@@ -452,10 +452,10 @@ fn both_apis_show_the_same_conversations() {
     owner
         .put(&format!("/config/conversation/{id}"), json!({"topic": "by config", "participant_ids": ["ann"]}))
         .expect(200);
-    let chat = ann.get(&format!("/conversations/{id}")).expect(200).json();
-    assert_eq!((&chat["title"], &chat["participant_ids"]), (&json!("by config"), &json!(["ann", "owner"])));
+    let view = ann.get(&format!("/conversations/{id}")).expect(200).json();
+    assert_eq!((&view["title"], &view["participant_ids"]), (&json!("by config"), &json!(["ann", "owner"])));
 
-    let workspace = text(&chat["workspace_id"]);
+    let workspace = text(&view["workspace_id"]);
     let made = owner.post("/conversations", json!({"title": "a chat", "workspace_id": workspace})).expect(200).json();
     assert!(owner.conversation_ids(&workspace).contains(&text(&made["id"])));
     owner.delete(&format!("/config/workspace/{workspace}")).expect(200);

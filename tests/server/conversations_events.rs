@@ -36,8 +36,8 @@ fn both_apis_publish_the_same_events_live_and_replayed() {
     let start = owner.stream().established.number();
     let (mut owners, mut anns) = (owner.stream(), ann.stream());
     let mut kinds = Vec::new();
-    for chat in [true, false] {
-        let id = if chat {
+    for is_conversations_api in [true, false] {
+        let id = if is_conversations_api {
             let body = json!({"title": "t", "workspace_id": workspace, "initial_message": "first"});
             text(&owner.post("/conversations", body).expect(200).json()["id"])
         } else {
@@ -47,10 +47,10 @@ fn both_apis_publish_the_same_events_live_and_replayed() {
         };
         let config = format!("/config/conversation/{id}");
         owner.put(&config, json!({"participant_ids": ["ann"]})).expect(200);
-        let path = if chat { format!("/conversations/{id}") } else { config };
-        let renamed = if chat { json!({"title": "new"}) } else { json!({"topic": "new"}) };
+        let path = if is_conversations_api { format!("/conversations/{id}") } else { config };
+        let renamed = if is_conversations_api { json!({"title": "new"}) } else { json!({"topic": "new"}) };
         ann.put(&path, renamed).expect(200);
-        if chat {
+        if is_conversations_api {
             drop(ann.post_message(&id, "from ann"))
         } else {
             drop(ann.say(&id, "from ann"))

@@ -56,12 +56,15 @@ fn a_long_conversation_is_read_in_pages() {
     assert_eq!(page(&mut user, &format!("before={first}")).1, [""; 0]);
     assert_eq!(page(&mut user, &format!("after={last}")).1, [""; 0]);
 
-    let chat = user.get(&format!("/conversations/{id}")).expect(200).json();
-    assert_eq!(chat["message_count"], ADDED + 2);
-    assert_eq!(contents(&chat["messages"]), all[all.len() - 100..]);
+    let conversation = user.get(&format!("/conversations/{id}")).expect(200).json();
+    assert_eq!(conversation["message_count"], ADDED + 2);
+    assert_eq!(contents(&conversation["messages"]), all[all.len() - 100..]);
     let listed = user.get("/conversations?include=messages").expect(200).json();
     assert_eq!(contents(&listed[0]["messages"]), all[all.len() - 50..]);
-    assert_eq!(user.put(&format!("/conversations/{id}"), json!({})).expect(200).json()["messages"], chat["messages"]);
+    assert_eq!(
+        user.put(&format!("/conversations/{id}"), json!({})).expect(200).json()["messages"],
+        conversation["messages"]
+    );
 }
 
 #[test]
@@ -116,17 +119,17 @@ fn conversations_are_ordered_by_their_latest_change() {
         order.insert(0, id);
         assert_eq!(ids(&list(ann, "").json()), order, "after {what}");
     };
-    let chat = ids(&list(&mut ann, "").json())[7].clone();
-    let message = ann.post_message(&chat, "hello");
-    to_front(&mut ann, &chat, "a message");
+    let conversation = ids(&list(&mut ann, "").json())[7].clone();
+    let message = ann.post_message(&conversation, "hello");
+    to_front(&mut ann, &conversation, "a message");
     ben.say(&shared, "to both");
     to_front(&mut ann, &shared, "somebody else's message");
-    ann.put(&format!("/conversations/{chat}/messages/{message}"), json!({"content": "changed"})).expect(200);
-    to_front(&mut ann, &chat, "a changed message");
+    ann.put(&format!("/conversations/{conversation}/messages/{message}"), json!({"content": "changed"})).expect(200);
+    to_front(&mut ann, &conversation, "a changed message");
     ben.put(&format!("/config/conversation/{shared}"), json!({"topic": "renamed"})).expect(200);
     to_front(&mut ann, &shared, "another name");
-    ann.delete(&format!("/conversations/{chat}/messages/{message}")).expect(200);
-    to_front(&mut ann, &chat, "a deleted message");
+    ann.delete(&format!("/conversations/{conversation}/messages/{message}")).expect(200);
+    to_front(&mut ann, &conversation, "a deleted message");
     assert_eq!(ids(&list(&mut ben, "").json()), [shared.clone(), private.clone()]);
 
     for (query, from, to) in [
@@ -155,7 +158,10 @@ fn conversations_are_ordered_by_their_latest_change() {
         ann.post_message(&shared, &format!("{n}"));
     }
     let response = list(&mut ann, "").json();
-    assert!(response.as_array().unwrap().iter().all(|chat| chat["messages"] == json!([])), "{response}");
+    assert!(
+        response.as_array().unwrap().iter().all(|conversation| conversation["messages"] == json!([])),
+        "{response}"
+    );
     assert_eq!(response[0]["message_count"], 61);
     let response = list(&mut ann, "include=messages").json();
     assert_eq!(contents(&response[0]["messages"]), (10..60).map(|n| n.to_string()).collect::<Vec<_>>());

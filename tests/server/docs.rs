@@ -211,7 +211,7 @@ fn every_bench_is_listed_and_every_named_test_exists() {
         let document = read(&path);
         for name in document.split("cargo test --test ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()) {
             let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
-            assert!(places.iter().any(|sandbox| root().join(sandbox).is_file()), "{path}: there is no test {name}");
+            assert!(places.iter().any(|place| root().join(place).is_file()), "{path}: there is no test {name}");
             tests += 1;
         }
     }

@@ -400,7 +400,7 @@ fn a_participant_can_read_and_cannot_act_as_the_owner() {
     let Ids { workspace, conversation, message, .. } = ann.ids.clone();
     ann.user.create_conversation(&workspace, "without pat", &[]);
     let before = ann.state();
-    let chat = format!("/conversations/{conversation}");
+    let conversation_path = format!("/conversations/{conversation}");
     let table = [
         ("GET", format!("/config/workspace/{workspace}"), ""),
         ("PUT", format!("/config/workspace/{workspace}"), r#"{"name":"taken"}"#),
@@ -409,14 +409,14 @@ fn a_participant_can_read_and_cannot_act_as_the_owner() {
         ("POST", "/config/conversation".into(), r#"{"workspace_id":"{w}","topic":"t"}"#),
         ("POST", "/conversations".into(), r#"{"workspace_id":"{w}","title":"t"}"#),
         ("DELETE", format!("/config/conversation/{conversation}"), ""),
-        ("DELETE", chat.clone(), ""),
+        ("DELETE", conversation_path.clone(), ""),
         ("PUT", format!("/config/conversation/{conversation}"), r#"{"participant_ids":["pat"]}"#),
         ("PUT", format!("/config/conversation/{conversation}"), r#"{"metadata":{"responder":"echo"}}"#),
-        ("PUT", chat.clone(), r#"{"metadata":{"responder":"echo"}}"#),
-        ("POST", format!("{chat}/messages"), r#"{"content":"x","role":"assistant"}"#),
-        ("POST", format!("{chat}/messages"), r#"{"content":"x","role":"system"}"#),
-        ("PUT", format!("{chat}/messages/{message}"), r#"{"content":"taken"}"#),
-        ("DELETE", format!("{chat}/messages/{message}"), ""),
+        ("PUT", conversation_path.clone(), r#"{"metadata":{"responder":"echo"}}"#),
+        ("POST", format!("{conversation_path}/messages"), r#"{"content":"x","role":"assistant"}"#),
+        ("POST", format!("{conversation_path}/messages"), r#"{"content":"x","role":"system"}"#),
+        ("PUT", format!("{conversation_path}/messages/{message}"), r#"{"content":"taken"}"#),
+        ("DELETE", format!("{conversation_path}/messages/{message}"), ""),
     ];
     let mut client = Client::new(server.addr);
     for (method, target, body) in table {
@@ -426,7 +426,9 @@ fn a_participant_can_read_and_cannot_act_as_the_owner() {
         assert_reveals_nothing(&response, &[SECRET], &format!("{method} {target}"));
     }
     assert_eq!(ann.state(), before);
-    for path in ["/conversations?include=messages", "/config/workspace", &chat, "/users?ids=secret-ann,ben"] {
+    for path in
+        ["/conversations?include=messages", "/config/workspace", &conversation_path, "/users?ids=secret-ann,ben"]
+    {
         let response = pat.get(path).expect(200);
         assert_reveals_nothing(
             &response,
@@ -434,6 +436,6 @@ fn a_participant_can_read_and_cannot_act_as_the_owner() {
             path,
         );
     }
-    assert!(pat.get(&chat).expect(200).text().contains("secret content"), "what is said there is heard");
+    assert!(pat.get(&conversation_path).expect(200).text().contains("secret content"), "what is said there is heard");
     assert!(pat.get("/users?ids=secret-ann").expect(200).text().contains("Name of secret-ann"));
 }

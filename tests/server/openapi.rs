@@ -22,8 +22,8 @@ fn the_page_is_self_contained_and_shows_every_operation() {
     for route in ROUTES {
         for (_, operation) in route.methods {
             let name = format!("{operation:?}");
-            let sandbox = format!("<article id=\"{}{}\">", name[..1].to_lowercase(), &name[1..]);
-            assert!(page.contains(&sandbox), "{} has its place", route.pattern);
+            let article = format!("<article id=\"{}{}\">", name[..1].to_lowercase(), &name[1..]);
+            assert!(page.contains(&article), "{} has its article", route.pattern);
         }
         assert!(page.contains(&format!("<code>{}</code>", route.pattern)), "{}", route.pattern);
     }

@@ -295,7 +295,7 @@ impl Model {
             return Expected { status: 200, body: Some(kept.body.clone()), number: kept.number, replayed: true };
         }
         let before = self.position();
-        let done = self.agent_acts(command, user, events);
+        let done = self.apply(command, user, events);
         let outcome = match (done, &command_result.result) {
             (Ok(()), Ok(outcome)) => outcome,
             (Err(status), Err(rejection)) if status_of(rejection) == status => return rejected(status),
@@ -311,7 +311,7 @@ impl Model {
         Expected { status: 200, body: Some(body), number, replayed: false }
     }
 
-    fn agent_acts<'e>(
+    fn apply<'e>(
         &mut self,
         command: &Command,
         user: usize,

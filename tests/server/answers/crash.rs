@@ -136,13 +136,13 @@ fn waiting_answer_jobs_survive_a_kill() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     let mut ann = User::new(&server, "ann");
-    let chats: Vec<String> = (0..3).map(|n| ann.start_conversation(&format!("c{n}"))).collect();
+    let conversations: Vec<String> = (0..3).map(|n| ann.start_conversation(&format!("c{n}"))).collect();
     for n in 0..4 {
-        for chat in &chats {
-            ann.post_message(chat, &format!("question {n}"));
+        for conversation in &conversations {
+            ann.post_message(conversation, &format!("question {n}"));
         }
     }
-    let running: Vec<_> = chats.iter().map(|_| model.call()).collect();
+    let running: Vec<_> = conversations.iter().map(|_| model.call()).collect();
     server.kill();
     drop(running);
     while model.call_by_now().is_some() {}
@@ -156,9 +156,9 @@ fn waiting_answer_jobs_survive_a_kill() {
         call.answer(&answer);
     }
     let expected: Vec<_> = (0..4).map(|n| format!("to question {n}")).collect();
-    for chat in &chats {
+    for conversation in &conversations {
         let answers = |ann: &mut User| -> Vec<String> {
-            let list = said(ann, chat);
+            let list = said(ann, conversation);
             list.into_iter()
                 .filter(|(role, _, status)| role == "assistant" && status == "complete")
                 .map(|l| l.1)
@@ -168,7 +168,7 @@ fn waiting_answer_jobs_survive_a_kill() {
             stream.next();
         }
         assert_eq!(answers(&mut ann), expected);
-        assert_eq!(messages(&mut ann, chat).len(), 8);
+        assert_eq!(messages(&mut ann, conversation).len(), 8);
     }
     assert!(model.call_by_now().is_none());
 }

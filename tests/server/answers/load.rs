@@ -51,8 +51,8 @@ fn two_hundred_answers_stream_without_delaying_other_requests() {
         let mut user = User::new(&server, &format!("user{user}"));
         streams.push(user.stream_with("types=output"));
         for n in 0..ANSWERS / USERS {
-            let chat = user.start_conversation("c");
-            user.post_message(&chat, &format!("question {n}"));
+            let conversation = user.start_conversation("c");
+            user.post_message(&conversation, &format!("question {n}"));
         }
     }
     let over = AtomicBool::new(false);

@@ -46,8 +46,8 @@ fn concurrent_answers_of_one_user_are_bounded() {
     let (mut ann, mut bob) = (User::new(&server, "ann"), User::new(&server, "bob"));
     let mut stream = ann.stream();
     for n in 0..5 {
-        let chat = ann.start_conversation("c");
-        ann.post_message(&chat, &format!("ann {n}"));
+        let conversation = ann.start_conversation("c");
+        ann.post_message(&conversation, &format!("ann {n}"));
     }
     let mut running = vec![model.call(), model.call()];
     let of_bob = bob.start_conversation("c");

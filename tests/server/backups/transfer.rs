@@ -66,10 +66,10 @@ fn furnished() -> (Server, String) {
     user.put(&format!("/config/conversation/{conversation}"), json!({"participant_ids": ["v", "w"]})).expect(200);
     let mut late = User::new(&server, "w");
     late.say(&conversation, "late");
-    let chat = user.start_conversation("c");
-    let (first, second) = (user.post_message(&chat, "first"), user.post_message(&chat, "second"));
-    user.put(&format!("/conversations/{chat}/messages/{first}"), json!({"content": "changed"})).expect(200);
-    user.delete(&format!("/conversations/{chat}/messages/{second}")).expect(200);
+    let edited = user.start_conversation("c");
+    let (first, second) = (user.post_message(&edited, "first"), user.post_message(&edited, "second"));
+    user.put(&format!("/conversations/{edited}/messages/{first}"), json!({"content": "changed"})).expect(200);
+    user.delete(&format!("/conversations/{edited}/messages/{second}")).expect(200);
     let gone = user.start_conversation("gone");
     user.post_message(&gone, "gone too");
     user.delete(&format!("/conversations/{gone}")).expect(200);

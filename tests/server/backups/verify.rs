@@ -13,9 +13,9 @@ fn furnished() -> Server {
     let workspace = user.create_workspace("w");
     let conversation = user.create_conversation(&workspace, "t", &["v"]);
     user.say(&conversation, "hello");
-    let chat = user.start_conversation("c");
-    let gone = user.post_message(&chat, "gone soon");
-    user.delete(&format!("/conversations/{chat}/messages/{gone}")).expect(200);
+    let edited = user.start_conversation("c");
+    let gone = user.post_message(&edited, "gone soon");
+    user.delete(&format!("/conversations/{edited}/messages/{gone}")).expect(200);
     user.put(&format!("/config/conversation/{conversation}"), json!({"metadata": {"responder": "none"}})).expect(200);
     // Whatever is answered is answered by now, since answers of a conversation come in order.
     let mut stream = user.stream_with("last_event_id=0");

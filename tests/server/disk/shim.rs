@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Places in the file that the disk is controlled by, 32 bits each; `struct control` has the same list.
 #[derive(Clone, Copy)]
-enum Sandbox {
+enum Control {
     SyncErrno,
     SyncPermille,
     WriteErrno,
@@ -41,7 +41,7 @@ impl Disk {
         fs::write(&control_path, [0; 4 * PLACES]).expect("a file for the disk's control");
         let control = File::options().read(true).write(true).open(&control_path).expect("it can be opened");
         let disk = Disk { control, control_path };
-        disk.set(Sandbox::Random, seed.max(1));
+        disk.set(Control::Random, seed.max(1));
         let options = options.set("LD_PRELOAD", shim().display()).set("DISK_CONTROL", disk.control_path.display());
         let server = Server::start(options);
         (disk, server)
@@ -49,27 +49,27 @@ impl Disk {
 
     /// From now on so many of a thousand syncs fail with this error.
     pub fn fail_syncs(&self, errno: i32, permille: u32) {
-        self.set(Sandbox::SyncPermille, permille);
-        self.set(Sandbox::DatabaseSyncPermille, permille);
-        self.set(Sandbox::SyncErrno, errno as u32);
+        self.set(Control::SyncPermille, permille);
+        self.set(Control::DatabaseSyncPermille, permille);
+        self.set(Control::SyncErrno, errno as u32);
     }
 
     /// From now on so many of a thousand syncs fail with this error where the log is carried over into the database, and
     /// nowhere else.
     pub fn fail_carrying_over(&self, errno: i32, permille: u32) {
-        self.set(Sandbox::DatabaseSyncPermille, permille);
-        self.set(Sandbox::SyncErrno, errno as u32);
+        self.set(Control::DatabaseSyncPermille, permille);
+        self.set(Control::SyncErrno, errno as u32);
     }
 
     /// From now on so many of a thousand writes fail with this error, half done.
     pub fn fail_writes(&self, errno: i32, permille: u32) {
-        self.set(Sandbox::WritePermille, permille);
-        self.set(Sandbox::WriteErrno, errno as u32);
+        self.set(Control::WritePermille, permille);
+        self.set(Control::WriteErrno, errno as u32);
     }
 
     /// From now on the database's files cannot be opened for writing.
     pub fn fail_opens(&self, errno: i32) {
-        self.set(Sandbox::OpenErrno, errno as u32);
+        self.set(Control::OpenErrno, errno as u32);
     }
 
     /// From now on everything works.
@@ -81,12 +81,12 @@ impl Disk {
 
     /// How many syncs have worked.
     pub fn syncs_done(&self) -> u32 {
-        self.get(Sandbox::SyncsDone)
+        self.get(Control::SyncsDone)
     }
 
     /// How many syncs and writes have failed.
     pub fn failures(&self) -> u32 {
-        self.get(Sandbox::SyncsFailed) + self.get(Sandbox::WritesFailed)
+        self.get(Control::SyncsFailed) + self.get(Control::WritesFailed)
     }
 
     /// Kills the server and takes away what the disk was not sure to have.
@@ -106,13 +106,13 @@ impl Disk {
         let _ = fs::remove_file(with_suffix(&database, "-shm"));
     }
 
-    fn set(&self, sandbox: Sandbox, value: u32) {
-        self.control.write_all_at(&value.to_ne_bytes(), 4 * sandbox as u64).expect("the control can be written");
+    fn set(&self, field: Control, value: u32) {
+        self.control.write_all_at(&value.to_ne_bytes(), 4 * field as u64).expect("the control can be written");
     }
 
-    fn get(&self, sandbox: Sandbox) -> u32 {
+    fn get(&self, field: Control) -> u32 {
         let mut bytes = [0; 4];
-        self.control.read_exact_at(&mut bytes, 4 * sandbox as u64).expect("the control can be read");
+        self.control.read_exact_at(&mut bytes, 4 * field as u64).expect("the control can be read");
         u32::from_ne_bytes(bytes)
     }
 }

@@ -71,13 +71,14 @@ fn lives_of_things(owner: &mut User) -> Vec<Value> {
             break;
         }
     }
-    let (room, chat) = (format!("/config/conversation/{conversation}"), format!("/conversations/{conversation}"));
+    let (config_path, conversation_path) =
+        (format!("/config/conversation/{conversation}"), format!("/conversations/{conversation}"));
     owner.put(&format!("/config/workspace/{workspace}"), json!({"metadata": {"a": 1}})).expect(200);
     owner
-        .put(&format!("{chat}/messages/{said}"), json!({"content": "Hello, all", "metadata": {"b": null}}))
+        .put(&format!("{conversation_path}/messages/{said}"), json!({"content": "Hello, all", "metadata": {"b": null}}))
         .expect(200);
-    owner.delete(&format!("{chat}/messages/{said}")).expect(200);
-    owner.put(&room, json!({"metadata": {"responder": "openai"}, "participant_ids": []})).expect(200);
+    owner.delete(&format!("{conversation_path}/messages/{said}")).expect(200);
+    owner.put(&config_path, json!({"metadata": {"responder": "openai"}, "participant_ids": []})).expect(200);
     owner.say(&conversation, "Is anybody there?");
     loop {
         let event = stream.next();
@@ -86,8 +87,8 @@ fn lives_of_things(owner: &mut User) -> Vec<Value> {
             break;
         }
     }
-    owner.post(&format!("{room}/leave"), json!({})).expect(200);
-    owner.delete(&room).expect(200);
+    owner.post(&format!("{config_path}/leave"), json!({})).expect(200);
+    owner.delete(&config_path).expect(200);
     owner.delete(&format!("/config/workspace/{workspace}")).expect(200);
     loop {
         let event = stream.next();
