@@ -120,9 +120,9 @@ fn typed(pairs: &[QueryPair<'_>]) {
             || !matches!(workspace, Ok(Some(_)))
     );
     let include = once(pairs, "include");
-    let chats = query_params::conversation_view_list(pairs);
-    assert_eq!(chats.is_ok(), pagination.is_ok() && matches!(include, Ok(None | Some("messages"))));
-    assert!(chats.is_err() || chats.is_ok_and(|list| list.with_messages == (include == Ok(Some("messages")))));
+    let list = query_params::conversation_view_list(pairs);
+    assert_eq!(list.is_ok(), pagination.is_ok() && matches!(include, Ok(None | Some("messages"))));
+    assert!(list.is_err() || list.is_ok_and(|query| query.with_messages == (include == Ok(Some("messages")))));
     messages(pairs, limit);
     stream(pairs);
     users(pairs);

@@ -1,27 +1,27 @@
-//! The database file as a test sees it from outside: the one place that knows anything of its tables.
+//! Direct access to the database file. Only this module depends on its tables.
 
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
-/// Every message's content, in the order of their numbers, after asking SQLite whether the file is sound.
+/// The content of all messages, ordered by number, after an integrity check of the file.
 ///
-/// Reads without writing, so it may run after a crash and beside a running server.
+/// Opens the file read-only, so it works after a crash and next to a running server.
 pub fn sound_message_contents(path: &Path) -> Vec<String> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens");
     let outcome: String =
-        database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
+        database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("the integrity check runs");
     assert_eq!(outcome, "ok");
     let dangling = database
         .prepare("PRAGMA foreign_key_check")
         .and_then(|mut check| check.query([]).and_then(|mut rows| rows.next().map(|row| row.is_some())))
-        .expect("references can be checked");
-    assert!(!dangling, "every reference leads somewhere");
+        .expect("the foreign key check runs");
+    assert!(!dangling, "every reference resolves");
     let mut statement = database.prepare("SELECT content FROM messages ORDER BY number").expect("there are messages");
     let rows = statement.query_map([], |row| row.get(0)).expect("messages can be read");
     rows.map(|content| content.expect("content is text")).collect()
 }
 
-/// Adds messages `0`, `1`, … to a conversation that has one already, as its sender's, while no server runs.
+/// Adds messages `0`, `1`, … from the existing sender to a conversation with one message, while no server runs.
 pub fn add_messages(path: &Path, count: u32) {
     let database = Connection::open(path).expect("the database opens");
     let statements = format!(
@@ -41,7 +41,7 @@ pub fn add_messages(path: &Path, count: u32) {
     database.execute_batch(&statements).expect("messages can be added");
 }
 
-/// Opens the file for writing, as some other program might.
+/// Opens the file for writing, as another program could.
 pub fn open_externally(path: &Path) -> Connection {
     Connection::open(path).expect("the database opens")
 }

@@ -1,12 +1,12 @@
-//! A strict blocking HTTP/1.1 client. What the peer gets wrong in framing is a panic; what the network does (an end, a
-//! reset, a deadline) is an `io::Error`, which the methods without `try_` turn into a panic as well.
+//! A strict blocking HTTP/1.1 client. A framing error of the peer is a panic; a network error (end, reset, timeout) is
+//! an `io::Error`, which the methods without `try_` turn into a panic.
 
 use super::DEADLINE;
 use serde_json::Value;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-/// One connection: bytes go out as given, answers are read one after another.
+/// One connection: bytes are sent unmodified, responses are read in order.
 pub struct Connection {
     socket: TcpStream,
     unread: Vec<u8>,
@@ -28,18 +28,18 @@ impl Connection {
         Ok(Connection { socket, unread: Vec::new() })
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unmodified.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.socket.write_all(bytes.as_ref()).expect("the server takes the bytes");
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unmodified.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts down the sending direction.
     #[track_caller]
     pub fn half_close(&mut self) {
         self.socket.shutdown(Shutdown::Write).expect("the socket is open");
@@ -51,32 +51,33 @@ impl Connection {
         Connection { socket: self.socket.try_clone().expect("a second handle"), unread: Vec::new() }
     }
 
-    /// The next answer, which answers a request of `method`.
+    /// The next response, to a request of `method`.
     #[track_caller]
     pub fn response(&mut self, method: &str) -> Response {
         self.try_response(method)
-            .unwrap_or_else(|error| panic!("no whole answer: {error}; so far {}", self.shown_unread()))
+            .unwrap_or_else(|error| panic!("incomplete response: {error}; so far {}", self.shown_unread()))
     }
 
-    /// The same after an interim `100 Continue`, if one `may` come.
+    /// The next response, after an interim `100 Continue` if `may` is set.
     #[track_caller]
     pub fn final_response(&mut self, method: &str, may: bool) -> Response {
-        let head = self.try_head().unwrap_or_else(|error| panic!("no answer: {error}; so far {}", self.shown_unread()));
+        let head =
+            self.try_head().unwrap_or_else(|error| panic!("no response: {error}; so far {}", self.shown_unread()));
         if head.status != 100 {
             return self.try_body_of(head, method).expect("a whole body");
         }
-        assert!(may, "an interim answer that nobody asked for: {}", head.shown());
+        assert!(may, "an unexpected interim response: {}", head.shown());
         self.response(method)
     }
 
-    /// The next answer, which answers a request of `method`.
+    /// The next response, to a request of `method`.
     pub fn try_response(&mut self, method: &str) -> io::Result<Response> {
         let head = self.try_head()?;
         self.try_body_of(head, method)
     }
 
     fn try_body_of(&mut self, mut response: Response, method: &str) -> io::Result<Response> {
-        assert!(response.status >= 200, "an interim answer that nobody asked for: {}", response.shown());
+        assert!(response.status >= 200, "an unexpected interim response: {}", response.shown());
         let mut framing = Framing::of(&response, method);
         while let Some(piece) = self.try_body_piece(&mut framing)? {
             response.body.extend_from_slice(&piece);
@@ -84,28 +85,28 @@ impl Connection {
         Ok(response)
     }
 
-    /// The next interim answer: `100 Continue` and nothing else.
+    /// The next response, which must be the interim `100 Continue`.
     #[track_caller]
     pub fn expect_continue(&mut self) {
-        let head = self.try_head().expect("an interim answer");
+        let head = self.try_head().expect("an interim response");
         assert_eq!(head.status, 100, "{}", head.shown());
     }
 
-    /// Asserts that the server sends nothing more and ends in good order.
+    /// Asserts that the server closes the connection without a reset and without further bytes.
     #[track_caller]
     pub fn expect_end(&mut self) {
         let rest = self.read_to_end();
         assert!(rest.is_empty(), "stray bytes: {}", String::from_utf8_lossy(&rest));
     }
 
-    /// Everything up to the end, which must be one in good order and not a reset.
+    /// All bytes until the server closes the connection; a reset panics.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {
-        while self.fill().expect("an end in good order") > 0 {}
+        while self.fill().expect("an end without a reset") > 0 {}
         std::mem::take(&mut self.unread)
     }
 
-    /// Bytes that have arrived by now; never waits. `None` when the peer has ended.
+    /// The bytes that have arrived, without blocking. `None` if the peer has closed the connection.
     pub fn arrived_by_now(&mut self) -> Option<Vec<u8>> {
         self.socket.set_nonblocking(true).expect("the socket is open");
         let read = self.fill();
@@ -117,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// Status line and fields of the next answer.
+    /// Status line and fields of the next response.
     pub fn try_head(&mut self) -> io::Result<Response> {
         let end = loop {
             if let Some(end) = find(&self.unread, b"\r\n\r\n") {
@@ -149,7 +150,7 @@ impl Connection {
                 }
                 let chunk: Vec<u8> = self.unread.drain(..size).collect();
                 let end: Vec<u8> = self.unread.drain(..2).collect();
-                assert_eq!(end, b"\r\n", "a chunk of {size} bytes ends where it says");
+                assert_eq!(end, b"\r\n", "a chunk of {size} bytes has the announced length");
                 if size == 0 {
                     *framing = Framing::Length(0);
                     return Ok(None);
@@ -194,7 +195,7 @@ impl Connection {
 
     fn fill_or_end(&mut self) -> io::Result<()> {
         if self.fill()? == 0 {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server ended in the middle of an answer"));
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server ended within a response"));
         }
         Ok(())
     }
@@ -204,31 +205,31 @@ impl Connection {
     }
 }
 
-/// How the end of a body is known (RFC 9112 §6.3).
+/// How the end of a body is determined (RFC 9112 §6.3).
 #[derive(Debug, PartialEq)]
 pub enum Framing {
-    /// So many bytes are left.
+    /// The number of bytes left.
     Length(usize),
-    /// Chunks, up to an empty one.
+    /// Chunks, terminated by an empty one.
     Chunked,
-    /// The connection's end.
+    /// Until the connection closes.
     UntilEnd,
 }
 
 impl Framing {
-    /// The framing of an answer to `method`. Panics on anything that two readers might understand differently.
+    /// The framing of a response to `method`. Panics if two parsers could interpret it differently.
     pub fn of(response: &Response, method: &str) -> Framing {
         let coding = response.header("Transfer-Encoding");
         let length = response.header("Content-Length").map(|text| {
             let length = text.parse::<usize>().unwrap_or_else(|_| panic!("a length, not {text:?}"));
-            assert_eq!(length.to_string(), text, "a length has neither sign nor zeros before it");
+            assert_eq!(length.to_string(), text, "a length has no sign and no leading zeros");
             length
         });
         assert!(coding.is_none() || length.is_none(), "both a length and a coding: {}", response.shown());
         if response.status < 200 || matches!(response.status, 204 | 304) {
             assert!(
                 coding.is_none() && length.is_none(),
-                "an answer without content has no framing: {}",
+                "a response without content has no framing: {}",
                 response.shown()
             );
             return Framing::Length(0);
@@ -243,26 +244,26 @@ impl Framing {
             }
             (None, Some(length)) => Framing::Length(length),
             (None, None) => {
-                assert!(response.closes(), "a body of unknown length on a connection that stays: {}", response.shown());
+                assert!(response.closes(), "a body of unknown length on a persistent connection: {}", response.shown());
                 Framing::UntilEnd
             }
         }
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The fields, in order, as sent.
+    /// The fields, unmodified and in order.
     pub headers: Vec<(String, String)>,
     /// The body, without its framing.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// An answer that is there as a whole, of a known length.
+    /// Parses a complete response with a `Content-Length`.
     pub fn read(bytes: &[u8]) -> Response {
         let end = find(bytes, b"\r\n\r\n").expect("the end of a head") + 4;
         let mut response = Response::parse(&bytes[..end]);
@@ -272,8 +273,8 @@ impl Response {
     }
 
     fn parse(head: &[u8]) -> Response {
-        let text = std::str::from_utf8(head).expect("an answer's head is ASCII here");
-        let mut lines = text.strip_suffix("\r\n\r\n").expect("cut there").split("\r\n");
+        let text = std::str::from_utf8(head).expect("the head of a response is ASCII");
+        let mut lines = text.strip_suffix("\r\n\r\n").expect("the head ends with an empty line").split("\r\n");
         let status_line = lines.next().expect("a split has a first part");
         let rest =
             status_line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("a status line, not {status_line:?}"));
@@ -297,29 +298,29 @@ impl Response {
         response
     }
 
-    /// The value of a field that may stand there once at most.
+    /// The value of a field that may occur at most once.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         let first = found.next().map(|(_, value)| value.as_str());
-        assert!(found.next().is_none(), "{name} stands there twice: {}", self.shown());
+        assert!(found.next().is_none(), "{name} occurs twice: {}", self.shown());
         first
     }
 
-    /// Whether a field of comma-separated names, standing there once or more, has this one.
+    /// Whether a list field, which may occur several times, contains `item`.
     pub fn lists(&self, name: &str, item: &str) -> bool {
         let mut values = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         values.any(|(_, value)| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(item)))
     }
 
-    /// The number in a field.
+    /// The value of a numeric field.
     #[track_caller]
     pub fn number(&self, name: &str) -> u64 {
         let value = self.header(name).unwrap_or_else(|| panic!("no {name}: {}", self.shown()));
         value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}"))
     }
 
-    /// Whether the server says that the connection ends after this answer.
+    /// Whether the response announces that the connection closes.
     pub fn closes(&self) -> bool {
         self.lists("Connection", "close")
     }
@@ -330,7 +331,7 @@ impl Response {
         std::str::from_utf8(&self.body).expect("a body of UTF-8")
     }
 
-    /// The body as JSON, which it must be and say.
+    /// The body as JSON; panics if its type or syntax is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         let media_type = self.header("Content-Type").unwrap_or_default();
@@ -338,14 +339,14 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.shown()))
     }
 
-    /// This answer, if it has that status.
+    /// Returns the response if it has that status, and panics otherwise.
     #[track_caller]
     pub fn expect(self, status: u16) -> Response {
         assert_eq!(self.status, status, "{}", self.shown());
         self
     }
 
-    /// Everything, for messages of failed assertions.
+    /// Head and body, for assertion messages.
     pub fn shown(&self) -> String {
         let body = String::from_utf8_lossy(&self.body);
         let body: String = body.chars().take(2000).collect();
@@ -353,7 +354,7 @@ impl Response {
     }
 }
 
-/// A client that keeps its connection as long as the server does.
+/// A client that reuses its connection until the server closes it.
 pub struct Client {
     addr: SocketAddr,
     connection: Option<Connection>,
@@ -365,19 +366,19 @@ impl Client {
         Client { addr, connection: None }
     }
 
-    /// Begins a request; `send` sends it.
+    /// Builds a request; `send` sends it.
     pub fn request(&mut self, method: &str, path: &str) -> Request<'_> {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.addr);
         Request { client: self, method: method.to_owned(), head, body: None }
     }
 
-    /// Whether the last answer left the connection open.
+    /// Whether the connection is open after the last response.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 }
 
-/// A request that is being put together.
+/// A request under construction.
 pub struct Request<'a> {
     client: &'a mut Client,
     method: String,
@@ -402,19 +403,19 @@ impl Request<'_> {
         self.body("application/json", value.to_string())
     }
 
-    /// Adds a body of some type.
+    /// Adds a body of the given type.
     pub fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self.header("Content-Type", content_type)
     }
 
-    /// Sends it and reads the answer.
+    /// Sends the request and reads the response.
     #[track_caller]
     pub fn send(self) -> Response {
-        self.try_send().unwrap_or_else(|error| panic!("no answer: {error}"))
+        self.try_send().unwrap_or_else(|error| panic!("no response: {error}"))
     }
 
-    /// Sends it and reads the answer.
+    /// Sends the request and reads the response.
     pub fn try_send(mut self) -> io::Result<Response> {
         if let Some(body) = &self.body {
             self.head.push_str(&format!("Content-Length: {}\r\n", body.len()));
@@ -426,7 +427,7 @@ impl Request<'_> {
             Some(connection) => connection,
             None => Connection::try_open(self.client.addr)?,
         };
-        // A server may answer before it has read everything and close; what counts is that its answer can be read.
+        // The server may respond before it has read everything and then close; the response must still be readable.
         let sent = connection.try_send(&bytes);
         let response = connection.try_response(&self.method)?;
         if response.closes() {
@@ -436,7 +437,7 @@ impl Request<'_> {
             self.client.connection = Some(connection);
         }
         let stray = self.client.connection.as_ref().map_or(0, |connection| connection.unread.len());
-        assert_eq!(stray, 0, "bytes behind the answer: {}", response.shown());
+        assert_eq!(stray, 0, "bytes after the response: {}", response.shown());
         Ok(response)
     }
 }
@@ -449,12 +450,12 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Bytes of a reason or a field's value (RFC 9110 §5.5), less those beyond ASCII, which nobody sends here.
+/// Bytes of a reason or field value (RFC 9110 §5.5), limited to ASCII, since the server sends nothing else.
 fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (b' '..=b'~').contains(&byte)
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// Whether `text` has the form `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn is_imf_fixdate(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let (day, rest) = shape.split_at_checked(3).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What `/metrics` says, parsed.
+//! The samples of `/metrics`, parsed.
 
 use super::DEADLINE;
 use super::http::Client;
@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The name of the count of requests.
+/// The counter of requests.
 pub const REQUESTS: &str = "conversational_core_requests_total";
-/// The name of the histogram of their durations.
+/// The histogram of request durations.
 pub const SECONDS: &str = "conversational_core_request_duration_seconds";
 
-/// The samples of one scrape, by name and labels as they are written.
+/// The samples of one scrape, by name and labels as written.
 pub struct Scrape(pub BTreeMap<String, f64>);
 
 impl Scrape {
@@ -23,7 +23,7 @@ impl Scrape {
         Scrape::at(server.addr)
     }
 
-    /// The same, for threads that have no server at hand.
+    /// Scrapes the server at an address, for threads that cannot borrow the `Server`.
     #[track_caller]
     pub fn at(addr: SocketAddr) -> Scrape {
         let response = Client::new(addr).request("GET", "/metrics").send().expect(200);
@@ -35,17 +35,17 @@ impl Scrape {
         Scrape(samples.collect())
     }
 
-    /// The value of a series; 0 if it is not there.
+    /// The value of a series; 0 if it is absent.
     pub fn get(&self, series: &str) -> f64 {
         self.0.get(series).copied().unwrap_or_default()
     }
 
-    /// How many requests of a method to a pattern were answered with a status.
+    /// The number of requests by method, endpoint pattern and status.
     pub fn requests(&self, method: &str, endpoint: &str, status: &str) -> f64 {
         self.get(&format!("{REQUESTS}{{method=\"{method}\",endpoint=\"{endpoint}\",status=\"{status}\"}}"))
     }
 
-    /// What has changed since an earlier scrape, among the series of that name.
+    /// The changes since an earlier scrape, among the series with that name.
     pub fn since(&self, earlier: &Scrape, name: &str) -> BTreeMap<String, f64> {
         let changed = self.0.iter().filter(|(series, _)| series.split('{').next() == Some(name));
         changed
@@ -55,7 +55,7 @@ impl Scrape {
     }
 }
 
-/// Scrapes until it is as it should be.
+/// Scrapes until the condition holds.
 #[track_caller]
 pub fn wait_for(server: &Server, mut is_good: impl FnMut(&Scrape) -> bool) -> Scrape {
     let end = Instant::now() + DEADLINE;

@@ -1,5 +1,5 @@
-//! What the whole-server tests share: the real program as a child process, a strict HTTP client, an event stream
-//! reader, tokens, and short names for the calls that most tests make.
+//! Shared by the whole-server tests: the real program as a child process, a strict HTTP client, an event stream reader,
+//! tokens, and short names for frequent calls.
 #![allow(dead_code, unused_imports, reason = "every test program uses its own part of this")]
 
 pub mod conformance;
@@ -24,21 +24,21 @@ pub use user::User;
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long anything may take before a test gives up. Generous: it only bounds how long a failure takes.
+/// Timeout of every wait. It only bounds the duration of a failure, so it is generous.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// An id of the right form that names nothing.
+/// A well-formed id that no resource has.
 pub const UNKNOWN_ID: &str = "0190c42e-8d3f-7123-9abc-0123456789ab";
 
-/// Asserts that `response` is an error in the one shape that all errors have, with what its status asks for, and gives
-/// back the `error` object.
+/// Asserts that `response` is an error in the common shape with the fields that its status requires, and returns the
+/// `error` object.
 #[track_caller]
 pub fn assert_error(response: &Response, status: u16, code: &str) -> Value {
     let shown = response.shown();
     assert_eq!(response.status, status, "{shown}");
     let body = response.json();
     let error = body["error"].clone();
-    assert_eq!(body.as_object().map(|fields| fields.len()), Some(1), "nothing but `error` stands in it: {shown}");
+    assert_eq!(body.as_object().map(|fields| fields.len()), Some(1), "`error` is the only member: {shown}");
     assert_eq!(error["code"], code, "{shown}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "a message: {shown}");
     assert!(error.get("details").is_none_or(Value::is_object), "details are an object: {shown}");
@@ -68,7 +68,7 @@ pub fn assert_invalid(response: &Response, fields: &[&str]) {
     expected.sort_unstable();
     assert_eq!(named, expected, "{}", response.shown());
     for (field, rule) in details {
-        assert!(rule.as_str().is_some_and(|rule| !rule.is_empty()), "{field} says its rule: {}", response.shown());
+        assert!(rule.as_str().is_some_and(|rule| !rule.is_empty()), "{field} has a rule: {}", response.shown());
     }
 }
 

@@ -1,4 +1,5 @@
-//! A model behind the OpenAI protocol that a test plays itself: it takes one question after another and says what comes.
+//! A model behind the OpenAI protocol, controlled by the test: it accepts requests and sends the answers that the test
+//! chooses.
 
 use crate::common::DEADLINE;
 use serde_json::{Value, json};
@@ -8,12 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// What the model calls itself.
+/// The name that the model reports.
 pub const NAME: &str = "standin-1b";
 
-/// A listening model. Questions wait until the test takes them; a test that ends closes them all.
+/// A listening model. Requests wait until the test takes them; dropping the model closes them.
 pub struct Model {
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddr,
     calls: Receiver<Call>,
 }
@@ -38,33 +39,33 @@ impl Model {
         Model { addr, calls }
     }
 
-    /// The address as `RESPONDER_URL` has it.
+    /// The value for `RESPONDER_URL`.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.addr)
     }
 
-    /// The next question.
+    /// The next request.
     #[track_caller]
     pub fn call(&self) -> Call {
-        self.calls.recv_timeout(DEADLINE).expect("the server asks")
+        self.calls.recv_timeout(DEADLINE).expect("the server sends a request")
     }
 
-    /// A question that has come by now.
+    /// A request that has already arrived.
     pub fn call_by_now(&self) -> Option<Call> {
         self.calls.try_recv().ok()
     }
 
-    /// A question, if one comes within that time.
+    /// A request that arrives within `time`.
     pub fn call_within(&self, time: Duration) -> Option<Call> {
         match self.calls.recv_timeout(time) {
             Ok(call) => Some(call),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => panic!("the model's thread has ended"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the thread of the model ended"),
         }
     }
 }
 
-/// One question, and the connection on which it is answered. Ends when it is dropped.
+/// One request and its connection, which closes on drop.
 pub struct Call {
     /// The request's head.
     pub head: String,
@@ -95,14 +96,14 @@ impl Call {
         }
     }
 
-    /// The last message of the question.
+    /// The last message of the request.
     #[track_caller]
     pub fn prompt(&self) -> String {
         let messages = self.body["messages"].as_array().expect("a list of messages");
         messages.last().expect("a message")["content"].as_str().expect("text").to_owned()
     }
 
-    /// Who said what, as the model is told.
+    /// Role and content of each message of the request.
     #[track_caller]
     pub fn turns(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -110,57 +111,57 @@ impl Call {
         messages.iter().map(|message| (text(&message["role"]), text(&message["content"]))).collect()
     }
 
-    /// Sends bytes as they are. The server may have left.
+    /// Sends bytes unmodified. The server may have disconnected.
     pub fn send(&mut self, bytes: &str) -> &mut Call {
         drop(self.socket.write_all(bytes.as_bytes()));
         self
     }
 
-    /// Begins a streamed answer.
+    /// Starts a streamed answer.
     pub fn begin(&mut self) -> &mut Call {
         self.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
     }
 
-    /// Says a piece of it.
+    /// Sends one delta.
     pub fn say(&mut self, text: &str) -> &mut Call {
         let chunk = json!({"model": NAME, "choices": [{"index": 0, "delta": {"content": text}}]});
         self.send(&format!("data: {chunk}\n\n"))
     }
 
-    /// Ends it well, with token counts.
+    /// Completes the answer, with token counts.
     pub fn finish(mut self) {
         let stop = json!({"model": NAME, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
         let usage = json!({"model": NAME, "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}});
         self.send(&format!("data: {stop}\n\ndata: {usage}\n\ndata: [DONE]\n\n"));
     }
 
-    /// Answers all of it at once.
+    /// Sends a complete answer.
     pub fn answer(mut self, text: &str) {
         self.begin().say(text);
         self.finish();
     }
 
-    /// Refuses with that status.
+    /// Responds with an error status.
     pub fn reject(mut self, status: u16, fields: &str) {
         let body = json!({"error": {"message": "not now"}}).to_string();
         self.send(&format!("HTTP/1.1 {status} x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()));
     }
 
-    /// Ends the connection in the middle.
+    /// Closes the connection before the answer is complete.
     pub fn disconnect(self) {
         drop(self.socket.shutdown(Shutdown::Both));
     }
 
-    /// Waits until the server has left the connection: for less than the time after which it gives up by itself.
+    /// Waits until the server closes the connection, for less than the server's own timeout.
     #[track_caller]
     pub fn wait_until_closed(mut self) {
         self.socket.set_read_timeout(Some(DEADLINE / 2)).expect("a socket");
         let mut buffer = [0; 1024];
         match self.socket.read(&mut buffer) {
             Ok(0) => {}
-            Ok(_) => panic!("the server says more than its question"),
+            Ok(_) => panic!("the server sends more than its request"),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("the server stays although the answer is over")
+                panic!("the server keeps the connection after the answer")
             }
             Err(_) => {}
         }

@@ -1,23 +1,23 @@
-//! What the kernel knows of a process, for tests that look at a server from outside.
+//! Statistics of a process from `/proc`, for tests that observe a server from outside.
 
 use std::fs;
 
-/// The memory that a process has in use, in bytes.
+/// Resident memory of a process, in bytes.
 #[track_caller]
 pub fn resident_bytes(process: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel says so");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel reports it");
     let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
     kibibytes * 1024
 }
 
-/// How many descriptors a process has open.
+/// The number of open descriptors of a process.
 #[track_caller]
 pub fn descriptors(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).expect("the process is there").count()
 }
 
-/// Processor time that a process has used, in hundredths of a second.
+/// Processor time used by a process, in hundredths of a second.
 #[track_caller]
 pub fn processor_hundredths(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process is there");

@@ -1,5 +1,5 @@
-//! A publisher that takes no for no answer: it posts each message until it is acknowledged, over restarts and kills of the
-//! server, under a key that makes it one message however often it is sent.
+//! A publisher that retries each message until it is acknowledged, across restarts and kills of the server. An
+//! idempotency key makes the retries one message.
 
 use super::http::{Client, Response};
 use super::token::token;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one message may take, restarts included.
+/// Timeout for one message, restarts included.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A message that the server has acknowledged.
@@ -17,31 +17,31 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Acknowledged {
     /// The number of its event.
     pub number: u64,
-    /// Its text.
+    /// Its content.
     pub content: String,
-    /// The conversation it was posted to.
+    /// Its conversation.
     pub conversation: String,
     /// Its id.
     pub message_id: String,
 }
 
-/// Somebody who posts.
+/// A user who posts messages.
 pub struct Publisher {
     key: String,
     token: String,
     client: Client,
     posted: u64,
-    /// Answers that were repeated from an earlier attempt whose answer was lost.
+    /// The number of responses replayed because the first response was lost.
     pub replayed: u64,
 }
 
 impl Publisher {
-    /// A publisher of that user id for a server that always listens there.
+    /// A publisher with that user id, for a server that restarts on the same address.
     pub fn new(addr: SocketAddr, name: &str) -> Publisher {
         Publisher::with_keys_of(addr, name, name)
     }
 
-    /// One of several publishers of one user id, each with keys of its own.
+    /// One of several publishers with the same user id, with separate keys.
     pub fn with_keys_of(addr: SocketAddr, user: &str, key: &str) -> Publisher {
         Publisher { key: key.to_owned(), token: token(user), client: Client::new(addr), posted: 0, replayed: 0 }
     }
@@ -58,10 +58,10 @@ impl Publisher {
             match request.json(&body).try_send() {
                 Ok(response) if response.status == 200 => break response,
                 Ok(response) => assert_eq!(response.status, 503, "{}", response.shown()),
-                // The server is gone, or went before it answered; nobody knows whether the message is stored.
+                // The server is down, or went down before it responded: the message may or may not be stored.
                 Err(_) => {}
             }
-            assert!(Instant::now() < end, "{content} is never acknowledged");
+            assert!(Instant::now() < end, "{content} is not acknowledged in time");
             thread::sleep(Duration::from_millis(5));
         };
         self.replayed += u64::from(response.header("Idempotent-Replayed") == Some("true"));

@@ -1,5 +1,5 @@
-//! A reader of streams for much traffic: it looks at little of each frame and can be cut off after any byte. The strict
-//! reader of `common` looks at everything, and is slower for it.
+//! A fast reader of streams for heavy traffic. It parses only a part of each frame and can disconnect after any byte.
+//! The strict reader in `sse` checks everything and is slower.
 
 use crate::common::DEADLINE;
 use socket2::{Domain, Socket, Type};
@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// How long a connection may last. Heartbeats would keep alive a reader that waits for what never comes.
+/// Maximum duration of a connection. Heartbeats would otherwise keep a reader alive that waits for a missing event.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How a stream is opened.
@@ -18,11 +18,11 @@ pub struct Opening {
     pub token: String,
     /// The query, without its `?`.
     pub query: String,
-    /// What `Last-Event-ID` says.
+    /// The value of `Last-Event-ID`.
     pub last_event_id: Option<u64>,
-    /// Bytes that the kernel may hold for this reader; small, so that a reader that stops is noticed.
+    /// Size of the kernel's receive buffer; small, so that the server soon detects a reader that stops.
     pub receive_buffer_bytes: Option<usize>,
-    /// The reader goes away after so many bytes, wherever that is.
+    /// The reader disconnects after this number of bytes.
     pub bytes_max: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ pub struct Opening {
 pub struct Reader {
     socket: TcpStream,
     buffer: Vec<u8>,
-    /// Where the next frame begins in `buffer`.
+    /// The start of the next frame in `buffer`.
     at: usize,
     bytes_left: u64,
     opened_at: Instant,
@@ -39,22 +39,22 @@ pub struct Reader {
 /// One frame with data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Its `id:`.
+    /// The value of `id:`.
     pub id: Option<u64>,
-    /// Its `event:`.
+    /// The value of `event:`.
     pub name: Option<String>,
-    /// The `type` in its data.
+    /// The `type` in the data.
     pub kind: String,
-    /// The `content` in its data, as it stands there; empty for what is no message.
+    /// The `content` in the data, unescaped; empty for events that are not messages.
     pub content: String,
 }
 
 impl Reader {
-    /// Opens a stream. Any answer but a stream is an error: whoever reads here comes back until there is one.
+    /// Opens a stream. Every response except a stream is an error; callers retry.
     pub fn open(addr: SocketAddr, opening: &Opening) -> io::Result<Reader> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         if let Some(bytes) = opening.receive_buffer_bytes {
-            // Before the connection, because the window is scaled when it begins.
+            // Set before connecting, because the window scale is fixed by the handshake.
             socket.set_recv_buffer_size(bytes)?;
         }
         socket.connect_timeout(&addr.into(), DEADLINE)?;
@@ -90,9 +90,9 @@ impl Reader {
         }
     }
 
-    /// The next frame with data; `None` at the end, wherever that comes. A frame without its end is none.
+    /// The next frame with data; `None` when the connection ends. An incomplete frame is ignored.
     pub fn next(&mut self) -> io::Result<Option<Frame>> {
-        assert!(self.opened_at.elapsed() < TIMEOUT, "what is waited for does not come");
+        assert!(self.opened_at.elapsed() < TIMEOUT, "the awaited event does not arrive");
         loop {
             while let Some(end) = self.find(b"\n\n") {
                 let range = self.at..end;
@@ -107,7 +107,7 @@ impl Reader {
         }
     }
 
-    /// Bytes that have been taken from the socket and not been given out as frames.
+    /// The position of `needle` after the frames already returned.
     fn find(&self, needle: &[u8]) -> Option<usize> {
         memchr::memmem::find(&self.buffer[self.at..], needle).map(|found| self.at + found)
     }
@@ -128,21 +128,21 @@ impl Reader {
         let (mut id, mut name, mut data) = (None, None, None);
         for line in text.lines() {
             match line.split_once(": ") {
-                Some(("id", value)) => id = Some(value.parse().unwrap_or_else(|_| panic!("an id: {line}"))),
+                Some(("id", value)) => id = Some(value.parse().unwrap_or_else(|_| panic!("not an id: {line}"))),
                 Some(("event", value)) => name = Some(value.to_owned()),
-                Some(("data", value)) => assert!(data.replace(value).is_none(), "one line of data: {text}"),
+                Some(("data", value)) => assert!(data.replace(value).is_none(), "more than one line of data: {text}"),
                 Some(("retry", _)) => {}
-                _ => panic!("a line of another kind: {text}"),
+                _ => panic!("an unexpected line: {text}"),
             }
         }
         let data = data?;
-        let kind = value_of(data, "{\"type\":\"").unwrap_or_else(|| panic!("a type comes first: {data}"));
+        let kind = value_of(data, "{\"type\":\"").unwrap_or_else(|| panic!("the type is not first: {data}"));
         let content = value_of(data, "\"content\":\"").unwrap_or_default();
         Some(Frame { id, name, kind: kind.to_owned(), content: content.to_owned() })
     }
 }
 
-/// What stands between `before` and the next quotation mark. The texts of these tests have none that is escaped.
+/// The text between `before` and the next quotation mark. The texts of these tests contain no escaped one.
 fn value_of<'a>(data: &'a str, before: &str) -> Option<&'a str> {
     let from = data.find(before)? + before.len();
     data[from..].split('"').next()

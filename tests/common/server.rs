@@ -1,4 +1,4 @@
-//! The real program as a child process, in a directory and an environment of its own.
+//! The real program as a child process, in its own directory and environment.
 
 use super::DEADLINE;
 use super::token::KEY;
@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How a server is started: the settings in its environment, and files in its working directory.
+/// How a server is started: its environment variables and the files in its working directory.
 #[derive(Clone)]
 pub struct Options {
     environment: BTreeMap<String, String>,
@@ -24,8 +24,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// A development server on a free port with the test key, with nobody who answers messages, and with heartbeats only
-    /// where a test asks for them: the first of a stream comes at a random moment.
+    /// A development server on a free port with the test key, without a responder, and without heartbeats unless a test
+    /// enables them: the first one of a stream comes at a random time.
     pub fn new() -> Options {
         let settings = [
             ("ENV", "development"),
@@ -48,13 +48,13 @@ impl Options {
         self
     }
 
-    /// Takes a variable away.
+    /// Removes a variable.
     pub fn unset(mut self, name: &str) -> Options {
         self.environment.remove(name);
         self
     }
 
-    /// Hands a socket over to every start, as a service manager does: as descriptor 3, with `LISTEN_FDS` and `LISTEN_PID`.
+    /// Passes a socket to every start, as a service manager does: as descriptor 3, with `LISTEN_FDS` and `LISTEN_PID`.
     pub fn pass_socket(mut self, socket: impl Into<OwnedFd>) -> Options {
         self.handed_over = Some(Arc::new(socket.into()));
         self.set("LISTEN_FDS", 1)
@@ -67,7 +67,7 @@ impl Options {
     }
 }
 
-/// A directory of its own and settings: where servers and other commands of the program run.
+/// A directory with settings, in which servers and other commands of the program run.
 #[derive(Clone)]
 pub struct Sandbox {
     directory: Arc<Directory>,
@@ -75,17 +75,17 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A place where nothing has run yet.
+    /// A sandbox in which nothing has run yet.
     pub fn new(options: Options) -> Sandbox {
         Sandbox { directory: Arc::new(Directory::with(&options.files)), options }
     }
 
-    /// The program, with the settings of this place and no arguments yet.
+    /// The program with the settings of this sandbox and without arguments.
     pub fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_cortex-core");
         let mut command = Command::new(program);
         if self.options.handed_over.is_some() {
-            // The shell keeps its process id, and so the program's, which nobody else knows before.
+            // `exec` keeps the process id of the shell, which becomes the value of `LISTEN_PID`.
             command = Command::new("/bin/sh");
             command.args(["-c", "export LISTEN_PID=${LISTEN_PID:-$$}; exec \"$0\" \"$@\" 3<&0 </dev/null", program]);
         }
@@ -104,17 +104,17 @@ impl Sandbox {
         Server { sandbox: self.clone(), process: Some(process), addr }
     }
 
-    /// The database file.
+    /// The path of the database file.
     pub fn database(&self) -> PathBuf {
         self.directory.0.join("cortex.db")
     }
 }
 
-/// A server that a test talks to. Ends with the test, whatever happens in it.
+/// A server under test. It is killed on drop.
 pub struct Server {
     sandbox: Sandbox,
     process: Option<Process>,
-    /// Where it listens since its last start.
+    /// The address since the last start.
     pub addr: SocketAddr,
 }
 
@@ -125,32 +125,32 @@ impl Server {
         Sandbox::new(options).serve()
     }
 
-    /// Starts a program that must not come up: what it said, and its exit code.
+    /// Starts a program that must fail to start. Returns its output and exit code.
     #[track_caller]
     pub fn refused(options: Options) -> FailedStart {
         Server::failed_start_in(options).0
     }
 
-    /// The same, with the directory that it was started in.
+    /// Like `failed_start`, and returns the directory as well.
     #[track_caller]
     pub fn failed_start_in(options: Options) -> (FailedStart, Arc<Directory>) {
         let sandbox = Sandbox::new(options);
         (Process::spawn(&sandbox).into_failed_start(), sandbox.directory)
     }
 
-    /// A development server with these settings beside the usual ones.
+    /// A development server with these settings in addition to the default ones.
     #[track_caller]
     pub fn with(settings: &[(&str, &str)]) -> Server {
         Server::start(settings.iter().fold(Options::new(), |options, (name, value)| options.set(name, value)))
     }
 
-    /// Runs a command of the program to its end, in the server's directory and environment, with nothing to read.
+    /// Runs a command of the program to its end, in the server's directory and environment, with empty standard input.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.sandbox.command().args(arguments).stdin(Stdio::null()).output().expect("the program starts")
     }
 
-    /// The program as a command that is yet to be started, in the server's directory and environment.
+    /// A command of the program that is not started yet, in the server's directory and environment.
     pub fn command(&self) -> Command {
         self.sandbox.command()
     }
@@ -160,12 +160,12 @@ impl Server {
         self.sandbox.directory.0.join(name)
     }
 
-    /// Another process on the same database, with the same settings; it may have to wait.
+    /// Another process on the same database with the same settings; it may have to wait.
     pub fn second(&self) -> Process {
         Process::spawn(&self.sandbox)
     }
 
-    /// SIGTERM, and wait for the end.
+    /// Sends SIGTERM and waits for the exit.
     #[track_caller]
     pub fn stop(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("the server runs");
@@ -173,7 +173,7 @@ impl Server {
         process.wait_exit()
     }
 
-    /// SIGKILL: nothing is said, nothing is finished.
+    /// Sends SIGKILL and waits for the exit.
     #[track_caller]
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the server runs");
@@ -181,16 +181,16 @@ impl Server {
         process.wait_exit();
     }
 
-    /// Starts again on the same database, on another port, after stopping in good order if it still runs.
+    /// Starts again on the same database, on a new port; stops the running process first.
     #[track_caller]
     pub fn restart(&mut self) {
         if self.process.is_some() {
-            assert_eq!(self.stop().code(), Some(0), "a server that is asked to stop ends well");
+            assert_eq!(self.stop().code(), Some(0), "a server exits with 0 after SIGTERM");
         }
         self.start_again();
     }
 
-    /// Starts again on the same database after the last process has ended, however that went.
+    /// Starts again on the same database after the last process has ended in any way.
     #[track_caller]
     pub fn start_again(&mut self) {
         let mut process = Process::spawn(&self.sandbox);
@@ -198,7 +198,7 @@ impl Server {
         self.process = Some(process);
     }
 
-    /// A rolling restart: the next process is there and waits for the database before this one is asked to end.
+    /// A rolling restart: the next process waits for the database before this one is stopped.
     #[track_caller]
     pub fn roll(&mut self) {
         const WAITS: &str = "waiting for the process that has the database";
@@ -206,16 +206,16 @@ impl Server {
         let mut next = self.second();
         let end = Instant::now() + DEADLINE;
         while self.log().matches(WAITS).count() == before {
-            assert!(!next.ended_by_now(), "the next process waits and does not give up:\n{}", self.log());
-            assert!(Instant::now() < end, "the next process never says that it waits:\n{}", self.log());
+            assert!(!next.ended_by_now(), "the next process exits instead of waiting:\n{}", self.log());
+            assert!(Instant::now() < end, "the next process does not log that it waits:\n{}", self.log());
             thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(self.stop().code(), Some(0), "a server that is asked to stop ends well");
+        assert_eq!(self.stop().code(), Some(0), "a server exits with 0 after SIGTERM");
         self.addr = next.wait_listening();
         self.process = Some(next);
     }
 
-    /// Tries to start again after a stop, expecting that the program refuses.
+    /// Starts again after a stop; the start must fail.
     #[track_caller]
     pub fn failed_restart(&mut self) -> FailedStart {
         assert!(self.process.is_none(), "stop the server first");
@@ -233,31 +233,31 @@ impl Server {
         self.process.as_mut().expect("the server runs")
     }
 
-    /// Where it runs, for other commands.
+    /// The sandbox of the server, for other commands.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 
-    /// The database file.
+    /// The path of the database file.
     pub fn database(&self) -> PathBuf {
         self.sandbox.database()
     }
 
-    /// Everything that all starts of this server have logged so far.
+    /// The log of all starts of this server.
     pub fn log(&self) -> String {
         self.sandbox.directory.log()
     }
 }
 
-/// A program that ended instead of coming up.
+/// A program that exited instead of starting.
 pub struct FailedStart {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it said on standard error.
+    /// Its output on standard error.
     pub stderr: String,
 }
 
-/// One run of the program. Is killed when dropped.
+/// One run of the program. It is killed on drop.
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -279,14 +279,14 @@ impl Process {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // The test may have lost interest; the pipe is drained all the same.
+                // The pipe is drained even if the test no longer reads it.
                 let _ = sender.send(line);
             }
         });
         Process { child, lines, directory: directory.clone() }
     }
 
-    /// Waits until it says where it listens.
+    /// Waits until it listens. Returns the address.
     #[track_caller]
     pub fn wait_listening(&mut self) -> SocketAddr {
         match self.listening_or_ended() {
@@ -295,7 +295,7 @@ impl Process {
         }
     }
 
-    /// Waits until it listens or has ended: where it listens, or nothing.
+    /// Waits until it listens or exits. Returns the address if it listens.
     #[track_caller]
     pub fn listening_or_ended(&mut self) -> Option<SocketAddr> {
         let end = Instant::now() + DEADLINE;
@@ -311,37 +311,37 @@ impl Process {
         }
     }
 
-    /// Where it listens, if it has said so by now.
+    /// The address, if it listens already.
     pub fn listening_by_now(&mut self) -> Option<SocketAddr> {
         self.lines.try_iter().find_map(|line| listening_line(&line))
     }
 
-    /// Its id, as the kernel names it.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has ended by now.
+    /// Whether it has exited.
     pub fn ended_by_now(&mut self) -> bool {
-        self.child.try_wait().expect("the child can be asked").is_some()
+        self.child.try_wait().expect("the child's state can be read").is_some()
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: the child has not been waited for, so its id is still its own.
+        // SAFETY: the child has not been waited for, so its id is not reused.
         let sent = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
         assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
         let end = Instant::now() + DEADLINE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+            if let Some(status) = self.child.try_wait().expect("the child's state can be read") {
                 return status;
             }
-            assert!(Instant::now() < end, "did not end in time:\n{}", self.directory.log());
+            assert!(Instant::now() < end, "did not exit in time:\n{}", self.directory.log());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -350,7 +350,7 @@ impl Process {
     fn into_failed_start(mut self) -> FailedStart {
         let status = self.wait_exit();
         let refused = FailedStart { code: status.code(), stderr: self.directory.log() };
-        assert!(self.listening_by_now().is_none(), "it listened first:\n{}", refused.stderr);
+        assert!(self.listening_by_now().is_none(), "it listened before it exited:\n{}", refused.stderr);
         refused
     }
 }
@@ -370,7 +370,7 @@ fn listening_line(line: &str) -> Option<SocketAddr> {
     Some(addr.parse().unwrap_or_else(|error| panic!("{addr}: {error}")))
 }
 
-/// A directory that goes when nobody needs it any more.
+/// A directory that is removed with its last reference.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -378,7 +378,7 @@ impl Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("cortex-core-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        // What an earlier test program with the same process id may have left.
+        // An earlier test program with the same process id may have left it.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).expect("a directory for the test");
         for (name, content) in files {
@@ -387,7 +387,7 @@ impl Directory {
         Directory(path)
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -1,4 +1,5 @@
-//! A reader of event streams, after the parsing rules of the HTML standard (§9.2.6, "Interpreting an event stream").
+//! A reader of event streams that follows the parsing rules of the HTML standard (§9.2.6, "Interpreting an event
+//! stream").
 
 use super::DEADLINE;
 use super::http::{Connection, Framing, Response};
@@ -8,16 +9,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-/// One event as it was dispatched.
+/// One dispatched event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The `id:` of this very event, if it had one.
+    /// The `id:` of this event, if it has one.
     pub id: Option<String>,
-    /// The `event:` of this very event, if it had one.
+    /// The `event:` of this event, if it has one.
     pub name: Option<String>,
-    /// The data, parsed.
+    /// The parsed data.
     pub data: Value,
-    /// How many `data:` lines it came in.
+    /// The number of its `data:` lines.
     pub data_lines: usize,
 }
 
@@ -27,7 +28,7 @@ impl Event {
         self.data["type"].as_str().unwrap_or_else(|| panic!("an event without a type: {}", self.data))
     }
 
-    /// The content of the message that it is; empty for other events.
+    /// The content of its message; empty for other events.
     pub fn content(&self) -> &str {
         self.data["data"]["content"].as_str().unwrap_or_default()
     }
@@ -36,10 +37,10 @@ impl Event {
     #[track_caller]
     pub fn number(&self) -> u64 {
         let id = self.id.as_deref().unwrap_or_else(|| panic!("no id: {self:?}"));
-        id.parse().unwrap_or_else(|_| panic!("an id that is no number: {self:?}"))
+        id.parse().unwrap_or_else(|_| panic!("an id that is not a number: {self:?}"))
     }
 
-    /// Whether it is about the connection and not about a user's things.
+    /// Whether it is a control event of the connection and not part of the journal.
     pub fn is_control(&self) -> bool {
         matches!(
             self.kind(),
@@ -59,9 +60,9 @@ pub struct Stream {
     connection: Connection,
     framing: Framing,
     parser: Parser,
-    /// Every byte of the body so far.
+    /// All bytes of the body so far.
     pub raw: Vec<u8>,
-    /// Status and fields of the answer.
+    /// Status and fields of the response.
     pub head: Response,
     /// The first event.
     pub established: Event,
@@ -80,7 +81,7 @@ impl Stream {
         Stream::try_open_with(addr, query, fields).unwrap_or_else(|error| panic!("no stream: {error}"))
     }
 
-    /// The same, for a server that may be gone at any moment.
+    /// Like `open_with`, for a server that may be down.
     #[track_caller]
     pub fn try_open_with(addr: SocketAddr, query: &str, fields: &[(&str, &str)]) -> io::Result<Stream> {
         let mut connection = Connection::try_open(addr)?;
@@ -131,7 +132,7 @@ impl Stream {
         }
     }
 
-    /// The next event of that type, over whatever comes before.
+    /// The next event of that type, skipping others.
     #[track_caller]
     pub fn next_of(&mut self, kind: &str) -> Event {
         let timeout = WaitLimit::new();
@@ -144,7 +145,7 @@ impl Stream {
         }
     }
 
-    /// The next event that is not about the connection.
+    /// The next event that is not a control event.
     #[track_caller]
     pub fn next_own(&mut self) -> Event {
         let timeout = WaitLimit::new();
@@ -157,10 +158,10 @@ impl Stream {
         }
     }
 
-    /// All events that are not about the connection up to the message that says `content`, without that one.
+    /// All events except control events up to, and without, the message with `content`.
     ///
-    /// A stream is in commit order, so what was done before that message and is not among them will never come: that is
-    /// how a test shows that somebody does not get something, without waiting for nothing.
+    /// A stream is in commit order, so an event of an earlier change that is not among them will not arrive. This
+    /// proves that a user does not get an event, without a timeout.
     #[track_caller]
     pub fn before_message(&mut self, content: &str) -> Vec<Event> {
         let mut events = Vec::new();
@@ -175,8 +176,8 @@ impl Stream {
         }
     }
 
-    /// All events that are not about the connection up to a heartbeat that says that the stream is complete through
-    /// `number`: the way to end for a stream whose filter lets no message of its user's through.
+    /// All events except control events up to a heartbeat with at least `number`, for a stream whose filter passes no
+    /// message.
     #[track_caller]
     pub fn through(&mut self, number: u64) -> Vec<Event> {
         let mut events = Vec::new();
@@ -197,13 +198,13 @@ impl Stream {
     #[track_caller]
     pub fn until_end(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        while let Some(event) = self.try_next().expect("an end in good order") {
+        while let Some(event) = self.try_next().expect("an end without a reset") {
             events.push(event);
         }
         events
     }
 
-    /// Every `retry:` so far, in milliseconds.
+    /// The value of each `retry:` so far, in milliseconds.
     pub fn retries(&self) -> &[u64] {
         &self.parser.retries
     }
@@ -214,7 +215,7 @@ impl Stream {
     }
 }
 
-/// Bounds a wait for one of many events: heartbeats would keep alive one for what never comes.
+/// Bounds the wait for one of many events. Heartbeats would otherwise keep it alive for a missing event.
 struct WaitLimit(Instant);
 
 impl WaitLimit {
@@ -224,11 +225,11 @@ impl WaitLimit {
 
     #[track_caller]
     fn check(&self) {
-        assert!(Instant::now() < self.0, "what is waited for does not come");
+        assert!(Instant::now() < self.0, "the awaited event does not arrive");
     }
 }
 
-/// Bytes in, events out.
+/// An incremental parser: bytes in, events out.
 #[derive(Default)]
 pub struct Parser {
     line: Vec<u8>,
@@ -236,17 +237,17 @@ pub struct Parser {
     data: Vec<String>,
     id: Option<String>,
     name: Option<String>,
-    /// What `Last-Event-ID` would be.
+    /// The value that `Last-Event-ID` would have.
     pub last_event_id: String,
-    /// Every reconnection time that was given.
+    /// Every reconnection time received, in milliseconds.
     pub retries: Vec<u64>,
-    /// Events that nobody has taken yet.
+    /// Events that were not taken yet.
     pub events: VecDeque<Event>,
     started: bool,
 }
 
 impl Parser {
-    /// Takes the next bytes, however they were cut.
+    /// Parses the next bytes, which may be split anywhere.
     pub fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             let after_carriage_return = std::mem::replace(&mut self.after_carriage_return, byte == b'\r');

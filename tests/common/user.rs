@@ -1,4 +1,4 @@
-//! A user of the server: a token, a kept connection, and the calls that most tests make.
+//! A user of the server: a token, a persistent connection, and frequent calls.
 
 use super::http::{Client, Request, Response};
 use super::server::Server;
@@ -7,7 +7,7 @@ use super::token::token;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-/// Somebody with a token.
+/// A user with a token.
 pub struct User {
     /// The `oid` in the token.
     pub id: String,
@@ -18,115 +18,115 @@ pub struct User {
 }
 
 impl User {
-    /// A user of that id with a good token.
+    /// A user with that id and a valid token.
     pub fn new(server: &Server, id: &str) -> User {
         User::at(server.addr, id)
     }
 
-    /// The same, for threads that have no server at hand.
+    /// A user of the server at an address, for threads that cannot borrow the `Server`.
     pub fn at(addr: SocketAddr, id: &str) -> User {
         User { id: id.to_owned(), token: token(id), addr, client: Client::new(addr) }
     }
 
-    /// A user with a given token.
+    /// A user with the given token.
     pub fn with_token(server: &Server, id: &str, token: &str) -> User {
         User { id: id.to_owned(), token: token.to_owned(), addr: server.addr, client: Client::new(server.addr) }
     }
 
-    /// Where the server listens.
+    /// The address of the server.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Goes on with the server where it now listens.
+    /// Connects to the new address of the server.
     pub fn follow(&mut self, server: &Server) {
         self.addr = server.addr;
         self.client = Client::new(server.addr);
     }
 
-    /// Begins a request with the token.
+    /// Builds a request with the token.
     pub fn request(&mut self, method: &str, path: &str) -> Request<'_> {
         let token = self.token.clone();
         self.client.request(method, path).token(&token)
     }
 
-    /// `GET`.
+    /// Sends a `GET` request.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Response {
         self.request("GET", path).send()
     }
 
-    /// `POST` with a JSON body.
+    /// Sends a `POST` request with a JSON body.
     #[track_caller]
     pub fn post(&mut self, path: &str, body: Value) -> Response {
         self.request("POST", path).json(&body).send()
     }
 
-    /// `PUT` with a JSON body.
+    /// Sends a `PUT` request with a JSON body.
     #[track_caller]
     pub fn put(&mut self, path: &str, body: Value) -> Response {
         self.request("PUT", path).json(&body).send()
     }
 
-    /// `DELETE`.
+    /// Sends a `DELETE` request.
     #[track_caller]
     pub fn delete(&mut self, path: &str) -> Response {
         self.request("DELETE", path).send()
     }
 
-    /// Makes a workspace; its id.
+    /// Creates a workspace and returns its id.
     #[track_caller]
     pub fn create_workspace(&mut self, name: &str) -> String {
         let response = self.post("/config/workspace", json!({"name": name, "description": "for a test"})).expect(200);
         text(&response.json()["workspace"]["id"])
     }
 
-    /// Makes a conversation; its id.
+    /// Creates a conversation and returns its id.
     #[track_caller]
     pub fn create_conversation(&mut self, workspace: &str, topic: &str, participants: &[&str]) -> String {
         let body = json!({"workspace_id": workspace, "topic": topic, "participant_ids": participants});
         text(&self.post("/config/conversation", body).expect(200).json()["conversation"]["id"])
     }
 
-    /// Posts a message; the `data` of the answer.
+    /// Posts a message by `POST /input` and returns the `data` of the response.
     #[track_caller]
     pub fn say(&mut self, conversation: &str, content: &str) -> Value {
         let body = json!({"content": content, "conversation_id": conversation});
         self.post("/input", body).expect(200).json()["data"].clone()
     }
 
-    /// Makes a conversation of the conversations API in the default workspace; its id.
+    /// Creates a conversation by `POST /conversations`, in the default workspace, and returns its id.
     #[track_caller]
     pub fn start_conversation(&mut self, title: &str) -> String {
         text(&self.post("/conversations", json!({"title": title})).expect(200).json()["id"])
     }
 
-    /// Posts a message to a conversation of that API; its id.
+    /// Posts a message by `POST /conversations/{id}/messages` and returns its id.
     #[track_caller]
     pub fn post_message(&mut self, conversation: &str, content: &str) -> String {
         let body = json!({"content": content, "role": "user"});
         text(&self.post(&format!("/conversations/{conversation}/messages"), body).expect(200).json()["id"])
     }
 
-    /// A conversation as the server shows it.
+    /// A conversation, as `GET /config/conversation/{id}` returns it.
     #[track_caller]
     pub fn conversation(&mut self, id: &str) -> Value {
         self.get(&format!("/config/conversation/{id}")).expect(200).json()["conversation"].clone()
     }
 
-    /// A workspace as the server shows it.
+    /// A workspace, as `GET /config/workspace/{id}` returns it.
     #[track_caller]
     pub fn workspace(&mut self, id: &str) -> Value {
         self.get(&format!("/config/workspace/{id}")).expect(200).json()["workspace"].clone()
     }
 
-    /// The ids of the own workspaces, as the first page of the list shows them.
+    /// The ids of the user's workspaces on the first page of the list.
     #[track_caller]
     pub fn workspace_ids(&mut self) -> Vec<String> {
         ids(&self.get("/config/workspace?limit=1000").expect(200).json()["workspaces"])
     }
 
-    /// The ids of a workspace's conversations, as the first page of the list shows them.
+    /// The ids of a workspace's conversations on the first page of the list.
     #[track_caller]
     pub fn conversation_ids(&mut self, workspace: &str) -> Vec<String> {
         let response = self.get(&format!("/config/conversation?limit=1000&workspace_id={workspace}")).expect(200);
@@ -146,13 +146,13 @@ impl User {
     }
 }
 
-/// A string of a JSON value.
+/// The string in a JSON value.
 #[track_caller]
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a string, not {value}")).to_owned()
 }
 
-/// The ids of a list of things.
+/// The ids in a list of resources.
 #[track_caller]
 pub fn ids(list: &Value) -> Vec<String> {
     list.as_array().unwrap_or_else(|| panic!("a list, not {list}")).iter().map(|item| text(&item["id"])).collect()

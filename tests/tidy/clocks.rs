@@ -3,7 +3,7 @@
 use crate::Complaints;
 use crate::source::{Source, is_within};
 
-/// The thread shells.
+/// The modules that run threads and may read a clock.
 const CLOCK_READERS: &[&str] = &["runtime", "base::log", "responder::client", "main", "cli"];
 
 /// Reads of a clock outside the thread shells.

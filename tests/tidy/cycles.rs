@@ -4,10 +4,10 @@ use crate::paths::{Named, paths};
 use crate::source::{Source, sources, text_at};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many cycles are still known.
+/// The number of known cycles.
 const STILL_CYCLES: usize = 2;
 
-/// How many re-exports are followed to where a name is defined.
+/// Maximum number of re-exports that are followed to the definition of a name.
 const REEXPORTS_MAX: usize = 8;
 
 /// Pairs of modules in files of their own that name each other outside `#[cfg(test)]`, directly or by a re-export.
@@ -25,7 +25,7 @@ fn cycles(sources: &[Source]) -> BTreeSet<(String, String)> {
     uses.iter().filter(|(a, b)| a < b && uses.contains(&(b.clone(), a.clone()))).cloned().collect()
 }
 
-/// What each file names and defines, by its module.
+/// The paths that each file names and the names that it defines, by module.
 struct Files<'a> {
     named: BTreeMap<&'a [String], Vec<Named>>,
     defined: BTreeMap<&'a [String], BTreeSet<&'a str>>,
@@ -63,7 +63,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// The names that a file defines in any way but by importing them.
+/// The names that a file defines, imports excluded.
 fn defined(source: &Source) -> BTreeSet<&str> {
     const KEYWORDS: &[&str] =
         &["struct", "enum", "union", "trait", "type", "fn", "const", "static", "macro_rules", "mut"];
@@ -109,7 +109,7 @@ fn files_that_use_each_other_are_found() {
         (&[("", "mod m; use m::a::A;"), ("m::a", "use crate::X; pub struct A;"), ("m", "pub mod a;")], &[]),
         // In one direction only.
         (&[("a", "use crate::b::C;"), ("b", "pub struct C; // crate::a"), ("c", "use crate::{a, b};")], &[]),
-        // For tests only.
+        // Used by tests only.
         (&[("a", "use crate::b::C; pub fn d() {}"), ("b", "#[cfg(test)] mod tests { use crate::a::d; }")], &[]),
     ];
     for (files, expected) in table {

@@ -20,14 +20,14 @@ const LAYERS: &[(&str, u32)] = &[
     ("shard", 4),
     ("runtime", 5),
     ("cli", 6),
-    // The program's root, which names the modules of its own layer.
+    // The crate root, which names all modules.
     ("internals", 7),
     ("main", 7),
 ];
 
 /// Modules, and the modules or crates that they do not name, though they are in the same top-level module.
 const INNER: &[(&str, &[&str])] = &[
-    // The rules are the same for every engine.
+    // The rules are independent of the engine.
     ("store::rules", &["store::sqlite", "rusqlite"]),
     ("store::sqlite::tables", &["store::sqlite::read", "store::sqlite::write"]),
 ];

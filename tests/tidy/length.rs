@@ -1,4 +1,4 @@
-//! No file is longer than one can read.
+//! No file is too long to read.
 
 use crate::Complaints;
 use crate::source::Source;

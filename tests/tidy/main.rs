@@ -1,8 +1,9 @@
-//! Rules that no compiler checks: which layer may use which, which module owns an external crate, where clocks are read,
-//! that each type name is defined once, which words are retired, how long a file may be, and more. One rule per file.
+//! Rules that the compiler does not check: which layer may use which, which module owns an external crate, where clocks
+//! are read, that each type name is defined once, which words are retired, how long a file may be, and more. One rule
+//! per file.
 //!
-//! Each rule is a function from code to complaints, and is tested on samples that break it: a rule that finds nothing is
-//! known to be able to find something.
+//! Each rule is a function from code to complaints, and is tested on samples that break it, which shows that it can
+//! fail.
 
 mod clocks;
 mod cycles;
@@ -22,10 +23,10 @@ use source::Source;
 use std::io::Write;
 use std::path::Path;
 
-/// What breaks a rule in one file: the line, from 1, and what is wrong there.
+/// The violations of a rule in one file: the line, from 1, and the message.
 type Complaints = Vec<(usize, String)>;
 
-/// The complaints about a file with its path.
+/// The complaints about a file, prefixed with its path.
 fn on(path: &Path, complaints: Complaints) -> impl Iterator<Item = String> {
     complaints.into_iter().map(move |(line, what)| format!("{}:{line}: {what}", path.display()))
 }

@@ -11,7 +11,7 @@ const STILL_DEFINED_TWICE: &[&str] = &[];
 /// The type names that a file defines, each with its line. An associated type is not a definition.
 fn type_names(tokens: &[Token]) -> Vec<(usize, &str)> {
     let mut names = Vec::new();
-    // The depths of braces at which the body of an `impl` or a `trait` stands.
+    // The brace depths of open `impl` and `trait` bodies.
     let mut bodies = Vec::new();
     let (mut depth, mut is_body_next) = (0, false);
     for (at, token) in tokens.iter().enumerate() {
@@ -30,7 +30,7 @@ fn type_names(tokens: &[Token]) -> Vec<(usize, &str)> {
                 depth -= 1;
             }
             ";" => is_body_next = false,
-            // An `impl` in a type stands behind other signs.
+            // `impl` within a type follows other tokens.
             "impl" if matches!(before, "" | "{" | "}" | ";" | "]" | "unsafe") => is_body_next = true,
             "struct" | "enum" if is_named => names.push((token.line, name)),
             "trait" if is_named => {
@@ -45,7 +45,7 @@ fn type_names(tokens: &[Token]) -> Vec<(usize, &str)> {
     names
 }
 
-/// The names that are defined more than once, with the places of their definitions.
+/// The names that are defined more than once, with their places.
 fn defined_twice(sources: &[Source]) -> BTreeMap<&str, Vec<(&Path, usize)>> {
     let mut places: BTreeMap<&str, Vec<(&Path, usize)>> = BTreeMap::new();
     for source in sources {

@@ -1,4 +1,4 @@
-//! Each external crate with owners is named in the modules that own it only.
+//! An external crate with owners is named only in its owners' modules.
 
 use crate::Complaints;
 use crate::source::{Source, is_name, is_within, text_at};
@@ -20,7 +20,7 @@ fn foreign_uses(source: &Source) -> Complaints {
     for (at, token) in tokens.iter().enumerate() {
         let Some((name, owners)) = OWNERS.iter().find(|(name, _)| *name == token.text) else { continue };
         let before = at.checked_sub(1).map(|before| tokens[before].text.as_str());
-        // `x::mio` and `x.mio` are something else of the same name; `::mio` and `use mio` are the crate.
+        // `x::mio` and `x.mio` are other items of the same name; `::mio` and `use mio` are the crate.
         let is_inside = before == Some(".") || (before == Some("::") && at > 1 && is_name(&tokens[at - 2].text));
         let is_crate = text_at(tokens, at + 1) == "::" || matches!(before, Some("use" | "crate"));
         if is_crate && !is_inside && !owners.iter().any(|owner| is_within(&source.module, owner)) {

@@ -1,14 +1,14 @@
-//! The paths that a file names, from the crate's root.
+//! The paths that a file names, from the crate root.
 
 use crate::source::{Source, Token, is_name, text_at};
 
-/// A path as it is named at one place.
+/// A path that is named at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub line: usize,
-    /// From the crate's root; the last may be `*`.
+    /// From the crate root; the last part may be `*`.
     pub path: Vec<String>,
-    /// The name by which the file knows it, for a path in a `use`; `*` for all names in it.
+    /// The local name of a path in a `use` item; `*` for a glob.
     pub alias: Option<String>,
 }
 
@@ -47,14 +47,14 @@ pub fn paths(source: &Source, tokens: &[Token]) -> Vec<Named> {
     named
 }
 
-/// The module around a place in a file.
+/// The module that encloses a place in a file.
 fn inside(source: &Source, inline_modules: &[(usize, &str)]) -> Vec<String> {
     let inline = inline_modules.iter().map(|(_, name)| (*name).to_owned());
     source.module.iter().cloned().chain(inline).collect()
 }
 
-/// Follows one path, or each path of a group in braces, from a module on. `is_begun` says whether the path has more in it
-/// than where it begins. Returns where it ends.
+/// Follows one path, or each path of a group in braces, from `module`. `is_begun` is set if the path has a part after
+/// its start. Returns the end of the path.
 fn follow(tokens: &[Token], mut at: usize, (module, is_begun): (&[String], bool), named: &mut Vec<Named>) -> usize {
     let (mut path, mut is_begun) = (module.to_vec(), is_begun);
     let mut line = None;
@@ -91,7 +91,7 @@ fn follow(tokens: &[Token], mut at: usize, (module, is_begun): (&[String], bool)
         let alias = renamed.or(path.last().map(String::as_str)).map(str::to_owned);
         named.push(Named { line, path, alias });
     }
-    // To the comma or brace that ends this path in a group.
+    // Skips to the comma or brace that ends this path in a group.
     while tokens.get(at).is_some_and(|token| !matches!(token.text.as_str(), "," | "}" | ";")) {
         at += 1;
     }

@@ -14,11 +14,11 @@ pub struct Source {
     pub module: Vec<String>,
     pub text: String,
     pub tokens: Vec<Token>,
-    /// The tokens outside `#[cfg(test)]`; empty for a file that is only compiled for tests.
+    /// The tokens outside `#[cfg(test)]`; empty for a file that is compiled for tests only.
     pub code: Vec<Token>,
 }
 
-/// A name, a number, `::` or one character of code.
+/// A name, a number, `::` or one other character of code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// The line, from 1.
@@ -33,14 +33,14 @@ impl Source {
         Source { module: module_path(&path), path, text, tokens, code }
     }
 
-    /// Code as if it were the file of this module.
+    /// Code as the file of the given module.
     pub fn sample(module: &str, text: &str) -> Source {
         let path =
             if module.is_empty() { "src/lib.rs".to_owned() } else { format!("src/{}.rs", module.replace("::", "/")) };
         Source::new(path.into(), text.to_owned())
     }
 
-    /// The module's path as it is written in code, without `crate::`.
+    /// The module's path as written in code, without `crate::`.
     pub fn name(&self) -> String {
         self.module.join("::")
     }
@@ -56,7 +56,7 @@ pub fn sources() -> &'static [Source] {
     static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
     SOURCES.get_or_init(|| {
         let mut sources = rust_files("src");
-        assert!(sources.len() > 50, "the sources are where they are looked for");
+        assert!(sources.len() > 50, "the sources are found");
         strip_test_modules(&mut sources);
         sources
     })
@@ -113,13 +113,13 @@ pub fn module_path(path: &Path) -> Vec<String> {
     names
 }
 
-/// Whether `module` is `ancestor`, given as `a::b`, or lies in it.
+/// Whether `module` is `ancestor`, given as `a::b`, or inside it.
 pub fn is_within(module: &[String], ancestor: &str) -> bool {
     let ancestor: Vec<&str> = ancestor.split("::").collect();
     module.len() >= ancestor.len() && ancestor.iter().zip(module).all(|(a, b)| a == b)
 }
 
-/// Whether a token is a name and no keyword that stands before or in a path.
+/// Whether a token is a name and not a keyword that occurs before or in a path.
 pub fn is_name(token: &str) -> bool {
     token.starts_with(|char: char| char.is_alphabetic() || char == '_')
         && !matches!(token, "use" | "pub" | "as" | "in" | "mod" | "crate" | "super" | "self" | "return")
@@ -134,7 +134,7 @@ pub fn text_at(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |token| token.text.as_str())
 }
 
-/// The place after the item that begins at `at`: after its last brace, or after its semicolon.
+/// The index after the item that begins at `at`: after its last brace or its semicolon.
 pub fn item_end(tokens: &[Token], mut at: usize) -> usize {
     let (mut depth, mut braces) = (0, Vec::new());
     while at < tokens.len() {
@@ -144,7 +144,7 @@ pub fn item_end(tokens: &[Token], mut at: usize) -> usize {
             "{" => braces.push(depth),
             "}" => {
                 let is_last = braces.pop() == Some(0) && braces.is_empty();
-                // `static X: T = T { … };` goes on to its semicolon.
+                // `static X: T = T { … };` continues to its semicolon.
                 if is_last && !matches!(text_at(tokens, at + 1), ";" | "." | "?") {
                     return at + 1;
                 }
@@ -169,7 +169,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     code
 }
 
-/// Where items, fields and statements with `#[cfg(test)]` stand, in order.
+/// The ranges of items, fields and statements with `#[cfg(test)]`, in order.
 fn test_items(tokens: &[Token]) -> Vec<Range<usize>> {
     const MARK: [&str; 5] = ["#", "[", "cfg", "(", "test"];
     let mut items: Vec<Range<usize>> = Vec::new();
@@ -208,7 +208,7 @@ fn attribute_end(tokens: &[Token], mut at: usize) -> usize {
     at
 }
 
-/// The place after the comma that ends a field, or of the brace that ends the last.
+/// The index after the comma that ends a field, or of the brace that ends the last one.
 fn field_end(tokens: &[Token], mut at: usize) -> usize {
     let mut depth = 0;
     while at < tokens.len() {
@@ -225,7 +225,7 @@ fn field_end(tokens: &[Token], mut at: usize) -> usize {
     at
 }
 
-/// The names and signs of Rust code with their lines, without comments, strings and characters.
+/// The names and punctuation of Rust code with their lines, without comments, strings and characters.
 pub fn tokens(text: &str) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
@@ -243,7 +243,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Where the token that begins at `at` ends: a comment, a text, a name or number, `::`, or one character.
+/// The end of the token that begins at `at`: a comment, a literal, a name or number, `::`, or one character.
 fn token_end(chars: &[char], at: usize) -> usize {
     let rest = &chars[at..];
     let find = |from: usize, is_end: &dyn Fn(usize) -> bool| (from..rest.len()).find(|place| is_end(*place));
@@ -292,7 +292,7 @@ fn block_comment_end(rest: &[char]) -> usize {
     at
 }
 
-/// The place after the quote that ends the string whose first character stands at `at`.
+/// The index after the closing quote of the string whose first character is at `at`.
 fn string_end(rest: &[char], mut at: usize) -> usize {
     while at < rest.len() && rest[at] != '"' {
         at += if rest[at] == '\\' { 2 } else { 1 };
@@ -300,7 +300,7 @@ fn string_end(rest: &[char], mut at: usize) -> usize {
     (at + 1).min(rest.len())
 }
 
-/// The place after a raw string whose prefix ends at `at`; `None` if there is none.
+/// The index after a raw string whose prefix ends at `at`; `None` if there is none.
 fn raw_string_end(rest: &[char], at: usize) -> Option<usize> {
     let hashes = rest[at..].iter().take_while(|char| **char == '#').count();
     if rest.get(at + hashes) != Some(&'"') {

@@ -1,14 +1,14 @@
-//! Code that only `tests/`, `benches/` or `fuzz/` name is not part of the program. The compiler cannot report it, since it
-//! is visible to them.
+//! Code that only `tests/`, `benches/` or `fuzz/` name is not part of the program. The compiler cannot report it, since
+//! it is visible to them.
 
 use crate::source::{Source, Token, is_name, item_end, rust_files, sources, text_at};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// Items that tests name and nothing else does, each with its reason.
+/// Items that only tests name, each with its reason.
 const FOR_TESTS: &[(&str, &str)] = &[("check_invariants", "the simulation calls it after every step")];
 
-/// How many items are still known to be named by tests only.
+/// The number of known items that only tests name.
 const STILL_TEST_ONLY: usize = 2;
 
 /// An item that other modules may name.
@@ -27,7 +27,7 @@ fn test_only<'a>(sources: &'a [Source], outside: &[Source]) -> Vec<(&'a Source, 
         outside.iter().flat_map(|source| &source.tokens).map(|token| token.text.as_str()).collect();
     // How often the program names each name.
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    // How often it does so inside the items of that name.
+    // How often it does so within the items of that name.
     let mut own: BTreeMap<&str, usize> = BTreeMap::new();
     let mut items = Vec::new();
     for source in sources {
@@ -53,7 +53,7 @@ fn test_only<'a>(sources: &'a [Source], outside: &[Source]) -> Vec<(&'a Source, 
     items
 }
 
-/// The module `internals` and its `use` items, which show to tests what the program has.
+/// The module `internals` and its `use` items, which export items to tests.
 fn reexports(source: &Source) -> Vec<Range<usize>> {
     let code = &source.code;
     let is_internals = |at: &usize| {
@@ -109,7 +109,7 @@ fn impls(code: &[Token]) -> Vec<(&str, Range<usize>)> {
                 "where" if depth == 0 => break,
                 "<" => depth += 1,
                 ">" if text_at(code, at - 1) != "-" => depth -= 1,
-                // What stood before was the trait.
+                // The name before `for` was the trait.
                 "for" if depth == 0 => name = "",
                 text if depth == 0 && is_name(text) => name = text,
                 _ => {}
@@ -140,7 +140,7 @@ fn nothing_in_the_program_is_for_tests_only() {
 fn items_for_tests_only_are_found() {
     let outside = [Source::sample("t", "use x::{A, B, C, D, E, F, G, H, i, J, k, l, m, N, o}; A.p();")];
     let sources = [
-        // Named by itself, by its own block, by the unit tests and by a re-export alone.
+        // Named by itself, by its own block, by unit tests and by a re-export only.
         Source::sample(
             "a",
             "pub struct A; impl A { pub fn new() -> A { A } }\n#[cfg(test)] mod tests { fn t() { A::new() } }",
@@ -149,7 +149,7 @@ fn items_for_tests_only_are_found() {
         Source::sample("c", "pub enum C { X }\nimpl fmt::Display for C { }\npub trait D {} pub type E = u8;"),
         Source::sample("internals", "pub use crate::{a::A, b::B};"),
         Source::sample("", "mod internals { pub use crate::c::C; }"),
-        // Named elsewhere, not visible, or named nowhere.
+        // Named elsewhere, not visible, or not named.
         Source::sample("d", "pub struct F; fn f() -> F { F } pub struct G(H); pub struct H; struct N; fn o() {}"),
         Source::sample("e", "pub fn k() {} fn g(x: impl Fn()) { k(); x.p() } pub fn unused() {}\nuse crate::d::G;"),
         Source::sample(

@@ -1,4 +1,4 @@
-//! Threads are started by `base::thread::spawn` only, which asks what a panic of the thread means.
+//! Threads are started by `base::thread::spawn` only, which requires the consequence of a panic.
 
 use crate::Complaints;
 use crate::source::{Source, is_within};

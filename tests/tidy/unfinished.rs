@@ -3,7 +3,7 @@
 use crate::Complaints;
 use crate::source::{Source, is_word, rust_files};
 
-/// Marks of unfinished work. Written in two halves, so that this file does not contain them.
+/// Markers of unfinished work. Each is split in two, so that this file does not contain it.
 const UNFINISHED: &[&str] = &[
     concat!("to", "do!"),
     concat!("unimple", "mented!"),
@@ -16,7 +16,7 @@ fn unfinished(source: &Source) -> Complaints {
     let mut complaints = Vec::new();
     for (index, line) in source.text.lines().enumerate() {
         for mark in UNFINISHED {
-            // A mark that begins or ends like a word must begin or end one.
+            // A marker that begins or ends with a word character must not be part of a longer word.
             let glued = |a: Option<char>, b: Option<char>| [a, b].into_iter().all(|char| char.is_some_and(is_word));
             let whole = line.match_indices(mark).any(|(at, _)| {
                 let (before, after) = (&line[..at], &line[at + mark.len()..]);

@@ -1,12 +1,11 @@
-//! Retired words do not come back. `docs/glossary.md` has the words that replaced them.
+//! Retired words are not used again. `docs/glossary.md` has their replacements.
 
 use crate::Complaints;
 use crate::source::{Source, is_word, sources};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
-/// Names that mean nothing else, so that they are retired in code, comments and messages alike; each with what to write
-/// instead.
+/// Names with a single meaning, which are retired in code, comments and messages; each with its replacement.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("Refusal", "Rejection"),
     ("Receipt", "CommandResult"),
@@ -44,7 +43,7 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("deceives", "is_unsafe_for_terminal"),
 ];
 
-/// Names of code whose words mean something else in English.
+/// Names in code that are also ordinary English words.
 const IN_CODE: &[(&str, &str)] = &[
     ("Act", "CommandKind"),
     ("AnswerBegun", "AnswerStarted"),
@@ -129,7 +128,7 @@ const STILL_IN_USE: &[&str] = &[
     "followed", "housekeeping", "lineage", "patience", "stranger",
 ];
 
-/// Retired words: in all of the text for some, in code alone for others.
+/// The retired words in a file: in all of its text for some, in its code for others.
 fn retired(source: &Source) -> Vec<(usize, &'static str, &'static str)> {
     static BY_WORD: OnceLock<[HashMap<&str, &str>; 2]> = OnceLock::new();
     let [everywhere, in_code] =

@@ -1,44 +1,44 @@
-//! What the server must say to a case, as it follows from what the table says is read.
+//! The responses that the server must send to a case, derived from the parse result in the table.
 
 use cortex_core::internals::limits::DISCARD_BYTES_MAX;
 
-/// The answers to a connection's bytes, and what becomes of it.
+/// The expected responses on a connection, and its state after them.
 #[derive(Debug, PartialEq)]
 pub struct Expected {
-    /// The answers, in order.
+    /// The responses, in order.
     pub responses: Vec<ExpectedResponse>,
-    /// What comes after the last.
+    /// The state of the connection after the last response.
     pub end: End,
 }
 
-/// One answer.
+/// One response.
 #[derive(Debug, PartialEq)]
 pub struct ExpectedResponse {
-    /// The method that it answers; `GET` where none could be read.
+    /// The method of the request; `GET` if none was parsed.
     pub method: String,
-    /// The path that was asked for; empty where none could be read.
+    /// The path of the request; empty if none was parsed.
     pub path: String,
-    /// Its status.
+    /// The expected status.
     pub status: u16,
-    /// Whether `100 Continue` may come before it.
+    /// Whether `100 Continue` may precede it.
     pub expects: bool,
 }
 
-/// What becomes of a connection.
+/// The state of a connection after the last response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It goes on: what comes next is answered.
+    /// Open: the next request gets a response.
     Stays,
-    /// It ends, and the last answer says so.
+    /// Closed, as announced by the last response.
     Closes,
-    /// More bytes are needed.
+    /// Open: the request is incomplete.
     Waits,
-    /// What comes next is taken for the rest of a body that nobody wants.
+    /// Open: the following bytes are discarded as the rest of a rejected body.
     Swallows,
 }
 
 impl Expected {
-    /// Reads an outcome of the table.
+    /// Parses an outcome of the table.
     pub fn of(outcome: &str) -> Expected {
         let mut responses = Vec::new();
         for part in outcome.split(" | ").filter(|part| !part.is_empty()) {
@@ -59,19 +59,19 @@ impl Expected {
     }
 }
 
-/// Adds the answer to a request of good syntax, and says what becomes of the connection.
+/// Adds the response to a syntactically valid request and returns the state of the connection.
 fn read_request(part: &str, responses: &mut Vec<ExpectedResponse>) -> End {
-    // The host may be empty, so words are what stands between single spaces.
+    // The host may be empty, so split at every single space.
     let words: Vec<&str> = part.splitn(7, ' ').collect();
     let [method, target, _version, _host, framing, connection, ..] = words[..] else {
-        panic!("no outcome of a request: {part}")
+        panic!("not the outcome of a request: {part}")
     };
     let (method, path) = (method.trim_matches(['(', ')']), target.split('?').next().unwrap_or_default());
     let last_word = words.get(6).and_then(|rest| rest.rsplit(' ').next()).unwrap_or_default();
     let expects = words.get(6).is_some_and(|rest| rest.split(' ').next() == Some("expects"));
     let mut response = ExpectedResponse { method: method.to_owned(), path: path.to_owned(), status: 200, expects };
     match routed(method, path) {
-        // The answer comes with the head. What cannot be passed over quickly ends the connection.
+        // The response follows the head. A body that cannot be discarded cheaply closes the connection.
         status if status != 200 => {
             response.status = status;
             response.expects = false;
@@ -92,7 +92,7 @@ fn read_request(part: &str, responses: &mut Vec<ExpectedResponse>) -> End {
     }
 }
 
-/// The status of a whole request, where `POST /` stands for one that is served.
+/// The status of a complete request; `POST /` stands for a request that is served.
 fn routed(method: &str, path: &str) -> u16 {
     match (method, path) {
         ("GET" | "HEAD" | "POST", "/") => 200,

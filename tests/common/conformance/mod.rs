@@ -1,5 +1,4 @@
-//! The table of requests and what the server must answer to each, for tests that send it to the server directly and for
-//! tests that send it through proxies.
+//! The table of requests and the expected responses, for tests that connect to the server directly and through proxies.
 
 pub mod expected;
 pub mod requests;
@@ -7,17 +6,18 @@ pub mod requests;
 use super::token::token;
 use super::{Options, Server};
 
-/// A server that takes any host, with the limits that the table reckons with.
+/// A server that accepts any host, with the limits that the table assumes.
 pub fn server() -> Server {
     Server::start(Options::new().set("ALLOWED_HOSTS", "*").set("MAX_BODY_BYTES", requests::BODY_BYTES_MAX))
 }
 
-/// A request behind a case: it is answered with `404` and this id where the connection goes on, and nowhere else.
+/// A request that follows a case: it gets `404` with this id if the connection is still open, and otherwise no
+/// response.
 pub fn marker(id: &str, fields: &str) -> Vec<u8> {
     format!("GET /marker HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n{fields}\r\n").into_bytes()
 }
 
-/// A case's bytes, with every `POST /` made to an endpoint that reads a body of any type and says `200`.
+/// A case's bytes with each `POST /` replaced by an endpoint that accepts a body of any type and responds with `200`.
 pub fn served(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 512);
     let mut rest = bytes;

@@ -1,8 +1,8 @@
-//! Bodies in chunks.
+//! Chunked bodies.
 
 use super::Case;
 
-/// Bodies in chunks; the head is put before each.
+/// Chunked bodies; the head is prepended to each.
 pub const CHUNKS: &[Case] = &[
     ("no chunk", b"0\r\n\r\n", ""),
     ("one chunk", b"5\r\nhello\r\n0\r\n\r\n", " [hello]"),

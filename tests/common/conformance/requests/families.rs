@@ -1,9 +1,9 @@
-//! Families of payloads by which servers and proxies were seen to disagree, each in the short form that its table
-//! names. `@@` stands for the request that somebody hides there.
+//! Families of payloads on which servers and proxies disagree, in the short form of each table. `@@` stands for the
+//! hidden request.
 
 use super::Case;
 
-/// Request lines; Host and the end of the head are put behind each.
+/// Request lines; `Host` and the end of the head are appended to each.
 pub const REQUEST_LINES: &[Case] = &[
     ("HTTP/1.10", b"GET / HTTP/1.10", "!LineEnd"),
     ("HTTP/1.01", b"GET / HTTP/1.01", "!LineEnd"),
@@ -159,7 +159,7 @@ pub const FIELD_LINES: &[Case] = &[
     ("expectation and an unknown one", b"Expect: 100-continue\r\nExpect: x", "!Expectation"),
 ];
 
-/// Values of Content-Length of a `POST /` with five bytes behind it.
+/// Values of `Content-Length` of a `POST /` that is followed by five bytes.
 pub const LENGTH_VALUES: &[Case] = &[
     ("5 behind white space", b"\t 5 \t", "POST / 1.1 a 5 keep [hello]"),
     ("5 with many zeros", b"0000000000000000000000000000000000005", "POST / 1.1 a 5 keep [hello]"),
@@ -224,7 +224,7 @@ pub const LENGTH_VALUES: &[Case] = &[
     ("a coding with an underscore beside it", b"5\r\nTransfer_Encoding: chunked", "POST / 1.1 a 5 keep [hello]"),
 ];
 
-/// Values of Transfer-Encoding of a `POST /` with an empty last chunk behind it.
+/// Values of `Transfer-Encoding` of a `POST /` that is followed by an empty last chunk.
 pub const CODING_VALUES: &[Case] = &[
     ("in mixed case", b"cHuNkEd", "POST / 1.1 a chunked keep"),
     ("white space around", b"\t chunked \t", "POST / 1.1 a chunked keep"),
@@ -276,7 +276,7 @@ pub const CODING_VALUES: &[Case] = &[
     ("Connection closes", b"chunked\r\nConnection: close", "POST / 1.1 a chunked close"),
 ];
 
-/// What comes after the head of a `POST /` in chunks.
+/// Bytes after the head of a chunked `POST /`.
 pub const CHUNKED_BODIES: &[Case] = &[
     ("a request as content", b"23\r\n@@\r\n0\r\n\r\n", " [GET /smuggled HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n]"),
     (

@@ -1,4 +1,4 @@
-//! Lines and fields, and what Host and Connection say.
+//! Field lines, `Host` and `Connection`.
 
 use super::Case;
 

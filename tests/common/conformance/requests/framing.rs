@@ -1,4 +1,4 @@
-//! Where a body ends, and what stands behind it.
+//! The end of a body, and the bytes after it.
 
 use super::Case;
 

@@ -1,5 +1,5 @@
-//! Named requests, good and bad, and what each connection says when it is read. One table for all that reads them: the
-//! parser piece by piece, the server through a socket, and proxies that stand before it.
+//! Named valid and invalid requests with their parse results. The same table is used for the parser, the server's
+//! socket and proxies in front of the server.
 
 mod chunks;
 mod families;
@@ -9,19 +9,19 @@ mod targets;
 
 use cortex_core::internals::limits::{CHUNK_LINE_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX, TRAILER_BYTES_MAX};
 
-/// Bytes of a head that the table reckons with; the default of `MAX_HEADER_BYTES`.
+/// Maximum size of a head that the table assumes, in bytes; the default of `MAX_HEADER_BYTES`.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of a body that the table reckons with; the least that `MAX_BODY_BYTES` may be.
+/// Maximum size of a body that the table assumes, in bytes; the minimum of `MAX_BODY_BYTES`.
 pub const BODY_BYTES_MAX: usize = 1024;
 
-/// Name, bytes of a connection, and what is read from them, as `tests/formats/http1.rs` writes it: each request as method, path,
-/// query, version, host, framing, keep or close, and its body if it has one; `!` and the error that ends the reading;
-/// `...` when more bytes are needed.
+/// Name, bytes of a connection, and parse result in the format of `tests/formats/http1.rs`: each request as method,
+/// path, query, version, host, framing, keep or close, and its body if it has one; `!` and the error that ends parsing;
+/// `...` if more bytes are needed.
 pub type Case = (&'static str, &'static [u8], &'static str);
 
 const CHUNKED_HEAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// Requests at and over the limits, which are too long to write out.
+/// Requests at and over the limits, generated because of their length.
 fn long_cases() -> Vec<(String, Vec<u8>, String)> {
     let path = |bytes: usize| format!("/{}", "a".repeat(bytes - 1));
     let fields = |count: usize| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
@@ -94,10 +94,10 @@ fn long_cases() -> Vec<(String, Vec<u8>, String)> {
     rows.map(|(name, input, want)| (name.to_owned(), input.into_bytes(), want)).into()
 }
 
-/// The request that payloads hide.
+/// The request hidden in payloads.
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Every case, whole.
+/// All cases, complete.
 pub fn all_cases() -> Vec<(String, Vec<u8>, String)> {
     let chunked = "POST / 1.1 a chunked keep";
     let fields = |framing: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}: ");
