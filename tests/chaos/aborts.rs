@@ -1,4 +1,4 @@
-//! Clients that go in the middle of everything: with a reset, with half of a close, with half of a chunk.
+//! Clients that disconnect midway: with a reset, a half-close, or within a chunk.
 
 use crate::common::token::token;
 use crate::common::{DEADLINE, Response, Server, User, database};
@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 
 const THREADS: usize = 6;
 const SECONDS: u64 = 8;
-/// Connections of every thread, at least.
+/// Minimum number of connections per thread.
 const EACH_MIN: usize = 60;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy)]
 enum End {
-    /// `SO_LINGER` 0: what is on its way is lost, and the server is told so.
+    /// `SO_LINGER` 0: bytes in transit are lost and the server sees a reset.
     Reset,
-    /// Nothing more is sent; the answers are read.
+    /// The sending direction is shut down, and the responses are read.
     Half,
-    /// Both at once.
+    /// Both directions are closed.
     Close,
 }
 
@@ -51,7 +51,7 @@ fn clients_that_disconnect_midway_leak_no_resources() {
                 }
             });
         }
-        // Somebody polite loses nothing by it.
+        // A well-behaved client is not affected.
         let mut user = User::new(&server, "polite");
         let mut stream = user.stream();
         for n in 0.. {
@@ -64,24 +64,24 @@ fn clients_that_disconnect_midway_leak_no_resources() {
     });
     println!("{} connections left in the middle, {} answers read", connections.load(Relaxed), responses.load(Relaxed));
     idle_state.returns(&mut server);
-    // Of a request that did not arrive as a whole nothing was done.
+    // A request that did not arrive completely has no effect.
     let stored = database::sound_message_contents(&server.database());
     let halves = stored.iter().filter(|content| content.contains("half")).count();
-    assert_eq!(halves, 0, "half a request is none");
+    assert_eq!(halves, 0, "an incomplete request is executed");
 }
 
-/// One connection; how many answers it got.
+/// Makes one connection and returns the number of responses.
 fn misbehave(addr: SocketAddr, random: &mut Random) -> usize {
     let mut socket = TcpStream::connect_timeout(&addr, DEADLINE).expect("the server accepts");
-    socket.set_read_timeout(Some(DEADLINE)).expect("a socket can be told so");
-    socket.set_write_timeout(Some(DEADLINE)).expect("and so");
+    socket.set_read_timeout(Some(DEADLINE)).expect("the socket takes a timeout");
+    socket.set_write_timeout(Some(DEADLINE)).expect("the socket takes a timeout");
     let head = |method: &str, path: &str, more: &str| {
         format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n{more}\r\n", token("rude"))
     };
     let json = "Content-Type: application/json\r\n";
     let chunked = format!("{json}Transfer-Encoding: chunked\r\n");
     let large = format!("{{\"content\":\"half{}", "x".repeat(random.below(100_000) as usize));
-    // What is sent, and how many whole requests stand in it.
+    // The bytes to send and the number of complete requests in them.
     let (bytes, whole) = match random.below(9) {
         0 => ("GET / HT".to_owned(), 0),
         1 => (head("GET", "/config/workspace", "").repeat(1 + random.below(8) as usize), usize::MAX),
@@ -94,13 +94,13 @@ fn misbehave(addr: SocketAddr, random: &mut Random) -> usize {
         _ => (head("GET", "/", "") + "GET /half", 1),
     };
     let whole = if whole == usize::MAX { bytes.matches("GET ").count() } else { whole };
-    // A server may have ended first; that is seen below.
+    // The server may have closed the connection first; this shows below.
     let _ = socket.write_all(bytes.as_bytes());
     if once_in(random, 2) {
         thread::sleep(Duration::from_micros(random.below(3000)));
     }
     if whole > 0 && once_in(random, 3) {
-        // Goes with bytes unread, which the kernel makes a reset of.
+        // Closing with unread bytes makes the kernel send a reset.
         let _ = socket.read(&mut [0; 100]);
         return 0;
     }
@@ -118,10 +118,10 @@ fn misbehave(addr: SocketAddr, random: &mut Random) -> usize {
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return 0,
                 Err(error) => panic!("{end:?} after {bytes:.200}: {error}"),
             }
-            // A stream's reader that ends its side has no more to get; the others have their answers.
+            // A stream has no end, so only the others are expected to have responses.
             if !bytes.contains("/output/stream") {
                 let responses = responses_in(&all);
-                assert!(responses >= whole, "{responses} answers to {whole} requests: {bytes:.200}");
+                assert!(responses >= whole, "{responses} responses to {whole} requests: {bytes:.200}");
                 return responses;
             }
         }
@@ -129,15 +129,15 @@ fn misbehave(addr: SocketAddr, random: &mut Random) -> usize {
     0
 }
 
-/// How many whole answers stand there, one behind the other.
+/// The number of complete responses in `bytes`.
 fn responses_in(mut bytes: &[u8]) -> usize {
     let mut responses = 0;
     while !bytes.is_empty() {
         if bytes.starts_with(b"HTTP/1.1 100 ") {
-            bytes = bytes.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").expect("an interim answer");
+            bytes = bytes.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").expect("an interim response");
             continue;
         }
-        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
+        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a complete head") + 4;
         let text = std::str::from_utf8(&bytes[..head]).expect("a head of ASCII");
         let length = text.split("\r\n").find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
         let end = head + length.parse::<usize>().expect("a number");

@@ -1,4 +1,4 @@
-//! Two thousand connections that send their heads and bodies a byte at a time, while others are served.
+//! Two thousand connections that send heads and bodies one byte at a time, while other clients are served.
 
 use crate::common::token::token;
 use crate::common::{DEADLINE, Options, Response, Server, User, assert_error};
@@ -14,23 +14,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const ATTACKERS: usize = 2000;
-const VICTIMS: usize = 4;
+const OTHER_CLIENTS: usize = 4;
 const REQUESTS_EACH: usize = 60;
 /// `HEADER_TIMEOUT_SECONDS` and `BODY_TIMEOUT_SECONDS` of this server.
 const TIMEOUT_SECONDS: u64 = 4;
-/// Memory of a server with so many requests under way: each may hold one read of its socket, and none what it announces.
+/// Maximum growth for this number of incomplete requests: each may hold one read of its socket, and nothing for the
+/// announced length.
 const GROWTH_BYTES_MAX: usize = ATTACKERS * READ_BYTES_MAX / 4 + crate::idle::KEPT_BYTES_MAX;
 
-/// One who sends slowly.
+/// A client that sends slowly.
 struct Attacker {
     socket: TcpStream,
-    /// What is still to be sent, before an endless drip.
+    /// Bytes to send before an endless drip.
     opening: Vec<u8>,
     response: Vec<u8>,
     ended: bool,
 }
 
-/// How the attackers fared.
+/// The outcomes of the attackers.
 #[derive(Debug, Default)]
 struct Fates {
     timed_out: usize,
@@ -40,29 +41,29 @@ struct Fates {
 impl Attacker {
     fn new(addr: SocketAddr, random: &mut Random) -> Attacker {
         let socket = TcpStream::connect_timeout(&addr, DEADLINE).expect("the server accepts");
-        socket.set_nonblocking(true).expect("a socket can be told so");
+        socket.set_nonblocking(true).expect("the socket takes the option");
         let authorization = format!("Host: localhost\r\nAuthorization: Bearer {}\r\n", token("attacker"));
         let json = "Content-Type: application/json\r\n";
         let opening = match random.below(5) {
             0 => "G".to_owned(),
             1 => format!("GET / HTTP/1.1\r\n{authorization}X-Endless: "),
-            // What is announced must not be set aside for it.
+            // The announced length must not be allocated.
             2 => format!("POST /input HTTP/1.1\r\n{authorization}{json}Content-Length: 2000000\r\n\r\n{{"),
             3 => format!("POST /input HTTP/1.1\r\n{authorization}{json}Transfer-Encoding: chunked\r\n\r\n100000\r\n"),
-            // A body that is refused from its head alone, and passed over.
+            // A body that is rejected by its head and then discarded.
             _ => format!("POST /input HTTP/1.1\r\nHost: localhost\r\n{json}Content-Length: 200000\r\n\r\n"),
         };
         Attacker { socket, opening: opening.into_bytes(), response: Vec::new(), ended: false }
     }
 
-    /// Sends a little, or takes what has come.
+    /// Sends one byte, or reads the available bytes.
     fn turn(&mut self) {
         let mut piece = [0; 4096];
         match self.socket.read(&mut piece) {
             Ok(0) => self.ended = true,
             Ok(n) => self.response.extend_from_slice(&piece[..n]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // Answered or not, it goes on as if it had not noticed.
+                // It continues even after a response.
                 let bytes: &[u8] = if self.opening.is_empty() { b"x" } else { &self.opening };
                 match self.socket.write(bytes) {
                     Ok(n) if !self.opening.is_empty() => drop(self.opening.drain(..n)),
@@ -73,7 +74,7 @@ impl Attacker {
         }
     }
 
-    /// What it was told before the end, if that was not lost in a reset.
+    /// Counts the response that it received, unless a reset lost it.
     fn count(&self, fates: &mut Fates) {
         if self.response.is_empty() {
             fates.reset += 1;
@@ -106,26 +107,26 @@ fn slow_attackers_time_out_and_do_not_delay_other_clients() {
     let fates = thread::scope(|scope| {
         let attack = scope.spawn(|| attack(addr, &mut random, &stop, &growth, &idle_state));
         while growth.load(Relaxed) == 0 {
-            assert!(!attack.is_finished(), "the attack goes on");
+            assert!(!attack.is_finished(), "the attack ended early");
             thread::sleep(Duration::from_millis(1));
         }
-        let victims: Vec<_> = (0..VICTIMS)
+        let others: Vec<_> = (0..OTHER_CLIENTS)
             .map(|n| {
                 let served = &served;
                 scope.spawn(move || be_served(addr, n, end, served))
             })
             .collect();
-        victims.into_iter().for_each(|target| target.join().expect("a victim is served"));
+        others.into_iter().for_each(|target| target.join().expect("another client is served"));
         stop.store(true, Relaxed);
-        attack.join().expect("the attackers end")
+        attack.join().expect("the attack ends")
     });
     println!("{fates:?}, {} requests of others served, {} bytes of growth", served.load(Relaxed), growth.load(Relaxed));
-    assert!(fates.timed_out > 0, "who is slow is told so: {fates:?}");
+    assert!(fates.timed_out > 0, "no attacker got a timeout: {fates:?}");
     assert!(growth.load(Relaxed) <= GROWTH_BYTES_MAX, "{} bytes of growth", growth.load(Relaxed));
     idle_state.returns(&mut server);
 }
 
-/// Keeps so many connections open, each new when it was ended, until all may end. `growth` is set once all are there.
+/// Keeps this many connections open and replaces closed ones until `stop`. `growth` is set once all are open.
 fn attack(
     addr: SocketAddr,
     random: &mut Random,
@@ -140,7 +141,7 @@ fn attack(
     while !attackers.is_empty() {
         let stops = stop.load(Relaxed);
         for attacker in &mut attackers {
-            // Not everybody at once.
+            // Only some of them per turn.
             if once_in(random, 4) {
                 attacker.turn();
             }
@@ -155,14 +156,14 @@ fn attack(
         growth.fetch_max(idle_state.growth_bytes(), Relaxed);
         if stops {
             let since = *timeout.get_or_insert_with(Instant::now);
-            assert!(since.elapsed() < 2 * DEADLINE, "{} connections are waited for for ever", attackers.len());
+            assert!(since.elapsed() < 2 * DEADLINE, "{} connections never end", attackers.len());
         }
         thread::sleep(Duration::from_millis(20));
     }
     fates
 }
 
-/// Posts and reads, and sees each of its messages on its stream.
+/// Posts and reads, and checks that each of its messages arrives on its stream.
 fn be_served(addr: SocketAddr, n: usize, end: Instant, served: &AtomicUsize) {
     let mut user = User::at(addr, &format!("victim{n}"));
     let mut stream = user.stream();

@@ -1,4 +1,4 @@
-//! Clients that are stopped in the middle of reading, as a laptop that goes to sleep is: they are processes of their own.
+//! Clients in separate processes that are stopped while they read, like a laptop that goes to sleep.
 
 use crate::common::sse::Parser;
 use crate::common::token::token;
@@ -16,7 +16,7 @@ const MESSAGES: usize = 120;
 const CONTENT_BYTES: usize = 64 * 1024;
 const LAST: &str = "the end";
 
-/// A client that writes what its stream says into a file.
+/// A client that writes its stream to a file.
 struct Client {
     process: Child,
     file: PathBuf,
@@ -32,18 +32,18 @@ impl Client {
             .arg(format!("http://{}/output/stream", server.addr))
             .stdin(Stdio::null())
             .spawn()
-            .expect("curl, which these tests need");
+            .expect("curl is installed");
         Client { process, file, stopped: false }
     }
 
     fn signal(&mut self, signal: i32) {
         self.stopped = signal == libc::SIGSTOP;
-        // SAFETY: the child has not been waited for, so its id is still its own.
+        // SAFETY: the child has not been waited for, so its id is not reused.
         let sent = unsafe { libc::kill(self.process.id() as libc::pid_t, signal) };
         assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
     }
 
-    /// Numbers and contents of the messages that have arrived.
+    /// Numbers and contents of the messages received.
     fn said(&self) -> Vec<(u64, String)> {
         let mut parser = Parser::default();
         parser.feed(&fs::read(&self.file).unwrap_or_default());
@@ -51,14 +51,14 @@ impl Client {
         messages.map(|event| (event.number(), event.content().to_owned())).collect()
     }
 
-    /// Waits for its end, and says whether it was one in good order.
+    /// Waits for its exit and returns whether the stream ended without an error.
     fn ended_well(&mut self) -> bool {
         let end = Instant::now() + DEADLINE;
         loop {
-            if let Some(status) = self.process.try_wait().expect("the child can be asked") {
+            if let Some(status) = self.process.try_wait().expect("the child's state can be read") {
                 return status.success();
             }
-            assert!(Instant::now() < end, "the client's stream never ends");
+            assert!(Instant::now() < end, "the stream of the client does not end");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -74,7 +74,7 @@ impl Drop for Client {
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
     let end = Instant::now() + 2 * DEADLINE;
     while !is_there() {
-        assert!(Instant::now() < end, "{what} is waited for for ever");
+        assert!(Instant::now() < end, "{what} does not happen");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -133,7 +133,7 @@ fn a_client_that_stays_stopped_is_disconnected_and_can_resume() {
     let mut client = Client::follow(&server, "u", 0);
     wait_for("the stream", || fs::metadata(&client.file).is_ok_and(|file| file.len() > 0));
     client.signal(libc::SIGSTOP);
-    // Until its socket and the server's buffer are full, and it is given up.
+    // Until its socket and the server's buffer are full and the server closes the connection.
     let mut said = Vec::new();
     wait_for("the end of the stream", || {
         user.say("default", &content(said.len()));
@@ -142,7 +142,7 @@ fn a_client_that_stays_stopped_is_disconnected_and_can_resume() {
     });
     client.signal(libc::SIGCONT);
     client.ended_well();
-    // What it had by then is a beginning, cut off anywhere; the rest is there for the last number.
+    // It received a prefix that may end anywhere; the rest follows the last number.
     let mut seen = client.said();
     let last = seen.last().map_or(0, |(number, _)| *number);
     user.say("default", LAST);

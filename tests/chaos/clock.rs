@@ -1,5 +1,5 @@
-//! A clock of the day that jumps, under a server that runs: numbers, ids and times go on growing, streams go on, tokens are
-//! judged by what the clock says, and nothing turns round and round.
+//! A wall clock that jumps under a running server: numbers, ids and times keep growing, streams continue, tokens are
+//! verified against the clock, and no thread spins.
 
 use crate::common::process::processor_hundredths;
 use crate::common::token::{self, token_with};
@@ -19,12 +19,12 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 /// 2100-01-01T00:00:00Z.
 const YEAR_2100: i64 = 4_102_444_800;
-/// Far enough for every jump of this test.
+/// Later than every jump of this test.
 const NEVER: i64 = 2 * YEAR_2100;
-/// How long the server is watched for turning round and round.
+/// How long the server is watched for spinning threads.
 const WATCHED: Duration = Duration::from_secs(1);
 
-/// A clock that a server reads.
+/// A clock for a server that the test shifts.
 struct Clock {
     control: File,
     path: PathBuf,
@@ -39,7 +39,7 @@ impl Clock {
             COUNT.fetch_add(1, Relaxed)
         ));
         fs::write(&path, 0i64.to_ne_bytes()).expect("a file for the clock");
-        let control = File::options().write(true).open(&path).expect("it can be opened");
+        let control = File::options().write(true).open(&path).expect("the clock can be opened");
         let options = options.set("LD_PRELOAD", shim().display()).set("CLOCK_CONTROL", path.display());
         (Clock { control, path }, Server::start(options))
     }
@@ -55,7 +55,7 @@ impl Drop for Clock {
     }
 }
 
-/// The library that moves the clock, built once.
+/// The library that shifts the clock, built once.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -64,13 +64,13 @@ fn shim() -> &'static Path {
         let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
         let mut command = Command::new(compiler);
         command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl"]);
-        let status = command.status().expect("a C compiler, which the program needs as well");
+        let status = command.status().expect("a C compiler is installed");
         assert!(status.success(), "clock.c compiles");
         library
     })
 }
 
-/// A token that is good from a moment on for an hour.
+/// A token that is valid for one hour from `seconds` on.
 fn token_of_that_hour(seconds: i64) -> String {
     token_with(json!({"oid": "u", "iat": seconds, "nbf": seconds, "exp": seconds + HOUR}))
 }
@@ -108,11 +108,11 @@ fn clock_jumps_lose_no_event_and_reverse_no_time() {
             assert!(this.0 > last.0 && this.1 > last.1 && this.2 >= last.2, "{name}: {this:?} after {last:?}");
             last = this;
             assert_eq!(stream.next_of("input").content(), content);
-            assert_eq!(stream.next_of("output").content(), content, "{name}: it is answered");
+            assert_eq!(stream.next_of("output").content(), content, "{name}: it gets an answer");
             said.push(content);
         }
-        assert!(stream.next_of("heartbeat").number() >= last.0, "{name}: the stream goes on");
-        // Whoever lists sees all of it, in the order in which it was said.
+        assert!(stream.next_of("heartbeat").number() >= last.0, "{name}: the stream continues");
+        // A list has all messages in the order in which they were posted.
         let listed = user.get("/conversations/default/messages?limit=1000").expect(200).json();
         let of_user: Vec<String> = listed
             .as_array()
@@ -129,7 +129,7 @@ fn clock_jumps_lose_no_event_and_reverse_no_time() {
         let (used, elapsed) = (processor_hundredths(process) - before, since.elapsed().as_millis() as u64 / 10);
         assert!(used < elapsed / 2, "{name}: {used} of {elapsed} hundredths of a second");
     }
-    // From another time than it was stopped in, it starts as well, and its numbers go on.
+    // It also starts at another time than it stopped at, and continues its numbers.
     clock.shift(-DAY);
     server.restart();
     user.follow(&server);
@@ -140,18 +140,18 @@ fn clock_jumps_lose_no_event_and_reverse_no_time() {
     while replayed.len() < said.len() {
         replayed.push(stream.next_of("input").content().to_owned());
     }
-    assert_eq!(replayed, said, "nothing that was said is gone");
+    assert_eq!(replayed, said, "every message is replayed");
     assert_eq!(server.stop().code(), Some(0));
     assert_eq!(database::sound_message_contents(&server.database()).len(), 2 * said.len() + 2);
     let log = server.log();
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// Tokens are good in the hour that they name, by the clock that the server reads.
+/// Tokens are valid in their hour by the server's clock.
 #[track_caller]
 fn assert_tokens(server: &Server, name: &str, seconds: i64) {
     let verify = |from: i64| User::with_token(server, "u", &token_of_that_hour(from)).get("/auth/verify");
-    // A time before 1970 is none that a token may name.
+    // A token cannot name a time before 1970.
     if seconds > HOUR {
         verify(seconds - HOUR / 2).expect(200);
         assert_error(&verify(seconds - 3 * HOUR), 401, "unauthorized");
@@ -166,7 +166,7 @@ fn server_turns(server: &Server) {
     assert_eq!(health["status"], "healthy");
 }
 
-/// A stream whose token is over by the clock ends by its next heartbeat, and a jump back does not bring it to life.
+/// A stream whose token expires by a jump of the clock ends by its next heartbeat, and a jump back does not revive it.
 #[test]
 fn a_stream_ends_with_its_token_when_the_clock_jumps_past_it() {
     let (clock, server) = Clock::with_server(Options::new().set("HEARTBEAT_INTERVAL_SECONDS", "0.2"));
@@ -175,7 +175,7 @@ fn a_stream_ends_with_its_token_when_the_clock_jumps_past_it() {
     clock.shift(DAY);
     let end = Instant::now() + DEADLINE;
     while stream.next().kind() != "token_expired" {
-        assert!(Instant::now() < end, "it goes on for ever");
+        assert!(Instant::now() < end, "the stream does not end");
     }
     assert!(stream.until_end().is_empty());
     assert_error(&User::with_token(&server, "u", &short).get("/auth/verify"), 401, "unauthorized");

@@ -1,4 +1,4 @@
-//! More connections than there may be, from everywhere and from one address.
+//! More connections than the limits allow, in total and from one address.
 
 use crate::common::metrics::wait_for;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
@@ -22,19 +22,20 @@ fn connections_over_the_limit_wait_and_are_served_later() {
     drop(user);
     let idle_state = IdleState::of(&mut server);
     let (addr, answered) = (server.addr, AtomicUsize::new(0));
-    // Connected before all others, it is served however many follow.
+    // A connection opened before all others is served however many follow.
     let mut early = User::new(&server, "u");
     let mut stream = early.stream();
     early.say("default", "before");
     stream.next_of("input");
-    let idle: Vec<TcpStream> = (0..3 * MAX).map(|_| TcpStream::connect(addr).expect("the kernel takes it")).collect();
+    let idle: Vec<TcpStream> =
+        (0..3 * MAX).map(|_| TcpStream::connect(addr).expect("the kernel accepts the connection")).collect();
     for n in 0..20 {
         early.say("default", &format!("while full {n}"));
         stream.next_of("input");
     }
     let limit = early.get("/metrics").expect(200);
     let open = limit.text().lines().find_map(|line| line.strip_prefix("cortex_connections_open ")).expect("a gauge");
-    // Every loop looks before it accepts, so two of them may take one more than the most.
+    // Each loop checks before it accepts, so the two loops may exceed the limit by one each.
     assert!(open.parse::<usize>().expect("a number") <= MAX + 2, "{open} are open");
     drop(idle);
     thread::scope(|scope| {
@@ -42,7 +43,7 @@ fn connections_over_the_limit_wait_and_are_served_later() {
             scope.spawn(|| {
                 for n in 0..FLOOD / THREADS {
                     let mut client = Client::new(addr);
-                    // Some keep it for a second request; nobody keeps it for ever.
+                    // Some send a second request; none keeps its connection open.
                     for _ in 0..1 + n % 2 {
                         client.request("GET", "/").send().expect(200);
                         answered.fetch_add(1, Relaxed);
@@ -53,22 +54,22 @@ fn connections_over_the_limit_wait_and_are_served_later() {
     });
     println!("{} requests answered on {FLOOD} connections, {MAX} at once", answered.load(Relaxed));
     early.say("default", "after");
-    assert_eq!(stream.before_message("after").len(), 0, "each message came once");
+    assert_eq!(stream.before_message("after").len(), 0, "no message is repeated");
     drop((early, stream));
     idle_state.returns(&mut server);
 }
 
-/// A connection from a given address of this machine.
+/// A connection from a given local address.
 fn connect_from(from: [u8; 4], addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((from, 0)).into()).expect("every address of 127.0.0.0/8 is ours");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("127.0.0.0/8 is local");
     socket.connect_timeout(&addr.into(), DEADLINE).expect("the server accepts");
     let socket = TcpStream::from(socket);
-    socket.set_read_timeout(Some(DEADLINE)).expect("a socket can be told so");
+    socket.set_read_timeout(Some(DEADLINE)).expect("the socket takes a timeout");
     socket
 }
 
-/// Whether a request is answered there; `false` if the connection is closed without a word.
+/// Whether a request gets a response; `false` if the connection is closed without one.
 fn is_answered(mut socket: &TcpStream) -> bool {
     let mut piece = [0; 4096];
     if socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").is_err() {
@@ -91,12 +92,12 @@ fn a_flood_from_one_address_does_not_affect_other_addresses() {
     let answered = flood.iter().filter(|socket| is_answered(socket)).count();
     assert_eq!(answered, MAX, "of {FLOOD} connections from one address");
     let others: Vec<TcpStream> = (3..20).map(|n| connect_from([127, 0, 0, n], server.addr)).collect();
-    assert!(others.iter().all(is_answered), "who comes from elsewhere is served");
+    assert!(others.iter().all(is_answered), "other addresses are served");
     let refused = "cortex_connections_refused_total{reason=\"address\"}";
     let scrape = wait_for(&server, |scrape| scrape.get(refused) > 0.0);
     assert_eq!(scrape.get(refused) as usize, FLOOD - MAX);
     drop((flood, others));
-    // Once they are gone, there is room for as many again.
+    // After they disconnect, the same number is accepted again.
     idle_state.returns(&mut server);
     let again: Vec<TcpStream> = (0..MAX).map(|_| connect_from([127, 0, 0, 2], server.addr)).collect();
     assert!(again.iter().all(is_answered));

@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, over and over, under posts, edits, deletions, answers and streams.
+//! `kill -9` at random moments under posts, edits, deletions, answers and streams.
 
 use crate::common::port::free_port;
 use crate::common::publish::{Acknowledged, Publisher};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Cycles of an usual run, and how many of them there are at least on a machine that is too slow for all.
+/// Cycles of a normal run, and the minimum on a slow machine.
 const CYCLES: u64 = 250;
 const CYCLES_MIN: u64 = 30;
 const SECONDS: u64 = 50;
@@ -23,7 +23,7 @@ const STRAYS: usize = 2;
 const FOLLOWERS: usize = 4;
 const LAST: &str = "the end";
 
-/// What the threads share.
+/// State shared by the threads.
 struct Work {
     addr: SocketAddr,
     conversations: [String; 2],
@@ -42,7 +42,7 @@ impl Work {
         self.newest.fetch_max(number, Relaxed);
     }
 
-    /// Sends until somebody answers; the server may be gone at any moment.
+    /// Retries until there is a response; the server may be down at any moment.
     fn insist(&self, client: &mut Client, user: &str, method: &str, path: &str, body: Option<&Value>) -> Response {
         let end = Instant::now() + 2 * DEADLINE;
         loop {
@@ -52,7 +52,7 @@ impl Work {
                 Ok(response) if response.status != 503 => return response,
                 _ => thread::sleep(Duration::from_millis(3)),
             }
-            assert!(Instant::now() < end, "{method} {path} is never answered");
+            assert!(Instant::now() < end, "{method} {path} gets no response");
         }
     }
 }
@@ -76,7 +76,7 @@ fn acknowledged_messages_exist_once_after_hundreds_of_kills() {
         newest: AtomicU64::new(0),
     };
 
-    let (kept, strays, editor, stories, kills) = thread::scope(|scope| {
+    let (kept, strays, editor, logs, kills) = thread::scope(|scope| {
         let work = &work;
         let followers: Vec<_> = (0..FOLLOWERS)
             .map(|n| {
@@ -99,14 +99,14 @@ fn acknowledged_messages_exist_once_after_hundreds_of_kills() {
         let kills = kill_often(&mut server, work, &mut random);
         work.stop.store(true, Relaxed);
         let mut kept: Vec<Acknowledged> =
-            publishers.into_iter().flat_map(|thread| thread.join().expect("a publisher got through")).collect();
-        let strays: Vec<Stray> = strays.into_iter().map(|thread| thread.join().expect("a stray ended")).collect();
-        let editor = editor.join().expect("the editor got through");
+            publishers.into_iter().flat_map(|thread| thread.join().expect("a publisher succeeds")).collect();
+        let strays: Vec<Stray> = strays.into_iter().map(|thread| thread.join().expect("a stray succeeds")).collect();
+        let editor = editor.join().expect("the editor succeeds");
         let mut last = Publisher::new(work.addr, "owner");
         kept.extend(work.conversations.iter().map(|conversation| last.post(conversation, LAST)));
-        let stories: Vec<Story> =
-            followers.into_iter().map(|thread| thread.join().expect("a follower got through")).collect();
-        (kept, strays, editor, stories, kills)
+        let logs: Vec<StreamLog> =
+            followers.into_iter().map(|thread| thread.join().expect("a follower succeeds")).collect();
+        (kept, strays, editor, logs, kills)
     });
     println!(
         "{kills} kills; {} messages kept under keys, {} acknowledged without, {} edited, {} deleted; {} connections of streams",
@@ -114,12 +114,12 @@ fn acknowledged_messages_exist_once_after_hundreds_of_kills() {
         strays.iter().map(|stray| stray.acknowledged.len()).sum::<usize>(),
         editor.messages.values().filter(|state| state.is_some()).count(),
         editor.messages.values().filter(|state| state.is_none()).count(),
-        stories.iter().map(|story| story.connections).sum::<usize>(),
+        logs.iter().map(|log| log.connections).sum::<usize>(),
     );
-    check(&work, &mut server, &kept, &strays, &editor, &stories);
+    check(&work, &mut server, &kept, &strays, &editor, &logs);
 }
 
-/// Starts and kills the server; the last one stays. Returns how many were killed.
+/// Starts and kills the server repeatedly; the last process keeps running. Returns the number of kills.
 fn kill_often(server: &mut Server, work: &Work, random: &mut Random) -> u64 {
     let wanted = scale::setting("CHAOS_CYCLES");
     let end = scale::ends_after(SECONDS);
@@ -132,7 +132,7 @@ fn kill_often(server: &mut Server, work: &Work, random: &mut Random) -> u64 {
         if done {
             return kills;
         }
-        // Some die with work in their hands, some as soon as they listen, some asked to in the middle of it.
+        // Kills some processes under load, some right after they listen, and stops some gracefully under load.
         let enough = work.acknowledged.load(Relaxed) + random.below(24);
         if !once_in(random, 8) {
             wait_for(work, enough);
@@ -144,7 +144,7 @@ fn kill_often(server: &mut Server, work: &Work, random: &mut Random) -> u64 {
         }
         server.kill();
         kills += 1;
-        // Some die while they start: in the middle of what they repair.
+        // Kills some during the start, within recovery.
         while once_in(random, 6) {
             let mut process = server.second();
             thread::sleep(Duration::from_micros(random.below(60_000)));
@@ -165,13 +165,13 @@ fn kill_often(server: &mut Server, work: &Work, random: &mut Random) -> u64 {
 fn wait_for(work: &Work, enough: u64) {
     let end = Instant::now() + 2 * DEADLINE;
     while work.acknowledged.load(Relaxed) < enough {
-        assert!(Instant::now() < end, "nothing is acknowledged any more");
+        assert!(Instant::now() < end, "no more messages are acknowledged");
         thread::sleep(Duration::from_micros(500));
     }
 }
 
-/// A message that shows when a part of it is missing: its name, over and over. Most are small; some are larger than a page
-/// of the database, and a few larger than many.
+/// A message that shows when a part of it is missing: its name, repeated. Most are small, some larger than a database
+/// page, and a few larger than many pages.
 fn content(name: &str, random: &mut Random) -> String {
     let bytes = match random.below(16) {
         0 => 20_000 + random.below(60_000),
@@ -198,13 +198,13 @@ fn publish(work: &Work, name: &str, mut random: Random) -> Vec<Acknowledged> {
     kept
 }
 
-/// Messages without a key: who gets no answer does not know, and does not try again.
+/// Messages without a key: a client without a response does not retry.
 #[derive(Default)]
 struct Stray {
     sent: HashSet<String>,
     acknowledged: Vec<String>,
-    /// Users whose first message is the first that they do: their workspace and conversation are made with it.
-    newcomers: Vec<String>,
+    /// Users whose first request is this message, which also creates their workspace and conversation.
+    new_users: Vec<String>,
 }
 
 fn stray(work: &Work, n: usize) -> Stray {
@@ -222,26 +222,26 @@ fn stray(work: &Work, n: usize) -> Stray {
             Err(_) => thread::sleep(Duration::from_millis(3)),
         }
         if stray.sent.len() % 8 == 0 {
-            let newcomer = format!("newcomer{n}-{}", stray.newcomers.len());
-            // Whether it is answered or not, there is one of everything or nothing.
+            let new_user = format!("new_user{n}-{}", stray.new_users.len());
+            // With or without a response, everything is stored once or not at all.
             for _ in 0..2 {
-                let request = client.request("POST", "/input").token(&token(&newcomer));
+                let request = client.request("POST", "/input").token(&token(&new_user));
                 let _ = request.json(&json!({"content": "hello"})).try_send();
             }
-            stray.newcomers.push(newcomer);
+            stray.new_users.push(new_user);
         }
     }
     stray
 }
 
-/// What was said last of things that change: the content of a message that is there, nothing for one that is gone.
+/// The last state of edited messages: the content of an existing message, `None` for a deleted one.
 struct Edited {
     conversation: String,
     messages: BTreeMap<String, Option<String>>,
     workspaces_deleted: Vec<String>,
 }
 
-/// Makes, changes and deletes messages, and whole workspaces.
+/// Creates, changes and deletes messages and whole workspaces.
 fn edit(work: &Work, mut random: Random) -> Edited {
     let mut client = Client::new(work.addr);
     let workspace = make_workspace(work, &mut client);
@@ -275,7 +275,7 @@ fn edit(work: &Work, mut random: Random) -> Edited {
             }
             2 => {
                 let response = work.insist(&mut client, "editor", "DELETE", &path, None);
-                // It may have gone with a request whose answer was lost.
+                // An earlier request whose response was lost may have deleted it.
                 assert!(matches!(response.status, 200 | 404), "{}", response.shown());
                 edited.messages.insert(id, None);
             }
@@ -302,36 +302,36 @@ fn make_workspace(work: &Work, client: &mut Client) -> String {
     text(&response.json()["workspace"]["id"])
 }
 
-/// What a stream showed, over all of its connections.
+/// The events of a stream over all its connections.
 #[derive(Default)]
-struct Story {
+struct StreamLog {
     /// Number, conversation and content of every message.
     said: Vec<(u64, String, String)>,
-    /// Id of the message answered and content of every answer.
+    /// The id of the answered message and the content of every answer.
     answers: Vec<(String, String)>,
     ids: BTreeSet<String>,
     connections: usize,
 }
 
-/// Follows a user's stream, and comes back whenever it ends, until the last message of each conversation is answered.
-fn follow(work: &Work, user: &str, start: u64, mut random: Random) -> Story {
-    let (mut story, mut last, mut ends_left) = (Story::default(), start, work.conversations.len());
+/// Follows a user's stream across reconnects until the last message of each conversation is answered.
+fn follow(work: &Work, user: &str, start: u64, mut random: Random) -> StreamLog {
+    let (mut log, mut last, mut ends_left) = (StreamLog::default(), start, work.conversations.len());
     let authorization = format!("Bearer {}", token(user));
     let mut quiet_since = Instant::now();
     while ends_left > 0 {
-        assert!(quiet_since.elapsed() < 3 * DEADLINE, "{user} has {} messages, and no end", story.said.len());
+        assert!(quiet_since.elapsed() < 3 * DEADLINE, "{user} has {} messages, and no end", log.said.len());
         let fields = [("Authorization", authorization.as_str()), ("Last-Event-ID", &last.to_string())];
         let Ok(mut stream) = Stream::try_open_with(work.addr, "", &fields) else {
             thread::sleep(Duration::from_millis(3));
             continue;
         };
-        story.connections += 1;
-        assert_eq!(stream.established.number(), last, "it starts where it was asked to");
-        // Some leave by themselves.
+        log.connections += 1;
+        assert_eq!(stream.established.number(), last, "it starts at the requested number");
+        // Some disconnect by themselves.
         let events_max = if once_in(&mut random, 4) { random.below(40) } else { u64::MAX };
         for _ in 0..events_max {
             let Ok(Some(event)) = stream.try_next() else { break };
-            assert_ne!(event.kind(), "gap", "nothing is gone: {event:?} after {last}");
+            assert_ne!(event.kind(), "gap", "no event is lost: {event:?} after {last}");
             if event.is_control() || event.id.is_none() {
                 continue;
             }
@@ -341,21 +341,21 @@ fn follow(work: &Work, user: &str, start: u64, mut random: Random) -> Story {
             let (data, content) = (&event.data["data"], event.content().to_owned());
             match event.kind() {
                 "input" => {
-                    assert!(story.ids.insert(text(&data["message_id"])), "twice: {event:?}");
-                    story.said.push((last, text(&data["conversation_id"]), content));
+                    assert!(log.ids.insert(text(&data["message_id"])), "twice: {event:?}");
+                    log.said.push((last, text(&data["conversation_id"]), content));
                 }
                 "output" => {
                     ends_left -= usize::from(content == LAST);
-                    story.answers.push((text(&data["reply_to"]), content));
+                    log.answers.push((text(&data["reply_to"]), content));
                 }
-                _ => panic!("nothing else happens to {user}: {event:?}"),
+                _ => panic!("an unexpected event of {user}: {event:?}"),
             }
             if ends_left == 0 {
                 break;
             }
         }
     }
-    story
+    log
 }
 
 fn check(
@@ -364,18 +364,18 @@ fn check(
     kept: &[Acknowledged],
     strays: &[Stray],
     edited: &Edited,
-    stories: &[Story],
+    logs: &[StreamLog],
 ) {
     let mut numbers: Vec<u64> = kept.iter().map(|said| said.number).collect();
     numbers.sort_unstable();
-    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "no number was given twice");
-    let first = &stories[0];
-    // Every follower saw the same, and each message was answered once.
-    for story in stories {
-        assert!(story.said == first.said, "all of the streams show the same");
-        let answered: BTreeSet<&String> = story.answers.iter().map(|(id, _)| id).collect();
-        assert_eq!(answered.len(), story.answers.len(), "nothing is answered twice");
-        assert_eq!(answered, story.ids.iter().collect(), "and everything once");
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "numbers are unique");
+    let first = &logs[0];
+    // All followers saw the same events, and each message was answered once.
+    for log in logs {
+        assert!(log.said == first.said, "all streams show the same events");
+        let answered: BTreeSet<&String> = log.answers.iter().map(|(id, _)| id).collect();
+        assert_eq!(answered.len(), log.answers.len(), "no message is answered twice");
+        assert_eq!(answered, log.ids.iter().collect(), "every message is answered");
     }
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, _, content) in first.said.iter().filter(|(_, _, content)| content != LAST) {
@@ -393,17 +393,17 @@ fn check(
             assert!(times.contains_key(content.as_str()), "lost: {content}");
         }
     }
-    for newcomer in strays.iter().flat_map(|stray| &stray.newcomers) {
-        let workspaces = User::new(server, newcomer).workspace_ids().len();
-        assert!(workspaces <= 1, "{workspaces} default workspaces of {newcomer}");
+    for new_user in strays.iter().flat_map(|stray| &stray.new_users) {
+        let workspaces = User::new(server, new_user).workspace_ids().len();
+        assert!(workspaces <= 1, "{workspaces} default workspaces of {new_user}");
     }
     let known: HashSet<&str> = kept.iter().map(|said| said.content.as_str()).collect();
     let unknown = times
         .keys()
         .find(|content| !known.contains(*content) && !strays.iter().any(|stray| stray.sent.contains(**content)));
-    assert!(unknown.is_none(), "nobody said {unknown:?}");
+    assert!(unknown.is_none(), "an unknown message: {unknown:?}");
 
-    // What the lists show is what the streams showed.
+    // The lists show the same messages as the streams.
     let mut owner = User::new(server, "owner");
     for conversation in &work.conversations {
         let listed = messages(&mut owner, conversation);
@@ -411,13 +411,13 @@ fn check(
         let streamed: Vec<&String> =
             first.said.iter().filter(|(_, of, _)| of == conversation).map(|(_, _, content)| content).collect();
         assert!(of_users == streamed, "{} are listed, {} were shown", of_users.len(), streamed.len());
-        assert_eq!(listed.len(), 2 * of_users.len(), "and an answer to each");
+        assert_eq!(listed.len(), 2 * of_users.len(), "one answer to each message");
     }
     let mut editor = User::new(server, "editor");
     let listed: BTreeMap<String, String> =
         messages(&mut editor, &edited.conversation).into_iter().map(|(id, _, content)| (id, content)).collect();
     for (id, content) in &edited.messages {
-        assert_eq!(listed.get(id), content.as_ref(), "{id} is as it was left");
+        assert_eq!(listed.get(id), content.as_ref(), "{id} has its last content");
     }
     for workspace in &edited.workspaces_deleted {
         editor.get(&format!("/config/workspace/{workspace}")).expect(404);

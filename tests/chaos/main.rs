@@ -1,6 +1,6 @@
-//! Everything that people and machines do to a server, to the real process over real sockets: kills, attacks, floods, rude
-//! and stopped clients, random requests, jumps of the clock, and a long mixed load. After each part nothing acknowledged is
-//! lost, nothing is delivered twice, and what the server holds returns to where it was.
+//! Faults and abuse against the real process over real sockets: kills, attacks, floods, misbehaving and stopped
+//! clients, random requests, clock jumps, and a long mixed load. After each part, nothing acknowledged is lost, nothing
+//! is delivered twice, and the server's resources return to their earlier level.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! Readers that never read: streams, and answers of large lists.
+//! Clients that never read: streams, and responses with large lists.
 
 use crate::common::metrics::{Scrape, wait_for};
 use crate::common::token::token;
@@ -16,24 +16,24 @@ const STREAMS: usize = 150;
 /// `STREAM_BUFFER_BYTES` of this server.
 const OUTBOX_BYTES_MAX: usize = 16 * 1024;
 const CONTENT_BYTES: usize = 128 * 1024;
-/// A frame of such a message with what stands around the content.
+/// The size of a frame with such a message.
 const FRAME_BYTES: usize = CONTENT_BYTES + 4096;
-/// What the server may grow by: an outbox takes a frame of any size when it is empty, and each may hold another one; each
-/// loop has a tail and a mailbox. The rest is the writer's and SQLite's.
+/// Maximum growth: an empty outbox accepts one frame of any size, and each connection may hold another one; each loop
+/// has a tail and a mailbox. The rest is for the writer and SQLite.
 const GROWTH_BYTES_MAX: usize = STREAMS * (OUTBOX_BYTES_MAX + FRAME_BYTES)
     + WORKERS * (TAIL_BYTES_MAX + MAILBOX_EVENT_BYTES_MAX)
     + crate::idle::KEPT_BYTES_MAX;
-/// So many that keeping what was said for each stream would be seen at once.
+/// Enough messages to exceed the bound if each stream kept them.
 const MESSAGES: usize = 60;
 const _: () = assert!(MESSAGES * CONTENT_BYTES * STREAMS > 4 * GROWTH_BYTES_MAX);
 
-/// A connection that takes next to nothing before it is read.
+/// A connection with a minimal receive buffer.
 fn narrow(addr: SocketAddr, request: &str) -> TcpStream {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a socket can be told so");
+    socket.set_recv_buffer_size(4096).expect("the socket takes the option");
     socket.connect_timeout(&addr.into(), DEADLINE).expect("the server accepts");
     let mut socket = TcpStream::from(socket);
-    socket.write_all(request.as_bytes()).expect("the server takes it");
+    socket.write_all(request.as_bytes()).expect("the server accepts the request");
     socket
 }
 
@@ -60,19 +60,19 @@ fn unread_streams_use_bounded_memory_and_are_closed() {
         let token = token("never");
         format!("GET /output/stream{from} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
     };
-    // Some want everything there is, some only what comes.
+    // Some replay everything, others only receive live events.
     let never: Vec<TcpStream> = (0..STREAMS).map(|n| narrow(addr, &request(["", "?last_event_id=0"][n % 2]))).collect();
     let mut quick = User::new(&server, "quick").stream();
     let mut growth = 0;
     for n in 0..MESSAGES {
         let content = format!("{n} ").repeat(CONTENT_BYTES / format!("{n} ").len());
         owner.say(&conversation, &content);
-        assert!(quick.next_of("input").content() == content, "who reads has it at once");
+        assert!(quick.next_of("input").content() == content, "a reading client gets it");
         growth = growth.max(idle_state.growth_bytes());
     }
     println!("{STREAMS} streams that are never read: {growth} bytes of growth, {GROWTH_BYTES_MAX} are allowed");
-    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; {GROWTH_BYTES_MAX} are allowed");
-    // Nobody who takes nothing is kept for ever.
+    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; the limit is {GROWTH_BYTES_MAX}");
+    // Streams that take nothing are closed in time.
     let open =
         |scrape: &Scrape| scrape.get("cortex_streams{state=\"live\"}") + scrape.get("cortex_streams{state=\"behind\"}");
     wait_for(&server, |scrape| open(scrape) == 1.0);
@@ -80,12 +80,13 @@ fn unread_streams_use_bounded_memory_and_are_closed() {
     idle_state.returns(&mut server);
 }
 
-/// Every answer is a list of several megabytes, asked for again and again on connections that nobody reads.
+/// Every response is a list of several megabytes, requested repeatedly on connections that are never read.
 #[test]
 fn unread_lists_use_bounded_memory_and_are_closed() {
     const READERS: usize = 100;
     const MESSAGES: usize = 6;
-    /// Beside the answers that wait to be read, each in a buffer that may be twice as large, a mailbox of answers may be full while what was taken from it is
+    /// Besides the responses that wait to be read, each in a buffer of up to twice its size, a mailbox of responses may
+    /// be full while the previous one is processed; each reader thread and the loop hold one more.
     /// worked off; each reading thread and the loop have one in their hands.
     const GROWTH_BYTES_MAX: usize = 2 * RESPONSES_WAITING_BYTES_MAX
         + 2 * MAILBOX_RESULT_BYTES_MAX
@@ -108,18 +109,18 @@ fn unread_lists_use_bounded_memory_and_are_closed() {
     );
     let never: Vec<TcpStream> = (0..READERS).map(|_| narrow(server.addr, &request.repeat(4))).collect();
     let mut growth = 0;
-    // What needs no list is answered all the while.
+    // Small requests are served meanwhile.
     for _ in 0..200 {
         Client::new(server.addr).request("GET", "/health/live").send().expect(200);
         growth = growth.max(idle_state.growth_bytes());
     }
-    // Who takes nothing is ended; who was told that there is no room for more has its answer, and stays.
+    // Connections that take nothing are closed; those that got an overload error have their response and stay open.
     wait_for(&server, |scrape| {
         growth = growth.max(idle_state.growth_bytes());
         scrape.get("cortex_outbox_bytes{of=\"replies\"}") == 0.0
     });
     println!("{READERS} lists that are never read: {growth} bytes of growth, {GROWTH_BYTES_MAX} are allowed");
-    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; {GROWTH_BYTES_MAX} are allowed");
+    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes of growth; the limit is {GROWTH_BYTES_MAX}");
     drop(never);
     idle_state.returns(&mut server);
 }

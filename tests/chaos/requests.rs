@@ -1,5 +1,5 @@
-//! Random requests over the table of paths: good ones, good ones that were damaged, and garbage. Every answer is well-formed
-//! and none is an error of the server's own.
+//! Random requests over the table of routes: valid, mutated and garbage. Every response is well-formed, and none is an
+//! internal error.
 
 use crate::common::token::{now, token, token_with};
 use crate::common::{Client, Connection, Options, Response, Server, UNKNOWN_ID, assert_error};
@@ -14,14 +14,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Requests of a usual run, on a machine that makes them in so many seconds; a slow one makes fewer.
+/// Requests of a normal run and its maximum duration; a slow machine sends fewer.
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 20;
 const THREADS: usize = 4;
-/// Ids of things that were made, for further requests; older ones go.
+/// Ids of created resources for later requests; older ones are dropped.
 const IDS_MAX: usize = 200;
 
-/// What the threads share.
+/// State shared by the threads.
 struct Shared {
     addr: SocketAddr,
     tokens: Vec<String>,
@@ -45,7 +45,7 @@ fn random_requests_get_valid_responses_and_do_not_affect_the_server() {
         requests: AtomicU64::new(0),
         statuses: Mutex::default(),
     };
-    // Everything once, so that what is made once is there.
+    // Every operation once, so that resources with a lazy creation exist.
     let mut warm = fork(&mut random);
     (0..300).for_each(|_| ask(&shared, &mut Client::new(shared.addr), &mut warm));
     let idle_state = IdleState::of(&mut server);
@@ -70,7 +70,7 @@ fn random_requests_get_valid_responses_and_do_not_affect_the_server() {
     idle_state.returns(&mut server);
 }
 
-/// A request as it is sent.
+/// A request to send.
 struct Request {
     method: String,
     target: String,
@@ -80,7 +80,7 @@ struct Request {
 }
 
 impl Request {
-    /// Whether its answer may have no end.
+    /// Whether its response may be endless.
     fn is_stream(&self) -> bool {
         let path = self.target.split('?').next().unwrap_or_default();
         self.method == "GET" && (path == "/output/stream")
@@ -105,7 +105,7 @@ impl Request {
     }
 }
 
-/// A request of the table: most are right in most of what they say.
+/// A request of the table; most of its parts are valid.
 fn request(shared: &Shared, random: &mut Random) -> Request {
     let route = one_of(random, ROUTES);
     let (method, operation) = *one_of(random, route.methods);
@@ -154,7 +154,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("If-None-Match", &["*"]),
 ];
 
-/// An id of something that is there, or was, or never will be.
+/// An id that exists, existed or never exists.
 fn id(shared: &Shared, random: &mut Random) -> String {
     match random.below(12) {
         0 => UNKNOWN_ID.into(),
@@ -225,7 +225,7 @@ const NAMES: &[&str] = &[
     "nothing",
 ];
 
-/// A body with most of the fields that anything reads, most of them good.
+/// A body with most of the known fields, most of them valid.
 fn body(shared: &Shared, operation: Operation, random: &mut Random) -> (&'static str, Vec<u8>) {
     if operation == Operation::Login && once_in(random, 2) {
         let form = format!("username={}&password=password123", one_of(random, &["user@example.com", "a", "%", ""]));
@@ -262,7 +262,7 @@ fn good_value(shared: &Shared, name: &str, random: &mut Random) -> Value {
     }
 }
 
-/// Any JSON.
+/// An arbitrary JSON value.
 fn value(random: &mut Random, levels: u64) -> Value {
     match random.below(if levels == 0 { 5 } else { 7 }) {
         0 => Value::Null,
@@ -278,15 +278,15 @@ fn value(random: &mut Random, levels: u64) -> Value {
     }
 }
 
-/// Text of all kinds of characters.
+/// A text with all kinds of characters.
 fn text(random: &mut Random, chars_max: u64) -> String {
     let characters = ['a', 'b', ' ', '"', '\\', '\n', '\0', 'ü', '\u{2028}', '😀', '<', '\u{feff}', '\r', '7', ':'];
     (0..1 + random.below(chars_max)).map(|_| *one_of(random, &characters)).collect()
 }
 
-/// Asserts that the answer is one that a request may get, and remembers what it names.
+/// Asserts that the response is allowed for the request, and remembers the ids in it.
 #[track_caller]
-fn judge(shared: &Shared, response: &Response, method: &str, asked: &dyn Fn() -> String) {
+fn check_response(shared: &Shared, response: &Response, method: &str, asked: &dyn Fn() -> String) {
     shared.requests.fetch_add(1, Relaxed);
     *shared.statuses.lock().expect("no panic").entry(response.status).or_default() += 1;
     let allowed = [200, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 422, 429, 431, 501, 503, 505];
@@ -299,7 +299,7 @@ fn judge(shared: &Shared, response: &Response, method: &str, asked: &dyn Fn() ->
     }
 }
 
-/// Keeps the ids in an answer for later requests.
+/// Keeps the ids in a response for later requests.
 fn remember(shared: &Shared, value: &Value) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, value)| match value {
@@ -318,7 +318,7 @@ fn remember(shared: &Shared, value: &Value) {
     }
 }
 
-/// One request on a connection that is kept.
+/// One request on a persistent connection.
 fn ask(shared: &Shared, client: &mut Client, random: &mut Random) {
     let request = request(shared, random);
     let shown = || String::from_utf8_lossy(&request.bytes("")).into_owned();
@@ -336,10 +336,10 @@ fn ask(shared: &Shared, client: &mut Client, random: &mut Random) {
         sent = sent.body(kind, body.clone());
     }
     let response = sent.try_send().unwrap_or_else(|error| panic!("{error}: {}", shown()));
-    judge(shared, &response, &request.method, &shown);
+    check_response(shared, &response, &request.method, &shown);
 }
 
-/// A request whose answer may be a stream, or come in two parts: its final head is looked at.
+/// A request whose response may be a stream or have an interim head: only the final head is checked.
 fn open(shared: &Shared, request: &Request) {
     let shown = || String::from_utf8_lossy(&request.bytes("")).into_owned();
     let mut connection = Connection::open(shared.addr);
@@ -353,7 +353,7 @@ fn open(shared: &Shared, request: &Request) {
     assert!((200..500).contains(&head.status) || head.status == 503, "{} to {}", head.shown(), shown());
 }
 
-/// Several requests at once, cut anywhere: as many answers, in their order.
+/// Several requests, split anywhere: one response to each, in order.
 fn pipeline(shared: &Shared, random: &mut Random) {
     let mut all = Vec::new();
     let mut asked = Vec::new();
@@ -369,15 +369,15 @@ fn pipeline(shared: &Shared, random: &mut Random) {
     let mut connection = Connection::open(shared.addr);
     let cut = random.below(all.len() as u64 + 1) as usize;
     for piece in [&all[..cut], &all[cut..]] {
-        // The server may have ended over one of them.
+        // The server may have closed the connection after one of them.
         let _ = connection.try_send(piece);
     }
     for (n, method) in asked {
         let response = match connection.try_response(&method) {
             Ok(response) => response,
-            Err(error) => panic!("{error}: no answer {n} to {}", String::from_utf8_lossy(&all)),
+            Err(error) => panic!("{error}: no response {n} to {}", String::from_utf8_lossy(&all)),
         };
-        judge(shared, &response, &method, &|| String::from_utf8_lossy(&all).into_owned());
+        check_response(shared, &response, &method, &|| String::from_utf8_lossy(&all).into_owned());
         if response.closes() {
             return;
         }
@@ -385,7 +385,7 @@ fn pipeline(shared: &Shared, random: &mut Random) {
     }
 }
 
-/// A request with some of its bytes changed, or no request at all, and the end: every answer is whole.
+/// A request with some bytes changed, or random bytes, followed by the end: every response is complete.
 fn damage(shared: &Shared, random: &mut Random) {
     let mut bytes = request(shared, random).bytes("");
     for _ in 0..1 + random.below(4) {
@@ -412,7 +412,7 @@ fn damage(shared: &Shared, random: &mut Random) {
     }
     let shown = || String::from_utf8_lossy(&bytes).into_owned();
     let is_head = bytes.windows(5).any(|window| window == b"HEAD ");
-    // What is damaged may be a good request for a stream, whose answer ends with its reader's side.
+    // The mutated request may be a valid request for a stream, which ends when its reader disconnects.
     let is_stream = bytes.windows(6).any(|window| window == b"output");
     if is_head {
         return;
@@ -430,11 +430,11 @@ fn damage(shared: &Shared, random: &mut Random) {
                 let mut framing = crate::common::http::Framing::of(&response, "GET");
                 while let Some(piece) = connection
                     .try_body_piece(&mut framing)
-                    .unwrap_or_else(|error| panic!("{error} in an answer to {}", shown()))
+                    .unwrap_or_else(|error| panic!("{error} in a response to {}", shown()))
                 {
                     response.body.extend_from_slice(&piece);
                 }
-                judge(shared, &response, "GET", &shown);
+                check_response(shared, &response, "GET", &shown);
             }
             Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return,
             Err(error) => panic!("{error}: {}", shown()),

@@ -1,5 +1,5 @@
-//! Everything that has a limit, around it and far past it: what is too large is refused by its name, and what is just not
-//! too large is taken, also after all that was refused.
+//! Everything that has a limit, at and far beyond it: oversized input is rejected with the matching error, and the
+//! largest allowed input is accepted, also after all rejections.
 
 use crate::common::token::{KEY, signed, token};
 use crate::common::{Client, Options, Response, Server, User, assert_error};
@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Something that has a limit, and a request that has so much of it.
+/// Something with a limit, and a request of a given size.
 struct Row {
     what: &'static str,
     limit: usize,
-    /// What is answered past it.
+    /// The response beyond the limit.
     rejection: (u16, &'static str),
-    /// What is answered up to it.
-    welcome: u16,
+    /// The response up to the limit.
+    accepted: u16,
     send: fn(&mut Ground, usize) -> Response,
 }
 
-/// What the requests are about.
+/// The resources that the requests use.
 struct Ground {
     user: User,
     workspace: String,
@@ -52,18 +52,18 @@ const TOO_LONG: (u16, &str) = (414, "uri_too_long");
 const HEADERS: (u16, &str) = (431, "headers_too_large");
 const UNAUTHORIZED: (u16, &str) = (401, "unauthorized");
 
-/// A body of so many bytes in all.
+/// A body of this total size.
 fn padded(bytes: usize) -> String {
     let frame = json!({"content": "c"}).to_string();
     format!("{frame}{}", " ".repeat(bytes - frame.len()))
 }
 
-/// An object of so many levels.
+/// An object with this number of levels.
 fn nested(levels: usize) -> String {
     format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
 }
 
-/// A token of so many bytes, or as near below as base64 comes.
+/// A token of this size, or the nearest below that base64 allows.
 fn token_of(bytes: usize) -> String {
     let exp = crate::common::token::now() + 3600;
     let with = |padding: usize| {
@@ -74,10 +74,10 @@ fn token_of(bytes: usize) -> String {
 }
 
 fn rows() -> Vec<Row> {
-    let row = |what, limit, rejection, welcome, send| Row { what, limit, rejection, welcome, send };
+    let row = |what, limit, rejection, accepted, send| Row { what, limit, rejection, accepted, send };
     vec![
         row("target", TARGET_BYTES_MAX, TOO_LONG, 200, |g, n| g.user.get(&format!("/?{}", "x".repeat(n - 2)))),
-        // Host and Authorization come along.
+        // `Host` and `Authorization` count as well.
         row("fields", HEADERS_MAX, HEADERS, 200, |g, n| {
             let request = g.user.request("GET", "/auth/verify");
             (2..n).fold(request, |request, n| request.header(&format!("X-{n}"), "x")).send()
@@ -163,7 +163,7 @@ fn chunked(ground: &mut Ground, body: &str) -> Response {
         ground.user.token
     );
     connection.send(head);
-    // It may be refused before all of it is sent.
+    // It may be rejected before all of it is sent.
     let _ = connection.try_send(body.as_bytes());
     connection.response("POST")
 }
@@ -185,26 +185,26 @@ fn oversized_input_is_rejected_with_its_name_and_uses_no_memory() {
     let mut ground = ground(&server);
     let mut requests = 0;
     for row in rows() {
-        // Far too much first: what is just right has to be taken after it.
+        // Far oversized input first: valid input must be accepted after it.
         for factor in [50, 10, 2] {
             let much = row.limit * factor;
             let response = (row.send)(&mut ground, much);
-            // What is far too large may be so for what it stands in, which is looked at first.
+            // Far oversized input may be rejected for its container, which is checked first.
             let rejections = [row.rejection, TOO_LARGE, TOO_LONG, HEADERS];
             let rejection = rejections.iter().find(|(status, _)| *status == response.status);
             let (status, code) = rejection.unwrap_or_else(|| panic!("{} of {much}: {}", row.what, response.shown()));
             assert_error(&response, *status, code);
             requests += 1;
         }
-        // A head is built here from parts of which one may be a byte shorter.
+        // The head is built from parts, one of which may be a byte shorter.
         let past = row.limit + if row.what == "head" { 8 } else { 1 };
         let response = (row.send)(&mut ground, past);
         assert_eq!(response.status, row.rejection.0, "{} of {past}: {}", row.what, response.shown());
         assert_error(&response, row.rejection.0, row.rejection.1);
         let response = (row.send)(&mut ground, row.limit);
-        assert_eq!(response.status, row.welcome, "{} of {}: {}", row.what, row.limit, response.shown());
+        assert_eq!(response.status, row.accepted, "{} of {}: {}", row.what, row.limit, response.shown());
         let response = (row.send)(&mut ground, row.limit - 1);
-        assert_eq!(response.status, row.welcome, "{} of {}: {}", row.what, row.limit - 1, response.shown());
+        assert_eq!(response.status, row.accepted, "{} of {}: {}", row.what, row.limit - 1, response.shown());
         requests += 3;
     }
     println!("{requests} requests around {} limits", rows().len());

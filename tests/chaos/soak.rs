@@ -1,5 +1,5 @@
-//! A long mixed load: posts, reads, edits, deletions, logins, streams that come and go, readers that are slow. What the
-//! process holds is sampled every second, and is flat at the end.
+//! A long mixed load: posts, reads, edits, deletions, logins, streams that open and close, and slow readers. The
+//! resources of the process are sampled every second and are flat at the end.
 
 use crate::common::metrics::Scrape;
 use crate::common::process::{descriptors, resident_bytes};
@@ -19,20 +19,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a usual run is: the same paths, and too short to say anything of memory.
+/// Duration of a normal run: it covers the same paths and is too short to judge memory.
 const SECONDS: u64 = 8;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WRITERS: usize = 2;
 const FOLLOWERS: usize = 6;
-/// Pause between two things that one thread does, so that the disk is not what fills up.
+/// Pause between two requests of one thread, which limits the growth of the database.
 const PAUSE: Duration = Duration::from_millis(4);
-/// What the median of the last quarter of the samples may lie above that of the second: caches that are still filling, and
-/// the noise of the allocator.
+/// Maximum difference between the medians of the last and the second quarter of the samples: caches that still fill,
+/// and noise of the allocator.
 const NOISE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// So many samples at least until medians mean something.
+/// Minimum number of samples for meaningful medians.
 const SAMPLES_MIN: usize = 120;
-/// A frame of the write-ahead log is a page and its head (<https://www.sqlite.org/fileformat2.html#walformat>); one
-/// transaction may go past the bound before it is looked at.
+/// A frame of the write-ahead log is a page and its header (<https://www.sqlite.org/fileformat2.html#walformat>); one
+/// transaction may exceed the bound before the next check.
 const WAL_BYTES_MAX: u64 = 2 * WAL_FRAMES_MAX as u64 * (4096 + 24);
 
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ struct Sample {
     events: u64,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 struct Load {
     addr: SocketAddr,
     conversations: Vec<String>,
@@ -56,7 +56,7 @@ struct Load {
 }
 
 impl Load {
-    /// Whether there is more to be done, after a pause.
+    /// Pauses, and returns whether the run continues.
     fn goes_on(&self) -> bool {
         thread::sleep(PAUSE);
         self.done.fetch_add(1, Relaxed);
@@ -96,16 +96,16 @@ fn a_long_mixed_load_leaves_memory_flat_and_loses_nothing() {
         let mut others = Vec::new();
         for n in 0..FOLLOWERS {
             let random = fork(&mut random);
-            others.push(scope.spawn(move || come_and_go(load, n, random)));
+            others.push(scope.spawn(move || follow_in_turns(load, n, random)));
         }
         let (edits, reads) = (fork(&mut random), fork(&mut random));
         others.push(scope.spawn(move || edit(load, edits)));
         others.push(scope.spawn(move || read(load, reads)));
         let samples = sample(&mut server, load, lasts);
         load.stop.store(true, Relaxed);
-        others.into_iter().for_each(|thread| thread.join().expect("one of the load got through"));
+        others.into_iter().for_each(|thread| thread.join().expect("a thread of the load succeeds"));
         let said: Vec<Acknowledged> =
-            writers.into_iter().flat_map(|thread| thread.join().expect("a writer got through")).collect();
+            writers.into_iter().flat_map(|thread| thread.join().expect("a writer succeeds")).collect();
         (said, samples)
     });
     keep(&samples);
@@ -142,7 +142,7 @@ fn sample(server: &mut Server, load: &Load, lasts: Duration) -> Vec<Sample> {
     samples
 }
 
-/// Writes the samples where `CHAOS_SOAK_CSV` says, a row each.
+/// Writes the samples to the file in `CHAOS_SOAK_CSV`, one row each.
 fn keep(samples: &[Sample]) {
     let Ok(path) = std::env::var("CHAOS_SOAK_CSV") else { return };
     let mut file = File::create(&path).unwrap_or_else(|error| panic!("CHAOS_SOAK_CSV={path}: {error}"));
@@ -166,7 +166,7 @@ fn keep(samples: &[Sample]) {
 
 fn check_flat(samples: &[Sample]) {
     let wal = samples.iter().map(|sample| sample.wal_bytes).max().expect("there are samples");
-    assert!(wal <= WAL_BYTES_MAX, "the write-ahead log grew to {wal} bytes; {WAL_BYTES_MAX} are allowed");
+    assert!(wal <= WAL_BYTES_MAX, "the write-ahead log grew to {wal} bytes; the limit is {WAL_BYTES_MAX}");
     if samples.len() < SAMPLES_MIN {
         return;
     }
@@ -185,7 +185,7 @@ fn median(samples: &[Sample], of: impl Fn(&Sample) -> usize) -> usize {
     values[values.len() / 2]
 }
 
-/// A stream over everything has every message that was kept, once and in order.
+/// A replay of everything has every kept message, once and in order.
 fn check_streams(load: &Load, said: &[Acknowledged]) {
     let mut last = Publisher::new(load.addr, "owner");
     last.post(&load.conversations[0], "the end of the soak");
@@ -218,7 +218,7 @@ fn write(load: &Load, n: usize, mut random: Random) -> Vec<Acknowledged> {
     said
 }
 
-/// Makes, changes and deletes things that nobody else counts.
+/// Creates, changes and deletes resources that no other thread counts.
 fn edit(load: &Load, mut random: Random) {
     let mut user = User::at(load.addr, "editor");
     while load.goes_on() {
@@ -237,7 +237,7 @@ fn edit(load: &Load, mut random: Random) {
     }
 }
 
-/// Lists, looks things up, and logs in.
+/// Lists, reads and logs in.
 fn read(load: &Load, mut random: Random) {
     let mut user = User::at(load.addr, "reader");
     while load.goes_on() {
@@ -258,8 +258,8 @@ fn read(load: &Load, mut random: Random) {
     }
 }
 
-/// Opens a stream, reads some of it, quickly or slowly, and leaves, over and over.
-fn come_and_go(load: &Load, n: usize, mut random: Random) {
+/// Repeatedly opens a stream, reads part of it at some speed, and disconnects.
+fn follow_in_turns(load: &Load, n: usize, mut random: Random) {
     let (authorization, mut last) = (format!("Bearer {}", token("reader")), None::<u64>);
     while load.goes_on() {
         let mut fields = vec![("Authorization", authorization.clone())];
@@ -270,7 +270,7 @@ fn come_and_go(load: &Load, n: usize, mut random: Random) {
         let (left_at, slow) = (Instant::now() + Duration::from_millis(random.below(4000)), once_in(&mut random, 3));
         while Instant::now() < left_at && !load.stop.load(Relaxed) {
             let Ok(Some(event)) = stream.try_next() else { break };
-            assert_ne!(event.kind(), "gap", "nothing is gone");
+            assert_ne!(event.kind(), "gap", "no event is lost");
             if event.id.is_some() && !event.is_control() {
                 assert!(last.is_none_or(|last| event.number() > last), "once and in order: {event:?} after {last:?}");
             }

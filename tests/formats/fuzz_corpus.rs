@@ -1,5 +1,5 @@
-//! Replays the committed inputs of every fuzz target, which are those of `fuzz/corpus`. The targets themselves are shared
-//! with the fuzzer, see `fuzz/src/lib.rs`.
+//! Replays the committed inputs of every fuzz target in `fuzz/corpus`. The targets are shared with the fuzzer, see
+//! `fuzz/src/lib.rs`.
 
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code)]
@@ -10,16 +10,16 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-/// Most committed inputs of one target.
+/// Maximum number of committed inputs of one target.
 const INPUTS_MAX: usize = 50;
-/// Most bytes of them together.
+/// Their maximum total size.
 const CORPUS_BYTES_MAX: usize = 100 * 1024;
 
 fn fuzz_folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
 }
 
-/// The committed inputs of a target, each with its file's name; what a fuzzer leaves beside them is not looked at.
+/// The committed inputs of a target with their file names; other files of the fuzzer are ignored.
 fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = fuzz_folder("corpus").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -1,4 +1,4 @@
-//! The table of requests, each fed whole, byte by byte and split at every position, with one and the same result.
+//! The table of requests, each fed whole, byte by byte and split at every position, with identical results.
 
 #[path = "../common/conformance/requests/mod.rs"]
 mod requests;
@@ -11,9 +11,9 @@ use std::fmt::Write;
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: HEAD_BYTES_MAX };
 
-/// Reads a connection's requests as the event loop does: the head when it may be there, then the body.
+/// Parses the requests of a connection as the event loop does: the head when it may be complete, then the body.
 ///
-/// Unless `eager`, in which case the head is tried after every piece.
+/// If `eager` is set, the head is tried after every piece.
 fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
     let mut description = String::new();
     let mut waiting: Vec<u8> = Vec::new();
@@ -30,7 +30,7 @@ fn read_all<'a>(pieces: impl Iterator<Item = &'a [u8]>, eager: bool) -> String {
                 waiting.drain(..progress.consumed);
                 assert_eq!(progress.done, reader.is_done());
                 if !progress.done {
-                    assert!(waiting.is_empty(), "an unfinished body takes everything");
+                    assert!(waiting.is_empty(), "an incomplete body consumes all bytes");
                     break;
                 }
                 if !content.is_empty() {
@@ -97,7 +97,7 @@ fn describe(description: &mut String, head: &Head) {
     }
 }
 
-/// What must hold for every head that is let through, checked in another way than the parser does.
+/// Properties of every accepted head, checked independently of the parser.
 fn check_head(head: &Head, bytes: &[u8]) {
     let text: Vec<&[u8]> =
         bytes.strip_suffix(b"\r\n\r\n").expect("a head ends in an empty line").split(|b| *b == b'\n').collect();
@@ -133,12 +133,13 @@ fn case_names_are_unique() {
     let cases = requests::all_cases();
     let mut names = std::collections::HashSet::new();
     for (name, ..) in &cases {
-        assert!(names.insert(name), "{name} stands there twice");
+        assert!(names.insert(name), "{name} occurs twice");
     }
     assert!(cases.len() >= 580, "{}", cases.len());
 }
 
-/// Damaged requests have no wanted result, but they have one only, and what is let through holds what `check_head` asks.
+/// Mutated requests have no expected result, but the result does not depend on the split, and accepted heads pass
+/// `check_head`.
 #[test]
 fn mutated_requests_parse_the_same_however_they_are_split() {
     const PIECES: &[&[u8]] = &[

@@ -1,5 +1,5 @@
-//! Families of forged and odd tokens that public test vectors for HMAC and JSON Web Signatures know, made here from keys
-//! and claims of our own. The MAC is written out once more below, so that nothing is compared with itself.
+//! Families of forged and unusual tokens from public test vectors for HMAC and JSON Web Signatures, built from our own
+//! keys and claims. The MAC is implemented again here, so that the program is not compared with itself.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -30,12 +30,12 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The part that is signed.
+/// The signed part.
 fn signed(header: &str, payload: &str) -> String {
     format!("{}.{}", encode(header), encode(payload))
 }
 
-/// `signed` with a good signature.
+/// `signed` with a valid signature.
 fn with_mac(key: &[u8], signed: &str) -> String {
     format!("{signed}.{}", encode(hs256(key, signed)))
 }
@@ -74,7 +74,7 @@ fn keys_of_every_size_sign_and_verify() {
         let ours = keys.sign(&claims);
         let (text, signature) = ours.rsplit_once('.').unwrap();
         assert_eq!(signature, encode(hs256(key, text)), "{size}");
-        // Neither a part of the key nor more than it is the key. Zeros behind it are, up to a block: RFC 2104 §2.
+        // Neither a prefix of the key nor an extension of it verifies, except for zeros up to a block: RFC 2104 §2.
         let fewer = &long[..size - 1];
         let more = [key, b"x"].concat();
         for other in [fewer, &more, &long[1..=size], &[]] {
@@ -159,8 +159,8 @@ fn a_modified_mac_is_rejected() {
     assert_eq!(verify(&format!("{text}.{}", encode(&mac))), Ok(()));
 }
 
-/// Spellings of a part in base64url that some decoders let pass, whichever part it is and whether or not the signature
-/// is one of the text as spelled.
+/// Spellings of a part in base64url that some decoders accept, for each part, with a signature of the original text and
+/// one of the text as spelled.
 #[test]
 fn each_token_part_has_exactly_one_encoding() {
     let good = with_mac(KEY, &signed(HEADER, PAYLOAD));
@@ -318,7 +318,7 @@ fn keys_and_extensions_in_a_header_are_ignored_or_rejected() {
     use TokenError::*;
     let own = encode(b"a key that the sender has chosen");
     let jwk = format!(r#"{{"kty":"oct","k":"{own}","alg":"HS256"}}"#);
-    // Header, and what comes of it with our signature.
+    // Header and expected result with a valid signature.
     let table: Vec<(&str, String, Result<(), TokenError>)> = vec![
         ("jwk", format!(r#"{{"alg":"HS256","jwk":{jwk}}}"#), Ok(())),
         ("jku", r#"{"alg":"HS256","jku":"http://127.0.0.1/keys"}"#.into(), Ok(())),
@@ -377,7 +377,7 @@ fn keys_and_extensions_in_a_header_are_ignored_or_rejected() {
     for (name, header, expected) in table {
         let text = signed(&header, PAYLOAD);
         assert_eq!(verify(&with_mac(KEY, &text)), expected, "{name}");
-        // With any other key it is never good, also with the one that the header names.
+        // With another key it is always rejected, also with the key that the header names.
         for key in [b"a key that the sender has chosen".as_slice(), b"", b"\0", own.as_bytes(), jwk.as_bytes()] {
             let forged = verify(&with_mac(key, &text));
             assert_eq!(forged, Err(expected.err().unwrap_or(Signature)), "{name}, forged");
@@ -385,7 +385,7 @@ fn keys_and_extensions_in_a_header_are_ignored_or_rejected() {
     }
 }
 
-/// RFC 7797: a payload that is not encoded, as `"b64":false` has it.
+/// RFC 7797: an unencoded payload, as `"b64":false` declares it.
 #[test]
 fn an_unencoded_payload_is_rejected() {
     for header in [r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#, r#"{"alg":"HS256","b64":false}"#, HEADER] {
@@ -420,7 +420,7 @@ fn invalid_utf8_is_rejected_as_json() {
         let payload = with_mac(KEY, &format!("{}.{}", encode(HEADER), encode(make(PAYLOAD))));
         assert_eq!(verify(&payload), Err(TokenError::Payload), "{name} in the payload");
     }
-    // What is not looked at may be of any depth, since passing over it takes no stack. What is may not.
+    // Ignored members may have any depth, since skipping them uses no stack; decoded ones may not.
     for (name, expected) in [("x", Ok(())), ("aud", Err(TokenError::Payload)), ("oid", Err(TokenError::Payload))] {
         let deep = format!("{}1{}", "[".repeat(2000), "]".repeat(2000));
         let payload = PAYLOAD.replace("\"exp\"", &format!(r#""{name}":{deep},"exp""#));

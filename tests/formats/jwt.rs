@@ -1,4 +1,4 @@
-//! Good and bad tokens, as any maker with or without the key may write them.
+//! Valid and invalid tokens, as a holder of the key or anybody else could write them.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -36,7 +36,7 @@ fn with_payload(payload: &str) -> String {
     token_of(KEY, HEADER, payload.as_bytes())
 }
 
-/// A token of user `u` that lives another minute, with more members behind.
+/// A token of user `u` that expires in a minute, with more members appended.
 fn with_claims(more: &str) -> String {
     with_payload(&format!(r#"{{"oid":"u","exp":{}{more}}}"#, NOW_SECONDS + 60))
 }
@@ -45,7 +45,7 @@ fn with_header(header: &str) -> String {
     token_of(KEY, header, format!(r#"{{"oid":"u","exp":{}}}"#, NOW_SECONDS + 60).as_bytes())
 }
 
-/// The parts of a good token.
+/// The parts of a valid token.
 fn parts() -> [String; 3] {
     let token = with_claims("");
     let mut parts = token.split('.').map(str::to_owned);
@@ -180,7 +180,7 @@ fn a_payload_of_any_size_up_to_the_limit() {
     }
 }
 
-/// RFC 7515 A.1: its signature is good, and then there is no `oid` in it.
+/// RFC 7515 A.1: its signature is valid, but it has no `oid`.
 #[test]
 fn the_rfc_example_fails_only_for_its_claims() {
     let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
@@ -206,7 +206,7 @@ fn malformed_tokens_are_rejected() {
     let padded = URL_SAFE.encode(r#"{"oid":"u","exp":18000000000}"#);
     assert!(padded.ends_with('='), "the case needs padding");
     let unpadded = padded.trim_end_matches('=');
-    // The last character of this length carries bits that belong to no byte: the next one in the alphabet sets one.
+    // The last character of this length has bits that belong to no byte: the next one in the alphabet sets one.
     let stray = format!("{}{}", &unpadded[..unpadded.len() - 1], (unpadded.as_bytes()[unpadded.len() - 1] + 1) as char);
     let standard = STANDARD.encode(r#"{"oid":"u","exp":1800000000,"x":"<?>~~~>>>???"}"#);
     let standard = standard.trim_end_matches('=');
@@ -248,7 +248,7 @@ fn malformed_tokens_are_rejected() {
         assert_eq!(keys().verify(&token, NOW), Err(error), "{name}");
     }
     let good = sign_text(KEY, &format!("{header}.{unpadded}"));
-    assert!(keys().verify(&good, NOW).is_ok(), "without padding and stray bits it is good");
+    assert!(keys().verify(&good, NOW).is_ok(), "without padding and stray bits it is valid");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The formats, without the program: requests, tokens, the description of the API, the inputs of the fuzz targets, and
-//! what an upstream sends, which a stand-in sends over a real socket.
+//! the responses of an upstream, which a stand-in sends over a real socket.
 
 mod fuzz_corpus;
 mod http1;

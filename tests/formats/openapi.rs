@@ -1,4 +1,4 @@
-//! The description against the program's own tables: routes, limits, error codes, kinds of events.
+//! Compares the description with the program's tables: routes, limits, error codes and event types.
 
 use cortex_core::internals::limits::{
     CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, CONVERSATIONS_API_CONTENT_CHARS_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
@@ -17,7 +17,7 @@ fn document() -> Value {
     serde_json::from_str(DOCUMENT).expect("the description is JSON")
 }
 
-/// Every route with its method in lower case, and what the document says there.
+/// Every route with its method in lower case and its entry in the document.
 fn operations(document: &Value) -> Vec<(&'static str, Method, Operation, Value)> {
     let rows =
         ROUTES.iter().flat_map(|route| route.methods.iter().map(|(method, what)| (route.pattern, *method, *what)));
@@ -33,13 +33,13 @@ fn name_of(method: Method) -> &'static str {
     method.as_str().expect("a route has a method with a name")
 }
 
-/// What a reference leads to; anything else is itself.
-fn followed<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
+/// The target of a reference; any other value itself.
+fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     match value["$ref"].as_str() {
         None => value,
         Some(target) => {
             let place = target.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
-            place.unwrap_or_else(|| panic!("{target} leads nowhere"))
+            place.unwrap_or_else(|| panic!("{target} does not resolve"))
         }
     }
 }
@@ -48,7 +48,7 @@ fn followed<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
 fn parameters(document: &Value, path: &str, operation: &Value) -> Vec<Value> {
     let all = [&document["paths"][path]["parameters"], &operation["parameters"]];
     let all = all.into_iter().filter_map(Value::as_array).flatten();
-    all.map(|parameter| followed(document, parameter).clone()).collect()
+    all.map(|parameter| resolve(document, parameter).clone()).collect()
 }
 
 fn keys(object: &Value) -> BTreeSet<String> {
@@ -105,7 +105,7 @@ fn every_operation_has_a_unique_id_and_a_tag() {
 #[test]
 fn required_credentials_are_described() {
     let document = document();
-    assert_eq!(document["security"], json!([{"token": []}]), "what holds where nothing else is said");
+    assert_eq!(document["security"], json!([{"token": []}]), "the default security requirement");
     for (path, _, operation, described) in operations(&document) {
         let security = &described["security"];
         let responses = keys(&described["responses"]);
@@ -117,7 +117,7 @@ fn required_credentials_are_described() {
                 assert_eq!(schemes, keys(&document["components"]["securitySchemes"]), "{path}");
             }
         }
-        // Who may log in, and how often, is looked at without a token.
+        // Logins are limited and checked without a token.
         let is_guarded = operation.access() != Access::Open || operation == Operation::Login;
         for status in ["401", "429"] {
             assert_eq!(responses.contains(status), is_guarded, "{status} of {path}");
@@ -153,7 +153,7 @@ fn described_bodies_and_keys_match_the_parsers() {
 #[test]
 fn every_response_describes_its_request_id_and_media_type() {
     let document = document();
-    let shared = document["components"]["responses"].as_object().expect("there are shared answers");
+    let shared = document["components"]["responses"].as_object().expect("there are shared responses");
     let own = operations(&document).into_iter().map(|(.., described)| described["responses"]["200"].clone());
     for response in own.chain(shared.values().cloned()) {
         assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{response}");
@@ -181,7 +181,7 @@ fn every_reference_resolves_and_every_component_is_used() {
         match value {
             Value::Object(fields) => {
                 if let Some(target) = fields.get("$ref").and_then(Value::as_str) {
-                    followed(&document, value);
+                    resolve(&document, value);
                     targets.insert(target.to_owned());
                 }
                 values.extend(fields.values());
@@ -192,7 +192,7 @@ fn every_reference_resolves_and_every_component_is_used() {
     }
     for kind in ["schemas", "parameters", "headers"] {
         for name in keys(&document["components"][kind]) {
-            assert!(targets.contains(&format!("#/components/{kind}/{name}")), "nothing needs {kind}/{name}");
+            assert!(targets.contains(&format!("#/components/{kind}/{name}")), "{kind}/{name} is unused");
         }
     }
 }
@@ -217,11 +217,11 @@ fn the_described_error_codes_are_exactly_those_of_the_program() {
     assert_eq!(listed, codes_in_the_source());
     let responses = document["components"]["responses"].to_string();
     for code in listed {
-        assert!(responses.contains(&format!("`{code}`")), "an answer names {code}");
+        assert!(responses.contains(&format!("`{code}`")), "a response names {code}");
     }
 }
 
-/// The codes that errors are made with: the first string behind each call that makes one, and those of bad heads.
+/// The codes in the source: the first string after each call that creates an error, and those of invalid heads.
 fn codes_in_the_source() -> BTreeSet<String> {
     let mut codes = set(["bad_request", "uri_too_long", "headers_too_large"]);
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
@@ -233,7 +233,7 @@ fn codes_in_the_source() -> BTreeSet<String> {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("a source is text");
                 let calls = text.split("ApiError::new(").skip(1);
-                // A call that passes on what it was given names no code itself.
+                // A call that forwards a code does not name one.
                 let named = calls.filter(|call| call.trim_start().starts_with(|char: char| char.is_ascii_digit()));
                 codes.extend(named.filter_map(|call| call.split('"').nth(1).map(str::to_owned)));
             }
@@ -254,10 +254,10 @@ fn every_kind_of_event_is_described() {
         let target = &mapping[kind];
         let choices = schemas["Event"]["oneOf"].as_array().expect("one of several");
         assert!(choices.contains(&json!({"$ref": target})), "{kind} is one of them");
-        let schema = followed(&document, &json!({"$ref": target})).clone();
+        let schema = resolve(&document, &json!({"$ref": target})).clone();
         let of_control = &schema["properties"]["type"]["const"];
         let of_other = &schema["allOf"][1]["properties"]["type"]["const"];
-        assert!(of_control == kind || of_other == kind, "{kind} says its type");
+        assert!(of_control == kind || of_other == kind, "{kind} has its type");
     }
 }
 
@@ -268,7 +268,7 @@ fn described_roles_and_statuses_match_the_program() {
         let names = document["components"]["schemas"][name]["enum"].as_array().into_iter().flatten();
         names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
     };
-    // Each match says that none is left out.
+    // The matches are exhaustive, so that no variant is missed.
     let role = |role| match role {
         Role::User | Role::Assistant | Role::System => 3,
     };

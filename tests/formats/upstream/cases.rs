@@ -1,4 +1,4 @@
-//! Answers that are understood, in every form in which they come, and what we send for them.
+//! Valid answers in every form, and the requests for them.
 
 use super::*;
 use cortex_core::internals::FailureKind;
@@ -56,7 +56,7 @@ fn complete_answers_are_read_in_every_form() {
 fn invalid_answers_are_failures() {
     let started = delta("H\u{e9}l");
     let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
-    // The answer, the text that is shown of it, what went wrong, and how often it is tried.
+    // The response, the shown text, the failure, and the number of tries.
     let table: Vec<(&str, Vec<Step>, &str, FailureKind, usize)> = vec![
         ("an error in the middle", say(until_close(&[&started, error].concat())), "H\u{e9}l", FailureKind::Reported, 1),
         ("an error at once", say(until_close(error)), "", FailureKind::Reported, 3),
@@ -216,7 +216,7 @@ fn unusable_settings_are_rejected_at_start() {
         table.push((settings("https://a/v1"), "RESPONDER_URL"));
     }
     for (settings, variable) in table {
-        let error = Upstream::new(settings).expect_err("it is not good");
+        let error = Upstream::new(settings).expect_err("the settings are invalid");
         assert!(error.starts_with(variable) && !error.contains("hunter2"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Statuses, tries, deadlines, and answers that are no longer wanted.
+//! Statuses, retries, timeouts and cancelled answers.
 
 use super::*;
 use cortex_core::internals::FailureKind;
@@ -25,7 +25,7 @@ fn the_status_decides_whether_a_request_is_retried() {
         let body = "{\"error\":{\"message\":\"no such thing\",\"type\":\"x\"}}";
         let standin = StandIn::start(vec![say(with_length(status, "", body))]);
         let (text, end) = ask(&upstream(&standin));
-        let failure = end.expect_err("it is no success");
+        let failure = end.expect_err("the answer fails");
         assert_eq!((text.as_str(), failure.kind), ("", FailureKind::Status(status)));
         assert!(failure.message.contains(said), "{failure:?}");
         assert_eq!(standin.requests().len(), tries, "{status}");
@@ -88,7 +88,7 @@ fn retry_after_delays_or_ends_the_retries() {
         StandIn::start(vec![say(with_length(429, "Retry-After: 1\r\n", "")), say(until_close(&good_events()))]);
     let started = Instant::now();
     assert_eq!(ask(&upstream(&standin)).0, TEXT);
-    assert!(started.elapsed() >= Duration::from_secs(1), "it did not come back too early");
+    assert!(started.elapsed() >= Duration::from_secs(1), "the retry is not early");
 
     let standin = StandIn::start(vec![say(with_length(503, "Retry-After: 3600\r\n", ""))]);
     let failure = ask(&upstream(&standin)).1.unwrap_err();
@@ -119,27 +119,27 @@ fn an_upstream_that_does_not_accept_times_out() {
     listener.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
     listener.listen(0).unwrap();
     let addr = listener.local_addr().unwrap().as_socket().unwrap();
-    // The queue of the listener is full after a few: the kernel then lets further ones wait.
+    // The listener's queue is full after a few connections; the kernel then delays further ones.
     let mut waiting = Vec::new();
     while let Ok(socket) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
         waiting.push(socket);
-        assert!(waiting.len() < 100, "the queue has an end");
+        assert!(waiting.len() < 100, "the queue is bounded");
     }
-    let timeouts = Timeouts { connect_milliseconds: 100, ..PATIENT };
+    let timeouts = Timeouts { connect_milliseconds: 100, ..LONG_TIMEOUTS };
     let upstream = Upstream::new(UpstreamSettings { timeouts, ..settings(format!("http://{addr}")) }).unwrap();
     let failure = ask(&upstream).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Timeout, "{failure:?}");
     assert!(failure.message.contains("accept a connection"), "{failure:?}");
 }
 
-/// A name, the deadlines, the script, the text that is shown, what the message says, and how often it is tried.
+/// Name, timeouts, script, shown text, part of the message, and number of tries.
 type Silence = (&'static str, Timeouts, Vec<Step>, &'static str, &'static str, usize);
 
 #[test]
 fn each_phase_of_silence_has_a_timeout() {
     let started = delta("H\u{e9}l");
     let late = |timeouts: &dyn Fn(&mut Timeouts)| {
-        let mut all = PATIENT;
+        let mut all = LONG_TIMEOUTS;
         timeouts(&mut all);
         all
     };
@@ -207,7 +207,7 @@ fn each_phase_of_silence_has_a_timeout() {
 
 #[test]
 fn an_unterminated_error_response_is_still_an_error() {
-    let timeouts = Timeouts { between_bytes_milliseconds: 100, ..PATIENT };
+    let timeouts = Timeouts { between_bytes_milliseconds: 100, ..LONG_TIMEOUTS };
     let answer = b"HTTP/1.1 400 x\r\nContent-Length: 99\r\n\r\n{\"error\":".to_vec();
     let standin = StandIn::start(vec![vec![Step::Send(answer), Step::Hang]]);
     assert_eq!(ask(&upstream_with(&standin, timeouts)).1.unwrap_err().kind, FailureKind::Status(400));
@@ -216,7 +216,7 @@ fn an_unterminated_error_response_is_still_an_error() {
 #[test]
 fn a_finished_text_is_kept_whatever_follows() {
     let ended = until_close(&[delta(TEXT).as_str(), STOP].concat());
-    let timeouts = Timeouts { tail_milliseconds: 100, ..PATIENT };
+    let timeouts = Timeouts { tail_milliseconds: 100, ..LONG_TIMEOUTS };
     let table: [(&str, Vec<Step>); 4] = [
         ("silence", vec![Step::Send(ended.clone()), Step::Hang]),
         ("comments", vec![Step::Send(ended.clone()), Step::Drip(b": wait\n\n".to_vec())]),
@@ -262,7 +262,7 @@ fn a_cancelled_answer_stops_in_every_phase() {
     for (name, script, shown, left) in table {
         let standin = StandIn::start(vec![script]);
         let (mut text, mut asked) = (String::new(), 0);
-        let end = answer(&upstream(&standin), &question(), &mut |piece| {
+        let end = answer(&upstream(&standin), &request_turns(), &mut |piece| {
             text += piece;
             asked += usize::from(piece.is_empty());
             let is_there = text == shown && standin.requests().len() == 1;
@@ -274,7 +274,7 @@ fn a_cancelled_answer_stops_in_every_phase() {
     }
     let standin = StandIn::start(vec![vec![Step::Send(until_close("")), Step::Forever(delta("more").into_bytes())]]);
     let mut pieces = 0;
-    let end = answer(&upstream(&standin), &question(), &mut |piece| {
+    let end = answer(&upstream(&standin), &request_turns(), &mut |piece| {
         pieces += usize::from(!piece.is_empty());
         if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

@@ -1,11 +1,11 @@
-//! The circuit breaker, as those see it who ask and who are asked.
+//! The circuit breaker, observed by its callers and by the upstream.
 
 use super::*;
 use cortex_core::internals::{Breaker, FailureKind, Position};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// No second try.
+/// One try, without retries.
 const ONCE: RetryPolicy = RetryPolicy { tries_max: 1, ..RETRY };
 
 fn guarded(standin: &StandIn, retry: RetryPolicy, cool_down_milliseconds: u64) -> Upstream {
@@ -64,7 +64,7 @@ fn only_one_probe_runs_at_a_time_and_a_cancelled_probe_frees_its_slot() {
     }
     std::thread::sleep(Duration::from_millis(5));
     let mut others = Vec::new();
-    let end = answer(&upstream, &question(), &mut |_| {
+    let end = answer(&upstream, &request_turns(), &mut |_| {
         if standin.requests().len() < 3 {
             return ControlFlow::Continue(());
         }
@@ -96,7 +96,7 @@ fn a_panic_of_the_caller_does_not_leave_the_breaker_half_open() {
         ask(&upstream).1.unwrap_err();
     }
     std::thread::sleep(Duration::from_millis(5));
-    let caller = std::panic::AssertUnwindSafe(|| answer(&upstream, &question(), &mut |_| panic!("on purpose")));
+    let caller = std::panic::AssertUnwindSafe(|| answer(&upstream, &request_turns(), &mut |_| panic!("on purpose")));
     assert!(std::panic::catch_unwind(caller).is_err());
     assert_eq!(upstream.position(), Position::HalfOpen);
     assert_eq!(ask(&upstream).0, TEXT);

@@ -1,5 +1,5 @@
-//! What comes of asking an upstream, in all the ways in which one can misbehave, over real sockets. Only outcomes are
-//! asserted: no test depends on how long something takes, but for not being too early.
+//! The outcomes of requests to an upstream that misbehaves in every way, over real sockets. Only outcomes are asserted:
+//! no test depends on a maximum duration.
 
 mod cases;
 mod faults;
@@ -17,11 +17,11 @@ use cortex_core::internals::{
 use standin::{StandIn, Step};
 use std::ops::ControlFlow;
 
-/// The key that must not come out anywhere.
+/// The key that must not appear in any output.
 const KEY: &str = "sk-standin-4711";
 
-/// Patient enough for any machine.
-const PATIENT: Timeouts = Timeouts {
+/// Timeouts that suit every machine.
+const LONG_TIMEOUTS: Timeouts = Timeouts {
     connect_milliseconds: 30_000,
     first_byte_milliseconds: 30_000,
     between_bytes_milliseconds: 30_000,
@@ -29,7 +29,7 @@ const PATIENT: Timeouts = Timeouts {
     total_milliseconds: 60_000,
 };
 
-/// Three tries with hardly a pause.
+/// Three tries with short pauses.
 const RETRY: RetryPolicy =
     RetryPolicy { tries_max: 3, pause_milliseconds: 2, pause_milliseconds_max: 4, retry_after_milliseconds_max: 2_000 };
 
@@ -40,29 +40,29 @@ fn settings(url: impl AsRef<str>) -> UpstreamSettings {
         api_key: Some(Secret::new(KEY)),
         system_prompt: None,
         ca_file: None,
-        timeouts: PATIENT,
+        timeouts: LONG_TIMEOUTS,
         retry: RETRY,
         breaker: Breaker::default(),
     }
 }
 
 fn upstream(standin: &StandIn) -> Upstream {
-    upstream_with(standin, PATIENT)
+    upstream_with(standin, LONG_TIMEOUTS)
 }
 
 fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
     let settings = UpstreamSettings { timeouts, ..settings(format!("http://{}/v1", standin.addr)) };
-    Upstream::new(settings).expect("the settings are good")
+    Upstream::new(settings).expect("the settings are valid")
 }
 
-fn question() -> Vec<Turn> {
+fn request_turns() -> Vec<Turn> {
     vec![Turn { role: Role::User, text: Content::new_unchecked("Hello?") }]
 }
 
-/// The text that was shown, and how the answer ended.
+/// The shown text and the result of the answer.
 fn ask(upstream: &Upstream) -> (String, Result<Completion, Failure>) {
     let mut text = String::new();
-    let end = answer(upstream, &question(), &mut |piece| {
+    let end = answer(upstream, &request_turns(), &mut |piece| {
         text += piece;
         ControlFlow::Continue(())
     });
@@ -79,22 +79,22 @@ const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"comp
 const DONE: &str = "data: [DONE]\n\n";
 const TEXT: &str = "H\u{e9}llo \u{1f600}!";
 
-/// The events of a whole answer that says `TEXT`.
+/// The events of a complete answer with the text `TEXT`.
 fn good_events() -> String {
     [&delta("H\u{e9}l"), &delta("lo "), &delta("\u{1f600}"), &delta("!"), STOP, USAGE, DONE].concat()
 }
 
-/// An answer of status 200 that ends with the connection.
+/// A response of status 200 that ends with the connection.
 fn until_close(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{body}").into_bytes()
 }
 
-/// An answer with a length.
+/// A response with a length.
 fn with_length(status: u16, fields: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// An answer in chunks of so many bytes.
+/// A response in chunks of `size` bytes.
 fn chunked(body: &str, size: usize) -> Vec<u8> {
     let mut out = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for chunk in body.as_bytes().chunks(size) {
@@ -106,7 +106,7 @@ fn chunked(body: &str, size: usize) -> Vec<u8> {
     out
 }
 
-/// A script that sends one whole answer.
+/// A script that sends one complete response.
 fn say(answer: Vec<u8>) -> Vec<Step> {
     vec![Step::Send(answer)]
 }

@@ -1,4 +1,4 @@
-//! The key goes to the upstream and nowhere else, whatever the upstream does with it.
+//! The key is sent to the upstream and appears nowhere else, whatever the upstream does with it.
 
 use super::*;
 use log::{LevelFilter, Log, Metadata, Record};
@@ -57,12 +57,12 @@ fn the_api_key_appears_in_no_output() {
         if let Err(failure) = end {
             out += &format!("{} {}\n", failure.message, failure.detail);
         }
-        assert!(standin.requests().iter().all(|request| request.head.contains(KEY)), "the upstream itself is told");
+        assert!(standin.requests().iter().all(|request| request.head.contains(KEY)), "the upstream receives the key");
     }
     let logged = LOGGED.lock().unwrap().clone();
     assert!(logged.contains("to get an answer failed"), "something was logged: {logged}");
     for text in [&out, &logged] {
-        // A part of the key is as bad as the key.
+        // A prefix of the key is as sensitive as the key.
         let at = text.find(&KEY[..9]);
         assert_eq!(at.map(|at| text[at.saturating_sub(200)..].chars().take(400).collect::<String>()), None);
     }

@@ -1,4 +1,4 @@
-//! An upstream over real sockets that does what it is told, connection by connection.
+//! An upstream over real sockets that plays a script for each connection.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,29 +7,29 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// How long anything may take before a test gives up.
+/// Timeout of every wait.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What is done on one connection, in order; then it is closed.
+/// A step on one connection. After the last one, the connection is closed.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Sends these bytes at once.
     Send(Vec<u8>),
-    /// Sends these bytes in pieces of so many, each in a segment of its own.
+    /// Sends these bytes in pieces of this size, each in its own segment.
     Pieces(Vec<u8>, usize),
-    /// Sends these bytes until the client goes away.
+    /// Sends these bytes until the client disconnects.
     Forever(Vec<u8>),
-    /// Sends these bytes slowly until the client goes away.
+    /// Sends these bytes slowly until the client disconnects.
     Drip(Vec<u8>),
-    /// Sends nothing until the client goes away.
+    /// Sends nothing until the client disconnects.
     Hang,
-    /// Closes so that the client sees a reset.
+    /// Closes with a reset.
     Reset,
-    /// Does not even read the request: only the first step may be this.
+    /// Does not read the request; allowed as the first step only.
     Deaf,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub head: String,
@@ -49,7 +49,7 @@ impl Channel for TcpStream {
 
 type Wrap = Arc<dyn Fn(TcpStream) -> io::Result<Box<dyn Channel>> + Send + Sync>;
 
-/// The running stand-in; ends when it is dropped.
+/// The running stand-in; it ends on drop.
 pub struct StandIn {
     pub addr: SocketAddr,
     shared: Arc<Shared>,
@@ -57,21 +57,21 @@ pub struct StandIn {
 
 struct Shared {
     ended: AtomicBool,
-    /// One script for each connection; the last one stays.
+    /// One script per connection; the last one is repeated.
     scripts: Mutex<Vec<Vec<Step>>>,
     requests: Mutex<Vec<Request>>,
-    /// Connections that the client has left while the stand-in was still at it.
+    /// Connections that the client closed during a script.
     left: Mutex<usize>,
     has_left: Condvar,
 }
 
 impl StandIn {
-    /// Serves plain connections by these scripts; the last one is for every later connection too.
+    /// Serves plain connections by these scripts; the last one also serves all later connections.
     pub fn start(scripts: Vec<Vec<Step>>) -> StandIn {
         StandIn::wrapped(scripts, Arc::new(|socket| Ok(Box::new(socket))))
     }
 
-    /// The same on connections that `wrap` has had in its hands.
+    /// Like `start`, with connections transformed by `wrap`.
     pub fn wrapped(scripts: Vec<Vec<Step>>, wrap: Wrap) -> StandIn {
         assert!(!scripts.is_empty());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -108,19 +108,19 @@ impl StandIn {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    /// Waits until the client has left so many connections that were still in use.
+    /// Waits until the client has closed this number of connections that were in use.
     pub fn wait_until_closed(&self, count: usize) {
         let left = self.shared.left.lock().unwrap();
         let (left, result) = self.shared.has_left.wait_timeout_while(left, DEADLINE, |left| *left < count).unwrap();
         drop(left);
-        assert!(!result.timed_out(), "the client stays on its connection");
+        assert!(!result.timed_out(), "the client keeps its connection");
     }
 }
 
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
-        // The accepting thread wakes and sees that it is over.
+        // Wakes the accepting thread, which then ends.
         drop(TcpStream::connect(self.addr));
     }
 }
@@ -136,20 +136,20 @@ impl Shared {
             let Ok(request) = read_request(&mut *channel) else { return };
             self.requests.lock().unwrap().push(request);
         }
-        let end = script.into_iter().try_for_each(|step| act(&mut *channel, step));
+        let end = script.into_iter().try_for_each(|step| perform(&mut *channel, step));
         if end.is_err() {
             *self.left.lock().unwrap() += 1;
             self.has_left.notify_all();
         }
         let _ = channel.flush();
         let _ = channel.tcp().shutdown(Shutdown::Write);
-        // What the client still sends is read, so that closing does not become a reset.
+        // Remaining bytes of the client are read, so that closing does not cause a reset.
         let _ = io::copy(&mut channel.tcp(), &mut io::sink());
     }
 }
 
-/// Does one step; the error is that the client has gone.
-fn act(channel: &mut dyn Channel, step: Step) -> io::Result<()> {
+/// Performs one step; an error means that the client has disconnected.
+fn perform(channel: &mut dyn Channel, step: Step) -> io::Result<()> {
     match step {
         Step::Send(bytes) => channel.write_all(&bytes).and_then(|()| channel.flush()),
         Step::Pieces(bytes, size) => bytes.chunks(size).try_for_each(|piece| {
@@ -186,14 +186,14 @@ fn read_request(channel: &mut dyn Channel) -> io::Result<Request> {
         read_some(channel, &mut bytes)?;
         end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
     }
-    let end = end.expect("it was found") + 4;
+    let end = end.expect("the end was found") + 4;
     let head = String::from_utf8(bytes[..end].to_vec()).expect("heads are ASCII");
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
     let length: usize = length.parse().expect("a length");
     while bytes.len() < end + length {
         read_some(channel, &mut bytes)?;
     }
-    assert_eq!(bytes.len(), end + length, "nothing follows the request");
+    assert_eq!(bytes.len(), end + length, "bytes follow the request");
     Ok(Request { head, body: serde_json::from_slice(&bytes[end..]).expect("JSON") })
 }
 

@@ -1,4 +1,4 @@
-//! The same over https, with a server certificate that the tests' own authority has signed.
+//! The same over HTTPS, with a server certificate signed by the authority of the tests.
 
 use super::standin::Channel;
 use super::*;
@@ -44,11 +44,11 @@ fn encrypted(scripts: Vec<Vec<Step>>) -> StandIn {
 fn upstream(standin: &StandIn, host: &str, authority: &str, timeouts: Timeouts) -> Upstream {
     let url = format!("https://{host}:{}/v1", standin.addr.port());
     let settings = UpstreamSettings { ca_file: Some(file(authority)), timeouts, ..settings(url) };
-    Upstream::new(settings).expect("the settings are good")
+    Upstream::new(settings).expect("the settings are valid")
 }
 
 fn failure(upstream: &Upstream) -> Failure {
-    ask(upstream).1.expect_err("it cannot succeed")
+    ask(upstream).1.expect_err("the request fails")
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn answers_are_read_through_an_encrypted_connection() {
     for (name, script) in table {
         for host in ["localhost", "127.0.0.1"] {
             let standin = encrypted(vec![script.clone(), say(until_close(&good_events()))]);
-            let (text, end) = ask(&upstream(&standin, host, "authority.pem", PATIENT));
+            let (text, end) = ask(&upstream(&standin, host, "authority.pem", LONG_TIMEOUTS));
             assert_eq!((text.as_str(), end.is_ok()), (TEXT, true), "{name}, {host}: {end:?}");
             assert!(standin.requests()[0].head.contains(&format!("Host: {host}:")));
         }
@@ -74,7 +74,7 @@ fn answers_are_read_through_an_encrypted_connection() {
 fn a_long_request_is_sent_over_tls() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
     let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(3_000_000)) }];
-    let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
+    let upstream = upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS);
     answer(&upstream, &turns, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(standin.requests()[0].body["messages"][0]["content"].as_str().map(str::len), Some(3_000_000));
 }
@@ -82,10 +82,10 @@ fn a_long_request_is_sent_over_tls() {
 #[test]
 fn an_untrusted_server_receives_no_request() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
-    let outsider = failure(&upstream(&standin, "localhost", "other.pem", PATIENT));
+    let outsider = failure(&upstream(&standin, "localhost", "other.pem", LONG_TIMEOUTS));
     assert_eq!(outsider.kind, FailureKind::Connect);
     assert!(outsider.detail.contains("certificate"), "{outsider:?}");
-    let wrong_name = failure(&upstream(&standin, "localhost.", "authority.pem", PATIENT));
+    let wrong_name = failure(&upstream(&standin, "localhost.", "authority.pem", LONG_TIMEOUTS));
     assert_eq!(wrong_name.kind, FailureKind::Connect, "{wrong_name:?}");
     assert_eq!(standin.requests().len(), 0);
 }
@@ -93,19 +93,19 @@ fn an_untrusted_server_receives_no_request() {
 #[test]
 fn a_plain_http_server_fails_as_https() {
     let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(until_close(&good_events()))]]);
-    let failure = failure(&upstream(&standin, "localhost", "authority.pem", PATIENT));
+    let failure = failure(&upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS));
     assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
 }
 
 #[test]
 fn timeouts_and_disconnects_are_detected_over_tls() {
     let started = until_close(&delta("H\u{e9}l"));
-    let first = Timeouts { first_byte_milliseconds: 200, ..PATIENT };
-    let between = Timeouts { between_bytes_milliseconds: 200, ..PATIENT };
+    let first = Timeouts { first_byte_milliseconds: 200, ..LONG_TIMEOUTS };
+    let between = Timeouts { between_bytes_milliseconds: 200, ..LONG_TIMEOUTS };
     let table = [
         ("nothing", first, vec![Step::Hang], "", FailureKind::Timeout),
         ("half an answer", between, vec![Step::Send(started.clone()), Step::Hang], "H\u{e9}l", FailureKind::Timeout),
-        ("an end without a word", PATIENT, say(started), "H\u{e9}l", FailureKind::ConnectionLost),
+        ("an end without a word", LONG_TIMEOUTS, say(started), "H\u{e9}l", FailureKind::ConnectionLost),
     ];
     for (name, timeouts, script, shown, kind) in table {
         let standin = encrypted(vec![script]);
@@ -113,7 +113,7 @@ fn timeouts_and_disconnects_are_detected_over_tls() {
         assert_eq!((text.as_str(), end.unwrap_err().kind), (shown, kind), "{name}");
     }
     let silent = StandIn::start(vec![vec![Step::Deaf, Step::Hang, Step::Hang]]);
-    let timeouts = Timeouts { connect_milliseconds: 200, ..PATIENT };
+    let timeouts = Timeouts { connect_milliseconds: 200, ..LONG_TIMEOUTS };
     let failure = failure(&upstream(&silent, "localhost", "authority.pem", timeouts));
     assert_eq!(failure.kind, FailureKind::Timeout, "a handshake that is not answered: {failure:?}");
 }
@@ -121,8 +121,8 @@ fn timeouts_and_disconnects_are_detected_over_tls() {
 #[test]
 fn a_cancelled_answer_over_tls_stops() {
     let standin = encrypted(vec![vec![Step::Hang]]);
-    let upstream = upstream(&standin, "localhost", "authority.pem", PATIENT);
-    let end = answer(&upstream, &question(), &mut |_| {
+    let upstream = upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS);
+    let end = answer(&upstream, &request_turns(), &mut |_| {
         if standin.requests().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
