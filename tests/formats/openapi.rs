@@ -321,15 +321,15 @@ fn limits_are_those_of_the_program() {
     }
     for (bytes, words) in [
         (METADATA_BYTES_MAX, "at most 64 KiB"),
-        (TARGET_BYTES_MAX, "over 8 KiB"),
-        (PASSWORD_BODY_BYTES_MAX, "over 16 KiB"),
-        (LIST_BYTES_MAX / 1024, "pass 8 MiB"),
+        (TARGET_BYTES_MAX, "exceeds 8 KiB"),
+        (PASSWORD_BODY_BYTES_MAX, "or 16 KiB for logins"),
+        (LIST_BYTES_MAX / 1024, "ended early at 8 MiB"),
     ] {
         assert!(words.contains(&(bytes / 1024).to_string()) && DOCUMENT.contains(words), "{words}");
     }
     for words in [
         format!("{METADATA_LEVELS_MAX} levels"),
-        format!("at most {PARTICIPANTS_MAX} with the caller"),
+        format!("at most {PARTICIPANTS_MAX} including the caller"),
         format!("at most {USERS_QUERY_IDS_MAX} different ones"),
     ] {
         assert!(DOCUMENT.contains(&words), "{words}");

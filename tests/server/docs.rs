@@ -187,9 +187,9 @@ fn limits_are_those_of_the_program() {
         ("fields in a request head", limits::HEADERS_MAX as u64),
         ("token, bytes", limits::TOKEN_BYTES_MAX as u64),
         ("`Idempotency-Key`, characters", limits::IDEMPOTENCY_KEY_BYTES_MAX as u64),
-        ("seconds that an `Idempotency-Key` is kept", limits::IDEMPOTENCY_RETENTION_SECONDS as u64),
+        ("retention of an `Idempotency-Key`, seconds", limits::IDEMPOTENCY_RETENTION_SECONDS as u64),
         ("commands in one transaction", limits::TRANSACTION_COMMANDS_MAX as u64),
-        ("factor of a user's rate that one address has without a valid token", limits::REQUESTS_PER_ADDRESS_FACTOR),
+        ("rate of an address without a valid token, as a multiple of a user's", limits::REQUESTS_PER_ADDRESS_FACTOR),
     ]
     .map(|(name, limit)| (name.to_owned(), limit))
     .into();
