@@ -1,4 +1,4 @@
-//! Who receives what of a committed batch.
+//! Divides a committed batch among the shards and the responders.
 
 use crate::domain::answer_job::AnswerJob;
 use crate::domain::commit::Committed;
@@ -7,24 +7,24 @@ use crate::domain::result::CommandResult;
 use crate::shard::message::CommitShare;
 use std::sync::Arc;
 
-/// A committed batch, divided among its receivers. The shards must receive their shares before the responders: what a
-/// responder then does to an answer reaches shards that have the answer already.
+/// The shares of a committed batch. Send those of the shards before those of the responders: a responder may append to an
+/// answer at once, and the shards must have received the answer by then.
 #[derive(Debug)]
 pub struct RoutedCommit {
-    /// Index and share of each shard that the batch concerns, in the order in which the shares must be sent.
+    /// Index and share of each shard that the batch concerns, in the order to send them.
     pub shards: Vec<(usize, CommitShare)>,
-    /// Results of the responders' own commands.
+    /// Results of the responders' commands.
     pub responder_results: Vec<CommandResult>,
-    /// Events that delete messages or what contains them: answers to them end.
+    /// Events that delete messages, conversations or workspaces, and so end answers.
     pub deletions: Vec<Arc<Event>>,
-    /// Messages of the batch that are to be answered.
+    /// The answer jobs that the batch created.
     pub jobs: Vec<AnswerJob>,
 }
 
 /// Divides a committed batch among `shards` shards and the responders.
 ///
-/// Shards without command results come first: a client that reads a response may send its next request to another shard
-/// at once, and must find its own write there.
+/// Shards without command results come first: a client that has read a response may use another shard at once, and must
+/// find its own write there.
 pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
     let mut results_of_shard: Vec<Vec<CommandResult>> = (0..shards).map(|_| Vec::new()).collect();
     let mut responder_results = Vec::new();
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn shards_without_results_come_first_and_unconcerned_ones_get_nothing() {
         use EventKind::{MessageDeleted, WorkspaceCreated, WorkspaceDeleted};
-        // Events, shards with results; the order of shares, results of each, results of responders, deletions.
+        // Events, shards with results; order of the shares, results in each, results of responders, deletions.
         type RoutingCase<'a> = (&'a [EventKind], &'a [u16], &'a [usize], &'a [usize], usize, usize);
         let table: [RoutingCase<'_>; 4] = [
             (&[], &[], &[], &[], 0, 0),

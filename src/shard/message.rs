@@ -16,37 +16,37 @@ use std::sync::Arc;
 /// One message to one shard.
 #[derive(Debug)]
 pub enum ShardMessage {
-    /// The writer committed a batch: what concerns this shard.
+    /// The writer committed a batch: this shard's share of it.
     Committed(CommitShare),
-    /// A reader has answered a query of this shard.
+    /// A reader has finished a query of this shard.
     QueryResponse(QueryResponse),
     /// The password thread has finished a check.
     PasswordResponse(PasswordResponse),
     /// The result of a command that no commit carries.
     CommandResult(CommandResult),
-    /// An answer grew.
+    /// Text was appended to an answer.
     Delta(AnswerDelta),
-    /// The last work of this connection was dropped: its queue was full, or the worker failed. No other reply follows.
+    /// The work of this connection was dropped: its queue was full, or the worker failed. No result follows.
     Dropped(ReplyTo),
-    /// The process shuts down: finish what is running, accept nothing new.
+    /// The process shuts down: finish requests in progress, then close.
     Drain,
     /// The settings or keys changed. Open streams continue.
     Reload(Arc<Context>),
 }
 
-/// A committed batch as one shard gets it.
+/// One shard's share of a committed batch.
 #[derive(Debug)]
 pub struct CommitShare {
     /// The journal's position before the batch. A shard at an earlier position has missed events.
     pub before: EventNumber,
     /// The journal's position after the batch.
     pub through: EventNumber,
-    /// The batch's events, in order; the same for every shard.
+    /// The batch's events, in order, shared by all shards.
     pub events: Arc<[Arc<Event>]>,
-    /// Results of the commands that came from this shard.
+    /// Results of this shard's commands.
     pub results: Vec<CommandResult>,
     /// Answers that the batch started.
     pub started: Arc<[AnswerStarted]>,
-    /// The rules for users' tokens, if the batch changed them.
+    /// The new rules for tokens, if the batch changed them.
     pub token_rules: Option<Arc<TokenRules>>,
 }

@@ -98,7 +98,7 @@ pub enum Output {
 ///    with `Input::Wrote`, also when the socket took nothing.
 /// 5. Last, `count_waiting`, then `poll_timeout` for how long the loop may wait, unless `has_dirty`.
 ///
-/// Read a socket only while `wants_bytes` is true. After it was false, `Output::Resume` tells when to read again.
+/// Read a socket only while `wants_bytes` is true. After it was false, `Output::Resume` says when to read again.
 pub struct Shard {
     index: u16,
     context: Arc<Context>,

@@ -76,7 +76,7 @@ impl Shard {
         }
     }
 
-    /// The step that was reached since the last call, if the event loop must know of it. All calls together look at each
+    /// The step that was reached since the last call, if the event loop must act on it. All calls together look at each
     /// connection once, since no new one comes and a quiesced one stays so.
     pub(super) fn poll_drain(&mut self) -> Option<Output> {
         match self.shutdown.step {

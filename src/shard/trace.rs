@@ -1,5 +1,5 @@
-//! How inputs and outputs of a shard appear in the log at level `TRACE`: kinds, slots, numbers and sizes. Bodies, tokens,
-//! passwords and texts never appear.
+//! Inputs and outputs of a shard in the log at level `TRACE`: kinds, slots, numbers and sizes. Never bodies, tokens,
+//! passwords or texts.
 
 use crate::domain::command::ReplyTo;
 use crate::domain::work::Work;
@@ -79,7 +79,7 @@ impl Display for TracedOutput<'_> {
     }
 }
 
-/// The connection that waits for a reply.
+/// The connection that waits for a result.
 struct To(ReplyTo);
 
 impl Display for To {
@@ -94,7 +94,7 @@ mod tests {
     use crate::domain::password::{PasswordCheck, PasswordJob};
 
     #[test]
-    fn lines_have_sizes_and_ids_and_nothing_that_a_client_sent() {
+    fn lines_have_sizes_and_ids_and_no_content() {
         let secret = "Authorization: Bearer secret";
         let reply_to = ReplyTo { shard: 0, slot: 7, generation: 9 };
         let check = PasswordCheck::Login { email: secret.into(), password: secret.into() };

@@ -108,3 +108,74 @@ impl Connection {
         self.progress_at.plus_milliseconds(timeouts.stall)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::WallTime;
+    use crate::http1::body::BodyReader;
+    use crate::http1::head::Framing;
+    use std::net::Ipv4Addr;
+
+    const STALL: u64 = 7_000;
+    const TIMEOUTS: ConnectionTimeouts =
+        ConnectionTimeouts { keep_alive: 5_000, header: 1_000, body: 3_000, stall: STALL, drain: None };
+
+    /// A connection that was accepted at time 0.
+    fn connection() -> Connection {
+        Connection::new(1, Ipv4Addr::LOCALHOST.into(), MonoTime(0))
+    }
+
+    fn with_input(mut conn: Connection) -> Connection {
+        conn.input.push(b'G');
+        conn
+    }
+
+    fn with_output(mut conn: Connection) -> Connection {
+        conn.push_continue();
+        let _ = conn.output_queued(MonoTime(0));
+        conn
+    }
+
+    fn discarding(mut conn: Connection) -> Connection {
+        conn.discard_body(BodyReader::new(Framing::Length(1), 1).unwrap(), MonoTime(0));
+        conn
+    }
+
+    fn closing(mut conn: Connection) -> Connection {
+        let _ = conn.begin_closing(MonoTime(0));
+        conn
+    }
+
+    #[test]
+    fn each_wait_has_its_deadline() {
+        let draining = |began: u64, milliseconds| ConnectionTimeouts {
+            drain: Some(DrainNotice { began: MonoTime(1_000 * began), milliseconds }),
+            ..TIMEOUTS
+        };
+        let table = [
+            (connection(), TIMEOUTS, 5_000, Expiry::BeginClosing),
+            (connection(), draining(2_000, 500), 2_500, Expiry::Close),
+            (connection(), draining(4_000, 5_000), 5_000, Expiry::Close),
+            (with_input(connection()), TIMEOUTS, 1_000, Expiry::RequestTimeout),
+            (with_input(connection()), draining(0, 500), 1_000, Expiry::RequestTimeout),
+            (with_output(connection()), TIMEOUTS, STALL, Expiry::Close),
+            (discarding(connection()), TIMEOUTS, 3_000, Expiry::BeginClosing),
+            (closing(connection()), TIMEOUTS, LINGER_MILLISECONDS, Expiry::Close),
+            (closing(with_output(connection())), TIMEOUTS, STALL, Expiry::Close),
+        ];
+        for (conn, timeouts, milliseconds, expiry) in table {
+            let deadline = MonoTime(1_000 * milliseconds);
+            let at = |micros| Now { wall: WallTime(0), mono: MonoTime(micros) };
+            assert_eq!(conn.expire(&timeouts, at(deadline.0 - 1)), Some(Err(deadline)), "{conn:?}");
+            assert_eq!(conn.expire(&timeouts, at(deadline.0)), Some(Ok(expiry)), "{conn:?}");
+        }
+    }
+
+    #[test]
+    fn a_stalled_reader_is_closed_whatever_else_is_due() {
+        let conn = discarding(with_output(connection()));
+        let now = Now { wall: WallTime(0), mono: MonoTime(1_000 * STALL) };
+        assert_eq!(conn.expire(&TIMEOUTS, now), Some(Ok(Expiry::Close)));
+    }
+}

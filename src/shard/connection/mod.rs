@@ -1,12 +1,14 @@
 //! One connection as a state machine without a socket.
 //!
-//! Invariant: a connection that waits for a worker has exactly one request there, and reads nothing meanwhile.
+//! Invariant: a connection that waits for a worker has exactly one request there, and reads nothing until the result comes.
 
 mod deadline;
 pub(super) mod outbox;
 mod phase;
 pub(super) mod reading;
 pub(super) mod table;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 pub(super) use deadline::{DrainNotice, Expiry};

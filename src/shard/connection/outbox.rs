@@ -1,6 +1,7 @@
-//! What waits to be written to one connection: a queue of segments, shared where many connections get the same bytes.
+//! The output of one connection that the socket has not taken yet: a queue of segments. Connections share the segments of
+//! events that several of them get.
 //!
-//! Invariant: `bytes` is the sum of the segments less `written`, and no segment in the queue is empty.
+//! Invariant: `bytes` is the length of all segments minus `written`, and no segment is empty.
 
 use crate::sse::EventFrame;
 use std::borrow::Cow;
@@ -11,11 +12,11 @@ use std::sync::Arc;
 /// A segment of bytes.
 #[derive(Debug, Clone)]
 enum Segment {
-    /// Of this connection alone.
+    /// For this connection alone.
     Owned(Vec<u8>),
-    /// Part of the program.
+    /// In the program's image.
     Static(&'static [u8]),
-    /// An event that other connections are sent too, with or without its `event:` line.
+    /// An event that other connections get too, with or without its `event:` line.
     Frame(Arc<EventFrame>, bool),
 }
 
@@ -29,28 +30,29 @@ impl Segment {
     }
 }
 
-/// Capacity in runs that an empty queue may keep, because a busy stream fills it again at once.
+/// Largest capacity that an empty queue keeps, in segments. A busy stream fills it again at once.
 const EMPTY_SEGMENTS_MAX: usize = 64;
-/// Capacity in runs that an idle connection may keep: what comes to one next is a heartbeat or an answer, its own bytes.
+/// Largest capacity that an empty queue keeps when the next segment is not shared, in segments: the connection gets a
+/// heartbeat or a response, so it is not busy with events.
 const IDLE_SEGMENTS_MAX: usize = 8;
 
-/// Longest body that is copied behind its head: cheaper than one more segment to allocate, keep and hand to the kernel.
+/// Longest body that is copied behind its head, which is cheaper than another segment.
 const COPIED_BYTES_MAX: usize = 1024;
-/// Bytes of an owned segment past which nothing more is joined to it: its memory is kept until all of it is written, and a
-/// reader can see to it that something is always left.
+/// Length of an owned segment from which on nothing is appended to it. Its memory is freed when all of it is written, and a
+/// slow reader could otherwise make it grow without end.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 
-/// The queue. It knows how full it is; whoever pushes decides what that means.
+/// The queue. It counts its bytes; the caller decides how many are too many.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
-    /// Bytes of the first segment that are written already.
+    /// Bytes of the first segment that the socket has taken.
     written: usize,
     bytes: usize,
 }
 
 impl Outbox {
-    /// Bytes that wait.
+    /// Number of bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -65,7 +67,7 @@ impl Outbox {
         self.is_empty() || self.bytes + more <= bytes_max
     }
 
-    /// Queues an event that other connections are sent too.
+    /// Queues an event that other connections get too.
     pub(crate) fn push_frame(&mut self, frame: Arc<EventFrame>, named: bool) {
         self.bytes += frame.bytes(named).len();
         self.segments.push_back(Segment::Frame(frame, named));
@@ -83,8 +85,8 @@ impl Outbox {
         });
     }
 
-    /// Queues what `write` appends, unless the queue would then exceed `bytes_max`; returns whether it did. An empty queue
-    /// takes one piece of any size. `expected_bytes` is about how much is going to be queued this way, with this piece.
+    /// Queues what `write` appends, unless the queue would then exceed `bytes_max`; returns whether it was queued. An empty
+    /// queue takes one piece of any size. `expected_bytes` estimates this piece and those that follow it, for the allocation.
     pub(crate) fn push_within(
         &mut self,
         bytes_max: usize,
@@ -105,7 +107,7 @@ impl Outbox {
         fits
     }
 
-    /// Queues what `write` appends; joins it to what was queued this way just before, while that is short.
+    /// Queues what `write` appends, in the last segment if that is owned and short.
     pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let (last, before) = self.open_segment(0);
         write(last);
@@ -116,7 +118,7 @@ impl Outbox {
         }
     }
 
-    /// An owned segment to append to, and its length: the last one while it is short, else a new one.
+    /// An owned segment to append to, and its length: the last one if it is short, else a new one.
     fn open_segment(&mut self, capacity: usize) -> (&mut Vec<u8>, usize) {
         if self.segments.is_empty() && self.segments.capacity() > IDLE_SEGMENTS_MAX {
             self.segments = VecDeque::new();
@@ -124,12 +126,12 @@ impl Outbox {
         if !matches!(self.segments.back(), Some(Segment::Owned(last)) if last.len() < JOINED_BYTES_MAX) {
             self.segments.push_back(Segment::Owned(Vec::with_capacity(capacity)));
         }
-        let Some(Segment::Owned(last)) = self.segments.back_mut() else { unreachable!("it was just made") };
+        let Some(Segment::Owned(last)) = self.segments.back_mut() else { unreachable!("the last segment is owned") };
         let before = last.len();
         (last, before)
     }
 
-    /// Cuts the last owned segment to the length that it had before something was appended.
+    /// Truncates the last segment to the length that it had before something was appended.
     fn close_segment(&mut self, before: usize) {
         if let Some(Segment::Owned(last)) = self.segments.back_mut() {
             last.truncate(before);
@@ -152,7 +154,7 @@ impl Outbox {
 
     /// Drops the first `n` bytes, which the socket has taken.
     pub(crate) fn advance(&mut self, n: usize) {
-        assert!(n <= self.bytes, "a socket takes no more than it was given");
+        assert!(n <= self.bytes, "a socket takes no more than it was offered");
         self.bytes -= n;
         self.written += n;
         while let Some(first) = self.segments.front() {
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_always_leaves_something_does_not_make_it_grow() {
+    fn an_outbox_that_is_never_empty_does_not_grow() {
         let mut outbox = Outbox::default();
         outbox.push_with(|out| out.push(0));
         for _ in 0..10_000 {
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_one_takes_a_segment_of_any_size() {
+    fn an_empty_outbox_takes_a_segment_of_any_size() {
         let mut outbox = Outbox::default();
         assert!(outbox.has_room(1000, 10));
         outbox.push_frame(frame(b""), false);
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_one_gives_its_memory_back() {
+    fn an_idle_outbox_frees_its_memory() {
         let mut outbox = Outbox::default();
         for (frames, kept_max) in [(40, EMPTY_SEGMENTS_MAX), (1000, 0)] {
             (0..frames).for_each(|_| outbox.push_frame(frame(b""), false));

@@ -67,7 +67,7 @@ impl ConnectionTable {
         self.slots.get_mut(slot as usize)
     }
 
-    /// The connection that a worker responds to, unless it was removed meanwhile.
+    /// The connection that a worker responds to, unless it was removed in between.
     pub(in crate::shard) fn find(&mut self, to: ReplyTo) -> Option<&mut Connection> {
         self.get_mut(to.slot).filter(|conn| conn.generation == to.generation)
     }

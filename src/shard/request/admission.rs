@@ -47,7 +47,8 @@ impl Shard {
         let peer = self.connections[slot].peer();
         let network = network_of(forwarded::client_address(&settings.trusted_proxies, peer, head));
         if !settings.allowed_hosts.matches(head.host_name()) {
-            let error = ApiError::bad_request("This host is not served here").with_metric_reason("host_not_served");
+            let error =
+                ApiError::bad_request("This server does not serve this host").with_metric_reason("host_not_served");
             return Err(self.count_anonymous(network, request_context, error, now).into());
         }
         if cors::is_preflight(head) {
@@ -68,7 +69,7 @@ impl Shard {
             Access::Open => None,
             access => {
                 // Requests with a valid token are not counted by address, since many users can share one behind a proxy.
-                let caller = self.identify(access, head, now);
+                let caller = self.authenticate(access, head, now);
                 Some(caller.map_err(|error| self.count_anonymous(network, request_context, error, now))?)
             }
         };
@@ -76,7 +77,7 @@ impl Shard {
         if let Some(caller) = &caller
             && let Some(limit) = settings.rate_limit
         {
-            self.take(RateKey::User(caller.actor.id.clone()), user_rate(limit), request_context, now)?;
+            self.count(RateKey::User(caller.actor.id.clone()), user_rate(limit), request_context, now)?;
         }
         if operation == Operation::Login {
             self.count_login(RateKey::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, request_context, now)?;
@@ -97,7 +98,8 @@ impl Shard {
         })
     }
 
-    fn identify(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
+    /// The caller, by the token in `Authorization` or in the query.
+    fn authenticate(&self, access: Access, head: &Head<'_, '_>, now: Now) -> Result<Caller, ApiError> {
         let verify = |token: &str| api::auth::authenticate(&self.context, &self.token_rules, token, now.wall);
         let in_query = match access {
             Access::TokenOrTicket => api::auth::query_credential(head.query, self.context.settings.environment),
@@ -110,7 +112,7 @@ impl Shard {
             let caller = verify(api::auth::bearer(value)?)?;
             return match caller.purpose {
                 Purpose::Access => Ok(caller),
-                Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket goes into the query")),
+                Purpose::StreamTicket => Err(ApiError::invalid_token("A stream ticket belongs in the query")),
             };
         }
         if let Some((credential, token)) = in_query {
@@ -118,27 +120,27 @@ impl Shard {
             return if credential == caller.purpose {
                 Ok(caller)
             } else {
-                Err(ApiError::invalid_token("The token is not good for this"))
+                Err(ApiError::invalid_token("The token is not valid for this"))
             };
         }
         Err(ApiError::missing_token())
     }
 
     /// Counts a request for `key`. The response reports the rate with the least remaining, if several are counted.
-    fn take(
+    fn count(
         &self,
         key: RateKey,
         rate: Rate,
         request_context: &mut RequestContext<'_>,
         now: Now,
     ) -> Result<(), ApiError> {
-        let taken = self.shared.rate_limiter.take(key, rate, now.mono);
+        let counted = self.shared.rate_limiter.take(key, rate, now.mono);
         let scarcer = |quota: &Quota, other: &Quota| other.remaining < quota.remaining;
-        request_context.quota = Some(match (taken, request_context.quota) {
+        request_context.quota = Some(match (counted, request_context.quota) {
             (Ok(quota), Some(other)) if scarcer(&quota, &other) => other,
             (Ok(quota) | Err(quota), _) => quota,
         });
-        taken.map(drop).map_err(rate_exceeded)
+        counted.map(drop).map_err(rate_exceeded)
     }
 
     /// Counts an unauthenticated request, and returns `error`, or that the rate is exceeded.
@@ -150,7 +152,7 @@ impl Shard {
         now: Now,
     ) -> ApiError {
         let Some(limit) = self.context.settings.rate_limit else { return error };
-        self.take(RateKey::Anonymous(network), anonymous_rate(limit), request_context, now).err().unwrap_or(error)
+        self.count(RateKey::Anonymous(network), anonymous_rate(limit), request_context, now).err().unwrap_or(error)
     }
 
     /// Counts a login. `times` the setting's number are allowed.
@@ -162,8 +164,8 @@ impl Shard {
         now: Now,
     ) -> Result<(), ApiError> {
         let Some(logins_max) = self.context.settings.logins_per_minute_max else { return Ok(()) };
-        let taken = self.take(key, Rate::per_minute(u64::from(logins_max) * times), request_context, now);
-        taken.inspect_err(|_| metrics::LOGINS[LoginResult::RateLimited as usize].add(1))
+        let counted = self.count(key, Rate::per_minute(u64::from(logins_max) * times), request_context, now);
+        counted.inspect_err(|_| metrics::LOGINS[LoginResult::RateLimited as usize].add(1))
     }
 }
 

@@ -126,7 +126,7 @@ impl Shard {
         self.complete(slot, &pending.request_context, response, now);
     }
 
-    /// Responds to a request whose work was dropped. A stream asks for its page again later.
+    /// Responds to a request whose work was dropped. A stream requests its page again later.
     pub(in crate::shard) fn work_dropped(&mut self, to: ReplyTo, now: Now) {
         if self.connections.find(to).is_some_and(|conn| conn.is_stream()) {
             return self.page_received(to.slot, Err(Rejection::Unavailable), now);
@@ -158,7 +158,7 @@ impl Shard {
         self.connections.find(to)?.take_pending()
     }
 
-    /// Responds to a request that waited for a worker, and reads what arrived meanwhile.
+    /// Responds to a request that waited for a worker, and reads what arrived in between.
     fn complete(&mut self, slot: u32, request_context: &RequestContext<'_>, response: Response, now: Now) {
         self.respond(slot, request_context, response, now);
         self.read_on(slot, now);

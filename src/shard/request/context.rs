@@ -1,4 +1,4 @@
-//! What is known of a request from its head: for its response, and for its execution.
+//! The parts of a request's head that its execution and its response need.
 
 use crate::api::Caller;
 use crate::api::cors;

@@ -179,10 +179,10 @@ impl Shard {
         Response::json(wire::stream::open_streams(&streams))
     }
 
-    /// The response does not tell whether a stream has ended, never existed, or belongs to another user.
+    /// The response does not reveal whether a stream has ended, never existed, or belongs to another user.
     fn renew_stream(&self, caller: Option<&Caller>, id: api::StreamId, now: Now) -> Response {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
-        match self.shared.streams.get(id).filter(|stats| stats.user == caller.actor.id) {
+        match self.shared.streams.get(id).filter(|stats| stats.belongs_to(&caller.actor.id)) {
             Some(stats) => {
                 stats.renew(caller.expires_at);
                 let seconds = (stats.expires_at().seconds() - now.wall.seconds()).max(0) as u64;

@@ -1,6 +1,6 @@
-//! Who may ask how often: token buckets (the generic cell rate algorithm), shared by all shards under one lock.
+//! Rate limits: token buckets (the generic cell rate algorithm), shared by all shards under one lock.
 //!
-//! Invariant: no table has more than `RATE_BUCKETS_MAX` buckets, whoever comes, and all of a bucket is in its table.
+//! Invariant: no table has more than `RATE_BUCKETS_MAX` buckets, and each bucket is in the table of its kind.
 
 use crate::base::decimal;
 use crate::base::limits::RATE_BUCKETS_MAX;
@@ -13,17 +13,17 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Microseconds in a second.
 const SECOND_MICROS: u64 = 1_000_000;
-/// Kinds of `Who`.
+/// Number of kinds of `RateKey`.
 const KINDS: usize = 4;
 
-/// Whose rate is counted.
+/// What a rate is counted for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RateKey {
-    /// A user's requests.
+    /// The requests of a user.
     User(UserId),
-    /// Requests from one network that nobody's token came with, or none that is good.
+    /// Requests from one network without a valid token.
     Anonymous(IpAddr),
-    /// Logins to one account, as `Buckets::account` names it, from one network.
+    /// Logins to one account, a `RateLimiter::account`, from one network.
     Login(u64, IpAddr),
     /// Logins from one network.
     LoginAddress(IpAddr),
@@ -39,18 +39,18 @@ impl RateKey {
         }
     }
 
-    /// What the bucket is called in `RateLimit` and `RateLimit-Policy`.
+    /// The name of the policy in `RateLimit` and `RateLimit-Policy`.
     fn policy(&self) -> &'static str {
         ["default", "address", "login", "login-address"][self.kind()]
     }
 }
 
-/// How much is allowed.
+/// How many requests are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Microseconds after which one more request is allowed, at least 1.
+    /// Microseconds until one more request is allowed; at least 1.
     pub micros_each: u64,
-    /// Requests that may come at once.
+    /// Requests that are allowed at once.
     pub burst: u64,
 }
 
@@ -60,34 +60,34 @@ impl Rate {
         Rate { micros_each: (SECOND_MICROS / requests.max(1)).max(1), burst }
     }
 
-    /// `requests` in each minute, which may also come at once.
+    /// `requests` in each minute, all of which may come at once.
     pub fn per_minute(requests: u64) -> Rate {
         Rate { micros_each: (60 * SECOND_MICROS / requests.max(1)).max(1), burst: requests.max(1) }
     }
 
-    /// Microseconds in which an empty bucket fills.
+    /// Microseconds until an empty bucket is full.
     fn fill_micros(self) -> u64 {
         self.micros_each.saturating_mul(self.burst)
     }
 }
 
-/// What is left in a bucket, as its owner is told (draft-ietf-httpapi-ratelimit-headers-10).
+/// The state of a bucket, as responses report it (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Which bucket.
+    /// The name of the policy.
     pub policy: &'static str,
     /// Requests that a full bucket allows at once.
     pub limit: u64,
-    /// How long an empty one takes to fill, in seconds, rounded up.
+    /// Seconds until an empty bucket is full, rounded up.
     pub window_seconds: u64,
     /// Requests that are allowed now.
     pub remaining: u64,
-    /// When one more is allowed, in seconds from now, rounded up; at least 1.
+    /// Seconds until one more request is allowed, rounded up; at least 1.
     pub next_seconds: u64,
 }
 
 impl Quota {
-    /// The bucket that will be full again in `fill_micros`.
+    /// The state of a bucket that is full again in `fill_micros`.
     fn of(key: &RateKey, rate: Rate, fill_micros: u64) -> Quota {
         let missing = fill_micros.div_ceil(rate.micros_each).min(rate.burst);
         let next_micros = fill_micros.saturating_sub(missing.saturating_sub(1) * rate.micros_each);
@@ -123,24 +123,27 @@ fn push_item(text: &mut Vec<u8>, name: &str, parameters: [(&str, u64); 2]) {
     }
 }
 
-/// For each, the time at which its bucket is full again; one that is full does not stand here.
+/// For each key, when its bucket is full again. A full bucket needs no entry.
 type RateTable = HashMap<RateKey, MonoTime>;
 
-/// All buckets of a process. Each kind has a table of its own, so that none can crowd out another.
+/// All buckets of the process. Each kind has a table of its own, so that one kind cannot evict another.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
     tables: Mutex<[RateTable; KINDS]>,
-    account_names: RandomState,
+    account_hasher: RandomState,
 }
 
 impl RateLimiter {
-    /// A short name for an account, which may be as long as an email; different ones have different names, and nobody
-    /// outside can find two that have not.
+    /// A short key for an account, whose name may be as long as an email. The hash is seeded, so a client cannot find two
+    /// accounts with the same key.
     pub fn account(&self, email_or_user: &str) -> u64 {
-        self.account_names.hash_one(email_or_user.to_lowercase())
+        self.account_hasher.hash_one(email_or_user.to_lowercase())
     }
 
-    /// Takes one request out of a bucket and says what is left, or, where it is empty, when there will be one.
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// If the rate is exceeded, the request is not counted, and `next_seconds` says when one is allowed.
     pub fn take(&self, key: RateKey, rate: Rate, now: MonoTime) -> Result<Quota, Quota> {
         let mut tables = self.tables();
         let table = &mut tables[key.kind()];
@@ -157,7 +160,7 @@ impl RateLimiter {
         Ok(quota)
     }
 
-    /// Puts one request back into a bucket and says what is there now.
+    /// Takes back one counted request.
     pub fn put_back(&self, key: &RateKey, rate: Rate, now: MonoTime) -> Quota {
         let fill_micros = match self.tables()[key.kind()].get_mut(key) {
             Some(full_at) => {
@@ -177,14 +180,13 @@ impl RateLimiter {
     }
 
     fn tables(&self) -> MutexGuard<'_, [RateTable; KINDS]> {
-        // A panic while the lock was held leaves one bucket as it was; serving goes on.
+        // If a thread panicked with the lock held, one bucket was not updated, so the tables are still usable.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// Forgets the full buckets, which say nothing, and of the others so many of those that will be full again soonest that
-/// half of the table is free. So it is seldom called, and who wants a drained bucket forgotten has to drain half a
-/// table of others further.
+/// Removes the full buckets, and of the others the fullest until half of the table is free. So it is called rarely, and a
+/// client that wants its own empty bucket removed has to empty half a table of other buckets further.
 fn make_room(table: &mut RateTable, now: MonoTime) {
     table.retain(|_, full_at| *full_at > now);
     if table.len() > RATE_BUCKETS_MAX / 2 {
@@ -219,8 +221,8 @@ mod tests {
         IpAddr::V4(n.into())
     }
 
-    /// What is left and the seconds to the next, of an answer that is good or bad.
-    fn told(result: Result<Quota, Quota>) -> (bool, u64, u64) {
+    /// Whether a request was allowed, the remaining requests, and the seconds until the next.
+    fn summary(result: Result<Quota, Quota>) -> (bool, u64, u64) {
         let quota = result.unwrap_or_else(|quota| quota);
         (result.is_ok(), quota.remaining, quota.next_seconds)
     }
@@ -243,7 +245,7 @@ mod tests {
             (3_600_000_000, (true, 2, 3)),
         ] {
             now = now.plus(wait_micros);
-            assert_eq!(told(rate_limiter.take(user("u"), rate, now)), expected, "{wait_micros} later");
+            assert_eq!(summary(rate_limiter.take(user("u"), rate, now)), expected, "{wait_micros} later");
         }
         let back = rate_limiter.put_back(&user("u"), rate, now);
         assert_eq!((back.remaining, back.limit, back.window_seconds), (3, 3, 8));
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_bounded_whoever_comes() {
+    fn the_number_of_buckets_is_bounded() {
         let rate_limiter = RateLimiter::default();
         let rate = Rate { micros_each: 1_000_000, burst: 1 };
         for n in 0..3 * RATE_BUCKETS_MAX as u32 {
@@ -283,9 +285,9 @@ mod tests {
         rate_limiter.check_invariants();
     }
 
-    /// Whoever comes from many addresses to have a drained bucket forgotten must drain as many others.
+    /// A client with many addresses could otherwise have its empty bucket removed.
     #[test]
-    fn a_drained_bucket_is_not_washed_out_by_many_others() {
+    fn an_empty_bucket_is_not_evicted_by_many_others() {
         let rate_limiter = RateLimiter::default();
         let rate = Rate::per_minute(10);
         let now = MonoTime(1);
@@ -301,7 +303,7 @@ mod tests {
         for n in 1..3 * RATE_BUCKETS_MAX as u32 {
             let _ = rate_limiter.take(RateKey::Anonymous(address(n)), rate, now);
             let _ = rate_limiter.take(RateKey::Login(u64::from(n) << 8, address(n)), rate, now);
-            // The deepest of one kind does nothing to the others.
+            // The emptiest buckets of one kind do not affect the others.
             let _ =
                 rate_limiter.take(RateKey::LoginAddress(address(n)), Rate { micros_each: 9_000_000, burst: 10 }, now);
         }
@@ -309,14 +311,14 @@ mod tests {
         assert!([&drained[0], &drained[1], &drained[3]].into_iter().all(kept));
     }
 
-    /// Making room must free much of it: else every newcomer to a full table would cost a walk through all of it.
+    /// Otherwise every new key would cost a pass over a full table.
     #[test]
     fn room_is_made_for_many_at_once() {
         let mut table: RateTable =
             (0..RATE_BUCKETS_MAX as u32).map(|n| (RateKey::Anonymous(address(n)), MonoTime(u64::from(n)))).collect();
         make_room(&mut table, MonoTime(0));
         assert_eq!(table.len(), RATE_BUCKETS_MAX / 2);
-        assert!(table.values().all(|full_at| full_at.0 >= RATE_BUCKETS_MAX as u64 / 2), "the fullest went");
+        assert!(table.values().all(|full_at| full_at.0 >= RATE_BUCKETS_MAX as u64 / 2), "the fullest were removed");
     }
 
     #[test]

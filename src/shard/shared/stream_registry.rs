@@ -14,16 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// One open stream as other shards see it. The shard of its connection updates the fields.
 #[derive(Debug)]
 pub struct StreamStats {
-    /// The user that opened it.
-    pub user: UserId,
+    user: UserId,
     /// When it was opened.
-    pub since: WallTime,
+    since: WallTime,
     /// Whether everything has been delivered to it.
-    pub live: AtomicBool,
+    live: AtomicBool,
     /// The event number through which everything has been delivered; meaningful while the stream is behind.
-    pub cursor: AtomicU64,
+    cursor: AtomicU64,
     /// Bytes in its outbox.
-    pub bytes_waiting: AtomicU64,
+    bytes_waiting: AtomicU64,
     /// When it fell behind, in microseconds of `MonoTime`; meaningless while it is live.
     behind_since: AtomicU64,
     expires_at: AtomicI64,
@@ -43,12 +42,20 @@ impl StreamStats {
         }
     }
 
-    /// Records whether everything has been delivered.
-    pub fn set_live(&self, live: bool, now: MonoTime) {
+    /// Updates the progress of the stream: whether everything has been delivered to it, the number through which it has, and
+    /// the bytes in its outbox.
+    pub fn update(&self, live: bool, cursor: EventNumber, bytes_waiting: usize, now: MonoTime) {
         if self.live.load(Relaxed) && !live {
             self.behind_since.store(now.0, Relaxed);
         }
         self.live.store(live, Relaxed);
+        self.cursor.store(cursor.0, Relaxed);
+        self.bytes_waiting.store(bytes_waiting as u64, Relaxed);
+    }
+
+    /// Whether this user opened it.
+    pub fn belongs_to(&self, user: &UserId) -> bool {
+        self.user == *user
     }
 
     /// When its token expires.
@@ -214,16 +221,14 @@ mod tests {
         for (n, (since, cursor, live)) in table.into_iter().enumerate() {
             let opened = Now { wall: WallTime(0), mono: MonoTime(if live { 0 } else { since }) };
             let stats = Arc::new(StreamStats::new(user("u"), opened, WallTime(0)));
-            stats.set_live(live, MonoTime(7));
-            stats.cursor.store(cursor, Relaxed);
-            stats.bytes_waiting.store(10, Relaxed);
+            stats.update(live, EventNumber(cursor), 10, MonoTime(7));
             registry.insert(StreamId(uuid::Uuid::from_u128(n as u128)), stats, None);
         }
         let want = StreamsSurvey { live: 1, behind: 2, bytes_waiting: 30, lag_events: 10, lag_micros: 17 };
         assert_eq!(registry.survey(MonoTime(20)), want);
         let fell_back = registry.get(StreamId(uuid::Uuid::from_u128(2))).unwrap();
-        fell_back.set_live(false, MonoTime(15));
-        fell_back.set_live(false, MonoTime(19));
+        fell_back.update(false, EventNumber(0), 10, MonoTime(15));
+        fell_back.update(false, EventNumber(0), 10, MonoTime(19));
         assert_eq!(registry.survey(MonoTime(20)), StreamsSurvey { live: 0, behind: 3, lag_events: 100, ..want });
         assert_eq!(fell_back.behind_since.load(Relaxed), 15, "it has been behind since then");
     }

@@ -27,7 +27,7 @@ pub(crate) struct FramedEvent {
 
 impl FramedEvent {
     /// Frames an event.
-    pub(crate) fn of(event: &Event) -> FramedEvent {
+    pub(crate) fn new(event: &Event) -> FramedEvent {
         let json_bytes = 256 + event.weight();
         let frame = EventFrame::new(Some(event.number), event.kind.as_str(), json_bytes, |out| {
             wire::event::event_json(event, out)
@@ -128,7 +128,7 @@ impl FanOut {
         let mut framed: Option<Arc<FramedEvent>> = None;
         for user in event.recipients.iter() {
             let Some(subscriptions) = self.users.get_mut(user) else { continue };
-            let framed_event = framed.get_or_insert_with(|| Arc::new(FramedEvent::of(event)));
+            let framed_event = framed.get_or_insert_with(|| Arc::new(FramedEvent::new(event)));
             subscriptions.forget_before(event);
             subscriptions.events.push_back(Arc::clone(framed_event));
             for slot in &subscriptions.streams {

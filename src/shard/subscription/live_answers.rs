@@ -106,7 +106,7 @@ impl LiveAnswers {
         now: WallTime,
     ) {
         let Some(answer) = self.answers.get(&delta.message_id) else { return };
-        if !is_for(answer, stream) {
+        if !is_shown_to(answer, stream) {
             return;
         }
         // After missed deltas, `shown` is ahead of this one, and the whole text is sent.
@@ -123,7 +123,8 @@ impl LiveAnswers {
     pub(crate) fn push_snapshots(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
         for answer in self.answers.values() {
             let sees = answer.started.recipients.contains(stream.user());
-            if sees && is_for(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas {
+            if sees && is_shown_to(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas
+            {
                 push_snapshot(answer, stream, outbox, now);
             }
         }
@@ -148,7 +149,7 @@ fn push_snapshot(answer: &SharedAnswer, stream: &mut Subscriber, outbox: &mut Ou
     }
 }
 
-fn is_for(answer: &SharedAnswer, stream: &Subscriber) -> bool {
+fn is_shown_to(answer: &SharedAnswer, stream: &Subscriber) -> bool {
     stream.is_live() && passes(answer, stream.filter())
 }
 

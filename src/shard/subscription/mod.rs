@@ -1,4 +1,4 @@
-//! Streams of events: their cursors, the fan-out of a commit, and the answers that are being written.
+//! Streams of events: their cursors, the fan-out of a commit, and the answers in progress.
 
 pub(super) mod fan_out;
 pub(super) mod live_answers;

@@ -84,7 +84,7 @@ impl Shard {
     }
 
     /// The response while no stream can be opened: a stream that ends at once with a time to reconnect. An `EventSource`
-    /// would give up for good after any other status.
+    /// would not reconnect after any other status.
     pub(in crate::shard) fn defer_stream(&mut self, start: StreamStart) -> Response {
         metrics::count_rejection("stream_deferred");
         let mut body = Vec::new();

@@ -3,10 +3,11 @@
 //! Invariant: every event of the user that the filter accepts has been queued through the cursor; for a live stream, also
 //! every event that the shard has applied since.
 
+mod control_events;
+
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
-use crate::base::limits::*;
 use crate::base::metrics::{self, GapReason};
-use crate::base::time::{MonoTime, Now, SECOND, WallTime};
+use crate::base::time::{MonoTime, WallTime};
 use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
@@ -16,14 +17,11 @@ use crate::shard::subscription::fan_out::{FanOut, FramedEvent};
 use crate::sse::{self, EventFrame};
 use crate::wire;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Delay after a failed journal page, in milliseconds.
 const PAGE_RETRY_MILLISECONDS: u64 = 250;
 /// Approximate size of an event's frame without its weight.
 const PAGE_FRAME_BYTES: usize = 256;
-/// How long before its token expires a stream is notified, in seconds.
-const EXPIRY_NOTICE_SECONDS: i64 = 60;
 
 /// Where a stream's next events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,93 +243,10 @@ impl Subscriber {
         if self.state == DeliveryState::Live { self.cursor.max(fan_out.position()) } else { self.cursor }
     }
 
-    /// Queues the first events of a new stream: `connection_established`, and a `gap` if its start is unknown.
-    pub(crate) fn send_established(&mut self, outbox: &mut Outbox, start: StreamStart, epoch: &str, now: Now) {
-        outbox.push_with(|out| sse::retry(STREAM_RETRY_MILLISECONDS, out));
-        let id = self.id.to_string();
-        self.control(outbox, Some(self.cursor), "connection_established", |json| {
-            wire::event::connection_established(&self.user, now.wall, self.cursor, epoch, &id, json)
-        });
-        let is_known = match start {
-            StreamStart::Now => true,
-            StreamStart::After(number) => number <= self.cursor,
-            StreamStart::Unknown => false,
-        };
-        if !is_known {
-            self.send_gap(outbox, self.cursor.next());
-            metrics::GAPS[GapReason::Unknown as usize].add(1);
-        }
-    }
-
-    /// Queues a `gap`: events before `first` may follow, but not all of them.
-    fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
-        self.gap_sent = first;
-        self.control(outbox, None, "gap", |json| wire::event::gap(first, json));
-    }
-
-    /// Ends the stream because the process shuts down. The client reconnects after `retry_milliseconds`.
-    pub(crate) fn send_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
-        if self.ended {
-            return;
-        }
-        outbox.push_with(|out| sse::retry(retry_milliseconds, out));
-        self.control(outbox, None, "server_shutdown", wire::event::server_shutdown);
-        self.ended = true;
-    }
-
-    /// Ends the stream because its token is no longer valid.
-    pub(crate) fn send_expired(&mut self, outbox: &mut Outbox) {
-        if self.ended {
-            return;
-        }
-        self.control(outbox, None, "token_expired", wire::event::token_expired);
-        self.ended = true;
-    }
-
-    /// Does what is due: a heartbeat, the notice of the token's expiry, that expiry, another request for a page.
-    pub(crate) fn tick(&mut self, fan_out: &FanOut, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
-        if self.ended {
-            return;
-        }
-        if self.retry_at.is_some_and(|at| at <= now.mono) {
-            self.retry_at = None;
-        }
-        let expires_at = self.stats.expires_at();
-        if now.wall >= expires_at {
-            self.send_expired(outbox);
-            return;
-        }
-        // Before the notice below, which says nothing about the reader.
-        let reader_keeps_up = outbox.is_empty();
-        let left = expires_at.0 - now.wall.0;
-        if left <= EXPIRY_NOTICE_SECONDS * SECOND && self.expiry_announced != Some(expires_at) {
-            self.expiry_announced = Some(expires_at);
-            let seconds = left.div_euclid(SECOND).max(0) as u64;
-            self.control(outbox, None, "token_expiring", |json| wire::event::token_expiring(seconds, json));
-        }
-        if self.heartbeat_at <= now.mono {
-            self.heartbeat_at = now.mono.plus_milliseconds(heartbeat_milliseconds);
-            if reader_keeps_up {
-                let through = self.complete_through(fan_out);
-                self.control(outbox, Some(through), "heartbeat", |json| wire::event::heartbeat(now.wall, json));
-            }
-        }
-    }
-
-    /// When `tick` has something to do next.
-    pub(crate) fn next_tick(&self, now: Now) -> MonoTime {
-        let expires_at = self.stats.expires_at();
-        let notice = if self.expiry_announced == Some(expires_at) { 0 } else { EXPIRY_NOTICE_SECONDS };
-        let micros = expires_at.0.saturating_sub(notice * SECOND).saturating_sub(now.wall.0);
-        let token = now.mono.plus(micros.max(0) as u64);
-        self.heartbeat_at.min(token).min(self.retry_at.unwrap_or(self.heartbeat_at))
-    }
-
     /// Updates what other shards see of the stream.
     pub(crate) fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
-        self.stats.set_live(self.state == DeliveryState::Live && outbox.is_empty(), now);
-        self.stats.cursor.store(self.complete_through(fan_out).0, Relaxed);
-        self.stats.bytes_waiting.store(outbox.bytes() as u64, Relaxed);
+        let is_complete = self.state == DeliveryState::Live && outbox.is_empty();
+        self.stats.update(is_complete, self.complete_through(fan_out), outbox.bytes(), now);
     }
 
     /// The index of the delta of an answer that the stream needs next.
@@ -374,20 +289,16 @@ impl Subscriber {
         let name = self.named.then_some(kind.as_str());
         outbox.push_within(self.buffer_bytes, 0, |out| sse::write_event(None, name, write_json, out))
     }
-
-    /// Queues a control event without regard to room: control events are small, and at most one of each kind waits.
-    fn control(&self, outbox: &mut Outbox, id: Option<EventNumber>, kind: &str, write_json: impl FnOnce(&mut Vec<u8>)) {
-        outbox.push_with(|out| sse::write_event(id, self.named.then_some(kind), write_json, out));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Now;
     use crate::domain::event::{Event, EventBody, KindSet};
     use crate::domain::id::WorkspaceId;
 
-    fn stream(expires_at: WallTime) -> Subscriber {
+    pub(super) fn stream(expires_at: WallTime) -> Subscriber {
         let user = UserId::new_unchecked("u");
         Subscriber {
             id: StreamId(uuid::Uuid::nil()),
@@ -423,7 +334,7 @@ mod tests {
         })
     }
 
-    fn waiting(outbox: &mut Outbox) -> String {
+    pub(super) fn waiting(outbox: &mut Outbox) -> String {
         let mut slices = [std::io::IoSlice::new(&[]); 16];
         let filled = outbox.slices(&mut slices);
         let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
@@ -455,14 +366,5 @@ mod tests {
             "{sent}"
         );
         assert_eq!(stream.cursor, EventNumber(3));
-    }
-
-    #[test]
-    fn a_notice_of_the_expiry_does_not_suppress_a_heartbeat() {
-        let (mut stream, mut outbox) = (stream(WallTime(30_000_000)), Outbox::default());
-        let now = Now { wall: WallTime(0), mono: MonoTime(1) };
-        stream.tick(&FanOut::new(EventNumber(1)), &mut outbox, now, 5_000);
-        let sent = waiting(&mut outbox);
-        assert!(sent.contains("token_expiring") && sent.contains("heartbeat"), "{sent}");
     }
 }
