@@ -31,7 +31,7 @@ pub(crate) fn is_bearer(value: &[u8]) -> bool {
     value.split(|byte| *byte == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
-/// Verifies a token, and checks its user against the rules for tokens, such as a disabled user's.
+/// Verifies a token, and that the rules for its user accept it: a disabled user's tokens are rejected, for example.
 pub(crate) fn authenticate(
     context: &Context,
     token_rules: &TokenRules,
@@ -142,8 +142,8 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: WallTime) -> Claims {
         email: actor.email.as_deref().map(Into::into),
         sub: caller.subject.clone(),
         expires_at: caller.expires_at,
-        // A derived token must not be older than its parent, even if the clock went back: the rules for tokens accepted
-        // the parent.
+        // A derived token is never older than its parent, even if the clock went back. Otherwise the rules that accepted the
+        // parent could reject it.
         issued_at: Some(caller.issued_at.map_or(now, |at| at.max(now))),
         purpose,
     }

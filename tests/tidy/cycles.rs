@@ -5,7 +5,7 @@ use crate::source::{Source, sources, text_at};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of known cycles.
-const STILL_CYCLES: usize = 2;
+const STILL_CYCLES: usize = 0;
 
 /// Maximum number of re-exports that are followed to the definition of a name.
 const REEXPORTS_MAX: usize = 8;
