@@ -88,9 +88,9 @@ pub mod head {
     pub use crate::http1::head::{parse_head, worth_parsing};
 }
 
-/// Functions of `runtime::listener`.
-pub mod listener {
-    pub use crate::runtime::listener::raise_open_file_limit;
+/// Functions of `runtime::process`.
+pub mod process {
+    pub use crate::runtime::process::raise_open_file_limit;
 }
 
 /// Functions of `runtime::mailbox`.

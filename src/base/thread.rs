@@ -1,18 +1,18 @@
-//! Starts the threads of the process. Whoever starts one states what a panic of it means.
+//! Starts the threads of the process. The caller states the effect of a panic.
 
 use std::cell::Cell;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// What a panic ends. A panic is always a mistake of this program.
+/// The effect of a panic, which is always a bug of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnPanic {
-    /// The process ends: the state that the thread owns is not known any more, or others would wait for it for ever.
-    /// What was acknowledged is on disk.
+    /// The process ends, because the state of the thread is unknown, or because other threads would wait for it without bound.
+    /// Acknowledged data is on disk.
     Process,
-    /// One piece of work is lost. The thread catches the panic, reports it to the receiver of the result, and continues.
+    /// One item of work fails. The thread catches the panic, reports it to the recipient of the result, and continues.
     Work,
-    /// The thread ends, and whoever waits for its result notices.
+    /// The thread ends. The thread that joins it notices.
     Thread,
 }
 
@@ -20,7 +20,7 @@ thread_local! {
     static ON_PANIC: Cell<OnPanic> = const { Cell::new(OnPanic::Process) };
 }
 
-/// What a panic of the calling thread means. The main thread's ends the process.
+/// The effect of a panic of the calling thread. On the main thread, it ends the process.
 pub(crate) fn on_panic() -> OnPanic {
     ON_PANIC.get()
 }
@@ -29,7 +29,7 @@ pub(crate) fn on_panic() -> OnPanic {
 ///
 /// # Errors
 ///
-/// The system has no room for another thread.
+/// Fails if the system cannot create another thread.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     stack_bytes: usize,

@@ -2,7 +2,7 @@
 
 use super::data::{Meter, arguments, database, is_standard};
 use super::{CliError, output::say};
-use crate::runtime::{clock::Clock, listener};
+use crate::runtime::{clock::Clock, process};
 use crate::store;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, None)?;
     let target = database()?;
-    listener::keep_files_private();
+    process::keep_files_private();
     let mut input: Box<dyn BufRead> = match given.file.filter(|file| !is_standard(file)) {
         Some(file) => Box::new(BufReader::new(
             File::open(&file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?,

@@ -20,7 +20,7 @@ mod verify;
 mod who;
 
 use crate::config::{SettingError, Settings, from_environment};
-use crate::runtime::listener;
+use crate::runtime::process;
 use lexopt::prelude::*;
 use output::{complain, say};
 use std::fmt::Write;
@@ -227,7 +227,7 @@ impl From<String> for CliError {
 
 /// Runs the program as its arguments say.
 pub fn run() -> ExitCode {
-    listener::survive_full_files();
+    process::ignore_file_size_signals();
     let done = match dispatch(&mut lexopt::Parser::from_env()) {
         Err(CliError::Say(text)) => say(&text),
         done => done,

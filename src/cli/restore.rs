@@ -2,14 +2,14 @@
 
 use super::data::{Meter, arguments, database};
 use super::{CliError, output::say};
-use crate::runtime::{clock::Clock, listener};
+use crate::runtime::{clock::Clock, process};
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let given = arguments(parser, Some("force"))?;
     let file = given.required()?;
     let target = database()?;
-    listener::keep_files_private();
+    process::keep_files_private();
     let mut meter = Meter::new("restored");
     let now = Clock::start().now().wall;
     let report = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;

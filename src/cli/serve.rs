@@ -16,6 +16,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     }
     server::serve(loaded.settings).map_err(|error| {
         logging::flush();
-        CliError::from(error)
+        CliError::from(error.to_string())
     })
 }

@@ -6,7 +6,7 @@ use crate::base::limits::PROFILE_CHARS_MAX;
 use crate::config::Settings;
 use crate::config::types::Database;
 use crate::domain::id::UserId;
-use crate::runtime::listener;
+use crate::runtime::process;
 use crate::store::{Admin, AdminError, UserSelector, resolve_symlinks};
 use lexopt::ValueExt;
 
@@ -64,7 +64,7 @@ pub(super) fn password_argument() -> CliError {
 /// The settings, and the database that they name; with `make` it is made if there is none.
 pub(super) fn open(make: bool) -> Result<(Settings, Admin), CliError> {
     let settings = settings()?;
-    listener::keep_files_private();
+    process::keep_files_private();
     let database = resolve_symlinks(&settings.database);
     let made = match &database {
         Database::File(path) => make && !path.exists(),

@@ -1,20 +1,23 @@
-//! One event loop: sockets and wakeups in, a shard fed, its outputs carried out.
+//! One event loop: it passes the bytes of sockets and the messages of other threads to a shard, and carries its outputs out.
 //!
-//! Invariant: a connection with bytes left to read that the shard would take is in `ready`, so that none is forgotten
-//! between two edges of its readiness.
+//! Invariant: a connection with unread bytes that the shard wants is in `ready`, because the kernel reports readiness only when
+//! it changes.
+
+mod acceptor;
 
 use super::clock::Clock;
-use super::connections::Connections;
+use super::connection_limits::ConnectionLimits;
 use super::mailbox::Mailbox;
 use super::workers::Workers;
 use super::write_queue::WriteQueue;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRejection};
-use crate::base::time::{MonoTime, Now};
+use crate::base::time::Now;
 use crate::domain::command::ReplyTo;
 use crate::domain::work::Work;
 use crate::shard::message::ShardMessage;
 use crate::shard::{Input, Output, Shard};
+use acceptor::Acceptor;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
@@ -27,78 +30,85 @@ use std::time::Duration;
 pub(crate) const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
-/// How seldom refused connections are told of, in milliseconds.
-const REFUSALS_TOLD_MILLISECONDS: u64 = 60_000;
-/// Readiness events taken from the kernel at once.
+/// Maximum number of readiness events per poll.
 const EVENTS: usize = 1024;
 
 struct ClientSocket {
     stream: TcpStream,
     readable: bool,
     writable: bool,
-    /// The peer ended its side: a short read is not yet the last.
+    /// The peer ended its side, so that a short read may not be the last.
     read_closed: bool,
     in_ready: bool,
     write_queued: bool,
-    /// The network that it counts for, if its connections are limited.
+    /// The network that it is counted for; `None` if that is exempt.
     network: Option<IpAddr>,
+}
+
+/// The parts of an event loop.
+pub(crate) struct EventLoopParts {
+    /// The poll whose waker `mailbox` has.
+    pub poll: Poll,
+    /// The listening socket, non-blocking.
+    pub listener: std::net::TcpListener,
+    /// The logic of its connections.
+    pub shard: Shard,
+    /// The messages of other threads.
+    pub mailbox: Arc<Mailbox>,
+    /// The queues of other threads.
+    pub workers: Workers,
+    /// The limits of connections, shared with the other loops.
+    pub connection_limits: Arc<ConnectionLimits>,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// `STREAM_STALL_TIMEOUT_SECONDS`, in milliseconds.
+    pub stall_timeout_milliseconds: u64,
+    /// Called when the loop hands over no more work.
+    pub on_quiesced: Box<dyn FnMut() + Send>,
 }
 
 /// One event loop.
 pub(crate) struct EventLoop {
     poll: Poll,
-    listener: Option<TcpListener>,
+    acceptor: Acceptor,
     sockets: Vec<Option<ClientSocket>>,
     shard: Shard,
     mailbox: Arc<Mailbox>,
     workers: Workers,
-    connections: Arc<Connections>,
     clock: Clock,
     stall_timeout_milliseconds: u64,
     scratch: Box<[u8]>,
     ready: Vec<u32>,
     write_queue: WriteQueue,
-    /// Empty between turns; they keep their memory.
+    /// Empty between turns; kept for its capacity.
     dirty: Vec<u32>,
+    /// As `dirty`.
     replies: Vec<u32>,
+    /// As `dirty`.
     messages: Vec<ShardMessage>,
-    /// Commands were handed over that the writer has not been told of.
+    /// Commands were enqueued since the writer was last woken.
     submitted: bool,
-    accepting: bool,
-    accept_again_at: Option<MonoTime>,
-    accept_failed: bool,
-    on_quiet: Box<dyn FnMut() + Send>,
-    refusals_told_at: Option<MonoTime>,
+    on_quiesced: Box<dyn FnMut() + Send>,
     drained: bool,
 }
 
 impl EventLoop {
-    /// A loop that accepts from `listener` and feeds `shard`. `poll` is the one whose waker `mailbox` has.
-    /// `on_quiet` is told when the loop asks nothing more of anybody.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn new(
-        poll: Poll,
-        listener: std::net::TcpListener,
-        shard: Shard,
-        mailbox: Arc<Mailbox>,
-        workers: Workers,
-        connections: Arc<Connections>,
-        clock: Clock,
-        stall_timeout_milliseconds: u64,
-        on_quiet: Box<dyn FnMut() + Send>,
-    ) -> io::Result<EventLoop> {
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    /// A loop that accepts connections and drives a shard.
+    ///
+    /// # Errors
+    /// Fails if the listening socket cannot be registered.
+    pub(crate) fn new(parts: EventLoopParts) -> io::Result<EventLoop> {
+        let mut listener = TcpListener::from_std(parts.listener);
+        parts.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(EventLoop {
-            poll,
-            listener: Some(listener),
+            poll: parts.poll,
+            acceptor: Acceptor::new(listener, parts.connection_limits),
             sockets: Vec::new(),
-            shard,
-            mailbox,
-            workers,
-            connections,
-            clock,
-            stall_timeout_milliseconds,
+            shard: parts.shard,
+            mailbox: parts.mailbox,
+            workers: parts.workers,
+            clock: parts.clock,
+            stall_timeout_milliseconds: parts.stall_timeout_milliseconds,
             scratch: vec![0; READ_BYTES_MAX].into(),
             ready: Vec::new(),
             write_queue: WriteQueue::default(),
@@ -106,19 +116,18 @@ impl EventLoop {
             replies: Vec::new(),
             messages: Vec::new(),
             submitted: false,
-            accepting: true,
-            accept_again_at: None,
-            accept_failed: false,
-            on_quiet,
-            refusals_told_at: None,
+            on_quiesced: parts.on_quiesced,
             drained: false,
         })
     }
 
-    /// Runs until the shard has drained. `adopted` are the connections that were accepted for this loop before it ran.
-    pub(crate) fn run(&mut self, adopted: Vec<(std::net::TcpStream, SocketAddr)>) -> io::Result<()> {
-        for (stream, peer) in adopted {
-            self.accepted(TcpStream::from_std(stream), peer, self.clock.now());
+    /// Runs until the shard has drained. `early` are connections that were accepted before.
+    ///
+    /// # Errors
+    /// Fails if the kernel cannot be polled.
+    pub(crate) fn run(&mut self, early: Vec<(std::net::TcpStream, SocketAddr)>) -> io::Result<()> {
+        for (stream, peer) in early {
+            self.add_connection(TcpStream::from_std(stream), peer, self.clock.now());
         }
         let mut events = Events::with_capacity(EVENTS);
         while !self.drained {
@@ -130,7 +139,7 @@ impl EventLoop {
             for event in &events {
                 match event.token() {
                     WAKER => woken = true,
-                    LISTENER => self.accepting = true,
+                    LISTENER => self.acceptor.readable(),
                     Token(token) => self.note_readiness((token - FIRST_SOCKET) as u32, event),
                 }
             }
@@ -152,26 +161,26 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Counts the requests that were answered meanwhile.
+    /// Counts the requests that got their responses.
     fn count_finished(&mut self) {
         if self.shard.has_finished() {
             self.shard.count_finished(self.clock.now());
         }
     }
 
-    /// How long to wait for the kernel: not at all while there is something to go on with.
+    /// The timeout of the next poll: zero while there is work.
     fn poll_timeout(&self) -> Option<Duration> {
         if !self.ready.is_empty() || self.shard.has_dirty() || self.write_queue.any_now() {
             return Some(Duration::ZERO);
         }
-        if self.accepting && self.accept_again_at.is_none() && self.listener.is_some() {
+        if self.acceptor.is_ready() {
             return Some(Duration::ZERO);
         }
-        let next = [self.shard.poll_timeout(), self.accept_again_at, self.write_queue.wakes_at()]
+        let next = [self.shard.poll_timeout(), self.acceptor.paused_until(), self.write_queue.wakes_at()]
             .into_iter()
             .flatten()
             .min()?;
-        // One microsecond more, because the kernel rounds, and waking too early would be for nothing.
+        // One more microsecond, because the kernel rounds down.
         Some(Duration::from_micros(next.since(self.clock.now().mono) + 1))
     }
 
@@ -207,58 +216,22 @@ impl EventLoop {
 
     fn accept(&mut self) {
         let now = self.clock.now();
-        if self.accept_again_at.is_some_and(|at| at <= now.mono) {
-            self.accept_again_at = None;
-        }
-        if !self.accepting || self.accept_again_at.is_some() {
-            return;
-        }
+        self.acceptor.tick(now);
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            let Some(listener) = &self.listener else { return };
-            if self.connections.are_full() {
-                self.pause_accepting(now, ConnectionRejection::Maximum);
-                return;
-            }
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    if std::mem::take(&mut self.accept_failed) {
-                        log::info!("accepting goes on");
-                    }
-                    self.accepted(stream, peer, now);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accepting = false;
-                    return;
-                }
-                Err(error) if is_about_one_connection(&error) => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut self.accept_failed, true) {
-                        log::warn!("accepting pauses: {}", why_not_accepted(&error));
-                    }
-                    self.pause_accepting(now, ConnectionRejection::Resources);
-                    return;
-                }
-            }
+            let Some((stream, peer)) = self.acceptor.accept(now) else { return };
+            self.add_connection(stream, peer, now);
         }
     }
 
-    fn pause_accepting(&mut self, now: Now, why: ConnectionRejection) {
-        metrics::CONNECTIONS_REJECTED[why as usize].add(1);
-        self.accept_again_at = Some(now.mono.plus_milliseconds(ACCEPT_PAUSE_MILLISECONDS));
-    }
-
-    fn accepted(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
-        // Closed without a word: whoever takes up too many gets nothing that costs a buffer, a timer or a descriptor.
-        let Ok(network) = self.connections.begin(peer.ip()) else {
-            self.note_refusal(peer.ip(), now);
-            return;
-        };
-        // An answer is written in one piece, so waiting to join small ones only delays it.
+    fn add_connection(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
+        // A rejected connection is closed without a response, which would cost a buffer and a timer.
+        let Some(network) = self.acceptor.admit(peer.ip(), now) else { return };
+        // A response is written at once, so Nagle's algorithm would only delay it.
         let _ = stream.set_nodelay(true);
         let slot = self.shard.accept(peer.ip(), now);
         let token = Token(slot as usize + FIRST_SOCKET);
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
-            log::warn!("a connection cannot be watched: {error}");
+            log::warn!("cannot register a connection with the event loop: {error}");
             metrics::CONNECTIONS_REJECTED[ConnectionRejection::Unwatched as usize].add(1);
             self.shard.handle(Input::Failed { slot }, now);
         }
@@ -279,18 +252,7 @@ impl EventLoop {
         self.drain_outputs(now);
     }
 
-    /// Counts a connection that was refused, and says so now and then.
-    fn note_refusal(&mut self, peer: IpAddr, now: Now) {
-        metrics::CONNECTIONS_REJECTED[ConnectionRejection::Address as usize].add(1);
-        if self.refusals_told_at.is_none_or(|told| now.mono >= told.plus_milliseconds(REFUSALS_TOLD_MILLISECONDS)) {
-            self.refusals_told_at = Some(now.mono);
-            log::warn!(
-                "{peer} has MAX_CONNECTIONS_PER_ADDRESS connections: more are closed, as those of others may be"
-            );
-        }
-    }
-
-    /// Reads every connection that has something, each at most a few times, so that none starves.
+    /// Reads every readable connection, each a bounded number of times, so that none starves.
     fn read_ready(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         for slot in ready.drain(..) {
@@ -299,7 +261,7 @@ impl EventLoop {
                 self.read_socket(slot);
             }
         }
-        // What was added meanwhile comes first next time.
+        // Connections that were added meanwhile come first in the next turn.
         std::mem::swap(&mut self.ready, &mut ready);
         self.ready.append(&mut ready);
     }
@@ -317,7 +279,7 @@ impl EventLoop {
                     self.shard.handle(Input::Ended { slot }, now);
                 }
                 Ok(n) => {
-                    // A short read has emptied the socket; what arrives later makes a new edge.
+                    // A short read has emptied the socket. The kernel reports later bytes.
                     socket.readable = n == self.scratch.len() || socket.read_closed;
                     metrics::BYTES_RECEIVED.add(n as u64);
                     self.shard.handle(Input::Bytes { slot, bytes: &self.scratch[..n] }, now);
@@ -334,7 +296,7 @@ impl EventLoop {
         self.resume(slot);
     }
 
-    /// Puts a connection back on the list if there is more to read from it.
+    /// Adds a connection to `ready` if it has unread bytes.
     fn resume(&mut self, slot: u32) {
         if let Some(Some(socket)) = self.sockets.get_mut(slot as usize)
             && socket.readable
@@ -345,7 +307,7 @@ impl EventLoop {
         }
     }
 
-    /// Writes each connection that has something, at most once in a turn.
+    /// Writes each connection with pending output, at most once per turn.
     fn write_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.shard.take_dirty(&mut dirty);
@@ -392,7 +354,7 @@ impl EventLoop {
             if filled == 1 { socket.stream.write(&slices[0]) } else { socket.stream.write_vectored(&slices[..filled]) };
         match written {
             Ok(bytes) => {
-                // After a short write the kernel tells when there is room again.
+                // After a short write, the kernel reports when there is room.
                 socket.writable = bytes == offered;
                 metrics::BYTES_SENT.add(bytes as u64);
                 let more = socket.writable && filled == WRITE_BUFFERS_MAX;
@@ -403,7 +365,7 @@ impl EventLoop {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 socket.writable = false;
-                // The shard does not know yet that its reader has fallen behind.
+                // The shard must learn that the reader is behind.
                 self.shard.handle(Input::Wrote { slot, bytes: 0 }, now);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_write(slot),
@@ -428,7 +390,7 @@ impl EventLoop {
                 }
                 Output::EndWriting(slot) => {
                     if let Some(Some(socket)) = self.sockets.get(slot as usize) {
-                        // The peer may be gone already; then reading says so.
+                        // If the peer has disconnected, reading reports it.
                         let _ = socket.stream.shutdown(Shutdown::Write);
                     }
                 }
@@ -436,13 +398,11 @@ impl EventLoop {
                     self.close(slot);
                 }
                 Output::StopAccepting => {
-                    if let Some(mut listener) = self.listener.take() {
-                        let _ = self.poll.registry().deregister(&mut listener);
-                    }
+                    self.acceptor.stop(self.poll.registry());
                     self.workers.responders.stop();
                 }
                 Output::Quiesced => {
-                    (self.on_quiet)();
+                    (self.on_quiesced)();
                 }
                 Output::Drained => {
                     self.drained = true;
@@ -451,7 +411,10 @@ impl EventLoop {
         }
     }
 
-    /// Hands work to its worker; gives back whose work was not taken because the queue is full.
+    /// Enqueues work for its worker.
+    ///
+    /// # Errors
+    /// Returns the recipient of the reply if the queue is full.
     fn submit(&mut self, work: Work) -> Result<(), ReplyTo> {
         let is_command = matches!(work, Work::Command(_));
         self.workers.submit(work)?;
@@ -462,7 +425,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Tells the writer of the commands that this turn has handed over.
+    /// Wakes the writer for the commands of this turn.
     fn wake_writer(&mut self) {
         if std::mem::take(&mut self.submitted) {
             self.workers.wake_writer();
@@ -472,7 +435,7 @@ impl EventLoop {
     fn tune_stream(&mut self, slot: u32) {
         let Some(Some(socket)) = self.sockets.get(slot as usize) else { return };
         let socket = SockRef::from(&socket.stream);
-        // Neither is worth ending the stream for: they only tighten what the stall timeout bounds anyway.
+        // Failures are ignored: the stall timeout bounds the same.
         let _ = socket.set_send_buffer_size(STREAM_SEND_BUFFER_BYTES);
         let _ = socket.set_tcp_user_timeout(Some(Duration::from_millis(self.stall_timeout_milliseconds)));
     }
@@ -480,37 +443,8 @@ impl EventLoop {
     fn close(&mut self, slot: u32) {
         if let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
             let _ = self.poll.registry().deregister(&mut socket.stream);
-            self.connections.end(socket.network);
+            self.acceptor.release(socket.network);
             metrics::CONNECTIONS_OPEN.sub(1);
         }
     }
-}
-
-/// What stands in the way of accepting, and what helps.
-fn why_not_accepted(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => "no descriptors are left to this process: raise its limit of open files".into(),
-        Some(libc::ENFILE) => "no descriptors are left to this machine".into(),
-        _ => error.to_string(),
-    }
-}
-
-/// Errors of `accept` that say nothing about the next connection (accept(2), "Error handling").
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::EINTR
-                | libc::EPERM
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::ENONET
-                | libc::EOPNOTSUPP
-        )
-    )
 }

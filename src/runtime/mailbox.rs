@@ -1,8 +1,8 @@
-//! How other threads reach an event loop: they append under a lock and wake it once; it swaps the list out.
+//! The mailbox of an event loop: other threads append messages under a lock and wake the loop once; it takes the whole list.
 //!
-//! Invariant: events that wait are bounded in bytes; past that a commit leaves only its number, and the shard gets what
-//! it missed from the journal. Answers of readers are bounded as well; past that they say that there is no room. Receipts
-//! and answers are never dropped: a connection waits for at most one.
+//! Invariant: the bytes of waiting events are bounded. Past the bound, a commit leaves only its number, and the shard reads
+//! the missed events from the journal. The bytes of query results are bounded too. Past the bound, a result becomes a
+//! rejection. Replies themselves are never dropped: a connection waits for at most one.
 
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
@@ -26,7 +26,7 @@ struct MailboxState {
 }
 
 impl Mailbox {
-    /// An empty mailbox whose loop `waker` wakes.
+    /// An empty mailbox. `waker` wakes its loop.
     pub(crate) fn new(waker: mio::Waker) -> Mailbox {
         Mailbox { waiting: Mutex::default(), waker }
     }
@@ -41,7 +41,7 @@ impl Mailbox {
                 }
                 ShardMessage::Delta(_) => {
                     waiting.delta_bytes += size_of::<ShardMessage>();
-                    // The shard notices the gap in the indexes, and reads the text from the answer itself.
+                    // The shard detects the missing index, and reads the text from the answer.
                     if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Delta as usize].add(1);
                         return;
@@ -62,13 +62,13 @@ impl Mailbox {
             metrics::MAILBOX_MESSAGES.add(1);
             waiting.messages.len() == 1
         };
-        // A list that was not empty has a wakeup on its way already.
+        // If the list was not empty, the loop has been woken.
         if was_empty && let Err(error) = self.waker.wake() {
             log::error!("an event loop cannot be woken: {error}");
         }
     }
 
-    /// Swaps what waits into `into`, which is empty.
+    /// Moves the waiting messages into `into`, which is empty.
     pub(crate) fn take(&self, into: &mut Vec<ShardMessage>) {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -80,12 +80,12 @@ impl Mailbox {
     }
 }
 
-/// Leaves of a commit only its number, if with its events more than `event_bytes_max` bytes would wait; `event_bytes`
-/// is how many do. The first commit that waits keeps its events, whatever their size.
+/// Removes the events of a commit if with them more than `event_bytes_max` bytes would wait. `event_bytes` is the number of
+/// waiting bytes. The first waiting commit keeps its events, whatever their size.
 pub fn bound_events(committed: &mut CommitShare, event_bytes: &mut usize, event_bytes_max: usize) {
     let weight: usize = committed.events.iter().map(|event| event.weight()).sum();
     if *event_bytes + weight > event_bytes_max && *event_bytes > 0 {
-        // A commit that says it follows itself shows the shard that something is missing before it.
+        // A commit that follows itself tells the shard that it missed events.
         committed.before = committed.through;
         committed.events = Arc::new([]);
         metrics::MAILBOX_DROPPED[MailboxDropped::Events as usize].add(1);

@@ -1,18 +1,25 @@
-//! Floor 5: threads, sockets and clocks, and how everything is wired together. The only floor that waits.
+//! Layer 5: threads, sockets and clocks, and their wiring. The only layer that waits.
 
+mod allocator;
 pub(crate) mod clock;
-mod connections;
+mod connection_limits;
+mod database;
 pub(crate) mod event_loop;
 pub(crate) mod listener;
 pub(crate) mod mailbox;
-mod memory;
-pub(crate) mod notify;
+mod main_event;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod reload;
 pub(crate) mod replies;
 pub(crate) mod responders;
+mod running;
+pub(crate) mod sd_notify;
 pub(crate) mod server;
+pub(crate) mod start_error;
 mod startup;
 mod workers;
 mod write_queue;
+
+/// Size of each thread's stack, in bytes. Nothing recurses over the input of a peer.
+const STACK_BYTES: usize = 512 * 1024;

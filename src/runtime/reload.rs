@@ -1,7 +1,7 @@
-//! What a running server goes by, and how it changes without a restart: the settings are read again, and each event loop
-//! gets a new context. Whatever is wrong with one of them, all stay as they are.
+//! Reloads the settings of a running server: each event loop gets a new context. If any setting is invalid, all stay
+//! unchanged.
 
-use super::connections::Connections;
+use super::connection_limits::ConnectionLimits;
 use super::mailbox::Mailbox;
 use crate::api::Context;
 use crate::auth::jwt::Keys;
@@ -10,31 +10,31 @@ use crate::config::{LoadedSettings, SettingError, Settings};
 use crate::shard::message::ShardMessage;
 use std::sync::Arc;
 
-/// What every loop of a running server was last given, and what new ones are made with.
-pub(crate) struct Current {
+/// The present context of all event loops.
+pub(crate) struct CurrentContext {
     context: Arc<Context>,
-    /// The key that signs where the settings have none.
+    /// The signing key in the database, which is used without `JWT_SECRET_KEY`.
     kept_key: [u8; 32],
 }
 
-impl Current {
-    /// What a server starts with; `kept_key` is the database's own.
-    pub(crate) fn new(settings: Settings, kept_key: [u8; 32], epoch: Arc<str>) -> Current {
+impl CurrentContext {
+    /// The context of a server that starts. `kept_key` is the signing key in the database.
+    pub(crate) fn new(settings: Settings, kept_key: [u8; 32], epoch: Arc<str>) -> CurrentContext {
         let keys = keys(&settings, kept_key);
-        Current { context: Arc::new(Context { settings, keys, epoch }), kept_key }
+        CurrentContext { context: Arc::new(Context { settings, keys, epoch }), kept_key }
     }
 
-    /// What every loop goes by.
+    /// The present context.
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
-    /// Takes up settings that were read again, and passes them on.
+    /// Applies the settings that can change without a restart, and sends the new context to all event loops.
     pub(crate) fn reload(
         &mut self,
         read: Result<LoadedSettings, Vec<SettingError>>,
         mailboxes: &[Arc<Mailbox>],
-        connections: &Connections,
+        connection_limits: &ConnectionLimits,
     ) {
         let loaded = match read {
             Ok(loaded) => loaded,
@@ -42,13 +42,13 @@ impl Current {
                 for error in errors {
                     log::error!("{error}");
                 }
-                log::error!("the settings were read again and nothing of them was taken up");
+                log::error!("the settings are invalid and stay unchanged");
                 return;
             }
         };
         let old = &self.context.settings;
         if loaded.settings.environment != old.environment {
-            log::error!("ENV has changed, which needs a restart: nothing of the settings was taken up");
+            log::error!("ENV has changed, which needs a restart: the settings stay unchanged");
             return;
         }
         for warning in loaded.warnings {
@@ -56,26 +56,23 @@ impl Current {
         }
         let (settings, restart) = old.reloaded(loaded.settings);
         if !restart.is_empty() {
-            log::warn!("a restart is needed for what has changed of {}", restart.join(", "));
+            log::warn!("a restart is needed to apply {}", restart.join(", "));
         }
         let changed = settings != *old;
         if changed {
             logging::set_level(settings.log_level);
-            connections.set_exempt(settings.trusted_proxies.clone());
+            connection_limits.set_exempt(settings.trusted_proxies.clone());
             let keys = keys(&settings, self.kept_key);
             self.context = Arc::new(Context { settings, keys, epoch: Arc::clone(&self.context.epoch) });
             for mailbox in mailboxes {
                 mailbox.push(ShardMessage::Reload(Arc::clone(&self.context)));
             }
         }
-        log::info!(
-            "the settings were read again: {}",
-            if changed { "they have changed" } else { "nothing has changed" }
-        );
+        log::info!("settings reloaded: {}", if changed { "changed" } else { "unchanged" });
     }
 }
 
-/// The keys for tokens that the settings name; `kept` is the database's own, for where they name none.
+/// The keys for tokens. `kept` is the signing key in the database, which is used without `JWT_SECRET_KEY`.
 pub(crate) fn keys(settings: &Settings, kept: [u8; 32]) -> Keys {
     let key = match &settings.jwt_secret_key {
         Some(secret) => secret.expose().as_bytes().to_vec(),

@@ -46,7 +46,7 @@ impl Replies {
         }
     }
 
-    /// Reports that work was dropped, in place of its reply.
+    /// Reports that work was dropped: there will be no reply.
     pub(crate) fn dropped(&self, to: ReplyTo) {
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::Dropped(to)),
@@ -61,7 +61,7 @@ impl Replies {
         }
     }
 
-    /// Sends a commit to everybody whom it concerns, in the order that `route_commit` demands.
+    /// Distributes a commit to the shards and the responders, in the order of `route_commit`.
     pub(crate) fn committed(&self, committed: Committed) {
         let started = Arc::clone(&committed.started);
         let routed = route_commit(committed, self.mailboxes.len());

@@ -1,8 +1,9 @@
-//! What answers before the event loops run, while this process waits for the database or migrates it: one thread that
-//! accepts, says on `/health…` that the server is starting, and keeps every other connection, unread, for the loops.
+//! Accepts connections before the event loops run, while this process waits for the database or migrates it. One thread
+//! responds to `/health…` that the server is starting, and holds every other connection, unread, for the event loops.
 //!
-//! Invariant: not a byte is read of a connection that is kept, so a loop that takes it over finds it as if new.
+//! Invariant: nothing is read from a held connection, so an event loop takes it over like a new one.
 
+use super::STACK_BYTES;
 use super::clock::Clock;
 use crate::api::error::ApiError;
 use crate::api::{Response, health};
@@ -26,84 +27,82 @@ const LISTENER: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 /// Readiness events taken from the kernel at once.
 const EVENTS: usize = 64;
-/// How long accepting pauses after an error that may last, in milliseconds.
+/// How long accepting pauses after an error, in milliseconds.
 const PAUSE_MILLISECONDS: u64 = 100;
 
-/// A connection that was accepted before the loops ran.
-pub(super) type Early = (std::net::TcpStream, SocketAddr);
+/// A connection that was accepted before the event loops ran.
+pub(super) type EarlyConnection = (std::net::TcpStream, SocketAddr);
 
-/// The thread that answers meanwhile.
+/// The handle of the thread.
 pub(super) struct Startup {
     waker: Waker,
-    thread: JoinHandle<Vec<Early>>,
+    thread: JoinHandle<Vec<EarlyConnection>>,
 }
 
 impl Startup {
-    /// Begins to accept from this socket, which stays with its owner. A connection is kept for so long at most.
-    pub(super) fn begin(
-        socket: &std::net::TcpListener,
-        clock: Clock,
-        wait_milliseconds: u64,
-        stack_bytes: usize,
-    ) -> io::Result<Startup> {
-        let door = Door::new(socket, clock, wait_milliseconds)?;
-        let waker = Waker::new(door.poll.registry(), WAKER)?;
-        let thread = spawn("startup", stack_bytes, OnPanic::Process, move || door.run())?;
+    /// Starts to accept from a socket. A connection is held for at most `wait_milliseconds`.
+    ///
+    /// # Errors
+    /// Fails if the system lacks a resource for the thread.
+    pub(super) fn begin(socket: &std::net::TcpListener, clock: Clock, wait_milliseconds: u64) -> io::Result<Startup> {
+        let listener = StartupListener::new(socket, clock, wait_milliseconds)?;
+        let waker = Waker::new(listener.poll.registry(), WAKER)?;
+        let thread = spawn("startup", STACK_BYTES, OnPanic::Process, move || listener.run())?;
         Ok(Startup { waker, thread })
     }
 
-    /// Stops accepting, and tells those whose connections are kept to come back: this process will not serve them.
-    pub(super) fn turn_away(self, now: Now) {
+    /// Stops accepting, and rejects the held connections, because this process will not serve.
+    pub(super) fn reject_all(self, now: Now) {
         let mut random = Random::from_system();
         for (stream, _) in self.end() {
             let reply = ApiError::starting().into_response();
-            answer(TcpStream::from_std(stream), &reply, Method::Other, Version::Http11, now, &mut random);
+            respond(TcpStream::from_std(stream), &reply, Method::Other, Version::Http11, now, &mut random);
         }
     }
 
-    /// Stops accepting, and gives out the connections that are kept.
-    pub(super) fn end(self) -> Vec<Early> {
+    /// Stops accepting, and returns the held connections.
+    pub(super) fn end(self) -> Vec<EarlyConnection> {
         if let Err(error) = self.waker.wake() {
-            log::warn!("connections that came early are lost: {error}");
+            log::warn!("early connections are lost: {error}");
             return Vec::new();
         }
         self.thread.join().unwrap_or_default()
     }
 }
 
-struct Kept {
+struct HeldConnection {
     stream: TcpStream,
     peer: SocketAddr,
     until: MonoTime,
 }
 
-struct Door {
+struct StartupListener {
     poll: Poll,
     listener: TcpListener,
-    kept: Slab<Kept>,
-    /// The listening socket may have more.
+    held: Slab<HeldConnection>,
+    /// The listening socket may have more connections.
     accepting: bool,
     clock: Clock,
     wait_milliseconds: u64,
     random: Random,
 }
 
-impl Door {
-    fn new(socket: &std::net::TcpListener, clock: Clock, wait_milliseconds: u64) -> io::Result<Door> {
+impl StartupListener {
+    fn new(socket: &std::net::TcpListener, clock: Clock, wait_milliseconds: u64) -> io::Result<StartupListener> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(socket.try_clone()?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let random = Random::from_system();
-        Ok(Door { poll, listener, kept: Slab::new(), accepting: false, clock, wait_milliseconds, random })
+        Ok(StartupListener { poll, listener, held: Slab::new(), accepting: false, clock, wait_milliseconds, random })
     }
 
-    fn run(mut self) -> Vec<Early> {
+    fn run(mut self) -> Vec<EarlyConnection> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            match self.poll.poll(&mut events, self.patience()) {
+            match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    log::warn!("nobody is answered until the server runs: {error}");
+                    log::warn!("no responses until the server runs: {error}");
                     break;
                 }
                 Ok(()) => {}
@@ -114,76 +113,76 @@ impl Door {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accepting = true,
-                    Token(token) => self.look(token - FIRST_SOCKET),
+                    Token(token) => self.peek(token - FIRST_SOCKET),
                 }
             }
-            self.give_up_on_old();
+            self.reject_old();
             self.accept();
         }
-        self.kept.drain().map(|kept| (kept.stream.into(), kept.peer)).collect()
+        self.held.drain().map(|held| (held.stream.into(), held.peer)).collect()
     }
 
-    fn patience(&self) -> Option<Duration> {
-        if self.accepting && self.kept.len() < STARTUP_CONNECTIONS_MAX {
+    fn timeout(&self) -> Option<Duration> {
+        if self.accepting && self.held.len() < STARTUP_CONNECTIONS_MAX {
             return Some(Duration::from_millis(PAUSE_MILLISECONDS));
         }
-        let next = self.kept.iter().map(|(_, kept)| kept.until).min()?;
+        let next = self.held.iter().map(|(_, held)| held.until).min()?;
         Some(Duration::from_micros(next.since(self.clock.now().mono) + 1))
     }
 
-    /// Accepts as many as may be kept; more wait in the kernel's queue.
+    /// Accepts up to the maximum number of held connections. More wait in the kernel's queue.
     fn accept(&mut self) {
-        while self.accepting && self.kept.len() < STARTUP_CONNECTIONS_MAX {
+        while self.accepting && self.held.len() < STARTUP_CONNECTIONS_MAX {
             match self.listener.accept() {
                 Ok((mut stream, peer)) => {
-                    let entry = self.kept.vacant_entry();
+                    let entry = self.held.vacant_entry();
                     let key = entry.key();
                     let token = Token(key + FIRST_SOCKET);
                     if self.poll.registry().register(&mut stream, token, Interest::READABLE).is_ok() {
                         let until = self.clock.now().mono.plus_milliseconds(self.wait_milliseconds);
-                        entry.insert(Kept { stream, peer, until });
-                        self.look(key);
+                        entry.insert(HeldConnection { stream, peer, until });
+                        self.peek(key);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.accepting = false,
-                // About one connection, or about descriptors: either way the loops will meet it and say so.
+                // The event loops will meet the same error and log it.
                 Err(_) => return,
             }
         }
     }
 
-    /// Looks at what has arrived on a connection, and answers if it is a question about the server's health.
-    fn look(&mut self, key: usize) {
-        let Some(kept) = self.kept.get(key) else { return };
+    /// Peeks at the bytes that have arrived, and responds if they are a health request.
+    fn peek(&mut self, key: usize) {
+        let Some(held) = self.held.get(key) else { return };
         let mut bytes = [0; STARTUP_PEEK_BYTES_MAX];
-        let arrived = match kept.stream.peek(&mut bytes) {
-            Ok(0) => return drop(self.kept.remove(key)),
+        let arrived = match held.stream.peek(&mut bytes) {
+            Ok(0) => return drop(self.held.remove(key)),
             Ok(arrived) => arrived,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(_) => return drop(self.kept.remove(key)),
+            Err(_) => return drop(self.held.remove(key)),
         };
         let now = self.clock.now();
         if let Some((reply, method, version)) = health(&bytes[..arrived], now) {
-            let kept = self.kept.remove(key);
-            answer(kept.stream, &reply, method, version, now, &mut self.random);
+            let held = self.held.remove(key);
+            respond(held.stream, &reply, method, version, now, &mut self.random);
         }
     }
 
-    /// Tells those who have waited as long as they may to come back.
-    fn give_up_on_old(&mut self) {
+    /// Rejects the connections that have waited too long.
+    fn reject_old(&mut self) {
         let now = self.clock.now();
-        let old: Vec<usize> = self.kept.iter().filter(|(_, kept)| kept.until <= now.mono).map(|(key, _)| key).collect();
+        let old: Vec<usize> = self.held.iter().filter(|(_, held)| held.until <= now.mono).map(|(key, _)| key).collect();
         for key in old {
-            let kept = self.kept.remove(key);
+            let held = self.held.remove(key);
             let reply = ApiError::starting().into_response();
-            answer(kept.stream, &reply, Method::Other, Version::Http11, now, &mut self.random);
+            respond(held.stream, &reply, Method::Other, Version::Http11, now, &mut self.random);
         }
     }
 }
 
-/// Answers and ends the connection. What has arrived is read first: otherwise its end would be a reset, which may
-/// overtake the answer.
-fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Version, now: Now, random: &mut Random) {
+/// Responds and closes the connection. The bytes that have arrived are read first: otherwise closing would send a reset, which
+/// may overtake the response.
+fn respond(mut stream: TcpStream, reply: &Response, method: Method, version: Version, now: Now, random: &mut Random) {
     let request_id = format!("{:016x}", random.next_u64());
     let fields = [("Content-Type", reply.content_type), ("X-Request-Id", &request_id)];
     let own = reply.fields.iter().map(|(name, value)| (*name, &**value));
@@ -200,12 +199,12 @@ fn answer(mut stream: TcpStream, reply: &Response, method: Method, version: Vers
     }
     let mut read = [0; STARTUP_PEEK_BYTES_MAX];
     let _ = stream.read(&mut read);
-    // Some hundred bytes always fit into a fresh socket; who is gone needs none.
+    // A few hundred bytes always fit into a new socket's buffer. The peer may have disconnected.
     let _ = stream.write_all(&out);
     let _ = stream.shutdown(Shutdown::Write);
 }
 
-/// The answer, if these bytes are the whole head of a question about the server's health.
+/// The response, if these bytes are the whole head of a health request.
 fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
     let mut slots = HeaderBuf::new();
     let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES_MAX }).ok()??;
@@ -226,7 +225,7 @@ mod tests {
     use crate::base::time::WallTime;
 
     #[test]
-    fn only_whole_questions_about_health_are_answered() {
+    fn only_whole_health_requests_get_a_response() {
         let table = [
             ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", Some(503)),
             ("GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n", Some(503)),
@@ -260,7 +259,7 @@ mod tests {
     }
 
     fn begin(listener: &std::net::TcpListener, wait_milliseconds: u64) -> Startup {
-        Startup::begin(listener, Clock::start(), wait_milliseconds, 256 * 1024).unwrap()
+        Startup::begin(listener, Clock::start(), wait_milliseconds).unwrap()
     }
 
     fn answer(mut client: std::net::TcpStream) -> String {
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_kept_as_they_came_and_given_out_at_the_end() {
+    fn other_connections_are_held_unread_and_returned_at_the_end() {
         let listener = listener();
         let startup = begin(&listener, 600_000);
         let mut post = connect(&listener, b"POST /input HTTP/1.1\r\n");
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_too_long_is_told_to_come_back() {
+    fn a_connection_that_has_waited_too_long_is_rejected() {
         let listener = listener();
         let startup = begin(&listener, 0);
         let text = answer(connect(&listener, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -298,20 +297,23 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_kept_than_there_is_room_for() {
+    fn the_number_of_held_connections_is_bounded() {
         let listener = listener();
-        let mut door = Door::new(&listener, Clock::start(), 600_000).unwrap();
+        let mut listener_thread = StartupListener::new(&listener, Clock::start(), 600_000).unwrap();
         let mut clients = Vec::new();
-        // Fewer at once than the queue of a listening socket holds.
+        // Fewer at once than the backlog of the socket.
         while clients.len() < STARTUP_CONNECTIONS_MAX + 10 {
             clients.push(connect(&listener, b"G"));
-            door.accepting = true;
-            door.accept();
+            listener_thread.accepting = true;
+            listener_thread.accept();
         }
-        assert_eq!(door.kept.len(), STARTUP_CONNECTIONS_MAX);
-        assert!(door.accepting && door.patience().is_some_and(|patience| patience > Duration::from_secs(1)));
-        door.kept.clear();
-        door.accept();
-        assert_eq!(door.kept.len(), 10, "the others waited in the kernel's queue");
+        assert_eq!(listener_thread.held.len(), STARTUP_CONNECTIONS_MAX);
+        assert!(
+            listener_thread.accepting
+                && listener_thread.timeout().is_some_and(|timeout| timeout > Duration::from_secs(1))
+        );
+        listener_thread.held.clear();
+        listener_thread.accept();
+        assert_eq!(listener_thread.held.len(), 10, "the others waited in the kernel's queue");
     }
 }

@@ -1,70 +1,70 @@
-//! Which connections a turn of the loop writes: replies at once, streams in passes.
+//! The connections to write in each turn of an event loop: responses at once, streams in passes.
 //!
-//! A write to a stream costs the kernel about the same for one frame as for a dozen. So a pass over the streams begins only
-//! when no command is under way whose event would join it, or a moment later; and it goes over several turns, so that
-//! requests are not kept waiting until an event has gone out to everybody.
+//! Writing a dozen frames to a stream costs the kernel about as much as writing one. So a pass over the streams begins only
+//! when no command is in progress whose event would join it, or after a short time. A pass spans several turns, so that
+//! responses do not wait until an event has been written to all streams.
 //!
-//! Invariant: every stream that is queued is written in the present pass or in the next, and no pass waits longer than
+//! Invariant: every queued stream is written in the present pass or in the next one, and no pass waits longer than
 //! `STREAM_HOLD_MICROSECONDS_MAX`.
 
 use crate::base::limits::*;
 use crate::base::time::MonoTime;
 use std::collections::VecDeque;
 
-/// The queue of connections that have something to write.
+/// The queue of connections with pending output.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue {
     replies: Vec<u32>,
-    /// The one that waits longest first.
+    /// The longest waiting stream is first.
     streams: VecDeque<u32>,
-    /// How many of the first streams are in the present pass.
+    /// The number of streams at the front that belong to the present pass.
     pass_left: usize,
-    /// Writes that this turn still has for streams with little to write.
+    /// The number of small writes to streams that this turn may still do.
     small_left: usize,
-    /// Until when the next pass waits at most.
+    /// The latest beginning of the next pass.
     hold_until: Option<MonoTime>,
     commands_under_way: usize,
 }
 
 impl WriteQueue {
-    /// Queues a stream.
+    /// Enqueues a stream.
     pub(super) fn push_stream(&mut self, slot: u32) {
         self.streams.push_back(slot);
     }
 
-    /// Queues a connection that is no stream.
+    /// Enqueues a connection with a response.
     pub(super) fn push_reply(&mut self, slot: u32) {
         self.replies.push(slot);
     }
 
-    /// A command was handed to the writer.
+    /// Counts a command that was enqueued for the writer.
     pub(super) fn command_submitted(&mut self) {
         self.commands_under_way += 1;
     }
 
-    /// The writer answered so many commands.
+    /// Counts results of commands.
     pub(super) fn commands_answered(&mut self, count: usize) {
         assert!(count <= self.commands_under_way, "an answer follows its command");
         self.commands_under_way -= count;
     }
 
-    /// Whether there is something to write without waiting.
+    /// Whether there is something to write now.
     pub(super) fn any_now(&self) -> bool {
         !self.replies.is_empty() || self.pass_left > 0 || (!self.streams.is_empty() && self.hold_until.is_none())
     }
 
-    /// When a pass that waits begins at the latest.
+    /// The latest beginning of a pass that waits.
     pub(super) fn wakes_at(&self) -> Option<MonoTime> {
         self.hold_until
     }
 
-    /// Gives out the connections that are no streams, for this turn.
+    /// Moves the connections with responses into `into`.
     pub(super) fn take_replies(&mut self, into: &mut Vec<u32>) {
         into.clear();
         std::mem::swap(&mut self.replies, into);
     }
 
-    /// Begins a turn; `bytes_of` says what waits for a stream.
+    /// Begins a turn. `bytes_of` returns the pending output of a stream, in bytes.
     pub(super) fn begin_turn(&mut self, now: MonoTime, bytes_of: impl Fn(u32) -> usize) {
         self.small_left = STREAM_WRITES_PER_TURN_MAX;
         let Some(first) = self.streams.front() else { return };
@@ -84,7 +84,7 @@ impl WriteQueue {
             return None;
         }
         let slot = *self.streams.front()?;
-        // Joining more would make this write no cheaper, and letting it wait would only let more come in.
+        // Waiting for more frames would not make this write cheaper.
         if bytes_of(slot) < STREAM_HOLD_BYTES_MAX {
             self.small_left = self.small_left.checked_sub(1)?;
         }
@@ -92,7 +92,7 @@ impl WriteQueue {
         self.streams.pop_front()
     }
 
-    /// Asserts what of the invariant can be seen between two calls.
+    /// Asserts the invariant as far as it concerns the present state.
     #[cfg(test)]
     pub(super) fn check_invariants(&self) {
         assert!(self.pass_left <= self.streams.len());

@@ -22,7 +22,7 @@ mod transfer;
 mod tests;
 
 pub use config::{InboxLimits, ResponderRules, Retention, StoreConfig};
-pub(crate) use error::DataError;
+pub(crate) use error::{DataError, OpenError};
 pub(crate) use progress::Progress;
 pub(crate) use sqlite::admin::accounts::{Account, Admin, AdminError, NewUser, UserSelector};
 pub(crate) use sqlite::admin::backup::backup;

@@ -6,7 +6,7 @@ use crate::idle::IdleState;
 use crate::scale::{self, once_in};
 use cortex_core::internals::Random;
 use cortex_core::internals::limits::READ_BYTES_MAX;
-use cortex_core::internals::listener::raise_open_file_limit;
+use cortex_core::internals::process::raise_open_file_limit;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

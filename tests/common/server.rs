@@ -201,7 +201,7 @@ impl Server {
     /// A rolling restart: the next process waits for the database before this one is stopped.
     #[track_caller]
     pub fn roll(&mut self) {
-        const WAITS: &str = "waiting for the process that has the database";
+        const WAITS: &str = "waiting for another process to release the database";
         let before = self.log().matches(WAITS).count();
         let mut next = self.second();
         let end = Instant::now() + DEADLINE;

@@ -1,4 +1,4 @@
-//! The thread around the scheduler: it feeds inputs and carries outputs out.
+//! The thread around the scheduler: it passes inputs in and carries outputs out.
 
 use super::port::{DriverRequest, ResponderPort, StoreReply, step_command};
 use super::worker::{self, StopFlag, Worker};
@@ -19,14 +19,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The model that writes answers, and how it is asked.
+/// The model that writes answers.
 #[derive(Clone)]
 pub(crate) struct Model {
     /// Its server; `None` if none is configured.
     pub upstream: Option<Arc<Upstream>>,
-    /// Messages that go along as context, beside the one to answer.
+    /// The maximum number of messages of context, beside the one to answer.
     pub history: u32,
-    /// Answers of one user at once.
+    /// The maximum number of running answers per user.
     pub answers_per_user_max: u32,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Driver {
     clock: Clock,
 }
 
-/// What the driver needs of an answer that a worker writes.
+/// The driver's handle of a running answer.
 struct RunningAnswer {
     live: LiveAnswer,
     stop: Arc<StopFlag>,

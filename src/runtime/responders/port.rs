@@ -159,12 +159,15 @@ impl ResponderPort {
         }
     }
 
-    /// Asks to stop the running answer of a conversation. An error gives back the connection: the queue is full.
+    /// Requests to cancel the running answer of a conversation.
+    ///
+    /// # Errors
+    /// Returns the recipient of the result if the queue is full.
     pub(crate) fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
         self.inputs.push(SchedulerInput::CancelRequested { to, conversation_id }, 1).map_err(|_| to)
     }
 
-    /// Ends the responders.
+    /// Stops the responders.
     pub(crate) fn stop(&self) {
         self.inputs.push_reserved(SchedulerInput::Stop);
     }
@@ -174,10 +177,10 @@ impl ResponderPort {
         self.inputs.push_reserved(SchedulerInput::AnswerEnded { job, end });
     }
 
-    /// Moves the waiting inputs into `inputs`; waits for the first one until `timeout`, or for ever.
+    /// Moves the waiting inputs into `inputs`. Waits for the first one until `timeout`; `None` waits without bound.
     pub(crate) fn take(&self, inputs: &mut Vec<SchedulerInput>, timeout: Option<Duration>) -> Wakeup {
         let taken = self.inputs.take(inputs, RESPONDER_INPUTS_MAX, usize::MAX, timeout);
-        // Before the jobs of later commits, which must not be taken for the next ones.
+        // Before the jobs of later commits, which do not follow the known ones directly.
         if self.jobs_dropped.swap(false, Relaxed) {
             inputs.insert(0, SchedulerInput::JobsDropped);
         }
@@ -195,7 +198,7 @@ impl ResponderPort {
         self.reserve(Waiter::Driver(request))
     }
 
-    /// Takes an address back to which no reply will come.
+    /// Releases an address that will receive no reply.
     pub(crate) fn release(&self, to: ReplyTo) {
         self.waiters().remove(&to.slot);
     }
@@ -203,7 +206,7 @@ impl ResponderPort {
     /// Delivers a reply to its waiter.
     pub(crate) fn deliver(&self, to: ReplyTo, reply: StoreReply) {
         match self.waiters().remove(&to.slot) {
-            // The channel has room for its one reply. A worker that no longer waits has ended with the process.
+            // The channel has room for its one reply. A worker stops waiting only when the process ends.
             Some(Waiter::Worker(sender)) => drop(sender.try_send(reply)),
             Some(Waiter::Driver(request)) => self.inputs.push_reserved(request.input(reply)),
             None => {}

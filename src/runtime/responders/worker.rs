@@ -58,7 +58,7 @@ pub(super) struct Worker {
     pub stop: Arc<StopFlag>,
     /// The model's server.
     pub upstream: Arc<Upstream>,
-    /// Messages that go along as context, beside the one to answer.
+    /// The maximum number of messages of context, beside the one to answer.
     pub history: u32,
     /// Where replies of the store arrive.
     pub port: Arc<ResponderPort>,

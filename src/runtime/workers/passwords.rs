@@ -10,7 +10,7 @@ use crate::runtime::replies::Replies;
 use crate::store::Reader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Whose password is looked up.
+/// The key of the password to look up.
 enum Login {
     Email(Box<str>),
     User(UserId),

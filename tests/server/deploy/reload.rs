@@ -52,7 +52,7 @@ fn the_log_level_changes() {
         Client::new(server.addr).request("GET", "/").send().expect(200);
         server.log().contains("method=GET path=/ ")
     });
-    eventually("that it was done", || server.log().contains("the settings were read again"));
+    eventually("that it was done", || server.log().contains("settings reloaded"));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn an_invalid_value_is_named_and_changes_nothing() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\nENV=development\n"));
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\nMAX_BODY_BYTES=lots\n"));
     eventually("the bad value is named", || server.log().contains("MAX_BODY_BYTES is \"lots\""));
-    eventually("and what follows", || server.log().contains("nothing of them was taken up"));
+    eventually("and what follows", || server.log().contains("the settings are invalid and stay unchanged"));
     assert_eq!(verify(&server, &token_of(KEY)).status, 200);
     assert_eq!(verify(&server, &token_of(NEW_KEY)).status, 401);
 
@@ -122,7 +122,7 @@ fn settings_that_need_a_restart_are_named_once() {
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\nWORKERS=3\nPORT=1\nLOG_FORMAT=json\n"));
     eventually("the other settings are taken up", || verify(&server, &token_of(NEW_KEY)).status == 200);
     eventually("one line names them all", || {
-        server.log().contains("a restart is needed for what has changed of PORT, WORKERS, LOG_FORMAT")
+        server.log().contains("a restart is needed to apply PORT, WORKERS, LOG_FORMAT")
     });
     assert_eq!(server.log().matches("a restart is needed").count(), 1);
 }
@@ -132,7 +132,7 @@ fn settings_that_need_a_restart_are_named_once() {
 fn a_reload_while_waiting_takes_effect_at_start() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\n"));
     let mut second = server.second();
-    eventually("it waits", || server.log().contains("waiting for the process"));
+    eventually("it waits", || server.log().contains("waiting for another process"));
     let path = server.database().with_file_name(".env");
     fs::write(path, format!("JWT_SECRET_KEY={NEW_KEY}\n")).expect("the file can be written");
     second.signal(libc::SIGHUP);

@@ -20,7 +20,7 @@ fn a_waiting_process_reports_starting_and_keeps_connections() {
     let mut second = server.second();
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     let end = Instant::now() + DEADLINE;
-    while !server.log().contains("waiting for the process") {
+    while !server.log().contains("waiting for another process") {
         assert!(Instant::now() < end, "it says that it waits:\n{}", server.log());
         thread::sleep(Duration::from_millis(5));
     }

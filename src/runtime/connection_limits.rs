@@ -1,7 +1,6 @@
-//! How many connections there are, in the whole process and from one address.
+//! The limits of connections, in the whole process and per address.
 //!
-//! Invariant: an address stands in the table with as many connections as were let in from it and have not ended; one with
-//! none does not stand there, so that the table is never larger than the number of connections.
+//! Invariant: the table has the number of open connections of each counted network, and no network without one.
 
 use crate::config::network::Networks;
 use crate::shard::shared::rate_limiter::network_of;
@@ -10,39 +9,42 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-/// Connections of the whole process.
+/// The counts of open connections, shared by all event loops.
 #[derive(Debug)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionLimits {
     open: AtomicUsize,
     max: usize,
     per_address_max: Option<u32>,
-    /// Proxies carry everybody, so theirs are not counted.
+    /// Trusted proxies, whose connections carry many clients.
     exempt: RwLock<Networks>,
     by_network: Mutex<HashMap<IpAddr, u32>>,
 }
 
-impl Connections {
+impl ConnectionLimits {
     /// At most `max`, and at most `per_address_max` from one address, or from one /64 of IPv6, that is not in `exempt`.
-    pub(crate) fn new(max: usize, per_address_max: Option<u32>, exempt: Networks) -> Connections {
+    pub(crate) fn new(max: usize, per_address_max: Option<u32>, exempt: Networks) -> ConnectionLimits {
         let exempt = RwLock::new(exempt);
-        Connections { open: AtomicUsize::new(0), max, per_address_max, exempt, by_network: Mutex::default() }
+        ConnectionLimits { open: AtomicUsize::new(0), max, per_address_max, exempt, by_network: Mutex::default() }
     }
 
-    /// Whether there may be no more.
-    pub(crate) fn are_full(&self) -> bool {
+    /// Whether the process has the maximum number of connections.
+    pub(crate) fn is_full(&self) -> bool {
         self.open.load(Relaxed) >= self.max
     }
 
-    /// Counts a connection from `peer` that was accepted, unless there are too many from there. `Some` says which network
-    /// it was counted for, to be told to `end` with it.
-    pub(crate) fn begin(&self, peer: IpAddr) -> Result<Option<IpAddr>, TooMany> {
+    /// Counts an accepted connection from `peer`. Returns the network that it is counted for, to be passed to `end`; `None` if
+    /// it is exempt.
+    ///
+    /// # Errors
+    /// Fails if the network has its maximum number of connections. Nothing is counted then.
+    pub(crate) fn begin(&self, peer: IpAddr) -> Result<Option<IpAddr>, NetworkLimitReached> {
         let mut network = None;
         if let Some(max) = self.per_address_max.filter(|_| !self.is_exempt(peer)) {
             let counted = network_of(peer);
             let mut by_network = self.by_network();
             let count = by_network.entry(counted).or_default();
             if *count >= max {
-                return Err(TooMany);
+                return Err(NetworkLimitReached);
             }
             *count += 1;
             network = Some(counted);
@@ -51,12 +53,12 @@ impl Connections {
         Ok(network)
     }
 
-    /// A connection has ended that `begin` counted for `network`.
+    /// Counts the end of a connection that `begin` counted for `network`.
     pub(crate) fn end(&self, network: Option<IpAddr>) {
         self.open.fetch_sub(1, Relaxed);
         if let Some(network) = network {
             let mut by_network = self.by_network();
-            let count = by_network.get_mut(&network).expect("whoever ends was counted");
+            let count = by_network.get_mut(&network).expect("every ended connection was counted");
             *count -= 1;
             if *count == 0 {
                 by_network.remove(&network);
@@ -64,7 +66,7 @@ impl Connections {
         }
     }
 
-    /// Whose connections are counted no more from now on; those that are counted stay so.
+    /// Replaces the exempt networks. Connections that are counted stay counted.
     pub(crate) fn set_exempt(&self, exempt: Networks) {
         *self.exempt.write().unwrap_or_else(PoisonError::into_inner) = exempt;
     }
@@ -74,14 +76,14 @@ impl Connections {
     }
 
     fn by_network(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
-        // A count is changed in one step, so a panic elsewhere leaves it whole.
+        // Each change is a single step, so a panic leaves the table consistent.
         self.by_network.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// An address has as many connections as it may.
+/// The network has its maximum number of connections.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooMany;
+pub(crate) struct NetworkLimitReached;
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +97,7 @@ mod tests {
     #[test]
     fn each_network_has_its_own_count_and_none_is_left_behind() {
         let exempt = Networks(vec![Network::parse("10.0.0.0/8").unwrap()]);
-        let connections = Connections::new(100, Some(2), exempt);
+        let connections = ConnectionLimits::new(100, Some(2), exempt);
         let mut open = Vec::new();
         let table = [
             ("192.0.2.1", true),
@@ -110,14 +112,14 @@ mod tests {
             ("10.0.0.1", true),
             ("::ffff:10.0.0.1", true),
         ];
-        for (peer, let_in) in table {
+        for (peer, is_accepted) in table {
             let begun = connections.begin(address(peer));
-            assert_eq!(begun.is_ok(), let_in, "{peer}");
+            assert_eq!(begun.is_ok(), is_accepted, "{peer}");
             open.extend(begun);
         }
-        assert_eq!(connections.open.load(Relaxed), open.len(), "who was not let in is not counted");
+        assert_eq!(connections.open.load(Relaxed), open.len(), "rejected connections are not counted");
         connections.end(open.remove(0));
-        open.push(connections.begin(address("192.0.2.1")).expect("one has gone, another can come"));
+        open.push(connections.begin(address("192.0.2.1")).expect("an ended connection makes room"));
         for network in open {
             connections.end(network);
         }
@@ -125,8 +127,8 @@ mod tests {
     }
 
     #[test]
-    fn who_is_exempt_may_change_while_connections_are_open() {
-        let connections = Connections::new(100, Some(1), Networks::default());
+    fn exempt_networks_may_change_while_connections_are_open() {
+        let connections = ConnectionLimits::new(100, Some(1), Networks::default());
         let counted = connections.begin(address("10.0.0.1"));
         assert!(counted.is_ok() && connections.begin(address("10.0.0.1")).is_err());
         connections.set_exempt(Networks(vec![Network::parse("10.0.0.0/8").unwrap()]));
@@ -138,10 +140,10 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_kept() {
-        let connections = Connections::new(2, None, Networks::default());
+        let connections = ConnectionLimits::new(2, None, Networks::default());
         assert_eq!(connections.begin(address("192.0.2.1")), Ok(None));
-        assert!(!connections.are_full());
+        assert!(!connections.is_full());
         assert_eq!(connections.begin(address("192.0.2.1")), Ok(None));
-        assert!(connections.are_full() && connections.by_network().is_empty());
+        assert!(connections.is_full() && connections.by_network().is_empty());
     }
 }

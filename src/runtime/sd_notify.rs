@@ -1,5 +1,5 @@
-//! Tells a service manager how it stands with this process, as sd_notify(3) has it: datagrams of `NAME=VALUE` lines to
-//! the socket that `NOTIFY_SOCKET` names. Without that variable nobody is told.
+//! Reports the state of the process to a service manager (sd_notify(3)): datagrams of `NAME=VALUE` lines to the socket in
+//! `NOTIFY_SOCKET`. Without that variable, nothing is sent.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,25 +8,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// How long a service manager that does not read may hold this process up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Timeout of sending to a service manager that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a service manager is told.
+/// A state that is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The process serves, for the first time or again after `Reloading`.
+    /// The process serves: after its start, or after `Reloading`.
     Ready,
-    /// The settings are read again. `Ready` follows.
+    /// The settings are being reloaded. `Ready` follows.
     Reloading,
-    /// The process is about to end.
+    /// The process is shutting down.
     Stopping,
 }
 
-/// Tells the service manager, if there is one. That it cannot be told is logged and changes nothing.
+/// Reports the state, if there is a service manager. A failure is only logged.
 pub(crate) fn notify(state: State) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     if let Err(error) = send(&name, &message(state)) {
-        log::warn!("the service manager at NOTIFY_SOCKET cannot be told {state:?}: {error}");
+        log::warn!("cannot report {state:?} to the service manager at NOTIFY_SOCKET: {error}");
     }
 }
 
@@ -45,15 +45,15 @@ fn send(name: &OsStr, message: &str) -> io::Result<()> {
         _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a path nor an abstract name")),
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     socket.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
 }
 
-/// The kernel's own clock, since whoever reads it compares it with theirs.
+/// The kernel's monotonic clock, which the service manager compares with its own.
 fn monotonic_microseconds() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call gets a pointer to a whole timespec that lives through it.
+    // SAFETY: the pointer is to a whole timespec that outlives the call.
     unsafe {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now);
     }

@@ -1,0 +1,49 @@
+//! The reasons why a server does not start.
+
+use super::listener::ListenError;
+use crate::store::OpenError;
+use std::fmt;
+use std::io;
+
+/// The reason why a server does not start. It displays as one sentence for the operator.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// There is no socket to listen on.
+    Listen(ListenError),
+    /// The database cannot be opened or locked.
+    Database(OpenError),
+    /// The settings of the responder cannot be used: a sentence that begins with the name of the variable.
+    Responder(String),
+    /// The system lacks the resource that the text names.
+    System(&'static str, io::Error),
+}
+
+impl StartError {
+    /// Adds the name of the resource to an error of the system.
+    pub(super) fn system(resource: &'static str) -> impl Fn(io::Error) -> StartError {
+        move |error| StartError::System(resource, error)
+    }
+}
+
+impl From<ListenError> for StartError {
+    fn from(error: ListenError) -> StartError {
+        StartError::Listen(error)
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> StartError {
+        StartError::Database(error)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen(error) => error.fmt(f),
+            StartError::Database(error) => error.fmt(f),
+            StartError::Responder(sentence) => f.write_str(sentence),
+            StartError::System(resource, error) => write!(f, "cannot create {resource}: {error}"),
+        }
+    }
+}
