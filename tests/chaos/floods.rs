@@ -93,9 +93,9 @@ fn a_flood_from_one_address_does_not_affect_other_addresses() {
     assert_eq!(answered, MAX, "of {FLOOD} connections from one address");
     let others: Vec<TcpStream> = (3..20).map(|n| connect_from([127, 0, 0, n], server.addr)).collect();
     assert!(others.iter().all(is_answered), "other addresses are served");
-    let refused = "cortex_connections_refused_total{reason=\"address\"}";
-    let scrape = wait_for(&server, |scrape| scrape.get(refused) > 0.0);
-    assert_eq!(scrape.get(refused) as usize, FLOOD - MAX);
+    let rejected = "cortex_connections_refused_total{reason=\"address\"}";
+    let scrape = wait_for(&server, |scrape| scrape.get(rejected) > 0.0);
+    assert_eq!(scrape.get(rejected) as usize, FLOOD - MAX);
     drop((flood, others));
     // After they disconnect, the same number is accepted again.
     idle_state.returns(&mut server);

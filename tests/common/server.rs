@@ -127,7 +127,7 @@ impl Server {
 
     /// Starts a program that must fail to start. Returns its output and exit code.
     #[track_caller]
-    pub fn refused(options: Options) -> FailedStart {
+    pub fn failed_start(options: Options) -> FailedStart {
         Server::failed_start_in(options).0
     }
 
@@ -349,9 +349,9 @@ impl Process {
     #[track_caller]
     fn into_failed_start(mut self) -> FailedStart {
         let status = self.wait_exit();
-        let refused = FailedStart { code: status.code(), stderr: self.directory.log() };
-        assert!(self.listening_by_now().is_none(), "it listened before it exited:\n{}", refused.stderr);
-        refused
+        let failed = FailedStart { code: status.code(), stderr: self.directory.log() };
+        assert!(self.listening_by_now().is_none(), "it listened before it exited:\n{}", failed.stderr);
+        failed
     }
 }
 

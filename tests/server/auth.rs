@@ -1,4 +1,4 @@
-//! Logging in, going on with a fresh token, and changing a password.
+//! Logins, token refresh, and password changes.
 
 use crate::common::token::{now, token, token_with};
 use crate::common::user::text;
@@ -56,7 +56,7 @@ fn a_plus_in_a_form_is_a_space() {
 fn a_wrong_password_and_an_unknown_user_get_the_same_response() {
     let server = Server::start(Options::new());
     let mut client = Client::new(server.addr);
-    let mut refuse = |email: &str, password: &str| {
+    let mut rejected_login = |email: &str, password: &str| {
         let body = json!({"email": email, "password": password});
         let response = client.request("POST", "/auth/login").json(&body).send();
         let error = assert_error(&response, 401, "unauthorized");
@@ -64,10 +64,10 @@ fn a_wrong_password_and_an_unknown_user_get_the_same_response() {
         assert!(!response.text().contains(email) && !response.text().contains(password));
         error
     };
-    let wrong = refuse("user@example.com", "not-the-password");
-    assert_eq!(refuse("nobody@example.com", "not-the-password"), wrong);
-    assert_eq!(refuse("user@example.com", "password1234"), wrong);
-    assert_eq!(refuse("user@example.com", "PASSWORD123"), wrong);
+    let wrong = rejected_login("user@example.com", "not-the-password");
+    assert_eq!(rejected_login("nobody@example.com", "not-the-password"), wrong);
+    assert_eq!(rejected_login("user@example.com", "password1234"), wrong);
+    assert_eq!(rejected_login("user@example.com", "PASSWORD123"), wrong);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_refreshed_token_is_a_token_of_the_same_user() {
     assert_eq!(body["claims"], json!({"oid": USER_ID, "name": "Test User", "email": "user@example.com"}));
     assert_eq!(verify(&mut client, &access_token(response)).expect(200).json()["user_id"], USER_ID);
 
-    // Somebody who was never logged in here, only let in by the shared secret, may go on as well.
+    // A user without a login here, known only by the shared secret, can refresh as well.
     let foreign =
         token_with(json!({"oid": "foreign", "name": "F", "email": "f@example.com", "exp": now() + 60, "iat": now()}));
     let fresh = access_token(client.request("POST", "/auth/refresh").token(&foreign).send());
@@ -99,7 +99,7 @@ fn a_refreshed_token_is_a_token_of_the_same_user() {
     assert_eq!(verify(&mut client, &fresh).expect(200).json(), expected);
 }
 
-/// A token that passed a change of the password must not become one from before it because the clock went back.
+/// A token refreshed after a password change must not predate it because the clock went back.
 #[test]
 fn a_refreshed_token_is_never_older_than_the_one_it_comes_from() {
     let server = Server::start(Options::new());
@@ -125,7 +125,7 @@ fn a_changed_password_revokes_older_tokens_of_that_user_only() {
     assert_error(&wrong, 403, "forbidden");
     verify(&mut client, &old).expect(200);
 
-    // A token says in whole seconds when it was made, so the change must come in a later one to be after it.
+    // Tokens have their issue time in whole seconds, so the change must come in a later second.
     let made = now();
     while now() == made {
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -139,7 +139,7 @@ fn a_changed_password_revokes_older_tokens_of_that_user_only() {
         verify(&mut client, &token("somebody-else")).expect(200);
         let new = access_token(login(&mut client, "a new pass phrase"));
         verify(&mut client, &new).expect(200);
-        // The same after a restart: the development user is not made anew.
+        // The same after a restart: the development user is not recreated.
         server.restart();
         client = Client::new(server.addr);
     }
@@ -166,7 +166,7 @@ fn a_user_has_the_name_of_the_latest_token() {
         let body = json!({"content": name, "conversation_id": conversation});
         client.request("POST", "/input").token(&token_with(claims)).json(&body).send().expect(200);
         let users = owner.get("/users?ids=u").expect(200).json();
-        assert_eq!(users["users"], json!([{"user_id": "u", "name": name}]), "and two users may have the same email");
+        assert_eq!(users["users"], json!([{"user_id": "u", "name": name}]), "two users may have the same email");
     }
 }
 
@@ -190,7 +190,7 @@ fn the_issuer_and_the_audience_are_enforced_when_set() {
         let response = verify(&mut client, &token_with(claims.clone()));
         assert_eq!(response.status, status, "{claims}: {}", response.shown());
     }
-    // What the server signs itself fits its own rules.
+    // The server's own tokens satisfy its own rules.
     let own = access_token(login(&mut client, "password123"));
     verify(&mut client, &own).expect(200);
 }
@@ -205,7 +205,7 @@ fn previous_keys_verify_and_never_sign() {
     let old = crate::common::token::signed(&json!({"alg": "HS256"}), &claims, previous);
     verify(&mut client, &old).expect(200);
     let fresh = access_token(client.request("POST", "/auth/refresh").token(&old).send());
-    // A server that knows the new key alone takes the fresh token and not the old one.
+    // A server with only the new key accepts the fresh token and rejects the old one.
     let elsewhere = Server::start(Options::new());
     verify(&mut Client::new(elsewhere.addr), &fresh).expect(200);
     assert_error(&verify(&mut Client::new(elsewhere.addr), &old), 401, "unauthorized");

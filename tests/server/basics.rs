@@ -1,4 +1,4 @@
-//! A first tour of the API: log in, create a workspace and a conversation, post a message, and read it in the stream.
+//! A tour of the API: log in, create a workspace and a conversation, post a message, and read it on the stream.
 
 use crate::common::token::token;
 use crate::common::user::text;
@@ -158,7 +158,7 @@ fn a_posted_input_arrives_on_the_stream() {
     assert_eq!(event.data["data"], expected);
 }
 
-/// The simplest client reads lines and takes those that begin with `data: `.
+/// A minimal client reads lines and takes those that begin with `data: `.
 #[test]
 fn every_data_line_is_json() {
     let server = Server::start(Options::new());
@@ -182,7 +182,7 @@ fn every_data_line_is_json() {
     assert_eq!(input["data"]["content"], "line\nbreaks \u{2028} stay\r\ninside");
 }
 
-/// In a fresh database, nothing needs to exist before the first message.
+/// In a new database, the first message needs no existing resource.
 #[test]
 fn the_default_conversation_is_created_on_first_use() {
     let server = Server::start(Options::new());

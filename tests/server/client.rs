@@ -1,4 +1,4 @@
-//! The tests' own tools, tried on peers that err on purpose: a test that cannot fail shows nothing.
+//! Tests of the test client, with peers that violate the protocol: a check that cannot fail proves nothing.
 
 use crate::common::sse::Parser;
 use crate::common::{Client, Connection};
@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-/// A peer that reads one request and answers with these bytes.
+/// A peer that reads one request and responds with these bytes.
 fn serve_bytes(bytes: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("it is bound");
@@ -19,7 +19,7 @@ fn serve_bytes(bytes: &'static [u8]) -> SocketAddr {
             socket.read_exact(&mut byte).expect("a request");
             request.push(byte[0]);
         }
-        socket.write_all(bytes).expect("the answer goes out");
+        socket.write_all(bytes).expect("the response is sent");
         socket.shutdown(Shutdown::Write).expect("the socket is open");
     });
     addr
@@ -75,7 +75,7 @@ fn the_test_client_panics_on_invalid_responses() {
             connection.response("GET");
             connection.expect_end();
         }));
-        assert!(outcome.is_err(), "{name} was not noticed");
+        assert!(outcome.is_err(), "{name} was not detected");
     }
 }
 
@@ -85,7 +85,7 @@ fn the_test_client_reads_no_body_after_head() {
     let mut connection = Connection::open(serve_bytes(bytes));
     connection.send("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(connection.response("HEAD").body, b"");
-    assert_eq!(connection.read_to_end(), b"ok", "what stands behind it is a fault that a test sees");
+    assert_eq!(connection.read_to_end(), b"ok", "bytes after it are a visible error");
 }
 
 #[test]

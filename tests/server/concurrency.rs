@@ -1,4 +1,4 @@
-//! Many at once: nobody gets an error for it, nobody waits for somebody slow, and the totals are right.
+//! Concurrent clients: no errors, no delays by slow clients, and correct totals.
 
 use crate::common::token::token;
 use crate::common::user::text;
@@ -33,7 +33,8 @@ fn thirty_two_clients_work_concurrently() {
         }
     });
 
-    // Every client keeps one workspace of each round, with two conversations of four messages each in it, and its default one.
+    // Each client keeps one workspace per round, with two conversations of four messages each, and its default
+    // workspace.
     for name in &names {
         let mut user = User::new(&server, name);
         let listed = user.get("/config/workspace").expect(200).json();
@@ -44,7 +45,7 @@ fn thirty_two_clients_work_concurrently() {
             assert_eq!(conversations.len(), expected, "{name}: {workspace}");
         }
     }
-    // The owner has heard every message to the shared conversation, each once, and each client's in its order.
+    // The owner has received every message of the shared conversation once, and those of each client in order.
     let mut next: HashMap<String, usize> = HashMap::new();
     for _ in 0..CLIENTS * ROUNDS {
         let event = stream.next_of("input");
@@ -82,7 +83,7 @@ fn one_round(user: &mut User, shared: &str, round: usize) {
         }
         let third = user.create_conversation(workspace, "c", &[]);
         user.put(&format!("/config/conversation/{third}"), json!({"topic": "renamed"})).expect(200);
-        assert_eq!(user.conversation_ids(workspace).len(), 3, "{name} sees its own at once");
+        assert_eq!(user.conversation_ids(workspace).len(), 3, "{name} sees its own writes");
         user.delete(&format!("/config/conversation/{third}")).expect(200);
         assert_eq!(user.conversation_ids(workspace).len(), 2);
     }
@@ -92,7 +93,7 @@ fn one_round(user: &mut User, shared: &str, round: usize) {
         .expect(200);
     user.delete(&format!("/config/workspace/{gone}")).expect(200);
     assert_eq!(user.get(&format!("/config/workspace/{gone}")).status, 404);
-    assert_eq!(user.workspace_ids().len(), round + 2, "one of each round and the default one");
+    assert_eq!(user.workspace_ids().len(), round + 2, "one per round and the default one");
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn idle_connections_delay_no_request() {
     let server = Server::start(Options::new());
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut idle: Vec<Connection> = (0..IDLE).map(|_| Connection::open(server.addr)).collect();
-    // A third says nothing, a third begins a request, and a third has been served and stays.
+    // A third is silent, a third starts a request, and a third stays open after a response.
     for (n, connection) in idle.iter_mut().enumerate() {
         match n % 3 {
             0 => {}
@@ -138,13 +139,13 @@ fn a_client_that_sends_one_byte_at_a_time_delays_no_request() {
     let mut slow = Connection::open(server.addr);
     for (n, byte) in request.bytes().enumerate() {
         slow.send([byte]);
-        // Between any two bytes the others are served, on the same event loop.
+        // Other requests on the same event loop are served between any two bytes.
         user.say("default", &format!("message {n}"));
     }
     assert_eq!(slow.response("POST").expect(200).json()["data"]["content"], "one byte at a time");
 }
 
-/// A client that does not read its answers is waited for by nobody else.
+/// A client that does not read its responses delays no other.
 #[test]
 fn a_client_that_reads_nothing_delays_no_request() {
     let server = Server::with(&[("WORKERS", "1")]);
@@ -161,7 +162,7 @@ fn a_client_that_reads_nothing_delays_no_request() {
     );
     let mut deaf = Connection::open(server.addr);
     deaf.send(list.repeat(100));
-    // Neither the answers to `deaf`, some 13 MB, nor the events of `stream`, some 4 MB, are read by anybody.
+    // Nobody reads the responses to `deaf` (about 13 MB) or the events of `stream` (about 4 MB).
     let content = "y".repeat(20_000);
     for _ in 0..200 {
         user.say("default", &content);
@@ -174,7 +175,7 @@ fn a_client_that_reads_nothing_delays_no_request() {
     drop(stream);
 }
 
-/// Two that change the same thing at once: both changes are there, whoever came first.
+/// Two concurrent changes of the same resource are both kept, in any order.
 #[test]
 fn concurrent_changes_of_one_resource_are_all_kept() {
     let server = Server::with(&[("WORKERS", "4")]);
@@ -196,7 +197,7 @@ fn concurrent_changes_of_one_resource_are_all_kept() {
     assert_eq!(metadata.as_object().map(|keys| keys.len()), Some(160), "{metadata}");
 }
 
-/// A user's very first writes at once make one default conversation, not several.
+/// Concurrent first writes of a user create one default conversation.
 #[test]
 fn concurrent_first_messages_share_one_default_conversation() {
     let server = Server::with(&[("WORKERS", "4")]);

@@ -1,11 +1,11 @@
-//! Every request of the table against the server alone, through real sockets. An answer that a strict client does not
-//! understand fails.
+//! Every request of the table against the server alone, through real sockets. The strict client fails on every response
+//! that it cannot parse unambiguously.
 
 use crate::common::conformance::expected::{End, Expected};
 use crate::common::conformance::{marker, requests, served, server};
 use crate::common::{Connection, Response, assert_error};
 
-/// How a case's bytes arrive: the ends of the pieces.
+/// The ways in which a case's bytes arrive: the ends of the pieces.
 fn cuts(case_len: usize, len: usize) -> Vec<Vec<usize>> {
     let mut ways: Vec<Vec<usize>> =
         [0, 1, case_len / 2, case_len.saturating_sub(1), case_len].map(|at| vec![at, len]).into();
@@ -33,7 +33,7 @@ fn every_case_gets_its_responses_and_nothing_after_an_invalid_request_is_served(
             if expected.end != End::Waits {
                 sent.extend_from_slice(&marker(&id, ""));
             }
-            // The last way also has a good request before.
+            // The last way also has a valid request before the case.
             let is_second = ends.len() > 2;
             let mut connection = Connection::open(server.addr);
             if is_second {
@@ -44,7 +44,7 @@ fn every_case_gets_its_responses_and_nothing_after_an_invalid_request_is_served(
             let mut begin = 0;
             for end in ends {
                 let end = end.min(sent.len());
-                // The server may have closed before it took everything.
+                // The server may have closed the connection before it read everything.
                 if connection.try_send(&sent[begin..end]).is_err() {
                     break;
                 }
@@ -62,22 +62,22 @@ fn every_case_gets_its_responses_and_nothing_after_an_invalid_request_is_served(
     for line in &lines {
         let id = line.split(" request_id=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
         let Some(number) = id.strip_prefix("m-").and_then(|number| number.parse::<usize>().ok()) else { continue };
-        // One that was served is to be served no more.
-        assert!(std::mem::take(&mut markers[number]), "what stood behind a case was served: {line}");
+        // Each marker is served at most once.
+        assert!(std::mem::take(&mut markers[number]), "a request after a case was served: {line}");
     }
     let smuggled = lines.iter().filter(|line| line.contains(" path=/smuggled ")).count();
-    assert!(smuggled <= hidden, "{smuggled} hidden requests were served, and {hidden} are in plain sight");
-    assert!(lines.len() <= responses, "{} requests were served, and {responses} answers came", lines.len());
+    assert!(smuggled <= hidden, "{smuggled} hidden requests were served, and {hidden} are not hidden");
+    assert!(lines.len() <= responses, "{} requests were served, and {responses} responses came", lines.len());
 }
 
-/// Reads what `expected` says, and that nothing else comes.
+/// Reads the expected responses and checks that nothing else follows.
 fn check(connection: &mut Connection, expected: &Expected, marker: &str, what: &str) {
     for (at, wanted) in expected.responses.iter().enumerate() {
         let mut response = connection.final_response(&wanted.method, wanted.expects);
         let shown = response.shown();
-        assert_eq!(response.status, wanted.status, "{what}, answer {at}: {shown}");
+        assert_eq!(response.status, wanted.status, "{what}, response {at}: {shown}");
         let is_last = at + 1 == expected.responses.len();
-        assert_eq!(response.closes(), is_last && expected.end == End::Closes, "{what}, answer {at}: {shown}");
+        assert_eq!(response.closes(), is_last && expected.end == End::Closes, "{what}, response {at}: {shown}");
         check_error(&mut response, &wanted.method);
     }
     match expected.end {

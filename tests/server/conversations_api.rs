@@ -1,4 +1,4 @@
-//! The conversations API: what each endpoint answers, who may do what, and what a body may say.
+//! The conversations API: responses of each endpoint, permissions, and validation of bodies.
 
 use crate::common::user::{ids, text};
 use crate::common::{
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 #[track_caller]
 fn assert_fields(value: &Value, fields: &[&str]) {
-    let object = value.as_object().unwrap_or_else(|| panic!("an object, not {value}"));
+    let object = value.as_object().unwrap_or_else(|| panic!("not an object: {value}"));
     let mut named: Vec<&str> = object.keys().map(String::as_str).collect();
     let mut expected = fields.to_vec();
     named.sort_unstable();
@@ -17,7 +17,7 @@ fn assert_fields(value: &Value, fields: &[&str]) {
     assert_eq!(named, expected, "{value}");
 }
 
-/// Asserts the shape of a conversation, and that its times and count are what they should be.
+/// Asserts the shape, times and count of a conversation.
 #[track_caller]
 fn assert_conversation(value: &Value, title: &str, message_count: u64) {
     let fields =
@@ -31,7 +31,7 @@ fn assert_conversation(value: &Value, title: &str, message_count: u64) {
     assert!(value["updated_at"].as_str() >= value["created_at"].as_str(), "{value}");
 }
 
-/// Asserts the shape of a message and what it says.
+/// Asserts the shape and content of a message.
 #[track_caller]
 fn assert_message(value: &Value, sender: &str, role: &str, content: &str) {
     let fields =
@@ -47,8 +47,8 @@ fn assert_message(value: &Value, sender: &str, role: &str, content: &str) {
     assert_eq!(value["status"], "complete");
 }
 
-/// Owner, two participants and somebody else, and a conversation of the first three.
-struct House {
+/// An owner, two participants and an outsider, and a conversation of the first three.
+struct Fixture {
     _server: Server,
     owner: User,
     ann: User,
@@ -57,14 +57,14 @@ struct House {
     id: String,
 }
 
-fn house() -> House {
+fn fixture() -> Fixture {
     let server = Server::start(Options::new());
     let mut owner = User::new(&server, "owner");
     let workspace = owner.create_workspace("w");
     let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
     let [mut ann, ben, outsider] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
     ann.post_message(&id, "the first");
-    House { _server: server, owner, ann, ben, outsider, id }
+    Fixture { _server: server, owner, ann, ben, outsider, id }
 }
 
 #[test]
@@ -82,9 +82,9 @@ fn a_conversation_is_created_used_and_deleted() {
     assert!(response.text().contains(r#""metadata":{"a":null,"b":1.5}"#), "{}", response.shown());
     let id = text(&made["id"]);
     let path = format!("/conversations/{id}");
-    assert_eq!(user.get(&path).expect(200).json(), made, "the same as when it was made");
+    assert_eq!(user.get(&path).expect(200).json(), made, "the same as at creation");
 
-    // Without a workspace it goes to the default one, as the default conversation does.
+    // Without a workspace, it is created in the default one, like the default conversation.
     let empty = user.post("/conversations", json!({"title": "empty"})).expect(200).json();
     assert_conversation(&empty, "empty", 0);
     assert_eq!((&empty["messages"], &empty["metadata"]), (&json!([]), &json!({})));
@@ -102,10 +102,10 @@ fn a_conversation_is_created_used_and_deleted() {
     assert_message(&system, "u", "system", "Be brief.");
     assert_eq!((&system["metadata"], &system["conversation_id"]), (&json!({"k": 1}), &json!(id)));
     assert_eq!(system["timestamp"], system["updated_at"]);
-    let answer_by_hand = user.post(&messages, json!({"content": "Yes.", "role": "assistant"})).expect(200).json();
-    assert_message(&answer_by_hand, "u", "assistant", "Yes.");
+    let assistant_message = user.post(&messages, json!({"content": "Yes.", "role": "assistant"})).expect(200).json();
+    assert_message(&assistant_message, "u", "assistant", "Yes.");
     let listed = user.get(&messages).expect(200).json();
-    assert_eq!(listed, json!([made["messages"][0], system, answer_by_hand]));
+    assert_eq!(listed, json!([made["messages"][0], system, assistant_message]));
     let one = format!("{messages}/{}", text(&system["id"]));
     assert_eq!(user.get(&one).expect(200).json(), system);
 
@@ -119,14 +119,14 @@ fn a_conversation_is_created_used_and_deleted() {
     let view = user.get(&path).expect(200).json();
     assert_eq!(view["updated_at"], changed["updated_at"], "a conversation changes with its messages");
     assert_eq!(view["messages"][1], changed);
-    // Nothing asked for is nothing changed but the time.
+    // An empty change updates only the time.
     let same = user.put(&one, json!({})).expect(200).json();
     assert_eq!((&same["content"], &same["metadata"]), (&changed["content"], &changed["metadata"]));
 
     let renamed = user.put(&path, json!({"title": "new", "metadata": {"a": [1], "b": null}})).expect(200).json();
     assert_conversation(&renamed, "new", 3);
     assert_eq!(renamed["metadata"], json!({"a": [1]}));
-    assert_eq!(renamed["messages"].as_array().map(Vec::len), Some(3), "as GET answers");
+    assert_eq!(renamed["messages"].as_array().map(Vec::len), Some(3), "as in the response of GET");
     assert_eq!(user.get(&path).expect(200).json(), renamed);
     assert_eq!(user.put(&path, json!({})).expect(200).json()["title"], "new");
 
@@ -137,7 +137,7 @@ fn a_conversation_is_created_used_and_deleted() {
     assert_error(&user.delete(&one), 404, "not_found");
     let view = user.get(&path).expect(200).json();
     assert_conversation(&view, "new", 2);
-    assert_eq!(view["messages"], json!([made["messages"][0], answer_by_hand]));
+    assert_eq!(view["messages"], json!([made["messages"][0], assistant_message]));
     assert!(view["updated_at"].as_str() > renamed["updated_at"].as_str());
 
     let gone = user.delete(&path).expect(200).json();
@@ -165,7 +165,7 @@ fn reads_carry_the_journal_position_and_writes_their_event_number() {
         format!("/conversations/{id}/messages/{message}"),
     ];
     let mut last = response.number("X-Event-Id");
-    // One write of every kind, and each list and thing shown after it.
+    // One write of every kind, and the affected lists and resources read after it.
     let writes = [
         ("POST", format!("/conversations/{id}/messages"), json!({"content": "x", "role": "user"})),
         ("PUT", format!("/conversations/{id}/messages/{message}"), json!({"content": "y"})),
@@ -175,7 +175,7 @@ fn reads_carry_the_journal_position_and_writes_their_event_number() {
     ];
     for (method, path, body) in writes {
         let number = user.request(method, &path).json(&body).send().expect(200).number("X-Event-Id");
-        assert!(number > last, "numbers only grow: {method} {path}");
+        assert!(number > last, "numbers increase: {method} {path}");
         last = number;
         for path in &paths {
             let shown = user.get(path).expect(200);
@@ -187,14 +187,14 @@ fn reads_carry_the_journal_position_and_writes_their_event_number() {
         }
     }
     assert_eq!(user.get("/conversations").number("X-Total-Count"), 2);
-    let mut refused = user.request("PATCH", &paths[4]).send();
-    assert_error(&refused, 405, "method_not_allowed");
-    assert!(refused.lists("Allow", "PUT") && refused.lists("Allow", "DELETE") && !refused.lists("Allow", "POST"));
-    refused = user.request("DELETE", "/conversations").send();
-    assert_error(&refused, 405, "method_not_allowed");
+    let mut rejected = user.request("PATCH", &paths[4]).send();
+    assert_error(&rejected, 405, "method_not_allowed");
+    assert!(rejected.lists("Allow", "PUT") && rejected.lists("Allow", "DELETE") && !rejected.lists("Allow", "POST"));
+    rejected = user.request("DELETE", "/conversations").send();
+    assert_error(&rejected, 405, "method_not_allowed");
 }
 
-/// What becomes of a request of the owner, of the sender, of another participant, and of a stranger.
+/// The statuses of a request by the owner, the sender, another participant and an outsider.
 const ACCESS: [(&str, &str, &str, [u16; 4]); 15] = [
     ("GET", "", "", [200, 200, 200, 404]),
     ("PUT", "", r#"{"title":"new"}"#, [200, 200, 200, 404]),
@@ -215,11 +215,11 @@ const ACCESS: [(&str, &str, &str, [u16; 4]); 15] = [
 
 #[test]
 fn permissions_depend_on_the_role() {
-    let House { _server, mut owner, mut ann, mut ben, mut outsider, .. } = house();
+    let Fixture { _server, mut owner, mut ann, mut ben, mut outsider, .. } = fixture();
     let workspace = owner.create_workspace("another");
     for (method, path, body, expected) in ACCESS {
         for (sandbox, status) in expected.into_iter().enumerate() {
-            // Each has a conversation of its own, since some do not survive.
+            // Each gets its own conversation, since some requests delete it.
             let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
             let (message, owners) = (ann.post_message(&id, "from ann"), owner.post_message(&id, "from the owner"));
             let before = owner.get(&format!("/conversations/{id}")).expect(200).json();
@@ -232,7 +232,7 @@ fn permissions_depend_on_the_role() {
             match status {
                 403 => drop(assert_error(&response, 403, "forbidden")),
                 404 => {
-                    // Nothing tells a stranger that there is something.
+                    // An outsider cannot tell an existing resource from a missing one.
                     let nothing = path.replace(&id, UNKNOWN_ID);
                     let request = user.request(method, &nothing);
                     let other = if body.is_empty() { request } else { request.body("application/json", body) }.send();
@@ -250,7 +250,7 @@ fn permissions_depend_on_the_role() {
 
 #[test]
 fn a_sender_who_left_cannot_read() {
-    let House { _server, mut owner, mut ann, id, .. } = house();
+    let Fixture { _server, mut owner, mut ann, id, .. } = fixture();
     let path = format!("/conversations/{id}/messages/{}", ann.post_message(&id, "mine"));
     ann.post(&format!("/config/conversation/{id}/leave"), json!({})).expect(200);
     for response in [ann.get(&path), ann.put(&path, json!({"content": "x"})), ann.delete(&path)] {
@@ -259,7 +259,7 @@ fn a_sender_who_left_cannot_read() {
     assert!(ids(&ann.get("/conversations").expect(200).json()).is_empty());
     let shown = owner.get(&path).expect(200).json();
     assert_message(&shown, "ann", "user", "mine");
-    // An owner who takes no part goes on seeing what is theirs.
+    // An owner who does not take part still sees the conversation.
     owner.post(&format!("/config/conversation/{id}/leave"), json!({})).expect(200);
     assert_eq!(ids(&owner.get("/conversations").expect(200).json()), [id]);
     owner.put(&path, json!({"content": "edited"})).expect(200);
@@ -267,7 +267,7 @@ fn a_sender_who_left_cannot_read() {
 
 #[test]
 fn only_the_owner_of_a_workspace_creates_conversations() {
-    let House { _server, mut owner, mut ann, .. } = house();
+    let Fixture { _server, mut owner, mut ann, .. } = fixture();
     let workspace = owner.create_workspace("w");
     let body = |workspace: &str| json!({"title": "t", "workspace_id": workspace});
     owner.post("/conversations", body(&workspace)).expect(200);
@@ -281,7 +281,7 @@ fn only_the_owner_of_a_workspace_creates_conversations() {
 
 #[test]
 fn unknown_ids_are_not_found() {
-    let House { _server, mut owner, mut ann, id, .. } = house();
+    let Fixture { _server, mut owner, mut ann, id, .. } = fixture();
     let other = owner.start_conversation("another");
     let (here, there) = (ann.post_message(&id, "here"), owner.post_message(&other, "there"));
     let workspace = owner.create_workspace("w");
@@ -306,7 +306,7 @@ fn unknown_ids_are_not_found() {
             assert_error(&response, 404, "not_found");
         }
     }
-    // A UUID is one in either case.
+    // UUIDs are accepted in either case.
     owner.get(&format!("/conversations/{}/messages/{}", id.to_uppercase(), here.to_uppercase())).expect(200);
 }
 
@@ -314,7 +314,7 @@ fn unknown_ids_are_not_found() {
 fn default_names_the_conversation_of_the_caller() {
     let server = Server::start(Options::new());
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
-    // As long as nothing was said there is none.
+    // It does not exist before the first message.
     assert_error(&ann.get("/conversations/default"), 404, "not_found");
     assert_error(&ann.get("/conversations/default/messages"), 404, "not_found");
     assert_error(&ann.put("/conversations/default", json!({"title": "x"})), 404, "not_found");
@@ -396,7 +396,7 @@ fn bodies_are_validated() {
     let one = format!("{messages}/{}", user.post_message(&id, "x"));
     check(&json!({"content": "x", "metadata": {}}), &rows, |body| user.put(&one, body));
 
-    // Every bad field at once.
+    // All invalid fields are reported together.
     let all_bad =
         json!({"title": "", "initial_message": " ", "workspace_id": 1, "content": "", "role": 1, "metadata": 1});
     let create = ["title", "initial_message", "workspace_id", "metadata"];
@@ -404,7 +404,7 @@ fn bodies_are_validated() {
     assert_invalid(&user.put(&path, all_bad.clone()), &["title", "metadata"]);
     assert_invalid(&user.post(&messages, all_bad.clone()), &["content", "role", "metadata"]);
     assert_invalid(&user.put(&one, all_bad), &["content", "metadata"]);
-    // Merging may not grow metadata past its bound.
+    // Merging may not exceed the bound of metadata.
     let one = format!("{messages}/{}", user.post_message(&id, "x"));
     user.put(&one, json!({"metadata": {"a": "x".repeat(40_000)}})).expect(200);
     assert_invalid(&user.put(&one, json!({"metadata": {"b": "x".repeat(40_000)}})), &["metadata"]);
@@ -434,7 +434,7 @@ fn metadata_comes_back_as_it_was_sent() {
 
 #[test]
 fn both_apis_show_the_same_conversations() {
-    let House { _server, mut owner, mut ann, id, .. } = house();
+    let Fixture { _server, mut owner, mut ann, id, .. } = fixture();
     let view = owner.get(&format!("/conversations/{id}")).expect(200).json();
     let shown = owner.conversation(&id);
     for (api_field, field) in
@@ -465,7 +465,7 @@ fn both_apis_show_the_same_conversations() {
 
 #[test]
 fn sender_names_are_those_of_the_latest_tokens() {
-    let House { _server, mut owner, mut ann, mut ben, id, .. } = house();
+    let Fixture { _server, mut owner, mut ann, mut ben, id, .. } = fixture();
     ben.post_message(&id, "from ben");
     let listed = owner.get(&format!("/conversations/{id}/messages")).expect(200).json();
     assert_eq!(listed[0]["sender_name"], "Name of ann");

@@ -1,16 +1,16 @@
-//! The conversations API in streams, live and replayed, and its requests sent twice.
+//! Events of the conversations API, live and replayed, and repeated requests.
 
 use crate::common::sse::Event;
 use crate::common::user::{ids, text};
 use crate::common::{Options, Server, Stream, User, assert_error};
 use serde_json::{Value, json};
 
-/// What a stream tells of an event, less its time and who asked.
-fn told(event: &Event) -> (u64, String, Value) {
+/// The parts of an event that both APIs have in common.
+fn summary(event: &Event) -> (u64, String, Value) {
     (event.number(), event.kind().to_owned(), event.data["data"].clone())
 }
 
-/// Everything that `user` gets replayed after a number.
+/// The replay of `user` after a number.
 #[track_caller]
 fn replay(user: &User, after: u64) -> Vec<Event> {
     let mut stream = user.stream_with(&format!("last_event_id={after}"));
@@ -60,10 +60,10 @@ fn both_apis_publish_the_same_events_live_and_replayed() {
         while seen.last().is_none_or(|event: &Event| event.kind() != "conversation_deleted") {
             seen.push(owners.next_own());
         }
-        assert!(seen.iter().all(|event| event.data["data"]["conversation_id"] == id), "always by its UUID: {seen:?}");
+        assert!(seen.iter().all(|event| event.data["data"]["conversation_id"] == id), "named by its UUID: {seen:?}");
         kinds.push(seen.iter().map(|event| (event.kind().to_owned(), event.content().to_owned())).collect::<Vec<_>>());
-        let theirs: Vec<_> = std::iter::repeat_with(|| anns.next_own()).take(4).map(|event| told(&event)).collect();
-        assert_eq!(theirs, seen[2..].iter().map(told).collect::<Vec<_>>(), "from when ann joined");
+        let theirs: Vec<_> = std::iter::repeat_with(|| anns.next_own()).take(4).map(|event| summary(&event)).collect();
+        assert_eq!(theirs, seen[2..].iter().map(summary).collect::<Vec<_>>(), "from when Ann joined");
     }
     let expected = [
         ("conversation_created", ""),
@@ -75,7 +75,7 @@ fn both_apis_publish_the_same_events_live_and_replayed() {
     ];
     let expected = expected.map(|(kind, content)| (kind.to_owned(), content.to_owned()));
     assert_eq!(kinds, [expected.clone(), expected]);
-    // Of what is deleted nothing is left to be replayed but the end.
+    // After a deletion, only the tombstone is replayed.
     for restarted in [false, true] {
         if restarted {
             server.restart();
@@ -135,7 +135,7 @@ fn message_changes_and_deletions_reach_all_participants_only() {
     let heard = outsiders.before_message("alone");
     assert!(heard.iter().all(|event| event.data["user_id"] == "stranger"), "{heard:?}");
 
-    // A replay shows what is left, and that as it is now: from the tail, and from the journal after a restart.
+    // A replay has the remaining messages in their current state: from the tail, and from the journal after a restart.
     for restarted in [false, true] {
         if restarted {
             server.restart();
@@ -143,21 +143,21 @@ fn message_changes_and_deletions_reach_all_participants_only() {
         }
         for user in [&owner, &ann] {
             let again = replay(user, start);
-            let told: Vec<_> = again.iter().map(|event| (event.kind(), event.content())).collect();
+            let summary: Vec<_> = again.iter().map(|event| (event.kind(), event.content())).collect();
             let expected = [
                 ("input", "kept, and changed"),
                 ("message_updated", "kept, and changed"),
                 ("message_deleted", ""),
                 ("input", "the end"),
             ];
-            assert_eq!(told, expected, "restarted: {restarted}");
-            assert_eq!(again[1].data, live[0][2].data, "an event is the same when it comes again");
+            assert_eq!(summary, expected, "restarted: {restarted}");
+            assert_eq!(again[1].data, live[0][2].data, "a replayed event is unchanged");
             assert_eq!(again[2].data, live[0][4].data);
         }
     }
 }
 
-/// One event loop, and a stream that stays, so that a stream that comes back is served from memory.
+/// With one event loop and one permanent stream, a resumed stream is served from the tail.
 #[test]
 fn deleted_messages_disappear_from_the_tail() {
     let server = Server::with(&[("WORKERS", "1")]);
@@ -172,10 +172,10 @@ fn deleted_messages_disappear_from_the_tail() {
     user.put(&format!("{path}/{first}"), json!({"content": "changed again"})).expect(200);
     user.delete(&format!("{path}/{second}")).expect(200);
     user.say(&id, "the end");
-    assert_eq!(stays.before_message("the end").len(), 6, "who was there has seen it all");
+    assert_eq!(stays.before_message("the end").len(), 6, "an open stream has seen every event");
     let mut back = user.stream_with(&format!("last_event_id={start}"));
     let seen = back.before_message("the end");
-    let told: Vec<_> = seen.iter().map(|event| (event.kind(), event.content())).collect();
+    let summary: Vec<_> = seen.iter().map(|event| (event.kind(), event.content())).collect();
     let expected = [
         ("input", "changed again"),
         ("input", "in the middle"),
@@ -183,14 +183,14 @@ fn deleted_messages_disappear_from_the_tail() {
         ("message_updated", "changed again"),
         ("message_deleted", ""),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(summary, expected);
     assert!(!String::from_utf8_lossy(&back.raw).contains("secret"));
-    // Somebody who comes back in the middle has lost nothing that they had not seen.
+    // A stream resumed midway misses nothing that it has not seen.
     let number = seen[1].number();
     assert_eq!(seen[1].data["data"]["message_id"], middle);
     let later = user.stream_with(&format!("last_event_id={number}")).before_message("the end");
-    let told: Vec<_> = later.iter().map(|event| (event.kind(), event.content())).collect();
-    assert_eq!(told, expected[2..]);
+    let summary: Vec<_> = later.iter().map(|event| (event.kind(), event.content())).collect();
+    assert_eq!(summary, expected[2..]);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_repeated_request_with_an_idempotency_key_runs_once() {
     assert_error(&send(&mut owner, "/input", "key", &json!({"content": "x"})), 422, "idempotency_key_reused");
     assert_error(&send(&mut owner, "/conversations/default/messages", "key", &body), 422, "idempotency_key_reused");
     assert_error(&send(&mut owner, &path, "not visible", &body), 422, "validation_error");
-    // Keys are each user's own, and a refusal keeps none.
+    // Keys are per user, and a rejection stores none.
     assert_ne!(send(&mut ann, &path, "key", &body).expect(200).body, first.body);
     let as_system = json!({"content": "x", "role": "system"});
     assert_error(&send(&mut ann, &path, "refused", &as_system), 403, "forbidden");

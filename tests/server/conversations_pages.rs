@@ -1,4 +1,4 @@
-//! Lists of the conversations API: order, pages, cursors, and lists that would be too long.
+//! Lists of the conversations API: order, pages, cursors and truncation.
 
 use crate::common::user::{ids, text};
 use crate::common::{Options, Server, UNKNOWN_ID, User, assert_error, assert_invalid, database};
@@ -50,7 +50,7 @@ fn a_long_conversation_is_read_in_pages() {
         let seen: Vec<String> = seen.into_iter().rev().flatten().collect();
         assert_eq!(seen, all[..all.len() - 1]);
     }
-    assert_eq!(page(&mut user, "").1, all[..100], "the oldest come first, a hundred at a time");
+    assert_eq!(page(&mut user, "").1, all[..100], "the oldest hundred come first");
     assert_eq!(page(&mut user, &format!("after={first}&limit=2")).1, ["0", "1"]);
     assert_eq!(page(&mut user, &format!("before={last}&limit=2")).1, ["4998", "4999"]);
     assert_eq!(page(&mut user, &format!("before={first}")).1, [""; 0]);
@@ -89,7 +89,7 @@ fn a_cursor_must_be_a_message_of_the_conversation() {
     }
     assert_invalid(&user.get(&format!("{path}?before={a}&after={a}")), &["before"]);
 
-    // Who reads a list while its messages are deleted still gets on.
+    // A client whose cursor message is deleted can continue.
     user.delete(&format!("{path}/{b}")).expect(200);
     let list = |user: &mut User, query: String| contents(&user.get(&format!("{path}?{query}")).expect(200).json());
     assert_eq!(list(&mut user, format!("after={b}")), ["c"]);
@@ -153,7 +153,7 @@ fn conversations_are_ordered_by_their_latest_change() {
         assert_invalid(&ann.get(&format!("/conversations?{query}")), &bad);
     }
 
-    // Messages come only when they are asked for, and then the last of each.
+    // Messages are included only on request, and then the last of each conversation.
     for n in 0..60 {
         ann.post_message(&shared, &format!("{n}"));
     }
@@ -181,7 +181,7 @@ fn lists_are_truncated_at_eight_mebibytes() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
     let id = user.start_conversation("large");
-    // What has to be escaped is six times as long in the answer as on the way here.
+    // Escaped characters are six times as long in the response.
     let fill = ["x", "x", "\u{1}", "x", "x", "\u{1}", "x", "x", "x", "x", "x", "x"];
     let said: Vec<String> = fill
         .iter()
@@ -219,7 +219,7 @@ fn lists_are_truncated_at_eight_mebibytes() {
     }
     assert_eq!(seen, sent[..sent.len() - 1]);
 
-    // With its conversation come the newest that fit, and a client goes on before the oldest of them.
+    // A single conversation includes the newest messages that fit; a client continues before the oldest of them.
     let path = format!("/conversations/{id}");
     let put = user.put(&path, json!({"title": "still large"})).expect(200);
     for response in [user.get(&path).expect(200), user.get("/conversations?include=messages").expect(200), put] {

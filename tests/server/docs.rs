@@ -1,10 +1,9 @@
-//! Keeps README.md and `docs/` true: the tours run as they stand, the tables are compared with the code, and every link
-//! resolves.
+//! Checks README.md and `docs/`: the tours run as written, the tables match the code, and every link resolves.
 //!
-//! A block marked `sh` is run by bash against the real program, in the order of the page and in one shell, and must succeed. A
-//! block marked `sh stream` keeps running in a second shell. A block marked `text` contains lines that the last `sh` block
-//! printed, `text stream` lines that the stream printed since: in this order and whole, other lines may stand between them,
-//! and `…` stands for anything. Blocks with other marks are not run here.
+//! A block marked `sh` is run by bash against the real program, in page order and in one shell, and must succeed. A
+//! block marked `sh stream` keeps running in a second shell. A block marked `text` contains lines printed by the last
+//! `sh` block, `text stream` lines printed by the stream since: in this order and complete, with other lines allowed in
+//! between, and `…` for any text. Blocks with other marks are ignored.
 
 use crate::common::{Client, DEADLINE, Options, Server};
 use cortex_core::internals::{ROUTES, VARIABLES, limits};
@@ -18,7 +17,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Address of the server in the documents.
+/// The server's address in the documents.
 const ADDRESS: &str = "127.0.0.1:8000";
 
 /// Maximum size of README.md.
@@ -36,16 +35,16 @@ fn the_readme_tour_works_as_written() {
     assert!(blocks["sh"] >= 2 && blocks["text"] >= 2, "the tour is complete: {blocks:?}");
 }
 
-/// Runs the blocks of a document against a server of their own. Returns the number of blocks by mark.
+/// Runs the blocks of a document against their own server. Returns the number of blocks by mark.
 fn run_tour(path: &str) -> BTreeMap<String, usize> {
     for tool in ["bash", "curl", "sed"] {
         let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(found.is_ok(), "the tour needs {tool}, which is not installed here: install it");
+        assert!(found.is_ok(), "the tour needs {tool}: install it");
     }
     let server = Server::start(defaults());
     let directory = server.database().parent().expect("the database is in a directory").to_owned();
-    let mut visitor = Shell::start(&directory, "visitor", server.addr);
-    let mut watcher = Shell::start(&directory, "watcher", server.addr);
+    let mut shell = Shell::start(&directory, "shell", server.addr);
+    let mut stream_shell = Shell::start(&directory, "stream_shell", server.addr);
     let document = read(path);
     let blocks = blocks(path, &document);
     let mut streaming = false;
@@ -54,17 +53,17 @@ fn run_tour(path: &str) -> BTreeMap<String, usize> {
         *counts.entry(block.mark.to_owned()).or_default() += 1;
         match block.mark {
             "sh" => {
-                visitor.run(block);
+                shell.run(block);
                 streaming = false;
             }
             "sh stream" => {
-                watcher.begin(block);
+                stream_shell.begin(block);
                 streaming = true;
             }
             // A `text` block after the one that opens the stream belongs to the stream.
-            // A block that was run to its end prints no more.
-            "text" if !streaming => visitor.expect(block, Duration::ZERO),
-            "text" | "text stream" => watcher.expect(block, DEADLINE),
+            // A completed block prints nothing more.
+            "text" if !streaming => shell.expect(block, Duration::ZERO),
+            "text" | "text stream" => stream_shell.expect(block, DEADLINE),
             "bash" | "python" => {}
             other => panic!("{path}:{}: a block marked {other:?} is neither run nor compared", block.line),
         }
@@ -87,14 +86,14 @@ fn every_setting_is_listed_with_its_default() {
         let default = rows.remove(variable.name);
         assert_eq!(default.as_deref(), Some(variable.default), "{} in the table of settings", variable.name);
     }
-    assert!(rows.is_empty(), "these are no settings: {rows:?}");
+    assert!(rows.is_empty(), "unknown settings: {rows:?}");
 }
 
 #[test]
 fn reloadable_settings_are_listed() {
     let settings = read("docs/settings.md");
-    let (_, rest) = settings.split_once("It takes up `").expect("a sentence says what a reload takes up");
-    let sentence = rest.split_once(". All others").expect("it ends").0;
+    let (_, rest) = settings.split_once("It takes up `").expect("a sentence lists the reloadable settings");
+    let sentence = rest.split_once(". All others").expect("the sentence ends").0;
     let named: BTreeSet<String> = sentence.split('`').filter(|part| part.len() > 5).map(str::to_owned).collect();
     let live = VARIABLES.iter().filter(|variable| variable.reloadable).map(|variable| variable.name.to_owned());
     assert_same(&named, &live.collect(), "settings that a reload takes up");
@@ -140,18 +139,18 @@ fn every_dependency_is_listed_with_its_cost() {
     }
 }
 
-/// How many crates come with a dependency, itself included.
+/// The number of crates in a dependency's tree, itself included.
 fn crates_of(name: &str) -> usize {
-    // What only a feature brings may not have been fetched yet.
+    // Crates of an optional feature may not have been fetched yet.
     let how: &[&str] = if name == "rustls" { &["--features", "tls"] } else { &["--offline"] };
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--no-dedupe", "-e", "normal", "--prefix", "depth"])
         .args(how)
         .current_dir(root())
         .output()
-        .expect("cargo is there, since it runs the tests");
+        .expect("cargo runs the tests");
     assert!(tree.status.success(), "cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
-    // Each line is a depth and a crate; `(proc-macro)` behind a crate does not make it another one.
+    // Each line is a depth and a crate; `(proc-macro)` after a crate does not make it another one.
     let text = String::from_utf8_lossy(&tree.stdout).into_owned();
     let lines = text.lines().filter_map(|line| {
         let digits = line.find(|char: char| !char.is_ascii_digit())?;
@@ -224,7 +223,7 @@ fn every_named_metric_is_served() {
     let served = Client::new(server.addr).request("GET", "/metrics").send().expect(200).text().to_owned();
     let mut named = 0;
     for row in table("docs/operations.md", "## Metrics") {
-        // Names that begin with an underscore continue the one before.
+        // Names that begin with an underscore continue the previous one.
         let names = row[0].split('`').filter(|name| name.starts_with("cortex_") || name.starts_with("conversational_"));
         for name in names {
             assert!(served.contains(&format!("# TYPE {name} ")), "there is no metric {name}");
@@ -239,7 +238,7 @@ fn every_named_file_exists() {
     let mut named = 0;
     for path in documents() {
         let document = read(&path);
-        // Blocks have fences of their own.
+        // Fenced blocks are not prose.
         let prose = document.split("\n```").step_by(2);
         let code = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
         for name in
@@ -266,7 +265,7 @@ fn every_relative_link_resolves() {
         for link in links_of(&read(&path)) {
             let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
             let target = if file.is_empty() { path.clone() } else { resolved(&path, file) };
-            assert!(root().join(&target).exists(), "{path}: the link {link} leads nowhere");
+            assert!(root().join(&target).exists(), "{path}: the link {link} does not resolve");
             if !anchor.is_empty() {
                 let anchors: Vec<String> = headings(&read(&target)).map(anchor_of).collect();
                 assert!(anchors.iter().any(|known| known == anchor), "{path}: {target} has no heading #{anchor}");
@@ -289,7 +288,7 @@ fn every_file_of_docs_is_linked() {
     }
 }
 
-/// The dark drawings are the light ones with other colours.
+/// The dark drawings are the light ones in other colours.
 #[test]
 fn both_versions_of_a_drawing_show_the_same() {
     let drawings = files("docs/images");
@@ -306,7 +305,7 @@ fn both_versions_of_a_drawing_show_the_same() {
     }
 }
 
-/// Every document, by its path in the repository.
+/// The path of every document.
 fn documents() -> Vec<String> {
     let top = fs::read_dir(root()).expect("the repository can be listed");
     let top = top.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
@@ -314,7 +313,7 @@ fn documents() -> Vec<String> {
     all.filter(|path| path.ends_with(".md")).collect()
 }
 
-/// Every file in a folder, by its path in the repository.
+/// The path of every file in a folder.
 fn files(folder: &str) -> Vec<String> {
     let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
     let mut files = Vec::new();
@@ -325,7 +324,7 @@ fn files(folder: &str) -> Vec<String> {
     files
 }
 
-/// The targets of a document's links and images that are in this repository.
+/// The targets of a document's links and images within this repository.
 fn links_of(document: &str) -> Vec<String> {
     let inline = document.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let html = ["src=\"", "srcset=\""].into_iter().flat_map(|attribute| document.split(attribute).skip(1));
@@ -333,7 +332,7 @@ fn links_of(document: &str) -> Vec<String> {
     inline.chain(html).filter(|link| !link.contains("://")).map(str::to_owned).collect()
 }
 
-/// A link's file, seen from the top of the repository.
+/// A link's target, relative to the repository.
 fn resolved(document: &str, file: &str) -> String {
     let mut parts: Vec<&str> = document.split('/').collect();
     parts.pop();
@@ -350,7 +349,7 @@ fn headings(document: &str) -> impl Iterator<Item = &str> {
     document.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim())
 }
 
-/// The anchor that GitHub gives to a heading.
+/// The anchor that GitHub assigns to a heading.
 fn anchor_of(heading: &str) -> String {
     let kept = heading.chars().filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -359,7 +358,7 @@ fn anchor_of(heading: &str) -> String {
 fn assert_same(listed: &BTreeSet<String>, there: &BTreeSet<String>, what: &str) {
     let missing: Vec<_> = there.difference(listed).collect();
     let too_many: Vec<_> = listed.difference(there).collect();
-    assert!(missing.is_empty() && too_many.is_empty(), "{what}: missing {missing:?}, not there {too_many:?}");
+    assert!(missing.is_empty() && too_many.is_empty(), "{what}: missing {missing:?}, unknown {too_many:?}");
 }
 
 fn root() -> &'static Path {
@@ -370,7 +369,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The text between a line and the next that begins with `end`.
+/// The text between a line and the next one that begins with `end`.
 fn section<'a>(text: &'a str, heading: &str, end: &str) -> &'a str {
     let begin = format!("{heading}\n");
     let rest = text.strip_prefix(&begin).or_else(|| text.split_once(&format!("\n{begin}")).map(|(_, rest)| rest));
@@ -393,7 +392,7 @@ fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// A cell without the marks of code.
+/// A cell without code marks.
 fn bare(cell: &str) -> String {
     cell.trim_matches('`').to_owned()
 }
@@ -424,15 +423,15 @@ fn blocks<'a>(document: &'a str, text: &'a str) -> Vec<Block<'a>> {
     blocks
 }
 
-/// A terminal with bash in it, in which a failing command ends the visit.
+/// A bash process in which a failing command ends the script.
 struct Shell {
     child: Child,
     input: ChildStdin,
     ends: Receiver<String>,
     address: SocketAddr,
-    /// What the last block prints, both of its outputs.
+    /// Standard output and error of the last block.
     output: PathBuf,
-    /// How many lines of it were expected already, or skipped.
+    /// The number of its lines already matched or skipped.
     lines_seen: usize,
 }
 
@@ -441,7 +440,7 @@ impl Shell {
         let mut child = Command::new("bash")
             .args(["--noprofile", "--norc", "-s"])
             .current_dir(directory)
-            // The server is on this machine, whatever else is reached through a proxy.
+            // The server is local, whatever else needs a proxy.
             .envs([("NO_PROXY", "*"), ("no_proxy", "*")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -460,7 +459,7 @@ impl Shell {
         Shell { child, input, ends, address, output: directory.join(name), lines_seen: 0 }
     }
 
-    /// Begins with a block, whose output stands alone in the file.
+    /// Starts a block, whose output replaces the file.
     fn begin(&mut self, block: &Block<'_>) {
         File::create(&self.output).expect("a file for the output");
         self.lines_seen = 0;
@@ -477,7 +476,7 @@ impl Shell {
         }
     }
 
-    /// Waits at most so long until the lines of a block have been printed.
+    /// Waits up to `timeout` until the lines of a block have been printed.
     fn expect(&mut self, block: &Block<'_>, timeout: Duration) {
         let end = Instant::now() + timeout;
         for want in block.lines.iter().filter(|line| !line.is_empty()) {
@@ -494,7 +493,7 @@ impl Shell {
         }
     }
 
-    /// Looks for a line behind those seen before, and counts it and what stands before it as seen.
+    /// Searches the lines not matched yet; a match also skips the lines before it.
     fn find(&mut self, want: &str) -> bool {
         let printed = self.printed();
         let found = printed.lines().skip(self.lines_seen).position(|line| matches(want, line.trim_end()));
@@ -509,13 +508,13 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // What runs in it ends with the server.
+        // The commands in it end with the server.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Whether a shown line, in which `…` stands for anything, is this one.
+/// Whether a line matches a pattern in which `…` stands for any text.
 fn matches(want: &str, line: &str) -> bool {
     let (first, rest) = want.split_once('…').map_or((want, None), |(first, rest)| (first, Some(rest)));
     match (line.strip_prefix(first), rest) {

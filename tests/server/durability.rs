@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a restart and after a kill. `tests/chaos/kills.rs` kills in the middle of work.
+//! Acknowledged data survives a restart and a kill. `tests/chaos/kills.rs` kills under load.
 
 use crate::common::user::text;
 use crate::common::{Options, Server, User, assert_error, database};
@@ -44,13 +44,13 @@ fn all_data_survives_a_restart() {
         assert_eq!(look(&mut owner, &mut ann), before, "{way}");
         assert_error(&owner.get(&format!("/config/workspace/{gone}")), 404, "not_found");
         let established = owner.stream().established;
-        assert_eq!(established.number(), last, "the journal goes on where it was: {way}");
-        assert_eq!(established.data["epoch"], epoch, "and is the same journal: {way}");
+        assert_eq!(established.number(), last, "the journal continues: {way}");
+        assert_eq!(established.data["epoch"], epoch, "the epoch is unchanged: {way}");
     }
     let contents = database::sound_message_contents(&server.database());
     assert_eq!(contents, ["from the owner", "from ann", "to herself", "the last"]);
     let next = ann.post("/input", json!({"content": "after it"})).expect(200).number("X-Event-Id");
-    assert!(next > last, "numbers are never used again");
+    assert!(next > last, "numbers are never reused");
 }
 
 #[test]
@@ -60,6 +60,6 @@ fn a_message_of_a_mebibyte_survives_whole() {
     let large: String = ('!'..='~').cycle().take(1024 * 1024).collect();
     user.say("default", &large);
     server.kill();
-    assert!(database::sound_message_contents(&server.database()) == [large], "every byte of it");
+    assert!(database::sound_message_contents(&server.database()) == [large], "every byte is stored");
     server.restart();
 }

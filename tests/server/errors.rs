@@ -1,5 +1,5 @@
-//! The error table, row by row: status, code, shape, and the fields that go with it. What has to do with sizes, times
-//! and rates is in `limits`, and what a body or a query may say in `validation`.
+//! The error table, row by row: status, code, shape and fields. Sizes, timeouts and rates are in `limits`, bodies and
+//! queries in `validation`.
 
 use crate::common::token::{KEY, now, signed, token, token_with};
 use crate::common::{Client, Connection, DEADLINE, Options, Server, UNKNOWN_ID, User, assert_error, database};
@@ -49,7 +49,7 @@ fn every_error_has_its_status_code_and_shape() {
 fn an_unknown_id_is_not_found() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    // The last is well-formed and of our own version, and yet of no database.
+    // The last one is a well-formed UUID of version 7 that is not in any database.
     for id in [UNKNOWN_ID, "550e8400-e29b-41d4-a716-446655440000", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
         for path in [format!("/config/workspace/{id}"), format!("/config/conversation/{id}")] {
             assert_error(&user.get(&path), 404, "not_found");
@@ -60,7 +60,7 @@ fn an_unknown_id_is_not_found() {
         assert_error(&user.post("/input", json!({"content": "x", "conversation_id": id})), 404, "not_found");
         assert_error(&user.get(&format!("/config/conversation?workspace_id={id}")), 404, "not_found");
     }
-    // The id of one kind of thing is not the id of another.
+    // An id of one kind of resource is not an id of another.
     let workspace = user.create_workspace("w");
     let conversation = user.create_conversation(&workspace, "t", &[]);
     let message = user.say(&conversation, "m")["message_id"].clone();
@@ -103,7 +103,7 @@ fn invalid_json_is_a_bad_request_with_its_position() {
         assert_eq!(response.status, 400, "{name}: {}", response.shown());
         let error = assert_error(&response, 400, "bad_request");
         let message = error["message"].as_str().expect("checked").to_owned();
-        assert!(message.contains(|c: char| c.is_ascii_digit()), "{name}: it says where: {message}");
+        assert!(message.contains(|c: char| c.is_ascii_digit()), "{name}: the position is given: {message}");
     }
     let nothing = user.request("POST", "/input").body("application/json", "").send();
     assert_error(&nothing, 400, "bad_request");
@@ -123,7 +123,7 @@ fn requests_against_the_state_are_conflicts() {
     let id = stream.established.data["stream_id"].as_str().expect("an id").to_owned();
     let renew = format!("/output/streams/{id}/renew");
     user.post(&renew, json!({})).expect(200);
-    // Somebody else's stream is to be told from none by nothing.
+    // Another user's stream is indistinguishable from a missing one.
     let foreign = other.post(&renew, json!({}));
     assert!(matches!(foreign.status, 404 | 409), "{}", foreign.shown());
     user.say("default", "the stream is open");
@@ -131,9 +131,9 @@ fn requests_against_the_state_are_conflicts() {
     drop(stream);
     let end = Instant::now() + DEADLINE;
     let mut ended = user.post(&renew, json!({}));
-    // The server learns of the end when it reads the socket.
+    // The server detects the disconnect when it reads the socket.
     while ended.status == 200 {
-        assert!(Instant::now() < end, "a stream that has ended is renewed for ever");
+        assert!(Instant::now() < end, "a closed stream can still be renewed");
         thread::sleep(Duration::from_millis(10));
         ended = user.post(&renew, json!({}));
     }
@@ -272,17 +272,17 @@ fn a_valid_request_id_of_the_client_is_echoed() {
         let response = user.request("GET", "/auth/verify").header("X-Request-Id", good).send();
         assert_eq!(response.header("X-Request-Id"), Some(good));
         let response = user.request("GET", "/nowhere").header("X-Request-Id", good).send();
-        assert_eq!(response.header("X-Request-Id"), Some(good), "errors carry it too");
+        assert_eq!(response.header("X-Request-Id"), Some(good), "errors have it too");
     }
     let mut made = HashSet::new();
     let too_long = "x".repeat(129);
     for bad in ["", "two words", "a/b", "a;b", "\"a\"", "(a)", "é", &too_long] {
         let response = user.request("GET", "/auth/verify").header("X-Request-Id", bad).send().expect(200);
-        let id = response.header("X-Request-Id").expect("every answer has one");
+        let id = response.header("X-Request-Id").expect("every response has one");
         assert_ne!(id, bad);
-        assert!(made.insert(id.to_owned()), "a new one each time");
+        assert!(made.insert(id.to_owned()), "ids are unique");
     }
-    assert!(made.insert(user.get("/").header("X-Request-Id").expect("every answer has one").to_owned()));
+    assert!(made.insert(user.get("/").header("X-Request-Id").expect("every response has one").to_owned()));
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn a_database_failure_is_an_error_without_internals() {
     let mut user = User::new(&server, "u");
     user.say("default", "before");
     let external = database::open_externally(&server.database());
-    external.execute_batch("ALTER TABLE messages RENAME TO elsewhere").expect("somebody spoils the database");
+    external.execute_batch("ALTER TABLE messages RENAME TO elsewhere").expect("the table can be renamed");
     let response = user.post("/input", json!({"content": "during"}));
     assert_error(&response, 500, "database_error");
     let body = response.text().to_lowercase();
@@ -322,11 +322,11 @@ fn a_database_failure_is_an_error_without_internals() {
         assert!(!body.contains(internal), "{internal} in {body}");
     }
     user.get("/").expect(200);
-    external.execute_batch("ALTER TABLE elsewhere RENAME TO messages").expect("and mends it");
+    external.execute_batch("ALTER TABLE elsewhere RENAME TO messages").expect("the table can be renamed back");
     drop(external);
     user.say("default", "after");
     let contents = database::sound_message_contents(&server.database());
-    assert_eq!(contents, ["before", "after"], "what was refused was not done");
+    assert_eq!(contents, ["before", "after"], "rejected requests have no effect");
 }
 
 #[test]
@@ -335,10 +335,10 @@ fn a_busy_database_is_temporarily_unavailable() {
     let mut user = User::new(&server, "u");
     user.say("default", "before");
     let external = database::open_externally(&server.database());
-    external.execute_batch("BEGIN IMMEDIATE").expect("somebody holds the database");
+    external.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
     assert_error(&user.post("/input", json!({"content": "during"})), 503, "service_unavailable");
     user.get("/config/workspace").expect(200);
-    external.execute_batch("ROLLBACK").expect("and lets go");
+    external.execute_batch("ROLLBACK").expect("the lock can be released");
     drop(external);
     user.say("default", "after");
     assert_eq!(database::sound_message_contents(&server.database()), ["before", "after"]);

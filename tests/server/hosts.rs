@@ -1,5 +1,5 @@
-//! Which pages and which names the server answers, and what stands in every answer whatever it is. That pages see what
-//! Starlette would let them see is compared with Starlette itself, in `tests/world/clients`.
+//! Accepted origins and hosts, and the fields of every response. `tests/world/clients` compares the origins with
+//! Starlette.
 
 use crate::common::token::token;
 use crate::common::{Client, Connection, Response, Server, UNKNOWN_ID, assert_error};
@@ -54,7 +54,7 @@ fn responses_do_not_vary_by_origin_without_allowed_origins() {
     assert!(response.header("Vary").is_none(), "{}", response.shown());
 }
 
-/// `X-Request-Id` is looked for in every answer that any test reads.
+/// `X-Request-Id` is checked by the test client in every response.
 fn assert_common_fields(response: &Response) {
     let shown = response.shown();
     assert!(response.header("X-Request-Id").is_some(), "{shown}");
@@ -117,7 +117,7 @@ fn every_response_has_a_request_id_and_security_headers() {
         let response = connection.response(request.split(' ').next().expect("a split has a part"));
         assert_eq!(response.status, status, "{request:?}: {}", response.shown());
         match request.contains("Access-Control-Request-Method") {
-            // What a preflight depends on is more.
+            // A preflight depends on more fields.
             true => assert!(response.lists("Vary", "Access-Control-Request-Headers"), "{}", response.shown()),
             false => assert_eq!(response.header("Vary"), Some("Origin"), "{}", response.shown()),
         }

@@ -1,4 +1,4 @@
-//! HTTP as it is spoken on a real socket: connections that stay, pipelines, chunks, HEAD, CORS, and ends.
+//! HTTP on a real socket: persistent connections, pipelines, chunks, HEAD, CORS, and closing.
 
 use crate::common::http::Framing;
 use crate::common::token::token;
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-/// A good `POST /input` of a message that says `content`.
+/// A valid `POST /input` of a message with `content`.
 fn post(addr: SocketAddr, content: &str) -> String {
     let body = json!({"content": content}).to_string();
     format!(
@@ -19,7 +19,7 @@ fn post(addr: SocketAddr, content: &str) -> String {
     )
 }
 
-/// The head of a good `POST /input` whose body's framing `fields` name.
+/// The head of a valid `POST /input`, with `fields` for the framing of the body.
 fn post_head(addr: SocketAddr, fields: &str) -> String {
     format!(
         "POST /input HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n{fields}\r\n\r\n",
@@ -45,7 +45,7 @@ fn a_connection_stays_open_over_valid_and_rejected_requests() {
         assert_error(&connection.response("GET"), 401, "unauthorized");
     }
     for path in ["/", "/nowhere", "/config/workspace?limit=0"] {
-        assert!(!user.get(path).closes(), "what is wrong with a request is not wrong with its connection");
+        assert!(!user.get(path).closes(), "a rejected request does not close the connection");
     }
 }
 
@@ -75,7 +75,7 @@ fn pipelined_requests_are_answered_in_order() {
     connection.expect_end();
 }
 
-/// More requests than any buffer holds, and nobody reads the answers until all are sent in the end.
+/// More requests than any buffer holds, with the responses unread until all are sent.
 #[test]
 fn every_request_of_a_long_pipeline_is_answered() {
     let server = Server::start(Options::new());
@@ -115,7 +115,7 @@ fn chunked_bodies_are_read_with_extensions_and_trailers() {
         assert_eq!(response.status, 200, "{name}: {}", response.shown());
         assert_eq!(response.json()["data"]["content"], "chunks", "{name}");
     }
-    // A trailer is no field of the request: it neither frames the next one nor lets anybody in.
+    // A trailer is not a request field: it neither frames the next request nor authenticates.
     connection.send(format!(
         "POST /input HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
          14\r\n{{\"content\":\"chunks\"}}\r\n0\r\nAuthorization: Bearer {}\r\n\r\n",
@@ -164,9 +164,10 @@ fn expect_100_continue_gets_an_interim_response() {
     connection.expect_continue();
     connection.send(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
     connection.response("POST").expect(200);
-    // With the body there already, the nod may be left out (RFC 9110 §10.1.1), but the answer comes.
+    // If the body has already arrived, the interim response may be omitted (RFC 9110 §10.1.1), but the final one is
+    // sent.
     connection.send(post_head(server.addr, &format!("Expect: 100-continue\r\nContent-Length: {}", body.len())) + body);
-    let first = connection.try_head().expect("an answer");
+    let first = connection.try_head().expect("a response");
     match first.status {
         100 => drop(connection.response("POST").expect(200)),
         status => assert_eq!(status, 200),
@@ -199,7 +200,7 @@ fn expect_100_continue_of_a_rejected_request_gets_the_final_response() {
     for (request, status, code) in table {
         let mut connection = Connection::open(server.addr);
         connection.send(&request);
-        // `response` does not take an interim answer.
+        // `response` panics on an interim response.
         let response = connection.response("POST");
         assert_error(&response, status, code);
         if response.closes() {
@@ -256,7 +257,7 @@ fn an_http_1_0_request_is_served_and_the_connection_closed() {
     connection.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
     let response = connection.response("GET").expect(200);
     assert_eq!(response.json()["status"], "online");
-    assert!(response.header("Transfer-Encoding").is_none(), "it knows no chunks");
+    assert!(response.header("Transfer-Encoding").is_none(), "HTTP/1.0 has no chunks");
     connection.expect_end();
 }
 
@@ -300,7 +301,7 @@ fn origin_and_absolute_targets_are_accepted() {
     }
 }
 
-/// RFC 9112 §3.2.2: with an absolute target, what Host says does not count.
+/// RFC 9112 §3.2.2: an absolute target overrides `Host`.
 #[test]
 fn the_host_of_an_absolute_target_wins() {
     let server = Server::start(Options::new());
@@ -325,7 +326,7 @@ fn preflights_are_answered_for_pages_of_localhost() {
         assert_eq!(response.header("Access-Control-Allow-Credentials"), Some("true"));
         let asked = if ["/output/stream", "/auth/verify"].contains(&path) { "GET" } else { "POST" };
         assert!(response.lists("Access-Control-Allow-Methods", asked), "{path}: {}", response.shown());
-        // A wildcard never covers Authorization, and no wildcard works with credentials.
+        // A wildcard does not cover `Authorization`, and does not work with credentials.
         for name in ["Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"] {
             assert!(response.lists("Access-Control-Allow-Headers", name), "{path}: {name}: {}", response.shown());
         }
@@ -349,7 +350,7 @@ fn responses_and_errors_carry_cors_fields_for_allowed_origins() {
         }
         let unauthorized = Client::new(server.addr).request("GET", "/auth/verify").header("Origin", origin).send();
         assert_eq!(assert_error(&unauthorized, 401, "unauthorized")["code"], "unauthorized");
-        assert_eq!(unauthorized.header("Access-Control-Allow-Origin"), Some(origin), "errors carry it too");
+        assert_eq!(unauthorized.header("Access-Control-Allow-Origin"), Some(origin), "errors have it too");
     }
     for origin in [
         "http://evil.example",
@@ -386,7 +387,7 @@ fn allowed_origins_can_be_configured() {
     let server = Server::with(&[("ENV", "production")]);
     let response =
         Client::new(server.addr).request("GET", "/").header("Origin", "http://localhost:3000").send().expect(200);
-    assert_eq!(response.header("Access-Control-Allow-Origin"), None, "production allows none unless told");
+    assert_eq!(response.header("Access-Control-Allow-Origin"), None, "production allows no origin by default");
 }
 
 #[test]
@@ -401,7 +402,8 @@ fn a_half_closed_client_gets_its_responses() {
     connection.expect_end();
 }
 
-/// The server may answer and close while the client still sends: the answer must be readable, not lost in a reset.
+/// The server may respond and close while the client still sends: the response must be readable and not lost in a
+/// reset.
 #[test]
 fn an_early_response_can_be_read_while_the_client_sends() {
     let server = Server::start(Options::new());
@@ -449,7 +451,7 @@ fn an_idle_connection_is_closed_after_a_slow_read() {
         format!("GET /config/workspace HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", user.token);
     let mut connection = Connection::open(server.addr);
     connection.send(get.repeat(count));
-    // Longer than an idle connection is kept: the reader is what is waited for now.
+    // Longer than the idle timeout: the connection waits for its reader.
     thread::sleep(Duration::from_millis(1500));
     for _ in 0..count {
         assert_eq!(connection.response("GET").status, 200);
@@ -457,7 +459,7 @@ fn an_idle_connection_is_closed_after_a_slow_read() {
     connection.expect_end();
 }
 
-/// A request that arrives while the connection waits for its reader must be read once the response is out.
+/// A request that arrives while the connection waits for its reader is read once the response is written.
 #[test]
 fn a_request_sent_while_a_long_response_is_read_is_served() {
     let server = Server::with(&[("WORKERS", "1")]);
@@ -471,11 +473,11 @@ fn a_request_sent_while_a_long_response_is_read_is_served() {
         "GET /config/workspace?limit=1000 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
         user.token
     ));
-    let response = connection.try_head().expect("the answer begins");
+    let response = connection.try_head().expect("the response begins");
     connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    // The server has seen the second request, and that there is still too much to write.
+    // The server has received the second request while the response is still being written.
     Client::new(server.addr).request("GET", "/").send().expect(200);
     let mut framing = Framing::of(&response, "GET");
-    while connection.try_body_piece(&mut framing).expect("the answer goes on").is_some() {}
+    while connection.try_body_piece(&mut framing).expect("the response continues").is_some() {}
     assert_eq!(connection.response("GET").status, 200);
 }

@@ -1,16 +1,16 @@
-//! Who sees what: two users never see each other's things; participants and the owner all see a conversation's events.
+//! Isolation: users never see each other's data; participants and the owner see a conversation's events.
 
 use crate::common::user::text;
 use crate::common::{Options, Server, Stream, User, assert_error};
 use serde_json::json;
 
-/// A conversation of a user's own, in which only they are.
+/// A conversation in which the user is the only participant.
 fn private_conversation(user: &mut User) -> String {
     let workspace = user.create_workspace(&format!("private of {}", user.id));
     user.create_conversation(&workspace, "private", &[])
 }
 
-/// Reads a stream up to a message that its user sends now: everything done before has come by then, or never comes.
+/// Reads a stream up to a message that its user posts now: all earlier events have arrived by then.
 #[track_caller]
 fn everything_so_far(user: &mut User, stream: &mut Stream) -> Vec<crate::common::sse::Event> {
     let sentinel = format!("sentinel of {} {}", user.id, stream.raw.len());
@@ -51,7 +51,7 @@ fn two_users_never_see_each_others_data() {
         ] {
             assert!(kinds.contains(&kind), "{kind} among {kinds:?}");
         }
-        assert!(!String::from_utf8_lossy(&stream.raw).contains(&format!("of {other}")), "not a byte of {other}'s");
+        assert!(!String::from_utf8_lossy(&stream.raw).contains(&format!("of {other}")), "data of {other}");
     }
     for (user, (workspace, conversation)) in [(&mut ann, &private[1]), (&mut ben, &private[0])] {
         assert_error(&user.get(&format!("/config/workspace/{workspace}")), 403, "forbidden");
@@ -78,7 +78,7 @@ fn every_user_has_a_separate_default_conversation() {
 
 #[test]
 fn participants_and_the_owner_all_get_a_conversations_events() {
-    // With several event loops the streams are spread over them, which must make no difference.
+    // With several event loops, the streams are spread over them.
     let server = Server::with(&[("WORKERS", "4")]);
     let mut owner = User::new(&server, "owner");
     let workspace = owner.create_workspace("w");
@@ -103,11 +103,11 @@ fn participants_and_the_owner_all_get_a_conversations_events() {
         for (content, sender, message) in &expected {
             let event = stream.next_of("input");
             assert_eq!(event.content(), content);
-            assert_eq!(event.data["user_id"].as_str(), Some(sender.as_str()), "who caused it");
+            assert_eq!(event.data["user_id"].as_str(), Some(sender.as_str()), "the actor is named");
             assert_eq!(event.data["data"]["message_id"].as_str(), Some(message.as_str()));
             assert_eq!(event.data["data"]["conversation_id"].as_str(), Some(conversation.as_str()));
             assert_eq!(event.data["data"]["sender_name"], format!("Name of {sender}"));
-            assert!(event.number() > last, "numbers only grow");
+            assert!(event.number() > last, "numbers increase");
             last = event.number();
         }
     }
@@ -131,22 +131,24 @@ fn a_removed_participant_gets_conversation_left_and_no_later_event() {
     ben.post(&format!("{path}/leave"), json!({})).expect(200);
     owner.say(&conversation, "without ben");
 
-    let heard = everything_so_far(&mut ann, &mut anns);
+    let received = everything_so_far(&mut ann, &mut anns);
     let of_it: Vec<&str> =
-        heard.iter().filter(|event| event.data["user_id"] != "ann").map(|event| event.kind()).collect();
+        received.iter().filter(|event| event.data["user_id"] != "ann").map(|event| event.kind()).collect();
     assert_eq!(of_it.first(), Some(&"input"));
-    assert_eq!(of_it.last(), Some(&"conversation_left"), "the last of that conversation: {heard:?}");
-    assert!(!heard.iter().any(|event| event.content().starts_with("without")), "{heard:?}");
-    let left = heard.iter().find(|event| event.kind() == "conversation_left").expect("seen above");
-    assert!(left.data.to_string().contains(&conversation), "it says which: {left:?}");
+    assert_eq!(of_it.last(), Some(&"conversation_left"), "the last event of that conversation: {received:?}");
+    assert!(!received.iter().any(|event| event.content().starts_with("without")), "{received:?}");
+    let left = received.iter().find(|event| event.kind() == "conversation_left").expect("seen above");
+    assert!(left.data.to_string().contains(&conversation), "it names the conversation: {left:?}");
 
-    let heard = everything_so_far(&mut ben, &mut bens);
-    let contents: Vec<&str> = heard.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
+    let received = everything_so_far(&mut ben, &mut bens);
+    let contents: Vec<&str> =
+        received.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
     assert_eq!(contents, ["both hear this", "without ann"]);
-    assert!(heard.iter().any(|event| event.kind() == "conversation_left"), "{heard:?}");
+    assert!(received.iter().any(|event| event.kind() == "conversation_left"), "{received:?}");
 
-    let heard = everything_so_far(&mut owner, &mut owners);
-    let contents: Vec<&str> = heard.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
+    let received = everything_so_far(&mut owner, &mut owners);
+    let contents: Vec<&str> =
+        received.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
     assert_eq!(contents, ["both hear this", "without ann", "without ben"]);
     for user in [&mut ann, &mut ben] {
         assert_error(&user.get(&path), 403, "forbidden");
@@ -164,8 +166,9 @@ fn an_added_participant_gets_later_events_only() {
     let body = json!({"participant_ids": ["owner", "ann"]});
     owner.put(&format!("/config/conversation/{conversation}"), body).expect(200);
     owner.say(&conversation, "with ann");
-    let heard = everything_so_far(&mut ann, &mut anns);
-    let contents: Vec<&str> = heard.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
+    let received = everything_so_far(&mut ann, &mut anns);
+    let contents: Vec<&str> =
+        received.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
     assert_eq!(contents, ["with ann"]);
 }
 
@@ -183,8 +186,8 @@ fn all_participants_get_the_deletion_of_a_workspace() {
         assert_eq!(event.data["user_id"], "owner");
         assert!(event.data.to_string().contains(&workspace), "{event:?}");
     }
-    let heard = everything_so_far(&mut outsider, &mut outsiders);
-    assert!(heard.iter().all(|event| event.data["user_id"] == "stranger"), "{heard:?}");
+    let received = everything_so_far(&mut outsider, &mut outsiders);
+    assert!(received.iter().all(|event| event.data["user_id"] == "stranger"), "{received:?}");
 }
 
 #[test]
@@ -192,7 +195,7 @@ fn only_the_token_identifies_the_user() {
     let server = Server::start(Options::new());
     let mut ann = User::new(&server, "ann");
     let conversation = private_conversation(&mut ann);
-    // Ids that look alike to a careless comparison are other users.
+    // Ids that a careless comparison would confuse are different users.
     for other in ["Ann", "ann ", " ann", "ann\u{0}", "a\u{0301}nn", "an", "annn", "ann%", "a_n"] {
         let mut user = User::new(&server, other);
         assert_eq!(user.get("/auth/verify").expect(200).json()["user_id"], other);

@@ -1,7 +1,7 @@
-//! Every route and method with ids that are another's, with ids that name nothing, and with tokens that are not good:
-//! never a byte of another's things, and no difference where `docs/api.md` has none.
+//! Every route and method with another user's ids, unknown ids and invalid tokens: no byte of another user's data, and
+//! no difference where `docs/api.md` defines none.
 //!
-//! A route that is added needs its rows in `probes`, or the test says so.
+//! A new route needs rows in `probes`; otherwise a test fails.
 
 use crate::common::token::{now, signed, token_with};
 use crate::common::user::text;
@@ -9,35 +9,35 @@ use crate::common::{Client, Options, Response, Server, Stream, UNKNOWN_ID, User,
 use cortex_core::internals::{Access, Method, ROUTES};
 use serde_json::json;
 
-/// Stands in everything of Ann's, and in nothing else.
+/// Part of all of Ann's data, and of nothing else.
 const SECRET: &str = "secret";
-/// Methods that routes have, and one that none has.
+/// Methods of routes, and one that no route has.
 const METHODS: [Method; 5] = [Method::Get, Method::Post, Method::Put, Method::Delete, Method::Patch];
 
-/// What `docs/api.md` says of another user's resource.
+/// The rule of `docs/api.md` for another user's resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// `403` when it is there and `404` when it is not.
+    /// `403` if the resource exists and `404` if not.
     Forbidden,
-    /// `404` either way, and nothing tells them apart.
+    /// `404` in both cases, indistinguishable.
     Hidden,
-    /// `409` either way, as for a stream that has ended, and nothing tells them apart.
+    /// `409` in both cases, as for a closed stream, indistinguishable.
     Ended,
-    /// The request is about the caller's own things: what others have changes nothing.
+    /// The request is about the caller's own resources; other users' data has no effect.
     Own,
 }
 use Rule::{Ended, Forbidden, Hidden, Own};
 
-/// A rule, a target and a body, in which `{w}` `{c}` `{m}` `{s}` `{u}` stand for ids of a workspace, a conversation, a
-/// message, a stream and a user. An empty body is none.
+/// A rule, a target and a body, in which `{w}` `{c}` `{m}` `{s}` `{u}` stand for the ids of a workspace, a
+/// conversation, a message, a stream and a user. An empty string means no body.
 type Probe = (Rule, &'static str, &'static str);
 
-/// How a route is tried; `None` for one that nobody has thought about.
+/// The probes of a route; `None` for a route without any.
 fn probes(method: Method, pattern: &str) -> Option<&'static [Probe]> {
     use Method::{Delete, Get, Post, Put};
     Some(match (method, pattern) {
         (Post, "/input") => &[(Forbidden, "/input", r#"{"content":"x","conversation_id":"{c}"}"#)],
-        // Without a filter it opens, and says nothing of others: `isolation` and `streams` look at that.
+        // Without a filter it opens and reveals nothing; `isolation` and `streams` test that.
         (Get, "/output/stream") => &[
             (Forbidden, "/output/stream?conversation_id={c}", ""),
             (Forbidden, "/output/stream?workspace_id={w}", ""),
@@ -98,7 +98,7 @@ fn probes(method: Method, pattern: &str) -> Option<&'static [Probe]> {
     })
 }
 
-/// What stands for the letters of a probe.
+/// The ids for the letters of a probe.
 #[derive(Clone)]
 struct Ids {
     workspace: String,
@@ -123,13 +123,13 @@ impl Ids {
             .replace("{u}", &self.user)
     }
 
-    /// What must not be told: the ids themselves, too.
+    /// Texts that must not be revealed, including the ids.
     fn secrets(&self) -> [&str; 5] {
         [SECRET, &self.workspace, &self.conversation, &self.message, &self.stream]
     }
 }
 
-/// Somebody with something secret in every field that there is.
+/// A user with a secret in every field.
 struct Ann {
     user: User,
     stream: Stream,
@@ -164,7 +164,7 @@ impl Ann {
         Ann { user, stream, ids }
     }
 
-    /// Everything that she has, as it is told to her.
+    /// All her data, as she reads it.
     fn state(&mut self) -> Vec<String> {
         let Ids { workspace, conversation, .. } = self.ids.clone();
         let paths = [
@@ -179,7 +179,7 @@ impl Ann {
     }
 }
 
-/// Every operation that wants a token, with its probes.
+/// Every operation that needs a token, with its probes.
 #[track_caller]
 fn guarded() -> Vec<(&'static str, &'static str, Probe)> {
     let mut all = Vec::new();
@@ -213,7 +213,7 @@ fn assert_reveals_nothing(response: &Response, secrets: &[&str], what: &str) {
     }
 }
 
-/// Everything of an answer but the time of day.
+/// The response without its time and request id.
 fn essence(response: &Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let fields = response.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Date")).cloned().collect();
     (response.status, fields, response.body.clone())
@@ -255,7 +255,7 @@ fn requests_of_an_outsider_reveal_and_change_nothing() {
             let response = ask(&Ids::all(id));
             assert!(matches!(response.status, 400..500), "{what} of {id}: {}", response.shown());
         }
-        // In a conversation of his own, another's message is as little there as one that nobody has.
+        // In his own conversation, another user's message is as unknown as a missing one.
         if rule == Hidden && target.contains("{m}") {
             let mine = |message: &str| Ids { conversation: own.clone(), message: message.into(), ..nobodys.clone() };
             let (theirs, missing) = (ask(&mine(&ann.ids.message)), ask(&mine(UNKNOWN_ID)));
@@ -288,9 +288,9 @@ fn resources_of_the_caller_reveal_nothing_of_others() {
         }
         seen
     };
-    let beside_ann = ask(&server, &ann.ids);
+    let with_ann = ask(&server, &ann.ids);
     let alone = ask(&other, &ann.ids);
-    assert_eq!(beside_ann, alone, "as if there were nobody else");
+    assert_eq!(with_ann, alone, "as without other users");
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn invalid_tokens_reveal_nothing() {
     drop(ann.stream);
 }
 
-/// A token that says itself that nobody signed it.
+/// A token whose header declares no signature.
 fn unsigned(claims: &serde_json::Value) -> String {
     let whole = signed(&json!({"alg": "none"}), claims, "any");
     format!("{}.", whole.rsplit_once('.').expect("a token has dots").0)
@@ -391,7 +391,7 @@ fn public_endpoints_reveal_no_user() {
     }
 }
 
-/// Who takes part in a conversation sees it, and nothing else of its workspace; what is the owner's is `403`.
+/// A participant sees the conversation and nothing else of its workspace; the owner's operations get `403`.
 #[test]
 fn a_participant_can_read_and_cannot_act_as_the_owner() {
     let server = Server::start(Options::new());
@@ -436,6 +436,9 @@ fn a_participant_can_read_and_cannot_act_as_the_owner() {
             path,
         );
     }
-    assert!(pat.get(&conversation_path).expect(200).text().contains("secret content"), "what is said there is heard");
+    assert!(
+        pat.get(&conversation_path).expect(200).text().contains("secret content"),
+        "participants read the messages"
+    );
     assert!(pat.get("/users?ids=secret-ann").expect(200).text().contains("Name of secret-ann"));
 }

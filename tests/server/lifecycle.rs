@@ -1,4 +1,4 @@
-//! Starting, waiting for another process, draining, and what stays when the program goes.
+//! Starting, waiting for another process, draining, and shutdown.
 
 use crate::common::token::{KEY, token};
 use crate::common::user::text;
@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 fn a_port_in_use_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port();
-    let refused = Server::refused(Options::new().set("PORT", port));
-    assert!(refused.code.is_some_and(|code| code != 0), "{:?}: {}", refused.code, refused.stderr);
-    assert!(refused.stderr.contains(&port.to_string()), "it says which: {}", refused.stderr);
-    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    let failed = Server::failed_start(Options::new().set("PORT", port));
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}: {}", failed.code, failed.stderr);
+    assert!(failed.stderr.contains(&port.to_string()), "the port is named: {}", failed.stderr);
+    assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
 }
 
-/// A restart on the same port works at once, though connections of before are still in TIME_WAIT.
+/// A restart on the same port works immediately, despite earlier connections in TIME_WAIT.
 #[test]
 fn a_port_can_be_reused_immediately() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
@@ -42,12 +42,12 @@ fn a_second_process_on_the_same_database_waits_for_the_first() {
     let mut second = server.second();
     let end = Instant::now() + DEADLINE;
     while !server.log().contains("waiting") {
-        assert!(!second.ended_by_now(), "it waits and does not give up:\n{}", server.log());
-        assert!(Instant::now() < end, "it says what it waits for:\n{}", server.log());
+        assert!(!second.ended_by_now(), "it exits instead of waiting:\n{}", server.log());
+        assert!(Instant::now() < end, "it does not log what it waits for:\n{}", server.log());
         thread::sleep(Duration::from_millis(5));
     }
 
-    // If it already listens, what it takes waits in its queue.
+    // If it already listens, its connections wait in its queue.
     let (sender, response) = channel();
     let early = second.listening_by_now();
     if let Some(addr) = early {
@@ -58,14 +58,17 @@ fn a_second_process_on_the_same_database_waits_for_the_first() {
     }
     for n in 0..50 {
         user.say("default", &format!("to the first {n}"));
-        assert!(early.is_none() || matches!(response.try_recv(), Err(TryRecvError::Empty)), "served beside the first");
+        assert!(
+            early.is_none() || matches!(response.try_recv(), Err(TryRecvError::Empty)),
+            "the second process responds"
+        );
     }
     assert!(!second.ended_by_now(), "{}", server.log());
-    assert!(early.is_some() || second.listening_by_now().is_none(), "it serves beside the first");
+    assert!(early.is_some() || second.listening_by_now().is_none(), "the second process serves");
 
     assert_eq!(server.stop().code(), Some(0));
     let response: Response = match early {
-        Some(_) => response.recv_timeout(DEADLINE).expect("what waited is answered"),
+        Some(_) => response.recv_timeout(DEADLINE).expect("the waiting request gets a response"),
         None => {
             let body = json!({"content": "to the second"});
             Client::new(second.wait_listening()).request("POST", "/input").token(&token("u")).json(&body).send()
@@ -79,7 +82,7 @@ fn a_second_process_on_the_same_database_waits_for_the_first() {
     assert_eq!(second.wait_exit().code(), Some(0));
 }
 
-/// The lock goes with the process that held it, however that ended.
+/// The lock is released with its process, however that ended.
 #[test]
 fn a_second_process_takes_over_after_a_kill() {
     let mut server = Server::start(Options::new());
@@ -100,7 +103,7 @@ fn sigterm_drains() {
     kept.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     kept.response("GET").expect(200);
 
-    // A request that has begun to arrive is finished.
+    // A request whose first bytes have arrived is finished.
     let body = json!({"content": "begun before the end"}).to_string();
     let head = format!(
         "POST /input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
@@ -116,7 +119,7 @@ fn sigterm_drains() {
     for stream in &mut streams {
         let events = stream.until_end();
         assert_eq!(events.last().map(|event| event.kind()), Some("server_shutdown"), "{events:?}");
-        assert_eq!(stream.retries().len(), 2, "the usual one, and one for the way back: {:?}", stream.retries());
+        assert_eq!(stream.retries().len(), 2, "the first one, and one for the shutdown: {:?}", stream.retries());
     }
     running.send(&body);
     let response = running.response("POST").expect(200);
@@ -124,7 +127,7 @@ fn sigterm_drains() {
     running.expect_end();
     kept.expect_end();
     assert_eq!(server.process().wait_exit().code(), Some(0), "{}", server.log());
-    assert!(Connection::try_open(server.addr).is_err(), "nobody listens any more");
+    assert!(Connection::try_open(server.addr).is_err(), "the server still listens");
     let stored = database::sound_message_contents(&server.database());
     assert_eq!(stored, ["before", "begun before the end"]);
 }
@@ -139,7 +142,7 @@ fn sigint_drains() {
     assert_eq!(server.process().wait_exit().code(), Some(0));
 }
 
-/// The ways back are spread, so that clients do not all come at once.
+/// Retry delays are spread, so that clients do not all reconnect at once.
 #[test]
 fn retry_delays_at_shutdown_are_spread() {
     let mut server = Server::start(Options::new());
@@ -154,7 +157,7 @@ fn retry_delays_at_shutdown_are_spread() {
     retries.sort_unstable();
     retries.dedup();
     assert!(retries.len() > 10, "{retries:?}");
-    assert!(retries.iter().all(|retry| *retry <= 10_000), "over a few seconds: {retries:?}");
+    assert!(retries.iter().all(|retry| *retry <= 10_000), "within a few seconds: {retries:?}");
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn an_unfinished_request_delays_shutdown_by_at_most_the_grace_period() {
          Content-Length: 100\r\n\r\n{{",
         token("u")
     ));
-    // The answer to another request shows that the server has come past the first.
+    // A response to another request shows that the server has read the first one.
     User::new(&server, "u").say("default", "hello");
     server.process().signal(libc::SIGTERM);
     server.process().wait_exit();
@@ -185,7 +188,7 @@ fn a_second_signal_exits_immediately() {
     let mut stream = User::new(&server, "u").stream();
     server.process().signal(libc::SIGTERM);
     stream.next_of("server_shutdown");
-    assert!(!server.process().ended_by_now(), "it waits for the request that has begun");
+    assert!(!server.process().ended_by_now(), "it waits for the incomplete request");
     server.process().signal(libc::SIGTERM);
     server.process().wait_exit();
 }
@@ -203,7 +206,7 @@ fn the_development_key_is_generated_once_and_stored() {
         server.restart();
         Client::new(server.addr).request("GET", "/auth/verify").token(&token).send().expect(200);
     }
-    // It is random: another database has another, and neither has one that is known.
+    // It is random: another database has another key, and neither is a known one.
     let other = Server::start(Options::new().unset("JWT_SECRET_KEY"));
     for token in [token, crate::common::token::token("u")] {
         let response = Client::new(other.addr).request("GET", "/auth/verify").token(&token).send();
@@ -226,11 +229,11 @@ fn production_needs_a_key_of_its_own() {
             Some(key) => production().set("JWT_SECRET_KEY", key),
             None => production().unset("JWT_SECRET_KEY"),
         };
-        let refused = Server::refused(options);
-        assert!(refused.code.is_some_and(|code| code != 0), "{name}: {:?}", refused.code);
-        assert!(refused.stderr.contains("JWT_SECRET_KEY"), "{name}: {}", refused.stderr);
-        let told = key.is_some_and(|key| !key.is_empty() && refused.stderr.contains(key));
-        assert!(!told, "{name}: a key is a secret also when it is a bad one: {}", refused.stderr);
+        let failed = Server::failed_start(options);
+        assert!(failed.code.is_some_and(|code| code != 0), "{name}: {:?}", failed.code);
+        assert!(failed.stderr.contains("JWT_SECRET_KEY"), "{name}: {}", failed.stderr);
+        let is_shown = key.is_some_and(|key| !key.is_empty() && failed.stderr.contains(key));
+        assert!(!is_shown, "{name}: an invalid key is in the output: {}", failed.stderr);
     }
     let server = Server::start(production().set("JWT_SECRET_KEY", &KEY[..32]));
     assert_eq!(Client::new(server.addr).request("GET", "/").send().status, 200);
@@ -262,12 +265,16 @@ fn a_database_of_a_newer_version_is_rejected_unchanged() {
     assert!(version > 0);
     external.execute_batch("PRAGMA user_version = 9999").expect("a version from the future");
     drop(external);
-    let refused = server.failed_restart();
-    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
-    assert!(refused.stderr.contains("newer") || refused.stderr.contains("9999"), "it says why: {}", refused.stderr);
-    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    let failed = server.failed_restart();
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
+    assert!(
+        failed.stderr.contains("newer") || failed.stderr.contains("9999"),
+        "the reason is named: {}",
+        failed.stderr
+    );
+    assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
     let external = database::open_externally(&server.database());
-    external.execute_batch(&format!("PRAGMA user_version = {version}")).expect("back to now");
+    external.execute_batch(&format!("PRAGMA user_version = {version}")).expect("the version can be restored");
     drop(external);
     server.restart();
     assert_eq!(database::sound_message_contents(&server.database()), ["kept"]);
@@ -275,22 +282,22 @@ fn a_database_of_a_newer_version_is_rejected_unchanged() {
 
 #[test]
 fn a_file_that_is_not_a_database_is_rejected_unchanged() {
-    let garbage = "this is not a database, and somebody may still need it\n".repeat(100);
-    let options = Options::new().file("cortex.db", garbage.as_bytes());
-    let (refused, directory) = Server::failed_start_in(options);
-    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
-    assert!(refused.stderr.contains("cortex.db"), "it says which: {}", refused.stderr);
-    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    let content = "this is not a database, and somebody may still need it\n".repeat(100);
+    let options = Options::new().file("cortex.db", content.as_bytes());
+    let (failed, directory) = Server::failed_start_in(options);
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
+    assert!(failed.stderr.contains("cortex.db"), "the file is named: {}", failed.stderr);
+    assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
     let left = std::fs::read_to_string(directory.path().join("cortex.db")).expect("the file is there");
-    assert!(left == garbage, "not a byte of it was changed");
+    assert!(left == content, "the file is unchanged");
 }
 
 #[test]
 fn a_missing_directory_is_reported() {
-    let refused = Server::refused(Options::new().set("DATABASE_URL", "sqlite:///./no/such/directory/cortex.db"));
-    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
-    assert!(refused.stderr.contains("no/such/directory"), "{}", refused.stderr);
-    assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    let failed = Server::failed_start(Options::new().set("DATABASE_URL", "sqlite:///./no/such/directory/cortex.db"));
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
+    assert!(failed.stderr.contains("no/such/directory"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
 }
 
 #[test]
@@ -309,7 +316,7 @@ fn an_in_memory_database_is_served_and_discarded() {
     assert!(!server.database().exists(), "nothing was written to a file");
 }
 
-/// The second signal also counts after the grace period, while shutdown waits for the writer.
+/// The second signal also takes effect after the grace period, while shutdown waits for the writer.
 #[test]
 fn a_second_signal_ends_the_process_while_shutdown_waits_for_the_writer() {
     let mut server = Server::with(&[("SHUTDOWN_GRACE_SECONDS", "0"), ("WORKERS", "1")]);
@@ -323,7 +330,7 @@ fn a_second_signal_ends_the_process_while_shutdown_waits_for_the_writer() {
         user.token,
         body.len()
     ));
-    // What is asked on a second connection is answered after the message was handed to the writer.
+    // A response on a second connection shows that the message was handed to the writer.
     Client::new(server.addr).request("GET", "/").send().expect(200);
     server.process().signal(libc::SIGTERM);
     let end = Instant::now() + DEADLINE;

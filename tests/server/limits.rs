@@ -1,4 +1,4 @@
-//! What is too large, too long, too slow or too often, and what the server then says.
+//! Limits on sizes, times and rates, and the responses beyond them.
 
 use crate::common::token::token;
 use crate::common::{Client, Connection, DEADLINE, Options, Server, User, assert_error};
@@ -19,7 +19,7 @@ fn a_body_over_the_limit_is_rejected_by_its_length() {
     ));
     let response = connection.response("POST");
     assert_error(&response, 413, "payload_too_large");
-    assert!(response.closes(), "what follows is a body that nobody reads");
+    assert!(response.closes(), "the body is not read");
     connection.expect_end();
 }
 
@@ -37,14 +37,14 @@ fn a_chunked_body_is_rejected_when_it_exceeds_the_limit() {
     }
     assert_error(&connection.response("POST"), 413, "payload_too_large");
     connection.expect_end();
-    // Up to the limit it is taken.
+    // A body at the limit is accepted.
     let mut user = User::new(&server, "u");
     let frame = json!({"content": ""}).to_string().len();
     user.post("/input", json!({"content": "x".repeat(65_536 - frame)})).expect(200);
     assert_error(&user.post("/input", json!({"content": "x".repeat(65_537 - frame)})), 413, "payload_too_large");
 }
 
-/// A chunk may say that it is larger than anything; nobody waits for it.
+/// A chunk may announce any size; it is rejected without waiting for it.
 #[test]
 fn a_chunk_over_the_limit_is_rejected_by_its_size_line() {
     let server = Server::start(Options::new());
@@ -58,7 +58,7 @@ fn a_chunk_over_the_limit_is_rejected_by_its_size_line() {
     connection.expect_end();
 }
 
-/// Found by fuzzing: it was once answered as a malformed request.
+/// Regression test of a fuzzing finding: the response was `400`.
 #[test]
 fn trailers_over_the_limit_are_rejected() {
     let server = Server::start(Options::new());
@@ -104,13 +104,13 @@ fn fields_over_the_limit_are_rejected() {
 
     let many = |count: usize| {
         let mut client = Client::new(server.addr);
-        // The client adds Host itself.
+        // The client adds `Host` itself.
         (1..count).fold(client.request("GET", "/"), |request, n| request.header(&format!("X-{n}"), "x")).send()
     };
     many(100).expect(200);
     assert_error(&many(101), 431, "headers_too_large");
 
-    // A head that never ends is refused when it has grown too large, not when it ends.
+    // An endless head is rejected when it exceeds the limit, not at its end.
     let mut connection = Connection::open(server.addr);
     connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Padding: {}", padding(17 * 1024)));
     assert_error(&connection.response("GET"), 431, "headers_too_large");
@@ -134,7 +134,7 @@ fn a_late_head_times_out() {
     connection.expect_end();
 }
 
-/// Whoever sends a byte now and then is no faster for it: the deadline is the whole head's.
+/// Single bytes do not extend the timeout of the head.
 #[test]
 fn a_slowly_dripping_head_times_out() {
     let server = Server::with(&[("HEADER_TIMEOUT_SECONDS", "1")]);
@@ -142,7 +142,7 @@ fn a_slowly_dripping_head_times_out() {
     connection.send("GET / HTTP/1.1\r\nHost: localhost\r\nX-Drip: ");
     let end = Instant::now() + DEADLINE;
     while connection.arrived_by_now().is_some_and(|bytes| bytes.is_empty()) {
-        assert!(Instant::now() < end, "a dripping head is waited for for ever");
+        assert!(Instant::now() < end, "a dripping head does not time out");
         if connection.try_send(b"x").is_err() {
             break;
         }
@@ -181,16 +181,16 @@ fn requests_of_one_user_are_rate_limited() {
     let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
     ann.post("/input", json!({"content": "one"})).expect(200);
     ann.post("/input", json!({"content": "two"})).expect(200);
-    // However slow this machine is, it sends more than one a second.
-    let refused =
+    // Even a slow machine sends more than one request per second.
+    let rejected =
         (0..1000).map(|_| ann.post("/input", json!({"content": "more"}))).find(|response| response.status != 200);
-    let refused = refused.expect("more than one a second is too often");
-    assert_error(&refused, 429, "rate_limited");
-    assert!(refused.number("Retry-After") <= 2, "one token comes back each second: {}", refused.shown());
+    let rejected = rejected.expect("more than one per second is rejected");
+    assert_error(&rejected, 429, "rate_limited");
+    assert!(rejected.number("Retry-After") <= 2, "one token is refilled per second: {}", rejected.shown());
     ben.post("/input", json!({"content": "others are not held up"})).expect(200);
     let end = Instant::now() + DEADLINE;
     while ann.post("/input", json!({"content": "later"})).status != 200 {
-        assert!(Instant::now() < end, "it never comes back");
+        assert!(Instant::now() < end, "the rate does not recover");
         thread::sleep(Duration::from_millis(200));
     }
 }
@@ -205,7 +205,7 @@ fn the_rate_of_a_user_covers_all_connections() {
         })
         .collect();
     assert!(responses.iter().all(|status| [200, 429].contains(status)), "{responses:?}");
-    assert!(responses.contains(&429), "another connection is no other user");
+    assert!(responses.contains(&429), "the rate covers all connections");
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn logins_are_limited_by_account_and_address_together() {
     for _ in 0..3 {
         assert_error(&login("user@example.com"), 401, "unauthorized");
     }
-    let refused = (0..30).map(|_| login("user@example.com")).find(|response| response.status != 401);
-    assert_error(&refused.expect("guessing is slowed down"), 429, "rate_limited");
+    let rejected = (0..30).map(|_| login("user@example.com")).find(|response| response.status != 401);
+    assert_error(&rejected.expect("guessing is limited"), 429, "rate_limited");
     assert_error(&login("somebody@example.com"), 401, "unauthorized");
 }
 
@@ -245,8 +245,8 @@ fn logins_of_one_address_are_limited_whatever_the_account() {
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
-/// When all connections are taken, a new one is told so or waits; it is never served beyond the limit, and when one
-/// goes, another can come.
+/// At the limit, a new connection is rejected or waits; it is never served beyond the limit, and each closed connection
+/// frees a slot.
 #[test]
 fn connections_are_bounded() {
     let server = Server::with(&[("MAX_CONNECTIONS", "8")]);
@@ -269,27 +269,27 @@ fn connections_are_bounded() {
             Ok(response) => drop(assert_error(&response, 503, "service_unavailable")),
             Err(_) => {}
         }
-        assert!(Instant::now() < end, "nobody can come though somebody has gone");
+        assert!(Instant::now() < end, "a closed connection frees no slot");
         drop(connection);
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// One address cannot take all connections; what it has too many is closed at once, and when one goes, another can come.
+/// One address cannot use all connections; its excess is closed immediately, and each closed connection frees a slot.
 #[test]
 fn connections_of_one_address_are_bounded() {
     const MAX: usize = 3;
     let mut server = Server::with(&[("MAX_CONNECTIONS_PER_ADDRESS", &MAX.to_string()), ("WORKERS", "2")]);
-    let is_let_in = |connection: &mut Connection| {
+    let is_served = |connection: &mut Connection| {
         let sent = connection.try_send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         sent.and_then(|()| connection.try_response("GET")).is_ok_and(|response| response.status == 200)
     };
     let mut open: Vec<Connection> = (0..MAX).map(|_| Connection::open(server.addr)).collect();
-    assert!(open.iter_mut().all(is_let_in));
+    assert!(open.iter_mut().all(is_served));
     for _ in 0..10 {
-        assert!(!is_let_in(&mut Connection::open(server.addr)), "one more than there may be");
+        assert!(!is_served(&mut Connection::open(server.addr)), "a connection beyond the limit is served");
     }
-    assert!(open.iter_mut().all(is_let_in), "those that are there stay");
+    assert!(open.iter_mut().all(is_served), "existing connections stay open");
     let metrics = |connection: &mut Connection| {
         connection.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
         connection.response("GET").expect(200).text().to_owned()
@@ -299,24 +299,24 @@ fn connections_of_one_address_are_bounded() {
         "{}",
         metrics(&mut open[0])
     );
-    // Whichever way they go, their places are free again, each time all of them.
+    // All slots are freed, however the connections close.
     for _ in 0..3 {
         open.clear();
         let end = Instant::now() + DEADLINE;
         while open.len() < MAX {
             let mut connection = Connection::open(server.addr);
-            if is_let_in(&mut connection) {
+            if is_served(&mut connection) {
                 open.push(connection);
             }
-            assert!(Instant::now() < end, "nobody can come though all have gone");
+            assert!(Instant::now() < end, "closed connections free no slots");
         }
-        assert!(!is_let_in(&mut Connection::open(server.addr)), "and there are no more of them than before");
+        assert!(!is_served(&mut Connection::open(server.addr)), "the limit is unchanged");
     }
     drop(open);
-    // Its last lines are written before it ends.
+    // The last log lines are written before the exit.
     assert_eq!(server.stop().code(), Some(0));
-    let told = server.log().matches("MAX_CONNECTIONS_PER_ADDRESS").count();
-    assert!((1..=2).contains(&told), "each of the two loops says it once in a while: {told}");
+    let lines = server.log().matches("MAX_CONNECTIONS_PER_ADDRESS").count();
+    assert!((1..=2).contains(&lines), "each of the two loops logs it at a limited rate: {lines}");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn connections_of_a_trusted_proxy_are_not_counted() {
     }
 }
 
-/// A page of a list stays under 8 MiB, says so when it ended early, and can be gone on from.
+/// A page of a list stays under 8 MiB, reports truncation, and can be continued.
 #[test]
 fn a_list_is_truncated_at_the_byte_limit() {
     const WORKSPACES: usize = 140;
@@ -348,14 +348,14 @@ fn a_list_is_truncated_at_the_byte_limit() {
         let names = body["workspaces"].as_array().expect("a list").iter().map(|item| item["name"].clone());
         let before = seen.len();
         seen.extend(names);
-        assert!(seen.len() > before, "a page has something");
+        assert!(seen.len() > before, "a page is not empty");
         let truncated = page.header("X-Truncated") == Some("true");
-        assert_eq!(truncated, seen.len() < WORKSPACES, "it says so when it ended early, and only then");
+        assert_eq!(truncated, seen.len() < WORKSPACES, "truncation is reported exactly when it happens");
         pages += 1;
     }
     assert!(pages > 1);
     let expected: Vec<_> = (0..WORKSPACES).map(|n| json!(n.to_string())).collect();
-    assert_eq!(seen, expected, "nothing is missed and nothing comes twice");
+    assert_eq!(seen, expected, "every workspace is listed once");
 }
 
 /// A login needs no token, so its body limit is small.
@@ -401,7 +401,7 @@ fn unread_responses_are_bounded_over_all_connections() {
     };
     let connections: Vec<Connection> = (0..60).map(|_| ask()).collect();
     let statuses: Vec<u16> = connections.into_iter().map(|mut one| one.response("GET").status).collect();
-    assert!(statuses.contains(&503), "the later ones are refused: {statuses:?}");
-    assert!(statuses.contains(&200), "the first ones are answered: {statuses:?}");
-    assert_eq!(ask().response("GET").status, 200, "once all was read there is room again");
+    assert!(statuses.contains(&503), "later ones are rejected: {statuses:?}");
+    assert!(statuses.contains(&200), "the first ones are served: {statuses:?}");
+    assert_eq!(ask().response("GET").status, 200, "reading frees the budget");
 }

@@ -1,4 +1,4 @@
-//! Tests of the whole program through real sockets. One program for all of them, since linking is what takes time.
+//! The whole program through real sockets. All these tests are one program, since linking dominates the build time.
 
 #[path = "../common/mod.rs"]
 mod common;

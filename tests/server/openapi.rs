@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/docs` as they are served.
+//! `/openapi.json` and `/docs`, as served.
 
 use crate::common::{Client, Server};
 use cortex_core::internals::{DOCUMENT, ROUTES};

@@ -1,16 +1,16 @@
-//! How often people may ask: per user, per address without a user, and what they are told of it.
+//! Rate limits per user and, without a user, per address, and their response fields.
 
 use crate::common::token::token;
 use crate::common::{Client, Options, Response, Server, User, assert_error};
 use serde_json::json;
 
-/// A rate so low that nothing comes back while a test runs, however slow the machine.
+/// A rate so low that nothing is refilled during a test on any machine.
 fn limited(burst: u32, more: &[(&str, &str)]) -> Server {
     let options = Options::new().set("RATE_LIMIT_PER_SECOND", 1).set("RATE_LIMIT_BURST", burst);
     Server::start(more.iter().fold(options, |options, (name, value)| options.set(name, value)))
 }
 
-/// The number in a parameter of the one member of a list of structured fields (RFC 9651).
+/// The number in a parameter of the single member of a list of structured fields (RFC 9651).
 #[track_caller]
 fn parameter(response: &Response, field: &str, policy: &str, name: &str) -> u64 {
     let value = response.header(field).unwrap_or_else(|| panic!("no {field}: {}", response.shown()));
@@ -19,7 +19,7 @@ fn parameter(response: &Response, field: &str, policy: &str, name: &str) -> u64 
     found.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{name} in {value}"))
 }
 
-/// Sends until something is refused; what was answered before, and the refusal.
+/// Repeats until a request is rejected; returns the responses before it and the rejection.
 #[track_caller]
 fn until_rejected(send: &mut dyn FnMut() -> Response) -> (Vec<Response>, Response) {
     let mut before = Vec::new();
@@ -30,7 +30,7 @@ fn until_rejected(send: &mut dyn FnMut() -> Response) -> (Vec<Response>, Respons
         }
         before.push(response);
     }
-    panic!("5000 are not too many");
+    panic!("5000 requests are not limited");
 }
 
 #[test]
@@ -42,18 +42,18 @@ fn every_response_to_a_limited_user_has_the_remaining_rate() {
         let response = user.get(path).expect(status);
         assert_eq!(response.header("RateLimit-Policy"), Some("\"default\";q=40;w=40"), "{}", response.shown());
         let now_left = parameter(&response, "RateLimit", "default", "r");
-        // One is taken by each, and one comes back each second.
+        // Each request takes one token, and one is refilled per second.
         assert!(now_left >= left - 1 && now_left < 40, "{now_left} after {left}");
         left = now_left;
-        assert_eq!(parameter(&response, "RateLimit", "default", "t"), 1, "one comes back each second");
+        assert_eq!(parameter(&response, "RateLimit", "default", "t"), 1, "one is refilled per second");
     }
-    let (before, refused) = until_rejected(&mut || user.get("/output/streams"));
+    let (before, rejected) = until_rejected(&mut || user.get("/output/streams"));
     assert_eq!(parameter(before.last().expect("some were left"), "RateLimit", "default", "r"), 0);
-    assert_error(&refused, 429, "rate_limited");
-    assert_eq!(parameter(&refused, "RateLimit", "default", "r"), 0);
-    assert_eq!(refused.number("Retry-After"), parameter(&refused, "RateLimit", "default", "t"));
-    assert_eq!(refused.header("RateLimit-Policy"), Some("\"default\";q=40;w=40"));
-    // A stream is an answer as well.
+    assert_error(&rejected, 429, "rate_limited");
+    assert_eq!(parameter(&rejected, "RateLimit", "default", "r"), 0);
+    assert_eq!(rejected.number("Retry-After"), parameter(&rejected, "RateLimit", "default", "t"));
+    assert_eq!(rejected.header("RateLimit-Policy"), Some("\"default\";q=40;w=40"));
+    // Opening a stream counts as well.
     let other = User::new(&server, "v");
     let stream = other.stream();
     assert!(stream.head.header("RateLimit").is_some(), "{}", stream.head.shown());
@@ -69,10 +69,10 @@ fn unlimited_users_get_no_rate_fields() {
     }
     let limited = limited(5, &[]);
     let response = Client::new(limited.addr).request("GET", "/").send().expect(200);
-    assert!(response.header("RateLimit").is_none(), "what is open to all is not counted: {}", response.shown());
+    assert!(response.header("RateLimit").is_none(), "public endpoints are not limited: {}", response.shown());
 }
 
-/// Whoever has no good token shares the rate of their address: ten times a user's.
+/// Requests without a valid token share the rate of their address: ten times a user's.
 #[test]
 fn requests_without_a_user_are_limited_by_address() {
     let forged = format!("{}x", token("u"));
@@ -89,13 +89,13 @@ fn requests_without_a_user_are_limited_by_address() {
             Some(token) => client.request(method, path).token(token).send(),
             None => client.request(method, path).send(),
         };
-        let (before, refused) = until_rejected(&mut send);
+        let (before, rejected) = until_rejected(&mut send);
         assert!(before.len() >= 50, "{method} {path}: only {} of 50", before.len());
         assert!(before.iter().all(|response| response.status == status), "{method} {path}");
         assert_eq!(before[0].header("RateLimit-Policy"), Some("\"address\";q=50;w=5"));
-        assert_error(&refused, 429, "rate_limited");
-        assert_eq!(parameter(&refused, "RateLimit", "address", "r"), 0);
-        // What is open to all stays open, and so do preflights.
+        assert_error(&rejected, 429, "rate_limited");
+        assert_eq!(parameter(&rejected, "RateLimit", "address", "r"), 0);
+        // Public endpoints and preflights stay available.
         client.request("GET", "/").send().expect(200);
         let preflight = client
             .request("OPTIONS", "/auth/verify")
@@ -105,8 +105,8 @@ fn requests_without_a_user_are_limited_by_address() {
     }
 }
 
-/// Whoever sent bad requests from an address once locked out everybody who came from it, which behind a proxy that is not
-/// named in `TRUSTED_PROXIES` was everybody there is.
+/// Otherwise anyone could lock out all users of an address, which behind a proxy missing in `TRUSTED_PROXIES` are all
+/// users.
 #[test]
 fn invalid_requests_do_not_lock_out_valid_tokens_of_the_same_address() {
     let server = limited(1, &[]);
@@ -117,7 +117,7 @@ fn invalid_requests_do_not_lock_out_valid_tokens_of_the_same_address() {
     }
 }
 
-/// Good requests cost the address nothing: a thousand people may share one.
+/// Valid tokens do not use the rate of the address, so that many users can share one.
 #[test]
 fn valid_tokens_do_not_consume_the_rate_of_their_address() {
     let server = limited(2, &[]);
@@ -128,7 +128,7 @@ fn valid_tokens_do_not_consume_the_rate_of_their_address() {
     assert_eq!(parameter(&response, "RateLimit", "address", "r"), 19);
 }
 
-/// Behind a trusted proxy the addresses are those of the clients.
+/// Behind a trusted proxy, the addresses are those of the clients.
 #[test]
 fn addresses_behind_a_trusted_proxy_are_limited_separately() {
     let server = limited(1, &[("TRUSTED_PROXIES", "127.0.0.1")]);
@@ -138,14 +138,14 @@ fn addresses_behind_a_trusted_proxy_are_limited_separately() {
         429 => 0,
         _ => parameter(&response, "RateLimit", "address", "r"),
     };
-    // Ten are allowed at once. Some may come back while this machine is busy, but not each time.
+    // Ten are allowed at once. A busy machine refills some, but not each time.
     let shared = (0..100).any(|n| {
         until_rejected(&mut || from("2001:db8::1"));
         left(from(&format!("2001:db8::ffff:{n}"))) < 9
     });
     assert!(shared, "an IPv6 network counts as one");
     for other in ["203.0.113.2", "2001:db8:0:1::1"] {
-        assert_eq!(left(from(other)), 9, "{other} is somebody else");
+        assert_eq!(left(from(other)), 9, "{other} has its own rate");
     }
 }
 
@@ -174,22 +174,22 @@ fn logins_report_the_remaining_attempts() {
     let response = login().expect(401);
     assert_eq!(response.header("RateLimit-Policy"), Some("\"login\";q=3;w=60"));
     assert_eq!(parameter(&response, "RateLimit", "login", "r"), 2);
-    let (_, refused) = until_rejected(&mut login);
-    assert_eq!(parameter(&refused, "RateLimit", "login", "r"), 0);
-    assert!((1..=20).contains(&refused.number("Retry-After")), "{}", refused.shown());
+    let (_, rejected) = until_rejected(&mut login);
+    assert_eq!(parameter(&rejected, "RateLimit", "login", "r"), 0);
+    assert!((1..=20).contains(&rejected.number("Retry-After")), "{}", rejected.shown());
 }
 
-/// Whoever tried one account after the other was told what was left of each account, up to the refusal for their address.
+/// The response shows the lower of both limits, so a client that tries several accounts sees the limit of its address.
 #[test]
 fn remaining_logins_are_the_minimum_of_both_limits() {
     let server = Server::with(&[("LOGIN_RATE_LIMIT_PER_MINUTE", "5")]);
     let mut client = Client::new(server.addr);
     let mut login = |body| client.request("POST", "/auth/login").json(&body).send();
-    // What is no login counts for the address alone. Some may come back while this machine is busy, but not each time.
-    let told = (0..100).any(|n| {
+    // An invalid login counts for the address only. A busy machine refills some tokens, but not each time.
+    let is_lower = (0..100).any(|n| {
         while parameter(&login(json!({})).expect(422), "RateLimit", "login-address", "r") > 1 {}
         let response = login(json!({"email": format!("{n}@example.com"), "password": "wrong"}));
         response.status == 401 && response.header("RateLimit-Policy") == Some("\"login-address\";q=50;w=60")
     });
-    assert!(told, "less is left of the address than of any account");
+    assert!(is_lower, "less is left of the address than of any account");
 }

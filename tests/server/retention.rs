@@ -1,10 +1,10 @@
-//! What is told to a stream whose place in the journal has been cleaned up.
+//! Gaps of streams whose position was removed by retention.
 
 use crate::common::sse::Event;
 use crate::common::{DEADLINE, Server, User};
 use std::time::Instant;
 
-/// A stream that comes back to a number gets one gap, if anything of its user's after it is gone, and then the rest.
+/// A stream resumed from a number gets one gap, if any later event of its user was removed, and then the rest.
 #[test]
 fn a_stream_that_lags_behind_retention_gets_one_gap() {
     let server = Server::with(&[
@@ -35,16 +35,16 @@ fn a_stream_that_lags_behind_retention_gets_one_gap() {
         }
         events
     };
-    // Nothing else happens meanwhile: the clean-up comes by itself, as each event is old enough.
+    // Nothing else happens meanwhile: retention removes each event once it is old enough.
     let end = Instant::now() + DEADLINE;
     let others = |events: &[Event]| events.iter().filter(|e| !e.is_control() && e.kind() != "input").count();
     while others(&replay(&ann, 0)) > 5 {
-        assert!(Instant::now() < end, "more events are still kept");
+        assert!(Instant::now() < end, "retention does not remove the events");
     }
     let events = replay(&ann, 0);
     let gaps: Vec<&Event> = events.iter().filter(|event| event.kind() == "gap").collect();
     assert_eq!(gaps.len(), 1);
-    assert_eq!((events[0].kind(), &events[0].id), ("gap", &None), "before anything else");
+    assert_eq!((events[0].kind(), &events[0].id), ("gap", &None), "the gap comes first");
     assert_eq!(events[0].data["data"]["first_available_id"], first_kept);
     let contents: Vec<&str> = events.iter().map(Event::content).filter(|content| !content.is_empty()).collect();
     assert_eq!(contents, texts, "every message is replayed");
@@ -54,7 +54,8 @@ fn a_stream_that_lags_behind_retention_gets_one_gap() {
 
     let gaps_after = |user: &User, after: u64| replay(user, after).iter().filter(|e| e.kind() == "gap").count();
     assert_eq!([first_kept - 2, first_kept - 1].map(|after| gaps_after(&ann, after)), [1, 0]);
-    // Ben's newest lost event is the conversation's beginning; what ann alone has lost since is no gap of his.
+    // Ben's newest removed event is the creation of the conversation; later removals that concern only Ann are no gap
+    // for him.
     assert_eq!([start - 1, start].map(|after| gaps_after(&ben, after)), [1, 0]);
     assert_eq!(replay(&ben, start).len(), texts.len() + 1);
 }

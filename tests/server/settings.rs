@@ -1,4 +1,4 @@
-//! Settings: where they come from, what is said about bad ones, and what never gets into the log.
+//! Settings: their sources, the messages about invalid ones, and secrets in the log.
 
 use crate::common::token::{KEY, now, signed, token};
 use crate::common::user::text;
@@ -36,9 +36,9 @@ fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
         ("TRUSTED_PROXIES", "the-proxy", ""),
     ];
     for (name, value, allowed) in table {
-        let refused = Server::refused(Options::new().set(name, value));
-        let said = &refused.stderr;
-        assert!(refused.code.is_some_and(|code| code != 0), "{name}={value}: {:?}: {said}", refused.code);
+        let failed = Server::failed_start(Options::new().set(name, value));
+        let said = &failed.stderr;
+        assert!(failed.code.is_some_and(|code| code != 0), "{name}={value}: {:?}: {said}", failed.code);
         assert!(!said.contains("panicked"), "{name}={value}: {said}");
         let line = said.lines().find(|line| line.contains(name));
         let line = line.unwrap_or_else(|| panic!("{name}={value}: the variable is named: {said}"));
@@ -49,9 +49,9 @@ fn an_invalid_setting_is_reported_with_variable_value_and_rule() {
 
 #[test]
 fn unsupported_settings_are_rejected() {
-    let refused = Server::refused(Options::new().set("REDIS_URL", "redis://localhost:6379"));
-    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
-    assert!(refused.stderr.contains("REDIS_URL"), "{}", refused.stderr);
+    let failed = Server::failed_start(Options::new().set("REDIS_URL", "redis://localhost:6379"));
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
+    assert!(failed.stderr.contains("REDIS_URL"), "{}", failed.stderr);
 }
 
 #[test]
@@ -66,8 +66,9 @@ fn settings_without_a_meaning_here_cause_a_warning() {
 
 #[test]
 fn older_names_of_settings_are_accepted() {
-    let refused = Server::refused(Options::new().unset("ENV").unset("JWT_SECRET_KEY").set("ENVIRONMENT", "production"));
-    assert!(refused.stderr.contains("JWT_SECRET_KEY"), "production, so it needs a key: {}", refused.stderr);
+    let failed =
+        Server::failed_start(Options::new().unset("ENV").unset("JWT_SECRET_KEY").set("ENVIRONMENT", "production"));
+    assert!(failed.stderr.contains("JWT_SECRET_KEY"), "production needs a key: {}", failed.stderr);
     let server = Server::with(&[("CORS_ORIGINS", "https://app.example")]);
     let response = Client::new(server.addr).request("GET", "/").header("Origin", "https://app.example").send();
     assert_eq!(response.header("Access-Control-Allow-Origin"), Some("https://app.example"));
@@ -90,7 +91,7 @@ fn the_environment_overrides_the_settings_file() {
     assert_error(&response, 401, "unauthorized");
     let of_the_file = signed_with("the-key-in-the-file-0123456789-0123456789", "the issuer in the file");
     assert_error(&client.request("GET", "/auth/verify").token(&of_the_file).send(), 401, "unauthorized");
-    // By default three heartbeats would take longer than a test waits.
+    // With the default interval, three heartbeats would exceed the test's timeout.
     let mut stream = Stream::open(server.addr, &good, "");
     for _ in 0..3 {
         stream.next_of("heartbeat");
@@ -99,9 +100,9 @@ fn the_environment_overrides_the_settings_file() {
 
 #[test]
 fn an_invalid_setting_in_the_file_is_reported() {
-    let refused = Server::refused(Options::new().unset("WORKERS").file(".env", "WORKERS=none\n"));
-    assert!(refused.code.is_some_and(|code| code != 0), "{:?}", refused.code);
-    assert!(refused.stderr.contains("WORKERS") && refused.stderr.contains("none"), "{}", refused.stderr);
+    let failed = Server::failed_start(Options::new().unset("WORKERS").file(".env", "WORKERS=none\n"));
+    assert!(failed.code.is_some_and(|code| code != 0), "{:?}", failed.code);
+    assert!(failed.stderr.contains("WORKERS") && failed.stderr.contains("none"), "{}", failed.stderr);
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn the_log_has_no_secrets() {
         "metadata-is-theirs-too",
     ];
     for secret in secrets {
-        // Of a token the signature alone must not be there either.
+        // The signature of a token must not be there either.
         let tail = secret.rsplit('.').next().expect("a split has a part");
         assert!(!log.contains(secret) && !log.contains(tail), "{secret} in the log:\n{log}");
     }

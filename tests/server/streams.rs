@@ -1,4 +1,4 @@
-//! The output stream's own rules: filters, names, heartbeats, how a token may come, and how many may be open.
+//! Rules of the output stream: filters, event names, heartbeats, credentials, and the number of open streams.
 
 use crate::common::sse::Event;
 use crate::common::token::{now, token, token_with};
@@ -23,7 +23,7 @@ fn filters_are_combined_with_and() {
     );
     owner.say("default", "the default conversation exists");
     let ann = User::new(&server, "ann");
-    // Who, with which filter, sees which of the messages, and whether the renaming of conversation a.
+    // User, filter, received messages, and whether the change of conversation a is received.
     let table: [(&User, String, &[&str], bool); 9] = [
         (&owner, String::new(), &["a", "b", "c", "d"], true),
         (&owner, format!("conversation_id={a}"), &["a"], true),
@@ -96,14 +96,14 @@ fn heartbeats_carry_the_cursor_of_the_stream() {
     let number = user.post("/input", json!({"content": "hello"})).expect(200).number("X-Event-Id");
     assert_eq!(stream.next_of("input").number(), number);
     assert_eq!(stream.next_of("heartbeat").number(), number);
-    // What another user does moves the number too, without a byte of it being seen.
+    // Events of other users advance the number without being visible.
     let number =
         User::new(&server, "v").post("/input", json!({"content": "elsewhere"})).expect(200).number("X-Event-Id");
     while stream.next_of("heartbeat").number() < number {}
     assert!(!String::from_utf8_lossy(&stream.raw).contains("elsewhere"));
 }
 
-/// A busy stream is not a quiet one: heartbeats come whether or not events flow.
+/// Heartbeats are sent whether or not events flow.
 #[test]
 fn heartbeats_are_sent_between_events() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.1")]);
@@ -114,7 +114,7 @@ fn heartbeats_are_sent_between_events() {
         user.say("default", &format!("round {round}"));
         loop {
             let event = stream.next();
-            assert!(event.number() >= last, "ids never go back: {event:?}");
+            assert!(event.number() >= last, "ids go back: {event:?}");
             last = event.number();
             match event.kind() {
                 "heartbeat" => beats += 1,
@@ -171,25 +171,25 @@ fn streams_of_one_user_are_bounded() {
     assert_error(&user.get("/output/stream"), 429, "rate_limited");
     other.stream();
     drop(first);
-    // The server learns of the end when it reads the socket; until then it may still count the stream.
+    // The server detects the end of a stream when it reads the socket, and may count it until then.
     let mut client = Connection::open(server.addr);
     let request =
         format!("GET /output/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", user.token);
     let end = Instant::now() + crate::common::DEADLINE;
     loop {
         client.send(&request);
-        let head = client.try_head().expect("an answer");
+        let head = client.try_head().expect("a response");
         if head.status == 200 {
             break;
         }
         assert_eq!(head.status, 429, "{}", head.shown());
         std::thread::sleep(std::time::Duration::from_millis(10));
-        assert!(std::time::Instant::now() < end, "a stream that has gone is counted for ever");
+        assert!(std::time::Instant::now() < end, "a closed stream is still counted");
         client = Connection::open(server.addr);
     }
 }
 
-/// A large message reaches a reader whole, whatever the outbox holds at a time.
+/// A large message reaches a reader complete, whatever the outbox holds at a time.
 #[test]
 fn a_message_of_a_mebibyte_arrives_whole_on_many_streams() {
     let server = Server::start(Options::new());
@@ -199,7 +199,7 @@ fn a_message_of_a_mebibyte_arrives_whole_on_many_streams() {
     user.say("default", &content);
     user.say("default", "after it");
     for stream in &mut streams {
-        assert!(stream.next_of("input").content() == content, "every byte of it");
+        assert!(stream.next_of("input").content() == content, "the message arrives complete");
         assert_eq!(stream.next_of("input").content(), "after it");
     }
 }
@@ -245,7 +245,7 @@ fn a_stream_is_warned_before_its_token_expires() {
 #[test]
 fn a_stream_ends_with_its_token() {
     let server = Server::with(&[("WORKERS", "1")]);
-    // Good for a few seconds more, by the leeway.
+    // Valid for a few more seconds because of the leeway.
     let ending = token_with(json!({"oid": "u", "exp": now() - 25}));
     let mut stream = Stream::open(server.addr, &ending, "");
     assert_eq!(stream.until_end().last().map(Event::kind), Some("token_expired"));
@@ -267,7 +267,7 @@ fn a_renewed_stream_outlives_its_token() {
     assert_eq!(stream.next_of("input").content(), "still here");
 }
 
-/// Who may no longer come in is not kept in either: the streams of older tokens end with the password.
+/// Revoking tokens also closes their streams: a password change ends those of older tokens.
 #[test]
 fn a_changed_password_closes_the_streams_of_older_tokens() {
     let server = Server::start(Options::new());
@@ -308,7 +308,7 @@ fn an_ended_stream_with_an_absent_reader_is_closed() {
     for _ in 0..12 {
         user.say("default", &content);
     }
-    // The list is empty once the stream was closed, because its reader stayed away.
+    // The list is empty once the stream is closed by the stall timeout.
     let end = Instant::now() + DEADLINE;
     while user.get("/output/streams").expect(200).json()["total"] != 0 {
         assert!(Instant::now() < end, "the stream was not closed");
@@ -324,7 +324,7 @@ fn an_owner_who_leaves_a_conversation_still_gets_its_events() {
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["other"]);
     let mut stream = owner.stream();
-    // More than the kernel takes off the server's hands for a stream that nobody reads.
+    // More than the kernel buffers for a stream that is not read.
     let count = 32;
     let padding = "x".repeat(512 * 1024);
     for n in 0..count {
@@ -358,7 +358,7 @@ fn a_stream_is_not_opened_with_a_token_that_expired_while_its_request_arrived() 
     let change = json!({"current_password": "password123", "new_password": "another password"});
     client.request("POST", "/auth/password").token(token).json(&change).send().expect(200);
     connection.send("x");
-    assert_eq!(connection.try_head().expect("an answer").status, 401);
+    assert_eq!(connection.try_head().expect("a response").status, 401);
 }
 
 /// A query may see a commit before the event loops receive it. A stream resumed from that number gets no `gap`.
@@ -387,7 +387,7 @@ fn a_stream_from_the_newest_number_of_a_query_has_no_gap() {
     }
     done.store(true, Ordering::Relaxed);
     for writer in writers {
-        writer.join().expect("the writer went well");
+        writer.join().expect("the writer succeeds");
     }
 }
 

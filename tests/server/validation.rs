@@ -1,14 +1,13 @@
-//! Every rule about what a body or a query may say. Each refusal names every bad field at once, and only those.
+//! Validation of bodies and queries. Each rejection names all invalid fields, and only those.
 
 use crate::common::user::text;
 use crate::common::{Client, Options, Response, Server, UNKNOWN_ID, User, assert_error, assert_invalid};
 use serde_json::{Value, json};
 
-/// A change of a good body: the field to set, what to set it to (`None` takes it away), and the fields that are then
-/// bad; none means that it is still good.
+/// A change of a valid body: the field, its value (`None` removes it), and the fields that become invalid, if any.
 pub type Row<'a> = (&'a str, Option<Value>, &'a [&'a str]);
 
-/// Sends the good body, and it with each change.
+/// Sends the valid body, and it with each change.
 #[track_caller]
 pub fn check(good: &Value, rows: &[Row<'_>], mut send: impl FnMut(Value) -> Response) {
     send(good.clone()).expect(200);
@@ -29,7 +28,7 @@ pub fn check(good: &Value, rows: &[Row<'_>], mut send: impl FnMut(Value) -> Resp
     }
 }
 
-/// Length rules that hold for a text of 1 to `max` characters.
+/// Length rules of a text of 1 to `max` characters.
 pub fn text_rows(field: &str, max: usize) -> Vec<Row<'_>> {
     let bad: &'static [&'static str] = match field {
         "name" => &["name"],
@@ -53,17 +52,17 @@ pub fn text_rows(field: &str, max: usize) -> Vec<Row<'_>> {
     ]
 }
 
-/// An object of `levels` levels; the object itself is the first.
+/// An object with `levels` levels; the object itself is the first.
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!({}), |inner, _| json!({"x": inner}))
 }
 
-/// An object whose compact text has exactly so many bytes.
+/// An object whose compact text has exactly this number of bytes.
 fn of_bytes(bytes: usize) -> Value {
     json!({"x": "x".repeat(bytes - r#"{"x":""}"#.len())})
 }
 
-/// One key only, `x`: where metadata merges, each row then replaces what the row before it left.
+/// A single key `x`: where metadata merges, each row replaces the value of the previous one.
 pub fn metadata_rows() -> Vec<Row<'static>> {
     let bad: &[&str] = &["metadata"];
     vec![
@@ -246,7 +245,7 @@ fn metadata_is_measured_without_white_space() {
     let metadata = of_bytes(64 * 1024).to_string().replace(':', &format!("{}:", " \n\t".repeat(1000)));
     let body = format!(r#"{{"content":"x","metadata":{metadata}}}"#);
     user.request("POST", "/input").body("application/json", body).send().expect(200);
-    // Merging may not grow it past the bound either.
+    // Merging may not exceed the bound either.
     let path = format!("/config/workspace/{}", user.create_workspace("w"));
     user.put(&path, json!({"metadata": {"a": "x".repeat(40_000)}})).expect(200);
     assert_invalid(&user.put(&path, json!({"metadata": {"b": "x".repeat(40_000)}})), &["metadata"]);

@@ -1,4 +1,4 @@
-//! Workspaces and conversations: create, list, read, update and delete them, their metadata, and who has access.
+//! Workspaces and conversations: create, list, read, update, delete, metadata and access.
 
 use crate::common::user::{ids, text};
 use crate::common::{Client, Options, Server, UNKNOWN_ID, User, assert_error};
@@ -44,7 +44,7 @@ fn conversations_are_created_listed_read_updated_and_deleted() {
     let made = user.post("/config/conversation", body).expect(200).json()["conversation"].clone();
     let mut participants = made["participant_ids"].as_array().expect("a list").clone();
     participants.sort_by_key(Value::to_string);
-    assert_eq!(participants, [json!("ann"), json!("owner")], "duplicates collapse, and the caller is always in it");
+    assert_eq!(participants, [json!("ann"), json!("owner")], "duplicates collapse, and the caller is included");
     let path = format!("/config/conversation/{}", text(&made["id"]));
     assert_eq!(user.get(&path).expect(200).json(), json!({"conversation": made}));
 
@@ -110,7 +110,7 @@ fn metadata_comes_back_byte_for_byte() {
     let posted = user.request("POST", "/input").body("application/json", body).send().expect(200);
     assert!(posted.text().contains(exact), "{}", posted.text());
     stream.next_of("input");
-    assert!(String::from_utf8_lossy(&stream.raw).contains(exact), "an event stays one line, as sent");
+    assert!(String::from_utf8_lossy(&stream.raw).contains(exact), "the metadata is in the event unchanged");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn lists_are_in_creation_order_and_paged() {
     assert_eq!(user.conversation_ids(&workspaces[1]), Vec::<String>::new());
 }
 
-/// `durability` tests this under load and with kills.
+/// `durability` tests this with kills.
 #[test]
 fn workspaces_and_conversations_survive_a_restart() {
     let mut server = Server::start(Options::new());
@@ -179,7 +179,7 @@ fn metadata_and_conversation_may_be_omitted() {
     user.post("/input", json!({"content": "no conversation", "conversation_id": null})).expect(200);
     let event = stream.next_of("input");
     assert_eq!(event.content(), "no conversation");
-    assert_eq!(event.data["data"]["conversation_id"], user.conversation("default")["id"], "always named by its UUID");
+    assert_eq!(event.data["data"]["conversation_id"], user.conversation("default")["id"], "named by its UUID");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn names_are_visible_to_users_who_share_a_conversation() {
     assert_eq!(outsider.get("/users?ids=ann,owner").expect(200).json(), json!({"users": []}));
 }
 
-/// Deleting a workspace deletes its conversations at once, for all users.
+/// Deleting a workspace deletes its conversations immediately, for all users.
 #[test]
 fn deleting_a_workspace_deletes_its_conversations() {
     let mut server = Server::start(Options::new());
@@ -342,7 +342,7 @@ fn reads_carry_the_journal_position_and_writes_their_event_number() {
     for path in paths {
         let written = user.put(&format!("/config/workspace/{workspace}"), json!({"name": path})).expect(200);
         let number = written.number("X-Event-Id");
-        assert!(number > last, "numbers only grow");
+        assert!(number > last, "numbers increase");
         last = number;
         let position = user.get(&path).expect(200).number("X-Last-Event-Id");
         assert_eq!(position, number, "{path}");

@@ -1,4 +1,4 @@
-//! Stopping the running answer, from any client.
+//! Cancelling the running answer, by any client.
 
 use super::*;
 use crate::common::{UNKNOWN_ID, assert_error};
@@ -13,7 +13,7 @@ fn any_client_can_cancel_a_running_answer_and_its_text_remains() {
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     let path = format!("/conversations/{conversation}/cancel");
     let (mut stream, mut other) = (ann.stream(), owner.stream());
-    assert!(!cancel(&mut ann, &conversation), "nothing runs yet");
+    assert!(!cancel(&mut ann, &conversation), "no answer runs yet");
     ann.say(&conversation, "Hello?");
     let mut call = model.call();
     call.begin().say("half of it");
@@ -33,7 +33,7 @@ fn any_client_can_cancel_a_running_answer_and_its_text_remains() {
         lines(&[("user", "Hello?", "complete"), ("assistant", "half of it", "cancelled")])
     );
 
-    // The next message is answered, and nothing of the stopped answer comes any more.
+    // The next message is answered, and the cancelled answer sends nothing more.
     ann.say(&conversation, "And now?");
     model.call().answer("all of it");
     assert_eq!(stream.next_own().content(), "And now?");
@@ -57,7 +57,7 @@ fn a_cancelled_answer_without_text_leaves_no_message() {
     assert!(before.iter().all(|event| event.kind() == "input"), "{before:?}");
     assert_output(&Reading::default().until_output(&mut stream), "yes", "complete");
     assert_eq!(messages(&mut ann, &conversation).len(), 3);
-    assert!(!cancel(&mut ann, &conversation), "the answer was over");
+    assert!(!cancel(&mut ann, &conversation), "the answer had ended");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The server ends in the middle of an answer: killed, or asked to.
+//! The server exits during an answer, by a kill or gracefully.
 
 use super::*;
 use crate::common::token::token;
 
-/// A conversation with a question, and a stream that saw it.
-fn asked(server: &Server) -> (User, String, Stream) {
+/// A conversation with a message to answer, and a stream that received it.
+fn start_question(server: &Server) -> (User, String, Stream) {
     let mut ann = User::new(server, "ann");
     let conversation = ann.start_conversation("c");
     let mut stream = ann.stream();
@@ -13,7 +13,7 @@ fn asked(server: &Server) -> (User, String, Stream) {
     (ann, conversation, stream)
 }
 
-/// What a client that comes back sees up to the message that says `content`.
+/// The events after `last_event_id` up to the message with `content`.
 #[track_caller]
 fn missed(server: &Server, last_event_id: &str, content: &str) -> Vec<Event> {
     let authorization = format!("Bearer {}", token("ann"));
@@ -26,7 +26,7 @@ fn a_kill_during_an_answer_leaves_one_message_and_one_event() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     for ending in ["kill", "two kills", "good order"] {
-        let (mut ann, conversation, mut stream) = asked(&server);
+        let (mut ann, conversation, mut stream) = start_question(&server);
         let last = ann.get(&format!("/conversations/{conversation}")).expect(200).number("X-Last-Event-Id").to_string();
         let mut call = model.call();
         call.begin().say("the first half");
@@ -43,10 +43,10 @@ fn a_kill_during_an_answer_leaves_one_message_and_one_event() {
             server.restart();
         }
         ann.follow(&server);
-        // Answered after the interrupted one, since both are of one conversation.
+        // Both messages are in one conversation, so the interrupted answer comes first.
         ann.post_message(&conversation, "And now?");
         let next = model.call();
-        assert_eq!(next.prompt(), "And now?", "what was shown is not begun again");
+        assert_eq!(next.prompt(), "And now?", "a shown answer is not restarted");
         next.answer("whole");
         let events = missed(&server, &last, "whole");
         let outputs: Vec<&Event> = events.iter().filter(|event| event.kind() == "output").collect();
@@ -71,7 +71,7 @@ fn an_answer_without_text_restarts_after_any_exit() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
     for ending in ["kill", "kill after the head", "good order"] {
-        let (mut ann, conversation, stream) = asked(&server);
+        let (mut ann, conversation, stream) = start_question(&server);
         let last = ann.get(&format!("/conversations/{conversation}")).expect(200).number("X-Last-Event-Id").to_string();
         let mut call = model.call();
         match ending {
@@ -110,12 +110,12 @@ fn an_answer_without_text_restarts_after_any_exit() {
 fn shown_text_is_on_disk_within_about_a_second() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
-    let (mut ann, conversation, mut stream) = asked(&server);
+    let (mut ann, conversation, mut stream) = start_question(&server);
     let mut call = model.call();
     let mut reading = Reading::default();
     let mut expected = String::new();
     call.begin();
-    // Stored only after a while, with nothing more coming from the model.
+    // Stored after a delay, although the model sends nothing more.
     for piece in ["one", " two", " three"] {
         call.say(piece);
         expected += piece;
@@ -149,7 +149,7 @@ fn waiting_answer_jobs_survive_a_kill() {
     server.restart();
     ann.follow(&server);
     let mut stream = ann.stream();
-    // Some may have been answered before the stream was there: the lists say it all in the end.
+    // Some may have been answered before the stream was open; the lists have all of them at the end.
     for _ in 0..12 {
         let call = model.call();
         let answer = format!("to {}", call.prompt());
@@ -177,7 +177,7 @@ fn waiting_answer_jobs_survive_a_kill() {
 fn jobs_of_a_disabled_responder_are_closed() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
-    let (mut ann, shown, mut stream) = asked(&server);
+    let (mut ann, shown, mut stream) = start_question(&server);
     let mut call = model.call();
     call.begin().say("half");
     Reading::default().until(&mut stream, "half");
@@ -209,7 +209,7 @@ fn jobs_of_a_disabled_responder_are_closed() {
 fn a_graceful_shutdown_closes_running_answers() {
     let model = Model::start();
     let mut server = Server::start(options(&model));
-    let (mut ann, conversation, mut stream) = asked(&server);
+    let (mut ann, conversation, mut stream) = start_question(&server);
     let mut call = model.call();
     call.begin().say("half");
     Reading::default().until(&mut stream, "half");
@@ -221,8 +221,8 @@ fn a_graceful_shutdown_closes_running_answers() {
     silent.wait_until_closed();
     let open: i64 = crate::common::database::open_externally(&server.database())
         .query_row("SELECT count(*) FROM answer_jobs", [], |row| row.get(0))
-        .expect("orders can be counted");
-    assert_eq!(open, 1, "only the one of which nothing was shown is still to be answered");
+        .expect("answer jobs can be counted");
+    assert_eq!(open, 1, "only the job without text is open");
     server.restart();
     ann.follow(&server);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The responder that says the same, and who chooses a responder.
+//! The responder that echoes messages, and the choice of a responder.
 
 use super::*;
 use crate::common::{assert_error, assert_invalid, assert_time, assert_uuid};
@@ -43,7 +43,7 @@ fn many_messages_are_answered_once_each_and_in_order() {
     }
     assert_eq!(answered, ids);
     assert_eq!(messages(&mut ann, &conversation).len(), 2 * COUNT);
-    // Another answer would stand before this one.
+    // A second answer would arrive before this one.
     ann.post_message(&conversation, "the end");
     assert_eq!(stream.next_own().kind(), "input");
     assert_output(&stream.next_own(), "the end", "complete");
@@ -122,7 +122,7 @@ fn the_owner_chooses_among_the_allowed_responders() {
 }
 
 impl Reading {
-    /// Reads to the answer's end, over events of the conversation itself.
+    /// Reads to the end of the answer, skipping events of the conversation itself.
     #[track_caller]
     fn until_output_past_changes(&mut self, stream: &mut Stream) -> Event {
         loop {

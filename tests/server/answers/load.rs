@@ -1,5 +1,5 @@
-//! What many streaming answers cost everybody else: measured and printed, since a limit in milliseconds would test the
-//! machine. `cargo test --release --test answers load -- --nocapture` shows the numbers.
+//! Measures and prints the effect of many streaming answers on other requests; a limit in milliseconds would test the
+//! machine. `cargo test --release --test server answers::load -- --nocapture` shows the numbers.
 
 use super::*;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 const USERS: usize = 4;
 const ANSWERS: usize = 200;
 const POSTS: usize = 400;
-/// Between two posts, so that they spread over several times at which the answers' text is appended to disk.
+/// Pause between two posts, so that they cover several appends of the answers' text.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Posts one message after another; the times in microseconds, sorted.
+/// Posts messages one after another and returns the sorted durations in microseconds.
 fn post(addr: SocketAddr, name: &str) -> Vec<u128> {
     let mut poster = User::at(addr, name);
     let conversation = poster.start_conversation("quiet");
@@ -61,7 +61,7 @@ fn two_hundred_answers_stream_without_delaying_other_requests() {
         let mut calls: Vec<_> = (0..ANSWERS).map(|_| model.call()).collect();
         let (over, pieces) = (&over, &pieces);
         scope.spawn(move || {
-            // Twenty pieces a second from each of them, as a model might.
+            // Twenty deltas a second from each, like a real model.
             for call in &mut calls {
                 call.begin();
             }
@@ -104,7 +104,7 @@ fn two_hundred_answers_stream_without_delaying_other_requests() {
             let (outputs, seen) = reader.join().expect("a reader");
             deltas += seen;
             let expected = "word ".repeat(pieces.load(Ordering::Relaxed));
-            assert!(outputs.iter().all(|output| *output == expected), "every answer is whole");
+            assert!(outputs.iter().all(|output| *output == expected), "every answer is complete");
         }
         println!("{deltas} deltas and snapshots were read meanwhile");
     });

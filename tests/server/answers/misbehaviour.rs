@@ -1,23 +1,23 @@
-//! A model that misbehaves, as a client sees it.
+//! A misbehaving model, as a client observes it.
 
 use super::*;
 use crate::common::port::free_port;
 
-/// A conversation of a user, and a stream of theirs.
-struct Talk {
+/// A user's conversation and stream.
+struct Dialog {
     _server: Server,
     ann: User,
     conversation: String,
     stream: Stream,
 }
 
-impl Talk {
-    fn start(options: Options) -> Talk {
+impl Dialog {
+    fn start(options: Options) -> Dialog {
         let server = Server::start(options);
         let mut ann = User::new(&server, "ann");
         let conversation = ann.start_conversation("c");
         let stream = ann.stream();
-        Talk { _server: server, ann, conversation, stream }
+        Dialog { _server: server, ann, conversation, stream }
     }
 
     #[track_caller]
@@ -28,7 +28,7 @@ impl Talk {
     }
 }
 
-/// Asserts that an event says that a message was not answered, in words for the user.
+/// Asserts that the event reports an unanswered message, with a text for the user.
 #[track_caller]
 fn assert_failure(event: &Event, asked: &str) {
     assert_eq!(event.kind(), "output_error", "{event:?}");
@@ -42,34 +42,34 @@ fn assert_failure(event: &Event, asked: &str) {
 #[test]
 fn a_failing_model_leaves_an_error_and_no_message() {
     let model = Model::start();
-    let mut talk = Talk::start(options(&model));
-    let asked = talk.ask("Hello?");
+    let mut dialog = Dialog::start(options(&model));
+    let asked = dialog.ask("Hello?");
     for _ in 0..4 {
         model.call().reject(500, "");
     }
-    assert_failure(&talk.stream.next_own(), &asked);
-    assert!(model.call_by_now().is_none(), "it is not asked any more");
-    assert_eq!(said(&mut talk.ann, &talk.conversation), lines(&[("user", "Hello?", "complete")]));
-    assert!(!cancel(&mut talk.ann, &talk.conversation));
+    assert_failure(&dialog.stream.next_own(), &asked);
+    assert!(model.call_by_now().is_none(), "it gets no further request");
+    assert_eq!(said(&mut dialog.ann, &dialog.conversation), lines(&[("user", "Hello?", "complete")]));
+    assert!(!cancel(&mut dialog.ann, &dialog.conversation));
 
-    // One more failure, and it is left alone: an answer is refused at once, and the rest of the server goes on.
-    let asked = talk.ask("And now?");
+    // One more failure opens the breaker: answers fail immediately, and other requests are served.
+    let asked = dialog.ask("And now?");
     model.call().reject(500, "");
-    assert_failure(&talk.stream.next_own(), &asked);
-    let asked = talk.ask("And now?");
-    assert_failure(&talk.stream.next_own(), &asked);
+    assert_failure(&dialog.stream.next_own(), &asked);
+    let asked = dialog.ask("And now?");
+    assert_failure(&dialog.stream.next_own(), &asked);
     assert!(model.call_by_now().is_none(), "the breaker is open");
-    assert_eq!(messages(&mut talk.ann, &talk.conversation).len(), 3);
+    assert_eq!(messages(&mut dialog.ann, &dialog.conversation).len(), 3);
 }
 
 #[test]
 fn a_refused_connection_leaves_an_error_and_no_message() {
     let url = format!("http://127.0.0.1:{}/v1", free_port());
-    let mut talk =
-        Talk::start(Options::new().set("RESPONDER", "openai").set("RESPONDER_MODEL", "m").set("RESPONDER_URL", url));
-    let asked = talk.ask("Hello?");
-    assert_failure(&talk.stream.next_own(), &asked);
-    assert_eq!(said(&mut talk.ann, &talk.conversation), lines(&[("user", "Hello?", "complete")]));
+    let mut dialog =
+        Dialog::start(Options::new().set("RESPONDER", "openai").set("RESPONDER_MODEL", "m").set("RESPONDER_URL", url));
+    let asked = dialog.ask("Hello?");
+    assert_failure(&dialog.stream.next_own(), &asked);
+    assert_eq!(said(&mut dialog.ann, &dialog.conversation), lines(&[("user", "Hello?", "complete")]));
 }
 
 #[test]
@@ -77,35 +77,35 @@ fn an_answer_that_fails_midway_keeps_its_text() {
     let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
     for (name, end) in [("an error", error), ("garbage", "data: {oops\n\n"), ("a cut", "")] {
         let model = Model::start();
-        let mut talk = Talk::start(options(&model));
-        let asked = talk.ask("Hello?");
+        let mut dialog = Dialog::start(options(&model));
+        let asked = dialog.ask("Hello?");
         let mut call = model.call();
         call.begin().say("half");
         let mut reading = Reading::default();
-        reading.until(&mut talk.stream, "half");
+        reading.until(&mut dialog.stream, "half");
         call.send(end);
         call.disconnect();
-        let (output, failure) = (reading.until_output(&mut talk.stream), talk.stream.next_own());
+        let (output, failure) = (reading.until_output(&mut dialog.stream), dialog.stream.next_own());
         assert_output(&output, "half", "failed");
         assert_eq!(output.data["data"]["reply_to"], json!(asked), "{name}");
         assert_failure(&failure, &asked);
         assert_eq!(failure.data["data"]["answer_id"], output.data["data"]["message_id"], "{name}");
         assert_eq!(
-            said(&mut talk.ann, &talk.conversation),
+            said(&mut dialog.ann, &dialog.conversation),
             lines(&[("user", "Hello?", "complete"), ("assistant", "half", "failed")]),
             "{name}"
         );
-        assert!(model.call_by_now().is_none(), "what was shown is not begun again: {name}");
-        talk.ask("And now?");
+        assert!(model.call_by_now().is_none(), "a shown answer is not restarted: {name}");
+        dialog.ask("And now?");
         model.call().answer("whole");
-        assert_output(&Reading::default().until_output(&mut talk.stream), "whole", "complete");
+        assert_output(&Reading::default().until_output(&mut dialog.stream), "whole", "complete");
     }
 }
 
 #[test]
 fn failures_before_any_text_are_retried() {
     let model = Model::start();
-    let mut talk = Talk::start(options(&model));
+    let mut dialog = Dialog::start(options(&model));
     let first_tries: [fn(model::Call); 3] = [
         |call| call.reject(429, "Retry-After: 1\r\n"),
         |call| call.disconnect(),
@@ -114,35 +114,35 @@ fn failures_before_any_text_are_retried() {
         },
     ];
     for first_try in first_tries {
-        let asked = talk.ask("Hello?");
+        let asked = dialog.ask("Hello?");
         first_try(model.call());
         model.call().answer("Hello!");
-        let output = Reading::default().until_output(&mut talk.stream);
+        let output = Reading::default().until_output(&mut dialog.stream);
         assert_output(&output, "Hello!", "complete");
         assert_eq!(output.data["data"]["reply_to"], json!(asked));
     }
-    assert_eq!(messages(&mut talk.ann, &talk.conversation).len(), 6);
+    assert_eq!(messages(&mut dialog.ann, &dialog.conversation).len(), 6);
 }
 
 #[test]
 fn an_answer_that_is_not_streamed_is_accepted() {
     let model = Model::start();
-    let mut talk = Talk::start(options(&model));
-    talk.ask("Hello?");
+    let mut dialog = Dialog::start(options(&model));
+    dialog.ask("Hello?");
     let body = json!({"model": model::NAME, "choices": [{"message": {"content": "at once"}}]}).to_string();
     model.call().send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     let mut reading = Reading::default();
-    assert_output(&reading.until_output(&mut talk.stream), "at once", "complete");
+    assert_output(&reading.until_output(&mut dialog.stream), "at once", "complete");
 }
 
 #[test]
 fn an_empty_answer_leaves_an_error() {
     let model = Model::start();
-    let mut talk = Talk::start(options(&model));
-    let asked = talk.ask("Hello?");
+    let mut dialog = Dialog::start(options(&model));
+    let asked = dialog.ask("Hello?");
     let mut call = model.call();
     call.begin();
     call.finish();
-    assert_failure(&talk.stream.next_own(), &asked);
-    assert_eq!(messages(&mut talk.ann, &talk.conversation).len(), 1);
+    assert_failure(&dialog.stream.next_own(), &asked);
+    assert_eq!(messages(&mut dialog.ann, &dialog.conversation).len(), 1);
 }

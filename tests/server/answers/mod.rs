@@ -1,5 +1,5 @@
-//! Answers of responders in a whole running server, through real sockets: what a client sees in its stream and in the
-//! lists, whatever the model does and whenever the server ends.
+//! Answers of responders in a running server, through real sockets: the stream and the lists of a client, with any
+//! behaviour of the model and any exit of the server.
 
 mod cancel;
 mod crash;
@@ -15,7 +15,7 @@ use crate::common::user::text;
 use crate::common::{Options, Server, Stream, User};
 use serde_json::{Value, json};
 
-/// A server whose messages a model answers.
+/// A server whose messages are answered by a model.
 fn options(model: &Model) -> Options {
     Options::new().set("RESPONDER", "openai").set("RESPONDER_URL", model.url()).set("RESPONDER_MODEL", "small")
 }
@@ -27,19 +27,19 @@ fn messages(user: &mut User, conversation: &str) -> Vec<Value> {
     answer.json().as_array().expect("a list").clone()
 }
 
-/// Who said what, and how that ended.
+/// Sender, content and status of each message.
 #[track_caller]
 fn said(user: &mut User, conversation: &str) -> Vec<(String, String, String)> {
     let list = messages(user, conversation);
     list.iter().map(|message| (text(&message["role"]), text(&message["content"]), text(&message["status"]))).collect()
 }
 
-/// What `said` gives, shorter to write.
+/// Expected result of `said`.
 fn lines(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
     list.iter().map(|(role, text, status)| (role.to_string(), text.to_string(), status.to_string())).collect()
 }
 
-/// Asks for the end of the running answer; whether there was one.
+/// Cancels the running answer; returns whether there was one.
 #[track_caller]
 fn cancel(user: &mut User, conversation: &str) -> bool {
     let answer = user.post(&format!("/conversations/{conversation}/cancel"), json!({})).expect(200).json();
@@ -47,48 +47,48 @@ fn cancel(user: &mut User, conversation: &str) -> bool {
     answer["cancelled"].as_bool().expect("true or false")
 }
 
-/// The deltas of one answer as a client puts them together.
+/// The deltas of one answer, assembled as a client does.
 #[derive(Default)]
 struct Reading {
     text: String,
-    /// The index of the delta that fits next.
+    /// The index of the expected delta.
     next: u64,
-    /// How many deltas and snapshots came.
+    /// The number of deltas and snapshots.
     deltas: usize,
     snapshots: usize,
     message_id: Option<String>,
 }
 
 impl Reading {
-    /// Takes a delta or snapshot in; panics on one that does not fit.
+    /// Applies a delta or snapshot; panics on one that does not fit.
     #[track_caller]
     fn take(&mut self, event: &Event) {
-        assert!(event.id.is_none(), "what is not in the journal has no number: {event:?}");
+        assert!(event.id.is_none(), "an event outside the journal has a number: {event:?}");
         let data = &event.data["data"];
         let id = text(&data["message_id"]);
         assert_eq!(self.message_id.get_or_insert_with(|| id.clone()), &id, "one answer at a time");
         let index = data["index"].as_u64().expect("an index");
         match event.kind() {
             "output_delta" => {
-                assert_eq!(index, self.next, "no hole and nothing twice: {event:?}");
+                assert_eq!(index, self.next, "deltas are consecutive: {event:?}");
                 self.text += data["delta"].as_str().expect("text");
                 self.deltas += 1;
             }
             "output_snapshot" => {
-                assert!(index + 1 >= self.next, "a snapshot does not go back: {event:?}");
+                assert!(index + 1 >= self.next, "a snapshot goes back: {event:?}");
                 self.text = text(&data["text"]);
                 self.snapshots += 1;
             }
-            other => panic!("{other} is no piece of an answer"),
+            other => panic!("{other} is not a part of an answer"),
         }
         self.next = index + 1;
     }
 
-    /// Reads until the text so far is `expected`.
+    /// Reads until the text equals `expected`.
     #[track_caller]
     fn until(&mut self, stream: &mut Stream, expected: &str) {
         while self.text != expected {
-            assert!(expected.starts_with(&self.text), "{:?} is no beginning of {expected:?}", self.text);
+            assert!(expected.starts_with(&self.text), "{:?} is not a prefix of {expected:?}", self.text);
             let event = stream.next_own();
             if event.kind() != "input" {
                 self.take(&event);
@@ -96,7 +96,7 @@ impl Reading {
         }
     }
 
-    /// Reads to the answer's end; its `output`.
+    /// Reads to the end of the answer and returns its `output` event.
     #[track_caller]
     fn until_output(&mut self, stream: &mut Stream) -> Event {
         loop {

@@ -1,4 +1,4 @@
-//! What runs beside what: conversations, users, and what is deleted meanwhile.
+//! Concurrency of answers: by conversation, by user, and with deletions.
 
 use super::*;
 use crate::common::{Client, DEADLINE, assert_error};
@@ -16,7 +16,7 @@ fn conversations_are_answered_in_order_and_concurrently() {
     }
     let first = model.call();
     assert_eq!(first.prompt(), "slow 0");
-    // While the first waits, the whole other conversation is answered, and nothing else of this one is begun.
+    // While the first answer waits, the other conversation is answered completely, and this one starts no other answer.
     for n in 0..5 {
         ann.post_message(&quick, &format!("quick {n}"));
         let call = model.call();
@@ -28,7 +28,11 @@ fn conversations_are_answered_in_order_and_concurrently() {
     for n in 0..3 {
         assert_eq!(call.prompt(), format!("slow {n}"));
         let users: Vec<String> = call.turns().into_iter().filter(|turn| turn.0 == "user").map(|turn| turn.1).collect();
-        assert_eq!(users, (0..=n).map(|n| format!("slow {n}")).collect::<Vec<_>>(), "no later question is told");
+        assert_eq!(
+            users,
+            (0..=n).map(|n| format!("slow {n}")).collect::<Vec<_>>(),
+            "later messages are not in the request"
+        );
         call.answer(&format!("to slow {n}"));
         assert_output(&stream.next_of("output"), &format!("to slow {n}"), "complete");
         if n == 2 {
@@ -54,7 +58,7 @@ fn concurrent_answers_of_one_user_are_bounded() {
     bob.post_message(&of_bob, "bob");
     let call = model.call();
     assert_eq!(call.prompt(), "bob", "another user does not wait for her");
-    // The backlog can be seen.
+    // The backlog is visible in the metrics.
     let deadline = Instant::now() + DEADLINE;
     loop {
         let seen = Client::new(server.addr).request("GET", "/metrics").send().expect(200).text().to_owned();
@@ -64,9 +68,9 @@ fn concurrent_answers_of_one_user_are_bounded() {
         assert!(Instant::now() < deadline, "three wait and three run: {seen}");
     }
     call.answer("to bob");
-    // Two run at once to the end: each that ends makes room for exactly one.
+    // Two answers run at any time: each end starts exactly one.
     for waiting in [3, 2, 1, 0, 0] {
-        assert!(model.call_within(Duration::from_millis(100)).is_none(), "no third at once");
+        assert!(model.call_within(Duration::from_millis(100)).is_none(), "no third answer starts");
         running.remove(0).answer("to ann");
         assert_output(&stream.next_of("output"), "to ann", "complete");
         if waiting > 0 {
@@ -101,12 +105,12 @@ fn deleting_the_context_of_an_answer_ends_it() {
                 "workspace" => ann.delete(&format!("/config/workspace/{workspace}")),
                 "question" => ann.delete(&format!("/conversations/{conversation}/messages/{asked}")),
                 _ => {
-                    let answer = reading.message_id.as_deref().expect("it was seen");
+                    let answer = reading.message_id.as_deref().expect("the answer has a message");
                     ann.delete(&format!("/conversations/{conversation}/messages/{answer}"))
                 }
             }
             .expect(200);
-            // The model is silent, so nothing but the deletion itself can end it; its only place is free again at once.
+            // The model is silent, so only the deletion can end the answer; its slot is free again immediately.
             call.wait_until_closed();
             let other = ann.start_conversation("next");
             ann.post_message(&other, "And now?");

@@ -1,4 +1,4 @@
-//! A model's answer as it comes: deltas, snapshots, the lists meanwhile, and who sees it.
+//! A streaming answer: deltas, snapshots, the lists meanwhile, and visibility.
 
 use super::*;
 use crate::common::assert_error;
@@ -27,8 +27,12 @@ fn concatenated_deltas_are_the_answer() {
     call.finish();
     let output = reading.until_output(&mut stream);
     assert_output(&output, &reading.text, "complete");
-    assert_eq!((reading.text.as_str(), reading.snapshots), (expected.as_str(), 0), "who was there needs no snapshot");
-    assert!(reading.deltas >= 5, "each piece was seen before the next was said");
+    assert_eq!(
+        (reading.text.as_str(), reading.snapshots),
+        (expected.as_str(), 0),
+        "a stream open from the start gets no snapshot"
+    );
+    assert!(reading.deltas >= 5, "each delta arrives before the next one is sent");
     assert_eq!(output.data["data"]["reply_to"], json!(asked));
     assert_eq!(Some(text(&output.data["data"]["message_id"])), reading.message_id);
 
@@ -56,7 +60,7 @@ fn concatenated_deltas_are_the_answer() {
 #[test]
 fn a_stream_opened_midway_gets_a_snapshot_and_the_following_deltas() {
     let model = Model::start();
-    // With one event loop and with several, so that a stream on each of them has it right.
+    // With one event loop and with several, so that each loop serves a stream.
     for workers in [1, 4] {
         let server = Server::start(options(&model).set("WORKERS", workers));
         let mut ann = User::new(&server, "ann");
@@ -75,9 +79,9 @@ fn a_stream_opened_midway_gets_a_snapshot_and_the_following_deltas() {
             let mut late = (ann.stream(), Reading::default());
             late.1.until(&mut late.0, &expected);
             let got = (late.1.snapshots, late.1.deltas);
-            // Another event loop may hear of the newest delta a moment later than the one that `first` is on.
+            // Another event loop may receive the newest delta slightly later than the one of `first`.
             let one_behind = workers > 1 && [(1, 1), (0, 1)].contains(&got);
-            assert!(got == (1, 0) || one_behind, "one snapshot has it all: {got:?}");
+            assert!(got == (1, 0) || one_behind, "one snapshot has the whole text: {got:?}");
             let query = format!("types=output&conversation_id={conversation}");
             let mut filtered = (ann.stream_with(&query), Reading::default());
             filtered.1.until(&mut filtered.0, &expected);

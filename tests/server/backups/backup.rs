@@ -1,6 +1,6 @@
-//! Backups of servers that run, and that do not.
+//! Backups of running and stopped servers.
 
-use super::{complained, printed};
+use super::{failed_with, printed};
 use crate::common::database::sound_message_contents;
 use crate::common::publish::Publisher;
 use crate::common::{Options, Server, User};
@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// What stands beside the database and the log, by name.
+/// The files in the database's directory whose names begin with `name`.
 fn files_beginning_with(server: &Server, name: &str) -> Vec<String> {
     let files = fs::read_dir(server.file("")).expect("the directory can be read");
     let mut names: Vec<String> =
@@ -58,7 +58,8 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
             for message in &before {
                 assert!(there.contains(message.content.as_str()), "{} is missing", message.number);
             }
-            // Whole as of one moment: of each publisher, who waits for every answer, the first messages without a hole.
+            // It is consistent: publishers wait for each response, so it has a gapless prefix of each publisher's
+            // messages.
             for n in 0..3 {
                 let of_one: Vec<u64> = contents
                     .iter()
@@ -67,7 +68,7 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
                 assert!(of_one.iter().copied().eq(0..of_one.len() as u64), "{of_one:?}");
             }
             assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
-            assert_eq!(files_beginning_with(&server, &name), [name], "it stands alone");
+            assert_eq!(files_beginning_with(&server, &name), [name], "there is no other file");
         }
         ended.store(true, Ordering::Relaxed);
     });
@@ -102,19 +103,19 @@ fn a_failed_backup_reports_why_and_leaves_no_file() {
         ("no directory", vec!["backup", "no/a"], 1, "no/a.partial cannot be written: No such file"),
     ];
     for (name, arguments, code, expected) in table {
-        let said = complained(&server.run(&arguments), code);
+        let said = failed_with(&server.run(&arguments), code);
         assert!(said.contains(expected), "{name}: {said}");
     }
     assert_eq!(fs::read(server.file("taken")).expect("a file"), b"mine");
 
     server.set("DATABASE_URL", "sqlite:///:memory:");
-    let said = complained(&server.run(&["backup", "a"]), 1);
+    let said = failed_with(&server.run(&["backup", "a"]), 1);
     assert!(said.contains("in memory"), "{said}");
     server.set("DATABASE_URL", "sqlite:///./nowhere.db");
-    let said = complained(&server.run(&["backup", "a"]), 1);
+    let said = failed_with(&server.run(&["backup", "a"]), 1);
     assert!(said.contains("nowhere.db") && said.contains("it is not there"), "{said}");
     server.set("DATABASE_URL", "sqlite:///./taken");
-    let said = complained(&server.run(&["backup", "a"]), 1);
+    let said = failed_with(&server.run(&["backup", "a"]), 1);
     assert!(said.contains("taken is not an SQLite database"), "{said}");
     assert!(files_beginning_with(&server, "a").is_empty());
 }
@@ -123,22 +124,22 @@ fn a_failed_backup_reports_why_and_leaves_no_file() {
 fn a_killed_backup_leaves_no_target_file_and_can_be_repeated() {
     let server = Server::start(Options::new());
     User::new(&server, "u").say("default", "hello");
-    // What a process leaves that was killed in the middle.
+    // A leftover of a process that was killed midway.
     fs::write(server.file("copy.db.partial"), "half").expect("a file");
     let mut command = server.command();
     let mut killed = command.args(["backup", "other.db"]).stdout(Stdio::null()).spawn().expect("the program starts");
-    killed.kill().expect("it can be killed, if it has not ended");
-    killed.wait().expect("it ends");
+    killed.kill().expect("it can be killed unless it has exited");
+    killed.wait().expect("it exits");
     let other = server.file("other.db");
     if other.exists() {
-        assert_eq!(sound_message_contents(&other), ["hello"], "whole, if it is there");
+        assert_eq!(sound_message_contents(&other), ["hello"], "complete, if it exists");
     }
     printed(&server.run(&["backup", "copy.db"]));
     assert_eq!(files_beginning_with(&server, "copy.db"), ["copy.db"]);
     assert_eq!(sound_message_contents(Path::new(&server.file("copy.db"))), ["hello"]);
 }
 
-/// Whoever asks for help may stop reading.
+/// A reader of help texts may stop reading.
 #[test]
 fn closed_standard_output_causes_no_panic() {
     let server = Server::start(Options::new());
@@ -146,7 +147,7 @@ fn closed_standard_output_causes_no_panic() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = server.command();
-        let output = command.args(&arguments).stdout(writer).stderr(Stdio::piped()).output().expect("it runs");
+        let output = command.args(&arguments).stdout(writer).stderr(Stdio::piped()).output().expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*said), (Some(0), ""), "{arguments:?}");
     }

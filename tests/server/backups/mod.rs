@@ -1,5 +1,5 @@
-//! The commands about the data: backups of running servers, restores and what clients see of them, checks, exports and
-//! imports. Through the real program, and through real servers before and after.
+//! The data commands: backups of running servers, restores and their effect on clients, verification, exports and
+//! imports, with the real program and real servers.
 
 mod backup;
 mod restore;
@@ -11,29 +11,29 @@ use crate::common::token::token;
 use crate::common::{Server, Stream};
 use std::process::Output;
 
-/// What a command printed, if it did what it was asked to.
+/// The output of a command that must succeed without a message on standard error.
 #[track_caller]
 fn printed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", complaint(output));
-    assert!(output.stderr.is_empty(), "nothing but what was asked for: {}", complaint(output));
+    assert_eq!(output.status.code(), Some(0), "{}", error_line(output));
+    assert!(output.stderr.is_empty(), "standard error is empty: {}", error_line(output));
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-/// The one line that a command complained in when it failed with this exit code.
+/// The one line of error of a command that must fail with this exit code.
 #[track_caller]
-fn complained(output: &Output, code: i32) -> String {
-    let said = complaint(output);
+fn failed_with(output: &Output, code: i32) -> String {
+    let said = error_line(output);
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("cortex-core: "), "{said}");
     said
 }
 
-fn complaint(output: &Output) -> String {
+fn error_line(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The events of a stream that comes back with `last_event_id`, up to `caught_up`.
+/// The events of a stream resumed from `last_event_id`, up to `caught_up`.
 #[track_caller]
 fn replayed(server: &Server, user: &str, last_event_id: u64) -> Vec<Event> {
     let fields = [("Authorization", format!("Bearer {}", token(user))), ("Last-Event-ID", last_event_id.to_string())];

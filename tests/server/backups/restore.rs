@@ -1,6 +1,6 @@
-//! Restores, and what clients see of them who come back.
+//! Restores, and their effect on clients that reconnect.
 
-use super::{complained, printed, replayed};
+use super::{failed_with, printed, replayed};
 use crate::common::database::sound_message_contents;
 use crate::common::sse::Event;
 use crate::common::{DEADLINE, Options, Sandbox, Server, Stream, UNKNOWN_ID, User};
@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What JavaScript reads exactly, as `Number.MAX_SAFE_INTEGER` has it.
+/// The largest integer that JavaScript reads exactly, `Number.MAX_SAFE_INTEGER`.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
 fn kinds_and_contents(events: &[Event]) -> Vec<(&str, &str)> {
@@ -40,16 +40,16 @@ fn after_a_restore_clients_of_lost_events_get_a_gap_and_others_resume() {
         .map(|content| user.post("/input", json!({"content": content})).expect(200).number("X-Event-Id"))
         .collect();
 
-    // Not while the server runs, and not over the database.
-    let said = complained(&server.run(&["restore", "--force", "copy.db"]), 1);
+    // Rejected while the server runs, and without `--force`.
+    let said = failed_with(&server.run(&["restore", "--force", "copy.db"]), 1);
     let process = format!("(process {})", server.process().id());
     assert!(said.contains(&process) && said.contains("stop it first"), "{said}");
     server.stop();
-    let said = complained(&server.run(&["restore", "copy.db"]), 1);
+    let said = failed_with(&server.run(&["restore", "copy.db"]), 1);
     assert!(said.contains("--force"), "{said}");
     let said = printed(&server.run(&["restore", "--force", "copy.db"]));
-    let (kept, said) = said.split_once('\n').expect("two lines");
-    let kept = kept.split_once(": ").expect("the name of what was kept").0.to_owned();
+    let (kept, said) = said.split_once('\n').expect("the output has two lines");
+    let kept = kept.split_once(": ").expect("the name of the kept file").0.to_owned();
     assert!(kept.contains("cortex.db.before-") && said.contains(&format!("events through {second},")), "{said}");
 
     server.restart();
@@ -83,24 +83,24 @@ fn after_a_restore_clients_of_lost_events_get_a_gap_and_others_resume() {
             assert_eq!(event.data["data"], json!({"first_available_id": first_available}), "{name}");
         }
     }
-    let newcomers = kinds_and_contents(&replayed(&server, "newcomer", lost[0])).len();
-    assert_eq!(newcomers, 1, "a number is of this journal or not, whoever names it");
-    // Live goes on behind the replay, with numbers that grow.
+    let gaps_of_new_user = kinds_and_contents(&replayed(&server, "newcomer", lost[0])).len();
+    assert_eq!(gaps_of_new_user, 1, "an unknown number is a gap for every user");
+    // Live events follow the replay, with increasing numbers.
     let mut stream = user.stream_with(&format!("last_event_id={}", lost[1]));
     user.say("default", "four");
     let own = [stream.next_own(), stream.next_own()];
     assert_eq!(own.each_ref().map(Event::number), [third, third + 1]);
 
-    // What was kept aside is a database with everything in it.
+    // The kept file is a complete database.
     server.stop();
     printed(&server.run(&["restore", "--force", &kept]));
     server.restart();
     user.follow(&server);
     let again = user.stream().established.number();
-    assert!(again > from + 2, "numbers of what is replaced are left behind as well");
+    assert!(again > from + 2, "numbers of the replaced database are skipped");
     let events = replayed(&server, "u", second);
     assert_eq!(kinds_and_contents(&events), [("input", "lost 1"), ("input", "lost 2")]);
-    assert_eq!(kinds_and_contents(&replayed(&server, "u", third)), [gap], "the time before is lost now");
+    assert_eq!(kinds_and_contents(&replayed(&server, "u", third)), [gap], "events before are lost");
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn a_backup_is_restored_as_a_new_database() {
     let file = server.file("copy.db");
     let file = file.to_str().expect("a path of text");
     let said = printed(&other.run(&["restore", file]));
-    assert_eq!(said.lines().count(), 1, "there was nothing to keep: {said}");
+    assert_eq!(said.lines().count(), 1, "nothing was replaced: {said}");
     other.restart();
-    // The same ids and, in development, the same key: nobody logs in anew.
+    // The ids are the same, and in development the key as well: tokens stay valid.
     let mut user = User::with_token(&other, id, &bearer);
     let found = user.get(&format!("/conversations/{conversation}/messages/{message}")).expect(200).json();
     assert_eq!(found["content"], "hello");
@@ -142,13 +142,13 @@ fn a_restore_through_a_symlink_replaces_its_target() {
     user.say("default", "one");
     printed(&server.run(&["backup", "copy.db"]));
     user.say("default", "two");
-    // By any name it is one database, which one server has.
+    // All names of a database lead to the one lock.
     let by_name = |arguments: &[&str]| {
         server.sandbox().command().env("DATABASE_URL", "sqlite:///real.db").args(arguments).output().expect("it starts")
     };
-    assert!(complained(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
-    assert!(complained(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
-    let backup_of_link = complained(&server.run(&["backup", "link.db"]), 1);
+    assert!(failed_with(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    assert!(failed_with(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    let backup_of_link = failed_with(&server.run(&["backup", "link.db"]), 1);
     assert!(backup_of_link.contains("there already"), "{backup_of_link}");
     server.stop();
 
@@ -169,11 +169,11 @@ fn a_restore_onto_a_directory_is_rejected() {
     for command in [&["restore", "--force", "copy.db"][..], &["import", "copy.db"]] {
         let url = "sqlite:///directory";
         let output = server.sandbox().command().env("DATABASE_URL", url).args(command).output().expect("it starts");
-        assert!(complained(&output, 1).contains("directory is not a file"), "{command:?}");
+        assert!(failed_with(&output, 1).contains("directory is not a file"), "{command:?}");
     }
     assert!(fs::metadata(server.file("directory")).expect("it stays").is_dir());
     assert!(!server.file("directory.lock").exists());
-    assert!(complained(&server.run(&["verify", "directory"]), 1).contains("it is a directory"));
+    assert!(failed_with(&server.run(&["verify", "directory"]), 1).contains("it is a directory"));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_restore_by_root_keeps_the_owner_of_the_directory() {
     let sandbox = Sandbox::new(Options::new());
     let directory = sandbox.database().parent().expect("a directory").to_owned();
     if chown(&directory, Some(SERVER), Some(SERVER)).is_err() {
-        // Who is not root has no files to give away.
+        // Only root can change the owner of a file.
         return;
     }
     let run = |arguments: &[&str]| {
@@ -213,10 +213,10 @@ fn a_restore_by_root_keeps_the_owner_of_the_directory() {
         let mut child =
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut input = child.stdin.take().expect("a pipe");
-        // A command that reads nothing may be gone.
+        // A command that reads no input may have exited.
         let _ = input.write_all(b"a good pass phrase\n");
         drop(input);
-        assert!(child.wait().expect("it ends").success(), "{arguments:?}");
+        assert!(child.wait().expect("it exits").success(), "{arguments:?}");
     };
     let owners = || -> Vec<(String, u32)> {
         let entries = fs::read_dir(&directory).expect("the directory").map(|entry| entry.expect("an entry"));
@@ -230,7 +230,7 @@ fn a_restore_by_root_keeps_the_owner_of_the_directory() {
     run(&["backup", "copy.db"]);
     run(&["export", "lines"]);
     for name in ["copy.db", "lines"] {
-        assert_eq!(fs::metadata(directory.join(name)).expect("it is there").uid(), 0, "{name} is what root asked for");
+        assert_eq!(fs::metadata(directory.join(name)).expect("it is there").uid(), 0, "{name} was requested by root");
     }
     run(&["restore", "--force", "copy.db"]);
     assert!(owners().len() > 2 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
@@ -240,7 +240,7 @@ fn a_restore_by_root_keeps_the_owner_of_the_directory() {
     run(&["import", "lines"]);
     assert!(owners().len() > 1 && owners().iter().all(|(_, owner)| *owner == SERVER), "{:?}", owners());
 
-    // Root writes to no file that somebody else has put a link to.
+    // Root does not write through another user's symlink.
     fs::write(directory.join("precious"), "mine").expect("a file");
     for link in ["other.db.lock", "other.partial"] {
         symlink("precious", directory.join(link)).expect("a link");
@@ -248,9 +248,9 @@ fn a_restore_by_root_keeps_the_owner_of_the_directory() {
     let other = |arguments: &[&str]| {
         sandbox.command().env("DATABASE_URL", "sqlite:///other.db").args(arguments).output().expect("it starts")
     };
-    assert!(complained(&other(&["restore", "copy.db"]), 1).contains("other.db.lock"));
+    assert!(failed_with(&other(&["restore", "copy.db"]), 1).contains("other.db.lock"));
     assert!(
-        complained(&sandbox.command().args(["backup", "other"]).output().expect("it starts"), 1)
+        failed_with(&sandbox.command().args(["backup", "other"]).output().expect("it starts"), 1)
             .contains("other.partial")
     );
     assert_eq!(fs::read_to_string(directory.join("precious")).expect("a file"), "mine");
@@ -266,13 +266,13 @@ fn a_command_that_waits_during_a_restore_does_not_write_to_the_replaced_database
     };
     let finish = |mut child: Child| {
         child.stdin.take().expect("a pipe").write_all(b"a good pass phrase\n").expect("it reads");
-        child.wait_with_output().expect("it ends")
+        child.wait_with_output().expect("it exits")
     };
     assert!(finish(with_input(&["user", "add", "ann@example.com"])).status.success());
     let run = |arguments: &[&str]| sandbox.command().args(arguments).output().expect("it starts");
     printed(&run(&["backup", "copy.db"]));
     let changing = with_input(&["user", "passwd", "ann@example.com"]);
-    // It has the log open when it has read something.
+    // It has the log open once it has read from the database.
     let open = || {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", changing.id())).expect("it runs");
         let mut files = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
@@ -280,12 +280,12 @@ fn a_command_that_waits_during_a_restore_does_not_write_to_the_replaced_database
     };
     let end = Instant::now() + DEADLINE;
     while !open() {
-        assert!(Instant::now() < end, "it never opens the database");
+        assert!(Instant::now() < end, "it does not open the database");
         thread::sleep(Duration::from_millis(5));
     }
-    // Looking does not hold the restore up.
+    // A reader does not block the restore.
     printed(&run(&["restore", "--force", "copy.db"]));
-    assert!(complained(&finish(changing), 1).contains("another database has taken its place"));
+    assert!(failed_with(&finish(changing), 1).contains("another database has taken its place"));
     assert!(finish(with_input(&["user", "passwd", "ann@example.com"])).status.success());
 }
 
@@ -319,10 +319,10 @@ fn an_invalid_backup_is_rejected_and_the_database_is_unchanged() {
     ];
     let before = fs::read(server.database()).expect("the database");
     for (name, expected) in table {
-        let said = complained(&server.run(&["restore", "--force", name]), 1);
+        let said = failed_with(&server.run(&["restore", "--force", name]), 1);
         assert!(said.contains(expected), "{name}: {said}");
     }
-    assert!(complained(&server.run(&["restore"]), 2).contains("a file is missing"));
+    assert!(failed_with(&server.run(&["restore"]), 2).contains("a file is missing"));
     assert_eq!(fs::read(server.database()).expect("the database"), before);
     assert!(!server.file("cortex.db.partial").exists());
     server.restart();

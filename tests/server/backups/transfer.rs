@@ -1,6 +1,6 @@
-//! Exports, what becomes of them elsewhere, and everything that may be wrong with one.
+//! Exports, imports of them, and every kind of invalid line.
 
-use super::{complained, printed, replayed};
+use super::{failed_with, printed, replayed};
 use crate::common::publish::Publisher;
 use crate::common::sse::Event;
 use crate::common::user::text;
@@ -12,7 +12,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// A stopped server on an empty place.
+/// A stopped server without a database.
 fn sandbox() -> Server {
     let mut server = Server::start(Options::new().set("RESPONDER", "echo"));
     server.stop();
@@ -22,7 +22,7 @@ fn sandbox() -> Server {
     server
 }
 
-/// Runs an import of a text.
+/// Imports a text.
 fn import(server: &Server, lines: &str) -> std::process::Output {
     fs::write(server.file("lines"), lines).expect("a file");
     let mut command = server.command();
@@ -30,7 +30,7 @@ fn import(server: &Server, lines: &str) -> std::process::Output {
     command.output().expect("the program starts")
 }
 
-/// Everything but the header, which has the name of the journal and its position.
+/// The export without its header, which has the epoch and position of the journal.
 fn body(export: &str) -> &str {
     export.split_once('\n').expect("a header").1
 }
@@ -39,7 +39,7 @@ fn contents(events: &[Event]) -> Vec<(&str, &str)> {
     events.iter().map(|event| (event.kind(), event.content())).collect()
 }
 
-/// What a user sees of a server, less what changes from answer to answer.
+/// The data that a user sees, without the parts that differ between responses.
 fn seen(user: &mut User) -> Value {
     let mut all = user.get("/conversations?include=messages&limit=1000").expect(200).json();
     let workspaces = user.get("/config/workspace?limit=1000").expect(200).json();
@@ -51,8 +51,8 @@ fn seen(user: &mut User) -> Value {
     json!([all, workspaces])
 }
 
-/// A server with some of everything, and its export.
-fn furnished() -> (Server, String) {
+/// A server with data of every kind, and its export.
+fn populated_server() -> (Server, String) {
     let server = Server::start(Options::new().set("RESPONDER", "echo"));
     let (mut user, mut other) = (User::new(&server, "u\"é"), User::new(&server, "v"));
     let workspace = user.create_workspace(" w\u{1} ");
@@ -74,7 +74,7 @@ fn furnished() -> (Server, String) {
     user.post_message(&gone, "gone too");
     user.delete(&format!("/conversations/{gone}")).expect(200);
     user.say("default", "by default");
-    // The answers of a conversation come in order, and these are the last of each.
+    // Answers in a conversation come in order, and these are the last ones.
     for (conversation, last) in [(conversation.as_str(), "late"), ("default", "by default")] {
         let mut stream = user.stream_with(&format!("last_event_id=0&conversation_id={conversation}"));
         while stream.next_of("output").content() != last {}
@@ -85,11 +85,11 @@ fn furnished() -> (Server, String) {
 
 #[test]
 fn an_import_reproduces_the_export_byte_for_byte() {
-    let (server, export) = furnished();
-    assert!(!export.contains("argon2"), "hashes only when they are asked for");
+    let (server, export) = populated_server();
+    assert!(!export.contains("argon2"), "password hashes need an option");
     printed(&server.run(&["export", "lines.jsonl"]));
-    assert_eq!(fs::read_to_string(server.file("lines.jsonl")).expect("a file"), export, "to a file or not");
-    assert!(complained(&server.run(&["export", "lines.jsonl"]), 1).contains("lines.jsonl is there already"));
+    assert_eq!(fs::read_to_string(server.file("lines.jsonl")).expect("a file"), export, "the same output in a file");
+    assert!(failed_with(&server.run(&["export", "lines.jsonl"]), 1).contains("lines.jsonl is there already"));
 
     let mut elsewhere = sandbox();
     let said = printed(&import(&elsewhere, &export));
@@ -102,7 +102,7 @@ fn an_import_reproduces_the_export_byte_for_byte() {
     for name in ["u\"é", "v", "w", "never seen"] {
         let (mut before, mut after) = (User::new(&server, name), User::new(&elsewhere, name));
         assert_eq!(seen(&mut after), seen(&mut before), "{name}");
-        // Messages can be replayed from the beginning. Who got other events is told once that those are gone.
+        // Messages can be replayed from the beginning. Users who received other events get one gap for them.
         let messages = |events: Vec<Event>| -> Vec<(u64, String)> {
             let is_message = |event: &&Event| ["input", "output"].contains(&event.kind());
             events.iter().filter(is_message).map(|event| (event.number(), event.content().to_owned())).collect()
@@ -111,7 +111,7 @@ fn an_import_reproduces_the_export_byte_for_byte() {
         assert_eq!(replay.iter().filter(|event| event.kind() == "gap").count(), 1, "{name}");
         assert_eq!(messages(replay), messages(replayed(&server, name, 0)), "{name}");
     }
-    // A client that was there to the end goes on without a gap; one of the time after the export has lost something.
+    // A client that has all exported events resumes without a gap; one with later events gets a gap.
     let mut user = User::new(&server, "v");
     let newest = user.stream().established.number();
     assert_eq!(contents(&replayed(&elsewhere, "v", newest)), []);
@@ -144,25 +144,25 @@ fn exported_password_hashes_work_after_an_import() {
     elsewhere.restart();
     User::new(&elsewhere, "x").post("/auth/login", login).expect(200);
     let old = User::with_token(&elsewhere, "x", bearer.as_str().expect("a token")).get("/auth/verify");
-    assert_eq!(old.status, 401, "tokens that had ended stay so");
+    assert_eq!(old.status, 401, "revoked tokens stay revoked");
     for (id, comes_back) in [("out", true), ("gone", false)] {
-        assert_eq!(User::new(&elsewhere, id).get("/auth/verify").status, 401, "{id} stays out");
+        assert_eq!(User::new(&elsewhere, id).get("/auth/verify").status, 401, "{id} stays disabled");
         assert_eq!(elsewhere.run(&["user", "enable", "--id", id]).status.success(), comes_back, "{id}");
     }
 }
 
 #[test]
 fn an_import_needs_an_empty_database() {
-    let (mut server, export) = furnished();
-    let said = complained(&import(&server, &export), 1);
+    let (mut server, export) = populated_server();
+    let said = failed_with(&import(&server, &export), 1);
     assert!(said.contains("stop it first"), "{said}");
     server.stop();
     let before = fs::read(server.database()).expect("the database");
-    let said = complained(&import(&server, &export), 1);
+    let said = failed_with(&import(&server, &export), 1);
     assert!(said.contains("has something in it"), "{said}");
     assert_eq!(fs::read(server.database()).expect("the database"), before);
 
-    // What a server makes at its first start is nothing that anybody has put in.
+    // The content that a server creates at its first start does not count.
     let mut fresh = Server::start(Options::new().set("RESPONDER", "echo"));
     fresh.stop();
     let said = printed(&import(&fresh, &export));
@@ -172,13 +172,13 @@ fn an_import_needs_an_empty_database() {
     fs::write(fresh.file("text"), "hello").expect("a file");
     fresh.stop();
     fresh.set("DATABASE_URL", "sqlite:///./text");
-    assert!(complained(&import(&fresh, &export), 1).contains("text is not an SQLite database"));
-    assert!(complained(&fresh.run(&["import", "nowhere"]), 1).contains("nowhere cannot be read: No such file"));
+    assert!(failed_with(&import(&fresh, &export), 1).contains("text is not an SQLite database"));
+    assert!(failed_with(&fresh.run(&["import", "nowhere"]), 1).contains("nowhere cannot be read: No such file"));
 }
 
 #[test]
 fn an_invalid_line_is_named_and_nothing_is_imported() {
-    let (_server, export) = furnished();
+    let (_server, export) = populated_server();
     let server = sandbox();
     let lines: Vec<&str> = export.lines().collect();
     let first_of =
@@ -225,7 +225,7 @@ fn an_invalid_line_is_named_and_nothing_is_imported() {
         ),
     ];
     for (name, text, line, expected) in table {
-        let said = complained(&import(&server, &text), 1);
+        let said = failed_with(&import(&server, &text), 1);
         assert!(said.contains(expected), "{name}: {said}");
         assert!(line == 0 && said.contains("line ") || said.contains(&format!("line {line}: ")), "{name}: {said}");
         let left: Vec<_> = fs::read_dir(server.file("")).expect("a directory").collect();
@@ -234,11 +234,11 @@ fn an_invalid_line_is_named_and_nothing_is_imported() {
             names.filter(|name| name.to_string_lossy().starts_with("cortex.db")).all(|name| name == "cortex.db.lock")
         );
     }
-    // After all that, the same place takes the right lines.
+    // After all failures, the same database accepts the valid lines.
     printed(&import(&server, &export));
 }
 
-/// One snapshot: whatever comes meanwhile, what was exported fits together.
+/// An export is one snapshot, consistent under concurrent writes.
 #[test]
 fn an_export_of_a_busy_server_can_be_imported() {
     let server = Server::start(Options::new().set("RESPONDER", "echo"));
@@ -276,5 +276,5 @@ fn an_export_with_a_closed_reader_ends_without_a_panic() {
     BufReader::with_capacity(64, child.stdout.take().expect("a pipe")).read_line(&mut first).expect("a line");
     assert!(first.starts_with("{\"type\":\"header\""), "{first}");
     let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success() && output.stderr.is_empty(), "it is no failure: {output:?}");
+    assert!(output.status.success() && output.stderr.is_empty(), "it is not a failure: {output:?}");
 }

@@ -1,13 +1,13 @@
-//! Checks of sound databases, also of running servers, and of damaged ones.
+//! Verification of sound databases, also of running servers, and of damaged ones.
 
-use super::{complained, printed};
+use super::{failed_with, printed};
 use crate::common::database::open_externally;
 use crate::common::{Options, Server, User};
 use serde_json::json;
 use std::fs;
 
-/// A server with some of everything, and a backup of it, `copy.db`.
-fn furnished() -> Server {
+/// A server with data of every kind, and its backup `copy.db`.
+fn populated_server() -> Server {
     let server = Server::start(Options::new().set("RESPONDER", "echo"));
     let mut user = User::new(&server, "u");
     let workspace = user.create_workspace("w");
@@ -17,7 +17,7 @@ fn furnished() -> Server {
     let gone = user.post_message(&edited, "gone soon");
     user.delete(&format!("/conversations/{edited}/messages/{gone}")).expect(200);
     user.put(&format!("/config/conversation/{conversation}"), json!({"metadata": {"responder": "none"}})).expect(200);
-    // Whatever is answered is answered by now, since answers of a conversation come in order.
+    // All answers are complete once this arrives, since answers in a conversation come in order.
     let mut stream = user.stream_with("last_event_id=0");
     stream.next_of("output");
     printed(&server.run(&["backup", "copy.db"]));
@@ -26,7 +26,7 @@ fn furnished() -> Server {
 
 #[test]
 fn a_running_server_and_its_backup_pass_verify() {
-    let server = furnished();
+    let server = populated_server();
     let said = printed(&server.run(&["verify"]));
     assert!(said.starts_with("ok: ") && said.contains("users, 2 workspaces, 2 conversations, "), "{said}");
     assert_eq!(said.lines().count(), 1);
@@ -34,12 +34,12 @@ fn a_running_server_and_its_backup_pass_verify() {
     let before = fs::read(&copy).expect("a backup");
     assert!(printed(&server.run(&["verify", "copy.db"])).starts_with("ok: "));
     assert_eq!(fs::read(&copy).expect("a backup"), before, "nothing is changed");
-    assert!(!server.file("copy.db-wal").exists(), "and nothing is left beside it");
+    assert!(!server.file("copy.db-wal").exists(), "no other file is left");
 }
 
 #[test]
 fn verify_names_every_kind_of_damage() {
-    let server = furnished();
+    let server = populated_server();
     let table = [
         ("UPDATE messages SET conversation = 999999", "a row refers to one that is not there: messages row"),
         ("DELETE FROM conversations", "a row refers to one that is not there: participants to conversations"),
@@ -77,17 +77,17 @@ fn verify_names_every_kind_of_damage() {
         database.execute_batch(damage).unwrap_or_else(|error| panic!("{damage}: {error}"));
         drop(database);
         let output = server.run(&["verify", "damaged.db"]);
-        let said = complained(&output, 1);
+        let said = failed_with(&output, 1);
         let findings = String::from_utf8(output.stdout).expect("text");
         assert!(findings.lines().any(|line| line.contains(expected)), "{damage}:\n{findings}");
         assert!(said.contains(&format!("damaged.db: {} findings", findings.lines().count())), "{said}");
     }
 }
 
-/// Whatever the bytes are, there is an answer: `ok` where nothing reads them, findings, or one line that says what is wrong.
+/// Every corruption has a result: `ok` if no row uses the bytes, findings, or a one-line error.
 #[test]
 fn verify_reports_corrupt_files_without_a_panic() {
-    let server = furnished();
+    let server = populated_server();
     let good = fs::read(server.file("copy.db")).expect("a backup");
     let (mut sound, mut unsound) = (0, 0);
     let mut check = |name: &str, bytes: &[u8]| {
@@ -96,7 +96,7 @@ fn verify_reports_corrupt_files_without_a_panic() {
         match output.status.code() {
             Some(0) => sound += 1,
             _ => {
-                complained(&output, 1);
+                failed_with(&output, 1);
                 unsound += 1;
             }
         }
@@ -108,7 +108,7 @@ fn verify_reports_corrupt_files_without_a_panic() {
     let pages = good.len() / 4096;
     for page in 0..pages {
         let mut bytes = good.clone();
-        // The header of the page, and something in its cells.
+        // The header of the page, and bytes in its cells.
         for at in [page * 4096 + if page == 0 { 105 } else { 5 }, page * 4096 + 4000, page * 4096 + 4090] {
             bytes[at] ^= 0x5a;
         }

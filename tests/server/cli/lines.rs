@@ -1,4 +1,4 @@
-//! Command lines that cannot be understood, commands that fail, and readers who go away.
+//! Invalid command lines, failing commands, and closed output.
 
 use super::{PASSWORD, add, run, run_with};
 use crate::common::database::open_externally;
@@ -7,7 +7,7 @@ use std::fs;
 use std::io::pipe;
 use std::process::Stdio;
 
-/// Arguments, the exit code, and what the one line on standard error says.
+/// Arguments, exit code, and part of the one line on standard error.
 const TABLE: &[(&[&str], i32, &str)] = &[
     (&["serv"], 2, "there is no command \"serv\""),
     (&["user"], 2, "wants another word"),
@@ -72,12 +72,12 @@ fn every_command_has_help() {
         let help = run(&sandbox, &words).well();
         assert!(help.contains(&format!("usage: cortex-core {name} {usage}").trim_end().to_owned()), "{help}");
         let options = usage.split(['[', ']', ' ']).filter(|word| word.starts_with("--"));
-        let (_, rest) = help.split_once("usage:").expect("it is there");
+        let (_, rest) = help.split_once("usage:").expect("the usage is there");
         for option in options {
             assert!(rest.matches(option).count() > 1, "{option} is explained: {help}");
         }
     }
-    assert!(!sandbox.database().exists(), "help touches nothing");
+    assert!(!sandbox.database().exists(), "help creates no database");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn an_unusable_database_is_named() {
             run(sandbox, command).failed(1, says);
         }
     }
-    assert!(!missing.database().exists(), "a command that only looks makes no database");
+    assert!(!missing.database().exists(), "a read-only command creates no database");
     run_with(&memory, &["user", "add", "ann@example.com"], PASSWORD).failed(1, "a database in memory");
     run_with(&other, &["user", "add", "ann@example.com"], PASSWORD).failed(1, "not an SQLite database");
     let bad = Sandbox::new(Options::new().set("PORT", "x").set("WORKERS", "none"));
@@ -139,11 +139,11 @@ fn closed_output_is_not_a_failure() {
     for arguments in [&["user", "list"][..], &["user", "list", "--json"], &["config", "check"], &["--help"], &["-V"]] {
         let (reader, writer) = pipe().expect("a pipe");
         drop(reader);
-        let done = sandbox.command().args(arguments).stdin(Stdio::null()).stdout(writer).output().expect("it ends");
+        let done = sandbox.command().args(arguments).stdin(Stdio::null()).stdout(writer).output().expect("it exits");
         assert!(done.status.success() && done.stderr.is_empty(), "{arguments:?}: {done:?}");
     }
-    let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
-    let done = sandbox.command().args(["user", "list"]).stdout(full).output().expect("it ends");
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full exists");
+    let done = sandbox.command().args(["user", "list"]).stdout(full).output().expect("it exits");
     assert_eq!(done.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&done.stderr).contains("standard output cannot be written to"), "{done:?}");
 }

@@ -1,4 +1,4 @@
-//! Tests of the command line: real processes, beside a running server and without one.
+//! The command line: real processes, with and without a running server.
 
 mod lines;
 mod settings;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "a good pass phrase";
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 struct Done {
     code: Option<i32>,
@@ -31,14 +31,14 @@ impl From<Output> for Done {
 }
 
 impl Done {
-    /// Asserts that it did what it was asked, without a word about anything wrong; what it printed.
+    /// Asserts success without a message on standard error and returns the output.
     #[track_caller]
     fn well(self) -> String {
         assert!(self.code == Some(0) && self.stderr.is_empty(), "{self:?}");
         self.stdout
     }
 
-    /// Asserts that it failed, with a message of one line that says this, and with nothing on standard output.
+    /// Asserts failure with a one-line error that contains `says`, and no output.
     #[track_caller]
     fn failed(self, code: i32, says: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -47,24 +47,24 @@ impl Done {
     }
 }
 
-/// Runs the program with arguments, and with this as standard input.
+/// Runs the program with arguments and this standard input.
 #[track_caller]
 fn run_with(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Done {
     let mut command = sandbox.command();
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    // It may end without having read it.
+    // It may exit without reading the input.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    child.wait_with_output().expect("it ends").into()
+    child.wait_with_output().expect("it exits").into()
 }
 
-/// The same with nothing to read.
+/// Runs the program with arguments and empty standard input.
 #[track_caller]
 fn run(sandbox: &Sandbox, arguments: &[&str]) -> Done {
     run_with(sandbox, arguments, "")
 }
 
-/// Adds a user with `PASSWORD`; the id.
+/// Adds a user with `PASSWORD` and returns the id.
 #[track_caller]
 fn add(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let all: Vec<&str> = ["user", "add"].iter().chain(arguments).copied().collect();
@@ -73,7 +73,7 @@ fn add(sandbox: &Sandbox, arguments: &[&str]) -> String {
     done.stdout.trim_end().to_owned()
 }
 
-/// Every user, as `user list --json` tells of them.
+/// All users, as printed by `user list --json`.
 #[track_caller]
 fn users(sandbox: &Sandbox) -> Vec<Value> {
     let printed = run(sandbox, &["user", "list", "--json"]).well();
@@ -88,7 +88,7 @@ fn verify(client: &mut Client, token: &str) -> Response {
     client.request("GET", "/auth/verify").token(token).send()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;

@@ -1,4 +1,4 @@
-//! `config check`, and names in `.env` that are none.
+//! `config check`, and unknown names in `.env`.
 
 use super::run;
 use crate::common::token::KEY;
@@ -21,7 +21,7 @@ fn every_setting_is_printed_and_secrets_are_hidden() {
     }
     assert_eq!(printed.lines().count(), cortex_core::internals::VARIABLES.len());
     assert!(!printed.contains(KEY) && !printed.contains("hidden"), "{printed}");
-    assert!(!sandbox.database().exists(), "checking makes nothing");
+    assert!(!sandbox.database().exists(), "checking creates no database");
 }
 
 #[test]

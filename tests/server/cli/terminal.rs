@@ -1,4 +1,4 @@
-//! What is asked on a terminal, and what is shown there: a pseudo-terminal is the commands' standard input and output.
+//! Prompts and output on a terminal: standard input and output of the commands are a pseudo-terminal.
 
 use super::{PASSWORD, add, eventually, login, run, users};
 use crate::common::{Client, DEADLINE, Options, Sandbox};
@@ -14,7 +14,7 @@ use std::time::Instant;
 struct Session {
     child: Child,
     keyboard: File,
-    /// The end that the command has, kept open to see the terminal's settings.
+    /// The command's end, kept open to read the terminal's settings.
     terminal: File,
     screen: Receiver<Vec<u8>>,
     shown: String,
@@ -25,10 +25,10 @@ impl Session {
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Session {
         let (mut master, mut slave) = (-1, -1);
         let null = std::ptr::null_mut();
-        // SAFETY: both numbers can be written to, and nothing else is passed.
+        // SAFETY: both numbers are writable, and all other arguments are null.
         let opened = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
         assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: the descriptors are new and nobody else's.
+        // SAFETY: the descriptors are new and owned by this function.
         let (keyboard, terminal) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
         let end = || terminal.try_clone().expect("a second handle");
         let child = sandbox.command().args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn();
@@ -37,7 +37,7 @@ impl Session {
         let (sender, screen) = channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // A terminal without users is an error, and the end.
+            // A terminal whose other end is closed returns an error.
             while let Ok(bytes) = reading.read(&mut buffer) {
                 if bytes == 0 || sender.send(buffer[..bytes].to_vec()).is_err() {
                     break;
@@ -47,7 +47,7 @@ impl Session {
         Session { child, keyboard, terminal, screen, shown: String::new() }
     }
 
-    /// Waits until this is shown, behind what was expected before.
+    /// Waits for the text, after the previously expected text.
     #[track_caller]
     fn expect(&mut self, text: &str) {
         let end = Instant::now() + DEADLINE;
@@ -66,7 +66,7 @@ impl Session {
 
     fn settings(&self) -> libc::termios {
         let mut settings = std::mem::MaybeUninit::uninit();
-        // SAFETY: there is room for the settings, which are there when the call has succeeded.
+        // SAFETY: the buffer has room for the settings, which are initialized if the call succeeds.
         unsafe {
             assert_eq!(libc::tcgetattr(self.terminal.as_raw_fd(), settings.as_mut_ptr()), 0);
             settings.assume_init()
@@ -77,19 +77,19 @@ impl Session {
         self.settings().c_lflag & libc::ECHO != 0
     }
 
-    /// Waits for the end; everything that was shown.
+    /// Waits for the exit and returns the status and all output.
     #[track_caller]
     fn end(mut self) -> (ExitStatus, String) {
         let mut status = None;
         eventually("the command ends", || {
-            status = self.child.try_wait().expect("the child can be asked");
+            status = self.child.try_wait().expect("the child's state can be read");
             status.is_some()
         });
-        assert!(self.echoes(), "the terminal is as it was");
-        // What was shown last is there when the terminal has shown something that was written after it.
+        assert!(self.echoes(), "the settings are restored");
+        // The last output is complete when a text written after it appears.
         self.terminal.write_all(b"the end of the session").expect("the terminal takes it");
         self.expect("the end of the session");
-        (status.expect("it has ended"), self.shown)
+        (status.expect("it has exited"), self.shown)
     }
 }
 
@@ -166,8 +166,12 @@ fn a_signal_restores_the_terminal() {
         let mut session = Session::start(&sandbox, &["user", "add", "ann@example.com"]);
         session.expect("Password: ");
         assert!(!session.echoes());
-        assert_eq!(session.settings().c_cc[libc::VSUSP], libc::_POSIX_VDISABLE, "nobody is left without an echo");
-        // SAFETY: the child has not been waited for, so its id is still its own.
+        assert_eq!(
+            session.settings().c_cc[libc::VSUSP],
+            libc::_POSIX_VDISABLE,
+            "suspending is disabled while the echo is off"
+        );
+        // SAFETY: the child has not been waited for, so its id is not reused.
         assert_eq!(unsafe { libc::kill(session.child.id() as libc::pid_t, signal) }, 0);
         let (status, _) = session.end();
         assert_eq!(status.signal(), Some(signal));

@@ -17,7 +17,7 @@ fn issue(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let all: Vec<&str> = ["token", "issue"].iter().chain(arguments).copied().collect();
     let printed = run(sandbox, &all).well();
     let token = printed.strip_suffix('\n').expect("a line").to_owned();
-    assert!(!token.contains(char::is_whitespace), "a token and nothing else: {printed:?}");
+    assert!(!token.contains(char::is_whitespace), "the output is the token: {printed:?}");
     token
 }
 
@@ -44,7 +44,7 @@ fn a_created_token_verifies_and_has_the_claims_of_the_user() {
 
 #[test]
 fn a_created_token_is_signed_with_the_key_of_the_server() {
-    // The database's own key, the issuer and the audience.
+    // The database's own key, with issuer and audience.
     let options = Options::new().unset("JWT_SECRET_KEY").set("JWT_ISSUER", "here").set("JWT_AUDIENCE", "there");
     let options = options.set("JWT_EXPIRATION_HOURS", "2");
     let server = Server::start(options);

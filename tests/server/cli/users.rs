@@ -1,4 +1,4 @@
-//! `user …` without a server: what is stored, and what is refused.
+//! `user …` without a server: what is stored and what is rejected.
 
 use super::{PASSWORD, add, login, run, run_with, users};
 use crate::common::user::text;
@@ -41,17 +41,17 @@ fn added_users_are_listed_and_can_log_in_after_a_start() {
 fn emails_and_ids_are_unique() {
     let sandbox = Sandbox::new(Options::new());
     let ann = add(&sandbox, &["ann@example.com"]);
-    let refused = |arguments: &[&str], says: &str| {
+    let rejected = |arguments: &[&str], says: &str| {
         let all: Vec<&str> = ["user", "add"].iter().chain(arguments).copied().collect();
         run_with(&sandbox, &all, PASSWORD).failed(1, says);
     };
-    refused(&["ANN@example.com"], &ann);
-    refused(&["other@example.com", "--id", &ann], "has a password already");
+    rejected(&["ANN@example.com"], &ann);
+    rejected(&["other@example.com", "--id", &ann], "has a password already");
     run(&sandbox, &["user", "disable", "--id", "stranger"]).well();
-    refused(&["other@example.com", "--id", "stranger"], "is disabled");
+    rejected(&["other@example.com", "--id", "stranger"], "is disabled");
     run(&sandbox, &["user", "delete", "--id", "stranger", "--yes"]).well();
-    refused(&["other@example.com", "--id", "stranger"], "was deleted");
-    // The email of somebody is the id of another.
+    rejected(&["other@example.com", "--id", "stranger"], "was deleted");
+    // A user's email may be another user's id.
     add(&sandbox, &["other@example.com", "--id", "ann@example.com"]);
     run(&sandbox, &["user", "disable", "ann@example.com"]).failed(1, "name the one you mean with --id");
     run(&sandbox, &["user", "disable", "--id", "ann@example.com"]).well();
@@ -65,7 +65,7 @@ fn concurrent_adds_of_one_email_succeed_once() {
     let codes: Vec<_> = std::thread::scope(|scope| {
         let adding = || run_with(&sandbox, &["user", "add", "ann@example.com"], PASSWORD);
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(adding)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("it ends").code).collect()
+        threads.into_iter().map(|thread| thread.join().expect("it exits").code).collect()
     });
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
     assert_eq!(users(&sandbox).len(), 1);
@@ -83,7 +83,7 @@ fn a_user_known_by_token_can_be_given_a_password() {
     assert_eq!((text(&user["email"]), text(&user["name"])), ("new@example.com".into(), "Name of by-token".into()));
     let server = sandbox.serve();
     login(&mut Client::new(server.addr), "new@example.com", PASSWORD).expect(200);
-    // The token that came first is still good.
+    // The token issued before is still valid.
     User::new(&server, "by-token").say("default", "hello");
 }
 
@@ -108,8 +108,8 @@ fn a_list_of_more_than_one_page_is_printed_whole() {
         INSERT INTO users (oid, name, email, created_at) VALUES ('responder:echo', 'echo', '', 0)";
     crate::common::database::open_externally(&sandbox.database()).execute_batch(more).expect("more users");
     let listed = users(&sandbox);
-    assert_eq!(listed.len(), 1001, "responders are no users");
-    assert!((1..=1000).all(|at| listed[at]["id"] == format!("user-{at}")), "in the order in which they came");
+    assert_eq!(listed.len(), 1001, "responders are not listed");
+    assert!((1..=1000).all(|at| listed[at]["id"] == format!("user-{at}")), "in creation order");
     assert_eq!(run(&sandbox, &["user", "list"]).well().lines().count(), 1002);
 }
 
@@ -122,12 +122,12 @@ fn deleted_users_are_erased_from_the_file() {
     for gone in ["unmistakable-email", "Unmistakable Name", "$argon2id$"] {
         assert!(!file.windows(gone.len()).any(|window| window == gone.as_bytes()), "{gone}");
     }
-    assert!(file.windows(id.len()).any(|window| window == id.as_bytes()), "the id stays, so that it is refused");
+    assert!(file.windows(id.len()).any(|window| window == id.as_bytes()), "the id is kept, so that it stays rejected");
     let deleted = &users(&sandbox)[0];
     assert_eq!((&deleted["deleted"], &deleted["disabled"]), (&json!(true), &json!(true)));
     for command in [&["user", "enable", &id][..], &["user", "disable", &id], &["user", "passwd", &id]] {
         run(&sandbox, command).failed(1, "was deleted, which is for good");
     }
     run(&sandbox, &["user", "delete", &id, "--yes"]).well();
-    assert_ne!(add(&sandbox, &["unmistakable-email@example.com"]), id, "the email is free for another");
+    assert_ne!(add(&sandbox, &["unmistakable-email@example.com"]), id, "the email can be used again");
 }

@@ -1,4 +1,4 @@
-//! What a running server makes of a command beside it: at once, without a restart and without a request that would tell it.
+//! Effects of commands on a running server: they apply without a restart and without a request to it.
 
 use super::{PASSWORD, add, eventually, login, run, run_with, users, verify};
 use crate::common::token::token;
@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const ANOTHER: &str = "quite another pass phrase";
 
-/// Asserts that a stream ends as one whose token is no longer good, after nothing else.
+/// Asserts that a stream ends as with a revoked token, without other events.
 #[track_caller]
 fn ends(stream: &mut Stream) {
     let kinds: Vec<String> = stream.until_end().iter().map(|event| event.kind().to_owned()).collect();
     assert_eq!(kinds, ["token_expired"]);
 }
 
-/// Every event loop hears of it by itself, so one may be a moment behind the other.
+/// Every event loop detects the change by itself, so one may lag behind.
 #[track_caller]
 fn assert_rejected(client: &mut Client, token: &str) {
-    eventually("the token is refused", || verify(client, token).status == 401);
+    eventually("the token is rejected", || verify(client, token).status == 401);
     let stream = client.request("GET", "/output/stream").token(token).send();
     assert_error(&stream, 401, "unauthorized");
     let post = client.request("POST", "/input").token(token).json(&json!({"content": "x"})).send();
@@ -33,7 +33,7 @@ fn log_in(client: &mut Client, email: &str, password: &str) -> String {
 
 #[test]
 fn a_disabled_user_is_rejected_and_an_enabled_one_accepted() {
-    // With one event loop, who is let in on one connection is on all.
+    // With one event loop, all connections see the same state.
     let mut server = Server::start(Options::new().set("WORKERS", 1));
     let id = add(server.sandbox(), &["ann@example.com"]);
     let mut client = Client::new(server.addr);
@@ -47,7 +47,7 @@ fn a_disabled_user_is_rejected_and_an_enabled_one_accepted() {
     assert_rejected(&mut client, &held);
     let unknown = login(&mut client, "nobody@example.com", PASSWORD);
     let disabled = login(&mut client, "ann@example.com", PASSWORD);
-    assert_eq!((disabled.status, &disabled.body), (401, &unknown.body), "as if there were no such user");
+    assert_eq!((disabled.status, &disabled.body), (401, &unknown.body), "like an unknown user");
 
     server.restart();
     client = Client::new(server.addr);
@@ -81,7 +81,7 @@ fn a_changed_password_revokes_older_tokens() {
     let old = log_in(&mut client, "ann@example.com", PASSWORD);
     let mut stream = Stream::open(server.addr, &old, "");
     run_with(server.sandbox(), &["user", "passwd", &id], ANOTHER).well();
-    // A login does not have to wait for anything.
+    // A login takes effect immediately.
     let new = log_in(&mut client, "ann@example.com", ANOTHER);
     verify(&mut client, &new).expect(200);
     ends(&mut stream);
@@ -107,7 +107,7 @@ fn a_deleted_user_stays_deleted_and_their_messages_remain() {
     run(server.sandbox(), &["user", "delete", "ann@example.com", "--yes"]).well();
     ends(&mut stream);
     for _ in 0..2 {
-        // Any token of the id, also one that is made later.
+        // Any token of the id, also a new one.
         for token in [&held, &token(&id)] {
             assert_rejected(&mut client, token);
         }
@@ -141,7 +141,7 @@ fn a_deleted_development_user_is_not_recreated() {
     }
 }
 
-/// A writer that never rests learns of it with its next batch; and whoever works beside it gets a turn.
+/// A busy writer detects the change with its next batch, and the external writer gets the lock in between.
 #[test]
 fn a_busy_server_detects_external_changes() {
     let server = Server::start(Options::new());

@@ -1,5 +1,4 @@
-//! What keeps a server in service for years: sockets that are handed over, restarts that nobody notices, settings that are
-//! read again, and what the service manager is told.
+//! Operation over a long time: inherited sockets, rolling restarts, reloaded settings, and the service manager.
 
 mod reload;
 mod rolling;

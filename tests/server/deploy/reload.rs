@@ -1,4 +1,4 @@
-//! Settings that are read again with SIGHUP, from a `.env` that has changed.
+//! Settings reloaded from a changed `.env` with SIGHUP.
 
 use crate::common::token::{KEY, now, signed};
 use crate::common::user::text;
@@ -10,27 +10,27 @@ use std::time::{Duration, Instant};
 
 const NEW_KEY: &str = "the-key-that-comes-with-a-reload-0123456789";
 
-/// A server whose `.env` has these lines, and whose environment has none of them. It has one event loop, so that what an
-/// answer shows goes for the next request as well.
+/// A server whose `.env` has these lines and whose environment has none of them. With one event loop, a response shows
+/// that the new settings apply to the next request.
 fn server(lines: &str) -> Server {
     let names = lines.lines().filter_map(|line| line.split_once('=').map(|(name, _)| name));
     let options = names.fold(Options::new().set("WORKERS", 1), |options, name| options.unset(name));
     Server::start(options.file(".env", lines))
 }
 
-/// Writes another `.env`, and asks the server to read it.
+/// Writes another `.env` and makes the server reload it.
 fn reload(server: &mut Server, lines: &str) {
     let path = server.database().with_file_name(".env");
     fs::write(path, lines).expect("the file can be written");
     server.process().signal(libc::SIGHUP);
 }
 
-/// Asks until the answer is the one that is waited for.
+/// Repeats until the condition holds.
 #[track_caller]
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !is_so() {
-        assert!(Instant::now() < end, "{what}: never");
+        assert!(Instant::now() < end, "{what}: not in time");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -65,12 +65,12 @@ fn keys_rotate_and_streams_continue() {
 
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\nJWT_PREVIOUS_SECRET_KEYS={KEY}\n"));
     eventually("the new key is good", || verify(&server, &new).status == 200);
-    assert_eq!(verify(&server, &old).status, 200, "tokens of before are still good");
+    assert_eq!(verify(&server, &old).status, 200, "older tokens are still valid");
     let refreshed = text(&user.post("/auth/refresh", json!({})).expect(200).json()["access_token"]);
 
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\n"));
     eventually("the old key is no longer good", || verify(&server, &old).status == 401);
-    assert_eq!(verify(&server, &refreshed).status, 200, "what was made since the first reload has the new key");
+    assert_eq!(verify(&server, &refreshed).status, 200, "tokens issued since the first reload use the new key");
     User::with_token(&server, "u", &refreshed).say("default", "still there");
     assert_eq!(stream.next_of("input").content(), "still there");
 }
@@ -127,7 +127,7 @@ fn settings_that_need_a_restart_are_named_once() {
     assert_eq!(server.log().matches("a restart is needed").count(), 1);
 }
 
-/// Who waits for the database reads its settings again as soon as it serves.
+/// A process that waits for the database reloads its settings when it starts to serve.
 #[test]
 fn a_reload_while_waiting_takes_effect_at_start() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\n"));

@@ -14,12 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const RESTARTS: usize = 10;
-/// Publishers that keep their connections, and as many that make one for every request.
+/// Publishers with persistent connections, and the same number with one connection per request.
 const PUBLISHERS_EACH: usize = 3;
 const STREAMS: usize = 4;
-/// Messages that are posted between two restarts.
+/// Messages posted between two restarts.
 const MESSAGES_BETWEEN: usize = 100;
-/// How long a publisher waits between two messages.
+/// Pause of a publisher between two messages.
 const PAUSE: Duration = Duration::from_millis(3);
 
 #[test]
@@ -47,7 +47,7 @@ fn ten_rolling_restarts_lose_no_connection_request_or_event() {
                 scope.spawn(move || publisher.post_until(stop, conversation, count))
             })
             .collect();
-        // Publishers that are not told to stop would be waited for, also when this thread gives up.
+        // Publishers that are not stopped would block the scope, also when this thread panics.
         let stopping = Stopping(&stop);
         for _ in 0..RESTARTS {
             wait_for(&count, count.load(Ordering::Relaxed) + MESSAGES_BETWEEN);
@@ -57,10 +57,10 @@ fn ten_rolling_restarts_lose_no_connection_request_or_event() {
         wait_for(&count, count.load(Ordering::Relaxed) + MESSAGES_BETWEEN);
         drop(stopping);
         let mut acknowledged: Vec<Acknowledged> =
-            publishers.into_iter().flat_map(|publisher| publisher.join().expect("no request failed")).collect();
+            publishers.into_iter().flat_map(|publisher| publisher.join().expect("no request fails")).collect();
         acknowledged.push(Publisher::new(addr, "owner", false).post(&conversation, "the end"));
-        let streams: Vec<Story> =
-            streams.into_iter().map(|stream| stream.join().expect("a stream got through")).collect();
+        let streams: Vec<StreamLog> =
+            streams.into_iter().map(|stream| stream.join().expect("a stream succeeds")).collect();
         (acknowledged, streams)
     });
     assert_eq!(server.stop().code(), Some(0));
@@ -68,17 +68,17 @@ fn ten_rolling_restarts_lose_no_connection_request_or_event() {
     acknowledged.sort();
     let expected: Vec<(u64, String)> =
         acknowledged.into_iter().map(|message| (message.number, message.content)).collect();
-    for (n, story) in streams.iter().enumerate() {
-        let same = expected.iter().zip(&story.messages).take_while(|(want, got)| want == got).count();
-        let (want, got) = (expected.get(same), story.messages.get(same));
+    for (n, log) in streams.iter().enumerate() {
+        let same = expected.iter().zip(&log.messages).take_while(|(want, got)| want == got).count();
+        let (want, got) = (expected.get(same), log.messages.get(same));
         assert!(want.is_none() && got.is_none(), "stream {n}: {same} are right, then {got:?} and not {want:?}");
-        assert!(story.connections > RESTARTS, "stream {n} came back each time: {}", story.connections);
+        assert!(log.connections > RESTARTS, "stream {n} reconnected each time: {}", log.connections);
     }
     let stored = database::sound_message_contents(&server.database());
-    assert!(stored.iter().eq(expected.iter().map(|(_, content)| content)), "what is acknowledged is stored, each once");
+    assert!(stored.iter().eq(expected.iter().map(|(_, content)| content)), "acknowledged messages are stored once");
 }
 
-/// Whoever keeps a connection is told with an answer that it ends, if the next request comes soon.
+/// A client with a persistent connection is told that it closes, if its next request comes soon.
 #[test]
 fn a_keep_alive_connection_has_time_for_a_last_request() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -89,32 +89,32 @@ fn a_keep_alive_connection_has_time_for_a_last_request() {
         connection.send(request);
         assert!(!connection.response("GET").expect(200).closes());
     }
-    // Somebody who has connected and not asked yet is not cut off either.
+    // A connection without a request is not cut off either.
     kept.push(Connection::open(server.addr));
     let mut silent = Connection::open(server.addr);
-    // An answer on a later connection shows that those before have been accepted.
+    // A response on a later connection shows that the earlier ones were accepted.
     assert_eq!(User::new(&server, "u").get("/auth/verify").status, 200);
     let asked_at = Instant::now();
     server.process().signal(libc::SIGTERM);
     wait_for_log(&server, "draining");
-    // Whoever sends requests here is told to send them elsewhere.
+    // Readiness probes fail.
     let probe = "GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (n, connection) in kept.iter_mut().enumerate() {
         let (request, status) = if n == 0 { (probe, 503) } else { (request, 200) };
-        // What may go wrong here does so with the answer as well.
+        // A failure here shows in the response as well.
         let _ = connection.try_send(request.as_bytes());
         match connection.try_response("GET") {
             Ok(response) => assert!(response.status == status && response.closes(), "{}", response.shown()),
-            // On a machine that stands still for so long nothing is shown, and nothing is wrong.
+            // On a machine that stalls for this long, the test cannot decide.
             Err(error) => {
                 let late = asked_at.elapsed() >= Duration::from_millis(DRAIN_NOTICE_MILLISECONDS);
-                assert!(late, "cut off early: {error}");
+                assert!(late, "closed early: {error}");
             }
         }
     }
     silent.expect_end();
     assert_eq!(server.process().wait_exit().code(), Some(0));
-    // The socket is still there for the next process.
+    // The socket remains open for the next process.
     let mut early = Connection::open(listener.local_addr().expect("it is bound"));
     early.send(request);
     server.process().wait_exit();
@@ -125,7 +125,7 @@ fn a_keep_alive_connection_has_time_for_a_last_request() {
 fn wait_for_log(server: &Server, what: &str) {
     let end = Instant::now() + DEADLINE;
     while !server.log().contains(what) {
-        assert!(Instant::now() < end, "{what:?} is never logged:\n{}", server.log());
+        assert!(Instant::now() < end, "{what:?} is not logged:\n{}", server.log());
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -146,7 +146,7 @@ fn wait_for(count: &AtomicUsize, enough: usize) {
     }
 }
 
-/// Somebody who posts and expects every request to be answered.
+/// A user who posts and expects a response to every request.
 struct Publisher {
     addr: SocketAddr,
     name: String,
@@ -189,7 +189,7 @@ impl Publisher {
             let (mut connection, since) = self.kept.take().unwrap_or_else(|| {
                 (Connection::try_open(self.addr).expect("no connection is refused"), Instant::now())
             });
-            // What may go wrong here does so with the answer as well.
+            // A failure here shows in the response as well.
             let _ = connection.try_send(request.as_bytes());
             let sent_after = since.elapsed();
             match connection.try_response("POST") {
@@ -205,45 +205,45 @@ impl Publisher {
                         message_id: text(&response.json()["data"]["message_id"]),
                     };
                 }
-                // A machine that stood still kept this publisher from asking in time: it asks again, as every client
-                // does whose connection was closed while it was idle (RFC 9112 §9.3.1).
+                // The machine stalled, so the publisher was late: it retries, like every client whose idle connection
+                // was closed (RFC 9112 §9.3.1).
                 Err(error) => {
-                    let notice = Duration::from_millis(DRAIN_NOTICE_MILLISECONDS);
-                    assert!(sent_after >= notice * 9 / 10, "a request failed, sent after {sent_after:?}: {error}");
+                    let warning = Duration::from_millis(DRAIN_NOTICE_MILLISECONDS);
+                    assert!(sent_after >= warning * 9 / 10, "a request failed, sent after {sent_after:?}: {error}");
                 }
             }
         }
     }
 }
 
-struct Story {
+struct StreamLog {
     messages: Vec<(u64, String)>,
     connections: usize,
 }
 
-/// Reads a stream to the last message, over as many connections as it takes.
-fn follow(addr: SocketAddr, n: usize, start: u64) -> Story {
-    let mut story = Story { messages: Vec::new(), connections: 0 };
+/// Reads a stream to the last message, over any number of connections.
+fn follow(addr: SocketAddr, n: usize, start: u64) -> StreamLog {
+    let mut log = StreamLog { messages: Vec::new(), connections: 0 };
     let mut opening = Opening { token: token("owner"), last_event_id: Some(start), ..Opening::default() };
     loop {
-        let mut reader = Reader::open(addr, &opening).expect("a stream is always answered");
-        story.connections += 1;
-        while let Some(frame) = reader.next().expect("a stream ends in good order") {
-            assert!(frame.id >= opening.last_event_id || frame.id.is_none(), "ids never go back: {frame:?}");
+        let mut reader = Reader::open(addr, &opening).expect("a stream gets a response");
+        log.connections += 1;
+        while let Some(frame) = reader.next().expect("a stream ends without a reset") {
+            assert!(frame.id >= opening.last_event_id || frame.id.is_none(), "ids go back: {frame:?}");
             opening.last_event_id = frame.id.or(opening.last_event_id);
             match frame.kind.as_str() {
                 "connection_established" | "caught_up" | "server_shutdown" => {}
                 "input" => {
                     let is_last = frame.content == "the end";
-                    story.messages.push((frame.id.expect("a message has a number"), frame.content));
+                    log.messages.push((frame.id.expect("a message has a number"), frame.content));
                     if is_last {
-                        return story;
+                        return log;
                     }
                 }
-                _ => panic!("nothing else happens here: {frame:?}"),
+                _ => panic!("an unexpected event: {frame:?}"),
             }
         }
-        // Not as long as the server asks for, so that more of its end is met.
+        // Shorter than the server's retry time, so that more of the shutdown is covered.
         thread::sleep(Duration::from_millis(20 + 10 * n as u64));
     }
 }

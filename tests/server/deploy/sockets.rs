@@ -1,4 +1,4 @@
-//! Sockets that are handed over: which are taken, which are refused, and which are somebody else's.
+//! Inherited sockets: accepted, rejected and foreign ones.
 
 use crate::common::{Client, Options, Server};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ fn listener() -> TcpListener {
 fn an_inherited_socket_is_the_address() {
     let socket = listener();
     let addr = socket.local_addr().expect("it is bound");
-    // Neither is looked at: the first is taken, the second is no address of this machine.
+    // Both settings are ignored: the port is in use, and the address is not local.
     let options = Options::new().set("PORT", addr.port()).set("HOST", "192.0.2.1").pass_socket(socket);
     let server = Server::start(options);
     assert_eq!(server.addr, addr);
@@ -28,19 +28,19 @@ fn an_inherited_socket_that_does_not_listen_is_rejected() {
     let table: [(&str, OwnedFd, &str); 3] = [
         ("a datagram socket", UdpSocket::bind("127.0.0.1:0").expect("a free port").into(), "no TCP socket"),
         ("a local socket", UnixListener::bind(&path).expect("a free path").into(), "no TCP socket"),
-        ("a connection", connected.expect("somebody listens").into(), "does not listen"),
+        ("a connection", connected.expect("the connection is accepted").into(), "does not listen"),
     ];
     for (name, socket, why) in table {
-        let refused = Server::refused(Options::new().pass_socket(socket));
-        assert_eq!(refused.code, Some(1), "{name}: {}", refused.stderr);
-        assert!(refused.stderr.contains("LISTEN_FDS") && refused.stderr.contains(why), "{name}: {}", refused.stderr);
+        let failed = Server::failed_start(Options::new().pass_socket(socket));
+        assert_eq!(failed.code, Some(1), "{name}: {}", failed.stderr);
+        assert!(failed.stderr.contains("LISTEN_FDS") && failed.stderr.contains(why), "{name}: {}", failed.stderr);
     }
-    std::fs::remove_file(&path).expect("it is ours");
-    let refused = Server::refused(Options::new().pass_socket(listener()).set("LISTEN_FDS", 2));
-    assert!(refused.stderr.contains("2 sockets"), "{}", refused.stderr);
+    std::fs::remove_file(&path).expect("the socket can be removed");
+    let failed = Server::failed_start(Options::new().pass_socket(listener()).set("LISTEN_FDS", 2));
+    assert!(failed.stderr.contains("2 sockets"), "{}", failed.stderr);
     let file = std::fs::File::open("/dev/null").expect("it is there");
-    let refused = Server::refused(Options::new().pass_socket(file));
-    assert!(refused.stderr.contains("LISTEN_FDS"), "{}", refused.stderr);
+    let failed = Server::failed_start(Options::new().pass_socket(file));
+    assert!(failed.stderr.contains("LISTEN_FDS"), "{}", failed.stderr);
 }
 
 #[test]

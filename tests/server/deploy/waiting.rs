@@ -1,4 +1,4 @@
-//! A process that waits for the database on a port of its own: it says so, and keeps what comes.
+//! A process that waits for the database on its own port: it reports this and keeps connections.
 
 use crate::common::port::free_port;
 use crate::common::server::Sandbox;
@@ -21,7 +21,7 @@ fn a_waiting_process_reports_starting_and_keeps_connections() {
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     let end = Instant::now() + DEADLINE;
     while !server.log().contains("waiting for another process") {
-        assert!(Instant::now() < end, "it says that it waits:\n{}", server.log());
+        assert!(Instant::now() < end, "it does not log that it waits:\n{}", server.log());
         thread::sleep(Duration::from_millis(5));
     }
 
@@ -46,13 +46,13 @@ fn a_waiting_process_reports_starting_and_keeps_connections() {
             assert_eq!(response.json()["service"], "conversational-core", "{}", response.shown());
         }
     }
-    // More than are kept: the kernel holds the others.
+    // More than are kept: the kernel queues the others.
     let mut many: Vec<Connection> = (0..STARTUP_CONNECTIONS_MAX + 20).map(|_| Connection::open(addr)).collect();
     for connection in &mut many {
         connection.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     }
     User::new(&server, "u").say("default", "to the first");
-    assert_eq!(early.arrived_by_now().as_deref(), Some(&[][..]), "nothing is answered beside the first");
+    assert_eq!(early.arrived_by_now().as_deref(), Some(&[][..]), "the second process does not respond");
 
     assert_eq!(server.stop().code(), Some(0));
     assert_eq!(second.wait_listening(), addr);
@@ -63,7 +63,7 @@ fn a_waiting_process_reports_starting_and_keeps_connections() {
     }
 }
 
-/// What the health check of a container runs.
+/// The health check of a container.
 #[test]
 fn the_command_health_reports_readiness() {
     let port = free_port();
@@ -77,17 +77,17 @@ fn the_command_health_reports_readiness() {
     for (status, expected) in [("200 OK", Some(0)), ("503 Service Unavailable", Some(1))] {
         let standin = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
         let server = thread::spawn(move || {
-            let (mut client, _) = standin.accept().expect("somebody asks");
+            let (mut client, _) = standin.accept().expect("a connection arrives");
             let mut request = [0; 1024];
             let bytes = client.read(&mut request).expect("a request");
             client
                 .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello").as_bytes())
-                .expect("it reads");
+                .expect("it reads the response");
             String::from_utf8_lossy(&request[..bytes]).into_owned()
         });
         let (code, said) = health();
         assert!(code == expected && said.contains("hello"), "{status}: {code:?}: {said}");
-        let request = server.join().expect("it was asked");
+        let request = server.join().expect("it got a request");
         assert!(request.starts_with("GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
     }
 }
@@ -127,10 +127,10 @@ fn the_command_health_fails_on_a_response_that_is_not_http() {
     for response in [&b"anything 200 goes"[..], b"", b"\xff\xfe", b"SSH-2.0-x\r\n"] {
         let output = thread::scope(|scope| {
             scope.spawn(|| {
-                let (mut client, _) = standin.accept().expect("somebody asks");
-                // All of it is read, or the end would be a reset.
+                let (mut client, _) = standin.accept().expect("a connection arrives");
+                // Everything is read, since closing with unread bytes would cause a reset.
                 let _ = client.read(&mut [0; 1024]);
-                client.write_all(response).expect("it reads");
+                client.write_all(response).expect("it reads the response");
             });
             sandbox.command().arg("health").output().expect("it starts")
         });
@@ -151,17 +151,17 @@ fn early_connections_get_a_response_when_the_waiting_process_ends() {
     let mut early = loop {
         match TcpStream::connect(addr) {
             Ok(early) => break early,
-            Err(_) => assert!(Instant::now() < end, "it never listens"),
+            Err(_) => assert!(Instant::now() < end, "it does not listen"),
         }
         thread::sleep(Duration::from_millis(10));
     };
-    early.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is there");
-    // Whoever is answered came later, so the one before is kept by now.
+    early.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it is connected");
+    // Connections are accepted in order, so the early one is kept once a later one gets a response.
     Client::new(addr).request("GET", "/health/live").send().expect(200);
-    // SAFETY: the child has not been waited for, so its id is still its own.
+    // SAFETY: the child has not been waited for, so its id is not reused.
     unsafe { libc::kill(second.id() as libc::pid_t, libc::SIGTERM) };
     let mut response = String::new();
-    early.read_to_string(&mut response).expect("an answer and an end");
+    early.read_to_string(&mut response).expect("a response and the end");
     assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("Retry-After: "), "{response:?}");
-    assert_eq!(second.wait().expect("it ends").code(), Some(0));
+    assert_eq!(second.wait().expect("it exits").code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! A database file that is damaged: it is said so, nobody is told anything false, and the program does not fall over.
+//! A damaged database file: the damage is reported, no wrong data is returned, and the program does not crash.
 
 use super::shim::with_suffix;
 use crate::common::user::text;
@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// Every page of the database but the first, one at a time, is overwritten while the server is down.
+/// Overwrites each page of the database except the first, one at a time, while the server is down.
 #[test]
 fn a_damaged_page_is_an_error_and_never_a_wrong_response() {
     let mut server = Server::start(Options::new());
@@ -24,18 +24,18 @@ fn a_damaged_page_is_an_error_and_never_a_wrong_response() {
     let whole = std::fs::read(server.database()).expect("the database is a file");
     let pages = whole.len() as u64 / PAGE_BYTES;
     assert!(pages > 10);
-    let (mut refused, mut failed) = (0, 0);
+    let (mut rejected, mut failed) = (0, 0);
     for page in 1..pages {
         for suffix in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(with_suffix(&server.database(), suffix));
         }
         std::fs::write(server.database(), &whole).expect("the whole database is put back");
         let file = File::options().write(true).open(server.database()).expect("the database is a file");
-        file.write_all_at(&[0xa5; PAGE_BYTES as usize], page * PAGE_BYTES).expect("it can be damaged");
+        file.write_all_at(&[0xa5; PAGE_BYTES as usize], page * PAGE_BYTES).expect("the page can be overwritten");
         let mut process = server.second();
         let Some(addr) = process.listening_or_ended() else {
-            refused += 1;
-            assert_eq!(process.wait_exit().code(), Some(1), "page {page}: refused in good order");
+            rejected += 1;
+            assert_eq!(process.wait_exit().code(), Some(1), "page {page}: the start is rejected");
             continue;
         };
         let mut user = User::at(addr, "u");
@@ -46,7 +46,7 @@ fn a_damaged_page_is_an_error_and_never_a_wrong_response() {
         ] {
             let response = user.get(&path);
             match response.status {
-                // What is shown was said.
+                // All returned messages were posted.
                 200 if path.starts_with("/conversations") => {
                     let shown = response.json();
                     let contents: Vec<String> =
@@ -64,5 +64,5 @@ fn a_damaged_page_is_an_error_and_never_a_wrong_response() {
         process.signal(libc::SIGKILL);
         process.wait_exit();
     }
-    assert!(refused + failed > 0, "damage to {pages} pages was noticed");
+    assert!(rejected + failed > 0, "damage to {pages} pages is not detected");
 }

@@ -1,13 +1,13 @@
-//! No descriptors left: who is connected is served, who comes waits, and nothing turns round and round.
+//! Without free descriptors, connected clients are served, new ones wait, and no thread spins.
 
 use crate::common::{Client, DEADLINE, Options, Server, User};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Sets how many descriptors a running process may have.
+/// Sets the descriptor limit of a running process.
 fn limit_descriptors(process: u32, soft: u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls get pointers to whole limits, or null, and the id of a child of ours.
+    // SAFETY: both calls get pointers to complete limits, or null, and the id of our child.
     unsafe {
         let id = process as libc::pid_t;
         assert_eq!(libc::prlimit(id, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit), 0);
@@ -16,7 +16,7 @@ fn limit_descriptors(process: u32, soft: u64) {
     }
 }
 
-/// Processor time that a process has used, in hundredths of a second.
+/// Processor time used by a process, in hundredths of a second.
 fn processor_time(process: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().collect();
@@ -38,14 +38,14 @@ fn without_descriptors_connected_clients_are_served_and_others_wait() {
         .map(|mut client| {
             thread::spawn(move || {
                 let response = client.request("GET", "/").send();
-                // The connection is kept: it holds its descriptor until the thread is told to end.
+                // The connection holds its descriptor until the thread is stopped.
                 (response.status, client)
             })
         })
         .collect();
     let end = Instant::now() + DEADLINE;
     while !server.log().contains("descriptors") {
-        assert!(Instant::now() < end, "it is said that there are no descriptors:\n{}", server.log());
+        assert!(Instant::now() < end, "the lack of descriptors is not logged:\n{}", server.log());
         thread::sleep(Duration::from_millis(10));
     }
     let (before, since) = (processor_time(process), Instant::now());
@@ -60,12 +60,12 @@ fn without_descriptors_connected_clients_are_served_and_others_wait() {
     let clients: Vec<Client> = threads
         .into_iter()
         .map(|thread| {
-            let (status, client) = thread.join().expect("everybody is served in the end");
+            let (status, client) = thread.join().expect("every client is served in the end");
             assert_eq!(status, 200);
             client
         })
         .collect();
     assert_eq!(clients.len(), 30);
     let complaints = server.log().matches("descriptors").count();
-    assert!(complaints <= 8, "it is said now and then, not each time: {complaints}");
+    assert!(complaints <= 8, "the log is rate-limited: {complaints}");
 }

@@ -1,4 +1,5 @@
-//! A disk that is full or fails: nothing is acknowledged that is not there, reads go on, and it heals without a restart.
+//! A full or failing disk: nothing is acknowledged without being stored, reads continue, and the server recovers
+//! without a restart.
 
 use super::shim::Disk;
 use crate::common::{DEADLINE, Options, Server, User, assert_error, database};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Posts until a message is acknowledged.
 #[track_caller]
-pub fn say_until_heard(user: &mut User, content: &str) {
+pub fn say_until_acknowledged(user: &mut User, content: &str) {
     let end = Instant::now() + DEADLINE;
     loop {
         let response = user.post("/input", json!({"content": content}));
@@ -17,7 +18,7 @@ pub fn say_until_heard(user: &mut User, content: &str) {
             return;
         }
         assert_error(&response, 503, "service_unavailable");
-        assert!(Instant::now() < end, "the disk is well again, and the server does not notice");
+        assert!(Instant::now() < end, "the disk works again, and the server does not recover");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -45,20 +46,20 @@ fn a_failing_disk_rejects_writes_and_recovers_without_loss() {
         user.say("default", "before");
         break_it(&disk);
         for n in 0..5 {
-            let refused = user.post("/input", json!({"content": format!("refused {n}")}));
-            assert_error(&refused, 503, "service_unavailable");
+            let rejected = user.post("/input", json!({"content": format!("refused {n}")}));
+            assert_error(&rejected, 503, "service_unavailable");
             user.get("/config/conversation/default").expect(200);
         }
         assert!(disk.failures() >= 5, "{way}: {}", disk.failures());
         disk.heal();
-        say_until_heard(&mut user, "after");
-        // The stream has seen nothing of what was refused.
+        say_until_acknowledged(&mut user, "after");
+        // The stream has received none of the rejected messages.
         let seen: Vec<String> =
             [stream.next_of("input"), stream.next_of("input")].iter().map(|event| event.content().to_owned()).collect();
         assert_eq!(seen, ["before", "after"], "{way}");
         disk.cut_power(&mut server);
         let kept = contents(&server);
-        assert_eq!(kept, ["before", "after"], "{way}: what was acknowledged is there, and what was refused is not");
+        assert_eq!(kept, ["before", "after"], "{way}: exactly the acknowledged messages are stored");
         server.restart();
         user.follow(&server);
         user.say("default", "once more");
@@ -77,7 +78,7 @@ fn a_start_on_a_full_disk_serves_reads() {
     user.get("/config/conversation/default").expect(200);
     assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
     disk.heal();
-    say_until_heard(&mut user, "after");
+    say_until_acknowledged(&mut user, "after");
     assert_eq!(contents(&server), ["kept", "after"]);
 }
 
@@ -94,9 +95,9 @@ fn a_first_start_on_a_broken_disk_reports_an_error() {
         server.kill();
         std::fs::remove_file(server.database()).expect("the database can be removed");
         break_it(&disk);
-        let refused = server.failed_restart();
-        assert_eq!(refused.code, Some(1), "{way}: {}", refused.stderr);
-        let last = refused.stderr.lines().last().unwrap_or_default();
+        let failed = server.failed_restart();
+        assert_eq!(failed.code, Some(1), "{way}: {}", failed.stderr);
+        let last = failed.stderr.lines().last().unwrap_or_default();
         assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{way}: {last}");
         disk.heal();
         server.restart();
@@ -111,9 +112,9 @@ fn a_read_only_database_is_rejected_until_it_is_writable() {
         User::new(&server, "u").say("default", "kept");
         server.kill();
         disk.fail_opens(errno);
-        let refused = server.failed_restart();
-        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-        let last = refused.stderr.lines().last().unwrap_or_default();
+        let failed = server.failed_restart();
+        assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+        let last = failed.stderr.lines().last().unwrap_or_default();
         assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{last}");
         assert!(last.contains("cannot be written to") || last.contains("does not permit"), "{last}");
         disk.heal();
@@ -128,7 +129,7 @@ fn nothing_is_acknowledged_into_a_removed_file() {
     let mut user = User::new(&server, "u");
     user.say("default", "before");
     let (database, aside) = (server.database(), server.file("aside.db"));
-    fs::rename(&database, &aside).expect("it can be moved");
+    fs::rename(&database, &aside).expect("the database can be moved");
     assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
     fs::write(&database, "something else").expect("a file of that name");
     assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
@@ -137,11 +138,11 @@ fn nothing_is_acknowledged_into_a_removed_file() {
     assert_eq!(health["checks"]["database_write"], "the database cannot be written to");
     let end = Instant::now() + DEADLINE;
     while !server.log().contains("its file was moved, removed or replaced") {
-        assert!(Instant::now() < end, "it is said why: {}", server.log());
+        assert!(Instant::now() < end, "the reason is not logged: {}", server.log());
         thread::sleep(Duration::from_millis(10));
     }
-    fs::rename(&aside, &database).expect("it can be moved back");
-    say_until_heard(&mut user, "after");
+    fs::rename(&aside, &database).expect("the database can be moved back");
+    say_until_acknowledged(&mut user, "after");
     assert_eq!(server.stop().code(), Some(0));
     assert_eq!(contents(&server), ["before", "after"]);
 }

@@ -1,14 +1,14 @@
-//! A limit of how large files may become: like a disk that is full, and not the end of the process.
+//! A limit on file sizes is handled like a full disk and does not kill the process.
 
 use crate::common::{Options, Server, User, assert_error, database};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
 
-/// Sets how large the files of a running process may become, in bytes.
+/// Sets the file size limit of a running process, in bytes.
 fn limit_files(process: u32, bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the call gets a pointer to a whole limit, or null, and the id of a child of ours.
+    // SAFETY: the call gets a pointer to a complete limit, or null, and the id of our child.
     let done = unsafe { libc::prlimit(process as libc::pid_t, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
@@ -20,11 +20,11 @@ fn a_file_size_limit_does_not_kill_the_server() {
     let mut user = User::new(&server, "u");
     user.say("default", "before");
     limit_files(process, 4096);
-    let refused = user.post("/input", json!({"content": "refused"}));
-    assert_error(&refused, 503, "service_unavailable");
+    let rejected = user.post("/input", json!({"content": "refused"}));
+    assert_error(&rejected, 503, "service_unavailable");
     user.get("/config/conversation/default").expect(200);
     limit_files(process, libc::RLIM_INFINITY);
-    super::faults::say_until_heard(&mut user, "after");
+    super::faults::say_until_acknowledged(&mut user, "after");
     assert_eq!(server.stop().code(), Some(0));
     assert_eq!(database::sound_message_contents(&server.database()), ["before", "after"]);
 }

@@ -1,7 +1,7 @@
 //! The program on a disk that fails and on a disk that loses power.
 //!
-//! `shim.c` stands between the program and its database: it makes syncs and writes fail, and keeps what the disk would be
-//! sure to have after a power cut, which is less than the files show. `DISK_SEED=N` repeats a run's choices.
+//! `shim.c` stands between the program and its database: it makes syncs and writes fail, and records what is durable
+//! after a power cut, which is less than the files show. `DISK_SEED=N` repeats a run's choices.
 
 mod corrupt;
 mod descriptors;

@@ -1,4 +1,4 @@
-//! Power cuts in the middle of work: what was acknowledged had been synced, also beside syncs and writes that fail.
+//! Power cuts under load: acknowledged messages have been synced, also with failing syncs and writes.
 
 use super::shim::Disk;
 use crate::common::user::text;
@@ -13,11 +13,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const POSTERS: usize = 6;
 
-/// What was sent, and what of it was acknowledged, with its number.
+/// The messages sent, and the numbers of the acknowledged ones.
 #[derive(Default)]
 struct Ledger {
     sent: HashSet<String>,
-    refused: u64,
+    rejected: u64,
     acknowledged: HashMap<String, u64>,
 }
 
@@ -28,7 +28,7 @@ fn seed() -> u32 {
     seed
 }
 
-/// Reads what there is, over and over, until the server is gone, so that the log is never carried over as a whole.
+/// Reads repeatedly until the server is killed, so that checkpoints cannot reset the log.
 fn read_until_killed(addr: SocketAddr, reader: usize) {
     let token = token(&format!("poster {}", reader % 3));
     let mut client = Client::new(addr);
@@ -39,24 +39,24 @@ fn read_until_killed(addr: SocketAddr, reader: usize) {
     }
 }
 
-/// What a round does beside posting small messages.
+/// The work of a round besides small messages.
 #[derive(Clone, Copy)]
 struct Work {
-    /// One of so many messages of a poster is large.
+    /// One in this number of messages is large.
     large_every: u32,
     large_bytes: usize,
     readers: usize,
-    /// The server may end by itself.
+    /// Whether the server may exit by itself.
     may_end: bool,
 }
 
 const SMALL: Work = Work { large_every: 9, large_bytes: 9_000, readers: 0, may_end: false };
-/// The same where the database may fail to be synced.
+/// Like `SMALL`, while syncs of the database may fail.
 const FAILING: Work = Work { may_end: true, ..SMALL };
-/// Fills the write-ahead log, so that it is carried over into the database and begun anew all the time.
+/// Fills the write-ahead log, so that it is checkpointed and reset continuously.
 const LARGE: Work = Work { large_every: 2, large_bytes: 900_000, readers: 3, may_end: true };
 
-/// Posts until the server is gone.
+/// Posts until the server is killed.
 fn post_until_killed(addr: SocketAddr, name: &str, work: Work, count: &AtomicU64, ledger: &Mutex<Ledger>) {
     let token = token(&format!("poster {}", name.len() % 3));
     let mut client = Client::new(addr);
@@ -72,7 +72,7 @@ fn post_until_killed(addr: SocketAddr, name: &str, work: Work, count: &AtomicU64
                 text(&response.json()["data"]["message_id"]);
                 ledger.acknowledged.insert(content, response.number("X-Event-Id"));
             }
-            503 => ledger.refused += 1,
+            503 => ledger.rejected += 1,
             _ => panic!("{}", response.shown()),
         }
         drop(ledger);
@@ -84,7 +84,11 @@ fn check(server: &Server, ledger: &Ledger, round: u32) {
     let stored = database::sound_message_contents(&server.database());
     let mut times: BTreeMap<&str, u32> = BTreeMap::new();
     for content in &stored {
-        assert!(ledger.sent.contains(content), "round {round}: nobody sent {:?}", &content[..content.len().min(40)]);
+        assert!(
+            ledger.sent.contains(content),
+            "round {round}: unknown message {:?}",
+            &content[..content.len().min(40)]
+        );
         *times.entry(content).or_default() += 1;
     }
     for (content, times) in &times {
@@ -94,22 +98,22 @@ fn check(server: &Server, ledger: &Ledger, round: u32) {
         assert!(times.contains_key(content.as_str()), "round {round}: lost {:?}", &content[..content.len().min(40)]);
     }
     let numbers: HashSet<u64> = ledger.acknowledged.values().copied().collect();
-    assert_eq!(numbers.len(), ledger.acknowledged.len(), "round {round}: a number was given twice");
+    assert_eq!(numbers.len(), ledger.acknowledged.len(), "round {round}: a number was used twice");
 }
 
-/// Runs rounds of work, each ended by a power cut at a moment of its own.
-fn cut_power_repeatedly(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) -> (Ledger, u32, String) {
+/// Runs rounds of work, each ended by a power cut at a random moment.
+fn cut_power_repeatedly(rounds: u32, work: Work, inject: impl Fn(&Disk, u32)) -> (Ledger, u32, String) {
     let seed = seed();
     let (disk, mut server) = Disk::with_server(seed, Options::new());
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     for round in 0..rounds {
-        // Each poster's conversation is there before anything fails.
+        // Create each poster's conversation before any fault.
         for user in 0..3 {
             let content = format!("{round}/{user} before");
             ledger.lock().expect("no poster panicked").sent.insert(content.clone());
             User::new(&server, &format!("poster {user}")).say("default", &content);
         }
-        break_it(&disk, round);
+        inject(&disk, round);
         let count = Arc::new(AtomicU64::new(0));
         let addr = server.addr;
         let posters: Vec<_> = (0..POSTERS)
@@ -132,10 +136,10 @@ fn cut_power_repeatedly(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) 
         disk.cut_power(&mut server);
         disk.heal();
         for poster in posters {
-            poster.join().expect("a poster ends when the server is gone, and for no other reason");
+            poster.join().expect("a poster ends only with the server");
         }
         for reader in readers {
-            reader.join().expect("a reader ends when the server is gone, and for no other reason");
+            reader.join().expect("a reader ends only with the server");
         }
         check(&server, &ledger.lock().expect("no poster panicked"), round);
         server.restart();
@@ -149,7 +153,7 @@ fn cut_power_repeatedly(rounds: u32, work: Work, break_it: impl Fn(&Disk, u32)) 
 #[test]
 fn acknowledged_messages_survive_power_cuts() {
     let (ledger, ..) = cut_power_repeatedly(12, SMALL, |_, _| {});
-    assert_eq!(ledger.refused, 0);
+    assert_eq!(ledger.rejected, 0);
     assert!(ledger.acknowledged.len() > 100);
 }
 
@@ -159,11 +163,11 @@ fn a_failed_sync_or_write_is_never_acknowledged() {
         let errno = if round % 2 == 0 { libc::EIO } else { libc::ENOSPC };
         if round % 4 < 2 { disk.fail_syncs(errno, 250) } else { disk.fail_writes(errno, 60) }
     });
-    assert!(failures > 16 && ledger.refused > 0, "{failures} failures, {} refusals", ledger.refused);
+    assert!(failures > 16 && ledger.rejected > 0, "{failures} failures, {} rejections", ledger.rejected);
     assert!(!ledger.acknowledged.is_empty());
 }
 
-/// SQLite alone would count pages as carried over that a failed sync has lost, when somebody reads meanwhile.
+/// With a concurrent reader, SQLite alone would count pages as checkpointed that a failed sync lost.
 #[test]
 fn checkpoints_on_a_failing_disk_lose_nothing() {
     let (ledger, failures, log) = cut_power_repeatedly(8, LARGE, |disk, round| {

@@ -1,4 +1,4 @@
-//! A server on the disk of `shim.c`.
+//! A server on the faulty disk of `shim.c`.
 
 use crate::common::{Options, Server};
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Places in the file that the disk is controlled by, 32 bits each; `struct control` has the same list.
+/// Indices of the 32-bit fields in the control file; `struct control` has the same order.
 #[derive(Clone, Copy)]
 enum Control {
     SyncErrno,
@@ -25,21 +25,21 @@ enum Control {
 
 const PLACES: usize = 10;
 
-/// What a disk does, and what it has done.
+/// The control of a faulty disk.
 pub struct Disk {
     control: File,
     control_path: PathBuf,
 }
 
 impl Disk {
-    /// A disk without faults, and a server on it.
+    /// A disk without faults and a server on it.
     #[track_caller]
     pub fn with_server(seed: u32, options: Options) -> (Disk, Server) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("disk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let control_path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::write(&control_path, [0; 4 * PLACES]).expect("a file for the disk's control");
-        let control = File::options().read(true).write(true).open(&control_path).expect("it can be opened");
+        let control = File::options().read(true).write(true).open(&control_path).expect("the control can be opened");
         let disk = Disk { control, control_path };
         disk.set(Control::Random, seed.max(1));
         let options = options.set("LD_PRELOAD", shim().display()).set("DISK_CONTROL", disk.control_path.display());
@@ -47,49 +47,48 @@ impl Disk {
         (disk, server)
     }
 
-    /// From now on so many of a thousand syncs fail with this error.
+    /// Makes this many of a thousand syncs fail with this error.
     pub fn fail_syncs(&self, errno: i32, permille: u32) {
         self.set(Control::SyncPermille, permille);
         self.set(Control::DatabaseSyncPermille, permille);
         self.set(Control::SyncErrno, errno as u32);
     }
 
-    /// From now on so many of a thousand syncs fail with this error where the log is carried over into the database, and
-    /// nowhere else.
+    /// Makes this many of a thousand syncs of the database file, as in a checkpoint, fail with this error.
     pub fn fail_carrying_over(&self, errno: i32, permille: u32) {
         self.set(Control::DatabaseSyncPermille, permille);
         self.set(Control::SyncErrno, errno as u32);
     }
 
-    /// From now on so many of a thousand writes fail with this error, half done.
+    /// Makes this many of a thousand writes fail with this error after half of the bytes.
     pub fn fail_writes(&self, errno: i32, permille: u32) {
         self.set(Control::WritePermille, permille);
         self.set(Control::WriteErrno, errno as u32);
     }
 
-    /// From now on the database's files cannot be opened for writing.
+    /// Makes opening the database's files for writing fail.
     pub fn fail_opens(&self, errno: i32) {
         self.set(Control::OpenErrno, errno as u32);
     }
 
-    /// From now on everything works.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.fail_opens(0);
         self.fail_syncs(0, 0);
         self.fail_writes(0, 0);
     }
 
-    /// How many syncs have worked.
+    /// The number of successful syncs.
     pub fn syncs_done(&self) -> u32 {
         self.get(Control::SyncsDone)
     }
 
-    /// How many syncs and writes have failed.
+    /// The number of failed syncs and writes.
     pub fn failures(&self) -> u32 {
         self.get(Control::SyncsFailed) + self.get(Control::WritesFailed)
     }
 
-    /// Kills the server and takes away what the disk was not sure to have.
+    /// Kills the server and reverts its files to their durable content.
     #[track_caller]
     pub fn cut_power(&self, server: &mut Server) {
         server.kill();
@@ -99,10 +98,10 @@ impl Disk {
             let durable = with_suffix(&file, ".durable");
             if durable.exists() {
                 fs::copy(&durable, &file).expect("what is durable can be copied");
-                fs::remove_file(&durable).expect("and removed");
+                fs::remove_file(&durable).expect("the copy can be removed");
             }
         }
-        // It is memory that happens to have a name.
+        // The shared memory of the log does not survive a power cut.
         let _ = fs::remove_file(with_suffix(&database, "-shm"));
     }
 
@@ -123,14 +122,14 @@ impl Drop for Disk {
     }
 }
 
-/// The path with something after its name.
+/// Appends a suffix to a path.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
     name.push(suffix);
     name.into()
 }
 
-/// The library, built once per run of the tests.
+/// The library, built once per test run.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -143,7 +142,7 @@ fn shim() -> &'static Path {
             .arg(source)
             .arg("-ldl")
             .status()
-            .expect("a C compiler, which the program needs as well");
+            .expect("a C compiler is installed");
         assert!(status.success(), "shim.c compiles");
         library
     })

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_healthy_server_reports_ok_without_a_token() {
-    // Whoever asks for nothing else than this is asked for nothing, however often they come.
+    // Health checks have no rate limit.
     let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")]);
     let mut client = Client::new(server.addr);
     for _ in 0..10 {
@@ -54,8 +54,8 @@ fn an_unwritable_database_is_reported_and_recovers() {
     user.post("/input", json!({"content": "before"})).expect(200);
     let mut client = Client::new(server.addr);
     let holder = open_externally(&server.database());
-    holder.execute_batch("BEGIN EXCLUSIVE").expect("nobody else writes");
-    // Nothing is wrong as long as nobody wants to write.
+    holder.execute_batch("BEGIN EXCLUSIVE").expect("the database can be locked");
+    // Without a pending write, the lock has no effect.
     client.request("GET", "/health").send().expect(200);
     assert_error(&user.post("/input", json!({"content": "refused"})), 503, "service_unavailable");
 
@@ -66,13 +66,13 @@ fn an_unwritable_database_is_reported_and_recovers() {
     assert_eq!(not_ready["checks"], json!({"ready": "the database is locked"}));
     client.request("GET", "/health/live").send().expect(200);
     assert!(client.request("GET", "/metrics").send().text().contains("\ncortex_writer_failing 1\n"));
-    // Reading goes on.
+    // Reads continue.
     user.get("/conversations").expect(200);
 
-    holder.execute_batch("ROLLBACK").expect("it ends");
+    holder.execute_batch("ROLLBACK").expect("the lock can be released");
     let end = Instant::now() + DEADLINE;
     while client.request("GET", "/health").send().status != 200 {
-        assert!(Instant::now() < end, "nobody writes, and it is well again by itself:\n{}", server.log());
+        assert!(Instant::now() < end, "it does not recover without a write:\n{}", server.log());
         thread::sleep(Duration::from_millis(50));
     }
     client.request("GET", "/health/ready").send().expect(200);
@@ -84,11 +84,11 @@ fn an_unwritable_database_is_reported_and_recovers() {
 fn a_draining_server_is_live_and_not_ready() {
     for (path, status, said) in [("/health/ready", 503, "the server is shutting down"), ("/health/live", 200, "alive")]
     {
-        // One event loop, so that it knows of the end when its stream does.
+        // With one event loop, it knows of the shutdown when its stream ends.
         let mut server = Server::with(&[("WORKERS", "1")]);
         let mut stream = User::new(&server, "u").stream();
         let mut connection = Connection::open(server.addr);
-        // One piece: with the first answer the server has the beginning of the next request too.
+        // One write: with the first response, the server has the beginning of the second request as well.
         connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET {path} HTTP/1.1\r\n").as_bytes());
         connection.response("GET").expect(200);
         server.process().signal(libc::SIGTERM);
@@ -100,7 +100,7 @@ fn a_draining_server_is_live_and_not_ready() {
     }
 }
 
-/// An event loop's heart that was asked `/health`, and whom it asked in turn.
+/// A shard that got a request for `/health`, and the destination of its query.
 struct Asked {
     shard: Shard,
     slot: u32,
@@ -110,7 +110,7 @@ struct Asked {
 
 impl Asked {
     fn new() -> Asked {
-        let settings = Settings::load(&|_| None, 1).expect("the defaults are good").settings;
+        let settings = Settings::load(&|_| None, 1).expect("the defaults are valid").settings;
         let keys = Keys::new(KEY.as_bytes(), &[], None, None);
         let context = Arc::new(Context { settings, keys, epoch: "e".into() });
         let mut shard = Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1));
@@ -122,7 +122,7 @@ impl Asked {
             Output::Work(Work::Query(query)) => Some(query),
             _ => None,
         });
-        let Query { reply_to: to, .. } = query.expect("it asks the store");
+        let Query { reply_to: to, .. } = query.expect("it queries the store");
         Asked { shard, slot, to, now }
     }
 
@@ -140,19 +140,19 @@ impl Asked {
 #[test]
 fn health_does_not_wait_for_a_stuck_reader() {
     let mut asked = Asked::new();
-    let waits_until = asked.shard.poll_timeout().expect("the wait has an end");
+    let waits_until = asked.shard.poll_timeout().expect("the wait has a timeout");
     assert_eq!(waits_until, MonoTime(1000 * HEALTH_TIMEOUT_MILLISECONDS));
     asked.now.mono = waits_until;
     asked.shard.tick(asked.now);
-    let response = asked.written().expect("an answer").expect(503);
+    let response = asked.written().expect("a response").expect(503);
     assert_eq!(response.json()["checks"]["database_read"], "the database does not respond in time");
-    assert!(response.closes(), "the next question must not get this one's answer: {}", response.shown());
+    assert!(response.closes(), "the next request must not get this response: {}", response.shown());
     let (to, position) = (asked.to, EventNumber(7));
     asked.shard.handle(
         Input::Message(ShardMessage::QueryResponse(QueryResponse { to, position, result: Ok(QueryResult::Alive) })),
         asked.now,
     );
-    assert!(asked.written().is_none(), "what comes too late is no answer to anything");
+    assert!(asked.written().is_none(), "a late result causes no response");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn failing_and_saturated_readers_are_reported() {
             }
         };
         asked.shard.handle(input, asked.now);
-        let response = asked.written().expect("an answer").expect(503);
+        let response = asked.written().expect("a response").expect(503);
         assert_eq!(response.json()["checks"]["database_read"], said);
         assert!(!response.closes());
     }

@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted, exactly, and that nothing a client makes up becomes a series.
+//! `/metrics`: exact counts, and bounded labels.
 
 use crate::common::metrics::{REQUESTS, SECONDS, Scrape, wait_for};
 use crate::common::{Client, Connection, DEADLINE, Options, Server, UNKNOWN_ID, User};
@@ -47,26 +47,26 @@ fn requests_are_counted_by_the_pattern_of_their_path() {
         (series("DELETE", "/users", "405"), 1.0),
         (series("other", "/", "405"), 2.0),
         (series("other", "unreadable", "400"), 1.0),
-        // The scrape before, which did not count itself.
+        // The previous scrape, which did not count itself.
         (series("GET", "/metrics", "200"), 1.0),
     ]
     .into();
     assert_eq!(after.since(&before, REQUESTS), want);
     let counted: f64 = after.since(&before, &format!("{SECONDS}_count")).values().sum();
-    assert_eq!(counted, want.values().sum::<f64>(), "each has its duration");
+    assert_eq!(counted, want.values().sum::<f64>(), "each request has a duration");
     for series in after.0.keys() {
         for secret in ["secret", "SECRET", "BREW", UNKNOWN_ID] {
             assert!(!series.contains(secret), "{series}");
         }
     }
-    let refused = after.since(&before, "cortex_refusals_total");
-    let reason = |reason: &str| refused.get(&format!("cortex_refusals_total{{reason=\"{reason}\"}}")).copied();
+    let rejected = after.since(&before, "cortex_refusals_total");
+    let reason = |reason: &str| rejected.get(&format!("cortex_refusals_total{{reason=\"{reason}\"}}")).copied();
     assert_eq!(reason("not_found"), Some(9.0));
     assert_eq!(reason("method_not_allowed"), Some(3.0));
     assert_eq!(reason("validation_error"), Some(1.0));
     assert_eq!(reason("unauthorized"), Some(1.0));
     assert_eq!(reason("bad_request"), Some(1.0));
-    assert_eq!(refused.len(), 5, "{refused:?}");
+    assert_eq!(rejected.len(), 5, "{rejected:?}");
 }
 
 #[test]
@@ -136,10 +136,10 @@ fn connections_streams_and_messages_are_counted() {
         ("cortex_writer_failing", 0.0),
     ];
     for (series, want) in exactly {
-        assert!(before.0.contains_key(series), "{series} is there from the start");
+        assert!(before.0.contains_key(series), "{series} exists from the start");
         assert_eq!(change(series), want, "{series}");
     }
-    // Among them those of the workspaces and users that come along.
+    // Includes the events of workspaces and users created on the way.
     assert_eq!(change("cortex_catchup_events_total"), open.get("cortex_journal_position"));
     assert_eq!(change("cortex_commit_commands_sum"), change("cortex_commands_committed_total"));
     assert_eq!(change("cortex_commit_duration_seconds_count"), change("cortex_commits_total"));
@@ -165,7 +165,7 @@ fn a_slow_stream_is_counted() {
     let mut reader = TcpStream::connect(server.addr).expect("a connection");
     let request =
         format!("GET /output/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", user.token);
-    reader.write_all(request.as_bytes()).expect("it is sent");
+    reader.write_all(request.as_bytes()).expect("the request is sent");
     wait_for(&server, |scrape| scrape.get("cortex_streams{state=\"live\"}") == 1.0);
     let content = "x".repeat(256 * 1024);
     let behind = wait_for(&server, |scrape| {
@@ -194,7 +194,7 @@ fn process_metrics_are_served() {
     assert!((-5.0..DEADLINE.as_secs_f64()).contains(&age), "{age}");
     assert_eq!(scrape.get(&format!("cortex_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1.0);
     assert!(scrape.get("cortex_connections_max") >= 1.0);
-    // Everything is there from the start, so that what grows later is seen to grow.
+    // All series exist from the start, so that their growth is visible.
     for family in
         ["cortex_queue_items", "cortex_outbox_bytes", "cortex_refusals_total", "cortex_responder_breaker_state"]
     {

@@ -1,4 +1,4 @@
-//! What operators see of the whole program: what it counts, and how it says that it is well.
+//! Monitoring of the whole program: metrics and health.
 
 mod health;
 mod metrics;

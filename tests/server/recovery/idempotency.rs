@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: one message and one answer, however often and however at once a request is sent.
+//! `Idempotency-Key`: one message and one response, for any number of sequential or concurrent requests.
 
 use super::replay::replay;
 use crate::common::token::token;
@@ -25,7 +25,7 @@ fn is_replayed(response: &Response) -> bool {
     }
 }
 
-/// Asserts that `again` is the very answer that `first` was, and says so.
+/// Asserts that `again` is the response `first`, marked as replayed.
 #[track_caller]
 fn assert_replayed(first: &Response, again: &Response) {
     assert_eq!(again.status, 200, "{}", again.shown());
@@ -43,7 +43,7 @@ fn a_repeated_request_gets_the_first_response_and_stores_nothing() {
     let mut stream = user.stream();
     let body = json!({"content": "once", "metadata": {"z": 1, "a": 12345678901234567890_u64}});
     let first = post(server.addr, "u", "key", &body).expect(200);
-    assert!(!is_replayed(&first), "the first is no repetition");
+    assert!(!is_replayed(&first), "the first is not a replay");
     for _ in 0..5 {
         assert_replayed(&first, &post(server.addr, "u", "key", &body));
     }
@@ -52,7 +52,7 @@ fn a_repeated_request_gets_the_first_response_and_stores_nothing() {
     let messages: Vec<&str> =
         before.iter().map(|event| event.content()).filter(|content| !content.is_empty()).collect();
     assert_eq!(messages, ["once"], "one event");
-    // Another key, or none, is another message.
+    // Another key, or none, makes another message.
     let other = post(server.addr, "u", "other key".replace(' ', "-").as_str(), &body).expect(200);
     assert!(!is_replayed(&other) && other.number("X-Event-Id") != first.number("X-Event-Id"));
 
@@ -78,9 +78,9 @@ fn a_key_reused_with_another_body_is_rejected_and_unchanged() {
         json!({"content": "the one", "conversation_id": "default"}),
     ];
     for body in bodies {
-        let refused = post(server.addr, "u", "key", &body);
-        assert_error(&refused, 422, "idempotency_key_reused");
-        assert!(!is_replayed(&refused) && refused.header("X-Event-Id").is_none(), "{}", refused.shown());
+        let rejected = post(server.addr, "u", "key", &body);
+        assert_error(&rejected, 422, "idempotency_key_reused");
+        assert!(!is_replayed(&rejected) && rejected.header("X-Event-Id").is_none(), "{}", rejected.shown());
     }
     assert_replayed(&first, &post(server.addr, "u", "key", &json!({"content": "the one"})));
     assert_eq!(database::sound_message_contents(&server.database()), ["the one"]);
@@ -102,7 +102,7 @@ fn concurrent_repetitions_get_one_response() {
                     })
                 })
                 .collect();
-            senders.into_iter().map(|sender| sender.join().expect("an answer")).collect()
+            senders.into_iter().map(|sender| sender.join().expect("a response")).collect()
         });
         let (again, firsts): (Vec<&Response>, Vec<&Response>) =
             responses.iter().partition(|response| is_replayed(response));
@@ -126,7 +126,7 @@ fn idempotency_keys_are_per_user() {
     }
 }
 
-/// What failed may be tried again under the same key.
+/// A failed request may be repeated under the same key.
 #[test]
 fn only_successful_responses_are_replayed() {
     let server = Server::start(Options::new());
@@ -135,9 +135,9 @@ fn only_successful_responses_are_replayed() {
     let conversation = owner.create_conversation(&workspace, "t", &[]);
     let body = json!({"content": "let me in", "conversation_id": conversation});
     for _ in 0..2 {
-        let refused = post(server.addr, "ann", "key", &body);
-        assert_error(&refused, 403, "forbidden");
-        assert!(!is_replayed(&refused));
+        let rejected = post(server.addr, "ann", "key", &body);
+        assert_error(&rejected, 403, "forbidden");
+        assert!(!is_replayed(&rejected));
     }
     owner.put(&format!("/config/conversation/{conversation}"), json!({"participant_ids": ["ann"]})).expect(200);
     let first = post(server.addr, "ann", "key", &body).expect(200);
@@ -147,14 +147,14 @@ fn only_successful_responses_are_replayed() {
 
 #[test]
 fn repetitions_do_not_consume_the_rate() {
-    // Far fewer than the repetitions come back while the test runs.
+    // Far fewer tokens than repetitions are refilled during the test.
     let server = Server::with(&[("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "30")]);
     let body = json!({"content": "once"});
     let first = post(server.addr, "u", "key", &body).expect(200);
     for _ in 0..200 {
         assert_replayed(&first, &post(server.addr, "u", "key", &body));
     }
-    // New messages do cost: however slow this machine is, it sends more than one a second.
+    // New messages count: even a slow machine sends more than one per second.
     let statuses: Vec<u16> =
         (0..300).map(|n| post(server.addr, "u", &format!("key-{n}"), &body).status).take_while(|s| *s == 200).collect();
     assert!((29..300).contains(&statuses.len()), "{} new ones after 200 repetitions", statuses.len());

@@ -1,4 +1,4 @@
-//! A stream's life: the list of open ones, the end of its token and its renewal, and the server's own end.
+//! The life of a stream: the list of open streams, token expiry and renewal, and shutdown.
 
 use crate::common::sse::{Event, Parser};
 use crate::common::token::{now, token, token_with};
@@ -16,12 +16,12 @@ fn renewal(stream: &Stream) -> String {
     format!("/output/streams/{}/renew", stream_id(stream))
 }
 
-/// A token that ends in so many seconds.
+/// A token that expires in this number of seconds.
 fn ending_in(user: &str, seconds: i64) -> String {
     token_with(json!({"oid": user, "iat": now(), "exp": now() + seconds}))
 }
 
-/// The kinds up to the end, heartbeats left out.
+/// The event types up to the end, heartbeats excluded.
 fn kinds_until_end(stream: &mut Stream) -> Vec<String> {
     let events = stream.until_end();
     events.iter().map(|event| event.kind().to_owned()).filter(|kind| kind != "heartbeat").collect()
@@ -39,9 +39,9 @@ fn the_list_of_streams_has_the_cursor_of_each() {
     for stream in &mut streams {
         stream.next_of("input");
     }
-    // A stream is live again only once the server knows that the socket has taken all.
+    // A stream is live again once the server knows that the socket has taken everything.
     let listed = until(&mut user, |list| list.iter().all(|stream| stream["state"] == "live"));
-    assert_eq!(listed["total"], 3, "the caller's own and no other's");
+    assert_eq!(listed["total"], 3, "only the caller's streams");
     let list = listed["streams"].as_array().expect("a list");
     let ids: Vec<String> = list.iter().map(|stream| text(&stream["stream_id"])).collect();
     assert_eq!(ids, streams.each_ref().map(stream_id), "oldest first");
@@ -57,7 +57,7 @@ fn the_list_of_streams_has_the_cursor_of_each() {
     until(&mut user, |list| list.len() == 2);
 }
 
-/// The list of streams, once it is as it should be.
+/// Waits until the list of streams satisfies a condition and returns it.
 #[track_caller]
 fn until(user: &mut User, is_so: impl Fn(&[Value]) -> bool) -> Value {
     let end = Instant::now() + DEADLINE;
@@ -83,19 +83,19 @@ fn a_stream_warns_of_its_expiring_token_and_ends_with_it() {
     sorted.sort_unstable();
     assert_eq!(sorted, ["input", "token_expired", "token_expiring"], "each once");
     assert_eq!(kinds.last(), Some(&"token_expired"));
-    let expiring = events.iter().find(|event| event.kind() == "token_expiring").expect("it is there");
+    let expiring = events.iter().find(|event| event.kind() == "token_expiring").expect("the warning arrives");
     assert!(expiring.data["seconds"].as_u64().is_some_and(|seconds| seconds <= 3), "{expiring:?}");
     for event in events.iter().filter(|event| event.kind().starts_with("token")) {
-        assert!(event.id.is_none(), "it is no place to come back to: {event:?}");
+        assert!(event.id.is_none(), "it has no number: {event:?}");
     }
-    // What comes back with a fresh token has lost nothing.
+    // A stream resumed with a fresh token has lost nothing.
     user.say("default", "after the end");
     let last = events.iter().filter(|event| event.id.is_some()).map(Event::number).max().expect("there are numbers");
     let mut back = user.stream_with(&format!("last_event_id={last}"));
     assert_eq!(back.next().content(), "after the end");
 }
 
-/// A token that lives for long is not announced yet.
+/// A token with a long lifetime is not announced.
 #[test]
 fn a_stream_with_a_long_lived_token_gets_no_warning() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
@@ -110,7 +110,7 @@ fn a_renewed_stream_continues_past_the_expiry_of_its_first_token() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2"), ("WORKERS", "4")]);
     let mut user = User::new(&server, "u");
     let end_at = now() + 3;
-    // On whatever loop it is: the request for the renewal may come in on another.
+    // On any loop: the renewal request may arrive on another one.
     let mut streams: Vec<Stream> = (0..4).map(|_| Stream::open(server.addr, &ending_in("u", 3), "")).collect();
     let mut ends = Stream::open(server.addr, &ending_in("u", 3), "");
     for stream in &streams {
@@ -118,12 +118,12 @@ fn a_renewed_stream_continues_past_the_expiry_of_its_first_token() {
         assert_eq!(response["stream_id"], stream_id(stream));
         assert!(response["expires_in"].as_i64().is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{response}");
     }
-    // A renewal with a token that ends earlier takes nothing away.
+    // A renewal with a token that expires earlier has no effect.
     let mut shorter = User::with_token(&server, "u", &ending_in("u", 1));
     let response = shorter.post(&renewal(&streams[0]), json!({})).expect(200).json();
     assert!(response["expires_in"].as_i64().is_some_and(|seconds| seconds > 3000), "{response}");
 
-    assert_eq!(kinds_until_end(&mut ends), ["token_expiring", "token_expired"], "the one that nobody renewed");
+    assert_eq!(kinds_until_end(&mut ends), ["token_expiring", "token_expired"], "the stream without a renewal");
     assert!(now() >= end_at);
     for stream in &mut streams {
         stream.next_of("heartbeat");
@@ -150,7 +150,8 @@ fn only_the_user_of_a_stream_can_renew_it() {
     user.post(&renewal(&stream), json!({})).expect(200);
 }
 
-/// A stream that is asked for while the server drains is told to come back, in the one way that an `EventSource` heeds.
+/// A stream requested while the server drains gets an empty stream with `retry:`, the only response after which an
+/// `EventSource` reconnects.
 #[test]
 fn a_stream_requested_while_draining_is_deferred() {
     let mut server = Server::with(&[("WORKERS", "1")]);
@@ -160,7 +161,7 @@ fn a_stream_requested_while_draining_is_deferred() {
         user.create_conversation(&workspace, "t", &[])
     };
     let mut stream = user.stream();
-    // Their first bytes are there before the end is, so they are finished.
+    // Their first bytes arrive before the shutdown, so they are served.
     let queries = ["", "?last_event_id=0", &format!("?conversation_id={conversation}")];
     let mut late: Vec<Connection> = queries
         .iter()

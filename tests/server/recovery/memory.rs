@@ -1,4 +1,4 @@
-//! Readers that do not keep up: they lose nothing, they cost no memory beyond their bound, and nobody waits for them.
+//! Slow readers: they lose nothing, use bounded memory, and delay no other client.
 
 use crate::common::process::resident_bytes;
 use crate::common::publish::{Acknowledged, Publisher};
@@ -17,16 +17,16 @@ const WORKERS: usize = 2;
 const CONTENT_BYTES: usize = 8 * 1024;
 /// `STREAM_BUFFER_BYTES` of this server.
 const OUTBOX_BYTES_MAX: usize = 64 * 1024;
-/// How long the reader stops.
+/// Pause of the reader.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Streams that are open.
+/// The number of open streams.
 const STREAMS: usize = 2;
-/// What else a process needs for such traffic: SQLite's page caches, mailboxes, batches under way, and what the
-/// allocator keeps for the next one.
+/// Other memory for this traffic: SQLite's page caches, mailboxes, batches in progress, and memory retained by the
+/// allocator.
 const SLACK_BYTES: usize = 16 * 1024 * 1024;
-/// What a server may grow by, whatever its readers do.
+/// Maximum growth of the server, whatever its readers do.
 const GROWTH_BYTES_MAX: usize = STREAMS * OUTBOX_BYTES_MAX + WORKERS * TAIL_BYTES_MAX + SLACK_BYTES;
-/// What is published while the reader stops: so much that keeping it for the reader would show.
+/// Bytes published during the pause: enough to exceed the bound if they were kept for the reader.
 const PUBLISHED_BYTES_MIN: usize = 2 * GROWTH_BYTES_MAX;
 
 #[test]
@@ -45,7 +45,7 @@ fn a_paused_reader_gets_everything_and_uses_bounded_memory() {
     let slow = Opening { token: token("owner"), receive_buffer_bytes: Some(4096), ..Opening::default() };
     let mut slow = Reader::open(addr, &slow).expect("a stream");
     let quick = Reader::open(addr, &Opening { token: token("ann"), ..Opening::default() }).expect("a stream");
-    // The first messages make everything that is made once, and show that both streams are there.
+    // The first messages create all lazily created resources and show that both streams are open.
     let mut first = Publisher::new(addr, "owner");
     let mut acknowledged: Vec<Acknowledged> =
         (0..50).map(|n| first.post(&conversation, &content("owner", n))).collect();
@@ -65,7 +65,7 @@ fn a_paused_reader_gets_everything_and_uses_bounded_memory() {
             let delivered = &delivered;
             scope.spawn(move || read_to_the_end(quick, delivered))
         };
-        // The slow one reads nothing meanwhile.
+        // The slow stream reads nothing meanwhile.
         let mut growth = 0;
         let resume_at = Instant::now() + PAUSE;
         while Instant::now() < resume_at || posted.load(Ordering::Relaxed) * CONTENT_BYTES < PUBLISHED_BYTES_MIN {
@@ -73,13 +73,13 @@ fn a_paused_reader_gets_everything_and_uses_bounded_memory() {
             thread::sleep(Duration::from_millis(20));
         }
         let (served, said) = (delivered.load(Ordering::Relaxed), posted.load(Ordering::Relaxed));
-        assert!(served >= said / 2, "the other stream got {served} of {said} messages while this one stood still");
+        assert!(served >= said / 2, "the other stream got {served} of {said} messages during the pause");
         stop.store(true, Ordering::Relaxed);
         let mut published: Vec<Acknowledged> =
-            publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher got through")).collect();
+            publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher succeeds")).collect();
         published.push(first.post(&conversation, "the end"));
-        // The other stream has all of it before the slow one has read a byte more.
-        let quick_seen = quick.join().expect("the other stream got through");
+        // The other stream has everything before the slow one reads again.
+        let quick_seen = quick.join().expect("the other stream succeeds");
         growth = growth.max(resident_bytes(pid).saturating_sub(memory_before));
         (published, quick_seen, growth)
     });
@@ -96,12 +96,12 @@ fn a_paused_reader_gets_everything_and_uses_bounded_memory() {
     assert!((1..=OUTBOX_BYTES_MAX).contains(&waiting), "{listed}");
 
     seen.extend(read(&mut slow, during));
-    assert_same(&acknowledged, &seen, "the stream that stood still");
+    assert_same(&acknowledged, &seen, "the paused stream");
     let growth = growth.max(resident_bytes(pid).saturating_sub(memory_before));
-    assert!(growth <= GROWTH_BYTES_MAX, "grew by {growth} bytes; {GROWTH_BYTES_MAX} are allowed");
+    assert!(growth <= GROWTH_BYTES_MAX, "grew by {growth} bytes; the limit is {GROWTH_BYTES_MAX}");
 }
 
-/// A reader that takes its time is read to as fast as it reads, and is not taken for one that has stalled.
+/// A slow reader is served at its own speed and not treated as stalled.
 #[test]
 fn a_slow_reader_is_not_disconnected() {
     const STALL: Duration = Duration::from_secs(1);
@@ -121,22 +121,22 @@ fn a_slow_reader_is_not_disconnected() {
                 seen += 1;
             }
             Ok(Some(_)) => {}
-            // Only a machine that held the test itself up for so long may have ended it.
+            // Only a machine that stalled the test for this long may have closed the stream.
             end => return assert!(longest > STALL / 2, "{end:?} after {seen} messages, {longest:?} between two reads"),
         }
         thread::sleep(Duration::from_millis(60));
         longest = longest.max(last.elapsed());
         last = Instant::now();
     }
-    assert!(begin.elapsed() > STALL, "it took longer than a stall may");
+    assert!(begin.elapsed() > STALL, "it takes longer than the stall timeout");
 }
 
-/// A reader that takes nothing is cut off, a quiet one is not, and who was cut off comes back and has lost nothing.
+/// A reader that takes nothing is disconnected, an idle one is not, and the disconnected one resumes without loss.
 #[test]
 fn a_reader_that_takes_nothing_is_disconnected_and_can_resume() {
     let server = Server::with(&[("STREAM_STALL_TIMEOUT_SECONDS", "1")]);
     let (mut user, mut quiet) = (User::new(&server, "u"), User::new(&server, "quiet"));
-    let mut quiet_stream = quiet.stream();
+    let mut idle_stream = quiet.stream();
     let opening = Opening { token: token("u"), receive_buffer_bytes: Some(4096), ..Opening::default() };
     let mut stuck = Reader::open(server.addr, &opening).expect("a stream");
     let contents: Vec<String> = (0..100).map(|n| content("u", n).repeat(4)).collect();
@@ -145,10 +145,10 @@ fn a_reader_that_takes_nothing_is_disconnected_and_can_resume() {
     }
     let end = Instant::now() + crate::common::DEADLINE;
     while user.get("/output/streams").expect(200).json()["total"] != 0 {
-        assert!(Instant::now() < end, "a reader that takes nothing is kept for ever");
+        assert!(Instant::now() < end, "a reader that takes nothing is not disconnected");
         thread::sleep(Duration::from_millis(20));
     }
-    // What had reached this side's kernel is still read; then comes an end or a reset.
+    // Bytes in this side's kernel can still be read; then comes an end or a reset.
     let (mut seen, mut last_event_id) = (Vec::new(), None);
     while let Ok(Some(frame)) = stuck.next() {
         last_event_id = frame.id.or(last_event_id);
@@ -156,20 +156,20 @@ fn a_reader_that_takes_nothing_is_disconnected_and_can_resume() {
             seen.push(frame.content);
         }
     }
-    assert!(seen.len() < contents.len(), "it was cut off before the end");
+    assert!(seen.len() < contents.len(), "it was disconnected before the end");
     let mut back = Reader::open(server.addr, &Opening { last_event_id, ..opening }).expect("a stream");
     while seen.len() < contents.len() {
-        let frame = back.next().expect("a stream that goes on").expect("no end");
+        let frame = back.next().expect("the stream continues").expect("no end");
         if frame.kind == "input" {
             seen.push(frame.content);
         }
     }
-    assert!(seen == contents, "nothing is lost and nothing comes twice");
+    assert!(seen == contents, "every message arrives once");
     quiet.say("default", "a stream on which nothing happens stays");
-    assert_eq!(quiet_stream.next_of("input").content(), "a stream on which nothing happens stays");
+    assert_eq!(idle_stream.next_of("input").content(), "an idle stream stays open");
 }
 
-/// A text that is told from any other, and as long as the others.
+/// A text that is unique and as long as the others.
 fn content(name: &str, n: usize) -> String {
     let mut text = format!("{name} {n} ");
     while text.len() < CONTENT_BYTES {
@@ -198,7 +198,7 @@ fn publish(
 fn read(reader: &mut Reader, count: usize) -> Vec<(u64, String)> {
     let mut messages = Vec::new();
     while messages.len() < count {
-        let frame = reader.next().expect("a stream that goes on").expect("no end");
+        let frame = reader.next().expect("the stream continues").expect("no end");
         if frame.kind == "input" {
             messages.push((frame.id.expect("a message has a number"), frame.content));
         }
@@ -221,5 +221,5 @@ fn read_to_the_end(mut reader: Reader, delivered: &AtomicUsize) -> Vec<(u64, Str
 fn assert_same(expected: &[Acknowledged], seen: &[(u64, String)], name: &str) {
     let same = expected.iter().zip(seen).take_while(|(want, got)| (want.number, &want.content) == (got.0, &got.1));
     let same = same.count();
-    assert!(same == expected.len() && same == seen.len(), "{name}: {same} of {} are right", expected.len());
+    assert!(same == expected.len() && same == seen.len(), "{name}: {same} of {} match", expected.len());
 }

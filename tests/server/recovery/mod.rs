@@ -1,4 +1,4 @@
-//! Streams that lose nothing: every rule of a stream's life, and all of them at once under load, through real sockets.
+//! Streams that lose nothing: each rule of a stream's life, and all together under load, through real sockets.
 
 mod idempotency;
 mod life;

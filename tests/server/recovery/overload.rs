@@ -1,6 +1,5 @@
-//! What is answered when there is no room: to a stream that cannot be opened for now, to a change that would be one answer
-//! more that nobody reads. No socket brings a queue to its limit at the right moment, so
-//! this asks the event loop's heart itself.
+//! Responses under overload: a stream that cannot be opened, and a command while too many responses are unread. No
+//! socket fills a queue at the right moment, so these tests drive a shard directly.
 
 use crate::common::sse::Parser;
 use crate::common::token::{KEY, token};
@@ -14,9 +13,9 @@ use cortex_core::internals::{
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// The heart of an event loop with the default settings.
+/// A shard with the default settings.
 fn shard() -> Shard {
-    let settings = Settings::load(&|_| None, 1).expect("the defaults are good").settings;
+    let settings = Settings::load(&|_| None, 1).expect("the defaults are valid").settings;
     let keys = Keys::new(KEY.as_bytes(), &[], None, None);
     let context = Arc::new(Context { settings, keys, epoch: "e".into() });
     Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1))
@@ -26,15 +25,15 @@ fn now() -> Now {
     Now { wall: WallTime(crate::common::token::now() * SECOND), mono: MonoTime(0) }
 }
 
-/// What waits to be written to a connection.
+/// The bytes that wait to be written to a connection.
 fn outgoing(shard: &Shard, slot: u32) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); 8];
     let filled = shard.outgoing(slot, &mut slices);
     slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
 }
 
-/// Sends a request whose question goes wrong as `fate` says, and gives back the answer.
-fn response_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Response {
+/// Sends a request whose query fails as `fail` decides, and returns the response.
+fn response_to(path: &str, fail: impl FnOnce(Query) -> Input<'static>) -> Response {
     let (mut shard, now) = (shard(), now());
     let slot = shard.accept([127, 0, 0, 1].into(), now);
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", token("u"));
@@ -43,7 +42,7 @@ fn response_to(path: &str, fate: impl FnOnce(Query) -> Input<'static>) -> Respon
         Output::Work(Work::Query(query)) => Some(query),
         _ => None,
     });
-    shard.handle(fate(kind.expect("it asks the store")), now);
+    shard.handle(fail(kind.expect("it queries the store")), now);
     Response::read(&outgoing(&shard, slot))
 }
 
@@ -60,26 +59,27 @@ fn a_stream_that_cannot_be_opened_is_deferred() {
             }))
         },
     ];
-    for fate in fates {
-        let response = response_to(&format!("/output/stream?conversation_id={UNKNOWN_ID}"), fate).expect(200);
+    for fail in fates {
+        let response = response_to(&format!("/output/stream?conversation_id={UNKNOWN_ID}"), fail).expect(200);
         assert_eq!(response.header("Content-Type"), Some("text/event-stream"), "{}", response.shown());
         let mut parser = Parser::default();
         parser.feed(&response.body);
         assert!(parser.events.is_empty() && parser.retries.len() == 1, "{}", response.shown());
-        // Some readers take the last block's id for theirs, so that one without would have them begin anew.
+        // Some readers take the id of the last block as theirs, so without one they would start over.
         let path = format!("/output/stream?conversation_id={UNKNOWN_ID}&last_event_id=5");
-        let response = response_to(&path, fate).expect(200);
+        let response = response_to(&path, fail).expect(200);
         assert!(
             response.text().contains("retry: ") && response.text().ends_with("\nid: 5\n\n"),
             "{}",
             response.shown()
         );
-        // Whoever asks for anything else is told what is the matter.
-        assert_error(&response_to("/config/workspace", fate), 503, "service_unavailable");
+        // Other requests get an error.
+        assert_error(&response_to("/config/workspace", fail), 503, "service_unavailable");
     }
 }
 
-/// Whoever posts and does not read fills the memory up to its bound: what is done is answered, and then nothing more is.
+/// A client that posts without reading fills the memory up to its bound: executed commands get their responses, then
+/// requests are rejected.
 #[test]
 fn requests_are_rejected_while_too_many_responses_are_unread() {
     const BODY_BYTES: usize = 1024 * 1024;
@@ -93,7 +93,7 @@ fn requests_are_rejected_while_too_many_responses_are_unread() {
     );
     let response: Arc<[u8]> = vec![b' '; BODY_BYTES].into();
     let mut done = 0;
-    let refused = loop {
+    let rejected = loop {
         let slot = shard.accept([127, 0, 0, 1].into(), now);
         shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
         let command = std::iter::from_fn(|| shard.poll_output()).find_map(|output| match output {
@@ -104,7 +104,7 @@ fn requests_are_rejected_while_too_many_responses_are_unread() {
         done += 1;
         assert!(
             done * BODY_BYTES <= RESPONSES_WAITING_BYTES_MAX + BODY_BYTES,
-            "{done} answers of a mebibyte wait, and no end"
+            "{done} responses of a mebibyte wait, and none is rejected"
         );
         let result = Ok(Outcome::Replayed { body: response.clone(), number: None });
         shard.handle(
@@ -112,10 +112,10 @@ fn requests_are_rejected_while_too_many_responses_are_unread() {
             now,
         );
     };
-    assert!(done * BODY_BYTES > RESPONSES_WAITING_BYTES_MAX, "up to the bound everybody is served: {done}");
-    assert_error(&Response::read(&outgoing(&shard, refused)), 503, "service_unavailable");
-    // Who goes makes room.
+    assert!(done * BODY_BYTES > RESPONSES_WAITING_BYTES_MAX, "requests are served up to the bound: {done}");
+    assert_error(&Response::read(&outgoing(&shard, rejected)), 503, "service_unavailable");
+    // A disconnect frees memory.
     (0..2).for_each(|slot| shard.handle(Input::Failed { slot }, now));
-    shard.handle(Input::Bytes { slot: refused, bytes: request.as_bytes() }, now);
+    shard.handle(Input::Bytes { slot: rejected, bytes: request.as_bytes() }, now);
     assert!(std::iter::from_fn(|| shard.poll_output()).any(|output| matches!(output, Output::Work(Work::Command(_)))));
 }

@@ -1,12 +1,12 @@
-//! A replay shows what a stream that was always there has seen, wherever the events come from: the loop's memory while
-//! somebody of the user's listens, the journal when nobody does, and the journal after a restart.
+//! A replay equals what an open stream has received, from every source: the tail while the user has a stream open, the
+//! journal otherwise, and the journal after a restart.
 
 use crate::common::sse::Event;
 use crate::common::{DEADLINE, Options, Server, Stream, User};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Opens a stream after a number and reads through `caught_up`: what stands between, and nothing else may.
+/// Opens a stream after a number and returns the events up to `caught_up`, which must all be journal events.
 #[track_caller]
 pub fn replay(user: &User, query: &str, after: u64) -> Vec<Event> {
     let mark = if query.is_empty() { "" } else { "&" };
@@ -15,7 +15,7 @@ pub fn replay(user: &User, query: &str, after: u64) -> Vec<Event> {
     let end = Instant::now() + DEADLINE;
     loop {
         let event = stream.next();
-        assert!(Instant::now() < end, "a replay without an end");
+        assert!(Instant::now() < end, "the replay does not end");
         match event.kind() {
             "caught_up" => break assert!(event.number() >= after),
             "heartbeat" => continue,
@@ -24,17 +24,17 @@ pub fn replay(user: &User, query: &str, after: u64) -> Vec<Event> {
         events.push(event);
     }
     let numbers: Vec<u64> = events.iter().map(Event::number).collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "in order, each once: {numbers:?}");
-    assert!(numbers.first().is_none_or(|first| *first > after), "only later ones: {numbers:?} after {after}");
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "numbers do not increase: {numbers:?}");
+    assert!(numbers.first().is_none_or(|first| *first > after), "an earlier event: {numbers:?} after {after}");
     events
 }
 
-/// What is compared of events: number, name and every byte of meaning in the data.
+/// The compared parts of events: number, name and data.
 fn shown(events: &[Event]) -> Vec<(u64, Option<String>, Value)> {
     events.iter().map(|event| (event.number(), event.name.clone(), event.data.clone())).collect()
 }
 
-/// Things of every kind that happen, for the users `owner` and `ann`; returns two workspaces and three conversations.
+/// Causes events of every type for the users `owner` and `ann`; returns two workspaces and three conversations.
 fn make_events(owner: &mut User, ann: &mut User) -> ([String; 2], [String; 3]) {
     let workspaces = [owner.create_workspace("first"), owner.create_workspace("second")];
     let conversations = [
@@ -74,14 +74,14 @@ fn replays_from_tail_and_journal_equal_the_live_stream() {
     let expect = |users: [&User; 2], from: &str| {
         for (user, seen) in users.into_iter().zip(&seen) {
             assert_eq!(shown(&replay(user, "", start)), *seen, "{} from {from}", user.id);
-            // From any number on, one that is another user's included.
+            // From every number, including those of other users.
             for after in (0..=last).step_by(3) {
                 let expected: Vec<_> = seen.iter().filter(|event| event.0 > after).cloned().collect();
                 assert_eq!(shown(&replay(user, "", after)), expected, "{} from {from} after {after}", user.id);
             }
         }
     };
-    expect([&owner, &ann], "the loop's memory");
+    expect([&owner, &ann], "the tail");
     drop(live);
     wait_until_no_streams(&mut [&mut owner, &mut ann]);
     expect([&owner, &ann], "the journal");
@@ -89,7 +89,7 @@ fn replays_from_tail_and_journal_equal_the_live_stream() {
         if way == "a kill" {
             server.kill();
         }
-        // Their connections end first: a server that drains waits a little for clients that keep theirs.
+        // Their connections close first: a draining server waits briefly for persistent ones.
         [&mut owner, &mut ann].into_iter().for_each(|user| user.follow(&server));
         server.restart();
         [&mut owner, &mut ann].into_iter().for_each(|user| user.follow(&server));
@@ -97,12 +97,12 @@ fn replays_from_tail_and_journal_equal_the_live_stream() {
     }
 }
 
-/// The server learns of the end of a stream when it reads the socket.
+/// The server detects the end of a stream when it reads the socket.
 fn wait_until_no_streams(users: &mut [&mut User]) {
     let end = Instant::now() + DEADLINE;
     for user in users {
         while user.get("/output/streams").expect(200).json()["total"] != 0 {
-            assert!(Instant::now() < end, "a stream that has gone is counted for ever");
+            assert!(Instant::now() < end, "a closed stream is still counted");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -160,7 +160,7 @@ fn filters_and_names_apply_to_replays() {
     }
 }
 
-/// More than one page of anything: of events, and of bytes, with an outbox that holds few of them.
+/// More than one page by events and by bytes, with an outbox that holds few of them.
 #[test]
 fn a_long_replay_is_complete_and_ends_with_one_caught_up() {
     const MESSAGES: usize = 700;
@@ -175,7 +175,7 @@ fn a_long_replay_is_complete_and_ends_with_one_caught_up() {
     }
     let mut stream = user.stream_with("last_event_id=0");
     let (mut next, mut ends) = (0, 0);
-    // A heartbeat shows that nothing else waits.
+    // A heartbeat shows that no other event is pending.
     loop {
         let event = stream.next();
         match event.kind() {
@@ -199,7 +199,7 @@ fn a_long_replay_is_complete_and_ends_with_one_caught_up() {
 fn zero_replays_the_whole_journal() {
     let server = Server::start(Options::new());
     let mut user = User::new(&server, "u");
-    assert!(replay(&user, "", 0).is_empty(), "who has nothing gets nothing");
+    assert!(replay(&user, "", 0).is_empty(), "a user without events gets none");
     user.say("default", "the very first");
     user.create_workspace("w");
     let kinds: Vec<String> = replay(&user, "", 0).iter().map(|event| event.kind().to_owned()).collect();

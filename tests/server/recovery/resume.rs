@@ -1,4 +1,4 @@
-//! Where a stream starts: `Last-Event-ID` in the header and the query, gaps, and the numbers that reads give.
+//! The start of a stream: `Last-Event-ID` in header and query, gaps, and the numbers of reads.
 
 use crate::common::sse::Event;
 use crate::common::token::token;
@@ -17,7 +17,7 @@ fn open_after(server: &Server, user: &str, query: &str, last_event_id: &str) -> 
     Stream::open_with(server.addr, query, &[("Authorization", &bearer), ("Last-Event-ID", last_event_id)])
 }
 
-/// Everything up to `caught_up`, and that.
+/// The events up to `caught_up`, and `caught_up`.
 #[track_caller]
 fn through_caught_up(stream: &mut Stream) -> (Vec<Event>, Event) {
     let mut events = Vec::new();
@@ -59,7 +59,7 @@ fn connection_established_has_the_requested_start() {
         let fields: HashSet<&str> = event.data.as_object().expect("an object").keys().map(String::as_str).collect();
         let expected = ["type", "user_id", "timestamp", "last_event_id", "epoch", "stream_id"];
         assert_eq!(fields, HashSet::from(expected), "{name}");
-        assert_eq!(stream.retries(), [3000], "it comes first");
+        assert_eq!(stream.retries(), [3000], "it is sent once, first");
         assert!(stream.raw.starts_with(b"retry: 3000\n"), "{name}");
     }
 }
@@ -72,7 +72,7 @@ fn the_header_overrides_the_query() {
         .iter()
         .map(|content| user.post("/input", json!({"content": content})).expect(200).number("X-Event-Id"))
         .collect();
-    // Header, query, and what is replayed.
+    // Header, query, and the replayed messages.
     let table: [(Option<u64>, Option<u64>, &[&str]); 5] = [
         (Some(numbers[2]), Some(numbers[0]), &["d"]),
         (Some(numbers[0]), Some(numbers[2]), &["b", "c", "d"]),
@@ -91,15 +91,15 @@ fn the_header_overrides_the_query() {
         assert_eq!(end.number(), numbers[3]);
         assert_eq!(end.data["last_event_id"], numbers[3]);
     }
-    // A field without a value is what some clients send before they have seen an id: the query stands.
+    // Some clients send an empty field before they have an id: the query applies.
     let mut stream = open_after(&server, "u", &format!("last_event_id={}", numbers[2]), "");
     assert_eq!(contents(&through_caught_up(&mut stream).0), ["d"]);
     let mut stream = open_after(&server, "u", "", "");
     user.say("default", "e");
-    assert_eq!(stream.next().content(), "e", "and without one the stream starts now");
+    assert_eq!(stream.next().content(), "e", "without an id the stream starts now");
 }
 
-/// Never silent, said once, and the stream goes on from there.
+/// The gap is reported once, and the stream continues from there.
 #[test]
 fn an_unknown_number_causes_a_gap() {
     let server = Server::start(Options::new());
@@ -127,16 +127,16 @@ fn an_unknown_number_causes_a_gap() {
         assert_eq!(end.number(), start, "{name}");
         let number = user.post("/input", json!({"content": name})).expect(200).number("X-Event-Id");
         let event = stream.next();
-        assert_eq!((event.content(), event.number()), (name, number), "and what comes then is delivered");
+        assert_eq!((event.content(), event.number()), (name, number), "later events are delivered");
     }
     let mut stream = user.stream_with("last_event_id=999999");
-    assert_eq!(stream.next().kind(), "gap", "the query may be beyond the newest as well");
+    assert_eq!(stream.next().kind(), "gap", "a query beyond the newest number");
     for value in ["abc", "-1", "1.5", "", "18446744073709551616"] {
         assert_invalid(&user.get(&format!("/output/stream?last_event_id={value}")), &["last_event_id"]);
     }
 }
 
-/// A good number is no gap, whatever else there is: a user who came late, one who has nothing, one who has it all.
+/// A valid number causes no gap for any user: a late one, one without events, and one with all events.
 #[test]
 fn a_valid_number_causes_no_gap() {
     let server = Server::start(Options::new());
@@ -154,7 +154,7 @@ fn a_valid_number_causes_no_gap() {
     }
 }
 
-/// Where the replay ends and live delivery begins, while messages keep coming.
+/// The boundary between replay and live events, while messages keep coming.
 #[test]
 fn caught_up_comes_once_between_replay_and_live_events() {
     let server = Server::start(Options::new());
@@ -176,17 +176,20 @@ fn caught_up_comes_once_between_replay_and_live_events() {
         let mut streams: Vec<Stream> =
             (0..12).map(|n| owner.stream_with(&format!("last_event_id={}", n % 3))).collect();
         stop.store(true, Ordering::Relaxed);
-        publisher.join().expect("it said everything");
+        publisher.join().expect("the publisher succeeds");
         for stream in &mut streams {
             let (replayed, end) = through_caught_up(stream);
             assert!(replayed.windows(2).all(|pair| pair[0].number() < pair[1].number()), "in order");
-            assert!(replayed.last().is_some_and(|last| last.number() <= end.number()), "what it names is complete");
+            assert!(
+                replayed.last().is_some_and(|last| last.number() <= end.number()),
+                "the replay is complete through its number"
+            );
             let mut before = end.number();
             let mut all = replayed;
             while all.last().is_none_or(|last| last.content() != "the end") {
                 let event = stream.next();
-                assert_eq!(event.kind(), "input", "one caught_up, and nothing else follows");
-                assert!(event.number() > before, "what follows is newer");
+                assert_eq!(event.kind(), "input", "only messages follow");
+                assert!(event.number() > before, "later events have higher numbers");
                 before = event.number();
                 all.push(event);
             }
@@ -196,12 +199,12 @@ fn caught_up_comes_once_between_replay_and_live_events() {
                 .map(|n| format!("before {n}"))
                 .chain((0..meanwhile).map(|n| format!("meanwhile {n}")))
                 .chain(["the end".to_owned()]);
-            assert!(expected.eq(messages.iter().copied()), "each once and in order");
+            assert!(expected.eq(messages.iter().copied()), "every message once, in order");
         }
     });
 }
 
-/// A read and a stream from its number together show everything, and nothing twice.
+/// A read and a stream from its number together have every event once.
 #[test]
 fn a_stream_from_the_number_of_a_read_misses_nothing() {
     const WORKSPACES: usize = 120;
@@ -245,8 +248,8 @@ fn a_stream_from_the_number_of_a_read_misses_nothing() {
             })
             .collect();
         for reader in readers {
-            let rounds: u32 = reader.join().expect("a reader got through");
-            assert!(rounds > 0, "it read while there was something to miss");
+            let rounds: u32 = reader.join().expect("a reader succeeds");
+            assert!(rounds > 0, "it reads during the writes");
         }
     });
     let mut user = User::new(&server, "u");

@@ -1,4 +1,4 @@
-//! Everything at once: many publishers, streams that come and go, restarts and a kill, and nothing is lost or doubled.
+//! Many publishers, streams that reconnect, restarts and a kill: nothing is lost or duplicated.
 
 use crate::common::port::free_port;
 use crate::common::publish::{Acknowledged, Publisher};
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 const PUBLISHERS: usize = 8;
 const MESSAGES: usize = 10_000;
 const STREAMS: usize = 50;
-/// How long all of it may take.
+/// Timeout of the whole test.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// One of the streams that come and go: whose it is, what it asks for, and which messages it must get.
+/// One of the reconnecting streams: its user, its query, and the messages it must receive.
 struct Plan {
     user: String,
     query: String,
@@ -25,9 +25,9 @@ struct Plan {
     conversations: Vec<String>,
 }
 
-/// What one of them went through.
-struct Story {
-    /// Every message, in the order in which it came.
+/// The result of one stream.
+struct StreamLog {
+    /// All messages, in order of arrival.
     messages: Vec<(u64, String)>,
     connections: usize,
 }
@@ -60,7 +60,7 @@ fn every_stream_gets_every_event_once_through_restarts_and_a_kill() {
     let plans: Vec<Plan> = (0..STREAMS).map(|n| plan(n, &workspace, &wide, &narrow)).collect();
     let count = AtomicUsize::new(0);
     let addr = server.addr;
-    let (acknowledged, stories) = thread::scope(|scope| {
+    let (acknowledged, logs) = thread::scope(|scope| {
         let streams: Vec<_> = (0..STREAMS)
             .map(|n| {
                 let plan = &plans[n];
@@ -83,20 +83,20 @@ fn every_stream_gets_every_event_once_through_restarts_and_a_kill() {
             server.restart();
         }
         let mut acknowledged: Vec<Acknowledged> =
-            publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher got through")).collect();
-        // The last message of each conversation tells its streams that nothing follows.
+            publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher succeeds")).collect();
+        // The last message of each conversation ends its streams.
         let mut last = Publisher::new(addr, "owner");
         acknowledged.extend([&wide, &narrow].map(|conversation| last.post(conversation, "the end")));
-        let stories: Vec<Story> =
-            streams.into_iter().map(|stream| stream.join().expect("a stream got through")).collect();
-        (acknowledged, stories)
+        let logs: Vec<StreamLog> =
+            streams.into_iter().map(|stream| stream.join().expect("a stream succeeds")).collect();
+        (acknowledged, logs)
     });
 
-    check(&plans, acknowledged, &stories, &mut server);
+    check(&plans, acknowledged, &logs, &mut server);
 }
 
-/// The plan of one stream. Many share a few users, so that while one is away another keeps the loop's memory of the user;
-/// as many have a user of their own, whose every return begins with the journal.
+/// The plan of one stream. Many share a few users, so that another stream keeps the user's tail in memory; the others
+/// have their own user, so that each reconnect reads the journal.
 fn plan(n: usize, workspace: &str, wide: &str, narrow: &str) -> Plan {
     let both: &[&str] = &[wide, narrow];
     let (user, query, conversations) = match n % 14 {
@@ -132,15 +132,15 @@ fn publish(addr: SocketAddr, name: &str, conversations: [&str; 2], count: &Atomi
 fn wait_for(count: &AtomicUsize, enough: usize) {
     let end = Instant::now() + TIMEOUT;
     while count.load(Ordering::Relaxed) < enough {
-        assert!(Instant::now() < end, "the publishers are stuck at {count:?}");
+        assert!(Instant::now() < end, "the publishers stall at {count:?}");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Reads a stream, goes away at random moments, comes back with the last id, until the last message is there. The query
-/// keeps the first number, as the URL of an `EventSource` does; the header says how far it has come.
-fn follow(addr: SocketAddr, plan: &Plan, start: u64, mut random: Random) -> Story {
-    let mut story = Story { messages: Vec::new(), connections: 0 };
+/// Reads a stream with disconnects at random moments, resumes with the last id, until the last message arrives. The
+/// query keeps the first number, like the URL of an `EventSource`; the header has the current one.
+fn follow(addr: SocketAddr, plan: &Plan, start: u64, mut random: Random) -> StreamLog {
+    let mut log = StreamLog { messages: Vec::new(), connections: 0 };
     let mark = if plan.query.is_empty() { "" } else { "&" };
     let mut opening = Opening {
         token: token(&plan.user),
@@ -152,8 +152,8 @@ fn follow(addr: SocketAddr, plan: &Plan, start: u64, mut random: Random) -> Stor
     let mut ends_left = plan.conversations.len();
     let end = Instant::now() + TIMEOUT;
     while ends_left > 0 {
-        assert!(Instant::now() < end, "{} messages, and no end", story.messages.len());
-        // Many connections are short, some end in the middle of their very first frames, a few last long.
+        assert!(Instant::now() < end, "{} messages, without the last", log.messages.len());
+        // Many connections are short, some end within their first frames, a few last long.
         opening.bytes_max = Some(match random.below(8) {
             0 => random.below(1500),
             1..=5 => random.below(150_000),
@@ -164,16 +164,16 @@ fn follow(addr: SocketAddr, plan: &Plan, start: u64, mut random: Random) -> Stor
         }
         match Reader::open(addr, &opening) {
             Ok(reader) => {
-                story.connections += 1;
-                read_on(reader, plan, start, &mut opening.last_event_id, &mut story.messages, &mut ends_left);
+                log.connections += 1;
+                read_on(reader, plan, start, &mut opening.last_event_id, &mut log.messages, &mut ends_left);
             }
             Err(_) => thread::sleep(Duration::from_millis(1 + random.below(20))),
         }
     }
-    story
+    log
 }
 
-/// Reads one connection to its end, or until no last message is left to come.
+/// Reads one connection to its end, or until all last messages have arrived.
 fn read_on(
     mut reader: Reader,
     plan: &Plan,
@@ -183,21 +183,21 @@ fn read_on(
     ends_left: &mut usize,
 ) {
     let (mut caught_up, mut is_first) = (false, true);
-    // A reset is an end as well: it is one way in which servers go.
+    // A reset is an end as well, since a killed server may cause one.
     while let Ok(Some(frame)) = reader.next() {
         let before = last_event_id.unwrap_or(start);
         assert_eq!(frame.name.as_ref(), plan.named.then_some(&frame.kind), "{frame:?}");
-        assert!(frame.id.is_none_or(|id| id >= before), "ids never go back: {frame:?} after {before}");
+        assert!(frame.id.is_none_or(|id| id >= before), "ids go back: {frame:?} after {before}");
         assert_eq!(is_first, frame.kind == "connection_established", "{frame:?}");
         match frame.kind.as_str() {
-            "connection_established" => assert_eq!(frame.id, Some(before), "it starts where it was asked to"),
-            "caught_up" => assert!(!std::mem::replace(&mut caught_up, true), "a replay ends once"),
+            "connection_established" => assert_eq!(frame.id, Some(before), "it starts at the requested number"),
+            "caught_up" => assert!(!std::mem::replace(&mut caught_up, true), "caught_up comes once"),
             "heartbeat" | "server_shutdown" => {}
             "input" => {
                 messages.push((frame.id.expect("a message has a number"), frame.content.clone()));
                 *ends_left -= usize::from(frame.content == "the end");
             }
-            _ => panic!("nothing else happens here: {frame:?}"),
+            _ => panic!("an unexpected event: {frame:?}"),
         }
         is_first = false;
         *last_event_id = frame.id.or(*last_event_id);
@@ -207,32 +207,32 @@ fn read_on(
     }
 }
 
-fn check(plans: &[Plan], mut acknowledged: Vec<Acknowledged>, stories: &[Story], server: &mut Server) {
+fn check(plans: &[Plan], mut acknowledged: Vec<Acknowledged>, logs: &[StreamLog], server: &mut Server) {
     acknowledged.sort();
     assert_eq!(acknowledged.len(), MESSAGES + 2);
-    assert!(acknowledged.windows(2).all(|pair| pair[0].number < pair[1].number), "no number was given twice");
-    for (n, (plan, story)) in plans.iter().zip(stories).enumerate() {
+    assert!(acknowledged.windows(2).all(|pair| pair[0].number < pair[1].number), "numbers are unique");
+    for (n, (plan, log)) in plans.iter().zip(logs).enumerate() {
         let expected: Vec<(u64, String)> = acknowledged
             .iter()
             .filter(|message| plan.conversations.contains(&message.conversation))
             .map(|message| (message.number, message.content.clone()))
             .collect();
-        let difference = expected.iter().zip(&story.messages).position(|(want, got)| want != got);
+        let difference = expected.iter().zip(&log.messages).position(|(want, got)| want != got);
         let name = format!("stream {n} of {} with {:?}", plan.user, plan.query);
         if let Some(at) = difference {
-            panic!("{name}: message {at} is {:?}, not {:?}", story.messages[at], expected[at]);
+            panic!("{name}: message {at} is {:?}, not {:?}", log.messages[at], expected[at]);
         }
-        assert_eq!(story.messages.len(), expected.len(), "{name}");
-        assert!(story.connections > 3, "{name} came back: {}", story.connections);
+        assert_eq!(log.messages.len(), expected.len(), "{name}");
+        assert!(log.connections > 3, "{name} reconnected: {}", log.connections);
     }
     server.stop();
     let stored = database::sound_message_contents(&server.database());
     let contents: Vec<&String> = acknowledged.iter().map(|message| &message.content).collect();
-    assert!(stored.iter().eq(contents), "what is stored is what was acknowledged, each once");
+    assert!(stored.iter().eq(contents), "acknowledged messages are stored once");
 }
 
-/// A stream that starts now, on whatever loop and however far that loop has come with what is committed: it has everything
-/// after the number that it was told, and nothing twice.
+/// A stream opened now, on any loop, at any lag of that loop behind the commits, gets every event after its start, and
+/// none twice.
 #[test]
 fn a_stream_opened_under_load_gets_every_event_after_its_start() {
     const OPENINGS: usize = 600;
@@ -256,7 +256,7 @@ fn a_stream_opened_under_load_gets_every_event_after_its_start() {
         let streams: Vec<(u64, Vec<(u64, String)>)> = (0..OPENINGS).map(|_| open_now(addr, MESSAGES_EACH)).collect();
         stop.store(true, Ordering::Relaxed);
         let acknowledged: Vec<Acknowledged> =
-            publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher got through")).collect();
+            publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher succeeds")).collect();
         (acknowledged, streams)
     });
     acknowledged.sort();
@@ -268,13 +268,13 @@ fn a_stream_opened_under_load_gets_every_event_after_its_start() {
     }
 }
 
-/// Where a stream that starts now says that it starts, and the first messages that it has.
+/// The start that a new stream reports, and the first messages that it receives.
 fn open_now(addr: SocketAddr, count: usize) -> (u64, Vec<(u64, String)>) {
     let mut reader = Reader::open(addr, &Opening { token: token("u"), ..Opening::default() }).expect("a stream");
-    let mut next = || reader.next().expect("a stream that goes on").expect("no end");
+    let mut next = || reader.next().expect("the stream continues").expect("no end");
     let established = next();
     assert_eq!(established.kind, "connection_established");
-    let (mut seen, start) = (Vec::new(), established.id.expect("it says where"));
+    let (mut seen, start) = (Vec::new(), established.id.expect("it has its start"));
     while seen.len() < count {
         let frame = next();
         if frame.kind == "input" {

@@ -1,11 +1,11 @@
-//! Stream tickets: what a browser's `EventSource` puts into its URL, and comes back with.
+//! Stream tickets: a browser's `EventSource` puts one into its URL and reuses it on reconnect.
 
 use crate::common::token::{now, token, token_with};
 use crate::common::user::text;
 use crate::common::{Client, Options, Server, Stream, User, assert_error};
 use serde_json::json;
 
-/// A ticket of a user for as long as a token of so many seconds lives, and how long it says that is.
+/// A ticket of a user whose token lives this number of seconds, and its reported lifetime.
 fn ticket(server: &Server, user: &str, seconds: i64) -> (String, i64) {
     let token = token_with(json!({"oid": user, "name": "N", "iat": now(), "exp": now() + seconds}));
     let response = User::with_token(server, user, &token).post("/auth/stream-ticket", json!({})).expect(200).json();
@@ -27,15 +27,15 @@ fn a_ticket_opens_several_streams() {
         drop(first);
         user.say("default", "two");
         let mut again = Stream::open_with(server.addr, &query, &[("Last-Event-ID", &number)]);
-        assert_eq!(again.next().content(), "two", "the same URL, and where it was: {environment}");
-        // The key outlives the server, and the ticket with it.
+        assert_eq!(again.next().content(), "two", "resumed with the same URL: {environment}");
+        // The signing key outlives the server, and so does the ticket.
         drop(again);
         user.follow(&server);
         server.restart();
         user.follow(&server);
         let mut back = Stream::open_with(server.addr, &format!("{query}&types=input"), &[("Last-Event-ID", &number)]);
         assert_eq!(back.next().content(), "two");
-        assert!(!server.log().contains(&ticket), "a ticket is as good as a token, and is not written down");
+        assert!(!server.log().contains(&ticket), "a ticket is as sensitive as a token, and is not logged");
     }
 }
 
@@ -64,7 +64,7 @@ fn a_ticket_is_accepted_for_streams_only() {
         let in_the_query = client.request(method, &format!("{path}{mark}ticket={ticket}")).send();
         assert_error(&in_the_query, 401, "unauthorized");
     }
-    // On a stream it stands in the query, and nothing else stands there in its place.
+    // On a stream it is accepted in the query, where nothing else is.
     assert_error(&client.request("GET", "/output/stream").token(&ticket).send(), 401, "unauthorized");
     for query in [
         format!("access_token={ticket}"),
@@ -79,7 +79,7 @@ fn a_ticket_is_accepted_for_streams_only() {
     assert_error(&client.request("POST", "/auth/stream-ticket").send(), 401, "unauthorized");
 }
 
-/// A ticket lives as long as the token that it was asked for with, and so does a stream that it opened.
+/// A ticket and the streams that it opened expire with the token that requested it.
 #[test]
 fn a_ticket_expires_with_its_token() {
     let server = Server::with(&[]);
@@ -88,13 +88,13 @@ fn a_ticket_expires_with_its_token() {
     let mut stream = Stream::open_with(server.addr, &format!("ticket={ticket}"), &[]);
     let kinds: Vec<String> = stream.until_end().iter().map(|event| event.kind().to_owned()).collect();
     assert_eq!(kinds, ["token_expiring", "token_expired"]);
-    // A token that has ended for good, leeway and all, gives none.
+    // A token that has expired beyond the leeway gets no ticket.
     let ended = token_with(json!({"oid": "u", "exp": now() - 3600}));
-    let refused = Client::new(server.addr).request("POST", "/auth/stream-ticket").token(&ended).send();
-    assert_error(&refused, 401, "unauthorized");
+    let rejected = Client::new(server.addr).request("POST", "/auth/stream-ticket").token(&ended).send();
+    assert_error(&rejected, 401, "unauthorized");
 }
 
-/// A stream that a ticket opened is renewed with a token, as any other.
+/// A stream opened by a ticket is renewed with a token, like any other.
 #[test]
 fn a_stream_opened_by_ticket_is_renewed_with_a_token() {
     let server = Server::with(&[("HEARTBEAT_INTERVAL_SECONDS", "0.2")]);
@@ -111,8 +111,8 @@ fn a_stream_opened_by_ticket_is_renewed_with_a_token() {
     assert_eq!(stream.next_of("input").content(), "past its end");
 }
 
-/// Behind a proxy with a password, a browser sends `Authorization: Basic` with an `EventSource` too. It does not replace
-/// the ticket.
+/// Behind a proxy with a password, a browser sends `Authorization: Basic` with an `EventSource` too. It does not
+/// replace the ticket.
 #[test]
 fn a_ticket_is_accepted_beside_basic_credentials_for_a_proxy() {
     let server = Server::start(Options::new());
@@ -121,11 +121,11 @@ fn a_ticket_is_accepted_beside_basic_credentials_for_a_proxy() {
     let query = format!("ticket={}", ticket.as_str().expect("a string"));
     Stream::open_with(server.addr, &query, &[("Authorization", "Basic dXNlcjpwYXNz")]);
     let mut client = Client::new(server.addr);
-    let mut refused = |path: &str, authorization: &str| {
+    let mut rejected = |path: &str, authorization: &str| {
         let response = client.request("GET", path).header("Authorization", authorization).send();
         assert_error(&response, 401, "unauthorized");
     };
-    refused("/output/stream", "Basic dXNlcjpwYXNz");
-    refused(&format!("/output/stream?{query}"), "Bearer bad");
-    refused(&format!("/auth/verify?{query}"), "Basic dXNlcjpwYXNz");
+    rejected("/output/stream", "Basic dXNlcjpwYXNz");
+    rejected(&format!("/output/stream?{query}"), "Bearer bad");
+    rejected(&format!("/auth/verify?{query}"), "Basic dXNlcjpwYXNz");
 }
