@@ -1,9 +1,9 @@
-//! Fan-out over loopback: what one core delivers to many streams, every message durable, every stream checked.
+//! Fan-out over loopback: deliveries of one core to many streams, with every message durable and every stream checked.
 //!
-//! The release server runs as a child on one core, publishers and readers are one thread on another. Every stream must get
-//! every event once and in order, also after the end, when all of them drain. Beside it a thread that does nothing but
-//! write such frames to as many sockets, as the limit that this machine sets. `BENCH_SECONDS` is how long each row is
-//! measured (5); `BENCH_ROWS=ac` measures these rows alone.
+//! The release server runs as a child process on one core; publishers and readers share one thread on another core.
+//! Every stream must get every event once and in order, and is drained at the end. For comparison, a thread only writes
+//! such frames to the same number of sockets, which is the limit of the machine. `BENCH_SECONDS` is the duration of
+//! each row (5); `BENCH_ROWS=ac` selects rows.
 
 #[path = "fanout/bare.rs"]
 mod bare;
@@ -19,7 +19,7 @@ use support::server::Server;
 use traffic::{Measured, Pace, Traffic};
 
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Size of a frame of the bare loop when no row of the server's has told how long they are.
+/// Frame size for the bare loop if no row of the server has measured it.
 const FRAME_BYTES: usize = 520;
 
 struct Row {
@@ -52,7 +52,7 @@ const ROWS: [Row; 4] = [
     },
 ];
 
-/// The bare loop's rows: a letter to choose them by, streams, frames in one write.
+/// The rows of the bare loop: the letter that selects it, streams, and frames per write.
 const LIMITS: [(char, usize, u64); 4] = [('a', 1000, 1), ('a', 1000, 4), ('a', 1000, 16), ('c', 100, 16)];
 
 fn main() -> ExitCode {
@@ -89,7 +89,7 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// A server of its own for each row, so that memory and database begin anew.
+/// Each row has its own server, so that memory and database start empty.
 fn measure_row(row: &Row, core: Option<usize>, duration: Duration) -> Result<Measured, String> {
     let settings = [("MAX_STREAMS_PER_USER", "0"), ("HEARTBEAT_INTERVAL_SECONDS", "3600")];
     let server = Server::start(core, &settings)?;
@@ -107,7 +107,7 @@ fn measure_row(row: &Row, core: Option<usize>, duration: Duration) -> Result<Mea
     Ok(measured)
 }
 
-/// `memory` is that of an idle stream, and by how much the server has grown by the end of the row.
+/// `memory` is the size of an idle stream and the growth of the server at the end of the row.
 fn print_row(name: &str, streams: usize, publishers: &str, measured: &Measured, memory: [&str; 2], aim: &str) {
     let per_second = measured.deliveries as f64 / measured.elapsed.as_secs_f64();
     let micros_each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / measured.deliveries.max(1) as f64;

@@ -1,6 +1,6 @@
-//! What strictness costs: `http1::head::parse_head` beside bare `httparse`, on three usual heads.
+//! The cost of strictness: `http1::head::parse_head` compared with bare `httparse`, on three common heads.
 //!
-//! Both sides take turns in short rounds, so that a slow moment of the machine hits both; the median round counts.
+//! Both alternate in short rounds, so that a slow phase of the machine affects both; the median round counts.
 
 use cortex_core::internals::head::parse_head;
 use cortex_core::internals::{HeadLimits, HeaderBuf};
@@ -30,7 +30,7 @@ const BROWSER: &str = "GET /output/stream?named=true&ticket=c3RyZWFtLXRpY2tldA H
     Last-Event-ID: 1042\r\n\r\n";
 
 fn main() {
-    // `cargo test --all-targets` runs this too, without the flag; numbers of a debug build say nothing.
+    // `cargo test --all-targets` runs this without the flag, in a debug build.
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("head: measures under `cargo bench` only");
         return;
@@ -55,7 +55,7 @@ fn megabytes_per_second(bytes: usize, nanoseconds: f64) -> f64 {
     bytes as f64 * 1000.0 / nanoseconds
 }
 
-/// Nanoseconds per head: of ours, and of bare httparse.
+/// Nanoseconds per head of `parse_head` and of bare `httparse`.
 fn measure(head: &[u8]) -> (f64, f64) {
     assert_eq!(parse_ours(head), head.len());
     assert_eq!(parse_bare(head), head.len());

@@ -1,4 +1,4 @@
-//! Nanoseconds per verified token, beside a bare HMAC-SHA256 of the same bytes with the same pre-keyed state.
+//! Nanoseconds per verified token, compared with a bare HMAC-SHA256 of the same bytes with a prepared key.
 
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{Claims, Keys, Purpose, UserId, WallTime};
@@ -34,14 +34,14 @@ fn main() {
     let mut bare = Vec::new();
     let mut verify = Vec::new();
     let mut verify_rotated = Vec::new();
-    let mut refuse = Vec::new();
+    let mut reject = Vec::new();
     let mut sign = Vec::new();
-    // The measurements take turns, so that a change of the machine's speed touches all of them.
+    // The measurements alternate, so that a change of the machine's speed affects all of them.
     for _ in 0..ROUNDS {
         bare.push(ns_per_call(|| keyed.clone().chain_update(black_box(signed)).finalize()));
         verify.push(ns_per_call(|| keys.verify(black_box(&token), NOW)));
         verify_rotated.push(ns_per_call(|| rotated.verify(black_box(&token), NOW)));
-        refuse.push(ns_per_call(|| keys.verify(black_box(&forged), NOW)));
+        reject.push(ns_per_call(|| keys.verify(black_box(&forged), NOW)));
         sign.push(ns_per_call(|| keys.sign(black_box(&claims))));
     }
     let bare = median(bare);
@@ -51,7 +51,7 @@ fn main() {
     let rows = [
         ("verify", verify),
         ("verify with a previous key", verify_rotated),
-        ("refuse a forged token", refuse),
+        ("reject a forged token", reject),
         ("sign", sign),
     ];
     for (name, rounds) in rows {

@@ -1,8 +1,8 @@
 //! `GET /` and durable `POST /input` over loopback, in a closed loop over 1, 16 and 64 connections.
 //!
-//! The release server runs as a child on one core, the load on another. Beside it a bare epoll loop with httparse gives
-//! the same bytes for `GET /`, as the limit that this machine sets. `BENCH_SECONDS` is how long each row is measured (5);
-//! `BENCH_BARE_ONLY=1` measures the limit alone.
+//! The release server runs as a child process on one core, the load on another. For comparison, a bare epoll loop with
+//! httparse sends the same bytes for `GET /`, which is the limit of the machine. `BENCH_SECONDS` is the duration of
+//! each row (5); `BENCH_BARE_ONLY=1` measures the limit alone.
 
 #[path = "loopback/bare.rs"]
 mod bare;
@@ -22,8 +22,8 @@ const CONNECTIONS: [usize; 3] = [1, 16, 64];
 const CONTENT_BYTES: usize = 200;
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// What the bare loop answers when there is no server to copy from.
-const STAND_IN_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nDate: Sat, 31 Jan 2026 09:15:30 GMT\r\nContent-Length: 43\r\n\
+/// The response of the bare loop without a server to copy it from.
+const STAND_IN_RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nDate: Sat, 31 Jan 2026 09:15:30 GMT\r\nContent-Length: 43\r\n\
     Content-Type: application/json\r\nX-Request-Id: 0123456789abcdef\r\n\r\n\
     {\"status\":\"online\",\"service\":\"Cortex Core\"}";
 
@@ -38,7 +38,7 @@ fn run() -> Result<(), String> {
         Some(_) => None,
         None => Some(Server::start(server_core, &[])?),
     };
-    let response = server.as_ref().map_or(Ok(STAND_IN_ANSWER.to_vec()), |server| http::fetch(server.address, "/"))?;
+    let response = server.as_ref().map_or(Ok(STAND_IN_RESPONSE.to_vec()), |server| http::fetch(server.address, "/"))?;
     let bare = BareServer::start(response, server_core)?;
     support::pin_load(load_core)?;
     println!(
@@ -51,7 +51,7 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The limit, `GET /` and `POST /input`, one after the other, so that they meet the same state of the machine.
+/// Measures the limit, `GET /` and `POST /input` in succession, so that the machine is in the same state.
 fn measure_row(
     connections: usize,
     bare: &BareServer,
@@ -68,13 +68,13 @@ fn measure_row(
     Ok(())
 }
 
-/// What the server has spent in the measured time.
+/// Resources spent by the server in the measured time.
 struct Spent {
     cpu: Duration,
     commits: Option<CommitCounts>,
 }
 
-/// Runs one scenario, and reads what `server` spends on it.
+/// Runs one scenario and reads the resources that `server` spends.
 fn measure(
     address: SocketAddr,
     scenario: &Scenario,

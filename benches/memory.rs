@@ -1,7 +1,7 @@
-//! What connections and streams hold in memory while they are idle, and how evenly heartbeats are spread.
+//! Memory of idle connections and streams, and the distribution of heartbeats over time.
 //!
-//! The release server runs as a child, so that its memory is its own; what the kernel keeps for sockets is not in it. Every
-//! stream must get its heartbeat: as many as there are streams are counted within an interval.
+//! The release server runs as a child process, so that its memory is separate; kernel memory of sockets is not
+//! included. Every stream must get its heartbeat: one per stream is counted within an interval.
 
 mod support;
 
@@ -15,7 +15,7 @@ use support::server::Server;
 
 const CONNECTIONS: usize = 10_000;
 const STREAMS: usize = 15_000;
-/// Several times what opening all streams takes.
+/// Several times the duration of opening all streams.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 const BUCKET: Duration = Duration::from_millis(100);
 
@@ -58,7 +58,7 @@ fn measure_streams(core: Option<usize>) -> Result<(), String> {
     print_growth("idle streams", STREAMS, fresh_bytes, server.resident_bytes()?);
     let buckets = count_heartbeats(streams, Instant::now(), 2 * HEARTBEAT).map_err(|error| error.to_string())?;
     print_growth("after heartbeats to all", STREAMS, fresh_bytes, server.resident_bytes()?);
-    // The last whole interval: by then every stream is in its rhythm.
+    // The last complete interval: all streams have their first heartbeat behind them.
     let interval = &buckets[buckets.len() / 2..];
     let busiest = interval.iter().max().copied().unwrap_or_default();
     let total: u64 = interval.iter().sum();
@@ -78,7 +78,7 @@ fn print_growth(name: &str, count: usize, before: u64, after: u64) {
     println!("{:<32}{:>12}{each:>14.0}", format!("{count} {name}"), after / 1024);
 }
 
-/// Counts the heartbeats that come within `duration` after `start`, by the time of their coming.
+/// Counts the heartbeats that arrive within `duration` after `start`, by arrival time.
 fn count_heartbeats(sockets: Vec<std::net::TcpStream>, start: Instant, duration: Duration) -> io::Result<Vec<u64>> {
     let mut poll = Poll::new()?;
     let mut streams = Vec::with_capacity(sockets.len());
@@ -111,7 +111,7 @@ fn count_heartbeats(sockets: Vec<std::net::TcpStream>, start: Instant, duration:
 
 fn raise_open_file_limit(wanted: u64) -> Result<(), String> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls get a pointer to a whole rlimit that lives through them.
+    // SAFETY: both calls get a pointer to a complete rlimit that outlives them.
     let raised = unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
         limit.rlim_cur = limit.rlim_max;

@@ -1,4 +1,4 @@
-//! Nanoseconds per thing that is counted: alone, and while other threads count the same.
+//! Nanoseconds per recorded metric, without and with contention by other threads.
 
 use cortex_core::internals::metrics::exposition::Exposition;
 use cortex_core::internals::metrics::{COMMIT_BOUNDS, Counter, DURATION_BOUNDS, Durations};

@@ -1,9 +1,9 @@
-//! What inboxes cost where messages are written, and what they gain where a journal is replayed.
+//! The cost of inboxes for writes, and their gain for replays.
 //!
-//! Writing: messages per second in batches of 64 and 256, with 3 recipients each, among 1,000 users and 10,000
-//! conversations, with flushes of the inboxes and without any. Replay: events per second, in the pages that a stream asks
-//! for, for a user of 10 conversations and one of 5,000, who both got as many messages, with the file in the system's
-//! cache and without.
+//! Writes: messages per second in batches of 64 and 256, with 3 recipients each, among 1,000 users and 10,000
+//! conversations, with and without inbox flushes. Replays: events per second, in pages as a stream requests them, for a
+//! user of 10 conversations and one of 5,000 with the same number of messages, with the file cached by the system and
+//! not.
 
 use cortex_core::internals::{
     Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Database, EventNumber,
@@ -23,7 +23,7 @@ const MESSAGES_PER_ROUND: usize = 24_576;
 const REPLAYED: usize = 40_000;
 /// Bytes of a stream's outbox, by default.
 const PAGE_BYTES: usize = 64 * 1024;
-const NOBODY: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
+const NO_REPLY: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
 
 fn main() {
     let directory = std::env::temp_dir().join(format!("cortex-replay-{}", std::process::id()));
@@ -37,7 +37,7 @@ fn writing(directory: &Path) {
     let never = InboxLimits { flush_numbers: u64::MAX, ..InboxLimits::default() };
     let mut without = BenchStore::new(directory.join("without.db"), never);
     let mut with = BenchStore::new(directory.join("with.db"), InboxLimits::default());
-    // The first messages fill what is empty in a new database.
+    // The first messages fill the empty caches of a new database.
     for store in [&mut without, &mut with] {
         store.write(100_000, 256);
     }
@@ -60,8 +60,8 @@ fn replaying(directory: &Path) {
     let path = directory.join("with.db");
     let config = StoreConfig::new(Database::File(path.clone()));
     let mut store = BenchStore::open(path.clone(), config.inbox);
-    let few = store.person_in("few", FEW);
-    let many = store.person_in("many", MANY);
+    let few = store.user_in("few", FEW);
+    let many = store.user_in("many", MANY);
     let start = store.writer.position();
     for pair in 0..REPLAYED {
         let rooms = [few[pair % FEW], many[pair * 7919 % MANY]];
@@ -88,7 +88,7 @@ fn replaying(directory: &Path) {
     }
 }
 
-/// A database and what there is in it.
+/// A database and its content.
 struct BenchStore {
     path: PathBuf,
     writer: Writer,
@@ -106,7 +106,7 @@ impl BenchStore {
         BenchStore { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
     }
 
-    /// A database with conversations of three, each in the workspace of one of them.
+    /// A database with conversations of three users, each in the workspace of one of them.
     fn new(path: PathBuf, inbox: InboxLimits) -> BenchStore {
         let mut store = BenchStore::open(path, inbox);
         let workspaces: Vec<WorkspaceId> = (0..USERS).map(|user| store.workspace(&format!("user-{user}"))).collect();
@@ -136,8 +136,8 @@ impl BenchStore {
         }
     }
 
-    /// Somebody who takes part in so many new conversations of the first user's.
-    fn person_in(&mut self, name: &str, conversations: usize) -> Vec<ConversationId> {
+    /// A user who takes part in this number of new conversations of the first user.
+    fn user_in(&mut self, name: &str, conversations: usize) -> Vec<ConversationId> {
         let workspace = self.workspace("user-0");
         let mut rooms = Vec::new();
         for made in 1..=conversations {
@@ -151,17 +151,22 @@ impl BenchStore {
         rooms
     }
 
-    /// Commits what waits, if it is as many as that.
+    /// Commits the waiting commands if there are at least this many.
     fn commit_if(&mut self, commands: usize) -> Vec<Outcome> {
         if self.waiting.len() < commands {
             return Vec::new();
         }
         self.now = WallTime(self.now.0 + 1000);
         let committed = self.writer.commit_batch(&std::mem::take(&mut self.waiting), self.now);
-        committed.results.into_iter().map(|command_result| command_result.result.expect("it is done")).collect()
+        committed
+            .results
+            .into_iter()
+            .map(|command_result| command_result.result.expect("the command succeeds"))
+            .collect()
     }
 
-    /// Writes messages to conversations picked evenly; messages per second, and milliseconds of the longest commit.
+    /// Writes messages to evenly chosen conversations. Returns messages per second, and milliseconds of the longest
+    /// commit.
     fn write(&mut self, messages: usize, batch: usize) -> (f64, f64) {
         let (mut busy, mut longest) = (0.0, 0.0);
         for _ in 0..messages / batch {
@@ -178,20 +183,20 @@ impl BenchStore {
         (messages as f64 / busy, longest)
     }
 
-    /// Makes the system forget what it has of the file in memory.
+    /// Drops the file from the system's page cache.
     fn drop_cache(&self) {
         for ending in ["", "-wal"] {
             let path = format!("{}{ending}", self.path.display());
             let Ok(file) = std::fs::File::open(path) else { continue };
             file.sync_all().expect("the file can be synced");
-            // SAFETY: the descriptor is open for as long as the call.
+            // SAFETY: the descriptor stays open during the call.
             let failed = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
             assert_eq!(failed, 0);
         }
     }
 }
 
-/// Reads everything that `user` got after a number, as a stream would; events per second.
+/// Reads all events of `user` after a number, as a stream does. Returns events per second.
 fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
     let mut reader = Reader::open(path).expect("a reader");
@@ -199,7 +204,7 @@ fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
     let began = cpu_time();
     loop {
         let kind = QueryKind::JournalPage { after, bytes_max: PAGE_BYTES, filter };
-        let response = reader.answer(&Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind });
+        let response = reader.answer(&Query { reply_to: NO_REPLY, caller: UserId::new_unchecked(user), kind });
         let Ok(QueryResult::JournalPage(page)) = response.result else { panic!("no page") };
         events += page.events.len();
         after = page.through;
@@ -207,13 +212,13 @@ fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
             break;
         }
     }
-    assert_eq!(events, REPLAYED, "{user} gets everything once");
+    assert_eq!(events, REPLAYED, "{user} gets every message once");
     events as f64 / (cpu_time() - began).as_secs_f64()
 }
 
 fn command(user: &str, kind: CommandKind) -> Command {
     let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None };
-    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, kind }
+    Command { reply_to: NO_REPLY, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 
 fn create_conversation(workspace: WorkspaceId, participants: &[UserId]) -> CommandKind {
@@ -237,7 +242,7 @@ fn post(conversation: ConversationId) -> CommandKind {
     }
 }
 
-/// The median of each number.
+/// The median of each component.
 fn median(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
     let middle = rounds.len() / 2;
     rounds.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -246,7 +251,7 @@ fn median(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
     (rounds[middle].0, second)
 }
 
-/// Processor time of this thread, which other programs on the machine do not change.
+/// Processor time of this thread, which other processes do not affect.
 fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists and the pointer is valid.

@@ -1,6 +1,6 @@
-//! How large the program is, how long it takes from its start to its first answer, and what it then holds in memory.
+//! The size of the program, the time from its start to its first response, and its memory then.
 //!
-//! Each start is a process of its own. The clock runs from before the process is made until the answer to `GET /` has come.
+//! Each start is a new process. The time runs from before the fork until the response to `GET /` has arrived.
 
 mod support;
 
@@ -49,7 +49,7 @@ fn row(name: &str, scratch: &Scratch, settings: &[(&str, &str)], anew: bool) -> 
     Ok(())
 }
 
-/// One start: how long it took, and the bytes in memory after the first answer.
+/// One start: its duration, and the resident bytes after the first response.
 fn start(scratch: &Scratch, settings: &[(&str, &str)]) -> Result<(Duration, u64), String> {
     let began = Instant::now();
     let mut command = Command::new(PROGRAM);
@@ -71,7 +71,7 @@ fn start(scratch: &Scratch, settings: &[(&str, &str)]) -> Result<(Duration, u64)
     Ok((took, pages * 4096))
 }
 
-/// A process that ends with the measurement.
+/// A process that is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -81,7 +81,7 @@ impl Drop for Running {
     }
 }
 
-/// A directory that is the server's alone.
+/// A working directory of the server.
 struct Scratch(PathBuf);
 
 impl Scratch {

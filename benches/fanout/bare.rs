@@ -1,6 +1,6 @@
-//! The limit: a thread that does nothing but `write` such frames to as many sockets.
+//! The limit: a thread that only writes such frames to the same number of sockets.
 
-use crate::streams::{DATA_START, Given, Streams, TIME_DIGITS};
+use crate::streams::{DATA_START, Received, Streams, TIME_DIGITS};
 use crate::support::cores;
 use crate::support::histogram::Histogram;
 use crate::support::http::SILENCE_MAX;
@@ -11,11 +11,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Stands for the number of messages while the thread still writes.
+/// Stands for the number of messages while the thread is still writing.
 const WRITING: u64 = u64::MAX;
 const EVENTS: usize = 1024;
 
-/// Writes frames of `frame_bytes` to `streams` sockets for `duration`, `joined` of them at once.
+/// Writes frames of `frame_bytes` to `streams` sockets for `duration`, with `joined` frames per write.
 pub fn measure(
     streams: usize,
     joined: u64,
@@ -41,7 +41,7 @@ fn run(
     let (start, load_cpu_before) = (Instant::now(), cores::thread_cpu_time());
     std::thread::scope(|scope| {
         let (writers, messages) = (&writers, &messages);
-        let writing = scope.spawn(move || -> io::Result<(Given, Duration)> {
+        let writing = scope.spawn(move || -> io::Result<(Received, Duration)> {
             core.map_or(Ok(()), cores::pin_this_thread)?;
             let given = write_frames(writers, joined, frame_bytes, start + duration, origin)?;
             messages.store(given.count, Relaxed);
@@ -66,7 +66,7 @@ fn run(
     })
 }
 
-/// Pairs of connected sockets: the sides that write, and the sides that read.
+/// Pairs of connected sockets: the writing sides and the reading sides.
 fn connect(count: usize) -> io::Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let (mut writers, mut readers) = (Vec::new(), Vec::new());
@@ -79,15 +79,15 @@ fn connect(count: usize) -> io::Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     Ok((writers, readers))
 }
 
-/// The loop itself; returns what each socket was given.
+/// The loop. Returns what was written to each socket.
 fn write_frames(
     writers: &[TcpStream],
     joined: u64,
     frame_bytes: usize,
     end: Instant,
     origin: Instant,
-) -> io::Result<Given> {
-    let mut given = Given::default();
+) -> io::Result<Received> {
+    let mut given = Received::default();
     let mut frames = Vec::with_capacity(joined as usize * frame_bytes);
     loop {
         let now = Instant::now();

@@ -1,7 +1,7 @@
-//! The readers' side: open streams, and a scan of what they get that is cheap and yet lets nothing pass.
+//! The readers: open streams, and a cheap but complete check of their frames.
 //!
-//! Invariant: the numbers of a stream's events strictly increase; with `count` and `sum` those of what was sent, it had each of
-//! them once and nothing else.
+//! Invariant: the numbers of a stream's events strictly increase. If `count` and `sum` equal those of the sent events,
+//! the stream got each of them once and nothing else.
 
 use crate::support::histogram::Histogram;
 use mio::net::TcpStream;
@@ -9,26 +9,26 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind, Read};
 use std::time::Instant;
 
-/// How every event begins that is measured here, before the time in its content.
+/// The start of every measured event, up to the time in its content.
 pub const DATA_START: &[u8] = b"data: {\"type\":\"input\",\"data\":{\"content\":\"";
-/// Digits of the time at the beginning of a content: nanoseconds since the origin.
+/// Digits of the time at the start of a content: nanoseconds since the origin.
 pub const TIME_DIGITS: usize = 16;
 const ID_START: &[u8] = b"id: ";
-/// Heartbeats are seldom here, but one may come: it says how far the stream is, and counts as no event.
+/// Heartbeats are rare here; they carry a number and are not events.
 const HEARTBEAT_START: &[u8] = b"data: {\"type\":\"heartbeat\"";
-/// Room for what one read takes, and for the part of a frame that came before.
+/// Space for one read and the incomplete frame before it.
 const SCRATCH_BYTES: usize = 512 * 1024;
 
-/// What a stream was given.
+/// The events received by a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Given {
+pub struct Received {
     pub count: u64,
-    /// Of the events' numbers, wrapping.
+    /// Wrapping sum of the events' numbers.
     pub sum: u64,
     pub last: u64,
 }
 
-impl Given {
+impl Received {
     pub fn add(&mut self, number: u64) {
         self.count += 1;
         self.sum = self.sum.wrapping_add(number);
@@ -38,9 +38,9 @@ impl Given {
 
 struct Stream {
     socket: TcpStream,
-    /// The beginning of a frame whose end has not come yet.
+    /// The start of an incomplete frame.
     rest: Vec<u8>,
-    given: Given,
+    given: Received,
 }
 
 /// All streams of a run; the token of each is its index.
@@ -48,7 +48,7 @@ pub struct Streams {
     streams: Vec<Stream>,
     scratch: Vec<u8>,
     origin: Instant,
-    /// Events that all streams together were given, and their bytes.
+    /// Events delivered to all streams together, and their bytes.
     pub deliveries: u64,
     pub bytes: u64,
     /// From sending to arrival, in nanoseconds.
@@ -56,14 +56,14 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Takes over connections on which nothing but events is to come; contents carry times since `origin`.
+    /// Takes over connections that only receive events from now on; contents carry times since `origin`.
     pub fn new(sockets: Vec<std::net::TcpStream>, registry: &Registry, origin: Instant) -> io::Result<Streams> {
         let mut streams = Vec::with_capacity(sockets.len());
         for (index, socket) in sockets.into_iter().enumerate() {
             socket.set_nonblocking(true)?;
             let mut socket = TcpStream::from_std(socket);
             registry.register(&mut socket, Token(index), Interest::READABLE)?;
-            streams.push(Stream { socket, rest: Vec::new(), given: Given::default() });
+            streams.push(Stream { socket, rest: Vec::new(), given: Received::default() });
         }
         let latency = Histogram::new();
         Ok(Streams { streams, scratch: vec![0; SCRATCH_BYTES], origin, deliveries: 0, bytes: 0, latency })
@@ -73,7 +73,7 @@ impl Streams {
         self.streams.len()
     }
 
-    /// Takes in what has come on a stream.
+    /// Reads what has arrived on a stream.
     pub fn read(&mut self, index: usize) -> Result<(), String> {
         let stream = &mut self.streams[index];
         loop {
@@ -102,8 +102,8 @@ impl Streams {
         }
     }
 
-    /// Fails unless every stream was given exactly this.
-    pub fn check(&self, sent: Given) -> Result<(), String> {
+    /// Fails unless every stream received exactly these events.
+    pub fn check(&self, sent: Received) -> Result<(), String> {
         match self.streams.iter().enumerate().find(|(_, stream)| stream.given != sent) {
             Some((index, stream)) => Err(format!("stream {index} was given {:?} of {sent:?}", stream.given)),
             None => Ok(()),
@@ -111,7 +111,7 @@ impl Streams {
     }
 }
 
-/// What ends with a whole frame, and the beginning of the next one. An event is one line, so the last empty line is near.
+/// Splits off the incomplete frame at the end. An event is one line, so the last empty line is near.
 fn whole_frames(bytes: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memmem::rfind(bytes, b"\n\n") {
         Some(at) => bytes.split_at(at + 2),
@@ -119,8 +119,8 @@ fn whole_frames(bytes: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Goes over whole frames; calls `sent` with the time that each content carries.
-fn scan(mut bytes: &[u8], given: &mut Given, mut sent: impl FnMut(u64)) -> Result<(), String> {
+/// Parses complete frames; calls `sent` with the time in each content.
+fn scan(mut bytes: &[u8], given: &mut Received, mut sent: impl FnMut(u64)) -> Result<(), String> {
     while !bytes.is_empty() {
         let end = scan_frame(bytes, given, &mut sent).ok_or_else(|| {
             let shown = &bytes[..bytes.len().min(300)];
@@ -131,8 +131,8 @@ fn scan(mut bytes: &[u8], given: &mut Given, mut sent: impl FnMut(u64)) -> Resul
     Ok(())
 }
 
-/// One frame, which must be the event after the last one or a later one; returns where it ends.
-fn scan_frame(bytes: &[u8], given: &mut Given, sent: &mut impl FnMut(u64)) -> Option<usize> {
+/// Parses one frame, which must be a later event than the last one, and returns its end.
+fn scan_frame(bytes: &[u8], given: &mut Received, sent: &mut impl FnMut(u64)) -> Option<usize> {
     let is_heartbeat = bytes.starts_with(HEARTBEAT_START);
     if !is_heartbeat {
         let time = bytes.strip_prefix(DATA_START)?.get(..TIME_DIGITS)?;

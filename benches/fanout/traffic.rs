@@ -1,6 +1,6 @@
-//! One row: publishers that send at a pace, streams that get everything, and the check that they did.
+//! One row: publishers with a pace, streams that receive everything, and the check of the deliveries.
 
-use crate::streams::{Given, Streams, TIME_DIGITS};
+use crate::streams::{Received, Streams, TIME_DIGITS};
 use crate::support::connection::Connection;
 use crate::support::cores;
 use crate::support::histogram::Histogram;
@@ -14,33 +14,33 @@ const CONTENT_BYTES: usize = 200;
 const EVENTS: usize = 1024;
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-/// When a publisher sends its next message.
+/// The time of a publisher's next message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// As soon as the last one is acknowledged.
+    /// When the last one is acknowledged.
     FlatOut,
-    /// When all streams have the last one, too.
+    /// When all streams have received the last one.
     OneAtATime,
-    /// So many times a second.
+    /// This many times per second.
     PerSecond(f64),
 }
 
-/// What a row has shown; of the bare loop, too.
+/// The results of a row, also of the bare loop.
 pub struct Measured {
-    /// From the first message sent to the last event arrived.
+    /// From the first message sent to the last event received.
     pub elapsed: Duration,
     pub deliveries: u64,
     /// In nanoseconds.
     pub latency: Histogram,
     /// Processor time of the server during `elapsed`.
     pub cpu: Duration,
-    /// Processor time of the load during `elapsed`: when it is all of it, the load is what limits.
+    /// Processor time of the load during `elapsed`. If it equals `elapsed`, the load is the bottleneck.
     pub load_cpu: Duration,
     /// Mean size of a frame.
     pub frame_bytes: usize,
 }
 
-/// Open streams and publishers, all of one user and one conversation.
+/// Open streams and publishers of one user and one conversation.
 pub struct Traffic<'s> {
     server: &'s Server,
     poll: Poll,
@@ -48,21 +48,21 @@ pub struct Traffic<'s> {
     streams: Streams,
     publishers: Vec<Publisher>,
     scratch: Vec<u8>,
-    /// What the server has acknowledged.
-    sent: Given,
+    /// The acknowledged messages.
+    sent: Received,
     asked: u64,
 }
 
 struct Publisher {
     connection: Connection,
     request: Vec<u8>,
-    /// Where in the request its content begins.
+    /// The start of the content within the request.
     content_at: usize,
 }
 
 impl<'s> Traffic<'s> {
     pub fn open(server: &'s Server, streams: usize, publishers: usize) -> Result<Traffic<'s>, String> {
-        // The user's default conversation is made with its first message, and an event of its own.
+        // The first message creates the user's default conversation, with a separate event.
         let failed = |error: std::io::Error| format!("cannot connect: {error}");
         let poll = Poll::new().map_err(failed)?;
         let origin = Instant::now();
@@ -75,10 +75,10 @@ impl<'s> Traffic<'s> {
             .map(|index| Publisher::open(server, &poll, streams.len() + index))
             .collect::<Result<Vec<_>, _>>()?;
         let scratch = vec![0; READ_BYTES_MAX];
-        Ok(Traffic { server, poll, origin, streams, publishers, scratch, sent: Given::default(), asked: 0 })
+        Ok(Traffic { server, poll, origin, streams, publishers, scratch, sent: Received::default(), asked: 0 })
     }
 
-    /// Sends for `duration`, then waits until every stream has everything; that counts too, as does the time for it.
+    /// Sends for `duration`, then waits until every stream has received everything; both count, with their time.
     pub fn run(&mut self, pace: Pace, duration: Duration) -> Result<Measured, String> {
         let mut events = Events::with_capacity(EVENTS);
         self.streams.latency = Histogram::new();
@@ -140,7 +140,7 @@ impl<'s> Traffic<'s> {
         Ok(())
     }
 
-    /// Lets every publisher send that is free and whose time has come.
+    /// Sends the next message of every idle publisher that is due.
     fn send_due(&mut self, pace: Pace, now: Instant, due: &mut Instant) -> Result<(), String> {
         let may_send = match pace {
             Pace::FlatOut => true,
@@ -186,7 +186,7 @@ impl Publisher {
         Ok(Publisher { connection, request: (head + &body).into_bytes(), content_at })
     }
 
-    /// Sends a message whose content begins with the time.
+    /// Sends a message whose content starts with the time.
     fn post(&mut self, origin: Instant, now: Instant) -> Result<(), String> {
         let time = format!("{:0TIME_DIGITS$}", (now - origin).as_nanos());
         self.request[self.content_at..][..TIME_DIGITS].copy_from_slice(time.as_bytes());
@@ -207,7 +207,7 @@ impl Publisher {
     }
 }
 
-/// The number of the event that an answer acknowledges, once the answer is whole.
+/// The number of the acknowledged event, once the response is complete.
 fn acknowledged(response: &[u8]) -> Result<Option<u64>, String> {
     let Some(head) = read_head(response)? else { return Ok(None) };
     match response.len() - head.head_bytes {

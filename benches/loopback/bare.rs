@@ -1,4 +1,4 @@
-//! The limit: an epoll loop that parses with httparse and answers every request with the same bytes.
+//! The limit: an epoll loop that parses with httparse and sends the same bytes to every request.
 
 use crate::support::cores;
 use mio::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ const STOP: Token = Token(usize::MAX - 1);
 const READ_BYTES_MAX: usize = 64 * 1024;
 const REQUEST_FIELDS_MAX: usize = 32;
 
-/// A running loop; ends when dropped.
+/// A running loop; it ends on drop.
 pub struct BareServer {
     pub address: SocketAddr,
     stop: Arc<Waker>,
@@ -21,7 +21,7 @@ pub struct BareServer {
 }
 
 impl BareServer {
-    /// Listens on a free port of loopback, on a thread that stays on `core`.
+    /// Listens on a free loopback port, on a thread pinned to `core`.
     pub fn start(response: Vec<u8>, core: Option<usize>) -> Result<BareServer, String> {
         let set_up = || -> io::Result<(Poll, TcpListener, Arc<Waker>)> {
             let poll = Poll::new()?;
@@ -87,8 +87,8 @@ fn accept(poll: &Poll, listener: &TcpListener, connections: &mut Vec<Option<(Tcp
     }
 }
 
-/// Answers what has arrived; `false` when the client has closed. The load never asks before it has the last answer, so an
-/// answer always fits the socket.
+/// Responds to the requests that have arrived; `false` if the client has closed. The load waits for each response, so a
+/// response always fits the socket.
 fn respond_to_all(
     stream: &mut TcpStream,
     waiting: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! The load: one thread, every connection sends its next request when the answer to the last one has been checked.
+//! The load: one thread; each connection sends its next request once the last response has been checked.
 
 use crate::support::connection::Connection;
 use crate::support::histogram::Histogram;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// A request, always the same, and how the body of its answer begins.
+/// A request, and the start of the body of its response.
 pub struct Scenario {
     pub name: &'static str,
     pub request: Vec<u8>,
     pub body_start: &'static [u8],
 }
 
-/// What a run has shown.
+/// The results of a run.
 pub struct Measured {
     pub elapsed: Duration,
     /// In nanoseconds.
@@ -30,7 +30,7 @@ impl Measured {
     }
 }
 
-/// Open connections and what they send.
+/// Open connections and their scenario.
 pub struct Load<'s> {
     scenario: &'s Scenario,
     poll: Poll,
@@ -49,7 +49,7 @@ impl<'s> Load<'s> {
         Ok(Load { scenario, poll, connections, scratch: vec![0; READ_BYTES_MAX] })
     }
 
-    /// Asks for `duration`, then waits for the answers that are still out; those count too, as does the time for them.
+    /// Sends requests for `duration`, then waits for the pending responses; both count, with their time.
     pub fn run(&mut self, duration: Duration) -> Result<Measured, String> {
         let mut events = Events::with_capacity(1024);
         let mut latency = Histogram::new();
@@ -88,7 +88,7 @@ impl<'s> Load<'s> {
     }
 }
 
-/// `Some` when `answer` is whole; an error unless it is a `200` with the body that belongs to the scenario.
+/// `Some` if the response is complete; an error unless it is a `200` with the body of the scenario.
 fn check_response(response: &[u8], scenario: &Scenario) -> Result<Option<()>, String> {
     let Some(head) = read_head(response)? else { return Ok(None) };
     let body = &response[head.head_bytes..];

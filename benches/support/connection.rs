@@ -1,4 +1,4 @@
-//! A connection that asks and waits for the answer, one request at a time, and never blocks.
+//! A connection that sends one request at a time and reads the response, and never blocks.
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -8,17 +8,17 @@ use std::time::Instant;
 
 pub struct Connection {
     stream: TcpStream,
-    /// When the request was begun; `None` while nothing is asked.
+    /// The start of the current request; `None` without one.
     pub asked_at: Option<Instant>,
     /// Bytes of the request that the socket has taken.
     written: usize,
-    /// An answer that came in pieces.
+    /// An incomplete response.
     received: Vec<u8>,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Connection> {
-        // Connecting before the clock runs may block; only what follows must not.
+        // Connecting happens before the measurement and may block.
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -33,7 +33,7 @@ impl Connection {
         self.write_on(request)
     }
 
-    /// Goes on with a request that the socket did not take whole.
+    /// Continues a request that the socket took partly.
     pub fn write_on(&mut self, request: &[u8]) -> Result<(), String> {
         while self.asked_at.is_some() && self.written < request.len() {
             match self.stream.write(&request[self.written..]) {
@@ -46,7 +46,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there; `Some` when `check` says what the answer is, and not only that it is not whole.
+    /// Reads what has arrived; `Some` if `check` returns a result, and not that the response is incomplete.
     pub fn read_response<T>(
         &mut self,
         scratch: &mut [u8],
@@ -60,7 +60,7 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(format!("read: {error}")),
             };
-            // Nearly every answer comes in one piece, and then it is never copied.
+            // Nearly every response arrives in one piece and is not copied.
             let response = if self.received.is_empty() {
                 let response = check(&scratch[..bytes])?;
                 if response.is_none() {

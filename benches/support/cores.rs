@@ -1,4 +1,4 @@
-//! Which core a thread runs on.
+//! Pinning of threads to cores.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -16,12 +16,12 @@ pub fn two_cores() -> Option<(usize, usize)> {
     usable.next().zip(usable.next())
 }
 
-/// Keeps the calling thread, and those that it starts, on one core. Makes one system call and allocates nothing, so it may run
-/// between fork and exec.
+/// Pins the calling thread, and threads that it starts, to one core. Makes one system call and allocates nothing, so it
+/// may run between fork and exec.
 pub fn pin_this_thread(core: usize) -> io::Result<()> {
     // SAFETY: a set of cores is plain bits, and all zeros is the empty set.
     let mut set: libc::cpu_set_t = unsafe { zeroed() };
-    // SAFETY: `two_cores` gave an index within the set.
+    // SAFETY: `two_cores` returned an index within the set.
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: the pointer and the size describe `set`.
     match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } {
@@ -33,7 +33,7 @@ pub fn pin_this_thread(core: usize) -> io::Result<()> {
 /// Processor time of the calling thread so far, in user space and in the kernel.
 pub fn thread_cpu_time() -> std::time::Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is good for the call, and this clock always exists.
+    // SAFETY: the pointer is valid during the call, and this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

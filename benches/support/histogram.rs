@@ -1,6 +1,6 @@
 //! Latencies, counted in buckets that grow with the value.
 
-/// Buckets per doubling: a value is known to within 1/64 of itself.
+/// Buckets per doubling: the relative error of a value is at most 1/64.
 const STEPS: u64 = 64;
 const STEPS_LOG2: u32 = STEPS.ilog2();
 
@@ -43,7 +43,7 @@ fn bucket(value: u64) -> usize {
         return value as usize;
     }
     let shift = value.ilog2() - STEPS_LOG2;
-    // The leading bit of `value >> shift` says `STEPS`, so doublings follow each other without a hole.
+    // The leading bit of `value >> shift` is `STEPS`, so doublings are contiguous.
     (u64::from(shift) * STEPS + (value >> shift)) as usize
 }
 

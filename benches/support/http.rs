@@ -1,4 +1,4 @@
-//! Answers, as far as the benchmarks read them.
+//! Parsing of responses, as far as the benchmarks need it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 /// A server that is silent for this long has failed.
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
-const ANSWER_FIELDS_MAX: usize = 32;
+const RESPONSE_FIELDS_MAX: usize = 32;
 
-/// The head of an answer that is whole.
+/// The head of a complete response.
 pub struct ReceivedHead {
     pub head_bytes: usize,
     pub body_bytes: usize,
@@ -16,9 +16,9 @@ pub struct ReceivedHead {
     pub event_id: Option<u64>,
 }
 
-/// The head of `answer`, once it is whole; an error unless it is a `200` with a Content-Length.
+/// The head of a response, once it is complete; an error unless it is a `200` with a Content-Length.
 pub fn read_head(response: &[u8]) -> Result<Option<ReceivedHead>, String> {
-    let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
+    let mut fields = [httparse::EMPTY_HEADER; RESPONSE_FIELDS_MAX];
     let mut head = httparse::Response::new(&mut fields);
     let head_bytes = match head.parse(response).map_err(|error| format!("{error}: {}", response.escape_ascii()))? {
         httparse::Status::Complete(bytes) => bytes,
@@ -36,7 +36,7 @@ pub fn read_head(response: &[u8]) -> Result<Option<ReceivedHead>, String> {
     Ok(Some(ReceivedHead { head_bytes, body_bytes, event_id: number("x-event-id") }))
 }
 
-/// One `GET` on a connection of its own: the whole answer, head and body, once it is a `200`.
+/// One `GET` on a new connection: the complete response, which must be a `200`.
 pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
     let get = || -> io::Result<Vec<u8>> {
         let mut stream = std::net::TcpStream::connect(address)?;
@@ -46,7 +46,7 @@ pub fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
     get().map_err(|error| format!("GET {path}: {error}"))
 }
 
-/// One `GET` on a blocking connection, which stays open: the whole answer, head and body, once it is a `200`.
+/// One `GET` on a blocking connection, which stays open: the complete response, which must be a `200`.
 pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?;
     let mut response = Vec::new();
@@ -54,7 +54,7 @@ pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str)
     loop {
         let bytes = stream.read(&mut scratch)?;
         response.extend_from_slice(&scratch[..bytes]);
-        // Kept alive, so that the answer is the one that a load gets; the length says where it ends.
+        // The connection is persistent, so that the response equals that of the load; its length determines the end.
         match read_head(&response).map_err(io::Error::other)? {
             Some(head) if response.len() >= head.head_bytes + head.body_bytes => return Ok(response),
             _ if bytes == 0 => return Err(ErrorKind::UnexpectedEof.into()),
@@ -63,7 +63,7 @@ pub fn get_on(stream: &mut std::net::TcpStream, address: SocketAddr, path: &str)
     }
 }
 
-/// Opens a stream on a connection of its own, and returns once its first event has come.
+/// Opens a stream on a new connection and returns after its first event.
 pub fn open_stream(address: SocketAddr, token: &str) -> Result<std::net::TcpStream, String> {
     let open = || -> io::Result<std::net::TcpStream> {
         let mut stream = std::net::TcpStream::connect(address)?;

@@ -1,6 +1,6 @@
-//! What the benchmarks share: the server as a child process, connections to it, cores, and counts of latencies.
+//! Shared by the benchmarks: the server as a child process, connections to it, cores, and latency histograms.
 //!
-//! Each benchmark is a program of its own and uses a part of this.
+//! Each benchmark is a separate program and uses a part of this.
 #![allow(dead_code)]
 
 pub mod connection;
@@ -12,8 +12,7 @@ pub mod server;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Runs a benchmark under `cargo bench`, and only there: `cargo test --all-targets` runs it too, without the flag, and
-/// numbers of a debug build say nothing.
+/// Runs a benchmark under `cargo bench` only: `cargo test --all-targets` runs it without the flag, in a debug build.
 pub fn main(name: &str, run: impl FnOnce() -> Result<(), String>) -> ExitCode {
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("{name}: measures under `cargo bench` only");
@@ -28,7 +27,7 @@ pub fn main(name: &str, run: impl FnOnce() -> Result<(), String>) -> ExitCode {
     }
 }
 
-/// How long one row is measured: `BENCH_SECONDS`, or 5 s.
+/// Duration of one row: `BENCH_SECONDS`, or 5 s.
 pub fn duration() -> Result<Duration, String> {
     let seconds = match std::env::var("BENCH_SECONDS") {
         Ok(raw) => raw.parse().map_err(|_| format!("BENCH_SECONDS is {raw:?}, and must be a number"))?,
@@ -37,7 +36,7 @@ pub fn duration() -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| format!("BENCH_SECONDS: {error}"))
 }
 
-/// The core for the server and the one for the load; says so when there is but one.
+/// The core of the server and the one of the load; prints a note if there is only one.
 pub fn server_and_load_cores() -> (Option<usize>, Option<usize>) {
     let cores = cores::two_cores();
     if cores.is_none() {
@@ -46,7 +45,7 @@ pub fn server_and_load_cores() -> (Option<usize>, Option<usize>) {
     cores.unzip()
 }
 
-/// Keeps this thread on the load's core.
+/// Pins this thread to the core of the load.
 pub fn pin_load(core: Option<usize>) -> Result<(), String> {
     let Some(core) = core else { return Ok(()) };
     cores::pin_this_thread(core).map_err(|error| format!("cannot pin the load to core {core}: {error}"))

@@ -1,4 +1,4 @@
-//! The server under load: a child process with a database of its own.
+//! The server under load: a child process with its own database.
 
 use super::{cores, http};
 use base64::Engine;
@@ -18,17 +18,17 @@ const START_MAX: Duration = Duration::from_secs(15);
 const STOP_MAX: Duration = Duration::from_secs(15);
 const LISTENING: &str = "listening on http://";
 
-/// A running server; ended, and its files removed, when dropped.
+/// A running server; it is stopped and its files are removed on drop.
 pub struct Server {
     pub address: SocketAddr,
-    /// Good for a user of its own, for as long as the benchmark can last.
+    /// Valid for one user, for longer than the benchmark.
     pub token: String,
-    // Fields are dropped in this order: the process ends before its files go.
+    // Fields are dropped in this order: the process ends before its files are removed.
     process: Process,
     _directory: TemporaryDirectory,
 }
 
-/// What the server has committed so far, or between two readings.
+/// The server's commits so far, or between two readings.
 #[derive(Clone, Copy)]
 pub struct CommitCounts {
     pub commits: u64,
@@ -42,8 +42,8 @@ impl CommitCounts {
 }
 
 impl Server {
-    /// Starts the program that was built with this benchmark (or `BENCH_PROGRAM`, to compare), on `core` and with these settings too, and waits until it
-    /// listens.
+    /// Starts the program built with this benchmark (or `BENCH_PROGRAM`, to compare) on `core` with additional
+    /// settings, and waits until it listens.
     pub fn start(core: Option<usize>, settings: &[(&str, &str)]) -> Result<Server, String> {
         let secret = random_hex::<32>();
         let directory = TemporaryDirectory::new()?;
@@ -61,7 +61,7 @@ impl Server {
         // SAFETY: between fork and exec this makes system calls only, and allocates nothing.
         unsafe {
             command.pre_exec(move || {
-                // Should the benchmark be killed, the server must not stay behind.
+                // The server must not outlive a killed benchmark.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
                 core.map_or(Ok(()), cores::pin_this_thread)
             });
@@ -78,16 +78,16 @@ impl Server {
     pub fn cpu_time(&self) -> Duration {
         let mut clock = 0;
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both pointers are good for the calls, and the process is a child that has not been waited for.
+        // SAFETY: both pointers are valid during the calls, and the child has not been waited for.
         let failed = unsafe {
             libc::clock_getcpuclockid(self.process.0.id() as libc::pid_t, &mut clock) != 0
                 || libc::clock_gettime(clock, &mut time) != 0
         };
-        assert!(!failed, "a process that runs has a clock");
+        assert!(!failed, "a running process has a clock");
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     }
 
-    /// Memory that it holds, in bytes: what the kernel keeps for its sockets is not in it (proc_pid_statm(5)).
+    /// Its resident memory in bytes, without kernel memory of sockets (proc_pid_statm(5)).
     pub fn resident_bytes(&self) -> Result<u64, String> {
         let path = format!("/proc/{}/statm", self.process.0.id());
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -112,13 +112,13 @@ impl Server {
     }
 }
 
-/// The address from the line that says it; whatever the server prints later is read and dropped, so that it never blocks.
+/// The address in the line that announces it; later output is drained, so that the server never blocks.
 fn wait_for_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
     let (found, finding) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Some((_, address)) = line.split_once(LISTENING) {
-                // Nobody waits any longer when starting has been given up.
+                // The receiver is gone if the start was given up.
                 let _ = found.send(address.trim().trim_end_matches('/').to_owned());
             }
         }
@@ -136,7 +136,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SAFETY: the child has not been waited for, so its id is still its own.
+        // SAFETY: the child has not been waited for, so its id is not reused.
         unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
         let deadline = Instant::now() + STOP_MAX;
         while Instant::now() < deadline {
@@ -147,13 +147,13 @@ impl Drop for Process {
         }
         eprintln!("the server did not stop within {} s and is killed", STOP_MAX.as_secs());
         if self.0.kill().is_ok() {
-            // Reaped, so that its files are free; it cannot refuse any more.
+            // After SIGKILL, waiting cannot fail; it frees the files.
             let _ = self.0.wait();
         }
     }
 }
 
-/// A directory in the target directory: on a disk, unlike what `/tmp` may be, because the sync is what is measured.
+/// A directory in the target directory, which is on a disk, unlike `/tmp` on some machines, since syncs are measured.
 struct TemporaryDirectory(PathBuf);
 
 impl TemporaryDirectory {
@@ -172,7 +172,7 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// A JWT (RFC 7519) with HS256, good for a day.
+/// A JWT (RFC 7519) with HS256, valid for a day.
 fn sign_token(secret: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     let claims = format!(
@@ -181,7 +181,7 @@ fn sign_token(secret: &str) -> String {
     );
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length of key is good");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC accepts a key of any length");
     mac.update(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }

@@ -1,4 +1,4 @@
-//! What stands around a shard when it is fuzzed: settings with small limits, tokens, and answers of a store that is none.
+//! The environment of a fuzzed shard: settings with small limits, tokens, and responses of an empty store.
 
 use cortex_core::internals::{
     Claims, Command, CommandKind, Context, ConversationId, ConversationRef, Event, EventBody, EventKind, EventNumber,
@@ -17,12 +17,12 @@ pub const HEAD_MAX: usize = 1024;
 pub const BUFFER_BYTES: usize = 4096;
 /// `MAX_STREAMS_PER_USER`.
 pub const STREAMS_MAX: u32 = 4;
-/// When every run begins.
+/// The start time of every run.
 pub const START: Now = Now { wall: WallTime(1_800_000_000_000_000), mono: MonoTime(1_000_000) };
-/// How long tokens live from then on, in seconds.
+/// Lifetime of tokens from then on, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
 
-/// Settings, keys and epoch; made once.
+/// Settings, keys and epoch; created once.
 pub fn context() -> Arc<Context> {
     static CONTEXT: OnceLock<Arc<Context>> = OnceLock::new();
     let make = || {
@@ -41,7 +41,7 @@ pub fn context() -> Arc<Context> {
             };
             Some(value)
         };
-        let settings = Settings::load(&lookup, 2).expect("the settings are good").settings;
+        let settings = Settings::load(&lookup, 2).expect("the settings are valid").settings;
         Arc::new(Context { settings, keys: keys(), epoch: "epoch".into() })
     };
     Arc::clone(CONTEXT.get_or_init(make))
@@ -69,12 +69,12 @@ pub fn conversation_id(number: u128) -> ConversationId {
     ConversationId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number))
 }
 
-/// The workspace of everything.
+/// The only workspace.
 pub fn workspace_id() -> WorkspaceId {
     WorkspaceId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_ffff_ffff))
 }
 
-/// The message that is event `number`.
+/// The message of event `number`.
 pub fn message_id(number: u64) -> MessageId {
     MessageId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0001_0000_0000 + u128::from(number)))
 }
@@ -116,7 +116,7 @@ pub fn message_event(
     })
 }
 
-/// What a store without any rows says to a question at this position.
+/// The response of a store without rows to a query at this position.
 pub fn answer(query: &Query, position: EventNumber) -> QueryResponse {
     let empty = |kind: fn(Page<Workspace>) -> QueryResult| kind(Page { items: Vec::new(), total: 0, truncated: false });
     let result = match &query.kind {

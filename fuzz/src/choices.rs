@@ -1,6 +1,6 @@
-//! Decisions read from the bytes of an input, one after the other. Where the bytes end, every decision is the first.
+//! Decisions read from the bytes of an input. After the last byte, every decision is the first option.
 
-/// What is left of an input.
+/// The remaining input.
 pub struct Choices<'a>(pub &'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -28,19 +28,19 @@ impl<'a> Choices<'a> {
         taken
     }
 
-    /// Whether nothing is left.
+    /// Whether the input is used up.
     pub fn is_over(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Longest input that is cut at every place; a longer one is cut at some.
+/// Maximum length of an input that is cut at every position; a longer one is cut at some.
 const CUT_EVERYWHERE_BYTES_MAX: usize = 96;
-/// Ways to cut a longer input in two.
+/// The number of ways to cut a longer input in two.
 const CUTS: usize = 24;
 
-/// Ways to cut an input of `len` bytes into pieces, each by the pieces' ends: byte by byte, in two at many places, and
-/// in pieces of sizes that `seed` decides.
+/// Ways to cut an input of `len` bytes into pieces, each given by the ends of the pieces: byte by byte, in two at many
+/// positions, and in pieces whose sizes depend on `seed`.
 pub fn cuts(len: usize, seed: u8) -> Vec<Vec<usize>> {
     let mut ways: Vec<Vec<usize>> = Vec::new();
     if len <= 2048 {

@@ -1,12 +1,12 @@
-//! Bodies of requests: `http1::body` against `http_reference`, and the same content however the bytes arrive.
+//! Request bodies: `http1::body` against `http_reference`, with the same content however the bytes arrive.
 //!
-//! Input: a byte for the framing, a byte for the limit, a byte for the cuts, two for a length, then the bytes.
+//! Input: a byte each for the framing, the limit and the cuts, two for a length, then the bytes.
 
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Chunks, read_chunks};
 use cortex_core::internals::{BodyError, BodyReader, Framing};
 
-/// What was read: the content, and how many bytes it took if it came to its end.
+/// The result: the content, and the consumed bytes if the body was complete.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     content: Vec<u8>,
@@ -54,24 +54,24 @@ fn compare(framing: Framing, limit: u64, input: &[u8], got: &Read) {
     assert!(content.len() as u64 <= limit, "the limit holds");
 }
 
-/// Reads the pieces, with and without keeping the content, which must come as far.
+/// Reads the pieces, and discards them in parallel, which must consume the same bytes.
 fn read<'a>(framing: Framing, limit: u64, pieces: impl Iterator<Item = &'a [u8]>) -> Read {
     let mut content = Vec::new();
     let (mut reader, mut passer) = match (BodyReader::new(framing, limit), BodyReader::new(framing, limit)) {
         (Ok(reader), Ok(passer)) => (reader, passer),
         (Err(error), Err(same)) if error == same => return Read { content, end: Err(error) },
-        _ => panic!("the same framing is taken and refused"),
+        _ => panic!("the same framing is accepted and rejected"),
     };
     let mut consumed = 0;
     for piece in pieces {
         let progress = reader.read(piece, &mut content);
-        assert_eq!(progress, passer.discard(piece), "passing over comes as far as reading");
+        assert_eq!(progress, passer.discard(piece), "discarding consumes the same bytes as reading");
         assert!(content.len() <= consumed + piece.len(), "content comes from the body");
         match progress {
             Ok(progress) => {
                 consumed += progress.consumed;
                 assert_eq!(progress.done, reader.is_done());
-                assert!(progress.done || progress.consumed == piece.len(), "only the end leaves bytes alone");
+                assert!(progress.done || progress.consumed == piece.len(), "only the end leaves bytes unread");
                 if progress.done {
                     return Read { content, end: Ok(Some(consumed)) };
                 }

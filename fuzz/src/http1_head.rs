@@ -1,13 +1,13 @@
-//! Heads of requests: `http1::head` against `http_reference`, and the same answer however the bytes arrive.
+//! Request heads: `http1::head` against `http_reference`, with the same result however the bytes arrive.
 //!
-//! Input: a byte for the limit, a byte for the cuts, then the bytes of a connection.
+//! Input: a byte each for the limit and the cuts, then the bytes of a connection.
 
 use super::choices::{Choices, cuts};
 use super::http_reference::{self as reference, Reading};
 use cortex_core::internals::head::{parse_head, worth_parsing};
 use cortex_core::internals::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Version};
 
-/// What the program makes of some bytes, without a borrow.
+/// The program's result for some bytes, without borrows.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Good(reference::Head),
@@ -21,7 +21,7 @@ pub fn run(data: &[u8]) {
     let seed = choices.byte();
     let input = choices.0;
 
-    let whole = look(input, &limits);
+    let whole = outcome_of(input, &limits);
     compare(input, &whole, &limits);
     for ends in cuts(input.len(), seed) {
         assert_eq!(arriving(input, &ends, &limits), whole, "in pieces that end at {ends:?}");
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
     if !matches!(whole, Outcome::Unfinished) && input.len() < limits.head_bytes_max {
         let mut longer = input.to_vec();
         longer.extend_from_slice(b"\r\n\r\nGET /next HTTP/1.1\r\nHost: b\r\n\r\n");
-        assert_eq!(look(&longer, &limits), whole, "what follows changes nothing");
+        assert_eq!(outcome_of(&longer, &limits), whole, "following bytes change nothing");
     }
 }
 
@@ -37,10 +37,10 @@ fn compare(input: &[u8], got: &Outcome, limits: &HeadLimits) {
     match (got, reference::read_head(input, limits.head_bytes_max)) {
         (Outcome::Good(got), Reading::Good(want)) => assert_eq!(*got, want),
         (Outcome::Bad(error), Reading::Bad(statuses)) => {
-            assert!(statuses.contains(&error.status()), "{error:?}, while {statuses:?} would be fit");
+            assert!(statuses.contains(&error.status()), "{error:?}, expected one of {statuses:?}");
         }
         (Outcome::Unfinished, Reading::Unfinished) => {}
-        // What is refused early must be beyond repair.
+        // An early rejection must be correct for every continuation.
         (Outcome::Bad(error), Reading::Unfinished) => {
             reference::assert_beyond_repair(input, error.status());
         }
@@ -48,11 +48,11 @@ fn compare(input: &[u8], got: &Outcome, limits: &HeadLimits) {
     }
 }
 
-fn look(input: &[u8], limits: &HeadLimits) -> Outcome {
+fn outcome_of(input: &[u8], limits: &HeadLimits) -> Outcome {
     if worth_parsing(0, input, limits) { parse(input, limits) } else { Outcome::Unfinished }
 }
 
-/// Feeds the bytes as a connection does: what is not a whole head yet is kept, and looked at again when it is worth it.
+/// Feeds the bytes as a connection does: an incomplete head is kept, and parsed again when it may be complete.
 fn arriving(input: &[u8], ends: &[usize], limits: &HeadLimits) -> Outcome {
     let mut seen = 0;
     for end in ends {

@@ -1,18 +1,18 @@
-//! Requests read the slow way, by the letter of RFC 9112, RFC 9110 and RFC 3986 and what the README adds to them:
-//! line by line, each rule a function, nothing reused from the program.
+//! A slow reference parser of requests, written from RFC 9112, RFC 9110, RFC 3986 and `docs/api.md`: line by line, one
+//! function per rule, sharing no code with the program.
 
 use std::net::Ipv6Addr;
 
-/// Longest target, in bytes (README.md, Limits).
+/// Maximum length of a target, in bytes (`docs/api.md`, Limits).
 pub const TARGET_MAX: usize = 8192;
-/// Most fields (README.md, Limits).
+/// Maximum number of fields (`docs/api.md`, Limits).
 pub const FIELDS_MAX: usize = 100;
-/// Longest line of a chunk, in bytes without its end.
+/// Maximum length of a chunk line, in bytes without its end.
 pub const CHUNK_LINE_MAX: usize = 256;
-/// Longest trailer section, in bytes.
+/// Maximum size of the trailer section, in bytes.
 pub const TRAILERS_MAX: usize = 8192;
 
-/// How the end of the body is found.
+/// How the end of the body is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     None,
@@ -20,7 +20,7 @@ pub enum Body {
     Chunked,
 }
 
-/// A head that is good.
+/// A valid head.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
     pub method: String,
@@ -35,17 +35,17 @@ pub struct Head {
     pub fields: Vec<(String, Vec<u8>)>,
 }
 
-/// What the beginning of some bytes is.
+/// The result for the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
     Good(Head),
-    /// These statuses are fit to refuse it with, depending on which fault is met first.
+    /// Any of these statuses is a correct rejection, depending on which error is detected first.
     Bad(Vec<u16>),
-    /// The end is not there yet, and no line that is there is bad.
+    /// The head is incomplete, and no complete line is invalid.
     Unfinished,
 }
 
-/// Reads a head of at most `head_max` bytes.
+/// Parses a head of at most `head_max` bytes.
 pub fn read_head(input: &[u8], head_max: usize) -> Reading {
     let window = &input[..input.len().min(head_max)];
     let is_full = window.len() == head_max;
@@ -81,7 +81,7 @@ pub fn read_head(input: &[u8], head_max: usize) -> Reading {
             faults.push(431);
         }
     } else {
-        // A line without its end is looked at once the target must be too long after any of our methods.
+        // An incomplete line is checked once its target exceeds the limit for every method of ours.
         let looked_at = window.get(at..TARGET_MAX + 32).unwrap_or_default();
         faults.extend(overlong_target(looked_at).then_some(414));
     }
@@ -92,7 +92,7 @@ pub fn read_head(input: &[u8], head_max: usize) -> Reading {
             }
             return Reading::Bad(faults);
         }
-        // A full window without an end is too large, or has a fault in its last line.
+        // A full window without an end is too large, or has an error in its last line.
         return if is_full { Reading::Bad(vec![400, 414, 431]) } else { Reading::Unfinished };
     }
     if !faults.is_empty() {
@@ -104,7 +104,7 @@ pub fn read_head(input: &[u8], head_max: usize) -> Reading {
     }
 }
 
-/// Ends of requests, tried on a head that was refused before it had one.
+/// Continuations that are tried on a head that was rejected before its end.
 const ENDS: [&[u8]; 7] = [
     b"\r\n\r\n",
     b"\n\r\n\r\n",
@@ -115,16 +115,16 @@ const ENDS: [&[u8]; 7] = [
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/// What is refused before its end is there must be refused whatever the end is, and with a status that is fit.
+/// An early rejection must be correct for every continuation, with a matching status.
 pub fn assert_beyond_repair(input: &[u8], status: u16) {
     for end in ENDS {
         let there = read_head(&[input, end].concat(), usize::MAX);
-        let Reading::Bad(statuses) = there else { panic!("{status} comes too early: {there:?}") };
-        assert!(statuses.contains(&status), "{status} is none of {statuses:?}");
+        let Reading::Bad(statuses) = there else { panic!("{status} is too early: {there:?}") };
+        assert!(statuses.contains(&status), "{status} is not one of {statuses:?}");
     }
 }
 
-/// Whether a request line that has not ended has a target that is too long already.
+/// Whether the target of an incomplete request line exceeds the limit.
 fn overlong_target(line: &[u8]) -> bool {
     let Some(space) = line.iter().position(|byte| *byte == b' ') else { return false };
     let is_method = space > 0 && line[..space].iter().all(|byte| is_tchar(*byte));
@@ -159,7 +159,7 @@ fn request_line_faults(line: &[u8]) -> Vec<u16> {
     faults
 }
 
-/// RFC 9112 §5: a name, a colon right after it, white space, the value, white space.
+/// RFC 9112 §5: a name, a colon directly after it, white space, the value, white space.
 fn field(line: &[u8]) -> Option<(String, Vec<u8>)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
@@ -186,7 +186,8 @@ pub fn is_field_byte(byte: u8) -> bool {
 fn meaning(lines: &[&[u8]], len: usize) -> Option<Head> {
     let (method, target, version) = split_request_line(lines[0])?;
     let is_11 = version == b"HTTP/1.1";
-    let fields: Vec<(String, Vec<u8>)> = lines[1..].iter().map(|line| field(line).expect("it was looked at")).collect();
+    let fields: Vec<(String, Vec<u8>)> =
+        lines[1..].iter().map(|line| field(line).expect("the line is valid")).collect();
     let values = |name: &str| -> Vec<&[u8]> {
         fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..]).collect()
     };
@@ -233,7 +234,7 @@ fn meaning(lines: &[&[u8]], len: usize) -> Option<Head> {
     })
 }
 
-/// Authority, path and query of a target (RFC 9112 §3.2); `None` if there is no such target here.
+/// Authority, path and query of a target (RFC 9112 §3.2); `None` for an invalid target.
 fn target_parts(method: &str, target: &str) -> Option<(Option<String>, String, Option<String>)> {
     if method == "CONNECT" || target.contains('#') || !target.is_ascii() {
         return None;
@@ -269,11 +270,11 @@ fn target_parts(method: &str, target: &str) -> Option<(Option<String>, String, O
 fn percent_is_good(text: &str) -> bool {
     let mut parts = text.split('%');
     parts.next();
-    // Between two signs there are two digits and whatever follows them.
+    // Two percent signs are separated by two digits and any further characters.
     parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// RFC 3986 §3.2.2 without the future's forms of addresses, and a port within 16 bits.
+/// RFC 3986 §3.2.2 without future address forms, and a port of 16 bits.
 fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -298,18 +299,18 @@ fn is_host(host: &str) -> bool {
     is_port && is_name
 }
 
-/// What a chunked body came to.
+/// The result of a chunked body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Chunks {
-    /// The content, and how many bytes it took.
+    /// The content, and the consumed bytes.
     Whole(Vec<u8>, usize),
     /// The content so far.
     Unfinished(Vec<u8>),
-    /// The content before the fault, and the status to refuse it with.
+    /// The content before the error, and the status of the rejection.
     Bad(Vec<u8>, u16),
 }
 
-/// Reads a chunked body (RFC 9112 §7.1) of at most `content_max` bytes of content.
+/// Parses a chunked body (RFC 9112 §7.1) of at most `content_max` bytes of content.
 pub fn read_chunks(input: &[u8], content_max: u64) -> Chunks {
     let mut content = Vec::new();
     let mut announced: u128 = 0;
@@ -322,7 +323,7 @@ pub fn read_chunks(input: &[u8], content_max: u64) -> Chunks {
         let line = &rest[..rest.iter().position(|byte| *byte == b'\r').unwrap_or(rest.len())];
         let extension_is_good =
             line.get(digits).is_none_or(|byte| *byte == b';') && line[digits..].iter().all(|byte| is_field_byte(*byte));
-        // A line that has not ended is bad already if no end could make it good.
+        // An incomplete line is invalid already if no continuation makes it valid.
         if !extension_is_good || line.len() > CHUNK_LINE_MAX || (digits == 0 && !rest.is_empty()) {
             return Chunks::Bad(content, 400);
         }
@@ -358,14 +359,14 @@ pub fn read_chunks(input: &[u8], content_max: u64) -> Chunks {
     }
 }
 
-/// Length of the trailer section with its last line; `None` when it has not ended.
+/// Length of the trailer section with its last line; `None` if it is incomplete.
 fn read_trailers(input: &[u8]) -> Result<Option<usize>, u16> {
     let mut at = 0;
     loop {
         let rest = &input[at..];
         let name = rest.iter().take_while(|byte| is_tchar(**byte)).count();
         let value = rest[name..].iter().take_while(|byte| name > 0 && is_field_byte(**byte)).count();
-        // The first byte that fits nowhere in this line.
+        // The first byte that is invalid in this line.
         let (bad, next) = match &rest[name + value..] {
             _ if name > 0 && value > 0 && rest[name] != b':' => (Some(at + name), None),
             [] => (None, None),

@@ -1,9 +1,10 @@
-//! JSON read the slow way, by the grammar of RFC 8259: nothing is lost, also not what a number or a string is beyond.
+//! A slow reference parser of JSON by the grammar of RFC 8259, which preserves all numbers and strings, also unusual
+//! ones.
 
-/// Deepest nesting that is read, so that the stack suffices.
+/// Maximum nesting, limited by the stack.
 const LEVELS_MAX: usize = 2000;
 
-/// A value. Numbers stay as they are written. A string with a lone surrogate is no text.
+/// A value. Numbers keep their text. A string with a lone surrogate is not text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json<'a> {
     Null,
@@ -20,11 +21,11 @@ pub enum Json<'a> {
 pub enum Fault {
     /// It is not JSON.
     Syntax,
-    /// It is deeper than is read here.
+    /// It exceeds `LEVELS_MAX`.
     TooDeep,
 }
 
-/// Reads one value with nothing but white space around it.
+/// Parses one value, surrounded only by white space.
 pub fn parse(text: &str) -> Result<Json<'_>, Fault> {
     let mut reader = Reader { text, at: 0, level: 0 };
     reader.space();
@@ -33,7 +34,7 @@ pub fn parse(text: &str) -> Result<Json<'_>, Fault> {
     if reader.at == text.len() { Ok(value) } else { Err(Fault::Syntax) }
 }
 
-/// `text`, which is JSON, without the white space between its tokens.
+/// `text`, which is JSON, without white space between its tokens.
 pub fn compact(text: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     text.chars()
@@ -52,7 +53,7 @@ pub fn compact(text: &str) -> String {
 }
 
 impl Json<'_> {
-    /// How deep it is nested; a value that is neither array nor object has no level.
+    /// Its depth of nesting; a value that is neither array nor object has none.
     pub fn levels(&self) -> usize {
         match self {
             Json::Array(items) => 1 + items.iter().map(Json::levels).max().unwrap_or(0),
@@ -170,7 +171,7 @@ impl<'a> Reader<'a> {
         Ok(Json::Number(&self.text[start..self.at]))
     }
 
-    /// RFC 8259 §7: the text is put together from UTF-16, as escapes are.
+    /// RFC 8259 §7: the text is assembled from UTF-16, which the escapes use.
     fn string(&mut self) -> Result<Option<String>, Fault> {
         self.expect("\"")?;
         let mut units: Vec<u16> = Vec::new();

@@ -1,8 +1,8 @@
-//! Tokens: `auth::jwt` accepts exactly what one of our keys signed and `docs/api.md` (section 2) allows, and reads from it
-//! what it says. The other way to the same answer takes a token apart with a base64url of its own, checks the signature itself and
-//! reads claims with `json_reference`.
+//! Tokens: `auth::jwt` accepts exactly the tokens that one of our keys signed and `docs/api.md` (section 2) allows, and
+//! decodes their claims. The reference splits a token with its own base64url, checks the signature itself and parses
+//! claims with `json_reference`.
 //!
-//! Input: a byte for the keys, a byte for how the token is made, a byte for who signs it, then what it is made of.
+//! Input: a byte each for the keys, the construction of the token and its signer, then the parts of the token.
 
 use super::choices::Choices;
 use super::json_reference::{self as json, Json};
@@ -21,9 +21,9 @@ const LEEWAY: i64 = 30 * SECOND;
 const SECONDS_MAX: u64 = 253_402_300_799;
 const GOOD_HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// What a good token says, by the second way.
+/// The claims of a valid token, by the reference.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct ReferenceClaims {
     user: String,
     name: Option<String>,
     email: Option<String>,
@@ -33,7 +33,8 @@ struct Said {
     ticket: bool,
 }
 
-/// Microseconds, and whether they were written as a whole number; a fraction is read as a double, to a microsecond or so.
+/// Microseconds, and whether they were written as an integer; a fraction is parsed as a double, with an error of about
+/// a microsecond.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Time {
     micros: i64,
@@ -53,18 +54,18 @@ pub fn run(data: &[u8]) {
     let token = make_token(&mut choices);
     let now = WallTime(NOW_SECONDS * SECOND);
     let got = keys.verify(&token, now);
-    let Some(want) = judge(&token, &valid, issuer.as_deref(), audience.as_deref()) else { return };
+    let Some(want) = reference_claims(&token, &valid, issuer.as_deref(), audience.as_deref()) else { return };
     match (&got, &want) {
         (Ok(claims), Ok(said)) => {
             compare(claims, said);
-            comes_back(&keys, claims, now);
+            check_round_trip(&keys, claims, now);
         }
         (Err(_), Err(())) => {}
         _ => panic!("{token}: {got:?}, but {want:?}"),
     }
 }
 
-/// A token of one of several makes, with some of its bytes changed afterwards.
+/// A token of one of several constructions, with some bytes changed afterwards.
 fn make_token(choices: &mut Choices<'_>) -> String {
     let make = choices.byte();
     let signer = [CURRENT, PREVIOUS[0], PREVIOUS[1], FOREIGN][choices.below(4)];
@@ -94,7 +95,7 @@ fn make_token(choices: &mut Choices<'_>) -> String {
             2 => token.insert(at, b'.'),
             3 => token.push(b'='),
             4 => token.insert(at, byte >> 1),
-            // The last characters of a part carry bits that stand for nothing.
+            // The last character of a part may have unused bits.
             5 => *token.last_mut().expect("a token is not empty") = ALPHABET[usize::from(byte >> 2) % 64],
             6 => {
                 let end = token.iter().rposition(|byte| *byte == b'.').unwrap_or(0);
@@ -114,7 +115,7 @@ fn base64url(bytes: &[u8]) -> String {
     bits.chunks(6).map(|six| char::from(ALPHABET[value(six)])).collect()
 }
 
-/// RFC 4648 §5 without padding: the bits that are left over are zero, and fewer than six.
+/// RFC 4648 §5 without padding: the unused bits are zero, and fewer than six.
 fn from_base64url(text: &str) -> Option<Vec<u8>> {
     let mut bits = Vec::new();
     for character in text.bytes() {
@@ -129,7 +130,7 @@ fn from_base64url(text: &str) -> Option<Vec<u8>> {
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is good");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts a key of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
 }
@@ -140,8 +141,13 @@ fn sign(header: &[u8], payload: &[u8], key: &[u8]) -> String {
     format!("{signed}.{signature}")
 }
 
-/// Whether the token is good and what it says; `None` where the second way cannot tell.
-fn judge(token: &str, keys: &[&[u8]], issuer: Option<&str>, audience: Option<&str>) -> Option<Result<Said, ()>> {
+/// The claims if the token is valid; `None` where the reference cannot decide.
+fn reference_claims(
+    token: &str,
+    keys: &[&[u8]],
+    issuer: Option<&str>,
+    audience: Option<&str>,
+) -> Option<Result<ReferenceClaims, ()>> {
     let refused = Some(Err(()));
     let parts: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = parts[..] else { return refused };
@@ -188,8 +194,8 @@ fn header_is_good(header: &Members<'_>) -> bool {
     alg && typ && member(header, "crit").is_none()
 }
 
-/// `Err` for claims that are not good, `Ok(None)` where the second way cannot tell.
-fn claims(payload: &Members<'_>, issuer: Option<&str>, audience: Option<&str>) -> Result<Option<Said>, ()> {
+/// `Err` for invalid claims, `Ok(None)` where the reference cannot decide.
+fn claims(payload: &Members<'_>, issuer: Option<&str>, audience: Option<&str>) -> Result<Option<ReferenceClaims>, ()> {
     let text = |name: &str| match member(payload, name) {
         None => Ok(None),
         Some(Json::Text(Some(text))) => Ok(Some(text.clone())),
@@ -244,7 +250,7 @@ fn claims(payload: &Members<'_>, issuer: Option<&str>, audience: Option<&str>) -
     if expires.micros <= now - LEEWAY || [not_before, issued].into_iter().flatten().any(|time| time.micros > soon) {
         return Err(());
     }
-    Ok(Some(Said { user, name, email, sub, expires, issued, ticket }))
+    Ok(Some(ReferenceClaims { user, name, email, sub, expires, issued, ticket }))
 }
 
 /// A number of seconds from 1970 through 9999.
@@ -263,7 +269,7 @@ fn read_time(digits: &str) -> Result<Time, ()> {
     Ok(Time { micros: (seconds * SECOND as f64).round() as i64, exact: false })
 }
 
-fn compare(claims: &Claims, said: &Said) {
+fn compare(claims: &Claims, said: &ReferenceClaims) {
     let same = |at: WallTime, time: Time| (at.0 - time.micros).abs() <= if time.exact { 0 } else { 64 };
     assert_eq!(claims.user.as_str(), said.user);
     assert_eq!(claims.name.as_deref(), said.name.as_deref());
@@ -275,8 +281,8 @@ fn compare(claims: &Claims, said: &Said) {
     assert_eq!(claims.purpose == Purpose::StreamTicket, said.ticket);
 }
 
-/// A token that we make of these claims says the same.
-fn comes_back(keys: &Keys, claims: &Claims, now: WallTime) {
+/// A token issued with these claims verifies to the same claims.
+fn check_round_trip(keys: &Keys, claims: &Claims, now: WallTime) {
     let token = keys.sign(claims);
     let whole = WallTime(claims.expires_at.0.div_euclid(SECOND) * SECOND);
     match keys.verify(&token, now) {
@@ -288,8 +294,8 @@ fn comes_back(keys: &Keys, claims: &Claims, now: WallTime) {
             assert_eq!((&again.user, again.purpose), (&claims.user, claims.purpose));
         }
         Err(TokenError::Expired) => {
-            assert!(whole.0 + LEEWAY <= now.0, "the fraction of a second was all that was left")
+            assert!(whole.0 + LEEWAY <= now.0, "only the fraction of a second was left")
         }
-        Err(error) => panic!("our own token is refused: {error}"),
+        Err(error) => panic!("our own token is rejected: {error}"),
     }
 }

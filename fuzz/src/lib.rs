@@ -1,14 +1,14 @@
-//! What is fuzzed: each target is a function `run`, which takes any bytes and panics when something is wrong.
+//! The fuzz targets: each is a function `run` that takes any bytes and panics if a check fails.
 //!
-//! Each compares the program with a second, slow and obvious way to the same answer that is written here from the
-//! standards and `docs/api.md`. `fuzz_targets` gives the functions to libFuzzer, `tests/formats/fuzz_corpus.rs` gives them the
-//! committed inputs; so what is here names no fuzzer.
+//! Each compares the program with a second, slow and simple implementation, written here from the standards and
+//! `docs/api.md`. `fuzz_targets` passes the functions to libFuzzer, and `tests/formats/fuzz_corpus.rs` feeds them the
+//! committed inputs, so this crate depends on no fuzzer.
 
-mod answers;
 mod backend;
 mod choices;
 mod http_reference;
 mod json_reference;
+mod responses;
 mod shard_model;
 mod sse_reference;
 
@@ -22,10 +22,10 @@ pub mod sse_decode;
 pub mod sse_roundtrip;
 pub mod wire_json;
 
-/// A target by its name, which is also that of its corpus.
+/// A target with its name, which is also that of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// All targets.
 pub const TARGETS: [Target; 9] = [
     ("http1_body", http1_body::run),
     ("http1_head", http1_head::run),

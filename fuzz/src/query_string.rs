@@ -1,7 +1,7 @@
-//! Queries, forms and paths: percent-decoding against a naive decoder, round trips, and typed parameters against the rules
-//! of `docs/api.md`.
+//! Queries, forms and paths: percent-decoding against a naive decoder, round trips, and typed parameters against the
+//! rules of `docs/api.md`.
 //!
-//! Input: the text of a query, or of a form, which may be more than ASCII.
+//! Input: the text of a query or form, which may have characters beyond ASCII.
 
 use super::http_reference::{Reading, read_head};
 use cortex_core::internals::head::parse_head;
@@ -24,14 +24,14 @@ pub fn run(data: &[u8]) {
     assert_eq!(pairs.as_deref().ok().map(plain), want);
     if let Ok(pairs) = &pairs {
         let encoded = encode_pairs(&plain(pairs));
-        let again = parse_pairs(&encoded).expect("what is written well is read");
+        let again = parse_pairs(&encoded).expect("a valid encoding is decoded");
         assert_eq!(plain(&again), plain(pairs), "a round trip");
         typed(pairs);
     }
     as_target(raw);
 }
 
-/// `None` for a broken escape or what is no UTF-8.
+/// `None` for a broken escape or invalid UTF-8.
 fn decode(raw: &str, plus_is_space: bool) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = raw.as_bytes();
@@ -72,7 +72,7 @@ fn encode_pairs(pairs: &Plain) -> String {
     pairs.join("&")
 }
 
-/// The value of a parameter; `Err` when it is given twice.
+/// The value of a parameter; `Err` if it occurs twice.
 fn once<'p>(pairs: &'p [QueryPair<'_>], name: &str) -> Result<Option<&'p str>, ()> {
     let values: Vec<&str> = pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect();
     match values[..] {
@@ -217,7 +217,7 @@ fn users(pairs: &[QueryPair<'_>]) {
     assert_eq!(got.as_ref().map(|ids| ids.iter().map(String::as_str).collect()), want);
 }
 
-/// The same text as a request's target, which leads to a place or nowhere.
+/// The same text as a request target, which has a route or not.
 fn as_target(raw: &str) {
     let request = format!("GET /{raw} HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut slots = HeaderBuf::new();

@@ -1,13 +1,14 @@
-//! Any bytes into one connection of a shard. The answers are compared with what `http_reference` sees in the bytes: as many as
-//! there are requests, each well-formed, in order, and the same however the bytes arrive and the answers are taken.
+//! Arbitrary bytes into one connection of a shard. The responses are compared with the requests that `http_reference`
+//! finds in the bytes: one per request, well-formed, in order, and independent of how the bytes arrive and how the
+//! responses are read.
 //!
-//! Input: a byte for the cuts, then the bytes of the connection, in which `$A` stands for a token of alice and `$T` for a
-//! ticket.
+//! Input: a byte for the cuts, then the bytes of the connection, in which `$A` stands for a token of alice and `$T` for
+//! a ticket.
 
-use super::answers::{Response, read_response};
 use super::backend::{self, BODY_MAX, BUFFER_BYTES, HEAD_MAX, START};
 use super::choices::{Choices, cuts, pieces};
 use super::http_reference::{Body, Chunks, Head, Reading, assert_beyond_repair, read_chunks, read_head};
+use super::responses::{Response, read_response};
 use cortex_core::internals::limits::READ_BYTES_MAX;
 use cortex_core::internals::{
     Command, CommandKind, CommandResult, ConversationRef, EventNumber, Input, Outcome, Output, PasswordCheck,
@@ -18,9 +19,9 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// Longest answer to what fits into a request here, in bytes.
-const ANSWER_MAX: usize = 256 * 1024;
-/// Ways to cut one input, of which each is a whole run.
+/// Maximum size of a response here, in bytes.
+const RESPONSE_MAX: usize = 256 * 1024;
+/// The number of ways to cut one input; each is a complete run.
 const RUNS_MAX: usize = 8;
 
 pub fn run(data: &[u8]) {
@@ -65,8 +66,8 @@ fn with_tokens(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The answer without what may differ: interim answers, which only come while a body is awaited, random names of
-/// streams, and metrics.
+/// The response without the parts that may differ: interim responses, which are only sent while a body is awaited,
+/// random ids of streams, and metrics.
 fn comparable(response: &Response) -> Response {
     let mut body = response.body.clone();
     let mark = b"\"stream_id\":\"";
@@ -79,7 +80,7 @@ fn comparable(response: &Response) -> Response {
     Response { continues: 0, body, ..response.clone() }
 }
 
-/// One connection of a shard, and the peer's side of it.
+/// One connection of a shard, with the peer's side.
 struct Connection {
     shard: Shard,
     slot: u32,
@@ -87,11 +88,11 @@ struct Connection {
     sent: Vec<u8>,
     asked: Vec<String>,
     is_closed: bool,
-    /// Most bytes that the peer takes at once.
+    /// Maximum number of bytes that the peer takes at once.
     takes: usize,
 }
 
-/// Feeds the pieces, then the end; returns what the shard sent, and what it asked others to do.
+/// Feeds the pieces, then the end. Returns the bytes that the shard sent and the work that it requested.
 fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Vec<String>) {
     let shared = Arc::new(SharedState::default());
     let position = EventNumber(7);
@@ -109,7 +110,7 @@ fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Ve
     if !connection.is_closed {
         connection.shard.handle(Input::Ended { slot }, START);
         connection.pump();
-        assert!(connection.is_closed, "who sends no more gets its answers and the end");
+        assert!(connection.is_closed, "a half-closed connection gets its responses and closes");
     }
     assert_eq!(connection.shard.connections(), 0);
     (connection.sent, connection.asked)
@@ -118,7 +119,7 @@ fn drive<'a>(pieces: impl Iterator<Item = &'a [u8]>, way: usize) -> (Vec<u8>, Ve
 impl Connection {
     fn pump(&mut self) {
         loop {
-            let mut moved = self.carry_out();
+            let mut moved = self.drain_outputs();
             if !self.arrived.is_empty() && self.shard.wants_bytes(self.slot) {
                 let count = self.arrived.len().min(READ_BYTES_MAX);
                 let bytes: Vec<u8> = self.arrived.drain(..count).collect();
@@ -136,10 +137,10 @@ impl Connection {
         self.shard.handle(input, START);
         self.shard.check_invariants();
         let waiting = self.shard.outgoing_bytes(self.slot);
-        assert!(waiting <= READ_BYTES_MAX + ANSWER_MAX + BUFFER_BYTES, "{waiting} bytes of answers wait");
+        assert!(waiting <= READ_BYTES_MAX + RESPONSE_MAX + BUFFER_BYTES, "{waiting} bytes of responses wait");
     }
 
-    /// The peer takes something of what waits.
+    /// The peer takes some of the waiting bytes.
     fn take(&mut self) -> bool {
         let taken = {
             let mut slices = [IoSlice::new(&[]); 64];
@@ -155,11 +156,11 @@ impl Connection {
         true
     }
 
-    fn carry_out(&mut self) -> bool {
+    fn drain_outputs(&mut self) -> bool {
         let mut moved = false;
         while let Some(output) = self.shard.poll_output() {
-            // To be read again is said of the slot, whether or not it is in use.
-            assert!(!self.is_closed || matches!(output, Output::Resume(_)), "who is gone asks for nothing");
+            // `Resume` names a slot, whether or not it is in use.
+            assert!(!self.is_closed || matches!(output, Output::Resume(_)), "a closed connection has no output");
             moved = true;
             match output {
                 Output::Work(Work::Command(command)) => {
@@ -192,7 +193,7 @@ impl Connection {
                     self.is_closed = true;
                     self.arrived.clear();
                 }
-                Output::StopAccepting | Output::Drained => unreachable!("nobody drains"),
+                Output::StopAccepting | Output::Drained => unreachable!("the shard does not drain"),
                 Output::Quiesced | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
             }
         }
@@ -240,14 +241,14 @@ fn checked(check: &PasswordCheck) -> Result<PasswordOutcome, Rejection> {
 
 /// How the body of a request ends.
 enum End {
-    /// After so many bytes.
+    /// After this number of bytes.
     After(usize),
     Unfinished,
-    /// It is to be refused with this status.
+    /// It must be rejected with this status.
     Bad(u16),
 }
 
-/// Walks along requests and answers, and returns the answers.
+/// Matches responses to requests and returns the responses.
 fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
     let (mut rest, mut bytes) = (input, sent);
     let mut responses: Vec<Response> = Vec::new();
@@ -258,11 +259,11 @@ fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
                 let (response, after) = read_response(bytes, "-");
                 match reading {
                     Reading::Bad(statuses) => {
-                        assert!(statuses.contains(&response.status), "{} is none of {statuses:?}", response.status);
+                        assert!(statuses.contains(&response.status), "{} is not one of {statuses:?}", response.status);
                     }
                     _ => assert_beyond_repair(rest, response.status),
                 }
-                assert!(response.closes && response.continues == 0, "what follows a bad head is nobody's");
+                assert!(response.closes && response.continues == 0, "an invalid head ends the connection");
                 responses.push(response);
                 bytes = after;
                 break;
@@ -278,8 +279,11 @@ fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
                     break;
                 }
                 let (response, after) = read_response(bytes, &head.method);
-                assert!(response.continues <= usize::from(head.expect_continue), "100 comes to who waits for it, once");
-                judge(&response, &head, &end);
+                assert!(
+                    response.continues <= usize::from(head.expect_continue),
+                    "at most one interim response, if it was expected"
+                );
+                check_response(&response, &head, &end);
                 bytes = after;
                 let goes_on = !response.closes;
                 responses.push(response);
@@ -290,7 +294,7 @@ fn compare(input: &[u8], sent: &[u8]) -> Vec<Response> {
             }
         }
     }
-    assert!(bytes.is_empty(), "an answer to nothing: {:?}", String::from_utf8_lossy(bytes));
+    assert!(bytes.is_empty(), "a response without a request: {:?}", String::from_utf8_lossy(bytes));
     responses
 }
 
@@ -309,9 +313,9 @@ fn body_end(head: &Head, behind: &[u8]) -> End {
     }
 }
 
-/// Whether the answer is one that this request can have.
-fn judge(response: &Response, head: &Head, end: &End) {
-    assert!(head.keep_alive || response.closes, "who wants the end gets it");
+/// Whether this request can have the response.
+fn check_response(response: &Response, head: &Head, end: &End) {
+    assert!(head.keep_alive || response.closes, "a requested close is honoured");
     let id = head.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-request-id")).map(|(_, id)| &id[..]);
     let is_id = |id: &&[u8]| {
         (1..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(b))
@@ -326,18 +330,18 @@ fn judge(response: &Response, head: &Head, end: &End) {
     let rejected_early = [400, 401, 404, 405, 413, 415, 422, 429].contains(&response.status) || response.status == 204;
     match end {
         End::Bad(status) => {
-            assert!(response.closes, "nobody knows where the next request begins");
-            assert!(response.status == *status || rejected_early, "{} where {status} is fit", response.status);
+            assert!(response.closes, "the next request cannot be found");
+            assert!(response.status == *status || rejected_early, "{} instead of {status}", response.status);
             let message = String::from_utf8_lossy(&response.body);
             let misnamed = response.status == 400 && *status != 400 && message.contains("trailers");
             assert!(!misnamed, "{status} is answered with 400: {message}");
         }
-        End::Unfinished => assert!(rejected_early, "{} before the body is there", response.status),
+        End::Unfinished => assert!(rejected_early, "{} before the body has arrived", response.status),
         End::After(_) => {
             let is_good = response.status < 300 && !response.is_stream;
             let chunks_unread = head.body == Body::Chunked && response.status == 204;
             if is_good && head.keep_alive && !chunks_unread {
-                assert!(!response.closes, "a good answer ends no connection");
+                assert!(!response.closes, "a successful response keeps the connection");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The model beside `shard_ops`: a journal that is a list, and what a stream must have been given of it.
+//! The reference model of `shard_ops`: the journal as a list, and the events that each stream must have received.
 
 use super::backend;
 use super::json_reference::{self as json, Json};
@@ -12,23 +12,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub const USERS: [&str; 3] = ["alice", "bob", "carol"];
-/// Who takes part in which conversation; the first is everybody's own default one.
+/// The participants of each conversation; the first stands for everyone's default conversation.
 const PARTICIPANTS: [&[usize]; 3] = [&[], &[0, 1], &[0, 1, 2]];
-/// Numbers before the first that the model has.
+/// The number before the first event of the model.
 const FIRST: u64 = 100;
 
 pub struct Entry {
     pub event: Arc<Event>,
-    /// The text of its event.
+    /// The JSON of its event.
     json: Vec<u8>,
-    /// The event that took it away.
+    /// The event that deleted it.
     deleted_by: Option<u64>,
-    /// Retention took it away.
+    /// Whether retention removed it.
     is_removed: bool,
 }
 
-/// An answer that is being written.
-struct Writing {
+/// An answer in progress.
+struct AnswerInProgress {
     message: MessageId,
     pieces: Vec<String>,
     live: LiveAnswer,
@@ -38,8 +38,8 @@ pub struct Journal {
     entries: Vec<Entry>,
     announced: u64,
     removed_through: [u64; USERS.len()],
-    writing: Vec<Writing>,
-    /// Every answer that ever was, with its pieces.
+    writing: Vec<AnswerInProgress>,
+    /// Every answer so far, with its deltas.
     written: BTreeMap<MessageId, Vec<String>>,
 }
 
@@ -71,7 +71,7 @@ impl Journal {
         self.entries.get(number.checked_sub(FIRST + 1)? as usize)
     }
 
-    /// The events that were not announced yet.
+    /// The events not announced yet.
     pub fn announce(&mut self) -> Vec<Arc<Event>> {
         let from = (self.announced - FIRST) as usize;
         self.announced = self.newest();
@@ -84,7 +84,7 @@ impl Journal {
         self.entries.push(Entry { event, json, deleted_by: None, is_removed: false });
     }
 
-    /// Writes the message that a command posts.
+    /// Writes the message of a command.
     pub fn post(&mut self, command: &Command) -> CommandResult {
         let CommandKind::PostMessage { conversation, api_variant, .. } = &command.kind else {
             unreachable!("only messages are posted")
@@ -116,17 +116,17 @@ impl Journal {
         }));
     }
 
-    /// Somebody changes a workspace or a conversation, and the users of the mask are told.
+    /// A workspace or conversation changes, for the users in the mask.
     pub fn add_other(&mut self, mask: u8, bytes: usize, in_conversation: bool) {
         let recipients = ids((0..USERS.len()).filter(|user| mask & (1 << user) != 0));
         let kind = if in_conversation { EventKind::ConversationUpdated } else { EventKind::WorkspaceUpdated };
         let data = format!("{{\"text\":\"{}\"}}", "y".repeat(bytes));
-        // The conversation's answers would go to its new participants, which here stay the same.
+        // The participants of the conversation stay the same, so its answers are not affected.
         let recipients = if in_conversation { ids(PARTICIPANTS[1].iter().copied()) } else { recipients };
         self.add_event(kind, recipients, in_conversation, EventBody::Data(data.into()));
     }
 
-    /// One of the last messages is deleted.
+    /// Deletes one of the last messages.
     pub fn delete(&mut self, back: usize) {
         let is_message = |entry: &&mut Entry| entry.event.kind == EventKind::Input && entry.deleted_by.is_none();
         let number = FIRST + self.entries.len() as u64 + 1;
@@ -142,7 +142,7 @@ impl Journal {
         self.add(Arc::new(event));
     }
 
-    /// Retention: events that are no messages go, except the last `keep`.
+    /// Retention: removes state events, except the last `keep`.
     pub fn retain(&mut self, keep: u64) {
         let end = self.entries.len().saturating_sub(keep as usize);
         let announced = (self.announced - FIRST) as usize;
@@ -158,7 +158,7 @@ impl Journal {
         }
     }
 
-    /// What a reader finds after `after`.
+    /// The page of a reader after `after`.
     pub fn page(
         &self,
         user: usize,
@@ -188,12 +188,12 @@ impl Journal {
         page
     }
 
-    /// An answer begins in the first shared conversation.
+    /// Starts an answer in the first shared conversation.
     pub fn begin_answer(&mut self) -> AnswerStarted {
         let message = backend::message_id(1_000_000 + self.written.len() as u64);
         self.written.insert(message, Vec::new());
         let live = LiveAnswer::default();
-        self.writing.push(Writing { message, pieces: Vec::new(), live: live.clone() });
+        self.writing.push(AnswerInProgress { message, pieces: Vec::new(), live: live.clone() });
         AnswerStarted {
             job: JobId::default(),
             message_id: message,
@@ -216,7 +216,7 @@ impl Journal {
         writing.live.show(writing.message)
     }
 
-    /// The answer is over, and its message's event takes its place.
+    /// Completes the answer, whose message event replaces it.
     pub fn finish_answer(&mut self, which: u8) -> bool {
         if self.writing.is_empty() {
             return false;
@@ -252,31 +252,31 @@ fn passes(event: &Event, filter: &StreamFilter) -> bool {
     let conversation = match filter.conversation {
         None => true,
         Some(ConversationRef::Id(id)) => event.conversation_id == Some(id),
-        Some(ConversationRef::Default) => panic!("a stream names its conversation by its id"),
+        Some(ConversationRef::Default) => panic!("streams name a conversation by its id"),
     };
     conversation && filter.workspace.is_none_or(|id| event.workspace_id == id) && filter.kinds.has(event.kind)
 }
 
-/// What one stream has been given.
-pub struct Listening {
+/// The state of one stream.
+pub struct StreamModel {
     user: usize,
     filter: StreamFilter,
     query: &'static str,
     named: bool,
     start: StreamStart,
     pub ended: bool,
-    /// The largest frame that it was given, in bytes.
+    /// The size of the largest frame received, in bytes.
     pub largest_frame: usize,
-    greeted: bool,
+    established: bool,
     caught_up: bool,
     complete: u64,
     gap_sent: u64,
-    /// The text of each answer as pieced together, and the delta that fits it next.
+    /// The text of each answer assembled from deltas, and the next expected index.
     texts: BTreeMap<MessageId, (u64, String)>,
 }
 
-impl Listening {
-    pub fn new(user: usize, how: u8, start: StreamStart) -> Listening {
+impl StreamModel {
+    pub fn new(user: usize, how: u8, start: StreamStart) -> StreamModel {
         let kinds = |names: &[EventKind]| names.iter().fold(KindSet::NONE, |kinds, kind| kinds.with(*kind));
         let only = ConversationRef::Id(backend::conversation_id(1));
         let (conversation, kinds, query) = match how % 8 {
@@ -295,7 +295,7 @@ impl Listening {
                 "types=output,workspace_updated&",
             ),
         };
-        Listening {
+        StreamModel {
             user,
             filter: StreamFilter { conversation, workspace: None, kinds },
             query,
@@ -303,7 +303,7 @@ impl Listening {
             start,
             ended: false,
             largest_frame: 0,
-            greeted: false,
+            established: false,
             caught_up: false,
             complete: 0,
             gap_sent: 0,
@@ -315,25 +315,25 @@ impl Listening {
         format!("{}named={}", self.query, self.named)
     }
 
-    /// Takes in whole frames that were queued while the shard had been told of everything through `told`.
-    pub fn heard(&mut self, bytes: &[u8], journal: &Journal, told: u64, now: Now) {
+    /// Takes complete frames that were queued while the shard had received everything through `delivered`.
+    pub fn received(&mut self, bytes: &[u8], journal: &Journal, delivered: u64, now: Now) {
         let text = std::str::from_utf8(bytes).expect("a stream is text");
         for frame in text.split_inclusive("\n\n") {
-            assert!(frame.ends_with("\n\n"), "only whole frames are queued");
+            assert!(frame.ends_with("\n\n"), "only complete frames are queued");
             self.largest_frame = self.largest_frame.max(frame.len());
             let read = sse_reference::read(frame.as_bytes(), usize::MAX);
             let [event] = &read.events[..] else {
-                assert!(read.events.is_empty() && read.retry.is_some(), "{frame:?} is nothing");
+                assert!(read.events.is_empty() && read.retry.is_some(), "{frame:?} is not a frame");
                 continue;
             };
             assert!(!self.ended, "something follows the last event of a stream");
             let id: Option<u64> =
                 (!event.last_event_id.is_empty()).then(|| event.last_event_id.parse().expect("a number"));
-            let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is no object", event.data) };
+            let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is not an object", event.data) };
             let Some((_, Json::Text(Some(kind)), _)) = members.first() else { panic!("{} has no type", event.data) };
             assert_eq!(event.name, if self.named { kind.as_str() } else { "message" });
-            assert!(self.greeted || kind == "connection_established", "{kind} comes before the greeting");
-            self.event(kind, id, &event.data, &members, journal, told, now);
+            assert!(self.established || kind == "connection_established", "{kind} comes before connection_established");
+            self.event(kind, id, &event.data, &members, journal, delivered, now);
         }
     }
 
@@ -345,7 +345,7 @@ impl Listening {
         data: &str,
         members: &[(Option<String>, Json<'_>, &str)],
         journal: &Journal,
-        told: u64,
+        delivered: u64,
         now: Now,
     ) {
         let number = |name: &str| -> u64 {
@@ -354,52 +354,55 @@ impl Listening {
         };
         match kind {
             "connection_established" => {
-                assert!(!self.greeted && Some(number("last_event_id")) == id, "a stream greets once");
-                self.greeted = true;
-                self.complete = id.expect("a greeting has an id");
+                assert!(!self.established && Some(number("last_event_id")) == id, "connection_established comes once");
+                self.established = true;
+                self.complete = id.expect("connection_established has an id");
                 let is_right = match self.start {
                     StreamStart::After(asked) => self.complete == asked.0,
-                    StreamStart::Now | StreamStart::Unknown => (told..=journal.newest()).contains(&self.complete),
+                    StreamStart::Now | StreamStart::Unknown => (delivered..=journal.newest()).contains(&self.complete),
                 };
                 assert!(is_right, "a stream that asked for {:?} starts at {}", self.start, self.complete);
             }
             "heartbeat" => self.complete_through(id.expect("a heartbeat has an id"), journal),
             "caught_up" => {
-                assert!(self.start != StreamStart::Now && !self.caught_up, "a replay that was asked for ends once");
+                assert!(self.start != StreamStart::Now && !self.caught_up, "caught_up comes once, after a replay");
                 self.caught_up = true;
                 self.complete_through(id.expect("caught_up has an id"), journal);
             }
             "gap" => {
-                let Some((_, Json::Object(data), _)) = members.get(1) else { panic!("{data} names no number") };
+                let Some((_, Json::Object(data), _)) = members.get(1) else { panic!("{data} has no number") };
                 let first: u64 = data[0].2.parse().expect("a number");
-                assert!(first > self.gap_sent, "a gap is told twice");
+                assert!(first > self.gap_sent, "a gap is sent twice");
                 let foreign = self.start == StreamStart::Unknown && self.gap_sent == 0 && first == self.complete + 1;
-                assert!(foreign || journal.removed_through[self.user] + 1 >= first, "nothing is gone before {first}");
+                assert!(
+                    foreign || journal.removed_through[self.user] + 1 >= first,
+                    "no event before {first} was removed"
+                );
                 self.gap_sent = first;
             }
             "token_expiring" => assert!(id.is_none() && now.wall > backend::START.wall),
             "token_expired" | "server_shutdown" => self.ended = true,
             "output_delta" | "output_snapshot" => {
-                assert!(id.is_none(), "what is not journalled has no number");
-                let Some((_, Json::Object(said), _)) = members.get(1) else { panic!("{data} says nothing") };
-                self.passing(kind, said, journal);
+                assert!(id.is_none(), "an event outside the journal has a number");
+                let Some((_, Json::Object(said), _)) = members.get(1) else { panic!("{data} is not an object") };
+                self.ephemeral(kind, said, journal);
             }
-            _ => self.journalled(id.expect("an event has its number"), kind, data, journal, told),
+            _ => self.journalled(id.expect("an event has its number"), kind, data, journal, delivered),
         }
     }
 
-    fn journalled(&mut self, number: u64, kind: &str, data: &str, journal: &Journal, told: u64) {
-        let entry = journal.entry(number).unwrap_or_else(|| panic!("event {number} is given before its commit"));
-        assert!(number > self.complete, "event {number} comes after {}", self.complete);
+    fn journalled(&mut self, number: u64, kind: &str, data: &str, journal: &Journal, delivered: u64) {
+        let entry = journal.entry(number).unwrap_or_else(|| panic!("event {number} is sent before its commit"));
+        assert!(number > self.complete, "event {number} follows {}", self.complete);
         assert!(entry.is_for(self.user), "event {number} is not for {}", USERS[self.user]);
         assert!(passes(&entry.event, &self.filter), "event {number} does not pass the filter");
         assert_eq!((entry.event.kind.as_str(), &entry.json[..]), (kind, data.as_bytes()), "event {number}");
-        assert!(entry.deleted_by.is_none_or(|by| by > told), "event {number} is given although it was deleted");
+        assert!(entry.deleted_by.is_none_or(|by| by > delivered), "event {number} is sent after its deletion");
         self.complete_through(number - 1, journal);
         self.complete = number;
     }
 
-    /// The stream says that it has been given everything through `number`.
+    /// The stream reports that it has received everything through `number`.
     pub fn complete_through(&mut self, number: u64, journal: &Journal) {
         assert!(number >= self.complete, "a stream goes back from {} to {number}", self.complete);
         assert!(number <= journal.newest(), "a stream is complete through {number}, which is not committed");
@@ -407,23 +410,23 @@ impl Listening {
             let Some(entry) = journal.entry(at) else { continue };
             let is_owed = entry.is_for(self.user) && passes(&entry.event, &self.filter) && entry.deleted_by.is_none();
             let got_gap = entry.is_removed && self.gap_sent > at;
-            assert!(!is_owed || got_gap, "event {at} never came, and {number} is said to be reached");
+            assert!(!is_owed || got_gap, "event {at} is missing, and the cursor is {number}");
         }
         self.complete = number;
     }
 
-    /// A piece of an answer, or its text so far.
-    fn passing(&mut self, kind: &str, said: &[(Option<String>, Json<'_>, &str)], journal: &Journal) {
+    /// A delta or a snapshot.
+    fn ephemeral(&mut self, kind: &str, said: &[(Option<String>, Json<'_>, &str)], journal: &Journal) {
         let [(_, Json::Text(Some(message)), _), _, (_, Json::Number(index), _), (_, Json::Text(Some(text)), _)] = said
         else {
-            panic!("{said:?} is no {kind}");
+            panic!("{said:?} is not a {kind}");
         };
         let message = MessageId::parse(message).expect("a message's id");
         let index: u64 = index.parse().expect("a number");
-        assert!(PARTICIPANTS[1].contains(&self.user), "{} sees a strange answer", USERS[self.user]);
+        assert!(PARTICIPANTS[1].contains(&self.user), "{} sees another conversation's answer", USERS[self.user]);
         let known = self.texts.entry(message).or_default();
         if kind == "output_delta" {
-            assert_eq!(index, known.0, "the next delta fits exactly");
+            assert_eq!(index, known.0, "deltas are consecutive");
             known.1.push_str(text);
         } else {
             known.1.clone_from(text);
@@ -433,7 +436,7 @@ impl Listening {
         assert_eq!(known.1, pieces[..known.0 as usize].concat(), "the text through delta {index}");
     }
 
-    /// Whether the texts that were pieced together are those that were written, as far as they go.
+    /// Checks that the assembled texts are prefixes of the written ones.
     pub fn check_texts(&self, journal: &Journal) {
         for (message, (next, text)) in &self.texts {
             assert_eq!(*text, journal.written[message][..*next as usize].concat());

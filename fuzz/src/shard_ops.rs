@@ -1,13 +1,13 @@
-//! Operations on a shard with several connections: requests, commits, pages, slow readers, timers, missed commits. After
-//! each the shard's invariants are checked, and whatever it has queued is compared with a model of the journal: each
-//! stream gets every event of its user, once and in order, and every request gets its own answer.
+//! Operations on a shard with several connections: requests, commits, pages, slow readers, timers, missed commits.
+//! After each, the shard's invariants are checked, and its output is compared with a model of the journal: each stream
+//! gets every event of its user once and in order, and every request gets its response.
 //!
-//! Input: operations, each a byte and the bytes that decide how; see `World::step`.
+//! Input: operations, each a byte and its parameters; see `World::step`.
 
-use super::answers::{Response, read_response};
 use super::backend::{self, BUFFER_BYTES, START, STREAMS_MAX};
 use super::choices::Choices;
-use super::shard_model::{Journal, Listening, USERS};
+use super::responses::{Response, read_response};
+use super::shard_model::{Journal, StreamModel, USERS};
 use cortex_core::internals::{
     Command, CommandResult, CommitShare, EventKind, EventNumber, Input, LiveAnswerSet, MonoTime, Now, Output, Purpose,
     Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Shard, ShardMessage, SharedState, StreamStart,
@@ -20,46 +20,46 @@ use std::sync::{Arc, OnceLock};
 
 const CONNECTIONS_MAX: usize = 6;
 const STEPS_MAX: usize = 400;
-/// Bytes of control events that may wait beside the events of a stream.
+/// Bytes of control events that may wait in addition to the events of a stream.
 const CONTROL_BYTES: usize = 1500;
-/// Bytes of answers that wait before a connection takes up no more requests, and the largest answer here.
-const ANSWERS_BYTES: usize = 64 * 1024 + 8 * 1024;
+/// Bytes of responses that wait before a connection reads no more requests, and the largest response here.
+const RESPONSES_BYTES: usize = 64 * 1024 + 8 * 1024;
 
 /// The peer's side of a connection.
 struct Peer {
     user: usize,
-    /// What it sent and the shard has not taken in.
+    /// Bytes sent and not yet read by the shard.
     arrived: VecDeque<u8>,
     /// It sends no more.
     ended: bool,
     saw_end: bool,
-    /// What the shard has queued and the socket has not taken.
+    /// Bytes queued by the shard and not yet taken by the socket.
     unsent: Vec<u8>,
-    /// Its requests that are not answered.
+    /// Requests without a response.
     asked: VecDeque<Asked>,
-    stream: Option<Listening>,
-    /// Bytes of answers that waited when its stream opened.
-    answers_before: usize,
-    /// The server has said that nothing follows.
+    stream: Option<StreamModel>,
+    /// Bytes of responses that waited when its stream opened.
+    responses_before: usize,
+    /// The server has announced the end.
     closing: bool,
 }
 
-/// A request that was sent.
+/// A sent request.
 struct Asked {
     id: String,
     is_head: bool,
-    /// What it posts.
+    /// The content that it posts.
     content: Option<String>,
-    /// The stream that it asks for.
-    listening: Option<Listening>,
+    /// The stream that it opens.
+    stream: Option<StreamModel>,
 }
 
-/// What a request is for.
+/// The purpose of a request.
 enum RequestKind {
     Nothing,
-    /// To post this content in this body.
+    /// Posts this content in this body.
     Post(String, String),
-    Stream(Listening),
+    Stream(StreamModel),
 }
 
 struct World {
@@ -68,8 +68,8 @@ struct World {
     now: Now,
     peers: BTreeMap<u32, Peer>,
     journal: Journal,
-    /// The number through which the shard was told.
-    told: u64,
+    /// The number through which the shard received commits.
+    delivered: u64,
     commands: VecDeque<Command>,
     queries: VecDeque<Query>,
     commit_shares: VecDeque<CommitShare>,
@@ -108,7 +108,7 @@ impl World {
             shared,
             now: START,
             peers: BTreeMap::new(),
-            told: position.0,
+            delivered: position.0,
             journal,
             commands: VecDeque::new(),
             queries: VecDeque::new(),
@@ -153,7 +153,7 @@ impl World {
             12 => self.fail(choices.below(CONNECTIONS_MAX)),
             13 => match choices.byte() {
                 0xff => self.drain(),
-                user @ 0xf0..=0xfe => self.shut_out(usize::from(user) % USERS.len()),
+                user @ 0xf0..=0xfe => self.revoke_tokens(usize::from(user) % USERS.len()),
                 keep => self.journal.retain(u64::from(keep) % 16),
             },
             14 => {
@@ -181,10 +181,10 @@ impl World {
         }
     }
 
-    /// Everything that is under way comes to its end, and nobody is slow any more.
+    /// Completes all work, without slow peers.
     fn finish(&mut self) {
         for round in 0.. {
-            assert!(round < 2_000, "the shard comes to no rest");
+            assert!(round < 2_000, "the shard does not become idle");
             let before = (self.commit_shares.len(), self.queries.len(), self.commands.len());
             self.commit(4);
             self.deliver(false);
@@ -192,7 +192,7 @@ impl World {
             self.take_all();
             self.tick(20);
             let at_rest = before == (0, 0, 0) && self.peers.values().all(|peer| peer.unsent.is_empty());
-            // A page that failed is asked for again after a while.
+            // A failed page is requested again after a delay.
             if at_rest && round > 40 {
                 break;
             }
@@ -203,16 +203,16 @@ impl World {
                 stream.complete_through(newest, &self.journal);
                 stream.check_texts(&self.journal);
             } else if !peer.closing {
-                assert!(peer.asked.is_empty(), "{} requests were never answered", peer.asked.len());
+                assert!(peer.asked.is_empty(), "{} requests have no response", peer.asked.len());
             }
         }
         while let Some(slot) = self.peers.keys().next().copied() {
             self.handle(Input::Failed { slot });
-            assert!(!self.peers.contains_key(&slot), "a broken connection is gone");
+            assert!(!self.peers.contains_key(&slot), "a failed connection is closed");
         }
         assert_eq!(self.shard.connections(), 0);
-        // A shard that ends gives notice for a while, whoever is there.
-        assert!(self.draining || self.shard.poll_timeout().is_none(), "nobody is waited for");
+        // A draining shard keeps a timer for a while.
+        assert!(self.draining || self.shard.poll_timeout().is_none(), "an idle shard has no timer");
     }
 
     fn accept(&mut self, user: usize) {
@@ -226,17 +226,17 @@ impl World {
                 unsent: Vec::new(),
                 asked: VecDeque::new(),
                 stream: None,
-                answers_before: 0,
+                responses_before: 0,
                 closing: false,
             };
             self.peers.insert(slot, peer);
         }
     }
 
-    /// A connection that can still send, by its place.
+    /// A connection that can still send, by index.
     fn sender(&mut self, place: usize) -> Option<u32> {
         let (slot, peer) = self.peers.iter().nth(place)?;
-        let streams = peer.stream.is_some() || peer.asked.iter().any(|asked| asked.listening.is_some());
+        let streams = peer.stream.is_some() || peer.asked.iter().any(|asked| asked.stream.is_some());
         (!peer.ended && !streams).then_some(*slot)
     }
 
@@ -249,23 +249,23 @@ impl World {
         let mut request = format!(
             "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nX-Request-Id: {id}\r\n{more}"
         );
-        let (content, listening) = match kind {
+        let (content, stream) = match kind {
             RequestKind::Nothing => (None, None),
             RequestKind::Post(content, body) => {
                 request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
                 (Some(content), None)
             }
-            RequestKind::Stream(listening) => (None, Some(listening)),
+            RequestKind::Stream(stream) => (None, Some(stream)),
         };
         if content.is_none() {
             request.push_str("\r\n");
         }
-        peer.asked.push_back(Asked { id, is_head: line.starts_with("HEAD"), content, listening });
+        peer.asked.push_back(Asked { id, is_head: line.starts_with("HEAD"), content, stream });
         peer.arrived.extend(request.as_bytes());
         self.arrive(slot, count);
     }
 
-    /// So many bytes of what was sent reach the shard, if it wants them.
+    /// This many sent bytes reach the shard, if it reads.
     fn arrive(&mut self, slot: u32, count: usize) {
         if !self.shard.wants_bytes(slot) {
             return;
@@ -305,9 +305,9 @@ impl World {
             128..=143 => (StreamStart::Unknown, format!("Last-Event-ID: {}\r\n", newest + 1_000_000)),
             _ => after(newest.saturating_sub(u64::from(start) % 32)),
         };
-        let listening = Listening::new(self.peers[&slot].user, how, start);
-        let line = format!("GET /output/stream?{}", listening.query());
-        self.send(slot, &line, &more, RequestKind::Stream(listening), usize::MAX);
+        let stream = StreamModel::new(self.peers[&slot].user, how, start);
+        let line = format!("GET /output/stream?{}", stream.query());
+        self.send(slot, &line, &more, RequestKind::Stream(stream), usize::MAX);
     }
 
     fn ask(&mut self, choices: &mut Choices<'_>) {
@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    /// The writer takes up to `count` commands.
+    /// The writer commits up to `count` commands.
     fn commit(&mut self, count: usize) {
         let count = count.min(self.commands.len());
         let commands: Vec<Command> = self.commands.drain(..count).collect();
@@ -339,7 +339,7 @@ impl World {
         }
     }
 
-    /// Tells of everything that the journal has since it was last told of.
+    /// Announces all journal entries since the last announcement.
     fn announce(&mut self, results: Vec<CommandResult>) {
         let before = self.journal.announced();
         let events = self.journal.announce();
@@ -351,7 +351,7 @@ impl World {
         self.commit_shares.push_back(commit_shares);
     }
 
-    /// The shard is told of the next commit, or only of its number.
+    /// The shard receives the next commit, or only its number.
     fn deliver(&mut self, only_number: bool) {
         let Some(mut committed) = self.commit_shares.pop_front() else { return };
         if only_number {
@@ -360,10 +360,10 @@ impl World {
         }
         let through = committed.through.0;
         self.handle(Input::Message(ShardMessage::Committed(committed)));
-        self.told = self.told.max(through);
+        self.delivered = self.delivered.max(through);
     }
 
-    /// A reader answers the next question, if it can.
+    /// A reader answers the next query, if it can.
     fn answer(&mut self, how: usize) {
         let Some(query) = self.queries.pop_front() else { return };
         let input = match (how, &query.kind) {
@@ -394,7 +394,7 @@ impl World {
         self.handle(input);
     }
 
-    /// A peer takes up to `count` bytes.
+    /// A peer reads up to `count` bytes.
     fn take(&mut self, slot: u32, count: usize) {
         let peer = self.peers.get_mut(&slot).expect("the peer is there");
         let count = count.min(peer.unsent.len());
@@ -421,7 +421,7 @@ impl World {
         self.now = Now { wall: WallTime(self.now.wall.0 + 1000 * milliseconds as i64), mono };
         self.shard.tick(self.now);
         let due: Option<MonoTime> = self.shard.poll_timeout();
-        assert!(due.is_none_or(|at| at > self.now.mono), "a timer stays due, and the loop spins");
+        assert!(due.is_none_or(|at| at > self.now.mono), "an expired timer remains");
         self.after();
     }
 
@@ -436,8 +436,8 @@ impl World {
         self.handle(Input::Failed { slot });
     }
 
-    /// No token of a user is good any more.
-    fn shut_out(&mut self, user: usize) {
+    /// Revokes all tokens of a user.
+    fn revoke_tokens(&mut self, user: usize) {
         self.token_rules.0.insert(UserId::new_unchecked(USERS[user]), TokenRule::RejectAll);
         let token_rules = Some(Arc::new(self.token_rules.clone()));
         let commit_shares = CommitShare { token_rules, ..self.nothing() };
@@ -454,7 +454,7 @@ impl World {
         self.after();
     }
 
-    /// Carries out what the shard says, and looks at everything that it changed.
+    /// Drains the shard's outputs and checks everything that changed.
     fn after(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
@@ -465,11 +465,11 @@ impl World {
                 }
                 Output::EndWriting(slot) => {
                     let peer = self.peers.get_mut(&slot).expect("the connection is there");
-                    assert!(peer.unsent.is_empty(), "all is written before the end");
+                    assert!(peer.unsent.is_empty(), "everything is written before the close");
                     peer.closing = true;
                 }
                 Output::Work(Work::Password(_) | Work::CancelAnswer { .. }) => {
-                    unreachable!("nobody asks for that here")
+                    unreachable!("this work is not requested here")
                 }
                 Output::Drained => assert!(self.draining && self.shard.connections() == 0),
                 Output::StopAccepting | Output::Quiesced | Output::Resume(_) | Output::TuneStream(_) => {}
@@ -480,26 +480,26 @@ impl World {
         self.observe();
     }
 
-    /// What was queued since the last look.
+    /// Checks the bytes queued since the last check.
     fn observe(&mut self) {
         for (slot, peer) in &mut self.peers {
             let mut slices = [IoSlice::new(&[]); 512];
             let filled = self.shard.outgoing(*slot, &mut slices);
             let queued: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
-            assert_eq!(queued.len(), self.shard.outgoing_bytes(*slot), "an outbox has very many runs");
-            assert!(queued.starts_with(&peer.unsent), "bytes that wait have changed");
+            assert_eq!(queued.len(), self.shard.outgoing_bytes(*slot), "an outbox has too many runs");
+            assert!(queued.starts_with(&peer.unsent), "waiting bytes have changed");
             let added = queued[peer.unsent.len()..].to_vec();
             let waited = queued.len() - added.len();
             if peer.stream.is_none() {
-                peer.answers_before = waited;
+                peer.responses_before = waited;
             }
-            heard(peer, &added, &self.journal, self.told, self.now);
+            received(peer, &added, &self.journal, self.delivered, self.now);
             let bound = match &peer.stream {
-                Some(stream) => peer.answers_before + BUFFER_BYTES.max(stream.largest_frame) + CONTROL_BYTES,
-                None => ANSWERS_BYTES,
+                Some(stream) => peer.responses_before + BUFFER_BYTES.max(stream.largest_frame) + CONTROL_BYTES,
+                None => RESPONSES_BYTES,
             };
             peer.unsent = queued;
-            assert!(peer.unsent.len() <= bound, "{} bytes wait where {bound} may", peer.unsent.len());
+            assert!(peer.unsent.len() <= bound, "{} bytes wait, more than {bound}", peer.unsent.len());
         }
         let is_open = |slot: &u32, peer: &Peer, user| peer.user == user && self.shard.is_stream(*slot);
         for (user, name) in USERS.iter().enumerate() {
@@ -509,36 +509,36 @@ impl World {
     }
 }
 
-/// Takes in what was queued for a peer.
-fn heard(peer: &mut Peer, added: &[u8], journal: &Journal, told: u64, now: Now) {
+/// Parses the bytes queued for a peer.
+fn received(peer: &mut Peer, added: &[u8], journal: &Journal, delivered: u64, now: Now) {
     let mut rest = added;
     while !rest.is_empty() {
         if let Some(stream) = &mut peer.stream {
-            stream.heard(rest, journal, told, now);
+            stream.received(rest, journal, delivered, now);
             return;
         }
-        assert!(!peer.closing, "something follows the last answer");
+        assert!(!peer.closing, "bytes follow the last response");
         let timed_out = rest.starts_with(b"HTTP/1.1 408 ");
-        let asked = peer.asked.pop_front().expect("an answer has its request");
+        let asked = peer.asked.pop_front().expect("every response has a request");
         let method = if asked.is_head && !timed_out { "HEAD" } else { "GET" };
         let (response, after) = read_response(rest, method);
         rest = after;
         peer.closing = response.closes && !response.is_stream;
-        // Of a head that did not come in time, nobody knows the id.
+        // A head that timed out has no known id.
         let is_named = response.field("X-Request-Id") == Some(&asked.id);
-        assert!(is_named || (timed_out && peer.closing), "answers come in order");
-        answered(peer.user, &response, asked.content, journal);
-        if let Some(mut stream) = asked.listening.filter(|_| response.is_stream) {
-            stream.heard(&response.body, journal, told, now);
-            peer.answers_before += added.len() - response.body.len();
+        assert!(is_named || (timed_out && peer.closing), "responses come in order");
+        check_acknowledgement(peer.user, &response, asked.content, journal);
+        if let Some(mut stream) = asked.stream.filter(|_| response.is_stream) {
+            stream.received(&response.body, journal, delivered, now);
+            peer.responses_before += added.len() - response.body.len();
             peer.stream = Some(stream);
         } else {
-            assert!(!response.is_stream, "a stream opens for who asked for one");
+            assert!(!response.is_stream, "a stream was not requested");
         }
     }
 }
 
-fn answered(user: usize, response: &Response, content: Option<String>, journal: &Journal) {
+fn check_acknowledgement(user: usize, response: &Response, content: Option<String>, journal: &Journal) {
     if let Some(content) = content.filter(|_| response.status == 200) {
         let number: u64 = response.field("X-Event-Id").and_then(|id| id.parse().ok()).expect("a write has its number");
         let entry = journal.entry(number).expect("what is acknowledged is in the journal");

@@ -1,6 +1,6 @@
-//! Event streams of an upstream: `sse::decode` against `sse_reference`, and the same events however the bytes arrive.
+//! Event streams of an upstream: `sse::decode` against `sse_reference`, with the same events however the bytes arrive.
 //!
-//! Input: a byte for the bound, a byte for the cuts, then the stream.
+//! Input: a byte each for the bound and the cuts, then the stream.
 
 use super::choices::{Choices, cuts, pieces};
 use super::sse_reference as reference;
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Compares what the program reads of a stream with what the standard says; also in pieces.
+/// Compares the program's events with the reference, whole and in pieces.
 pub fn check(input: &[u8], bytes_max: usize, seed: u8) {
     let whole = decode(std::iter::once(input), bytes_max);
     let want = reference::read(input, bytes_max);
@@ -51,14 +51,14 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>, bytes_max: usize) -> Decod
             let before = piece.len();
             match decoder.next(&mut piece) {
                 Ok(Some(event)) => {
-                    assert!(piece.len() < before, "an event takes bytes");
+                    assert!(piece.len() < before, "an event consumes bytes");
                     let named_by_stream = if event.name == "message" { 0 } else { event.name.len() };
                     assert!(named_by_stream + event.data.len() <= bytes_max, "the bound holds");
                     let last_event_id = decoder.last_event_id().to_owned();
                     events.push(reference::Event { name: event.name, data: event.data, last_event_id });
                 }
                 Ok(None) => {
-                    assert!(piece.is_empty(), "all of a piece is read");
+                    assert!(piece.is_empty(), "a piece is consumed completely");
                     break;
                 }
                 Err(_) => {

@@ -1,5 +1,5 @@
-//! Event streams read the slow way, by the letter of HTML Standard §9.2.5 and §9.2.6: the whole stream as text, its
-//! lines, then field by field.
+//! A slow reference parser of event streams, written from HTML Standard §9.2.5 and §9.2.6: the whole stream as text,
+//! line by line, field by field.
 
 /// A dispatched event: its type, its data, and the last event id at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,20 +9,20 @@ pub struct Event {
     pub last_event_id: String,
 }
 
-/// A stream that has been read to its end.
+/// A stream parsed to its end.
 #[derive(Debug, Default)]
 pub struct Stream {
     pub events: Vec<Event>,
     pub last_event_id: String,
     /// The last `retry` as sent, in digits.
     pub retry: Option<String>,
-    /// Whether the end cut something off that an empty line would have dispatched, or a line.
+    /// Whether the end truncated a line, or an event that an empty line would have dispatched.
     pub cut_off: bool,
-    /// Whether a line, or the fields of an event, passed `bytes_max`; nothing after that was read.
+    /// Whether a line, or the fields of an event, exceeded `bytes_max`; nothing after that was parsed.
     pub too_large: bool,
 }
 
-/// Lines and whether each has ended. CR LF, LF and CR end lines.
+/// Lines, and whether each is complete. CR LF, LF and CR end lines.
 fn lines(bytes: &[u8]) -> Vec<(&[u8], bool)> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -47,7 +47,7 @@ fn lines(bytes: &[u8]) -> Vec<(&[u8], bool)> {
     lines
 }
 
-/// Reads a stream of which no line, and no event's fields together, may have more than `bytes_max` bytes.
+/// Parses a stream in which no line, and no event's fields together, may exceed `bytes_max` bytes.
 pub fn read(bytes: &[u8], bytes_max: usize) -> Stream {
     let mut stream = Stream::default();
     let (mut name, mut data, mut id) = (String::new(), String::new(), String::new());
@@ -88,7 +88,7 @@ pub fn read(bytes: &[u8], bytes_max: usize) -> Stream {
             }
             _ => {}
         }
-        // The line feed behind the last data is not counted.
+        // The line feed after the last data is not counted.
         if name.len() + data.len().saturating_sub(1) + id.len() > bytes_max {
             stream.too_large = true;
             return stream;

@@ -1,6 +1,6 @@
-//! Our own streams: what `sse` writes, read by the letter of the standard, is what was meant.
+//! Our own streams: the output of `sse`, parsed by the reference, equals the input.
 //!
-//! Input: a list of frames, each a byte that says what it is and what follows; see `run`.
+//! Input: a list of frames, each a byte for its type and its content; see `run`.
 
 use super::choices::Choices;
 use super::sse_decode;
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
         });
         let kind = EventKind::ALL[choices.below(EventKind::ALL.len())];
         let name = (what & 2 == 2).then_some(kind.as_str());
-        // Any text but a line break can stand in an event; JSON has none.
+        // An event can contain any text without line breaks; JSON has none.
         let len = choices.below(64);
         let text = String::from_utf8_lossy(choices.take(len)).into_owned();
         let json = match what >> 2 & 3 {
@@ -44,7 +44,7 @@ pub fn run(data: &[u8]) {
         assert_eq!(out[before..].iter().filter(|byte| **byte == b'\n').count(), lines, "each field is a line");
         if let Some(id) = id {
             last_event_id = id.0.to_string();
-            assert_eq!(parse_last_event_id(last_event_id.as_bytes()), Some(id), "an id comes back");
+            assert_eq!(parse_last_event_id(last_event_id.as_bytes()), Some(id), "an id survives the round trip");
         }
         let name = name.unwrap_or("message").to_owned();
         expected.push(Event { name, data, last_event_id: last_event_id.clone() });
@@ -53,13 +53,13 @@ pub fn run(data: &[u8]) {
     assert_eq!(read.events, expected);
     assert_eq!((read.last_event_id, read.retry), (last_event_id, last_retry));
     assert!(!read.cut_off);
-    // A first-phase client reads line by line, and looks for this.
+    // A minimal client reads line by line and looks for this prefix.
     let data_lines = out.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data: ")).count();
     assert_eq!(data_lines, expected.len());
     sse_decode::check(&out, 1 << 20, seed);
 }
 
-/// HTML Standard §9.2.4: the header is the id as it was given; ours are decimal numbers of 64 bits.
+/// HTML Standard §9.2.4: the header has the id as sent; ours are decimal numbers of 64 bits.
 fn check_last_event_id(value: &[u8]) {
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let significant = digits.map(|text| text.trim_start_matches('0'));

@@ -1,7 +1,7 @@
-//! Bodies of requests: `wire::request` accepts what `docs/api.md` allows, read by `json_reference`; a rejection names each bad
-//! field; and accepted data comes back in responses and events.
+//! Request bodies: `wire::request` accepts what `docs/api.md` allows, as parsed by `json_reference`; a rejection names
+//! each invalid field; and accepted data is unchanged in responses and events.
 //!
-//! Input: a byte for the endpoint, then the body. For merging, two bodies with a byte 0x1e between.
+//! Input: a byte for the endpoint, then the body. For merging, two bodies separated by a byte 0x1e.
 
 use super::choices::Choices;
 use super::json_reference::{self as json, Fault, Json};
@@ -15,22 +15,22 @@ use cortex_core::internals::{
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What a field may be.
+/// The rule of a field.
 #[derive(Clone, Copy)]
 enum Rule {
     Any,
     Content,
     ChatContent,
-    /// So many characters.
+    /// A minimum and a maximum number of characters.
     Chars(usize, usize),
-    /// Up to so many bytes.
+    /// A maximum number of bytes.
     Bytes(usize),
     Role,
     Ids,
     Metadata,
 }
 
-/// A field that was taken.
+/// An accepted value.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     Text(String),
@@ -47,7 +47,7 @@ const DESCRIPTION: Rule = Rule::Chars(1, 500);
 const TOPIC: Rule = Rule::Chars(1, 200);
 const METADATA: Field = ("metadata", false, Rule::Metadata);
 
-/// The fields of each endpoint, and what the program makes of a body.
+/// The fields of each endpoint, and the program's result for a body.
 fn endpoint(which: usize, body: &[u8]) -> (Vec<Field>, Result<Values, InvalidBody>) {
     let metadata = |metadata: &Metadata| Some(Value::Metadata(metadata.as_str().to_owned()));
     let text = |text: &str| Some(Value::Text(text.to_owned()));
@@ -139,7 +139,7 @@ fn endpoint(which: usize, body: &[u8]) -> (Vec<Field>, Result<Values, InvalidBod
     }
 }
 
-/// Endpoints whose metadata is empty when none comes.
+/// Endpoints whose metadata is empty by default.
 const MAKERS: [usize; 5] = [0, 1, 3, 7, 9];
 
 pub fn run(data: &[u8]) {
@@ -166,17 +166,17 @@ pub fn run(data: &[u8]) {
     if which == 5 {
         login_name(&mut fields, &members);
     }
-    let judged: Vec<Result<Option<Value>, Bad>> = fields.iter().map(|field| judge(field, &members)).collect();
+    let checked: Vec<Result<Option<Value>, Bad>> = fields.iter().map(|field| check_field(field, &members)).collect();
     let bad: Vec<&str> =
-        fields.iter().zip(&judged).filter(|(_, outcome)| outcome.is_err()).map(|(field, _)| field.0).collect();
-    if judged.contains(&Err(Bad::NoText)) {
+        fields.iter().zip(&checked).filter(|(_, outcome)| outcome.is_err()).map(|(field, _)| field.0).collect();
+    if checked.contains(&Err(Bad::NoText)) {
         assert!(matches!(got, Err(InvalidBody::Json(_))), "{got:?}");
     } else if !bad.is_empty() {
-        let Err(InvalidBody::Fields(named)) = got else { panic!("{bad:?} should be refused, not {got:?}") };
+        let Err(InvalidBody::Fields(named)) = got else { panic!("{bad:?} should be rejected, not {got:?}") };
         assert_eq!(named.iter().map(|(name, _)| *name).collect::<Vec<_>>(), bad);
         assert!(named.iter().all(|(_, rule)| !rule.is_empty()));
     } else {
-        let mut want: Values = judged.into_iter().map(|outcome| outcome.expect("none is bad")).collect();
+        let mut want: Values = checked.into_iter().map(|outcome| outcome.expect("none is bad")).collect();
         if MAKERS.contains(&which) {
             let last = want.len() - 1;
             want[last].get_or_insert(Value::Metadata("{}".to_owned()));
@@ -185,11 +185,11 @@ pub fn run(data: &[u8]) {
             }
         }
         assert_eq!(got, Ok(want.clone()));
-        comes_back(&want, which);
+        check_round_trip(&want, which);
     }
 }
 
-/// `username` stands for `email` where there is no `email`.
+/// `username` replaces a missing `email`.
 fn login_name(fields: &mut [Field], members: &Members<'_>) {
     let all = |name: &str| members.iter().filter(|(known, ..)| known.as_deref() == Some(name)).count();
     let email_is_null = all("email") == 1
@@ -208,7 +208,7 @@ enum Bad {
 
 type Members<'a> = [(Option<String>, Json<'a>, &'a str)];
 
-fn judge((name, required, rule): &Field, members: &Members<'_>) -> Result<Option<Value>, Bad> {
+fn check_field((name, required, rule): &Field, members: &Members<'_>) -> Result<Option<Value>, Bad> {
     let values: Vec<_> = members.iter().filter(|(known, ..)| known.as_deref() == Some(name)).collect();
     let (value, raw) = match values[..] {
         [] if *required => return Err(Bad::Field),
@@ -263,8 +263,9 @@ fn fits(rule: Rule, text: &str) -> bool {
     }
 }
 
-/// What was taken, written into an answer and an event, is read as the same, and metadata byte for byte.
-fn comes_back(values: &Values, which: usize) {
+/// Accepted data, written into a response and an event, parses to the same values, and metadata is unchanged byte by
+/// byte.
+fn check_round_trip(values: &Values, which: usize) {
     let text = |at: usize| match &values[at] {
         Some(Value::Text(text)) => text.clone(),
         _ => String::new(),
@@ -282,7 +283,7 @@ fn comes_back(values: &Values, which: usize) {
             created_at: at,
             updated_at: at,
         });
-        let body = String::from_utf8(command_result::command_body(&made)).expect("an answer is text");
+        let body = String::from_utf8(command_result::command_body(&made)).expect("a response is text");
         let workspace = object_member(&body, "workspace");
         assert_eq!(text_member(&workspace, "name"), text(0));
         assert_eq!(text_member(&workspace, "description"), text(1));
@@ -326,7 +327,7 @@ fn comes_back(values: &Values, which: usize) {
     for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
         let posted =
             Outcome::Posted { event: Arc::new(event.clone()), conversation: ConversationRef::Default, api_variant };
-        let body = String::from_utf8(command_result::command_body(&posted)).expect("an answer is text");
+        let body = String::from_utf8(command_result::command_body(&posted)).expect("a response is text");
         let shown = if api_variant == ApiVariant::Config { object_member(&body, "data") } else { body };
         assert_eq!(text_member(&shown, "content"), text(0));
         assert_eq!(object_member(&shown, "metadata"), *kept);
@@ -334,10 +335,10 @@ fn comes_back(values: &Values, which: usize) {
 }
 
 fn raw_member<'a>(object: &'a str, name: &str) -> (Json<'a>, &'a str) {
-    let Ok(Json::Object(members)) = json::parse(object) else { panic!("{object} is no object") };
+    let Ok(Json::Object(members)) = json::parse(object) else { panic!("{object} is not an object") };
     let mut found = members.into_iter().filter(|(known, ..)| known.as_deref() == Some(name));
     let (_, value, raw) = found.next().unwrap_or_else(|| panic!("{object} has no {name}"));
-    assert!(found.next().is_none(), "{name} stands twice in {object}");
+    assert!(found.next().is_none(), "{name} occurs twice in {object}");
     (value, raw)
 }
 
@@ -352,7 +353,8 @@ fn text_member(object: &str, name: &str) -> String {
     }
 }
 
-/// What `serde_json` can read at all, it reads the same. It refuses numbers beyond doubles and lone surrogates.
+/// Where `serde_json` can parse the text, it gets the same value. It rejects numbers beyond doubles and lone
+/// surrogates.
 fn same_to_serde(text: &str, pointer: &str, want: &str) {
     if let Ok(value) = serde_json::from_str::<serde_json::Value>(text) {
         assert_eq!(value.pointer(pointer).and_then(|value| value.as_str()), Some(want));
@@ -388,7 +390,7 @@ fn merge(data: &[u8]) {
     }
     let old_has = |name: &Option<String>| old_members.iter().any(|(known, ..)| known == name);
     for (name, ..) in &patch_members {
-        let (_, value, raw) = change(name).expect("it is there");
+        let (_, value, raw) = change(name).expect("the key exists");
         if !old_has(name) && *value != Json::Null && want.iter().all(|(known, _)| known != name) {
             want.push((name.clone(), json::compact(raw)));
         }

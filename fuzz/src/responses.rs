@@ -1,20 +1,20 @@
-//! What a connection answers, read strictly (RFC 9112 §4 and §6.3): whatever is not exactly an answer of ours panics.
+//! A strict parser of responses (RFC 9112 §4 and §6.3); everything that the server must not send panics.
 
 use super::json_reference::{self as json, Json};
 use super::sse_reference;
 
-/// One final answer.
+/// One final response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// Names and values, less `Content-Length`.
+    /// Names and values, without `Content-Length`.
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Interim answers before it.
+    /// The number of interim responses before it.
     pub continues: usize,
-    /// Whether the connection ends with it.
+    /// Whether it announces that the connection closes.
     pub closes: bool,
-    /// Whether it is a stream, which goes on to the end of the connection; `body` is what came of it.
+    /// Whether it is a stream, which lasts to the end of the connection; `body` has its bytes so far.
     pub is_stream: bool,
 }
 
@@ -27,8 +27,8 @@ impl Response {
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Reads the answer at the beginning of `bytes` to a request of this method; returns it and what follows. Panics if it is
-/// not whole.
+/// Parses the response to a request of this method at the start of `bytes`; returns it and the remaining bytes. Panics
+/// if it is incomplete.
 pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) {
     let mut rest = bytes;
     let mut continues = 0;
@@ -36,7 +36,7 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
         rest = after;
         continues += 1;
     }
-    let end = rest.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer's head ends");
+    let end = rest.windows(4).position(|four| four == b"\r\n\r\n").expect("the head of a response ends");
     let head = std::str::from_utf8(&rest[..end]).expect("heads are ASCII");
     rest = &rest[end + 4..];
     let mut lines = head.split("\r\n");
@@ -47,10 +47,10 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
     let mut fields = Vec::new();
     let mut length = None;
     for line in lines {
-        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field"));
+        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is not a field"));
         assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{line:?}");
         assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && value.trim() == value, "{line:?}");
-        assert!(fields.iter().all(|(known, _)| known != name), "{name} stands twice");
+        assert!(fields.iter().all(|(known, _)| known != name), "{name} occurs twice");
         if name == "Content-Length" {
             assert!(value.bytes().all(|digit| digit.is_ascii_digit()), "{line:?}");
             assert!(length.replace(value.parse::<usize>().expect("a length")).is_none(), "two lengths");
@@ -59,9 +59,9 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
         }
     }
     let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-    assert!(field("Transfer-Encoding").is_none(), "answers have a length");
-    assert!(field("Date").is_some_and(|date| date.len() == 29), "an answer has a date");
-    assert!(field("X-Request-Id").is_some_and(|id| (1..=128).contains(&id.len())), "an answer has an id");
+    assert!(field("Transfer-Encoding").is_none(), "responses have a length");
+    assert!(field("Date").is_some_and(|date| date.len() == 29), "a response has a date");
+    assert!(field("X-Request-Id").is_some_and(|id| (1..=128).contains(&id.len())), "a response has an id");
     let closes = match field("Connection").as_deref() {
         Some("close") => true,
         Some("keep-alive") | None => false,
@@ -77,11 +77,11 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
         (_, Some(_)) if method == "HEAD" => 0,
         (_, Some(length)) => length,
         (_, None) => {
-            assert!(is_stream && status == 200 && closes, "only a stream goes without a length");
+            assert!(is_stream && status == 200 && closes, "only a stream has no length");
             if method == "HEAD" { 0 } else { rest.len() }
         }
     };
-    assert!(rest.len() >= body_len, "an answer of {body_len} bytes has only {}", rest.len());
+    assert!(rest.len() >= body_len, "a response of {body_len} bytes has only {}", rest.len());
     let (body, rest) = rest.split_at(body_len);
     let answer = Response { status, fields, body: body.to_vec(), continues, closes, is_stream };
     if method != "HEAD" {
@@ -95,8 +95,8 @@ fn check_body(answer: &Response, is_event_stream: bool) {
         check_stream(&answer.body);
     } else if answer.field("Content-Type") == Some("application/json") {
         let text = std::str::from_utf8(&answer.body).expect("JSON is text");
-        let Ok(value) = json::parse(text) else { panic!("{text} is no JSON") };
-        // What is told of the server's health is no error, whatever its status.
+        let Ok(value) = json::parse(text) else { panic!("{text} is not JSON") };
+        // A health report is not an error, whatever its status.
         if answer.status >= 400 && !(answer.status == 503 && text.starts_with("{\"status\":")) {
             check_error(&value, text);
         }
@@ -109,10 +109,10 @@ fn check_body(answer: &Response, is_event_stream: bool) {
     assert_eq!(answer.status == 401, answer.field("WWW-Authenticate").is_some(), "a 401 has a challenge");
 }
 
-/// API, Errors: everywhere the same.
+/// The common shape of errors, see `docs/api.md`.
 fn check_error(value: &Json<'_>, text: &str) {
-    let Json::Object(members) = value else { panic!("{text} is no object") };
-    let [(Some(name), Json::Object(error), _)] = &members[..] else { panic!("{text} is no error") };
+    let Json::Object(members) = value else { panic!("{text} is not an object") };
+    let [(Some(name), Json::Object(error), _)] = &members[..] else { panic!("{text} is not an error") };
     assert_eq!(name, "error");
     let names: Vec<&str> = error.iter().filter_map(|(name, ..)| name.as_deref()).collect();
     assert!(names == ["code", "message"] || names == ["code", "message", "details"], "{text}");
@@ -120,12 +120,12 @@ fn check_error(value: &Json<'_>, text: &str) {
     assert!(error.get(2).is_none_or(|(_, value, _)| matches!(value, Json::Object(_))), "{text}");
 }
 
-/// What has come of a stream of ours: whole frames, with JSON in them.
+/// The bytes of a stream: complete frames, with JSON in them.
 fn check_stream(bytes: &[u8]) {
     let stream = sse_reference::read(bytes, usize::MAX);
-    assert!(!stream.cut_off && bytes.ends_with(b"\n\n"), "a stream consists of whole frames");
+    assert!(!stream.cut_off && bytes.ends_with(b"\n\n"), "a stream consists of complete frames");
     for event in &stream.events {
-        let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is no object", event.data) };
+        let Ok(Json::Object(members)) = json::parse(&event.data) else { panic!("{} is not an object", event.data) };
         assert_eq!(members[0].0.as_deref(), Some("type"), "{}", event.data);
     }
 }
