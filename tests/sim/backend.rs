@@ -1,5 +1,5 @@
-//! The writer's and the readers' threads, one step at a time, the mail between them and the loops, and what can happen
-//! to the database under them.
+//! The threads of the writer and the readers, one step at a time, their messages to the loops, and faults of the
+//! database.
 
 use crate::model::{Expected, Fault, Filter, Model, Users};
 use crate::world::*;
@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Events that one page holds at most, by the store's own limit.
+/// Maximum number of events in a page, by the store's limit.
 const PAGE_EVENTS_MAX: usize = cortex_core::internals::limits::PAGE_EVENTS_MAX;
 
 impl World {
-    /// The writer's thread goes one step: it tells of its last batch, or takes the next.
+    /// Advances the writer's thread by one step: it delivers a message of its last batch, or commits the next one.
     pub fn writer_step(&mut self) {
         if let Some(delivery) = self.process().deliveries.pop_front() {
             match delivery {
@@ -48,7 +48,7 @@ impl World {
         self.commit(commands, fault);
     }
 
-    /// Commits a batch, and has the model do the same.
+    /// Commits a batch, in the store and in the model.
     pub fn commit(&mut self, commands: Vec<Command>, fault: Fault) {
         let now = self.now.wall;
         let holder = self.begin_fault(fault);
@@ -102,7 +102,7 @@ impl World {
             }
             Fault::Busy => {
                 let holder = Connection::open(self.path()).expect("the database opens");
-                holder.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+                holder.execute_batch("BEGIN IMMEDIATE").expect("the database can be locked");
                 self.process().writer.connection().busy_timeout(Duration::ZERO).expect("a timeout");
                 Some(holder)
             }
@@ -134,15 +134,15 @@ impl World {
         }
     }
 
-    /// What a commit says must be there for others to read before anybody is told of it.
+    /// Checks that the journal on disk has the commit before it is announced.
     fn check_on_disk(&self, committed: &Committed) {
         let db = self.db.as_ref().expect("the database is open");
         let query = "SELECT number FROM journal_head";
         let position: i64 =
             db.prepare_cached(query).and_then(|mut s| s.query_row([], |row| row.get(0))).expect("a row");
-        assert_eq!(position as u64, committed.through.0, "a batch is told of, and the journal on disk ends elsewhere");
+        assert_eq!(position as u64, committed.through.0, "an announced batch is not the end of the journal on disk");
         for event in committed.events.iter() {
-            // One that a later command of the batch deleted leaves no row.
+            // An event deleted by a later command of the batch has no row.
             if event.kind == EventKind::Input
                 && self.model.entry(event.number.0).is_some_and(|entry| self.model.is_deleted(entry))
             {
@@ -151,7 +151,7 @@ impl World {
             let table = if event.kind == EventKind::Input { "messages" } else { "events" };
             let query = format!("SELECT 1 FROM {table} WHERE number = ?1");
             let found = db.prepare_cached(&query).and_then(|mut s| s.exists([event.number.0 as i64]));
-            assert_eq!(found, Ok(true), "event {} is told of, and is not on disk", event.number);
+            assert_eq!(found, Ok(true), "event {} is announced and not on disk", event.number);
         }
     }
 
@@ -175,7 +175,7 @@ impl World {
         state.mailbox.push(message);
     }
 
-    /// A loop handles the next of its mails.
+    /// Handles the next message of a loop.
     pub fn handle_message(&mut self, shard: usize) {
         let state = &mut self.process().loops[shard];
         if state.messages.is_empty() {
@@ -186,13 +186,13 @@ impl World {
         self.feed(shard, Input::Message(message));
     }
 
-    /// A reader answers the next question, or hands in the answer that it has.
+    /// Runs the next query of a reader, or delivers its pending result.
     pub fn reader_step(&mut self, reader: usize) {
         if let Some(message) = self.process().readers[reader].1.take() {
             let to = match &message {
                 ShardMessage::QueryResponse(response) => response.to,
                 ShardMessage::Dropped(to) => *to,
-                _ => unreachable!("a reader only answers"),
+                _ => unreachable!("a reader returns query results"),
             };
             return self.enqueue_message(to.shard as usize, message);
         }
@@ -213,11 +213,11 @@ impl World {
     }
 
     fn check_response(&mut self, query: &Query, response: &QueryResponse) {
-        assert_eq!(response.position.0, self.model.position(), "a snapshot is of now");
+        assert_eq!(response.position.0, self.model.position(), "a snapshot is current");
         let user = self.model.user(&query.caller);
         match (&query.kind, &response.result) {
             (QueryKind::JournalPage { after, bytes_max, filter }, result) => {
-                let Ok(QueryResult::JournalPage(page)) = result else { panic!("a page is refused: {result:?}") };
+                let Ok(QueryResult::JournalPage(page)) = result else { panic!("a page fails: {result:?}") };
                 trace!(
                     self,
                     "page of {user} after {after}: {} events through {}, gap {:?}",
@@ -235,14 +235,14 @@ impl World {
                     Ok(QueryResult::StreamAccess(found)) => assert!(allowed == Ok(()) && found == filter),
                     Err(Rejection::NotFound(_)) => assert_eq!(allowed, Err(404)),
                     Err(Rejection::Forbidden(_)) => assert_eq!(allowed, Err(403)),
-                    other => panic!("access is answered with {other:?}"),
+                    other => panic!("the access check returns {other:?}"),
                 }
             }
             _ => {}
         }
     }
 
-    /// The writer cleans up a little, as it does when it has nothing else to do.
+    /// Runs a step of maintenance, as an idle writer does.
     pub fn maintain(&mut self) {
         let now = self.now.wall;
         let fault = match self.below(20) {
@@ -261,13 +261,13 @@ impl World {
         }
     }
 
-    /// Whether the writer has more to remove than it should keep.
+    /// Whether maintenance has more to remove than the limits allow to keep.
     pub fn maintenance_is_due(&mut self) -> bool {
         let now = self.now.wall;
         self.process().writer.maintenance_due(now) == MaintenanceDue::Now
     }
 
-    /// Which events that are no messages are there for whom.
+    /// The state events on disk, with their recipients.
     fn events_on_disk(&self) -> BTreeMap<u64, Users> {
         let db = self.db.as_ref().expect("the database is open");
         let query = "SELECT number, oid FROM event_recipients JOIN users ON users.key = event_recipients.user";
@@ -281,7 +281,8 @@ impl World {
         there
     }
 
-    /// Takes in what a step of maintain removed: what was deleted, or what was too much, oldest first and not young.
+    /// Applies a maintenance step to the model: it removed deleted events, or state events beyond the limit, oldest
+    /// first and not young.
     fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>) {
         let keep = self.setup.retention;
         let mut lost = vec![0; self.model.users.len()];
@@ -296,7 +297,7 @@ impl World {
             let entry = &self.model.journal[place];
             let age = self.now.wall.max(self.model.last_at()).0 - entry.event.at.0;
             let too_much = before.len() as u64 > keep.events || age >= keep.seconds.saturating_mul(1_000_000);
-            assert!(too_much, "event {number} is removed although there are few");
+            assert!(too_much, "event {number} is removed below the limit");
             assert!(age >= 1000 * keep.young_milliseconds as i64, "event {number} is young");
             for (user, lost) in lost.iter_mut().enumerate().filter(|(user, _)| gone & (1 << user) != 0) {
                 if self.model.hidden_by(entry, user).is_none() {
@@ -314,7 +315,7 @@ impl World {
         self.raise_gaps(&lost);
     }
 
-    /// Who lost something that they could see must be told, and nobody else.
+    /// A user who lost a visible event must get a gap, and no other user.
     fn raise_gaps(&mut self, lost: &[u64]) {
         let db = self.db.as_ref().expect("the database is open");
         let mut statement = db.prepare_cached("SELECT oid, removed_through FROM users").expect("the table is there");
@@ -323,7 +324,7 @@ impl World {
             let (oid, through): (String, i64) = (row.get(0).expect("an id"), row.get(1).expect("a number"));
             let (user, through) = (self.model.user(&UserId::new_unchecked(oid)), through as u64);
             let before = self.model.removed_through[user];
-            assert_eq!(through, before.max(lost[user]), "what user {user} is told to have lost");
+            assert_eq!(through, before.max(lost[user]), "the removed events of user {user}");
             if through > before {
                 self.model.removed_through[user] = through;
                 self.model.removed_history[user].push(through);
@@ -331,7 +332,7 @@ impl World {
         }
     }
 
-    /// The process is killed: what is on disk stays, synced or not, and nothing else.
+    /// Kills the process: data on disk stays, synced or not.
     pub fn crash(&mut self) {
         let message = self.process().loops.iter().any(|state| !state.mailbox.is_empty() || !state.messages.is_empty())
             || !self.process().deliveries.is_empty();
@@ -358,7 +359,7 @@ impl World {
         self.start_again();
     }
 
-    /// The process ends in order, after what it had taken in is committed.
+    /// Shuts the process down after accepted commands are committed.
     pub fn end(&mut self) {
         trace!(self, "end");
         self.coverage.restarts += 1;
@@ -385,14 +386,14 @@ impl World {
             link.unsent.clear();
         }
         if self.chance(1, 4) {
-            // Another machine's clock, perhaps.
+            // The clock may go back, as on another machine.
             self.now.wall.0 -= self.random.below(3_000_000) as i64;
         }
         self.open();
         self.process().writer.check_invariants();
     }
 
-    /// Asks every loop to drain.
+    /// Makes every loop drain.
     pub fn drain(&mut self) {
         trace!(self, "drain");
         self.process().draining = true;
@@ -401,7 +402,7 @@ impl World {
         }
     }
 
-    /// The rows are those of the model, and each message is there once.
+    /// Checks that the rows equal the model, and that each message is stored once.
     pub fn check_rows(&mut self) {
         self.process().writer.check_invariants();
         let db = self.db.as_ref().expect("the database is open");
@@ -417,11 +418,11 @@ impl World {
         for entry in &self.model.journal {
             let number = entry.event.number.0;
             let there = found.next_if_eq(&number).is_some();
-            // A deleted thing's rows go bit by bit.
+            // Rows of a deleted resource are removed in steps.
             let gone = entry.removed == entry.recipients || self.model.is_deleted(entry);
-            assert!(there || gone, "event {number} is gone from the disk");
+            assert!(there || gone, "event {number} is missing on disk");
         }
-        assert_eq!(found.next(), None, "the disk has an event that nobody made");
+        assert_eq!(found.next(), None, "the disk has an unknown event");
         let query = "SELECT content FROM messages GROUP BY content HAVING count(*) > 1";
         let mut statement = db.prepare_cached(query).expect("the table is there");
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("the rows can be read");
@@ -435,7 +436,7 @@ impl World {
 fn own_filter(filter: &StreamFilter) -> Filter {
     let conversation = filter.conversation.map(|conversation| match conversation {
         ConversationRef::Id(id) => id,
-        ConversationRef::Default => unreachable!("a stream names its conversation by its id"),
+        ConversationRef::Default => unreachable!("streams name a conversation by its id"),
     });
     let all = EventKind::ALL.iter().all(|kind| filter.kinds.has(*kind));
     let kinds = if all { Vec::new() } else { EventKind::ALL.to_vec() };
@@ -443,7 +444,7 @@ fn own_filter(filter: &StreamFilter) -> Filter {
     Filter { conversation, workspace: filter.workspace, kinds }
 }
 
-/// A page is what the model would replay, from its beginning through the number that it names.
+/// Checks that a page equals the model's replay from its start through its number.
 fn check_page(model: &Model, user: usize, after: u64, bytes_max: usize, filter: &Filter, page: &JournalPage) {
     assert_eq!(page.position.0, model.position());
     assert!(after <= model.position(), "a stream is beyond the journal");

@@ -1,4 +1,4 @@
-//! The clients: agents that send requests, listeners that keep streams open.
+//! The clients: agents that send requests, and clients that keep streams open.
 
 use crate::link::*;
 use crate::model::Filter;
@@ -9,7 +9,7 @@ use cortex_core::internals::EventKind;
 use std::net::{IpAddr, Ipv4Addr};
 
 impl World {
-    /// Opens a connection; `None` while nobody accepts any.
+    /// Opens a connection; `None` while the server does not accept.
     fn connect(&mut self, owner: Owner) -> Option<usize> {
         if self.process().draining {
             return None;
@@ -26,7 +26,7 @@ impl World {
         Some(id)
     }
 
-    /// Writes a request to a connection; returns its place.
+    /// Writes a request to a connection; returns its index.
     fn send(&mut self, id: usize, user: usize, kind: Kind, head: &str, fields: &str, body: &[u8]) -> usize {
         let at = self.requests.len();
         let lifetime = match kind {
@@ -54,7 +54,7 @@ impl World {
             bytes.extend_from_slice(body);
         }
         trace!(self, "link {id}: r{at} of {user}: {head} {kind:?}");
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         link.send(&bytes);
         link.expects.push_back(at);
         let end = link.sent;
@@ -63,7 +63,7 @@ impl World {
         at
     }
 
-    /// The agent's connection, with room for one more request in it.
+    /// The agent's connection, if it has space for another request.
     pub fn agent_link(&mut self, agent: usize) -> Option<usize> {
         if let Some(id) = self.agents[agent].link
             && let Some(link) = self.links.get(&id)
@@ -80,13 +80,13 @@ impl World {
         Some(id)
     }
 
-    /// An agent asks for something.
+    /// An agent sends a request.
     pub fn agent_acts(&mut self, agent: usize) {
         let user = self.agents[agent].user;
         let Some(link) = self.agent_link(agent) else { return };
         let conversation = self.some_conversation(user);
         let workspace = self.some_workspace(user);
-        // Where messages are large, little else happens, so that they push each other out.
+        // With large messages, little else happens, so that they push each other out of the tails.
         let choice = if self.setup.heavy && self.chance(3, 4) { 99 } else { self.below(100) };
         match (choice, workspace, conversation) {
             (0..=5, ..) | (_, None, _) => {
@@ -169,7 +169,7 @@ impl World {
         self.send(link, user, Kind::Renew { stream_client, stream_id, expires_at }, &head, "", b"");
     }
 
-    /// A new message of `user`, or one whose answer was lost, once more.
+    /// Posts a new message, or repeats one whose response was lost.
     fn post(&mut self, link: usize, user: usize) {
         let open = |post: &PostedMessage| post.user == user && post.is_open();
         let again = self.posts.iter().position(|post| open(post) && (post.pending == 0 || post.sends < 2));
@@ -207,7 +207,7 @@ impl World {
         let body = body.into_bytes();
         let key = match self.below(12) {
             0..=4 => None,
-            // Another message under a key that was used already.
+            // Another message under a key that was used before.
             5 => self.posts.iter().rfind(|post| post.user == user).and_then(|post| post.key.clone()),
             _ => Some(format!("key-{place}")),
         };
@@ -248,7 +248,7 @@ impl World {
         content
     }
 
-    /// Mostly one that the user may write to.
+    /// Usually a conversation that the user may write to.
     fn some_conversation(&mut self, user: usize) -> Option<usize> {
         let all = self.model.conversations.len();
         if all == 0 || self.chance(1, 12) {
@@ -278,7 +278,7 @@ impl World {
         format!("[{}]", chosen.join(","))
     }
 
-    /// A listener opens its stream, where it was or elsewhere.
+    /// A client opens its stream, where it was or elsewhere.
     pub fn listen(&mut self, stream_client: usize) {
         if self.stream_clients[stream_client].link.is_some() {
             return;
@@ -343,7 +343,7 @@ impl World {
         filter
     }
 
-    /// A client has read an item to its end.
+    /// Handles an item that a client has read completely.
     pub fn client_saw(&mut self, id: usize, item: Item, request: Option<usize>, remembered: Option<u64>) {
         if let (Owner::StreamClient(stream_client), Some(number)) = (self.links[&id].owner, remembered) {
             self.stream_clients[stream_client].seen.push(number);
@@ -373,16 +373,16 @@ impl World {
             401 | 408 | 500 | 503 => return,
             _ => {
                 let may = post.response.is_none() || response.status == 422 || post.aged;
-                assert!(may, "r{at} was acknowledged, and now is refused");
+                assert!(may, "r{at} was acknowledged, and its repetition is rejected");
                 post.rejected = true;
                 return;
             }
         }
         let first = post.response.get_or_insert_with(|| response.body.clone());
-        let number = response.event_id.expect("a message has its number");
-        let entry = self.model.entry(number).expect("what is acknowledged is committed");
+        let number = response.event_id.expect("the response has the event's number");
+        let entry = self.model.entry(number).expect("an acknowledged message is committed");
         if response.replayed && !post.aged {
-            assert!(*first == response.body, "r{at}: a retry gets another answer");
+            assert!(*first == response.body, "r{at}: a retry gets another response");
         }
         let message = entry.event.message().expect("the event is the message");
         assert_eq!(message.content.as_str(), post.content, "r{at} names another message");
@@ -402,14 +402,14 @@ impl World {
         );
     }
 
-    /// A client sees that its connection has ended.
+    /// Handles the end of a client's connection.
     pub fn client_sees_end(&mut self, id: usize) {
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         link.client_done = true;
         link.sending.clear();
         link.sending_ends = true;
         let owner = link.owner;
-        // The server may not know yet, and goes on to answer.
+        // The server may not have detected it, and responds nevertheless.
         let responses = link.items.iter().filter_map(|item| item.2);
         let lost: Vec<usize> = link.expects.iter().copied().chain(responses).collect();
         for at in lost {
@@ -425,9 +425,9 @@ impl World {
         }
     }
 
-    /// A client goes without a word.
+    /// Resets a client's connection.
     pub fn reset(&mut self, id: usize) {
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         if link.client_done {
             return;
         }
@@ -437,9 +437,9 @@ impl World {
         self.client_sees_end(id);
     }
 
-    /// A client ends its side, and reads on.
+    /// A client shuts down its sending side and keeps reading.
     pub fn half_close(&mut self, id: usize) {
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         if link.client_done || link.sending_ends {
             return;
         }
@@ -448,7 +448,7 @@ impl World {
         self.coverage.half_closes += 1;
     }
 
-    /// Forgets the connections that neither side knows any longer.
+    /// Removes connections that both sides have closed.
     pub fn sweep(&mut self) {
         self.links.retain(|_, link| !(link.gone && link.client_done));
     }

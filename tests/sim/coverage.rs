@@ -1,4 +1,4 @@
-//! What the runs came across, so that none of it can silently drop out.
+//! Events covered by the runs, so that none can silently drop out.
 
 macro_rules! coverage {
     ($($name:ident,)*) => {
@@ -12,7 +12,7 @@ macro_rules! coverage {
                 $(self.$name += other.$name;)*
             }
 
-            /// Every counter, with its name.
+            /// All counters with their names.
             pub fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
             }

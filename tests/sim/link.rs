@@ -1,4 +1,4 @@
-//! One connection with the kernels at both of its ends.
+//! One connection, with the kernel buffers at both ends.
 
 use crate::model::Filter;
 use crate::session::{Asked, Session};
@@ -6,7 +6,7 @@ use crate::transcript::{Item, Transcript};
 use cortex_core::internals::{MonoTime, WallTime};
 use std::collections::VecDeque;
 
-/// Whose connection it is.
+/// The owner of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     Agent(usize),
@@ -18,54 +18,54 @@ pub struct Link {
     pub slot: u32,
     pub owner: Owner,
 
-    /// Bytes on their way to the server.
+    /// Bytes in transit to the server.
     pub sending: VecDeque<u8>,
-    /// The client ends its side after them.
+    /// Whether the client shuts down its side after them.
     pub sending_ends: bool,
-    /// Every byte that the client ever sent.
+    /// All bytes sent by the client.
     pub sent: u64,
     pub arrived: Vec<u8>,
-    /// Bytes that the shard was given.
+    /// Bytes read by the shard.
     pub fed: u64,
     pub arrived_end: bool,
-    /// The client is gone without a word.
+    /// Whether the client has reset the connection.
     pub reset: bool,
     pub reset_arrived: bool,
     pub readable: bool,
     pub in_ready: bool,
 
-    /// What the server has queued and the socket has not taken.
+    /// Bytes queued by the server and not taken by the socket.
     pub unsent: Vec<u8>,
     pub writable: bool,
-    /// Bytes that the socket's buffer takes.
+    /// Free bytes of the socket's buffer.
     pub room: u64,
     pub queued: u64,
     pub taken: u64,
     pub read: u64,
-    /// The server ended its side.
+    /// Whether the server has shut down its side.
     pub ended: bool,
-    /// The server closed the connection.
+    /// Whether the server has closed the connection.
     pub gone: bool,
-    /// Bytes that the client had not read are lost.
+    /// Whether bytes unread by the client are lost.
     pub cut: bool,
-    /// The client has closed.
+    /// Whether the client has closed.
     pub client_done: bool,
     pub stalled: bool,
 
     pub transcript: Transcript,
-    /// What was queued and is not read by the client: where it ends, what it is, which request it answers, and the id
-    /// that is to be remembered.
+    /// Queued items not read by the client: the end of each, the item, the request that it responds to, and the id to
+    /// be remembered.
     pub items: VecDeque<(u64, Item, Option<usize>, Option<u64>)>,
-    /// Requests that are not answered.
+    /// Requests without a response.
     pub expects: VecDeque<usize>,
     pub session: Option<Session>,
-    /// Where the events that wait begin and end.
+    /// Start and end of the waiting events.
     pub frames: VecDeque<(u64, u64)>,
-    /// Where the stream begins.
+    /// The start of the stream.
     pub stream_from: u64,
-    /// When the socket last took something, or something began to wait.
+    /// The time of the last write, or when bytes began to wait.
     pub progress_at: MonoTime,
-    /// When anything last happened.
+    /// The time of the last activity.
     pub active_at: MonoTime,
 }
 
@@ -112,23 +112,23 @@ impl Link {
         self.sent += bytes.len() as u64;
     }
 
-    /// Whether a client could send another request.
+    /// Whether the client can send another request.
     pub fn is_open(&self) -> bool {
         !self.client_done && !self.sending_ends && !self.ended && !self.gone && self.session.is_none()
     }
 
-    /// Whether something is on its way to the server.
+    /// Whether bytes are in transit to the server.
     pub fn can_arrive(&self) -> bool {
         let bytes_or_end = !self.arrived_end && (!self.sending.is_empty() || self.sending_ends);
         !self.gone && !self.reset_arrived && (bytes_or_end || self.reset)
     }
 
-    /// Whether there is something for the client to see.
+    /// Whether the client can read something.
     pub fn can_read(&self) -> bool {
         !self.client_done && !self.stalled && (self.read < self.taken || self.ended || self.gone)
     }
 
-    /// Bytes of the stream that wait, and how many events are among them.
+    /// Waiting bytes of the stream, and the number of events among them.
     pub fn waiting_events(&mut self) -> (u64, usize) {
         while self.frames.front().is_some_and(|(_, end)| *end <= self.taken) {
             self.frames.pop_front();
@@ -137,32 +137,32 @@ impl Link {
     }
 }
 
-/// A message that a user wants to be stored once.
+/// A message that must be stored at most once.
 pub struct PostedMessage {
     pub user: usize,
     pub key: Option<String>,
     pub path: String,
     pub body: Vec<u8>,
     pub content: String,
-    /// Requests for it that are under way.
+    /// Pending requests for it.
     pub pending: u32,
     pub sends: u32,
-    /// The answer, as the client saw it.
+    /// The response received by the client.
     pub response: Option<Vec<u8>>,
-    /// It was refused for good.
+    /// Whether it was rejected for good.
     pub rejected: bool,
-    /// A day has passed since: its key no longer counts, and it is not sent again.
+    /// Whether its key has expired after a day; it is not sent again.
     pub aged: bool,
 }
 
 impl PostedMessage {
-    /// Whether it can be sent again without being stored twice, and is worth it.
+    /// Whether it should be sent again, which is safe.
     pub fn is_open(&self) -> bool {
         self.key.is_some() && self.response.is_none() && !self.rejected && !self.aged
     }
 }
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Post(usize),
@@ -174,11 +174,11 @@ pub enum Kind {
 
 pub struct Request {
     pub kind: Kind,
-    /// What was known to be committed when it was sent.
+    /// The newest position known to be committed when it was sent.
     pub known_committed: u64,
     pub expires_at: WallTime,
     pub expected: Option<crate::model::Expected>,
-    /// Bytes of its connection after which it is whole.
+    /// Bytes of its connection after which it is complete.
     pub end: u64,
 }
 

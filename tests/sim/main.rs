@@ -1,8 +1,9 @@
-//! A simulation of the whole program: real shards, the real writer and readers with the real SQL, and a world around
-//! them in which a seed decides everything that happens. See `docs/architecture.md`.
+//! A simulation of the whole program: real shards, the real writer and readers with the real SQL, in an environment in
+//! which a seed determines everything. See `docs/architecture.md`.
 //!
-//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs one
-//! with a trace of its steps. `answers` is a second, smaller world: the scheduler of answers with the same SQL.
+//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs
+//! one with a trace of its steps. `answers` is a second, smaller simulation: the scheduler of answers with the same
+//! SQL.
 
 mod answers;
 mod backend;
@@ -29,13 +30,13 @@ use world::World;
 
 const SEEDS_DEFAULT: u64 = 500;
 const THREADS: usize = 2;
-/// A step that takes this long hangs.
+/// Maximum duration of a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a run went: its coverage and digest, or its failure.
+/// The result of a run: its coverage and digest, or its failure.
 type Outcome = Result<(Coverage, u64), String>;
 
-/// Runs one seed; a failure says where.
+/// Runs one seed; a failure includes the step.
 fn run(seed: u64, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
     keep_panics_for_later();
     RUNNING.set(true);
@@ -57,13 +58,13 @@ fn run(seed: u64, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
 }
 
 thread_local! {
-    /// What the last panic of this thread said, and where.
+    /// Message and place of this thread's last panic.
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-    /// A run is under way on this thread.
+    /// Whether a run is in progress on this thread.
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A panic in a run is told once, with its seed and step, and not where it happens.
+/// A panic in a run is printed once, with its seed and step.
 fn keep_panics_for_later() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -86,19 +87,19 @@ fn while_running<T>(run: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// What the last panic of this thread said, and where.
+/// Message and place of this thread's last panic.
 fn take_panic() -> String {
     LAST_PANIC.with(|last| last.borrow().clone())
 }
 
-/// A new directory, in memory where there is such a place.
+/// A new directory, in memory if possible.
 fn scratch(seed: u64) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
     let name = format!("cortex-sim-{}-{seed}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
     let path = parent.join(name);
-    std::fs::create_dir_all(&path).expect("a directory can be made");
+    std::fs::create_dir_all(&path).expect("a directory can be created");
     path
 }
 
@@ -149,12 +150,12 @@ fn simulated_runs_lose_nothing() {
     println!("simulated in {:.1} s: {}", started.elapsed().as_secs_f64(), counts.join(", "));
     if seeds >= SEEDS_DEFAULT {
         for (name, count) in total.all() {
-            assert!(count > 0, "no run came across {name}");
+            assert!(count > 0, "no run covers {name}");
         }
     }
 }
 
-/// Ends the test if a step hangs, which no panic would tell of.
+/// Ends the test if a step hangs, which causes no panic.
 fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
     let (step, seed) = (Arc::downgrade(step), Arc::downgrade(seed));
     thread::spawn(move || {
@@ -166,7 +167,7 @@ fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
             if now != last || now.0 == 0 {
                 (last, since) = (now, Instant::now());
             } else if since.elapsed() > STEP_TIMEOUT {
-                // Straight to the descriptor: what a test prints is lost when its process ends.
+                // Written directly to the descriptor: captured output is lost when the process ends.
                 let _ = writeln!(std::io::stderr(), "SIM_SEED={} hangs at step {}", now.0, now.1);
                 std::process::exit(101);
             }
@@ -178,6 +179,6 @@ fn watch(step: &Arc<AtomicU64>, seed: &Arc<AtomicU64>) {
 fn a_seed_determines_a_run() {
     for seed in 1..=8 {
         let run = || run(seed, &Arc::default(), false).unwrap_or_else(|failure| panic!("{failure}")).1;
-        assert_eq!(run(), run(), "SIM_SEED={seed} gave two different runs");
+        assert_eq!(run(), run(), "SIM_SEED={seed} has two different runs");
     }
 }

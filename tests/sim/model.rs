@@ -1,6 +1,6 @@
-//! What the journal must hold, told from the commands alone: it shares no line with the store.
+//! A reference model of the journal, derived from the commands and sharing no code with the store.
 //!
-//! Invariant: `journal[n - 1]` is event `n`; a deletion or a departure hides for good, so what is hidden now stays so.
+//! Invariant: `journal[n - 1]` is event `n`; deletions and departures hide events permanently.
 
 use cortex_core::internals::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use cortex_core::internals::{
@@ -22,34 +22,34 @@ pub struct Workspace {
 pub struct Conversation {
     pub id: ConversationId,
     pub workspace: usize,
-    /// Who takes part, in the order in which they joined, and the event with which they did.
+    /// The participants in joining order, with the event of their joining.
     pub participants: Vec<(usize, u64)>,
-    /// Who was told that they no longer take part, and by which event.
+    /// Former participants, with the event of their leaving.
     pub left: Vec<(usize, u64)>,
     pub deleted: Option<u64>,
 }
 
 pub struct Entry {
     pub event: Arc<Event>,
-    /// What stands behind `data:`.
+    /// The JSON after `data:`.
     pub json: Vec<u8>,
     pub recipients: Users,
     pub workspace: usize,
     pub conversation: Option<usize>,
-    /// The event that made the message that this one is about.
+    /// The event that created the message that this one is about.
     pub message: Option<u64>,
-    /// From whom retention took it.
+    /// The users for whom retention removed it.
     pub removed: Users,
 }
 
-/// A message and what became of it.
+/// A message and its changes.
 pub struct Story {
-    /// What it said, and since which event.
+    /// Its versions, each with the event that created it.
     versions: Vec<(u64, Message)>,
     deleted: Option<u64>,
 }
 
-/// What a stream asked for.
+/// The filter of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub conversation: Option<ConversationId>,
@@ -72,25 +72,25 @@ struct StoredResult {
     at: WallTime,
 }
 
-/// What a request must be answered with.
+/// The expected response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     pub status: u16,
-    /// `None` where only the status is told, as for refusals.
+    /// `None` where only the status is known, as for rejections.
     pub body: Option<Vec<u8>>,
     pub number: Option<u64>,
     pub replayed: bool,
 }
 
-/// How a batch may fail.
+/// A fault of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
-    /// The database may not grow.
+    /// The database must not grow.
     Full,
     /// Another connection holds the lock.
     Busy,
-    /// So many commits are turned into rollbacks.
+    /// This number of commits becomes rollbacks.
     Commit(u32),
 }
 
@@ -101,9 +101,9 @@ pub struct Model {
     pub conversations: Vec<Conversation>,
     pub journal: Vec<Entry>,
     pub removed_through: Vec<u64>,
-    /// Every number that `removed_through` ever was, which gaps tell of.
+    /// All past values of `removed_through`, which gaps report.
     pub removed_history: Vec<Vec<u64>>,
-    /// By the event that made them.
+    /// By the event that created them.
     messages: BTreeMap<u64, Story>,
     workspace_of: HashMap<WorkspaceId, usize>,
     conversation_of: HashMap<ConversationId, usize>,
@@ -132,7 +132,7 @@ impl Model {
         self.journal.len() as u64
     }
 
-    /// When the last event was.
+    /// The time of the last event.
     pub fn last_at(&self) -> WallTime {
         self.last_at
     }
@@ -142,7 +142,7 @@ impl Model {
     }
 
     pub fn user(&self, id: &UserId) -> usize {
-        self.users.iter().position(|user| user == id).expect("only users of the run act")
+        self.users.iter().position(|user| user == id).expect("the user is part of the run")
     }
 
     pub fn owner_of(&self, conversation: usize) -> usize {
@@ -174,7 +174,7 @@ impl Model {
         self.conversation_of.get(&id).copied()
     }
 
-    /// The event that took the entry from the user's sight, if one did; for no user of the run, from everybody's.
+    /// The event that hid the entry from the user, if any; for other users, from everyone.
     pub fn hidden_by(&self, entry: &Entry, user: usize) -> Option<u64> {
         use EventKind::*;
         if matches!(entry.event.kind, ConversationLeft | ConversationDeleted | WorkspaceDeleted) {
@@ -197,17 +197,17 @@ impl Model {
         by
     }
 
-    /// Whether the entry's rows go, or have gone, with what it is about.
+    /// Whether the entry's rows are removed with its subject.
     pub fn is_deleted(&self, entry: &Entry) -> bool {
         self.hidden_by(entry, self.users.len()).is_some()
     }
 
-    /// Whether the message that the entry is about was changed since it was made.
+    /// Whether the message of the entry was changed.
     pub fn is_changed(&self, entry: &Entry) -> bool {
         entry.message.is_some_and(|message| self.messages[&message].versions.len() > 1)
     }
 
-    /// What the entry may say, oldest first, each with the number of the event from which on it says so.
+    /// The versions of the entry's text, oldest first, each with the event from which it is valid.
     pub fn texts(&self, entry: &Entry) -> Vec<(u64, Vec<u8>)> {
         let number = entry.event.number.0;
         let Some(message) = entry.message.filter(|_| entry.event.message().is_some()) else {
@@ -231,12 +231,12 @@ impl Model {
         here.map(|(_, story)| story.versions[0].1.id).collect()
     }
 
-    /// Whether a replay that is read now gives the entry to the user.
+    /// Whether a replay returns the entry to the user now.
     pub fn replays(&self, entry: &Entry, user: usize) -> bool {
         entry.recipients & !entry.removed & (1 << user) != 0 && self.hidden_by(entry, user).is_none()
     }
 
-    /// Takes in a batch: every command is done again here, and every event and receipt compared.
+    /// Applies a batch: every command is executed here, and every event and command result is compared.
     pub fn commit(
         &mut self,
         commands: &[Command],
@@ -244,13 +244,13 @@ impl Model {
         now: WallTime,
         fault: Fault,
     ) -> Vec<(Arc<str>, Expected)> {
-        assert_eq!(committed.before.0, self.position(), "a batch begins where the journal ends");
-        assert_eq!(committed.results.len(), commands.len(), "one receipt per command");
+        assert_eq!(committed.before.0, self.position(), "a batch starts at the end of the journal");
+        assert_eq!(committed.results.len(), commands.len(), "one result per command");
         let now = now.max(self.last_at);
         let mut events = committed.events.iter();
         let mut expected = Vec::with_capacity(commands.len());
         for (command, command_result) in commands.iter().zip(&committed.results) {
-            assert_eq!(command_result.to, command.reply_to, "receipts are in the order of the commands");
+            assert_eq!(command_result.to, command.reply_to, "results are in command order");
             let failed = matches!(command_result.result, Err(Rejection::Unavailable | Rejection::Database));
             let response = if failed {
                 assert!(fault != Fault::None, "a command fails without a fault: {:?}", command_result.result);
@@ -283,14 +283,14 @@ impl Model {
             if kept.fingerprint != request.fingerprint {
                 assert!(
                     matches!(command_result.result, Err(Rejection::IdempotencyKeyReused)),
-                    "a reused key is refused"
+                    "a reused key is rejected"
                 );
                 return rejected(422);
             }
             let Ok(Outcome::Replayed { body, number }) = &command_result.result else {
-                panic!("a key that was used is not replayed: {:?}", command_result.result)
+                panic!("a repeated request is not replayed: {:?}", command_result.result)
             };
-            assert_eq!(**body, *kept.body, "a replay is the first answer, byte for byte");
+            assert_eq!(**body, *kept.body, "a replay is the first response");
             assert_eq!(number.map(|number| number.0), kept.number);
             return Expected { status: 200, body: Some(kept.body.clone()), number: kept.number, replayed: true };
         }
@@ -303,7 +303,10 @@ impl Model {
         };
         let body = wire::command_result::command_body(outcome);
         let number = command_result.number.map(|number| number.0);
-        assert!(number.is_some_and(|number| number > before && number <= self.position()), "a receipt names its event");
+        assert!(
+            number.is_some_and(|number| number > before && number <= self.position()),
+            "a result has the number of its event"
+        );
         if let (Some(key), Some(request)) = (key, &command.idempotency) {
             let kept = StoredResult { fingerprint: request.fingerprint, body: body.clone(), number, at: now };
             self.keys.insert(key, kept);
@@ -367,7 +370,7 @@ impl Model {
                 self.conversations[conversation].deleted = Some(number);
             }
             CommandKind::PostMessage { conversation, role, api_variant, .. } => {
-                assert_eq!(*role, Role::User, "agents speak for themselves");
+                assert_eq!(*role, Role::User, "agents post as users");
                 let conversation = match conversation {
                     ConversationRef::Id(_) => self.authorized(*conversation, user, *api_variant)?,
                     ConversationRef::Default => match self.default_of(user) {
@@ -383,20 +386,20 @@ impl Model {
                 let (conversation, made) = self.own_message(*conversation, *message, user)?;
                 let (workspace, all) = (self.conversations[conversation].workspace, self.audience(conversation));
                 let number = take(self, EventKind::MessageUpdated, workspace, Some(conversation), all);
-                let entry = self.journal.last_mut().expect("it was just entered");
+                let entry = self.journal.last_mut().expect("the entry was just added");
                 entry.message = Some(made);
-                let changed = entry.event.message().expect("a change says what the message is now").clone();
-                self.messages.get_mut(&made).expect("it is there").versions.push((number, changed));
+                let changed = entry.event.message().expect("a change has the new message").clone();
+                self.messages.get_mut(&made).expect("the message exists").versions.push((number, changed));
             }
             CommandKind::DeleteMessage { conversation, message } => {
                 let (conversation, made) = self.own_message(*conversation, *message, user)?;
                 let (workspace, all) = (self.conversations[conversation].workspace, self.audience(conversation));
                 let number = take(self, EventKind::MessageDeleted, workspace, Some(conversation), all);
-                self.journal.last_mut().expect("it was just entered").message = Some(made);
-                self.messages.get_mut(&made).expect("it is there").deleted = Some(number);
+                self.journal.last_mut().expect("the entry was just added").message = Some(made);
+                self.messages.get_mut(&made).expect("the message exists").deleted = Some(number);
             }
             CommandKind::SetPassword { .. } | CommandKind::Answer { .. } => {
-                unreachable!("nobody of the run has a password, or answers")
+                unreachable!("runs have no passwords and no responders")
             }
         }
         Ok(())
@@ -464,7 +467,7 @@ impl Model {
             }
         }
         let conversation = self.conversations.len();
-        // The event will tell the id.
+        // The id is in the event.
         let id = ConversationId(uuid::Uuid::nil());
         self.conversations.push(Conversation { id, workspace, participants, left: Vec::new(), deleted: None });
         let all = self.audience(conversation);
@@ -505,7 +508,7 @@ impl Model {
         if self.workspaces[workspace].owner == user { Ok(workspace) } else { Err(403) }
     }
 
-    /// A message that the user may change, and the event that made it.
+    /// A message that the user may change, and the event that created it.
     fn own_message(&self, conversation: ConversationRef, id: MessageId, user: usize) -> Result<(usize, u64), u16> {
         let conversation = self.authorized(conversation, user, ApiVariant::Conversations)?;
         let named = |story: &Story| story.deleted.is_none() && story.versions[0].1.id == id;
@@ -528,12 +531,12 @@ impl Model {
         if self.may_see(conversation, user) { Ok(conversation) } else { Err(outsider) }
     }
 
-    /// Who gets the events of a conversation.
+    /// The recipients of a conversation's events.
     fn audience(&self, conversation: usize) -> Users {
         members(&self.conversations[conversation]) | 1 << self.owner_of(conversation)
     }
 
-    /// Compares an event with what it must be, and enters it; returns its number.
+    /// Compares an event with the expected one and adds it; returns its number.
     fn append(
         &mut self,
         event: &Arc<Event>,
@@ -544,7 +547,7 @@ impl Model {
         command: &Command,
     ) -> u64 {
         let number = self.position() + 1;
-        assert_eq!((event.number.0, event.kind), (number, kind), "numbers follow each other");
+        assert_eq!((event.number.0, event.kind), (number, kind), "numbers are consecutive");
         assert!(event.at > self.last_at, "event {number} is not later than the one before");
         self.last_at = event.at;
         assert_eq!(event.actor, command.actor.id, "event {number} is of another user");
@@ -562,7 +565,7 @@ impl Model {
         assert_eq!(event.workspace_id, self.workspaces[workspace].id, "event {number} is of another workspace");
         assert_eq!(event.conversation_id, conversation.map(|conversation| self.conversations[conversation].id));
         if let (EventBody::Message(message), CommandKind::PostMessage { content, .. }) = (&event.body, &command.kind) {
-            assert_eq!(message.content, *content, "message {number} says something else");
+            assert_eq!(message.content, *content, "message {number} has another content");
         }
         let mut json = Vec::new();
         wire::event::event_json(event, &mut json);
@@ -578,7 +581,7 @@ impl Model {
         if kind == EventKind::Input {
             let message = event.message().expect("it is a message").clone();
             self.messages.insert(number, Story { versions: vec![(number, message)], deleted: None });
-            self.journal.last_mut().expect("it was just entered").message = Some(number);
+            self.journal.last_mut().expect("the entry was just added").message = Some(number);
         }
         number
     }

@@ -1,19 +1,19 @@
-//! The scheduler: which thing happens next, and how everything comes to rest.
+//! The scheduler of the simulation: it picks the next step, and brings everything to rest.
 
 use crate::model::Model;
 use crate::session::HEARTBEAT_MILLISECONDS;
 use crate::world::*;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Turns of everything after which a world that does not rest is said to spin.
+/// Maximum number of turns until the world is idle.
 const TURNS_MAX: usize = 3_000;
-/// Room that every socket has while all comes to rest, so that it does not take long.
+/// Buffer space of every socket in the final phase, which shortens it.
 const ROOM_AT_REST: u64 = 64 * 1024;
-/// Time that brings a page that could not be had to be asked for again, in microseconds.
+/// Time after which a failed page is requested again, in microseconds.
 const RETRY_MICROSECONDS: u64 = 300_000;
 
 impl World {
-    /// Runs from the beginning to a rest at the end.
+    /// Runs until the final idle state.
     pub fn run(&mut self) {
         for _ in 0..self.setup.steps {
             self.next_step();
@@ -86,12 +86,12 @@ impl World {
             }
             12..24 => {
                 if let Some(id) = self.pick(|link| !link.client_done && !link.stalled && link.session.is_some()) {
-                    self.links.get_mut(&id).expect("the link is there").stalled = true;
+                    self.links.get_mut(&id).expect("the link exists").stalled = true;
                 }
             }
             24..40 => {
                 if let Some(id) = self.pick(|link| link.stalled) {
-                    self.links.get_mut(&id).expect("the link is there").stalled = false;
+                    self.links.get_mut(&id).expect("the link exists").stalled = false;
                 }
             }
             40..54 => self.maintain(),
@@ -145,8 +145,8 @@ impl World {
         if all.is_empty() { None } else { Some(all[self.below(all.len())]) }
     }
 
-    /// Everybody reads, nothing fails, and nothing new begins, until nothing is left to do; then all must be where it
-    /// belongs.
+    /// All clients read, nothing fails, and no new work starts, until nothing is left to do; then everything must be
+    /// complete.
     pub fn rest(&mut self) {
         trace!(self, "everything comes to rest");
         self.coverage.rests += 1;
@@ -154,8 +154,8 @@ impl World {
             self.settle();
             self.end();
         }
-        // A message with a key is sent until it is answered, a page that failed is asked for again, and every stream
-        // comes back; each of these may take another round.
+        // Messages with a key are sent until they get a response, failed pages are requested again, and all streams
+        // reconnect; each of these may take another round.
         self.calm = true;
         for _ in 0..40 {
             self.settle();
@@ -215,7 +215,7 @@ impl World {
                 return;
             }
         }
-        panic!("the world does not come to rest");
+        panic!("the world does not become idle");
     }
 
     fn turn_link(&mut self, id: usize) -> usize {
@@ -231,7 +231,7 @@ impl World {
         done
     }
 
-    /// Sends every message that has a key and no answer once more.
+    /// Sends every message with a key and without a response again.
     fn resend_posts(&mut self) -> bool {
         let open = |post: &crate::link::PostedMessage| post.is_open() && post.pending == 0;
         let open: Vec<usize> = (0..self.posts.len()).filter(|place| open(&self.posts[*place])).collect();
@@ -256,10 +256,10 @@ impl World {
         !idle.is_empty()
     }
 
-    /// Nothing lies about, every request is answered, every stream has all.
+    /// Checks that nothing is pending, every request has its response, and every stream is complete.
     fn check_rest(&mut self) {
         for (shard, state) in self.process().loops.iter().enumerate() {
-            assert!(state.messages.is_empty() && state.mailbox.is_empty(), "shard {shard} has mail");
+            assert!(state.messages.is_empty() && state.mailbox.is_empty(), "shard {shard} has messages");
         }
         let position = self.model.position();
         for state in &self.process().loops {
@@ -267,11 +267,11 @@ impl World {
         }
         let (model, requests): (&Model, _) = (&self.model, &self.requests);
         for (id, link) in &mut self.links {
-            assert!(link.unsent.is_empty(), "link {id}: bytes lie unwritten beside a socket that has room");
-            assert!(link.arrived.is_empty() || link.gone, "link {id}: bytes lie unread");
+            assert!(link.unsent.is_empty(), "link {id}: bytes are unwritten although the socket has space");
+            assert!(link.arrived.is_empty() || link.gone, "link {id}: bytes are unread");
             for at in &link.expects {
                 let whole = link.fed >= requests[*at].end;
-                assert!(!whole || link.gone, "link {id}: r{at} is never answered");
+                assert!(!whole || link.gone, "link {id}: r{at} has no response");
             }
             let Some(session) = &mut link.session else { continue };
             if session.ended || link.client_done || link.gone || link.ended {
@@ -280,17 +280,17 @@ impl World {
             assert!(session.established);
             session.check_complete(model);
             let replays = session.asked != crate::session::Asked::Now;
-            assert!(!replays || session.caught_up, "link {id}: the replay never ends");
+            assert!(!replays || session.caught_up, "link {id}: the replay does not end");
         }
         for post in &self.posts {
-            assert!(!post.is_open(), "a message is never answered");
+            assert!(!post.is_open(), "a message has no response");
         }
         for stream_client in &self.stream_clients {
-            assert!(stream_client.link.is_some(), "a listener cannot come back");
+            assert!(stream_client.link.is_some(), "a client cannot reconnect");
         }
     }
 
-    /// Every stream that is open says that it is complete through the journal's end.
+    /// Checks that every open stream reports the journal's end.
     fn check_heartbeats(&mut self) {
         let position = self.model.position();
         for (id, link) in &self.links {
@@ -298,10 +298,10 @@ impl World {
             if session.ended || link.client_done || link.gone || link.ended {
                 continue;
             }
-            assert_eq!(session.complete, position, "link {id}: the heartbeat says something else");
+            assert_eq!(session.complete, position, "link {id}: the heartbeat has another number");
             let stream_client = self.stream_clients.iter().find(|stream_client| stream_client.link == Some(*id));
-            let seen = stream_client.expect("a stream has its listener").seen.last();
-            assert_eq!(seen, Some(&position), "link {id}: the reader did not see it");
+            let seen = stream_client.expect("a stream has its client").seen.last();
+            assert_eq!(seen, Some(&position), "link {id}: the client did not receive it");
         }
     }
 }

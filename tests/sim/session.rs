@@ -1,7 +1,7 @@
-//! What one stream has been given, checked as the server queues it.
+//! The events of one stream, checked as the server queues them.
 //!
-//! Invariant: every event of the user's that the filter passes, after `start` and through `complete`, was given in
-//! order and once, unless a replay rightly leaves it out or a gap told of it.
+//! Invariant: every event of the user that the filter passes, after `start` and through `complete`, was sent once and
+//! in order, unless the replay correctly omits it or a gap covers it.
 
 use crate::coverage::Coverage;
 use crate::model::{Filter, Model};
@@ -11,16 +11,16 @@ use std::collections::BTreeSet;
 
 pub const HEARTBEAT_MILLISECONDS: u64 = 5_000;
 
-/// Where a stream asked to start.
+/// The requested start of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     Now,
     After(u64),
-    /// Something that is no number.
+    /// Not a number.
     Invalid,
 }
 
-/// What the shard was doing when it queued something.
+/// The activity of the shard when it queued something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
     Commit,
@@ -32,9 +32,9 @@ pub enum Doing {
 /// The circumstances under which something was queued.
 pub struct Moment {
     pub doing: Doing,
-    /// What the shard had applied before.
+    /// The position that the shard had applied before.
     pub position_before: u64,
-    /// Events of the page that it was given.
+    /// Events of the page that it received.
     pub page: BTreeSet<u64>,
     pub now: Now,
 }
@@ -45,12 +45,12 @@ pub struct Session {
     pub filter: Filter,
     pub named: bool,
     pub asked: Asked,
-    /// What the process knew to be committed when the request was sent.
+    /// The position known to be committed when the request was sent.
     pub known_committed: u64,
     pub expires_at: WallTime,
     pub established: bool,
     pub complete: u64,
-    /// The last event given.
+    /// The last event sent.
     last_event: u64,
     pub caught_up: bool,
     gap_sent: u64,
@@ -86,22 +86,27 @@ impl Session {
         }
     }
 
-    /// Takes in a block that was queued; returns the id that its reader will remember.
+    /// Applies a queued block; returns the id that the client will remember.
     pub fn queued(&mut self, block: &Block, model: &Model, moment: &Moment, coverage: &mut Coverage) -> Option<u64> {
-        assert!(!self.ended, "something follows the last event of a stream");
+        assert!(!self.ended, "an event follows the last one of a stream");
         self.heartbeat_due = moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
         let Block::Event { id, name, data } = block else { return None };
         let kind = kind_of(data);
         assert_eq!(name.as_deref(), self.named.then_some(kind.as_str()), "a stream has names or has none");
-        assert!(self.established || kind == EventKind::ConnectionEstablished, "{kind:?} comes before the greeting");
+        assert!(
+            self.established || kind == EventKind::ConnectionEstablished,
+            "{kind:?} comes before connection_established"
+        );
         match kind {
-            EventKind::ConnectionEstablished => self.established_event(id.expect("a greeting has an id"), data, model),
+            EventKind::ConnectionEstablished => {
+                self.established_event(id.expect("connection_established has an id"), data, model)
+            }
             EventKind::Heartbeat => {
                 coverage.heartbeats += 1;
                 self.complete_through(id.expect("a heartbeat has an id"), model);
             }
             EventKind::CaughtUp => {
-                assert!(self.asked != Asked::Now && !self.caught_up, "a replay that was asked for ends once");
+                assert!(self.asked != Asked::Now && !self.caught_up, "caught_up comes once, after a replay");
                 self.caught_up = true;
                 coverage.caught_up += 1;
                 self.complete_through(id.expect("caught_up has an id"), model);
@@ -112,7 +117,7 @@ impl Session {
             }
             EventKind::TokenExpiring => assert!(id.is_none() && self.expires_at.0 - moment.now.wall.0 <= 60_000_000),
             EventKind::TokenExpired => {
-                assert!(moment.now.wall >= self.expires_at, "a token ends before its time");
+                assert!(moment.now.wall >= self.expires_at, "token_expired comes too early");
                 self.ended = true;
                 coverage.tokens_expired += 1;
             }
@@ -122,22 +127,22 @@ impl Session {
         *id
     }
 
-    /// Whether everything of the user's is given.
+    /// Checks that all of the user's events were sent.
     pub fn check_complete(&mut self, model: &Model) {
         self.complete_through(model.position(), model);
     }
 
     fn established_event(&mut self, id: u64, data: &[u8], model: &Model) {
-        assert!(!self.established, "a stream greets once");
+        assert!(!self.established, "connection_established comes once");
         self.established = true;
-        let json: serde_json::Value = serde_json::from_slice(data).expect("a greeting is JSON");
+        let json: serde_json::Value = serde_json::from_slice(data).expect("connection_established is JSON");
         assert_eq!(json["last_event_id"], id);
         assert_eq!(json["user_id"], model.users[self.user].as_str());
-        self.stream_id = json["stream_id"].as_str().expect("a stream has a name").to_owned();
+        self.stream_id = json["stream_id"].as_str().expect("a stream has an id").to_owned();
         match self.asked {
-            Asked::After(number) => assert_eq!(id, number, "a replay starts where it was asked to"),
+            Asked::After(number) => assert_eq!(id, number, "a replay starts at the requested number"),
             Asked::Now | Asked::Invalid => {
-                // It may come from a snapshot that is ahead of what the loops were told.
+                // It may come from a snapshot newer than the loops' position.
                 let newest = model.position();
                 assert!(
                     (self.known_committed..=newest).contains(&id),
@@ -153,10 +158,10 @@ impl Session {
     fn gap(&mut self, data: &[u8], model: &Model, coverage: &mut Coverage) {
         let json: serde_json::Value = serde_json::from_slice(data).expect("a gap is JSON");
         let first = json["data"]["first_available_id"].as_u64().expect("a gap names a number");
-        assert!(first > self.gap_sent, "the gap before {first} is told again");
+        assert!(first > self.gap_sent, "the gap before {first} is sent again");
         let foreign = self.asked == Asked::Invalid && self.gap_sent == 0 && first == self.complete + 1;
         let removed = model.removed_history[self.user].contains(&(first - 1)) && first - 1 > self.complete;
-        assert!(foreign || removed, "nothing of {}'s is gone before {first}", model.users[self.user]);
+        assert!(foreign || removed, "no event of {} before {first} was removed", model.users[self.user]);
         self.gap_sent = first;
         coverage.gaps += 1;
     }
@@ -171,23 +176,27 @@ impl Session {
         coverage: &mut Coverage,
     ) {
         let user = &model.users[self.user];
-        let entry = model.entry(number).unwrap_or_else(|| panic!("event {number} is given before its commit"));
+        let entry = model.entry(number).unwrap_or_else(|| panic!("event {number} is sent before its commit"));
         assert!(number > self.last_event, "event {number} of {user} follows {}", self.last_event);
         assert!(entry.recipients & (1 << self.user) != 0, "event {number} is not for {user}");
         assert!(self.filter.passes(&entry.event), "event {number} does not pass {:?}", self.filter);
         assert_eq!(kind, entry.event.kind);
         let texts = model.texts(entry);
         let said = texts.iter().rposition(|(_, text)| text == data);
-        let said = said.unwrap_or_else(|| panic!("event {number} is given as {}", String::from_utf8_lossy(data)));
+        let said = said.unwrap_or_else(|| panic!("event {number} is sent as {}", String::from_utf8_lossy(data)));
         if let Some((changed_by, _)) = texts.get(said + 1) {
             let fresh = moment.page.contains(&number) || *changed_by > moment.position_before;
-            assert!(fresh, "event {number} is given as it was before {changed_by}");
+            assert!(fresh, "event {number} is sent in its state before {changed_by}");
         }
         if let Some(hider) = model.hidden_by(entry, self.user) {
             let fresh = moment.page.contains(&number) || hider > moment.position_before;
-            assert!(fresh, "event {number} is given to {user}, from whom {hider} hides it");
+            assert!(fresh, "event {number} is sent to {user} after {hider} hid it");
         }
-        assert!(number > self.complete, "event {number} is given although {} said that it was", self.complete);
+        assert!(
+            number > self.complete,
+            "event {number} is sent after the stream was complete through {}",
+            self.complete
+        );
         if number > self.complete + 1 {
             self.complete_through(number - 1, model);
         }
@@ -200,7 +209,7 @@ impl Session {
         }
     }
 
-    /// The stream says that it is complete through `number`.
+    /// The stream reports that it is complete through `number`.
     fn complete_through(&mut self, number: u64, model: &Model) {
         assert!(number >= self.complete, "a stream goes back from {} to {number}", self.complete);
         assert!(number <= model.position(), "a stream is complete through {number}, which is not committed");
@@ -212,7 +221,7 @@ impl Session {
             let told = entry.removed & (1 << self.user) != 0 && self.gap_sent > at;
             assert!(
                 told || model.hidden_by(entry, self.user).is_some(),
-                "event {at} ({:?}) never came to {}, whose stream is said to be complete through {number}",
+                "event {at} ({:?}) was not sent to {}, whose stream is complete through {number}",
                 entry.event.kind,
                 model.users[self.user]
             );
@@ -225,5 +234,5 @@ fn kind_of(data: &[u8]) -> EventKind {
     let rest = data.strip_prefix(b"{\"type\":\"").expect("an event begins with its type");
     let end = memchr::memchr(b'"', rest).expect("a type ends");
     let name = std::str::from_utf8(&rest[..end]).expect("a type is text");
-    EventKind::parse(name).unwrap_or_else(|| panic!("{name} is no kind"))
+    EventKind::parse(name).unwrap_or_else(|| panic!("{name} is not an event type"))
 }

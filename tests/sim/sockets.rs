@@ -1,4 +1,4 @@
-//! The sockets, edge by edge as the reactor treats them: a shard that forgets to say something leaves bytes lying here.
+//! The sockets, with edge-triggered readiness as in the event loop: a shard that misses an output leaves bytes behind.
 
 use crate::link::*;
 use crate::model::Expected;
@@ -10,15 +10,15 @@ use cortex_core::internals::limits::{TOKEN_LEEWAY_SECONDS, WRITE_BUFFERS_MAX};
 use cortex_core::internals::random::mix;
 use std::io::IoSlice;
 
-/// Bytes of control events that may wait beside events in an outbox.
+/// Bytes of control events that may wait in addition to events in an outbox.
 const CONTROL_BYTES: u64 = 1500;
-/// More than all timeouts of a connection that is no stream.
+/// Longer than all timeouts of a connection without a stream.
 const IDLE_MILLISECONDS: u64 = 200_000;
-/// Runs that an outbox of the simulation may have.
+/// Maximum number of slices in an outbox of the simulation.
 const RUNS_MAX: usize = 512;
 
 impl World {
-    /// Some bytes that a client sent reach its server's kernel.
+    /// Some bytes sent by a client reach the server's kernel.
     pub fn arrive(&mut self, id: usize) {
         let take = {
             let link = &self.links[&id];
@@ -26,7 +26,7 @@ impl World {
             if all > 0 && self.chance(1, 2) { 1 + self.below(all) } else { all }
         };
         let now = self.now.mono;
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         link.active_at = now;
         if link.reset {
             link.sending.clear();
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// A loop reads one connection that is ready.
+    /// A loop reads a connection that is ready.
     pub fn read(&mut self, shard: usize) {
         let Some(id) = self.process().loops[shard].ready.pop_front() else { return };
         let Some(link) = self.links.get_mut(&id).filter(|link| !link.gone) else { return };
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// A loop writes every connection that was touched, and those whose sockets have room again.
+    /// A loop writes every dirty connection, and those whose sockets have space again.
     pub fn write(&mut self, shard: usize) {
         let now = self.now;
         let state = &mut self.process().loops[shard];
@@ -117,7 +117,7 @@ impl World {
         self.note(1, taken as u64);
         trace!(self, "link {id}: the socket takes {taken} of {offered}");
         let now = self.now.mono;
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         link.writable = taken == offered;
         if taken == 0 {
             return;
@@ -132,7 +132,7 @@ impl World {
         if more {
             self.process().loops[shard].writable.push(id);
         } else if !writable && room_left {
-            // The kernel took less than it had room for; it says when it has found that room.
+            // The kernel took less than its free space, and reports the rest as a new edge.
             self.writable_edge(id);
         }
     }
@@ -144,12 +144,12 @@ impl World {
         self.process().loops[shard].writable.push(id);
     }
 
-    /// A client reads some of what its kernel holds.
+    /// A client reads some bytes from its kernel.
     pub fn client_read(&mut self, id: usize) {
         let Some(link) = self.links.get(&id).filter(|link| link.can_read()) else { return };
         let (there, cut) = (link.taken - link.read, link.cut);
         let take = if there > 0 && self.chance(1, 4) { 1 + self.below(there as usize) as u64 } else { there };
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         if !cut {
             link.read += take;
         }
@@ -168,24 +168,24 @@ impl World {
         }
     }
 
-    /// Looks at what a shard has queued on every connection of its own.
+    /// Checks what a shard has queued on its connections.
     pub fn observe(&mut self, shard: usize, moment: &Moment) {
         let process = self.process.as_ref().expect("the program runs");
         let mut fresh = Vec::new();
         for (&slot, &id) in &process.loops[shard].slots {
-            let link = self.links.get_mut(&id).expect("a slot in use has its link");
+            let link = self.links.get_mut(&id).expect("a used slot has a link");
             let mut slices = [IoSlice::new(&[]); RUNS_MAX];
             let filled = process.loops[shard].shard.outgoing(slot, &mut slices);
-            assert!(filled < RUNS_MAX, "an outbox has very many runs");
+            assert!(filled < RUNS_MAX, "an outbox has too many runs");
             let mut known = 0;
             let mut added = Vec::new();
             for slice in &slices[..filled] {
                 let old = slice.len().min(link.unsent.len() - known);
-                assert!(slice[..old] == link.unsent[known..known + old], "bytes that wait have changed");
+                assert!(slice[..old] == link.unsent[known..known + old], "waiting bytes have changed");
                 known += old;
                 added.extend_from_slice(&slice[old..]);
             }
-            assert!(known == link.unsent.len(), "bytes that wait have vanished");
+            assert!(known == link.unsent.len(), "waiting bytes have vanished");
             if !added.is_empty() {
                 fresh.push((id, added));
             }
@@ -196,7 +196,7 @@ impl World {
     }
 
     fn queued(&mut self, id: usize, added: &[u8], moment: &Moment) {
-        let link = self.links.get_mut(&id).expect("the link is there");
+        let link = self.links.get_mut(&id).expect("the link exists");
         if link.unsent.is_empty() {
             link.progress_at = moment.now.mono;
         }
@@ -212,8 +212,8 @@ impl World {
             match &item {
                 Item::Response(response) => request = Some(self.response_queued(id, response, end, moment)),
                 Item::Block(block) => {
-                    let link = self.links.get_mut(&id).expect("the link is there");
-                    let session = link.session.as_mut().expect("blocks come after the head of a stream");
+                    let link = self.links.get_mut(&id).expect("the link exists");
+                    let session = link.session.as_mut().expect("blocks follow the head of a stream");
                     let before = self.coverage.given_live + self.coverage.given_by_tail + self.coverage.given_by_page;
                     remembered = session.queued(block, &self.model, moment, &mut self.coverage);
                     let given = self.coverage.given_live + self.coverage.given_by_tail + self.coverage.given_by_page;
@@ -226,11 +226,11 @@ impl World {
                 }
             }
             begin = end;
-            let link = self.links.get_mut(&id).expect("the link is there");
+            let link = self.links.get_mut(&id).expect("the link exists");
             link.items.push_back((end, item, request, remembered));
         }
-        let link = self.links.get_mut(&id).expect("the link is there");
-        assert!(!was_stream || link.transcript.is_whole(), "a stream is left in the middle of an event");
+        let link = self.links.get_mut(&id).expect("the link exists");
+        assert!(!was_stream || link.transcript.is_whole(), "a stream ends within an event");
         let (bytes, events) = link.waiting_events();
         assert!(
             link.session.is_none() || events < 2 || bytes <= BUFFER_BYTES as u64 + CONTROL_BYTES,
@@ -238,27 +238,27 @@ impl World {
         );
     }
 
-    /// An answer belongs to the oldest request, and says what became of it; returns that request.
+    /// Checks a response against the oldest request; returns that request.
     fn response_queued(&mut self, id: usize, response: &Response, end: u64, moment: &Moment) -> usize {
-        let link = self.links.get_mut(&id).expect("the link is there");
-        let at = link.expects.pop_front().expect("an answer comes for a request");
+        let link = self.links.get_mut(&id).expect("the link exists");
+        let at = link.expects.pop_front().expect("every response has a request");
         let request = &self.requests[at];
         trace!(self, "link {id}: answer {} to r{at}", response.status);
         let whole = link.fed >= request.end;
         let own = response.request_id == format!("r{at}");
-        assert!(own || (response.status == 408 && !whole), "r{at} gets the answer of {}", response.request_id);
+        assert!(own || (response.status == 408 && !whole), "r{at} gets the response of {}", response.request_id);
         if response.status == 408 {
-            assert!(!whole && !response.keep_alive, "a request that arrived does not time out");
+            assert!(!whole && !response.keep_alive, "a complete request does not time out");
             return at;
         }
         if response.status == 401 {
-            assert!(moment.now.wall >= request.expires_at, "r{at} has a good token");
+            assert!(moment.now.wall >= request.expires_at, "r{at} has a valid token");
             return at;
         }
-        assert!(whole, "r{at} is answered with {} before it has arrived", response.status);
+        assert!(whole, "r{at} gets {} before it has arrived", response.status);
         if response.opens_stream {
             let Kind::Stream { stream_client, filter, named, asked } = request.kind.clone() else {
-                panic!("r{at} asked for no stream")
+                panic!("r{at} did not request a stream")
             };
             let late = moment.now.wall >= request.expires_at;
             let expires_at = request.expires_at.plus_seconds(if late { TOKEN_LEEWAY_SECONDS } else { 0 });
@@ -272,24 +272,24 @@ impl World {
         match &request.kind {
             Kind::Post(_) | Kind::Write => self.check_command_result(at, response),
             Kind::Read => {
-                assert!(matches!(response.status, 200 | 403 | 404 | 503), "r{at} is answered with {}", response.status);
+                assert!(matches!(response.status, 200 | 403 | 404 | 503), "r{at} gets {}", response.status);
                 let position = response.position.unwrap_or(u64::MAX);
                 assert!(
                     response.status != 200
                         || (request.known_committed..=self.model.position()).contains(&position)
                         || response.position.is_none(),
-                    "r{at} was read at {position}, and {} was known before it was asked",
+                    "r{at} was read at {position}, and {} was known when it was sent",
                     request.known_committed
                 );
             }
             Kind::Stream { .. } => {
                 self.coverage.streams_rejected += 1;
-                // An EventSource gives up for good on any other status than 200.
+                // An `EventSource` does not reconnect after any status other than 200.
                 let later = response.status == 200 && response.body.starts_with(b"retry: ");
                 assert!(later || matches!(response.status, 403 | 404 | 429), "a stream gets {}", response.status);
             }
             Kind::Renew { stream_client, stream_id, expires_at } => {
-                assert!(matches!(response.status, 200 | 409), "r{at} is answered with {}", response.status);
+                assert!(matches!(response.status, 200 | 409), "r{at} gets {}", response.status);
                 if response.status == 200 {
                     let (stream_id, expires_at) = (stream_id.clone(), *expires_at);
                     let stream_client = *stream_client;
@@ -302,7 +302,7 @@ impl World {
 
     fn check_command_result(&mut self, at: usize, response: &Response) {
         let expected = self.requests[at].expected.clone();
-        let expected = expected.unwrap_or_else(|| panic!("r{at} is answered before it was done"));
+        let expected = expected.unwrap_or_else(|| panic!("r{at} gets a response before it was executed"));
         let Expected { status, body, number, replayed } = expected;
         assert_eq!(response.status, status, "r{at}: {}", String::from_utf8_lossy(&response.body));
         assert!(body.is_none_or(|body| body == response.body), "r{at}: {}", String::from_utf8_lossy(&response.body));
@@ -320,21 +320,21 @@ impl World {
         }
     }
 
-    /// After a tick: whoever has a deadline behind them must have felt it. `waited` had output before the tick.
+    /// After a tick, every expired deadline must have had its effect. `waited` had output before the tick.
     pub fn check_deadlines(&mut self, shard: usize, waited: &[usize]) {
         let now = self.now;
         let process = self.process.as_ref().expect("the program runs");
         for (&slot, &id) in &process.loops[shard].slots {
-            let link = self.links.get_mut(&id).expect("a slot in use has its link");
+            let link = self.links.get_mut(&id).expect("a used slot has a link");
             let Some(session) = &mut link.session else {
-                // A connection that waits for the store has no deadline until the answer comes.
+                // A connection that waits for the store has no deadline until the response.
                 let waits = !process.loops[shard].shard.wants_bytes(slot);
                 let idle = link.active_at.plus_milliseconds(IDLE_MILLISECONDS) < now.mono;
-                assert!(!idle || waits, "link {id} is idle and never closed");
+                assert!(!idle || waits, "link {id} is idle and not closed");
                 continue;
             };
             let stalled = link.progress_at.plus_milliseconds(2 * STALL_MILLISECONDS) < now.mono;
-            assert!(link.unsent.is_empty() || !stalled, "link {id} takes nothing and is never closed");
+            assert!(link.unsent.is_empty() || !stalled, "link {id} takes nothing and is not closed");
             if session.ended {
                 continue;
             }
@@ -343,7 +343,7 @@ impl World {
             }
             assert!(now.mono < session.heartbeat_due, "link {id} has no heartbeat");
             let end = session.expires_at.plus_seconds(6);
-            assert!(now.wall < end, "the token of link {id} has ended, and its stream goes on");
+            assert!(now.wall < end, "the token of link {id} has expired, and its stream continues");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Reads what a server writes to one connection, and fails on the first byte that does not fit: answers of HTTP/1.1 in
-//! their order, and a stream of Server-Sent Events once an answer begins one.
+//! A strict parser of the bytes written to one connection: HTTP/1.1 responses in order, and Server-Sent Events once a
+//! response opens a stream.
 
-/// An answer with its body, or the head of a stream.
+/// A response with its body, or the head of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
@@ -13,11 +13,11 @@ pub struct Response {
     pub position: Option<u64>,
     pub replayed: bool,
     pub body: Vec<u8>,
-    /// The rest of the connection is a stream.
+    /// Whether the rest of the connection is a stream.
     pub opens_stream: bool,
 }
 
-/// What stands between two empty lines of a stream.
+/// The text between two empty lines of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Block {
     Retry,
@@ -35,7 +35,7 @@ enum State {
     Head,
     Body(Response, usize),
     Stream,
-    /// After an answer that says that it is the last.
+    /// After a response that announces the close.
     Over,
 }
 
@@ -43,7 +43,7 @@ enum State {
 pub struct Transcript {
     state: State,
     rest: Vec<u8>,
-    /// How much of `rest` was searched for its end.
+    /// The part of `rest` that was searched for the end of the item.
     searched: usize,
     total: u64,
 }
@@ -53,7 +53,7 @@ impl Transcript {
         Transcript { state: State::Head, rest: Vec::new(), searched: 0, total: 0 }
     }
 
-    /// Reads on; gives each item that is complete by now, and where in the connection's bytes it ends.
+    /// Parses more bytes; returns each complete item with its end in the connection's bytes.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<(u64, Item)> {
         self.rest.extend_from_slice(bytes);
         self.total += bytes.len() as u64;
@@ -103,13 +103,13 @@ impl Transcript {
                 Some((len, Some(Item::Block(block))))
             }
             State::Over => {
-                assert!(rest.is_empty(), "bytes follow the last answer of a connection");
+                assert!(rest.is_empty(), "bytes follow the last response of a connection");
                 None
             }
         }
     }
 
-    /// Where the first `end` at or after `from` ends, counted from there.
+    /// The end of the first `end` at or after `from`, relative to it.
     fn find(&mut self, from: usize, end: &[u8]) -> Option<usize> {
         let start = self.searched.max(from + end.len() - 1) + 1 - end.len();
         let found = memchr::memmem::find(&self.rest[start.min(self.rest.len())..], end);
@@ -118,14 +118,14 @@ impl Transcript {
     }
 }
 
-/// The answer without its body, and how long that is; `None` for a stream.
+/// The response without its body, and the body's length; `None` for a stream.
 fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
     let text = std::str::from_utf8(bytes).expect("heads are ASCII");
-    let mut lines = text.strip_suffix("\r\n\r\n").expect("a head ends so").split("\r\n");
+    let mut lines = text.strip_suffix("\r\n\r\n").expect("a head ends with an empty line").split("\r\n");
     let status_line = lines.next().unwrap_or_default();
     let status =
         status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
-    let status: u16 = status.unwrap_or_else(|| panic!("{status_line:?} is no status line"));
+    let status: u16 = status.unwrap_or_else(|| panic!("{status_line:?} is not a status line"));
     let mut response = Response {
         status,
         request_id: String::new(),
@@ -138,7 +138,7 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
     };
     let (mut length, mut is_stream, mut has_date) = (None, false, false);
     for line in lines {
-        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field"));
+        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is not a field"));
         match name {
             "Content-Length" => assert!(length.replace(value.parse().expect("a length")).is_none(), "two lengths"),
             "Content-Type" => is_stream = value == "text/event-stream",
@@ -151,9 +151,9 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
             _ => {}
         }
     }
-    assert!(has_date && !response.request_id.is_empty(), "an answer has a date and its request's id");
+    assert!(has_date && !response.request_id.is_empty(), "a response has a date and its request's id");
     if length.is_none() {
-        assert!(is_stream && status == 200 && !response.keep_alive, "only a stream goes without a length: {text}");
+        assert!(is_stream && status == 200 && !response.keep_alive, "only a stream has no length: {text}");
         response.opens_stream = true;
     }
     (response, length)
@@ -161,7 +161,7 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
 
 fn read_block(bytes: &[u8]) -> Block {
     if let Some(retry) = bytes.strip_prefix(b"retry: ") {
-        assert!(!retry.is_empty() && retry.iter().all(u8::is_ascii_digit), "a retry is a number alone");
+        assert!(!retry.is_empty() && retry.iter().all(u8::is_ascii_digit), "a retry is a number");
         return Block::Retry;
     }
     let (mut id, mut name, mut rest) = (None, None, bytes);
@@ -170,7 +170,7 @@ fn read_block(bytes: &[u8]) -> Block {
         (name, rest) = (Some(String::from_utf8(line.to_vec()).expect("a name is text")), next);
     }
     let data = rest.strip_prefix(b"data: ");
-    let mut data = data.unwrap_or_else(|| panic!("{:?} is no event", String::from_utf8_lossy(bytes)));
+    let mut data = data.unwrap_or_else(|| panic!("{:?} is not an event", String::from_utf8_lossy(bytes)));
     if memchr::memchr(b'\n', data).is_some() {
         let (line, last) = split_line(data);
         let number = last.strip_prefix(b"id: ").and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());

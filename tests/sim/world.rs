@@ -1,5 +1,5 @@
-//! The world around the program: its event loops as the scheduler turns them, the writer, the readers, the disk and the
-//! clients. Nothing happens but by a step that the scheduler picks.
+//! The environment of the program: its event loops, driven by the scheduler, the writer, the readers, the disk and the
+//! clients. Everything happens in steps chosen by the scheduler.
 
 use crate::coverage::Coverage;
 use crate::link::*;
@@ -21,7 +21,7 @@ pub const BUFFER_BYTES: usize = 4096;
 pub const STALL_MILLISECONDS: u64 = 20_000;
 pub const STREAMS_PER_USER: u32 = 6;
 
-/// What the writer's thread still has to do about its last batch.
+/// A message about the last batch that the writer's thread still has to deliver.
 pub enum Delivery {
     Announce(EventNumber),
     Share(usize, CommitShare),
@@ -34,7 +34,7 @@ pub struct Loop {
     pub position: u64,
     pub mailbox: Vec<ShardMessage>,
     pub mailbox_bytes: usize,
-    /// What was swapped out of the mailbox and is not yet handled.
+    /// Messages taken from the mailbox and not handled yet.
     pub messages: VecDeque<ShardMessage>,
     pub slots: BTreeMap<u32, usize>,
     pub ready: VecDeque<usize>,
@@ -42,7 +42,7 @@ pub struct Loop {
     pub drained: bool,
 }
 
-/// How a run is set up, by its seed.
+/// The setup of a run, determined by its seed.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub shards: usize,
@@ -52,16 +52,16 @@ pub struct Setup {
     pub writer_queue: usize,
     pub reader_queue: usize,
     pub mailbox_bytes: usize,
-    /// Small, so that events go in every run.
+    /// Small, so that events are removed in every run.
     pub retention: Retention,
-    /// Small, so that inboxes are written to in every run.
+    /// Small, so that inboxes are flushed in every run.
     pub inbox: InboxLimits,
-    /// Messages are large enough to push others out of the tails.
+    /// Whether messages are large enough to push others out of the tails.
     pub heavy: bool,
     pub steps: u64,
 }
 
-/// Everything that one process of the program is.
+/// The state of one process of the program.
 pub struct Process {
     pub writer: Writer,
     pub readers: Vec<(Reader, Option<ShardMessage>)>,
@@ -77,14 +77,14 @@ pub struct World {
     pub now: Now,
     pub step: Arc<AtomicU64>,
     pub trace: bool,
-    /// Nothing fails for a while.
+    /// Whether faults are disabled.
     pub calm: bool,
-    /// A hash of everything that happened, to compare two runs of one seed.
+    /// A hash of all steps, to compare two runs of a seed.
     pub digest: u64,
     pub directory: PathBuf,
     pub generation: u32,
     pub process: Option<Process>,
-    /// Looks at the rows beside the program.
+    /// Reads the rows independently of the program.
     pub db: Option<Connection>,
     pub context: Option<Arc<Context>>,
     pub keys: Keys,
@@ -98,7 +98,7 @@ pub struct World {
     pub stream_clients: Vec<StreamClient>,
     pub model: Model,
     pub known_committed: u64,
-    /// The newest position that an answer showed each user.
+    /// The newest position shown to each user in a response.
     pub shown: Vec<u64>,
     pub coverage: Coverage,
 }
@@ -188,15 +188,15 @@ impl World {
         self.directory.join(format!("{}.db", self.generation))
     }
 
-    /// Starts the program on the database as it is.
+    /// Starts the program on the existing database.
     pub fn open(&mut self) {
         let Setup { inbox, retention, .. } = self.setup;
         let config = StoreConfig { inbox, retention, ..StoreConfig::new(Database::File(self.path())) };
         let mut writer = Writer::open(&config).expect("the database opens");
-        // A crash of the process is not one of the machine: what is written is there, synced or not.
+        // A process crash is not a machine crash: written data stays, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         let position = writer.position();
-        assert_eq!(position.0, self.model.position(), "the journal ends elsewhere after a start");
+        assert_eq!(position.0, self.model.position(), "the journal has changed over a start");
         let token_rules = Arc::new(writer.token_rules().expect("the users can be read"));
         let settings = settings(&writer.signing_key());
         let keys = Keys::new(SECRET, &[], None, None);
@@ -223,7 +223,7 @@ impl World {
         let loops = loops.collect();
         let reader = || (writer.open_reader().expect("a reader opens"), None);
         let readers = vec![reader(), reader()];
-        self.db = Some(Connection::open(self.path()).expect("the database opens beside the program"));
+        self.db = Some(Connection::open(self.path()).expect("the database opens a second time"));
         self.context = Some(context);
         self.process = Some(Process { writer, readers, shared, loops, deliveries: VecDeque::new(), draining: false });
     }
@@ -240,7 +240,7 @@ impl World {
         self.random.below(of) < times
     }
 
-    /// Notes what happened, so that two runs of a seed can be compared.
+    /// Records a step, so that two runs of a seed can be compared.
     pub fn note(&mut self, what: u64, value: u64) {
         self.digest = (self.digest.rotate_left(5) ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value;
     }
@@ -260,7 +260,7 @@ impl World {
         (token, expires_at)
     }
 
-    /// Hands an input to a shard, carries out what it says, and looks at everything that it changed.
+    /// Passes an input to a shard, drains its outputs and checks everything that changed.
     pub fn feed(&mut self, shard: usize, input: Input<'_>) {
         let now = self.now;
         let (mut doing, mut page) = (Doing::Other, BTreeSet::new());
@@ -286,13 +286,13 @@ impl World {
         self.after(shard, Moment { doing, position_before, page, now });
     }
 
-    /// Lets a shard do what is due.
+    /// Advances a shard's timers.
     pub fn tick(&mut self, shard: usize) {
         let now = self.now;
         let waited: Vec<usize> = self.links_of(shard).filter(|(_, l)| !l.unsent.is_empty()).map(|(id, _)| id).collect();
         let state = &mut self.process().loops[shard];
         state.shard.tick(now);
-        assert!(state.shard.poll_timeout().is_none_or(|at| at > now.mono), "a timer stays due, and the loop spins");
+        assert!(state.shard.poll_timeout().is_none_or(|at| at > now.mono), "an expired timer remains");
         let position = state.position;
         let moment = Moment { doing: Doing::Tick, position_before: position, page: BTreeSet::new(), now };
         self.after(shard, moment);
@@ -342,8 +342,8 @@ impl World {
         match work {
             Work::Command(command) => self.submit(command),
             Work::Query(query) => self.ask(query),
-            Work::CancelAnswer { .. } => unreachable!("nobody answers in the run"),
-            Work::Password(_) => unreachable!("nobody of the run logs in with a password"),
+            Work::CancelAnswer { .. } => unreachable!("runs have no responders"),
+            Work::Password(_) => unreachable!("runs have no passwords"),
         }
     }
 
@@ -379,7 +379,7 @@ impl World {
     fn resume(&mut self, shard: usize, slot: u32) {
         let Some(&id) = self.process().loops[shard].slots.get(&slot) else { return };
         trace!(self, "link {id}: to be read again");
-        let link = self.links.get_mut(&id).expect("a slot in use has its link");
+        let link = self.links.get_mut(&id).expect("a used slot has a link");
         if link.readable && !link.in_ready {
             link.in_ready = true;
             self.process().loops[shard].ready.push_back(id);
@@ -388,7 +388,7 @@ impl World {
 
     fn closed(&mut self, shard: usize, slot: u32) {
         let Some(id) = self.process().loops[shard].slots.remove(&slot) else { return };
-        let link = self.links.get_mut(&id).expect("a slot in use has its link");
+        let link = self.links.get_mut(&id).expect("a used slot has a link");
         trace!(self, "link {id}: closed by the server");
         link.gone = true;
         link.in_ready = false;
@@ -404,7 +404,7 @@ impl World {
             let left = link.reset_arrived || link.arrived_end;
             assert!(session.ended || left || stalled, "the stream of link {id} is closed for no reason");
         }
-        // Closing a socket with unread bytes in it resets the connection, and what is on its way is lost.
+        // Closing a socket with unread bytes resets the connection, and bytes in transit are lost.
         if !link.arrived.is_empty() {
             link.cut = true;
         }
@@ -413,7 +413,7 @@ impl World {
 }
 
 pub fn request_of(correlation_id: &str) -> usize {
-    correlation_id.strip_prefix('r').and_then(|number| number.parse().ok()).expect("every request has an id of ours")
+    correlation_id.strip_prefix('r').and_then(|number| number.parse().ok()).expect("every request has a known id")
 }
 
 fn settings(signing_key: &[u8; 32]) -> Settings {
@@ -429,7 +429,7 @@ fn settings(signing_key: &[u8; 32]) -> Settings {
         };
         Some(value)
     };
-    Settings::load(&lookup, 2).expect("the settings are good").settings
+    Settings::load(&lookup, 2).expect("the settings are valid").settings
 }
 
 impl Drop for World {

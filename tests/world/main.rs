@@ -1,7 +1,7 @@
-//! The program and programs that others wrote: clients, proxies and checkers.
+//! The program together with third-party programs: clients, proxies and checkers.
 //!
-//! Python and Node get what they need from their own registries, into `target/`, with pinned versions.
-//! `CORTEX_SKIP_CLIENTS=1` leaves these tests out.
+//! Python and Node packages come from their registries, with pinned versions, into `target/`. `CORTEX_SKIP_CLIENTS=1`
+//! skips these tests.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -165,7 +165,7 @@ fn a_reader_that_takes_nothing_is_disconnected_and_can_resume() {
         }
     }
     assert!(seen == contents, "every message arrives once");
-    quiet.say("default", "a stream on which nothing happens stays");
+    quiet.say("default", "an idle stream stays open");
     assert_eq!(idle_stream.next_of("input").content(), "an idle stream stays open");
 }
 

@@ -1,5 +1,5 @@
-//! A simulation of answering: the real scheduler, the real answers and the real SQL, with models, clients, queues and
-//! crashes that a seed decides. See `world`.
+//! A simulation of answers: the real scheduler, the real answers and the real SQL, with models, clients, queues and
+//! crashes determined by a seed. See `world`.
 
 mod planted;
 mod reference;
@@ -14,7 +14,7 @@ const SEEDS_DEFAULT: u64 = 150;
 /// Seeds after which a planted mistake must have been found.
 const SEEDS_TO_FIND: u64 = 60;
 
-/// Runs one seed; a failure says what went wrong.
+/// Runs one seed; returns a description of a failure.
 fn run(seed: u64, planted: Planted, trace: bool) -> Result<Counts, String> {
     keep_panics_for_later();
     let directory = scratch(seed);
@@ -46,7 +46,7 @@ fn every_job_is_answered_once_and_in_order() {
     }
     println!("{total:?}");
     for (name, count) in total.all() {
-        assert!(count > 0, "no run came across {name}");
+        assert!(count > 0, "no run covers {name}");
     }
 }
 

@@ -1,5 +1,4 @@
-//! Mistakes that a scheduler could make, each planted around the real one, so that it is shown that the simulation
-//! finds them.
+//! Possible mistakes of a scheduler, each planted around the real one to show that the simulation finds them.
 
 use cortex_core::internals::{
     AnswerJob, ConversationId, JobEnd, JobId, MonoTime, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,
@@ -13,19 +12,19 @@ pub enum Planted {
     Nothing,
     /// Jobs that did not fit into a queue are not listed again.
     DoesNotListAgain,
-    /// Every job is taken for the only one of its conversation.
+    /// Every job is treated as the only one of its conversation.
     RunsTwoOfOneConversation,
-    /// A user may have any number of answers at once.
+    /// A user may have any number of concurrent answers.
     IgnoresShares,
-    /// A request to cancel is lost.
+    /// A request to cancel is dropped.
     DropsCancels,
     /// An answer whose job was cancelled or deleted is not stopped.
     DoesNotStop,
-    /// Deletions are not noticed.
+    /// Deletions are ignored.
     IgnoresDeletions,
-    /// The first job after a restart is started once more when it has ended.
+    /// The first job after a restart is started again when it has ended.
     StartsTwiceAfterRestart,
-    /// A job that is to be tried again is taken for closed.
+    /// A job to be retried is treated as closed.
     DropsRetries,
 }
 
@@ -42,7 +41,7 @@ impl Planted {
     ];
 }
 
-/// The real scheduler, with a mistake between it and the world.
+/// The real scheduler with a planted mistake.
 pub struct PlantedScheduler {
     scheduler: Scheduler,
     planted: Planted,

@@ -1,9 +1,9 @@
-//! What must hold of the answers, whatever the scheduler believes: told from the commits alone.
+//! Properties of the answers, derived from the commits and independent of the scheduler's state.
 
 use cortex_core::internals::{ConversationId, Event, EventKind, JobId, MessageId, Status};
 use std::collections::BTreeMap;
 
-/// A message that is to be answered.
+/// A message to be answered.
 pub struct Asked {
     pub job: JobId,
     pub conversation: ConversationId,
@@ -14,20 +14,20 @@ pub struct Asked {
 #[derive(Default)]
 pub struct Reference {
     pub asked: BTreeMap<MessageId, Asked>,
-    /// What the model has said in each attempt to answer each job.
+    /// The model's text in each attempt of each job.
     pub said: BTreeMap<JobId, Vec<String>>,
-    /// The last job of each conversation that has an answer.
+    /// The last answered job of each conversation.
     last_answered: BTreeMap<ConversationId, JobId>,
 }
 
 impl Reference {
-    /// The model says something in its present attempt.
+    /// Records text of the model in its current attempt.
     pub fn say(&mut self, job: JobId, piece: &str) {
-        let attempts = self.said.get_mut(&job).expect("the model was asked");
-        attempts.last_mut().expect("the model was asked").push_str(piece);
+        let attempts = self.said.get_mut(&job).expect("the job has an attempt");
+        attempts.last_mut().expect("the job has an attempt").push_str(piece);
     }
 
-    /// Takes in an event of a commit; returns whether it is an answer.
+    /// Applies an event of a commit; returns whether it is an answer.
     pub fn event(&mut self, event: &Event) -> bool {
         let Some(message) = event.message() else { return false };
         match event.kind {
@@ -43,25 +43,25 @@ impl Reference {
             }
             EventKind::Output => {
                 let Some(about) = message.reply_to else {
-                    assert_eq!(message.status, Status::Cancelled, "the message is deleted, which ends its answer");
+                    assert_eq!(message.status, Status::Cancelled, "only the deletion of the message ends its answer");
                     return true;
                 };
-                let asked = self.asked.get_mut(&about).expect("the message was asked");
+                let asked = self.asked.get_mut(&about).expect("the message has a job");
                 assert!(!asked.is_answered, "job {} is answered twice", asked.job.0);
                 asked.is_answered = true;
                 let before = self.last_answered.insert(asked.conversation, asked.job);
-                assert!(before.is_none_or(|before| before < asked.job), "job {} is answered late", asked.job.0);
+                assert!(before.is_none_or(|before| before < asked.job), "job {} is answered out of order", asked.job.0);
                 let text = message.content.as_str();
                 let said = self.said.get(&asked.job);
                 match (message.status, said) {
-                    (Status::Complete, None) => assert_eq!(text, asked.content, "an echo says the same"),
+                    (Status::Complete, None) => assert_eq!(text, asked.content, "an echo repeats the message"),
                     (Status::Complete, Some(said)) => {
-                        assert_eq!(said.last().map(String::as_str), Some(text), "an answer is what the model said");
+                        assert_eq!(said.last().map(String::as_str), Some(text), "the answer is the model's text");
                     }
-                    // A cancel may bring the text of an attempt that is just being given up.
+                    // A cancel may have the text of an attempt that is about to be given up.
                     (_, said) => {
                         let is_said = said.is_some_and(|said| said.iter().any(|said| said.starts_with(text)));
-                        assert!(is_said, "job {}: {text:?} is not the beginning of {said:?}", asked.job.0);
+                        assert!(is_said, "job {}: {text:?} is not a prefix of {said:?}", asked.job.0);
                     }
                 }
                 true

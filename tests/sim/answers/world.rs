@@ -1,5 +1,5 @@
-//! The world around the scheduler: the writer and a reader with the real SQL, bounded queues, workers whose models a
-//! seed plays, clients that post, cancel and delete, and processes that crash or end. Nothing happens but by a step.
+//! The environment of the scheduler: the writer and a reader with the real SQL, bounded queues, workers with seeded
+//! models, clients that post, cancel and delete, and processes that crash or shut down. Everything happens in steps.
 
 use super::planted::{Planted, PlantedScheduler};
 use super::reference::Reference;
@@ -16,12 +16,12 @@ use cortex_core::internals::{
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
-/// Rounds after which a world that does not come to rest hangs.
+/// Maximum number of rounds until a run is idle.
 const ROUNDS_MAX: usize = 1_000;
 
 macro_rules! counts {
     ($($name:ident,)*) => {
-        /// What the runs came across, so that none of it can silently drop out.
+        /// Events covered by the runs, so that none can silently drop out.
         #[derive(Debug, Clone, Default)]
         pub struct Counts {
             $(pub $name: u64,)*
@@ -60,7 +60,7 @@ counts! {
     rests,
 }
 
-/// Who waits for a reply of the store.
+/// The recipient of a reply from the store.
 #[derive(Debug, Clone, Copy)]
 enum Waiter {
     Client,
@@ -68,7 +68,7 @@ enum Waiter {
     Driver(DriverRequest),
 }
 
-/// What the writer's thread still has to pass on about its last commit.
+/// A message about the last commit that the writer's thread still has to deliver.
 enum Delivery {
     Started(AnswerStarted),
     Reply(Waiter, StoreReply),
@@ -76,29 +76,29 @@ enum Delivery {
     Jobs(Vec<AnswerJob>),
 }
 
-/// A worker, its answer, and the model that it asks.
+/// A worker, its answer and its model.
 struct SimWorker {
     answer: Answer,
     live: LiveAnswer,
     stop: Option<StopReason>,
-    /// The store has something of it.
+    /// Whether a request to the store is pending.
     waits: bool,
     asked: bool,
     ended: bool,
-    /// The model says nothing more by itself.
+    /// Whether the model sends nothing more by itself.
     is_silent: bool,
 }
 
-/// Everything that one process is.
+/// The state of one process.
 struct Process {
     writer: Writer,
     reader: Reader,
-    /// Looks at the rows beside the program.
+    /// Reads the rows independently of the program.
     observer: Reader,
     scheduler: PlantedScheduler,
     inputs: VecDeque<SchedulerInput>,
     jobs_dropped: bool,
-    /// A deletion was not passed on because the queue was full.
+    /// Whether a deletion was dropped because the queue was full.
     deletions_dropped: bool,
     commands: VecDeque<(Command, Waiter)>,
     queries: VecDeque<(Query, Waiter)>,
@@ -125,7 +125,7 @@ pub struct AnswerWorld {
     process: Option<Process>,
     reference: Reference,
     users: Vec<UserId>,
-    /// Conversations, each with the user who owns it.
+    /// Conversations with their owners.
     conversations: Vec<(ConversationId, usize)>,
     pub counts: Counts,
 }
@@ -166,7 +166,7 @@ impl AnswerWorld {
         world
     }
 
-    /// Runs from the beginning to a rest at the end.
+    /// Runs until the final idle state.
     pub fn run(&mut self) {
         for _ in 0..600 {
             self.step();
@@ -203,7 +203,7 @@ impl AnswerWorld {
         };
         let config = StoreConfig { responders, ..StoreConfig::new(Database::File(self.path())) };
         let mut writer = Writer::open(&config).expect("the database opens");
-        // A crash of the process is not one of the machine: what is written is there, synced or not.
+        // A process crash is not a machine crash: written data stays, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         let [reader, observer] = [(); 2].map(|()| writer.open_reader().expect("a reader opens"));
         self.process = Some(Process {
@@ -240,7 +240,7 @@ impl AnswerWorld {
         let now = self.now.wall;
         let committed = self.process().writer.commit_batch(&[command], now);
         let Ok(Outcome::ConversationCreated { conversation, .. }) = &committed.results[0].result else {
-            panic!("a conversation is made: {:?}", committed.results[0].result)
+            panic!("the conversation is created: {:?}", committed.results[0].result)
         };
         self.conversations.push((conversation.id, user));
         self.pass_on(committed, vec![Waiter::Client]);
@@ -327,7 +327,7 @@ impl AnswerWorld {
         self.pass_on(committed, waiters);
     }
 
-    /// Takes a commit in, and leaves what the responders must hear of it to the writer's next steps.
+    /// Applies a commit, and queues its messages to the responders for the writer's next steps.
     fn pass_on(&mut self, committed: Committed, waiters: Vec<Waiter>) {
         for event in committed.events.iter() {
             self.counts.outputs += u64::from(self.reference.event(event));
@@ -384,8 +384,8 @@ impl AnswerWorld {
             Waiter::Client => {}
             Waiter::Driver(request) => self.process().inputs.push_back(request.input(reply)),
             Waiter::Worker(job) => {
-                let worker = self.process().workers.get_mut(&job).expect("a worker waits for its replies");
-                assert!(std::mem::take(&mut worker.waits), "a reply comes once");
+                let worker = self.process().workers.get_mut(&job).expect("the worker exists");
+                assert!(std::mem::take(&mut worker.waits), "an unexpected reply");
                 if matches!(reply, StoreReply::CommandResult(_)) {
                     worker.answer.stored(reply.of_step(), now);
                 } else if worker.asked {
@@ -514,7 +514,7 @@ impl AnswerWorld {
 
     fn cancel_replied(&mut self) {
         let open = &mut self.process().cancels_open;
-        *open = open.checked_sub(1).expect("a cancel request is replied to once");
+        *open = open.checked_sub(1).expect("a cancel request has one reply");
     }
 
     fn submit_step(&mut self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<SchedulerInput> {
@@ -523,8 +523,7 @@ impl AnswerWorld {
         (!is_taken).then(|| request.input(StoreReply::Dropped))
     }
 
-    /// A job may run when no other of its conversation does and all earlier ones are closed, and not once more after its
-    /// end.
+    /// A job may start if no other of its conversation runs, all earlier ones are closed, and it has not ended before.
     fn check_start(&mut self, job: &AnswerJob) {
         let open = self.open_jobs();
         let earlier = open.iter().find(|other| other.conversation_id == job.conversation_id && other.key < job.key);
@@ -533,7 +532,7 @@ impl AnswerWorld {
         let id = job.conversation_id;
         let runs = process.workers.values().any(|worker| worker.answer.job().conversation_id == id)
             || process.at_once.values().any(|conversation| *conversation == id);
-        assert!(!runs, "job {} runs beside another of its conversation", job.key.0);
+        assert!(!runs, "job {} runs concurrently with another of its conversation", job.key.0);
         assert!(!process.closed.contains(&job.key), "job {} is started again after its end", job.key.0);
     }
 
@@ -541,8 +540,8 @@ impl AnswerWorld {
         let limits = self.limits;
         let process = self.process();
         let of_user = process.workers.values().filter(|worker| worker.answer.job().user == *user).count();
-        assert!(of_user < limits.answers_per_user_max as usize, "{user} has more answers than a share");
-        assert!(process.workers.len() < limits.answers_max, "more answers than may run");
+        assert!(of_user < limits.answers_per_user_max as usize, "{user} has more answers than its share");
+        assert!(process.workers.len() < limits.answers_max, "too many answers run");
     }
 
     // Workers and their models.
@@ -555,7 +554,7 @@ impl AnswerWorld {
         }
     }
 
-    /// A worker goes one step; its model says something only if it may.
+    /// Advances a worker by one step; its model sends text only if `may_speak` is set.
     fn worker_step(&mut self, job: JobId, may_speak: bool) -> bool {
         let now = self.now.mono;
         let Some(worker) = self.process().workers.get_mut(&job) else { return false };
@@ -582,7 +581,7 @@ impl AnswerWorld {
             }
             Some(AnswerEffect::AskModel(turns)) => {
                 worker.asked = true;
-                assert!(!turns.is_empty(), "a message is answered");
+                assert!(!turns.is_empty(), "the history has the message");
             }
             Some(AnswerEffect::Store(step)) => {
                 worker.waits = true;
@@ -605,7 +604,7 @@ impl AnswerWorld {
     fn model_step(&mut self, job: JobId, may_speak: bool) -> bool {
         let now = self.now.mono;
         let choice = if self.calm { 8 } else { self.below(16) };
-        let worker = self.process().workers.get_mut(&job).expect("the worker is there");
+        let worker = self.process().workers.get_mut(&job).expect("the worker exists");
         if worker.answer.flow().is_break() {
             worker.ended = true;
             worker.answer.model_ended(Err(Failure::stopped()), now);
@@ -614,14 +613,14 @@ impl AnswerWorld {
         if !may_speak || (worker.is_silent && !self.calm) {
             return false;
         }
-        let worker = self.process().workers.get_mut(&job).expect("the worker is there");
+        let worker = self.process().workers.get_mut(&job).expect("the worker exists");
         match choice {
             0..8 => {
                 let piece = ["and ", "so ", "on ", "\u{1f600} "][choice % 4];
                 worker.answer.text(piece);
                 self.reference.say(job, piece);
             }
-            // A model that has said nothing says something before its end.
+            // A model without text sends some before its end.
             8..10 if worker.live.is_empty() => {
                 worker.answer.text("yes");
                 self.reference.say(job, "yes");
@@ -651,7 +650,7 @@ impl AnswerWorld {
         }
     }
 
-    /// The process is killed: what is on disk stays, and nothing else.
+    /// Kills the process: only data on disk stays.
     fn crash(&mut self) {
         if self.trace {
             eprintln!("crash");
@@ -676,7 +675,7 @@ impl AnswerWorld {
         self.open(true);
     }
 
-    /// The process ends in order: answers stop, and what was taken in is committed.
+    /// Shuts the process down: answers stop, and accepted commands are committed.
     fn restart(&mut self) {
         if self.trace {
             eprintln!("restart");
@@ -699,7 +698,7 @@ impl AnswerWorld {
         self.open(true);
     }
 
-    /// Everything goes one step; a model speaks where it may.
+    /// Advances everything by one step; a model sends text where it may.
     fn turn(&mut self, may_speak: impl Fn(&AnswerWorld, JobId) -> bool) {
         while !self.process().deliveries.is_empty() || !self.process().commands.is_empty() {
             self.writer_step();
@@ -715,13 +714,13 @@ impl AnswerWorld {
         }
     }
 
-    /// Nothing fails and nothing new begins, until every job is closed.
+    /// Runs without faults and new work until every job is closed.
     fn rest(&mut self) {
         self.counts.rests += 1;
         self.calm = true;
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
-            // An answer whose job is closed is stopped by the scheduler, however silent its model is.
+            // The scheduler stops an answer whose job is closed, even if its model is silent.
             let open: BTreeSet<JobId> = self.open_jobs().iter().map(|job| job.key).collect();
             let all = self.process().deletions_dropped;
             self.turn(|_, job| all || open.contains(&job));
@@ -733,7 +732,7 @@ impl AnswerWorld {
                 && process.queries.is_empty()
                 && process.deliveries.is_empty();
             quiet = if is_quiet { quiet + 1 } else { 0 };
-            // Longer than any pause.
+            // Longer than any delay.
             if quiet > 12 {
                 break;
             }
@@ -741,9 +740,9 @@ impl AnswerWorld {
         let running: Vec<JobId> = self.process().workers.keys().copied().collect();
         assert!(running.is_empty(), "answers never end: {running:?}");
         let open: Vec<JobId> = self.open_jobs().iter().map(|job| job.key).collect();
-        assert!(open.is_empty(), "jobs are forgotten: {open:?}");
+        assert!(open.is_empty(), "jobs stay open: {open:?}");
         assert_eq!(self.process().cancels_open, 0, "a cancel request has no reply");
-        assert!(quiet > 0, "the world does not come to rest");
+        assert!(quiet > 0, "the run does not become idle");
         self.process().writer.check_invariants();
         self.calm = false;
     }
@@ -782,7 +781,7 @@ impl AnswerWorld {
         Query { reply_to, caller: ResponderKind::Echo.user_id(), kind }
     }
 
-    /// Every open job, as the table has them.
+    /// Every open job in the table.
     fn open_jobs(&mut self) -> Vec<AnswerJob> {
         let query = self.query(QueryKind::OpenJobs { after: JobId::default(), limit: 10_000 });
         match self.process().observer.answer(&query).result {
@@ -811,7 +810,7 @@ impl AnswerWorld {
         has_room
     }
 
-    /// Pushes an input that needs no reserved place; returns whether there was room.
+    /// Pushes an input that needs no reserved slot; returns whether there was space.
     fn push_bounded(&mut self, input: SchedulerInput) -> bool {
         let inputs_max = self.inputs_max;
         let inputs = &mut self.process().inputs;

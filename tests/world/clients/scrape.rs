@@ -1,4 +1,4 @@
-//! `/metrics` as Prometheus' own client library for Python reads it.
+//! `/metrics`, parsed by Prometheus' own client library for Python.
 
 use crate::common::{Client, Server, User};
 use crate::tools;
@@ -20,7 +20,7 @@ fn the_prometheus_parser_reads_the_metrics() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/clients/scrape.py");
     let mut command = Command::new(python);
     let mut child = command.arg(script).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python starts");
-    child.stdin.take().expect("a pipe").write_all(&response.body).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
+    child.stdin.take().expect("a pipe").write_all(&response.body).expect("the parser reads it");
+    let output = child.wait_with_output().expect("the parser exits");
     assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), response.text());
 }

@@ -1,4 +1,4 @@
-//! The events of real streams against the schemas that describe them.
+//! The events of real streams, validated against their schemas.
 
 use super::{directory, python, run};
 use crate::common::token::{now, token_with};
@@ -19,17 +19,17 @@ fn every_event_matches_the_description() {
         ("HEARTBEAT_INTERVAL_SECONDS", "1"),
         ("RESPONDER", "echo"),
         ("RESPONDERS_ALLOWED", "echo,openai"),
-        // Nobody listens there, so that an answer fails.
+        // Nothing listens there, so answers fail.
         ("RESPONDER_URL", "http://127.0.0.1:9/v1"),
         ("RESPONDER_MODEL", "none"),
     ]);
     let mut owner = User::new(&server, "owner");
     let mut guest = Stream::open(server.addr, &User::new(&server, "guest").token, "");
-    let mut events = lives_of_things(&mut owner);
+    let mut events = events_of_all_types(&mut owner);
     let end = owner.create_workspace("the end");
     owner.delete(&format!("/config/workspace/{end}")).expect(200);
 
-    // From the beginning with what is gone left out, past its own end, and of a token that ends soon.
+    // A replay without deleted events, beyond the shutdown, and with an expiring token.
     let mut replay = Stream::open(server.addr, &owner.token, "last_event_id=0");
     let mut lost = Stream::open_with(
         server.addr,
@@ -47,18 +47,18 @@ fn every_event_matches_the_description() {
     for stream in [&mut replay, &mut guest] {
         events.extend(stream.until_end().into_iter().map(|event| event.data));
     }
-    events.extend(passing_events());
+    events.extend(ephemeral_events());
 
     let lines: Vec<String> = events.iter().map(Value::to_string).collect();
     let place = directory("events").join("events.jsonl");
-    fs::write(&place, lines.join("\n")).expect("it can be written");
+    fs::write(&place, lines.join("\n")).expect("the events can be written");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/contract/events.py");
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/openapi.json");
     run(Command::new(python).args([script, document]).arg(place));
 }
 
-/// Makes, changes and deletes one of everything; what the owner's stream told of it.
-fn lives_of_things(owner: &mut User) -> Vec<Value> {
+/// Creates, changes and deletes a resource of each kind; returns the events of the owner's stream.
+fn events_of_all_types(owner: &mut User) -> Vec<Value> {
     let mut stream = owner.stream();
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["guest"]);
@@ -100,8 +100,8 @@ fn lives_of_things(owner: &mut User) -> Vec<Value> {
     events
 }
 
-/// Those that come only while an answer grows, as the program writes them.
-fn passing_events() -> [Value; 2] {
+/// The ephemeral events of a growing answer, as the program writes them.
+fn ephemeral_events() -> [Value; 2] {
     let id = "0190c42e-8d3f-7123-9abc-0123456789ab";
     let started = AnswerStarted {
         job: JobId::default(),

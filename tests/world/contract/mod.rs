@@ -1,5 +1,5 @@
-//! The API's description is true: of a running server as schemathesis tries it, and of the events that its streams
-//! deliver. `tests/formats/openapi.rs` compares it with the program's own tables.
+//! The description of the API against a running server, tested by schemathesis, and against the events of its streams.
+//! `tests/formats/openapi.rs` compares it with the program's tables.
 
 mod events;
 
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The Python that has schemathesis; `None` when the tests with other people's programs are left out.
+/// The Python interpreter with schemathesis; `None` if these tests are skipped.
 fn python() -> Option<PathBuf> {
     const SCHEMATHESIS: tools::Packages = tools::Packages {
         place: "schemathesis",
@@ -22,10 +22,10 @@ fn python() -> Option<PathBuf> {
     tools::python_with("schemathesis", &SCHEMATHESIS)
 }
 
-/// An empty directory to run a program in.
+/// An empty working directory.
 fn directory(name: &str) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract").join(name);
-    // What the run before has left.
+    // Left by the previous run.
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).expect("a directory to run in");
     place
@@ -54,7 +54,7 @@ fn schemathesis_finds_nothing() {
         ("LOGIN_RATE_LIMIT_PER_MINUTE", "1000000"),
         ("MAX_STREAMS_PER_USER", "0"),
         ("RESPONDER", "echo"),
-        // Every name that a conversation may choose can be chosen, though nobody answers as this one.
+        // All responders may be named, although this one does not answer.
         ("RESPONDERS_ALLOWED", "none,echo,openai"),
         ("RESPONDER_URL", "http://127.0.0.1:9/v1"),
         ("RESPONDER_MODEL", "none"),
@@ -67,7 +67,7 @@ fn schemathesis_finds_nothing() {
         ("hooks.py", include_str!("hooks.py")),
         ("schemathesis.toml", include_str!("schemathesis.toml")),
     ] {
-        fs::write(place.join(name), text).expect("it can be written");
+        fs::write(place.join(name), text).expect("the file can be written");
     }
     let mut schemathesis = Command::new(python);
     schemathesis
@@ -75,7 +75,7 @@ fn schemathesis_finds_nothing() {
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/openapi.json"))
         .args(["--url", &format!("http://{}", server.addr)])
         .current_dir(&place)
-        // The server is on this machine, whatever else is reached through a proxy.
+        // The server is local, whatever else needs a proxy.
         .envs([("NO_PROXY", "*"), ("no_proxy", "*"), ("NO_COLOR", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
     let said = run(&mut schemathesis);
     let operations: usize = ROUTES.iter().map(|route| route.methods.len()).sum();

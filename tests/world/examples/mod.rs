@@ -1,5 +1,5 @@
-//! The clients of `examples/` and the one in README.md, against a real server and a model that the test plays. Each shows a
-//! message and its answer, reports an answer that fails, and resumes after the server was killed.
+//! The clients of `examples/` and of README.md against a real server and a model played by the test. Each shows a
+//! message and its answer, reports a failed answer, and resumes after the server was killed.
 
 mod page;
 
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A message with characters that a shell and JSON treat specially.
+/// A message with characters that are special in a shell and in JSON.
 const MESSAGE: &str = r#"What's "up" \ in $HOME?"#;
 
 #[test]
@@ -37,13 +37,13 @@ fn the_node_client_works() {
     }
 }
 
-/// Its code is cut out of the page as a reader would do it. It takes its message from standard input.
+/// The code is extracted from the page. It reads its message from standard input.
 #[test]
 fn the_client_of_the_readme_works() {
     let Some(python) = tools::python("nothing but Python") else { return };
     let readme = fs::read_to_string(root().join("README.md")).expect("there is a README");
     let (_, rest) = readme.split_once("```python\n").expect("the README has a client");
-    let client = rest.split_once("\n```").expect("it ends").0;
+    let client = rest.split_once("\n```").expect("the client ends").0;
     let client = client.replace("\"http://127.0.0.1:8000\"", "sys.argv[1]").replace("input(\"> \")", "sys.argv[2]");
     assert!(client.contains("sys.argv[1]") && client.contains("sys.argv[2]"), "{client}");
     try_client(
@@ -62,7 +62,7 @@ enum Resumes {
     No,
 }
 
-/// Runs a client through what can become of an answer.
+/// Runs a client through the possible ends of an answer.
 fn try_client(client: impl Fn() -> Command, resumes: Resumes) {
     let model = Model::start();
     let mut server = server(&model);
@@ -89,7 +89,7 @@ fn try_client(client: impl Fn() -> Command, resumes: Resumes) {
     let output = run(&server, &mut |call| call.reject(400, ""));
     assert_fails(&output, "no answer: ");
 
-    // What was shown before the failure stays, and must not pass for an answer.
+    // The text shown before the failure stays, and must not look like an answer.
     let output = run(&server, &mut |mut call| {
         call.begin().say("Half of");
         thread::sleep(Duration::from_millis(200));
@@ -110,11 +110,11 @@ fn try_client(client: impl Fn() -> Command, resumes: Resumes) {
     }
 }
 
-/// A server as somebody starts it who tries the examples, on a port that it keeps, answered by `model`.
+/// A server as a user of the examples starts it, on a fixed port, with answers from `model`.
 fn server(model: &Model) -> Server {
     let options = Options::new().unset("JWT_SECRET_KEY").set("PORT", free_port());
     let options = options.set("RESPONDER", "openai").set("RESPONDER_URL", model.url()).set("RESPONDER_MODEL", "small");
-    // A stream whose connection vanished without a word is noticed by the lack of heartbeats.
+    // A stream whose connection vanished is detected by missing heartbeats.
     Server::start(options.set("HEARTBEAT_INTERVAL_SECONDS", 1).set("LOGIN_RATE_LIMIT_PER_MINUTE", 0))
 }
 
@@ -124,24 +124,24 @@ fn start(mut command: Command, addr: SocketAddr, resumes: Resumes) -> Child {
         Resumes::Yes => command.env("CORTEX_URL", url).arg(MESSAGE),
         Resumes::No => command.arg(url).arg(MESSAGE),
     };
-    // The server is on this machine, whatever else is reached through a proxy.
+    // The server is local, whatever else needs a proxy.
     command.envs([("NO_PROXY", "*"), ("no_proxy", "*")]).envs([("PYTHONIOENCODING", "utf-8")]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the client starts")
 }
 
-/// Waits for a client to end. Its output fits the pipes.
+/// Waits for a client to exit. Its output fits into the pipes.
 #[track_caller]
 fn end_of(mut child: Child) -> Output {
     let end = Instant::now() + DEADLINE;
-    while child.try_wait().expect("it can be waited for").is_none() {
+    while child.try_wait().expect("the client's state can be read").is_none() {
         if Instant::now() >= end {
-            child.kill().expect("it can be killed");
-            let output = child.wait_with_output().expect("it can be waited for");
-            panic!("the client does not end: {}\n{}", text(&output.stdout), text(&output.stderr));
+            child.kill().expect("the client can be killed");
+            let output = child.wait_with_output().expect("the client exits");
+            panic!("the client does not exit: {}\n{}", text(&output.stdout), text(&output.stderr));
         }
         thread::sleep(Duration::from_millis(20));
     }
-    child.wait_with_output().expect("it can be waited for")
+    child.wait_with_output().expect("the client exits")
 }
 
 #[track_caller]

@@ -31,7 +31,7 @@ fn the_page_works_in_a_browser() {
     thread::spawn(move || {
         BufReader::new(stdout).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
     });
-    // Waits until the page shows what the driver looks for, and lets it go on.
+    // Waits until the page shows the text, and lets the driver continue.
     let mut shown = |what: &str| {
         assert_eq!(lines.recv_timeout(2 * DEADLINE).as_deref(), Ok(what));
         writeln!(input, "go on").expect("the driver reads");
@@ -55,10 +55,10 @@ fn the_page_works_in_a_browser() {
     shown("an interruption");
     model.call().answer("Back again.");
     shown("another answer");
-    assert!(driver.wait().expect("it can be waited for").success());
+    assert!(driver.wait().expect("the driver exits").success());
 }
 
-/// Serves the page to everybody who asks, as `python3 -m http.server` does.
+/// Serves the page, like `python3 -m http.server`.
 fn serve_page() -> SocketAddr {
     let page = fs::read(example("chat.html")).expect("there is a page");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -72,7 +72,7 @@ fn serve_page() -> SocketAddr {
                 "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                 body.len()
             );
-            // The browser may have left.
+            // The browser may have disconnected.
             drop(socket.write_all(&[head.as_bytes(), body].concat()));
         }
     });

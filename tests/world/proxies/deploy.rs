@@ -1,5 +1,5 @@
-//! nginx with the configuration of `deploy/` in front of the server: events come through at once, connections to the
-//! server are kept, and the server knows its clients by their own addresses.
+//! nginx with the configuration of `deploy/` in front of the server: it forwards events immediately, keeps connections
+//! to the server open, and passes on the clients' addresses.
 
 use crate::common::http::{Connection, Framing};
 use crate::common::port::free_port;
@@ -23,21 +23,21 @@ fn nginx_forwards_streams_and_addresses() {
     let mut stream = Connection::open(proxy.addr);
     let token = &user.token;
     stream.send(format!("GET /output/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"));
-    let head = stream.try_head().expect("the head of an answer");
+    let head = stream.try_head().expect("the head of a response");
     assert_eq!(head.status, 200, "{}", head.shown());
     let (mut framing, mut text) = (Framing::of(&head, "GET"), String::new());
     let mut read_to = |wanted: &str| {
         while !text.contains(wanted) {
-            let piece = stream.try_body_piece(&mut framing).expect("a stream that goes on").expect("no end");
-            text.push_str(std::str::from_utf8(&piece).expect("what is in it is ASCII"));
+            let piece = stream.try_body_piece(&mut framing).expect("the stream continues").expect("no end");
+            text.push_str(std::str::from_utf8(&piece).expect("the events are ASCII"));
         }
     };
     read_to("connection_established");
     user.say("default", "through the proxy");
-    // The stream goes on, and nothing on the way waits for more of it.
+    // The stream continues, and nothing buffers it.
     read_to("through the proxy");
 
-    // The limit of logins counts addresses: those that a client claims count for nothing, since the proxy says its own.
+    // Logins are limited by address: an address claimed by the client has no effect, since the proxy sends its own.
     let login = |client: &str, password: &str| {
         let form = format!("username=nobody%40example.com&password={password}");
         let mut through = Client::new(proxy.addr);
@@ -45,14 +45,14 @@ fn nginx_forwards_streams_and_addresses() {
         request.body("application/x-www-form-urlencoded", form).send().status
     };
     assert_eq!(login("192.0.2.1", "wrong"), 401);
-    assert_eq!(login("192.0.2.2", "wrong"), 429, "another claim is still the same client");
-    // Straight to the server, which believes this machine, the same claim makes another client.
+    assert_eq!(login("192.0.2.2", "wrong"), 429, "the claimed address is ignored");
+    // Connected directly, the server trusts this machine, and the claimed address counts.
     let mut straight = Client::new(server.addr);
     let request = straight.request("POST", "/auth/login").header("X-Forwarded-For", "192.0.2.2");
     let form = "username=nobody%40example.com&password=wrong";
     assert_eq!(request.body("application/x-www-form-urlencoded", form).send().status, 401);
 
-    // Strangers learn nothing of how busy it is, and a long token is the server's to judge.
+    // Outsiders do not see metrics, and the server validates long tokens.
     let mut outsider = Connection::open(proxy.addr);
     outsider.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let told = outsider.read_to_end();
@@ -63,7 +63,7 @@ fn nginx_forwards_streams_and_addresses() {
     drop(proxy);
 }
 
-/// A proxy that runs, in a directory of its own. Is ended when dropped.
+/// A running proxy with its own directory. It is stopped on drop.
 struct Proxy {
     child: Child,
     directory: PathBuf,
@@ -83,8 +83,8 @@ impl Proxy {
             ours.contains(&server.to_string()) && ours.contains(&addr.to_string()),
             "the snippet has both addresses"
         );
-        fs::write(directory.join("cortex.conf"), ours).expect("it can be written");
-        // What is not ours: where a proxy that belongs to nobody keeps its files.
+        fs::write(directory.join("cortex.conf"), ours).expect("the configuration can be written");
+        // The surrounding configuration, with paths for an unprivileged proxy.
         let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {};", directory.join(name).display()))
             .concat();
@@ -93,7 +93,7 @@ impl Proxy {
             directory.display()
         );
         let config = directory.join("nginx.conf");
-        fs::write(&config, whole).expect("it can be written");
+        fs::write(&config, whole).expect("the configuration can be written");
         let start = |more: &[&str]| {
             let mut command = Command::new(program);
             command.arg("-p").arg(&directory).arg("-c").arg(&config).args(more).stdin(Stdio::null());
@@ -105,7 +105,7 @@ impl Proxy {
         let proxy = Proxy { child, directory, addr };
         let end = Instant::now() + DEADLINE;
         while TcpStream::connect(addr).is_err() {
-            assert!(Instant::now() < end, "the proxy never listens");
+            assert!(Instant::now() < end, "the proxy does not listen");
             thread::sleep(Duration::from_millis(5));
         }
         proxy
@@ -114,8 +114,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // In good order, so that it ends its workers as well.
-        // SAFETY: the child has not been waited for, so its id is still its own.
+        // A graceful stop also ends its workers.
+        // SAFETY: the child has not been waited for, so its id is not reused.
         unsafe {
             libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM);
         }

@@ -1,5 +1,5 @@
-//! Proxies in front of the server: nginx as `deploy/nginx.conf` configures it, and nginx and HAProxy with every request of
-//! the table and with ordinary traffic.
+//! Proxies in front of the server: nginx with `deploy/nginx.conf`, and nginx and HAProxy with all requests of the table
+//! and with ordinary traffic.
 
 mod deploy;
 mod proxy;

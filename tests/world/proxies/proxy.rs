@@ -1,4 +1,4 @@
-//! Proxies that others wrote, each as a process in a directory of its own: what they pass on, they write down.
+//! Third-party proxies, each as a process in its own directory, with a log of the forwarded requests.
 
 use crate::common::DEADLINE;
 use crate::common::port::free_port;
@@ -12,30 +12,30 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Which one.
+/// The proxy program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// nginx, as liberal as it can be told to be.
+    /// nginx, configured as liberally as possible.
     Nginx,
-    /// HAProxy, likewise.
+    /// HAProxy, configured as liberally as possible.
     Haproxy,
 }
 
-/// A proxy that runs. Is killed when dropped.
+/// A running proxy. It is killed on drop.
 ///
-/// It keeps connections to the server and shares them between clients, tries nothing twice, and names each request with
-/// an id of its own: to the server as `X-Request-Id`, to the client as `X-Proxy-Id`.
+/// It keeps connections to the server and shares them between clients, retries nothing, and assigns each request an id:
+/// `X-Request-Id` to the server, `X-Proxy-Id` to the client.
 pub struct Proxy {
     kind: Kind,
     child: Child,
     directory: PathBuf,
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddr,
 }
 
 impl Proxy {
-    /// Starts one before `server`. It waits `patience_seconds` for what one of both sides has still to say. `None`
-    /// when these tests are left out.
+    /// Starts a proxy in front of `server`. It waits `timeout_seconds` for either side. `None` if these tests are
+    /// skipped.
     #[track_caller]
     pub fn start(kind: Kind, server: SocketAddr, timeout_seconds: u32) -> Option<Proxy> {
         if std::env::var("CORTEX_SKIP_CLIENTS").is_ok_and(|value| value == "1") {
@@ -49,24 +49,26 @@ impl Proxy {
         fs::create_dir(&directory).expect("a directory for the proxy");
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let place = directory.to_str().expect("the directory's name is UTF-8");
-        let log = File::create(directory.join("said.log")).expect("a file for what it says");
+        let log = File::create(directory.join("said.log")).expect("a file for its log");
         let errors = log.try_clone().expect("a second handle");
         let mut command = match kind {
             Kind::Nginx => {
-                fs::write(directory.join("conf"), nginx(place, addr, server, timeout_seconds)).expect("it is written");
+                fs::write(directory.join("conf"), nginx(place, addr, server, timeout_seconds))
+                    .expect("the configuration can be written");
                 let mut command = program("nginx");
                 command.args(["-p", place, "-e", "error.log", "-c", "conf"]);
                 command
             }
             Kind::Haproxy => {
-                fs::write(directory.join("conf"), haproxy(addr, server, timeout_seconds)).expect("it is written");
+                fs::write(directory.join("conf"), haproxy(addr, server, timeout_seconds))
+                    .expect("the configuration can be written");
                 let mut command = program("haproxy");
                 command.args(["-db", "-f", "conf"]);
                 command
             }
         };
         command.current_dir(&directory).stdin(Stdio::null()).stdout(log).stderr(errors);
-        let child = command.spawn().expect("a program that said its version starts");
+        let child = command.spawn().expect("the proxy starts");
         let mut proxy = Proxy { kind, child, directory, addr };
         proxy.wait_listening();
         Some(proxy)
@@ -76,13 +78,13 @@ impl Proxy {
     fn wait_listening(&mut self) {
         let end = Instant::now() + DEADLINE;
         while TcpStream::connect(self.addr).is_err() {
-            let ended = self.child.try_wait().expect("the child can be asked");
-            assert!(ended.is_none() && Instant::now() < end, "{:?} does not come up: {}", self.kind, self.said());
+            let ended = self.child.try_wait().expect("the child's state can be read");
+            assert!(ended.is_none() && Instant::now() < end, "{:?} does not start: {}", self.kind, self.said());
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// The ids of all requests that it has passed on to the server, by what it wrote down so far.
+    /// The ids of all requests forwarded to the server, from its log so far.
     pub fn forwarded(&self) -> BTreeSet<String> {
         let name = match self.kind {
             Kind::Nginx => "access.log",
@@ -91,12 +93,12 @@ impl Proxy {
         let log = fs::read(self.directory.join(name)).unwrap_or_default();
         let mut ids = BTreeSet::new();
         for line in String::from_utf8_lossy(&log).lines() {
-            // The marks of a request that went nowhere are nginx's and HAProxy's own.
+            // The markers of a request that was not forwarded differ between nginx and HAProxy.
             if let [mark, id, server, ..] = line.split(' ').collect::<Vec<_>>()[..]
                 && mark == "passed"
                 && !matches!(server, "-" | "<NOSRV>")
             {
-                assert!(ids.insert(id.to_owned()), "{:?} named two requests {id}", self.kind);
+                assert!(ids.insert(id.to_owned()), "{:?} used the id {id} twice", self.kind);
             }
         }
         ids
@@ -116,7 +118,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The program, which Debian puts where not everybody looks.
+/// The program, which Debian installs outside the usual path.
 #[track_caller]
 fn program(name: &str) -> Command {
     for path in [name.to_owned(), format!("/usr/sbin/{name}")] {
@@ -129,7 +131,7 @@ fn program(name: &str) -> Command {
     panic!("{name} is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
 }
 
-/// One process without a master, and nothing outside `place`.
+/// A single process without a master, with all files in `place`.
 fn nginx(place: &str, addr: SocketAddr, server: SocketAddr, timeout_seconds: u32) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()

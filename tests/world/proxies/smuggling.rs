@@ -1,5 +1,5 @@
-//! Every request of the table through a proxy that others wrote, which keeps its connections to the server for the next:
-//! what it took for one request is never two to the server, and no answer goes to another request.
+//! Every request of the table through a third-party proxy that reuses its connections to the server: one request for
+//! the proxy is never two for the server, and no response goes to another request.
 
 use super::proxy::{Kind, Proxy};
 use crate::common::conformance::expected::{End, Expected};
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Clients at once, so that their requests share connections to the server, and waits for what never comes overlap.
+/// Concurrent clients, whose requests share connections to the server and whose timeouts overlap.
 const CLIENTS: usize = 16;
-/// Seconds that the proxy waits for what does not come. A slow machine may cut more requests off, and none in two.
+/// Timeout of the proxy in seconds. A slow machine may cut off more requests, which splits none.
 const TIMEOUT: u32 = 2;
 
 #[test]
@@ -43,7 +43,7 @@ fn no_request_becomes_two(kind: Kind) {
             });
         }
     });
-    // A proxy may write down what it did after the client has its answer.
+    // A proxy may log a request after the client has its response.
     let end = Instant::now() + DEADLINE;
     while !Logged::of(&server).named.is_subset(&proxy.forwarded()) && Instant::now() < end {
         thread::sleep(Duration::from_millis(20));
@@ -53,20 +53,20 @@ fn no_request_becomes_two(kind: Kind) {
     server.stop();
     let Logged { named, unread } = Logged::of(&server);
     let unknown: Vec<&String> = named.iter().filter(|id| !forwarded.contains(*id)).collect();
-    assert!(unknown.is_empty(), "{kind:?} knows nothing of {unknown:?}");
+    assert!(unknown.is_empty(), "{kind:?} did not forward {unknown:?}");
     let sum = named.len() + unread;
-    assert!(sum <= forwarded.len(), "{kind:?} passed on {} requests, and the server saw {sum}", forwarded.len());
-    // Most requests get through, or this would say nothing.
+    assert!(sum <= forwarded.len(), "{kind:?} forwarded {} requests, and the server saw {sum}", forwarded.len());
+    // Most requests must get through for the test to be meaningful.
     let responses = responses.into_inner();
-    assert!(named.len().min(responses) > cases.len() / 3, "{} seen, {responses} answers", named.len());
+    assert!(named.len().min(responses) > cases.len() / 3, "{} seen, {responses} responses", named.len());
     println!("{kind:?}: {} passed on, {} seen, {unread} unreadable, {responses} answers", forwarded.len(), named.len());
 }
 
-/// What the server says that it has served.
+/// The requests in the server's log.
 struct Logged {
-    /// The ids of requests that it could read.
+    /// The ids of the parsed requests.
     named: BTreeSet<String>,
-    /// How many it could not read.
+    /// The number of invalid requests.
     unread: usize,
 }
 
@@ -80,17 +80,17 @@ impl Logged {
                 continue;
             }
             let id = line.split(" request_id=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-            assert!(logged.named.insert(id.to_owned()), "one request became two: {line}");
+            assert!(logged.named.insert(id.to_owned()), "one request was served twice: {line}");
         }
         logged
     }
 }
 
-/// Sends a case with a request behind it that ends the connection, and reads to the end.
+/// Sends a case and a request that closes the connection, and reads to the end.
 fn converse(addr: SocketAddr, case: &[u8], waits: bool, name: &str) -> Vec<u8> {
     let mut socket = TcpStream::connect(addr).expect("the proxy accepts");
     socket.set_read_timeout(Some(DEADLINE)).expect("the socket is open");
-    // The proxy may have closed before it took everything.
+    // The proxy may have closed the connection before it read everything.
     if waits {
         let _ = socket.write_all(case);
         let _ = socket.shutdown(Shutdown::Write);
@@ -104,7 +104,7 @@ fn converse(addr: SocketAddr, case: &[u8], waits: bool, name: &str) -> Vec<u8> {
     }
 }
 
-/// Checks that every answer belongs to the request that it was given to, and counts those that the server made.
+/// Checks that every response belongs to its request, and counts those of the server.
 fn check_responses(said: &[u8], name: &str) -> usize {
     let text = String::from_utf8_lossy(said);
     let mut count = 0;
@@ -114,9 +114,9 @@ fn check_responses(said: &[u8], name: &str) -> usize {
             head.lines().filter_map(|line| line.split_once(": ")).find(|(other, _)| other.eq_ignore_ascii_case(name))
         };
         let (Some((_, server)), Some((_, proxy))) = (field("X-Request-Id"), field("X-Proxy-Id")) else { continue };
-        // A head that cannot be read has no id that could be given back.
+        // An invalid head has no id to return.
         let is_unread = ["400 ", "414 ", "431 "].iter().any(|status| head.starts_with(status));
-        assert!(server == proxy || is_unread, "{name}: an answer of another request: {head}");
+        assert!(server == proxy || is_unread, "{name}: the response of another request: {head}");
         count += 1;
     }
     count

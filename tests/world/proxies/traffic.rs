@@ -1,4 +1,4 @@
-//! Ordinary traffic through proxies that others wrote: it all arrives, and an event is there before anything follows it.
+//! Ordinary traffic through third-party proxies: everything arrives, and events are forwarded immediately.
 
 use super::proxy::{Kind, Proxy};
 use crate::common::token::token;
@@ -6,22 +6,22 @@ use crate::common::user::text;
 use crate::common::{Connection, Options, Server, Stream, User, assert_error};
 use serde_json::json;
 
-/// Seconds that the proxy waits for the next byte of either side: more than any test takes.
+/// Timeout of the proxy for either side, in seconds: longer than any test.
 const TIMEOUT: u32 = 3600;
 const EVENTS: usize = 20;
 const PIPELINED: usize = 20;
 
 #[test]
 fn nginx_forwards_ordinary_traffic() {
-    everything_is_passed_on(Kind::Nginx);
+    check_all_traffic(Kind::Nginx);
 }
 
 #[test]
 fn haproxy_forwards_ordinary_traffic() {
-    everything_is_passed_on(Kind::Haproxy);
+    check_all_traffic(Kind::Haproxy);
 }
 
-fn everything_is_passed_on(kind: Kind) {
+fn check_all_traffic(kind: Kind) {
     let server = Server::start(Options::new().set("TRUSTED_PROXIES", "127.0.0.1"));
     let Some(proxy) = Proxy::start(kind, server.addr, TIMEOUT) else { return };
     let mut user = User::at(proxy.addr, "u");
@@ -91,7 +91,7 @@ fn pipelines(proxy: &Proxy) {
     }
 }
 
-/// Nothing but heartbeats, which are switched off, could push an event out that a proxy holds back.
+/// Heartbeats are disabled, so nothing would push out an event that the proxy buffers.
 fn streams(proxy: &Proxy, user: &mut User) {
     let mut streams: Vec<Stream> = (0..3).map(|_| user.stream()).collect();
     let mut last = 0;
