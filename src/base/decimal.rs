@@ -1,4 +1,4 @@
-//! Whole numbers as text, without the machinery of formatting: this is done several times for every request.
+//! Formats integers without `std::fmt`, since it happens several times per request.
 
 /// Appends the decimal digits of `number`.
 pub(crate) fn push(out: &mut Vec<u8>, mut number: u64) {

@@ -132,7 +132,7 @@ pub(crate) const WAL_READERS_MILLISECONDS: u64 = 100;
 /// Event numbers that a restored journal skips per second since 1970, which puts it beyond every number of every earlier
 /// journal: no disk commits that many events per second.
 pub(crate) const RESTORE_NUMBERS_PER_SECOND: u64 = 1 << 20;
-/// Event numbers that a restored journal skips at least, whatever the clock says.
+/// The minimum number of event numbers that a restored journal skips.
 pub(crate) const RESTORE_NUMBERS_MIN: u64 = 1 << 32;
 /// Largest event number: JavaScript's numbers are exact only up to here.
 pub(crate) const EVENT_NUMBER_MAX: u64 = (1 << 53) - 1;
@@ -292,7 +292,7 @@ pub(crate) const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.
 pub(crate) const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
-// What fits into what.
+// The limits that must fit into others.
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_SETTING_MAX);
 const _: () = assert!(CHUNK_LINE_BYTES_MAX < READ_BYTES_MAX && TRAILER_BYTES_MAX < READ_BYTES_MAX);

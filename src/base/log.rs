@@ -1,7 +1,7 @@
-//! The backend of the `log` facade: lines are formatted by who logs, and written to stderr by one thread.
+//! The backend of the `log` facade: the calling thread formats a line, and one thread writes all lines to stderr.
 //!
-//! Invariant: whoever logs waits for a short lock at most, never for the terminal or pipe behind stderr; a line that
-//! finds the queue full is counted, and the count is logged. What a peer sent reaches a terminal escaped only.
+//! Invariant: logging waits at most for a short lock, never for the terminal or pipe behind stderr. A line that finds the queue
+//! full is counted, and the count is logged. Text from peers is escaped.
 //!
 //! This is a thread shell: it reads the wall clock for its lines.
 
@@ -74,7 +74,7 @@ struct Shared {
     queue: Mutex<LineQueue>,
     /// The thread waits here for lines.
     work: Condvar,
-    /// Who flushes waits here for the thread.
+    /// Signals callers of `flush`.
     written: Condvar,
 }
 
@@ -127,7 +127,7 @@ impl Drop for Logger {
 }
 
 impl Log for Logger {
-    /// At `TRACE` the program's own lines alone: other crates do not promise to leave out what is secret.
+    /// At `TRACE`, only lines of this program: other crates may log secrets.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let own = metadata.level() < log::Level::Trace || metadata.target().starts_with("cortex_core");
         own && self.shared.enabled(metadata.level())
@@ -224,7 +224,7 @@ impl Shared {
     }
 }
 
-/// There is nowhere to report an error of stderr to, so what cannot be written is given up. A stderr that another
+/// Errors of stderr cannot be reported, so lines that cannot be written are dropped. A stderr that another
 /// program made non-blocking is waited for.
 fn write_all(sink: &mut dyn Write, mut bytes: &[u8]) {
     while !bytes.is_empty() {
@@ -261,7 +261,7 @@ mod tests {
         user: Some("550e8400-e29b-41d4-a716-446655440000"),
     };
 
-    /// What was written, behind a gate that a test can hold shut.
+    /// The written bytes. A test can block writing.
     #[derive(Clone, Default)]
     struct Sink {
         gate: Arc<Mutex<()>>,

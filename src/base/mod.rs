@@ -1,4 +1,4 @@
-//! Floor 0: what every other floor stands on. Names no other module of the crate.
+//! Layer 0: what all other layers use. It names no other module of the crate.
 
 pub(crate) mod decimal;
 pub(crate) mod limits;

@@ -1,8 +1,9 @@
-//! Randomness: bytes from the operating system for keys, and a small generator for everything that is no secret.
+//! Randomness: bytes from the operating system for keys, and a small generator for other purposes.
 
 /// Fills `out` with random bytes of the operating system.
 ///
-/// Panics when the kernel has none, which Linux documents as impossible after boot for such small requests.
+/// # Panics
+/// Panics if the kernel fails, which Linux documents as impossible after boot for such small requests.
 pub fn fill_secret(out: &mut [u8]) {
     let mut filled = 0;
     while filled < out.len() {
@@ -21,12 +22,12 @@ pub fn fill_secret(out: &mut [u8]) {
     }
 }
 
-/// A SplitMix64 generator: request ids, jitter and spreads. Never for secrets.
+/// A SplitMix64 generator, for request ids and jitter. It is not for secrets.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose sequence `seed` decides.
+    /// A generator whose sequence depends on `seed` alone.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }

@@ -13,7 +13,7 @@ pub struct MonoTime(pub u64);
 /// Both clocks at one moment, as the thread shells read them once a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// For what clients see.
+    /// For times that clients see.
     pub wall: WallTime,
     /// For deadlines.
     pub mono: MonoTime,
@@ -47,7 +47,7 @@ impl WallTime {
         out
     }
 
-    /// Reads what `rfc3339` writes, and nothing else.
+    /// Parses the output of `rfc3339`, and nothing else.
     pub fn parse_rfc3339(text: &str) -> Option<WallTime> {
         let part = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
         let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
@@ -58,7 +58,7 @@ impl WallTime {
         let leap_days = shifted_year.div_euclid(4) - shifted_year.div_euclid(100) + shifted_year.div_euclid(400);
         let days = 365 * shifted_year + leap_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;
         let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
-        // What is no date, or is written in another way, comes out as something else.
+        // An invalid date, or another form, would be formatted differently.
         Some(WallTime(seconds * SECOND + micros)).filter(|time| time.rfc3339() == *text.as_bytes())
     }
 

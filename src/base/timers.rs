@@ -1,12 +1,12 @@
 //! One deadline per key, and the keys whose deadline has come.
 //!
-//! Invariant: `heap` is a binary min-heap by deadline, and `place[key]` is where a key stands in it, if it does.
+//! Invariant: `heap` is a binary min-heap by deadline, and `place[key]` is the index of a key in it, if it is armed.
 
 use super::time::MonoTime;
 
 const ABSENT: u32 = u32::MAX;
 
-/// An indexed binary heap: arming, moving and clearing a deadline cost O(log n), and a key never stands in it twice.
+/// An indexed binary heap: arming, moving and clearing a deadline cost O(log n). Each key has at most one entry.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: Vec<(MonoTime, u32)>,

@@ -1,7 +1,7 @@
 //! `backup`: copies the database.
 
 use super::data::{Meter, arguments, database};
-use super::{CliError, output::say};
+use super::{CliError, output::print_text};
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
@@ -11,6 +11,6 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let mut meter = Meter::new("copied");
     let report = store::backup(&source, file, &mut |progress| meter.show(progress))?;
     drop(meter);
-    say(&format!("{}: {} bytes, events through {}\n", file.display(), report.bytes, report.through))?;
+    print_text(&format!("{}: {} bytes, events through {}\n", file.display(), report.bytes, report.through))?;
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! `config check`: what the settings come to.
+//! `config check`: prints the effective settings.
 
-use super::output::{StdoutLines, complain};
-use super::{CliError, bad_settings, no_more};
+use super::output::{StdoutLines, print_error};
+use super::{CliError, bad_settings, reject_more_arguments};
 use crate::config::described_environment;
 
 pub(super) fn check(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    no_more(parser)?;
+    reject_more_arguments(parser)?;
     let (loaded, lines) = described_environment().map_err(bad_settings)?;
     for warning in loaded.warnings {
-        complain(format_args!("warning: {warning}"));
+        print_error(format_args!("warning: {warning}"));
     }
     let mut output = StdoutLines::new();
     for line in lines {

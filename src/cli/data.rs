@@ -1,4 +1,4 @@
-//! What the commands on the database file share: the database, arguments, and the progress meter.
+//! The shared parts of the commands on the database file: the database, arguments, and the progress meter.
 
 use super::{CliError, settings};
 use crate::config::types::Database;

@@ -1,29 +1,28 @@
-//! `health`: whether the server of these settings is ready, for whoever has no other way to ask, such as a container
-//! without a shell.
+//! `health`: checks whether the server with these settings is ready. It is for containers without a shell.
 
-use super::output::say;
-use super::{CliError, no_more, settings};
+use super::output::print_text;
+use super::{CliError, reject_more_arguments, settings};
 use crate::runtime::listener;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long the server may take for each step of the answer.
+/// Timeout of connecting, writing and reading.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Most of an answer that is looked at, in bytes.
+/// Maximum length of the response that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    no_more(parser)?;
+    reject_more_arguments(parser)?;
     let settings = settings()?;
     let address = SocketAddr::new(reachable(&settings.host), settings.port);
-    // Nobody has this name for it, so it is one of those that are served.
+    // A host that `ALLOWED_HOSTS` admits.
     let host = format!("{}:{}", settings.allowed_hosts.served(&address.ip().to_string()), settings.port);
     let answer = ask(address, &host).map_err(|error| format!("{address} does not answer: {}", why_not(&error)))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let mut words = head.lines().next().unwrap_or_default().split(' ');
     match (words.next(), words.next()) {
-        (Some(version), Some("200")) if version.starts_with("HTTP/1.") => say(&format!("{body}\n")),
+        (Some(version), Some("200")) if version.starts_with("HTTP/1.") => print_text(&format!("{body}\n")),
         (Some(version), Some(status)) if version.starts_with("HTTP/1.") => {
             Err(format!("{address} is not ready ({status}): {}", body.lines().next().unwrap_or_default()).into())
         }
@@ -38,7 +37,7 @@ fn why_not(error: &io::Error) -> String {
     }
 }
 
-/// Where a server that listens on this host is reached from the same machine.
+/// The address at which a server with this `HOST` can be reached from the same machine.
 fn reachable(host: &str) -> IpAddr {
     match listener::address_of(host) {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

@@ -1,7 +1,7 @@
 //! `import`: creates a database from an export.
 
 use super::data::{Meter, arguments, database, is_standard};
-use super::{CliError, output::say};
+use super::{CliError, output::print_text};
 use crate::runtime::{clock::Clock, process};
 use crate::store;
 use std::fs::File;
@@ -22,8 +22,13 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let report = store::import(&target, &mut input, now, &mut |progress| meter.show(progress))?;
     drop(meter);
     if let Some(kept) = report.kept {
-        say(&format!("{}: the empty database that was there before\n", kept.display()))?;
+        print_text(&format!("{}: the empty database that was there before\n", kept.display()))?;
     }
-    say(&format!("{}: {}, new events from {}\n", target.display(), report.counts, report.continues_after.next()))?;
+    print_text(&format!(
+        "{}: {}, new events from {}\n",
+        target.display(),
+        report.counts,
+        report.continues_after.next()
+    ))?;
     Ok(())
 }

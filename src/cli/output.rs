@@ -1,4 +1,4 @@
-//! What a command prints, so that a reader who goes away early ends it in peace.
+//! The output of commands. A closed standard output ends a command without an error.
 
 use super::CliError;
 use std::fmt::Display;
@@ -17,26 +17,26 @@ impl StdoutLines {
         writeln!(self.0, "{line}").map_err(failure)
     }
 
-    /// Whatever was printed has arrived.
+    /// Writes the buffered lines.
     pub(super) fn end(mut self) -> Result<(), CliError> {
         self.0.flush().map_err(failure)
     }
 }
 
 /// Prints a text to standard output.
-pub(super) fn say(text: &str) -> Result<(), CliError> {
+pub(super) fn print_text(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(failure)
 }
 
-/// Prints a line to standard error. Who does not read it is not told.
-pub(super) fn complain(line: impl Display) {
+/// Prints a line to standard error, which may be closed.
+pub(super) fn print_error(line: impl Display) {
     let _ = writeln!(io::stderr(), "cortex-core: {line}");
 }
 
 fn failure(error: io::Error) -> CliError {
     match error.kind() {
         ErrorKind::BrokenPipe => CliError::BrokenPipe,
-        _ => format!("standard output cannot be written to: {error}").into(),
+        _ => format!("cannot write to standard output: {error}").into(),
     }
 }

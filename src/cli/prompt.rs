@@ -1,4 +1,4 @@
-//! What people type: passwords, which are not shown, and a yes.
+//! Input from a terminal: passwords, which are not echoed, and confirmations.
 
 use super::CliError;
 use crate::base::limits::PASSWORD_CHARS_MAX;
@@ -8,38 +8,39 @@ use signal_hook::low_level::{emulate_default_handler, register};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::mem::MaybeUninit;
 
-/// Longest line that is read, in bytes, with its end: a password of any characters fits.
+/// Longest line of input, in bytes with its end. A password of any characters fits.
 const LINE_BYTES_MAX: usize = PASSWORD_CHARS_MAX * char::MAX.len_utf8() + 2;
 
-/// A new password that keeps the rule: asked for twice on a terminal; else, or if `only_read`, one line of standard input.
+/// A valid new password: prompted for twice on a terminal; otherwise, or if `only_read`, one line of standard input.
 pub(super) fn password(only_read: bool) -> Result<String, CliError> {
-    let quiet = NoEcho::begin().map_err(|error| format!("the terminal cannot be kept from showing it: {error}"))?;
+    let quiet = NoEcho::begin().map_err(|error| format!("cannot switch off the terminal's echo: {error}"))?;
     let ask = !only_read && quiet.is_some();
-    let password = answer(if ask { "Password: " } else { "" })?.ok_or_else(|| "no password was given".to_owned())?;
+    let password =
+        read_line(if ask { "Password: " } else { "" })?.ok_or_else(|| "standard input has no password".to_owned())?;
     new_password(&password).map_err(|rule| format!("the password {rule}"))?;
-    if ask && answer("The same again: ")?.as_ref() != Some(&password) {
-        return Err("the passwords differ, so nothing was changed".to_owned().into());
+    if ask && read_line("Repeat it: ")?.as_ref() != Some(&password) {
+        return Err("the passwords differ; nothing was changed".to_owned().into());
     }
     Ok(password)
 }
 
-/// Whether somebody says yes to a question; `None` if there is no terminal to ask on.
-pub(super) fn yes(question: &str) -> Result<Option<bool>, CliError> {
+/// Whether the user confirms a question; `None` without a terminal.
+pub(super) fn confirm(question: &str) -> Result<Option<bool>, CliError> {
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
-    let answer = answer(&format!("{question} [y/N] "))?.unwrap_or_default();
+    let answer = read_line(&format!("{question} [y/N] "))?.unwrap_or_default();
     Ok(Some(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())))
 }
 
-/// The next line of standard input without its end; `None` if there is none.
-fn answer(question: &str) -> Result<Option<String>, CliError> {
+/// The next line of standard input without its end; `None` at its end.
+fn read_line(question: &str) -> Result<Option<String>, CliError> {
     let mut stderr = io::stderr();
-    // Whoever does not see the question may still answer it.
+    // The prompt may be invisible, and the input still useful.
     let _ = stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush());
     let mut line = Vec::new();
     let read = io::stdin().lock().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
-    read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    read.map_err(|error| format!("cannot read standard input: {error}"))?;
     if line.len() > LINE_BYTES_MAX {
         return Err("the line is too long".to_owned().into());
     }
@@ -51,20 +52,20 @@ fn answer(question: &str) -> Result<Option<String>, CliError> {
     Ok(Some(text.to_owned()))
 }
 
-/// While it lives, the terminal does not show what is typed. It does again also when a signal ends the process; stopping
-/// from the keyboard is off meanwhile.
+/// Switches off the terminal's echo until it is dropped. A signal that ends the process switches it on again. Job control from
+/// the keyboard is off meanwhile.
 struct NoEcho {
     before: libc::termios,
 }
 
 impl NoEcho {
-    /// `None` if standard input is no terminal.
+    /// `None` if standard input is not a terminal.
     fn begin() -> io::Result<Option<NoEcho>> {
         if !io::stdin().is_terminal() {
             return Ok(None);
         }
         let mut before = MaybeUninit::uninit();
-        // SAFETY: `before` has room for the settings, which are there when the call has succeeded.
+        // SAFETY: the pointer is to a whole termios, which is initialized if the call succeeds.
         let before: libc::termios = unsafe {
             check(libc::tcgetattr(libc::STDIN_FILENO, before.as_mut_ptr()))?;
             before.assume_init()
@@ -74,7 +75,7 @@ impl NoEcho {
                 let _ = set(libc::TCSANOW, &before);
                 let _ = emulate_default_handler(signal);
             };
-            // SAFETY: both calls are allowed in a signal handler (POSIX.1-2017 §2.4.3; signal-hook's own word).
+            // SAFETY: both calls are async-signal-safe (POSIX.1-2017 §2.4.3; documentation of signal-hook).
             unsafe { register(signal, restore_and_end) }?;
         }
         let mut quiet = before;
@@ -87,7 +88,7 @@ impl NoEcho {
 
 impl Drop for NoEcho {
     fn drop(&mut self) {
-        // A terminal that is gone by now shows nothing.
+        // The terminal may be closed.
         let _ = set(libc::TCSANOW, &self.before);
     }
 }

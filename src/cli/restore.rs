@@ -1,7 +1,7 @@
 //! `restore`: replaces the database with a backup.
 
 use super::data::{Meter, arguments, database};
-use super::{CliError, output::say};
+use super::{CliError, output::print_text};
 use crate::runtime::{clock::Clock, process};
 use crate::store;
 
@@ -15,13 +15,13 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let report = store::restore(file, &target, given.option, now, &mut |progress| meter.show(progress))?;
     drop(meter);
     if let Some(kept) = report.kept {
-        say(&format!(
+        print_text(&format!(
             "{}: the previous database
 ",
             kept.display()
         ))?;
     }
-    say(&format!(
+    print_text(&format!(
         "{}: events through {}, new ones from {}\n",
         target.display(),
         report.through,

@@ -1,8 +1,8 @@
-//! `token issue`: a token of a user, made here.
+//! `token issue`: signs a token.
 
 use super::CliError;
-use super::output::say;
-use super::who::{self, WhoArgument, profile_text};
+use super::output::print_text;
+use super::user_args::{self, UserArgument, profile_text};
 use crate::auth::jwt::{Claims, Purpose};
 use crate::config::settings::EXPIRATION_HOURS_MAX;
 use crate::domain::model::UserStatus;
@@ -12,27 +12,27 @@ use crate::store::{AdminError, UserSelector};
 use lexopt::prelude::*;
 
 pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    let mut who = WhoArgument::default();
+    let mut user = UserArgument::default();
     let (mut name, mut email, mut hours) = (None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("id") => who.id(parser)?,
+            Long("id") => user.id(parser)?,
             Long("name") => name = Some(profile_text(parser, "--name")?),
             Long("email") => email = Some(profile_text(parser, "--email")?),
             Long("hours") => hours = Some(hours_of(&parser.value()?.string()?)?),
-            Value(value) => who.either(value)?,
+            Value(value) => user.positional(value)?,
             other => return Err(other.unexpected().into()),
         }
     }
-    let who = who.given()?;
-    let (settings, admin) = who::open(false)?;
-    let known = match (admin.find(&who), &who) {
+    let user = user.required()?;
+    let (settings, admin) = user_args::open(false)?;
+    let known = match (admin.find(&user), &user) {
         (Ok(account), _) => Some(account),
-        // Who comes by token need not have been seen before.
+        // A user user only has tokens may have no row yet.
         (Err(AdminError::Unknown(_)), UserSelector::Id(_)) => None,
         (Err(error), _) => return Err(error.into()),
     };
-    let (user, known_name, known_email) = match (known, who) {
+    let (user, known_name, known_email) = match (known, user) {
         (Some(account), _) => match account.status {
             UserStatus::Enabled => (account.id, account.name, account.email),
             UserStatus::Disabled | UserStatus::SwitchedOff => return Err(AdminError::Disabled(account.id).into()),
@@ -56,10 +56,10 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
         user,
     };
     let token = reload::keys(&settings, admin.signing_key()).sign(&claims);
-    say(&format!("{token}\n"))
+    print_text(&format!("{token}\n"))
 }
 
-/// Hours, in seconds.
+/// Parses hours; returns seconds.
 fn hours_of(text: &str) -> Result<i64, CliError> {
     match text.parse::<u64>() {
         Ok(hours) if (1..=EXPIRATION_HOURS_MAX).contains(&hours) => Ok(hours as i64 * 3600),

@@ -1,7 +1,7 @@
-//! `user …`: users with passwords, and who is let in. A server that runs on the same database notices within a moment.
+//! `user …`: manages users. A running server on the same database applies the changes within a moment.
 
-use super::output::{StdoutLines, say};
-use super::who::{self, WhoArgument, password_argument, profile_text, user_id};
+use super::output::{StdoutLines, print_text};
+use super::user_args::{self, UserArgument, password_argument, profile_text, user_id};
 use super::{CliError, prompt};
 use crate::auth::password::Hasher;
 use crate::base::limits::PROFILE_CHARS_MAX;
@@ -13,7 +13,7 @@ use crate::store::{Account, Admin, NewUser, UserSelector};
 use crate::wire::json::JsonWriter;
 use lexopt::prelude::*;
 
-/// Users that are read at once: the database is not held while somebody reads a list page by page.
+/// Users per read, so that no read transaction stays open while the output is read slowly.
 const LIST_ROWS: u32 = 256;
 
 pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), CliError> {
@@ -28,78 +28,78 @@ pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), CliError> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let email = email.ok_or_else(|| CliError::usage("whom? an email is missing"))?;
+    let email = email.ok_or_else(|| CliError::usage("an email is missing"))?;
     let id = id.unwrap_or_else(new_id);
     let new = NewUser { id: &id, email: &email, name: name.as_deref() };
-    let (_, mut admin) = who::open(true)?;
-    // Nobody types a password twice to hear that the email is taken.
+    let (_, mut admin) = user_args::open(true)?;
+    // Check before the password is typed twice.
     admin.check_new(&new)?;
     let hash = Hasher::new().hash(&prompt::password(only_read)?);
     admin.add(&new, &hash, Clock::start().now().wall)?;
-    say(&format!("{}\n", shown(id.as_str())))
+    print_text(&format!("{}\n", shown(id.as_str())))
 }
 
 pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    let (mut who, mut only_read) = (WhoArgument::default(), false);
+    let (mut user, mut only_read) = (UserArgument::default(), false);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("id") => who.id(parser)?,
+            Long("id") => user.id(parser)?,
             Long("password-stdin") => only_read = true,
             Long("password") => return Err(password_argument()),
-            Value(value) => who.either(value)?,
+            Value(value) => user.positional(value)?,
             other => return Err(other.unexpected().into()),
         }
     }
-    let who = who.given()?;
-    let (_, mut admin) = who::open(false)?;
-    admin.with_password(&who)?;
+    let user = user.required()?;
+    let (_, mut admin) = user_args::open(false)?;
+    admin.with_password(&user)?;
     let hash = Hasher::new().hash(&prompt::password(only_read)?);
-    let changed = admin.set_password(&who, &hash, Clock::start().now().wall)?;
-    say(&format!("{} has a new password\n", named(&changed)))
+    let changed = admin.set_password(&user, &hash, Clock::start().now().wall)?;
+    print_text(&format!("{} has a new password\n", named(&changed)))
 }
 
 pub(super) fn disable(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    let who = who_alone(parser)?;
-    let (_, mut admin) = who::open(false)?;
-    let changed = admin.disable(&who, Clock::start().now().wall)?;
-    say(&format!("{} is disabled\n", named(&changed)))
+    let user = user_alone(parser)?;
+    let (_, mut admin) = user_args::open(false)?;
+    let changed = admin.disable(&user, Clock::start().now().wall)?;
+    print_text(&format!("{} is disabled\n", named(&changed)))
 }
 
 pub(super) fn enable(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    let who = who_alone(parser)?;
-    let (_, mut admin) = who::open(false)?;
-    let changed = admin.enable(&who)?;
-    say(&format!("{} is enabled\n", named(&changed)))
+    let user = user_alone(parser)?;
+    let (_, mut admin) = user_args::open(false)?;
+    let changed = admin.enable(&user)?;
+    print_text(&format!("{} is enabled\n", named(&changed)))
 }
 
 pub(super) fn delete(parser: &mut lexopt::Parser) -> Result<(), CliError> {
-    let (mut who, mut sure) = (WhoArgument::default(), false);
+    let (mut user, mut sure) = (UserArgument::default(), false);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("id") => who.id(parser)?,
+            Long("id") => user.id(parser)?,
             Long("yes") => sure = true,
-            Value(value) => who.either(value)?,
+            Value(value) => user.positional(value)?,
             other => return Err(other.unexpected().into()),
         }
     }
-    let who = who.given()?;
-    let (_, mut admin) = who::open(false)?;
+    let user = user.required()?;
+    let (_, mut admin) = user_args::open(false)?;
     if !sure {
-        confirm(&admin, &who)?;
+        confirm(&admin, &user)?;
     }
-    let changed = admin.delete(&who, Clock::start().now().wall)?;
-    say(&format!("{} is deleted\n", named(&changed)))
+    let changed = admin.delete(&user, Clock::start().now().wall)?;
+    print_text(&format!("{} is deleted\n", named(&changed)))
 }
 
-fn confirm(admin: &Admin, who: &UserSelector) -> Result<(), CliError> {
-    let whom = match who {
+fn confirm(admin: &Admin, user: &UserSelector) -> Result<(), CliError> {
+    let described = match user {
         UserSelector::Id(id) => format!("{:?}", id.as_str()),
-        UserSelector::IdOrEmail(_) => named(&admin.find(who)?),
+        UserSelector::IdOrEmail(_) => named(&admin.find(user)?),
     };
-    match prompt::yes(&format!("Delete {whom} for good?"))? {
+    match prompt::confirm(&format!("Delete {described} permanently?"))? {
         Some(true) => Ok(()),
         Some(false) => Err("nothing was deleted".to_owned().into()),
-        None => Err("there is no terminal to ask on: --yes deletes without asking".to_owned().into()),
+        None => Err("no terminal to ask for confirmation: use --yes".to_owned().into()),
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), CliError> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let (_, admin) = who::open(false)?;
+    let (_, admin) = user_args::open(false)?;
     let mut output = StdoutLines::new();
     if json {
         for_each_user(&admin, |user| output.line(object(user)))?;
@@ -130,7 +130,7 @@ pub(super) fn list(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     output.end()
 }
 
-/// Users in the order in which they came, a few at a time.
+/// All users in the order of creation, read in pages.
 fn for_each_user(admin: &Admin, mut each: impl FnMut(&Account) -> Result<(), CliError>) -> Result<(), CliError> {
     let mut last = None;
     loop {
@@ -151,7 +151,7 @@ fn cells(user: &Account) -> [String; 6] {
     };
     let password = if user.has_password { "yes" } else { "no" };
     let created = user.created_at.to_string();
-    // Whole seconds are enough for people.
+    // Whole seconds are precise enough here.
     let created = created.get(..19).map_or(created.clone(), |seconds| format!("{seconds}Z"));
     [shown(user.id.as_str()), shown(&user.email), shown(&user.name), status.into(), password.into(), created]
 }
@@ -195,7 +195,7 @@ fn named(user: &Account) -> String {
     }
 }
 
-/// A text that somebody else chose, so that it moves nothing on a terminal and turns no direction around (UAX #9).
+/// A user's text, without characters that control a terminal or change the direction of text (UAX #9).
 fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -209,7 +209,7 @@ fn email_of(text: String) -> Result<String, CliError> {
     let good = text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
         && text.chars().count() <= PROFILE_CHARS_MAX
         && !text.chars().any(|letter| letter.is_control() || letter.is_whitespace());
-    if good { Ok(text) } else { Err(CliError::usage(format!("{text:?} is no email address"))) }
+    if good { Ok(text) } else { Err(CliError::usage(format!("{text:?} is not an email address"))) }
 }
 
 /// A random UUID (RFC 9562 §5.4).
@@ -219,14 +219,14 @@ fn new_id() -> UserId {
     UserId::new_unchecked(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
-fn who_alone(parser: &mut lexopt::Parser) -> Result<UserSelector, CliError> {
-    let mut who = WhoArgument::default();
+fn user_alone(parser: &mut lexopt::Parser) -> Result<UserSelector, CliError> {
+    let mut user = UserArgument::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("id") => who.id(parser)?,
-            Value(value) => who.either(value)?,
+            Long("id") => user.id(parser)?,
+            Value(value) => user.positional(value)?,
             other => return Err(other.unexpected().into()),
         }
     }
-    who.given()
+    user.required()
 }

@@ -1,7 +1,7 @@
 //! `verify`: checks a database.
 
 use super::data::{Meter, arguments, database};
-use super::{CliError, output::say};
+use super::{CliError, output::print_text};
 use crate::store;
 
 pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
@@ -12,11 +12,11 @@ pub(super) fn run(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     drop(meter);
     if !report.findings.is_empty() {
         for finding in &report.findings {
-            say(&format!("{finding}\n"))?;
+            print_text(&format!("{finding}\n"))?;
         }
         return Err(format!("{}: {} findings", path.display(), report.findings.len()).into());
     }
     let counts: Vec<String> = report.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-    say(&format!("ok: {}, events through {}\n", counts.join(", "), report.position))?;
+    print_text(&format!("ok: {}, events through {}\n", counts.join(", "), report.position))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The process environment and `.env`, put together. The process environment is only read.
+//! Merges the process environment with `.env`. The process environment is not modified.
 
 use super::parse::{SettingError, plain_or_quoted};
 use super::settings::{LoadedSettings, Settings};
@@ -8,17 +8,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::io;
 
-/// The file beside the environment, in the working directory.
+/// The file of settings in the working directory.
 const DOTENV: &str = ".env";
 
-/// Reads the settings from the environment, and from `.env` what is not set there. A missing `.env` is none; one that
-/// cannot be read or understood is an error, like every bad value.
+/// Loads the settings from the environment, and the rest from `.env`, if that exists.
+///
+/// # Errors
+/// Returns all invalid values, or the reason why `.env` cannot be read or parsed.
 pub(crate) fn from_environment() -> Result<LoadedSettings, Vec<SettingError>> {
     described_environment().map(|(loaded, _)| loaded)
 }
 
-/// The same, and a line for each variable that says its value and where that comes from: `NAME=value # origin`. A secret
-/// is only said to be set.
+/// Loads the settings, and describes each variable in a line with its value and origin: `NAME=value # origin`. The values of
+/// secrets are omitted.
 pub(crate) fn described_environment() -> Result<(LoadedSettings, Vec<String>), Vec<SettingError>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let found = RawEnvironment::gather(&|name| std::env::var_os(name), std::fs::read(DOTENV));
@@ -28,10 +30,10 @@ pub(crate) fn described_environment() -> Result<(LoadedSettings, Vec<String>), V
     Ok((loaded, lines))
 }
 
-/// A value, and where it comes from.
+/// A value and its origin.
 type SourcedValue = (String, &'static str);
 
-/// What is set, before it is looked at.
+/// The variables that are set, as text.
 struct RawEnvironment {
     values: HashMap<String, SourcedValue>,
     errors: Vec<SettingError>,
@@ -51,7 +53,7 @@ impl RawEnvironment {
         let warnings = unknown_names(&values).into_iter().collect();
         for variable in VARIABLES {
             match environment(variable.name).map(OsString::into_string) {
-                // An empty variable counts as unset, so it hides nothing.
+                // An empty variable is unset, so the value in `.env` counts.
                 Some(Ok(value)) if !value.is_empty() => {
                     values.insert(variable.name.to_owned(), (value, "environment"));
                 }
@@ -77,7 +79,7 @@ impl RawEnvironment {
     }
 }
 
-/// What stands in `.env` and is no setting may be a setting with a slip in its name.
+/// Warnings about unknown names in `.env`, which may be misspelt.
 fn unknown_names(values: &HashMap<String, SourcedValue>) -> Option<String> {
     let unknown: BTreeSet<&str> =
         values.keys().map(String::as_str).filter(|name| VARIABLES.iter().all(|known| known.name != *name)).collect();
@@ -109,7 +111,8 @@ fn describe(variable: &Variable, values: &HashMap<String, SourcedValue>, setting
     format!("{name}={default} # {origin}")
 }
 
-/// The last of several lines with one name wins, as in a shell. The error never repeats the line, which may be a key's.
+/// Parses `.env`. Of several lines with the same name, the last counts, as in a shell. Errors do not quote the line, which may
+/// contain a key.
 fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, SourcedValue>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -124,7 +127,7 @@ fn parse_dotenv(bytes: &[u8]) -> Result<HashMap<String, SourcedValue>, String> {
     Ok(values)
 }
 
-/// The parser tells the text that it stumbled over, which begins with a line, but not that line's number.
+/// The line number of a parser error, which contains only the text from that line on.
 fn line_of(error: &dotenvy::Error, text: &str) -> Option<usize> {
     let dotenvy::Error::LineParse(bad, _) = error else { return None };
     let begins = |line: &str| !line.trim().is_empty() && bad.trim_start().starts_with(line.trim());

@@ -1,4 +1,4 @@
-//! Networks, host names and origins, and what each of them matches.
+//! Networks, host names and origins.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads `10.1.2.3`, `10.0.0.0/8`, `::1` or `fd00::/8`; the error says what is allowed.
+    /// Parses `10.1.2.3`, `10.0.0.0/8`, `::1` or `fd00::/8`.
+    ///
+    /// # Errors
+    /// Returns the allowed forms.
     pub fn parse(raw: &str) -> Result<Network, String> {
         let form = || format!("{raw:?} is neither an IP address nor a network such as 10.0.0.0/8");
         let (address, prefix) = match raw.split_once('/') {
@@ -36,8 +39,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Whether the address lies in the network. An IPv4 address that a dual-stack socket shows as `::ffff:a.b.c.d` is
-    /// that IPv4 address.
+    /// Whether the network contains the address. An IPv4-mapped address (`::ffff:a.b.c.d`) counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix_bits) == self.address
@@ -62,7 +64,7 @@ fn masked(address: IpAddr, prefix_bits: u8) -> IpAddr {
 pub struct Networks(pub Vec<Network>);
 
 impl Networks {
-    /// Whether the address lies in one of them.
+    /// Whether one of them contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
@@ -80,7 +82,10 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Reads one item of `ALLOWED_HOSTS`; the error says what is allowed.
+    /// Parses one item of `ALLOWED_HOSTS`.
+    ///
+    /// # Errors
+    /// Returns the allowed forms.
     pub fn parse(raw: &str) -> Result<HostPattern, String> {
         if raw == "*" {
             return Ok(HostPattern::Any);
@@ -117,14 +122,13 @@ impl HostPattern {
 pub struct Hosts(pub Vec<HostPattern>);
 
 impl Hosts {
-    /// Whether a request for this host is answered. `host` has no port; an IPv6 address may stand in brackets.
+    /// Whether the host is allowed. `host` has no port. An IPv6 address may have brackets.
     pub fn matches(&self, host: &str) -> bool {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         self.0.iter().any(|pattern| pattern.matches(bare))
     }
 
-    /// A host whose requests are answered: `address` if it may be, else the first that is named. An IPv6 address stands in
-    /// brackets.
+    /// An allowed host: `address` if it is allowed, otherwise the first name of the list. An IPv6 address has brackets.
     pub fn served(&self, address: &str) -> String {
         let named = |pattern: &HostPattern| match pattern {
             HostPattern::Any => address.to_owned(),
@@ -137,7 +141,7 @@ impl Hosts {
     }
 }
 
-/// Letters, digits, hyphens, underscores and dots that separate something: what DNS and local names are made of.
+/// Whether the text is a DNS name or a local name: labels of letters, digits, hyphens and underscores, separated by dots.
 fn is_name(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
@@ -145,7 +149,7 @@ fn is_name(name: &str) -> bool {
     name.split('.').all(label)
 }
 
-/// The origins (RFC 6454 §6.2) whose pages may call us from a browser.
+/// The origins (RFC 6454 §6.2) whose pages may read responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
     /// None.
@@ -159,7 +163,10 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// Reads `*` or a list; the error says what is allowed.
+    /// Parses `*` or a list.
+    ///
+    /// # Errors
+    /// Returns the allowed forms.
     pub fn parse(raw: &str) -> Result<Origins, String> {
         if raw == "*" {
             return Ok(Origins::Any);
@@ -178,7 +185,7 @@ impl Origins {
         if list.is_empty() { Err("there is no origin between the commas".into()) } else { Ok(Origins::List(list)) }
     }
 
-    /// Whether a page of this origin (the value of an `Origin` field) may call us.
+    /// Whether pages of this origin (the value of an `Origin` field) may read responses.
     pub fn allows(&self, origin: &str) -> bool {
         match self {
             Origins::None => false,

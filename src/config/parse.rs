@@ -1,4 +1,4 @@
-//! Reads single variables and gathers what is wrong with them.
+//! Parses single variables, and collects the errors.
 
 use super::table::variable;
 use std::fmt;
@@ -11,7 +11,7 @@ const SHOWN_CHARS_MAX: usize = 100;
 pub struct SettingError {
     /// Which; `.env` for the file itself.
     pub variable: &'static str,
-    /// The whole message: it names the variable, its value unless that is secret, and what is allowed.
+    /// The message: the variable, its value unless it is a secret, and the allowed values.
     pub message: String,
 }
 
@@ -52,14 +52,14 @@ impl<'l> VariableReader<'l> {
         self.raw(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// Reports that `value` is not what is allowed.
+    /// Records that `value` is not among the allowed values.
     pub(super) fn refuse(&mut self, name: &'static str, value: &str, allowed: impl fmt::Display) {
         let shown =
             if variable(name).secret { format!("has {} bytes", value.len()) } else { format!("is {}", shown(value)) };
         self.errors.push(SettingError::new(name, format_args!("{shown}: {allowed}")));
     }
 
-    /// A value that `parse` understands, else `default`; `allowed` says what it understands.
+    /// The value as `parse` reads it, or `default` if unset. `allowed` describes the values that `parse` accepts.
     pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! What a running server takes up of settings that were read again.
+//! The settings that a reload applies.
 
 use super::settings::Settings;
 

@@ -16,7 +16,7 @@ pub(crate) const SECRET_KEY_BYTES_MIN: usize = 32;
 /// Fewest different bytes in a key that production starts with. A random key of this length has more, also one of decimal
 /// digits (but for one in 800); white space, one letter held down and a pattern that comes again have fewer.
 const SECRET_KEY_DIFFERENT_BYTES_MIN: usize = 8;
-/// Keys that were printed where everybody can read them, and that no production may use.
+/// Published keys, which production rejects.
 const PRINTED_KEYS: [&str; 2] = ["dev-secret-key-change-in-production", "your-secret-key-here"];
 /// Most previous keys: each costs one more hash per request.
 const PREVIOUS_KEYS_MAX: usize = 16;
@@ -26,7 +26,7 @@ const NAME_CHARS_MAX: usize = 255;
 const SYSTEM_PROMPT_CHARS_MAX: usize = 32 * 1024;
 /// Most event-loop threads.
 const WORKERS_MAX: u32 = 64;
-/// Event-loop threads when nothing else is said, at most.
+/// Maximum default of `WORKERS`.
 const WORKERS_DEFAULT_MAX: u32 = 4;
 /// Largest `JWT_EXPIRATION_HOURS`: a year.
 pub(crate) const EXPIRATION_HOURS_MAX: u64 = 366 * 24;
@@ -59,7 +59,7 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 const TIB: u64 = 1024 * GIB;
 
-// By default a request target of full length fits into a head, so that one too long is told from a head too long.
+// A target of the maximum length fits into a head of the default size, so that the error names the target.
 const _: () = assert!(TARGET_BYTES_MAX as u64 * 2 <= HEADER_BYTES[0]);
 // Nothing younger than twice the stall timeout is ever removed from the journal.
 const _: () = assert!(2 * STALL_MS_MAX <= RETENTION_DAYS[0] as u64 * 24 * 60 * 60 * 1000);
@@ -151,7 +151,7 @@ pub struct Settings {
     pub shutdown_grace_ms: u64,
 }
 
-/// Settings, and what people should hear about them although the server starts.
+/// Settings, and warnings about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedSettings {
     /// The settings.

@@ -1,22 +1,22 @@
-//! Every variable that is read, in the order in which people are told of them. `.env.example` is this table, and a test
-//! holds both together with what `Settings::load` asks for.
+//! The table of all variables, in the order of the documentation. A test compares it with `.env.example` and with the names
+//! that `Settings::load` reads.
 
-/// A variable of the environment.
+/// An environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// Its default in development, as it would be written; empty when it is unset by default.
+    /// Its default in development, as text; empty if it is unset by default.
     pub default: &'static str,
     /// Its default in production.
     pub in_production: &'static str,
-    /// An older name, whose value counts when this one has none.
+    /// An older name, which is read if this one is unset.
     pub alias: Option<&'static str>,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub help: &'static str,
     /// Whether its value is never shown.
     pub secret: bool,
-    /// Whether a running server takes a new value up when it is told to read its settings again.
+    /// Whether a reload applies a new value.
     pub reloadable: bool,
 }
 
@@ -145,7 +145,10 @@ const fn secret(name: &'static str, help: &'static str) -> Variable {
     Variable { name, default: "", in_production: "", alias: None, help, secret: true, reloadable: false }
 }
 
-/// The row of a name; panics when there is none, which is our mistake.
+/// The row of a variable.
+///
+/// # Panics
+/// Panics if the table lacks the name.
 pub(super) fn variable(name: &str) -> &'static Variable {
     VARIABLES.iter().find(|variable| variable.name == name).expect("every variable that is read stands in the table")
 }

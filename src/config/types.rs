@@ -1,21 +1,21 @@
-//! What single settings are made of.
+//! The types of single settings.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// What the server is used for; decides defaults and how careful the start is.
+/// The environment that a server runs in. It determines defaults and the checks at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
-    /// On somebody's own machine: works without any setting.
+    /// A developer's machine. No setting is required.
     Development,
-    /// For others: what is unsafe stops the start.
+    /// Production. Unsafe settings stop the start.
     Production,
 }
 
 /// Where the data are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
-    /// In memory, and gone with the process.
+    /// A private temporary file, which disappears with the process.
     Memory,
     /// In this file; a relative path starts at the working directory.
     File(PathBuf),
@@ -55,7 +55,7 @@ impl Secret {
         Secret(value.into())
     }
 
-    /// The value, for who needs it.
+    /// The value.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -143,7 +143,7 @@ mod tests {
     fn past_its_bound_an_answer_says_that_there_is_no_room() {
         let mailbox = mailbox();
         let mut messages = Vec::new();
-        // Large ones until it is full, and one that is not too large for what is left; then it is taken out.
+        // Large messages until it is full, then one that fits; then they are taken.
         for _ in 0..2 {
             let sizes = [MAILBOX_RESULT_BYTES_MAX / 3; 4].into_iter().chain([1000]);
             sizes.for_each(|bytes| mailbox.push(ShardMessage::QueryResponse(answer(bytes))));

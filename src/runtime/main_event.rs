@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::process::exit;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// A shell reports a process that a signal ended with this number plus the signal's (POSIX, 2.8.2).
@@ -73,10 +73,7 @@ impl MainEvents {
 
     /// Waits for the next event; `None` if none came before the timeout.
     pub(super) fn next_within(&self, timeout: Duration) -> Option<MainEvent> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.receiver.recv_timeout(timeout).ok()
     }
 
     /// Waits for the next event; `None` if none came before the deadline.

@@ -1,35 +1,35 @@
-//! What a log line looks like. Nothing that a peer sent can command a terminal, end a line or forge a field.
+//! The format of log lines. Text from a peer can neither control a terminal nor end a line nor forge a field.
 
 use crate::base::decimal;
 use crate::base::limits::LOG_FIELD_BYTES_MAX;
 use crate::base::time::WallTime;
 use std::io::Write;
 
-/// How lines are written.
+/// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// `2026-01-31T09:15:30.123456Z INFO request method=GET path=/ …`
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// One answered request.
+/// One finished request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessLine<'a> {
-    /// As sent.
+    /// As it was sent.
     pub method: &'a str,
-    /// As sent; what follows a `?` or `#` is left out, since it may carry a token.
+    /// As it was sent, without the part from `?` or `#`, which may contain a token.
     pub path: &'a str,
-    /// Of the answer.
+    /// The status of the response.
     pub status: u16,
-    /// Of the answer's body.
+    /// The length of the response body.
     pub bytes: u64,
-    /// From the head of the request to the end of the answer.
+    /// Microseconds from the head of the request to the end of the response.
     pub micros: u64,
     /// `X-Request-Id`.
     pub request_id: &'a str,
-    /// Whose token it was.
+    /// The user of the token.
     pub user: Option<&'a str>,
 }
 
@@ -134,10 +134,10 @@ fn without_query(path: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// As it is when it is one plain word, else in quotes.
+/// A value: unquoted if it is one plain word, otherwise in quotes.
 fn text_field(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    // A lone `-` stands for no value.
+    // A lone `-` means no value.
     if !text.is_empty() && text != "-" && text.len() <= LOG_FIELD_BYTES_MAX && text.bytes().all(plain) {
         out.extend_from_slice(text.as_bytes());
     } else {
@@ -155,7 +155,7 @@ fn json_field(out: &mut Vec<u8>, text: &str) {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
-    /// Free text: only what could deceive or command a terminal.
+    /// Free text: escapes only characters that control or mislead a terminal.
     Text,
     /// Within quotes: quotes and backslashes too.
     Quoted,
@@ -163,7 +163,7 @@ enum Escapes {
     Json,
 }
 
-/// Writes at most `LOG_FIELD_BYTES_MAX` of `text`, escaped, and `…` when something was cut off.
+/// Appends at most `LOG_FIELD_BYTES_MAX` bytes of `text`, escaped, and `…` if it was truncated.
 fn escape(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
     let mut kept = text.len().min(LOG_FIELD_BYTES_MAX);
     while !text.is_char_boundary(kept) {
@@ -192,8 +192,8 @@ fn escape(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
     }
 }
 
-/// Characters that command a terminal, end a line, or change what a reader sees without being seen: controls, line
-/// separators, zero-width and bidirectional formatting, tags.
+/// Whether a character controls a terminal, ends a line, or invisibly changes the displayed text: controls, line separators,
+/// zero-width and bidirectional formatting, tags.
 fn is_unsafe_for_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

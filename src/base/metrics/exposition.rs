@@ -7,10 +7,10 @@ use std::fmt::{self, Write};
 /// Names and values of labels.
 pub(crate) type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// What the numbers of a histogram count.
+/// The unit of a histogram's observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Things.
+    /// No unit.
     One,
     /// Microseconds, which are written as seconds.
     Microseconds,
@@ -81,7 +81,7 @@ impl Exposition {
         (bounds, unit): (&[u64; BUCKETS], Unit),
         histogram: &Histogram<BUCKETS>,
     ) {
-        // What is counted meanwhile is in this sum or in the next one's; the buckets and their number always fit.
+        // A concurrent observation may be missing from the sum, but the buckets and their count always agree.
         let sum = histogram.sum();
         let (buckets, above) = histogram.counts();
         let mut count = 0;

@@ -184,7 +184,7 @@ pub(crate) static CONVERSATIONS: Counter = Counter::new();
 pub(crate) static JOURNAL_EVENTS: Gauge = Gauge::new();
 /// Size of the retained state events, in bytes.
 pub(crate) static JOURNAL_BYTES: Gauge = Gauge::new();
-/// Time of the oldest retained state event, in microseconds since 1970; 0 if there is none.
+/// Time of the oldest retained state event, in microseconds since 1970; 0 without one.
 pub(crate) static JOURNAL_OLDEST_AT: Gauge = Gauge::new();
 /// Size of the write-ahead log after the last commit, in bytes.
 pub(crate) static WAL_BYTES: Gauge = Gauge::new();

@@ -1,5 +1,5 @@
-//! What the kernel knows of this process, under the names that the client libraries of Prometheus give it
-//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). What cannot be read is left out.
+//! The metrics of the process, under the names of Prometheus' client libraries
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>). Values that cannot be read are omitted.
 
 use super::exposition::Exposition;
 use super::instruments::Gauge;
@@ -21,12 +21,11 @@ pub(crate) fn render(text: &mut Exposition) {
         );
         text.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", stat.virtual_bytes);
     }
-    // The kernel counts it from the boot, whose time a service that sees its own processes alone (ProcSubset=pid) does not
-    // see.
+    // The kernel counts from the boot, whose time is hidden from a service with ProcSubset=pid.
     let help = "Start time of the process since unix epoch in seconds.";
     text.gauge_seconds("process_start_time_seconds", help, STARTED_AT.get());
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-        // One of them is this look at them.
+        // One of them is the directory that is being read.
         let open = (descriptors.count() as u64).saturating_sub(1);
         text.gauge("process_open_fds", "Number of open file descriptors.", open);
     }
@@ -45,14 +44,14 @@ struct Stat {
 
 impl Stat {
     fn parse(line: &str) -> Option<Stat> {
-        // The second field is the name of the program in parentheses, with anything in it; the next one is the third.
+        // The second field is the program's name in parentheses, which may contain any character.
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Stat { cpu_ticks: field(14)? + field(15)?, virtual_bytes: field(23)?, resident_pages: field(24)? })
     }
 }
 
-/// The soft limit of open files, as `/proc/self/limits` says.
+/// The soft limit of open files, from `/proc/self/limits`.
 fn descriptors_max(lines: &str) -> Option<u64> {
     let line = lines.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

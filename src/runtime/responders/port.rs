@@ -33,7 +33,7 @@ pub enum StoreReply {
 }
 
 impl StoreReply {
-    /// What became of a step of an answer, with the answer's message.
+    /// The result of a step of an answer, with the id of the answer's message.
     pub fn of_step(self) -> StoreResult<Option<crate::domain::id::MessageId>> {
         match self {
             StoreReply::CommandResult(CommandResult { result: Ok(Outcome::Answered { message_id, .. }), .. }) => {
@@ -43,7 +43,7 @@ impl StoreReply {
         }
     }
 
-    /// What became of a query, which `found` takes apart.
+    /// The result of a query, which `found` converts.
     pub fn of_query<T>(self, found: impl FnOnce(QueryResult) -> Option<T>) -> StoreResult<T> {
         match self {
             StoreReply::QueryResponse(QueryResponse { result: Ok(result), .. }) => {
@@ -67,7 +67,7 @@ impl StoreReply {
     }
 }
 
-/// What a request of the driver was for: its reply becomes an input of the scheduler.
+/// A request of the driver, whose reply becomes an input of the scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriverRequest {
     /// A step that answers a job at once.

@@ -1,4 +1,4 @@
-//! The thread of one answer: it asks the model, and carries out what the answer wants.
+//! The thread of one answer: it sends the request to the model, and carries out the answer's effects.
 
 use super::port::{ResponderPort, StoreReply, step_command};
 use crate::base::metrics;
@@ -50,7 +50,7 @@ impl StopFlag {
     }
 }
 
-/// What a worker works with.
+/// The state of a worker.
 pub(super) struct Worker {
     /// The answer.
     pub answer: Answer,
@@ -124,7 +124,7 @@ impl Worker {
         self.answer.model_ended(ended, self.clock.now().mono);
     }
 
-    /// Takes a piece of text, stores and shows what is due, and says whether the model is to continue.
+    /// Takes a piece of text, and stores and shows what is due. Returns whether the model should continue.
     fn take_text(&mut self, piece: &str) -> ControlFlow<()> {
         self.answer.text(piece);
         while let Some(effect) = self.poll() {

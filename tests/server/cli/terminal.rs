@@ -101,7 +101,7 @@ fn a_password_is_prompted_twice_without_echo() {
     session.expect("Password: ");
     assert!(!session.echoes());
     session.type_line(PASSWORD);
-    session.expect("The same again: ");
+    session.expect("Repeat it: ");
     session.type_line(PASSWORD);
     let (status, shown) = session.end();
     assert!(status.success() && !shown.contains(PASSWORD), "{status} {shown}");
@@ -111,7 +111,7 @@ fn a_password_is_prompted_twice_without_echo() {
     let mut session = Session::start(&sandbox, &["user", "passwd", "ann@example.com"]);
     session.expect("Password: ");
     session.type_line("quite another pass phrase");
-    session.expect("The same again: ");
+    session.expect("Repeat it: ");
     session.type_line("quite another pass phrase");
     let (status, shown) = session.end();
     assert!(status.success() && !shown.contains("phrase"), "{status} {shown}");
@@ -125,11 +125,11 @@ fn an_invalid_password_changes_nothing() {
     let table: [(&[&str], &str); 3] = [
         (&["short"], "the password must be 12 to 200 characters"),
         (&[PASSWORD, "a good pass phrasf"], "the passwords differ"),
-        (&["\u{4}"], "no password was given"),
+        (&["\u{4}"], "has no password"),
     ];
     for (lines, says) in table {
         let mut session = Session::start(&sandbox, &["user", "add", "ann@example.com"]);
-        for (line, kind) in lines.iter().zip(["Password: ", "The same again: "]) {
+        for (line, kind) in lines.iter().zip(["Password: ", "Repeat it: "]) {
             session.expect(kind);
             session.type_line(line);
         }
@@ -185,7 +185,7 @@ fn deleting_a_user_asks_for_confirmation() {
     let id = add(&sandbox, &["ann@example.com"]);
     for (response, deleted) in [("", false), ("n", false), ("yess", false), ("Yes", true)] {
         let mut session = Session::start(&sandbox, &["user", "delete", "ann@example.com"]);
-        session.expect(&format!("Delete the user {id} (ann@example.com) for good? [y/N] "));
+        session.expect(&format!("Delete the user {id} (ann@example.com) permanently? [y/N] "));
         session.type_line(response);
         let (status, shown) = session.end();
         assert_eq!(status.code(), Some(i32::from(!deleted)), "{response:?}: {shown}");

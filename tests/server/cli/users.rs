@@ -9,7 +9,7 @@ use serde_json::json;
 fn added_users_are_listed_and_can_log_in_after_a_start() {
     let sandbox = Sandbox::new(Options::new());
     let first = run_with(&sandbox, &["user", "add", "Ann@example.com", "--name", "Ann A."], &format!("{PASSWORD}\n"));
-    assert!(first.code == Some(0) && first.stderr.contains("note: made the database"), "{first:?}");
+    assert!(first.code == Some(0) && first.stderr.contains("note: created the database"), "{first:?}");
     let ann = first.stdout.trim_end();
     assert_eq!((ann.len(), ann.as_bytes()[14]), (36, b'4'), "a random UUID: {ann}");
     assert_eq!(add(&sandbox, &["ben@example.com", "--id", "ben", "--name", "Ben\u{202e}"]), "ben");

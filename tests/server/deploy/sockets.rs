@@ -26,8 +26,8 @@ fn an_inherited_socket_that_does_not_listen_is_rejected() {
     let path = std::env::temp_dir().join(format!("cortex-core-deploy-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let table: [(&str, OwnedFd, &str); 3] = [
-        ("a datagram socket", UdpSocket::bind("127.0.0.1:0").expect("a free port").into(), "no TCP socket"),
-        ("a local socket", UnixListener::bind(&path).expect("a free path").into(), "no TCP socket"),
+        ("a datagram socket", UdpSocket::bind("127.0.0.1:0").expect("a free port").into(), "not a TCP socket"),
+        ("a local socket", UnixListener::bind(&path).expect("a free path").into(), "not a TCP socket"),
         ("a connection", connected.expect("the connection is accepted").into(), "does not listen"),
     ];
     for (name, socket, why) in table {
