@@ -412,7 +412,7 @@ impl World {
             rows.map(|number| number.expect("a number") as u64).collect()
         };
         let mut found = numbers("SELECT number FROM messages");
-        found.extend(numbers("SELECT number FROM events"));
+        found.extend(numbers("SELECT number FROM state_events"));
         found.sort_unstable();
         let mut found = found.into_iter().peekable();
         for entry in &self.model.journal {

@@ -12,19 +12,19 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first creates [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_2];
+const MIGRATIONS: &[&str] = &[VERSION_3];
 
 /// The oldest schema version that can be migrated. Earlier ones were never released.
-const FIRST_VERSION: i64 = 2;
+const FIRST_VERSION: i64 = 3;
 
 /// "Crtx", by which `file` and this program recognize a database.
 const APPLICATION_ID: i64 = 0x4372_7478;
 
-// The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `answer_jobs.answer` and `events.message` have no foreign
-// keys, because the rows that they name may be purged. `published_by` is 0 for a message that is its own journal entry, NULL
-// for one that is not published yet, and otherwise the number of the event that published it. `tables::users` defines the
-// codes in `users.status`.
-const VERSION_2: &str = "
+// The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `answer_jobs.answer` and `state_events.message` have no
+// foreign keys, because the rows that they refer to may be purged. `published_by` is 0 for a message that is its own journal
+// entry, NULL for a message that is not published yet, and otherwise the number of the event that published it.
+// `tables::users` defines the codes in `users.status`.
+const VERSION_3: &str = "
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     id_key BLOB NOT NULL,
@@ -57,7 +57,7 @@ CREATE TABLE users (
     created_at INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX users_login ON users (email COLLATE NOCASE) WHERE password IS NOT NULL;
-CREATE INDEX users_gates ON users (key) WHERE status <> 0 OR tokens_since IS NOT NULL;
+CREATE INDEX users_token_rules ON users (key) WHERE status <> 0 OR tokens_since IS NOT NULL;
 
 CREATE TABLE workspaces (
     number INTEGER PRIMARY KEY,
@@ -93,7 +93,7 @@ CREATE TABLE participants (
     conversation INTEGER NOT NULL REFERENCES conversations (number),
     user INTEGER NOT NULL REFERENCES users (key),
     since INTEGER NOT NULL,
-    place INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
     PRIMARY KEY (conversation, user)
 ) WITHOUT ROWID;
 CREATE INDEX participants_user ON participants (user, conversation, since);
@@ -140,7 +140,7 @@ CREATE TABLE inbox_watermark (
 );
 INSERT INTO inbox_watermark (id, flushed_through, flushing_through, users_below) VALUES (1, 0, 0, 0);
 
-CREATE TABLE events (
+CREATE TABLE state_events (
     number INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     at INTEGER NOT NULL,
@@ -154,12 +154,12 @@ CREATE TABLE events (
     correlation_id TEXT NOT NULL,
     payload TEXT NOT NULL
 );
-CREATE INDEX events_conversation ON events (conversation) WHERE conversation IS NOT NULL;
-CREATE INDEX events_expiring ON events (number) WHERE kind <> 'output';
-CREATE INDEX events_workspace ON events (workspace) WHERE conversation IS NULL;
+CREATE INDEX state_events_conversation ON state_events (conversation) WHERE conversation IS NOT NULL;
+CREATE INDEX state_events_expiring ON state_events (number) WHERE kind <> 'output';
+CREATE INDEX state_events_workspace ON state_events (workspace) WHERE conversation IS NULL;
 CREATE TABLE event_recipients (
     user INTEGER NOT NULL REFERENCES users (key),
-    number INTEGER NOT NULL REFERENCES events (number),
+    number INTEGER NOT NULL REFERENCES state_events (number),
     PRIMARY KEY (user, number)
 ) WITHOUT ROWID;
 CREATE INDEX event_recipients_number ON event_recipients (number);
@@ -305,7 +305,7 @@ mod tests {
         let (mut db, meta) = open_writing(&path, Durability::Full).unwrap();
         let head = JournalHead { number: EventNumber(5), at: WallTime(7) };
         journal_head::store(&db, head).unwrap();
-        let steps = [VERSION_2, "ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
+        let steps = [VERSION_3, "ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
         run_steps(&mut db, &path, &steps).unwrap();
         run_steps(&mut db, &path, &steps).unwrap();
         db.prepare("SELECT colour, x FROM users, later").unwrap();
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(load_meta(&db).unwrap().epoch, meta.epoch, "what was there stays");
         drop(db);
 
-        let newer = OpenError::Newer { path: path.clone(), found: 4, known: 2 };
+        let newer = OpenError::Newer { path: path.clone(), found: 5, known: 3 };
         assert_eq!(open_writing(&path, Durability::Full).err(), Some(newer.clone()));
         assert_eq!(open_reading(&path).err(), Some(newer));
     }
@@ -327,7 +327,7 @@ mod tests {
         db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
         drop(db);
         let before = std::fs::read(&path).unwrap();
-        let unreleased = OpenError::Unreleased { path: path.clone(), found: 1 };
+        let unreleased = OpenError::Unreleased { path: path.clone(), found: 2 };
         assert!(unreleased.to_string().contains("unreleased version"), "{unreleased}");
         assert_eq!(open_writing(&path, Durability::Full).err(), Some(unreleased.clone()));
         assert_eq!(open_reading(&path).err(), Some(unreleased));
@@ -340,7 +340,7 @@ mod tests {
         let path = directory.file("a.db");
         let (mut db, _) = open_writing(&path, Durability::Full).unwrap();
         let error =
-            run_steps(&mut db, &path, &[VERSION_2, "CREATE TABLE one (x)", "CREATE TABLE one (x)"]).unwrap_err();
+            run_steps(&mut db, &path, &[VERSION_3, "CREATE TABLE one (x)", "CREATE TABLE one (x)"]).unwrap_err();
         assert!(matches!(error, OpenError::Failed { .. }), "{error}");
         assert!(db.prepare("SELECT x FROM one").is_err());
         drop(db);

@@ -90,8 +90,9 @@ fn an_answer_leaves_no_row_behind() {
     let mut writer = open_answered(&directory.file("a.db"));
     let home = workspace(&mut writer, "ann");
     let room = conversation(&mut writer, "ann", home, &["ben"]);
-    let counts =
-        |writer: &Writer| ["answer_jobs", "messages", "events", "event_recipients"].map(|table| rows(writer, table));
+    let counts = |writer: &Writer| {
+        ["answer_jobs", "messages", "state_events", "event_recipients"].map(|table| rows(writer, table))
+    };
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(room), "x"));
     let order = writer.commit_batch(&[asked], NOW).jobs.remove(0);

@@ -104,7 +104,7 @@ fn no_statement_scans_a_table_or_sorts_messages() {
     assert!(!plan(&writer, conversations::ALL_OF).contains("messages"));
     // These walk an index that has only the rows that are meant.
     for (statement, index) in [
-        (users::GATES, "users_gates"),
+        (users::TOKEN_RULES, "users_token_rules"),
         (purge::DELETED_CONVERSATION, "conversations_deleted"),
         (purge::DELETED_WORKSPACE, "workspaces_deleted"),
     ] {

@@ -12,7 +12,7 @@ const TABLES: [&str; 9] = [
     "conversation_state",
     "participants",
     "messages",
-    "events",
+    "state_events",
     "event_recipients",
     "idempotency",
 ];

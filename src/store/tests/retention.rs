@@ -18,7 +18,7 @@ fn count(writer: &Writer, what: &str) -> i64 {
 }
 
 fn events(writer: &Writer) -> i64 {
-    count(writer, "count(*) FROM events")
+    count(writer, "count(*) FROM state_events")
 }
 
 /// Steps until there is nothing left to do.

@@ -213,7 +213,7 @@ const USERS: &str = "
     SELECT u.oid, u.name, u.email, u.created_at, u.status, u.tokens_since, u.password,
         w.number, w.created_at, c.number, c.created_at,
         max(u.removed_through, coalesce((
-            SELECT r.number FROM event_recipients r CROSS JOIN events e ON e.number = r.number AND e.kind <> 'output'
+            SELECT r.number FROM event_recipients r CROSS JOIN state_events e ON e.number = r.number AND e.kind <> 'output'
             WHERE r.user = u.key ORDER BY r.number DESC LIMIT 1), 0))
     FROM users u
     LEFT JOIN workspaces w ON w.number = u.default_workspace AND w.deleted IS NULL
@@ -232,15 +232,15 @@ const CONVERSATIONS: &str = "
     WHERE c.deleted IS NULL ORDER BY c.number";
 const PARTICIPANTS: &str = "
     SELECT u.oid, p.since FROM participants p CROSS JOIN users u ON u.key = p.user
-    WHERE p.conversation = ?1 ORDER BY p.since, p.place";
+    WHERE p.conversation = ?1 ORDER BY p.since, p.ordinal";
 const MESSAGES: &str = "
     SELECT m.number, m.created_at, c.number, c.created_at, m.updated_at, u.oid, m.role, m.status, m.correlation_id,
-        answered.number, answered.created_at, e.number, e.at, o.responder, m.metadata, m.content
+        answered.number, answered.created_at, e.number, e.at, j.responder, m.metadata, m.content
     FROM messages m
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
     CROSS JOIN users u ON u.key = m.sender
     LEFT JOIN messages answered ON answered.number = m.reply_to
-    LEFT JOIN events e ON m.published_by > 0 AND e.number = m.published_by
-    LEFT JOIN answer_jobs o ON o.message = m.number
+    LEFT JOIN state_events e ON m.published_by > 0 AND e.number = m.published_by
+    LEFT JOIN answer_jobs j ON j.message = m.number
     ORDER BY m.number";

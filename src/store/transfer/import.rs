@@ -250,12 +250,12 @@ impl<'a> Importer<'a> {
             string_member(&conversation.metadata, "responder"),
         ])?;
         self.db.prepare_cached(INSERT_STATE)?.execute([sql(number), conversation.updated_at.0])?;
-        for (place, (id, since)) in conversation.participants.iter().enumerate() {
+        for (ordinal, (id, since)) in conversation.participants.iter().enumerate() {
             if *since > self.position {
                 return Err(LineError::Rule("a participant's `since` is beyond the header's position".into()));
             }
             let user = self.user("participants", id)?;
-            conversations::insert_participant(self.db, number, user, *since, place)?;
+            conversations::insert_participant(self.db, number, user, *since, ordinal)?;
         }
         Ok(())
     }

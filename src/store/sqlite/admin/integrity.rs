@@ -106,7 +106,7 @@ const RULES: &[RowRule] = &[
     },
     RowRule {
         broken: "an event that is a message has a second row",
-        query: "SELECT 'event ' || e.number FROM events e JOIN messages m ON m.number = e.number",
+        query: "SELECT 'event ' || e.number FROM state_events e JOIN messages m ON m.number = e.number",
     },
     RowRule {
         broken: "a conversation has no state",
@@ -132,7 +132,7 @@ const RULES: &[RowRule] = &[
     },
     RowRule {
         broken: "an event that is to vanish with its thing has outlived it",
-        query: "SELECT 'event ' || e.number FROM events e LEFT JOIN workspaces w ON w.number = e.workspace \
+        query: "SELECT 'event ' || e.number FROM state_events e LEFT JOIN workspaces w ON w.number = e.workspace \
             LEFT JOIN conversations c ON c.number = e.conversation \
             WHERE (w.number IS NULL OR (c.number IS NULL AND e.conversation IS NOT NULL)) \
             AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
@@ -140,31 +140,31 @@ const RULES: &[RowRule] = &[
     RowRule { broken: "the journal's events are not as many, or not as large, as is said", query: STATS_DIFFER },
     RowRule {
         broken: "a deleted message is still there",
-        query: "SELECT 'message ' || m.number FROM events e JOIN messages m ON m.number = e.message \
+        query: "SELECT 'message ' || m.number FROM state_events e JOIN messages m ON m.number = e.message \
             WHERE e.kind = 'message_deleted'",
     },
     RowRule {
         broken: "an order is about a message that asks nothing, or its answer is not being written",
-        query: "SELECT 'message ' || o.message FROM answer_jobs o LEFT JOIN messages m ON m.number = o.message \
-            LEFT JOIN messages a ON a.number = o.answer \
+        query: "SELECT 'message ' || j.message FROM answer_jobs j LEFT JOIN messages m ON m.number = j.message \
+            LEFT JOIN messages a ON a.number = j.answer \
             WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 \
-            OR (o.answer IS NOT NULL AND (a.reply_to IS NOT o.message OR a.published_by IS NOT NULL))",
+            OR (j.answer IS NOT NULL AND (a.reply_to IS NOT j.message OR a.published_by IS NOT NULL))",
     },
     RowRule {
         broken: "a message streams and is published, or the other way round, or nobody writes it",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
-            JOIN workspaces w ON w.number = c.workspace LEFT JOIN answer_jobs o ON o.message = m.reply_to \
+            JOIN workspaces w ON w.number = c.workspace LEFT JOIN answer_jobs j ON j.message = m.reply_to \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND ((m.status = 1) <> (m.published_by IS NULL) \
-            OR (m.status = 1 AND o.answer IS NOT m.number))",
+            OR (m.status = 1 AND j.answer IS NOT m.number))",
     },
     RowRule {
         broken: "an answer has no event that publishes it, or one has no answer",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
-            JOIN workspaces w ON w.number = c.workspace LEFT JOIN events e ON e.number = m.published_by \
+            JOIN workspaces w ON w.number = c.workspace LEFT JOIN state_events e ON e.number = m.published_by \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND m.published_by > 0 \
             AND (e.kind IS NOT 'output' OR e.message IS NOT m.number) \
             UNION ALL \
-            SELECT 'event ' || e.number FROM events e JOIN conversations c ON c.number = e.conversation \
+            SELECT 'event ' || e.number FROM state_events e JOIN conversations c ON c.number = e.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN messages m ON m.number = e.message \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND e.kind = 'output' \
             AND m.published_by IS NOT e.number",
@@ -182,13 +182,13 @@ const RULES: &[RowRule] = &[
     // The oldest may be on its way out.
     RowRule {
         broken: "an event has nobody who gets it",
-        query: "SELECT 'event ' || number FROM events WHERE number NOT IN (SELECT number FROM event_recipients) \
-            AND number <> (SELECT min(number) FROM events)",
+        query: "SELECT 'event ' || number FROM state_events WHERE number NOT IN (SELECT number FROM event_recipients) \
+            AND number <> (SELECT min(number) FROM state_events)",
     },
     RowRule {
         broken: "an event has a number that a lost journal gave out",
         query: "SELECT 'event ' || m.number FROM skipped_ranges r JOIN messages m ON m.number > r.after AND m.number <= r.through \
-            UNION ALL SELECT 'event ' || e.number FROM skipped_ranges r JOIN events e ON e.number > r.after AND e.number <= r.through",
+            UNION ALL SELECT 'event ' || e.number FROM skipped_ranges r JOIN state_events e ON e.number > r.after AND e.number <= r.through",
     },
 ];
 
@@ -196,7 +196,7 @@ const RULES: &[RowRule] = &[
 fn disorder(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
     let position = journal_head::load(db)?;
     let mut statement =
-        db.prepare("SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM events ORDER BY 1")?;
+        db.prepare("SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM state_events ORDER BY 1")?;
     let mut rows = statement.query([])?;
     let (mut last, mut last_at) = (0, i64::MIN);
     while let Some(row) = rows.next()? {
@@ -271,13 +271,13 @@ fn inbox_of(
 }
 
 const STATS_DIFFER: &str = concat!(
-    "SELECT 'the counts of events and bytes' FROM journal_stats WHERE events <> (SELECT count(*) FROM events e WHERE ",
+    "SELECT 'the counts of events and bytes' FROM journal_stats WHERE events <> (SELECT count(*) FROM state_events e WHERE ",
     state_events::event_expires!(),
     ") OR bytes <> (SELECT coalesce(sum",
     state_events::event_bytes!(),
-    ", 0) FROM events e WHERE ",
+    ", 0) FROM state_events e WHERE ",
     state_events::event_expires!(),
-    ") + 16 * (SELECT count(*) FROM event_recipients r JOIN events e ON e.number = r.number WHERE ",
+    ") + 16 * (SELECT count(*) FROM event_recipients r JOIN state_events e ON e.number = r.number WHERE ",
     state_events::event_expires!(),
     ")"
 );

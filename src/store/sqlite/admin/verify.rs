@@ -26,7 +26,7 @@ const COUNTED: [(&str, &str); 5] = [
     ("workspaces", "SELECT count(*) FROM workspaces WHERE deleted IS NULL"),
     ("conversations", "SELECT count(*) FROM conversations WHERE deleted IS NULL"),
     ("messages", "SELECT count(*) FROM messages"),
-    ("other events", "SELECT count(*) FROM events"),
+    ("other events", "SELECT count(*) FROM state_events"),
 ];
 
 /// Checks the database at `path` in one snapshot, without changing it.

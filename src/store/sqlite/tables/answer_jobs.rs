@@ -86,23 +86,23 @@ pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Res
 
 pub(crate) const INSERT: &str = "INSERT INTO answer_jobs (message, responder) VALUES (?1, ?2)";
 pub(crate) const FIND: &str = "
-    SELECT c.number, m.created_at, m.correlation_id, o.responder, o.answer
-    FROM answer_jobs o
-    CROSS JOIN messages m ON m.number = o.message
+    SELECT c.number, m.created_at, m.correlation_id, j.responder, j.answer
+    FROM answer_jobs j
+    CROSS JOIN messages m ON m.number = j.message
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
-    WHERE o.message = ?1";
+    WHERE j.message = ?1";
 pub(crate) const SET_ANSWER: &str = "UPDATE answer_jobs SET answer = ?2 WHERE message = ?1";
 pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE message = ?1";
 pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_jobs WHERE message IN \
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const OPEN_AFTER: &str = "
-    SELECT o.message, m.created_at, c.number, c.created_at, w.number, w.created_at, u.oid, o.responder,
+    SELECT j.message, m.created_at, c.number, c.created_at, w.number, w.created_at, u.oid, j.responder,
         m.correlation_id, m.content, a.number, a.created_at
-    FROM answer_jobs o
-    CROSS JOIN messages m ON m.number = o.message
+    FROM answer_jobs j
+    CROSS JOIN messages m ON m.number = j.message
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
     CROSS JOIN users u ON u.key = m.sender
-    LEFT JOIN messages a ON a.number = o.answer
-    WHERE o.message > ?1 ORDER BY o.message LIMIT ?2";
+    LEFT JOIN messages a ON a.number = j.answer
+    WHERE j.message > ?1 ORDER BY j.message LIMIT ?2";

@@ -137,7 +137,7 @@ pub(crate) fn insert_participant(
     since: EventNumber,
     ordinal: usize,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO participants (conversation, user, since, place) VALUES (?1, ?2, ?3, ?4)")?
+    db.prepare_cached("INSERT INTO participants (conversation, user, since, ordinal) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![sql(conversation), user, sql(since), ordinal as i64])
         .map(drop)
 }
@@ -184,7 +184,7 @@ pub(crate) const ACCESS: &str = "
     WHERE c.number = ?1 AND c.deleted IS NULL AND w.deleted IS NULL";
 pub(crate) const PARTICIPANTS: &str = "
     SELECT p.user, u.oid FROM participants p JOIN users u ON u.key = p.user
-    WHERE p.conversation = ?1 ORDER BY p.since, p.place";
+    WHERE p.conversation = ?1 ORDER BY p.since, p.ordinal";
 pub(crate) const FIND: &str = "
     SELECT c.number, c.created_at, c.topic, c.metadata, s.updated_at, s.message_count
     FROM conversations c JOIN conversation_state s ON s.conversation = c.number

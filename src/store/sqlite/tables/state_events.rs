@@ -30,7 +30,7 @@ macro_rules! visible {
 macro_rules! from_recipients {
     () => {
         "FROM event_recipients r
-        CROSS JOIN events e ON e.number = r.number
+        CROSS JOIN state_events e ON e.number = r.number
         LEFT JOIN workspaces w ON w.number = e.workspace
         LEFT JOIN conversations c ON c.number = e.conversation
         LEFT JOIN participants p ON p.conversation = e.conversation AND p.user = r.user"
@@ -160,11 +160,11 @@ fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
 }
 
 pub(crate) const INSERT: &str = "
-    INSERT INTO events (number, kind, at, actor, workspace, workspace_at, conversation, conversation_at,
+    INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, conversation, conversation_at,
         message, message_at, correlation_id, payload)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 pub(crate) const DELETE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1";
-pub(crate) const DELETE: &str = "DELETE FROM events WHERE number = ?1";
+pub(crate) const DELETE: &str = "DELETE FROM state_events WHERE number = ?1";
 pub(crate) const INSERT_RECIPIENT: &str = "INSERT INTO event_recipients (user, number) VALUES (?1, ?2)";
 pub(crate) const ENTRIES_AFTER: &str = concat!(
     "SELECT e.number, e.kind, e.at, actor.oid, e.correlation_id, e.workspace, e.workspace_at, e.conversation, \

@@ -121,7 +121,7 @@ pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Opti
 
 /// The users with a rule about their tokens.
 pub(crate) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
-    let mut statement = db.prepare_cached(GATES)?;
+    let mut statement = db.prepare_cached(TOKEN_RULES)?;
     let rows = statement.query_map([], |row| {
         let since: Option<i64> = row.get(2)?;
         let gate = match (row.get(1)?, since) {
@@ -151,7 +151,7 @@ pub(crate) const LOGIN_TAKEN: &str =
     "SELECT 1 FROM users WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL AND key <> ?2";
 pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, status FROM users \
      WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
-pub(crate) const GATES: &str =
+pub(crate) const TOKEN_RULES: &str =
     "SELECT oid, status <> 0, tokens_since FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
 pub(crate) const KNOWN_TO: &str = "
     SELECT u.oid, u.name, u.email FROM users u, users caller

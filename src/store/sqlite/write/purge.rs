@@ -90,7 +90,7 @@ fn purge_events(db: &Connection, events_of: &str, thing: i64, rows_left: &mut us
             .optional()?;
         let Some((event, bytes, is_counted)): Option<(i64, i64, bool)> = event else { break };
         let recipients = db.prepare_cached("DELETE FROM event_recipients WHERE number = ?1")?.execute([event])?;
-        db.prepare_cached("DELETE FROM events WHERE number = ?1")?.execute([event])?;
+        db.prepare_cached("DELETE FROM state_events WHERE number = ?1")?.execute([event])?;
         *rows_left = rows_left.saturating_sub(recipients + 1);
         if is_counted {
             removed.events -= 1;
@@ -113,7 +113,7 @@ pub(crate) const EVENTS_OF_CONVERSATION: &str = concat!(
     state_events::event_bytes!(),
     ", ",
     state_events::event_expires!(),
-    " FROM events e WHERE e.conversation = ?1 \
+    " FROM state_events e WHERE e.conversation = ?1 \
      AND e.kind NOT IN ('conversation_left', 'conversation_deleted') LIMIT 1"
 );
 pub(crate) const EVENTS_OF_WORKSPACE: &str = concat!(
@@ -121,5 +121,5 @@ pub(crate) const EVENTS_OF_WORKSPACE: &str = concat!(
     state_events::event_bytes!(),
     ", ",
     state_events::event_expires!(),
-    " FROM events e WHERE e.workspace = ?1 AND e.conversation IS NULL AND e.kind <> 'workspace_deleted' LIMIT 1"
+    " FROM state_events e WHERE e.workspace = ?1 AND e.conversation IS NULL AND e.kind <> 'workspace_deleted' LIMIT 1"
 );

@@ -94,7 +94,7 @@ impl RemovedEvents {
         self.rows_left -= recipients;
         self.stats.bytes += recipients as i64 * RECIPIENT_BYTES;
         if self.rows_left > 0 {
-            db.prepare_cached("DELETE FROM events WHERE number = ?1")?.execute([sql(event.number)])?;
+            db.prepare_cached("DELETE FROM state_events WHERE number = ?1")?.execute([sql(event.number)])?;
             self.rows_left -= 1;
             self.stats.events += 1;
             self.stats.bytes += event.bytes;
@@ -119,7 +119,7 @@ fn oldest(db: &Connection) -> rusqlite::Result<Option<OldestEvent>> {
 pub(crate) const OLDEST: &str = concat!(
     "SELECT number, at, ",
     state_events::event_bytes!(),
-    " FROM events e INDEXED BY events_expiring WHERE ",
+    " FROM state_events e INDEXED BY state_events_expiring WHERE ",
     state_events::event_expires!(),
     " ORDER BY number LIMIT 1"
 );
