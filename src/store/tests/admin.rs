@@ -87,10 +87,10 @@ fn who_waits_for_the_writer_gets_a_turn() {
     let mut writer = open(&path);
     done(&mut writer, "ann", create_workspace());
     let mut admin = admin(&path);
-    writer.db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    writer.connection.db.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| admin.disable(&named("ann"), NOW));
-        writer.db.execute_batch("COMMIT").unwrap();
+        writer.connection.db.execute_batch("COMMIT").unwrap();
         assert!(waiting.join().unwrap().is_ok());
     });
     assert!(writer.poll_external_writes().is_some());

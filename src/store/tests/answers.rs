@@ -45,11 +45,11 @@ pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
 fn fail_commits(writer: &mut Writer, places: &'static [u32]) {
     let commits = AtomicU32::new(0);
     let fails = move || places.contains(&commits.fetch_add(1, Ordering::Relaxed));
-    writer.db.commit_hook(Some(fails)).unwrap();
+    writer.connection.db.commit_hook(Some(fails)).unwrap();
 }
 
 fn rows(writer: &Writer, table: &str) -> i64 {
-    writer.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    writer.connection.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
 #[test]

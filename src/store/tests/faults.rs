@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// As many database pages as there are, and `more`.
 fn limit_pages(writer: &Writer, more: i64) {
-    let pages: i64 = writer.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    writer.db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(())).unwrap();
+    let pages: i64 = writer.connection.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    writer.connection.db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(())).unwrap();
 }
 
 fn posted(events: &[Arc<Event>]) -> Vec<&str> {
@@ -39,7 +39,7 @@ fn a_full_disk_refuses_only_what_does_not_fit() {
     assert_eq!(numbers, [before.0 + 1, before.0 + 2, before.0 + 3], "a failure uses up no number");
     writer.check_invariants();
 
-    writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    writer.connection.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
     done(&mut writer, "ann", post(room, &large));
     writer.check_invariants();
     let events = replay(&mut writer, "ann");
@@ -67,15 +67,19 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     assert!(matches!(committed.results[0].result, Err(Rejection::NotFound(_))));
     assert_eq!(writer.fault(), Some(WriterFault::Full), "a refusal writes nothing");
 
-    writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    writer.connection.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
     writer.probe();
     assert_eq!(writer.fault(), None);
     let tables = "SELECT count(*) FROM sqlite_master WHERE name = 'probe'";
-    assert_eq!(writer.db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "it leaves nothing behind");
+    assert_eq!(
+        writer.connection.db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(),
+        0,
+        "it leaves nothing behind"
+    );
 
     let holder = rusqlite::Connection::open(directory.file("a.db")).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    writer.db.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer.connection.db.busy_timeout(std::time::Duration::ZERO).unwrap();
     refused(&mut writer, "x");
     writer.probe();
     assert_eq!(writer.fault(), Some(WriterFault::Locked));
@@ -100,7 +104,7 @@ fn what_a_failed_batch_made_is_forgotten() {
     assert!(committed.events.is_empty() && committed.before == committed.through);
     writer.check_invariants();
 
-    writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    writer.connection.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     let kinds: Vec<&str> = committed.events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["workspace_created", "conversation_created", "input", "input"]);
@@ -116,14 +120,14 @@ fn a_failed_commit_is_never_acknowledged() {
     let commits = Arc::new(AtomicU32::new(0));
     let count = commits.clone();
     let fails = move || [0, 2].contains(&count.fetch_add(1, Ordering::Relaxed));
-    writer.db.commit_hook(Some(fails)).unwrap();
+    writer.connection.db.commit_hook(Some(fails)).unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     assert_eq!(commits.load(Ordering::Relaxed), 4);
     let results: Vec<bool> = committed.results.iter().map(|receipt| receipt.result.is_ok()).collect();
     assert_eq!(results, [true, false, true]);
     assert!(committed.events.iter().all(|event| event.actor.as_str() == "ann"));
     writer.check_invariants();
-    writer.db.commit_hook(None::<fn() -> bool>).unwrap();
+    writer.connection.db.commit_hook(None::<fn() -> bool>).unwrap();
     assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
     assert!(replay(&mut writer, "ben").is_empty());
 }
@@ -138,7 +142,7 @@ fn a_busy_database_refuses_the_whole_batch_at_once() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
-    writer.db.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer.connection.db.busy_timeout(std::time::Duration::ZERO).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
@@ -190,7 +194,11 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
     let committed =
         writer.commit_batch(&["a", "b", "c"].map(|text| command("ann", post(ConversationRef::Default, text))), NOW);
     // A transaction that is open while the process dies: what it wrote must not be seen again.
-    writer.db.execute_batch("BEGIN IMMEDIATE; UPDATE journal_head SET number = 1000; DELETE FROM messages").unwrap();
+    writer
+        .connection
+        .db
+        .execute_batch("BEGIN IMMEDIATE; UPDATE journal_head SET number = 1000; DELETE FROM messages")
+        .unwrap();
     let after = directory.file("crashed.db");
     for ending in ["", "-wal"] {
         let file = |path: &Path| std::path::PathBuf::from(format!("{}{ending}", path.display()));
@@ -236,10 +244,10 @@ fn a_query_that_fails_leaves_no_snapshot_open() {
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(home) };
     assert!(reader.answer(&query).result.is_ok());
-    writer.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
+    writer.connection.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
     let answer = reader.answer(&query);
     assert!(matches!(answer.result, Err(Rejection::Database)), "{answer:?}");
     assert_eq!(answer.position, EventNumber(1), "the newest that was seen");
-    writer.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
+    writer.connection.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
     assert!(reader.answer(&query).result.is_ok());
 }

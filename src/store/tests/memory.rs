@@ -6,7 +6,7 @@ use crate::domain::query::QueryKind;
 #[test]
 fn a_database_in_memory_works_without_a_name_and_leaves_no_file() {
     let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
-    let directory = writer.path.parent().unwrap().to_path_buf();
+    let directory = writer.connection.path.parent().unwrap().to_path_buf();
     let mut reader = writer.open_reader().unwrap();
     assert!(directory.exists());
     writer.unlink_temporary();
@@ -27,7 +27,7 @@ fn a_database_in_memory_works_without_a_name_and_leaves_no_file() {
     writer.close();
 
     let writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
-    let directory = writer.path.parent().unwrap().to_path_buf();
+    let directory = writer.connection.path.parent().unwrap().to_path_buf();
     drop(writer);
     assert!(!directory.exists(), "a dropped writer removes it, too");
 }

@@ -2,7 +2,7 @@
 
 use super::support::TempDir;
 use super::*;
-use crate::store::sqlite::admin::accounts;
+use crate::store::sqlite::admin::account_rows;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::{answer_history, journal_messages};
 use crate::store::sqlite::tables::{
@@ -20,9 +20,9 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         users::LOGIN_TAKEN,
         users::PASSWORD_RECORD,
         users::KNOWN_TO,
-        accounts::BY_ID,
-        accounts::BY_EMAIL,
-        accounts::LIST,
+        account_rows::BY_ID,
+        account_rows::BY_EMAIL,
+        account_rows::LIST,
         workspaces::FIND,
         workspaces::COUNT,
         workspaces::LIST,
@@ -122,7 +122,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
     for statement in
         [state_events::ENTRIES_AFTER, messages::NUMBERS_AFTER, messages::FIND_VISIBLE, journal_messages::TAIL]
     {
-        for db in [&writer.db, &reading] {
+        for db in [&writer.connection.db, &reading] {
             let mut prepared = db.prepare(statement).unwrap();
             for value in 1..4 {
                 let values = vec![value; prepared.parameter_count()];
@@ -138,7 +138,7 @@ fn binding_a_parameter_does_not_prepare_the_statement_again() {
 }
 
 fn plan(writer: &Writer, statement: &str) -> String {
-    let mut explain = writer.db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+    let mut explain = writer.connection.db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
     let parameters = explain.parameter_count();
     let nothing = vec![rusqlite::types::Null; parameters];
     let rows = explain.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();

@@ -14,7 +14,7 @@ fn open_with(retention: Retention) -> Writer {
 }
 
 fn count(writer: &Writer, what: &str) -> i64 {
-    writer.db.query_row(&format!("SELECT {what}"), [], |row| row.get(0)).unwrap()
+    writer.connection.db.query_row(&format!("SELECT {what}"), [], |row| row.get(0)).unwrap()
 }
 
 fn events(writer: &Writer) -> i64 {

@@ -53,7 +53,7 @@ fn emails_and_ids_are_unique() {
     rejected(&["other@example.com", "--id", "stranger"], "was deleted");
     // A user's email may be another user's id.
     add(&sandbox, &["other@example.com", "--id", "ann@example.com"]);
-    run(&sandbox, &["user", "disable", "ann@example.com"]).failed(1, "name the one you mean with --id");
+    run(&sandbox, &["user", "disable", "ann@example.com"]).failed(1, "select one of them with --id");
     run(&sandbox, &["user", "disable", "--id", "ann@example.com"]).well();
     let disabled: Vec<bool> = users(&sandbox).iter().map(|user| user["disabled"] == true).collect();
     assert_eq!(disabled, [false, true, true]);
@@ -126,7 +126,7 @@ fn deleted_users_are_erased_from_the_file() {
     let deleted = &users(&sandbox)[0];
     assert_eq!((&deleted["deleted"], &deleted["disabled"]), (&json!(true), &json!(true)));
     for command in [&["user", "enable", &id][..], &["user", "disable", &id], &["user", "passwd", &id]] {
-        run(&sandbox, command).failed(1, "was deleted, which is for good");
+        run(&sandbox, command).failed(1, "was deleted permanently");
     }
     run(&sandbox, &["user", "delete", &id, "--yes"]).well();
     assert_ne!(add(&sandbox, &["unmistakable-email@example.com"]), id, "the email can be used again");

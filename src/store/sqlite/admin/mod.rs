@@ -1,6 +1,8 @@
-//! What an administrator does with a database file: accounts, backup, restore, verification.
+//! Tools for database files: accounts, backup, restore, verification.
 
+pub(crate) mod account_rows;
 pub(crate) mod accounts;
+pub(crate) mod admin_error;
 pub(crate) mod backup;
 pub(crate) mod development_user;
 pub(crate) mod integrity;

@@ -7,25 +7,28 @@ use crate::store::sqlite::write::writer::Writer;
 impl Writer {
     /// Asserts the invariants of the store. Reads the whole database.
     pub fn check_invariants(&mut self) {
-        let findings = integrity::rows(&self.db, |_, _| {});
+        let findings = integrity::rows(&self.connection.db, |_, _| {});
         assert!(findings.is_empty(), "{}", findings.join("\n"));
         self.check_cache();
     }
 
     fn check_cache(&mut self) {
-        let head = journal_head::load(&self.db).expect("the journal's head can be read");
+        let head = journal_head::load(&self.connection.db).expect("the journal's head can be read");
         assert_eq!(self.head, head);
-        let stats = state_events::stats(&self.db).expect("the row can be read");
+        let stats = state_events::stats(&self.connection.db).expect("the row can be read");
         assert!(self.cache.stats.is_none_or(|known| known == stats));
-        self.cache.inboxes.check_invariants(&inbox::load_watermark(&self.db).expect("the watermark can be read"));
+        self.cache
+            .inboxes
+            .check_invariants(&inbox::load_watermark(&self.connection.db).expect("the watermark can be read"));
         self.cache.conversations.check_invariants();
         self.cache.users.check_invariants();
         for access in self.cache.conversations.values() {
-            let stored = conversations::access(&self.db, &self.meta.ids, access.number).expect("the rows can be read");
+            let stored = conversations::access(&self.connection.db, &self.meta.ids, access.number)
+                .expect("the rows can be read");
             assert_eq!(stored.as_ref(), Some(&**access), "conversation {}", access.number);
         }
         for user in self.cache.users.values() {
-            let stored = users::find(&self.db, &user.id).expect("the row can be read");
+            let stored = users::find(&self.connection.db, &user.id).expect("the row can be read");
             assert_eq!(stored.as_ref(), Some(&**user));
         }
     }

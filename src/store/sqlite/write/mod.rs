@@ -6,4 +6,5 @@ pub(crate) mod maintenance;
 pub(crate) mod purge;
 pub(crate) mod retention;
 pub(crate) mod rows;
+pub(crate) mod write_connection;
 pub(crate) mod writer;

@@ -3,7 +3,6 @@
 //! Invariant: a command result is returned, and an event is emitted, only after its commit has returned. After an error, the
 //! cache holds nothing that is not on disk.
 
-use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::config::types::Database;
@@ -17,50 +16,35 @@ use crate::domain::result::CommandResult;
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use crate::store::config::StoreConfig;
-use crate::store::error::{Abort, OpenError, fault_of, rejection_of};
+use crate::store::error::{Abort, OpenError, rejection_of};
 use crate::store::rules::records::JournalHead;
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
 use crate::store::sqlite::admin::development_user;
-use crate::store::sqlite::connection::{self, Durability};
-use crate::store::sqlite::files::paths::{FileId, file_id};
 use crate::store::sqlite::files::temporary::TemporaryDatabase;
 use crate::store::sqlite::read::reader::Reader;
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::sqlite::tables::{journal_head, users};
-use crate::store::sqlite::write::checkpoint::{self, WriteAheadLog};
 use crate::store::sqlite::write::maintenance::{self, Maintenance, MaintenanceDue};
 use crate::store::sqlite::write::rows::SqliteRows;
-use rusqlite::{Connection, ffi};
-use std::path::PathBuf;
+use crate::store::sqlite::write::write_connection::WriteConnection;
+use rusqlite::Connection;
 use std::sync::Arc;
-use std::time::Duration;
 use uuid::Uuid;
 
-/// Writes 64 KiB, in place of a table that a crash may have left.
-const PROBE_FILL: &str =
-    "DROP TABLE IF EXISTS probe; CREATE TABLE probe (filler); INSERT INTO probe VALUES (zeroblob(65536))";
-const PROBE_EMPTY: &str = "DROP TABLE probe";
-
-/// Changes a database. Each database has at most one writer, which `Lock` ensures.
+/// Changes a database. `Lock` ensures that each database has at most one writer.
 pub struct Writer {
-    pub(crate) db: Connection,
-    log: WriteAheadLog,
-    pub(crate) path: PathBuf,
-    /// The file that was opened; `None` for a temporary database, which no other process can replace.
-    file: Option<FileId>,
+    pub(crate) connection: WriteConnection,
     temporary: Option<TemporaryDatabase>,
     pub(crate) meta: DatabaseMeta,
     pub(crate) cache: WriterCache,
     pub(crate) head: JournalHead,
-    /// SQLite's count of changes by other connections.
+    /// The last [`WriteConnection::external_version`] that `cache` and `head` include.
     external_version: i64,
     maintenance: Maintenance,
-    /// Set when a transaction fails because of the database, until one succeeds that changes it.
-    fault: Option<WriterFault>,
 }
 
-/// What a transaction did, after its commit.
+/// The result of a transaction, after its commit.
 struct TransactionResult {
     before: EventNumber,
     events: Vec<Arc<Event>>,
@@ -71,7 +55,7 @@ struct TransactionResult {
 }
 
 impl TransactionResult {
-    /// Nothing changed: the journal stays at `before`.
+    /// The result of a transaction that changed nothing. The journal stays at `before`.
     fn unchanged(before: EventNumber, results: Vec<CommandResult>) -> TransactionResult {
         TransactionResult {
             before,
@@ -86,7 +70,7 @@ impl TransactionResult {
 
 /// Why a transaction changed nothing.
 enum TransactionError {
-    /// It could not begin, which is no fault of its commands.
+    /// It could not begin, whatever its commands were.
     Begin(rusqlite::Error),
     /// A command or the commit failed.
     Run(rusqlite::Error),
@@ -105,16 +89,13 @@ impl Writer {
                 (temporary.path(), Some(temporary))
             }
         };
-        let durability = if temporary.is_some() { Durability::None } else { Durability::Full };
-        let (mut db, meta) = connection::open_writing(&path, durability)?;
-        let file = if temporary.is_some() { None } else { file_id(&path) };
-        let log = WriteAheadLog::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
-        let head = journal_head::load(&db).map_err(|error| OpenError::of(&path, &error))?;
-        let external_version = external_version(&db).map_err(|error| OpenError::of(&path, &error))?;
+        let (connection, meta) = WriteConnection::open(path, temporary.is_some())?;
+        let open_error = |error| OpenError::of(&connection.path, &error);
+        let head = journal_head::load(&connection.db).map_err(open_error)?;
+        let external_version = connection.external_version().map_err(open_error)?;
         let cache = WriterCache::new(config.inbox, config.responders.clone());
         let maintenance = Maintenance::new(config.retention);
-        let fault = None;
-        Ok(Writer { db, log, path, file, temporary, meta, cache, head, external_version, maintenance, fault })
+        Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance })
     }
 
     /// Opens a connection for queries.
@@ -122,24 +103,24 @@ impl Writer {
     /// # Errors
     /// Fails if the file cannot be opened a second time.
     pub fn open_reader(&self) -> Result<Reader, OpenError> {
-        Reader::open(&self.path)
+        Reader::open(&self.connection.path)
     }
 
-    /// Removes the name of a temporary database, so that its file disappears with the process, whatever ends it. After that,
-    /// no reader can be opened. Does nothing for a database in a file.
+    /// Unlinks a temporary database, so that its file is deleted with the process, however the process ends. No reader can be
+    /// opened afterwards. Does nothing for a database in a file.
     pub fn unlink_temporary(&mut self) {
         self.temporary = None;
     }
 
     /// Runs the commands in order, in one transaction with one commit. If that fails, each runs in its own transaction.
-    /// Returns one result per command, in the same order. `now` may go back; the assigned times do not.
+    /// Returns one result per command, in the same order. `now` may go back; assigned times only grow.
     pub fn commit_batch(&mut self, commands: &[Command], now: WallTime) -> Committed {
         // An inbox flush shares the transaction. If it fails, the commands are retried without it.
         let includes_flush = self.cache.inboxes.is_due(self.head);
         let done = match self.transact(commands, now, true) {
             Ok(done) => done,
             Err(TransactionError::Run(error)) if commands.len() > 1 || includes_flush => {
-                log::warn!("a transaction of {} commands failed, each is retried alone: {error}", commands.len());
+                log::warn!("a transaction of {} commands failed, retrying each alone: {error}", commands.len());
                 self.transact_each(commands, now)
             }
             Err(TransactionError::Begin(error) | TransactionError::Run(error)) => self.reject(commands, &error),
@@ -160,45 +141,40 @@ impl Writer {
     pub fn maintain(&mut self, now: WallTime) {
         let now = now.max(self.head.at);
         let step = self.begin().and_then(|()| {
-            let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
+            let rows = SqliteRows { db: &self.connection.db, ids: &self.meta.ids };
             self.maintenance.step(&rows, &mut self.cache, self.head, now)?;
-            self.commit()
+            self.connection.commit()
         });
         if let Err(error) = step {
             log::error!("maintenance failed: {error}");
             self.roll_back();
-            self.transaction_failed(&error);
+            self.connection.transaction_failed(&error);
             self.maintenance.step_failed();
         }
-        maintenance::report_oldest(&self.db);
-        maintenance::refresh_stats(&self.db, &mut self.cache);
+        maintenance::report_oldest(&self.connection.db);
+        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
     }
 
     /// When the next step of maintenance is due.
     pub fn maintenance_due(&mut self, now: WallTime) -> MaintenanceDue {
-        maintenance::refresh_stats(&self.db, &mut self.cache);
+        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
         self.maintenance.due(&self.cache, self.head, now.max(self.head.at))
     }
 
-    /// Why nothing can be written, according to the last transactions.
+    /// Why the database cannot be written to, according to the last transactions.
     pub fn fault(&self) -> Option<WriterFault> {
-        self.fault
+        self.connection.fault()
     }
 
-    /// Probes whether the database can be written to, with a table that is dropped again. The table is large enough that a
-    /// few messages would fit on a nearly full disk. The probe does not wait for locks, because commands may be waiting.
+    /// Probes whether the database can be written to, with a table that is dropped again. On a nearly full disk, the probe
+    /// succeeds only if a few messages fit.
     pub fn probe(&mut self) {
-        let probed = self
-            .db
-            .busy_timeout(Duration::ZERO)
-            .and_then(|()| self.execute_alone(PROBE_FILL))
-            .and_then(|()| self.execute_alone(PROBE_EMPTY));
-        let restored = self.db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS));
-        match probed.and(restored) {
-            Ok(()) => self.clear_fault(),
+        self.roll_back_leftover();
+        match self.connection.probe() {
+            Ok(()) => self.connection.transaction_succeeded(),
             Err(error) => {
                 self.roll_back();
-                self.transaction_failed(&error);
+                self.connection.transaction_failed(&error);
             }
         }
     }
@@ -218,13 +194,14 @@ impl Writer {
         self.meta.signing_key
     }
 
-    /// Reloads what another process has changed since the last transaction or call: the token rules, which every shard must
-    /// learn. Returns `None` if nothing changed. Without a change, the call costs one read of shared memory.
+    /// Reloads the data that another process has changed since the last transaction or call. Returns the token rules, for all
+    /// shards; `None` if nothing changed. Without a change, the call costs one read of shared memory.
     pub fn poll_external_writes(&mut self) -> Option<Committed> {
         // After a failed read, the next transaction reads again and reports the error.
-        let version = external_version(&self.db).ok().filter(|version| *version != self.external_version)?;
-        let token_rules = users::token_rules(&self.db).ok()?;
-        let head = journal_head::load(&self.db).ok()?;
+        let db = &self.connection.db;
+        let version = self.connection.external_version().ok().filter(|version| *version != self.external_version)?;
+        let token_rules = users::token_rules(db).ok()?;
+        let head = journal_head::load(db).ok()?;
         self.cache.clear();
         (self.head, self.external_version) = (head, version);
         Some(Committed {
@@ -238,23 +215,23 @@ impl Writer {
         })
     }
 
-    /// The users with a rule about their tokens.
+    /// The users whose tokens are restricted.
     ///
     /// # Errors
     /// Fails if the rows cannot be read.
     pub fn token_rules(&mut self) -> Result<TokenRules, OpenError> {
-        users::token_rules(&self.db).map_err(|error| self.open_error(&error))
+        users::token_rules(&self.connection.db).map_err(|error| self.open_error(&error))
     }
 
-    /// With a hash: ensures that the development user exists and is enabled, with this password unless it has one, unless an
-    /// administrator disabled or deleted it. Without: switches off a development user with a password.
+    /// Enables the development user with the password `hash`, or switches it off if `hash` is `None`. A password that the user
+    /// has already is kept, and a user that an administrator disabled or deleted stays so.
     ///
     /// # Errors
     /// Fails if the database cannot be written to.
     pub fn set_development_user(&mut self, hash: Option<&str>, now: WallTime) -> Result<(), OpenError> {
         let done = self.begin().and_then(|()| {
-            development_user::switch(&self.db, hash, now)?;
-            self.commit()
+            development_user::switch(&self.connection.db, hash, now)?;
+            self.connection.commit()
         });
         self.cache.clear();
         done.map_err(|error| {
@@ -263,37 +240,21 @@ impl Writer {
         })
     }
 
-    /// Runs a last checkpoint and closes the database. Nothing is lost without the checkpoint: it only saves the next start
-    /// the work.
+    /// Runs a last checkpoint and closes the database. The checkpoint only saves work at the next start.
     pub fn close(self) {
-        // Readers at work are not waited for.
-        let checkpoint = self
-            .db
-            .busy_timeout(Duration::ZERO)
-            .and_then(|()| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
-        match checkpoint {
-            Ok(0) => {}
-            Ok(_) => log::debug!("the write-ahead log is still being read and stays"),
-            Err(error) => {
-                log::warn!("the last checkpoint failed: {error}");
-                if checkpoint::is_failed_sync(&error) {
-                    // On close, SQLite would run another checkpoint and remove the log.
-                    std::mem::forget(self);
-                }
-            }
-        }
+        self.connection.close();
     }
 
-    /// Whether the database could not be synced. Nothing more is committed then. The process must end, and the next one
+    /// Whether the database could not be synced. Nothing is committed afterwards. The process must end, and the next one
     /// replays the whole log.
     pub fn is_poisoned(&self) -> bool {
-        self.log.is_poisoned()
+        self.connection.is_poisoned()
     }
 
     /// The writer's own connection, for tests that make SQLite fail.
     #[doc(hidden)]
     pub fn connection(&mut self) -> &mut Connection {
-        &mut self.db
+        &mut self.connection.db
     }
 
     /// Runs commands in one transaction, with a step of an inbox flush if `with_flush`.
@@ -312,10 +273,10 @@ impl Writer {
                 metrics::COMMITS.add(1);
                 metrics::COMMANDS_COMMITTED.add(commands.len() as u64);
             }
-            Err(TransactionError::Begin(error)) => self.transaction_failed(error),
+            Err(TransactionError::Begin(error)) => self.connection.transaction_failed(error),
             Err(TransactionError::Run(error)) => {
                 self.roll_back();
-                self.transaction_failed(error);
+                self.connection.transaction_failed(error);
             }
         }
         result
@@ -328,7 +289,7 @@ impl Writer {
             let done = match self.transact(alone, now, false) {
                 Ok(done) => done,
                 Err(TransactionError::Run(error)) => self.reject(alone, &error),
-                // Waiting for the database once per command would delay all clients.
+                // Waiting for the database again for each command would delay all clients.
                 Err(TransactionError::Begin(error)) => {
                     all.results.extend(self.reject(&commands[index..], &error).results);
                     return all;
@@ -353,14 +314,14 @@ impl Writer {
     }
 
     fn run(&mut self, commands: &[Command], now: WallTime, with_flush: bool) -> rusqlite::Result<TransactionResult> {
-        let external_version = external_version(&self.db)?;
+        let external_version = self.connection.external_version()?;
         let has_external_writes = external_version != self.external_version;
         if has_external_writes {
             self.cache.clear();
-            self.head = journal_head::load(&self.db)?;
+            self.head = journal_head::load(&self.connection.db)?;
         }
         let before = self.head.number;
-        let rows = SqliteRows { db: &self.db, ids: &self.meta.ids };
+        let rows = SqliteRows { db: &self.connection.db, ids: &self.meta.ids };
         let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now);
         transaction.token_rules_changed = has_external_writes;
         let mut results = Vec::with_capacity(commands.len());
@@ -377,10 +338,10 @@ impl Writer {
         }
         let token_rules = transaction.finish()?;
         let Transaction { events, jobs, started, head, .. } = transaction;
-        self.commit()?;
-        // A transaction in which every command was rejected proves nothing.
+        self.connection.commit()?;
+        // A transaction in which every command was rejected wrote nothing, so it does not end a fault.
         if head != self.head {
-            self.clear_fault();
+            self.connection.transaction_succeeded();
         }
         (self.head, self.external_version) = (head, external_version);
         let marks = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
@@ -388,73 +349,30 @@ impl Writer {
         Ok(TransactionResult { before, events, results, jobs, started, token_rules })
     }
 
-    fn clear_fault(&mut self) {
-        if self.fault.take().is_some() {
-            log::info!("the database can be written to again");
-            metrics::WRITER_FAILING.set(0);
-        }
-    }
-
-    fn transaction_failed(&mut self, error: &rusqlite::Error) {
-        metrics::COMMITS_FAILED.add(1);
-        if let Some(fault) = fault_of(error) {
-            if self.fault.is_none() {
-                log::error!("the database cannot be written to: {error}");
-            }
-            self.fault = Some(fault);
-            metrics::WRITER_FAILING.set(1);
-        }
-    }
-
-    fn execute_alone(&mut self, statements: &str) -> rusqlite::Result<()> {
-        self.begin()?;
-        self.db.execute_batch(statements)?;
-        self.commit()
-    }
-
     fn begin(&mut self) -> rusqlite::Result<()> {
-        // A failed rollback or a panic may have left a transaction open, and its changes in the cache.
-        if !self.db.is_autocommit() {
+        self.roll_back_leftover();
+        self.connection.begin()
+    }
+
+    /// Rolls back a transaction that a failed rollback or a panic left open, with its changes in the cache.
+    fn roll_back_leftover(&mut self) {
+        if !self.connection.is_idle() {
             self.roll_back();
         }
-        // A file without a name disappears with the process, so nothing may be acknowledged into it.
-        if self.file.is_some() && file_id(&self.path) != self.file {
-            let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
-            return Err(rusqlite::Error::SqliteFailure(moved, Some("its file was moved, removed or replaced".into())));
-        }
-        // The previous transaction has been reported by now, so no client waits for the checkpoint.
-        self.log.shorten(&self.db);
-        if self.log.is_poisoned() {
-            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None));
-        }
-        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
     }
 
-    fn commit(&self) -> rusqlite::Result<()> {
-        self.db.prepare_cached("COMMIT")?.execute([]).map(drop)
-    }
-
-    /// Ends a failed transaction, unless SQLite has done so, and clears the cache.
+    /// Ends a failed transaction, unless SQLite has ended it, and clears the cache.
     fn roll_back(&mut self) {
-        if !self.db.is_autocommit()
-            && let Err(error) = self.db.execute_batch("ROLLBACK")
-        {
-            log::error!("a transaction could not be rolled back yet: {error}");
-        }
+        self.connection.roll_back();
         self.cache.clear();
-        match journal_head::load(&self.db) {
-            Ok(head) if self.db.is_autocommit() => self.head = head,
+        match journal_head::load(&self.connection.db) {
+            Ok(head) if self.connection.is_idle() => self.head = head,
             Ok(_) => {}
-            Err(error) => log::error!("the head of the journal could not be read: {error}"),
+            Err(error) => log::error!("cannot read the head of the journal: {error}"),
         }
     }
 
     fn open_error(&self, error: &rusqlite::Error) -> OpenError {
-        OpenError::of(&self.path, error)
+        OpenError::of(&self.connection.path, error)
     }
-}
-
-/// A number that changes whenever another connection has written.
-fn external_version(db: &Connection) -> rusqlite::Result<i64> {
-    db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
