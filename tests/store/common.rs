@@ -6,11 +6,11 @@
 pub mod support;
 
 use cortex_core::internals::{
-    Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, ConversationId,
-    ConversationRef, Database, Event, EventNumber, InboxLimits, JobId, JournalPage, KindSet, LiveAnswer,
-    MaintenanceDue, MessageId, Metadata, Outcome, Query, QueryKind, QueryResponse, QueryResult, RESPONDER_PREFIX,
-    Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention, Role, Status, StoreConfig, StreamFilter,
-    Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+    Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, Conversation,
+    ConversationId, ConversationRef, Database, Event, EventNumber, InboxLimits, JobId, JournalPage, KindSet,
+    LiveAnswer, MaintenanceDue, MessageId, Metadata, Outcome, Query, QueryKind, QueryResponse, QueryResult,
+    RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention, Role, Status, StoreConfig,
+    StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
 };
 use std::sync::Arc;
 use support::TempDir;
@@ -18,7 +18,7 @@ use support::TempDir;
 /// 2026-01-01T00:00:00Z.
 pub const START: WallTime = WallTime(1_767_225_600_000_000);
 
-pub const NOBODY: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
+pub const UNUSED_REPLY_TO: ReplyTo = ReplyTo { shard: 0, slot: 0, generation: 0 };
 
 pub struct World {
     pub config: StoreConfig,
@@ -129,19 +129,19 @@ impl World {
     }
 
     /// Does one thing and returns its receipt and its events.
-    pub fn act(&mut self, user: &str, kind: CommandKind) -> (CommandResult, Vec<Arc<Event>>) {
+    pub fn run(&mut self, user: &str, kind: CommandKind) -> (CommandResult, Vec<Arc<Event>>) {
         let committed = self.commit(&[command(user, kind)]);
         (committed.results.into_iter().next().unwrap(), committed.events.to_vec())
     }
 
     pub fn done(&mut self, user: &str, kind: CommandKind) -> Outcome {
-        self.act(user, kind).0.result.unwrap()
+        self.run(user, kind).0.result.unwrap()
     }
 
-    pub fn refused(&mut self, user: &str, kind: CommandKind) -> Rejection {
-        let (receipt, events) = self.act(user, kind);
-        assert!(events.is_empty() && receipt.number.is_none(), "a refusal changes nothing");
-        receipt.result.unwrap_err()
+    pub fn rejected(&mut self, user: &str, kind: CommandKind) -> Rejection {
+        let (command_result, events) = self.run(user, kind);
+        assert!(events.is_empty() && command_result.number.is_none(), "a refusal changes nothing");
+        command_result.result.unwrap_err()
     }
 
     pub fn workspace(&mut self, user: &str) -> WorkspaceId {
@@ -165,21 +165,21 @@ impl World {
         }
     }
 
-    pub fn ask(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
-        let query = Query { reply_to: NOBODY, caller: UserId::new_unchecked(user), kind };
+    pub fn query(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
+        let query = Query { reply_to: UNUSED_REPLY_TO, caller: UserId::new_unchecked(user), kind };
         self.reader.as_mut().unwrap().answer(&query)
     }
 
-    pub fn found(&mut self, user: &str, kind: QueryKind) -> QueryResult {
-        self.ask(user, kind).result.unwrap()
+    pub fn query_result(&mut self, user: &str, kind: QueryKind) -> QueryResult {
+        self.query(user, kind).result.unwrap()
     }
 
-    pub fn denied(&mut self, user: &str, kind: QueryKind) -> Rejection {
-        self.ask(user, kind).result.unwrap_err()
+    pub fn query_rejection(&mut self, user: &str, kind: QueryKind) -> Rejection {
+        self.query(user, kind).result.unwrap_err()
     }
 
     pub fn page(&mut self, user: &str, after: u64, bytes_max: usize, filter: StreamFilter) -> JournalPage {
-        match self.found(user, QueryKind::JournalPage { after: EventNumber(after), bytes_max, filter }) {
+        match self.query_result(user, QueryKind::JournalPage { after: EventNumber(after), bytes_max, filter }) {
             QueryResult::JournalPage(page) => page,
             other => panic!("{other:?}"),
         }
@@ -215,7 +215,7 @@ pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspac
 pub fn command(user: &str, kind: CommandKind) -> Command {
     let name = user.strip_prefix(RESPONDER_PREFIX).map_or_else(|| user.to_uppercase(), str::to_owned);
     let actor = Actor { id: UserId::new_unchecked(user), name: Some(name.into()), email: None };
-    Command { reply_to: NOBODY, actor, correlation_id: "request".into(), idempotency: None, kind }
+    Command { reply_to: UNUSED_REPLY_TO, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 
 /// The two responders that conversations may choose.
@@ -283,22 +283,19 @@ pub fn update_conversation(id: ConversationId, participants: Option<&[&str]>, me
     }
 }
 
-pub fn begin(order: JobId, text: &str) -> CommandKind {
+pub fn begin(job: JobId, text: &str) -> CommandKind {
     let live = LiveAnswer::default();
     live.append(text);
-    CommandKind::Answer { job: order, step: AnswerStep::Begin { text: text.into(), live } }
+    CommandKind::Answer { job, step: AnswerStep::Begin { text: text.into(), live } }
 }
 
-pub fn append(order: JobId, text: &str) -> CommandKind {
-    CommandKind::Answer { job: order, step: AnswerStep::Append { text: text.into() } }
+pub fn append(job: JobId, text: &str) -> CommandKind {
+    CommandKind::Answer { job, step: AnswerStep::Append { text: text.into() } }
 }
 
-pub fn finish(order: JobId, status: Status, text: Option<&str>) -> CommandKind {
+pub fn finish(job: JobId, status: Status, text: Option<&str>) -> CommandKind {
     let text = text.map(Content::new_unchecked);
-    CommandKind::Answer {
-        job: order,
-        step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None },
-    }
+    CommandKind::Answer { job, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
 }
 
 pub fn delete_message(conversation: ConversationId, message: MessageId) -> CommandKind {
@@ -311,4 +308,29 @@ pub fn leave(id: ConversationId) -> CommandKind {
 
 pub fn delete_conversation(id: ConversationId) -> CommandKind {
     CommandKind::DeleteConversation { conversation: ConversationRef::Id(id), api_variant: ApiVariant::Config }
+}
+
+/// Ann owns the workspace, ben and cyd take part in the conversation, and dan has nothing to do with them.
+pub struct SharedConversation {
+    pub world: World,
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+}
+
+impl SharedConversation {
+    pub fn new() -> SharedConversation {
+        let mut world = World::in_memory();
+        let workspace = world.workspace("ann");
+        let conversation = world.conversation("ann", workspace, &["ben", "cyd"]);
+        world.workspace("dan");
+        SharedConversation { world, workspace, conversation }
+    }
+}
+
+/// The conversation that a command updated.
+pub fn updated(outcome: Outcome) -> Conversation {
+    match outcome {
+        Outcome::ConversationUpdated(conversation) => conversation,
+        other => panic!("{other:?}"),
+    }
 }

@@ -2,8 +2,13 @@
 
 mod access;
 mod answers;
+mod batches;
 mod common;
+mod conversations;
+mod idempotency;
 mod journal;
-mod pages;
+mod numbers;
+mod opening;
+mod queries;
+mod users;
 mod wal;
-mod writer;

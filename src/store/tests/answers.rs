@@ -18,20 +18,20 @@ pub(crate) fn open_answered(path: &Path) -> Writer {
     Writer::open(&config).unwrap()
 }
 
-fn step(order: JobId, step: AnswerStep) -> Command {
-    command("responder:echo", CommandKind::Answer { job: order, step })
+fn step(job: JobId, step: AnswerStep) -> Command {
+    command("responder:echo", CommandKind::Answer { job, step })
 }
 
-pub(crate) fn begin(order: JobId) -> Command {
-    step(order, AnswerStep::Begin { text: "part".into(), live: LiveAnswer::default() })
+pub(crate) fn begin(job: JobId) -> Command {
+    step(job, AnswerStep::Begin { text: "part".into(), live: LiveAnswer::default() })
 }
 
-pub(crate) fn finish(order: JobId) -> Command {
+pub(crate) fn finish(job: JobId) -> Command {
     let text = Some(Content::new_unchecked("whole"));
-    step(order, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
+    step(job, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
 }
 
-pub(crate) fn open_orders(writer: &mut Writer) -> Vec<AnswerJob> {
+pub(crate) fn open_jobs(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
     let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
@@ -60,17 +60,17 @@ fn what_was_not_committed_is_neither_ordered_nor_begun() {
     fail_commits(&mut writer, &[0, 2]);
     let batch = ["ann", "ben", "cyd"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
-    let jobs: Vec<&str> = committed.jobs.iter().map(|order| order.user.as_str()).collect();
+    let jobs: Vec<&str> = committed.jobs.iter().map(|job| job.user.as_str()).collect();
     assert_eq!(jobs, ["ann", "cyd"]);
-    assert_eq!(open_orders(&mut writer), committed.jobs);
+    assert_eq!(open_jobs(&mut writer), committed.jobs);
     writer.check_invariants();
 
     fail_commits(&mut writer, &[0, 1]);
-    let keys: Vec<JobId> = committed.jobs.iter().map(|order| order.key).collect();
+    let keys: Vec<JobId> = committed.jobs.iter().map(|job| job.key).collect();
     let committed = writer.commit_batch(&[begin(keys[0]), begin(keys[1])], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Database | Rejection::Unavailable)));
     assert_eq!(committed.started.len(), 1);
-    let started: Vec<Option<MessageId>> = open_orders(&mut writer).into_iter().map(|order| order.started).collect();
+    let started: Vec<Option<MessageId>> = open_jobs(&mut writer).into_iter().map(|job| job.started).collect();
     assert_eq!(started, [None, Some(committed.started[0].message_id)]);
     writer.check_invariants();
 
@@ -78,9 +78,9 @@ fn what_was_not_committed_is_neither_ordered_nor_begun() {
     fail_commits(&mut writer, &[0, 1]);
     assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_err());
     fail_commits(&mut writer, &[]);
-    assert_eq!(open_orders(&mut writer).len(), 2, "an order stays open until its end is on disk");
+    assert_eq!(open_jobs(&mut writer).len(), 2, "an order stays open until its end is on disk");
     assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_ok());
-    assert_eq!(open_orders(&mut writer).len(), 1);
+    assert_eq!(open_jobs(&mut writer).len(), 1);
     writer.check_invariants();
 }
 
@@ -95,14 +95,14 @@ fn an_answer_leaves_no_row_behind() {
     };
     let before = counts(&writer);
     let asked = command("ben", post(ConversationRef::Id(room), "x"));
-    let order = writer.commit_batch(&[asked], NOW).jobs.remove(0);
-    let started = writer.commit_batch(&[begin(order.key)], NOW).started[0].message_id;
-    writer.commit_batch(&[finish(order.key)], NOW);
+    let job = writer.commit_batch(&[asked], NOW).jobs.remove(0);
+    let started = writer.commit_batch(&[begin(job.key)], NOW).started[0].message_id;
+    writer.commit_batch(&[finish(job.key)], NOW);
     let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
     assert_eq!(counts(&writer), published, "a closed order has no row, and the answer has one event");
     let delete = |message| CommandKind::DeleteMessage { conversation: ConversationRef::Id(room), message };
     done(&mut writer, "ann", delete(started));
-    done(&mut writer, "ben", delete(order.message_id));
+    done(&mut writer, "ben", delete(job.message_id));
     // What is left says that two messages are gone.
     assert_eq!(counts(&writer), [before[0], before[1], before[2] + 2, before[3] + 4]);
     writer.check_invariants();

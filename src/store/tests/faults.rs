@@ -52,13 +52,13 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     let mut writer = open(&directory.file("a.db"));
     let home = workspace(&mut writer, "ann");
     let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
-    let refused = |writer: &mut Writer, content: &str| {
+    let rejected = |writer: &mut Writer, content: &str| {
         let committed = writer.commit_batch(&[command("ann", post(room, content))], NOW);
         assert!(matches!(committed.results[0].result, Err(Rejection::Unavailable)));
     };
     assert_eq!(writer.fault(), None);
     limit_pages(&writer, 0);
-    refused(&mut writer, &"x".repeat(100_000));
+    rejected(&mut writer, &"x".repeat(100_000));
     assert_eq!(writer.fault(), Some(WriterFault::Full));
     writer.probe();
     assert_eq!(writer.fault(), Some(WriterFault::Full), "a few pages more would not fit");
@@ -80,7 +80,7 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     let holder = rusqlite::Connection::open(directory.file("a.db")).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     writer.connection.db.busy_timeout(std::time::Duration::ZERO).unwrap();
-    refused(&mut writer, "x");
+    rejected(&mut writer, "x");
     writer.probe();
     assert_eq!(writer.fault(), Some(WriterFault::Locked));
     drop(holder);
@@ -123,7 +123,7 @@ fn a_failed_commit_is_never_acknowledged() {
     writer.connection.db.commit_hook(Some(fails)).unwrap();
     let committed = writer.commit_batch(&batch, NOW);
     assert_eq!(commits.load(Ordering::Relaxed), 4);
-    let results: Vec<bool> = committed.results.iter().map(|receipt| receipt.result.is_ok()).collect();
+    let results: Vec<bool> = committed.results.iter().map(|command_result| command_result.result.is_ok()).collect();
     assert_eq!(results, [true, false, true]);
     assert!(committed.events.iter().all(|event| event.actor.as_str() == "ann"));
     writer.check_invariants();
@@ -151,7 +151,7 @@ fn a_busy_database_refuses_the_whole_batch_at_once() {
     assert!(!maintain(&mut writer, NOW));
     other.execute_batch("COMMIT").unwrap();
     let committed = writer.commit_batch(&batch, NOW);
-    assert!(committed.results.iter().all(|receipt| receipt.result.is_ok()));
+    assert!(committed.results.iter().all(|command_result| command_result.result.is_ok()));
     writer.check_invariants();
 }
 

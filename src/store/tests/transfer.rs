@@ -1,7 +1,7 @@
 //! Exports of what a whole server holds for a moment only: answers that were published after they were begun, and orders and
 //! answers that are open.
 
-use super::answers::{begin, finish, open_answered, open_orders};
+use super::answers::{begin, finish, open_answered, open_jobs};
 use super::support::TempDir;
 use super::*;
 use crate::store::{export, import, verify};
@@ -41,7 +41,7 @@ fn answers_come_along_however_far_they_are() {
     let mut copy = open_answered(&to);
     copy.check_invariants();
     assert_ne!(copy.epoch(), writer.epoch());
-    assert_eq!(open_orders(&mut copy), open_orders(&mut writer), "what is unanswered will be answered there");
+    assert_eq!(open_jobs(&mut copy), open_jobs(&mut writer), "what is unanswered will be answered there");
     let messages = |writer: &mut Writer, user: &str| -> Vec<(EventNumber, String)> {
         let events = replay(writer, user);
         let messages =
@@ -53,7 +53,7 @@ fn answers_come_along_however_far_they_are() {
     }
     // The copy lives: what was begun is finished, and new things come after a hole.
     let finished = copy.commit_batch(&[finish(jobs[1].key), finish(jobs[2].key)], NOW);
-    assert!(finished.results.iter().all(|receipt| receipt.result.is_ok()));
+    assert!(finished.results.iter().all(|command_result| command_result.result.is_ok()));
     assert!(finished.events.iter().all(|event| event.number > imported.continues_after));
     copy.check_invariants();
     while maintain(&mut copy, NOW) {

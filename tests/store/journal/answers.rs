@@ -1,8 +1,14 @@
 //! What the model knows of orders and answers: which steps are taken, and what they leave behind.
 
-use super::*;
-use cortex_core::internals::{AnswerStep, Committed, JobId, Outcome, Rejection};
-use cortex_core::internals::{EventNumber, Role, Status};
+use super::run::ModelRun;
+use crate::common::*;
+use cortex_core::internals::{
+    AnswerStep, CommandKind, Committed, Content, ConversationId, ConversationRef, Event, EventBody, EventKind,
+    EventNumber, JobId, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Role, Status, UserId,
+    WallTime,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub const RESPONDER: &str = "responder:echo";
 
@@ -25,7 +31,7 @@ struct Open {
 
 impl Answers {
     /// In these games every message that is posted is a user's, and the same responder answers them all.
-    pub fn order(&mut self, asked: MessageId, event: &Event) {
+    pub fn job(&mut self, asked: MessageId, event: &Event) {
         let key = JobId(event.number);
         self.made.push(key);
         self.open.insert(key, Open { asked, home: event.conversation_id.unwrap(), answer: None });
@@ -34,20 +40,20 @@ impl Answers {
 
 type Events<'e, I> = std::iter::Peekable<I>;
 
-impl Game {
+impl ModelRun {
     /// A step of any of the last orders, closed or not.
-    pub fn answer_act(&mut self) -> Option<CommandKind> {
+    pub fn answer_command(&mut self) -> Option<CommandKind> {
         let made = &self.answers.made;
         let back = 1 + self.random.below(made.len().clamp(1, 30) as u64) as usize;
-        let order = *made.get(made.len().checked_sub(back)?)?;
+        let job = *made.get(made.len().checked_sub(back)?)?;
         let text = format!("answer {} ", self.random.below(1000));
         let statuses = [Status::Complete, Status::Cancelled, Status::Interrupted, Status::Failed];
         let status = statuses[self.random.below(4) as usize];
         Some(match self.random.below(9) {
-            0..=2 => begin(order, &text),
-            3..=5 => append(order, &text),
-            6..=7 => finish(order, status, Some(&text)),
-            _ => finish(order, status, None),
+            0..=2 => begin(job, &text),
+            3..=5 => append(job, &text),
+            6..=7 => finish(job, status, Some(&text)),
+            _ => finish(job, status, None),
         })
     }
 
@@ -59,7 +65,7 @@ impl Game {
         result: &Result<Outcome, Rejection>,
         events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
     ) {
-        let open = self.answers.open.get(&key).filter(|open| !self.model.gone(&open.home));
+        let open = self.answers.open.get(&key).filter(|open| !self.model.is_deleted(&open.home));
         let fits = open.is_some_and(|open| match step {
             AnswerStep::Begin { .. } => open.answer.is_none(),
             AnswerStep::Append { .. } => open.answer.is_some(),
@@ -170,13 +176,13 @@ impl Game {
 
     /// Compares what a commit says of new orders and answers.
     pub fn check_committed(&mut self, committed: &Committed) {
-        let lives = |open: &&Open| !self.model.gone(&open.home);
+        let lives = |open: &&Open| !self.model.is_deleted(&open.home);
         let made = self.answers.open.range(JobId(committed.before.next())..);
         let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
-        assert_eq!(committed.jobs.iter().map(|order| order.key).collect::<Vec<_>>(), made);
-        for order in &committed.jobs {
-            let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
-            assert_eq!((&order.user, order.started), (&asked.sender, None));
+        assert_eq!(committed.jobs.iter().map(|job| job.key).collect::<Vec<_>>(), made);
+        for job in &committed.jobs {
+            let asked = self.model.messages[&job.message_id].1.as_ref().unwrap();
+            assert_eq!((&job.user, job.started), (&asked.sender, None));
         }
         let writing = self.answers.open.values().filter(lives).filter_map(|open| open.answer);
         let writing: BTreeSet<MessageId> = writing.collect();
@@ -191,7 +197,7 @@ impl Game {
             let (home, _) = self.model.messages[id];
             let owner = self.model.workspaces[&self.model.conversations[&home].workspace].owner;
             let kind = QueryKind::Message(ConversationRef::Id(home), *id);
-            let QueryResult::Message(stored) = self.world.found(owner, kind) else { panic!() };
+            let QueryResult::Message(stored) = self.world.query_result(owner, kind) else { panic!() };
             let message = self.model.messages.get_mut(id).unwrap().1.as_mut().unwrap();
             assert!(stored.updated_at >= message.updated_at);
             message.updated_at = stored.updated_at;
@@ -202,22 +208,22 @@ impl Game {
     }
 
     /// Pages through the open orders.
-    pub fn check_orders(&mut self) {
+    pub fn check_open_jobs(&mut self) {
         let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
         loop {
             let kind = QueryKind::OpenJobs { after, limit: 1 + self.random.below(9) as u32 };
-            let QueryResult::OpenJobs(jobs) = self.world.found(RESPONDER, kind) else { panic!() };
+            let QueryResult::OpenJobs(jobs) = self.world.query_result(RESPONDER, kind) else { panic!() };
             let Some(last) = jobs.last() else { break };
             after = last.key;
             listed.extend(jobs);
         }
-        let open = self.answers.open.iter().filter(|(_, open)| !self.model.gone(&open.home));
+        let open = self.answers.open.iter().filter(|(_, open)| !self.model.is_deleted(&open.home));
         let open: Vec<_> = open.map(|(key, open)| (*key, open.asked, open.answer)).collect();
-        assert_eq!(listed.iter().map(|order| (order.key, order.message_id, order.started)).collect::<Vec<_>>(), open);
-        for order in listed {
-            let asked = self.model.messages[&order.message_id].1.as_ref().unwrap();
-            assert_eq!((&order.content, &order.user), (&asked.content, &asked.sender));
-            assert_eq!((order.responder.as_str(), order.conversation_id), ("echo", asked.conversation_id));
+        assert_eq!(listed.iter().map(|job| (job.key, job.message_id, job.started)).collect::<Vec<_>>(), open);
+        for job in listed {
+            let asked = self.model.messages[&job.message_id].1.as_ref().unwrap();
+            assert_eq!((&job.content, &job.user), (&asked.content, &asked.sender));
+            assert_eq!((job.responder.as_str(), job.conversation_id), ("echo", asked.conversation_id));
         }
     }
 }

@@ -1,11 +1,8 @@
-//! What single journal pages have, and what queries say beside their answers.
+//! Single journal pages: gaps, visible history, and bounds of work.
 
 use crate::common::*;
 use cortex_core::internals::limits::PAGE_CONVERSATIONS_LISTED_MAX;
-use cortex_core::internals::{
-    ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, EventKind, EventNumber, KindSet,
-    Metadata, Outcome, QueryKind, Role, StreamFilter,
-};
+use cortex_core::internals::{Command, ConversationId, ConversationRef, EventKind, KindSet, StreamFilter};
 
 #[test]
 fn an_unknown_number_causes_a_gap() {
@@ -85,36 +82,4 @@ fn a_user_of_very_many_conversations_gets_the_messages_of_all() {
         }
         assert_eq!(seen, rooms, "{user}");
     }
-}
-
-#[test]
-fn answers_carry_the_position_of_their_snapshot() {
-    let mut world = World::in_file();
-    let workspace = world.workspace("ann");
-    let answer = world.ask("ann", QueryKind::Workspace(workspace));
-    assert_eq!(answer.position, EventNumber(1));
-    world.done("ann", post(ConversationRef::Default, "x"));
-    assert_eq!(world.ask("ann", QueryKind::Workspace(workspace)).position, EventNumber(4));
-    assert_eq!(world.ask("ben", QueryKind::Workspace(workspace)).position, EventNumber(4), "refusals too");
-}
-
-#[test]
-fn a_message_comes_back_as_it_was_sent() {
-    let mut world = World::in_file();
-    let metadata = Metadata::new_unchecked(r#"{"b":1.50e+03,"a":[123456789012345678901234567890,"\u00e9"]}"#);
-    let content = Content::new("a\u{0}b\r\n'\"\\ \u{1f600}").unwrap();
-    let kind = CommandKind::PostMessage {
-        conversation: ConversationRef::Default,
-        role: Role::Assistant,
-        content: content.clone(),
-        metadata: metadata.clone(),
-        api_variant: ApiVariant::Config,
-    };
-    let Outcome::Posted { event, .. } = world.done("ann", kind) else { panic!() };
-    world.reopen();
-    let page = world.page("ann", event.number.0 - 1, usize::MAX, EVERYTHING);
-    assert_eq!(page.events.len(), 1);
-    let message = page.events[0].message().unwrap();
-    assert_eq!((&message.content, &message.metadata, message.role), (&content, &metadata, Role::Assistant));
-    assert_eq!(Some(message), event.message());
 }

@@ -1,0 +1,201 @@
+//! The steps of an answer, and the rows and events of each.
+
+use super::fixture::*;
+use crate::common::*;
+use cortex_core::internals::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
+use cortex_core::internals::{
+    AnswerJob, AnswerStep, CommandKind, Content, ConversationRef, Event, EventBody, EventKind, JobId, Metadata,
+    QueryKind, QueryResult, Rejection, Role, Status,
+};
+use std::sync::Arc;
+
+#[test]
+fn an_answer_at_once_is_its_own_event() {
+    let mut fixture = AnswerFixture::in_file();
+    let job = fixture.ask("hello");
+    let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
+    let step = AnswerStep::Finish {
+        status: Status::Complete,
+        text: Some(Content::new_unchecked("hello")),
+        metadata: metadata.clone(),
+        error: None,
+    };
+    let (id, events) = fixture.step(CommandKind::Answer { job: job.key, step });
+    let [event] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (event.kind, event.actor.as_str(), names(&event.recipients)),
+        (EventKind::Output, ECHO, vec!["ben", "ann"])
+    );
+    assert_eq!(event.correlation_id, job.correlation_id);
+    let message = event.message().unwrap();
+    assert_eq!((message.role, message.status, &*message.sender_name), (Role::Assistant, Status::Complete, "echo"));
+    assert_eq!((Some(message.id), message.reply_to, &message.metadata), (id, Some(job.message_id), &metadata));
+    assert_eq!(fixture.message(message.id), *message);
+    let replayed = fixture.world.page("ben", event.number.0 - 1, usize::MAX, EVERYTHING).events;
+    let expected = Event { recipients: Arc::default(), ..(**event).clone() };
+    assert_eq!(replayed.iter().map(|event| &**event).collect::<Vec<_>>(), [&expected]);
+    assert!(fixture.open_jobs().is_empty());
+    assert_eq!(fixture.world.rejected(ECHO, finish(job.key, Status::Complete, Some("again"))), CLOSED);
+    fixture.check();
+}
+
+#[test]
+fn an_answer_that_grows_is_published_once_and_whole() {
+    let mut fixture = AnswerFixture::in_file();
+    let job = fixture.ask("hello");
+    let committed = fixture.world.commit(&[command(ECHO, begin(job.key, "Good "))]);
+    assert!(committed.events.is_empty() && committed.jobs.is_empty());
+    let begin_number = committed.through.0;
+    let [started] = &committed.started[..] else { panic!("{:?}", committed.started) };
+    assert_eq!(names(&started.recipients), ["ben", "ann"]);
+    assert_eq!((started.conversation_id, started.workspace_id), (fixture.room, fixture.home));
+    assert_eq!(
+        (&*started.live.text_from(0), started.sender.as_str(), &*started.correlation_id),
+        ("Good ", ECHO, "request")
+    );
+    let id = started.message_id;
+    let listed = fixture.open_jobs();
+    assert_eq!(listed, [AnswerJob { started: Some(id), ..job.clone() }]);
+
+    // It is a message like others: listed, counted, a place for cursors.
+    let growing = fixture.message(id);
+    assert_eq!(
+        (growing.status, growing.content.as_str(), growing.reply_to),
+        (Status::Streaming, "Good ", Some(job.message_id))
+    );
+    let room = ConversationRef::Id(fixture.room);
+    let QueryResult::ConversationView(chat) = fixture.world.query_result("ben", QueryKind::ConversationView(room))
+    else {
+        panic!()
+    };
+    assert_eq!((chat.conversation.message_count, chat.conversation.updated_at), (2, growing.created_at));
+    assert_eq!(chat.last.messages.last(), Some(&growing));
+
+    let later = fixture.world.post("ann", fixture.room, "meanwhile").number.0;
+    let (_, events) = fixture.step(append(job.key, "even\u{0}ing"));
+    assert!(events.is_empty());
+    let grown = fixture.message(id);
+    assert_eq!(grown.content.as_str(), "Good even\u{0}ing");
+    assert!(grown.updated_at > growing.updated_at && grown.created_at == growing.created_at);
+    let QueryResult::ConversationView(chat) = fixture.world.query_result("ben", QueryKind::ConversationView(room))
+    else {
+        panic!()
+    };
+    assert_eq!(chat.conversation.updated_at, grown.updated_at);
+    assert_eq!(fixture.outputs("ben"), [""; 0], "nothing is published before it is whole");
+    fixture.check();
+
+    let (finished, events) = fixture.step(finish(job.key, Status::Complete, Some("Good evening!")));
+    let [event] = &events[..] else { panic!("{events:?}") };
+    let number = event.number.0;
+    assert_eq!((event.kind, finished), (EventKind::Output, Some(id)));
+    let message = event.message().unwrap();
+    assert_eq!((message.id, message.created_at, message.updated_at), (id, growing.created_at, event.at));
+    assert_eq!(fixture.message(id), *message);
+    assert!(begin_number < later && later < number);
+    for user in ["ann", "ben"] {
+        let page = fixture.world.page(user, begin_number - 1, usize::MAX, EVERYTHING);
+        let replayed: Vec<_> = page.events.iter().map(|event| (event.number.0, event.kind)).collect();
+        assert_eq!(replayed, [(later, EventKind::Input), (number, EventKind::Output)]);
+        let expected = Event { recipients: Arc::default(), ..(**event).clone() };
+        assert_eq!(*page.events[1], expected);
+        assert!(fixture.world.page(user, number, usize::MAX, EVERYTHING).events.is_empty());
+    }
+    fixture.check();
+}
+
+#[test]
+fn how_an_answer_ends_decides_what_is_kept() {
+    use EventKind::{Output, OutputError};
+    type End = fn(JobId) -> CommandKind;
+    type Case = (&'static str, bool, End, &'static [EventKind], Option<&'static str>);
+    let table: [Case; 13] = [
+        ("complete", true, |o| finish(o, Status::Complete, Some("whole")), &[Output], Some("complete: whole")),
+        ("complete as stored", true, |o| finish(o, Status::Complete, None), &[Output], Some("complete: part")),
+        ("complete at once", false, |o| finish(o, Status::Complete, Some("whole")), &[Output], Some("complete: whole")),
+        ("complete with nothing", false, |o| finish(o, Status::Complete, None), &[], None),
+        ("cancelled", true, |o| finish(o, Status::Cancelled, Some("part of")), &[Output], Some("cancelled: part of")),
+        ("cancelled as stored", true, |o| finish(o, Status::Cancelled, None), &[Output], Some("cancelled: part")),
+        ("cancelled before it began", false, |o| finish(o, Status::Cancelled, None), &[], None),
+        ("interrupted", true, |o| finish(o, Status::Interrupted, None), &[Output], Some("interrupted: part")),
+        ("interrupted before it began", false, |o| finish(o, Status::Interrupted, None), &[], None),
+        ("failed", true, |o| failed(o, None, Some("why")), &[Output, OutputError], Some("failed: part")),
+        (
+            "failed with text",
+            true,
+            |o| failed(o, Some("parts"), Some("why")),
+            &[Output, OutputError],
+            Some("failed: parts"),
+        ),
+        ("failed before it began", false, |o| failed(o, None, Some("why")), &[OutputError], None),
+        ("failed, what it had not shown", false, |o| failed(o, Some("x"), Some("why")), &[OutputError], None),
+    ];
+    for (what, is_begun, end, kinds, kept) in table {
+        let mut fixture = AnswerFixture::in_memory();
+        let job = fixture.ask("hello");
+        let started = is_begun.then(|| fixture.started(job.key, "part"));
+        let (id, events) = fixture.step(end(job.key));
+        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds, "{what}");
+        assert_eq!(id.is_some(), kept.is_some(), "{what}");
+        assert!(started.is_none() || started == id, "{what}");
+        assert_eq!(fixture.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{what}");
+        let QueryResult::ConversationView(chat) =
+            fixture.world.query_result("ann", QueryKind::ConversationView(ConversationRef::Id(fixture.room)))
+        else {
+            panic!()
+        };
+        assert_eq!(chat.conversation.message_count, 1 + u64::from(kept.is_some()), "{what}");
+        if let Some(failure) = events.iter().find(|event| event.kind == OutputError) {
+            let (asked, room) = (job.message_id, fixture.room);
+            let answer = started.map_or(String::new(), |id| format!(r#","answer_id":"{id}""#));
+            let data = format!(r#"{{"message_id":"{asked}","conversation_id":"{room}","error":"why"{answer}}}"#);
+            assert_eq!(failure.body, EventBody::Data(data.into()), "{what}");
+            assert_eq!((names(&failure.recipients), failure.actor.as_str()), (vec!["ben", "ann"], ECHO));
+        }
+        assert!(fixture.open_jobs().is_empty(), "{what}");
+        fixture.check();
+    }
+    let mut fixture = AnswerFixture::in_memory();
+    let job = fixture.ask("hello");
+    let (_, events) = fixture.step(failed(job.key, None, None));
+    let EventBody::Data(data) = &events[0].body else { panic!() };
+    assert!(data.contains(r#""error":"the answer failed""#), "{data}");
+}
+
+#[test]
+fn steps_out_of_turn_change_nothing() {
+    let mut fixture = AnswerFixture::in_memory();
+    let job = fixture.ask("hello");
+    assert_eq!(fixture.world.rejected(ECHO, append(job.key, "x")), Rejection::Conflict("the answer was not begun"));
+    let streaming = fixture.world.rejected(ECHO, finish(job.key, Status::Streaming, Some("x")));
+    assert!(matches!(&streaming, Rejection::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
+    for stranger in ["responder:openai", "ann", "echo"] {
+        let rejected = fixture.world.rejected(stranger, begin(job.key, "x"));
+        assert!(matches!(rejected, Rejection::Forbidden(_)), "{stranger} {rejected:?}");
+    }
+    let never = JobId(fixture.world.writer().position().next());
+    assert_eq!(fixture.world.rejected(ECHO, begin(never, "x")), CLOSED);
+    fixture.started(job.key, "x");
+    assert_eq!(fixture.world.rejected(ECHO, begin(job.key, "y")), Rejection::Conflict("the answer was begun before"));
+    assert_eq!(fixture.open_jobs().len(), 1);
+    fixture.check();
+}
+
+#[test]
+fn an_answer_is_no_longer_than_any_message() {
+    let mut fixture = AnswerFixture::in_memory();
+    let job = fixture.ask("hello");
+    let too_long = "x".repeat(CONTENT_BYTES_MAX + 1);
+    let is_text = |rejection: Rejection| matches!(rejection, Rejection::Invalid(fields) if fields[0].0 == "text");
+    assert!(is_text(fixture.world.rejected(ECHO, begin(job.key, &too_long))));
+    assert!(is_text(fixture.world.rejected(ECHO, finish(job.key, Status::Complete, Some(&too_long)))));
+    fixture.started(job.key, "é");
+    assert!(is_text(fixture.world.rejected(ECHO, append(job.key, &too_long[2..]))), "it is bytes that count");
+    fixture.step(append(job.key, &too_long[3..]));
+    let metadata = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
+    let step = AnswerStep::Finish { status: Status::Complete, text: None, metadata, error: None };
+    let rejected = fixture.world.rejected(ECHO, CommandKind::Answer { job: job.key, step });
+    assert!(matches!(&rejected, Rejection::Invalid(fields) if fields[0].0 == "metadata"), "{rejected:?}");
+    let (id, _) = fixture.step(finish(job.key, Status::Complete, None));
+    assert_eq!(fixture.message(id.unwrap()).content.as_str().len(), CONTENT_BYTES_MAX);
+}

@@ -1,0 +1,65 @@
+//! Batches: commands that share a transaction.
+
+use crate::common::*;
+use cortex_core::internals::{
+    ApiVariant, CommandKind, Content, ConversationRef, Metadata, Outcome, QueryKind, QueryResult, Rejection, Resource,
+    Topic,
+};
+
+#[test]
+fn one_refusal_in_a_batch_leaves_the_others() {
+    let mut world = World::in_file();
+    let workspace = world.workspace("ann");
+    let conversation = world.conversation("ann", workspace, &["ben"]);
+    let here = ConversationRef::Id(conversation);
+    let committed = world.commit(&[
+        command("ann", post(here, "one")),
+        command("dan", post(here, "a stranger's")),
+        command("ben", post(here, "two")),
+        command("ann", delete_conversation(conversation)),
+        command("ben", post(here, "too late")),
+        command("ann", CommandKind::SetPassword { hash: "x".into() }),
+        command("eve", create_workspace("w")),
+    ]);
+    let results: Vec<bool> = committed.results.iter().map(|command_result| command_result.result.is_ok()).collect();
+    assert_eq!(results, [true, false, true, true, false, false, true]);
+    assert_eq!(committed.events.len(), 4);
+    assert_eq!(committed.results[4].result.as_ref().unwrap_err(), &Rejection::NotFound(Resource::Conversation));
+    world.writer().check_invariants();
+    // Who was refused has not been written down, so "first seen" is still to come.
+    let (command_result, _) = world.run("dan", create_workspace("w"));
+    assert!(command_result.result.is_ok());
+}
+
+#[test]
+fn an_answer_shows_what_the_same_batch_wrote() {
+    let SharedConversation { mut world, workspace, conversation } = SharedConversation::new();
+    let committed = world.commit(&[
+        command("ben", post(ConversationRef::Id(conversation), "x")),
+        command("ann", update_conversation(conversation, None, Some(r#"{"a":1}"#))),
+        command("ben", post(ConversationRef::Id(conversation), "y")),
+    ]);
+    let changed = updated(committed.results[1].result.clone().unwrap());
+    assert_eq!((changed.message_count, changed.updated_at), (1, committed.events[1].at));
+    let kind = QueryKind::Conversation(ConversationRef::Id(conversation));
+    let QueryResult::Conversation(stored) = world.query_result("ben", kind) else { panic!() };
+    assert_eq!((stored.message_count, stored.updated_at), (2, committed.events[2].at));
+
+    let first = Some(Content::new("first").unwrap());
+    let kind = CommandKind::CreateConversation {
+        workspace: Some(workspace),
+        topic: Topic::new("t").unwrap(),
+        participants: users(&["ben", "ann", "cyd"]),
+        metadata: Metadata::empty(),
+        initial_message: first,
+        api_variant: ApiVariant::Conversations,
+    };
+    let Outcome::ConversationCreated { conversation: made, first: Some(event), .. } = world.done("ann", kind) else {
+        panic!()
+    };
+    assert_eq!(names(&made.participants), ["ben", "ann", "cyd"], "the caller keeps the place that they named");
+    let kind = QueryKind::Conversation(ConversationRef::Id(made.id));
+    let QueryResult::Conversation(stored) = world.query_result("ben", kind) else { panic!() };
+    assert_eq!(stored, made);
+    assert_eq!((made.message_count, made.updated_at), (1, event.at));
+}

@@ -1,0 +1,151 @@
+//! Comparison of query results with the model.
+
+use super::run::ModelRun;
+use crate::common::*;
+use cortex_core::internals::{
+    ConversationRef, ConversationView, EventKind, KindSet, Message, MessageCursor, MessageId, Pagination, QueryKind,
+    QueryResult, StreamFilter, WorkspaceId,
+};
+use std::collections::BTreeSet;
+
+impl ModelRun {
+    pub fn some_filter(&mut self) -> StreamFilter {
+        let mut filter = EVERYTHING;
+        if self.random.below(4) == 0 {
+            filter.conversation = self.conversation().map(ConversationRef::Id);
+        }
+        if self.random.below(4) == 0 {
+            filter.workspace = self.workspace();
+        }
+        if self.random.below(4) == 0 {
+            filter.kinds = KindSet::NONE;
+            for kind in EventKind::ALL {
+                if self.random.below(3) == 0 {
+                    filter.kinds = filter.kinds.with(*kind);
+                }
+            }
+        }
+        filter
+    }
+
+    /// Reads a user's journal in pages of random sizes, and compares.
+    pub fn check_replay(&mut self) {
+        let user = self.user();
+        let filter = self.some_filter();
+        let position = self.world.writer().position().0;
+        let start = if self.random.below(3) == 0 { 0 } else { self.random.below(position + 1) };
+        let expected = self.model.expected(user, start, &filter);
+        let (mut after, mut seen) = (start, Vec::new());
+        loop {
+            let bytes_max = self.random.below(6000) as usize;
+            let page = self.world.page(user, after, bytes_max, filter);
+            assert_eq!((page.gap, page.position.0), (None, position));
+            let weight: usize = page.events.iter().map(|event| event.weight()).sum();
+            assert!(weight <= bytes_max || page.events.len() == 1, "a page keeps its bound");
+            assert!(page.events.iter().all(|event| event.number.0 > after && event.number <= page.through));
+            seen.extend(page.events.iter().map(|event| (**event).clone()));
+            assert!(page.through.0 > after || page.through.0 == position, "a page goes on");
+            after = page.through.0;
+            if after == position {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "{user} after {start} with {filter:?}");
+    }
+
+    pub fn check_lists(&mut self) {
+        let user = self.user();
+        let pagination = Pagination { limit: 1000, offset: 0 };
+        let QueryResult::Workspaces(listed) = self.world.query_result(user, QueryKind::Workspaces(pagination)) else {
+            panic!()
+        };
+        let own = self.model.workspaces.iter().filter(|(_, w)| w.owner == user && !w.deleted);
+        let own: BTreeSet<WorkspaceId> = own.map(|(id, _)| *id).collect();
+        assert_eq!(listed.total, own.len() as u64);
+        assert_eq!(listed.items.iter().map(|w| w.id).collect::<BTreeSet<_>>(), own);
+        for workspace in own {
+            let kind = QueryKind::Conversations(workspace, pagination);
+            let QueryResult::Conversations(listed) = self.world.query_result(user, kind) else { panic!() };
+            let inside = self.model.conversations.iter().filter(|(_, c)| c.workspace == workspace && !c.deleted);
+            assert_eq!(listed.total, inside.clone().count() as u64);
+            for (conversation, (id, model)) in listed.items.iter().zip(inside) {
+                assert_eq!(conversation.id, *id, "ids grow in creation order");
+                let participants: Vec<&str> = model.participants.iter().map(|(user, _)| *user).collect();
+                assert_eq!(names(&conversation.participants), participants);
+                assert_eq!(conversation.message_count, self.model.messages_of(*id).len() as u64);
+            }
+        }
+    }
+
+    /// The conversations of one user and their last messages, and one conversation in pages of random sizes.
+    pub fn check_conversation_views(&mut self) {
+        let user = self.user();
+        let conversations = self.model.conversations_of(user);
+        let pagination = Pagination { limit: 1 + self.random.below(8) as u32, offset: self.random.below(8) };
+        let with_messages = self.random.below(2) == 0;
+        let QueryResult::ConversationViews(listed) =
+            self.world.query_result(user, QueryKind::ConversationViews { pagination, with_messages })
+        else {
+            panic!()
+        };
+        assert_eq!((listed.total, listed.truncated), (conversations.len() as u64, false));
+        let expected = conversations.iter().skip(pagination.offset as usize).take(pagination.limit as usize);
+        assert_eq!(
+            listed.items.iter().map(|chat| &chat.conversation.id).collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
+        for ConversationView { conversation, last } in &listed.items {
+            assert_eq!(conversation.updated_at, self.model.conversations[&conversation.id].updated_at);
+            let messages = self.model.messages_of(conversation.id);
+            assert_eq!(conversation.message_count, messages.len() as u64);
+            let shown = if with_messages { messages.len().saturating_sub(50) } else { messages.len() };
+            assert_eq!(last.messages, messages[shown..]);
+        }
+        for id in conversations {
+            let conversation = ConversationRef::Id(id);
+            let QueryResult::ConversationView(chat) =
+                self.world.query_result(user, QueryKind::ConversationView(conversation))
+            else {
+                panic!()
+            };
+            let messages = self.model.messages_of(id);
+            assert_eq!(chat.last.messages, messages[messages.len().saturating_sub(100)..]);
+            let limit = 1 + self.random.below(9) as u32;
+            let mut cursor = MessageCursor::First;
+            let mut forwards = Vec::new();
+            while let [.., last] = self.messages(user, conversation, cursor, limit, &mut forwards)[..] {
+                cursor = MessageCursor::After(last);
+            }
+            assert_eq!(forwards, messages);
+            // Any message of the conversation that there ever was marks its place.
+            let marks: Vec<_> =
+                self.model.messages.iter().filter(|(_, (home, _))| *home == id).map(|(id, _)| *id).collect();
+            let Some(mark) = marks.get(self.random.below(marks.len().max(1) as u64) as usize) else { continue };
+            let (mut cursor, mut backwards) = (MessageCursor::Before(*mark), Vec::new());
+            let mut pages = Vec::new();
+            while let [first, ..] = self.messages(user, conversation, cursor, limit, &mut backwards)[..] {
+                cursor = MessageCursor::Before(first);
+                pages.push(std::mem::take(&mut backwards));
+            }
+            let before: Vec<Message> = messages.iter().filter(|message| message.id < *mark).cloned().collect();
+            assert_eq!(pages.into_iter().rev().flatten().collect::<Vec<_>>(), before);
+        }
+    }
+
+    /// Adds a page to `all`; the ids of its messages.
+    pub fn messages(
+        &mut self,
+        user: &str,
+        conversation: ConversationRef,
+        cursor: MessageCursor,
+        limit: u32,
+        all: &mut Vec<Message>,
+    ) -> Vec<MessageId> {
+        let kind = QueryKind::Messages { conversation, cursor, limit };
+        let QueryResult::Messages(page) = self.world.query_result(user, kind) else { panic!() };
+        assert!(page.messages.len() <= limit as usize && !page.truncated);
+        let ids = page.messages.iter().map(|message| message.id).collect();
+        all.extend(page.messages);
+        ids
+    }
+}

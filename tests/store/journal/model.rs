@@ -1,0 +1,106 @@
+//! The model: everything that happened, kept as plainly as possible.
+
+use cortex_core::internals::{
+    ConversationId, ConversationRef, Event, EventBody, EventKind, Message, MessageId, StreamFilter, WallTime,
+    WorkspaceId,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub const USERS: &[&str] = &["ann", "ben", "cyd", "dan", "eve"];
+
+/// What the journal should say, kept as plainly as possible.
+#[derive(Default)]
+pub struct Model {
+    pub workspaces: BTreeMap<WorkspaceId, ModelWorkspace>,
+    pub conversations: BTreeMap<ConversationId, ModelConversation>,
+    /// Every message there ever was, as it is now; `None` once it is deleted.
+    pub messages: BTreeMap<MessageId, (ConversationId, Option<Message>)>,
+    pub events: Vec<Arc<Event>>,
+}
+
+pub struct ModelWorkspace {
+    pub owner: &'static str,
+    pub deleted: bool,
+}
+
+pub struct ModelConversation {
+    pub workspace: WorkspaceId,
+    /// Since when each participant takes part, in the order in which they joined.
+    pub participants: Vec<(&'static str, u64)>,
+    pub updated_at: WallTime,
+    pub deleted: bool,
+}
+
+impl Model {
+    pub fn is_deleted(&self, id: &ConversationId) -> bool {
+        let conversation = &self.conversations[id];
+        conversation.deleted || self.workspaces[&conversation.workspace].deleted
+    }
+
+    pub fn recipients_of(&self, id: &ConversationId) -> BTreeSet<&'static str> {
+        let conversation = &self.conversations[id];
+        let owner = self.workspaces[&conversation.workspace].owner;
+        conversation.participants.iter().map(|(user, _)| *user).chain([owner]).collect()
+    }
+
+    /// Whether `user`, to whom `event` was sent, may still see it.
+    pub fn sees(&self, user: &str, event: &Event) -> bool {
+        if !event.recipients.iter().any(|id| id.as_str() == user) {
+            return false;
+        }
+        if matches!(
+            event.kind,
+            EventKind::ConversationLeft | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted
+        ) {
+            return true;
+        }
+        let message_gone = event.message_id().is_some_and(|id| self.messages[&id].1.is_none());
+        if message_gone && event.kind != EventKind::MessageDeleted {
+            return false;
+        }
+        let workspace = &self.workspaces[&event.workspace_id];
+        match &event.conversation_id {
+            None => !workspace.deleted,
+            Some(id) => {
+                let since = self.conversations[id].participants.iter().find(|(participant, _)| *participant == user);
+                !self.is_deleted(id)
+                    && (workspace.owner == user || since.is_some_and(|(_, since)| *since <= event.number.0))
+            }
+        }
+    }
+
+    pub fn expected(&self, user: &str, after: u64, filter: &StreamFilter) -> Vec<Event> {
+        let named = |event: &Event| {
+            filter.kinds.has(event.kind)
+                && filter.workspace.is_none_or(|id| id == event.workspace_id)
+                && filter.conversation.is_none_or(|id| event.conversation_id.map(ConversationRef::Id) == Some(id))
+        };
+        let events = self.events.iter().filter(|event| event.number.0 > after && named(event));
+        let mut seen: Vec<Event> =
+            events.filter(|event| self.sees(user, event)).map(|event| (**event).clone()).collect();
+        for event in &mut seen {
+            event.recipients = Arc::default();
+            // Whatever a message said before, it is shown as it is.
+            if let EventBody::Message(message) = &mut event.body {
+                *message = self.messages[&message.id].1.clone().unwrap();
+            }
+        }
+        seen
+    }
+
+    /// The messages of a conversation, oldest first.
+    pub fn messages_of(&self, id: ConversationId) -> Vec<Message> {
+        let inside = self.messages.values().filter(|(conversation, _)| *conversation == id);
+        inside.filter_map(|(_, message)| message.clone()).collect()
+    }
+
+    /// The conversations that a user takes part in or owns, the one that changed last first.
+    pub fn conversations_of(&self, user: &str) -> Vec<ConversationId> {
+        let mut conversations: Vec<_> = self.conversations.keys().copied().collect();
+        conversations.retain(|id| !self.is_deleted(id) && self.recipients_of(id).contains(user));
+        conversations.sort_by_key(|id| Reverse(self.conversations[id].updated_at));
+        conversations
+    }
+}

@@ -1,0 +1,268 @@
+//! Random commands, and their effects on the model.
+
+use super::answers;
+use super::model::*;
+use crate::common::*;
+use cortex_core::internals::{
+    Command, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind, Message, MessageId, Metadata,
+    Random, UserId, WorkspaceId,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub struct ModelRun {
+    pub world: World,
+    pub model: Model,
+    pub answers: answers::Answers,
+    pub random: Random,
+}
+
+impl ModelRun {
+    pub fn user(&mut self) -> &'static str {
+        USERS[self.random.below(USERS.len() as u64) as usize]
+    }
+
+    pub fn some_users(&mut self) -> Vec<&'static str> {
+        USERS.iter().copied().filter(|_| self.random.below(2) == 0).collect()
+    }
+
+    /// Any workspace there ever was; refusals are checked elsewhere, here they must change nothing.
+    pub fn workspace(&mut self) -> Option<WorkspaceId> {
+        let ids: Vec<_> = self.model.workspaces.keys().copied().collect();
+        (!ids.is_empty()).then(|| ids[self.random.below(ids.len() as u64) as usize])
+    }
+
+    pub fn conversation(&mut self) -> Option<ConversationId> {
+        let ids: Vec<_> = self.model.conversations.keys().copied().collect();
+        (!ids.is_empty()).then(|| ids[self.random.below(ids.len() as u64) as usize])
+    }
+
+    pub fn message(&mut self) -> Option<(MessageId, ConversationId)> {
+        let ids: Vec<_> = self.model.messages.iter().map(|(id, (conversation, _))| (*id, *conversation)).collect();
+        (!ids.is_empty()).then(|| ids[self.random.below(ids.len() as u64) as usize])
+    }
+
+    /// A change of any message there ever was, now and then looked for in another conversation.
+    pub fn message_command(&mut self) -> Option<CommandKind> {
+        let (message, mut home) = self.message()?;
+        if self.random.below(10) == 0 {
+            home = self.conversation()?;
+        }
+        let conversation = ConversationRef::Id(home);
+        if self.random.below(3) == 0 {
+            return Some(CommandKind::DeleteMessage { conversation, message });
+        }
+        let text = format!("changed {}", self.random.below(1000));
+        let content = (self.random.below(4) > 0).then(|| Content::new(&text).unwrap());
+        let patches = [r#"{"a":1}"#, r#"{"a":[2]}"#, r#"{"a":null}"#];
+        let patch = patches.get(self.random.below(4) as usize);
+        Some(CommandKind::UpdateMessage {
+            conversation,
+            message,
+            content,
+            metadata: patch.map(|json| Metadata::new_unchecked(*json)),
+        })
+    }
+
+    pub fn any_command(&mut self) -> Option<CommandKind> {
+        let wanted = self.some_users();
+        Some(match self.random.below(100) {
+            0..=2 => create_workspace("w"),
+            3..=4 => update_workspace(self.workspace()?, "x"),
+            5 if self.random.below(3) == 0 => CommandKind::DeleteWorkspace { id: self.workspace()? },
+            5..=14 => create_conversation(Some(self.workspace()?), &wanted),
+            15 => create_conversation(None, &wanted),
+            16..=27 => update_conversation(self.conversation()?, Some(&wanted), None),
+            28..=30 => update_conversation(self.conversation()?, None, Some(r#"{"a":1}"#)),
+            31..=37 => leave(self.conversation()?),
+            38..=39 => delete_conversation(self.conversation()?),
+            40..=44 => post(ConversationRef::Default, "to myself"),
+            45..=60 => self.message_command()?,
+            61..=78 => self.answer_command()?,
+            _ => post(ConversationRef::Id(self.conversation()?), "hello"),
+        })
+    }
+
+    pub fn run_batch(&mut self) {
+        let size = 1 + self.random.below(12);
+        let mut drawn: Vec<(&'static str, CommandKind)> =
+            (0..size).filter_map(|_| Some((self.user(), self.any_command()?))).collect();
+        for (user, kind) in &mut drawn {
+            if matches!(kind, CommandKind::Answer { .. }) {
+                *user = answers::RESPONDER;
+            }
+        }
+        let commands: Vec<Command> = drawn.iter().map(|(user, kind)| command(user, kind.clone())).collect();
+        let committed = self.world.commit(&commands);
+        let mut events = committed.events.iter().peekable();
+        for ((user, kind), command_result) in drawn.iter().zip(&committed.results) {
+            match (kind, &command_result.result) {
+                (CommandKind::Answer { job, step }, result) => self.follow_step(*job, step, result, &mut events),
+                (_, Ok(_)) => self.apply_command(user, kind, &mut events),
+                (_, Err(_)) => {}
+            }
+            if let (CommandKind::DeleteMessage { message, .. }, Ok(_)) = (kind, &command_result.result) {
+                self.follow_deletion(*message, &mut events);
+            }
+        }
+        assert!(events.next().is_none(), "every event has a command that succeeded");
+        self.check_committed(&committed);
+    }
+
+    /// Takes the events of one command that succeeded, checks who gets them, and changes the model.
+    pub fn apply_command<'e>(
+        &mut self,
+        user: &'static str,
+        kind: &CommandKind,
+        events: &mut std::iter::Peekable<impl Iterator<Item = &'e Arc<Event>>>,
+    ) {
+        let mut first = true;
+        while let Some(event) = events.next_if(|event| first || !begins(kind, event)) {
+            self.apply(user, kind, event);
+            first = false;
+            if ends(kind, event, events.peek().copied()) {
+                break;
+            }
+        }
+    }
+
+    pub fn apply(&mut self, user: &'static str, kind: &CommandKind, event: &Arc<Event>) {
+        assert_eq!(event.actor.as_str(), user);
+        self.follow_message(user, kind, event);
+        let model = &mut self.model;
+        if let Some(id) = event.conversation_id
+            && !matches!(event.kind, EventKind::ConversationLeft | EventKind::OutputError)
+            && let Some(conversation) = model.conversations.get_mut(&id)
+        {
+            conversation.updated_at = event.at;
+        }
+        let recipients_of: BTreeSet<&str> = match event.kind {
+            EventKind::WorkspaceCreated => {
+                model.workspaces.insert(event.workspace_id, ModelWorkspace { owner: user, deleted: false });
+                [user].into()
+            }
+            EventKind::WorkspaceUpdated => [user].into(),
+            EventKind::WorkspaceDeleted => {
+                let inside =
+                    model.conversations.iter().filter(|(_, c)| c.workspace == event.workspace_id && !c.deleted);
+                let took_part = inside.flat_map(|(_, c)| c.participants.iter().map(|(user, _)| *user));
+                let everybody = took_part.chain([user]).collect();
+                model.workspaces.get_mut(&event.workspace_id).unwrap().deleted = true;
+                everybody
+            }
+            EventKind::ConversationCreated => {
+                let mut participants: Vec<&'static str> = match kind {
+                    CommandKind::CreateConversation { participants, .. } => known(participants),
+                    _ => Vec::new(),
+                };
+                if !participants.contains(&user) {
+                    participants.push(user);
+                }
+                let id = event.conversation_id.unwrap();
+                let participants = participants.into_iter().map(|user| (user, event.number.0)).collect();
+                let (workspace, updated_at) = (event.workspace_id, event.at);
+                let made = ModelConversation { workspace, participants, updated_at, deleted: false };
+                model.conversations.insert(id, made);
+                model.recipients_of(&id)
+            }
+            EventKind::ConversationUpdated => {
+                let id = event.conversation_id.unwrap();
+                let participants = &mut model.conversations.get_mut(&id).unwrap().participants;
+                match kind {
+                    CommandKind::LeaveConversation { .. } => {
+                        participants.retain(|(participant, _)| *participant != user)
+                    }
+                    CommandKind::UpdateConversation { participants: Some(wanted), .. } => {
+                        let wanted = known(wanted);
+                        participants.retain(|(participant, _)| *participant == user || wanted.contains(participant));
+                        for joining in wanted {
+                            if participants.iter().all(|(participant, _)| *participant != joining) {
+                                participants.push((joining, event.number.0));
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                model.recipients_of(&id)
+            }
+            EventKind::ConversationLeft => {
+                assert_eq!(event.recipients.len(), 1);
+                let id = event.conversation_id.unwrap();
+                let left = event.recipients[0].as_str();
+                assert!(model.conversations[&id].participants.iter().all(|(participant, _)| *participant != left));
+                [USERS.iter().copied().find(|user| *user == left).unwrap()].into()
+            }
+            EventKind::ConversationDeleted => {
+                let id = event.conversation_id.unwrap();
+                model.conversations.get_mut(&id).unwrap().deleted = true;
+                model.recipients_of(&id)
+            }
+            EventKind::Input
+            | EventKind::Output
+            | EventKind::OutputError
+            | EventKind::MessageUpdated
+            | EventKind::MessageDeleted => model.recipients_of(&event.conversation_id.unwrap()),
+            other => panic!("{other:?}"),
+        };
+        let recipients: BTreeSet<&str> = event.recipients.iter().map(UserId::as_str).collect();
+        assert_eq!(recipients, recipients_of, "{event:?}");
+        assert_eq!(recipients.len(), event.recipients.len(), "nobody gets an event twice");
+        if let Some(id) = event.conversation_id {
+            assert!(!self.model.is_deleted(&id) || event.kind == EventKind::ConversationDeleted, "{event:?}");
+        }
+        self.model.events.push(event.clone());
+    }
+
+    /// Changes the model's message, after checking that the event says what was asked for.
+    pub fn follow_message(&mut self, user: &str, kind: &CommandKind, event: &Event) {
+        let Some(id) = event.message_id() else { return };
+        if event.kind == EventKind::Output {
+            return;
+        }
+        let home = event.conversation_id.unwrap();
+        if event.kind == EventKind::Input {
+            self.model.messages.insert(id, (home, event.message().cloned()));
+            self.answers.job(id, event);
+            return;
+        }
+        let owner = self.model.workspaces[&event.workspace_id].owner;
+        let (known_home, message) = self.model.messages.get_mut(&id).unwrap();
+        assert_eq!(*known_home, home);
+        let before = message.take().unwrap();
+        assert!(before.sender.as_str() == user || owner == user, "{user} changed a message of {}", before.sender);
+        if let CommandKind::UpdateMessage { message: asked, content, metadata, .. } = kind {
+            assert_eq!((*asked, event.kind), (id, EventKind::MessageUpdated));
+            let mut after = Message { updated_at: event.at, ..before };
+            after.content = content.clone().unwrap_or(after.content);
+            after.metadata = match metadata.as_ref().map(Metadata::as_str) {
+                None => after.metadata,
+                Some(r#"{"a":null}"#) => Metadata::empty(),
+                Some(json) => Metadata::new_unchecked(json),
+            };
+            assert_eq!(event.message(), Some(&after));
+            *message = Some(after);
+        }
+    }
+}
+
+fn known(ids: &[UserId]) -> Vec<&'static str> {
+    ids.iter().map(|id| *USERS.iter().find(|user| **user == id.as_str()).unwrap()).collect()
+}
+
+/// Whether `event` can only be the first of a command's.
+fn begins(kind: &CommandKind, event: &Event) -> bool {
+    match kind {
+        CommandKind::PostMessage { .. } => false,
+        CommandKind::CreateConversation { .. } => event.kind != EventKind::ConversationCreated,
+        _ => event.kind != EventKind::ConversationLeft,
+    }
+}
+
+/// Whether `event` is the last of a command's.
+fn ends(kind: &CommandKind, event: &Event, next: Option<&Arc<Event>>) -> bool {
+    match kind {
+        CommandKind::PostMessage { .. } => event.kind == EventKind::Input,
+        CommandKind::CreateConversation { .. } => event.kind == EventKind::ConversationCreated,
+        _ => next.is_none_or(|next| next.kind != EventKind::ConversationLeft),
+    }
+}

@@ -1,0 +1,123 @@
+//! Profiles, the development user, and passwords.
+
+use crate::common::*;
+use cortex_core::internals::{
+    CommandKind, ConversationRef, Outcome, QueryKind, QueryResult, Rejection, TokenRule, UserId, UserProfile, WallTime,
+};
+
+#[test]
+fn the_last_tokens_name_and_email_win() {
+    let mut world = World::in_file();
+    let mut post_as = |name: Option<&str>, email: Option<&str>| -> UserProfile {
+        let mut command = command("ann", post(ConversationRef::Default, "x"));
+        (command.actor.name, command.actor.email) = (name.map(Into::into), email.map(Into::into));
+        let committed = world.commit(&[command]);
+        let sent = committed.events.last().unwrap().message().unwrap().sender_name.clone();
+        world.writer().check_invariants();
+        let QueryResult::Users(found) = world.query_result("ann", QueryKind::Users(users(&["ann"]))) else { panic!() };
+        assert_eq!(found[0].name, sent);
+        found[0].clone()
+    };
+    let told = |name: &str, email: &str| UserProfile {
+        id: UserId::new_unchecked("ann"),
+        name: name.into(),
+        email: email.into(),
+    };
+    assert_eq!(post_as(None, None), told("", ""));
+    assert_eq!(post_as(Some("Ann"), None), told("Ann", ""));
+    assert_eq!(post_as(None, Some("a@example.com")), told("Ann", "a@example.com"));
+    assert_eq!(post_as(Some("Anna"), Some("b@example.com")), told("Anna", "b@example.com"));
+    assert_eq!(post_as(None, None), told("Anna", "b@example.com"));
+}
+
+const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
+
+fn try_post(world: &mut World, user: &str) -> Result<(), Rejection> {
+    world.run(user, post(ConversationRef::Default, "x")).0.result.map(drop)
+}
+
+#[test]
+fn developments_user_comes_keeps_a_changed_password_and_goes() {
+    let mut world = World::in_file();
+    let now = world.now;
+    world.writer().set_development_user(None, now).unwrap();
+    assert_eq!(
+        world.writer().open_reader().unwrap().password_record("user@example.com").unwrap(),
+        None,
+        "nothing to switch off"
+    );
+    world.writer().set_development_user(Some("first"), now).unwrap();
+
+    let mut reader = world.writer().open_reader().unwrap();
+    let record = reader.password_record("USER@example.COM").unwrap().unwrap();
+    assert_eq!((record.profile.id.as_str(), &*record.profile.name), (DEVELOPMENT, "Test User"));
+    assert_eq!((record.hash.as_str(), record.status.is_enabled()), ("first", true));
+    assert!(world.writer().token_rules().unwrap().0.is_empty());
+
+    let change = world.commit(&[command(DEVELOPMENT, CommandKind::SetPassword { hash: "second".into() })]);
+    assert!(matches!(change.results[0].result, Ok(Outcome::PasswordChanged)));
+    let token_rules = change.token_rules.expect("older tokens end");
+    let Some(TokenRule::IssuedSince(since)) = token_rules.0.get(DEVELOPMENT) else { panic!("{token_rules:?}") };
+    assert!(*since >= now && !token_rules.accepts(&UserId::new_unchecked(DEVELOPMENT), Some(WallTime(since.0 - 1))));
+    world.writer().set_development_user(Some("first"), now).unwrap();
+    assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
+
+    world.writer().set_development_user(None, now).unwrap();
+    assert!(!reader.password_record("user@example.com").unwrap().unwrap().status.is_enabled());
+    assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap(), None);
+    assert_eq!(world.writer().token_rules().unwrap().0.get(DEVELOPMENT), Some(&TokenRule::RejectAll));
+    assert_eq!(try_post(&mut world, DEVELOPMENT), Err(Rejection::Unauthorized));
+    world.reopen();
+    world.writer().set_development_user(Some("first"), now).unwrap();
+    assert_eq!(try_post(&mut world, DEVELOPMENT), Ok(()));
+    assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
+}
+
+#[test]
+fn an_email_with_a_password_cannot_be_taken_over() {
+    let mut world = World::in_file();
+    let now = world.now;
+    world.writer().set_development_user(Some("hash"), now).unwrap();
+    let mut imposter = command("ann", post(ConversationRef::Default, "x"));
+    imposter.actor.email = Some("User@Example.com".into());
+    assert!(world.commit(&[imposter]).results[0].result.is_ok(), "two users may have the same email");
+    let record = world.writer().open_reader().unwrap().password_record("user@example.com").unwrap().unwrap();
+    assert_eq!(record.profile.id.as_str(), DEVELOPMENT, "but only one logs in with it");
+    assert_eq!(
+        world.rejected("ann", CommandKind::SetPassword { hash: "mine".into() }),
+        Rejection::Conflict("the user has no password")
+    );
+    assert_eq!(
+        world.rejected("nobody", CommandKind::SetPassword { hash: "mine".into() }),
+        Rejection::Conflict("the user has no password")
+    );
+    assert!(world.writer().token_rules().unwrap().0.is_empty());
+}
+
+#[test]
+fn names_are_told_to_who_shares_a_conversation() {
+    let SharedConversation { mut world, conversation, .. } = SharedConversation::new();
+    world.post("ben", conversation, "x");
+    world.workspace("cyd");
+    world.workspace("eve");
+    let mut asks = |user: &str| -> Vec<(String, String)> {
+        let kind = QueryKind::Users(users(&["dan", "cyd", "ben", "ann", "nobody", "ben"]));
+        let QueryResult::Users(found) = world.query_result(user, kind) else { panic!() };
+        found.iter().map(|profile| (profile.id.to_string(), profile.name.to_string())).collect()
+    };
+    let pairs = |ids: &[&str]| ids.iter().map(|id| (id.to_string(), id.to_uppercase())).collect::<Vec<_>>();
+    assert_eq!(asks("ben"), pairs(&["cyd", "ben", "ann"]));
+    assert_eq!(asks("ann"), pairs(&["cyd", "ben", "ann"]));
+    assert_eq!(asks("dan"), pairs(&["dan"]));
+    assert_eq!(asks("eve"), []);
+    assert_eq!(asks("nobody"), []);
+    world.done("ann", leave(conversation));
+    let kind = QueryKind::Users(users(&["ann"]));
+    let QueryResult::Users(found) = world.query_result("ben", kind) else { panic!() };
+    assert_eq!(found.len(), 1, "the owner of the workspace is never out of it");
+    world.done("ann", delete_conversation(conversation));
+    let QueryResult::Users(found) = world.query_result("ben", QueryKind::Users(users(&["ann", "cyd"]))) else {
+        panic!()
+    };
+    assert!(found.is_empty(), "nothing is shared any more");
+}
