@@ -3,8 +3,8 @@
 use crate::common::*;
 use cortex_core::internals::limits::{METADATA_BYTES_MAX, PARTICIPANTS_MAX};
 use cortex_core::internals::{
-    ApiVariant, CommandKind, Conversation, ConversationRef, EventKind, EventNumber, Metadata, Outcome, QueryKind,
-    QueryResult, Rejection, StreamFilter, UserId,
+    ApiVariant, CommandKind, ConversationRef, EventKind, EventNumber, Metadata, Outcome, QueryKind, QueryResult,
+    Rejection, StreamFilter, UserId,
 };
 use std::collections::BTreeSet;
 

@@ -26,7 +26,7 @@ const TABLE: &[(&[&str], i32, &str)] = &[
     (&["user", "add", "ann@example.com", "--id", ""], 2, "1 to 255 characters"),
     (&["user", "add", "ann@example.com", "--name", "a\u{7}b"], 2, "control characters"),
     (&["user", "add", "ann@example.com", "--name"], 2, "--name"),
-    (&["user", "add", "ann@example.com", "--id", "550e8400-e29b-41d4-a716-446655440000"], 1, "development's user"),
+    (&["user", "add", "ann@example.com", "--id", "550e8400-e29b-41d4-a716-446655440000"], 1, "the development user"),
     (&["user", "add", "ann@example.com"], 1, "has no password"),
     (&["user", "list", "all"], 2, "all"),
     (&["user", "passwd"], 2, "an email or an id is missing"),

@@ -1,7 +1,7 @@
 //! The invariants of the rows of a database between two transactions.
 //!
-//! Each violation is a finding of one line: tests expect none, and `verify` prints them. A damaged file may contain anything,
-//! so no row makes this module panic.
+//! Each violation is a finding, which is one line. `verify` prints the findings, and tests expect none. A damaged file may
+//! contain any bytes, so no row makes this module panic.
 
 use crate::base::limits::FINDINGS_MAX;
 use crate::store::sqlite::tables::{inbox, journal_head, state_events};
@@ -12,13 +12,13 @@ use std::collections::BTreeSet;
 /// The extent of a check by SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IntegrityCheck {
-    /// Every page.
+    /// All pages.
     Quick,
-    /// Every page, and that indexes agree with their tables.
+    /// All pages, and the agreement of indexes with their tables.
     Whole,
 }
 
-/// The damage that SQLite finds in a database, up to where it gives up.
+/// The damage that SQLite finds in a database before it stops the check.
 pub(crate) fn damage(db: &Connection, check: IntegrityCheck) -> Vec<String> {
     let mut findings = Vec::new();
     if let Err(error) = find_damage(db, check, &mut findings) {
@@ -34,25 +34,25 @@ fn find_damage(db: &Connection, check: IntegrityCheck, findings: &mut Vec<String
     })?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        // Several lines may come in one row, under a heading.
-        let said: String = row.get(0)?;
-        findings.extend(said.lines().filter(|line| *line != "ok" && !line.starts_with("***")).map(str::to_owned));
+        // One row may have several lines under a heading.
+        let report: String = row.get(0)?;
+        findings.extend(report.lines().filter(|line| *line != "ok" && !line.starts_with("***")).map(str::to_owned));
     }
     Ok(())
 }
 
-/// The violations in the rows of a database. Calls `progress` with the number of completed checks and of all checks.
+/// The violations in the rows of a database. Calls `progress` with the numbers of completed checks and of all checks.
 pub(crate) fn rows(db: &Connection, mut progress: impl FnMut(u64, u64)) -> Vec<String> {
     let mut findings = Vec::new();
     let checks = RULES.len() as u64 + 2;
     for (done, rule) in (0..).zip(RULES) {
         progress(done, checks);
-        note(&mut findings, rule.broken, |found| broken_rules(db, rule, found));
+        check(&mut findings, rule.violation, |found| violations(db, rule, found));
     }
     progress(checks - 2, checks);
-    note(&mut findings, "the order of the journal", |found| disorder(db, found));
+    check(&mut findings, "the order of the journal", |found| check_order(db, found));
     progress(checks - 1, checks);
-    note(&mut findings, "the inboxes", |found| wrong_inboxes(db, found));
+    check(&mut findings, "the inboxes", |found| check_inboxes(db, found));
     findings
 }
 
@@ -69,52 +69,53 @@ impl Findings {
     }
 }
 
-/// Runs one check. An error of the check is a finding, too.
-fn note(findings: &mut Vec<String>, what: &str, check: impl FnOnce(&mut Findings) -> rusqlite::Result<()>) {
+/// Runs one check under the name `subject`. An error of the check is a finding as well.
+fn check(findings: &mut Vec<String>, subject: &str, run: impl FnOnce(&mut Findings) -> rusqlite::Result<()>) {
     let mut found = Findings::default();
-    let ended = check(&mut found);
+    let result = run(&mut found);
     findings.append(&mut found.lines);
     if found.others > 0 {
-        findings.push(format!("{what}: {} more", found.others));
+        findings.push(format!("{subject}: {} more", found.others));
     }
-    if let Err(error) = ended {
-        findings.push(format!("{what}: cannot be checked: {error}"));
+    if let Err(error) = result {
+        findings.push(format!("{subject}: cannot be checked: {error}"));
     }
 }
 
 /// A rule that no row may violate.
 struct RowRule {
-    broken: &'static str,
+    /// The text of the finding, before the name of the row.
+    violation: &'static str,
     /// Selects a name for each row that violates the rule.
     query: &'static str,
 }
 
-fn broken_rules(db: &Connection, rule: &RowRule, found: &mut Findings) -> rusqlite::Result<()> {
+fn violations(db: &Connection, rule: &RowRule, found: &mut Findings) -> rusqlite::Result<()> {
     let mut statement = db.prepare(rule.query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
-        found.add(|| format!("{}: {name}", rule.broken));
+        found.add(|| format!("{}: {name}", rule.violation));
     }
     Ok(())
 }
 
 const RULES: &[RowRule] = &[
     RowRule {
-        broken: "a row refers to one that is not there",
+        violation: "a row refers to a missing row",
         query: "SELECT \"table\" || coalesce(' row ' || rowid, '') || ' to ' || parent FROM pragma_foreign_key_check",
     },
     RowRule {
-        broken: "an event that is a message has a second row",
+        violation: "a message and a state event have the same number",
         query: "SELECT 'event ' || e.number FROM state_events e JOIN messages m ON m.number = e.number",
     },
     RowRule {
-        broken: "a conversation has no state",
+        violation: "a conversation has no state",
         query: "SELECT 'conversation ' || c.number FROM conversations c \
             LEFT JOIN conversation_state s ON s.conversation = c.number WHERE s.conversation IS NULL",
     },
     RowRule {
-        broken: "a conversation's state is not that of its messages",
+        violation: "a conversation's counts differ from its messages",
         query: "SELECT 'conversation ' || c.number FROM conversations c JOIN workspaces w ON w.number = c.workspace \
             JOIN conversation_state s ON s.conversation = c.number \
             LEFT JOIN messages m ON m.conversation = c.number \
@@ -122,7 +123,7 @@ const RULES: &[RowRule] = &[
             HAVING s.message_count <> count(m.number) OR s.last_number <> coalesce(max(m.number), 0)",
     },
     RowRule {
-        broken: "metadata is no JSON object",
+        violation: "metadata is not a JSON object",
         query: "SELECT 'workspace ' || number FROM workspaces \
             WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END \
             UNION ALL SELECT 'conversation ' || number FROM conversations \
@@ -131,34 +132,34 @@ const RULES: &[RowRule] = &[
             WHERE NOT CASE WHEN json_valid(metadata) THEN json_type(metadata) = 'object' ELSE 0 END",
     },
     RowRule {
-        broken: "an event that is to vanish with its thing has outlived it",
+        violation: "an event has outlived its workspace or conversation",
         query: "SELECT 'event ' || e.number FROM state_events e LEFT JOIN workspaces w ON w.number = e.workspace \
             LEFT JOIN conversations c ON c.number = e.conversation \
             WHERE (w.number IS NULL OR (c.number IS NULL AND e.conversation IS NOT NULL)) \
             AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
     },
-    RowRule { broken: "the journal's events are not as many, or not as large, as is said", query: STATS_DIFFER },
+    RowRule { violation: "the statistics of the journal differ from its events", query: STATS_DIFFER },
     RowRule {
-        broken: "a deleted message is still there",
+        violation: "a deleted message still exists",
         query: "SELECT 'message ' || m.number FROM state_events e JOIN messages m ON m.number = e.message \
             WHERE e.kind = 'message_deleted'",
     },
     RowRule {
-        broken: "an order is about a message that asks nothing, or its answer is not being written",
+        violation: "an answer job has no message of a user, or an answer that is not streaming",
         query: "SELECT 'message ' || j.message FROM answer_jobs j LEFT JOIN messages m ON m.number = j.message \
             LEFT JOIN messages a ON a.number = j.answer \
             WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 \
             OR (j.answer IS NOT NULL AND (a.reply_to IS NOT j.message OR a.published_by IS NOT NULL))",
     },
     RowRule {
-        broken: "a message streams and is published, or the other way round, or nobody writes it",
+        violation: "a streaming message is published or has no answer job, or a complete message is not published",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN answer_jobs j ON j.message = m.reply_to \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND ((m.status = 1) <> (m.published_by IS NULL) \
             OR (m.status = 1 AND j.answer IS NOT m.number))",
     },
     RowRule {
-        broken: "an answer has no event that publishes it, or one has no answer",
+        violation: "an answer lacks the event that publishes it, or such an event lacks its answer",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN state_events e ON e.number = m.published_by \
             WHERE c.deleted IS NULL AND w.deleted IS NULL AND m.published_by > 0 \
@@ -170,31 +171,31 @@ const RULES: &[RowRule] = &[
             AND m.published_by IS NOT e.number",
     },
     RowRule {
-        broken: "a message has two answers",
+        violation: "a message has two answers",
         query: "SELECT 'message ' || reply_to FROM messages WHERE reply_to IS NOT NULL \
             GROUP BY reply_to HAVING count(*) > 1",
     },
     RowRule {
-        broken: "a conversation's responder is not what its metadata says",
+        violation: "a conversation's responder differs from its metadata",
         query: "SELECT 'conversation ' || number FROM conversations WHERE json_valid(metadata) AND responder IS NOT \
             CASE json_type(metadata, '$.responder') WHEN 'text' THEN metadata ->> '$.responder' END",
     },
-    // The oldest may be on its way out.
+    // Retention may have removed some or all recipients of the oldest event.
     RowRule {
-        broken: "an event has nobody who gets it",
+        violation: "an event has no recipients",
         query: "SELECT 'event ' || number FROM state_events WHERE number NOT IN (SELECT number FROM event_recipients) \
             AND number <> (SELECT min(number) FROM state_events)",
     },
     RowRule {
-        broken: "an event has a number that a lost journal gave out",
+        violation: "an event's number is in a skipped range",
         query: "SELECT 'event ' || m.number FROM skipped_ranges r JOIN messages m ON m.number > r.after AND m.number <= r.through \
             UNION ALL SELECT 'event ' || e.number FROM skipped_ranges r JOIN state_events e ON e.number > r.after AND e.number <= r.through",
     },
 ];
 
-/// Numbers and times grow together, and none is beyond the head of the journal.
-fn disorder(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
-    let position = journal_head::load(db)?;
+/// Checks that numbers and times grow together, and that none is beyond the head of the journal.
+fn check_order(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
+    let head = journal_head::load(db)?;
     let mut statement =
         db.prepare("SELECT number, created_at FROM messages UNION ALL SELECT number, at FROM state_events ORDER BY 1")?;
     let mut rows = statement.query([])?;
@@ -204,27 +205,28 @@ fn disorder(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
         if number <= last || at <= last_at {
             found.add(|| format!("an event is not later than the one before it: {number}"));
         }
-        if number > sql(position.number) || at > position.at.0 {
-            found.add(|| format!("an event is beyond the journal's position: {number}"));
+        if number > sql(head.number) || at > head.at.0 {
+            found.add(|| format!("an event is beyond the head of the journal: {number}"));
         }
         (last, last_at) = (number, at);
     }
     Ok(())
 }
 
-/// Inboxes contain what their users may see through the watermark, and nothing beyond it.
-fn wrong_inboxes(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
-    let marker = inbox::load_watermark(db)?;
+/// Checks that inboxes contain all messages through the watermark that their users may see, and no number beyond it.
+fn check_inboxes(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
+    let watermark = inbox::load_watermark(db)?;
     let position = journal_head::load(db)?.number;
-    let in_order = marker.flushed_through <= marker.flushing_through && marker.flushing_through <= position;
-    if !in_order || marker.is_flushing() != (marker.users_below > 0) {
-        found.add(|| format!("the inboxes' marker says what cannot be: {marker:?}"));
+    let is_ascending =
+        watermark.flushed_through <= watermark.flushing_through && watermark.flushing_through <= position;
+    if !is_ascending || watermark.is_flushing() != (watermark.users_below > 0) {
+        found.add(|| format!("the inbox watermark is inconsistent: {watermark:?}"));
     }
     let mut users = db.prepare("SELECT key, oid FROM users")?;
     let mut rows = users.query([])?;
     while let Some(row) = rows.next()? {
         let (user, name): (i64, String) = (row.get(0)?, row.get(1)?);
-        let complete_through = sql(marker.complete_for(user));
+        let complete_through = sql(watermark.complete_for(user));
         let numbers = inbox_of(db, user, &name, complete_through, found)?;
         let mut visible = db.prepare_cached(VISIBLE_MESSAGES)?;
         let mut messages = visible.query(params![user, complete_through])?;
@@ -238,7 +240,7 @@ fn wrong_inboxes(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// The numbers in an inbox.
+/// The numbers in the inbox of a user.
 fn inbox_of(
     db: &Connection,
     user: i64,
@@ -261,10 +263,10 @@ fn inbox_of(
             numbers.insert(sql(number));
         }
         if last != chunk.last {
-            found.add(|| format!("the inbox of {name} has a part that does not end as it says: {}", chunk.last));
+            found.add(|| format!("the inbox of {name} has a chunk with a wrong last number: {}", chunk.last));
         }
         if sql(last) > complete_through {
-            found.add(|| format!("the inbox of {name} has more than its marker says: {last}"));
+            found.add(|| format!("the inbox of {name} has a number beyond its watermark: {last}"));
         }
     }
     Ok(numbers)

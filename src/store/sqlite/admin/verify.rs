@@ -1,4 +1,4 @@
-//! Checks a whole database, also beside a running server.
+//! Verification of a whole database, also while a server has it open.
 
 use crate::domain::id::EventNumber;
 use crate::store::error::{DataError, OpenError};
@@ -16,11 +16,11 @@ pub(crate) struct VerifyReport {
     pub findings: Vec<String>,
     /// The newest event number; 0 if it cannot be read.
     pub position: EventNumber,
-    /// Numbers of rows by what they are; empty if there are findings.
+    /// The name and number of rows of each table; empty if there are findings.
     pub counts: Vec<(&'static str, u64)>,
 }
 
-/// The tables whose rows are counted.
+/// The names and statements of `VerifyReport::counts`.
 const COUNTED: [(&str, &str); 5] = [
     ("users", "SELECT count(*) FROM users"),
     ("workspaces", "SELECT count(*) FROM workspaces WHERE deleted IS NULL"),
@@ -49,5 +49,5 @@ pub(crate) fn verify(path: &Path, progress: ProgressReport<'_>) -> Result<Verify
 
 fn counts(db: &Connection) -> rusqlite::Result<Vec<(&'static str, u64)>> {
     let count = |query: &str| db.query_row(query, [], |row| row.get::<_, i64>(0));
-    COUNTED.into_iter().map(|(what, query)| Ok((what, count(query)? as u64))).collect()
+    COUNTED.into_iter().map(|(name, query)| Ok((name, count(query)? as u64))).collect()
 }
