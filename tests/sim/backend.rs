@@ -148,7 +148,7 @@ impl World {
             {
                 continue;
             }
-            let table = if event.kind == EventKind::Input { "messages" } else { "events" };
+            let table = if event.kind == EventKind::Input { "messages" } else { "state_events" };
             let query = format!("SELECT 1 FROM {table} WHERE number = ?1");
             let found = db.prepare_cached(&query).and_then(|mut s| s.exists([event.number.0 as i64]));
             assert_eq!(found, Ok(true), "event {} is announced and not on disk", event.number);
