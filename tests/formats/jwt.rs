@@ -1,4 +1,4 @@
-//! Valid and invalid tokens, as a holder of the key or anybody else could write them.
+//! Valid and invalid tokens, written with and without the key.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};

@@ -162,7 +162,7 @@ fn a_client_that_reads_nothing_delays_no_request() {
     );
     let mut deaf = Connection::open(server.addr);
     deaf.send(list.repeat(100));
-    // Nobody reads the responses to `deaf` (about 13 MB) or the events of `stream` (about 4 MB).
+    // The responses to `deaf` (about 13 MB) and the events of `stream` (about 4 MB) are not read.
     let content = "y".repeat(20_000);
     for _ in 0..200 {
         user.say("default", &content);

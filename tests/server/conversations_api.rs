@@ -62,7 +62,7 @@ fn fixture() -> Fixture {
     let mut owner = User::new(&server, "owner");
     let workspace = owner.create_workspace("w");
     let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
-    let [mut ann, ben, outsider] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
+    let [mut ann, ben, outsider] = ["ann", "ben", "outsider"].map(|id| User::new(&server, id));
     ann.post_message(&id, "the first");
     Fixture { _server: server, owner, ann, ben, outsider, id }
 }
@@ -476,7 +476,7 @@ fn sender_names_are_those_of_the_latest_tokens() {
     let path = format!("/conversations/{id}/messages/{}", text(&listed[0]["id"]));
     assert_eq!(ann.put(&path, json!({"content": "me again"})).expect(200).json()["sender_name"], "Ann B.");
     assert_eq!(owner.get(&path).expect(200).json()["sender_name"], "Ann B.");
-    let users = owner.get("/users?ids=ann,ben,stranger").expect(200).json();
+    let users = owner.get("/users?ids=ann,ben,outsider").expect(200).json();
     let named = json!([{"user_id": "ann", "name": "Ann B."}, {"user_id": "ben", "name": "Name of ben"}]);
     assert_eq!(users["users"], named);
 }

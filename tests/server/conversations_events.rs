@@ -90,7 +90,7 @@ fn both_apis_publish_the_same_events_live_and_replayed() {
 fn message_changes_and_deletions_reach_all_participants_only() {
     let mut server = Server::start(Options::new());
     let mut owner = User::new(&server, "owner");
-    let [mut ann, ben, mut outsider] = ["ann", "ben", "stranger"].map(|id| User::new(&server, id));
+    let [mut ann, ben, mut outsider] = ["ann", "ben", "outsider"].map(|id| User::new(&server, id));
     let workspace = owner.create_workspace("w");
     let id = owner.create_conversation(&workspace, "t", &["ann", "ben"]);
     let start = owner.stream().established.number();
@@ -133,7 +133,7 @@ fn message_changes_and_deletions_reach_all_participants_only() {
     assert_eq!(filtered.kind(), "message_deleted");
     outsider.say("default", "alone");
     let heard = outsiders.before_message("alone");
-    assert!(heard.iter().all(|event| event.data["user_id"] == "stranger"), "{heard:?}");
+    assert!(heard.iter().all(|event| event.data["user_id"] == "outsider"), "{heard:?}");
 
     // A replay has the remaining messages in their current state: from the tail, and from the journal after a restart.
     for restarted in [false, true] {

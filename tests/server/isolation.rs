@@ -88,7 +88,7 @@ fn participants_and_the_owner_all_get_a_conversations_events() {
     users.push(owner);
     let mut streams: Vec<Stream> =
         users.iter().flat_map(|user| [user.stream(), user.stream(), user.stream()]).collect();
-    let mut outsider = User::new(&server, "stranger");
+    let mut outsider = User::new(&server, "outsider");
     let mut outsiders = outsider.stream();
     let mut expected = Vec::new();
     for round in 0..10 {
@@ -112,7 +112,7 @@ fn participants_and_the_owner_all_get_a_conversations_events() {
         }
     }
     let seen = everything_so_far(&mut outsider, &mut outsiders);
-    assert!(seen.iter().all(|event| event.data["user_id"] == "stranger"), "{seen:?}");
+    assert!(seen.iter().all(|event| event.data["user_id"] == "outsider"), "{seen:?}");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn an_added_participant_gets_later_events_only() {
 fn all_participants_get_the_deletion_of_a_workspace() {
     let server = Server::start(Options::new());
     let (mut owner, ann, mut outsider) =
-        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
+        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "outsider"));
     let workspace = owner.create_workspace("w");
     owner.create_conversation(&workspace, "t", &["ann"]);
     let (mut owners, mut anns, mut outsiders) = (owner.stream(), ann.stream(), outsider.stream());
@@ -187,7 +187,7 @@ fn all_participants_get_the_deletion_of_a_workspace() {
         assert!(event.data.to_string().contains(&workspace), "{event:?}");
     }
     let received = everything_so_far(&mut outsider, &mut outsiders);
-    assert!(received.iter().all(|event| event.data["user_id"] == "stranger"), "{received:?}");
+    assert!(received.iter().all(|event| event.data["user_id"] == "outsider"), "{received:?}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn filters_are_combined_with_and() {
 #[test]
 fn access_to_what_a_filter_names_is_checked_before_the_stream_opens() {
     let server = Server::start(Options::new());
-    let (mut owner, mut outsider) = (User::new(&server, "owner"), User::new(&server, "stranger"));
+    let (mut owner, mut outsider) = (User::new(&server, "owner"), User::new(&server, "outsider"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &[]);
     let mut rejection = |query: String| outsider.get(&format!("/output/stream?{query}"));

@@ -186,7 +186,7 @@ fn metadata_and_conversation_may_be_omitted() {
 fn only_the_owner_has_access_to_a_workspace() {
     let server = Server::start(Options::new());
     let (mut owner, mut ann, mut outsider) =
-        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
+        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "outsider"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     let path = format!("/config/workspace/{workspace}");
@@ -207,14 +207,14 @@ fn only_the_owner_has_access_to_a_workspace() {
 fn participants_and_the_owner_have_access_to_a_conversation() {
     let server = Server::start(Options::new());
     let (mut owner, mut ann, mut outsider) =
-        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
+        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "outsider"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     let path = format!("/config/conversation/{conversation}");
 
     assert_error(&outsider.get(&path), 403, "forbidden");
     assert_error(&outsider.put(&path, json!({"topic": "mine"})), 403, "forbidden");
-    assert_error(&outsider.put(&path, json!({"participant_ids": ["stranger"]})), 403, "forbidden");
+    assert_error(&outsider.put(&path, json!({"participant_ids": ["outsider"]})), 403, "forbidden");
     assert_error(&outsider.delete(&path), 403, "forbidden");
     assert_error(&outsider.post("/input", json!({"content": "hi", "conversation_id": conversation})), 403, "forbidden");
 
@@ -275,12 +275,12 @@ fn only_the_owner_names_a_responder() {
 fn names_are_visible_to_users_who_share_a_conversation() {
     let server = Server::start(Options::new());
     let (mut owner, mut ann, mut outsider) =
-        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "stranger"));
+        (User::new(&server, "owner"), User::new(&server, "ann"), User::new(&server, "outsider"));
     let workspace = owner.create_workspace("w");
     let conversation = owner.create_conversation(&workspace, "t", &["ann"]);
     ann.say(&conversation, "known from now on");
     outsider.create_workspace("elsewhere");
-    let response = owner.get("/users?ids=ann,stranger,nobody").expect(200).json();
+    let response = owner.get("/users?ids=ann,outsider,nobody").expect(200).json();
     assert_eq!(response, json!({"users": [{"user_id": "ann", "name": "Name of ann"}]}));
     assert_eq!(outsider.get("/users?ids=ann,owner").expect(200).json(), json!({"users": []}));
 }

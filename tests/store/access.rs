@@ -45,7 +45,7 @@ fn say(id: ConversationId, role: Role, api_variant: ApiVariant) -> CommandKind {
     post_as(ConversationRef::Id(id), role, api_variant, "x")
 }
 
-/// What becomes of an act of the owner, of a participant, and of a stranger.
+/// What becomes of an act of the owner, of a participant, and of an outsider.
 const COMMANDS: &[(&str, MakeCommand, [Is; 3])] = {
     use ApiVariant::*;
     use Is::*;

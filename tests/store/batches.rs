@@ -14,7 +14,7 @@ fn one_refusal_in_a_batch_leaves_the_others() {
     let here = ConversationRef::Id(conversation);
     let committed = world.commit(&[
         command("ann", post(here, "one")),
-        command("dan", post(here, "a stranger's")),
+        command("dan", post(here, "an outsider's")),
         command("ben", post(here, "two")),
         command("ann", delete_conversation(conversation)),
         command("ben", post(here, "too late")),

@@ -43,9 +43,6 @@ fn clock_reads_are_found() {
         ("shard", "#[cfg(test)] mod tests { fn f() { Instant::now(); } }"),
         ("auth", "unsafe { libc::clock_gettime(0, p) }"),
     ];
-    for sample in bad {
-        assert_eq!(crate::lines(clock_reads, sample), [1], "{sample:?}");
-    }
     let good = [
         ("runtime::reactor", "Instant::now()"),
         ("base::log", "SystemTime::now()"),
@@ -53,7 +50,5 @@ fn clock_reads_are_found() {
         ("cli::serve", "Instant::now()"),
         ("shard", "// Instant::now()\nfn now(elapsed: u64) { self.now.since(self.elapsed) }"),
     ];
-    for sample in good {
-        assert_eq!(crate::lines(clock_reads, sample), [], "{sample:?}");
-    }
+    crate::assert_finds(clock_reads, &bad, &good);
 }

@@ -4,9 +4,6 @@ use crate::paths::{Named, paths};
 use crate::source::{Source, sources, text_at};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The number of known cycles.
-const STILL_CYCLES: usize = 0;
-
 /// Maximum number of re-exports that are followed to the definition of a name.
 const REEXPORTS_MAX: usize = 8;
 
@@ -76,9 +73,7 @@ fn defined(source: &Source) -> BTreeSet<&str> {
 fn no_two_files_use_each_other() {
     let cycles = cycles(sources());
     crate::report("two-file cycles", cycles.len());
-    if cycles.len() > STILL_CYCLES {
-        crate::assert_tidy(cycles.iter().map(|(a, b)| format!("{a} and {b} use each other")));
-    }
+    crate::assert_tidy(cycles.iter().map(|(a, b)| format!("{a} and {b} use each other")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::Complaints;
 use crate::source::Source;
 
-const FILE_LINES_MAX: usize = 900;
+const FILE_LINES_MAX: usize = 800;
 
 fn too_long(source: &Source) -> Complaints {
     let lines = source.text.lines().count();

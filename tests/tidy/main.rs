@@ -6,6 +6,7 @@
 //! fail.
 
 mod clocks;
+mod comments;
 mod cycles;
 mod dependencies;
 mod layers;
@@ -46,6 +47,17 @@ fn assert_sources_tidy(rule: fn(&Source) -> Complaints) {
 /// Prints a count past the test harness, which captures what `println!` writes.
 fn report(what: &str, count: usize) {
     let _ = writeln!(std::io::stderr(), "tidy: {what}: {count}");
+}
+
+/// Tests a rule on samples: it complains about the first line of each bad one, and about no good one.
+#[track_caller]
+fn assert_finds(rule: fn(&Source) -> Complaints, bad: &[(&str, &str)], good: &[(&str, &str)]) {
+    for sample in bad {
+        assert_eq!(lines(rule, *sample), [1], "{sample:?}");
+    }
+    for sample in good {
+        assert_eq!(lines(rule, *sample), [], "{sample:?}");
+    }
 }
 
 /// The lines that a rule complains about in a sample: a module path and its code.

@@ -4,10 +4,6 @@ use crate::source::{Source, Token, sources, text_at};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Names that are known to be defined more than once and are to go.
-#[rustfmt::skip]
-const STILL_DEFINED_TWICE: &[&str] = &[];
-
 /// The type names that a file defines, each with its line. An associated type is not a definition.
 fn type_names(tokens: &[Token]) -> Vec<(usize, &str)> {
     let mut names = Vec::new();
@@ -61,12 +57,7 @@ fn defined_twice(sources: &[Source]) -> BTreeMap<&str, Vec<(&Path, usize)>> {
 fn each_type_name_is_defined_once() {
     let twice = defined_twice(sources());
     crate::report("type names defined twice", twice.len());
-    let done: Vec<&&str> = STILL_DEFINED_TWICE.iter().filter(|name| !twice.contains_key(*name)).collect();
-    if !done.is_empty() {
-        crate::report(&format!("names to remove from STILL_DEFINED_TWICE {done:?}"), done.len());
-    }
-    let unknown = twice.iter().filter(|(name, _)| !STILL_DEFINED_TWICE.contains(name));
-    crate::assert_tidy(unknown.flat_map(|(name, places)| {
+    crate::assert_tidy(twice.iter().flat_map(|(name, places)| {
         places.iter().map(move |(path, line)| format!("{}:{line}: {name} is defined more than once", path.display()))
     }));
 }

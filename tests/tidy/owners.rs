@@ -48,9 +48,6 @@ fn uses_of_a_crate_outside_its_owners_are_found() {
         ("http1", "extern crate mio;"),
         ("database", "use rusqlite::Connection;"),
     ];
-    for sample in bad {
-        assert_eq!(crate::lines(foreign_uses, sample), [1], "{sample:?}");
-    }
     let good = [
         ("runtime::reactor", "use mio::Token;"),
         ("http1::head", "httparse::Request::new(&mut []);"),
@@ -61,7 +58,5 @@ fn uses_of_a_crate_outside_its_owners_are_found() {
         ("config", "use serde::Deserialize;"),
         ("api", "// mio::Token\nlet mio = self.mio(); crate::base::mio::x; f(\"serde::x\")"),
     ];
-    for sample in good {
-        assert_eq!(crate::lines(foreign_uses, sample), [], "{sample:?}");
-    }
+    crate::assert_finds(foreign_uses, &bad, &good);
 }

@@ -26,6 +26,16 @@ pub struct Token {
     pub text: String,
 }
 
+/// A comment: its lines without their markers, joined by spaces.
+pub struct Comment {
+    /// Its first line, from 1.
+    pub line: usize,
+    /// Whether it is documentation.
+    pub is_doc: bool,
+    /// The text.
+    pub text: String,
+}
+
 impl Source {
     fn new(path: PathBuf, text: String) -> Source {
         let tokens = tokens(&text);
@@ -38,6 +48,11 @@ impl Source {
         let path =
             if module.is_empty() { "src/lib.rs".to_owned() } else { format!("src/{}.rs", module.replace("::", "/")) };
         Source::new(path.into(), text.to_owned())
+    }
+
+    /// Its comments, in order; consecutive line comments of one kind are one.
+    pub fn comments(&self) -> Vec<Comment> {
+        comments(&self.text)
     }
 
     /// The module's path as written in code, without `crate::`.
@@ -60,6 +75,12 @@ pub fn sources() -> &'static [Source] {
         strip_test_modules(&mut sources);
         sources
     })
+}
+
+/// Every Rust file of `tests`, `benches` and `fuzz`, read once.
+pub fn outside() -> &'static [Source] {
+    static OUTSIDE: OnceLock<Vec<Source>> = OnceLock::new();
+    OUTSIDE.get_or_init(|| ["tests", "benches", "fuzz"].into_iter().flat_map(rust_files).collect())
 }
 
 /// Every Rust file under a directory of the project, ordered by path.
@@ -241,6 +262,35 @@ pub fn tokens(text: &str) -> Vec<Token> {
         at = end;
     }
     tokens
+}
+
+fn comments(text: &str) -> Vec<Comment> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut comments: Vec<Comment> = Vec::new();
+    let (mut at, mut line) = (0, 1);
+    // The line on which the next line comment continues the last one, and the last one's marker.
+    let mut continued = (0, "");
+    while at < chars.len() {
+        let end = token_end(&chars, at);
+        if is_comment(&chars, at) {
+            let whole: String = chars[at..end].iter().collect();
+            let marker = ["///", "//!", "/**", "/*!", "//", "/*"].into_iter().find(|marker| whole.starts_with(marker));
+            let marker = marker.unwrap_or_default();
+            let text = whole[marker.len()..].trim_end_matches("*/").trim().to_owned();
+            if continued == (line, marker)
+                && let Some(last) = comments.last_mut()
+            {
+                last.text.push(' ');
+                last.text.push_str(&text);
+            } else {
+                comments.push(Comment { line, is_doc: marker.len() > 2, text });
+            }
+            continued = if marker.starts_with("//") { (line + 1, marker) } else { (0, "") };
+        }
+        line += chars[at..end].iter().filter(|char| **char == '\n').count();
+        at = end;
+    }
+    comments
 }
 
 /// The end of the token that begins at `at`: a comment, a literal, a name or number, `::`, or one character.

@@ -1,15 +1,12 @@
 //! Code that only `tests/`, `benches/` or `fuzz/` name is not part of the program. The compiler cannot report it, since
 //! it is visible to them.
 
-use crate::source::{Source, Token, is_name, item_end, rust_files, sources, text_at};
+use crate::source::{Source, Token, is_name, item_end, outside, sources, text_at};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Items that only tests name, each with its reason.
 const FOR_TESTS: &[(&str, &str)] = &[("check_invariants", "the simulation calls it after every step")];
-
-/// The number of known items that only tests name.
-const STILL_TEST_ONLY: usize = 0;
 
 /// An item that other modules may name.
 #[derive(Debug)]
@@ -122,18 +119,12 @@ fn impls(code: &[Token]) -> Vec<(&str, Range<usize>)> {
 
 #[test]
 fn nothing_in_the_program_is_for_tests_only() {
-    let outside: Vec<Source> =
-        ["tests", "benches", "fuzz"].iter().flat_map(|directory| rust_files(directory)).collect();
-    let mut found = test_only(sources(), &outside);
+    let mut found = test_only(sources(), outside());
     found.retain(|(_, _, name)| !FOR_TESTS.iter().any(|(allowed, _)| allowed == name));
     crate::report("items that only tests name", found.len());
-    if found.len() > STILL_TEST_ONLY {
-        crate::assert_tidy(
-            found
-                .iter()
-                .map(|(source, line, name)| format!("{}:{line}: only tests name {name}", source.path.display())),
-        );
-    }
+    crate::assert_tidy(
+        found.iter().map(|(source, line, name)| format!("{}:{line}: only tests name {name}", source.path.display())),
+    );
 }
 
 #[test]

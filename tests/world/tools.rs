@@ -142,7 +142,7 @@ pub fn nginx() -> Option<&'static str> {
     if is_skipped("nginx") {
         return None;
     }
-    // Not everybody's path has the directory that it is in.
+    // Its directory is not in the path of every user.
     let found = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| have(program, &["-v"]));
     assert!(found.is_some(), "nginx (nginx-light) is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
     found

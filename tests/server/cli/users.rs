@@ -47,10 +47,10 @@ fn emails_and_ids_are_unique() {
     };
     rejected(&["ANN@example.com"], &ann);
     rejected(&["other@example.com", "--id", &ann], "has a password already");
-    run(&sandbox, &["user", "disable", "--id", "stranger"]).well();
-    rejected(&["other@example.com", "--id", "stranger"], "is disabled");
-    run(&sandbox, &["user", "delete", "--id", "stranger", "--yes"]).well();
-    rejected(&["other@example.com", "--id", "stranger"], "was deleted");
+    run(&sandbox, &["user", "disable", "--id", "outsider"]).well();
+    rejected(&["other@example.com", "--id", "outsider"], "is disabled");
+    run(&sandbox, &["user", "delete", "--id", "outsider", "--yes"]).well();
+    rejected(&["other@example.com", "--id", "outsider"], "was deleted");
     // A user's email may be another user's id.
     add(&sandbox, &["other@example.com", "--id", "ann@example.com"]);
     run(&sandbox, &["user", "disable", "ann@example.com"]).failed(1, "select one of them with --id");

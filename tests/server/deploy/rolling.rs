@@ -78,7 +78,7 @@ fn ten_rolling_restarts_lose_no_connection_request_or_event() {
     assert!(stored.iter().eq(expected.iter().map(|(_, content)| content)), "acknowledged messages are stored once");
 }
 
-/// A client with a persistent connection is told that it closes, if its next request comes soon.
+/// A keep-alive connection gets a response that announces its close, if its next request comes soon.
 #[test]
 fn a_keep_alive_connection_has_time_for_a_last_request() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

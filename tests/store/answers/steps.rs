@@ -169,9 +169,9 @@ fn steps_out_of_turn_change_nothing() {
     assert_eq!(fixture.world.rejected(ECHO, append(job.key, "x")), Rejection::Conflict("the answer was not begun"));
     let streaming = fixture.world.rejected(ECHO, finish(job.key, Status::Streaming, Some("x")));
     assert!(matches!(&streaming, Rejection::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
-    for stranger in ["responder:openai", "ann", "echo"] {
-        let rejected = fixture.world.rejected(stranger, begin(job.key, "x"));
-        assert!(matches!(rejected, Rejection::Forbidden(_)), "{stranger} {rejected:?}");
+    for outsider in ["responder:openai", "ann", "echo"] {
+        let rejected = fixture.world.rejected(outsider, begin(job.key, "x"));
+        assert!(matches!(rejected, Rejection::Forbidden(_)), "{outsider} {rejected:?}");
     }
     let never = JobId(fixture.world.writer().position().next());
     assert_eq!(fixture.world.rejected(ECHO, begin(never, "x")), CLOSED);
