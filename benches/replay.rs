@@ -204,7 +204,7 @@ fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
     let began = cpu_time();
     loop {
         let kind = QueryKind::JournalPage { after, bytes_max: PAGE_BYTES, filter };
-        let response = reader.answer(&Query { reply_to: NO_REPLY, caller: UserId::new_unchecked(user), kind });
+        let response = reader.execute(&Query { reply_to: NO_REPLY, caller: UserId::new_unchecked(user), kind });
         let Ok(QueryResult::JournalPage(page)) = response.result else { panic!("no page") };
         events += page.events.len();
         after = page.through;

@@ -1,19 +1,19 @@
-//! How a database is opened and kept.
+//! The settings of a store.
 
 use crate::base::limits::*;
 use crate::config::types::Database;
 use crate::domain::responder::ResponderKind;
 
-/// The settings of a database.
+/// The settings of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// Where the database is.
+    /// The location of the database.
     pub database: Database,
     /// How long state events are kept.
     pub retention: Retention,
-    /// How inboxes are filled.
+    /// When inboxes are flushed, and in which steps.
     pub inbox: InboxLimits,
-    /// Which responder answers messages.
+    /// The responders that conversations may use.
     pub responders: ResponderRules,
 }
 
@@ -29,30 +29,31 @@ impl StoreConfig {
     }
 }
 
-/// How long state events are kept. When any bound is exceeded, the oldest events are removed. Messages have no retention.
+/// How long state events are kept. While any bound is exceeded, the oldest events are removed. Messages have no retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Maximum age, in seconds.
     pub seconds: i64,
     /// Maximum number of events.
     pub events: u64,
-    /// Maximum weight, in bytes, including texts and recipients.
+    /// Maximum total weight, in bytes, including texts and recipients.
     pub bytes: u64,
-    /// Younger events are kept whatever the other bounds say, in milliseconds.
+    /// Minimum age, in milliseconds: younger events are kept even if another bound is exceeded.
     pub young_milliseconds: u64,
 }
 
 impl Default for Retention {
-    /// The defaults of the settings.
+    /// The default of each setting.
     fn default() -> Retention {
         Retention { seconds: 7 * 24 * 60 * 60, events: 10_000_000, bytes: 1 << 30, young_milliseconds: 240_000 }
     }
 }
 
-/// When inboxes are flushed, and in steps of what size. The limits do not affect what is replayed, so tests use small ones.
+/// When inboxes are flushed, and the size of the steps. The limits do not affect which events are replayed, so tests use small
+/// ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboxLimits {
-    /// A flush begins when so many event numbers have been assigned since the last one.
+    /// A flush begins when this many event numbers have been assigned since the last flush.
     pub flush_numbers: u64,
     /// Maximum number of recipients that a flush gathers in memory, unless a single message has more.
     pub flush_entries_max: usize,
@@ -60,7 +61,7 @@ pub struct InboxLimits {
     pub step_messages_max: usize,
     /// Maximum number of inboxes that one step writes.
     pub step_users_max: usize,
-    /// A chunk with at least this many bytes is full.
+    /// Size at which a chunk is full, in bytes.
     pub chunk_bytes_max: usize,
 }
 
@@ -76,17 +77,17 @@ impl Default for InboxLimits {
     }
 }
 
-/// Which responder answers messages, and which ones a conversation may choose.
+/// The default responder, and the responders that a conversation may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResponderRules {
-    /// The responder of conversations without a choice.
+    /// The responder of conversations that chose none.
     pub default: ResponderKind,
-    /// What a conversation may choose, besides [`ResponderKind::None`].
+    /// The responders that a conversation may choose, besides [`ResponderKind::None`].
     pub allowed: Vec<ResponderKind>,
 }
 
 impl ResponderRules {
-    /// The responder of a conversation that chose the name `chosen`. A name that is not allowed counts as no choice.
+    /// The responder of a conversation that chose the name `chosen`. A name that is not allowed is ignored.
     pub(crate) fn answering(&self, chosen: Option<&str>) -> Option<ResponderKind> {
         let kind = chosen.and_then(|name| self.chosen(name)).unwrap_or(self.default);
         Some(kind).filter(|kind| *kind != ResponderKind::None)
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conversation_chooses_among_those_allowed() {
+    fn a_conversation_chooses_among_the_allowed_responders() {
         use ResponderKind::{Echo, None as Off, OpenAi};
         let rules = |default, allowed: &[ResponderKind]| ResponderRules { default, allowed: allowed.to_vec() };
         let both = rules(Echo, &[Echo, OpenAi]);
@@ -130,8 +131,9 @@ mod tests {
         for (rules, chosen, expected) in table {
             assert_eq!(rules.answering(chosen).map(ResponderKind::as_str), expected, "{rules:?} {chosen:?}");
         }
-        let may_be = |rules: &ResponderRules, name| rules.chosen(name).is_some();
-        assert!(may_be(&both, "none") && may_be(&both, "openai") && !may_be(&both, "") && !may_be(&only, "echo"));
+        let is_allowed = |rules: &ResponderRules, name| rules.chosen(name).is_some();
+        assert!(is_allowed(&both, "none") && is_allowed(&both, "openai"));
+        assert!(!is_allowed(&both, "") && !is_allowed(&only, "echo"));
         assert_eq!(both.rule(), "responder must be one of echo, openai, none");
         assert_eq!(off.rule(), "responder must be one of none");
     }

@@ -1,4 +1,4 @@
-//! Errors of the store, and what they mean for operators, clients and the writer.
+//! Errors of the store, and their meaning for operators, clients and the writer.
 
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 /// Why a database cannot be opened or used. Its message is one line that names the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenError {
-    /// A newer program wrote it.
+    /// A newer program wrote the database.
     Newer {
         /// The database.
         path: PathBuf,
         /// Its schema version.
         found: i64,
-        /// The newest schema version that this program knows.
+        /// The newest schema version that this program supports.
         known: i64,
     },
-    /// A version of this program that was never released wrote it.
+    /// A version of this program that was never released wrote the database.
     Unreleased {
         /// The database.
         path: PathBuf,
@@ -33,14 +33,14 @@ pub enum OpenError {
     Foreign(PathBuf),
     /// Another process has the database locked.
     Locked(PathBuf),
-    /// The file, or a file that belongs beside it, cannot be opened or created.
+    /// The database, or a file that belongs beside it, cannot be opened or created.
     CannotOpen {
         /// The file.
         path: PathBuf,
         /// The reason, for operators.
         reason: String,
     },
-    /// SQLite reports another error.
+    /// SQLite reported another error.
     Failed {
         /// The database.
         path: PathBuf,
@@ -54,17 +54,17 @@ impl fmt::Display for OpenError {
         match self {
             OpenError::Newer { path, found, known } => write!(
                 f,
-                "the database {} has schema version {found}, and this program knows versions up to {known}: use a newer program",
+                "the database {} has schema version {found}, and this program supports versions up to {known}: use a newer program",
                 path.display()
             ),
             OpenError::Unreleased { path, found } => write!(
                 f,
-                "the database {} was made by an unreleased version of this program (schema version {found}), which this one cannot migrate: export it with that version and import it here",
+                "the database {} was created by an unreleased version of this program (schema version {found}) and cannot be migrated: export it with that version and import it with this one",
                 path.display()
             ),
             OpenError::NotADatabase(path) => write!(f, "{} is not an SQLite database", path.display()),
             OpenError::Foreign(path) => write!(f, "{} is a database of another program", path.display()),
-            OpenError::Locked(path) => write!(f, "the database {} is held by another process", path.display()),
+            OpenError::Locked(path) => write!(f, "the database {} is locked by another process", path.display()),
             OpenError::CannotOpen { path, reason } => write!(f, "cannot open {}: {reason}", path.display()),
             OpenError::Failed { path, reason } => write!(f, "the database {} failed: {reason}", path.display()),
         }
@@ -79,10 +79,12 @@ impl OpenError {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
             // Some file systems let a directory be opened and fail only when it is read.
-            Some(ErrorCode::SystemIoFailure) if path.is_dir() => OpenError::CannotOpen { reason: why_not(&path), path },
+            Some(ErrorCode::SystemIoFailure) if path.is_dir() => {
+                OpenError::CannotOpen { reason: open_failure(&path), path }
+            }
             Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
-            Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { reason: why_not(&path), path },
+            Some(ErrorCode::CannotOpen) => OpenError::CannotOpen { reason: open_failure(&path), path },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 OpenError::CannotOpen { path, reason: "it cannot be written to".into() }
             }
@@ -97,7 +99,7 @@ impl OpenError {
 pub(crate) enum DataError {
     /// A database cannot be opened or used.
     Open(OpenError),
-    /// The name of the new file is taken.
+    /// A file with the name of the new file exists.
     Exists(PathBuf),
     /// A file cannot be written.
     Write {
@@ -106,7 +108,7 @@ pub(crate) enum DataError {
         /// The reason.
         error: io::Error,
     },
-    /// The previous database cannot be kept under another name.
+    /// The previous database cannot be renamed.
     Keep {
         /// The database.
         path: PathBuf,
@@ -115,7 +117,7 @@ pub(crate) enum DataError {
     },
     /// Another process is writing the file.
     Busy(PathBuf),
-    /// The database that is copied is damaged.
+    /// The database to copy is damaged.
     DamagedSource {
         /// The database.
         path: PathBuf,
@@ -129,24 +131,24 @@ pub(crate) enum DataError {
         /// The first finding.
         finding: String,
     },
-    /// The target exists, and is not a file that a database can replace.
+    /// The target exists, and is not a regular file.
     NotAFile(PathBuf),
     /// A server has the target open.
     InUse {
         /// The target.
         path: PathBuf,
-        /// The id of its process, if it is known.
+        /// The id of the server's process, if it is known.
         holder: Option<u32>,
     },
-    /// The target is a database, and replacing it was not asked for.
+    /// The target exists, and the caller did not ask to replace it.
     TargetExists(PathBuf),
     /// The target of an import is a database with data.
     TargetNotEmpty(PathBuf),
     /// A line of an import is invalid.
     Line {
-        /// Its number, from 1.
+        /// The number of the line, from 1.
         number: u64,
-        /// The rule that it breaks.
+        /// The rule that the line violates.
         rule: String,
     },
     /// The lines of an import contradict each other.
@@ -164,36 +166,38 @@ impl fmt::Display for DataError {
         match self {
             DataError::Open(error) => error.fmt(f),
             DataError::Exists(path) => {
-                write!(f, "{} is there already, and is not overwritten: name another file", path.display())
+                write!(f, "{} already exists and is not overwritten: choose another name", path.display())
             }
             DataError::Write { path, error } => write!(f, "{} cannot be written: {error}", path.display()),
-            DataError::Keep { path, error } => write!(f, "{} cannot be kept: {error}", path.display()),
+            DataError::Keep { path, error } => {
+                write!(f, "the previous database {} cannot be renamed: {error}", path.display())
+            }
             DataError::Busy(path) => write!(f, "{} is being written by another process", path.display()),
             DataError::DamagedSource { path, finding } => {
                 write!(f, "the database {} is damaged: {finding}", path.display())
             }
             DataError::DamagedBackup { path, finding } => {
-                write!(f, "{} is damaged, and is not restored: {finding}", path.display())
+                write!(f, "the backup {} is damaged and was not restored: {finding}", path.display())
             }
             DataError::NotAFile(path) => {
-                write!(f, "{} is not a file, so a database cannot replace it", path.display())
+                write!(f, "{} is not a file, so it cannot be replaced by a database", path.display())
             }
             DataError::InUse { path, holder } => {
                 let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
-                write!(f, "a server{holder} has the database {} open: stop it first", path.display())
+                write!(f, "a server{holder} has the database {} open: stop the server first", path.display())
             }
             DataError::TargetExists(path) => write!(
                 f,
-                "the database {} is there already: --force keeps it under another name and replaces it",
+                "the database {} already exists: --force renames it and puts the backup in its place",
                 path.display()
             ),
             DataError::TargetNotEmpty(path) => write!(
                 f,
-                "the database {} has something in it: import into a new database, at another DATABASE_URL",
+                "the database {} is not empty: import into a new database, at another DATABASE_URL",
                 path.display()
             ),
             DataError::Line { number, rule } => write!(f, "line {number}: {rule}"),
-            DataError::Inconsistent(finding) => write!(f, "the lines contradict each other: {finding}"),
+            DataError::Inconsistent(finding) => write!(f, "the lines are inconsistent: {finding}"),
             DataError::Input(error) => write!(f, "the input cannot be read: {error}"),
             DataError::Output(error) => write!(f, "the output cannot be written: {error}"),
             DataError::NumbersExhausted => f.write_str("no event numbers are left that JavaScript can represent"),
@@ -209,29 +213,29 @@ impl From<OpenError> for DataError {
     }
 }
 
-/// Whether an error is about writing, and so about the target of a copy rather than its source.
+/// Whether an error comes from writing. During a copy, such an error concerns the target and not the source.
 pub(crate) fn is_about_writing(error: &rusqlite::Error) -> bool {
     const OF_WRITING: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE];
     let code = error.sqlite_error().map(|error| error.extended_code);
     error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code.is_some_and(|code| OF_WRITING.contains(&code))
 }
 
-/// The reason why a file cannot be opened, which SQLite does not tell.
-fn why_not(path: &Path) -> String {
+/// The reason why a file cannot be opened. SQLite does not report it.
+fn open_failure(path: &Path) -> String {
     let directory = directory_of(path);
     match std::fs::metadata(directory) {
-        Err(error) => format!("its directory: {error}"),
+        Err(error) => format!("its directory cannot be used: {error}"),
         Ok(metadata) if !metadata.is_dir() => format!("{} is not a directory", directory.display()),
         Ok(_) if path.is_dir() => "it is a directory".into(),
-        Ok(_) if !path.exists() => "it is not there, or may not be made".into(),
-        Ok(_) => "the file or its directory does not permit it".into(),
+        Ok(_) if !path.exists() => "it does not exist and cannot be created".into(),
+        Ok(_) => "the permissions of the file or its directory do not allow it".into(),
     }
 }
 
-/// The error of a row operation. Rules only pass it on.
+/// The error of a row operation. The rules do not interpret it.
 pub(crate) type EngineError = rusqlite::Error;
 
-/// The error for a row that another row promised.
+/// The error for a missing row that another row refers to.
 pub(crate) fn missing_row() -> EngineError {
     rusqlite::Error::QueryReturnedNoRows
 }
@@ -241,7 +245,7 @@ pub(crate) fn missing_row() -> EngineError {
 pub(crate) enum Abort<E> {
     /// The operation was rejected, and nothing was changed.
     Rejected(E),
-    /// The engine failed. What was written in this transaction is void.
+    /// The engine failed. The transaction must be rolled back.
     Failed(EngineError),
 }
 
@@ -263,7 +267,7 @@ impl From<io::Error> for Abort<io::Error> {
     }
 }
 
-/// The response to a client for an error of SQLite, which depends on whether a retry may succeed.
+/// The rejection of a request that failed with an error of SQLite: `Unavailable` if a retry may succeed.
 pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
     match error.sqlite_error_code() {
         Some(
@@ -278,7 +282,7 @@ pub(crate) fn rejection_of(error: &rusqlite::Error) -> Rejection {
     }
 }
 
-/// The fault of the database that an error reports, if the error is not about the statement.
+/// The fault of the database that an error reports; `None` if the error is about the statement.
 pub(crate) fn fault_of(error: &rusqlite::Error) -> Option<WriterFault> {
     Some(match error.sqlite_error_code()? {
         ErrorCode::DiskFull => WriterFault::Full,
@@ -297,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_errors_are_the_database_s_own() {
+    fn errors_of_the_database_are_told_from_errors_of_statements() {
         let table = [
             (ffi::SQLITE_FULL, Some(WriterFault::Full)),
             (ffi::SQLITE_BUSY, Some(WriterFault::Locked)),
@@ -315,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_mends_some_errors() {
+    fn rejections_tell_whether_a_retry_may_succeed() {
         let table = [
             (ffi::SQLITE_FULL, Rejection::Unavailable),
             (ffi::SQLITE_BUSY, Rejection::Unavailable),
@@ -328,9 +332,9 @@ mod tests {
             (ffi::SQLITE_CONSTRAINT_UNIQUE, Rejection::Database),
             (ffi::SQLITE_NOMEM, Rejection::Database),
         ];
-        for (code, refusal) in table {
+        for (code, rejection) in table {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            assert_eq!(rejection_of(&error), refusal, "{error}");
+            assert_eq!(rejection_of(&error), rejection, "{error}");
         }
         assert_eq!(rejection_of(&rusqlite::Error::QueryReturnedNoRows), Rejection::Database);
     }

@@ -1,15 +1,15 @@
 //! The store: commands and queries over an embedded SQLite database.
 //!
-//! One [`Writer`] changes the database, in transactions of many commands; [`Reader`]s answer queries on read-only connections.
-//! The runtime gives each a thread, and passes the time as an argument. The store names no shard, handler or socket, and no
-//! other module names SQLite.
+//! One [`Writer`] changes the database, in transactions of many commands. [`Reader`]s execute queries on read-only connections.
+//! The runtime runs each on a thread of its own, and passes the time as an argument. The store names no shard, handler or
+//! socket, and no other module names SQLite.
 //!
 //! - `rules`: the effect of each command, without SQL
 //! - `sqlite`: tables, queries, the writer, and tools for database files
 //! - `transfer`: export and import
 //!
-//! Invariant: what a `Committed` or a `QueryResponse` contains is on disk. Numbers and times grow in commit order, also after
-//! restarts, deletions, and clocks that go back.
+//! Invariant: everything that a `Committed` or a `QueryResponse` contains is on disk. Numbers and times grow in commit order,
+//! also after restarts, deletions, and clocks that go back. `Writer::check_invariants` asserts the invariants of the rows.
 
 mod config;
 mod error;

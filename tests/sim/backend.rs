@@ -197,7 +197,7 @@ impl World {
             return self.enqueue_message(to.shard as usize, message);
         }
         let Some(query) = self.queries.pop_front() else { return };
-        let response = self.process().readers[reader].0.answer(&query);
+        let response = self.process().readers[reader].0.execute(&query);
         self.check_response(&query, &response);
         let is_page = matches!(query.kind, QueryKind::JournalPage { .. });
         let message = match self.below(30) {

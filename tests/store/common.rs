@@ -167,7 +167,7 @@ impl World {
 
     pub fn query(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
         let query = Query { reply_to: UNUSED_REPLY_TO, caller: UserId::new_unchecked(user), kind };
-        self.reader.as_mut().unwrap().answer(&query)
+        self.reader.as_mut().unwrap().execute(&query)
     }
 
     pub fn query_result(&mut self, user: &str, kind: QueryKind) -> QueryResult {

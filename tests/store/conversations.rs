@@ -82,7 +82,7 @@ fn everybody_concerned_is_told_and_nobody_else() {
     );
     assert_eq!(
         world.rejected("ann", leave(conversation)),
-        Rejection::Conflict("the caller does not take part in the conversation")
+        Rejection::Conflict("the caller is not a participant of the conversation")
     );
     let kind = update_conversation(conversation, None, Some("{}"));
     assert_eq!(recipients_of(&mut world, "eve", kind), [(ConversationUpdated, set(&["ann", "eve"]))]);

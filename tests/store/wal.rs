@@ -26,7 +26,7 @@ fn readers_that_never_rest_do_not_hold_the_log_back() {
                 while !ended.load(Ordering::Relaxed) {
                     let kind = QueryKind::JournalPage { after: EventNumber(0), bytes_max: 1 << 20, filter: EVERYTHING };
                     let query = Query { reply_to: UNUSED_REPLY_TO, caller: UserId::new_unchecked("ben"), kind };
-                    assert!(reader.answer(&query).result.is_ok());
+                    assert!(reader.execute(&query).result.is_ok());
                     pages.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -12,7 +12,7 @@ pub(crate) fn read(mut reader: Reader, queue: &Queue<Query>, replies: &Replies) 
     while queue.take(&mut queries, 1, usize::MAX, None) == Wakeup::Work {
         for query in queries.drain(..) {
             // A panic over one query must not leave the others unanswered.
-            match catch_unwind(AssertUnwindSafe(|| reader.answer(&query))) {
+            match catch_unwind(AssertUnwindSafe(|| reader.execute(&query))) {
                 Ok(response) => replies.query_response(response),
                 Err(_) => replies.dropped(query.reply_to),
             }

@@ -1,19 +1,21 @@
 //! A bounded map of recently used values.
 //!
-//! Invariant: all entries together weigh at most the bound, unless there is only one. No key is in both generations.
+//! Invariant: each generation weighs at most half of the bound, unless it has only one entry. No key is in both generations.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// The share of a cache's bound that a value takes. It must not change.
+/// A value with a weight, which counts against the bound of a cache.
 pub(crate) trait Weigh {
+    /// The weight. It must not change while the value is cached.
     fn weight(&self) -> usize;
 }
 
-/// Two generations of shared values. A used entry moves to the young generation. When that is full, the old generation is
-/// dropped as a whole. Eviction thus costs nothing per use, and keeps recently used values.
+/// Two generations of shared values. A used entry moves to the young generation. When the young generation is full, it
+/// becomes the old one, and the previous old generation is dropped as a whole. Eviction therefore costs nothing per use, and
+/// keeps recently used values.
 #[derive(Debug)]
 pub(crate) struct Cache<K, V> {
     young: HashMap<K, V>,
@@ -28,7 +30,7 @@ impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
         Cache { young: HashMap::new(), young_weight: 0, old: HashMap::new(), generation_weight_max: weight_max / 2 }
     }
 
-    /// The value of `key`, if it is cached.
+    /// The value of `key`, if it is cached. Counts as a use.
     pub(crate) fn get<Q>(&mut self, key: &Q) -> Option<Arc<V>>
     where
         K: Borrow<Q>,
@@ -102,7 +104,7 @@ impl<K: Hash + Eq, V: Weigh> Cache<K, Arc<V>> {
         for generation in [&self.young, &self.old] {
             assert!(generation.len() <= 1 || weigh(generation) <= self.generation_weight_max);
         }
-        assert!(self.young.keys().all(|key| !self.old.contains_key(key)), "a key stands in both generations");
+        assert!(self.young.keys().all(|key| !self.old.contains_key(key)), "a key is in both generations");
     }
 }
 
@@ -112,18 +114,18 @@ mod tests {
     use crate::base::random::Random;
 
     #[derive(Debug, PartialEq)]
-    struct Stone(u64);
+    struct Weight(u64);
 
-    impl Weigh for Stone {
+    impl Weigh for Weight {
         fn weight(&self) -> usize {
             self.0 as usize % 7
         }
     }
 
     #[test]
-    fn stays_bounded_and_never_lies() {
-        let mut cache: Cache<u64, Arc<Stone>> = Cache::new(48);
-        let mut model: HashMap<u64, Arc<Stone>> = HashMap::new();
+    fn a_cache_is_bounded_and_equals_its_model() {
+        let mut cache: Cache<u64, Arc<Weight>> = Cache::new(48);
+        let mut model: HashMap<u64, Arc<Weight>> = HashMap::new();
         let mut random = Random::new(11);
         let mut hits = 0;
         for round in 0..20_000 {
@@ -136,8 +138,8 @@ mod tests {
                     }
                 }
                 8..=13 => {
-                    cache.insert(key, Arc::new(Stone(round)));
-                    model.insert(key, Arc::new(Stone(round)));
+                    cache.insert(key, Arc::new(Weight(round)));
+                    model.insert(key, Arc::new(Weight(round)));
                 }
                 14 => {
                     cache.remove(&key);
@@ -146,8 +148,8 @@ mod tests {
                 }
                 _ => {
                     let odd = random.below(8);
-                    cache.retain(|stone| stone.0 % 8 != odd);
-                    model.retain(|_, stone| stone.0 % 8 != odd);
+                    cache.retain(|value| value.0 % 8 != odd);
+                    model.retain(|_, value| value.0 % 8 != odd);
                 }
             }
             cache.check_invariants();
@@ -156,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_lately_stays() {
-        let mut cache: Cache<String, Arc<Stone>> = Cache::new(4);
-        cache.insert("a".into(), Arc::new(Stone(1)));
+    fn recently_used_values_are_kept() {
+        let mut cache: Cache<String, Arc<Weight>> = Cache::new(4);
+        cache.insert("a".into(), Arc::new(Weight(1)));
         for other in ["b", "c", "d", "e"] {
             assert!(cache.get("a").is_some());
-            cache.insert(other.into(), Arc::new(Stone(8)));
+            cache.insert(other.into(), Arc::new(Weight(8)));
         }
-        assert_eq!(cache.get("a"), Some(Arc::new(Stone(1))));
+        assert_eq!(cache.get("a"), Some(Arc::new(Weight(1))));
         assert_eq!(cache.get("b"), None);
         cache.clear();
         assert_eq!(cache.get("a"), None);
@@ -171,9 +173,9 @@ mod tests {
 
     #[test]
     fn one_entry_may_outweigh_the_bound() {
-        let mut cache: Cache<u8, Arc<Stone>> = Cache::new(2);
+        let mut cache: Cache<u8, Arc<Weight>> = Cache::new(2);
         for key in 0..3 {
-            cache.insert(key, Arc::new(Stone(6)));
+            cache.insert(key, Arc::new(Weight(6)));
             assert!(cache.get(&key).is_some());
             cache.check_invariants();
         }

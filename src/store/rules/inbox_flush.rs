@@ -1,12 +1,13 @@
-//! Adds the newest messages to their recipients' inboxes: some thousands at a time, in short steps, each of which shares
-//! a transaction with commands.
+//! Adds the newest messages to their recipients' inboxes: some thousands at a time, in short steps that share transactions
+//! with commands.
 //!
-//! A flush first gathers, for each user, the numbers of the messages since the last flush, and then writes one inbox
-//! after the other. What it gathers is in memory only. It follows from the messages and the watermark, so it is gathered
-//! again after a crash or a failed transaction. The recipients are the participants at that time: a user who may still
-//! see a message when it is replayed has been a participant without a break since before it was sent.
+//! A flush first gathers the numbers of the messages since the last flush for each user, and then writes one inbox after the
+//! other. The gathered numbers are in memory only. They are derived from the messages and the watermark, so after a crash or
+//! a failed transaction they are gathered again. The recipients are the participants at the time of the flush: a user who
+//! may still see a message when it is replayed has been a participant continuously since before it was sent.
 //!
-//! Invariant: between transactions, what is gathered and not written is what the inboxes lack through the flush's end.
+//! Invariant: between transactions, the gathered numbers that are not written yet are exactly the numbers that the inboxes
+//! lack through the end of the flush.
 
 use crate::domain::id::EventNumber;
 use crate::store::config::InboxLimits;
@@ -19,18 +20,20 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct InboxFlusher {
     limits: InboxLimits,
-    /// As stored; `None` until it is read.
+    /// The stored watermark; `None` until it is read.
     watermark: Option<InboxWatermark>,
     flush: Option<InboxFlush>,
 }
 
-/// A flush under way.
+/// A flush that has begun.
 #[derive(Debug)]
 struct InboxFlush {
+    /// The number of the last message to add.
     through: EventNumber,
     gathered_through: EventNumber,
-    /// By user key, the numbers that are still to be written to the user's inbox.
+    /// By user key, the numbers to write to the user's inbox.
     gathered: BTreeMap<i64, Vec<EventNumber>>,
+    /// How many numbers were gathered.
     entries: usize,
 }
 
@@ -39,13 +42,13 @@ impl InboxFlusher {
         InboxFlusher { limits, watermark: None, flush: None }
     }
 
-    /// Forgets what may differ from the rows.
+    /// Drops the state that may differ from the rows.
     pub(crate) fn clear(&mut self) {
         self.watermark = None;
         self.flush = None;
     }
 
-    /// Whether a step has work to do, as far as known without a read.
+    /// Whether a step may have work to do. Reads no row.
     pub(crate) fn is_due(&self, head: JournalHead) -> bool {
         match (&self.flush, &self.watermark) {
             (Some(_), _) => true,
@@ -54,8 +57,8 @@ impl InboxFlusher {
         }
     }
 
-    /// A short step of a flush, if one is under way or due. `users_min` is the least number of inboxes to write, so that a
-    /// flush keeps up with the commands. Returns whether rows were changed.
+    /// Runs a short step of the flush that has begun or is due, if any. A step that writes inboxes writes at least `users_min`,
+    /// so that the flush keeps up with the commands. Returns whether rows were changed.
     pub(crate) fn step(
         &mut self,
         rows: &impl Rows,
@@ -129,13 +132,13 @@ impl InboxFlush {
         let messages = rows.message_numbers(self.gathered_through, self.through, limits.step_messages_max)?;
         for (message, conversation) in &messages {
             self.gathered_through = *message;
-            // A conversation that was deleted since has no recipients.
+            // A conversation that has been deleted in the meantime has no recipients.
             let Some(access) = access(*conversation)? else { continue };
             for user in access.recipient_keys.iter().filter(|user| **user >= watermark.users_below) {
                 self.gathered.entry(*user).or_default().push(*message);
                 self.entries += 1;
             }
-            // The end of a flush that has begun to write is stored, and cannot move.
+            // Once the flush has written an inbox, its end is stored and must not change.
             if self.entries >= limits.flush_entries_max && !watermark.is_flushing() {
                 self.through = *message;
                 return Ok(());
@@ -147,7 +150,7 @@ impl InboxFlush {
         Ok(())
     }
 
-    /// Writes the next inboxes, and returns the key below which all users have their numbers.
+    /// Writes the next inboxes. Returns the key below which all inboxes are written.
     fn write(&mut self, rows: &impl Rows, users_max: usize, chunk_bytes_max: usize) -> RowResult<i64> {
         let mut users_below = 0;
         for _ in 0..users_max {

@@ -1,6 +1,6 @@
-//! What each command does: who may issue it, what is written, and which events follow. No SQL is here.
+//! The rules of each command: who may issue it, which rows it writes, and which events it emits.
 //!
-//! The rules reach the tables only through [`rows::Rows`], which an engine implements.
+//! The rules contain no SQL. They access the tables through the trait [`rows::Rows`], which an engine implements.
 
 pub(crate) mod cache;
 pub(crate) mod commands;

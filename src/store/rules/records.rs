@@ -1,4 +1,4 @@
-//! Rows as the rules read and write them: plain values, the same for every engine.
+//! The rows that the rules read and write: plain values, the same for every engine.
 
 use crate::base::time::WallTime;
 use crate::domain::answer_job::JobId;
@@ -10,7 +10,7 @@ use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
 use std::sync::Arc;
 
-/// A user. Never changed in place, so that the writer's cache can share it.
+/// A user. The value is immutable, so that the writer's cache can share it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct UserRow {
     /// The key by which other rows refer to the user.
@@ -44,7 +44,7 @@ pub(crate) struct WorkspaceRow {
     pub reference: WorkspaceRef,
 }
 
-/// A workspace, as far as access checks and events need it.
+/// The fields of a workspace that access checks and events need.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WorkspaceRef {
     pub number: EventNumber,
@@ -53,20 +53,21 @@ pub(crate) struct WorkspaceRef {
     pub owner: UserRef,
 }
 
-/// Who may see a conversation, and who receives its events. Never changed in place, so that the writer's cache can share it.
+/// The users who may see a conversation and receive its events. The value is immutable, so that the writer's cache can share
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConversationAccess {
     pub number: EventNumber,
     pub created_at: WallTime,
     pub id: ConversationId,
     pub workspace: Arc<WorkspaceRef>,
-    /// In the order in which they joined.
+    /// The participants, in the order in which they joined.
     pub participants: Vec<UserRef>,
-    /// The participants, then the workspace's owner unless among them; shared by all events of the conversation.
+    /// The participants, and the workspace's owner. All events of the conversation share the list.
     pub recipients: Arc<[UserId]>,
     /// The keys of `recipients`, in the same order.
     pub recipient_keys: Vec<i64>,
-    /// The responder that the metadata chooses, whether allowed or not.
+    /// The responder that the metadata chooses, even if it is not allowed.
     pub responder: Option<Arc<str>>,
 }
 
@@ -80,9 +81,9 @@ impl ConversationAccess {
         responder: Option<Arc<str>>,
     ) -> ConversationAccess {
         let owner = &workspace.owner;
-        let owner_apart = participants.iter().all(|user| user.key != owner.key).then_some(owner);
-        let recipients = participants.iter().chain(owner_apart).map(|user| user.id.clone()).collect();
-        let recipient_keys = participants.iter().chain(owner_apart).map(|user| user.key).collect();
+        let other_owner = participants.iter().all(|user| user.key != owner.key).then_some(owner);
+        let recipients = participants.iter().chain(other_owner).map(|user| user.id.clone()).collect();
+        let recipient_keys = participants.iter().chain(other_owner).map(|user| user.key).collect();
         ConversationAccess { number, created_at, id, workspace, participants, recipients, recipient_keys, responder }
     }
 
@@ -100,14 +101,15 @@ impl ConversationAccess {
         self.participants.iter().any(|participant| participant.id == *user)
     }
 
-    /// Whether the user may see the conversation.
+    /// Checks that the user may see the conversation.
     ///
     /// # Errors
-    /// For other users the conversation is forbidden; the conversations API does not even tell them that it exists.
+    /// Fails for other users: with `Forbidden`, or with `NotFound` in the conversations API, which does not reveal that the
+    /// conversation exists.
     pub(crate) fn authorize(&self, user: &UserId, api_variant: ApiVariant) -> Result<(), Rejection> {
         match api_variant {
             _ if self.is_owner(user) || self.has_participant(user) => Ok(()),
-            ApiVariant::Config => Err(Rejection::Forbidden("the conversation is someone else's")),
+            ApiVariant::Config => Err(Rejection::Forbidden("the caller is not a participant of the conversation")),
             ApiVariant::Conversations => Err(Rejection::NotFound(Resource::Conversation)),
         }
     }
@@ -118,12 +120,12 @@ impl ConversationAccess {
     }
 }
 
-/// What one transaction changes in a conversation's state.
+/// The changes of one transaction to a conversation's state.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ConversationUpdate {
     pub messages_added: i64,
     pub updated_at: WallTime,
-    /// The newest message added; 0 if none was.
+    /// The newest message added; 0 if no message was added.
     pub last_number: EventNumber,
 }
 
@@ -138,7 +140,7 @@ pub(crate) struct NewMessageRow<'a> {
     pub publication: Publication,
 }
 
-/// The kind of the event that a message of `sender` is. Messages of responders are answers, whatever their role.
+/// The kind of the message event of a message by `sender`. Messages of responders are `output`, whatever their role.
 pub(crate) fn message_event_kind(sender: &UserId) -> EventKind {
     if sender.as_str().starts_with(RESPONDER_PREFIX) { EventKind::Output } else { EventKind::Input }
 }
@@ -148,11 +150,11 @@ pub(crate) fn message_event_kind(sender: &UserId) -> EventKind {
 pub(crate) enum Publication {
     /// The message is its own journal entry, under its own number.
     OwnEntry,
-    /// The message still grows. An event of its own publishes it when it is complete.
+    /// The message is still streaming. A separate event publishes it when it is complete.
     Pending,
 }
 
-/// An event with a row of its own, to insert.
+/// An event to insert into the table of state events.
 pub(crate) struct NewEventRow<'a> {
     pub kind: EventKind,
     pub actor_key: i64,
@@ -160,15 +162,15 @@ pub(crate) struct NewEventRow<'a> {
     pub workspace: &'a WorkspaceRef,
     /// The conversation's number and creation time.
     pub conversation: Option<(EventNumber, WallTime)>,
-    /// Number and creation time of the message that is published, or was changed or deleted.
+    /// The number and creation time of the message that the event publishes, or that was changed or deleted.
     pub message: Option<(EventNumber, WallTime)>,
-    /// The event's `data`; empty if it is built from the message.
+    /// The event's `data`; empty if it is derived from the message.
     pub payload: &'a str,
     pub recipient_keys: &'a [i64],
 }
 
 impl NewEventRow<'_> {
-    /// The weight of the event's rows, in bytes.
+    /// The weight of the event and its recipients, in bytes.
     pub(crate) fn bytes(&self) -> i64 {
         EVENT_BYTES
             + (self.correlation_id.len() + self.payload.len()) as i64
@@ -176,36 +178,37 @@ impl NewEventRow<'_> {
     }
 }
 
-/// The weight of an event's row beside its texts, in bytes.
+/// The weight of an event's row without its texts, in bytes.
 pub(crate) const EVENT_BYTES: i64 = 64;
 
 /// The weight of one recipient of an event, in bytes: the row with its index entry.
 pub(crate) const RECIPIENT_BYTES: i64 = 16;
 
-/// Whether retention may remove events of this kind. Only those are counted in [`JournalStats`].
+/// Whether retention may remove events of this kind. Only such events are counted in [`JournalStats`].
 pub(crate) fn expires(kind: EventKind) -> bool {
     kind != EventKind::Output
 }
 
-/// How many expiring events the journal has, and what they weigh with their recipients.
+/// The number and weight of the expiring events in the journal, or a change of both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct JournalStats {
     pub events: i64,
+    /// The weight of the events and their recipients, in bytes.
     pub bytes: i64,
 }
 
-/// The newest number and time that the journal has given out.
+/// The newest number and time that the journal has assigned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct JournalHead {
     pub number: EventNumber,
     pub at: WallTime,
 }
 
-/// An open answer job, as a step of its answer needs it.
+/// The fields of an open answer job that the steps of its answer need.
 pub(crate) struct OpenJob {
     pub key: JobId,
     pub conversation: EventNumber,
-    /// When the message to answer was created.
+    /// The creation time of the message to answer.
     pub asked_at: WallTime,
     pub correlation_id: Arc<str>,
     pub responder: ResponderKind,
@@ -216,24 +219,24 @@ pub(crate) struct OpenJob {
 /// The response to the first request with an idempotency key.
 pub(crate) struct StoredResponse {
     pub fingerprint: [u8; 32],
-    /// The number of the first request's own event.
+    /// The number of the event of the first request.
     pub number: Option<EventNumber>,
     pub body: Arc<[u8]>,
 }
 
 /// The numbers through which inboxes are complete. A flush adds the messages through `flushing_through` to one inbox after
-/// the other, by the users' keys, in as many transactions as it needs.
+/// the other, in the order of the users' keys, in any number of transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InboxWatermark {
     pub flushed_through: EventNumber,
-    /// Equal to `flushed_through` while no flush is under way.
+    /// Equal to `flushed_through` while no flush is running.
     pub flushing_through: EventNumber,
-    /// The flush is done for users whose key is below this.
+    /// The key below which the flush has written all inboxes.
     pub users_below: i64,
 }
 
 impl InboxWatermark {
-    /// Whether a flush has begun and not ended.
+    /// Whether a flush has written some inboxes and not all.
     pub(crate) fn is_flushing(&self) -> bool {
         self.flushing_through > self.flushed_through
     }
@@ -249,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watermark_tells_users_apart_during_a_flush() {
+    fn a_watermark_differs_by_user_during_a_flush() {
         let watermark =
             InboxWatermark { flushed_through: EventNumber(10), flushing_through: EventNumber(20), users_below: 3 };
         assert!(watermark.is_flushing());

@@ -1,7 +1,6 @@
-//! What the rules need of a database: typed operations on rows.
+//! The interface between the rules and a database: typed operations on rows.
 //!
-//! The rules reach the tables only through [`Rows`], and an engine implements it. Every operation belongs to the
-//! transaction that the engine has open; an error voids that transaction.
+//! The rules access the tables only through [`Rows`], which an engine implements.
 
 use crate::base::time::WallTime;
 use crate::domain::answer_job::JobId;
@@ -17,35 +16,45 @@ use crate::store::rules::records::*;
 /// The result of a row operation.
 pub(crate) type RowResult<T> = Result<T, EngineError>;
 
-/// Typed operations on the rows of one database, inside one transaction.
+/// Typed operations on the rows of one database, inside the transaction that the engine has open.
 ///
-/// Workspaces, conversations and messages are identified by the number of the event that created them. Lookups return
-/// `None` for rows that are deleted, or whose workspace or conversation is.
+/// Workspaces, conversations and messages are identified by the number of the event that created them, and users by their
+/// key. Lookups return `None` for rows that are deleted, or whose workspace or conversation is deleted.
+///
+/// # Errors
+/// Every operation fails if the engine fails. The transaction must then be rolled back.
 pub(crate) trait Rows {
     // Users.
 
+    /// The user with this id.
     fn user(&self, id: &UserId) -> RowResult<Option<UserRow>>;
-    /// Inserts a user without a row, and returns the new key.
+    /// Inserts a user, and returns the new key. The id must not have a row.
     fn insert_user(&self, id: &UserId, name: &str, email: &str, at: WallTime) -> RowResult<i64>;
+    /// Stores a user's name and email.
     fn set_user_profile(&self, key: i64, name: &str, email: &str) -> RowResult<()>;
+    /// Stores a user's default workspace and conversation.
     fn set_user_defaults(
         &self,
         key: i64,
         workspace: Option<EventNumber>,
         conversation: Option<EventNumber>,
     ) -> RowResult<()>;
-    /// Stores a password hash. Tokens issued before `tokens_since` are rejected from now on.
+    /// Stores a password hash. Tokens that were issued before `tokens_since` are rejected from now on.
     fn set_user_password(&self, key: i64, hash: &str, tokens_since: WallTime) -> RowResult<()>;
-    /// Whether another user than `key` logs in with this email.
+    /// Whether a user other than `key` has a password and this email, ignoring ASCII case.
     fn is_login_taken(&self, email: &str, key: i64) -> RowResult<bool>;
-    /// The users with a rule about their tokens.
+    /// The users whose tokens are restricted.
     fn token_rules(&self) -> RowResult<TokenRules>;
 
     // Workspaces.
 
+    /// The workspace with this id.
     fn workspace(&self, id: WorkspaceId) -> RowResult<Option<WorkspaceRow>>;
+    /// The workspace that event `number` created.
     fn workspace_at(&self, number: EventNumber) -> RowResult<Option<WorkspaceRow>>;
+    /// Inserts a workspace.
     fn insert_workspace(&self, number: EventNumber, owner_key: i64, workspace: &Workspace) -> RowResult<()>;
+    /// Stores the name, description, metadata and update time of a workspace.
     fn update_workspace(&self, number: EventNumber, workspace: &Workspace) -> RowResult<()>;
     /// Marks a workspace as deleted by event `by`. Its rows are purged later.
     fn mark_workspace_deleted(&self, number: EventNumber, by: EventNumber) -> RowResult<()>;
@@ -54,17 +63,21 @@ pub(crate) trait Rows {
 
     // Conversations.
 
+    /// The access data of the conversation that event `number` created.
     fn conversation_access(&self, number: EventNumber) -> RowResult<Option<ConversationAccess>>;
+    /// The conversation of `access`. Fails if its row is missing.
     fn conversation(&self, access: &ConversationAccess) -> RowResult<Conversation>;
     /// Inserts a conversation, its state, and its participants.
     fn insert_conversation(&self, access: &ConversationAccess, conversation: &Conversation) -> RowResult<()>;
+    /// Stores a conversation's topic and metadata, and the responder in `access`.
     fn update_conversation(&self, access: &ConversationAccess, topic: &Topic, metadata: &Metadata) -> RowResult<()>;
+    /// Applies the changes of one transaction to a conversation's state.
     fn update_conversation_state(&self, number: EventNumber, update: &ConversationUpdate) -> RowResult<()>;
-    /// Counts a deleted message out of the conversation's state. Pending updates must be written before.
+    /// Subtracts a deleted message from the conversation's state. Pending updates must be written before.
     fn count_message_out(&self, conversation: EventNumber, at: WallTime) -> RowResult<()>;
     /// Marks a conversation as deleted by event `by`. Its rows are purged later.
     fn mark_conversation_deleted(&self, number: EventNumber, by: EventNumber) -> RowResult<()>;
-    /// Adds a participant, who sees what follows event `since`. `ordinal` orders those who join by the same event.
+    /// Inserts a participant, who sees the events after `since`. `ordinal` orders the users who join by the same event.
     fn insert_participant(
         &self,
         conversation: EventNumber,
@@ -72,60 +85,67 @@ pub(crate) trait Rows {
         since: EventNumber,
         ordinal: usize,
     ) -> RowResult<()>;
+    /// Deletes a participant.
     fn delete_participant(&self, conversation: EventNumber, user_key: i64) -> RowResult<()>;
 
     // Messages.
 
-    /// Message `number` of the given conversation.
+    /// Message `number`, which must belong to the given conversation.
     fn message(&self, number: EventNumber, conversation_id: ConversationId) -> RowResult<Option<Message>>;
-    /// The message that `id` names, with its number, if it is in the conversation.
+    /// The message with this id and its number, if it is in the conversation.
     fn message_in(&self, access: &ConversationAccess, id: MessageId) -> RowResult<Option<(EventNumber, Message)>>;
-    /// The newest messages of a conversation, bounded by number and by bytes.
+    /// The newest messages of a conversation, at most `messages_max` messages and `bytes_max` bytes of JSON text.
     fn last_messages(&self, access: &ConversationAccess, messages_max: u32, bytes_max: usize)
     -> RowResult<MessagePage>;
-    /// Number and conversation of the first `limit` messages with `after < number <= through`, in order.
+    /// The number and conversation of the first `limit` messages with `after < number <= through`, in order.
     fn message_numbers(
         &self,
         after: EventNumber,
         through: EventNumber,
         limit: usize,
     ) -> RowResult<Vec<(EventNumber, EventNumber)>>;
+    /// Inserts a message.
     fn insert_message(&self, number: EventNumber, row: &NewMessageRow<'_>) -> RowResult<()>;
-    /// Stores the content, metadata and time of a changed message.
+    /// Stores the content, metadata and update time of a message.
     fn update_message(&self, number: EventNumber, message: &Message) -> RowResult<()>;
+    /// Deletes a message.
     fn delete_message(&self, number: EventNumber) -> RowResult<()>;
 
     // Answers and their jobs.
 
+    /// Inserts the job to answer a message.
     fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<()>;
     /// The job, unless it is closed.
     fn answer_job(&self, key: JobId) -> RowResult<Option<OpenJob>>;
+    /// Stores the number of the answer's message in its job.
     fn set_job_answer(&self, key: JobId, answer: EventNumber) -> RowResult<()>;
     /// Closes a job, if it is open.
     fn delete_answer_job(&self, key: JobId) -> RowResult<()>;
-    /// The length of an answer's stored text, in bytes, and when the answer started.
+    /// The length of an answer's stored text, in bytes, and the time when the answer started.
     fn answer_progress(&self, answer: EventNumber) -> RowResult<(usize, WallTime)>;
+    /// Appends text to an answer.
     fn append_to_answer(&self, answer: EventNumber, text: &str, at: WallTime) -> RowResult<()>;
-    /// Stores the last state of an answer, which event `published_by` publishes.
+    /// Stores the final state of an answer that event `published_by` publishes.
     fn finish_answer(&self, answer: EventNumber, message: &Message, published_by: EventNumber) -> RowResult<()>;
-    /// The event that published a message which is not its own journal entry.
+    /// The event that published a message; `None` if the message is its own journal entry or is not published.
     fn publication(&self, message: EventNumber) -> RowResult<Option<EventNumber>>;
 
     // The journal.
 
-    /// Inserts an event with a row of its own, and its recipients.
+    /// Inserts an event and its recipients.
     fn insert_event(&self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()>;
-    /// Deletes an event that does not count in [`JournalStats`], and its recipients.
+    /// Deletes an event that is not counted in [`JournalStats`], and its recipients.
     fn delete_event(&self, number: EventNumber) -> RowResult<()>;
-    /// Adds to the counts of expiring events.
+    /// Adds to the number and weight of expiring events.
     fn add_journal_stats(&self, added: JournalStats) -> RowResult<()>;
+    /// Stores the newest number and time.
     fn set_journal_head(&self, head: JournalHead) -> RowResult<()>;
 
     // Idempotency keys.
 
-    /// The response stored under the user's key, unless it has expired at `now`.
+    /// The response that is stored under the user's key, unless it has expired at `now`.
     fn stored_response(&self, user_key: i64, key: &str, now: WallTime) -> RowResult<Option<StoredResponse>>;
-    /// Stores a response, in place of an expired one under the same key.
+    /// Stores a response, in place of an expired response under the same key.
     fn store_response(
         &self,
         user_key: i64,
@@ -137,8 +157,10 @@ pub(crate) trait Rows {
 
     // Inboxes.
 
+    /// The numbers through which inboxes are complete.
     fn inbox_watermark(&self) -> RowResult<InboxWatermark>;
+    /// Stores the numbers through which inboxes are complete.
     fn set_inbox_watermark(&self, watermark: &InboxWatermark) -> RowResult<()>;
-    /// Appends message numbers to a user's inbox, all of them greater than those in it.
+    /// Appends message numbers to a user's inbox. All of them must be greater than the numbers in the inbox.
     fn append_to_inbox(&self, user_key: i64, numbers: &[EventNumber], chunk_bytes_max: usize) -> RowResult<()>;
 }

@@ -1,7 +1,7 @@
 //! One transaction of the writer: the state that its commands share until the commit.
 //!
-//! Invariant: numbers and times are assigned in the order in which their rows are written, each greater than the one
-//! before.
+//! Invariant: numbers and times are assigned in the order in which their rows are written, and each is greater than its
+//! predecessor.
 
 use crate::base::time::WallTime;
 use crate::domain::answer_job::AnswerJob;
@@ -25,9 +25,11 @@ pub(crate) struct Transaction<'a, R> {
     pub rows: &'a R,
     pub ids: &'a IdKey,
     pub cache: &'a mut WriterCache,
-    /// The transaction's time: the wall clock, but never before `head`.
+    /// The wall clock at the start of the transaction, or the time of `head` if that is later.
     pub now: WallTime,
+    /// The newest number and time that were assigned.
     pub head: JournalHead,
+    /// The events that the transaction emits, by number.
     pub events: Vec<Arc<Event>>,
     /// Answer jobs that the transaction created and did not close.
     pub jobs: Vec<AnswerJob>,
@@ -35,14 +37,16 @@ pub(crate) struct Transaction<'a, R> {
     pub started: Vec<AnswerStarted>,
     pub token_rules_changed: bool,
     head_stored: JournalHead,
+    /// By conversation, the changes that are not written yet.
     updates: BTreeMap<EventNumber, ConversationUpdate>,
     stats_added: JournalStats,
 }
 
-/// The user who sends a command, and their row, if they have one already.
+/// The user who sends a command.
 pub(crate) struct CommandCaller<'c> {
     pub actor: &'c Actor,
     pub correlation_id: &'c Arc<str>,
+    /// The user's row, if it exists.
     pub known: Option<Arc<UserRow>>,
 }
 
@@ -52,13 +56,13 @@ impl CommandCaller<'_> {
     }
 }
 
-/// A caller with a row, to whom changes are attributed.
+/// A caller whose row exists: the actor of events and the sender of messages.
 pub(crate) struct Author<'c> {
     pub user: Arc<UserRow>,
     pub correlation_id: &'c Arc<str>,
 }
 
-/// A state event without its number.
+/// A state event to publish.
 pub(crate) struct NewStateEvent<'n> {
     pub kind: EventKind,
     pub workspace: &'n WorkspaceRef,
@@ -92,7 +96,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         }
     }
 
-    /// Writes what is written once per transaction. Returns the token rules, if they changed.
+    /// Writes the rows that are written once per transaction. Returns the token rules, if they changed.
     pub(crate) fn finish(&mut self) -> RowResult<Option<TokenRules>> {
         self.write_updates()?;
         self.rows.add_journal_stats(self.stats_added)?;
@@ -106,11 +110,11 @@ impl<'a, R: Rows> Transaction<'a, R> {
         if self.token_rules_changed { self.rows.token_rules().map(Some) } else { Ok(None) }
     }
 
-    /// A short step of an inbox flush, if one is under way or due. Returns whether rows were changed.
+    /// Runs a short step of the inbox flush that has begun or is due, if any. Returns whether rows were changed.
     pub(crate) fn step_inboxes(&mut self) -> RowResult<bool> {
         let WriterCache { conversations, inboxes, .. } = &mut *self.cache;
         inboxes.step(self.rows, self.head, self.events.len(), |number| {
-            // A flush must not evict what commands use.
+            // A flush must not evict the conversations that commands use.
             if let Some(access) = conversations.peek(&number) {
                 return Ok(Some(access));
             }
@@ -122,13 +126,13 @@ impl<'a, R: Rows> Transaction<'a, R> {
         })
     }
 
-    /// The next time, for a change without an event.
+    /// Assigns the next time, for a change without an event.
     pub(crate) fn next_time(&mut self) -> WallTime {
         self.head.at = self.now.max(WallTime(self.head.at.0 + 1));
         self.head.at
     }
 
-    /// The next number and its time.
+    /// Assigns the next number and its time.
     pub(crate) fn next_number(&mut self) -> (EventNumber, WallTime) {
         self.head.number = self.head.number.next();
         (self.head.number, self.next_time())
@@ -143,7 +147,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         self.cache.user(self.rows, id)
     }
 
-    /// The caller's row with the token's name and email. A caller's first change inserts it.
+    /// The caller's row, updated with the token's name and email, or inserted if it does not exist.
     pub(crate) fn upsert_author<'c>(&mut self, caller: &CommandCaller<'c>) -> RowResult<Author<'c>> {
         let (name, email) = (caller.actor.name.as_ref(), caller.actor.email.as_ref());
         let user = match &caller.known {
@@ -157,7 +161,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         Ok(Author { user, correlation_id: caller.correlation_id })
     }
 
-    /// The row of a user who becomes a participant, inserted if the user is new.
+    /// The row of a user who becomes a participant, inserted if it does not exist.
     pub(crate) fn upsert_participant(&mut self, id: &UserId) -> RowResult<UserRef> {
         let user = match self.user(id)? {
             Some(user) => user,
@@ -177,10 +181,10 @@ impl<'a, R: Rows> Transaction<'a, R> {
         Ok(())
     }
 
-    /// The conversation that `id` names, unless it is deleted.
+    /// The conversation with this id, unless it is deleted.
     pub(crate) fn conversation(&mut self, id: ConversationId) -> RowResult<Option<Arc<ConversationAccess>>> {
         let Some((number, _)) = self.ids.open(id.0) else { return Ok(None) };
-        // An id of another database may decode to one of our numbers.
+        // An id of another database may decode to a number of this database.
         Ok(self.conversation_at(number)?.filter(|access| access.id == id))
     }
 
@@ -198,7 +202,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         }
     }
 
-    /// Writes the recorded updates, so that reads in this transaction include them.
+    /// Writes the recorded updates, so that later reads in this transaction include them.
     pub(crate) fn write_updates(&mut self) -> RowResult<()> {
         for (conversation, update) in std::mem::take(&mut self.updates) {
             self.rows.update_conversation_state(conversation, &update)?;
@@ -206,7 +210,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         Ok(())
     }
 
-    /// Inserts an event's row, and counts it if retention may remove it.
+    /// Inserts an event, and counts it if retention may remove it.
     pub(crate) fn insert_event(&mut self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()> {
         self.rows.insert_event(number, at, row)?;
         if expires(row.kind) {
@@ -216,7 +220,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         Ok(())
     }
 
-    /// Journals a state event under a number and time from `next_number`, and emits it.
+    /// Inserts and emits a state event. `next_number` has assigned its number and time.
     pub(crate) fn publish_state_event(
         &mut self,
         (number, at): (EventNumber, WallTime),
@@ -274,8 +278,8 @@ impl<'a, R: Rows> Transaction<'a, R> {
         if let Some(email) = email {
             // Email and password identify a login: a token can neither take over another user's email nor remove the
             // email of a user with a password.
-            let keeps = user.has_password && (email.is_empty() || self.rows.is_login_taken(email, user.key)?);
-            if !keeps {
+            let is_kept = user.has_password && (email.is_empty() || self.rows.is_login_taken(email, user.key)?);
+            if !is_kept {
                 changed.email = email.clone();
             }
         }

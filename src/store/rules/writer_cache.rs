@@ -1,6 +1,6 @@
-//! What the writer keeps in memory of the rows that only it changes.
+//! The writer's cache of rows that only it changes.
 //!
-//! Invariant: whatever is cached equals the rows, those of the open transaction included.
+//! Invariant: every cached value equals its rows, including the changes of the open transaction.
 
 use crate::base::limits::{WRITER_CACHE_CONVERSATION_BYTES_MAX, WRITER_CACHE_USERS_MAX};
 use crate::domain::id::{EventNumber, UserId};
@@ -32,7 +32,7 @@ impl WriterCache {
         }
     }
 
-    /// Forgets everything that may differ from the rows, after a rollback or a change by another process.
+    /// Drops everything that may differ from the rows, after a rollback or a change by another process.
     pub(crate) fn clear(&mut self) {
         self.conversations.clear();
         self.users.clear();
@@ -40,7 +40,7 @@ impl WriterCache {
         self.stats = None;
     }
 
-    /// The user with this id, if there is a row.
+    /// The user with this id, if the row exists.
     pub(crate) fn user(&mut self, rows: &impl Rows, id: &UserId) -> RowResult<Option<Arc<UserRow>>> {
         if let Some(user) = self.users.get(id) {
             return Ok(Some(user));
@@ -69,6 +69,7 @@ impl WriterCache {
     }
 }
 
+/// The approximate size in memory, in bytes.
 impl Weigh for ConversationAccess {
     fn weight(&self) -> usize {
         const BASE: usize = 320;
@@ -78,7 +79,7 @@ impl Weigh for ConversationAccess {
     }
 }
 
-/// Users are of similar size, so they are counted instead of weighed.
+/// Users have similar sizes, so the cache counts them.
 impl Weigh for UserRow {
     fn weight(&self) -> usize {
         1

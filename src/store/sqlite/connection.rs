@@ -1,4 +1,4 @@
-//! How each kind of connection is opened and set up.
+//! Opens and configures each kind of connection.
 
 use crate::base::limits::*;
 use crate::store::error::OpenError;
@@ -11,10 +11,10 @@ use std::time::Duration;
 /// Capacity of a connection's cache of prepared statements; larger than the number of statements.
 const STATEMENTS_MAX: usize = 128;
 
-/// How often a shared connection tries to begin a transaction, with at least a millisecond between two tries.
-const SHARED_TRIES_MAX: i32 = 10_000;
+/// How often a shared connection retries to begin a transaction, at least a millisecond apart.
+const SHARED_RETRIES_MAX: i32 = 10_000;
 
-/// Size to which the write-ahead log is truncated after a complete checkpoint, in bytes: twice the size that it may reach.
+/// Size to which the write-ahead log is truncated after a complete checkpoint, in bytes.
 const WAL_BYTES_MAX: i64 = 4096 * WAL_FRAMES_MAX as i64;
 
 /// Whether commits are synced to the disk.
@@ -22,14 +22,14 @@ const WAL_BYTES_MAX: i64 = 4096 * WAL_FRAMES_MAX as i64;
 pub(crate) enum Durability {
     /// Every commit is synced before it returns.
     Full,
-    /// Commits are not synced: for files that nothing depends on after a crash.
+    /// Commits are not synced: for files that are worthless after a crash.
     None,
 }
 
 /// Opens a database for writing, and creates or migrates its schema.
 ///
 /// # Errors
-/// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version. It is then
+/// Fails if the file cannot be opened, is not a database of this program, or has an unknown schema version. The file is then
 /// unchanged.
 pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Connection, DatabaseMeta), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
@@ -39,7 +39,7 @@ pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Conne
         | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
-    // The version is checked before anything is changed, so that a rejected database stays as it was.
+    // The version is checked first, so that a rejected database is not changed.
     schema::check_version(&db, path)?;
     set_up_writing(&db, durability).map_err(failed)?;
     schema::migrate(&mut db, path)?;
@@ -47,7 +47,7 @@ pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Conne
     Ok((db, meta))
 }
 
-/// Opens a database for a few changes beside its writer; `None` if its schema is to be migrated first.
+/// Opens a database for a few changes while its writer may be running; `None` if the schema must be migrated first.
 ///
 /// # Errors
 /// As [`open_writing`].
@@ -56,23 +56,23 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMet
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let mut db = Connection::open_with_flags(file, flags).map_err(failed)?;
-    // A busy writer pauses for less time than SQLite's own handler sleeps between two tries.
-    db.busy_handler(Some(|tries| {
+    // A busy writer pauses for less time than SQLite's own handler sleeps between two retries.
+    db.busy_handler(Some(|retries| {
         std::thread::sleep(Duration::from_millis(1));
-        tries < SHARED_TRIES_MAX
+        retries < SHARED_RETRIES_MAX
     }))
     .map_err(failed)?;
     if schema::check_version(&db, file)? != SchemaState::Current {
         return Ok(None);
     }
     set_up_writing(&db, Durability::Full).map_err(failed)?;
-    // Only the server runs checkpoints, because only it detects when it must not (`write::checkpoint`).
+    // Only the server runs checkpoints, because only it detects when a checkpoint is not allowed (`write::checkpoint`).
     db.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(())).map_err(failed)?;
     let meta = schema::load_meta(&db).map_err(failed)?;
     Ok(Some((db, meta)))
 }
 
-/// Opens a database for reading, which a writer must have created.
+/// Opens a database for reading. A writer must have created it.
 ///
 /// # Errors
 /// As [`open_writing`], and if the database is empty.
@@ -83,7 +83,7 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
     let db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
     if schema::check_version(&db, path)? == SchemaState::Empty {
-        return Err(OpenError::CannotOpen { path: path.into(), reason: "there is nothing in it".into() });
+        return Err(OpenError::CannotOpen { path: path.into(), reason: "it is empty".into() });
     }
     keep_statements(&db).map_err(failed)?;
     db.pragma_update(None, "query_only", true).map_err(failed)?;
@@ -92,7 +92,7 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
 }
 
 /// Keeps statements prepared. Without `ENABLE_QPSG`, SQLite prepares a statement with a `LIMIT ?` or a range again whenever
-/// its parameters are bound, in search of a better plan, which takes longer than to run the statement.
+/// its parameters are bound, to find a better plan, and that takes longer than running the statement.
 fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
@@ -101,7 +101,7 @@ fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
 fn set_up_writing(db: &Connection, durability: Durability) -> rusqlite::Result<()> {
     keep_statements(db)?;
     db.pragma_update(None, "page_size", 4096)?;
-    // Setting the journal mode returns the mode, so it is a query.
+    // The statement returns the new mode, so it is a query.
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     let synchronous = match durability {
         Durability::Full => "FULL",
@@ -120,7 +120,7 @@ mod tests {
     use crate::store::tests::support::TempDir;
 
     #[test]
-    fn the_connection_is_durable_and_checks_keys() {
+    fn a_writing_connection_is_durable_and_checks_foreign_keys() {
         let directory = TempDir::new();
         let (db, _) = open_writing(&directory.file("a.db"), Durability::Full).unwrap();
         let table = [

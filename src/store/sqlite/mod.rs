@@ -1,4 +1,4 @@
-//! SQLite: the tables, the readers and the writer on them, and the tools of an administrator.
+//! SQLite: the tables, the readers, the writer, and tools for database files.
 
 pub(crate) mod admin;
 pub(crate) mod connection;

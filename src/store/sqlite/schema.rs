@@ -1,7 +1,7 @@
-//! The tables, their migrations, and the values that a database has once.
+//! The tables, their migrations, and the values of which a database has exactly one.
 //!
-//! The key of a workspace, a conversation and a message is the number of the event that created it, so UUIDs are neither
-//! stored nor indexed. A message is its own journal entry; only the other events have rows of their own. Columns that change
+//! The key of a workspace, a conversation or a message is the number of the event that created it, so UUIDs are neither
+//! stored nor indexed. A message is its own journal entry; all other events have rows in `state_events`. Columns that change
 //! with every message are in narrow tables.
 
 use crate::base::random::fill_secret;
@@ -11,10 +11,10 @@ use rusqlite::{Connection, params};
 use std::path::Path;
 use uuid::Uuid;
 
-/// One step per schema version. The first creates [`FIRST_VERSION`] in an empty database.
+/// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
 const MIGRATIONS: &[&str] = &[VERSION_3];
 
-/// The oldest schema version that can be migrated. Earlier ones were never released.
+/// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
 
 /// "Crtx", by which `file` and this program recognize a database.
@@ -184,12 +184,12 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_at ON idempotency (at);
 ";
 
-/// The values that a database has once. They do not change while the database is open.
+/// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
     /// Converts between numbers and UUIDs.
     pub ids: IdKey,
-    /// The name of the journal, which changes with each restore.
+    /// The name of the journal. Each restore changes it.
     pub epoch: Uuid,
     /// The signing key for tokens in development.
     pub signing_key: [u8; 32],
@@ -200,15 +200,16 @@ pub(crate) struct DatabaseMeta {
 pub(crate) enum SchemaState {
     /// The database has no tables.
     Empty,
-    /// The schema of this version is to be migrated.
+    /// The schema has this older version, which can be migrated.
     Older(i64),
+    /// The schema has the version of this program.
     Current,
 }
 
 /// Compares the schema of a database with that of this program.
 ///
 /// # Errors
-/// Fails if the database is another program's, or if its schema is newer than this program or older than any release.
+/// Fails if the database belongs to another program, or if its schema is newer than this program or older than any release.
 pub(crate) fn check_version(db: &Connection, path: &Path) -> Result<SchemaState, OpenError> {
     state_of(db, path, MIGRATIONS)
 }
@@ -259,7 +260,7 @@ fn state_of(db: &Connection, path: &Path, steps: &[&str]) -> Result<SchemaState,
 fn run_steps(db: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
-    // Checked again now that no other process can change it.
+    // Checked again, now that no other process can change the schema.
     let done = match state_of(&transaction, path, steps)? {
         SchemaState::Empty => 0,
         SchemaState::Older(found) => (found - FIRST_VERSION + 1) as usize,
@@ -310,7 +311,7 @@ mod tests {
         run_steps(&mut db, &path, &steps).unwrap();
         db.prepare("SELECT colour, x FROM users, later").unwrap();
         assert_eq!(journal_head::load(&db).unwrap(), head);
-        assert_eq!(load_meta(&db).unwrap().epoch, meta.epoch, "what was there stays");
+        assert_eq!(load_meta(&db).unwrap().epoch, meta.epoch, "migration keeps the data");
         drop(db);
 
         let newer = OpenError::Newer { path: path.clone(), found: 5, known: 3 };

@@ -1,20 +1,20 @@
-//! How values stand in columns.
+//! Conversion between values and columns.
 
 use crate::domain::id::EventNumber;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
-/// A number as SQLite stores it. `IdKey` keeps numbers far below the sign bit.
+/// The stored form of a number. `IdKey` keeps numbers far below the sign bit.
 pub(crate) fn sql(number: EventNumber) -> i64 {
     number.0 as i64
 }
 
-/// A number as SQLite stored it.
+/// The number with this stored form.
 pub(crate) fn number(raw: i64) -> EventNumber {
     EventNumber(raw as u64)
 }
 
-/// Decodes the code in a column.
+/// Decodes the integer code in a column.
 ///
 /// # Errors
 /// Fails for a code that this program does not write.

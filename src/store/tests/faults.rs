@@ -243,11 +243,11 @@ fn a_query_that_fails_leaves_no_snapshot_open() {
     let mut reader = Reader::open(&path).unwrap();
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(home) };
-    assert!(reader.answer(&query).result.is_ok());
+    assert!(reader.execute(&query).result.is_ok());
     writer.connection.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
-    let answer = reader.answer(&query);
+    let answer = reader.execute(&query);
     assert!(matches!(answer.result, Err(Rejection::Database)), "{answer:?}");
     assert_eq!(answer.position, EventNumber(1), "the newest that was seen");
     writer.connection.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
-    assert!(reader.answer(&query).result.is_ok());
+    assert!(reader.execute(&query).result.is_ok());
 }

@@ -82,7 +82,7 @@ fn conversation(writer: &mut Writer, user: &str, workspace: WorkspaceId, partici
 
 /// Answers a query in the state of the last commit.
 fn answer(writer: &Writer, query: &Query) -> QueryResponse {
-    queries::answer(&writer.connection.db, &writer.meta.ids, query, writer.position())
+    queries::execute(&writer.connection.db, &writer.meta.ids, query, writer.position())
 }
 
 /// Runs a step of maintenance. Returns whether another one is due.

@@ -1,6 +1,5 @@
-//! Writes the content of a database as lines of text: users, workspaces, conversations and messages with their ids, from one
-//! snapshot. Derived data (inboxes, counts), state events, responses under idempotency keys, and the signing key are left
-//! out.
+//! Writes the content of a database as lines of JSON: users, workspaces, conversations and messages with their ids, from one
+//! snapshot. Derived data (inboxes, counts), state events, responses under idempotency keys, and the signing key are omitted.
 
 use crate::base::time::WallTime;
 use crate::domain::id::*;
@@ -58,6 +57,7 @@ pub(crate) fn export_to_file(
     Ok(counts)
 }
 
+/// Writes lines from one snapshot.
 struct Exporter<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
@@ -198,7 +198,7 @@ impl Exporter<'_> {
         Ok(())
     }
 
-    /// The id of the number in a column and the time in the next column.
+    /// The id that consists of the number in a column and the time in the next column.
     fn id(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
         Ok(self.ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?)))
     }
@@ -208,7 +208,7 @@ impl Exporter<'_> {
     }
 }
 
-// State events are left out, so `removed_through` covers them.
+// State events are omitted, so `removed_through` includes them.
 const USERS: &str = "
     SELECT u.oid, u.name, u.email, u.created_at, u.status, u.tokens_since, u.password,
         w.number, w.created_at, c.number, c.created_at,

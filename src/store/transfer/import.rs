@@ -1,5 +1,5 @@
-//! Creates a database from an export, with the same ids, numbers and times. It is written as an atomic file, so an invalid
-//! line or a crash leaves everything unchanged.
+//! Creates a database from an export, with the same ids, numbers and times. The database is an atomic file, so after an invalid
+//! line or a crash nothing has changed.
 
 use crate::base::limits::FRAME_BYTES_MAX;
 use crate::base::time::WallTime;
@@ -36,7 +36,7 @@ pub(crate) struct ImportReport {
     pub kept: Option<PathBuf>,
 }
 
-/// Creates the database `target` from the lines of `input`. The target must not exist, or be a database without data.
+/// Creates the database `target` from the lines of `input`. The target must not exist, or must be a database without data.
 ///
 /// # Errors
 /// Fails if a server has `target` open, if it has data, or if a line is invalid. The target is then unchanged.
@@ -46,12 +46,12 @@ pub(crate) fn import(
     now: WallTime,
     progress: ProgressReport<'_>,
 ) -> Result<ImportReport, DataError> {
-    let place = RestoreTarget::lock(target)?;
-    if place.exists && !is_empty(target)? {
+    let destination = RestoreTarget::lock(target)?;
+    if destination.exists && !is_empty(target)? {
         return Err(DataError::TargetNotEmpty(target.into()));
     }
     let file = AtomicFile::create(target)?;
-    // The file is not opened by any other process before it is complete.
+    // No other process opens the file before it is complete, so it needs no durability and no journal.
     let (db, _) = connection::open_writing(file.path(), Durability::None)?;
     let failed = |error: rusqlite::Error| OpenError::of(file.path(), &error);
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(())).map_err(failed)?;
@@ -62,12 +62,12 @@ pub(crate) fn import(
     if let Some(finding) = integrity::rows(&db, |_, _| {}).into_iter().next() {
         return Err(DataError::Inconsistent(finding));
     }
-    let continues_after = start_timeline(db, file.path(), place.known, now)?;
-    let kept = place.replace_with(file, now)?;
+    let continues_after = start_timeline(db, file.path(), destination.known, now)?;
+    let kept = destination.replace_with(file, now)?;
     Ok(ImportReport { counts, continues_after, kept })
 }
 
-/// Whether a database has only what a server creates at its first start.
+/// Whether a database has no other data than a server creates at its first start.
 fn is_empty(path: &Path) -> Result<bool, OpenError> {
     let (db, _) = connection::open_reading(path)?;
     let is_empty = || -> rusqlite::Result<bool> {
@@ -95,7 +95,7 @@ fn read_all(
                 importer = Some(Importer::begin(db, &header)?);
                 Ok(None)
             }
-            (ExportLine::Header(_), Some(_)) => Err(LineError::Rule("there is one header only".into())),
+            (ExportLine::Header(_), Some(_)) => Err(LineError::Rule("only the first line may be a header".into())),
             (_, None) => Err(LineError::Rule("the first line must be the header".into())),
             (ExportLine::End(end), Some(_)) => Ok(Some(end)),
             (line, Some(importer)) => importer.add(&line, &mut counts).map(|()| None),
@@ -104,22 +104,22 @@ fn read_all(
         match done {
             Ok(None) => {}
             Ok(Some(end)) if end == counts => break,
-            Ok(Some(end)) => return Err(lines.error(format!("it counts {end}, and there were {counts}"))),
+            Ok(Some(end)) => return Err(lines.error(format!("it counts {end}, but the file has {counts}"))),
             Err(LineError::Rule(rule)) => return Err(lines.error(rule)),
-            // A fault of the disk is not the line's.
+            // A fault of the database is not an error of the line.
             Err(LineError::Database(error)) if fault_of(&error).is_some() => {
                 return Err(OpenError::of(path, &error).into());
             }
             Err(LineError::Database(error)) => return Err(lines.error(error.to_string())),
         }
     }
-    if lines.has_more()? { Err(lines.error("something follows the last line".into())) } else { Ok(counts) }
+    if lines.has_more()? { Err(lines.error("it follows the last line".into())) } else { Ok(counts) }
 }
 
 /// Reads the lines of an input, one at a time.
 struct LineReader<'a> {
     input: &'a mut dyn BufRead,
-    /// The number of the line that was read last, from 1.
+    /// The number of the last line that was read, from 1.
     number: u64,
     text: Vec<u8>,
 }
@@ -131,10 +131,10 @@ impl LineReader<'_> {
         let mut bounded = (&mut *self.input).take(FRAME_BYTES_MAX as u64);
         bounded.read_until(b'\n', &mut self.text).map_err(DataError::Input)?;
         if self.text.is_empty() {
-            return Err(self.error("the input ends before its last line: it is not whole".into()));
+            return Err(self.error("the input ends before its last line: it is incomplete".into()));
         }
         if self.text.len() == FRAME_BYTES_MAX {
-            return Err(self.error("it is too long".into()));
+            return Err(self.error("the line is too long".into()));
         }
         export_line::read(&self.text).map_err(|rule| self.error(rule))
     }
@@ -150,7 +150,7 @@ impl LineReader<'_> {
 
 /// Why a line cannot be imported.
 enum LineError {
-    /// The line breaks a rule.
+    /// The line violates a rule.
     Rule(String),
     Database(rusqlite::Error),
 }
@@ -167,7 +167,7 @@ impl From<String> for LineError {
     }
 }
 
-/// Writes lines into an empty database.
+/// Inserts the rows of lines into an empty database.
 struct Importer<'a> {
     db: &'a Connection,
     ids: IdKey,
@@ -209,12 +209,12 @@ impl<'a> Importer<'a> {
 
     fn add_user(&self, user: &UserLine) -> Result<(), LineError> {
         if users::find(self.db, &user.id)?.is_some() {
-            return Err(LineError::Rule(format!("there is a user {:?} already", user.id.as_str())));
+            return Err(LineError::Rule(format!("the user {:?} already exists", user.id.as_str())));
         }
         let key = users::insert(self.db, &user.id, &user.name, &user.email, user.created_at)?;
         if let Some(password) = &user.password {
             if users::is_login_taken(self.db, &user.email, key)? {
-                return Err(LineError::Rule(format!("another user logs in as {:?}", user.email)));
+                return Err(LineError::Rule(format!("another user logs in with the email {:?}", user.email)));
             }
             users::set_password(self.db, key, password, None)?;
         }
@@ -268,7 +268,7 @@ impl<'a> Importer<'a> {
             None => None,
         };
         let sender = self.user("sender_id", &message.sender)?;
-        // 0 for a message that is its own entry in the journal.
+        // 0 for a message that is its own journal entry.
         let published_by = match message.published {
             Some((event, _)) => Some(sql(self.within(event)?)),
             None => (message.status != Status::Streaming).then_some(0),
@@ -299,7 +299,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Inserts the event that published an answer, for those who may see it.
+    /// Inserts the event that published an answer. Its recipients are the present ones of the conversation.
     fn publish(
         &self,
         (event, at): (EventNumber, WallTime),
@@ -307,10 +307,11 @@ impl<'a> Importer<'a> {
         (number, conversation, sender): (EventNumber, EventNumber, i64),
     ) -> Result<(), LineError> {
         if at > self.position_at {
-            return Err(LineError::Rule("it was published after the header's time".into()));
+            return Err(LineError::Rule("`published` is after the header's time".into()));
         }
         let access = conversations::access(self.db, &self.ids, conversation)?;
-        let access = access.ok_or_else(|| LineError::Rule("`conversation_id` leads nowhere".into()))?;
+        let access =
+            access.ok_or_else(|| LineError::Rule("`conversation_id` is not an id in the lines before".into()))?;
         let draft = NewEventRow {
             kind: EventKind::Output,
             actor_key: sender,
@@ -324,7 +325,7 @@ impl<'a> Importer<'a> {
         Ok(state_events::insert(self.db, event, at, &draft)?)
     }
 
-    /// The number in the id of a row that was created at `created_at`.
+    /// The number in the id of a new row, which must have been created at `created_at`.
     fn new_number(&self, id: Uuid, created_at: WallTime) -> Result<EventNumber, LineError> {
         match self.ids.open(id) {
             Some((number, at)) if at == created_at && created_at <= self.position_at => self.within(number),
@@ -335,18 +336,18 @@ impl<'a> Importer<'a> {
 
     fn number(&self, name: &str, id: Uuid) -> Result<EventNumber, LineError> {
         let (number, _) =
-            self.ids.open(id).ok_or_else(|| LineError::Rule(format!("`{name}` is no id of this export")))?;
+            self.ids.open(id).ok_or_else(|| LineError::Rule(format!("`{name}` is not an id of this export")))?;
         self.within(number)
     }
 
     fn within(&self, number: EventNumber) -> Result<EventNumber, LineError> {
         if number == EventNumber(0) || number > self.position {
-            return Err(LineError::Rule("its number is beyond the header's position".into()));
+            return Err(LineError::Rule("the number is beyond the header's position".into()));
         }
         Ok(number)
     }
 
-    /// The number in the id of a row from an earlier line. The statement `created_at` selects the time when it was created.
+    /// The number in the id of a row from an earlier line. The statement `created_at` selects the creation time of the row.
     fn existing(&self, name: &str, id: Uuid, created_at: &str) -> Result<EventNumber, LineError> {
         let opened = self.ids.open(id);
         let found = match opened {
@@ -359,14 +360,13 @@ impl<'a> Importer<'a> {
         };
         match opened {
             Some((number, at)) if found == Some(at) => Ok(number),
-            _ => Err(LineError::Rule(format!("`{name}` names nothing in the lines before"))),
+            _ => Err(LineError::Rule(format!("`{name}` is not an id in the lines before"))),
         }
     }
 
     fn user(&self, name: &str, id: &UserId) -> Result<i64, LineError> {
         let user = users::find(self.db, id)?;
-        let missing =
-            || LineError::Rule(format!("`{name}` names a user who is not in the lines before: {:?}", id.as_str()));
+        let missing = || LineError::Rule(format!("`{name}` is not a user in the lines before: {:?}", id.as_str()));
         user.map(|user| user.key).ok_or_else(missing)
     }
 }

@@ -97,9 +97,9 @@ fn a_failed_backup_reports_why_and_leaves_no_file() {
         ("standard output", vec!["backup", "-"], 2, "a database is a file"),
         ("two files", vec!["backup", "a", "b"], 2, "unexpected argument \"b\""),
         ("an unknown option", vec!["backup", "--force", "a"], 2, "invalid option '--force'"),
-        ("a taken name", vec!["backup", "taken"], 1, "taken is there already"),
-        ("the database itself", vec!["backup", "cortex.db"], 1, "cortex.db is there already"),
-        ("a directory", vec!["backup", "directory"], 1, "directory is there already"),
+        ("a taken name", vec!["backup", "taken"], 1, "taken already exists"),
+        ("the database itself", vec!["backup", "cortex.db"], 1, "cortex.db already exists"),
+        ("a directory", vec!["backup", "directory"], 1, "directory already exists"),
         ("no directory", vec!["backup", "no/a"], 1, "no/a.partial cannot be written: No such file"),
     ];
     for (name, arguments, code, expected) in table {
@@ -113,7 +113,7 @@ fn a_failed_backup_reports_why_and_leaves_no_file() {
     assert!(said.contains("in memory"), "{said}");
     server.set("DATABASE_URL", "sqlite:///./nowhere.db");
     let said = failed_with(&server.run(&["backup", "a"]), 1);
-    assert!(said.contains("nowhere.db") && said.contains("it is not there"), "{said}");
+    assert!(said.contains("nowhere.db") && said.contains("it does not exist"), "{said}");
     server.set("DATABASE_URL", "sqlite:///./taken");
     let said = failed_with(&server.run(&["backup", "a"]), 1);
     assert!(said.contains("taken is not an SQLite database"), "{said}");

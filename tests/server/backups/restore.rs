@@ -43,7 +43,7 @@ fn after_a_restore_clients_of_lost_events_get_a_gap_and_others_resume() {
     // Rejected while the server runs, and without `--force`.
     let said = failed_with(&server.run(&["restore", "--force", "copy.db"]), 1);
     let process = format!("(process {})", server.process().id());
-    assert!(said.contains(&process) && said.contains("stop it first"), "{said}");
+    assert!(said.contains(&process) && said.contains("stop the server first"), "{said}");
     server.stop();
     let said = failed_with(&server.run(&["restore", "copy.db"]), 1);
     assert!(said.contains("--force"), "{said}");
@@ -146,10 +146,10 @@ fn a_restore_through_a_symlink_replaces_its_target() {
     let by_name = |arguments: &[&str]| {
         server.sandbox().command().env("DATABASE_URL", "sqlite:///real.db").args(arguments).output().expect("it starts")
     };
-    assert!(failed_with(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
-    assert!(failed_with(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop it first"));
+    assert!(failed_with(&by_name(&["restore", "--force", "copy.db"]), 1).contains("stop the server first"));
+    assert!(failed_with(&server.run(&["restore", "--force", "copy.db"]), 1).contains("stop the server first"));
     let backup_of_link = failed_with(&server.run(&["backup", "link.db"]), 1);
-    assert!(backup_of_link.contains("there already"), "{backup_of_link}");
+    assert!(backup_of_link.contains("already exists"), "{backup_of_link}");
     server.stop();
 
     let said = printed(&server.run(&["restore", "--force", "copy.db"]));
@@ -309,10 +309,10 @@ fn an_invalid_backup_is_rejected_and_the_database_is_unchanged() {
     newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
     fs::write(server.file("newer"), newer).expect("a file");
     let table = [
-        ("nothing", "it is not there"),
+        ("nothing", "it does not exist"),
         ("truncated", "truncated"),
         ("damaged", "damaged"),
-        ("empty", "there is nothing in it"),
+        ("empty", "it is empty"),
         ("text", "text is not an SQLite database"),
         ("foreign", "foreign is a database of another program"),
         ("newer", "newer has schema version 99"),

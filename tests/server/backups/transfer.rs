@@ -89,7 +89,7 @@ fn an_import_reproduces_the_export_byte_for_byte() {
     assert!(!export.contains("argon2"), "password hashes need an option");
     printed(&server.run(&["export", "lines.jsonl"]));
     assert_eq!(fs::read_to_string(server.file("lines.jsonl")).expect("a file"), export, "the same output in a file");
-    assert!(failed_with(&server.run(&["export", "lines.jsonl"]), 1).contains("lines.jsonl is there already"));
+    assert!(failed_with(&server.run(&["export", "lines.jsonl"]), 1).contains("lines.jsonl already exists"));
 
     let mut elsewhere = sandbox();
     let said = printed(&import(&elsewhere, &export));
@@ -155,11 +155,11 @@ fn exported_password_hashes_work_after_an_import() {
 fn an_import_needs_an_empty_database() {
     let (mut server, export) = populated_server();
     let said = failed_with(&import(&server, &export), 1);
-    assert!(said.contains("stop it first"), "{said}");
+    assert!(said.contains("stop the server first"), "{said}");
     server.stop();
     let before = fs::read(server.database()).expect("the database");
     let said = failed_with(&import(&server, &export), 1);
-    assert!(said.contains("has something in it"), "{said}");
+    assert!(said.contains("is not empty"), "{said}");
     assert_eq!(fs::read(server.database()).expect("the database"), before);
 
     // The content that a server creates at its first start does not count.
@@ -206,14 +206,14 @@ fn an_invalid_line_is_named_and_nothing_is_imported() {
         ("no JSON", changed(message, "{", "{{"), message + 1, "key must be a string at line 1 column 2"),
         ("an unknown type", changed(message, "message", "massage"), message + 1, "there is no type \"massage\""),
         ("an unknown field", changed(user, "\"name\"", "\"nick\""), user + 1, "`name` is missing"),
-        ("a missing user", without(user + 1), 0, "names a user who is not in the lines before"),
-        ("a missing workspace", without(workspace), 0, "names nothing in the lines before"),
-        ("a missing conversation", without(conversation), 0, "names nothing in the lines before"),
+        ("a missing user", without(user + 1), 0, "is not a user in the lines before"),
+        ("a missing workspace", without(workspace), 0, "is not an id in the lines before"),
+        ("a missing conversation", without(conversation), 0, "is not an id in the lines before"),
         ("a missing message", without(message), 0, ""),
         ("a user twice", format!("{}\n{}", lines[..=user].join("\n"), lines[user]), user + 2, "already"),
         ("a message twice", format!("{}\n{}", lines[..=message].join("\n"), lines[message]), message + 2, "UNIQUE"),
-        ("something after the end", format!("{export}\n{{}}"), end + 1, "something follows the last line"),
-        ("two headers", format!("{}\n{}", lines[0], lines[0]), 2, "there is one header only"),
+        ("something after the end", format!("{export}\n{{}}"), end + 1, "it follows the last line"),
+        ("two headers", format!("{}\n{}", lines[0], lines[0]), 2, "only the first line may be a header"),
         ("a wrong count", changed(end, "\"users\":", "\"users\":9"), end + 1, "it counts"),
         ("another key", changed(0, "\"id_key\":\"", "\"id_key\":\"0000").replacen(&lines[0][80..84], "", 1), 0, ""),
         ("a position too small", changed(0, "\"position\":", "\"position\":1,\"x\":"), 1, "`x` is unknown"),

@@ -116,7 +116,7 @@ fn a_read_only_database_is_rejected_until_it_is_writable() {
         assert_eq!(failed.code, Some(1), "{}", failed.stderr);
         let last = failed.stderr.lines().last().unwrap_or_default();
         assert!(last.starts_with("cortex-core: ") && last.contains("cortex.db"), "{last}");
-        assert!(last.contains("cannot be written to") || last.contains("does not permit"), "{last}");
+        assert!(last.contains("cannot be written to") || last.contains("do not allow it"), "{last}");
         disk.heal();
         server.restart();
         assert_eq!(contents(&server), ["kept"]);

@@ -368,7 +368,7 @@ impl AnswerWorld {
 
     fn reader_step(&mut self) {
         let Some((query, waiter)) = self.process().queries.pop_front() else { return };
-        let response = self.process().reader.answer(&query);
+        let response = self.process().reader.execute(&query);
         let reply = match self.below(24) {
             _ if self.calm => StoreReply::QueryResponse(response),
             0 => StoreReply::Dropped,
@@ -784,7 +784,7 @@ impl AnswerWorld {
     /// Every open job in the table.
     fn open_jobs(&mut self) -> Vec<AnswerJob> {
         let query = self.query(QueryKind::OpenJobs { after: JobId::default(), limit: 10_000 });
-        match self.process().observer.answer(&query).result {
+        match self.process().observer.execute(&query).result {
             Ok(QueryResult::OpenJobs(jobs)) => jobs,
             other => panic!("the table can be read: {other:?}"),
         }

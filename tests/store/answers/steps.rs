@@ -166,7 +166,7 @@ fn how_an_answer_ends_decides_what_is_kept() {
 fn steps_out_of_turn_change_nothing() {
     let mut fixture = AnswerFixture::in_memory();
     let job = fixture.ask("hello");
-    assert_eq!(fixture.world.rejected(ECHO, append(job.key, "x")), Rejection::Conflict("the answer was not begun"));
+    assert_eq!(fixture.world.rejected(ECHO, append(job.key, "x")), Rejection::Conflict("the answer has not started"));
     let streaming = fixture.world.rejected(ECHO, finish(job.key, Status::Streaming, Some("x")));
     assert!(matches!(&streaming, Rejection::Invalid(fields) if fields[0].0 == "status"), "{streaming:?}");
     for outsider in ["responder:openai", "ann", "echo"] {
@@ -176,7 +176,10 @@ fn steps_out_of_turn_change_nothing() {
     let never = JobId(fixture.world.writer().position().next());
     assert_eq!(fixture.world.rejected(ECHO, begin(never, "x")), CLOSED);
     fixture.started(job.key, "x");
-    assert_eq!(fixture.world.rejected(ECHO, begin(job.key, "y")), Rejection::Conflict("the answer was begun before"));
+    assert_eq!(
+        fixture.world.rejected(ECHO, begin(job.key, "y")),
+        Rejection::Conflict("the answer has already started")
+    );
     assert_eq!(fixture.open_jobs().len(), 1);
     fixture.check();
 }

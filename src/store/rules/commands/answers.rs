@@ -1,6 +1,6 @@
-//! Answers: the jobs that messages create, and the steps in which responders answer them.
+//! Answer jobs, and the steps of answers.
 
-use super::Done;
+use super::CommandOutcome;
 use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 const CLOSED: Rejection = Rejection::Conflict("the job is closed");
 
-/// The last state of an answer. Text and metadata that are absent stay as stored.
+/// The final state of an answer. Absent text and metadata leave the stored values unchanged.
 struct AnswerEnd<'f> {
     status: Status,
     text: Option<&'f Content>,
@@ -29,7 +29,7 @@ struct AnswerEnd<'f> {
 }
 
 impl<R: Rows> Transaction<'_, R> {
-    /// Creates the job to answer a message that was just written, if its conversation has a responder.
+    /// Creates the job to answer a new message, if its conversation has a responder.
     pub(crate) fn insert_job_for(
         &mut self,
         access: &ConversationAccess,
@@ -53,23 +53,23 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(())
     }
 
-    /// The rule that the choice of a responder in `patch` violates; `after` is the metadata with `patch` applied.
+    /// The rule that the choice of a responder in `patch` violates, if any. `after` is the metadata with `patch` applied.
     pub(crate) fn check_responder(&self, patch: &Metadata, after: &Metadata) -> Option<(&'static str, String)> {
-        // A choice can always be removed, and an earlier one stays whatever else changes.
+        // A choice can always be removed, and a patch without a choice leaves an earlier choice unchanged.
         if !metadata::has_member(patch, "responder") || !metadata::has_member(after, "responder") {
             return None;
         }
-        let fits = metadata::string_member(after, "responder")
+        let is_allowed = metadata::string_member(after, "responder")
             .is_some_and(|name| self.cache.responders.chosen(&name).is_some());
-        (!fits).then(|| ("metadata", self.cache.responders.rule()))
+        (!is_allowed).then(|| ("metadata", self.cache.responders.rule()))
     }
 
-    /// Executes one step of an answer. The first to close a job wins: later steps find it closed.
-    pub(crate) fn answer(&mut self, caller: &CommandCaller<'_>, key: JobId, step: &AnswerStep) -> Done {
+    /// Executes one step of an answer. Once a step has closed the job, later steps are rejected.
+    pub(crate) fn answer(&mut self, caller: &CommandCaller<'_>, key: JobId, step: &AnswerStep) -> CommandOutcome {
         let job = self.rows.answer_job(key)?.ok_or(CLOSED)?;
         let access = self.conversation_at(job.conversation)?.ok_or(CLOSED)?;
         if *caller.id() != job.responder.user_id() {
-            return Err(Rejection::Forbidden("the job is another responder's").into());
+            return Err(Rejection::Forbidden("the job belongs to another responder").into());
         }
         match step {
             AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
@@ -88,9 +88,9 @@ impl<R: Rows> Transaction<'_, R> {
         job: &OpenJob,
         text: &Arc<str>,
         live: &LiveAnswer,
-    ) -> Done {
+    ) -> CommandOutcome {
         if job.answer.is_some() {
-            return Err(Rejection::Conflict("the answer was begun before").into());
+            return Err(Rejection::Conflict("the answer has already started").into());
         }
         check_length(text.len())?;
 
@@ -113,8 +113,8 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::Answered { message_id: Some(message.id), closed: false }, None))
     }
 
-    fn append_to_answer(&mut self, access: &ConversationAccess, job: &OpenJob, text: &str) -> Done {
-        let answer = job.answer.ok_or(Rejection::Conflict("the answer was not begun"))?;
+    fn append_to_answer(&mut self, access: &ConversationAccess, job: &OpenJob, text: &str) -> CommandOutcome {
+        let answer = job.answer.ok_or(Rejection::Conflict("the answer has not started"))?;
         let (bytes, started_at) = self.rows.answer_progress(answer)?;
         check_length(bytes + text.len())?;
 
@@ -131,9 +131,9 @@ impl<R: Rows> Transaction<'_, R> {
         access: &ConversationAccess,
         job: &OpenJob,
         end: AnswerEnd<'_>,
-    ) -> Done {
+    ) -> CommandOutcome {
         if end.status == Status::Streaming {
-            let rule = "must not be streaming in an answer that is over".to_owned();
+            let rule = "must not be streaming at the end of an answer".to_owned();
             return Err(Rejection::Invalid(vec![("status", rule)]).into());
         }
         check_length(end.text.map_or(0, |text| text.as_str().len()))?;
@@ -149,7 +149,7 @@ impl<R: Rows> Transaction<'_, R> {
             (None, Some(text)) if end.status != Status::Failed => {
                 Some(self.publish_at_once(&author, access, job, text, &end)?)
             }
-            // Nothing was shown, so nothing is kept.
+            // No text was shown, so no message is stored.
             (None, _) => None,
         };
         let failed = match (end.status, end.error) {
@@ -165,8 +165,8 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::Answered { message_id: answer, closed: true }, number))
     }
 
-    /// Closes what depends on a message that is about to be deleted. Returns the job to answer it if its answer was begun:
-    /// that stays, and is to be published with its present text.
+    /// Closes the job of a message that is about to be deleted, whether it is the message to answer or the answer. Returns the
+    /// job if its answer has started and is kept: `cancel_started_answer` then publishes the stored text.
     pub(crate) fn close_answer_of(&mut self, number: EventNumber, message: &Message) -> RowResult<Option<OpenJob>> {
         if message_event_kind(&message.sender) != EventKind::Output {
             let job = self.rows.answer_job(JobId(number))?;
@@ -187,7 +187,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(None)
     }
 
-    /// Ends the answer of a job that `close_answer_of` closed.
+    /// Publishes the answer of a job that `close_answer_of` closed, as cancelled.
     pub(crate) fn cancel_started_answer(&mut self, access: &ConversationAccess, job: &OpenJob) -> RowResult<()> {
         let Some(answer) = job.answer else { return Ok(()) };
         let sender = self.rows.message(answer, access.id)?.map(|message| message.sender);
@@ -201,10 +201,11 @@ impl<R: Rows> Transaction<'_, R> {
         self.publish_started(&author, access, answer, &end).map(drop)
     }
 
-    /// Withdraws the jobs and started answers of this transaction in what is deleted; their rows are purged later.
-    pub(crate) fn drop_answers_in(&mut self, gone: impl Fn(WorkspaceId, ConversationId) -> bool) {
-        self.jobs.retain(|job| !gone(job.workspace_id, job.conversation_id));
-        self.started.retain(|started| !gone(started.workspace_id, started.conversation_id));
+    /// Drops the jobs and started answers of this transaction in deleted workspaces and conversations. Their rows are purged
+    /// later.
+    pub(crate) fn drop_answers_in(&mut self, is_deleted: impl Fn(WorkspaceId, ConversationId) -> bool) {
+        self.jobs.retain(|job| !is_deleted(job.workspace_id, job.conversation_id));
+        self.started.retain(|started| !is_deleted(started.workspace_id, started.conversation_id));
     }
 
     fn close_job(&mut self, key: JobId) -> RowResult<()> {
@@ -213,7 +214,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(())
     }
 
-    /// Publishes an answer that was begun. It needs an event of its own, because its message's number is older than its text.
+    /// Publishes an answer that has started. It needs a separate event, because its message's number is older than its text.
     fn publish_started(
         &mut self,
         author: &Author<'_>,
@@ -234,7 +235,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.publish_message_event(stamp, author, access, EventKind::Output, about, EventBody::Message(message))
     }
 
-    /// Publishes an answer of which nothing was shown: its message is its own event.
+    /// Publishes an answer that has not started. Its message is its own journal entry.
     fn publish_at_once(
         &mut self,
         author: &Author<'_>,

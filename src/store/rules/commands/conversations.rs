@@ -1,6 +1,6 @@
 //! Commands that create, update, leave and delete conversations.
 
-use super::{Done, merged};
+use super::{CommandOutcome, merged};
 use crate::base::limits::{CONVERSATION_MESSAGES_MAX, PARTICIPANTS_MAX, UPDATED_CONVERSATION_BYTES_MAX};
 use crate::base::time::WallTime;
 use crate::domain::command::{ApiVariant, ConversationRef};
@@ -40,8 +40,8 @@ impl<R: Rows> Transaction<'_, R> {
         workspace: Option<WorkspaceId>,
         new: ConversationDraft<'_>,
         api_variant: ApiVariant,
-    ) -> Done {
-        let home = match workspace {
+    ) -> CommandOutcome {
+        let workspace = match workspace {
             Some(id) => Some(Arc::new(self.own_workspace(caller, id)?.reference)),
             None => None,
         };
@@ -58,12 +58,12 @@ impl<R: Rows> Transaction<'_, R> {
         }
 
         let author = self.upsert_author(caller)?;
-        let home = match home {
-            Some(home) => home,
+        let workspace = match workspace {
+            Some(workspace) => workspace,
             None => self.default_workspace(&author)?,
         };
         let (mut conversation, access) =
-            self.insert_new_conversation(&author, home, new.topic, &participants, new.metadata)?;
+            self.insert_new_conversation(&author, workspace, new.topic, &participants, new.metadata)?;
         let first = match new.first {
             Some(content) => Some(self.add_message(&author, &access, Role::User, content, &Metadata::empty())?),
             None => None,
@@ -81,14 +81,14 @@ impl<R: Rows> Transaction<'_, R> {
         conversation: ConversationRef,
         change: ConversationPatch<'_>,
         api_variant: ApiVariant,
-    ) -> Done {
+    ) -> CommandOutcome {
         let access = self.authorize(caller, conversation, api_variant)?;
-        let may_all = access.is_owner(caller.id());
-        if !may_all && change.metadata.is_some_and(|patch| metadata::has_member(patch, "responder")) {
+        let is_owner = access.is_owner(caller.id());
+        if !is_owner && change.metadata.is_some_and(|patch| metadata::has_member(patch, "responder")) {
             return Err(Rejection::Forbidden("only the workspace's owner may choose the responder").into());
         }
         let diff = change.participants.map(|new| ParticipantDiff::new(&access, caller.id(), new));
-        if !may_all && diff.as_ref().is_some_and(|diff| !diff.removed.is_empty()) {
+        if !is_owner && diff.as_ref().is_some_and(|diff| !diff.removed.is_empty()) {
             return Err(Rejection::Forbidden("only the workspace's owner may remove participants").into());
         }
         self.write_updates()?;
@@ -135,10 +135,14 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((outcome, Some(stamp.0)))
     }
 
-    pub(crate) fn leave_conversation(&mut self, caller: &CommandCaller<'_>, conversation: ConversationRef) -> Done {
+    pub(crate) fn leave_conversation(
+        &mut self,
+        caller: &CommandCaller<'_>,
+        conversation: ConversationRef,
+    ) -> CommandOutcome {
         let access = self.authorize(caller, conversation, ApiVariant::Config)?;
         if !access.has_participant(caller.id()) {
-            return Err(Rejection::Conflict("the caller does not take part in the conversation").into());
+            return Err(Rejection::Conflict("the caller is not a participant of the conversation").into());
         }
         self.write_updates()?;
         let mut changed = self.rows.conversation(&access)?;
@@ -162,7 +166,7 @@ impl<R: Rows> Transaction<'_, R> {
         caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         api_variant: ApiVariant,
-    ) -> Done {
+    ) -> CommandOutcome {
         let access = self.authorize(caller, conversation, api_variant)?;
         if !access.is_owner(caller.id()) {
             return Err(Rejection::Forbidden("only the workspace's owner may delete the conversation").into());
@@ -196,18 +200,21 @@ impl<R: Rows> Transaction<'_, R> {
         }
     }
 
-    /// Creates the author's default conversation, and their default workspace if it does not exist.
+    /// Creates the author's default conversation, and the default workspace if it does not exist.
     pub(crate) fn create_default_conversation(&mut self, author: &Author<'_>) -> RowResult<Arc<ConversationAccess>> {
-        let home = self.default_workspace(author)?;
+        let workspace = self.default_workspace(author)?;
         let participants = [&author.user.id];
         let topic = Topic::new_unchecked("Default");
         let (_, access) =
-            self.insert_new_conversation(author, home.clone(), &topic, &participants, &Metadata::empty())?;
-        self.set_defaults(&author.user, Some(home.number), Some(access.number))?;
+            self.insert_new_conversation(author, workspace.clone(), &topic, &participants, &Metadata::empty())?;
+        self.set_defaults(&author.user, Some(workspace.number), Some(access.number))?;
         Ok(access)
     }
 
-    /// The conversation, if it exists and the caller may see it.
+    /// The conversation, if the caller may see it.
+    ///
+    /// # Errors
+    /// Fails with `NotFound` if the conversation does not exist, and as [`ConversationAccess::authorize`].
     pub(crate) fn authorize(
         &mut self,
         caller: &CommandCaller<'_>,
@@ -226,7 +233,7 @@ impl<R: Rows> Transaction<'_, R> {
     fn insert_new_conversation(
         &mut self,
         author: &Author<'_>,
-        home: Arc<WorkspaceRef>,
+        workspace: Arc<WorkspaceRef>,
         topic: &Topic,
         participants: &[&UserId],
         metadata: &Metadata,
@@ -234,7 +241,8 @@ impl<R: Rows> Transaction<'_, R> {
         let participants = participants.iter().map(|id| self.upsert_participant(id)).collect::<RowResult<_>>()?;
         let (number, at) = self.next_number();
         let id = ConversationId(self.ids.uuid(number, at));
-        let access = Arc::new(ConversationAccess::new(number, at, id, home, participants, chosen_responder(metadata)));
+        let access =
+            Arc::new(ConversationAccess::new(number, at, id, workspace, participants, chosen_responder(metadata)));
         let conversation = Conversation {
             id,
             workspace_id: access.workspace.id,
@@ -252,7 +260,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((conversation, access))
     }
 
-    /// Changes the participants, as part of event `number`. Returns the changed conversation and the removed participants.
+    /// Changes the participants by event `number`. Returns the changed conversation and the removed participants.
     fn change_participants(
         &mut self,
         access: &ConversationAccess,
@@ -286,7 +294,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.publish_state_event((number, at), author, event)
     }
 
-    /// Publishes `conversation_left` to a removed participant only.
+    /// Publishes `conversation_left`, whose only recipient is the removed participant.
     fn publish_left(
         &mut self,
         author: &Author<'_>,
@@ -309,10 +317,10 @@ impl<R: Rows> Transaction<'_, R> {
 
 /// A change of the participants.
 struct ParticipantDiff {
-    /// Those who stay, in the order in which they joined.
+    /// The participants who stay, in the order in which they joined.
     kept: Vec<UserRef>,
     removed: Vec<UserRef>,
-    /// Those who join, in the order of the request.
+    /// The users who join, in the order of the request.
     added: Vec<UserId>,
 }
 
@@ -322,7 +330,7 @@ impl ParticipantDiff {
         let mut left: HashSet<&UserId> = wanted.iter().collect();
         let stays = |user: &UserRef| left.remove(&user.id) || user.id == *caller;
         let (kept, removed) = access.participants.iter().cloned().partition(stays);
-        // Removing as we go names each once.
+        // A user who is named twice is added once.
         let added = wanted.iter().filter(|id| left.remove(id)).cloned().collect();
         ParticipantDiff { kept, removed, added }
     }
@@ -343,7 +351,7 @@ fn chosen_responder(metadata: &Metadata) -> Option<Arc<str>> {
     metadata::string_member(metadata, "responder").map(Arc::from)
 }
 
-/// The metadata of a new conversation without its `null` members, which choose nothing.
+/// The metadata of a new conversation without its `null` members: a `null` responder is not a choice.
 fn without_nulls(metadata: &Metadata) -> Metadata {
     metadata::merge(&Metadata::empty(), metadata).unwrap_or_else(|_| metadata.clone())
 }

@@ -1,6 +1,6 @@
 //! Commands that post, update and delete messages.
 
-use super::{Done, merged};
+use super::{CommandOutcome, merged};
 use crate::base::time::WallTime;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
@@ -22,7 +22,7 @@ impl<R: Rows> Transaction<'_, R> {
         content: &Content,
         metadata: &Metadata,
         api_variant: ApiVariant,
-    ) -> Done {
+    ) -> CommandOutcome {
         let access = match conversation {
             ConversationRef::Default => self.default_conversation(caller)?,
             ConversationRef::Id(id) => Some(self.conversation(id)?.ok_or(Rejection::NotFound(Resource::Conversation))?),
@@ -30,7 +30,7 @@ impl<R: Rows> Transaction<'_, R> {
         if let Some(access) = &access {
             access.authorize(caller.id(), api_variant)?;
             if role != Role::User && !access.is_owner(caller.id()) {
-                let reason = "only the workspace's owner may speak as assistant or system";
+                let reason = "only the workspace's owner may post as assistant or system";
                 return Err(Rejection::Forbidden(reason).into());
             }
         }
@@ -51,7 +51,7 @@ impl<R: Rows> Transaction<'_, R> {
         id: MessageId,
         content: Option<&Content>,
         metadata: Option<&Metadata>,
-    ) -> Done {
+    ) -> CommandOutcome {
         let (access, number, mut message) = self.own_message(caller, conversation, id)?;
         if message.status == Status::Streaming {
             return Err(Rejection::Conflict("the answer is still being written").into());
@@ -78,7 +78,7 @@ impl<R: Rows> Transaction<'_, R> {
         caller: &CommandCaller<'_>,
         conversation: ConversationRef,
         id: MessageId,
-    ) -> Done {
+    ) -> CommandOutcome {
         let (access, number, message) = self.own_message(caller, conversation, id)?;
 
         let author = self.upsert_author(caller)?;
@@ -95,7 +95,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::MessageDeleted, Some(stamp.0)))
     }
 
-    /// A message that the caller may change: their own, or one in a workspace that they own.
+    /// The message with this id, if the caller may change it: the caller sent it, or owns the workspace.
     fn own_message(
         &mut self,
         caller: &CommandCaller<'_>,
@@ -175,7 +175,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(self.emit((number, at), author, access, message_event_kind(&sender.id), EventBody::Message(message)))
     }
 
-    /// Emits an event that is in the journal.
+    /// Emits an event whose row has been inserted.
     pub(crate) fn emit(
         &mut self,
         (number, at): (EventNumber, WallTime),

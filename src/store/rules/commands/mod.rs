@@ -1,5 +1,5 @@
-//! What each command does. Everything is checked first and written afterwards, so a rejected command leaves nothing behind
-//! and needs no savepoint.
+//! The effect of each command. A command is checked first and writes afterwards, so a rejected command writes nothing and
+//! needs no savepoint.
 
 mod answers;
 mod conversations;
@@ -16,24 +16,24 @@ use crate::store::rules::transaction::{CommandCaller, Transaction};
 use crate::wire::command_result::command_body;
 use crate::wire::metadata;
 
-/// The outcome of a command, and the number of its own event.
-pub(crate) type Done = Result<(Outcome, Option<EventNumber>), Abort<Rejection>>;
+/// The outcome of a command and the number of its event, if it has one.
+pub(crate) type CommandOutcome = Result<(Outcome, Option<EventNumber>), Abort<Rejection>>;
 
 impl<R: Rows> Transaction<'_, R> {
-    /// Executes `command`, and stores the response to it under its idempotency key, if it has one.
-    pub(crate) fn run(&mut self, command: &Command) -> Done {
+    /// Executes `command`, and stores its response under the idempotency key, if the command has one.
+    pub(crate) fn run(&mut self, command: &Command) -> CommandOutcome {
         let caller = self.caller(command)?;
         if caller.known.as_ref().is_some_and(|user| !user.status.is_enabled()) {
             return Err(Rejection::Unauthorized.into());
         }
         let Some(request) = &command.idempotency else { return self.dispatch(&caller, &command.kind) };
         if let Some(user) = &caller.known
-            && let Some(kept) = self.rows.stored_response(user.key, &request.key, self.now)?
+            && let Some(stored) = self.rows.stored_response(user.key, &request.key, self.now)?
         {
-            if kept.fingerprint != request.fingerprint {
+            if stored.fingerprint != request.fingerprint {
                 return Err(Rejection::IdempotencyKeyReused.into());
             }
-            return Ok((Outcome::Replayed { body: kept.body, number: kept.number }, kept.number));
+            return Ok((Outcome::Replayed { body: stored.body, number: stored.number }, stored.number));
         }
         let (outcome, number) = self.dispatch(&caller, &command.kind)?;
         let user = self.upsert_participant(caller.id())?;
@@ -41,7 +41,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((outcome, number))
     }
 
-    fn dispatch(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> Done {
+    fn dispatch(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> CommandOutcome {
         match kind {
             CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
                 self.post_message(caller, *conversation, *role, content, metadata, *api_variant)
@@ -88,7 +88,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
     }
 
-    fn set_password(&mut self, caller: &CommandCaller<'_>, hash: &str) -> Done {
+    fn set_password(&mut self, caller: &CommandCaller<'_>, hash: &str) -> CommandOutcome {
         if !caller.known.as_ref().is_some_and(|user| user.has_password) {
             return Err(Rejection::Conflict("the user has no password").into());
         }
@@ -100,10 +100,10 @@ impl<R: Rows> Transaction<'_, R> {
     }
 }
 
-/// `old` with `patch` merged in.
+/// The metadata `old` with `patch` merged in.
 ///
 /// # Errors
-/// Fails with the field and the violated rule if the result is too large.
+/// Fails with the field and the violated rule if the merged metadata is too large.
 fn merged(old: &Metadata, patch: Option<&Metadata>) -> Result<Metadata, (&'static str, String)> {
     match patch {
         None => Ok(old.clone()),

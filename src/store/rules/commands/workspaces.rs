@@ -1,6 +1,6 @@
 //! Commands that create, update and delete workspaces.
 
-use super::{Done, merged};
+use super::{CommandOutcome, merged};
 use crate::domain::event::EventKind;
 use crate::domain::id::WorkspaceId;
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
@@ -19,7 +19,7 @@ impl<R: Rows> Transaction<'_, R> {
         name: &WorkspaceName,
         description: &WorkspaceDescription,
         metadata: &Metadata,
-    ) -> Done {
+    ) -> CommandOutcome {
         let author = self.upsert_author(caller)?;
         let (workspace, reference) = self.insert_new_workspace(&author, name, description, metadata)?;
         Ok((Outcome::WorkspaceCreated(workspace), Some(reference.number)))
@@ -32,7 +32,7 @@ impl<R: Rows> Transaction<'_, R> {
         name: Option<&WorkspaceName>,
         description: Option<&WorkspaceDescription>,
         metadata: Option<&Metadata>,
-    ) -> Done {
+    ) -> CommandOutcome {
         let WorkspaceRow { mut workspace, reference } = self.own_workspace(caller, id)?;
         workspace.metadata = merged(&workspace.metadata, metadata).map_err(|field| Rejection::Invalid(vec![field]))?;
         workspace.name = name.unwrap_or(&workspace.name).clone();
@@ -47,8 +47,8 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::WorkspaceUpdated(workspace), Some(number)))
     }
 
-    /// Deletes a workspace with a mark on its row alone, however much data it contains.
-    pub(crate) fn delete_workspace(&mut self, caller: &CommandCaller<'_>, id: WorkspaceId) -> Done {
+    /// Deletes a workspace by a mark on its row. The cost does not depend on the amount of data in it.
+    pub(crate) fn delete_workspace(&mut self, caller: &CommandCaller<'_>, id: WorkspaceId) -> CommandOutcome {
         let WorkspaceRow { reference, .. } = self.own_workspace(caller, id)?;
         let mut recipients = self.rows.workspace_participants(reference.number)?;
         if recipients.iter().all(|user| user.key != reference.owner.key) {
@@ -76,6 +76,7 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::WorkspaceDeleted, Some(number)))
     }
 
+    /// The workspace with this id, if the caller owns it.
     pub(crate) fn own_workspace(
         &mut self,
         caller: &CommandCaller<'_>,
@@ -83,12 +84,12 @@ impl<R: Rows> Transaction<'_, R> {
     ) -> Result<WorkspaceRow, Abort<Rejection>> {
         let stored = self.rows.workspace(id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
         if stored.reference.owner.id != *caller.id() {
-            return Err(Rejection::Forbidden("the workspace is someone else's").into());
+            return Err(Rejection::Forbidden("the workspace belongs to another user").into());
         }
         Ok(stored)
     }
 
-    /// The author's default workspace, which is created if it does not exist.
+    /// The author's default workspace, created if it does not exist.
     pub(crate) fn default_workspace(&mut self, author: &Author<'_>) -> RowResult<Arc<WorkspaceRef>> {
         if let Some(number) = author.user.default_workspace
             && let Some(stored) = self.rows.workspace_at(number)?

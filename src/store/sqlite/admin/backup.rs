@@ -1,9 +1,9 @@
-//! Copies of a database that another process may be writing to.
+//! Copies of a database, also while another process writes to it.
 //!
 //! SQLite's backup interface copies pages, at the speed of the disk. By default it starts over after every commit of another
-//! process. Here the source stays in one read transaction, so the copy is a snapshot, and the writer continues in its
-//! write-ahead log, which it only cannot restart. `VACUUM INTO` would hold its snapshot longer, because it rebuilds every
-//! page.
+//! process. Here the source stays in one read transaction, so the copy is a snapshot. The writer continues in its write-ahead
+//! log, but cannot restart it until the copy is complete. `VACUUM INTO` would hold its snapshot longer, because it rebuilds
+//! every page.
 
 use crate::base::limits::COPY_PAGES;
 use crate::domain::id::EventNumber;
@@ -26,8 +26,8 @@ pub(crate) struct BackupReport {
     pub through: EventNumber,
 }
 
-/// Copies the database at `source` to a new file without a log: everything that was committed before the call, and perhaps
-/// a little more.
+/// Copies the database at `source` to a new file without a log. The copy includes every commit before the call, and possibly
+/// commits during the call.
 ///
 /// # Errors
 /// Fails if `target` exists or cannot be written, or if the source cannot be read or is damaged.
@@ -40,7 +40,7 @@ pub(crate) fn backup(source: &Path, target: &Path, progress: ProgressReport<'_>)
         return Err(DataError::DamagedSource { path: source.into(), finding });
     }
     let bytes = file.file().metadata().map_or(0, |file| file.len());
-    // Checked again, because copying takes time.
+    // Checked again, because another process may have created the file in the meantime.
     reject_existing(target)?;
     file.publish()?;
     Ok(BackupReport { bytes, through })
@@ -88,7 +88,7 @@ pub(crate) fn first_damage(path: &Path, check: IntegrityCheck) -> Option<String>
     }
 }
 
-/// Opens an unpublished file. A crash cannot leave it incomplete under its target name, so it needs no journal.
+/// Opens an unpublished file without a journal. A crash leaves it under its temporary name, which is discarded.
 fn open_unjournalled(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;

@@ -1,4 +1,4 @@
-//! The user that a server in development has by itself.
+//! The built-in user of a server in development.
 
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
@@ -14,8 +14,9 @@ pub(crate) fn is_development_user(id: &UserId) -> bool {
     id.as_str() == DEVELOPMENT_USER.0
 }
 
-/// With a hash: ensures that the user exists and is enabled, with this password unless it has one, unless an administrator
-/// disabled or deleted it. Without: disables a user with a password.
+/// Enables the development user with the password `hash`, or switches it off if `hash` is `None`. A password that the user has
+/// already is kept, and a user that an administrator disabled or deleted stays so. A user without a password is not switched
+/// off.
 pub(crate) fn switch(db: &Connection, hash: Option<&str>, now: WallTime) -> rusqlite::Result<()> {
     let (id, email, name) = DEVELOPMENT_USER;
     let id = UserId::new_unchecked(id);
@@ -35,7 +36,7 @@ pub(crate) fn switch(db: &Connection, hash: Option<&str>, now: WallTime) -> rusq
         return Ok(());
     }
     if users::is_login_taken(db, email, key)? {
-        log::warn!("another user logs in as {email}, so the development user gets no password");
+        log::warn!("another user logs in with the email {email}, so the development user has no password");
         return Ok(());
     }
     users::set_profile(db, key, name, email)?;

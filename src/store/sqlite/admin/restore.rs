@@ -61,19 +61,21 @@ pub(crate) fn restore(
     Ok(RestoreReport { through, continues_after, kept })
 }
 
-/// The place of a database that another one will replace, locked against servers.
+/// The path of a database to replace, locked against servers.
 pub(crate) struct RestoreTarget {
     path: PathBuf,
     /// The newest event number that is known to have been assigned there.
     pub known: EventNumber,
-    /// Whether there is a database.
+    /// Whether a file exists there.
     pub exists: bool,
     _lock: Lock,
 }
 
 impl RestoreTarget {
+    /// Locks the path.
+    ///
     /// # Errors
-    /// Fails if another process has the lock, or if there is something else than a file.
+    /// Fails if another process has the lock, or if the path is not that of a regular file.
     pub(crate) fn lock(path: &Path) -> Result<RestoreTarget, DataError> {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(DataError::NotAFile(path.into()));
@@ -85,7 +87,10 @@ impl RestoreTarget {
         Ok(RestoreTarget { path: path.into(), known, exists: is_taken(path), _lock: lock })
     }
 
-    /// Publishes `file` as the database. Returns the new path of the previous one, which has the time in its name.
+    /// Publishes `file` as the database. Returns the new path of the previous database, whose name ends with the time.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be renamed, linked or synced.
     pub(crate) fn replace_with(self, file: AtomicFile, now: WallTime) -> Result<Option<PathBuf>, DataError> {
         let target = &self.path;
         chown_to_parent(file.file(), target);
@@ -95,13 +100,13 @@ impl RestoreTarget {
         if self.exists {
             checkpoint(target);
         }
-        // With hard links to all of its files, the previous database is complete under one name at every moment, and the
-        // target exists at every moment. Some file systems have no hard links.
+        // Hard links keep the previous database complete under one of its names at every moment, and the target exists at
+        // every moment. On a file system without hard links, the files are renamed below.
         for suffix in ["", LOGS[0], LOGS[1]] {
             let _ = fs::hard_link(sibling(target, suffix), sibling(&kept, suffix));
         }
         sync_directory_of(target).map_err(failed)?;
-        // A remaining log of the previous file would be replayed into the new one.
+        // SQLite would replay a remaining log of the previous file into the new one.
         for suffix in LOGS {
             let (log, kept) = (sibling(target, suffix), sibling(&kept, suffix));
             if is_taken(&kept) {
@@ -120,8 +125,11 @@ impl RestoreTarget {
     }
 }
 
-/// Starts a new timeline in an unpublished file, which the caller has open without a transaction, and closes the file.
-/// Returns the number after which new events are numbered.
+/// Starts a new timeline in an unpublished file, and closes the file. No transaction may be open on `db`. Returns the number
+/// after which new events are numbered.
+///
+/// # Errors
+/// Fails if the file cannot be written, or if no numbers are left.
 pub(crate) fn start_timeline(
     mut db: Connection,
     path: &Path,
@@ -133,17 +141,17 @@ pub(crate) fn start_timeline(
     let from = timeline::start(&transaction, known, now).map_err(failed)?;
     let from = from.ok_or(DataError::NumbersExhausted)?;
     transaction.commit().map_err(failed)?;
-    // The file is renamed without a log.
+    // The file is published without a log.
     db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(failed)?;
     Ok(from)
 }
 
-/// Moves the content of the log into the database, if both are sound, so that one file is to be kept.
+/// Moves the content of the log into the database, so that the kept database is one file. Logs a failure.
 fn checkpoint(path: &Path) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let done = Connection::open_with_flags(path, flags)
         .and_then(|db| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
     if let Err(error) = done {
-        log::warn!("the log of {} is kept as it is: {error}", path.display());
+        log::warn!("cannot checkpoint the log of {}, so it is kept: {error}", path.display());
     }
 }

@@ -1,6 +1,6 @@
-//! A file that is written under another name, and gets its own name when it is complete and on disk.
+//! A file that is written under a temporary name, and renamed to its target when it is complete and on disk.
 //!
-//! Invariant: the target name refers at every moment to the previous file or to the complete new one.
+//! Invariant: at every moment the target name refers to the previous file or to the complete new file.
 
 use crate::store::error::DataError;
 use crate::store::sqlite::files::paths::{is_taken, remove, sibling, sync_directory_of};
@@ -11,28 +11,28 @@ use std::path::{Path, PathBuf};
 /// Suffixes of the files that SQLite may keep beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// A file under its temporary name, readable for its owner only. It is removed on drop. A file that a killed process left
-/// is reused.
+/// A file under its temporary name, which only its owner can read. It is removed on drop. A file that a killed process left
+/// under the name is reused.
 pub(crate) struct AtomicFile {
     target: PathBuf,
     path: PathBuf,
-    /// Locked, so that only one process writes to it.
+    /// Locked, so that only one process writes to the file.
     file: File,
     is_published: bool,
 }
 
 impl AtomicFile {
-    /// Creates the file that will be `target`.
+    /// Creates the file that will replace `target`.
     ///
     /// # Errors
-    /// Fails if it cannot be created, or if another process is writing it.
+    /// Fails if the file cannot be created, or if another process is writing it.
     pub(crate) fn create(target: &Path) -> Result<AtomicFile, DataError> {
         let path = sibling(target, ".partial");
         let failed = |error| DataError::Write { path: path.clone(), error };
         let file = loop {
             let mut options = File::options();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            // A link may lead to another user's file.
+            // `O_NOFOLLOW`, because a symbolic link may refer to another user's file.
             let file = options.custom_flags(libc::O_NOFOLLOW).open(&path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
@@ -40,8 +40,8 @@ impl AtomicFile {
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
             // The previous holder of the lock may have renamed or removed the file in between.
-            let (ours, named) = (file.metadata().map_err(failed)?, fs::metadata(&path));
-            if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            let (opened, named) = (file.metadata().map_err(failed)?, fs::metadata(&path));
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
                 break file;
             }
         };
@@ -61,7 +61,10 @@ impl AtomicFile {
         &self.file
     }
 
-    /// Syncs the file and renames it to its target, in place of a file there.
+    /// Syncs the file and renames it to its target. An existing target is replaced.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be synced or renamed. If only the directory cannot be synced, the file has been renamed.
     pub(crate) fn publish(mut self) -> Result<(), DataError> {
         let failed = |error| DataError::Write { path: self.target.clone(), error };
         self.file.sync_all().map_err(failed)?;
@@ -86,7 +89,7 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Rejects a target name that is taken.
+/// Checks that no file has the name `path`.
 pub(crate) fn reject_existing(path: &Path) -> Result<(), DataError> {
     if is_taken(path) { Err(DataError::Exists(path.into())) } else { Ok(()) }
 }
@@ -99,7 +102,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_file_gets_its_name_when_it_is_complete() {
+    fn a_file_is_renamed_when_it_is_complete() {
         let directory = TempDir::new();
         let target = directory.file("a");
         fs::write(&target, "old").unwrap();
@@ -111,7 +114,7 @@ mod tests {
         assert!(AtomicFile::create(&target).is_err_and(|error| error.to_string().contains("another process")));
         drop(dropped);
         assert_eq!(fs::read(&target).unwrap(), b"old");
-        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1, "no other file is left");
 
         let whole = AtomicFile::create(&target).unwrap();
         whole.file().write_all(b"new").unwrap();

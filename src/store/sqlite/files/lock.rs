@@ -1,4 +1,4 @@
-//! The lock that admits one writing process per database.
+//! The lock that allows one writing process per database.
 
 use crate::store::error::OpenError;
 use crate::store::sqlite::files::paths::{chown_to_parent, sibling};
@@ -7,16 +7,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it when the process ends. The file stays: if it were
-/// removed, a third process could lock a new file while a second one waits for the old one.
+/// An advisory lock (`flock`) on `<database>.lock`. The kernel releases it when the process ends. The file is never removed:
+/// otherwise a process could lock a new file while another one waits for the removed file.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Takes the lock of the database at `path`, and writes the id of this process into the file; `None` while another
-    /// process holds the lock.
+    /// Acquires the lock of the database at `path`, and writes the id of this process into the file; `None` while another process
+    /// holds the lock.
     ///
     /// # Errors
     /// Fails if the lock file cannot be created, locked or written.
@@ -45,7 +45,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The id is only for operators: the lock itself is released with the descriptor.
+        // The id only informs operators. Closing the descriptor releases the lock.
         if let Err(error) = self.file.set_len(0) {
             log::debug!("the process id cannot be removed from the lock file: {error}");
         }
@@ -58,7 +58,7 @@ mod tests {
     use crate::store::tests::support::TempDir;
 
     #[test]
-    fn one_holder_at_a_time() {
+    fn a_lock_has_one_holder_at_a_time() {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let lock = Lock::try_acquire(&path).unwrap().expect("no process holds it");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
+    fn the_error_names_a_missing_directory() {
         let directory = TempDir::new();
         let error = Lock::try_acquire(&directory.file("no/a.db")).unwrap_err();
         assert!(error.to_string().contains("no/a.db.lock"), "{error}");

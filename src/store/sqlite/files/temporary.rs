@@ -1,4 +1,4 @@
-//! The private file of a database without a name: what `:memory:` stands for.
+//! The private file of a database in memory (`:memory:`).
 
 use crate::base::random::fill_secret;
 use crate::store::error::OpenError;
@@ -7,15 +7,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// A new directory for one database, which only its owner can enter. It is removed with its files on drop.
+/// A new directory for one database, which only its owner can access. It is removed with its files on drop.
 #[derive(Debug)]
 pub(crate) struct TemporaryDatabase {
     directory: PathBuf,
 }
 
 impl TemporaryDatabase {
+    /// Creates the directory.
+    ///
     /// # Errors
-    /// Fails if no directory for temporary files can be written to.
+    /// Fails if no directory for temporary files is writable.
     pub(crate) fn create() -> Result<TemporaryDatabase, OpenError> {
         let mut random = [0; 8];
         fill_secret(&mut random);
@@ -26,12 +28,12 @@ impl TemporaryDatabase {
             Ok(directory)
         };
         let parent = std::env::temp_dir();
-        // A minimal container may have no other.
+        // A minimal container may have no other directory for temporary files.
         let created = create(&parent).or_else(|error| create(Path::new("/dev/shm")).map_err(|_| error));
         match created {
             Ok(directory) => Ok(TemporaryDatabase { directory }),
             Err(error) => Err(OpenError::CannotOpen {
-                reason: format!("no temporary file can be created in {}: {error}", parent.display()),
+                reason: format!("cannot create a temporary file in {}: {error}", parent.display()),
                 path: PathBuf::from(":memory:"),
             }),
         }

@@ -1,4 +1,4 @@
-//! The history of a conversation, as a responder gets it.
+//! The history of a conversation that a responder receives.
 
 use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX, LIST_BYTES_MAX};
 use crate::domain::answer_job::{JobId, Turn};
@@ -8,61 +8,64 @@ use crate::store::sqlite::values::{decode, sql};
 use rusqlite::Connection;
 use std::sync::Arc;
 
-/// What was said in a conversation before a message is answered, oldest first, the message to answer last: at most `limit`
-/// turns, and fewer if they are large. Each answer stands behind what it answers, also one that came only after the next
-/// question. `None` if the job is closed.
+/// The turns of a conversation for the answer of a job, oldest first. The message to answer is the last turn. The history has
+/// at most `limit` turns and at most `HISTORY_BYTES_MAX` bytes, except for the message to answer, which is always included.
+/// Each answer follows its message, even if other messages came in between. `None` if the job is closed.
 pub(crate) fn history(db: &Connection, key: JobId, limit: u32) -> rusqlite::Result<Option<Vec<Turn>>> {
-    let Some(order) = answer_jobs::find(db, key)? else { return Ok(None) };
-    let (limit, parameters) = (limit as usize, [sql(order.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);
-    let mut said = Vec::new();
-    gather(db, LATE_ANSWERS, parameters, &mut said, |said, _| said.len() >= limit)?;
-    // Whatever comes after a row stands before it too, so once enough stand behind the row, the rest is of no use.
-    gather(db, HISTORY, parameters, &mut said, |said, row| is_enough(said.iter().filter(|s| s.place.0 > row), limit))?;
-    said.sort_unstable_by_key(|said| std::cmp::Reverse(said.place));
+    let Some(job) = answer_jobs::find(db, key)? else { return Ok(None) };
+    let (limit, parameters) = (limit as usize, [sql(job.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);
+    let mut turns = Vec::new();
+    gather(db, LATE_ANSWERS, parameters, &mut turns, |turns, _| turns.len() >= limit)?;
+    // The remaining rows all have places before `number`, so they are not needed once enough turns have places after it.
+    gather(db, HISTORY, parameters, &mut turns, |turns, number| {
+        is_enough(turns.iter().filter(|turn| turn.place.0 > number), limit)
+    })?;
+    turns.sort_unstable_by_key(|turn| std::cmp::Reverse(turn.place));
     let mut bytes = 0;
-    let kept = said.into_iter().map(|said| said.turn).take(limit).enumerate().take_while(|(place, turn)| {
+    let fitting = turns.into_iter().map(|placed| placed.turn).take(limit).enumerate().take_while(|(index, turn)| {
         bytes += turn.text.as_str().len();
-        *place == 0 || bytes <= HISTORY_BYTES_MAX
+        *index == 0 || bytes <= HISTORY_BYTES_MAX
     });
-    let mut turns: Vec<Turn> = kept.map(|(_, turn)| turn).collect();
-    turns.reverse();
-    Ok(Some(turns))
+    let mut history: Vec<Turn> = fitting.map(|(_, turn)| turn).collect();
+    history.reverse();
+    Ok(Some(history))
 }
 
-/// One turn of a conversation, and its place: the message that it is or answers, and then the message.
-struct Said {
+/// A turn and its place in the history.
+struct PlacedTurn {
+    /// The number of the message that the turn answers, or else the turn's own number; then the turn's own number.
     place: (i64, i64),
     turn: Turn,
 }
 
-impl Said {
+impl PlacedTurn {
     fn bytes(&self) -> usize {
         self.turn.text.as_str().len()
     }
 }
 
-/// Whether these are all that a history may have.
-fn is_enough<'s>(said: impl Iterator<Item = &'s Said> + Clone, limit: usize) -> bool {
-    said.clone().count() >= limit || said.map(Said::bytes).sum::<usize>() > HISTORY_BYTES_MAX
+/// Whether the turns fill a history.
+fn is_enough<'t>(turns: impl Iterator<Item = &'t PlacedTurn> + Clone, limit: usize) -> bool {
+    turns.clone().count() >= limit || turns.map(PlacedTurn::bytes).sum::<usize>() > HISTORY_BYTES_MAX
 }
 
-/// Reads turns in falling order of their numbers, until `is_enough` says of those read and the next number that no more are
-/// wanted.
+/// Adds turns to `turns` in descending order of their numbers, until `is_enough` returns true for the turns and the next
+/// number.
 fn gather(
     db: &Connection,
     statement: &str,
     parameters: [i64; 3],
-    said: &mut Vec<Said>,
-    is_enough: impl Fn(&[Said], i64) -> bool,
+    turns: &mut Vec<PlacedTurn>,
+    is_enough: impl Fn(&[PlacedTurn], i64) -> bool,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(parameters)?;
-    let mut bytes: usize = said.iter().map(Said::bytes).sum();
+    let mut bytes: usize = turns.iter().map(PlacedTurn::bytes).sum();
     while bytes <= LIST_BYTES_MAX
         && let Some(row) = rows.next()?
     {
         let number: i64 = row.get(0)?;
-        if is_enough(said, number) {
+        if is_enough(turns, number) {
             break;
         }
         let text = Content::new_unchecked(row.get::<_, Arc<str>>(2)?);
@@ -71,7 +74,7 @@ fn gather(
         }
         bytes += text.as_str().len();
         let place = (row.get::<_, Option<i64>>(3)?.unwrap_or(number), number);
-        said.push(Said { place, turn: Turn { role: decode(row, 1, messages::role_of)?, text } });
+        turns.push(PlacedTurn { place, turn: Turn { role: decode(row, 1, messages::role_of)?, text } });
     }
     Ok(())
 }
@@ -79,7 +82,7 @@ fn gather(
 pub(crate) const HISTORY: &str = "
     SELECT number, role, content, reply_to FROM messages
     WHERE conversation = ?1 AND number <= ?2 AND published_by IS NOT NULL ORDER BY number DESC LIMIT ?3";
-/// Answers to earlier messages that came after the message itself, among the last messages of the conversation.
+/// Selects answers to earlier messages that came after the message itself, among the last messages of the conversation.
 pub(crate) const LATE_ANSWERS: &str = "
     SELECT number, role, content, reply_to FROM messages
     WHERE number IN (

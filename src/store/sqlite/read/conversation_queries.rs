@@ -17,25 +17,29 @@ use rusqlite::Connection;
 use std::cmp::Reverse;
 
 impl ReadTransaction<'_> {
-    pub(crate) fn chat(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
+    pub(crate) fn conversation_view(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
-        Ok(QueryResult::ConversationView(self.chat_of(&access, CONVERSATION_MESSAGES_MAX)?))
+        Ok(QueryResult::ConversationView(self.view_of(&access, CONVERSATION_MESSAGES_MAX)?))
     }
 
-    pub(crate) fn chats(&self, pagination: Pagination, with_messages: bool) -> Result<QueryResult, Abort<Rejection>> {
+    pub(crate) fn conversation_views(
+        &self,
+        pagination: Pagination,
+        with_messages: bool,
+    ) -> Result<QueryResult, Abort<Rejection>> {
         let mut all = match self.caller()? {
             None => Vec::new(),
             Some(user) => conversations::all_of(self.db, user.key)?,
         };
         let total = all.len() as u64;
-        // Of two that changed in one commit, the younger comes first, so that the order is deterministic.
+        // Of two conversations that changed at the same time, the newer comes first, so that the order is deterministic.
         all.sort_unstable_by_key(|changed| Reverse(*changed));
         let start = usize::try_from(pagination.offset).unwrap_or(usize::MAX);
         let mut items = PageBuilder::new(LIST_BYTES_MAX);
         for (_, number) in all.into_iter().skip(start).take(pagination.limit as usize) {
             let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
-            let chat = self.chat_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
-            if !items.add(chat) {
+            let view = self.view_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
+            if !items.add(view) {
                 break;
             }
         }
@@ -50,16 +54,16 @@ impl ReadTransaction<'_> {
         position: EventNumber,
     ) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
-        let place = |name, id| -> Result<EventNumber, Abort<Rejection>> {
-            let place = messages::place_of(self.db, self.ids, &access, id, position)?;
-            let rule =
+        let number_of = |name, id| -> Result<EventNumber, Abort<Rejection>> {
+            let number = messages::cursor(self.db, self.ids, &access, id, position)?;
+            let invalid =
                 || Rejection::Invalid(vec![(name, "must be the id of a message of this conversation".to_owned())]);
-            Ok(place.ok_or_else(rule)?)
+            Ok(number.ok_or_else(invalid)?)
         };
         let from = match cursor {
             MessageCursor::First => PageStart::After(EventNumber(0)),
-            MessageCursor::After(id) => PageStart::After(place("after", id)?),
-            MessageCursor::Before(id) => PageStart::Before(place("before", id)?),
+            MessageCursor::After(id) => PageStart::After(number_of("after", id)?),
+            MessageCursor::Before(id) => PageStart::Before(number_of("before", id)?),
         };
         Ok(QueryResult::Messages(page(self.db, self.ids, &access, from, limit, LIST_BYTES_MAX)?))
     }
@@ -74,17 +78,17 @@ impl ReadTransaction<'_> {
         Ok(found.map(|(_, message)| QueryResult::Message(message)).ok_or(Rejection::NotFound(Resource::Message))?)
     }
 
-    fn chat_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
+    fn view_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
         let conversation = conversations::find(self.db, self.ids, access)?;
-        let none = MessagePage { messages: Vec::new(), truncated: false, kept: TruncatedEnd::Newest };
-        let mut view = ConversationView { conversation, last: none };
+        let no_messages = MessagePage { messages: Vec::new(), truncated: false, kept: TruncatedEnd::Newest };
+        let mut view = ConversationView { conversation, last: no_messages };
         let bytes_max = LIST_BYTES_MAX - LIST_FRAME_BYTES - view.json_bytes();
         view.last = last_messages(self.db, self.ids, access, messages_max, bytes_max)?;
         Ok(view)
     }
 }
 
-/// The newest messages of a conversation, bounded by number and by bytes.
+/// The newest messages of a conversation, at most `messages_max` messages and `bytes_max` bytes of JSON text.
 pub(crate) fn last_messages(
     db: &Connection,
     ids: &IdKey,

@@ -1,10 +1,11 @@
-//! The messages of a page: those that were sent to a user, in order, however many conversations they are in.
+//! The messages of a journal page: the messages that a user may see, by number. The cost does not depend on the number of the
+//! user's conversations.
 //!
-//! As far as the user's inbox is complete, their numbers stand there. The newest messages of all users follow it: they are
-//! passed over one by one, and those in the user's conversations are taken. Either way the message itself says whether
-//! the user may see it.
+//! The user's inbox has the numbers through its watermark. After the watermark, the newest messages of all users are scanned
+//! for those in the user's conversations. The numbers from both sources are candidates; access is checked when the message
+//! is read.
 //!
-//! Invariant: nothing that the user may see is passed over.
+//! Invariant: every message that the user may see is a candidate.
 
 use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
 use crate::domain::event::EventKind;
@@ -16,10 +17,11 @@ use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Rows that are fetched from a conversation at a time.
+/// Rows of a conversation to fetch at a time.
 const FETCH: usize = 64;
-/// Rows at the journal's end that are passed over at a time, and how many of the user's own end it sooner.
+/// Rows of the tail to scan at a time.
 const TAIL_FETCH: usize = 1024;
+/// Rows of the user after which a scan of the tail pauses.
 const TAIL_OWN_MAX: usize = 64;
 
 /// The messages that a user may see after a number.
@@ -28,42 +30,42 @@ pub(crate) struct Messages<'a> {
     ids: &'a IdKey,
     user: i64,
     request: &'a JournalPageRequest,
-    /// The journal's end.
+    /// The newest number in the snapshot.
     position: EventNumber,
-    /// The only workspace to look in, if there is one.
+    /// The only workspace whose messages are wanted; `None` for all.
     workspace: Option<EventNumber>,
-    /// Found, and not given out yet.
+    /// Candidates that `take` has not returned yet.
     waiting: VecDeque<Candidate>,
     source: Source,
 }
 
-/// Everything of the user's through `number` is a candidate.
+/// A number that may be a message for the user. All earlier messages for the user are earlier candidates.
 struct Candidate {
     number: EventNumber,
-    /// Whether there may be a message of the user's at the number itself.
-    own: bool,
-    /// Rows that were passed over to find it.
+    /// Whether the number may be a message for the user. If not, the candidate only reports the progress of a scan.
+    is_own: bool,
+    /// Rows of other users that were scanned since the previous candidate.
     rows: usize,
 }
 
-/// Where the next candidates come from.
+/// The source of the next candidates.
 enum Source {
-    /// One conversation, after a number. Next: End.
+    /// A conversation, after a number. Next: End.
     Conversation(EventNumber, EventNumber),
-    /// The inbox, after a number. Next: Tail.
+    /// The inbox, after a number. Next: Tail, End.
     Inbox(EventNumber),
-    /// Everybody's messages, after a number. Next: End.
+    /// The messages of all users, after a number. Next: End.
     Tail(EventNumber, Conversations),
-    /// There are no more.
+    /// No candidates are left.
     End,
 }
 
 /// The conversations of a user.
 enum Conversations {
-    /// All of them.
-    Listed(HashSet<i64>),
-    /// Those asked about so far, because there are too many.
-    Asked(HashMap<i64, bool>),
+    /// All conversations of the user.
+    All(HashSet<i64>),
+    /// Whether each conversation checked so far is one of the user: there are too many to list them, or too few messages.
+    Checked(HashMap<i64, bool>),
 }
 
 impl<'a> Messages<'a> {
@@ -87,7 +89,7 @@ impl<'a> Messages<'a> {
         Ok(messages)
     }
 
-    /// The number of the next candidate.
+    /// The number of the next candidate, if any.
     pub(crate) fn peek(&mut self) -> rusqlite::Result<Option<EventNumber>> {
         while self.waiting.is_empty() && !matches!(self.source, Source::End) {
             self.source = self.fetch()?;
@@ -95,10 +97,10 @@ impl<'a> Messages<'a> {
         Ok(self.waiting.front().map(|candidate| candidate.number))
     }
 
-    /// Takes the next candidate, which there must be.
+    /// Takes the next candidate. `peek` must have returned its number.
     pub(crate) fn take(&mut self) -> rusqlite::Result<PageStep> {
-        let Candidate { number, own, rows } = self.waiting.pop_front().expect("the caller has peeked");
-        if !own {
+        let Candidate { number, is_own, rows } = self.waiting.pop_front().expect("`peek` returned a number");
+        if !is_own {
             return Ok(PageStep { number, event: None, work: rows });
         }
         let filter = (self.request.kinds, self.workspace);
@@ -106,22 +108,19 @@ impl<'a> Messages<'a> {
         Ok(PageStep { number, event, work: ROW_WORK + rows })
     }
 
-    /// The conversation as a source, from where the user takes part in it.
+    /// The messages of a conversation since the user joined it, as a source.
     fn in_conversation(&self, conversation: EventNumber) -> rusqlite::Result<Source> {
-        let since = self.takes_part_since(sql(conversation))?;
+        let since = self.visible_since(sql(conversation))?;
         Ok(since.map_or(Source::End, |since| Source::Conversation(conversation, since.max(self.request.after))))
     }
 
-    fn takes_part_since(&self, conversation: i64) -> rusqlite::Result<Option<EventNumber>> {
-        let since: Option<Option<i64>> = self
-            .db
-            .prepare_cached(TAKES_PART_SINCE)?
-            .query_row([conversation, self.user], |row| row.get(0))
-            .optional()?;
+    fn visible_since(&self, conversation: i64) -> rusqlite::Result<Option<EventNumber>> {
+        let since: Option<Option<i64>> =
+            self.db.prepare_cached(VISIBLE_SINCE)?.query_row([conversation, self.user], |row| row.get(0)).optional()?;
         Ok(since.flatten().map(number))
     }
 
-    /// Fetches candidates; returns where the next ones come from.
+    /// Fetches candidates, and returns the source of the next ones.
     fn fetch(&mut self) -> rusqlite::Result<Source> {
         match std::mem::replace(&mut self.source, Source::End) {
             Source::End => Ok(Source::End),
@@ -150,74 +149,75 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Passes over some of the newest messages.
+    /// Scans some of the newest messages of all users.
     fn fetch_tail(&mut self, after: EventNumber, mut conversations: Conversations) -> rusqlite::Result<Source> {
         let mut statement = self.db.prepare_cached(TAIL)?;
         let mut rows = statement.query(params![sql(after), TAIL_FETCH as i64])?;
-        let (mut last, mut passed, mut seen) = (after, 0, 0);
+        let (mut last, mut skipped, mut scanned) = (after, 0, 0);
         while let Some(row) = rows.next()? {
             last = number(row.get(0)?);
-            (passed, seen) = (passed + 1, seen + 1);
-            if conversations.have(row.get(1)?, self)? {
-                self.waiting.push_back(Candidate { number: last, own: true, rows: passed });
-                passed = 0;
+            (skipped, scanned) = (skipped + 1, scanned + 1);
+            if conversations.contain(row.get(1)?, self)? {
+                self.waiting.push_back(Candidate { number: last, is_own: true, rows: skipped });
+                skipped = 0;
                 if self.waiting.len() == TAIL_OWN_MAX {
                     return Ok(Source::Tail(last, conversations));
                 }
             }
         }
-        if seen < TAIL_FETCH {
+        if scanned < TAIL_FETCH {
             return Ok(Source::End);
         }
-        if passed > 0 {
-            self.waiting.push_back(Candidate { number: last, own: false, rows: passed });
+        if skipped > 0 {
+            self.waiting.push_back(Candidate { number: last, is_own: false, rows: skipped });
         }
         Ok(Source::Tail(last, conversations))
     }
 
-    /// The user's conversations, to look through the messages after a number.
+    /// The user's conversations, for a scan of the messages after a number.
     fn conversations(&self, after: EventNumber) -> rusqlite::Result<Conversations> {
-        // Asking about a few messages takes less than listing many conversations.
-        const ASKED_ANYWAY: u64 = 64;
-        if self.position.0 - after.0 <= ASKED_ANYWAY {
-            return Ok(Conversations::Asked(HashMap::new()));
+        // For a few messages, single checks are cheaper than listing many conversations.
+        const CHECKED_SINGLY_MAX: u64 = 64;
+        if self.position.0 - after.0 <= CHECKED_SINGLY_MAX {
+            return Ok(Conversations::Checked(HashMap::new()));
         }
         let rows_max = PAGE_CONVERSATIONS_LISTED_MAX + 1;
         let mut statement = self.db.prepare_cached(CONVERSATIONS_OF)?;
         let found = statement.query_map([self.user, rows_max as i64], |row| row.get(0))?;
         let found: Vec<i64> = found.collect::<rusqlite::Result<_>>()?;
         Ok(if found.len() < rows_max {
-            Conversations::Listed(found.into_iter().collect())
+            Conversations::All(found.into_iter().collect())
         } else {
-            Conversations::Asked(HashMap::new())
+            Conversations::Checked(HashMap::new())
         })
     }
 }
 
 impl Candidate {
     fn own(number: EventNumber) -> Candidate {
-        Candidate { number, own: true, rows: 0 }
+        Candidate { number, is_own: true, rows: 0 }
     }
 }
 
 impl Conversations {
-    fn have(&mut self, conversation: i64, messages: &Messages<'_>) -> rusqlite::Result<bool> {
+    fn contain(&mut self, conversation: i64, messages: &Messages<'_>) -> rusqlite::Result<bool> {
         match self {
-            Conversations::Listed(listed) => Ok(listed.contains(&conversation)),
-            Conversations::Asked(asked) => {
-                if let Some(known) = asked.get(&conversation) {
-                    return Ok(*known);
+            Conversations::All(all) => Ok(all.contains(&conversation)),
+            Conversations::Checked(checked) => {
+                if let Some(is_own) = checked.get(&conversation) {
+                    return Ok(*is_own);
                 }
-                let takes_part = messages.takes_part_since(conversation)?.is_some();
-                asked.insert(conversation, takes_part);
-                Ok(takes_part)
+                let is_own = messages.visible_since(conversation)?.is_some();
+                checked.insert(conversation, is_own);
+                Ok(is_own)
             }
         }
     }
 }
 
-/// Since when the user sees the messages of a conversation that is not deleted: all of them as the workspace's owner.
-pub(crate) const TAKES_PART_SINCE: &str = "
+/// The number after which the user may see the messages of a conversation that is not deleted: 0 for the workspace's owner,
+/// `NULL` for a user without access.
+pub(crate) const VISIBLE_SINCE: &str = "
     SELECT CASE WHEN w.owner = ?2 THEN 0 ELSE p.since END
     FROM conversations c
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL

@@ -1,11 +1,11 @@
-//! One page of a user's journal: messages and other events, merged by number.
+//! One page of a user's journal: message events and state events, merged by number.
 //!
-//! Invariant: the page has every event of the user's after the asked-for number and through `through` that the filter
-//! admits, each once and in order, less what they may no longer see and what is deleted.
+//! Invariant: the page has every event of the user that the filter accepts, after the requested number and through `through`,
+//! each once and in order, except events that the user may no longer see or whose subject is deleted.
 //!
-//! A gap is told when an event of the user's after the asked-for number was removed, or when that number is not of this
-//! journal: beyond its end, or in the hole that a restore has left (`lineage`). A number from before the hole is of
-//! this journal: what it stood for is in the backup, and nothing that came after it there is missing.
+//! The page reports a gap if retention has removed an event of the user after the requested number, or if the requested number
+//! is not in this journal: it is beyond the journal's end, or in a skipped range (`timeline`). A number before a skipped
+//! range is in this journal: the backup includes its event, and no later event of this journal is missing.
 
 use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_TAIL_ROWS_MAX};
 use crate::domain::id::{EventNumber, IdKey, UserId};
@@ -19,7 +19,10 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The page of `user`, in the snapshot of the transaction that `db` is in, whose journal ends at `position`.
+/// Work of one page, in the unit of [`ROW_WORK`].
+const WORK_MAX: usize = PAGE_TAIL_ROWS_MAX;
+
+/// Reads a page of `user` in the open transaction of `db`. `position` is the newest number in its snapshot.
 pub(crate) fn read(
     db: &Connection,
     ids: &IdKey,
@@ -34,13 +37,20 @@ pub(crate) fn read(
     }
     let skipped_through = timeline::skipped_through(db, request.after)?;
     page.gap = skipped_through.map(EventNumber::next);
-    let Some((key, removed_through)) = reader_of(db, user)? else { return Ok(page) };
+    let Some((key, removed_through)) = stream_state(db, user)? else { return Ok(page) };
     if request.after < removed_through {
         page.gap = page.gap.max(Some(removed_through.next()));
     }
     let mut merge = MergedEvents {
         messages: Messages::new(db, ids, key, request, position)?,
-        others: StateEvents { db, ids, user: key, waiting: VecDeque::new(), after: request.after, exhausted: false },
+        state_events: StateEvents {
+            db,
+            ids,
+            user: key,
+            waiting: VecDeque::new(),
+            after: request.after,
+            exhausted: false,
+        },
     };
     let (mut bytes, mut through) = (0, request.after);
     let mut work_left = WORK_MAX;
@@ -48,7 +58,7 @@ pub(crate) fn read(
         let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
         work_left = work_left.saturating_sub(work);
         let event = match event.filter(|event| request.accepts(event)) {
-            Some(event) => state_events::whole(db, ids, event)?,
+            Some(event) => state_events::with_message(db, ids, event)?,
             None => None,
         };
         if let Some(event) = event {
@@ -64,24 +74,27 @@ pub(crate) fn read(
     Ok(page)
 }
 
-fn reader_of(db: &Connection, user: &UserId) -> rusqlite::Result<Option<(i64, EventNumber)>> {
+/// The key of a user, and the number through which retention has removed events that the user could see.
+fn stream_state(db: &Connection, user: &UserId) -> rusqlite::Result<Option<(i64, EventNumber)>> {
     db.prepare_cached("SELECT key, removed_through FROM users WHERE oid = ?1")?
         .query_row([user.as_str()], |row| Ok((row.get(0)?, number(row.get(1)?))))
         .optional()
 }
 
-/// Both kinds of rows, in order of their numbers.
+/// Message events and state events, by number.
 struct MergedEvents<'a> {
     messages: Messages<'a>,
-    others: StateEvents<'a>,
+    state_events: StateEvents<'a>,
 }
 
 impl MergedEvents<'_> {
     fn next(&mut self) -> rusqlite::Result<Option<PageStep>> {
-        match (self.messages.peek()?, self.others.peek()?) {
+        match (self.messages.peek()?, self.state_events.peek()?) {
             (None, None) => Ok(None),
-            (Some(message), other) if other.is_none_or(|other| message < other) => self.messages.take().map(Some),
-            _ => Ok(self.others.take().map(|entry| PageStep {
+            (Some(message), state_event) if state_event.is_none_or(|number| message < number) => {
+                self.messages.take().map(Some)
+            }
+            _ => Ok(self.state_events.take().map(|entry| PageStep {
                 number: entry.number,
                 event: entry.event,
                 work: ROW_WORK,
@@ -90,15 +103,13 @@ impl MergedEvents<'_> {
     }
 }
 
-const WORK_MAX: usize = PAGE_TAIL_ROWS_MAX;
-
-/// The events that are no messages, a few fetched at a time.
+/// The state events of a user, fetched a few at a time.
 struct StateEvents<'a> {
     db: &'a Connection,
     ids: &'a IdKey,
     user: i64,
     waiting: VecDeque<StateEventEntry>,
-    /// The last number fetched.
+    /// The number of the last fetched event.
     after: EventNumber,
     exhausted: bool,
 }

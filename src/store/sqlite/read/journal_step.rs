@@ -1,12 +1,14 @@
-//! What the sources of a journal page share: the request, and one step through it.
+//! The request for a journal page, and one step of building it.
 
 use crate::base::limits::{PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, WorkspaceId};
 
-/// The bounds and filter of a page. A default conversation is given by its id.
+/// The bounds and filter of a page.
 pub(crate) struct JournalPageRequest {
+    /// The page begins after this number.
     pub after: EventNumber,
+    /// Maximum weight of the events, in bytes, unless the page has only one.
     pub bytes_max: usize,
     pub conversation: Option<ConversationId>,
     pub workspace: Option<WorkspaceId>,
@@ -26,9 +28,9 @@ pub(crate) struct PageStep {
     pub number: EventNumber,
     /// The event of that number, if the user may see it.
     pub event: Option<Event>,
-    /// The work that the step took.
+    /// The work of the step, in the unit of [`ROW_WORK`].
     pub work: usize,
 }
 
-/// The work of examining a row of the user. Skipping a row of another user takes 1.
+/// The work of reading a row of the user. The unit is the work of skipping a row of another user.
 pub(crate) const ROW_WORK: usize = PAGE_TAIL_ROWS_MAX / PAGE_ROWS_EXAMINED_MAX;

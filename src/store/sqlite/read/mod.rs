@@ -1,4 +1,4 @@
-//! Queries, each answered from one snapshot.
+//! Queries. Each is executed in one snapshot.
 
 pub(crate) mod answer_history;
 pub(crate) mod conversation_queries;

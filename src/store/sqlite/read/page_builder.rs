@@ -1,12 +1,12 @@
-//! Builds a page of a list that is bounded by the length of its JSON text.
+//! Builds pages of lists, bounded by the length of their JSON text.
 
 use crate::domain::page::Page;
 use crate::wire::size::JsonBytes;
 
-/// Length of the text around the items, at most, in bytes: `{"conversations":[],"total":18446744073709551615}`.
+/// Maximum length of the text around the items, in bytes: `{"conversations":[],"total":18446744073709551615}`.
 pub(crate) const LIST_FRAME_BYTES: usize = 64;
 
-/// The items of a page, as many as fit into a response.
+/// The items of a page under construction.
 pub(crate) struct PageBuilder<T> {
     items: Vec<T>,
     bytes: usize,
@@ -23,7 +23,7 @@ impl<T: JsonBytes> PageBuilder<T> {
     /// Adds an item if it fits. The first item is always added, so that a client can continue after it. Returns whether more
     /// items may be added.
     pub(crate) fn add(&mut self, item: T) -> bool {
-        // With the comma before it.
+        // 1 for the comma before the item.
         self.bytes += 1 + item.json_bytes();
         self.truncated = self.bytes > self.bytes_max && !self.items.is_empty();
         if !self.truncated {
@@ -61,7 +61,7 @@ mod tests {
         }
     }
 
-    /// How many of `count` workspaces fit, and the length of the response.
+    /// The number of workspaces of `count` that fit, and the length of the response.
     fn fit(count: usize, metadata: &Metadata, bytes_max: usize) -> (usize, usize) {
         let mut builder = PageBuilder::new(bytes_max);
         (0..count).all(|number| builder.add(workspace(number, metadata)));
@@ -88,6 +88,6 @@ mod tests {
         let large = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(60 * 1024)));
         let (items, bytes) = fit(1000, &large, LIST_BYTES_MAX);
         assert!(items < 1000 && bytes <= LIST_BYTES_MAX);
-        assert!(bytes > LIST_BYTES_MAX - 64 * 1024, "no item is left out without need");
+        assert!(bytes > LIST_BYTES_MAX - 64 * 1024, "the page has as many items as fit");
     }
 }

@@ -1,4 +1,4 @@
-//! Queries, each answered from one snapshot, together with the newest event number in it.
+//! Execution of queries. Each result comes from one snapshot, together with the newest event number in it.
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::domain::command::{ApiVariant, ConversationRef};
@@ -15,16 +15,16 @@ use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, use
 use rusqlite::Connection;
 use std::collections::HashSet;
 
-/// Answers `query` in one read transaction. After an error of SQLite the position is `known`, the last one seen.
-pub(crate) fn answer(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
+/// Executes `query` in one read transaction. After an error of SQLite, the position of the response is `known`.
+pub(crate) fn execute(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
     let snapshot = ReadTransaction { db, ids, caller: &query.caller };
     let (position, result) = match snapshot.read(&query.kind) {
         Ok((position, result)) => (position, result),
         Err(error) => {
             log::error!("a query failed: {error}");
             if !db.is_autocommit() {
-                // Nothing was written; what matters is that the next query gets a new snapshot.
-                db.execute_batch("ROLLBACK").unwrap_or_else(|error| log::error!("a snapshot stays open: {error}"));
+                // The next query needs a new snapshot.
+                db.execute_batch("ROLLBACK").unwrap_or_else(|error| log::error!("cannot close a snapshot: {error}"));
             }
             (known, Err(rejection_of(&error)))
         }
@@ -42,11 +42,11 @@ pub(crate) struct ReadTransaction<'a> {
 impl ReadTransaction<'_> {
     fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
         self.db.prepare_cached("BEGIN")?.execute([])?;
-        // The first read fixes the snapshot, so the position is that of everything that follows.
+        // The first read fixes the snapshot, so the position belongs to all reads that follow.
         let position = journal_head::load(self.db)?.number;
         let result = match self.find(kind, position) {
-            Ok(found) => Ok(found),
-            Err(Abort::Rejected(refusal)) => Err(refusal),
+            Ok(result) => Ok(result),
+            Err(Abort::Rejected(rejection)) => Err(rejection),
             Err(Abort::Failed(error)) => return Err(error),
         };
         self.db.prepare_cached("COMMIT")?.execute([])?;
@@ -55,7 +55,7 @@ impl ReadTransaction<'_> {
 
     fn find(&self, kind: &QueryKind, position: EventNumber) -> Result<QueryResult, Abort<Rejection>> {
         match kind {
-            // The position was read in this snapshot.
+            // Reading the position was enough.
             QueryKind::Alive => Ok(QueryResult::Alive),
             QueryKind::Workspaces(pagination) => self.workspaces(*pagination),
             QueryKind::Workspace(id) => Ok(QueryResult::Workspace(self.own_workspace(*id)?.workspace)),
@@ -64,8 +64,10 @@ impl ReadTransaction<'_> {
                 let access = self.access(*conversation, ApiVariant::Config)?;
                 Ok(QueryResult::Conversation(conversations::find(self.db, self.ids, &access)?))
             }
-            QueryKind::ConversationView(conversation) => self.chat(*conversation),
-            QueryKind::ConversationViews { pagination, with_messages } => self.chats(*pagination, *with_messages),
+            QueryKind::ConversationView(conversation) => self.conversation_view(*conversation),
+            QueryKind::ConversationViews { pagination, with_messages } => {
+                self.conversation_views(*pagination, *with_messages)
+            }
             QueryKind::Messages { conversation, cursor, limit } => {
                 self.messages(*conversation, *cursor, *limit, position)
             }
@@ -77,7 +79,7 @@ impl ReadTransaction<'_> {
                 let history = answer_history::history(self.db, *job, *limit)?;
                 Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?)
             }
-            QueryKind::Users(asked) => self.users(asked),
+            QueryKind::Users(ids) => self.users(ids),
             QueryKind::StreamAccess(filter) => self.stream_access(filter).map(QueryResult::StreamAccess),
             QueryKind::JournalPage { after, bytes_max, filter } => {
                 self.journal_page(*after, *bytes_max, filter, position)
@@ -104,7 +106,7 @@ impl ReadTransaction<'_> {
     fn own_workspace(&self, id: WorkspaceId) -> Result<WorkspaceRow, Abort<Rejection>> {
         let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
         if stored.workspace.owner != *self.caller {
-            return Err(Rejection::Forbidden("the workspace is someone else's").into());
+            return Err(Rejection::Forbidden("the workspace belongs to another user").into());
         }
         Ok(stored)
     }
@@ -117,7 +119,7 @@ impl ReadTransaction<'_> {
         Ok(QueryResult::Conversations(items.finish(total)))
     }
 
-    /// A conversation that the caller may see.
+    /// The conversation, if the caller may see it.
     pub(crate) fn access(
         &self,
         conversation: ConversationRef,
@@ -131,7 +133,7 @@ impl ReadTransaction<'_> {
             Some(number) => conversations::access(self.db, self.ids, number)?,
             None => None,
         };
-        // An id of another database may open to a number of ours.
+        // An id of another database may decode to a number of this database.
         let access = access
             .filter(|access| conversation == ConversationRef::Default || conversation == ConversationRef::Id(access.id))
             .ok_or(Rejection::NotFound(Resource::Conversation))?;
@@ -139,11 +141,11 @@ impl ReadTransaction<'_> {
         Ok(access)
     }
 
-    fn users(&self, asked: &[UserId]) -> Result<QueryResult, Abort<Rejection>> {
+    fn users(&self, ids: &[UserId]) -> Result<QueryResult, Abort<Rejection>> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
-        for id in asked.iter().filter(|id| seen.insert(*id)) {
-            found.extend(users::known_to(self.db, self.caller, id)?);
+        for id in ids.iter().filter(|id| seen.insert(*id)) {
+            found.extend(users::profile_for(self.db, self.caller, id)?);
         }
         Ok(QueryResult::Users(found))
     }
@@ -158,7 +160,9 @@ impl ReadTransaction<'_> {
             if stored.workspace.owner != *self.caller
                 && !workspaces::has_participant(self.db, stored.reference.number, self.caller)?
             {
-                return Err(Rejection::Forbidden("the caller takes part in nothing of this workspace").into());
+                return Err(
+                    Rejection::Forbidden("the caller is not a participant of a conversation of the workspace").into()
+                );
             }
         }
         Ok(allowed)
@@ -173,7 +177,7 @@ impl ReadTransaction<'_> {
     ) -> Result<QueryResult, Abort<Rejection>> {
         let conversation = match filter.conversation {
             None => None,
-            // Access was checked when the stream opened, and the end of a conversation is still to be delivered.
+            // Access was checked when the stream was opened, and the tombstone of a conversation must still be delivered.
             Some(ConversationRef::Id(id)) => Some(id),
             Some(ConversationRef::Default) => Some(self.access(ConversationRef::Default, ApiVariant::Config)?.id),
         };

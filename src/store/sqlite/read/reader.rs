@@ -1,4 +1,4 @@
-//! A reading connection. Beside the writer, any number of them work at once.
+//! A connection that executes queries. Any number of readers work in parallel with the writer.
 
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::query::{Query, QueryResponse};
@@ -10,11 +10,11 @@ use crate::store::sqlite::tables::users::{self, PasswordRecord};
 use rusqlite::Connection;
 use std::path::Path;
 
-/// Answers queries from a connection of its own that cannot write.
+/// Executes queries on a read-only connection of its own.
 pub struct Reader {
     db: Connection,
     ids: IdKey,
-    /// The newest position seen.
+    /// The newest position of a response.
     position: EventNumber,
 }
 
@@ -28,26 +28,32 @@ impl Reader {
         Ok(Reader { db, ids: meta.ids, position: EventNumber::default() })
     }
 
-    /// Answers in one short read transaction.
-    pub fn answer(&mut self, query: &Query) -> QueryResponse {
-        let answer = queries::answer(&self.db, &self.ids, query, self.position);
-        self.position = answer.position;
-        answer
+    /// Executes a query in one short read transaction.
+    pub fn execute(&mut self, query: &Query) -> QueryResponse {
+        let response = queries::execute(&self.db, &self.ids, query, self.position);
+        self.position = response.position;
+        response
     }
 
-    /// The password user who logs in with this email, in any case of ASCII letters.
+    /// The user with a password and this email, ignoring ASCII case.
+    ///
+    /// # Errors
+    /// Fails if the row cannot be read.
     pub fn password_record(&mut self, email: &str) -> Result<Option<PasswordRecord>, Rejection> {
         users::password_record(&self.db, email).map_err(|error| failed(&error))
     }
 
-    /// The password hash of a user who may log in.
+    /// The password hash of an enabled user with a password.
+    ///
+    /// # Errors
+    /// Fails if the row cannot be read.
     pub fn password_of(&mut self, user: &UserId) -> Result<Option<String>, Rejection> {
         users::password_of(&self.db, user).map_err(|error| failed(&error))
     }
 }
 
-/// Logs an error of SQLite outside of a query, and says what a client is told.
-pub(crate) fn failed(error: &rusqlite::Error) -> Rejection {
+/// Logs an error of SQLite outside a query, and returns the rejection of the request.
+fn failed(error: &rusqlite::Error) -> Rejection {
     log::error!("reading a user failed: {error}");
     rejection_of(error)
 }

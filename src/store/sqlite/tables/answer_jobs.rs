@@ -1,7 +1,7 @@
 //! Jobs to answer a message.
 //!
-//! Invariant: a job is a row from the commit of its message until it is closed. An answer has the status `streaming` exactly
-//! as long as its job is open, and no event has published it until then.
+//! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. An answer has the
+//! status `streaming` exactly while its job is open, and is published when its job is closed.
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;
@@ -44,12 +44,13 @@ pub(crate) fn delete(db: &Connection, key: JobId) -> rusqlite::Result<()> {
     db.prepare_cached(DELETE)?.execute([sql(key.0)]).map(drop)
 }
 
-/// Closes the jobs of a conversation for messages through number `last`, which are about to be purged.
+/// Deletes the jobs of a conversation for messages through number `last`, which are about to be purged.
 pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> rusqlite::Result<()> {
     db.prepare_cached(DELETE_THROUGH)?.execute([conversation, last]).map(drop)
 }
 
-/// Open jobs after `after`, oldest first: at most `limit`, and fewer if they are large, but at least one if any is open.
+/// The open jobs after `after`, oldest first: at most `limit` jobs with about `LIST_BYTES_MAX` bytes of content, but at least
+/// one if any is open.
 pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32) -> rusqlite::Result<Vec<AnswerJob>> {
     let mut statement = db.prepare_cached(OPEN_AFTER)?;
     let mut rows = statement.query(params![sql(after.0), limit])?;
@@ -58,7 +59,7 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
         let uuid =
             |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
         let started = row.get::<_, Option<i64>>(10)?.is_some();
-        let order = AnswerJob {
+        let job = AnswerJob {
             key: JobId(number(row.get(0)?)),
             message_id: MessageId(uuid(0)?),
             conversation_id: ConversationId(uuid(2)?),
@@ -69,16 +70,16 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
             content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
             started: if started { Some(MessageId(uuid(10)?)) } else { None },
         };
-        bytes += order.content.as_str().len();
+        bytes += job.content.as_str().len();
         if bytes > LIST_BYTES_MAX && !jobs.is_empty() {
             break;
         }
-        jobs.push(order);
+        jobs.push(job);
     }
     Ok(jobs)
 }
 
-/// The responder that a column names.
+/// The responder whose name is in a column.
 pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<ResponderKind> {
     let name = row.get_ref(column)?.as_str()?;
     ResponderKind::parse(name).ok_or_else(|| rusqlite::Error::InvalidColumnType(column, name.into(), Type::Text))

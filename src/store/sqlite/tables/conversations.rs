@@ -39,7 +39,8 @@ pub(crate) fn find(db: &Connection, ids: &IdKey, access: &ConversationAccess) ->
         .query_row([sql(access.number)], |row| read(row, ids, access.workspace.id, access.participant_ids()))
 }
 
-/// Calls `each` with the conversations of one workspace, in creation order, until it returns false. Returns their number.
+/// Calls `each` with the conversations of one workspace, in creation order, until it returns false. Returns the number of all
+/// conversations of the workspace.
 pub(crate) fn list(
     db: &Connection,
     ids: &IdKey,
@@ -64,14 +65,14 @@ pub(crate) fn list(
     Ok(total as u64)
 }
 
-/// Every conversation that a user participates in or owns, as the time of its last change and its number, unordered.
+/// The time of the last change and the number of every conversation that a user participates in or owns, unordered.
 pub(crate) fn all_of(db: &Connection, user: i64) -> rusqlite::Result<Vec<(i64, EventNumber)>> {
     let mut statement = db.prepare_cached(ALL_OF)?;
     let rows = statement.query_map([user], |row| Ok((row.get(1)?, number(row.get(0)?))))?;
     rows.collect()
 }
 
-/// Inserts a conversation, its state and its participants, who participate since the event that creates it.
+/// Inserts a conversation, its state and its participants, who join by the event that creates it.
 pub(crate) fn insert(
     db: &Connection,
     access: &ConversationAccess,
@@ -110,14 +111,14 @@ pub(crate) fn update(
         .map(drop)
 }
 
-/// Applies the changes of one transaction.
+/// Applies the changes of one transaction to a conversation's state.
 pub(crate) fn update_state(db: &Connection, number: EventNumber, update: &ConversationUpdate) -> rusqlite::Result<()> {
     db.prepare_cached(UPDATE_STATE)?
         .execute(params![sql(number), update.messages_added, update.updated_at.0, sql(update.last_number)])
         .map(drop)
 }
 
-/// Counts a deleted message out. The pending updates of the transaction must be written before.
+/// Subtracts a deleted message from a conversation's state. The pending updates of the transaction must be written before.
 pub(crate) fn count_message_out(db: &Connection, number: EventNumber, at: WallTime) -> rusqlite::Result<()> {
     db.prepare_cached(COUNT_MESSAGE_OUT)?.execute(params![sql(number), at.0]).map(drop)
 }
@@ -129,7 +130,7 @@ pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber
         .map(drop)
 }
 
-/// Inserts a participant, who sees what follows event `since`. `ordinal` orders those who join by the same event.
+/// Inserts a participant, who sees the events after `since`. `ordinal` orders the users who join by the same event.
 pub(crate) fn insert_participant(
     db: &Connection,
     conversation: EventNumber,
@@ -194,7 +195,7 @@ pub(crate) const LIST: &str = "
     SELECT c.number, c.created_at, c.topic, c.metadata, s.updated_at, s.message_count
     FROM conversations c JOIN conversation_state s ON s.conversation = c.number
     WHERE c.workspace = ?1 AND c.deleted IS NULL ORDER BY c.number LIMIT ?2 OFFSET ?3";
-/// Each half reads each conversation of the user once, and none of their messages.
+/// Reads each conversation of the user once, and no messages.
 pub(crate) const ALL_OF: &str = "
     SELECT c.number, s.updated_at
     FROM workspaces w

@@ -1,4 +1,4 @@
-//! Answers kept under the keys that clients sent with their requests.
+//! Responses that are stored under the idempotency keys of requests.
 
 use crate::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use crate::base::time::WallTime;
@@ -8,10 +8,10 @@ use crate::store::rules::records::StoredResponse;
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// What is kept under the user's key, if it is young enough at `now` to count.
+/// The response that is stored under the user's key, unless it has expired at `now`.
 pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusqlite::Result<Option<StoredResponse>> {
     db.prepare_cached(FIND)?
-        .query_row(params![user, key, oldest(now).0], |row| {
+        .query_row(params![user, key, expired_through(now).0], |row| {
             Ok(StoredResponse {
                 fingerprint: row.get(0)?,
                 number: row.get::<_, Option<i64>>(1)?.map(number),
@@ -21,7 +21,7 @@ pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusq
         .optional()
 }
 
-/// Keeps an answer; one that was kept under the same key, and no longer counts, goes.
+/// Stores a response, in place of an expired response under the same key.
 pub(crate) fn store(
     db: &Connection,
     user: i64,
@@ -39,12 +39,13 @@ pub(crate) fn store(
     .map(drop)
 }
 
-/// Removes at most `rows_max` answers that no longer count at `now`; returns how many.
+/// Deletes at most `rows_max` responses that have expired at `now`. Returns the number of deleted rows.
 pub(crate) fn purge(db: &Connection, now: WallTime, rows_max: usize) -> rusqlite::Result<usize> {
-    db.prepare_cached(PURGE)?.execute(params![oldest(now).0, rows_max as i64])
+    db.prepare_cached(PURGE)?.execute(params![expired_through(now).0, rows_max as i64])
 }
 
-fn oldest(now: WallTime) -> WallTime {
+/// Responses that were stored at this time or before have expired at `now`.
+fn expired_through(now: WallTime) -> WallTime {
     now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS)
 }
 

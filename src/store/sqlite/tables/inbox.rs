@@ -1,8 +1,9 @@
-//! Which messages were sent to whom: for each user, chunks of message numbers, so that a page for a user of thousands of
-//! conversations costs what one for a user of few does.
+//! Inboxes: the numbers of the messages that were sent to each user, in chunks. With them, the cost of a journal page does not
+//! depend on the number of the user's conversations.
 //!
-//! Invariant: a user's chunks have every message through `InboxWatermark::complete_for` that the user may see, each once and in
-//! order, and no number beyond. They may also have numbers of messages that are gone or that the user may no longer see.
+//! Invariant: a user's chunks contain every message through `InboxWatermark::complete_for` that the user may see, each once and
+//! in order, and no number beyond. They may also contain numbers of messages that are deleted or that the user may no longer
+//! see.
 
 use crate::domain::id::EventNumber;
 use crate::store::rules::records::InboxWatermark;
@@ -25,11 +26,12 @@ pub(crate) fn store_watermark(db: &Connection, watermark: &InboxWatermark) -> ru
         .map(drop)
 }
 
-/// Ascending numbers: the first, and then the distance of each from the one before it, in LEB128.
+/// Ascending message numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InboxChunk {
     pub first: EventNumber,
     pub last: EventNumber,
+    /// The difference of each number but the first from its predecessor, in LEB128.
     pub deltas: Vec<u8>,
 }
 
@@ -39,7 +41,7 @@ impl InboxChunk {
     }
 
     fn push(&mut self, number: EventNumber) {
-        assert!(number > self.last, "an inbox gets each message once and in order");
+        assert!(number > self.last, "numbers are appended in ascending order");
         let mut delta = number.0 - self.last.0;
         while delta >= 0x80 {
             self.deltas.push(delta as u8 | 0x80);
@@ -49,12 +51,12 @@ impl InboxChunk {
         self.last = number;
     }
 
-    /// Its numbers, in order.
+    /// The numbers of the chunk, in order.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = EventNumber> + '_ {
         let mut bytes = self.deltas.iter();
         let (mut next, mut ended) = (self.first, false);
         std::iter::from_fn(move || {
-            let given = (!ended).then_some(next)?;
+            let current = (!ended).then_some(next)?;
             let (mut delta, mut shift) = (0, 0);
             ended = true;
             for byte in bytes.by_ref() {
@@ -65,14 +67,14 @@ impl InboxChunk {
                     break;
                 }
             }
-            next = EventNumber(given.0 + delta);
-            Some(given)
+            next = EventNumber(current.0 + delta);
+            Some(current)
         })
     }
 }
 
-/// Adds numbers to a user's inbox, all of them beyond what is there. The newest chunk of each user grows in a table of its
-/// own, in which those of many users share a page; full ones are never touched again.
+/// Appends numbers to a user's inbox. All of them must be greater than the numbers in it. The newest chunk of each user grows
+/// in the table `inbox_open`, in which the chunks of many users share a page. Full chunks in `inbox` are never written again.
 pub(crate) fn append(
     db: &Connection,
     user: i64,
@@ -97,22 +99,22 @@ fn write(db: &Connection, statement: &str, user: i64, chunk: &InboxChunk) -> rus
     db.prepare_cached(statement)?.execute(params![user, sql(chunk.first), sql(chunk.last), chunk.deltas]).map(drop)
 }
 
-/// The chunk in which a user's first number beyond `after` is.
+/// The chunk that contains the first number of a user after `after`.
 pub(crate) fn chunk_after(db: &Connection, user: i64, after: EventNumber) -> rusqlite::Result<Option<InboxChunk>> {
     let open = db.prepare_cached(OPEN_CHUNK)?.query_row([user], read).optional()?;
     let Some(open) = open.filter(|open| open.last > after) else { return Ok(None) };
     if open.first <= after {
         return Ok(Some(open));
     }
-    let around = db.prepare_cached(CHUNK_AROUND)?.query_row([user, sql(after)], read).optional()?;
-    let full = match around.filter(|chunk| chunk.last > after) {
+    let containing = db.prepare_cached(CHUNK_CONTAINING)?.query_row([user, sql(after)], read).optional()?;
+    let full = match containing.filter(|chunk| chunk.last > after) {
         Some(chunk) => Some(chunk),
-        None => db.prepare_cached(CHUNK_BEYOND)?.query_row([user, sql(after)], read).optional()?,
+        None => db.prepare_cached(CHUNK_AFTER)?.query_row([user, sql(after)], read).optional()?,
     };
     Ok(full.or(Some(open)))
 }
 
-/// Reads `first, last, deltas`.
+/// Reads the columns `first, last, deltas`.
 pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<InboxChunk> {
     Ok(InboxChunk { first: number(row.get(0)?), last: number(row.get(1)?), deltas: row.get(2)? })
 }
@@ -125,18 +127,19 @@ pub(crate) const OPEN_CHUNK: &str = "SELECT first, last, deltas FROM inbox_open 
 pub(crate) const SET_OPEN_CHUNK: &str = "
     INSERT INTO inbox_open (user, first, last, deltas) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT (user) DO UPDATE SET first = excluded.first, last = excluded.last, deltas = excluded.deltas";
-pub(crate) const CHUNK_AROUND: &str =
+pub(crate) const CHUNK_CONTAINING: &str =
     "SELECT first, last, deltas FROM inbox WHERE user = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1";
-pub(crate) const CHUNK_BEYOND: &str =
+pub(crate) const CHUNK_AFTER: &str =
     "SELECT first, last, deltas FROM inbox WHERE user = ?1 AND first > ?2 ORDER BY first LIMIT 1";
 pub(crate) const INSERT_CHUNK: &str = "INSERT INTO inbox (user, first, last, deltas) VALUES (?1, ?2, ?3, ?4)";
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::random::Random;
 
     #[test]
-    fn a_chunk_gives_back_its_numbers() {
+    fn a_chunk_returns_its_numbers() {
         let mut random = Random::new(3);
         for round in 0..200 {
             let mut numbers = vec![EventNumber(random.below(1 << 40))];

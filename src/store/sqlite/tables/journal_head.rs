@@ -1,4 +1,4 @@
-//! The newest number and time that the journal has given out.
+//! The newest number and time that the journal has assigned.
 
 use crate::base::time::WallTime;
 use crate::store::rules::records::JournalHead;

@@ -1,4 +1,4 @@
-//! Messages. Each is its own journal entry, and its event is built from the row.
+//! Messages. A message is its own journal entry, and its event is derived from the row.
 
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
@@ -32,7 +32,7 @@ pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'
         .map(drop)
 }
 
-/// The event of message `number`, if the user with key `viewer` may see it and it matches the filter of kinds and
+/// The event of message `number`, if the user with key `viewer` may see the message and it matches the filter of kinds and
 /// workspace.
 pub(crate) fn event(
     db: &Connection,
@@ -64,7 +64,7 @@ pub(crate) fn event(
         .optional()
 }
 
-/// Message `number`, if it exists. The caller knows that it is in `conversation_id`.
+/// Message `number`, if it exists. It must belong to `conversation_id`.
 pub(crate) fn find(
     db: &Connection,
     ids: &IdKey,
@@ -74,7 +74,7 @@ pub(crate) fn find(
     db.prepare_cached(FIND)?.query_row([sql(number)], |row| read(row, ids, conversation_id)).optional()
 }
 
-/// The message with this id and its number; `None` if it is not in this conversation, or deleted.
+/// The message with this id and its number; `None` if the message is deleted or not in this conversation.
 pub(crate) fn find_in(
     db: &Connection,
     ids: &IdKey,
@@ -82,16 +82,16 @@ pub(crate) fn find_in(
     id: MessageId,
 ) -> rusqlite::Result<Option<(EventNumber, Message)>> {
     match locate(db, ids, id)? {
-        Some((number, Some(home))) if home == access.number => {
+        Some((number, Some(conversation))) if conversation == access.number => {
             Ok(find(db, ids, number, access.id)?.map(|message| (number, message)))
         }
         _ => Ok(None),
     }
 }
 
-/// The number that `id` stands for as a cursor: a message of the conversation, or a deleted message of any conversation,
+/// The number of `id` as a cursor: the id of a message of the conversation, or of a deleted message of any conversation,
 /// because the conversation of a deleted message is unknown. `None` for every other id.
-pub(crate) fn place_of(
+pub(crate) fn cursor(
     db: &Connection,
     ids: &IdKey,
     access: &ConversationAccess,
@@ -99,16 +99,16 @@ pub(crate) fn place_of(
     position: EventNumber,
 ) -> rusqlite::Result<Option<EventNumber>> {
     match locate(db, ids, id)? {
-        Some((number, Some(home))) => Ok((home == access.number).then_some(number)),
+        Some((number, Some(conversation))) => Ok((conversation == access.number).then_some(number)),
         Some((number, None)) if number <= position => {
-            let was_message = !db.prepare_cached(IS_NO_MESSAGE)?.exists([sql(number)])?;
+            let was_message = !db.prepare_cached(IS_OTHER_RESOURCE)?.exists([sql(number)])?;
             Ok(was_message.then_some(number))
         }
         _ => Ok(None),
     }
 }
 
-/// The number in `id`, and the conversation of its message, if the message exists. `None` for an id of another database.
+/// The number in `id`, and the conversation of its message if the message exists. `None` for an id of another database.
 fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Option<(EventNumber, Option<EventNumber>)>> {
     let Some((number, at)) = ids.open(id.0) else { return Ok(None) };
     let found = db
@@ -117,12 +117,11 @@ fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Optio
         .optional()?;
     Ok(match found {
         None => Some((number, None)),
-        Some((home, created_at)) => (created_at == at).then_some((number, Some(home))),
+        Some((conversation, created_at)) => (created_at == at).then_some((number, Some(conversation))),
     })
 }
 
-/// Calls `each` with messages of a conversation until it returns false: ascending after a number, or descending before
-/// one.
+/// Calls `each` with messages of a conversation, at most `limit`, until it returns false.
 pub(crate) fn page(
     db: &Connection,
     ids: &IdKey,
@@ -146,11 +145,13 @@ pub(crate) fn page(
     Ok(())
 }
 
-/// Where a page of messages begins, and its direction.
+/// The start and direction of a page of messages.
 pub(crate) enum PageStart {
+    /// Ascending after a number.
     After(EventNumber),
+    /// Descending before a number.
     Before(EventNumber),
-    /// Descending from the newest.
+    /// Descending from the newest message.
     End,
 }
 
@@ -165,7 +166,7 @@ pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<(
     db.prepare_cached("DELETE FROM messages WHERE number = ?1")?.execute([sql(number)]).map(drop)
 }
 
-/// The length of an answer's stored text, in bytes, and when the answer started.
+/// The length of an answer's stored text, in bytes, and the time when the answer started.
 pub(crate) fn answer_progress(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, WallTime)> {
     db.prepare_cached(ANSWER_PROGRESS)?
         .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, WallTime(row.get(1)?))))
@@ -176,7 +177,7 @@ pub(crate) fn append(db: &Connection, answer: EventNumber, text: &str, at: WallT
     db.prepare_cached(APPEND)?.execute(params![sql(answer), text, at.0]).map(drop)
 }
 
-/// Stores the last state of an answer, which event `published_by` publishes.
+/// Stores the final state of an answer that event `published_by` publishes.
 pub(crate) fn finish_answer(
     db: &Connection,
     answer: EventNumber,
@@ -195,12 +196,12 @@ pub(crate) fn finish_answer(
         .map(drop)
 }
 
-/// The event that published a message which is not its own journal entry.
+/// The event that published a message; `None` if the message is its own journal entry or is not published.
 pub(crate) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Result<Option<EventNumber>> {
     db.prepare_cached(PUBLICATION)?.query_row([sql(message)], |row| row.get(0).map(number)).optional()
 }
 
-/// Number and conversation of the first `limit` messages with `after < number <= through`, in order.
+/// The number and conversation of the first `limit` messages with `after < number <= through`, in order.
 pub(crate) fn numbers_between(
     db: &Connection,
     after: EventNumber,
@@ -229,7 +230,7 @@ pub(crate) fn numbers_after(
     Ok(())
 }
 
-/// Reads the first twelve columns of `FIND_VISIBLE`, or those of `messages!`.
+/// Reads the columns that `messages!` selects, which are also the first twelve columns of `FIND_VISIBLE`.
 fn read(row: &Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> rusqlite::Result<Message> {
     let created_at = WallTime(row.get(5)?);
     let reply_to = match (row.get::<_, Option<i64>>(7)?, row.get::<_, Option<i64>>(11)?) {
@@ -283,7 +284,7 @@ pub(crate) const INSERT: &str = "
     INSERT INTO messages (number, conversation, sender, role, status, reply_to, published_by, created_at, updated_at,
         correlation_id, metadata, content)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-// Whoever may not see a message costs no look at its content: SQLite reads it only for a row of the result.
+// SQLite reads `content` only for a row of the result, so a message that the user may not see costs little.
 pub(crate) const FIND_VISIBLE: &str = "
     SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata, m.content,
         m.correlation_id, answered.created_at, c.number, c.created_at, w.number, w.created_at
@@ -295,16 +296,16 @@ pub(crate) const FIND_VISIBLE: &str = "
     LEFT JOIN messages answered ON answered.number = m.reply_to
     WHERE m.number = ?1 AND m.published_by = 0 AND c.deleted IS NULL AND w.deleted IS NULL AND (w.owner = ?2 OR p.since < m.number)
         AND CASE WHEN u.oid GLOB 'responder:*' THEN ?4 ELSE ?3 END AND (?5 IS NULL OR w.number = ?5)";
-/// Selects all columns of messages except the id of their conversation.
+/// A statement that selects messages with all columns but their conversation.
 macro_rules! messages {
-    ($which:literal) => {
+    ($rest:literal) => {
         concat!(
             "SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata,
                 m.content, m.correlation_id, answered.created_at
             FROM messages m
             CROSS JOIN users u ON u.key = m.sender
             LEFT JOIN messages answered ON answered.number = m.reply_to ",
-            $which
+            $rest
         )
     };
 }
@@ -313,8 +314,8 @@ pub(crate) const PAGE_AFTER: &str = messages!("WHERE m.conversation = ?1 AND m.n
 pub(crate) const PAGE_BEFORE: &str =
     messages!("WHERE m.conversation = ?1 AND m.number < ?2 ORDER BY m.number DESC LIMIT ?3");
 pub(crate) const LOCATE: &str = "SELECT conversation, created_at FROM messages WHERE number = ?1";
-/// Ids exist only for workspaces, conversations and messages.
-pub(crate) const IS_NO_MESSAGE: &str = "
+/// Selects a row if the number is that of a workspace or conversation. Besides them, only messages have ids.
+pub(crate) const IS_OTHER_RESOURCE: &str = "
     SELECT 1 FROM workspaces WHERE number = ?1 UNION ALL SELECT 1 FROM conversations WHERE number = ?1";
 pub(crate) const NUMBERS_AFTER: &str =
     "SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_go_there_and_back() {
+    fn codes_decode_to_the_encoded_values() {
         for role in [Role::User, Role::Assistant, Role::System] {
             assert_eq!(role_of(role_code(role)), Some(role));
         }

@@ -1,4 +1,4 @@
-//! The rows of each table, and the statements that read and write them.
+//! The statements that read and write the rows of each table.
 
 pub(crate) mod answer_jobs;
 pub(crate) mod conversations;

@@ -1,11 +1,11 @@
-//! Events with rows of their own, and their recipients: the state events, and the `output` events that publish answers.
+//! State events and their recipients. The table also has the `output` events that publish streamed answers, because the
+//! message of such an answer has an older number.
 //!
-//! An event about a changed message holds no copy of it: it is built from the message when it is read, and disappears with
-//! it. The same is true of the `output` event of an answer that was shown while it grew. Its row has the time of the
-//! answer's end, and stays as long as the message.
+//! An event that publishes or updates a message has no copy of it: the event is completed from the message when it is read,
+//! and is deleted or hidden with the message.
 //!
 //! Tombstones (`*_left`, `*_deleted`) outlive their subject, so that offline clients learn of the removal. All other events
-//! disappear with their subject.
+//! are removed with their subject.
 
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
@@ -26,7 +26,7 @@ macro_rules! visible {
                 AND (w.owner = r.user OR coalesce(p.since <= e.number, 0)))"
     };
 }
-/// Recipients with their events, and the rows that `visible` needs.
+/// Recipients `r` with their events `e`, and the rows that `visible!` needs.
 macro_rules! from_recipients {
     () => {
         "FROM event_recipients r
@@ -42,7 +42,7 @@ macro_rules! event_bytes {
         "(64 + octet_length(e.correlation_id) + octet_length(e.payload))"
     };
 }
-/// Whether retention may remove event `e`; see `records::expires`.
+/// Whether retention may remove event `e`. Must agree with `records::expires`.
 macro_rules! event_expires {
     () => {
         "e.kind <> 'output'"
@@ -50,12 +50,12 @@ macro_rules! event_expires {
 }
 pub(crate) use {event_bytes, event_expires, from_recipients, visible};
 
-/// The counts of expiring events.
+/// The number and weight of expiring events.
 pub(crate) fn stats(db: &Connection) -> rusqlite::Result<JournalStats> {
     db.prepare_cached(STATS)?.query_row([], |row| Ok(JournalStats { events: row.get(0)?, bytes: row.get(1)? }))
 }
 
-/// Adds to the counts of expiring events. Negative numbers subtract.
+/// Adds to the number and weight of expiring events. Negative values subtract.
 pub(crate) fn add_stats(db: &Connection, stats: JournalStats) -> rusqlite::Result<()> {
     if stats == JournalStats::default() {
         return Ok(());
@@ -90,7 +90,7 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Deletes the event that published a deleted message. It does not count as an expiring event.
+/// Deletes the event that published a deleted message. Such an event is not counted as an expiring event.
 pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
     db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(number)])?;
     db.prepare_cached(DELETE)?.execute([sql(number)]).map(drop)
@@ -99,18 +99,18 @@ pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<(
 /// One event of a recipient.
 pub(crate) struct StateEventEntry {
     pub number: EventNumber,
-    /// `None` if the user may no longer see it, or its subject is deleted.
+    /// `None` if the user may no longer see the event, or if its subject is deleted.
     pub event: Option<Event>,
 }
 
-/// Completes an event of `entries_after`, which omits the message that an event publishes or updates, because it may be
-/// large. `None` if that message is deleted.
-pub(crate) fn whole(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
+/// Completes an event of `entries_after`, which omits messages because they may be large. `None` if the event's message is
+/// deleted.
+pub(crate) fn with_message(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
     if event.kind == EventKind::MessageDeleted || !matches!(event.body, EventBody::Deleted(_)) {
         return Ok(Some(event));
     }
-    let changed = event.message_id().and_then(|id| ids.open(id.0)).zip(event.conversation_id);
-    let Some(((number, _), conversation_id)) = changed else { return Ok(None) };
+    let about = event.message_id().and_then(|id| ids.open(id.0)).zip(event.conversation_id);
+    let Some(((number, _), conversation_id)) = about else { return Ok(None) };
     let message = messages::find(db, ids, number, conversation_id)?;
     Ok(message.map(|message| {
         event.body = EventBody::Message(message);
@@ -134,7 +134,8 @@ pub(crate) fn entries_after(
     rows.collect()
 }
 
-/// Reads the columns of `ENTRIES_AFTER`, with messages omitted. Unknown kinds of a newer program are skipped.
+/// Reads the columns of `ENTRIES_AFTER`. The body of an event about a message is `Deleted` until `with_message` completes it.
+/// `None` for a kind that only a newer program knows.
 fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
     let Some(kind) = EventKind::parse(row.get_ref(1)?.as_str()?) else { return Ok(None) };
     let uuid = |raw: i64, at: i64| ids.uuid(number(raw), WallTime(at));

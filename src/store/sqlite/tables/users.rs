@@ -1,4 +1,4 @@
-//! Users: profiles, passwords, and rules about tokens.
+//! Users: profiles, passwords, and token rules.
 
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, UserId};
@@ -9,7 +9,7 @@ use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// A user with a password, as the password thread needs one.
+/// A user with a password, for the check of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordRecord {
     /// The profile of the user.
@@ -37,7 +37,7 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
         .optional()
 }
 
-/// Inserts a user without a row, and returns the new key.
+/// Inserts a user, and returns the new key.
 pub(crate) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: WallTime) -> rusqlite::Result<i64> {
     db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0])?;
     Ok(db.last_insert_rowid())
@@ -72,7 +72,7 @@ pub(crate) fn set_password(
         .map(drop)
 }
 
-/// The code of a status in `users.status`. All but `Enabled` reject the user's tokens.
+/// The code of a status in `users.status`.
 pub(crate) fn status_code(status: UserStatus) -> i64 {
     match status {
         UserStatus::Enabled => 0,
@@ -97,7 +97,7 @@ pub(crate) fn set_status(db: &Connection, key: i64, status: UserStatus) -> rusql
     db.prepare_cached("UPDATE users SET status = ?2 WHERE key = ?1")?.execute([key, status_code(status)]).map(drop)
 }
 
-/// Whether another user than `key` logs in with this email.
+/// Whether a user other than `key` has a password and this email, ignoring ASCII case.
 pub(crate) fn is_login_taken(db: &Connection, email: &str, key: i64) -> rusqlite::Result<bool> {
     db.prepare_cached(LOGIN_TAKEN)?.exists(params![email, key])
 }
@@ -111,7 +111,7 @@ pub(crate) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<
         .optional()
 }
 
-/// The password hash of an enabled user, if they have one.
+/// The password hash of an enabled user with a password.
 pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Option<String>> {
     db.prepare_cached("SELECT password FROM users WHERE oid = ?1 AND status = 0")?
         .query_row([id.as_str()], |row| row.get(0))
@@ -119,27 +119,27 @@ pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Opti
         .map(Option::flatten)
 }
 
-/// The users with a rule about their tokens.
+/// The users whose tokens are restricted.
 pub(crate) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
     let mut statement = db.prepare_cached(TOKEN_RULES)?;
     let rows = statement.query_map([], |row| {
         let since: Option<i64> = row.get(2)?;
-        let gate = match (row.get(1)?, since) {
+        let rule = match (row.get(1)?, since) {
             (false, Some(since)) => TokenRule::IssuedSince(WallTime(since)),
             _ => TokenRule::RejectAll,
         };
-        Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), gate))
+        Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), rule))
     })?;
     rows.collect::<rusqlite::Result<_>>().map(TokenRules)
 }
 
-/// The profile of `id`, if `caller` is that user or shares a conversation with them, as participant or as owner of its
-/// workspace.
-pub(crate) fn known_to(db: &Connection, caller: &UserId, id: &UserId) -> rusqlite::Result<Option<UserProfile>> {
-    db.prepare_cached(KNOWN_TO)?.query_row([id.as_str(), caller.as_str()], profile).optional()
+/// The profile of `id`, if `caller` is that user or shares a conversation with that user. The owner of a workspace shares all
+/// conversations in it.
+pub(crate) fn profile_for(db: &Connection, caller: &UserId, id: &UserId) -> rusqlite::Result<Option<UserProfile>> {
+    db.prepare_cached(PROFILE_FOR)?.query_row([id.as_str(), caller.as_str()], profile).optional()
 }
 
-/// Reads the first three columns: `oid, name, email`.
+/// Reads the columns `oid, name, email`, which are the first three.
 fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
     Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
 }
@@ -153,7 +153,7 @@ pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, sta
      WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
 pub(crate) const TOKEN_RULES: &str =
     "SELECT oid, status <> 0, tokens_since FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
-pub(crate) const KNOWN_TO: &str = "
+pub(crate) const PROFILE_FOR: &str = "
     SELECT u.oid, u.name, u.email FROM users u, users caller
     WHERE u.oid = ?1 AND caller.oid = ?2 AND (
         u.key = caller.key

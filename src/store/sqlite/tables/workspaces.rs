@@ -9,13 +9,13 @@ use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// The workspace that `id` names; `None` also when `id` is of another database.
+/// The workspace with this id; `None` if it is deleted, or if the id is of another database.
 pub(crate) fn find(db: &Connection, ids: &IdKey, id: WorkspaceId) -> rusqlite::Result<Option<WorkspaceRow>> {
     let Some((number, created_at)) = ids.open(id.0) else { return Ok(None) };
     Ok(at(db, ids, number)?.filter(|stored| stored.workspace.created_at == created_at))
 }
 
-/// The workspace that event `number` made.
+/// The workspace that event `number` created, unless it is deleted.
 pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite::Result<Option<WorkspaceRow>> {
     db.prepare_cached(FIND)?
         .query_row([sql(number)], |row| {
@@ -27,7 +27,8 @@ pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite:
         .optional()
 }
 
-/// Hands the workspaces of one owner to `each`, in creation order, until it returns false.
+/// Calls `each` with the workspaces of one owner, in creation order, until it returns false. Returns the number of all
+/// workspaces of the owner.
 pub(crate) fn list(
     db: &Connection,
     ids: &IdKey,
@@ -83,7 +84,7 @@ pub(crate) fn update(db: &Connection, number: EventNumber, workspace: &Workspace
     .map(drop)
 }
 
-/// Marks a workspace as deleted by event `by`: from this commit on it is gone, and all that is in it.
+/// Marks a workspace as deleted by event `by`. From this commit on, it and its content are invisible.
 pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE workspaces SET deleted = ?2 WHERE number = ?1")?.execute([sql(number), sql(by)]).map(drop)
 }
@@ -97,12 +98,12 @@ pub(crate) fn participants(db: &Connection, number: EventNumber) -> rusqlite::Re
     rows.collect()
 }
 
-/// Whether the user takes part in a conversation of the workspace.
+/// Whether the user is a participant of a conversation of the workspace.
 pub(crate) fn has_participant(db: &Connection, number: EventNumber, user: &UserId) -> rusqlite::Result<bool> {
     db.prepare_cached(HAS_PARTICIPANT)?.exists(params![sql(number), user.as_str()])
 }
 
-/// Reads `number, name, description, metadata, created_at, updated_at`, the first six columns.
+/// Reads the first six columns: `number, name, description, metadata, created_at, updated_at`.
 fn read(row: &Row<'_>, ids: &IdKey, owner: UserId) -> rusqlite::Result<Workspace> {
     let created_at = WallTime(row.get(4)?);
     Ok(Workspace {

@@ -1,14 +1,14 @@
-//! Checkpoints of the write-ahead log, between two transactions, so that no commit waits for one. The log stays small even if
-//! readers never pause.
+//! Checkpoints of the write-ahead log. They run between two transactions, so that no commit waits for one, and keep the log
+//! short even if readers never pause.
 //!
-//! A writer restarts the log only when no reader uses it. Readers that overlap without a pause would let it grow without
-//! bound. Therefore the writer waits a moment when the log is long: readers that begin after a complete checkpoint read from
-//! the database alone, and those that use the log have short transactions.
+//! SQLite restarts the log only when no reader uses it, so readers that always overlap would let it grow without bound.
+//! Therefore the writer waits a moment when the log is long: readers that begin after a complete checkpoint read from the
+//! database alone, and readers that use the log have short transactions.
 //!
-//! After a failed sync of the database, this process must not run a checkpoint again. The kernel marks the written pages as
-//! clean, though they may not be on the disk. SQLite would rewrite only frames that it had not counted as checkpointed, and
-//! some may have been counted before they were synced, which happens while there are readers. The process that opens the
-//! database next checkpoints the whole log, and every commit has synced that.
+//! After a failed sync of the database, this process must not run a checkpoint again. The kernel has marked the written pages
+//! as clean, although they may not be on disk. SQLite would rewrite only the frames that it had not counted as checkpointed,
+//! and while there are readers it counts frames before they are synced. The process that opens the database next checkpoints
+//! the whole log, which every commit has synced.
 
 use crate::base::limits::{SQLITE_BUSY_MILLISECONDS, WAL_CHECKPOINT_FRAMES, WAL_FRAMES_MAX, WAL_READERS_MILLISECONDS};
 use crate::base::metrics;
@@ -24,6 +24,7 @@ const FRAME_HEADER_BYTES: u64 = 24;
 pub(crate) struct WriteAheadLog {
     /// Length after the newest commit, in frames.
     frames: Arc<AtomicU32>,
+    /// Length at the last call of `shorten`, in frames.
     frames_seen: u32,
     /// Length at which the next checkpoint runs, in frames.
     next_at: u32,
@@ -32,21 +33,22 @@ pub(crate) struct WriteAheadLog {
 }
 
 impl WriteAheadLog {
-    /// Watches the log of a writing connection, in place of SQLite, which would run checkpoints as part of commits.
+    /// Observes the log of a writing connection. This replaces SQLite's own checkpoints, which run as part of commits.
     pub(crate) fn watch(db: &mut Connection) -> rusqlite::Result<WriteAheadLog> {
         let frames = Arc::new(AtomicU32::new(0));
-        let noted = Arc::clone(&frames);
+        let observed = Arc::clone(&frames);
         let page_bytes = u64::from(db.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?);
         db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames| {
             let frames = u32::try_from(frames).unwrap_or(0);
-            noted.store(frames, Relaxed);
+            observed.store(frames, Relaxed);
             metrics::WAL_BYTES.set(u64::from(frames) * (FRAME_HEADER_BYTES + page_bytes));
             Ok(())
         }))?;
         Ok(WriteAheadLog { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES, is_poisoned: false })
     }
 
-    /// Runs a checkpoint if the log is long. No transaction is open. An error does not fail the next transaction.
+    /// Runs a checkpoint if the log is long. No transaction may be open. An error is logged, and poisons the log if it is a
+    /// failed sync.
     pub(crate) fn shorten(&mut self, db: &Connection) {
         let frames = self.frames.load(Relaxed);
         if frames < self.frames_seen {
@@ -56,12 +58,12 @@ impl WriteAheadLog {
         if frames < self.next_at {
             return;
         }
-        // A long read, such as a backup, is not waited for again and again.
+        // Do not wait for a long read, such as a backup, before every transaction.
         self.next_at = frames + (WAL_CHECKPOINT_FRAMES / 4).max(frames / 8);
         let result = if frames < WAL_FRAMES_MAX { checkpoint(db, "PASSIVE") } else { restart(db) };
         match result {
             Ok(true) => {}
-            Ok(false) => log::debug!("{frames} frames of the write-ahead log are still being read"),
+            Ok(false) => log::debug!("the write-ahead log keeps {frames} frames, because readers still use them"),
             Err(error) => {
                 log::warn!("a checkpoint of the write-ahead log failed: {error}");
                 self.is_poisoned |= is_failed_sync(&error);
@@ -81,7 +83,7 @@ pub(crate) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
-/// Waits for readers, so that the next commit restarts the log.
+/// Runs a checkpoint that waits for readers, so that the next commit restarts the log. Returns whether it was complete.
 fn restart(db: &Connection) -> rusqlite::Result<bool> {
     db.busy_timeout(Duration::from_millis(WAL_READERS_MILLISECONDS))?;
     let result = checkpoint(db, "RESTART");
@@ -89,7 +91,7 @@ fn restart(db: &Connection) -> rusqlite::Result<bool> {
     result
 }
 
-/// Returns whether the checkpoint was complete.
+/// Runs a checkpoint, and returns whether it was complete.
 fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<bool> {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0))
 }

@@ -1,4 +1,4 @@
-//! The invariants of the store, asserted by tests after each of their steps.
+//! The invariants of the store. Tests assert them after each step.
 
 use crate::store::sqlite::admin::integrity;
 use crate::store::sqlite::tables::{conversations, inbox, journal_head, state_events, users};
@@ -16,7 +16,7 @@ impl Writer {
         let head = journal_head::load(&self.connection.db).expect("the journal's head can be read");
         assert_eq!(self.head, head);
         let stats = state_events::stats(&self.connection.db).expect("the row can be read");
-        assert!(self.cache.stats.is_none_or(|known| known == stats));
+        assert!(self.cache.stats.is_none_or(|cached| cached == stats));
         self.cache
             .inboxes
             .check_invariants(&inbox::load_watermark(&self.connection.db).expect("the watermark can be read"));

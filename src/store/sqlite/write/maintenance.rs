@@ -12,12 +12,12 @@ use crate::store::sqlite::write::retention::{self, RetentionStep};
 use crate::store::sqlite::write::rows::SqliteRows;
 use rusqlite::Connection;
 
-/// When the next step of maintenance is due, as far as known without a search for work.
+/// When the next step of maintenance is due, according to the cached state. No rows are read to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaintenanceDue {
-    /// After the next transaction, if commands wait.
+    /// Now; if commands wait, after the next transaction.
     Now,
-    /// As soon as no command waits. Transactions with commands include such steps, too.
+    /// As soon as no command waits. Transactions with commands include such steps as well.
     WhenIdle,
     /// At this time, or earlier.
     At(WallTime),
@@ -25,24 +25,24 @@ pub enum MaintenanceDue {
     Unknown,
 }
 
-/// What is known about the work of maintenance.
+/// The known work of maintenance.
 pub(crate) struct Maintenance {
     retention: Retention,
-    /// Whether there are rows to remove.
+    /// Whether there may be rows to remove.
     has_rows: bool,
-    /// Retention cannot remove anything before this time.
+    /// Retention removes no event before this time.
     young_until: WallTime,
-    /// The last step failed. No step is due until a transaction has succeeded.
+    /// Whether the last step failed. No step is due until a transaction has succeeded.
     has_failed: bool,
 }
 
 impl Maintenance {
     pub(crate) fn new(retention: Retention) -> Maintenance {
-        // What an earlier process left undone is unknown.
+        // An earlier process may have left rows to remove.
         Maintenance { retention, has_rows: true, young_until: WallTime(i64::MIN), has_failed: false }
     }
 
-    /// One step, inside the transaction that `rows` has open.
+    /// Runs one step inside the transaction that `rows` has open.
     pub(crate) fn step(
         &mut self,
         rows: &SqliteRows<'_>,
@@ -59,7 +59,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Records that a step failed. It is not tried again at once.
+    /// Records that a step failed, so that it is not retried at once.
     pub(crate) fn step_failed(&mut self) {
         self.has_rows = false;
         self.has_failed = true;
@@ -83,7 +83,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes a few rows. Returns whether there are more.
+    /// Removes a few rows. Returns whether more rows may be left to remove.
     fn remove_rows(&mut self, db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
         if purge::step(db, now)? {
             return Ok(true);
@@ -99,7 +99,7 @@ impl Maintenance {
 /// Reads the counts of expiring events, if they are not cached, and reports them as metrics.
 pub(crate) fn refresh_stats(db: &Connection, cache: &mut WriterCache) {
     if cache.stats.is_none() {
-        // On failure, retention reads them again when it runs.
+        // After a failure, they are read again at the next call.
         cache.stats = state_events::stats(db).ok();
     }
     if let Some(JournalStats { events, bytes }) = cache.stats {

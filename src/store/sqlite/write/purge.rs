@@ -1,5 +1,5 @@
-//! Purge: removes the rows of deleted resources, a few at a time and children first, so that foreign keys hold after every
-//! step.
+//! Purge: removes the rows of deleted resources and expired responses, a few at a time. Children are removed first, so that
+//! foreign keys hold after every step.
 
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
@@ -8,8 +8,8 @@ use crate::store::sqlite::tables::state_events;
 use crate::store::sqlite::tables::{answer_jobs, idempotency};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Removes some rows of deleted resources and some expired responses, inside an open transaction. Returns whether there may
-/// be more.
+/// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
+/// be left to remove.
 pub(crate) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
     if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
         purge_conversation(db, conversation)?;
@@ -22,9 +22,9 @@ pub(crate) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
         }
         return Ok(true);
     }
-    // A kept answer may be as large as a message, and all of them at once would be a long step.
-    const ANSWERS_MAX: usize = 32;
-    Ok(idempotency::purge(db, now, ANSWERS_MAX)? == ANSWERS_MAX)
+    // A stored response may be as large as a message, so their number in one step is bounded.
+    const RESPONSES_MAX: usize = 32;
+    Ok(idempotency::purge(db, now, RESPONSES_MAX)? == RESPONSES_MAX)
 }
 
 fn first(db: &Connection, statement: &str) -> rusqlite::Result<Option<i64>> {
@@ -37,7 +37,7 @@ fn purge_conversation(db: &Connection, conversation: i64) -> rusqlite::Result<()
     purge_messages(db, conversation, &mut rows_left)?;
     purge_events(db, EVENTS_OF_CONVERSATION, conversation, &mut rows_left)?;
     if rows_left > 0 {
-        // At most as many rows as a conversation may have participants.
+        // The number of participants is bounded, so they are removed in one step.
         db.prepare_cached("DELETE FROM participants WHERE conversation = ?1")?.execute([conversation])?;
         db.prepare_cached("DELETE FROM conversation_state WHERE conversation = ?1")?.execute([conversation])?;
         db.prepare_cached("DELETE FROM conversations WHERE number = ?1")?.execute([conversation])?;
@@ -79,14 +79,14 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     }
 }
 
-/// Removes events with their recipients until at least `rows_left` rows are removed. Sets `rows_left` to 0 if more may
-/// remain.
-fn purge_events(db: &Connection, events_of: &str, thing: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
+/// Removes the events that `events_of` selects for `key`, with their recipients, until at least `rows_left` rows are removed.
+/// Sets `rows_left` to 0 if more may remain.
+fn purge_events(db: &Connection, events_of: &str, key: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
     let mut removed = JournalStats::default();
     while *rows_left > 0 {
         let event = db
             .prepare_cached(events_of)?
-            .query_row([thing], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((event, bytes, is_counted)): Option<(i64, i64, bool)> = event else { break };
         let recipients = db.prepare_cached("DELETE FROM event_recipients WHERE number = ?1")?.execute([event])?;

@@ -1,8 +1,8 @@
-//! Retention: removes the oldest state events when they are too old, too many, or too large together. Messages have no
-//! retention, and neither has the event that published an answer.
+//! Retention: removes the oldest state events when they are too old, too many, or too large together. Messages and the events
+//! that publish answers have no retention.
 //!
-//! Invariant: for every user who could still see a removed event, `removed_through` is at or beyond its number from the same
-//! transaction on; for others it does not change because of it. `journal_stats` equals the number and weight of the events.
+//! Invariant: the transaction that removes an event raises `removed_through` to its number for every user who could still see
+//! it, and for no other user. `journal_stats` equals the number and weight of the expiring events.
 
 use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::WallTime;
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub(crate) enum RetentionStep {
     /// No bound is exceeded.
     Done,
-    /// There is more to remove.
+    /// More events are to be removed.
     More,
     /// A bound is exceeded, but no event may be removed before this time.
     Young(WallTime),
@@ -35,7 +35,8 @@ struct OldestEvent {
 /// Removes some of the oldest events, if they exceed a bound at `now`, inside an open transaction.
 pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<RetentionStep> {
     let mut stats = state_events::stats(db)?;
-    let mut removed = RemovedEvents { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, of: BTreeMap::new() };
+    let mut removed =
+        RemovedEvents { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, through: BTreeMap::new() };
     let left = loop {
         let Some(oldest) = oldest(db)? else { break RetentionStep::Done };
         if oldest.at > now.plus_seconds(-keep.seconds) && !keep.is_exceeded_by(stats) {
@@ -54,7 +55,7 @@ pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite
         stats.bytes -= removed.stats.bytes - before.bytes;
     };
     let mut raise = db.prepare_cached(RAISE)?;
-    for (user, through) in &removed.of {
+    for (user, through) in &removed.through {
         raise.execute([*user, sql(*through)])?;
     }
     state_events::add_stats(db, JournalStats { events: -removed.stats.events, bytes: -removed.stats.bytes })?;
@@ -62,23 +63,24 @@ pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite
 }
 
 impl Retention {
-    /// Whether the events are too many or too large.
+    /// Whether the number or the weight of the events exceeds its bound.
     pub(crate) fn is_exceeded_by(&self, stats: JournalStats) -> bool {
         stats.events as u64 > self.events || stats.bytes as u64 > self.bytes
     }
 }
 
-/// What a step has removed.
+/// The rows that a step has removed.
 struct RemovedEvents {
     stats: JournalStats,
+    /// How many rows the step may still remove.
     rows_left: usize,
-    /// By user key, the highest number that the user has lost.
-    of: BTreeMap<i64, EventNumber>,
+    /// By user key, the highest number of a removed event that the user could see.
+    through: BTreeMap<i64, EventNumber>,
 }
 
 impl RemovedEvents {
-    /// Removes as many recipients of the event as the step has rows left, and after the last one the event itself. A user is
-    /// either still a recipient, or has `removed_through` raised.
+    /// Removes as many recipients of the event as the step has rows left, and after the last recipient the event itself. A user
+    /// either is still a recipient, or has a raised `removed_through`.
     fn remove(&mut self, db: &Connection, event: &OldestEvent) -> rusqlite::Result<()> {
         let mut find = db.prepare_cached(RECIPIENTS)?;
         let mut found = find.query(params![sql(event.number), self.rows_left as i64])?;
@@ -86,7 +88,7 @@ impl RemovedEvents {
         while let Some(row) = found.next()? {
             (last, recipients) = (row.get(0)?, recipients + 1);
             if row.get(1)? {
-                self.of.insert(last, event.number);
+                self.through.insert(last, event.number);
             }
         }
         drop(found);
@@ -103,7 +105,7 @@ impl RemovedEvents {
     }
 }
 
-/// When the oldest event was created, if there is one.
+/// The time of the oldest expiring event, if any.
 pub(crate) fn oldest_at(db: &Connection) -> rusqlite::Result<Option<WallTime>> {
     Ok(oldest(db)?.map(|oldest| oldest.at))
 }

@@ -1,5 +1,5 @@
-//! The row operations of the rules, on SQLite. Each runs at once, with a statement that stays prepared for the life of the
-//! connection.
+//! The row operations of the rules on SQLite. Each runs immediately, with a statement that stays prepared as long as the
+//! connection is open.
 
 use crate::base::time::WallTime;
 use crate::domain::answer_job::JobId;
