@@ -22,13 +22,24 @@ pub use sse::Stream;
 pub use user::User;
 
 use serde_json::Value;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Timeout of every wait. It only bounds the duration of a failure, so it is generous.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A well-formed id that no resource has.
 pub const UNKNOWN_ID: &str = "0190c42e-8d3f-7123-9abc-0123456789ab";
+
+/// Waits until a condition holds.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// Asserts that `response` is an error in the common shape with the fields that its status requires, and returns the
 /// `error` object.

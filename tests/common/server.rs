@@ -243,6 +243,16 @@ impl Server {
         self.sandbox.database()
     }
 
+    /// Waits until the log contains a text.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        let end = Instant::now() + DEADLINE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < end, "{text:?} is not logged:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The log of all starts of this server.
     pub fn log(&self) -> String {
         self.sandbox.directory.log()

@@ -1,5 +1,6 @@
 //! A user of the server: a token, a persistent connection, and frequent calls.
 
+use super::eventually;
 use super::http::{Client, Request, Response};
 use super::server::Server;
 use super::sse::Stream;
@@ -131,6 +132,12 @@ impl User {
     pub fn conversation_ids(&mut self, workspace: &str) -> Vec<String> {
         let response = self.get(&format!("/config/conversation?limit=1000&workspace_id={workspace}")).expect(200);
         ids(&response.json()["conversations"])
+    }
+
+    /// Waits until the server counts no stream of the user. It detects a disconnect when it reads the socket.
+    #[track_caller]
+    pub fn wait_until_no_streams(&mut self) {
+        eventually("no stream is counted", || self.get("/output/streams").expect(200).json()["total"] == 0);
     }
 
     /// Opens a stream without filters.

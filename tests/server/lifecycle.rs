@@ -333,11 +333,7 @@ fn a_second_signal_ends_the_process_while_shutdown_waits_for_the_writer() {
     // A response on a second connection shows that the message was handed to the writer.
     Client::new(server.addr).request("GET", "/").send().expect(200);
     server.process().signal(libc::SIGTERM);
-    let end = Instant::now() + DEADLINE;
-    while !server.log().contains("the grace period is over") {
-        assert!(Instant::now() < end, "the grace period never ends");
-        thread::sleep(Duration::from_millis(5));
-    }
+    server.wait_for_log("the grace period is over");
     server.process().signal(libc::SIGTERM);
     assert_eq!(server.process().wait_exit().code(), Some(128 + libc::SIGTERM));
 }

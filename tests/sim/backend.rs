@@ -342,20 +342,10 @@ impl World {
         let old = self.path();
         self.generation += 1;
         let new = self.path();
-        let beside = |path: &std::path::Path, end: &str| {
-            let mut name = path.as_os_str().to_os_string();
-            name.push(end);
-            std::path::PathBuf::from(name)
-        };
-        std::fs::copy(&old, &new).expect("the database can be copied");
-        if beside(&old, "-wal").exists() {
-            std::fs::copy(beside(&old, "-wal"), beside(&new, "-wal")).expect("the log can be copied");
-        }
+        crate::copy_database(&old, &new);
         self.process = None;
         self.db = None;
-        for end in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(beside(&old, end));
-        }
+        crate::remove_database(&old);
         self.start_again();
     }
 

@@ -1,14 +1,15 @@
 //! Events covered by the runs, so that none can silently drop out.
 
-macro_rules! coverage {
-    ($($name:ident,)*) => {
+/// A struct of counters.
+macro_rules! counters {
+    ($type:ident { $($name:ident,)* }) => {
         #[derive(Debug, Clone, Default)]
-        pub struct Coverage {
+        pub struct $type {
             $(pub $name: u64,)*
         }
 
-        impl Coverage {
-            pub fn add(&mut self, other: &Coverage) {
+        impl $type {
+            pub fn add(&mut self, other: &$type) {
                 $(self.$name += other.$name;)*
             }
 
@@ -20,7 +21,7 @@ macro_rules! coverage {
     };
 }
 
-coverage! {
+counters! { Coverage {
     seeds,
     steps,
     commits,
@@ -64,4 +65,4 @@ coverage! {
     restarts,
     rests,
     days,
-}
+} }

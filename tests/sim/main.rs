@@ -5,10 +5,12 @@
 //! one with a trace of its steps. `answers` is a second, smaller simulation: the scheduler of answers with the same
 //! SQL.
 
+#[macro_use]
+mod coverage;
+
 mod answers;
 mod backend;
 mod clients;
-mod coverage;
 mod link;
 mod model;
 mod schedule;
@@ -101,6 +103,27 @@ fn scratch(seed: u64) -> PathBuf {
     let path = parent.join(name);
     std::fs::create_dir_all(&path).expect("a directory can be created");
     path
+}
+
+/// Copies a database with its log, as a killed process leaves them.
+fn copy_database(from: &Path, to: &Path) {
+    std::fs::copy(from, to).expect("the database can be copied");
+    let log = with_suffix(from, "-wal");
+    if log.exists() {
+        std::fs::copy(log, with_suffix(to, "-wal")).expect("the log can be copied");
+    }
+}
+
+fn remove_database(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(with_suffix(path, suffix));
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn variable(name: &str) -> Option<u64> {

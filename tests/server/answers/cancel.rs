@@ -44,10 +44,7 @@ fn any_client_can_cancel_a_running_answer_and_its_text_remains() {
 fn a_cancelled_answer_without_text_leaves_no_message() {
     let model = Model::start();
     let server = Server::start(options(&model));
-    let mut ann = User::new(&server, "ann");
-    let conversation = ann.start_conversation("c");
-    let mut stream = ann.stream();
-    ann.post_message(&conversation, "Hello?");
+    let (mut ann, conversation, mut stream) = start_question(&server);
     let call = model.call();
     assert!(cancel(&mut ann, &conversation));
     call.wait_until_closed();
@@ -64,10 +61,7 @@ fn a_cancelled_answer_without_text_leaves_no_message() {
 fn disconnecting_cancels_no_answer() {
     let model = Model::start();
     let server = Server::start(options(&model));
-    let mut ann = User::new(&server, "ann");
-    let conversation = ann.start_conversation("c");
-    let mut stream = ann.stream();
-    ann.post_message(&conversation, "Hello?");
+    let (ann, _, mut stream) = start_question(&server);
     let mut call = model.call();
     call.begin().say("one");
     Reading::default().until(&mut stream, "one");

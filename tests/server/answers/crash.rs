@@ -3,16 +3,6 @@
 use super::*;
 use crate::common::token::token;
 
-/// A conversation with a message to answer, and a stream that received it.
-fn start_question(server: &Server) -> (User, String, Stream) {
-    let mut ann = User::new(server, "ann");
-    let conversation = ann.start_conversation("c");
-    let mut stream = ann.stream();
-    ann.post_message(&conversation, "Hello?");
-    assert_eq!(stream.next_own().content(), "Hello?");
-    (ann, conversation, stream)
-}
-
 /// The events after `last_event_id` up to the message with `content`.
 #[track_caller]
 fn missed(server: &Server, last_event_id: &str, content: &str) -> Vec<Event> {

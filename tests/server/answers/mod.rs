@@ -20,11 +20,21 @@ fn options(model: &Model) -> Options {
     Options::new().set("RESPONDER", "openai").set("RESPONDER_URL", model.url()).set("RESPONDER_MODEL", "small")
 }
 
+/// A conversation with a message to answer, and a stream that received it.
+fn start_question(server: &Server) -> (User, String, Stream) {
+    let mut ann = User::new(server, "ann");
+    let conversation = ann.start_conversation("c");
+    let mut stream = ann.stream();
+    ann.post_message(&conversation, "Hello?");
+    assert_eq!(stream.next_own().content(), "Hello?");
+    (ann, conversation, stream)
+}
+
 /// Messages of a conversation, oldest first.
 #[track_caller]
 fn messages(user: &mut User, conversation: &str) -> Vec<Value> {
-    let answer = user.get(&format!("/conversations/{conversation}/messages?limit=1000")).expect(200);
-    answer.json().as_array().expect("a list").clone()
+    let response = user.get(&format!("/conversations/{conversation}/messages?limit=1000")).expect(200);
+    response.json().as_array().expect("a list").clone()
 }
 
 /// Sender, content and status of each message.
@@ -42,9 +52,9 @@ fn lines(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
 /// Cancels the running answer; returns whether there was one.
 #[track_caller]
 fn cancel(user: &mut User, conversation: &str) -> bool {
-    let answer = user.post(&format!("/conversations/{conversation}/cancel"), json!({})).expect(200).json();
-    assert_eq!(answer.as_object().map(|fields| fields.len()), Some(1), "{answer}");
-    answer["cancelled"].as_bool().expect("true or false")
+    let response = user.post(&format!("/conversations/{conversation}/cancel"), json!({})).expect(200).json();
+    assert_eq!(response.as_object().map(|fields| fields.len()), Some(1), "{response}");
+    response["cancelled"].as_bool().expect("true or false")
 }
 
 /// The deltas of one answer, assembled as a client does.

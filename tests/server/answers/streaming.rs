@@ -103,10 +103,7 @@ fn a_stream_opened_midway_gets_a_snapshot_and_the_following_deltas() {
 fn a_stream_resumed_midway_gets_its_replay_and_then_a_snapshot() {
     let model = Model::start();
     let server = Server::start(options(&model));
-    let mut ann = User::new(&server, "ann");
-    let conversation = ann.start_conversation("c");
-    let mut stream = ann.stream();
-    ann.post_message(&conversation, "Hello?");
+    let (ann, _, mut stream) = start_question(&server);
     let mut call = model.call();
     call.begin().say("so far");
     Reading::default().until(&mut stream, "so far");

@@ -3,14 +3,12 @@
 use super::{failed_with, printed, replayed};
 use crate::common::database::sound_message_contents;
 use crate::common::sse::Event;
-use crate::common::{DEADLINE, Options, Sandbox, Server, Stream, UNKNOWN_ID, User};
+use crate::common::{Options, Sandbox, Server, Stream, UNKNOWN_ID, User, eventually};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::process::{Child, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// The largest integer that JavaScript reads exactly, `Number.MAX_SAFE_INTEGER`.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -278,11 +276,7 @@ fn a_command_that_waits_during_a_restore_does_not_write_to_the_replaced_database
         let mut files = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         files.any(|file| file.to_string_lossy().ends_with("cortex.db-wal"))
     };
-    let end = Instant::now() + DEADLINE;
-    while !open() {
-        assert!(Instant::now() < end, "it does not open the database");
-        thread::sleep(Duration::from_millis(5));
-    }
+    eventually("it opens the database", open);
     // A reader does not block the restore.
     printed(&run(&["restore", "--force", "copy.db"]));
     assert!(failed_with(&finish(changing), 1).contains("another database has taken its place"));

@@ -7,11 +7,10 @@ mod tokens;
 mod users;
 mod watched;
 
-use crate::common::{Client, DEADLINE, Response, Sandbox};
+use crate::common::{Client, Response, Sandbox};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 
 const PASSWORD: &str = "a good pass phrase";
 
@@ -86,14 +85,4 @@ fn login(client: &mut Client, email: &str, password: &str) -> Response {
 
 fn verify(client: &mut Client, token: &str) -> Response {
     client.request("GET", "/auth/verify").token(token).send()
-}
-
-/// Waits until a condition holds.
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < end, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

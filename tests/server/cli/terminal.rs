@@ -1,7 +1,7 @@
 //! Prompts and output on a terminal: standard input and output of the commands are a pseudo-terminal.
 
-use super::{PASSWORD, add, eventually, login, run, users};
-use crate::common::{Client, DEADLINE, Options, Sandbox};
+use super::{PASSWORD, add, login, run, users};
+use crate::common::{Client, DEADLINE, Options, Sandbox, eventually};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};

@@ -1,9 +1,9 @@
 //! Effects of commands on a running server: they apply without a restart and without a request to it.
 
-use super::{PASSWORD, add, eventually, login, run, run_with, users, verify};
+use super::{PASSWORD, add, login, run, run_with, users, verify};
 use crate::common::token::token;
 use crate::common::user::text;
-use crate::common::{Client, Options, Server, Stream, User, assert_error};
+use crate::common::{Client, Options, Server, Stream, User, assert_error, eventually};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

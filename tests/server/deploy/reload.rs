@@ -2,11 +2,9 @@
 
 use crate::common::token::{KEY, now, signed};
 use crate::common::user::text;
-use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, User};
+use crate::common::{Client, Connection, Options, Response, Server, User, eventually};
 use serde_json::json;
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 const NEW_KEY: &str = "the-key-that-comes-with-a-reload-0123456789";
 
@@ -23,16 +21,6 @@ fn reload(server: &mut Server, lines: &str) {
     let path = server.database().with_file_name(".env");
     fs::write(path, lines).expect("the file can be written");
     server.process().signal(libc::SIGHUP);
-}
-
-/// Repeats until the condition holds.
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}: not in time");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn verify(server: &Server, token: &str) -> Response {

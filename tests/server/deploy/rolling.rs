@@ -96,7 +96,7 @@ fn a_keep_alive_connection_has_time_for_a_last_request() {
     assert_eq!(User::new(&server, "u").get("/auth/verify").status, 200);
     let asked_at = Instant::now();
     server.process().signal(libc::SIGTERM);
-    wait_for_log(&server, "draining");
+    server.wait_for_log("draining");
     // Readiness probes fail.
     let probe = "GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (n, connection) in kept.iter_mut().enumerate() {
@@ -120,14 +120,6 @@ fn a_keep_alive_connection_has_time_for_a_last_request() {
     server.process().wait_exit();
     server.start_again();
     early.response("GET").expect(200);
-}
-
-fn wait_for_log(server: &Server, what: &str) {
-    let end = Instant::now() + DEADLINE;
-    while !server.log().contains(what) {
-        assert!(Instant::now() < end, "{what:?} is not logged:\n{}", server.log());
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 struct Stopping<'a>(&'a AtomicBool);

@@ -32,9 +32,5 @@ fn the_service_manager_is_notified_of_start_reload_and_stop() {
 #[test]
 fn a_missing_service_manager_causes_a_warning() {
     let server = Server::start(Options::new().set("NOTIFY_SOCKET", "/nobody/is/here"));
-    let end = std::time::Instant::now() + DEADLINE;
-    while !server.log().contains("NOTIFY_SOCKET") {
-        assert!(std::time::Instant::now() < end, "it is not logged:\n{}", server.log());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    server.wait_for_log("NOTIFY_SOCKET");
 }

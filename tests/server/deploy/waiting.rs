@@ -19,11 +19,7 @@ fn a_waiting_process_reports_starting_and_keeps_connections() {
     server.set("PORT", port);
     let mut second = server.second();
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
-    let end = Instant::now() + DEADLINE;
-    while !server.log().contains("waiting for another process") {
-        assert!(Instant::now() < end, "it does not log that it waits:\n{}", server.log());
-        thread::sleep(Duration::from_millis(5));
-    }
+    server.wait_for_log("waiting for another process");
 
     let body = json!({"content": "early"}).to_string();
     let mut early = Connection::open(addr);

@@ -1,6 +1,6 @@
 //! Without free descriptors, connected clients are served, new ones wait, and no thread spins.
 
-use crate::common::{Client, DEADLINE, Options, Server, User};
+use crate::common::{Client, Options, Server, User};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,7 @@ fn without_descriptors_connected_clients_are_served_and_others_wait() {
             })
         })
         .collect();
-    let end = Instant::now() + DEADLINE;
-    while !server.log().contains("descriptors") {
-        assert!(Instant::now() < end, "the lack of descriptors is not logged:\n{}", server.log());
-        thread::sleep(Duration::from_millis(10));
-    }
+    server.wait_for_log("descriptors");
     let (before, since) = (processor_time(process), Instant::now());
     for n in 0..20 {
         user.say("default", &format!("meanwhile {n}"));

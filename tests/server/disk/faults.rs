@@ -136,11 +136,7 @@ fn nothing_is_acknowledged_into_a_removed_file() {
     user.get("/config/conversation/default").expect(200);
     let health = user.get("/health").expect(503).json();
     assert_eq!(health["checks"]["database_write"], "the database cannot be written to");
-    let end = Instant::now() + DEADLINE;
-    while !server.log().contains("its file was moved, removed or replaced") {
-        assert!(Instant::now() < end, "the reason is not logged: {}", server.log());
-        thread::sleep(Duration::from_millis(10));
-    }
+    server.wait_for_log("its file was moved, removed or replaced");
     fs::rename(&aside, &database).expect("the database can be moved back");
     say_until_acknowledged(&mut user, "after");
     assert_eq!(server.stop().code(), Some(0));

@@ -4,7 +4,7 @@
 use crate::common::sse::Event;
 use crate::common::{DEADLINE, Options, Server, Stream, User};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Opens a stream after a number and returns the events up to `caught_up`, which must all be journal events.
 #[track_caller]
@@ -83,7 +83,7 @@ fn replays_from_tail_and_journal_equal_the_live_stream() {
     };
     expect([&owner, &ann], "the tail");
     drop(live);
-    wait_until_no_streams(&mut [&mut owner, &mut ann]);
+    [&mut owner, &mut ann].into_iter().for_each(User::wait_until_no_streams);
     expect([&owner, &ann], "the journal");
     for way in ["a restart", "a kill"] {
         if way == "a kill" {
@@ -94,17 +94,6 @@ fn replays_from_tail_and_journal_equal_the_live_stream() {
         server.restart();
         [&mut owner, &mut ann].into_iter().for_each(|user| user.follow(&server));
         expect([&owner, &ann], way);
-    }
-}
-
-/// The server detects the end of a stream when it reads the socket.
-fn wait_until_no_streams(users: &mut [&mut User]) {
-    let end = Instant::now() + DEADLINE;
-    for user in users {
-        while user.get("/output/streams").expect(200).json()["total"] != 0 {
-            assert!(Instant::now() < end, "a closed stream is still counted");
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 }
 
@@ -146,7 +135,7 @@ fn filters_and_names_apply_to_replays() {
     for from in ["the loop's memory", "the journal"] {
         if from == "the journal" {
             witnesses.clear();
-            wait_until_no_streams(&mut [&mut owner, &mut ann]);
+            [&mut owner, &mut ann].into_iter().for_each(User::wait_until_no_streams);
         }
         for (name, query) in &queries {
             let user = User::new(&server, name);

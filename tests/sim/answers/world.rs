@@ -19,27 +19,8 @@ use std::path::PathBuf;
 /// Maximum number of rounds until a run is idle.
 const ROUNDS_MAX: usize = 1_000;
 
-macro_rules! counts {
-    ($($name:ident,)*) => {
-        /// Events covered by the runs, so that none can silently drop out.
-        #[derive(Debug, Clone, Default)]
-        pub struct Counts {
-            $(pub $name: u64,)*
-        }
-
-        impl Counts {
-            pub fn add(&mut self, other: &Counts) {
-                $(self.$name += other.$name;)*
-            }
-
-            pub fn all(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)*]
-            }
-        }
-    };
-}
-
-counts! {
+// Events covered by the runs, so that none can silently drop out.
+counters! { Counts {
     posts,
     outputs,
     started,
@@ -58,7 +39,7 @@ counts! {
     crashes,
     restarts,
     rests,
-}
+} }
 
 /// The recipient of a reply from the store.
 #[derive(Debug, Clone, Copy)]
@@ -659,19 +640,9 @@ impl AnswerWorld {
         let old = self.path();
         self.generation += 1;
         let new = self.path();
-        let beside = |path: &std::path::Path, end: &str| {
-            let mut name = path.as_os_str().to_os_string();
-            name.push(end);
-            PathBuf::from(name)
-        };
-        std::fs::copy(&old, &new).expect("the database can be copied");
-        if beside(&old, "-wal").exists() {
-            std::fs::copy(beside(&old, "-wal"), beside(&new, "-wal")).expect("the log can be copied");
-        }
+        crate::copy_database(&old, &new);
         self.process = None;
-        for end in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(beside(&old, end));
-        }
+        crate::remove_database(&old);
         self.open(true);
     }
 
