@@ -205,16 +205,37 @@ fn every_bench_is_listed_and_every_named_test_exists() {
         .collect();
     let listed = table("docs/benchmarks.md", "# Benchmarks").into_iter().map(|row| bare(&row[0]));
     assert_same(&listed.collect(), &benches, "benchmarks");
-    let mut tests = 0;
+    let (mut tests, mut parts) = (0, 0);
     for path in documents() {
         let document = read(&path);
-        for name in document.split("cargo test --test ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()) {
-            let places = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
-            assert!(places.iter().any(|place| root().join(place).is_file()), "{path}: there is no test {name}");
+        let commands = document.split("cargo test ").skip(1).filter_map(|rest| rest.split(['`', '\n']).next());
+        for command in commands {
+            let Some((_, named)) = command.split_once("--test ") else { continue };
+            let mut words = named.split(' ');
+            let name = words.next().unwrap_or_default();
+            assert!(root().join(format!("tests/{name}/main.rs")).is_file(), "{path}: there is no test {name}");
             tests += 1;
+            if let Some(part) = words.next().filter(|word| word.starts_with(|char: char| char.is_ascii_lowercase())) {
+                let places = [format!("tests/{name}/{part}.rs"), format!("tests/{name}/{part}/mod.rs")];
+                assert!(places.iter().any(|place| root().join(place).is_file()), "{path}: {name} has no {part}");
+                parts += 1;
+            }
         }
     }
-    assert!(tests > 0, "the documents name tests");
+    assert!(tests > 20 && parts > 15, "the documents name tests: {tests}, {parts}");
+}
+
+#[test]
+fn every_row_of_where_to_find_names_existing_files() {
+    let rows = table("docs/architecture.md", "## Where to find");
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let paths: Vec<&str> = row[1].split('`').skip(1).step_by(2).collect();
+        assert!(paths.first().is_some_and(|path| path.starts_with("src/")), "{:?} names a file of src", row[0]);
+        for path in paths {
+            assert!(root().join(path).exists(), "{:?}: there is no {path}", row[0]);
+        }
+    }
 }
 
 #[test]
