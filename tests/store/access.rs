@@ -45,7 +45,7 @@ fn say(id: ConversationId, role: Role, api_variant: ApiVariant) -> CommandKind {
     post_as(ConversationRef::Id(id), role, api_variant, "x")
 }
 
-/// What becomes of an act of the owner, of a participant, and of an outsider.
+/// Each command with its outcome for the owner, a participant, and an outsider.
 const COMMANDS: &[(&str, MakeCommand, [Is; 3])] = {
     use ApiVariant::*;
     use Is::*;
@@ -53,19 +53,19 @@ const COMMANDS: &[(&str, MakeCommand, [Is; 3])] = {
     &[
         ("update the workspace", |w, _| update_workspace(w, "n"), [Done, Forbidden, Forbidden]),
         ("delete the workspace", |w, _| CommandKind::DeleteWorkspace { id: w }, [Done, Forbidden, Forbidden]),
-        ("make a conversation", |w, _| create_conversation(Some(w), &[]), [Done, Forbidden, Forbidden]),
+        ("create a conversation", |w, _| create_conversation(Some(w), &[]), [Done, Forbidden, Forbidden]),
         ("post", |_, c| say(c, Role::User, Config), [Done, Done, Forbidden]),
-        ("post as a chat", |_, c| say(c, Role::User, Conversations), [Done, Done, HIDDEN]),
+        ("post by the conversations API", |_, c| say(c, Role::User, Conversations), [Done, Done, HIDDEN]),
         ("post as the assistant", |_, c| say(c, Role::Assistant, Conversations), [Done, Forbidden, HIDDEN]),
         ("post as the system", |_, c| say(c, Role::System, Config), [Done, Forbidden, Forbidden]),
         ("rename", |_, c| change(c, Config), [Done, Done, Forbidden]),
-        ("rename a chat", |_, c| change(c, Conversations), [Done, Done, HIDDEN]),
+        ("rename by the conversations API", |_, c| change(c, Conversations), [Done, Done, HIDDEN]),
         (
-            "add somebody",
+            "add a participant",
             |_, c| update_conversation(c, Some(&["ann", "ben", "cyd", "eve"]), None),
             [Done, Done, Forbidden],
         ),
-        ("remove somebody", |_, c| update_conversation(c, Some(&["ben"]), None), [Done, Forbidden, Forbidden]),
+        ("remove participants", |_, c| update_conversation(c, Some(&["ben"]), None), [Done, Forbidden, Forbidden]),
         ("set metadata", |_, c| update_conversation(c, None, Some(r#"{"a":1}"#)), [Done, Done, Forbidden]),
         (
             "set the responder",
@@ -79,12 +79,12 @@ const COMMANDS: &[(&str, MakeCommand, [Is; 3])] = {
         ),
         ("leave", |_, c| leave(c), [Done, Done, Forbidden]),
         ("delete", |_, c| delete(c, Config), [Done, Forbidden, Forbidden]),
-        ("delete a chat", |_, c| delete(c, Conversations), [Done, Forbidden, HIDDEN]),
+        ("delete by the conversations API", |_, c| delete(c, Conversations), [Done, Forbidden, HIDDEN]),
     ]
 };
 
 #[test]
-fn acts_by_owner_participant_and_stranger() {
+fn commands_by_owner_participant_and_outsider() {
     for (name, kind, expected) in COMMANDS {
         for (user, expected) in ["ann", "ben", "dan"].iter().zip(expected) {
             let SharedConversation { mut world, workspace, conversation } = SharedConversation::new();
@@ -104,7 +104,7 @@ fn acts_by_owner_participant_and_stranger() {
 }
 
 #[test]
-fn nothing_is_left_of_what_was_deleted() {
+fn deleted_resources_are_not_found() {
     type End = fn(WorkspaceId, ConversationId) -> CommandKind;
     let ends: [(&str, End); 2] = [
         ("conversation", |_, c| delete(c, ApiVariant::Config)),
@@ -118,14 +118,18 @@ fn nothing_is_left_of_what_was_deleted() {
                 world.maintain_all();
             }
             for (name, kind, _) in COMMANDS {
-                let about_workspace = name.contains("workspace") || *name == "make a conversation";
+                let about_workspace = name.contains("workspace") || *name == "create a conversation";
                 if about_workspace && ended == "conversation" {
                     continue;
                 }
                 let thing = if about_workspace { Resource::Workspace } else { Resource::Conversation };
                 for user in ["ann", "ben", "dan"] {
                     let rejection = world.rejected(user, kind(workspace, conversation));
-                    assert_eq!(rejection, Rejection::NotFound(thing), "{name} by {user} after the {ended}'s end");
+                    assert_eq!(
+                        rejection,
+                        Rejection::NotFound(thing),
+                        "{name} by {user} after the deletion of the {ended}"
+                    );
                 }
             }
             for user in ["ann", "ben", "dan"] {
@@ -143,15 +147,15 @@ fn nothing_is_left_of_what_was_deleted() {
 }
 
 #[test]
-fn questions_by_owner_participant_and_stranger() {
+fn queries_by_owner_participant_and_outsider() {
     use Is::*;
-    const SPAN: Pagination = Pagination { limit: 10, offset: 0 };
+    const PAGE: Pagination = Pagination { limit: 10, offset: 0 };
     let table: &[(&str, MakeQuery, [Is; 3])] = &[
         ("the workspace", |w, _| QueryKind::Workspace(w), [Done, Forbidden, Forbidden]),
-        ("its conversations", |w, _| QueryKind::Conversations(w, SPAN), [Done, Forbidden, Forbidden]),
+        ("its conversations", |w, _| QueryKind::Conversations(w, PAGE), [Done, Forbidden, Forbidden]),
         ("the conversation", |_, c| QueryKind::Conversation(ConversationRef::Id(c)), [Done, Done, Forbidden]),
         (
-            "the chat",
+            "the conversation by the conversations API",
             |_, c| QueryKind::ConversationView(ConversationRef::Id(c)),
             [Done, Done, NotFound(Resource::Conversation)],
         ),
@@ -187,10 +191,10 @@ fn questions_by_owner_participant_and_stranger() {
 }
 
 #[test]
-fn ids_that_are_not_ours_are_not_found() {
+fn ids_of_other_databases_are_not_found() {
     let SharedConversation { mut world, workspace, conversation } = SharedConversation::new();
     let other = SharedConversation::new();
-    // The same number and time under another key, a message's id, and one bit of the time changed.
+    // An id with the same number and time under another key, the id of a message, and an id with one bit changed.
     let forged = |id: uuid::Uuid| uuid::Uuid::from_u128(id.as_u128() ^ 1 << 64);
     let message = world.post("ann", conversation, "x").message().unwrap().id;
     for id in [other.workspace.0, conversation.0, message.0, forged(workspace.0), uuid::Uuid::nil()] {

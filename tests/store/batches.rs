@@ -7,14 +7,14 @@ use cortex_core::internals::{
 };
 
 #[test]
-fn one_refusal_in_a_batch_leaves_the_others() {
+fn a_rejected_command_does_not_affect_its_batch() {
     let mut world = World::in_file();
     let workspace = world.workspace("ann");
     let conversation = world.conversation("ann", workspace, &["ben"]);
     let here = ConversationRef::Id(conversation);
     let committed = world.commit(&[
         command("ann", post(here, "one")),
-        command("dan", post(here, "an outsider's")),
+        command("dan", post(here, "rejected")),
         command("ben", post(here, "two")),
         command("ann", delete_conversation(conversation)),
         command("ben", post(here, "too late")),
@@ -26,13 +26,13 @@ fn one_refusal_in_a_batch_leaves_the_others() {
     assert_eq!(committed.events.len(), 4);
     assert_eq!(committed.results[4].result.as_ref().unwrap_err(), &Rejection::NotFound(Resource::Conversation));
     world.writer().check_invariants();
-    // Who was refused has not been written down, so "first seen" is still to come.
+    // The rejected user has no row yet.
     let (command_result, _) = world.run("dan", create_workspace("w"));
     assert!(command_result.result.is_ok());
 }
 
 #[test]
-fn an_answer_shows_what_the_same_batch_wrote() {
+fn a_result_includes_earlier_commands_of_its_batch() {
     let SharedConversation { mut world, workspace, conversation } = SharedConversation::new();
     let committed = world.commit(&[
         command("ben", post(ConversationRef::Id(conversation), "x")),
@@ -57,7 +57,7 @@ fn an_answer_shows_what_the_same_batch_wrote() {
     let Outcome::ConversationCreated { conversation: made, first: Some(event), .. } = world.done("ann", kind) else {
         panic!()
     };
-    assert_eq!(names(&made.participants), ["ben", "ann", "cyd"], "the caller keeps the place that they named");
+    assert_eq!(names(&made.participants), ["ben", "ann", "cyd"], "the caller keeps the position in the request");
     let kind = QueryKind::Conversation(ConversationRef::Id(made.id));
     let QueryResult::Conversation(stored) = world.query_result("ben", kind) else { panic!() };
     assert_eq!(stored, made);

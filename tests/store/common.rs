@@ -1,4 +1,4 @@
-//! A store on a temporary file or in memory, and short ways to say what to do with it.
+//! A store in a temporary file or in memory, and shorthands for commands and queries.
 
 #![allow(dead_code)]
 
@@ -40,7 +40,7 @@ impl World {
         World::answered_in_file_with(inbox, None)
     }
 
-    /// In a file, with somebody who answers wherever nobody else is chosen.
+    /// A store in a file, with a default responder.
     pub fn answered_in_file(default: Option<&str>) -> World {
         World::answered_in_file_with(InboxLimits::default(), default)
     }
@@ -63,7 +63,7 @@ impl World {
         World::kept_in_memory(StoreConfig { inbox, retention, responders, ..StoreConfig::new(Database::Memory) })
     }
 
-    /// In memory, with somebody who answers wherever nobody else is chosen.
+    /// A store in memory, with a default responder.
     pub fn answered_in_memory(default: Option<&str>) -> World {
         World::answered_in_memory_with(InboxLimits::default(), default)
     }
@@ -79,7 +79,7 @@ impl World {
         World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: TempDir::new() }
     }
 
-    /// A store that is open already.
+    /// A store that is already open.
     pub fn of(config: StoreConfig, writer: Writer, reader: Reader) -> World {
         let _directory = TempDir::new();
         World { config, writer: Some(writer), reader: Some(reader), now: START, _directory }
@@ -89,14 +89,14 @@ impl World {
         self.writer.as_mut().unwrap()
     }
 
-    /// Closes everything and opens it again.
+    /// Closes the store and opens it again.
     pub fn reopen(&mut self) {
         self.reader = None;
         self.writer.take().unwrap().close();
         self.open_again();
     }
 
-    /// Lets go of everything as a process does that ends without a word, and opens it again.
+    /// Drops the store without closing it, as a killed process does, and opens it again.
     pub fn abandon(&mut self) {
         self.reader = None;
         self.writer = None;
@@ -117,8 +117,8 @@ impl World {
         assert_eq!(committed.before, before);
         assert_eq!(committed.through, self.writer().position());
         assert_eq!(committed.results.len(), commands.len());
-        // Whatever way a batch went, its events are numbered in order of their times, and without a hole unless answers
-        // were begun: their messages have numbers that are no events.
+        // The events of a batch are numbered in the order of their times. Numbers without an event belong to the messages of
+        // started answers.
         let numbers: Vec<u64> = committed.events.iter().map(|event| event.number.0).collect();
         let begins = commands.iter().filter(|command| is_begin(&command.kind)).count();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
@@ -128,7 +128,7 @@ impl World {
         committed
     }
 
-    /// Does one thing and returns its receipt and its events.
+    /// Runs one command. Returns its result and its events.
     pub fn run(&mut self, user: &str, kind: CommandKind) -> (CommandResult, Vec<Arc<Event>>) {
         let committed = self.commit(&[command(user, kind)]);
         (committed.results.into_iter().next().unwrap(), committed.events.to_vec())
@@ -140,7 +140,7 @@ impl World {
 
     pub fn rejected(&mut self, user: &str, kind: CommandKind) -> Rejection {
         let (command_result, events) = self.run(user, kind);
-        assert!(events.is_empty() && command_result.number.is_none(), "a refusal changes nothing");
+        assert!(events.is_empty() && command_result.number.is_none(), "a rejected command changes nothing");
         command_result.result.unwrap_err()
     }
 
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// What `user` gets replayed after a number, as kinds and numbers.
+    /// The number and kind of each event that is replayed to `user` after a number.
     pub fn replay(&mut self, user: &str, after: u64) -> Vec<(u64, &'static str)> {
         let page = self.page(user, after, usize::MAX, EVERYTHING);
         assert_eq!((page.through, page.gap), (page.position, None));
@@ -211,7 +211,7 @@ impl World {
 
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
 
-/// A command of a user, or of a responder, which has its own name.
+/// A command of a user, whose name is the id in capitals, or of a responder.
 pub fn command(user: &str, kind: CommandKind) -> Command {
     let name = user.strip_prefix(RESPONDER_PREFIX).map_or_else(|| user.to_uppercase(), str::to_owned);
     let actor = Actor { id: UserId::new_unchecked(user), name: Some(name.into()), email: None };
@@ -310,7 +310,7 @@ pub fn delete_conversation(id: ConversationId) -> CommandKind {
     CommandKind::DeleteConversation { conversation: ConversationRef::Id(id), api_variant: ApiVariant::Config }
 }
 
-/// Ann owns the workspace, ben and cyd take part in the conversation, and dan has nothing to do with them.
+/// `ann` owns the workspace and, like `ben` and `cyd`, is a participant of the conversation. `dan` is an outsider.
 pub struct SharedConversation {
     pub world: World,
     pub workspace: WorkspaceId,

@@ -9,7 +9,7 @@ use cortex_core::internals::{
 use std::collections::BTreeSet;
 
 #[test]
-fn default_means_the_callers_own() {
+fn the_default_conversation_belongs_to_the_caller() {
     let mut world = World::in_file();
     let (command_result, events) = world.run("ann", post(ConversationRef::Default, "x"));
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
@@ -18,7 +18,7 @@ fn default_means_the_callers_own() {
     let (_, events) = world.run("ben", post(ConversationRef::Default, "x"));
     assert!(events.iter().all(|event| names(&event.recipients) == ["ben"]));
     let (_, events) = world.run("ann", post(ConversationRef::Default, "y"));
-    assert_eq!(events.len(), 1, "made once");
+    assert_eq!(events.len(), 1, "the conversation is created once");
     let own = events[0].conversation_id.unwrap();
 
     let filter = StreamFilter { conversation: Some(ConversationRef::Default), ..EVERYTHING };
@@ -30,7 +30,7 @@ fn default_means_the_callers_own() {
     let QueryResult::Conversation(conversation) = world.query_result("ann", kind) else { panic!() };
     assert_eq!((conversation.id, conversation.topic.as_str(), conversation.message_count), (own, "Default", 2));
 
-    // A conversation that was deleted is made again in the same workspace, and with the workspace if that was deleted.
+    // A deleted default conversation is created again in the same workspace, or with a new workspace if that was deleted.
     world.done(
         "ann",
         CommandKind::DeleteConversation { conversation: ConversationRef::Default, api_variant: ApiVariant::Config },
@@ -47,12 +47,12 @@ fn default_means_the_callers_own() {
     assert_ne!(made.workspace_id, conversation.workspace_id);
     let (_, events) = world.run("ann", post(ConversationRef::Default, "x"));
     assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["conversation_created", "input"]);
-    assert_eq!(events[0].workspace_id, made.workspace_id, "a default workspace serves both");
+    assert_eq!(events[0].workspace_id, made.workspace_id, "conversations share the default workspace");
     world.writer().check_invariants();
 }
 
 #[test]
-fn everybody_concerned_is_told_and_nobody_else() {
+fn each_event_has_exactly_its_recipients() {
     let SharedConversation { mut world, workspace, conversation } = SharedConversation::new();
     let recipients_of = |world: &mut World, user: &str, kind: CommandKind| -> Vec<(EventKind, BTreeSet<String>)> {
         let (_, events) = world.run(user, kind);
@@ -78,7 +78,7 @@ fn everybody_concerned_is_told_and_nobody_else() {
     assert_eq!(
         recipients_of(&mut world, "ann", leave(conversation)),
         [(ConversationUpdated, set(&["ann", "eve"])), (ConversationLeft, set(&["ann"]))],
-        "the owner is told as owner, and takes part no longer"
+        "the owner remains a recipient, but not a participant"
     );
     assert_eq!(
         world.rejected("ann", leave(conversation)),
@@ -102,7 +102,7 @@ fn everybody_concerned_is_told_and_nobody_else() {
 }
 
 #[test]
-fn participants_are_replaced_but_who_asks_stays() {
+fn an_update_replaces_the_participants_except_the_caller() {
     let SharedConversation { mut world, conversation, .. } = SharedConversation::new();
     let table: &[(&str, &[&str], &[&str])] = &[
         ("ann", &["eve", "cyd", "ben"], &["ben", "cyd", "ann", "eve"]),
@@ -117,7 +117,7 @@ fn participants_are_replaced_but_who_asks_stays() {
     }
     world.done("ann", leave(conversation));
     let changed = updated(world.done("ann", update_conversation(conversation, Some(&["ben"]), None)));
-    assert_eq!(names(&changed.participants), ["ben"], "who does not take part is not put in");
+    assert_eq!(names(&changed.participants), ["ben"], "a caller who is not a participant is not added");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_conversation_has_at_most_256_participants() {
 }
 
 #[test]
-fn metadata_merges_within_its_bound() {
+fn merged_metadata_is_bounded() {
     let SharedConversation { mut world, workspace, conversation } = SharedConversation::new();
     let half = "x".repeat(METADATA_BYTES_MAX / 2);
     let first = format!(r#"{{"a":1.0,"b":"{half}"}}"#);
@@ -153,7 +153,7 @@ fn metadata_merges_within_its_bound() {
         panic!()
     };
     let fields: BTreeSet<&str> = fields.iter().map(|(name, _)| *name).collect();
-    assert_eq!(fields, ["metadata", "participant_ids"].into(), "every bad field at once");
+    assert_eq!(fields, ["metadata", "participant_ids"].into(), "all invalid fields are reported together");
     let changed = updated(world.done("ben", update_conversation(conversation, None, Some(r#"{"b":null,"c":1}"#))));
     assert_eq!(changed.metadata.as_str(), r#"{"a":1.0,"c":1}"#);
 

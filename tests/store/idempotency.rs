@@ -13,7 +13,7 @@ fn keyed(user: &str, key: &str, fingerprint: u8, text: &str) -> Command {
     command
 }
 
-/// The body and number of a replayed answer; `None` for a first one.
+/// The body and number of a replayed response; `None` for a first response.
 fn replayed(command_result: &CommandResult) -> Option<(Arc<[u8]>, Option<EventNumber>)> {
     match command_result.result.as_ref().unwrap() {
         Outcome::Replayed { body, number } => {
@@ -25,7 +25,7 @@ fn replayed(command_result: &CommandResult) -> Option<(Arc<[u8]>, Option<EventNu
 }
 
 #[test]
-fn a_repeated_request_gets_the_first_answer() {
+fn a_repeated_request_gets_the_stored_response() {
     let mut world = World::in_file();
     let first = world.commit(&[keyed("ann", "k", 1, "x")]);
     let kept = (render(first.results[0].result.as_ref().unwrap()).into(), first.results[0].number);
@@ -50,7 +50,7 @@ fn a_repeated_request_gets_the_first_answer() {
 }
 
 #[test]
-fn keys_of_refused_and_of_old_requests_do_not_count() {
+fn keys_of_rejected_and_expired_requests_are_free() {
     let mut world = World::in_memory();
     let mut rejected = keyed("ann", "k", 1, "x");
     rejected.kind = post(ConversationRef::Id(ConversationId(uuid::Uuid::nil())), "x");
@@ -60,8 +60,11 @@ fn keys_of_refused_and_of_old_requests_do_not_count() {
     world.now = world.now.plus_seconds(IDEMPOTENCY_RETENTION_SECONDS - 1);
     assert!(replayed(&world.commit(&[keyed("ann", "k", 2, "x")]).results[0]).is_some());
     world.now = world.now.plus_seconds(2);
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_none(), "a day later it is free");
+    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_none(), "the key expires after a day");
     assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some());
     world.maintain_all();
-    assert!(replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some(), "young ones stay");
+    assert!(
+        replayed(&world.commit(&[keyed("ann", "k", 3, "x")]).results[0]).is_some(),
+        "maintenance keeps younger responses"
+    );
 }

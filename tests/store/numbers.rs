@@ -35,7 +35,7 @@ fn times_grow_when_the_clock_goes_back() {
             last = event.at;
         }
     }
-    assert!(last.0 < START.0 + 6_000_000, "a clock that went back is caught up with in microseconds, not ahead of");
+    assert!(last.0 < START.0 + 6_000_000, "while the clock is behind, times grow by microseconds");
     world.writer().check_invariants();
 }
 

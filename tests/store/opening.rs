@@ -15,7 +15,7 @@ fn a_database_keeps_its_epoch_and_keys() {
 }
 
 #[test]
-fn closing_leaves_one_file() {
+fn closing_empties_the_log() {
     let mut world = World::in_file();
     let Database::File(path) = world.config.database.clone() else { panic!() };
     world.workspace("ann");
@@ -28,7 +28,7 @@ fn closing_leaves_one_file() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_said_in_one_line() {
+fn an_error_on_opening_is_one_line() {
     let directory = TempDir::new();
     let text = directory.file("text.db");
     std::fs::write(&text, "This is no database, although it is long enough to hold the header of one. ".repeat(9))
@@ -51,7 +51,7 @@ fn what_cannot_be_opened_is_said_in_one_line() {
     }
     let tables: i64 = cookies.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
     let mode: String = cookies.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
-    assert_eq!((tables, mode.as_str()), (1, "delete"), "what is refused stays as it was");
+    assert_eq!((tables, mode.as_str()), (1, "delete"), "a rejected file is not changed");
     assert!(Reader::open(&directory.file("none.db")).is_err());
-    assert!(!directory.file("none.db").exists(), "a reader makes no database");
+    assert!(!directory.file("none.db").exists(), "a reader creates no database");
 }

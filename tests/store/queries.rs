@@ -8,7 +8,7 @@ use cortex_core::internals::{
 };
 
 #[test]
-fn lists_go_in_creation_order_and_end_early() {
+fn lists_are_in_creation_order_and_bounded() {
     let mut world = World::in_file();
     let large = Metadata::new_unchecked(format!(r#"{{"x":"{}"}}"#, "x".repeat(METADATA_BYTES_MAX - 8)));
     let fitting = LIST_BYTES_MAX / (METADATA_BYTES_MAX + 1024);
@@ -41,7 +41,7 @@ fn lists_go_in_creation_order_and_end_early() {
         panic!()
     };
     assert_eq!(listed.items.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["w3", "w4"]);
-    assert!(!listed.truncated, "a limit is no truncation");
+    assert!(!listed.truncated, "a page that reaches its limit is not truncated");
     let QueryResult::Workspaces(listed) =
         world.query_result("ann", QueryKind::Workspaces(Pagination { limit: 2, offset: u64::MAX }))
     else {
@@ -57,18 +57,18 @@ fn lists_go_in_creation_order_and_end_early() {
 }
 
 #[test]
-fn answers_carry_the_position_of_their_snapshot() {
+fn responses_have_the_position_of_their_snapshot() {
     let mut world = World::in_file();
     let workspace = world.workspace("ann");
     let answer = world.query("ann", QueryKind::Workspace(workspace));
     assert_eq!(answer.position, EventNumber(1));
     world.done("ann", post(ConversationRef::Default, "x"));
     assert_eq!(world.query("ann", QueryKind::Workspace(workspace)).position, EventNumber(4));
-    assert_eq!(world.query("ben", QueryKind::Workspace(workspace)).position, EventNumber(4), "refusals too");
+    assert_eq!(world.query("ben", QueryKind::Workspace(workspace)).position, EventNumber(4), "also with a rejection");
 }
 
 #[test]
-fn a_message_comes_back_as_it_was_sent() {
+fn a_message_is_stored_byte_for_byte() {
     let mut world = World::in_file();
     let metadata = Metadata::new_unchecked(r#"{"b":1.50e+03,"a":[123456789012345678901234567890,"\u00e9"]}"#);
     let content = Content::new("a\u{0}b\r\n'\"\\ \u{1f600}").unwrap();

@@ -6,7 +6,7 @@ use cortex_core::internals::{
 };
 
 #[test]
-fn the_last_tokens_name_and_email_win() {
+fn the_newest_token_determines_name_and_email() {
     let mut world = World::in_file();
     let mut post_as = |name: Option<&str>, email: Option<&str>| -> UserProfile {
         let mut command = command("ann", post(ConversationRef::Default, "x"));
@@ -37,14 +37,14 @@ fn try_post(world: &mut World, user: &str) -> Result<(), Rejection> {
 }
 
 #[test]
-fn developments_user_comes_keeps_a_changed_password_and_goes() {
+fn the_development_user_keeps_a_changed_password() {
     let mut world = World::in_file();
     let now = world.now;
     world.writer().set_development_user(None, now).unwrap();
     assert_eq!(
         world.writer().open_reader().unwrap().password_record("user@example.com").unwrap(),
         None,
-        "nothing to switch off"
+        "production creates no user"
     );
     world.writer().set_development_user(Some("first"), now).unwrap();
 
@@ -56,7 +56,7 @@ fn developments_user_comes_keeps_a_changed_password_and_goes() {
 
     let change = world.commit(&[command(DEVELOPMENT, CommandKind::SetPassword { hash: "second".into() })]);
     assert!(matches!(change.results[0].result, Ok(Outcome::PasswordChanged)));
-    let token_rules = change.token_rules.expect("older tokens end");
+    let token_rules = change.token_rules.expect("the rules changed");
     let Some(TokenRule::IssuedSince(since)) = token_rules.0.get(DEVELOPMENT) else { panic!("{token_rules:?}") };
     assert!(*since >= now && !token_rules.accepts(&UserId::new_unchecked(DEVELOPMENT), Some(WallTime(since.0 - 1))));
     world.writer().set_development_user(Some("first"), now).unwrap();
@@ -82,7 +82,7 @@ fn an_email_with_a_password_cannot_be_taken_over() {
     imposter.actor.email = Some("User@Example.com".into());
     assert!(world.commit(&[imposter]).results[0].result.is_ok(), "two users may have the same email");
     let record = world.writer().open_reader().unwrap().password_record("user@example.com").unwrap().unwrap();
-    assert_eq!(record.profile.id.as_str(), DEVELOPMENT, "but only one logs in with it");
+    assert_eq!(record.profile.id.as_str(), DEVELOPMENT, "only one of them logs in with it");
     assert_eq!(
         world.rejected("ann", CommandKind::SetPassword { hash: "mine".into() }),
         Rejection::Conflict("the user has no password")
@@ -95,7 +95,7 @@ fn an_email_with_a_password_cannot_be_taken_over() {
 }
 
 #[test]
-fn names_are_told_to_who_shares_a_conversation() {
+fn profiles_are_visible_to_users_who_share_a_conversation() {
     let SharedConversation { mut world, conversation, .. } = SharedConversation::new();
     world.post("ben", conversation, "x");
     world.workspace("cyd");
@@ -114,10 +114,10 @@ fn names_are_told_to_who_shares_a_conversation() {
     world.done("ann", leave(conversation));
     let kind = QueryKind::Users(users(&["ann"]));
     let QueryResult::Users(found) = world.query_result("ben", kind) else { panic!() };
-    assert_eq!(found.len(), 1, "the owner of the workspace is never out of it");
+    assert_eq!(found.len(), 1, "the owner of the workspace shares all its conversations");
     world.done("ann", delete_conversation(conversation));
     let QueryResult::Users(found) = world.query_result("ben", QueryKind::Users(users(&["ann", "cyd"]))) else {
         panic!()
     };
-    assert!(found.is_empty(), "nothing is shared any more");
+    assert!(found.is_empty(), "no conversation is shared any more");
 }

@@ -1,4 +1,4 @@
-//! The write-ahead log stays small while the writer and the readers never rest.
+//! The length of the write-ahead log under constant reads and writes.
 
 use crate::common::*;
 use cortex_core::internals::limits::WAL_FRAMES_MAX;
@@ -6,9 +6,9 @@ use cortex_core::internals::{Command, ConversationRef, Database, EventNumber, Qu
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[test]
-fn readers_that_never_rest_do_not_hold_the_log_back() {
+fn the_log_stays_short_with_overlapping_readers() {
     const BATCHES: usize = 600;
-    // Three times the length at which the writer waits for readers: on a busy machine it may wait in vain at first.
+    // Three times the length at which the writer waits for readers, because on a busy machine a wait may time out.
     const WAL_BYTES_MAX: u64 = 3 * 4096 * WAL_FRAMES_MAX as u64;
     let mut world = World::in_file();
     let workspace = world.workspace("ann");

@@ -1,4 +1,4 @@
-//! What an administrator does to users, where the command line's tests do not see it.
+//! Administration of users, beyond the tests of the command line.
 
 use super::support::TempDir;
 use super::*;
@@ -26,16 +26,16 @@ fn later(seconds: i64) -> WallTime {
 }
 
 #[test]
-fn older_tokens_stay_refused_when_the_clock_goes_back() {
+fn older_tokens_stay_rejected_when_the_clock_goes_back() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut admin = admin(&path);
     let new = NewUser { id: &id("ann"), email: "ann@example.com", name: None };
     admin.add(&new, "first", NOW).unwrap();
     let mut writer = open(&path);
-    assert!(writer.token_rules().unwrap().0.is_empty(), "a first password ends no token");
+    assert!(writer.token_rules().unwrap().0.is_empty(), "a first password does not affect tokens");
     let mut since = WallTime(i64::MIN);
-    // The last of these comes after a commit that was made when the clock was ahead.
+    // The last change follows a commit at a time when the clock was ahead.
     for (hash, now) in [("second", later(10)), ("third", later(5)), ("fourth", later(7))] {
         if hash == "fourth" {
             writer.commit_batch(&[command("ben", create_workspace())], later(20));
@@ -53,15 +53,15 @@ fn older_tokens_stay_refused_when_the_clock_goes_back() {
 }
 
 #[test]
-fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
+fn development_enables_its_user_only_if_production_switched_it_off() {
     type AdminCommand = fn(&mut Admin);
     let table: [(&str, AdminCommand, UserStatus); 4] = [
-        ("nothing", |_| {}, UserStatus::Enabled),
+        ("no change", |_| {}, UserStatus::Enabled),
         ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Disabled),
         ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), UserStatus::Enabled),
         ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Deleted),
     ];
-    for (what, apply, expected) in table {
+    for (name, apply, expected) in table {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let mut writer = open(&path);
@@ -69,19 +69,19 @@ fn development_switches_its_user_on_again_only_if_production_switched_it_off() {
         writer.set_development_user(None, NOW).unwrap();
         let mut admin = admin(&path);
         let status = |admin: &Admin| admin.find(&named(DEVELOPMENT)).unwrap().status;
-        assert_eq!(status(&admin), UserStatus::SwitchedOff, "production has none");
+        assert_eq!(status(&admin), UserStatus::SwitchedOff, "production switches the user off");
         apply(&mut admin);
         writer.set_development_user(None, NOW).unwrap();
         writer.set_development_user(Some("hash"), NOW).unwrap();
-        assert_eq!(status(&admin), expected, "{what}");
+        assert_eq!(status(&admin), expected, "{name}");
         let closed = writer.token_rules().unwrap().0.contains_key(DEVELOPMENT);
-        assert_eq!(closed, expected != UserStatus::Enabled, "{what}");
+        assert_eq!(closed, expected != UserStatus::Enabled, "{name}");
         writer.check_invariants();
     }
 }
 
 #[test]
-fn who_waits_for_the_writer_gets_a_turn() {
+fn an_administrator_waits_for_the_writer() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
@@ -97,10 +97,10 @@ fn who_waits_for_the_writer_gets_a_turn() {
 }
 
 #[test]
-fn a_database_that_somebody_else_is_to_make_is_waited_for_and_then_left_alone() {
+fn an_administrator_waits_for_a_process_that_creates_the_database() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
-    let lock = Lock::try_acquire(&path).unwrap().expect("nobody holds it");
+    let lock = Lock::try_acquire(&path).unwrap().expect("no process holds the lock");
     let database = Database::File(path.clone());
     assert_eq!(Admin::open(&database, true).err(), Some(OpenError::Locked(path.clone())));
     assert!(!path.exists());
@@ -113,7 +113,7 @@ fn a_database_that_somebody_else_is_to_make_is_waited_for_and_then_left_alone() 
 }
 
 #[test]
-fn a_refusal_leaves_nothing_behind() {
+fn a_rejected_change_writes_nothing() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut admin = admin(&path);
@@ -125,7 +125,7 @@ fn a_refusal_leaves_nothing_behind() {
     assert_eq!(admin.add(&new, "hash", NOW), Err(taken));
     assert_eq!(admin.set_password(&named("ben"), "hash", NOW), Err(AdminError::Unknown("ben".into())));
     assert_eq!(admin.users(None, 10).unwrap(), before);
-    // A page goes on after its last user.
+    // The next page begins after the last user.
     admin.disable(&named("ben"), NOW).unwrap();
     let rest: Vec<Account> = admin.users(before.last(), 10).unwrap();
     assert_eq!(rest.iter().map(|user| user.id.as_str()).collect::<Vec<_>>(), ["ben"]);

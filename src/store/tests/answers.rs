@@ -1,4 +1,4 @@
-//! Orders and answers when SQLite fails: none is told of that is not stored, and rows leave nothing behind.
+//! Answer jobs and answers: failures of SQLite, and the rows that are left.
 
 use super::support::TempDir;
 use super::*;
@@ -34,17 +34,17 @@ pub(crate) fn finish(job: JobId) -> Command {
 pub(crate) fn open_jobs(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
     let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
-    let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
-    match answer.result.unwrap() {
+    let response = execute(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
+    match response.result.unwrap() {
         QueryResult::OpenJobs(jobs) => jobs,
         other => panic!("{other:?}"),
     }
 }
 
-/// Has the commits with these places fail, counted from the next.
-fn fail_commits(writer: &mut Writer, places: &'static [u32]) {
+/// Makes the commits with these indexes fail; the next commit has index 0.
+fn fail_commits(writer: &mut Writer, indexes: &'static [u32]) {
     let commits = AtomicU32::new(0);
-    let fails = move || places.contains(&commits.fetch_add(1, Ordering::Relaxed));
+    let fails = move || indexes.contains(&commits.fetch_add(1, Ordering::Relaxed));
     writer.connection.db.commit_hook(Some(fails)).unwrap();
 }
 
@@ -53,10 +53,10 @@ fn rows(writer: &Writer, table: &str) -> i64 {
 }
 
 #[test]
-fn what_was_not_committed_is_neither_ordered_nor_begun() {
+fn uncommitted_jobs_and_answers_are_not_reported() {
     let directory = TempDir::new();
     let mut writer = open_answered(&directory.file("a.db"));
-    // The batch's commit fails, and the second of the commits that follow.
+    // The commit of the batch fails, then that of the second command alone.
     fail_commits(&mut writer, &[0, 2]);
     let batch = ["ann", "ben", "cyd"].map(|user| command(user, post(ConversationRef::Default, "x")));
     let committed = writer.commit_batch(&batch, NOW);
@@ -74,47 +74,50 @@ fn what_was_not_committed_is_neither_ordered_nor_begun() {
     assert_eq!(started, [None, Some(committed.started[0].message_id)]);
     writer.check_invariants();
 
-    // Once more if something rode along with it.
+    // The transaction is retried without a step of an inbox flush, and that fails as well.
     fail_commits(&mut writer, &[0, 1]);
     assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_err());
     fail_commits(&mut writer, &[]);
-    assert_eq!(open_jobs(&mut writer).len(), 2, "an order stays open until its end is on disk");
+    assert_eq!(open_jobs(&mut writer).len(), 2, "a job stays open until its end is on disk");
     assert!(writer.commit_batch(&[finish(keys[1])], NOW).results[0].result.is_ok());
     assert_eq!(open_jobs(&mut writer).len(), 1);
     writer.check_invariants();
 }
 
 #[test]
-fn an_answer_leaves_no_row_behind() {
+fn deleted_answers_leave_no_rows() {
     let directory = TempDir::new();
     let mut writer = open_answered(&directory.file("a.db"));
-    let home = workspace(&mut writer, "ann");
-    let room = conversation(&mut writer, "ann", home, &["ben"]);
+    let workspace = add_workspace(&mut writer, "ann");
+    let conversation = add_conversation(&mut writer, "ann", workspace, &["ben"]);
     let counts = |writer: &Writer| {
         ["answer_jobs", "messages", "state_events", "event_recipients"].map(|table| rows(writer, table))
     };
     let before = counts(&writer);
-    let asked = command("ben", post(ConversationRef::Id(room), "x"));
+    let asked = command("ben", post(ConversationRef::Id(conversation), "x"));
     let job = writer.commit_batch(&[asked], NOW).jobs.remove(0);
     let started = writer.commit_batch(&[begin(job.key)], NOW).started[0].message_id;
     writer.commit_batch(&[finish(job.key)], NOW);
     let published = [before[0], before[1] + 2, before[2] + 1, before[3] + 2];
-    assert_eq!(counts(&writer), published, "a closed order has no row, and the answer has one event");
-    let delete = |message| CommandKind::DeleteMessage { conversation: ConversationRef::Id(room), message };
+    assert_eq!(counts(&writer), published, "a closed job has no row, and the answer has one event");
+    let delete = |message| CommandKind::DeleteMessage { conversation: ConversationRef::Id(conversation), message };
     done(&mut writer, "ann", delete(started));
     done(&mut writer, "ben", delete(job.message_id));
-    // What is left says that two messages are gone.
+    // Two tombstones are left.
     assert_eq!(counts(&writer), [before[0], before[1], before[2] + 2, before[3] + 4]);
     writer.check_invariants();
 
-    // Orders that are open go with their conversation.
-    let batch = [(); 300].map(|()| command("ben", post(ConversationRef::Id(room), "x")));
+    // Open jobs are purged with their conversation.
+    let batch = [(); 300].map(|()| command("ben", post(ConversationRef::Id(conversation), "x")));
     let jobs = writer.commit_batch(&batch, NOW).jobs;
     writer.commit_batch(&[begin(jobs[7].key), finish(jobs[8].key)], NOW);
     done(
         &mut writer,
         "ann",
-        CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config },
+        CommandKind::DeleteConversation {
+            conversation: ConversationRef::Id(conversation),
+            api_variant: ApiVariant::Config,
+        },
     );
     while maintain(&mut writer, NOW) {
         writer.check_invariants();

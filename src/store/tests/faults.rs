@@ -1,4 +1,4 @@
-//! What happens when SQLite fails: nothing is acknowledged that is not stored, and the writer goes on.
+//! Failures of SQLite: only stored changes are acknowledged, and the writer continues.
 
 use super::support::TempDir;
 use super::*;
@@ -8,7 +8,7 @@ use crate::domain::token_rules::TokenRule;
 use crate::store::Reader;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// As many database pages as there are, and `more`.
+/// Limits the database to its present pages and `more`.
 fn limit_pages(writer: &Writer, more: i64) {
     let pages: i64 = writer.connection.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     writer.connection.db.query_row(&format!("PRAGMA max_page_count = {}", pages + more), [], |_| Ok(())).unwrap();
@@ -19,15 +19,15 @@ fn posted(events: &[Arc<Event>]) -> Vec<&str> {
 }
 
 #[test]
-fn a_full_disk_refuses_only_what_does_not_fit() {
+fn a_full_disk_rejects_only_commands_that_do_not_fit() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
-    let home = workspace(&mut writer, "ann");
-    let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
+    let workspace = add_workspace(&mut writer, "ann");
+    let conversation = ConversationRef::Id(add_conversation(&mut writer, "ann", workspace, &[]));
     limit_pages(&writer, 4);
 
     let large = "x".repeat(200_000);
-    let batch = ["one", &large, "two", &large, "three"].map(|text| command("ann", post(room, text)));
+    let batch = ["one", &large, "two", &large, "three"].map(|text| command("ann", post(conversation, text)));
     let before = writer.position();
     let committed = writer.commit_batch(&batch, NOW);
     let results: Vec<Option<&Rejection>> = committed.results.iter().map(|r| r.result.as_ref().err()).collect();
@@ -36,24 +36,24 @@ fn a_full_disk_refuses_only_what_does_not_fit() {
     assert_eq!((committed.before, committed.through), (before, EventNumber(before.0 + 3)));
     assert_eq!(posted(&committed.events), ["one", "two", "three"]);
     let numbers: Vec<u64> = committed.events.iter().map(|event| event.number.0).collect();
-    assert_eq!(numbers, [before.0 + 1, before.0 + 2, before.0 + 3], "a failure uses up no number");
+    assert_eq!(numbers, [before.0 + 1, before.0 + 2, before.0 + 3], "a failed command uses no number");
     writer.check_invariants();
 
     writer.connection.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
-    done(&mut writer, "ann", post(room, &large));
+    done(&mut writer, "ann", post(conversation, &large));
     writer.check_invariants();
     let events = replay(&mut writer, "ann");
     assert_eq!(posted(&events), ["one", "two", "three", &large]);
 }
 
 #[test]
-fn a_writer_that_could_not_write_knows_it_until_it_can() {
+fn a_fault_lasts_until_a_write_succeeds() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
-    let home = workspace(&mut writer, "ann");
-    let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
+    let workspace = add_workspace(&mut writer, "ann");
+    let conversation = ConversationRef::Id(add_conversation(&mut writer, "ann", workspace, &[]));
     let rejected = |writer: &mut Writer, content: &str| {
-        let committed = writer.commit_batch(&[command("ann", post(room, content))], NOW);
+        let committed = writer.commit_batch(&[command("ann", post(conversation, content))], NOW);
         assert!(matches!(committed.results[0].result, Err(Rejection::Unavailable)));
     };
     assert_eq!(writer.fault(), None);
@@ -61,11 +61,11 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     rejected(&mut writer, &"x".repeat(100_000));
     assert_eq!(writer.fault(), Some(WriterFault::Full));
     writer.probe();
-    assert_eq!(writer.fault(), Some(WriterFault::Full), "a few pages more would not fit");
+    assert_eq!(writer.fault(), Some(WriterFault::Full), "the probe needs several pages");
     let nothing = ConversationRef::Id(ConversationId(uuid::Uuid::nil()));
     let committed = writer.commit_batch(&[command("ann", post(nothing, "x"))], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::NotFound(_))));
-    assert_eq!(writer.fault(), Some(WriterFault::Full), "a refusal writes nothing");
+    assert_eq!(writer.fault(), Some(WriterFault::Full), "a rejected command writes nothing");
 
     writer.connection.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
     writer.probe();
@@ -74,7 +74,7 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     assert_eq!(
         writer.connection.db.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(),
         0,
-        "it leaves nothing behind"
+        "the probe leaves no table"
     );
 
     let holder = rusqlite::Connection::open(directory.file("a.db")).unwrap();
@@ -84,19 +84,18 @@ fn a_writer_that_could_not_write_knows_it_until_it_can() {
     writer.probe();
     assert_eq!(writer.fault(), Some(WriterFault::Locked));
     drop(holder);
-    done(&mut writer, "ann", post(room, "x"));
-    assert_eq!(writer.fault(), None, "any change shows it");
+    done(&mut writer, "ann", post(conversation, "x"));
+    assert_eq!(writer.fault(), None, "a change ends the fault");
     writer.check_invariants();
 }
 
 #[test]
-fn what_a_failed_batch_made_is_forgotten() {
+fn a_failed_batch_leaves_nothing_in_the_cache() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
-    workspace(&mut writer, "ann");
+    add_workspace(&mut writer, "ann");
     limit_pages(&writer, 0);
-    // The first command fills memory with a user, a workspace and a conversation; then the batch fails as a whole, and
-    // on its own it fails too.
+    // The first command adds a user, a workspace and a conversation to the cache. Then it fails, in the batch and alone.
     let large = "x".repeat(100_000);
     let batch = [&large, &large].map(|text| command("ben", post(ConversationRef::Default, text)));
     let committed = writer.commit_batch(&batch, NOW);
@@ -116,7 +115,7 @@ fn a_failed_commit_is_never_acknowledged() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     let batch = ["ann", "ben", "ann"].map(|user| command(user, post(ConversationRef::Default, "x")));
-    // The batch's commit fails, and the second of the commits that follow.
+    // The commit of the batch fails, then that of the second command alone.
     let commits = Arc::new(AtomicU32::new(0));
     let count = commits.clone();
     let fails = move || [0, 2].contains(&count.fetch_add(1, Ordering::Relaxed));
@@ -128,17 +127,17 @@ fn a_failed_commit_is_never_acknowledged() {
     assert!(committed.events.iter().all(|event| event.actor.as_str() == "ann"));
     writer.check_invariants();
     writer.connection.db.commit_hook(None::<fn() -> bool>).unwrap();
-    assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
+    assert_eq!(replay(&mut writer, "ann"), without_recipients(&committed.events));
     assert!(replay(&mut writer, "ben").is_empty());
 }
 
-/// Events as a journal page has them, which is for one user.
-fn strip(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
+/// The events as in a journal page, which omits the recipients.
+fn without_recipients(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
     events.iter().map(|event| Arc::new(Event { recipients: Arc::default(), ..(**event).clone() })).collect()
 }
 
 #[test]
-fn a_busy_database_refuses_the_whole_batch_at_once() {
+fn a_locked_database_rejects_the_whole_batch() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
@@ -156,7 +155,7 @@ fn a_busy_database_refuses_the_whole_batch_at_once() {
 }
 
 #[test]
-fn users_changed_by_another_process_are_noticed() {
+fn changes_by_another_process_are_detected() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
@@ -168,18 +167,18 @@ fn users_changed_by_another_process_are_noticed() {
     let token_rules = committed.token_rules.expect("the rules changed");
     assert_eq!(token_rules.0.get("ann"), Some(&TokenRule::RejectAll));
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
-    assert!(committed.token_rules.is_none(), "the writer's own commits are no news");
+    assert!(committed.token_rules.is_none(), "the writer's own commits are not reported");
 
     assert!(writer.poll_external_writes().is_none());
     other.execute("UPDATE users SET status = 0 WHERE oid = 'ann'", []).unwrap();
     other.execute("UPDATE users SET status = 1 WHERE oid = 'ben'", []).unwrap();
-    let seen = writer.poll_external_writes().expect("without a batch too");
+    let seen = writer.poll_external_writes().expect("the rules changed");
     assert_eq!((seen.before, seen.through), (writer.position(), writer.position()));
     assert_eq!(
         seen.token_rules.expect("the rules changed").0,
         [(UserId::new_unchecked("ben"), TokenRule::RejectAll)].into()
     );
-    assert!(writer.poll_external_writes().is_none(), "once is enough");
+    assert!(writer.poll_external_writes().is_none(), "a change is reported once");
     writer.check_invariants();
     let committed = writer.commit_batch(&[command("ben", create_workspace())], NOW);
     assert!(matches!(committed.results[0].result, Err(Rejection::Unauthorized)));
@@ -187,13 +186,13 @@ fn users_changed_by_another_process_are_noticed() {
 }
 
 #[test]
-fn a_crash_keeps_what_was_committed_and_nothing_else() {
+fn a_crash_keeps_exactly_the_committed_rows() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
     let committed =
         writer.commit_batch(&["a", "b", "c"].map(|text| command("ann", post(ConversationRef::Default, text))), NOW);
-    // A transaction that is open while the process dies: what it wrote must not be seen again.
+    // The process is killed while this transaction is open, so the transaction must have no effect.
     writer
         .connection
         .db
@@ -207,13 +206,13 @@ fn a_crash_keeps_what_was_committed_and_nothing_else() {
     let mut writer = open(&after);
     writer.check_invariants();
     assert_eq!((writer.position(), committed.through), (EventNumber(5), EventNumber(5)));
-    assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
+    assert_eq!(replay(&mut writer, "ann"), without_recipients(&committed.events));
     done(&mut writer, "ann", post(ConversationRef::Default, "d"));
     writer.check_invariants();
 }
 
 #[test]
-fn a_panic_in_a_batch_is_forgotten_by_the_next() {
+fn a_panic_in_a_batch_does_not_affect_the_next() {
     let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
     let metadata = Metadata::new_unchecked("not an object, which every parser rejects");
     let fatal = CommandKind::CreateConversation {
@@ -231,23 +230,23 @@ fn a_panic_in_a_batch_is_forgotten_by_the_next() {
     let committed = writer.commit_batch(&batch[..1], NOW);
     assert_eq!((committed.before, committed.through), (EventNumber(0), EventNumber(3)));
     writer.check_invariants();
-    assert_eq!(replay(&mut writer, "ann"), strip(&committed.events));
+    assert_eq!(replay(&mut writer, "ann"), without_recipients(&committed.events));
 }
 
 #[test]
-fn a_query_that_fails_leaves_no_snapshot_open() {
+fn a_failed_query_leaves_no_snapshot_open() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut writer = open(&path);
-    let home = workspace(&mut writer, "ann");
+    let workspace = add_workspace(&mut writer, "ann");
     let mut reader = Reader::open(&path).unwrap();
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(home) };
+    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(workspace) };
     assert!(reader.execute(&query).result.is_ok());
     writer.connection.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
     let answer = reader.execute(&query);
     assert!(matches!(answer.result, Err(Rejection::Database)), "{answer:?}");
-    assert_eq!(answer.position, EventNumber(1), "the newest that was seen");
+    assert_eq!(answer.position, EventNumber(1), "the newest position of an earlier response");
     writer.connection.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
     assert!(reader.execute(&query).result.is_ok());
 }

@@ -1,10 +1,10 @@
-//! A database without a name: a temporary file.
+//! A database in memory, which is an unlinked temporary file.
 
 use super::*;
 use crate::domain::query::QueryKind;
 
 #[test]
-fn a_database_in_memory_works_without_a_name_and_leaves_no_file() {
+fn a_database_in_memory_works_unlinked_and_leaves_no_file() {
     let mut writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
     let directory = writer.connection.path.parent().unwrap().to_path_buf();
     let mut reader = writer.open_reader().unwrap();
@@ -13,11 +13,11 @@ fn a_database_in_memory_works_without_a_name_and_leaves_no_file() {
     assert!(!directory.exists());
     assert!(writer.open_reader().is_err());
 
-    let home = workspace(&mut writer, "ann");
-    let room = ConversationRef::Id(conversation(&mut writer, "ann", home, &[]));
+    let workspace = add_workspace(&mut writer, "ann");
+    let conversation = ConversationRef::Id(add_conversation(&mut writer, "ann", workspace, &[]));
     // Enough for several checkpoints.
     for _ in 0..40 {
-        done(&mut writer, "ann", post(room, &"x".repeat(1_000_000)));
+        done(&mut writer, "ann", post(conversation, &"x".repeat(1_000_000)));
     }
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Alive };
@@ -29,5 +29,5 @@ fn a_database_in_memory_works_without_a_name_and_leaves_no_file() {
     let writer = Writer::open(&StoreConfig::new(Database::Memory)).unwrap();
     let directory = writer.connection.path.parent().unwrap().to_path_buf();
     drop(writer);
-    assert!(!directory.exists(), "a dropped writer removes it, too");
+    assert!(!directory.exists(), "a dropped writer removes the directory as well");
 }

@@ -1,4 +1,4 @@
-//! Tests that look behind the methods: at faults of SQLite, at rows, and at query plans.
+//! Tests with access to the internals of the store: faults of SQLite, rows, and query plans.
 
 mod admin;
 mod answers;
@@ -69,19 +69,19 @@ fn done(writer: &mut Writer, user: &str, kind: CommandKind) -> Outcome {
     writer.commit_batch(&[command(user, kind)], NOW).results.remove(0).result.unwrap()
 }
 
-fn workspace(writer: &mut Writer, user: &str) -> WorkspaceId {
+fn add_workspace(writer: &mut Writer, user: &str) -> WorkspaceId {
     let Outcome::WorkspaceCreated(made) = done(writer, user, create_workspace()) else { panic!() };
     made.id
 }
 
-fn conversation(writer: &mut Writer, user: &str, workspace: WorkspaceId, participants: &[&str]) -> ConversationId {
+fn add_conversation(writer: &mut Writer, user: &str, workspace: WorkspaceId, participants: &[&str]) -> ConversationId {
     let kind = create_conversation(workspace, participants);
     let Outcome::ConversationCreated { conversation, .. } = done(writer, user, kind) else { panic!() };
     conversation.id
 }
 
-/// Answers a query in the state of the last commit.
-fn answer(writer: &Writer, query: &Query) -> QueryResponse {
+/// Executes a query in the state of the last commit.
+fn execute(writer: &Writer, query: &Query) -> QueryResponse {
     queries::execute(&writer.connection.db, &writer.meta.ids, query, writer.position())
 }
 
@@ -91,15 +91,15 @@ fn maintain(writer: &mut Writer, now: WallTime) -> bool {
     matches!(writer.maintenance_due(now), MaintenanceDue::Now | MaintenanceDue::WhenIdle)
 }
 
-/// Everything that `user` gets replayed.
+/// All events that are replayed to `user`.
 fn replay(writer: &mut Writer, user: &str) -> Vec<Arc<Event>> {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: crate::domain::event::KindSet::ALL };
     let (mut after, mut events) = (EventNumber(0), Vec::new());
     loop {
         let kind = QueryKind::JournalPage { after, bytes_max: usize::MAX, filter };
         let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-        let answer = answer(writer, &Query { reply_to, caller: UserId::new_unchecked(user), kind });
-        let QueryResult::JournalPage(page) = answer.result.unwrap() else { panic!() };
+        let response = execute(writer, &Query { reply_to, caller: UserId::new_unchecked(user), kind });
+        let QueryResult::JournalPage(page) = response.result.unwrap() else { panic!() };
         events.extend(page.events);
         after = page.through;
         if after == page.position {

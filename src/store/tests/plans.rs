@@ -1,4 +1,4 @@
-//! No statement of a command, a query or a step of housekeeping reads a whole table.
+//! Query plans: no statement of a command, a query or a maintenance step reads a whole table.
 
 use super::support::TempDir;
 use super::*;
@@ -90,19 +90,19 @@ fn no_statement_scans_a_table_or_sorts_messages() {
     for statement in statements {
         let plan = plan(&writer, statement);
         assert!(!plan.contains("SCAN"), "{statement}\n{plan}");
-        // At most 256 participants are put in order, and everybody in a workspace is made distinct.
+        // Two statements sort or deduplicate participants, whose number is bounded.
         let sorts = [conversations::PARTICIPANTS, workspaces::PARTICIPANTS].contains(&statement);
         assert!(sorts || !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
     }
-    // A cursor is a place in the index, so the millionth message costs what the first does.
+    // A cursor is a position in the index, so the cost of a page does not depend on its position.
     for (statement, place) in [(messages::PAGE_AFTER, "rowid>?"), (messages::PAGE_BEFORE, "rowid<?")] {
         let plan = plan(&writer, statement);
         let search = format!("SEARCH m USING INDEX messages_conversation (conversation=? AND {place})");
         assert!(plan.starts_with(&search), "{statement}\n{plan}");
     }
-    // The order of a user's conversations comes without a look at any message.
+    // The conversations of a user are ordered without reading messages.
     assert!(!plan(&writer, conversations::ALL_OF).contains("messages"));
-    // These walk an index that has only the rows that are meant.
+    // These statements scan a partial index that has only the rows that they select.
     for (statement, index) in [
         (users::TOKEN_RULES, "users_token_rules"),
         (purge::DELETED_CONVERSATION, "conversations_deleted"),

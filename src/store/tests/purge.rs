@@ -1,4 +1,4 @@
-//! Rows of deleted things go in small steps, and nothing of them stays.
+//! Purge: rows of deleted resources are removed completely, in small steps.
 
 use super::support::TempDir;
 use super::*;
@@ -24,7 +24,7 @@ fn rows(writer: &Writer) -> [usize; 9] {
     })
 }
 
-/// Steps until there is nothing left to do; the most rows that one step removed, and the number of steps.
+/// Runs maintenance until no work is left. Returns the largest number of rows that one step removed, and the number of steps.
 fn purge(writer: &mut Writer, now: WallTime) -> (usize, usize) {
     let (mut most, mut steps) = (0, 0);
     loop {
@@ -40,63 +40,67 @@ fn purge(writer: &mut Writer, now: WallTime) -> (usize, usize) {
     }
 }
 
-fn fill(writer: &mut Writer, home: WorkspaceId, messages: usize, text: &str) -> ConversationId {
-    let room = conversation(writer, "ann", home, &["ben", "cyd"]);
-    let posts: Vec<Command> = (0..messages).map(|_| command("ben", post(ConversationRef::Id(room), text))).collect();
+fn fill(writer: &mut Writer, workspace: WorkspaceId, messages: usize, text: &str) -> ConversationId {
+    let conversation = add_conversation(writer, "ann", workspace, &["ben", "cyd"]);
+    let posts: Vec<Command> =
+        (0..messages).map(|_| command("ben", post(ConversationRef::Id(conversation), text))).collect();
     writer.commit_batch(&posts, NOW);
-    done(writer, "cyd", CommandKind::LeaveConversation { conversation: ConversationRef::Id(room) });
-    room
+    done(writer, "cyd", CommandKind::LeaveConversation { conversation: ConversationRef::Id(conversation) });
+    conversation
 }
 
 #[test]
-fn a_deleted_workspace_leaves_only_its_last_events() {
+fn a_deleted_workspace_leaves_only_tombstones() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
-    workspace(&mut writer, "ann");
-    workspace(&mut writer, "ben");
-    workspace(&mut writer, "cyd");
+    add_workspace(&mut writer, "ann");
+    add_workspace(&mut writer, "ben");
+    add_workspace(&mut writer, "cyd");
     let kept = rows(&writer);
 
-    let home = workspace(&mut writer, "ann");
-    let first = fill(&mut writer, home, 700, "x");
-    fill(&mut writer, home, 700, "x");
+    let workspace = add_workspace(&mut writer, "ann");
+    let first = fill(&mut writer, workspace, 700, "x");
+    fill(&mut writer, workspace, 700, "x");
     let delete =
         CommandKind::DeleteConversation { conversation: ConversationRef::Id(first), api_variant: ApiVariant::Config };
     done(&mut writer, "ann", delete);
-    done(&mut writer, "ann", CommandKind::DeleteWorkspace { id: home });
+    done(&mut writer, "ann", CommandKind::DeleteWorkspace { id: workspace });
     let seen = ["ann", "ben", "cyd"].map(|user| replay(&mut writer, user));
 
     let (most, steps) = purge(&mut writer, NOW);
     assert!(steps >= 6, "{steps}");
-    // Besides the bounded rows there are a few fixed ones: participants, state, the thing itself, an event's recipients.
+    // A step may exceed its bound by a few rows: participants, state, the resource itself, the recipients of an event.
     assert!(most <= PURGE_ROWS_MAX + 16, "{most}");
-    let last_events = 4; // Two were left, one was deleted, then the workspace.
+    // Two conversations were left, then a conversation and the workspace were deleted.
+    let tombstones = 4;
     let recipients = 1 + 1 + 2 + 2;
     let mut expected = kept;
-    expected[6] += last_events;
+    expected[6] += tombstones;
     expected[7] += recipients;
     assert_eq!(rows(&writer), expected, "{TABLES:?}");
     let after = ["ann", "ben", "cyd"].map(|user| replay(&mut writer, user));
-    assert_eq!(after, seen, "removing rows changes nothing that anybody sees");
+    assert_eq!(after, seen, "a purge does not change any replay");
 }
 
 #[test]
-fn large_messages_go_a_few_at_a_time() {
+fn large_messages_are_purged_a_few_at_a_time() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
-    let home = workspace(&mut writer, "ann");
+    let workspace = add_workspace(&mut writer, "ann");
     let messages = 20;
     let text = "x".repeat(PURGE_BYTES_MAX / 4);
-    let room = fill(&mut writer, home, messages, &text);
-    let delete =
-        CommandKind::DeleteConversation { conversation: ConversationRef::Id(room), api_variant: ApiVariant::Config };
+    let conversation = fill(&mut writer, workspace, messages, &text);
+    let delete = CommandKind::DeleteConversation {
+        conversation: ConversationRef::Id(conversation),
+        api_variant: ApiVariant::Config,
+    };
     done(&mut writer, "ann", delete);
     let (most, steps) = purge(&mut writer, NOW);
     assert!(most <= 16 && steps >= messages / 4, "{most} rows in one of {steps} steps");
 }
 
 #[test]
-fn kept_answers_go_after_a_day() {
+fn stored_responses_are_purged_after_a_day() {
     let directory = TempDir::new();
     let mut writer = open(&directory.file("a.db"));
     for key in 0..100 {

@@ -1,9 +1,9 @@
-//! Places for databases.
+//! Directories for databases.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A directory that goes with its owner.
+/// A directory that is removed on drop.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -17,7 +17,7 @@ impl TempDir {
         TempDir(path)
     }
 
-    /// The path of a file in it.
+    /// The path of a file in the directory.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

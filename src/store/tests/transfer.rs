@@ -1,5 +1,4 @@
-//! Exports of what a whole server holds for a moment only: answers that were published after they were begun, and orders and
-//! answers that are open.
+//! Export and import of answers: published after a stream, streaming, and not started.
 
 use super::answers::{begin, finish, open_answered, open_jobs};
 use super::support::TempDir;
@@ -13,16 +12,16 @@ fn exported(path: &Path) -> String {
 }
 
 #[test]
-fn answers_come_along_however_far_they_are() {
+fn answers_of_every_state_are_exported_and_imported() {
     let directory = TempDir::new();
     let (from, to) = (directory.file("from.db"), directory.file("to.db"));
     let mut writer = open_answered(&from);
-    let home = workspace(&mut writer, "ann");
-    let room = conversation(&mut writer, "ann", home, &["ben"]);
-    let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(room), text)));
+    let workspace = add_workspace(&mut writer, "ann");
+    let conversation = add_conversation(&mut writer, "ann", workspace, &["ben"]);
+    let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(conversation), text)));
     let jobs = writer.commit_batch(&asked, NOW).jobs;
     writer.commit_batch(&[begin(jobs[0].key)], NOW);
-    // In between, so that the answer is published under a number that is not the one after its own.
+    // Another event comes first, so that the number of the publication does not follow the number of the answer.
     done(&mut writer, "ann", post(ConversationRef::Default, "elsewhere"));
     writer.commit_batch(&[finish(jobs[0].key), begin(jobs[1].key)], NOW);
     let before = exported(&from);
@@ -41,7 +40,7 @@ fn answers_come_along_however_far_they_are() {
     let mut copy = open_answered(&to);
     copy.check_invariants();
     assert_ne!(copy.epoch(), writer.epoch());
-    assert_eq!(open_jobs(&mut copy), open_jobs(&mut writer), "what is unanswered will be answered there");
+    assert_eq!(open_jobs(&mut copy), open_jobs(&mut writer), "open jobs are imported");
     let messages = |writer: &mut Writer, user: &str| -> Vec<(EventNumber, String)> {
         let events = replay(writer, user);
         let messages =
@@ -51,7 +50,7 @@ fn answers_come_along_however_far_they_are() {
     for user in ["ann", "ben"] {
         assert_eq!(messages(&mut copy, user), messages(&mut writer, user), "{user}");
     }
-    // The copy lives: what was begun is finished, and new things come after a hole.
+    // The imported database is usable: open answers can be finished, and new numbers follow a skipped range.
     let finished = copy.commit_batch(&[finish(jobs[1].key), finish(jobs[2].key)], NOW);
     assert!(finished.results.iter().all(|command_result| command_result.result.is_ok()));
     assert!(finished.events.iter().all(|event| event.number > imported.continues_after));

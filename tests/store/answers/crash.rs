@@ -1,11 +1,11 @@
-//! Images of the database as a crash would leave it, at every place of an answer's life.
+//! Copies of the database as a crash would leave it, after each step of an answer.
 
 use super::fixture::*;
 use crate::common::*;
 use cortex_core::internals::{AnswerJob, AnswerStep, CommandKind, Database, Metadata, Status, StoreConfig, Writer};
 use std::path::PathBuf;
 
-/// A store opened from a copy of the files as they are now, under a writer that goes on.
+/// A store opened from a copy of the present files. The original writer stays open.
 fn crashed(fixture: &AnswerFixture, name: &str) -> AnswerFixture {
     let Database::File(path) = &fixture.world.config.database else { panic!() };
     let copy = path.with_file_name(name);
@@ -16,25 +16,29 @@ fn crashed(fixture: &AnswerFixture, name: &str) -> AnswerFixture {
     let config = StoreConfig { database: Database::File(copy), ..fixture.world.config.clone() };
     let writer = Writer::open(&config).unwrap();
     let reader = writer.open_reader().unwrap();
-    AnswerFixture { world: World::of(config, writer, reader), home: fixture.home, room: fixture.room }
+    AnswerFixture {
+        world: World::of(config, writer, reader),
+        workspace: fixture.workspace,
+        conversation: fixture.conversation,
+    }
 }
 
 #[test]
-fn a_crash_at_any_place_leaves_one_answer() {
+fn a_crash_at_any_step_leaves_one_answer() {
     let mut fixture = AnswerFixture::in_file();
     let job = fixture.ask("hello");
     let key = job.key;
 
-    // Ordered and nothing more: it is answered from the start.
-    let mut image = crashed(&fixture, "ordered.db");
+    // The job exists, but the answer has not started: it is answered from the start.
+    let mut image = crashed(&fixture, "created.db");
     image.check();
     assert_eq!(image.open_jobs(), std::slice::from_ref(&job));
     image.step(finish(key, Status::Complete, Some("from the start")));
     assert_eq!(image.outputs("ben"), ["complete: from the start"]);
 
-    // Begun, and grown: what was shown stays, and is published once, after what came before it.
+    // The answer has started or grown: the stored text is kept and published once, after earlier events.
     let id = fixture.started(key, "some ");
-    for (name, shown) in [("begun.db", "some "), ("grown.db", "some more")] {
+    for (name, shown) in [("started.db", "some "), ("grown.db", "some more")] {
         if name == "grown.db" {
             fixture.step(append(key, "more"));
         }
@@ -44,7 +48,7 @@ fn a_crash_at_any_place_leaves_one_answer() {
         assert_eq!(image.message(id).content.as_str(), shown);
         assert_eq!(image.outputs("ben"), [""; 0]);
         let seen = image.world.writer().position().0;
-        let meanwhile = image.world.post("ann", image.room, "back again").number.0;
+        let meanwhile = image.world.post("ann", image.conversation, "back again").number.0;
         let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
         let step = AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None };
         let (finished, _) = image.step(CommandKind::Answer { job: key, step });
@@ -55,7 +59,7 @@ fn a_crash_at_any_place_leaves_one_answer() {
         image.check();
     }
 
-    // Finished: nothing is left to do.
+    // The answer is finished: no job is open.
     fixture.step(finish(key, Status::Complete, Some("some more.")));
     let mut image = crashed(&fixture, "finished.db");
     image.check();

@@ -11,18 +11,18 @@ use std::sync::Arc;
 pub const ECHO: &str = "responder:echo";
 pub const CLOSED: Rejection = Rejection::Conflict("the job is closed");
 
-/// A conversation of ann's with ben in it, and a store in which echo answers.
+/// A conversation of `ann` and `ben`, in a store whose default responder is `echo`.
 pub struct AnswerFixture {
     pub world: World,
-    pub home: WorkspaceId,
-    pub room: ConversationId,
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
 }
 
 impl AnswerFixture {
     pub fn new(mut world: World) -> AnswerFixture {
-        let home = world.workspace("ann");
-        let room = world.conversation("ann", home, &["ben"]);
-        AnswerFixture { world, home, room }
+        let workspace = world.workspace("ann");
+        let conversation = world.conversation("ann", workspace, &["ben"]);
+        AnswerFixture { world, workspace, conversation }
     }
 
     pub fn in_memory() -> AnswerFixture {
@@ -33,9 +33,9 @@ impl AnswerFixture {
         AnswerFixture::new(World::answered_in_file(Some("echo")))
     }
 
-    /// Posts as ben; the order that this makes.
+    /// Posts a message of `ben`. Returns its answer job.
     pub fn ask(&mut self, text: &str) -> AnswerJob {
-        let committed = self.world.commit(&[command("ben", post(ConversationRef::Id(self.room), text))]);
+        let committed = self.world.commit(&[command("ben", post(ConversationRef::Id(self.conversation), text))]);
         let [job] = &committed.jobs[..] else { panic!("{:?}", committed.jobs) };
         job.clone()
     }
@@ -52,7 +52,7 @@ impl AnswerFixture {
     }
 
     pub fn message(&mut self, id: MessageId) -> Message {
-        match self.world.query_result("ann", QueryKind::Message(ConversationRef::Id(self.room), id)) {
+        match self.world.query_result("ann", QueryKind::Message(ConversationRef::Id(self.conversation), id)) {
             QueryResult::Message(message) => message,
             other => panic!("{other:?}"),
         }
@@ -62,10 +62,10 @@ impl AnswerFixture {
         open_jobs(&mut self.world)
     }
 
-    /// What `user` gets replayed of answers, with their texts.
+    /// The status and text of each answer that is replayed to `user`.
     pub fn outputs(&mut self, user: &str) -> Vec<String> {
         let page = self.world.page(user, 0, usize::MAX, EVERYTHING);
-        page.events.iter().filter(|event| event.kind == EventKind::Output).map(|event| said(event)).collect()
+        page.events.iter().filter(|event| event.kind == EventKind::Output).map(|event| status_and_text(event)).collect()
     }
 
     pub fn check(&mut self) {
@@ -80,7 +80,7 @@ pub fn open_jobs(world: &mut World) -> Vec<AnswerJob> {
     }
 }
 
-pub fn said(event: &Event) -> String {
+pub fn status_and_text(event: &Event) -> String {
     let message = event.message().unwrap();
     format!("{}: {}", message.status.as_str(), message.content.as_str())
 }

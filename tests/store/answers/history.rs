@@ -1,4 +1,4 @@
-//! What a responder is told of a conversation.
+//! The history of a conversation that a responder receives.
 
 use super::fixture::*;
 use crate::common::*;
@@ -18,7 +18,7 @@ impl AnswerFixture {
     }
 
     fn say(&mut self, role: Role, text: &str) {
-        self.world.done("ann", post_as(ConversationRef::Id(self.room), role, ApiVariant::Config, text));
+        self.world.done("ann", post_as(ConversationRef::Id(self.conversation), role, ApiVariant::Config, text));
     }
 }
 
@@ -35,7 +35,7 @@ fn a_history_ends_with_the_message_to_answer() {
     assert_eq!(fixture.history(&second, 1), ["user: two"]);
     assert_eq!(fixture.history(&second, 0), [""; 0]);
 
-    // An answer that is being written says nothing yet; a whole one stands behind its question, however late it came.
+    // A streaming answer is not included. A complete answer follows its message, however late it came.
     fixture.started(first.key, "answer");
     assert_eq!(fixture.history(&second, 2), ["user: one", "user: two"]);
     fixture.step(finish(first.key, Status::Complete, Some("answer one")));
@@ -44,22 +44,22 @@ fn a_history_ends_with_the_message_to_answer() {
     fixture.step(finish(second.key, Status::Cancelled, Some("answer t")));
     let all = ["user: one", "assistant: answer one", "user: two", "assistant: answer t", "user: three"];
     assert_eq!(fixture.history(&third, 5), all);
-    // What others ask later is not for this answer.
+    // Later messages are not included.
     let fourth = fixture.ask("four");
     assert_eq!(fixture.history(&third, 5), all);
     fixture.step(finish(third.key, Status::Complete, Some(" \n")));
     assert_eq!(
         fixture.history(&fourth, 3),
         ["assistant: answer t", "user: three", "user: four"],
-        "without an empty answer"
+        "an empty answer is omitted"
     );
 
     assert_eq!(fixture.world.query_rejection(ECHO, QueryKind::History { job: third.key, limit: 9 }), CLOSED);
-    fixture.world.done("ann", delete_conversation(fixture.room));
+    fixture.world.done("ann", delete_conversation(fixture.conversation));
     assert_eq!(fixture.world.query_rejection(ECHO, QueryKind::History { job: fourth.key, limit: 9 }), CLOSED);
     let mut fixture = AnswerFixture::in_file();
     let job = fixture.ask("one");
-    fixture.world.done("ann", CommandKind::DeleteWorkspace { id: fixture.home });
+    fixture.world.done("ann", CommandKind::DeleteWorkspace { id: fixture.workspace });
     assert_eq!(fixture.world.query_rejection(ECHO, QueryKind::History { job: job.key, limit: 9 }), CLOSED);
 }
 
@@ -76,5 +76,5 @@ fn a_history_is_bounded_in_bytes() {
     let (asked, answered) = ("user: ".len() + quarter.len(), "assistant: answered".len());
     assert_eq!(lengths, [answered, asked, answered, asked, asked, "user: last".len()], "the newest are kept");
     let large = fixture.ask(&"y".repeat(HISTORY_BYTES_MAX + 1));
-    assert_eq!(fixture.history(&large, 100).len(), 1, "the message to answer always comes along");
+    assert_eq!(fixture.history(&large, 100).len(), 1, "the message to answer is always included");
 }

@@ -9,7 +9,7 @@ use cortex_core::internals::{
 };
 
 #[test]
-fn a_users_message_is_ordered_from_who_is_chosen() {
+fn a_users_message_gets_a_job_for_the_chosen_responder() {
     let table = [
         (Some("echo"), "{}", Some("echo")),
         (Some("echo"), r#"{"responder":"openai"}"#, Some("openai")),
@@ -43,9 +43,9 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
             };
             assert_eq!(*job, expected);
             world.reopen();
-            assert_eq!(open_jobs(&mut world), [expected], "the table says what the commit said");
+            assert_eq!(open_jobs(&mut world), [expected], "the listed job equals that of the commit");
         }
-        // A room that comes from the database chooses as one that was just made.
+        // The choice is the same whether the conversation is cached or read from the database.
         world.reopen();
         for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
             let kind = post_as(ConversationRef::Id(conversation.id), Role::User, api_variant, "second");
@@ -63,7 +63,7 @@ fn a_users_message_is_ordered_from_who_is_chosen() {
 #[test]
 fn the_choice_of_a_responder_changes_with_the_metadata() {
     let mut fixture = AnswerFixture::in_file();
-    let room = fixture.room;
+    let conversation = fixture.conversation;
     let patches = [
         (r#"{"responder":"openai"}"#, Some("openai")),
         (r#"{"a":1}"#, Some("openai")),
@@ -71,29 +71,33 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
         (r#"{"responder":null}"#, Some("echo")),
     ];
     for (patch, expected) in patches {
-        fixture.world.done("ann", update_conversation(room, None, Some(patch)));
-        let jobs = fixture.world.commit(&[command("ben", post(ConversationRef::Id(room), "x"))]).jobs;
+        fixture.world.done("ann", update_conversation(conversation, None, Some(patch)));
+        let jobs = fixture.world.commit(&[command("ben", post(ConversationRef::Id(conversation), "x"))]).jobs;
         assert_eq!(jobs.first().map(|job| job.responder.as_str()), expected, "{patch}");
         fixture.check();
     }
     let rule = || Rejection::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
     for wrong in [r#"{"responder":"parrot"}"#, r#"{"responder":""}"#, r#"{"responder":7}"#, r#"{"responder":["echo"]}"#]
     {
-        assert_eq!(fixture.world.rejected("ann", update_conversation(room, None, Some(wrong))), rule(), "{wrong}");
+        assert_eq!(
+            fixture.world.rejected("ann", update_conversation(conversation, None, Some(wrong))),
+            rule(),
+            "{wrong}"
+        );
         assert_eq!(fixture.world.rejected("ann", with_metadata(wrong)), rule(), "{wrong}");
-        let forbidden = fixture.world.rejected("ben", update_conversation(room, None, Some(wrong)));
+        let forbidden = fixture.world.rejected("ben", update_conversation(conversation, None, Some(wrong)));
         assert!(matches!(forbidden, Rejection::Forbidden(_)));
     }
-    // What was chosen while it was allowed counts as no choice later, and does not stand in the way of other changes.
-    fixture.world.done("ann", update_conversation(room, None, Some(r#"{"responder":"openai"}"#)));
+    // A choice that is no longer allowed is ignored, and does not prevent other changes.
+    fixture.world.done("ann", update_conversation(conversation, None, Some(r#"{"responder":"openai"}"#)));
     fixture.world.config.responders.allowed.pop();
     fixture.world.reopen();
-    fixture.world.done("ann", update_conversation(room, None, Some(r#"{"b":2}"#)));
+    fixture.world.done("ann", update_conversation(conversation, None, Some(r#"{"b":2}"#)));
     assert_eq!(fixture.ask("x").responder.as_str(), "echo");
 }
 
 #[test]
-fn a_retried_message_is_ordered_once() {
+fn a_repeated_message_gets_one_job() {
     let mut world = World::answered_in_file(Some("echo"));
     let mut keyed = command("ann", post(ConversationRef::Default, "x"));
     keyed.idempotency = Some(Idempotency { key: "k".into(), fingerprint: [1; 32] });
@@ -104,12 +108,12 @@ fn a_retried_message_is_ordered_once() {
     assert!(world.commit(std::slice::from_ref(&keyed)).jobs.is_empty());
     let job = open_jobs(&mut world).remove(0);
     world.done(ECHO, finish(job.key, Status::Complete, Some("x")));
-    assert!(world.commit(&[keyed]).jobs.is_empty(), "also when it was answered");
+    assert!(world.commit(&[keyed]).jobs.is_empty(), "also after the answer");
     assert!(open_jobs(&mut world).is_empty());
 }
 
 #[test]
-fn open_orders_come_in_pages() {
+fn open_jobs_are_listed_in_pages() {
     let mut fixture = AnswerFixture::in_memory();
     let keys: Vec<JobId> = (0..10).map(|_| fixture.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
     let (mut after, mut pages) = (JobId(EventNumber(0)), Vec::new());
@@ -120,6 +124,6 @@ fn open_orders_come_in_pages() {
         after = last.key;
         pages.push(jobs.iter().map(|job| job.key).collect::<Vec<_>>());
     }
-    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2], "eight of them are as large as a list may be");
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2], "eight jobs reach the size of a list");
     assert_eq!(pages.concat(), keys);
 }

@@ -1,4 +1,4 @@
-//! Answer jobs and answers: who answers, the effects of each step, and crashes between them.
+//! Answer jobs and answers: the choice of the responder, the effects of each step, and crashes between steps.
 
 mod changes;
 mod closing;

@@ -10,7 +10,7 @@ use cortex_core::internals::{
 use std::sync::Arc;
 
 #[test]
-fn an_answer_at_once_is_its_own_event() {
+fn an_answer_in_one_step_is_its_own_event() {
     let mut fixture = AnswerFixture::in_file();
     let job = fixture.ask("hello");
     let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
@@ -40,7 +40,7 @@ fn an_answer_at_once_is_its_own_event() {
 }
 
 #[test]
-fn an_answer_that_grows_is_published_once_and_whole() {
+fn a_streamed_answer_is_published_once_when_complete() {
     let mut fixture = AnswerFixture::in_file();
     let job = fixture.ask("hello");
     let committed = fixture.world.commit(&[command(ECHO, begin(job.key, "Good "))]);
@@ -48,7 +48,7 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let begin_number = committed.through.0;
     let [started] = &committed.started[..] else { panic!("{:?}", committed.started) };
     assert_eq!(names(&started.recipients), ["ben", "ann"]);
-    assert_eq!((started.conversation_id, started.workspace_id), (fixture.room, fixture.home));
+    assert_eq!((started.conversation_id, started.workspace_id), (fixture.conversation, fixture.workspace));
     assert_eq!(
         (&*started.live.text_from(0), started.sender.as_str(), &*started.correlation_id),
         ("Good ", ECHO, "request")
@@ -57,32 +57,34 @@ fn an_answer_that_grows_is_published_once_and_whole() {
     let listed = fixture.open_jobs();
     assert_eq!(listed, [AnswerJob { started: Some(id), ..job.clone() }]);
 
-    // It is a message like others: listed, counted, a place for cursors.
+    // A streaming answer is listed and counted like other messages.
     let growing = fixture.message(id);
     assert_eq!(
         (growing.status, growing.content.as_str(), growing.reply_to),
         (Status::Streaming, "Good ", Some(job.message_id))
     );
-    let room = ConversationRef::Id(fixture.room);
-    let QueryResult::ConversationView(chat) = fixture.world.query_result("ben", QueryKind::ConversationView(room))
+    let conversation = ConversationRef::Id(fixture.conversation);
+    let QueryResult::ConversationView(view) =
+        fixture.world.query_result("ben", QueryKind::ConversationView(conversation))
     else {
         panic!()
     };
-    assert_eq!((chat.conversation.message_count, chat.conversation.updated_at), (2, growing.created_at));
-    assert_eq!(chat.last.messages.last(), Some(&growing));
+    assert_eq!((view.conversation.message_count, view.conversation.updated_at), (2, growing.created_at));
+    assert_eq!(view.last.messages.last(), Some(&growing));
 
-    let later = fixture.world.post("ann", fixture.room, "meanwhile").number.0;
+    let later = fixture.world.post("ann", fixture.conversation, "meanwhile").number.0;
     let (_, events) = fixture.step(append(job.key, "even\u{0}ing"));
     assert!(events.is_empty());
     let grown = fixture.message(id);
     assert_eq!(grown.content.as_str(), "Good even\u{0}ing");
     assert!(grown.updated_at > growing.updated_at && grown.created_at == growing.created_at);
-    let QueryResult::ConversationView(chat) = fixture.world.query_result("ben", QueryKind::ConversationView(room))
+    let QueryResult::ConversationView(view) =
+        fixture.world.query_result("ben", QueryKind::ConversationView(conversation))
     else {
         panic!()
     };
-    assert_eq!(chat.conversation.updated_at, grown.updated_at);
-    assert_eq!(fixture.outputs("ben"), [""; 0], "nothing is published before it is whole");
+    assert_eq!(view.conversation.updated_at, grown.updated_at);
+    assert_eq!(fixture.outputs("ben"), [""; 0], "a streaming answer is not published");
     fixture.check();
 
     let (finished, events) = fixture.step(finish(job.key, Status::Complete, Some("Good evening!")));
@@ -105,20 +107,26 @@ fn an_answer_that_grows_is_published_once_and_whole() {
 }
 
 #[test]
-fn how_an_answer_ends_decides_what_is_kept() {
+fn the_end_of_an_answer_determines_its_message() {
     use EventKind::{Output, OutputError};
     type End = fn(JobId) -> CommandKind;
     type Case = (&'static str, bool, End, &'static [EventKind], Option<&'static str>);
     let table: [Case; 13] = [
         ("complete", true, |o| finish(o, Status::Complete, Some("whole")), &[Output], Some("complete: whole")),
         ("complete as stored", true, |o| finish(o, Status::Complete, None), &[Output], Some("complete: part")),
-        ("complete at once", false, |o| finish(o, Status::Complete, Some("whole")), &[Output], Some("complete: whole")),
-        ("complete with nothing", false, |o| finish(o, Status::Complete, None), &[], None),
+        (
+            "complete in one step",
+            false,
+            |o| finish(o, Status::Complete, Some("whole")),
+            &[Output],
+            Some("complete: whole"),
+        ),
+        ("complete without text", false, |o| finish(o, Status::Complete, None), &[], None),
         ("cancelled", true, |o| finish(o, Status::Cancelled, Some("part of")), &[Output], Some("cancelled: part of")),
         ("cancelled as stored", true, |o| finish(o, Status::Cancelled, None), &[Output], Some("cancelled: part")),
-        ("cancelled before it began", false, |o| finish(o, Status::Cancelled, None), &[], None),
+        ("cancelled before the start", false, |o| finish(o, Status::Cancelled, None), &[], None),
         ("interrupted", true, |o| finish(o, Status::Interrupted, None), &[Output], Some("interrupted: part")),
-        ("interrupted before it began", false, |o| finish(o, Status::Interrupted, None), &[], None),
+        ("interrupted before the start", false, |o| finish(o, Status::Interrupted, None), &[], None),
         ("failed", true, |o| failed(o, None, Some("why")), &[Output, OutputError], Some("failed: part")),
         (
             "failed with text",
@@ -127,32 +135,33 @@ fn how_an_answer_ends_decides_what_is_kept() {
             &[Output, OutputError],
             Some("failed: parts"),
         ),
-        ("failed before it began", false, |o| failed(o, None, Some("why")), &[OutputError], None),
-        ("failed, what it had not shown", false, |o| failed(o, Some("x"), Some("why")), &[OutputError], None),
+        ("failed before the start", false, |o| failed(o, None, Some("why")), &[OutputError], None),
+        ("failed before the start, with text", false, |o| failed(o, Some("x"), Some("why")), &[OutputError], None),
     ];
-    for (what, is_begun, end, kinds, kept) in table {
+    for (name, is_begun, end, kinds, kept) in table {
         let mut fixture = AnswerFixture::in_memory();
         let job = fixture.ask("hello");
         let started = is_begun.then(|| fixture.started(job.key, "part"));
         let (id, events) = fixture.step(end(job.key));
-        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds, "{what}");
-        assert_eq!(id.is_some(), kept.is_some(), "{what}");
-        assert!(started.is_none() || started == id, "{what}");
-        assert_eq!(fixture.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{what}");
-        let QueryResult::ConversationView(chat) =
-            fixture.world.query_result("ann", QueryKind::ConversationView(ConversationRef::Id(fixture.room)))
+        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), kinds, "{name}");
+        assert_eq!(id.is_some(), kept.is_some(), "{name}");
+        assert!(started.is_none() || started == id, "{name}");
+        assert_eq!(fixture.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{name}");
+        let QueryResult::ConversationView(view) =
+            fixture.world.query_result("ann", QueryKind::ConversationView(ConversationRef::Id(fixture.conversation)))
         else {
             panic!()
         };
-        assert_eq!(chat.conversation.message_count, 1 + u64::from(kept.is_some()), "{what}");
+        assert_eq!(view.conversation.message_count, 1 + u64::from(kept.is_some()), "{name}");
         if let Some(failure) = events.iter().find(|event| event.kind == OutputError) {
-            let (asked, room) = (job.message_id, fixture.room);
+            let (asked, conversation) = (job.message_id, fixture.conversation);
             let answer = started.map_or(String::new(), |id| format!(r#","answer_id":"{id}""#));
-            let data = format!(r#"{{"message_id":"{asked}","conversation_id":"{room}","error":"why"{answer}}}"#);
-            assert_eq!(failure.body, EventBody::Data(data.into()), "{what}");
+            let data =
+                format!(r#"{{"message_id":"{asked}","conversation_id":"{conversation}","error":"why"{answer}}}"#);
+            assert_eq!(failure.body, EventBody::Data(data.into()), "{name}");
             assert_eq!((names(&failure.recipients), failure.actor.as_str()), (vec!["ben", "ann"], ECHO));
         }
-        assert!(fixture.open_jobs().is_empty(), "{what}");
+        assert!(fixture.open_jobs().is_empty(), "{name}");
         fixture.check();
     }
     let mut fixture = AnswerFixture::in_memory();
@@ -163,7 +172,7 @@ fn how_an_answer_ends_decides_what_is_kept() {
 }
 
 #[test]
-fn steps_out_of_turn_change_nothing() {
+fn steps_in_the_wrong_state_are_rejected() {
     let mut fixture = AnswerFixture::in_memory();
     let job = fixture.ask("hello");
     assert_eq!(fixture.world.rejected(ECHO, append(job.key, "x")), Rejection::Conflict("the answer has not started"));
@@ -185,7 +194,7 @@ fn steps_out_of_turn_change_nothing() {
 }
 
 #[test]
-fn an_answer_is_no_longer_than_any_message() {
+fn an_answer_has_the_bounds_of_a_message() {
     let mut fixture = AnswerFixture::in_memory();
     let job = fixture.ask("hello");
     let too_long = "x".repeat(CONTENT_BYTES_MAX + 1);
@@ -193,7 +202,7 @@ fn an_answer_is_no_longer_than_any_message() {
     assert!(is_text(fixture.world.rejected(ECHO, begin(job.key, &too_long))));
     assert!(is_text(fixture.world.rejected(ECHO, finish(job.key, Status::Complete, Some(&too_long)))));
     fixture.started(job.key, "é");
-    assert!(is_text(fixture.world.rejected(ECHO, append(job.key, &too_long[2..]))), "it is bytes that count");
+    assert!(is_text(fixture.world.rejected(ECHO, append(job.key, &too_long[2..]))), "the bound is in bytes");
     fixture.step(append(job.key, &too_long[3..]));
     let metadata = Metadata::new_unchecked(format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX)));
     let step = AnswerStep::Finish { status: Status::Complete, text: None, metadata, error: None };

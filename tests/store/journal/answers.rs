@@ -1,4 +1,4 @@
-//! What the model knows of orders and answers: which steps are taken, and what they leave behind.
+//! The model of answer jobs and answers: which steps are accepted, and their effects.
 
 use super::run::ModelRun;
 use crate::common::*;
@@ -12,36 +12,36 @@ use std::sync::Arc;
 
 pub const RESPONDER: &str = "responder:echo";
 
-/// Orders to answer, as plainly as possible.
+/// The model of answer jobs.
 #[derive(Default)]
 pub struct Answers {
-    /// Every order there ever was.
+    /// All jobs, including closed ones.
     made: Vec<JobId>,
     open: BTreeMap<JobId, Open>,
-    /// Answers that were begun or grew in this batch.
+    /// Answers that started or grew in this batch.
     grown: BTreeSet<MessageId>,
     started: BTreeSet<MessageId>,
 }
 
 struct Open {
     asked: MessageId,
-    home: ConversationId,
+    conversation: ConversationId,
     answer: Option<MessageId>,
 }
 
 impl Answers {
-    /// In these games every message that is posted is a user's, and the same responder answers them all.
-    pub fn job(&mut self, asked: MessageId, event: &Event) {
+    /// Adds the job of a posted message. Every posted message is a user's, and one responder answers all.
+    pub fn add_job(&mut self, asked: MessageId, event: &Event) {
         let key = JobId(event.number);
         self.made.push(key);
-        self.open.insert(key, Open { asked, home: event.conversation_id.unwrap(), answer: None });
+        self.open.insert(key, Open { asked, conversation: event.conversation_id.unwrap(), answer: None });
     }
 }
 
 type Events<'e, I> = std::iter::Peekable<I>;
 
 impl ModelRun {
-    /// A step of any of the last orders, closed or not.
+    /// A step of one of the last jobs, which may be closed.
     pub fn answer_command(&mut self) -> Option<CommandKind> {
         let made = &self.answers.made;
         let back = 1 + self.random.below(made.len().clamp(1, 30) as u64) as usize;
@@ -57,15 +57,15 @@ impl ModelRun {
         })
     }
 
-    /// Follows one step: whether it was taken is decided by the steps and deletions before it, in the same batch or not.
-    pub fn follow_step<'e>(
+    /// Applies one step to the model. Earlier steps and deletions determine whether it is accepted.
+    pub fn apply_step<'e>(
         &mut self,
         key: JobId,
         step: &AnswerStep,
         result: &Result<Outcome, Rejection>,
         events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
     ) {
-        let open = self.answers.open.get(&key).filter(|open| !self.model.is_deleted(&open.home));
+        let open = self.answers.open.get(&key).filter(|open| !self.model.is_deleted(&open.conversation));
         let fits = open.is_some_and(|open| match step {
             AnswerStep::Begin { .. } => open.answer.is_none(),
             AnswerStep::Append { .. } => open.answer.is_some(),
@@ -76,14 +76,14 @@ impl ModelRun {
             return;
         };
         assert_eq!(*closed, matches!(step, AnswerStep::Finish { .. }));
-        let (asked, home, answer) = (open.asked, open.home, open.answer);
+        let (asked, conversation, answer) = (open.asked, open.conversation, open.answer);
         match step {
             AnswerStep::Begin { text, .. } => {
                 let id = message_id.unwrap();
                 self.answers.open.get_mut(&key).unwrap().answer = Some(id);
                 self.answers.started.insert(id);
                 self.answers.grown.insert(id);
-                self.keep_answer(id, asked, home, Content::new_unchecked(text.clone()), Status::Streaming);
+                self.keep_answer(id, asked, conversation, Content::new_unchecked(text.clone()), Status::Streaming);
             }
             AnswerStep::Append { text } => {
                 assert_eq!(*message_id, answer);
@@ -97,7 +97,7 @@ impl ModelRun {
                     (Some(id), _) => Some(self.finish(id, *status, text.as_ref(), events)),
                     (None, Some(text)) if *status != Status::Failed => {
                         let id = events.peek().and_then(|event| event.message_id()).unwrap();
-                        self.keep_answer(id, asked, home, text.clone(), *status);
+                        self.keep_answer(id, asked, conversation, text.clone(), *status);
                         Some(self.finish(id, *status, None, events))
                     }
                     (None, _) => None,
@@ -114,7 +114,7 @@ impl ModelRun {
         }
     }
 
-    /// Takes the event that publishes an answer.
+    /// Checks the event that publishes an answer, and applies it to the model.
     fn finish<'e>(
         &mut self,
         id: MessageId,
@@ -133,11 +133,18 @@ impl ModelRun {
         id
     }
 
-    fn keep_answer(&mut self, id: MessageId, asked: MessageId, home: ConversationId, content: Content, status: Status) {
-        let created_at = made_at(id);
+    fn keep_answer(
+        &mut self,
+        id: MessageId,
+        asked: MessageId,
+        conversation: ConversationId,
+        content: Content,
+        status: Status,
+    ) {
+        let created_at = creation_time(id);
         let message = Message {
             id,
-            conversation_id: home,
+            conversation_id: conversation,
             sender: UserId::new_unchecked(RESPONDER),
             sender_name: "echo".into(),
             role: Role::Assistant,
@@ -148,35 +155,35 @@ impl ModelRun {
             status,
             reply_to: Some(asked),
         };
-        self.model.messages.insert(id, (home, Some(message)));
-        let conversation = self.model.conversations.get_mut(&home).unwrap();
+        self.model.messages.insert(id, (conversation, Some(message)));
+        let conversation = self.model.conversations.get_mut(&conversation).unwrap();
         conversation.updated_at = conversation.updated_at.max(created_at);
     }
 
-    /// Closes what depended on a message that was deleted.
-    pub fn follow_deletion<'e>(
+    /// Closes the job and the answer of a deleted message.
+    pub fn apply_deletion<'e>(
         &mut self,
-        gone: MessageId,
+        deleted: MessageId,
         events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
     ) {
         for (_, message) in self.model.messages.values_mut() {
             if let Some(message) = message
-                && message.reply_to == Some(gone)
+                && message.reply_to == Some(deleted)
             {
                 message.reply_to = None;
             }
         }
-        let about = |open: &Open| open.asked == gone || open.answer == Some(gone);
+        let about = |open: &Open| open.asked == deleted || open.answer == Some(deleted);
         let Some(key) = self.answers.open.iter().find(|(_, open)| about(open)).map(|(key, _)| *key) else { return };
         let open = self.answers.open.remove(&key).unwrap();
-        if let Some(answer) = open.answer.filter(|answer| *answer != gone) {
+        if let Some(answer) = open.answer.filter(|answer| *answer != deleted) {
             self.finish(answer, Status::Cancelled, None, events);
         }
     }
 
-    /// Compares what a commit says of new orders and answers.
+    /// Compares the new jobs and started answers of a commit with the model.
     pub fn check_committed(&mut self, committed: &Committed) {
-        let lives = |open: &&Open| !self.model.is_deleted(&open.home);
+        let lives = |open: &&Open| !self.model.is_deleted(&open.conversation);
         let made = self.answers.open.range(JobId(committed.before.next())..);
         let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
         assert_eq!(committed.jobs.iter().map(|job| job.key).collect::<Vec<_>>(), made);
@@ -192,22 +199,22 @@ impl ModelRun {
             let recipients: BTreeSet<&str> = started.recipients.iter().map(UserId::as_str).collect();
             assert!(!recipients.is_empty() && started.sender.as_str() == RESPONDER);
         }
-        // When an answer grew is known to the store alone; that it grew is known here.
+        // The time at which an answer grew is read from the store.
         for id in std::mem::take(&mut self.answers.grown).intersection(&writing) {
-            let (home, _) = self.model.messages[id];
-            let owner = self.model.workspaces[&self.model.conversations[&home].workspace].owner;
-            let kind = QueryKind::Message(ConversationRef::Id(home), *id);
+            let (conversation, _) = self.model.messages[id];
+            let owner = self.model.workspaces[&self.model.conversations[&conversation].workspace].owner;
+            let kind = QueryKind::Message(ConversationRef::Id(conversation), *id);
             let QueryResult::Message(stored) = self.world.query_result(owner, kind) else { panic!() };
             let message = self.model.messages.get_mut(id).unwrap().1.as_mut().unwrap();
             assert!(stored.updated_at >= message.updated_at);
             message.updated_at = stored.updated_at;
             assert_eq!(stored, *message);
-            let conversation = self.model.conversations.get_mut(&home).unwrap();
+            let conversation = self.model.conversations.get_mut(&conversation).unwrap();
             conversation.updated_at = conversation.updated_at.max(stored.updated_at);
         }
     }
 
-    /// Pages through the open orders.
+    /// Compares the open jobs, read in pages.
     pub fn check_open_jobs(&mut self) {
         let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
         loop {
@@ -217,7 +224,7 @@ impl ModelRun {
             after = last.key;
             listed.extend(jobs);
         }
-        let open = self.answers.open.iter().filter(|(_, open)| !self.model.is_deleted(&open.home));
+        let open = self.answers.open.iter().filter(|(_, open)| !self.model.is_deleted(&open.conversation));
         let open: Vec<_> = open.map(|(key, open)| (*key, open.asked, open.answer)).collect();
         assert_eq!(listed.iter().map(|job| (job.key, job.message_id, job.started)).collect::<Vec<_>>(), open);
         for job in listed {
@@ -228,8 +235,8 @@ impl ModelRun {
     }
 }
 
-/// The time that an id carries: milliseconds, and microseconds in the twelve bits after the version.
-fn made_at(id: MessageId) -> WallTime {
+/// The time in an id: milliseconds, and microseconds in the twelve bits after the version.
+fn creation_time(id: MessageId) -> WallTime {
     let bits = id.0.as_u128();
     WallTime((bits >> 80) as i64 * 1000 + (bits >> 64) as i64 % 4096)
 }

@@ -28,7 +28,7 @@ impl ModelRun {
         filter
     }
 
-    /// Reads a user's journal in pages of random sizes, and compares.
+    /// Compares a user's journal, read in pages of random sizes.
     pub fn check_replay(&mut self) {
         let user = self.user();
         let filter = self.some_filter();
@@ -41,10 +41,10 @@ impl ModelRun {
             let page = self.world.page(user, after, bytes_max, filter);
             assert_eq!((page.gap, page.position.0), (None, position));
             let weight: usize = page.events.iter().map(|event| event.weight()).sum();
-            assert!(weight <= bytes_max || page.events.len() == 1, "a page keeps its bound");
+            assert!(weight <= bytes_max || page.events.len() == 1, "a page is bounded");
             assert!(page.events.iter().all(|event| event.number.0 > after && event.number <= page.through));
             seen.extend(page.events.iter().map(|event| (**event).clone()));
-            assert!(page.through.0 > after || page.through.0 == position, "a page goes on");
+            assert!(page.through.0 > after || page.through.0 == position, "a page makes progress");
             after = page.through.0;
             if after == position {
                 break;
@@ -77,7 +77,7 @@ impl ModelRun {
         }
     }
 
-    /// The conversations of one user and their last messages, and one conversation in pages of random sizes.
+    /// Compares a user's conversations with their last messages, and the messages of each in pages of random sizes.
     pub fn check_conversation_views(&mut self) {
         let user = self.user();
         let conversations = self.model.conversations_of(user);
@@ -91,7 +91,7 @@ impl ModelRun {
         assert_eq!((listed.total, listed.truncated), (conversations.len() as u64, false));
         let expected = conversations.iter().skip(pagination.offset as usize).take(pagination.limit as usize);
         assert_eq!(
-            listed.items.iter().map(|chat| &chat.conversation.id).collect::<Vec<_>>(),
+            listed.items.iter().map(|view| &view.conversation.id).collect::<Vec<_>>(),
             expected.collect::<Vec<_>>()
         );
         for ConversationView { conversation, last } in &listed.items {
@@ -103,13 +103,13 @@ impl ModelRun {
         }
         for id in conversations {
             let conversation = ConversationRef::Id(id);
-            let QueryResult::ConversationView(chat) =
+            let QueryResult::ConversationView(view) =
                 self.world.query_result(user, QueryKind::ConversationView(conversation))
             else {
                 panic!()
             };
             let messages = self.model.messages_of(id);
-            assert_eq!(chat.last.messages, messages[messages.len().saturating_sub(100)..]);
+            assert_eq!(view.last.messages, messages[messages.len().saturating_sub(100)..]);
             let limit = 1 + self.random.below(9) as u32;
             let mut cursor = MessageCursor::First;
             let mut forwards = Vec::new();
@@ -117,9 +117,14 @@ impl ModelRun {
                 cursor = MessageCursor::After(last);
             }
             assert_eq!(forwards, messages);
-            // Any message of the conversation that there ever was marks its place.
-            let marks: Vec<_> =
-                self.model.messages.iter().filter(|(_, (home, _))| *home == id).map(|(id, _)| *id).collect();
+            // A cursor may be any message of the conversation, also a deleted one.
+            let marks: Vec<_> = self
+                .model
+                .messages
+                .iter()
+                .filter(|(_, (conversation, _))| *conversation == id)
+                .map(|(id, _)| *id)
+                .collect();
             let Some(mark) = marks.get(self.random.below(marks.len().max(1) as u64) as usize) else { continue };
             let (mut cursor, mut backwards) = (MessageCursor::Before(*mark), Vec::new());
             let mut pages = Vec::new();
@@ -132,7 +137,7 @@ impl ModelRun {
         }
     }
 
-    /// Adds a page to `all`; the ids of its messages.
+    /// Adds a page to `all`. Returns the ids of its messages.
     pub fn messages(
         &mut self,
         user: &str,

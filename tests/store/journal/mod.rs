@@ -12,12 +12,12 @@ use model::*;
 use run::ModelRun;
 use std::collections::BTreeSet;
 
-fn play(seed: u64, world: World, rounds: usize, reopens: bool) -> BTreeSet<&'static str> {
-    let run = run_on(seed, world, rounds, reopens);
+fn run_seed(seed: u64, world: World, rounds: usize, reopens: bool) -> BTreeSet<&'static str> {
+    let run = run_rounds(seed, world, rounds, reopens);
     run.model.events.iter().map(|event| event.kind.as_str()).collect()
 }
 
-fn run_on(seed: u64, mut world: World, rounds: usize, reopens: bool) -> ModelRun {
+fn run_rounds(seed: u64, mut world: World, rounds: usize, reopens: bool) -> ModelRun {
     world.now = START;
     let mut run =
         ModelRun { world, model: Model::default(), answers: answers::Answers::default(), random: Random::new(seed) };
@@ -28,7 +28,7 @@ fn run_on(seed: u64, mut world: World, rounds: usize, reopens: bool) -> ModelRun
             run.world.writer().maintain(now);
         }
         if run.random.below(20) == 0 {
-            // A clock may go back, also by years.
+            // The clock may go forward or back.
             run.world.now = WallTime(START.0 + run.random.below(1_000_000_000) as i64 - 500_000_000);
         }
         if reopens {
@@ -56,13 +56,13 @@ fn run_on(seed: u64, mut world: World, rounds: usize, reopens: bool) -> ModelRun
     run
 }
 
-/// A game in which something never happens shows nothing about it.
-fn check_kinds(played: impl Iterator<Item = BTreeSet<&'static str>>) {
-    let played: BTreeSet<&str> = played.flatten().collect();
-    assert_eq!(played.len(), 12, "every kind that the store makes was played: {played:?}");
+/// Asserts that the runs emitted events of every kind.
+fn check_kinds(seen: impl Iterator<Item = BTreeSet<&'static str>>) {
+    let seen: BTreeSet<&str> = seen.flatten().collect();
+    assert_eq!(seen.len(), 12, "a kind is missing: {seen:?}");
 }
 
-/// Limits so small that a flush takes many steps, and the next begins soon.
+/// Limits so small that a flush has many steps, and flushes are frequent.
 fn small_inboxes(seed: u64) -> InboxLimits {
     let mut random = Random::new(seed);
     InboxLimits {
@@ -76,34 +76,35 @@ fn small_inboxes(seed: u64) -> InboxLimits {
 
 #[test]
 fn pages_equal_the_model_on_a_reader() {
-    check_kinds((40..44).map(|seed| play(seed, World::answered_in_file(Some("echo")), 250, true)));
+    check_kinds((40..44).map(|seed| run_seed(seed, World::answered_in_file(Some("echo")), 250, true)));
 }
 
 #[test]
 fn pages_equal_the_model_through_flushes_and_crashes() {
     check_kinds(
-        (200..208).map(|seed| play(seed, World::answered_in_file_with(small_inboxes(seed), Some("echo")), 200, true)),
+        (200..208)
+            .map(|seed| run_seed(seed, World::answered_in_file_with(small_inboxes(seed), Some("echo")), 200, true)),
     );
 }
 
 #[test]
 fn pages_equal_the_model_in_memory() {
-    check_kinds((100..104).map(|seed| play(seed, World::answered_in_memory(Some("echo")), 300, false)));
+    check_kinds((100..104).map(|seed| run_seed(seed, World::answered_in_memory(Some("echo")), 300, false)));
     let small = |seed| World::answered_in_memory_with(small_inboxes(seed), Some("echo"));
-    check_kinds((300..308).map(|seed| play(seed, small(seed), 300, false)));
+    check_kinds((300..308).map(|seed| run_seed(seed, small(seed), 300, false)));
 }
 
-/// Whether a message is the event, and not only what the event is about.
+/// Whether the event is a message event.
 fn is_message(event: &Event) -> bool {
     matches!(event.kind, EventKind::Input | EventKind::Output)
 }
 
 #[test]
-fn retention_takes_the_oldest_and_tells_those_who_lost_something() {
+fn retention_removes_the_oldest_and_reports_gaps() {
     for seed in 400..406 {
-        let mut run = run_on(seed, World::answered_in_file_with(small_inboxes(seed), Some("echo")), 100, false);
+        let mut run = run_rounds(seed, World::answered_in_file_with(small_inboxes(seed), Some("echo")), 100, false);
         let stored = run.model.events.iter().filter(|event| !is_message(event)).count() as u64;
-        // Some of those events went with their things already, so not all of these bounds are reached.
+        // Some of these events have been removed with their subject, so the bound may not be exceeded.
         let retention = Retention { events: run.random.below(stored), young_milliseconds: 0, ..Retention::default() };
         run.world.config.retention = retention;
         run.world.reopen();
@@ -111,18 +112,18 @@ fn retention_takes_the_oldest_and_tells_those_who_lost_something() {
         let position = run.world.writer().position();
         run.world.maintain_all();
         run.world.writer().check_invariants();
-        assert_eq!(run.world.writer().position(), position, "no number is given again");
+        assert_eq!(run.world.writer().position(), position, "no number is assigned again");
         for user in USERS {
             let expected = run.model.expected(user, 0, &EVERYTHING);
             let page = run.world.page(user, 0, usize::MAX, EVERYTHING);
-            assert_eq!(page.through, position, "one page has it all");
+            assert_eq!(page.through, position, "one page has all events");
             let kept: BTreeSet<u64> = page.events.iter().map(|event| event.number.0).collect();
             let lost: Vec<&Event> = expected.iter().filter(|event| !kept.contains(&event.number.0)).collect();
-            assert!(lost.iter().all(|event| !is_message(event)), "messages stay");
+            assert!(lost.iter().all(|event| !is_message(event)), "messages have no retention");
             assert_eq!(page.events.len() + lost.len(), expected.len());
             let newest_lost = lost.last().map_or(0, |event| event.number.0);
             let others = page.events.iter().filter(|event| !is_message(event));
-            assert!(others.clone().all(|event| event.number.0 > newest_lost), "the oldest go first");
+            assert!(others.clone().all(|event| event.number.0 > newest_lost), "the oldest events are removed first");
             for after in 0..=position.0 {
                 let gap = run.world.page(user, after, 0, EVERYTHING).gap.map(|first| first.0);
                 let expected = (after < newest_lost).then_some(newest_lost + 1);

@@ -1,4 +1,4 @@
-//! The model: everything that happened, kept as plainly as possible.
+//! The model: all events, and the present state of workspaces, conversations and messages.
 
 use cortex_core::internals::{
     ConversationId, ConversationRef, Event, EventBody, EventKind, Message, MessageId, StreamFilter, WallTime,
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 pub const USERS: &[&str] = &["ann", "ben", "cyd", "dan", "eve"];
 
-/// What the journal should say, kept as plainly as possible.
+/// The expected state of the store, without any optimization.
 #[derive(Default)]
 pub struct Model {
     pub workspaces: BTreeMap<WorkspaceId, ModelWorkspace>,
     pub conversations: BTreeMap<ConversationId, ModelConversation>,
-    /// Every message there ever was, as it is now; `None` once it is deleted.
+    /// All messages in their present state; `None` for a deleted message.
     pub messages: BTreeMap<MessageId, (ConversationId, Option<Message>)>,
     pub events: Vec<Arc<Event>>,
 }
@@ -27,7 +27,7 @@ pub struct ModelWorkspace {
 
 pub struct ModelConversation {
     pub workspace: WorkspaceId,
-    /// Since when each participant takes part, in the order in which they joined.
+    /// The participants with the number by which each joined, in that order.
     pub participants: Vec<(&'static str, u64)>,
     pub updated_at: WallTime,
     pub deleted: bool,
@@ -45,7 +45,7 @@ impl Model {
         conversation.participants.iter().map(|(user, _)| *user).chain([owner]).collect()
     }
 
-    /// Whether `user`, to whom `event` was sent, may still see it.
+    /// Whether `user` was a recipient of `event` and may still see it.
     pub fn sees(&self, user: &str, event: &Event) -> bool {
         if !event.recipients.iter().any(|id| id.as_str() == user) {
             return false;
@@ -82,7 +82,7 @@ impl Model {
             events.filter(|event| self.sees(user, event)).map(|event| (**event).clone()).collect();
         for event in &mut seen {
             event.recipients = Arc::default();
-            // Whatever a message said before, it is shown as it is.
+            // A replay has the present state of a message.
             if let EventBody::Message(message) = &mut event.body {
                 *message = self.messages[&message.id].1.clone().unwrap();
             }
@@ -96,7 +96,7 @@ impl Model {
         inside.filter_map(|(_, message)| message.clone()).collect()
     }
 
-    /// The conversations that a user takes part in or owns, the one that changed last first.
+    /// The conversations that a user participates in or owns, by the time of the last change, newest first.
     pub fn conversations_of(&self, user: &str) -> Vec<ConversationId> {
         let mut conversations: Vec<_> = self.conversations.keys().copied().collect();
         conversations.retain(|id| !self.is_deleted(id) && self.recipients_of(id).contains(user));

@@ -32,7 +32,7 @@ fn history_from_before_joining_is_not_replayed() {
 
     world.done("ben", leave(conversation));
     let left = world.writer().position().0;
-    assert_eq!(world.replay("ben", 0), [(left, "conversation_left")], "what ben may no longer see is gone");
+    assert_eq!(world.replay("ben", 0), [(left, "conversation_left")], "earlier events are no longer visible to ben");
     world.done("cyd", update_conversation(conversation, Some(&["ben", "cyd", "ann"]), None));
     world.post("ann", conversation, "ben is back");
     let back = [(left, "conversation_left"), (left + 1, "conversation_updated"), (left + 2, "input")];
@@ -40,7 +40,7 @@ fn history_from_before_joining_is_not_replayed() {
 }
 
 #[test]
-fn a_page_with_many_hidden_rows_ends_and_the_next_goes_on() {
+fn a_page_with_many_filtered_rows_ends_early() {
     let mut world = World::in_memory();
     let workspace = world.workspace("ann");
     let conversation = world.conversation("ann", workspace, &[]);
@@ -62,16 +62,19 @@ fn a_page_with_many_hidden_rows_ends_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_user_of_very_many_conversations_gets_the_messages_of_all() {
+fn a_user_of_very_many_conversations_receives_all_messages() {
     let mut world = World::in_memory();
     let workspace = world.workspace("ann");
     let create: Vec<Command> = (0..PAGE_CONVERSATIONS_LISTED_MAX + 200)
         .map(|_| command("ann", create_conversation(Some(workspace), &["ben"])))
         .collect();
-    let rooms: Vec<ConversationId> =
+    let conversations: Vec<ConversationId> =
         world.commit(&create).events.iter().map(|event| event.conversation_id.unwrap()).collect();
     let start = world.writer().position().0;
-    let posts: Vec<Command> = rooms.iter().map(|room| command("ann", post(ConversationRef::Id(*room), "x"))).collect();
+    let posts: Vec<Command> = conversations
+        .iter()
+        .map(|conversation| command("ann", post(ConversationRef::Id(*conversation), "x")))
+        .collect();
     world.commit(&posts);
     for user in ["ann", "ben"] {
         let (mut after, mut seen) = (start, Vec::new());
@@ -80,6 +83,6 @@ fn a_user_of_very_many_conversations_gets_the_messages_of_all() {
             seen.extend(page.events.iter().map(|event| event.conversation_id.unwrap()));
             after = page.through.0;
         }
-        assert_eq!(seen, rooms, "{user}");
+        assert_eq!(seen, conversations, "{user}");
     }
 }

@@ -26,7 +26,7 @@ impl ModelRun {
         USERS.iter().copied().filter(|_| self.random.below(2) == 0).collect()
     }
 
-    /// Any workspace there ever was; refusals are checked elsewhere, here they must change nothing.
+    /// Any workspace, also a deleted one. Rejected commands must change nothing.
     pub fn workspace(&mut self) -> Option<WorkspaceId> {
         let ids: Vec<_> = self.model.workspaces.keys().copied().collect();
         (!ids.is_empty()).then(|| ids[self.random.below(ids.len() as u64) as usize])
@@ -42,13 +42,13 @@ impl ModelRun {
         (!ids.is_empty()).then(|| ids[self.random.below(ids.len() as u64) as usize])
     }
 
-    /// A change of any message there ever was, now and then looked for in another conversation.
+    /// A change of any message, also a deleted one, and sometimes with the wrong conversation.
     pub fn message_command(&mut self) -> Option<CommandKind> {
-        let (message, mut home) = self.message()?;
+        let (message, mut place) = self.message()?;
         if self.random.below(10) == 0 {
-            home = self.conversation()?;
+            place = self.conversation()?;
         }
-        let conversation = ConversationRef::Id(home);
+        let conversation = ConversationRef::Id(place);
         if self.random.below(3) == 0 {
             return Some(CommandKind::DeleteMessage { conversation, message });
         }
@@ -97,19 +97,19 @@ impl ModelRun {
         let mut events = committed.events.iter().peekable();
         for ((user, kind), command_result) in drawn.iter().zip(&committed.results) {
             match (kind, &command_result.result) {
-                (CommandKind::Answer { job, step }, result) => self.follow_step(*job, step, result, &mut events),
+                (CommandKind::Answer { job, step }, result) => self.apply_step(*job, step, result, &mut events),
                 (_, Ok(_)) => self.apply_command(user, kind, &mut events),
                 (_, Err(_)) => {}
             }
             if let (CommandKind::DeleteMessage { message, .. }, Ok(_)) = (kind, &command_result.result) {
-                self.follow_deletion(*message, &mut events);
+                self.apply_deletion(*message, &mut events);
             }
         }
-        assert!(events.next().is_none(), "every event has a command that succeeded");
+        assert!(events.next().is_none(), "every event belongs to a successful command");
         self.check_committed(&committed);
     }
 
-    /// Takes the events of one command that succeeded, checks who gets them, and changes the model.
+    /// Checks the events of a successful command and their recipients, and applies them to the model.
     pub fn apply_command<'e>(
         &mut self,
         user: &'static str,
@@ -128,7 +128,7 @@ impl ModelRun {
 
     pub fn apply(&mut self, user: &'static str, kind: &CommandKind, event: &Arc<Event>) {
         assert_eq!(event.actor.as_str(), user);
-        self.follow_message(user, kind, event);
+        self.apply_message(user, kind, event);
         let model = &mut self.model;
         if let Some(id) = event.conversation_id
             && !matches!(event.kind, EventKind::ConversationLeft | EventKind::OutputError)
@@ -206,28 +206,28 @@ impl ModelRun {
         };
         let recipients: BTreeSet<&str> = event.recipients.iter().map(UserId::as_str).collect();
         assert_eq!(recipients, recipients_of, "{event:?}");
-        assert_eq!(recipients.len(), event.recipients.len(), "nobody gets an event twice");
+        assert_eq!(recipients.len(), event.recipients.len(), "a recipient is listed twice");
         if let Some(id) = event.conversation_id {
             assert!(!self.model.is_deleted(&id) || event.kind == EventKind::ConversationDeleted, "{event:?}");
         }
         self.model.events.push(event.clone());
     }
 
-    /// Changes the model's message, after checking that the event says what was asked for.
-    pub fn follow_message(&mut self, user: &str, kind: &CommandKind, event: &Event) {
+    /// Checks the event of a message against its command, and applies it to the model.
+    pub fn apply_message(&mut self, user: &str, kind: &CommandKind, event: &Event) {
         let Some(id) = event.message_id() else { return };
         if event.kind == EventKind::Output {
             return;
         }
-        let home = event.conversation_id.unwrap();
+        let conversation = event.conversation_id.unwrap();
         if event.kind == EventKind::Input {
-            self.model.messages.insert(id, (home, event.message().cloned()));
-            self.answers.job(id, event);
+            self.model.messages.insert(id, (conversation, event.message().cloned()));
+            self.answers.add_job(id, event);
             return;
         }
         let owner = self.model.workspaces[&event.workspace_id].owner;
-        let (known_home, message) = self.model.messages.get_mut(&id).unwrap();
-        assert_eq!(*known_home, home);
+        let (known_conversation, message) = self.model.messages.get_mut(&id).unwrap();
+        assert_eq!(*known_conversation, conversation);
         let before = message.take().unwrap();
         assert!(before.sender.as_str() == user || owner == user, "{user} changed a message of {}", before.sender);
         if let CommandKind::UpdateMessage { message: asked, content, metadata, .. } = kind {
@@ -249,7 +249,7 @@ fn known(ids: &[UserId]) -> Vec<&'static str> {
     ids.iter().map(|id| *USERS.iter().find(|user| **user == id.as_str()).unwrap()).collect()
 }
 
-/// Whether `event` can only be the first of a command's.
+/// Whether `event` can only be the first event of a command.
 fn begins(kind: &CommandKind, event: &Event) -> bool {
     match kind {
         CommandKind::PostMessage { .. } => false,
@@ -258,7 +258,7 @@ fn begins(kind: &CommandKind, event: &Event) -> bool {
     }
 }
 
-/// Whether `event` is the last of a command's.
+/// Whether `event` is the last event of a command.
 fn ends(kind: &CommandKind, event: &Event, next: Option<&Arc<Event>>) -> bool {
     match kind {
         CommandKind::PostMessage { .. } => event.kind == EventKind::Input,
