@@ -2,8 +2,8 @@
 //
 //     node examples/chat.mjs "Hello"
 //
-// On a lost connection it reconnects after the time that the server asked for (`retry:`), with the last number that it received
-// in `Last-Event-ID`: it misses no event and gets none twice. Pieces of a running answer have no number. The server sends the
+// On a lost connection it reconnects after the time given by the server (`retry:`), with the last number that it received
+// in `Last-Event-ID`: it misses no event and gets none twice. Deltas of a running answer have no number. The server sends the
 // text so far again, as `output_snapshot`.
 
 import { randomUUID } from "node:crypto";
@@ -39,7 +39,7 @@ async function main(content) {
   }
 }
 
-// Sends a request until the server responds. With its key, a message whose response was lost is stored once all the same.
+// Sends a request until the server responds. The key ensures that a message whose response was lost is stored once.
 async function call(path, token, body) {
   const headers = { "Content-Type": "application/json", "Idempotency-Key": randomUUID() };
   if (token) headers.Authorization = `Bearer ${token}`;

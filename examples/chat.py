@@ -3,8 +3,8 @@
     pip install -r examples/requirements.txt
     python examples/chat.py "Hello"
 
-On a lost connection it reconnects after the time that the server asked for (`retry:`), with the last number that it received
-in `Last-Event-ID`: it misses no event and gets none twice. Pieces of a running answer have no number. The server sends the text
+On a lost connection it reconnects after the time given by the server (`retry:`), with the last number that it received
+in `Last-Event-ID`: it misses no event and gets none twice. Deltas of a running answer have no number. The server sends the text
 so far again, as `output_snapshot`.
 """
 
@@ -75,7 +75,7 @@ def events(http, path):
 
 
 def post(http, chat, content):
-    """Posts a message. With its key, a request whose response was lost can be repeated: it is stored once."""
+    """Posts a message. The key ensures that a request whose response was lost can be repeated and is stored once."""
     key = {"Idempotency-Key": str(uuid.uuid4())}
     while True:
         try:

@@ -1,5 +1,5 @@
-/* The clock of the day, moved: CLOCK_REALTIME and what is made of it show the true time plus as many seconds as stand in
- * the file that CLOCK_CONTROL names. */
+/* A shifted wall clock: CLOCK_REALTIME and functions based on it return the true time plus the number of seconds in the
+ * file named by CLOCK_CONTROL. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,11 +1,11 @@
-/* A disk that fails when it is told to, and that forgets what was not synced.
+/* A disk that fails on request and loses what was not synced.
  *
  * Loaded before the C library (LD_PRELOAD), it stands between the program and its files NAME.db and NAME.db-wal. For each it
- * keeps NAME….durable: what the disk is sure to have, which a successful sync brings up to date, page by page. After a sync
- * that failed the written pages count as clean though they are not on the disk, as Linux has it: a later sync that succeeds
- * does not bring them. Copying the durable file over the real one is what a power cut leaves.
+ * keeps NAME….durable with the durable content, which a successful sync updates page by page. As on Linux, pages written
+ * before a failed sync count as clean although they are not durable: a later successful sync does not write them. After a
+ * power cut, the durable file replaces the real one.
  *
- * The test orders failures through a file that both map (DISK_CONTROL): see struct control.
+ * The test controls failures through a file that both map (DISK_CONTROL): see struct control.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,18 +23,18 @@
 
 enum { PAGE = 4096, PAGES_MAX = 1 << 18, FILES_MAX = 16 };
 
-/* All of 32 bits, in this order; tests/disk/main.rs has the same list. */
+/* Fields of 32 bits in this order; `enum Control` in shim.rs has the same list. */
 struct control {
-    int32_t sync_errno;    /* what a failing sync says */
-    int32_t sync_permille; /* how many of a thousand syncs of NAME.db-wal fail */
-    int32_t write_errno;   /* what a failing write says; half of it is written first */
+    int32_t sync_errno;    /* errno of a failing sync */
+    int32_t sync_permille; /* failures per thousand syncs of NAME.db-wal */
+    int32_t write_errno;   /* errno of a failing write, after half of its bytes */
     int32_t write_permille;
     uint32_t random;       /* state of the generator, never 0 */
     uint32_t syncs_done;
     uint32_t syncs_failed;
     uint32_t writes_failed;
-    int32_t open_errno;    /* what opening for writing says; 0: it works */
-    int32_t database_sync_permille; /* how many of a thousand syncs of NAME.db fail */
+    int32_t open_errno;    /* errno of opening for writing; 0: success */
+    int32_t database_sync_permille; /* failures per thousand syncs of NAME.db */
 };
 
 struct file {
@@ -87,8 +87,8 @@ static void copy_page(int from, struct file *file, uint32_t page) {
     if (n > 0 && real_pwrite(file->image, bytes, n, (off_t)page * PAGE) != n) die("durable");
 }
 
-/* The durable file begins as what is there: nothing, for a file that is new. It gets its name once it is whole, since the
- * process may be killed meanwhile. */
+/* The durable file starts as a copy of the file, which is empty if new. It is renamed once it is complete, since the
+ * process may be killed in between. */
 static void open_image(int fd, struct file *file, const struct stat *now) {
     char path[600], unfinished[620];
     snprintf(path, sizeof path, "%s.durable", file->path);

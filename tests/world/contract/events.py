@@ -1,4 +1,4 @@
-"""Checks events, one in each line of a file, against the schemas of the description, which must all be met."""
+"""Validates events, one per line of a file, against the schemas of the description. Every event schema must occur."""
 
 import json
 import sys
