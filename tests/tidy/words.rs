@@ -167,8 +167,7 @@ const MODULES: &[(&str, &str, &str)] = &[
 /// Retired words that are still in use.
 #[rustfmt::skip]
 const STILL_IN_USE: &[&str] = &[
-    "Invalid", "Listed", "Notice", "Post", "Stop", "admitted", "buckets", "carry_out", "chats", "exchange", "facts",
-    "housekeeping", "lineage", "refusal", "refusals",
+    "Invalid", "Notice", "Post", "Stop", "admitted", "buckets", "carry_out", "exchange", "facts", "refusal",
 ];
 
 /// The retired name of a file, with its replacement.

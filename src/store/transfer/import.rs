@@ -330,7 +330,7 @@ impl<'a> Importer<'a> {
         match self.ids.open(id) {
             Some((number, at)) if at == created_at && created_at <= self.position_at => self.within(number),
             Some((_, at)) if at == created_at => Err(LineError::Rule("`created_at` is after the header's time".into())),
-            _ => Err(LineError::Rule("`id` was not made with the header's key at the time in `created_at`".into())),
+            _ => Err(LineError::Rule("`id` is not derived from the header's `id_key` and `created_at`".into())),
         }
     }
 

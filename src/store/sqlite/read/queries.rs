@@ -160,9 +160,10 @@ impl ReadTransaction<'_> {
             if stored.workspace.owner != *self.caller
                 && !workspaces::has_participant(self.db, stored.reference.number, self.caller)?
             {
-                return Err(
-                    Rejection::Forbidden("the caller is not a participant of a conversation of the workspace").into()
-                );
+                return Err(Rejection::Forbidden(
+                    "the caller is not a participant of any conversation of the workspace",
+                )
+                .into());
             }
         }
         Ok(allowed)
