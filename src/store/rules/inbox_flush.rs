@@ -57,8 +57,8 @@ impl InboxFlusher {
         }
     }
 
-    /// Runs a short step of the flush that has begun or is due, if any. A step that writes inboxes writes at least `users_min`,
-    /// so that the flush keeps up with the commands. Returns whether rows were changed.
+    /// Runs a short step of the flush that has begun or is due, if any. `users_min` raises the number of inboxes that the step
+    /// may write, so that the flush keeps up with the commands. Returns whether rows were changed.
     pub(crate) fn step(
         &mut self,
         rows: &impl Rows,

@@ -23,7 +23,7 @@ pub(crate) struct Account {
     pub has_password: bool,
     /// Whether the user's tokens and password are accepted.
     pub status: UserStatus,
-    /// When the row was created: when the user was added, or sent the first command.
+    /// When the row was created: when the user was added or first referred to.
     pub created_at: WallTime,
 }
 

@@ -28,6 +28,10 @@ const MIGRATION_WAITS_MAX: u32 = 40;
 const MIGRATION_WAIT: Duration = Duration::from_millis(50);
 
 /// A connection for administrative commands.
+///
+/// # Errors
+/// Every operation on users fails if the database cannot be used, or for one of the reasons in [`AdminError`]. A failed change
+/// is rolled back.
 pub(crate) struct Admin {
     db: Connection,
     meta: DatabaseMeta,

@@ -1,7 +1,7 @@
 //! Jobs to answer a message.
 //!
 //! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. An answer has the
-//! status `streaming` exactly while its job is open, and is published when its job is closed.
+//! status `streaming` exactly while its job is open, and no event publishes it before.
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;

@@ -12,7 +12,7 @@ use crate::store::sqlite::write::retention::{self, RetentionStep};
 use crate::store::sqlite::write::rows::SqliteRows;
 use rusqlite::Connection;
 
-/// When the next step of maintenance is due, according to the cached state. No rows are read to find out.
+/// When the next step of maintenance is due, as far as known without a search for work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaintenanceDue {
     /// Now; if commands wait, after the next transaction.

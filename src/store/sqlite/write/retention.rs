@@ -1,8 +1,9 @@
 //! Retention: removes the oldest state events when they are too old, too many, or too large together. Messages and the events
 //! that publish answers have no retention.
 //!
-//! Invariant: the transaction that removes an event raises `removed_through` to its number for every user who could still see
-//! it, and for no other user. `journal_stats` equals the number and weight of the expiring events.
+//! Invariant: the transaction that removes a recipient of an event raises the user's `removed_through` to the event's number if
+//! the user could still see the event, and otherwise leaves it unchanged. `journal_stats` equals the number and weight of the
+//! expiring events.
 
 use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::WallTime;
