@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 const WRITING: u64 = u64::MAX;
 const EVENTS: usize = 1024;
 
+/// Bytes of the framing of a chunk: the size, and two line ends.
+const CHUNK_BYTES: usize = 10;
+
 /// Writes frames of `frame_bytes` to `streams` sockets for `duration`, with `joined` frames per write.
 pub fn measure(
     streams: usize,
@@ -98,11 +101,13 @@ fn write_frames(
         frames.clear();
         for number in given.last + 1..=given.last + joined {
             let frame_at = frames.len();
+            write!(frames, "{:06x}\r\n", frame_bytes - CHUNK_BYTES)?;
             frames.extend_from_slice(DATA_START);
             write!(frames, "{time:0TIME_DIGITS$}")?;
             let id_line = format!("\nid: {number}\n\n");
-            frames.resize(frame_at + frame_bytes - id_line.len(), b'x');
+            frames.resize(frame_at + frame_bytes - id_line.len() - 2, b'x');
             frames.extend_from_slice(id_line.as_bytes());
+            frames.extend_from_slice(b"\r\n");
             given.add(number);
         }
         for mut writer in writers {

@@ -113,8 +113,8 @@ impl Streams {
 
 /// Splits off the incomplete frame at the end. An event is one line, so the last empty line is near.
 fn whole_frames(bytes: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memmem::rfind(bytes, b"\n\n") {
-        Some(at) => bytes.split_at(at + 2),
+    match memchr::memmem::rfind(bytes, b"\n\n\r\n") {
+        Some(at) => bytes.split_at(at + 4),
         None => bytes.split_at(0),
     }
 }
@@ -133,6 +133,9 @@ fn scan(mut bytes: &[u8], given: &mut Received, mut sent: impl FnMut(u64)) -> Re
 
 /// Parses one frame, which must be a later event than the last one, and returns its end.
 fn scan_frame(bytes: &[u8], given: &mut Received, sent: &mut impl FnMut(u64)) -> Option<usize> {
+    // Each frame is a chunk: its size, the frame, a line end.
+    let size_bytes = memchr::memchr(b'\n', bytes)? + 1;
+    let bytes = &bytes[size_bytes..];
     let is_heartbeat = bytes.starts_with(HEARTBEAT_START);
     if !is_heartbeat {
         let time = bytes.strip_prefix(DATA_START)?.get(..TIME_DIGITS)?;
@@ -155,7 +158,8 @@ fn scan_frame(bytes: &[u8], given: &mut Received, sent: &mut impl FnMut(u64)) ->
     if !is_heartbeat {
         given.add(number);
     }
-    Some(at + 1)
+    let ends = bytes.get(at + 1..at + 3)? == b"\r\n";
+    ends.then_some(size_bytes + at + 3)
 }
 
 fn digit(byte: u8) -> Option<u64> {

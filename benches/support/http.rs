@@ -81,7 +81,7 @@ pub fn open_stream(address: SocketAddr, token: &str) -> Result<std::net::TcpStre
             if bytes == 0 || (received.len() > 12 && !received.starts_with(b"HTTP/1.1 200")) {
                 return Err(io::Error::other(format!("no stream: {}", received.escape_ascii())));
             }
-            if received.ends_with(b"\n\n") && memchr::memmem::find(&received, b"connection_established").is_some() {
+            if received.ends_with(b"\n\n\r\n") && memchr::memmem::find(&received, b"connection_established").is_some() {
                 return Ok(stream);
             }
         }

@@ -9,7 +9,9 @@ use cortex_core::internals::limits::{FORM_PAIRS_MAX, USERS_QUERY_IDS_MAX};
 use cortex_core::internals::urlencoded::{decode_path_segment, parse_pairs};
 use cortex_core::internals::wire::query_params;
 use cortex_core::internals::wire::query_params::QueryPair;
-use cortex_core::internals::{EventKind, HeadLimits, HeaderBuf, KindSet, MessageCursor, router};
+use cortex_core::internals::{
+    EventKind, EventNumber, HeadLimits, HeaderBuf, KindSet, LastEventId, MessageCursor, router,
+};
 
 type Plain = Vec<(String, String)>;
 
@@ -167,13 +169,14 @@ fn stream(pairs: &[QueryPair<'_>]) {
         "token_expiring",
         "token_expired",
         "server_shutdown",
+        "unavailable",
     ];
     let kinds: Result<Vec<&str>, ()> = match once(pairs, "types") {
         Ok(None) => Ok(EventKind::ALL.iter().map(|kind| kind.as_str()).collect()),
         Ok(Some(names)) => {
             let mut kinds: Vec<&str> = names.split(',').collect();
             if kinds.contains(&"output") {
-                kinds.extend(["output_delta", "output_snapshot"]);
+                kinds.extend(["output_delta", "output_snapshot", "output_error"]);
             }
             let known = |name: &&str| EventKind::ALL.iter().any(|kind| kind.as_str() == *name);
             if kinds.iter().all(known) { Ok([kinds, control.to_vec()].concat()) } else { Err(()) }
@@ -185,7 +188,15 @@ fn stream(pairs: &[QueryPair<'_>]) {
         Ok(None | Some("false" | "0")) => Ok(false),
         _ => Err(()),
     };
-    let last = number(pairs, "last_event_id", 0, u64::MAX.into());
+    let spelling =
+        |name: &str| ["last_event_id", "lasteventid", "last-event-id"].contains(&name.to_ascii_lowercase().as_str());
+    let positions = pairs.iter().filter(|(name, _)| spelling(name)).flat_map(|(_, value)| value.split(','));
+    let positions = positions.map(|part| part.trim_matches(|char: char| char.is_ascii_whitespace()));
+    let last: Result<Vec<u64>, ()> = positions
+        .filter(|part| !part.is_empty())
+        .map(|part| if part.starts_with('+') { Err(()) } else { part.parse().map_err(|_| ()) })
+        .collect();
+    let last = last.map(|numbers| numbers.into_iter().max());
     let texts = ["conversation_id", "workspace_id", "ticket", "access_token", "token"].map(|name| once(pairs, name));
     let want = kinds.is_ok() && named.is_ok() && last.is_ok() && texts.iter().all(Result::is_ok);
     assert_eq!(got.is_ok(), want, "{got:?}");
@@ -195,7 +206,8 @@ fn stream(pairs: &[QueryPair<'_>]) {
     }
     assert!(!KindSet::NONE.has(EventKind::Gap) && got.kinds.has(EventKind::Gap));
     assert_eq!(got.named, named);
-    assert_eq!(got.last_event_id.map(|number| u128::from(number.0)), last);
+    let last = last.map_or(LastEventId::Absent, |number| LastEventId::Number(EventNumber(number)));
+    assert_eq!(got.last_event_id, last);
     assert_eq!(Ok(got.conversation_id.as_deref()), texts[0]);
     assert_eq!(Ok(got.workspace_id.as_deref()), texts[1]);
 }

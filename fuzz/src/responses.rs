@@ -16,6 +16,9 @@ pub struct Response {
     pub closes: bool,
     /// Whether it is a stream, which lasts to the end of the connection; `body` has its bytes so far.
     pub is_stream: bool,
+    /// Length of the body of a stream as it was sent, with the framing of its chunks.
+    pub body_len: usize,
+    pub is_chunked: bool,
 }
 
 impl Response {
@@ -59,7 +62,12 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
         }
     }
     let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-    assert!(field("Transfer-Encoding").is_none(), "responses have a length");
+    let is_chunked = match field("Transfer-Encoding").as_deref() {
+        None => false,
+        Some("chunked") => true,
+        Some(other) => panic!("Transfer-Encoding: {other}"),
+    };
+    assert!(!is_chunked || length.is_none(), "two lengths");
     assert!(field("Date").is_some_and(|date| date.len() == 29), "a response has a date");
     assert!(field("X-Request-Id").is_some_and(|id| (1..=128).contains(&id.len())), "a response has an id");
     let closes = match field("Connection").as_deref() {
@@ -67,7 +75,7 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
         Some("keep-alive") | None => false,
         Some(other) => panic!("Connection: {other}"),
     };
-    let is_event_stream = field("Content-Type").as_deref() == Some("text/event-stream");
+    let is_event_stream = field("Content-Type").as_deref() == Some("text/event-stream; charset=utf-8");
     let is_stream = length.is_none() && is_event_stream;
     let body_len = match (status, length) {
         (204 | 304, length) => {
@@ -83,11 +91,38 @@ pub fn read_response<'a>(bytes: &'a [u8], method: &str) -> (Response, &'a [u8]) 
     };
     assert!(rest.len() >= body_len, "a response of {body_len} bytes has only {}", rest.len());
     let (body, rest) = rest.split_at(body_len);
-    let answer = Response { status, fields, body: body.to_vec(), continues, closes, is_stream };
+    let body = if is_chunked && method != "HEAD" { unchunked(body) } else { body.to_vec() };
+    // The length of other bodies may vary, as that of the metrics does.
+    let body_len = if is_stream { body_len } else { 0 };
+    let answer = Response { status, fields, body, body_len, is_chunked, continues, closes, is_stream };
     if method != "HEAD" {
         check_body(&answer, is_event_stream);
     }
     (answer, rest)
+}
+
+/// The data of a chunked body (RFC 9112 §7.1) that may lack its last chunk. Each chunk is one block of a stream.
+pub fn unchunked(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while !rest.is_empty() {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the size of a chunk ends");
+        let size = std::str::from_utf8(&rest[..end]).expect("the size of a chunk is ASCII");
+        let size = usize::from_str_radix(size, 16).expect("the size of a chunk is hexadecimal");
+        if size == 0 {
+            assert_eq!(&rest[end..], b"\r\n\r\n", "nothing follows the last chunk");
+            break;
+        }
+        let data = &rest[end + 2..][..size];
+        assert!(data.ends_with(b"\n\n") && count_blocks(data) == 1, "a chunk is one block");
+        body.extend_from_slice(data);
+        rest = rest[end + 2 + size..].strip_prefix(b"\r\n").expect("a chunk ends");
+    }
+    body
+}
+
+/// The number of blocks.
+fn count_blocks(data: &[u8]) -> usize {
+    data.windows(2).filter(|two| two == b"\n\n").count()
 }
 
 fn check_body(answer: &Response, is_event_stream: bool) {

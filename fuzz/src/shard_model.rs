@@ -257,6 +257,9 @@ fn passes(event: &Event, filter: &StreamFilter) -> bool {
     conversation && filter.workspace.is_none_or(|id| event.workspace_id == id) && filter.kinds.has(event.kind)
 }
 
+/// Bytes of the framing of a chunk.
+const CHUNK_BYTES: usize = 10;
+
 /// The state of one stream.
 pub struct StreamModel {
     user: usize,
@@ -265,7 +268,9 @@ pub struct StreamModel {
     named: bool,
     start: StreamStart,
     pub ended: bool,
-    /// The size of the largest frame received, in bytes.
+    /// Whether its blocks arrive in chunks.
+    pub is_chunked: bool,
+    /// The size of the largest frame received, in bytes, with the framing of a chunk.
     pub largest_frame: usize,
     established: bool,
     caught_up: bool,
@@ -302,6 +307,7 @@ impl StreamModel {
             named: how & 8 == 8,
             start,
             ended: false,
+            is_chunked: true,
             largest_frame: 0,
             established: false,
             caught_up: false,
@@ -320,12 +326,9 @@ impl StreamModel {
         let text = std::str::from_utf8(bytes).expect("a stream is text");
         for frame in text.split_inclusive("\n\n") {
             assert!(frame.ends_with("\n\n"), "only complete frames are queued");
-            self.largest_frame = self.largest_frame.max(frame.len());
+            self.largest_frame = self.largest_frame.max(frame.len() + CHUNK_BYTES);
             let read = sse_reference::read(frame.as_bytes(), usize::MAX);
-            let [event] = &read.events[..] else {
-                assert!(read.events.is_empty() && read.retry.is_some(), "{frame:?} is not a frame");
-                continue;
-            };
+            let [event] = &read.events[..] else { panic!("{frame:?} is not one event") };
             assert!(!self.ended, "something follows the last event of a stream");
             let id: Option<u64> =
                 (!event.last_event_id.is_empty()).then(|| event.last_event_id.parse().expect("a number"));

@@ -6,7 +6,7 @@
 
 use super::backend::{self, BUFFER_BYTES, START, STREAMS_MAX};
 use super::choices::Choices;
-use super::responses::{Response, read_response};
+use super::responses::{Response, read_response, unchunked};
 use super::shard_model::{Journal, StreamModel, USERS};
 use cortex_core::internals::{
     Command, CommandResult, CommitShare, EventKind, EventNumber, Input, LiveAnswerSet, MonoTime, Now, Output, Purpose,
@@ -514,7 +514,8 @@ fn received(peer: &mut Peer, added: &[u8], journal: &Journal, delivered: u64, no
     let mut rest = added;
     while !rest.is_empty() {
         if let Some(stream) = &mut peer.stream {
-            stream.received(rest, journal, delivered, now);
+            let blocks = if stream.is_chunked { unchunked(rest) } else { rest.to_vec() };
+            stream.received(&blocks, journal, delivered, now);
             return;
         }
         assert!(!peer.closing, "bytes follow the last response");
@@ -529,8 +530,9 @@ fn received(peer: &mut Peer, added: &[u8], journal: &Journal, delivered: u64, no
         assert!(is_named || (timed_out && peer.closing), "responses come in order");
         check_acknowledgement(peer.user, &response, asked.content, journal);
         if let Some(mut stream) = asked.stream.filter(|_| response.is_stream) {
+            stream.is_chunked = response.is_chunked;
             stream.received(&response.body, journal, delivered, now);
-            peer.responses_before += added.len() - response.body.len();
+            peer.responses_before += added.len() - response.body_len;
             peer.stream = Some(stream);
         } else {
             assert!(!response.is_stream, "a stream was not requested");

@@ -5,8 +5,8 @@
 use super::choices::Choices;
 use super::sse_decode;
 use super::sse_reference::{self as reference, Event};
-use cortex_core::internals::sse::{parse_last_event_id, retry, write_event};
-use cortex_core::internals::{EventKind, EventNumber};
+use cortex_core::internals::sse::{BlockFields, write_block};
+use cortex_core::internals::{EventKind, EventNumber, LastEventId, parse_last_event_ids};
 
 pub fn run(data: &[u8]) {
     check_last_event_id(data);
@@ -17,11 +17,9 @@ pub fn run(data: &[u8]) {
     let (mut last_event_id, mut last_retry) = (String::new(), None);
     while !choices.is_over() {
         let what = choices.byte();
-        if what & 0x70 == 0x70 {
-            let milliseconds = (choices.pair() as u64) << (what & 15);
-            retry(milliseconds, &mut out);
+        let retry_milliseconds = (what & 0x70 == 0x70).then(|| (choices.pair() as u64) << (what & 15));
+        if let Some(milliseconds) = retry_milliseconds {
             last_retry = Some(milliseconds.to_string());
-            continue;
         }
         let id = (what & 1 == 1).then(|| {
             let bytes = choices.take(8);
@@ -39,12 +37,15 @@ pub fn run(data: &[u8]) {
         let escaped = [('\u{85}', r"\u0085"), ('\u{2028}', r"\u2028"), ('\u{2029}', r"\u2029")];
         let data = escaped.iter().fold(json.clone(), |data, (char, escape)| data.replace(*char, escape));
         let before = out.len();
-        write_event(id, name, |out| out.extend_from_slice(json.as_bytes()), &mut out);
-        let lines = 2 + usize::from(id.is_some()) + usize::from(name.is_some());
+        let fields = BlockFields { retry_milliseconds, id };
+        write_block(fields, name, |out| out.extend_from_slice(json.as_bytes()), &mut out);
+        let lines =
+            2 + [id.is_some(), name.is_some(), retry_milliseconds.is_some()].map(usize::from).iter().sum::<usize>();
         assert_eq!(out[before..].iter().filter(|byte| **byte == b'\n').count(), lines, "each field is a line");
         if let Some(id) = id {
             last_event_id = id.0.to_string();
-            assert_eq!(parse_last_event_id(last_event_id.as_bytes()), Some(id), "an id survives the round trip");
+            let read = parse_last_event_ids([last_event_id.as_bytes()]);
+            assert_eq!(read, LastEventId::Number(id), "an id survives the round trip");
         }
         let name = name.unwrap_or("message").to_owned();
         expected.push(Event { name, data, last_event_id: last_event_id.clone() });
@@ -59,16 +60,19 @@ pub fn run(data: &[u8]) {
     sse_decode::check(&out, 1 << 20, seed);
 }
 
-/// HTML Standard §9.2.4: the header has the id as sent; ours are decimal numbers of 64 bits.
+/// The largest number of a list counts, and one invalid element invalidates it.
 fn check_last_event_id(value: &[u8]) {
-    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let significant = digits.map(|text| text.trim_start_matches('0'));
-    let want = match significant {
-        Some(text) if text.len() <= 20 && !value.is_empty() => {
-            let number: u128 = if text.is_empty() { 0 } else { text.parse().expect("20 digits fit") };
-            u64::try_from(number).ok()
-        }
-        _ => None,
-    };
-    assert_eq!(parse_last_event_id(value), want.map(EventNumber));
+    let mut want = LastEventId::Absent;
+    for part in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()) {
+        let text = std::str::from_utf8(part).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(number) = text.and_then(|text| text.parse().ok()) else {
+            want = LastEventId::Invalid;
+            break;
+        };
+        want = match want {
+            LastEventId::Number(EventNumber(other)) => LastEventId::Number(EventNumber(u64::max(number, other))),
+            _ => LastEventId::Number(EventNumber(number)),
+        };
+    }
+    assert_eq!(parse_last_event_ids([value]), want);
 }

@@ -5,11 +5,13 @@ use super::error::ApiError;
 use super::response::Response;
 use crate::config::network::Origins;
 use crate::http1::head::{Head, Method};
+use std::borrow::Cow;
 
 /// The response fields that a page may read beyond the safelisted ones.
 const EXPOSED: &str = "X-Request-Id, X-Event-Id, X-Last-Event-Id, X-Total-Count, X-Truncated, Retry-After, Idempotent-Replayed, \
      RateLimit, RateLimit-Policy, WWW-Authenticate";
-/// The request fields that a page may send. `*` does not include `Authorization`, and is literal in requests with credentials.
+/// The request fields of a preflight that names none. `*` does not include `Authorization`, and is literal in requests with
+/// credentials.
 const ALLOWED_FIELDS: &str = "Authorization, Content-Type, Accept, Accept-Language, Content-Language, Idempotency-Key, Last-Event-ID, \
      X-Request-Id, X-Requested-With, Cache-Control, traceparent, tracestate";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
@@ -49,7 +51,8 @@ pub(crate) fn is_preflight(head: &Head<'_, '_>) -> bool {
         && head.field("access-control-request-method").is_some()
 }
 
-/// The response to a preflight. An error lists every part that is not allowed, for the developer tools of browsers.
+/// The response to a preflight. An allowed origin may send any field, since pages send those of tracing libraries as well: the
+/// requested names are echoed. An error lists every part that is not allowed, for the developer tools of browsers.
 pub(crate) fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
     let value = |name: &str| head.field(name).map(|raw| std::str::from_utf8(raw).unwrap_or("invalid UTF-8"));
     let mut disallowed = Vec::new();
@@ -59,9 +62,14 @@ pub(crate) fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
     if !value("access-control-request-method").is_some_and(|method| lists(ALLOWED_METHODS, |one| one == method)) {
         disallowed.push(("method", format!("must be one of {ALLOWED_METHODS}")));
     }
-    if value("access-control-request-headers").is_some_and(|fields| !fields.split(',').all(is_allowed_field)) {
-        disallowed.push(("headers", format!("must be among {ALLOWED_FIELDS}")));
+    let requested = value("access-control-request-headers").filter(|fields| !fields.is_empty());
+    if requested.is_some_and(|fields| !fields.split(',').all(is_field_name)) {
+        disallowed.push(("headers", "must be names of fields, separated by commas".to_owned()));
     }
+    let allowed_fields = match requested.filter(|_| disallowed.is_empty()) {
+        Some(fields) => Cow::Owned(fields.to_owned()),
+        None => Cow::Borrowed(ALLOWED_FIELDS),
+    };
     if value("access-control-request-private-network").is_some() {
         disallowed.push(("private-network", "is not allowed".to_owned()));
     }
@@ -69,13 +77,15 @@ pub(crate) fn preflight(head: &Head<'_, '_>, origin_allowed: bool) -> Response {
         if disallowed.is_empty() { Response::text("OK") } else { ApiError::preflight(disallowed).into_response() };
     response
         .with("Access-Control-Allow-Methods", ALLOWED_METHODS)
-        .with("Access-Control-Allow-Headers", ALLOWED_FIELDS)
+        .with("Access-Control-Allow-Headers", allowed_fields)
         .with("Access-Control-Max-Age", PREFLIGHT_SECONDS)
         .with("Vary", PREFLIGHT_VARIES)
 }
 
-fn is_allowed_field(name: &str) -> bool {
-    lists(ALLOWED_FIELDS, |one| one.eq_ignore_ascii_case(name.trim()))
+/// Whether a name is a token (RFC 9110 §5.1), so that it can be echoed.
+fn is_field_name(name: &str) -> bool {
+    let name = name.trim();
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn lists(list: &str, matches: impl Fn(&str) -> bool) -> bool {
@@ -100,7 +110,8 @@ mod tests {
                 "",
             ),
             ("Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: accept , x-request-id", true, ""),
-            ("Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: cookie", true, "headers"),
+            ("Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: baggage, sentry-trace", true, ""),
+            ("Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: a b", true, "headers"),
             ("Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: accept,", true, "headers"),
             ("Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: \u{e4}", true, "headers"),
             (
@@ -108,7 +119,11 @@ mod tests {
                 true,
                 "private-network",
             ),
-            ("Access-Control-Request-Method: X\r\nAccess-Control-Request-Headers: y", false, "origin, method, headers"),
+            (
+                "Access-Control-Request-Method: X\r\nAccess-Control-Request-Headers: y\"",
+                false,
+                "origin, method, headers",
+            ),
         ];
         for (fields, origin_allowed, disallowed) in table {
             let raw = format!("OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\n{fields}\r\n\r\n");

@@ -4,21 +4,47 @@ use crate::config::network::Networks;
 use crate::http1::head::Head;
 use std::net::{IpAddr, SocketAddr};
 
+/// The addresses that a request is counted for: one or, if two fields name different clients, both.
+///
+/// Most proxies write one of the two fields, and forward the other one unchanged from the client, who can forge it. Counting the
+/// request for both makes a forged field useless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientAddresses {
+    first: IpAddr,
+    second: Option<IpAddr>,
+}
+
+impl ClientAddresses {
+    fn one(address: IpAddr) -> ClientAddresses {
+        ClientAddresses { first: address, second: None }
+    }
+
+    /// The addresses.
+    pub(crate) fn iter(self) -> impl Iterator<Item = IpAddr> {
+        std::iter::once(self.first).chain(self.second)
+    }
+
+    /// These addresses as networks, by `network_of`.
+    pub(crate) fn map(self, network_of: impl Fn(IpAddr) -> IpAddr) -> ClientAddresses {
+        let first = network_of(self.first);
+        ClientAddresses { first, second: self.second.map(network_of).filter(|second| *second != first) }
+    }
+}
+
 /// The address of the client: the peer's address or, if the peer is a trusted proxy, the last address in the chain that
-/// is not a trusted proxy. The fields of an untrusted peer are ignored, and so are two fields that name different clients.
-pub(crate) fn client_address(proxies: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> IpAddr {
+/// is not a trusted proxy. The fields of an untrusted peer are ignored.
+pub(crate) fn client_addresses(proxies: &Networks, peer: IpAddr, head: &Head<'_, '_>) -> ClientAddresses {
     if !proxies.contains(peer) {
-        return peer;
+        return ClientAddresses::one(peer);
     }
     let forwarded = head.fields("forwarded").flat_map(elements).map(|element| forwarded_for(element).unwrap_or(""));
     let forwarded = first_untrusted(proxies, peer, forwarded.collect());
     let x_forwarded = first_untrusted(proxies, peer, head.fields("x-forwarded-for").flat_map(elements).collect());
     match (head.field("forwarded").is_some(), head.field("x-forwarded-for").is_some()) {
-        (true, false) => forwarded,
-        (false, _) => x_forwarded,
-        (true, true) if forwarded == x_forwarded => forwarded,
-        // Most proxies write one of the two fields and forward the other one unchanged from the client, who can forge it.
-        (true, true) => peer,
+        (true, false) => ClientAddresses::one(forwarded),
+        (false, _) => ClientAddresses::one(x_forwarded),
+        (true, true) if forwarded == x_forwarded => ClientAddresses::one(forwarded),
+        (true, true) => ClientAddresses { first: x_forwarded, second: Some(forwarded) },
     }
 }
 
@@ -78,16 +104,12 @@ mod tests {
             ("10.0.0.1", "Accept: */*", "10.0.0.1"),
             ("10.0.0.1", "Forwarded: for=198.51.100.1, proto=https", "10.0.0.1"),
             ("10.0.0.1", "Forwarded: for=unknown", "10.0.0.1"),
-            ("10.0.0.1", "Forwarded: for=198.51.100.1\r\nX-Forwarded-For: 203.0.113.9", "10.0.0.1"),
+            ("10.0.0.1", "Forwarded: for=198.51.100.1\r\nX-Forwarded-For: 203.0.113.9", "203.0.113.9 198.51.100.1"),
             ("10.0.0.1", "Forwarded: for=203.0.113.9\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.9", "203.0.113.9"),
             ("192.0.2.1", "Forwarded: for=203.0.113.9\r\nX-Forwarded-For: 203.0.113.9", "192.0.2.1"),
         ];
         for (peer, field, client) in table {
-            assert_eq!(
-                client_of(&proxies, peer, field.as_bytes()),
-                client.parse::<IpAddr>().unwrap(),
-                "{peer} {field}"
-            );
+            assert_eq!(clients_of(&proxies, peer, field.as_bytes()), client, "{peer} {field}");
         }
     }
 
@@ -97,14 +119,15 @@ mod tests {
     fn an_invalid_element_of_the_client_does_not_hide_that_of_the_proxy() {
         let proxies = Networks(vec![Network::parse("10.0.0.1").unwrap()]);
         for field in [b"X-Forwarded-For: \xff, 203.0.113.9".as_slice(), b"Forwarded: for=\xff, for=203.0.113.9"] {
-            assert_eq!(client_of(&proxies, "10.0.0.1", field), "203.0.113.9".parse::<IpAddr>().unwrap());
+            assert_eq!(clients_of(&proxies, "10.0.0.1", field), "203.0.113.9");
         }
     }
 
-    fn client_of(proxies: &Networks, peer: &str, field: &[u8]) -> IpAddr {
+    fn clients_of(proxies: &Networks, peer: &str, field: &[u8]) -> String {
         let raw = [b"GET / HTTP/1.1\r\nHost: x\r\n", field, b"\r\n\r\n"].concat();
         let mut buffer = HeaderBuf::new();
         let head = parse_head(&raw, &mut buffer, &HeadLimits { head_bytes_max: 4096 }).unwrap().unwrap();
-        client_address(proxies, peer.parse().unwrap(), &head)
+        let clients = client_addresses(proxies, peer.parse().unwrap(), &head);
+        clients.iter().map(|address| address.to_string()).collect::<Vec<_>>().join(" ")
     }
 }

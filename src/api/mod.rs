@@ -27,7 +27,7 @@ pub(crate) mod request_metrics;
 mod response;
 mod result_response;
 pub(crate) mod router;
-mod stream;
+pub(crate) mod stream;
 mod subscription;
 mod users;
 mod workspaces;

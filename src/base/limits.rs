@@ -57,8 +57,6 @@ pub const TOPIC_CHARS_MAX: usize = 200;
 pub const PARTICIPANTS_MAX: usize = 256;
 /// Longest message content, in bytes of UTF-8.
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
-/// Longest message content in the conversations API, in Unicode scalar values.
-pub const CONVERSATIONS_API_CONTENT_CHARS_MAX: usize = 4000;
 /// Largest metadata object, in bytes, not counting white space between tokens.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 /// Deepest nesting of a metadata object; the object itself is level 1.
@@ -195,8 +193,10 @@ pub(crate) const STREAM_HOLD_MICROSECONDS_MAX: u64 = 1000;
 pub(crate) const STREAM_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Reconnection time sent to streams in `retry:`, in milliseconds.
 pub(crate) const STREAM_RETRY_MILLISECONDS: u64 = 3000;
-/// Spread of the `retry:` sent at shutdown, in milliseconds, so that clients do not reconnect all at once.
-pub(crate) const SHUTDOWN_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
+/// Shortest `retry:` sent at shutdown, or while no stream can be opened, in milliseconds.
+pub(crate) const STREAM_RETRY_MILLISECONDS_MIN: u64 = 500;
+/// Spread of such a `retry:`, in milliseconds, so that clients do not reconnect all at once.
+pub(crate) const STREAM_RETRY_SPREAD_MILLISECONDS: u64 = 3000;
 /// Connections accepted per turn of the loop.
 pub(crate) const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Pause of accepting after file descriptors ran out, in milliseconds.
@@ -222,8 +222,8 @@ pub(crate) const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
 pub const STARTUP_CONNECTIONS_MAX: usize = 256;
 /// Time that such a connection is kept before it gets a `503`, in milliseconds.
 pub(crate) const STARTUP_WAIT_MILLISECONDS: u64 = 30_000;
-/// Bytes of such a connection that are peeked at: enough for the head of a health request.
-pub(crate) const STARTUP_PEEK_BYTES_MAX: usize = 2048;
+/// Bytes of such a connection that are peeked at: enough for the head of a stream request with a long token.
+pub(crate) const STARTUP_PEEK_BYTES_MAX: usize = 16 * 1024;
 
 // The log.
 
@@ -301,7 +301,6 @@ const _: () = assert!(TOKEN_BYTES_MAX <= TARGET_BYTES_MAX, "a token also fits in
 const _: () = assert!(PASSWORD_CHARS_MIN <= PASSWORD_CHARS_MAX);
 const _: () = assert!(2 * PASSWORD_CHARS_MAX * 6 <= PASSWORD_BODY_BYTES_MAX, "two passwords, each character escaped");
 const _: () = assert!(METADATA_BYTES_MAX < CONTENT_BYTES_MAX);
-const _: () = assert!(CONVERSATIONS_API_CONTENT_CHARS_MAX * char::MAX.len_utf8() <= CONTENT_BYTES_MAX);
 const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(CONVERSATION_MESSAGES_MAX <= LIST_LIMIT_MAX);
 const _: () = assert!(CONVERSATION_LIST_MESSAGES_MAX <= CONVERSATION_MESSAGES_MAX);

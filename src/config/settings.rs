@@ -210,7 +210,7 @@ fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<St
         header_timeout_ms: reader.seconds("HEADER_TIMEOUT_SECONDS", 10_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         body_timeout_ms: reader.seconds("BODY_TIMEOUT_SECONDS", 30_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         keep_alive_ms: reader.seconds("KEEP_ALIVE_SECONDS", 75_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
-        heartbeat_interval_ms: reader.seconds("HEARTBEAT_INTERVAL_SECONDS", 30_000, HEARTBEAT_MS_MIN, TIMEOUT_MS_MAX),
+        heartbeat_interval_ms: reader.seconds("HEARTBEAT_INTERVAL_SECONDS", 15_000, HEARTBEAT_MS_MIN, TIMEOUT_MS_MAX),
         stream_stall_timeout_ms: reader.seconds("STREAM_STALL_TIMEOUT_SECONDS", 120_000, TIMEOUT_MS_MIN, STALL_MS_MAX),
         stream_buffer_bytes: ranged(reader, "STREAM_BUFFER_BYTES", STREAM_BUFFER_BYTES),
         streams_per_user_max: some_number(reader, "MAX_STREAMS_PER_USER", Some(100), 0),

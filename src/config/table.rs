@@ -78,7 +78,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request head to arrive").reloadable(),
     plain("BODY_TIMEOUT_SECONDS", "30", "time for a request body to arrive").reloadable(),
     plain("KEEP_ALIVE_SECONDS", "75", "time that a connection may be idle between two requests").reloadable(),
-    plain("HEARTBEAT_INTERVAL_SECONDS", "30", "interval between two heartbeats of a stream; fractions allowed")
+    plain("HEARTBEAT_INTERVAL_SECONDS", "15", "interval between two heartbeats of a stream; fractions allowed")
         .reloadable(),
     plain(
         "STREAM_STALL_TIMEOUT_SECONDS",

@@ -71,9 +71,27 @@ kinds! {
     TokenExpired = "token_expired",
     /// Control: the server is shutting down.
     ServerShutdown = "server_shutdown",
+    /// Control: no stream can be opened at the moment.
+    Unavailable = "unavailable",
 }
 
 impl EventKind {
+    /// Whether it is a control event, which every stream gets whatever its filter.
+    pub fn is_control(self) -> bool {
+        use EventKind::*;
+        matches!(
+            self,
+            ConnectionEstablished
+                | CaughtUp
+                | Heartbeat
+                | Gap
+                | TokenExpiring
+                | TokenExpired
+                | ServerShutdown
+                | Unavailable
+        )
+    }
+
     /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<EventKind> {
         EventKind::ALL.iter().copied().find(|kind| kind.as_str() == raw)

@@ -6,6 +6,7 @@ pub(crate) mod commit;
 pub(crate) mod event;
 pub(crate) mod health;
 pub(crate) mod id;
+pub(crate) mod last_event_id;
 pub(crate) mod live_answer;
 pub(crate) mod model;
 pub(crate) mod page;

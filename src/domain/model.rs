@@ -54,7 +54,7 @@ bounded_text!(
 pub struct Content(Arc<str>);
 
 impl Content {
-    /// Validates a text by the rules of `POST /input`.
+    /// Validates a text.
     ///
     /// # Errors
     /// Returns the violated rule.
@@ -66,20 +66,6 @@ impl Content {
             return Err("must have something other than white space");
         }
         Ok(Content(raw.into()))
-    }
-
-    /// Validates a text by the rules of the conversations API: also at most 4000 characters.
-    ///
-    /// # Errors
-    /// Returns the violated rule.
-    pub fn chat(raw: &str) -> Result<Content, &'static str> {
-        if raw.is_empty()
-            || (raw.len() > CONVERSATIONS_API_CONTENT_CHARS_MAX
-                && raw.chars().count() > CONVERSATIONS_API_CONTENT_CHARS_MAX)
-        {
-            return Err("must be 1 to 4000 characters");
-        }
-        Content::new(raw)
     }
 
     /// A text that was validated before it was stored, or that a responder wrote.
@@ -303,7 +289,5 @@ mod tests {
         assert!(Content::new(" x ").is_ok());
         assert!(Content::new(&"x".repeat(CONTENT_BYTES_MAX)).is_ok());
         assert!(Content::new(&"x".repeat(CONTENT_BYTES_MAX + 1)).is_err());
-        assert!(Content::chat(&"é".repeat(4000)).is_ok());
-        assert!(Content::chat(&"é".repeat(4001)).is_err());
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Length {
     Known(u64),
     /// The body ends with the connection.
     UntilClose,
+    /// The body is sent in chunks (RFC 9112 §7.1).
+    Chunked,
     /// The status excludes a body: 204 and 304.
     NoBody,
 }
@@ -57,6 +59,10 @@ pub(crate) fn write_head(out: &mut Vec<u8>, head: &ResponseHead) {
             out.extend_from_slice(b"Content-Length: ");
             decimal::push(out, length);
             out.extend_from_slice(b"\r\n");
+        }
+        Length::Chunked => {
+            assert!(may_have_body && head.version == Version::Http11, "HTTP/1.0 has no chunks");
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         Length::UntilClose => assert!(may_have_body && !head.keep_alive, "the body ends with the connection"),
         Length::NoBody => assert!(!may_have_body, "status {} has a body", head.status),
@@ -150,6 +156,10 @@ mod tests {
                 ResponseHead { status: 431, keep_alive: false, length: Length::Known(1050), ..HEAD },
                 "HTTP/1.1 431 Request Header Fields Too Large|Date: Sat, 31 Jan 2026 09:15:30 GMT|Content-Length: 1050|\
                  Connection: close||",
+            ),
+            (
+                ResponseHead { length: Length::Chunked, ..HEAD },
+                "HTTP/1.1 200 OK|Date: Sat, 31 Jan 2026 09:15:30 GMT|Transfer-Encoding: chunked||",
             ),
             (
                 ResponseHead { keep_alive: false, length: Length::UntilClose, ..HEAD },

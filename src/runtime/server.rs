@@ -82,8 +82,10 @@ fn open_database(
 ) -> Result<Option<OpenedDatabase>, StartError> {
     let address = socket.local_addr().map_err(StartError::system("the address of the socket"))?;
     let config = database::store_config(settings);
-    let begin =
-        || Startup::begin(socket, clock, STARTUP_WAIT_MILLISECONDS).map_err(StartError::system("the startup thread"));
+    let begin = || {
+        Startup::begin(socket, clock, STARTUP_WAIT_MILLISECONDS, &settings.origins)
+            .map_err(StartError::system("the startup thread"))
+    };
     // On an inherited socket, the process that has the database open accepts until it has released it.
     let early = if is_inherited { None } else { Some(begin()?) };
     let lock = match database::acquire_lock(&config, events) {

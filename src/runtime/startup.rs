@@ -1,18 +1,22 @@
 //! Accepts connections before the event loops run, while this process waits for the database or migrates it. One thread
-//! responds to `/health…` that the server is starting, and holds every other connection, unread, for the event loops.
+//! responds to `/health…` that the server is starting, tells streams to reconnect, and holds every other connection, unread,
+//! for the event loops.
 //!
 //! Invariant: nothing is read from a held connection, so an event loop takes it over like a new one.
 
 use super::STACK_BYTES;
 use super::clock::Clock;
 use crate::api::error::ApiError;
-use crate::api::{Response, health};
-use crate::base::limits::{STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX};
+use crate::api::{self, Response, cors, health};
+use crate::base::limits::{
+    STARTUP_CONNECTIONS_MAX, STARTUP_PEEK_BYTES_MAX, STREAM_RETRY_MILLISECONDS_MIN, STREAM_RETRY_SPREAD_MILLISECONDS,
+};
 use crate::base::random::Random;
 use crate::base::thread::{OnPanic, spawn};
 use crate::base::time::{MonoTime, Now};
+use crate::config::network::Origins;
 use crate::domain::health::Readiness;
-use crate::http1::head::{HeadLimits, HeaderBuf, Method, Version, parse_head};
+use crate::http1::head::{Head, HeadLimits, HeaderBuf, Method, parse_head};
 use crate::http1::response_write::{Length, ResponseHead, write_head};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -37,6 +41,7 @@ pub(super) type EarlyConnection = (std::net::TcpStream, SocketAddr);
 pub(super) struct Startup {
     waker: Waker,
     thread: JoinHandle<Vec<EarlyConnection>>,
+    origins: Origins,
 }
 
 impl Startup {
@@ -44,19 +49,24 @@ impl Startup {
     ///
     /// # Errors
     /// Fails if the system lacks a resource for the thread.
-    pub(super) fn begin(socket: &std::net::TcpListener, clock: Clock, wait_milliseconds: u64) -> io::Result<Startup> {
-        let listener = StartupListener::new(socket, clock, wait_milliseconds)?;
+    pub(super) fn begin(
+        socket: &std::net::TcpListener,
+        clock: Clock,
+        wait_milliseconds: u64,
+        origins: &Origins,
+    ) -> io::Result<Startup> {
+        let listener = StartupListener::new(socket, clock, wait_milliseconds, origins.clone())?;
         let waker = Waker::new(listener.poll.registry(), WAKER)?;
         let thread = spawn("startup", STACK_BYTES, OnPanic::Process, move || listener.run())?;
-        Ok(Startup { waker, thread })
+        Ok(Startup { waker, thread, origins: origins.clone() })
     }
 
     /// Stops accepting, and rejects the held connections, because this process will not serve.
     pub(super) fn reject_all(self, now: Now) {
         let mut random = Random::from_system();
+        let origins = self.origins.clone();
         for (stream, _) in self.end() {
-            let reply = ApiError::starting().into_response();
-            respond(TcpStream::from_std(stream), &reply, Method::Other, Version::Http11, now, &mut random);
+            reject(TcpStream::from_std(stream), &origins, now, &mut random);
         }
     }
 
@@ -84,16 +94,31 @@ struct StartupListener {
     accepting: bool,
     clock: Clock,
     wait_milliseconds: u64,
+    origins: Origins,
     random: Random,
 }
 
 impl StartupListener {
-    fn new(socket: &std::net::TcpListener, clock: Clock, wait_milliseconds: u64) -> io::Result<StartupListener> {
+    fn new(
+        socket: &std::net::TcpListener,
+        clock: Clock,
+        wait_milliseconds: u64,
+        origins: Origins,
+    ) -> io::Result<StartupListener> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(socket.try_clone()?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let random = Random::from_system();
-        Ok(StartupListener { poll, listener, held: Slab::new(), accepting: false, clock, wait_milliseconds, random })
+        Ok(StartupListener {
+            poll,
+            listener,
+            held: Slab::new(),
+            accepting: false,
+            clock,
+            wait_milliseconds,
+            origins,
+            random,
+        })
     }
 
     fn run(mut self) -> Vec<EarlyConnection> {
@@ -151,7 +176,7 @@ impl StartupListener {
         }
     }
 
-    /// Peeks at the bytes that have arrived, and responds if they are a health request.
+    /// Peeks at the bytes that have arrived, and responds if they are a request that need not wait.
     fn peek(&mut self, key: usize) {
         let Some(held) = self.held.get(key) else { return };
         let mut bytes = [0; STARTUP_PEEK_BYTES_MAX];
@@ -161,10 +186,12 @@ impl StartupListener {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => return drop(self.held.remove(key)),
         };
+        let mut slots = HeaderBuf::new();
+        let Some(head) = complete_head(&bytes[..arrived], &mut slots) else { return };
         let now = self.clock.now();
-        if let Some((reply, method, version)) = health(&bytes[..arrived], now) {
+        if let Some(response) = immediate_response(&head, now, &mut self.random) {
             let held = self.held.remove(key);
-            respond(held.stream, &reply, method, version, now, &mut self.random);
+            respond(held.stream, &head, &response, &self.origins, now, &mut self.random);
         }
     }
 
@@ -174,28 +201,58 @@ impl StartupListener {
         let old: Vec<usize> = self.held.iter().filter(|(_, held)| held.until <= now.mono).map(|(key, _)| key).collect();
         for key in old {
             let held = self.held.remove(key);
-            let reply = ApiError::starting().into_response();
-            respond(held.stream, &reply, Method::Other, Version::Http11, now, &mut self.random);
+            reject(held.stream, &self.origins, now, &mut self.random);
         }
+    }
+}
+
+/// Rejects a connection, because the server has not started in time or does not start.
+fn reject(stream: TcpStream, origins: &Origins, now: Now, random: &mut Random) {
+    /// Stands in for a head that has not arrived.
+    const NO_HEAD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+    let mut bytes = [0; STARTUP_PEEK_BYTES_MAX];
+    let arrived = stream.peek(&mut bytes).unwrap_or(0);
+    let (mut slots, mut other) = (HeaderBuf::new(), HeaderBuf::new());
+    let head = complete_head(&bytes[..arrived], &mut slots).or_else(|| complete_head(NO_HEAD, &mut other));
+    if let Some(head) = head {
+        let response = immediate_response(&head, now, random);
+        let response = response.unwrap_or_else(|| ApiError::starting().into_response());
+        respond(stream, &head, &response, origins, now, random);
     }
 }
 
 /// Responds and closes the connection. The bytes that have arrived are read first: otherwise closing would send a reset, which
 /// may overtake the response.
-fn respond(mut stream: TcpStream, reply: &Response, method: Method, version: Version, now: Now, random: &mut Random) {
+fn respond(
+    mut stream: TcpStream,
+    head: &Head<'_, '_>,
+    response: &Response,
+    origins: &Origins,
+    now: Now,
+    random: &mut Random,
+) {
     let request_id = format!("{:016x}", random.next_u64());
-    let fields = [("Content-Type", reply.content_type), ("X-Request-Id", &request_id)];
-    let own = reply.fields.iter().map(|(name, value)| (*name, &**value));
-    let fields: Vec<(&str, &str)> = fields.into_iter().chain(own).collect();
+    let mut fields = vec![("Content-Type", response.content_type), ("X-Request-Id", &request_id)];
+    fields.extend(response.fields.iter().map(|(name, value)| (*name, &**value)));
+    // Without them, an `EventSource` would not reconnect.
+    if let Some(origin) = cors::allowed_origin(origins, head) {
+        fields.extend(cors::fields(origin));
+    }
+    fields.extend(cors::varies(origins).map(|varies| ("Vary", varies)));
     let mut out = Vec::new();
-    let date = &now.wall.imf_fixdate();
-    let length = Length::Known(reply.body.len() as u64);
     write_head(
         &mut out,
-        &ResponseHead { status: reply.status, keep_alive: false, version, date, length, fields: &fields },
+        &ResponseHead {
+            status: response.status,
+            keep_alive: false,
+            version: head.version,
+            date: &now.wall.imf_fixdate(),
+            length: Length::Known(response.body.len() as u64),
+            fields: &fields,
+        },
     );
-    if method != Method::Head {
-        out.extend_from_slice(&reply.body);
+    if head.method != Method::Head {
+        out.extend_from_slice(&response.body);
     }
     let mut read = [0; STARTUP_PEEK_BYTES_MAX];
     let _ = stream.read(&mut read);
@@ -204,19 +261,23 @@ fn respond(mut stream: TcpStream, reply: &Response, method: Method, version: Ver
     let _ = stream.shutdown(Shutdown::Write);
 }
 
-/// The response, if these bytes are the whole head of a health request.
-fn health(bytes: &[u8], now: Now) -> Option<(Response, Method, Version)> {
-    let mut slots = HeaderBuf::new();
-    let head = parse_head(bytes, &mut slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES_MAX }).ok()??;
+/// The head of the request in these bytes, if it is complete and valid.
+fn complete_head<'s, 'b>(bytes: &'b [u8], slots: &'s mut HeaderBuf<'b>) -> Option<Head<'s, 'b>> {
+    parse_head(bytes, slots, &HeadLimits { head_bytes_max: STARTUP_PEEK_BYTES_MAX }).ok()?
+}
+
+/// The response to a request that need not wait for the start: about the health, or a stream, which has to reconnect.
+fn immediate_response(head: &Head<'_, '_>, now: Now, random: &mut Random) -> Option<Response> {
     if !matches!(head.method, Method::Get | Method::Head) {
         return None;
     }
-    let reply = match head.path {
-        "/health/live" => health::live(now.wall),
-        "/health" | "/health/ready" => health::ready(Readiness::Starting, now.wall),
-        _ => return None,
-    };
-    Some((reply, head.method, head.version))
+    match head.path {
+        "/health/live" => Some(health::live(now.wall)),
+        "/health" | "/health/ready" => Some(health::ready(Readiness::Starting, now.wall)),
+        _ => {
+            api::stream::starting(head, STREAM_RETRY_MILLISECONDS_MIN + random.below(STREAM_RETRY_SPREAD_MILLISECONDS))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -225,7 +286,7 @@ mod tests {
     use crate::base::time::WallTime;
 
     #[test]
-    fn only_whole_health_requests_get_a_response() {
+    fn only_whole_requests_for_the_health_or_a_stream_get_a_response() {
         let table = [
             ("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", Some(503)),
             ("GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n", Some(503)),
@@ -237,11 +298,17 @@ mod tests {
             ("POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", None),
             ("GET /healthy HTTP/1.1\r\nHost: a\r\n\r\n", None),
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            ("GET /output/stream HTTP/1.1\r\nHost: a\r\n\r\n", Some(200)),
+            ("POST /output/stream HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", None),
             ("\x16\x03\x01", None),
         ];
         let now = Now { wall: WallTime(0), mono: MonoTime(0) };
         for (bytes, expected) in table {
-            let answered = health(bytes.as_bytes(), now).map(|(reply, ..)| reply.status);
+            let mut slots = HeaderBuf::new();
+            let head = complete_head(bytes.as_bytes(), &mut slots);
+            let answered = head
+                .and_then(|head| immediate_response(&head, now, &mut Random::new(1)))
+                .map(|response| response.status);
             assert_eq!(answered, expected, "{bytes:?}");
         }
     }
@@ -259,7 +326,7 @@ mod tests {
     }
 
     fn begin(listener: &std::net::TcpListener, wait_milliseconds: u64) -> Startup {
-        Startup::begin(listener, Clock::start(), wait_milliseconds).unwrap()
+        Startup::begin(listener, Clock::start(), wait_milliseconds, &Origins::Any).unwrap()
     }
 
     fn answer(mut client: std::net::TcpStream) -> String {
@@ -297,9 +364,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_told_to_reconnect_and_a_page_may_read_it() {
+        let listener = listener();
+        let startup = begin(&listener, 600_000);
+        let request = b"GET /output/stream HTTP/1.1\r\nHost: a\r\nOrigin: http://page\r\nLast-Event-ID: 7\r\n\r\n";
+        let text = answer(connect(&listener, request));
+        assert!(
+            text.starts_with("HTTP/1.1 200 ") && text.contains("Access-Control-Allow-Origin: http://page"),
+            "{text}"
+        );
+        assert!(
+            text.contains("retry: ") && text.contains("\"type\":\"unavailable\"") && text.contains("\nid: 7\n"),
+            "{text}"
+        );
+        assert!(startup.end().is_empty());
+    }
+
+    #[test]
     fn the_number_of_held_connections_is_bounded() {
         let listener = listener();
-        let mut listener_thread = StartupListener::new(&listener, Clock::start(), 600_000).unwrap();
+        let mut listener_thread = StartupListener::new(&listener, Clock::start(), 600_000, Origins::None).unwrap();
         let mut clients = Vec::new();
         // Fewer at once than the backlog of the socket.
         while clients.len() < STARTUP_CONNECTIONS_MAX + 10 {

@@ -3,62 +3,33 @@
 //! Lines end in LF. Each event has one `data` line: its JSON has no line breaks, and some clients read only one line.
 
 pub(crate) mod decode;
+pub(crate) mod frame;
 
 use crate::base::decimal;
 use crate::domain::id::EventNumber;
-use std::io::Write;
 
-/// An event that is encoded once for all of its recipients, with and without its `event:` line.
-#[derive(Debug)]
-pub(crate) struct EventFrame {
-    bytes: Vec<u8>,
-    /// Bytes of the `event:` line, including its line end.
-    name_bytes: usize,
+/// The fields of a block beside its data and its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BlockFields {
+    /// `retry:`, the time before a client reconnects, in milliseconds.
+    pub retry_milliseconds: Option<u64>,
+    /// `id:`
+    pub id: Option<EventNumber>,
 }
 
-impl EventFrame {
-    /// Encodes an event. `json_bytes` is an estimate of the length of the JSON that `write_json` appends; see
-    /// [`write_event`].
-    pub(crate) fn new(
-        id: Option<EventNumber>,
-        name: &str,
-        json_bytes: usize,
-        write_json: impl FnOnce(&mut Vec<u8>),
-    ) -> EventFrame {
-        let mut bytes = Vec::with_capacity(FIELDS_BYTES + name.len() + json_bytes);
-        write_name(name, &mut bytes);
-        let name_bytes = bytes.len();
-        write_event(id, None, write_json, &mut bytes);
-        bytes.shrink_to_fit();
-        EventFrame { bytes, name_bytes }
-    }
-
-    /// The frame, with or without its `event:` line.
-    pub(crate) fn bytes(&self, named: bool) -> &[u8] {
-        if named { &self.bytes } else { &self.bytes[self.name_bytes..] }
-    }
-
-    /// Bytes that the frame holds in memory.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-/// The most bytes of a frame without its name and JSON: `data: `, `id: ` with 20 digits, `event: ` and line ends.
-const FIELDS_BYTES: usize = 64;
-
-/// Appends one event: `event: <name>` if it has one, `data: ` and the JSON that `write_json` appends, `id: N`, and the
-/// empty line that dispatches the event.
+/// Appends one block: `retry: N` and `event: <name>` if it has them, `data: ` and the JSON that `write_json` appends, `id: N`
+/// if it has one, and the empty line that dispatches the event.
 ///
-/// HTML Standard §9.2.6: without `id`, the client keeps the last id that it received. `id` comes last, because some clients
-/// adopt an id as soon as they have read its line. Neither the name nor the JSON has line breaks. U+0085, U+2028 and U+2029
-/// are escaped: they are line breaks in Unicode, and for clients that use Python's `str.splitlines`.
-pub fn write_event(
-    id: Option<EventNumber>,
-    name: Option<&str>,
-    write_json: impl FnOnce(&mut Vec<u8>),
-    out: &mut Vec<u8>,
-) {
+/// HTML Standard §9.2.6: without `id`, the client keeps the last id that it received. Every block has data, because some
+/// clients dispatch an empty event for a block without. `id` comes last, because some clients adopt an id as soon as they have
+/// read its line. Neither the name nor the JSON has line breaks. U+0085, U+2028 and U+2029 are escaped: they are line breaks
+/// in Unicode, and for clients that use Python's `str.splitlines`.
+pub fn write_block(fields: BlockFields, name: Option<&str>, write_json: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    if let Some(milliseconds) = fields.retry_milliseconds {
+        out.extend_from_slice(b"retry: ");
+        decimal::push(out, milliseconds);
+        out.push(b'\n');
+    }
     if let Some(name) = name {
         write_name(name, out);
     }
@@ -68,7 +39,7 @@ pub fn write_event(
     debug_assert!(memchr::memchr2(b'\n', b'\r', &out[start..]).is_none(), "the JSON has no line breaks");
     escape_line_ends(start, out);
     out.push(b'\n');
-    if let Some(id) = id {
+    if let Some(id) = fields.id {
         out.extend_from_slice(b"id: ");
         decimal::push(out, id.0);
         out.push(b'\n');
@@ -111,62 +82,31 @@ fn line_end(json: &[u8]) -> Option<(usize, &'static [u8])> {
     }
 }
 
-/// `retry: N`: the time before a client reconnects, in milliseconds. The block dispatches no event (HTML Standard §9.2.6).
-pub fn retry(milliseconds: u64, out: &mut Vec<u8>) {
-    write!(out, "retry: {milliseconds}\n\n").expect("writing to memory does not fail");
-}
-
-/// `retry: N` and the `Last-Event-ID` of the request, for a client that is to reconnect later. Some clients adopt the id of
-/// the last block, and reset it if that block has none.
-pub(crate) fn retry_from(milliseconds: u64, id: EventNumber, out: &mut Vec<u8>) {
-    write!(out, "retry: {milliseconds}\nid: {id}\n\n").expect("writing to memory does not fail");
-}
-
-/// Parses a `Last-Event-ID` (HTML Standard §9.2.4): ASCII digits within 64 bits. This server sends no other ids.
-pub fn parse_last_event_id(value: &[u8]) -> Option<EventNumber> {
-    if value.is_empty() {
-        return None;
-    }
-    value
-        .iter()
-        .try_fold(0_u64, |number, byte| {
-            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-            number.checked_mul(10)?.checked_add(digit)
-        })
-        .map(EventNumber)
-}
-
 #[cfg(test)]
 mod tests {
     use super::decode::Decoder;
     use super::*;
     use crate::base::random::Random;
 
-    fn frame(id: Option<EventNumber>, name: Option<&str>, json: &str, out: &mut Vec<u8>) {
-        write_event(id, name, |out| out.extend_from_slice(json.as_bytes()), out);
+    fn block(fields: BlockFields, name: Option<&str>, json: &str, out: &mut Vec<u8>) {
+        write_block(fields, name, |out| out.extend_from_slice(json.as_bytes()), out);
     }
 
     #[test]
-    fn frames_have_the_form_of_the_api() {
-        let table: [(Option<u64>, Option<&str>, &str); 4] = [
-            (Some(41), None, "data: {\"a\":1}\nid: 41\n\n"),
-            (Some(u64::MAX), Some("input"), "event: input\ndata: {\"a\":1}\nid: 18446744073709551615\n\n"),
-            (None, Some("output_delta"), "event: output_delta\ndata: {\"a\":1}\n\n"),
-            (None, None, "data: {\"a\":1}\n\n"),
+    fn blocks_have_the_form_of_the_api() {
+        type Case<'a> = (Option<u64>, Option<u64>, Option<&'a str>, &'a str);
+        let table: [Case<'_>; 5] = [
+            (None, Some(41), None, "data: {\"a\":1}\nid: 41\n\n"),
+            (None, Some(u64::MAX), Some("input"), "event: input\ndata: {\"a\":1}\nid: 18446744073709551615\n\n"),
+            (None, None, Some("output_delta"), "event: output_delta\ndata: {\"a\":1}\n\n"),
+            (None, None, None, "data: {\"a\":1}\n\n"),
+            (Some(3000), Some(41), Some("gap"), "retry: 3000\nevent: gap\ndata: {\"a\":1}\nid: 41\n\n"),
         ];
-        for (id, name, expected) in table {
+        for (retry_milliseconds, id, name, expected) in table {
             let mut out = Vec::new();
-            frame(id.map(EventNumber), name, "{\"a\":1}", &mut out);
+            block(BlockFields { retry_milliseconds, id: id.map(EventNumber) }, name, "{\"a\":1}", &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
-            let shared = EventFrame::new(id.map(EventNumber), name.unwrap_or("input"), 7, |out| {
-                out.extend_from_slice(b"{\"a\":1}")
-            });
-            assert_eq!(shared.bytes(name.is_some()), expected.as_bytes());
         }
-        let mut out = Vec::new();
-        retry(3000, &mut out);
-        retry_from(5, EventNumber(41), &mut out);
-        assert_eq!(out, b"retry: 3000\n\nretry: 5\nid: 41\n\n");
     }
 
     #[test]
@@ -182,7 +122,7 @@ mod tests {
         ];
         for (json, expected) in table {
             let mut out = Vec::new();
-            frame(None, None, json, &mut out);
+            block(BlockFields::default(), None, json, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), format!("data: {expected}\n\n"));
         }
         // An incomplete line break at the end is not one.
@@ -201,13 +141,13 @@ mod tests {
         let names = [None, Some("input"), Some("conversation_created")];
         for _ in 0..300 {
             let (mut out, mut expected, mut last) = (Vec::new(), Vec::new(), String::new());
-            retry(random.below(10_000), &mut out);
-            for _ in 0..random.below(8) {
+            for n in 0..1 + random.below(8) {
                 let json = texts[random.below(texts.len() as u64) as usize];
                 let name = names[random.below(3) as usize];
                 let id = (random.below(3) > 0).then(|| EventNumber(random.next_u64()));
                 last = id.map_or(last, |id| id.to_string());
-                frame(id, name, json, &mut out);
+                let retry_milliseconds = (n == 0 || random.below(4) == 0).then(|| random.below(10_000));
+                block(BlockFields { retry_milliseconds, id }, name, json, &mut out);
                 expected.push((name.unwrap_or("message").to_owned(), json.to_owned(), last.clone()));
             }
             let mut decoder = Decoder::new(out.len());
@@ -222,32 +162,7 @@ mod tests {
             }
             assert_eq!(read, expected);
             assert!(decoder.retry_milliseconds().is_some() && decoder.is_between_events());
-            assert!(last.is_empty() || parse_last_event_id(decoder.last_event_id().as_bytes()).is_some());
-        }
-    }
-
-    #[test]
-    fn last_event_ids() {
-        let table: [(&[u8], Option<u64>); 16] = [
-            (b"0", Some(0)),
-            (b"41", Some(41)),
-            (b"007", Some(7)),
-            (b"18446744073709551615", Some(u64::MAX)),
-            (b"18446744073709551616", None),
-            (b"99999999999999999999", None),
-            (b"", None),
-            (b"+1", None),
-            (b"-1", None),
-            (b" 1", None),
-            (b"1 ", None),
-            (b"1.0", None),
-            (b"0x1", None),
-            (b"abc", None),
-            ("٣".as_bytes(), None),
-            (b"\xff", None),
-        ];
-        for (value, expected) in table {
-            assert_eq!(parse_last_event_id(value), expected.map(EventNumber), "{value:?}");
+            assert_eq!(decoder.last_event_id(), last);
         }
     }
 }

@@ -196,6 +196,11 @@ pub(crate) fn server_shutdown(out: &mut Vec<u8>) {
     opened(EventKind::ServerShutdown, out).raw("}");
 }
 
+/// Control: no stream can be opened at the moment; the client should reconnect after `retry_milliseconds`.
+pub(crate) fn unavailable(retry_milliseconds: u64, out: &mut Vec<u8>) {
+    opened(EventKind::Unavailable, out).raw(",\"retry_ms\":").number(retry_milliseconds).raw("}");
+}
+
 /// `{"type":"<kind>"`
 fn opened(kind: EventKind, out: &mut Vec<u8>) -> JsonWriter<'_> {
     let mut json = JsonWriter(out);

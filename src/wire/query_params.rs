@@ -2,7 +2,8 @@
 
 use crate::base::limits::*;
 use crate::domain::event::{EventKind, KindSet};
-use crate::domain::id::{EventNumber, MessageId, RESPONDER_PREFIX, UserId};
+use crate::domain::id::{MessageId, RESPONDER_PREFIX, UserId};
+use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 use crate::domain::page::Pagination;
 use crate::domain::query::MessageCursor;
 use crate::wire::FieldErrors;
@@ -102,8 +103,8 @@ pub struct StreamQuery {
     pub kinds: KindSet,
     /// Whether events have an `event:` line.
     pub named: bool,
-    /// The number after which to replay, unless the header has one.
-    pub last_event_id: Option<EventNumber>,
+    /// The number after which to replay, unless the header has one. It is not `Invalid`.
+    pub last_event_id: LastEventId,
 }
 
 /// Reads the query of `GET /output/stream`.
@@ -113,7 +114,7 @@ pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
     let workspace_id = query.once("workspace_id");
     let kinds = query.kinds();
     let named = query.flag("named");
-    let last_event_id = query.number("last_event_id", 0, u64::MAX, "must be a whole number from 0");
+    let last_event_id = query.last_event_id();
     // `api::auth` parses the credential. It may not be repeated.
     for name in ["ticket", "access_token", "token"] {
         query.once(name);
@@ -123,7 +124,7 @@ pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
         workspace_id: workspace_id.map(str::to_owned),
         kinds,
         named,
-        last_event_id: last_event_id.map(EventNumber),
+        last_event_id,
     }))
 }
 
@@ -201,12 +202,13 @@ impl<'a> QueryReader<'a> {
 
     fn kinds(&mut self) -> KindSet {
         let Some(types) = self.once("types") else { return KindSet::ALL };
-        let mut kinds = CONTROL.iter().fold(KindSet::NONE, |kinds, control| kinds.with(*control));
+        let control = EventKind::ALL.iter().filter(|kind| kind.is_control());
+        let mut kinds = control.fold(KindSet::NONE, |kinds, control| kinds.with(*control));
         for name in types.split(',') {
             match EventKind::parse(name) {
                 Some(EventKind::Output) => {
-                    let brings = [EventKind::Output, EventKind::OutputDelta, EventKind::OutputSnapshot];
-                    kinds = brings.into_iter().fold(kinds, KindSet::with);
+                    use EventKind::{Output, OutputDelta, OutputError, OutputSnapshot};
+                    kinds = [Output, OutputDelta, OutputSnapshot, OutputError].into_iter().fold(kinds, KindSet::with);
                 }
                 Some(kind) => kinds = kinds.with(kind),
                 None => {
@@ -216,6 +218,17 @@ impl<'a> QueryReader<'a> {
             }
         }
         kinds
+    }
+
+    /// The position of a stream. Clients that cannot set header fields spell the parameter in several ways.
+    fn last_event_id(&mut self) -> LastEventId {
+        const NAMES: [&str; 3] = ["last_event_id", "lasteventid", "last-event-id"];
+        let values = self.pairs.iter().filter(|(name, _)| NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)));
+        let parsed = parse_last_event_ids(values.map(|(_, value)| value.as_bytes()));
+        if parsed == LastEventId::Invalid {
+            self.reject::<()>("last_event_id", "must be a whole number from 0");
+        }
+        parsed
     }
 
     fn user_ids(&mut self, ids: &str) -> Option<Vec<UserId>> {
@@ -256,17 +269,6 @@ impl<'a> QueryReader<'a> {
         }
     }
 }
-
-/// The control events, which no filter excludes.
-const CONTROL: [EventKind; 7] = [
-    EventKind::ConnectionEstablished,
-    EventKind::CaughtUp,
-    EventKind::Heartbeat,
-    EventKind::Gap,
-    EventKind::TokenExpiring,
-    EventKind::TokenExpired,
-    EventKind::ServerShutdown,
-];
 
 #[cfg(test)]
 mod tests;

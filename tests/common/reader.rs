@@ -94,10 +94,18 @@ impl Reader {
     pub fn next(&mut self) -> io::Result<Option<Frame>> {
         assert!(self.opened_at.elapsed() < TIMEOUT, "the awaited event does not arrive");
         loop {
-            while let Some(end) = self.find(b"\n\n") {
-                let range = self.at..end;
+            while let Some(size_end) = self.find(b"\r\n") {
+                let size = std::str::from_utf8(&self.buffer[self.at..size_end]).expect("the size of a chunk is ASCII");
+                let size = usize::from_str_radix(size, 16).expect("the size of a chunk is hexadecimal");
+                let (start, end) = (size_end + 2, size_end + 2 + size);
+                if self.buffer.len() < end + 2 {
+                    break;
+                }
                 self.at = end + 2;
-                if let Some(frame) = self.parse(range) {
+                if size == 0 {
+                    return Ok(None);
+                }
+                if let Some(frame) = self.parse(start..end - 2) {
                     return Ok(Some(frame));
                 }
             }

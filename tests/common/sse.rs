@@ -95,7 +95,7 @@ impl Stream {
         assert_eq!(head.status, 200, "{}", head.shown());
         let media_type = head.header("Content-Type").unwrap_or_default();
         assert!(media_type.split(';').next() == Some("text/event-stream"), "{}", head.shown());
-        assert_eq!(head.header("Cache-Control"), Some("no-store"));
+        assert_eq!(head.header("Cache-Control"), Some("no-store, no-transform"));
         assert_eq!(head.header("X-Accel-Buffering"), Some("no"));
         if head.header("Content-Length").is_some() {
             return Err(io::Error::other(format!("the stream is sent away: {}", head.shown())));

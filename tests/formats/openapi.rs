@@ -1,11 +1,10 @@
 //! Compares the description with the program's tables: routes, limits, error codes and event types.
 
 use cortex_core::internals::limits::{
-    CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, CONVERSATIONS_API_CONTENT_CHARS_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
-    LIST_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX,
-    PASSWORD_BODY_BYTES_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, REQUEST_ID_BYTES_MAX,
-    TARGET_BYTES_MAX, TOPIC_CHARS_MAX, USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX,
-    WORKSPACE_NAME_CHARS_MAX,
+    CONTENT_BYTES_MAX, CONVERSATION_MESSAGES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, LIST_BYTES_MAX, LIST_LIMIT_DEFAULT,
+    LIST_LIMIT_MAX, METADATA_BYTES_MAX, METADATA_LEVELS_MAX, PARTICIPANTS_MAX, PASSWORD_BODY_BYTES_MAX,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, REQUEST_ID_BYTES_MAX, TARGET_BYTES_MAX, TOPIC_CHARS_MAX,
+    USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
 };
 use cortex_core::internals::{Access, BodyKind, DOCUMENT, EventKind, Method, Operation, ROUTES, Role, Status};
 use serde_json::{Value, json};
@@ -303,9 +302,9 @@ fn limits_are_those_of_the_program() {
         ("schemas/Conversation/properties/participant_ids/maxItems", PARTICIPANTS_MAX),
         ("schemas/ConversationView/properties/participant_ids/maxItems", PARTICIPANTS_MAX),
         ("schemas/NewInput/properties/content/maxLength", CONTENT_BYTES_MAX),
-        ("schemas/NewMessage/properties/content/maxLength", CONVERSATIONS_API_CONTENT_CHARS_MAX),
-        ("schemas/MessageChange/properties/content/maxLength", CONVERSATIONS_API_CONTENT_CHARS_MAX),
-        ("schemas/NewConversationView/properties/initial_message/maxLength", CONVERSATIONS_API_CONTENT_CHARS_MAX),
+        ("schemas/NewMessage/properties/content/maxLength", CONTENT_BYTES_MAX),
+        ("schemas/MessageChange/properties/content/maxLength", CONTENT_BYTES_MAX),
+        ("schemas/NewConversationView/properties/initial_message/maxLength", CONTENT_BYTES_MAX),
         ("schemas/PasswordChange/properties/new_password/minLength", PASSWORD_CHARS_MIN),
         ("schemas/PasswordChange/properties/new_password/maxLength", PASSWORD_CHARS_MAX),
         ("schemas/Login/properties/password/maxLength", PASSWORD_CHARS_MAX),

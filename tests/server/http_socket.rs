@@ -327,10 +327,78 @@ fn preflights_are_answered_for_pages_of_localhost() {
         let asked = if ["/output/stream", "/auth/verify"].contains(&path) { "GET" } else { "POST" };
         assert!(response.lists("Access-Control-Allow-Methods", asked), "{path}: {}", response.shown());
         // A wildcard does not cover `Authorization`, and does not work with credentials.
-        for name in ["Authorization", "Content-Type", "X-Request-Id", "Last-Event-ID"] {
+        for name in ["authorization", "content-type", "x-request-id"] {
             assert!(response.lists("Access-Control-Allow-Headers", name), "{path}: {name}: {}", response.shown());
         }
         assert!(response.lists("Vary", "Origin"), "{}", response.shown());
+    }
+}
+
+/// Pages with a tracing library send fields that this server does not know.
+#[test]
+fn preflights_echo_the_requested_fields_for_allowed_origins_alone() {
+    let server = Server::start(Options::new());
+    let mut client = Client::new(server.addr);
+    let mut preflight = |origin: &str, fields: &str| {
+        client
+            .request("OPTIONS", "/input")
+            .header("Origin", origin)
+            .header("Access-Control-Request-Method", "POST")
+            .header("Access-Control-Request-Headers", fields)
+            .send()
+    };
+    for fields in ["baggage,sentry-trace", "x-datadog-trace-id", "B3, traceparent"] {
+        let response = preflight("http://localhost:3000", fields).expect(200);
+        assert_eq!(response.header("Access-Control-Allow-Headers"), Some(fields));
+        let response = preflight("https://evil.example", fields);
+        assert_error(&response, 400, "bad_request");
+        assert!(!response.lists("Access-Control-Allow-Headers", "baggage"), "{}", response.shown());
+    }
+    assert_error(&preflight("http://localhost:3000", "a b"), 400, "bad_request");
+}
+
+/// A proxy or a server on the way may use another one of two values than this one does.
+#[test]
+fn fields_that_decide_who_sends_and_what_is_meant_appear_once() {
+    let server = Server::start(Options::new());
+    let token = token("u");
+    for (name, first, second) in [
+        ("Authorization", &*format!("Bearer {token}"), "Bearer x"),
+        ("Authorization", "Basic eDp5", &*format!("Bearer {token}")),
+        ("Content-Type", "application/json", "application/json"),
+        ("Origin", "http://localhost", "http://localhost:1"),
+        ("Idempotency-Key", "a", "b"),
+    ] {
+        let mut client = Client::new(server.addr);
+        let mut request = client.request("POST", "/input");
+        if name != "Authorization" {
+            request = request.token(&token);
+        }
+        let body = br#"{"content":"x"}"#;
+        let request = match name {
+            "Content-Type" => request.header(name, first).body(second, body),
+            _ => request.header(name, first).header(name, second).body("application/json", body),
+        };
+        let response = request.send();
+        assert_error(&response, 400, "bad_request");
+        assert!(response.text().contains(name), "{}", response.shown());
+    }
+}
+
+/// Health checks send HTTP/1.0 requests without `Host`; browsers never do.
+#[test]
+fn a_request_of_http_1_0_without_a_host_is_served() {
+    let server = Server::with(&[("ALLOWED_HOSTS", "app.example")]);
+    for (request, status) in [
+        ("GET / HTTP/1.0\r\n\r\n", 200),
+        ("GET /health HTTP/1.0\r\n\r\n", 200),
+        ("GET / HTTP/1.0\r\nHost: other.example\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: other.example\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+    ] {
+        let mut connection = Connection::open(server.addr);
+        connection.send(request);
+        assert_eq!(connection.response("GET").status, status, "{request:?}");
     }
 }
 

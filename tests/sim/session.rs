@@ -90,7 +90,7 @@ impl Session {
     pub fn queued(&mut self, block: &Block, model: &Model, moment: &Moment, coverage: &mut Coverage) -> Option<u64> {
         assert!(!self.ended, "an event follows the last one of a stream");
         self.heartbeat_due = moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
-        let Block::Event { id, name, data } = block else { return None };
+        let Block { id, name, data } = block;
         let kind = kind_of(data);
         assert_eq!(name.as_deref(), self.named.then_some(kind.as_str()), "a stream has names or has none");
         assert!(
@@ -112,16 +112,23 @@ impl Session {
                 self.complete_through(id.expect("caught_up has an id"), model);
             }
             EventKind::Gap => {
-                assert_eq!(*id, None);
+                self.complete_through(id.expect("gap has an id"), model);
                 self.gap(data, model, coverage);
             }
-            EventKind::TokenExpiring => assert!(id.is_none() && self.expires_at.0 - moment.now.wall.0 <= 60_000_000),
+            EventKind::TokenExpiring => {
+                assert!(self.expires_at.0 - moment.now.wall.0 <= 60_000_000);
+                self.complete_through(id.expect("token_expiring has an id"), model);
+            }
             EventKind::TokenExpired => {
                 assert!(moment.now.wall >= self.expires_at, "token_expired comes too early");
+                self.complete_through(id.expect("token_expired has an id"), model);
                 self.ended = true;
                 coverage.tokens_expired += 1;
             }
-            EventKind::ServerShutdown => self.ended = true,
+            EventKind::ServerShutdown => {
+                self.complete_through(id.expect("server_shutdown has an id"), model);
+                self.ended = true;
+            }
             _ => self.event(id.expect("an event has its number"), kind, data, model, moment, coverage),
         }
         *id

@@ -220,7 +220,7 @@ impl World {
                     if given > before {
                         link.frames.push_back((begin, end));
                     }
-                    if let Block::Event { id: Some(number), .. } = block {
+                    if let Block { id: Some(number), .. } = block {
                         trace!(self, "link {id}: {number} queued ({:?})", moment.doing);
                     }
                 }

@@ -19,9 +19,10 @@ pub struct Response {
 
 /// The text between two empty lines of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Block {
-    Retry,
-    Event { id: Option<u64>, name: Option<String>, data: Vec<u8> },
+pub struct Block {
+    pub id: Option<u64>,
+    pub name: Option<String>,
+    pub data: Vec<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +99,18 @@ impl Transcript {
             }
             State::Body(..) => None,
             State::Stream => {
-                let len = self.find(from, b"\n\n")?;
-                let block = read_block(&self.rest[from..from + len - 2]);
-                Some((len, Some(Item::Block(block))))
+                let size_len = self.find(from, b"\r\n")?;
+                let size = std::str::from_utf8(&self.rest[from..from + size_len - 2]).expect("a size is ASCII");
+                let size = usize::from_str_radix(size, 16).expect("a size is hexadecimal");
+                let len = size_len + size + 2;
+                let chunk = self.rest.get(from..from + len)?;
+                let data = chunk[size_len..].strip_suffix(b"\r\n").expect("a chunk ends with a line end");
+                if data.is_empty() {
+                    self.state = State::Over;
+                    return Some((len, None));
+                }
+                let block = data.strip_suffix(b"\n\n").expect("a chunk is a block");
+                Some((len, Some(Item::Block(read_block(block)))))
             }
             State::Over => {
                 assert!(rest.is_empty(), "bytes follow the last response of a connection");
@@ -141,7 +151,7 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
         let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is not a field"));
         match name {
             "Content-Length" => assert!(length.replace(value.parse().expect("a length")).is_none(), "two lengths"),
-            "Content-Type" => is_stream = value == "text/event-stream",
+            "Content-Type" => is_stream = value == "text/event-stream; charset=utf-8",
             "Connection" => response.keep_alive = value != "close",
             "X-Request-Id" => response.request_id = value.to_owned(),
             "X-Event-Id" => response.event_id = Some(value.parse().expect("a number")),
@@ -160,11 +170,12 @@ fn read_head(bytes: &[u8]) -> (Response, Option<usize>) {
 }
 
 fn read_block(bytes: &[u8]) -> Block {
-    if let Some(retry) = bytes.strip_prefix(b"retry: ") {
-        assert!(!retry.is_empty() && retry.iter().all(u8::is_ascii_digit), "a retry is a number");
-        return Block::Retry;
-    }
     let (mut id, mut name, mut rest) = (None, None, bytes);
+    if let Some(after) = rest.strip_prefix(b"retry: ") {
+        let (retry, next) = split_line(after);
+        assert!(!retry.is_empty() && retry.iter().all(u8::is_ascii_digit), "a retry is a number");
+        rest = next;
+    }
     if let Some(after) = rest.strip_prefix(b"event: ") {
         let (line, next) = split_line(after);
         (name, rest) = (Some(String::from_utf8(line.to_vec()).expect("a name is text")), next);
@@ -179,7 +190,7 @@ fn read_block(bytes: &[u8]) -> Block {
     }
     assert!(memchr::memchr2(b'\n', b'\r', data).is_none(), "an event has one line of data");
     assert!(data.first() == Some(&b'{') && data.last() == Some(&b'}'), "data is an object");
-    Block::Event { id, name, data: data.to_vec() }
+    Block { id, name, data: data.to_vec() }
 }
 
 fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
@@ -189,29 +200,39 @@ fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 #[test]
 fn responses_and_streams_are_parsed_in_any_pieces() {
-    let bytes = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nX-Request-Id: a\r\nX-Event-Id: 7\r\n\r\nhi\
-        HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nContent-Type: text/event-stream\r\nX-Request-Id: b\r\n\r\n\
-        retry: 5\n\nevent: e\ndata: {\"a\":1}\nid: 3\n\ndata: {}\n\n";
+    let chunk = |block: &str| format!("{:06x}\r\n{block}\r\n", block.len());
+    let bytes = [
+        "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nX-Request-Id: a\r\nX-Event-Id: 7\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Type: text/event-stream; charset=utf-8\r\nX-Request-Id: b\r\n\r\n",
+        &chunk("retry: 5\nevent: e\ndata: {\"a\":1}\nid: 3\n\n"),
+        &chunk("data: {}\n\n"),
+        "0\r\n\r\n",
+    ]
+    .concat();
+    let bytes = bytes.as_bytes();
     let mut whole = Transcript::new();
     let items = whole.feed(bytes);
-    assert_eq!(items.len(), 5);
-    assert!(whole.is_whole() && items[4].0 == bytes.len() as u64);
+    assert_eq!(items.len(), 4);
+    assert!(whole.is_whole() && items[3].0 == bytes.len() as u64 - 5);
     for size in 1..bytes.len() {
         let mut transcript = Transcript::new();
         let pieces: Vec<_> = bytes.chunks(size).flat_map(|piece| transcript.feed(piece)).collect();
         assert_eq!(pieces, items);
     }
-    let bad: [&[u8]; 6] = [
-        b"data: {}\nid: x\n\n",
-        b"id: 1\ndata: {}\n\n",
-        b"data: {}\nid: 1\nid: 1\n\n",
-        b"data:{}\n\n",
-        b"\n\n",
-        b"data: {}\ndata: {}\n\n",
+    let bad = [
+        "data: {}\nid: x\n\n",
+        "id: 1\ndata: {}\n\n",
+        "data: {}\nid: 1\nid: 1\n\n",
+        "data:{}\n\n",
+        "retry: 5\n\n",
+        "\n\n",
+        "data: {}\ndata: {}\n\n",
+        "data: {}\n\ndata: {}\n\n",
     ];
     for block in bad {
         let mut transcript = Transcript { state: State::Stream, ..Transcript::new() };
-        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| transcript.feed(block)));
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| transcript.feed(chunk(block).as_bytes())));
         assert!(read.is_err(), "{block:?}");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Invariant: `bytes` is the length of all segments minus `written`, and no segment is empty.
 
-use crate::sse::EventFrame;
+use crate::sse::frame::{EventFrame, StreamForm};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -16,17 +16,22 @@ enum Segment {
     Owned(Vec<u8>),
     /// In the program's image.
     Static(&'static [u8]),
-    /// An event that other connections get too, with or without its `event:` line.
-    Frame(Arc<EventFrame>, bool),
+    /// An event that other connections get too, in the form of this stream.
+    Frame(Arc<EventFrame>, StreamForm),
 }
 
 impl Segment {
-    fn bytes(&self) -> &[u8] {
+    /// The bytes, in two slices, of which the first may be empty.
+    fn slices(&self) -> [&[u8]; 2] {
         match self {
-            Segment::Owned(bytes) => bytes,
-            Segment::Static(bytes) => bytes,
-            Segment::Frame(frame, named) => frame.bytes(*named),
+            Segment::Owned(bytes) => [&[], bytes],
+            Segment::Static(bytes) => [&[], bytes],
+            Segment::Frame(frame, form) => frame.slices(*form),
         }
+    }
+
+    fn len(&self) -> usize {
+        self.slices().iter().map(|slice| slice.len()).sum()
     }
 }
 
@@ -68,9 +73,9 @@ impl Outbox {
     }
 
     /// Queues an event that other connections get too.
-    pub(crate) fn push_frame(&mut self, frame: Arc<EventFrame>, named: bool) {
-        self.bytes += frame.bytes(named).len();
-        self.segments.push_back(Segment::Frame(frame, named));
+    pub(crate) fn push_frame(&mut self, frame: Arc<EventFrame>, form: StreamForm) {
+        self.bytes += frame.len(form);
+        self.segments.push_back(Segment::Frame(frame, form));
     }
 
     /// Queues the body of a response. A long one is not copied.
@@ -143,11 +148,15 @@ impl Outbox {
 
     /// Fills `slices` with what waits, in order; returns how many were filled.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
-            let skip = if filled == 0 { self.written } else { 0 };
-            *slice = IoSlice::new(&segment.bytes()[skip..]);
-            filled += 1;
+        let (mut filled, mut skip) = (0, self.written);
+        for part in self.segments.iter().flat_map(Segment::slices) {
+            if skip >= part.len() {
+                skip -= part.len();
+                continue;
+            }
+            let Some(slice) = slices.get_mut(filled) else { break };
+            *slice = IoSlice::new(&part[skip..]);
+            (filled, skip) = (filled + 1, 0);
         }
         filled
     }
@@ -158,7 +167,7 @@ impl Outbox {
         self.bytes -= n;
         self.written += n;
         while let Some(first) = self.segments.front() {
-            let len = first.bytes().len();
+            let len = first.len();
             if self.written < len {
                 break;
             }
@@ -172,10 +181,10 @@ impl Outbox {
 
     /// Asserts the invariant of this module.
     pub(crate) fn check_invariants(&self) {
-        let sum: usize = self.segments.iter().map(|segment| segment.bytes().len()).sum();
+        let sum: usize = self.segments.iter().map(Segment::len).sum();
         assert_eq!(sum, self.bytes + self.written);
-        assert!(self.segments.iter().all(|segment| !segment.bytes().is_empty()));
-        assert!(self.segments.front().map_or(self.written == 0, |segment| self.written < segment.bytes().len()));
+        assert!(self.segments.iter().all(|segment| segment.len() > 0));
+        assert!(self.segments.front().map_or(self.written == 0, |segment| self.written < segment.len()));
     }
 }
 
@@ -186,6 +195,10 @@ mod tests {
 
     fn frame(json: &[u8]) -> Arc<EventFrame> {
         Arc::new(EventFrame::new(None, "e", 0, |out| out.extend_from_slice(json)))
+    }
+
+    fn random_form(random: &mut Random) -> StreamForm {
+        StreamForm { named: random.below(2) == 0, chunked: random.below(2) == 0 }
     }
 
     #[test]
@@ -206,9 +219,9 @@ mod tests {
                     outbox.push_body(Cow::Borrowed(b"static"));
                 }
                 2 => {
-                    let (frame, named) = (frame(&bytes), random.below(2) == 0);
-                    put.extend_from_slice(frame.bytes(named));
-                    outbox.push_frame(frame, named);
+                    let (frame, form) = (frame(&bytes), random_form(&mut random));
+                    put.extend(frame.slices(form).concat());
+                    outbox.push_frame(frame, form);
                 }
                 3 => {
                     let fits = outbox.has_room(bytes.len(), 100);
@@ -241,7 +254,7 @@ mod tests {
             outbox.push_with(|out| out.extend_from_slice(&[1; 500]));
             outbox.advance(500);
             outbox.check_invariants();
-            let held: usize = outbox.segments.iter().map(|segment| segment.bytes().len()).sum();
+            let held: usize = outbox.segments.iter().map(Segment::len).sum();
             assert!(held < 2 * JOINED_BYTES_MAX, "{held} bytes are held for {}", outbox.bytes());
         }
     }
@@ -250,7 +263,7 @@ mod tests {
     fn an_empty_outbox_takes_a_segment_of_any_size() {
         let mut outbox = Outbox::default();
         assert!(outbox.has_room(1000, 10));
-        outbox.push_frame(frame(b""), false);
+        outbox.push_frame(frame(b""), StreamForm { named: false, chunked: true });
         let bytes = outbox.bytes();
         assert!(outbox.has_room(6, bytes + 6) && !outbox.has_room(7, bytes + 6));
     }
@@ -259,7 +272,7 @@ mod tests {
     fn an_idle_outbox_frees_its_memory() {
         let mut outbox = Outbox::default();
         for (frames, kept_max) in [(40, EMPTY_SEGMENTS_MAX), (1000, 0)] {
-            (0..frames).for_each(|_| outbox.push_frame(frame(b""), false));
+            (0..frames).for_each(|_| outbox.push_frame(frame(b""), StreamForm { named: false, chunked: true }));
             outbox.advance(outbox.bytes());
             assert!(outbox.segments.capacity() <= kept_max);
             outbox.push_with(|out| out.extend_from_slice(b"heartbeat"));

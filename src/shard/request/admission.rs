@@ -2,6 +2,7 @@
 
 use super::context::{AdmittedRequest, RequestContext};
 use crate::api::error::ApiError;
+use crate::api::forwarded::ClientAddresses;
 use crate::api::operation::{Access, BodyKind, Operation};
 use crate::api::request::Media;
 use crate::api::request_metrics::Endpoint;
@@ -11,11 +12,10 @@ use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::config::types::RateLimit;
-use crate::http1::head::{Framing, Head, Method};
+use crate::http1::head::{Framing, Head, Method, Version};
 use crate::shard::Shard;
 use crate::shard::shared::rate_limiter::{Quota, Rate, RateKey, network_of};
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 impl Shard {
     /// Checks host, route, method, token, rate and type of the body, in this order. An error is the response.
@@ -45,11 +45,17 @@ impl Shard {
         }
         let settings = &self.context.settings;
         let peer = self.connections[slot].peer();
-        let network = network_of(forwarded::client_address(&settings.trusted_proxies, peer, head));
-        if !settings.allowed_hosts.matches(head.host_name()) {
+        let networks = forwarded::client_addresses(&settings.trusted_proxies, peer, head).map(network_of);
+        // Browsers always send `Host`, so an HTTP/1.0 request without it comes from none; health checks often do.
+        let is_without_host = head.version == Version::Http10 && head.host.is_empty();
+        if !is_without_host && !settings.allowed_hosts.matches(head.host_name()) {
             let error =
                 ApiError::bad_request("This server does not serve this host").with_metric_reason("host_not_served");
-            return Err(self.count_anonymous(network, request_context, error, now).into());
+            return Err(self.count_anonymous(networks, request_context, error, now).into());
+        }
+        if let Some(name) = DECISIVE_FIELDS.into_iter().find(|name| head.fields(name).count() > 1) {
+            let error = ApiError::bad_request(format!("{name} may appear only once"));
+            return Err(self.count_anonymous(networks, request_context, error, now).into());
         }
         if cors::is_preflight(head) {
             return Err(EarlyResponse::Response(Box::new(cors::preflight(head, request_context.origin.is_some()))));
@@ -57,20 +63,20 @@ impl Shard {
         if head.method == Method::Options && head.path == "*" {
             return Err(EarlyResponse::Response(Box::new(Response::empty())));
         }
-        let matched = matched.map_err(|error| self.count_anonymous(network, request_context, error, now))?;
+        let matched = matched.map_err(|error| self.count_anonymous(networks, request_context, error, now))?;
         if head.method == Method::Options {
             return Err(EarlyResponse::Response(Box::new(Response::empty().with("Allow", matched.route.allow()))));
         }
         let operation = matched
             .route
             .operation(head.method)
-            .map_err(|error| self.count_anonymous(network, request_context, error, now))?;
+            .map_err(|error| self.count_anonymous(networks, request_context, error, now))?;
         let caller = match operation.access() {
             Access::Open => None,
             access => {
                 // Requests with a valid token are not counted by address, since many users can share one behind a proxy.
                 let caller = self.authenticate(access, head, now);
-                Some(caller.map_err(|error| self.count_anonymous(network, request_context, error, now))?)
+                Some(caller.map_err(|error| self.count_anonymous(networks, request_context, error, now))?)
             }
         };
         request_context.user = caller.as_ref().map(|caller| caller.actor.id.clone());
@@ -80,7 +86,9 @@ impl Shard {
             self.count(RateKey::User(caller.actor.id.clone()), user_rate(limit), request_context, now)?;
         }
         if operation == Operation::Login {
-            self.count_login(RateKey::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, request_context, now)?;
+            for network in networks.iter() {
+                self.count_login(RateKey::LoginAddress(network), LOGINS_PER_ADDRESS_FACTOR, request_context, now)?;
+            }
         }
         let media = Media::of(head.field("content-type"));
         if head.framing != Framing::None {
@@ -90,11 +98,11 @@ impl Shard {
             operation,
             parameters: matched.parameters,
             query: head.query.map(Cow::Borrowed),
-            last_event_id: head.field("last-event-id").map(Cow::Borrowed),
+            last_event_id: joined_field(head, "last-event-id"),
             media,
             idempotency_key: idempotency_key(operation, head)?,
             caller,
-            network,
+            networks,
         })
     }
 
@@ -146,13 +154,18 @@ impl Shard {
     /// Counts an unauthenticated request, and returns `error`, or that the rate is exceeded.
     fn count_anonymous(
         &self,
-        network: IpAddr,
+        networks: ClientAddresses,
         request_context: &mut RequestContext<'_>,
         error: ApiError,
         now: Now,
     ) -> ApiError {
         let Some(limit) = self.context.settings.rate_limit else { return error };
-        self.count(RateKey::Anonymous(network), anonymous_rate(limit), request_context, now).err().unwrap_or(error)
+        networks
+            .iter()
+            .find_map(|network| {
+                self.count(RateKey::Anonymous(network), anonymous_rate(limit), request_context, now).err()
+            })
+            .unwrap_or(error)
     }
 
     /// Counts a login. `times` the setting's number are allowed.
@@ -181,6 +194,10 @@ impl From<ApiError> for EarlyResponse {
     }
 }
 
+/// Fields that determine the caller or the meaning of a request. If one is repeated, another server on the way may use another
+/// one of its values.
+const DECISIVE_FIELDS: [&str; 4] = ["Authorization", "Content-Type", "Origin", "Idempotency-Key"];
+
 /// The rate of one user.
 pub(super) fn user_rate(limit: RateLimit) -> Rate {
     Rate::per_second(u64::from(limit.per_second), u64::from(limit.burst))
@@ -194,6 +211,18 @@ fn anonymous_rate(limit: RateLimit) -> Rate {
 
 fn rate_exceeded(quota: Quota) -> ApiError {
     ApiError::rate_limited("Too many requests", quota.next_seconds)
+}
+
+/// The values of a field that may be repeated, joined with commas (RFC 9110 §5.3).
+fn joined_field<'b>(head: &Head<'_, 'b>, name: &str) -> Option<Cow<'b, [u8]>> {
+    let mut values = head.fields(name);
+    let first = values.next()?;
+    let rest: Vec<&[u8]> = values.collect();
+    if rest.is_empty() {
+        Some(Cow::Borrowed(first))
+    } else {
+        Some(Cow::Owned([&[first], &rest[..]].concat().join(&b',')))
+    }
 }
 
 fn check_media(operation: Operation, media: Media, head: &Head<'_, '_>) -> Result<(), ApiError> {
@@ -214,8 +243,6 @@ fn idempotency_key<'b>(operation: Operation, head: &Head<'_, 'b>) -> Result<Opti
     let Some(raw) = head.field("idempotency-key").filter(|_| operation.is_idempotent_by_key()) else { return Ok(None) };
     let visible = raw.iter().all(u8::is_ascii_graphic);
     let rule = match std::str::from_utf8(raw) {
-        // Either of two keys may be the one that the client sends again.
-        _ if head.fields("idempotency-key").count() > 1 => "must be given once",
         Ok(key) if visible && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => {
             return Ok(Some(Cow::Borrowed(key)));
         }

@@ -78,7 +78,7 @@ impl Shard {
                 self.complete(slot, &pending.request_context, error.into_response(), now);
             }
             (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable)) => {
-                let deferral = self.defer_stream(wanted.start);
+                let deferral = self.defer_stream(&wanted);
                 self.complete(slot, &pending.request_context, deferral, now);
             }
             // Responses that clients do not read may take this much memory, and no more.
@@ -133,7 +133,7 @@ impl Shard {
         }
         let Some(pending) = self.take_pending(to) else { return };
         let response = match pending.continuation {
-            Continuation::OpenStream(wanted) => self.defer_stream(wanted.start),
+            Continuation::OpenStream(wanted) => self.defer_stream(&wanted),
             Continuation::Health => self.health(ReaderCheck::Busy, now),
             Continuation::Respond | Continuation::CancelAnswer => ApiError::overloaded().into_response(),
         };

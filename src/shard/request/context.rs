@@ -2,6 +2,7 @@
 
 use crate::api::Caller;
 use crate::api::cors;
+use crate::api::forwarded::ClientAddresses;
 use crate::api::operation::Operation;
 use crate::api::request::{Media, Request};
 use crate::api::request_metrics::Endpoint;
@@ -14,7 +15,6 @@ use crate::http1::head::{Head, Method, Version};
 use crate::shard::Shard;
 use crate::shard::shared::rate_limiter::Quota;
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What the response to a request, and its log line, need.
@@ -78,8 +78,8 @@ pub(in crate::shard) struct AdmittedRequest<'a> {
     pub idempotency_key: Option<Cow<'a, str>>,
     /// The authenticated caller, if the operation needs one.
     pub caller: Option<Caller>,
-    /// The network that a login is counted for.
-    pub network: IpAddr,
+    /// The networks that a login is counted for.
+    pub networks: ClientAddresses,
 }
 
 impl<'a> AdmittedRequest<'a> {
@@ -96,7 +96,7 @@ impl<'a> AdmittedRequest<'a> {
             media: self.media,
             idempotency_key: own(self.idempotency_key),
             caller: self.caller,
-            network: self.network,
+            networks: self.networks,
         }
     }
 

@@ -151,7 +151,11 @@ impl Shard {
             PasswordCheck::Login { email, .. } => email,
             PasswordCheck::Change { user, .. } => user.as_str(),
         });
-        if let Err(error) = self.count_login(RateKey::Login(account, admitted.network), 1, &mut request_context, now) {
+        let counted = admitted
+            .networks
+            .iter()
+            .try_for_each(|network| self.count_login(RateKey::Login(account, network), 1, &mut request_context, now));
+        if let Err(error) = counted {
             return self.respond(slot, &request_context, error.into_response(), now);
         }
         let job = PasswordJob { reply_to: self.reply_to(slot), check };

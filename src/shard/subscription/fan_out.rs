@@ -8,7 +8,7 @@ use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::*;
 use crate::domain::query::StreamFilter;
-use crate::sse::EventFrame;
+use crate::sse::frame::EventFrame;
 use crate::wire;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

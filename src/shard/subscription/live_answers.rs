@@ -14,7 +14,7 @@ use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
 use crate::shard::subscription::subscriber::Subscriber;
-use crate::sse::EventFrame;
+use crate::sse::frame::EventFrame;
 use crate::wire;
 use std::collections::HashMap;
 use std::sync::Arc;

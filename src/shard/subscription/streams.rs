@@ -1,7 +1,7 @@
 //! The streams of a shard: opening them, queueing events and pages for them, ending them.
 
 use crate::api::error::ApiError;
-use crate::api::{Caller, Response, StreamId, StreamStart, Subscription};
+use crate::api::{self, Caller, Response, StreamId, Subscription};
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::fill_secret;
@@ -12,15 +12,14 @@ use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query};
 use crate::domain::result::Rejection;
 use crate::domain::work::Work;
-use crate::http1::head::Method;
+use crate::http1::head::{Method, Version};
 use crate::http1::response_write::Length;
 use crate::shard::message::CommitShare;
 use crate::shard::request::context::RequestContext;
 use crate::shard::shared::stream_registry::StreamStats;
-use crate::shard::subscription::subscriber::{FillResult, Subscriber};
+use crate::shard::subscription::subscriber::{FillResult, StreamDelivery, Subscriber};
 use crate::shard::{Output, Shard};
-use crate::sse;
-use std::borrow::Cow;
+use crate::sse::frame::StreamForm;
 use std::sync::Arc;
 
 impl Shard {
@@ -34,7 +33,7 @@ impl Shard {
         now: Now,
     ) {
         if self.draining {
-            let deferral = self.defer_stream(wanted.start);
+            let deferral = self.defer_stream(&wanted);
             return self.respond(slot, request_context, deferral, now);
         }
         // The rules may have changed since the head was read, and open streams are checked only when they change.
@@ -61,8 +60,12 @@ impl Shard {
         let newest = self.shared.streams.position().max(self.fan_out.position());
         // The first heartbeat comes at a random moment of the interval, so that streams opened together do not stay in step.
         let heartbeat_at = now.mono.plus(self.random.below(settings.heartbeat_interval_ms * 1000) + 1);
-        let stream = Subscriber::new(id, caller, &wanted, newest, stats, heartbeat_at, settings.stream_buffer_bytes);
-        self.push_head(slot, request_context, &event_stream(Cow::default()), Length::UntilClose, false, now);
+        let is_chunked = request_context.version == Version::Http11;
+        let form = StreamForm { named: wanted.named, chunked: is_chunked };
+        let delivery = StreamDelivery { form, heartbeat_at, buffer_bytes: settings.stream_buffer_bytes };
+        let stream = Subscriber::new(id, caller, &wanted, newest, stats, delivery);
+        let length = if is_chunked { Length::Chunked } else { Length::UntilClose };
+        self.push_head(slot, request_context, &api::stream::event_stream(&[][..]), length, false, now);
         self.note_finished(request_context, 200, 0);
         if is_head {
             return self.begin_closing(slot, now);
@@ -83,17 +86,10 @@ impl Shard {
         self.connections.arm(slot, now);
     }
 
-    /// The response while no stream can be opened: a stream that ends at once with a time to reconnect. An `EventSource`
-    /// would not reconnect after any other status.
-    pub(in crate::shard) fn defer_stream(&mut self, start: StreamStart) -> Response {
+    /// The response while no stream can be opened.
+    pub(in crate::shard) fn defer_stream(&mut self, wanted: &Subscription) -> Response {
         metrics::count_rejection("stream_deferred");
-        let mut body = Vec::new();
-        let milliseconds = self.random_retry_milliseconds();
-        match start {
-            StreamStart::After(id) => sse::retry_from(milliseconds, id, &mut body),
-            StreamStart::Now | StreamStart::Unknown => sse::retry(milliseconds, &mut body),
-        }
-        event_stream(body.into())
+        api::stream::unavailable(wanted.start, wanted.named, self.random_retry_milliseconds())
     }
 
     /// Applies a commit: its events before its results, so that a stream has an event before the response that reports it.
@@ -192,7 +188,7 @@ impl Shard {
     pub(in crate::shard) fn shut_down_stream(&mut self, slot: u32, now: Now) {
         let retry_milliseconds = self.random_retry_milliseconds();
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
-        stream.send_shutdown(outbox, retry_milliseconds);
+        stream.send_shutdown(&self.fan_out, outbox, retry_milliseconds);
         self.connections.output_queued(slot, now);
     }
 
@@ -250,7 +246,7 @@ impl Shard {
         rejected.sort_unstable();
         for slot in rejected {
             if let Some((stream, outbox)) = self.connections[slot].stream_mut() {
-                stream.send_expired(outbox);
+                stream.send_expired(&self.fan_out, outbox);
             }
             self.connections.output_queued(slot, now);
         }
@@ -258,14 +254,8 @@ impl Shard {
 
     /// A random time to reconnect, so that the clients of one process do not all return at once.
     fn random_retry_milliseconds(&mut self) -> u64 {
-        500 + self.random.below(SHUTDOWN_RETRY_SPREAD_MILLISECONDS)
+        STREAM_RETRY_MILLISECONDS_MIN + self.random.below(STREAM_RETRY_SPREAD_MILLISECONDS)
     }
-}
-
-/// The response of a stream, with what it begins with.
-fn event_stream(body: Cow<'static, [u8]>) -> Response {
-    let fields = vec![("X-Accel-Buffering", "no".into())];
-    Response { status: 200, content_type: "text/event-stream", fields, body }
 }
 
 fn new_stream_id() -> StreamId {

@@ -14,7 +14,8 @@ use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::{FanOut, FramedEvent};
-use crate::sse::{self, EventFrame};
+use crate::sse::BlockFields;
+use crate::sse::frame::{EventFrame, StreamForm, write_block_in};
 use crate::wire;
 use std::sync::Arc;
 
@@ -42,8 +43,8 @@ pub(crate) struct Subscriber {
     /// When the token was issued.
     issued_at: Option<WallTime>,
     filter: StreamFilter,
-    /// Whether frames carry an `event:` line.
-    named: bool,
+    /// The form of its blocks.
+    form: StreamForm,
     /// The number through which every event has been queued.
     cursor: EventNumber,
     state: DeliveryState,
@@ -66,6 +67,17 @@ pub(crate) struct Subscriber {
     next_deltas: Vec<(MessageId, u64)>,
 }
 
+/// How a stream is delivered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamDelivery {
+    /// The form of its blocks.
+    pub form: StreamForm,
+    /// When the first heartbeat is due.
+    pub heartbeat_at: MonoTime,
+    /// Most bytes in the outbox.
+    pub buffer_bytes: usize,
+}
+
 /// What the shard must do after `fill`.
 #[derive(Debug)]
 #[must_use]
@@ -86,9 +98,9 @@ impl Subscriber {
         wanted: &Subscription,
         newest: EventNumber,
         stats: Arc<StreamStats>,
-        heartbeat_at: MonoTime,
-        buffer_bytes: usize,
+        delivery: StreamDelivery,
     ) -> Subscriber {
+        let StreamDelivery { form, heartbeat_at, buffer_bytes } = delivery;
         let (cursor, state) = match wanted.start {
             StreamStart::Now => (newest, DeliveryState::Live),
             StreamStart::After(number) => (number.min(newest), DeliveryState::Behind),
@@ -99,7 +111,7 @@ impl Subscriber {
             user: caller.actor.id.clone(),
             issued_at: caller.issued_at,
             filter: wanted.filter,
-            named: wanted.named,
+            form,
             cursor,
             state,
             gap_sent: EventNumber::default(),
@@ -194,7 +206,7 @@ impl Subscriber {
         }
         self.state = DeliveryState::Live;
         if std::mem::take(&mut self.announces_caught_up) {
-            self.control(outbox, Some(self.cursor), "caught_up", |json| wire::event::caught_up(self.cursor, json));
+            self.control(outbox, self.cursor, "caught_up", |json| wire::event::caught_up(self.cursor, json));
         }
         FillResult::Live
     }
@@ -217,9 +229,10 @@ impl Subscriber {
         metrics::CATCHUP_EVENTS.add(page.events.len() as u64);
         let mut bytes_left: usize = page.events.iter().map(|event| PAGE_FRAME_BYTES + event.weight()).sum();
         for event in &page.events {
-            let name = self.named.then_some(event.kind.as_str());
+            let fields = BlockFields { id: Some(event.number), retry_milliseconds: None };
+            let write_json = |out: &mut Vec<u8>| wire::event::event_json(event, out);
             let is_queued = outbox.push_within(self.buffer_bytes, bytes_left, |out| {
-                sse::write_event(Some(event.number), name, |out| wire::event::event_json(event, out), out)
+                write_block_in(self.form, fields, event.kind.as_str(), write_json, out);
             });
             if !is_queued {
                 return;
@@ -272,9 +285,9 @@ impl Subscriber {
 
     /// Queues a frame if there is room; returns whether there was. An ephemeral frame, such as a delta, is not sent again.
     pub(crate) fn push_ephemeral(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
-        let has_room = outbox.has_room(frame.bytes(self.named).len(), self.buffer_bytes);
+        let has_room = outbox.has_room(frame.len(self.form), self.buffer_bytes);
         if has_room {
-            outbox.push_frame(Arc::clone(frame), self.named);
+            outbox.push_frame(Arc::clone(frame), self.form);
         }
         has_room
     }
@@ -286,8 +299,9 @@ impl Subscriber {
         outbox: &mut Outbox,
         write_json: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let name = self.named.then_some(kind.as_str());
-        outbox.push_within(self.buffer_bytes, 0, |out| sse::write_event(None, name, write_json, out))
+        outbox.push_within(self.buffer_bytes, 0, |out| {
+            write_block_in(self.form, BlockFields::default(), kind.as_str(), write_json, out);
+        })
     }
 }
 
@@ -306,7 +320,7 @@ mod tests {
             user,
             issued_at: None,
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },
-            named: false,
+            form: StreamForm { named: false, chunked: false },
             cursor: EventNumber(1),
             state: DeliveryState::AwaitingPage,
             gap_sent: EventNumber::default(),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::id::EventNumber;
 
 /// Splits `a=1&b=2` without decoding.
 fn pairs(query: &str) -> Vec<QueryPair<'_>> {
@@ -129,7 +130,7 @@ fn streams() {
         workspace_id: None,
         kinds: KindSet::ALL,
         named: false,
-        last_event_id: None,
+        last_event_id: LastEventId::Absent,
     };
     assert_eq!(plain, all);
     let query = "conversation_id=default&workspace_id=w&named=true&last_event_id=18446744073709551615&token=t&x=y";
@@ -137,7 +138,7 @@ fn streams() {
         conversation_id: Some("default".into()),
         workspace_id: Some("w".into()),
         named: true,
-        last_event_id: Some(EventNumber(u64::MAX)),
+        last_event_id: LastEventId::Number(EventNumber(u64::MAX)),
         ..all
     };
     assert_eq!(stream(&pairs(query)).unwrap(), expected);
@@ -151,7 +152,7 @@ fn kinds_of_streams() {
     use EventKind::*;
     let table: [(&str, &[EventKind]); 5] = [
         ("input", &[Input]),
-        ("output", &[Output, OutputDelta, OutputSnapshot]),
+        ("output", &[Output, OutputDelta, OutputSnapshot, OutputError]),
         ("input,output_error,input", &[Input, OutputError]),
         ("output_delta", &[OutputDelta]),
         ("heartbeat", &[]),
@@ -159,7 +160,7 @@ fn kinds_of_streams() {
     for (types, expected) in table {
         let kinds = stream(&pairs(&format!("types={types}"))).unwrap().kinds;
         for kind in EventKind::ALL {
-            let wanted = expected.contains(kind) || CONTROL.contains(kind);
+            let wanted = expected.contains(kind) || kind.is_control();
             assert_eq!(kinds.has(*kind), wanted, "{types} {}", kind.as_str());
         }
     }
@@ -173,14 +174,13 @@ fn kinds_of_streams() {
 #[test]
 fn every_bad_parameter_of_a_stream_is_named() {
     let once = "must be given once";
-    let twice =
-        ["conversation_id", "workspace_id", "types", "named", "last_event_id", "ticket", "access_token", "token"];
+    let twice = ["conversation_id", "workspace_id", "types", "named", "ticket", "access_token", "token"];
     for name in twice {
         let bad = rejected_fields(stream(&pairs(&format!("{name}=1&{name}=1"))));
         assert_eq!(bad, [(name, once.to_owned())]);
     }
     let number = "must be a whole number from 0";
-    for value in ["", "x", "-1", "+1", "1 ", "1.0", "0x1", "18446744073709551616"] {
+    for value in ["x", "-1", "%2B1", "1 2", "1.0", "0x1", "1,x", "18446744073709551616"] {
         let bad = rejected_fields(stream(&pairs(&format!("last_event_id={value}"))));
         assert_eq!(bad, [("last_event_id", number.to_owned())], "{value}");
     }
@@ -192,6 +192,27 @@ fn every_bad_parameter_of_a_stream_is_named() {
         ("token", once.to_owned()),
     ];
     assert_eq!(bad, expected);
+}
+
+#[test]
+fn clients_spell_the_position_in_several_ways() {
+    let table = [
+        ("last_event_id=5", Some(5)),
+        ("lastEventId=5", Some(5)),
+        ("lastEventID=5", Some(5)),
+        ("Last-Event-ID=5", Some(5)),
+        ("LASTEVENTID=5", Some(5)),
+        ("lastEventId=5&last_event_id=9", Some(9)),
+        ("lastEventId=9&lastEventId=5", Some(9)),
+        ("last_event_id=1,8", Some(8)),
+        ("last_event_id=", None),
+        ("last_event_id=&lastEventId=7", Some(7)),
+        ("lastEvent=5", None),
+    ];
+    for (query, expected) in table {
+        let expected = expected.map_or(LastEventId::Absent, |number| LastEventId::Number(EventNumber(number)));
+        assert_eq!(stream(&pairs(query)).unwrap().last_event_id, expected, "{query}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct NewConversationView {
 pub fn new_conversation_view(body: &[u8]) -> Result<NewConversationView, InvalidBody> {
     let mut fields = BodyFields::read(body, ["title", "initial_message", "workspace_id", "metadata"])?;
     let title = fields.required("title", Topic::new);
-    let initial_message = fields.optional("initial_message", Content::chat);
+    let initial_message = fields.optional("initial_message", Content::new);
     let workspace_id = fields.optional("workspace_id", any_text);
     let metadata = fields.metadata();
     match (title, initial_message, workspace_id, metadata) {
@@ -57,7 +57,7 @@ pub fn conversation_view_change(body: &[u8]) -> Result<ConversationViewChange, I
 pub struct NewMessage {
     /// The text.
     pub content: Content,
-    /// The role of the sender.
+    /// The role of the sender; `user` if absent.
     pub role: Role,
     /// The client's own data; empty if absent.
     pub metadata: Metadata,
@@ -66,12 +66,13 @@ pub struct NewMessage {
 /// Reads the body of `POST /conversations/{id}/messages`.
 pub fn new_message(body: &[u8]) -> Result<NewMessage, InvalidBody> {
     let mut fields = BodyFields::read(body, ["content", "role", "metadata"])?;
-    let content = fields.required("content", Content::chat);
-    let role = fields.required("role", |raw| Role::parse(raw).ok_or("must be \"user\", \"assistant\" or \"system\""));
+    let content = fields.required("content", Content::new);
+    let role = fields.optional("role", |raw| Role::parse(raw).ok_or("must be \"user\", \"assistant\" or \"system\""));
     let metadata = fields.metadata();
     match (content, role, metadata) {
         (Some(content), Some(role), Some(metadata)) => {
-            Ok(NewMessage { content, role, metadata: metadata.unwrap_or_else(Metadata::empty) })
+            let (role, metadata) = (role.unwrap_or(Role::User), metadata.unwrap_or_else(Metadata::empty));
+            Ok(NewMessage { content, role, metadata })
         }
         _ => Err(fields.error()),
     }
@@ -89,7 +90,7 @@ pub struct MessageChange {
 /// Reads the body of `PUT /conversations/{id}/messages/{msg_id}`.
 pub fn message_change(body: &[u8]) -> Result<MessageChange, InvalidBody> {
     let mut fields = BodyFields::read(body, ["content", "metadata"])?;
-    let content = fields.optional("content", Content::chat);
+    let content = fields.optional("content", Content::new);
     let metadata = fields.metadata();
     match (content, metadata) {
         (Some(content), Some(metadata)) => Ok(MessageChange { content, metadata }),

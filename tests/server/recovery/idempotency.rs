@@ -181,6 +181,6 @@ fn a_request_with_two_idempotency_keys_is_rejected() {
     let mut user = User::new(&server, "u");
     let request = user.request("POST", "/input").header("Idempotency-Key", "a").header("Idempotency-Key", "b");
     let response = request.json(&json!({"content": "x"})).send();
-    assert_error(&response, 422, "validation_error");
-    assert_eq!(response.json()["error"]["details"]["Idempotency-Key"], "must be given once");
+    assert_error(&response, 400, "bad_request");
+    assert!(response.text().contains("Idempotency-Key"), "{}", response.shown());
 }

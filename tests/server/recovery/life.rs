@@ -86,7 +86,7 @@ fn a_stream_warns_of_its_expiring_token_and_ends_with_it() {
     let expiring = events.iter().find(|event| event.kind() == "token_expiring").expect("the warning arrives");
     assert!(expiring.data["seconds"].as_u64().is_some_and(|seconds| seconds <= 3), "{expiring:?}");
     for event in events.iter().filter(|event| event.kind().starts_with("token")) {
-        assert!(event.id.is_none(), "it has no number: {event:?}");
+        assert!(event.id.is_some(), "it has the number of the stream: {event:?}");
     }
     // A stream resumed with a fresh token has lost nothing.
     user.say("default", "after the end");
@@ -176,19 +176,43 @@ fn a_stream_requested_while_draining_is_deferred() {
     }
     server.process().signal(libc::SIGTERM);
     let shutdown = stream.next_of("server_shutdown");
-    assert!(shutdown.id.is_none(), "{shutdown:?}");
+    assert!(shutdown.id.is_some(), "{shutdown:?}");
     assert_eq!(stream.until_end().len(), 0);
     assert!(stream.retries().last().is_some_and(|retry| (1..=10_000).contains(retry)), "{:?}", stream.retries());
     for connection in &mut late {
         connection.send(format!("Authorization: Bearer {}\r\n\r\n", token("u")));
         let response = connection.response("GET").expect(200);
-        assert_eq!(response.header("Content-Type"), Some("text/event-stream"), "{}", response.shown());
+        assert_eq!(response.header("Content-Type"), Some("text/event-stream; charset=utf-8"), "{}", response.shown());
         assert!(response.closes(), "{}", response.shown());
         let mut parser = Parser::default();
         parser.feed(&response.body);
-        assert!(parser.events.is_empty(), "{}", response.shown());
+        assert!(parser.events.iter().map(Event::kind).eq(["unavailable"]), "{}", response.shown());
         assert!(matches!(parser.retries[..], [1..=10_000]), "{:?}", parser.retries);
         connection.expect_end();
     }
     assert_eq!(server.process().wait_exit().code(), Some(0));
+}
+
+/// A client can tell a cut from an end: only a planned end has the last chunk.
+#[test]
+fn a_stream_has_its_last_chunk_only_at_a_planned_end() {
+    for planned in [true, false] {
+        let mut server = Server::start(Options::new());
+        let mut stream = Stream::open(server.addr, &token("u"), "");
+        assert_eq!(stream.head.header("Transfer-Encoding"), Some("chunked"));
+        if planned {
+            server.process().signal(libc::SIGTERM);
+            assert_eq!(stream.next().kind(), "server_shutdown");
+            assert!(matches!(stream.try_next(), Ok(None)), "the last chunk arrives");
+        } else {
+            server.kill();
+            assert!(stream.try_next().is_err(), "the stream is cut");
+        }
+    }
+    // HTTP/1.0 has no chunks.
+    let server = Server::start(Options::new());
+    let mut connection = Connection::open(server.addr);
+    connection.send(format!("GET /output/stream HTTP/1.0\r\nAuthorization: Bearer {}\r\n\r\n", token("u")));
+    let head = connection.try_head().expect("a head");
+    assert_eq!((head.status, head.header("Transfer-Encoding")), (200, None), "{}", head.shown());
 }

@@ -131,7 +131,7 @@ fn an_unknown_number_causes_a_gap() {
     }
     let mut stream = user.stream_with("last_event_id=999999");
     assert_eq!(stream.next().kind(), "gap", "a query beyond the newest number");
-    for value in ["abc", "-1", "1.5", "", "18446744073709551616"] {
+    for value in ["abc", "-1", "1.5", "1,x", "18446744073709551616"] {
         assert_invalid(&user.get(&format!("/output/stream?last_event_id={value}")), &["last_event_id"]);
     }
 }

@@ -8,7 +8,8 @@ use crate::base::time::{MonoTime, Now, SECOND};
 use crate::domain::id::EventNumber;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
-use crate::sse;
+use crate::sse::BlockFields;
+use crate::sse::frame::{LAST_CHUNK, write_block_in};
 use crate::wire;
 
 /// How long before its token expires a stream is notified, in seconds.
@@ -17,9 +18,9 @@ const EXPIRY_NOTICE_SECONDS: i64 = 60;
 impl Subscriber {
     /// Queues the first events of a new stream: `connection_established`, and a `gap` if its start is unknown.
     pub(crate) fn send_established(&mut self, outbox: &mut Outbox, start: StreamStart, epoch: &str, now: Now) {
-        outbox.push_with(|out| sse::retry(STREAM_RETRY_MILLISECONDS, out));
         let id = self.id.to_string();
-        self.control(outbox, Some(self.cursor), "connection_established", |json| {
+        let fields = BlockFields { retry_milliseconds: Some(STREAM_RETRY_MILLISECONDS), id: Some(self.cursor) };
+        self.control_with(outbox, fields, "connection_established", |json| {
             wire::event::connection_established(&self.user, now.wall, self.cursor, epoch, &id, json)
         });
         let is_known = match start {
@@ -36,25 +37,34 @@ impl Subscriber {
     /// Queues a `gap`: events before `first` may follow, but not all of them.
     pub(super) fn send_gap(&mut self, outbox: &mut Outbox, first: EventNumber) {
         self.gap_sent = first;
-        self.control(outbox, None, "gap", |json| wire::event::gap(first, json));
+        self.control(outbox, self.cursor, "gap", |json| wire::event::gap(first, json));
     }
 
     /// Ends the stream because the process shuts down. The client reconnects after `retry_milliseconds`.
-    pub(crate) fn send_shutdown(&mut self, outbox: &mut Outbox, retry_milliseconds: u64) {
+    pub(crate) fn send_shutdown(&mut self, fan_out: &FanOut, outbox: &mut Outbox, retry_milliseconds: u64) {
         if self.ended {
             return;
         }
-        outbox.push_with(|out| sse::retry(retry_milliseconds, out));
-        self.control(outbox, None, "server_shutdown", wire::event::server_shutdown);
-        self.ended = true;
+        let id = Some(self.complete_through(fan_out));
+        let fields = BlockFields { retry_milliseconds: Some(retry_milliseconds), id };
+        self.control_with(outbox, fields, "server_shutdown", wire::event::server_shutdown);
+        self.end(outbox);
     }
 
     /// Ends the stream because its token is no longer valid.
-    pub(crate) fn send_expired(&mut self, outbox: &mut Outbox) {
+    pub(crate) fn send_expired(&mut self, fan_out: &FanOut, outbox: &mut Outbox) {
         if self.ended {
             return;
         }
-        self.control(outbox, None, "token_expired", wire::event::token_expired);
+        self.control(outbox, self.complete_through(fan_out), "token_expired", wire::event::token_expired);
+        self.end(outbox);
+    }
+
+    /// Ends the stream as planned. The last chunk tells the client that nothing was cut.
+    fn end(&mut self, outbox: &mut Outbox) {
+        if self.form.chunked {
+            outbox.push_with(|out| out.extend_from_slice(LAST_CHUNK));
+        }
         self.ended = true;
     }
 
@@ -68,7 +78,7 @@ impl Subscriber {
         }
         let expires_at = self.stats.expires_at();
         if now.wall >= expires_at {
-            self.send_expired(outbox);
+            self.send_expired(fan_out, outbox);
             return;
         }
         // Before the notice below, which says nothing about the reader.
@@ -77,13 +87,14 @@ impl Subscriber {
         if left <= EXPIRY_NOTICE_SECONDS * SECOND && self.expiry_announced != Some(expires_at) {
             self.expiry_announced = Some(expires_at);
             let seconds = left.div_euclid(SECOND).max(0) as u64;
-            self.control(outbox, None, "token_expiring", |json| wire::event::token_expiring(seconds, json));
+            let through = self.complete_through(fan_out);
+            self.control(outbox, through, "token_expiring", |json| wire::event::token_expiring(seconds, json));
         }
         if self.heartbeat_at <= now.mono {
             self.heartbeat_at = now.mono.plus_milliseconds(heartbeat_milliseconds);
             if reader_keeps_up {
                 let through = self.complete_through(fan_out);
-                self.control(outbox, Some(through), "heartbeat", |json| wire::event::heartbeat(now.wall, json));
+                self.control(outbox, through, "heartbeat", |json| wire::event::heartbeat(now.wall, json));
             }
         }
     }
@@ -97,15 +108,26 @@ impl Subscriber {
         self.heartbeat_at.min(token).min(self.retry_at.unwrap_or(self.heartbeat_at))
     }
 
-    /// Queues a control event without regard to room: control events are small, and at most one of each kind waits.
+    /// Queues a control event, whose id is the number through which the stream is complete. There is always room for it:
+    /// control events are small, and at most one of each kind waits.
     pub(super) fn control(
         &self,
         outbox: &mut Outbox,
-        id: Option<EventNumber>,
+        id: EventNumber,
         kind: &str,
         write_json: impl FnOnce(&mut Vec<u8>),
     ) {
-        outbox.push_with(|out| sse::write_event(id, self.named.then_some(kind), write_json, out));
+        self.control_with(outbox, BlockFields { id: Some(id), retry_milliseconds: None }, kind, write_json);
+    }
+
+    fn control_with(
+        &self,
+        outbox: &mut Outbox,
+        fields: BlockFields,
+        kind: &str,
+        write_json: impl FnOnce(&mut Vec<u8>),
+    ) {
+        outbox.push_with(|out| write_block_in(self.form, fields, kind, write_json, out));
     }
 }
 
