@@ -32,7 +32,7 @@ pub struct Packages {
 const CLIENTS: Packages = Packages {
     place: "python",
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/clients/requirements.txt"),
-    modules: "httpx_sse, jose, prometheus_client",
+    modules: "aiohttp_sse_client, httpx_sse, jose, ld_eventsource, prometheus_client, requests, sseclient, starlette",
 };
 
 /// A Python that has what the clients need, of which the test is about `package`; `None` when these tests are left out.
@@ -75,10 +75,19 @@ fn install_python(packages: &Packages) -> PathBuf {
     python
 }
 
-/// The script that follows a stream with an EventSource, beside the packages of `package.json`; `None` when these tests are
-/// left out.
-pub fn node() -> Option<PathBuf> {
-    if is_skipped("eventsource") { None } else { Some(script("follow.mjs", include_str!("clients/follow.mjs"))) }
+/// The script that follows a stream with a module of its directory, beside the packages of `package.json`; `None` when these
+/// tests are left out.
+pub fn node_runner() -> Option<PathBuf> {
+    Some(node_packages()?.join("run.mjs"))
+}
+
+/// The directory with the packages of `package.json`; `None` when these tests are left out.
+pub fn node_packages() -> Option<PathBuf> {
+    if is_skipped("clients in JavaScript") {
+        return None;
+    }
+    need_node();
+    Some(once("node", install_node))
 }
 
 /// Whether Node is there, of which the test needs no package; `false` when these tests are left out.
@@ -92,11 +101,26 @@ pub fn plain_node() -> bool {
 
 /// The script that drives a browser, and the browser; `None` when these tests are left out.
 pub fn browser() -> Option<(PathBuf, &'static str)> {
+    let chromium = chromium()?;
+    Some((node_packages()?.join("drive_page.mjs"), chromium))
+}
+
+/// The program Chromium; `None` when these tests are left out.
+pub fn chromium() -> Option<&'static str> {
     if is_skipped("Chromium") {
         return None;
     }
     need("chromium", &["--version"], "Chromium (chromium)");
-    Some((script("page.mjs", include_str!("examples/page.mjs")), "/usr/bin/chromium"))
+    Some("/usr/bin/chromium")
+}
+
+/// The program Firefox; `None` when these tests are left out.
+pub fn firefox() -> Option<&'static str> {
+    if is_skipped("Firefox") {
+        return None;
+    }
+    need("firefox-esr", &["--version"], "Firefox (firefox-esr)");
+    Some("firefox-esr")
 }
 
 /// Whether jq is there; `false` when these tests are left out.
@@ -113,27 +137,30 @@ fn need_node() {
     need("node", &["-e", is_new], "Node 18 or newer (nodejs)");
 }
 
-/// A script for Node, beside the packages of `package.json`.
-fn script(name: &str, text: &str) -> PathBuf {
-    need_node();
-    need("npm", &["--version"], "npm");
-    let script = once("node", install_node).join(name);
-    fs::write(&script, text).expect("it can be written");
-    script
-}
-
-/// Installs the packages of `package.json`. Returns their directory.
+/// Installs the packages of `package.json`, with the scripts that import them. Returns their directory.
 fn install_node() -> PathBuf {
+    need("npm", &["--version"], "npm");
     let place = place("node");
-    let packages = ["eventsource", "playwright-core"].map(|name| place.join("node_modules").join(name));
-    let is_whole = || packages.iter().all(|package| package.join("package.json").exists());
-    installed(&place, include_str!("clients/package.json"), is_whole, || {
+    let manifest = include_str!("clients/package.json");
+    let names: serde_json::Value = serde_json::from_str(manifest).expect("a manifest is JSON");
+    let names: Vec<_> = names["dependencies"].as_object().expect("it has dependencies").keys().cloned().collect();
+    let is_whole = || names.iter().all(|name| place.join("node_modules").join(name).join("package.json").exists());
+    installed(&place, manifest, is_whole, || {
         let _ = fs::remove_dir_all(&place);
         fs::create_dir_all(&place).expect("a directory for packages");
-        fs::write(place.join("package.json"), include_str!("clients/package.json")).expect("it can be written");
+        fs::write(place.join("package.json"), manifest).expect("it can be written");
         let npm = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
         run(Command::new("npm").args(npm).current_dir(&place));
     });
+    // A module finds packages in directories above its own alone.
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/world");
+    let scripts = ["clients/follow", "clients/page", "examples", "proxies"].map(|directory| tests.join(directory));
+    for entry in scripts.iter().flat_map(|directory| fs::read_dir(directory).expect("a directory of scripts")) {
+        let script = entry.expect("an entry").path();
+        if let (Some(name), true) = (script.file_name(), script.extension() == Some(OsStr::new("mjs"))) {
+            fs::copy(&script, place.join(name)).expect("it can be copied");
+        }
+    }
     place
 }
 
@@ -146,6 +173,15 @@ pub fn nginx() -> Option<&'static str> {
     let found = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| have(program, &["-v"]));
     assert!(found.is_some(), "nginx (nginx-light) is missing: install it, run tests/run, or set CORTEX_SKIP_CLIENTS=1");
     found
+}
+
+/// The program Caddy; `None` when these tests are left out.
+pub fn caddy() -> Option<&'static str> {
+    if is_skipped("Caddy") {
+        return None;
+    }
+    need("caddy", &["version"], "Caddy (caddy)");
+    Some("caddy")
 }
 
 /// Whether these tests are left out, which is said where also a test that passes is heard.

@@ -1,4 +1,4 @@
-//! The browser page, in a headless Chromium that `page.mjs` drives.
+//! The browser page, in a headless Chromium that `drive_page.mjs` drives.
 
 use super::{MESSAGE, example, server};
 use crate::common::DEADLINE;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Follows a stream with curl, from one connection to the next, and prints each event as one line of JSON.
-# Arguments: the URL. In the environment: TOKEN, a bearer token. Ends after the message that says "the end".
+# In the environment: SERVER, its address; TOKEN, a bearer token. Ends after the message that says "the end".
 set -uo pipefail
 
 last_event_id=
@@ -8,7 +8,7 @@ retry_milliseconds=3000
 while true; do
     headers=(-H "Authorization: Bearer $TOKEN" -H 'Accept: text/event-stream')
     [ -z "$last_event_id" ] || headers+=(-H "Last-Event-ID: $last_event_id")
-    exec 3< <(exec curl --no-buffer --silent --fail --noproxy '*' "${headers[@]}" "$1")
+    exec 3< <(exec curl --no-buffer --silent --fail --noproxy '*' "${headers[@]}" "$SERVER/output/stream")
     curl=$!
     id=$last_event_id
     data=
