@@ -84,7 +84,7 @@ async def main(address, what, setting):
             allow_origins=[] if setting == "unset" else setting.split(","),
             allow_origin_regex=DEVELOPMENT if setting == "unset" else None,
             allow_methods=[item.strip() for item in preflight.headers["access-control-allow-methods"].split(",")],
-            allow_headers=[item.strip() for item in preflight.headers["access-control-allow-headers"].split(",")],
+            allow_headers=["*"],
             expose_headers=[item.strip() for item in plain.headers["access-control-expose-headers"].split(",")],
             allow_credentials=True,
         )

@@ -1,9 +1,10 @@
 //! The events of real streams, validated against their schemas.
 
 use super::{directory, python, run};
+use crate::common::sse::Parser;
 use crate::common::token::{now, token_with};
 use crate::common::user::text;
-use crate::common::{Server, Stream, User};
+use crate::common::{Connection, Server, Stream, User};
 use cortex_core::internals::wire::event;
 use cortex_core::internals::{
     AnswerStarted, ConversationId, JobId, LiveAnswer, MessageId, UserId, WallTime, WorkspaceId,
@@ -48,6 +49,7 @@ fn every_event_matches_the_description() {
         events.extend(stream.until_end().into_iter().map(|event| event.data));
     }
     events.extend(ephemeral_events());
+    events.push(unavailable_event());
 
     let lines: Vec<String> = events.iter().map(Value::to_string).collect();
     let place = directory("events").join("events.jsonl");
@@ -55,6 +57,23 @@ fn every_event_matches_the_description() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/world/contract/events.py");
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/openapi.json");
     run(Command::new(python).args([script, document]).arg(place));
+}
+
+/// The event of a stream that is requested while the server drains.
+fn unavailable_event() -> Value {
+    let mut server = Server::with(&[("WORKERS", "1")]);
+    let mut owner = User::new(&server, "owner");
+    let mut stream = owner.stream();
+    let mut late = Connection::open(server.addr);
+    late.send(format!("GET /output/stream HTTP/1.1\r\nHost: {}\r\n", server.addr));
+    // The event loop has read the first bytes of the late request before it responds to this one.
+    owner.say("default", "Hello");
+    server.process().signal(libc::SIGTERM);
+    stream.next_of("server_shutdown");
+    late.send(format!("Authorization: Bearer {}\r\n\r\n", owner.token));
+    let mut parser = Parser::default();
+    parser.feed(&late.response("GET").expect(200).body);
+    parser.events.pop_front().expect("one event").data
 }
 
 /// Creates, changes and deletes a resource of each kind; returns the events of the owner's stream.
