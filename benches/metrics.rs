@@ -27,7 +27,7 @@ fn main() {
     row("a duration of 20 s", observe_long);
     row("the size of a commit", commit);
     row("a request: counter and duration", request);
-    row("a refusal by its reason", rejection);
+    row("a rejection by its reason", rejection);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

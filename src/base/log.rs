@@ -184,8 +184,8 @@ impl Shared {
         }
     }
 
-    /// The logging thread. After a write it gathers lines for a moment, so that under load there is one write for many
-    /// lines, and nobody pays for waking it.
+    /// The logging thread. After a write it gathers lines for a moment, so that under load there is one write for many lines, and
+    /// no thread has to wake it.
     fn write_lines(&self, mut sink: Box<dyn Write + Send>) {
         const CAPACITY_KEPT: usize = 64 * 1024;
         let mut batch = Vec::new();

@@ -168,12 +168,6 @@ impl Settings {
         let settings = read_all(&mut reader, cores, &mut warnings);
         if reader.errors.is_empty() { Ok(LoadedSettings { settings, warnings }) } else { Err(reader.errors) }
     }
-
-    /// Whether only programs of this machine can reach the server.
-    pub fn host_is_loopback(&self) -> bool {
-        self.host == "localhost"
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
-    }
 }
 
 fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<String>) -> Settings {

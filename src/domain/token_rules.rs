@@ -45,7 +45,7 @@ impl TokenRules {
 mod tests {
     use super::*;
 
-    /// A clock that goes back a little after a password change locks nobody out, and older tokens stay rejected.
+    /// If the clock goes back a little after a password change, new tokens are accepted, and older ones stay rejected.
     #[test]
     fn tokens_made_after_a_change_pass_though_the_clock_went_back() {
         let user = |name: &str| UserId::new(name).unwrap();

@@ -201,8 +201,8 @@ impl Answer {
             return;
         }
         assert_eq!(self.state, AnswerState::Writing, "a model ends while it writes");
-        let facts = ended.as_ref().ok().map(Completion::facts);
-        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, facts));
+        let properties = ended.as_ref().ok().map(Completion::properties);
+        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, properties));
         let (status, error) = match (&ended, self.stop) {
             (_, Some(StopReason::JobClosed)) => {
                 self.state = AnswerState::Over(JobEnd::Closed);

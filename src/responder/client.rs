@@ -173,11 +173,11 @@ impl Drop for PermitGuard<'_> {
 /// One attempt, or two if the upstream rejected only the request for token counts.
 fn one_try(upstream: &Upstream, turns: &[Turn], deadline: Instant, sink: TextSink<'_>) -> Result<Completion, Failure> {
     let count_tokens = !upstream.token_counts_rejected.load(Ordering::Relaxed);
-    match exchange(upstream, turns, count_tokens, deadline, sink)? {
+    match send_request(upstream, turns, count_tokens, deadline, sink)? {
         Attempt::Finished(finished) => Ok(finished),
         Attempt::Rejected { head, body } if count_tokens && openai::rejects_token_counts(head.status, &body) => {
             upstream.token_counts_rejected.store(true, Ordering::Relaxed);
-            match exchange(upstream, turns, false, deadline, sink)? {
+            match send_request(upstream, turns, false, deadline, sink)? {
                 Attempt::Finished(finished) => Ok(finished),
                 Attempt::Rejected { head, body } => Err(rejection(upstream, &head, &body)),
             }
@@ -198,7 +198,7 @@ enum Attempt {
 }
 
 /// One request and its response, on a connection of its own.
-fn exchange(
+fn send_request(
     upstream: &Upstream,
     turns: &[Turn],
     count_tokens: bool,

@@ -36,7 +36,7 @@ pub struct Completion {
 
 impl Completion {
     /// The same for the metadata of the answer's message.
-    pub fn facts(&self) -> wire::answer_metadata::AnswerFacts<'_> {
+    pub fn properties(&self) -> wire::answer_metadata::AnswerFacts<'_> {
         wire::answer_metadata::AnswerFacts {
             model: self.model.as_deref(),
             prompt_tokens: self.prompt_tokens,

@@ -99,6 +99,6 @@ mod tests {
         assert_eq!(pauses(&POLICY, 1, &failure(2000)), Some((2000, 2050)));
         assert_eq!(pauses(&POLICY, 1, &failure(2001)), None);
         let soon = Failure { retry_after: Some(Duration::from_secs(1)), ..Failure::status(400, None, None, None) };
-        assert_eq!(pauses(&POLICY, 1, &soon), None, "asking to come back does not make a refusal another");
+        assert_eq!(pauses(&POLICY, 1, &soon), None, "asking to come back does not make a rejection another");
     }
 }

@@ -1,4 +1,4 @@
-//! A bounded queue from the event loops to a working thread: full is said at once, and a taker gets all that waits.
+//! A bounded queue from the event loops to a worker thread. `push` fails at once when the queue is full; `take` drains it.
 
 use crate::base::metrics::Gauge;
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ pub(crate) struct Queue<T> {
     arrived: Condvar,
     items_max: usize,
     bytes_max: usize,
-    /// Told how many items wait.
+    /// The number of items.
     depth: &'static Gauge,
 }
 
@@ -21,36 +21,39 @@ struct QueueState<T> {
     items: VecDeque<(T, usize)>,
     bytes: usize,
     closed: bool,
-    /// Takers that sleep until something arrives: only they need be woken, and waking is a system call.
+    /// Takers that sleep until an item arrives. Only they need to be woken, and waking is a system call.
     takers_asleep: usize,
 }
 
-/// How a wait for work ended.
+/// How a wait for items ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wakeup {
-    /// There is work.
+    /// Items were taken.
     Work,
-    /// There was none for as long as the taker would wait.
+    /// No item arrived before the timeout.
     Idle,
-    /// There is none, and there will be none.
+    /// The queue is closed and empty.
     Closed,
 }
 
 impl<T> Queue<T> {
-    /// An empty queue, whose depth is told to `depth`.
+    /// An empty queue, which reports its length to `depth`.
     pub(crate) fn new(items_max: usize, bytes_max: usize, depth: &'static Gauge) -> Queue<T> {
         let waiting = QueueState { items: VecDeque::new(), bytes: 0, closed: false, takers_asleep: 0 };
         Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), items_max, bytes_max, depth }
     }
 
-    /// Appends an item that holds `bytes`, or gives it back because the queue is full or closed.
+    /// Appends an item of `bytes` bytes, and wakes a taker.
+    ///
+    /// # Errors
+    /// Returns the item if the queue is full or closed.
     pub(crate) fn push(&self, item: T, bytes: usize) -> Result<(), T> {
         self.push_without_wake(item, bytes)?;
         self.wake();
         Ok(())
     }
 
-    /// As `push`, but a sleeping taker hears of it only by `wake`, so that it takes several items at once.
+    /// As `push`, but a sleeping taker wakes only at the next `wake`, so that it takes several items at once.
     pub(crate) fn push_without_wake(&self, item: T, bytes: usize) -> Result<(), T> {
         let mut waiting = self.lock();
         let full = waiting.items.len() >= self.items_max || waiting.bytes + bytes > self.bytes_max;
@@ -63,7 +66,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Appends an item whatever waits: its place was reserved, by a bound that its sender keeps. A closed queue drops it.
+    /// Appends an item whatever the length of the queue: its sender keeps a bound of its own. A closed queue drops it.
     pub(crate) fn push_reserved(&self, item: T) {
         {
             let mut waiting = self.lock();
@@ -84,8 +87,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Moves what waits into `into`: at most `items_max` items and `bytes_max` bytes, but at least one item. Waits for
-    /// the first for at most `timeout`; `None` waits as long as it takes.
+    /// Moves items into `into`: at most `items_max` items and `bytes_max` bytes, but at least one item. Waits for the first for at
+    /// most `timeout`; `None` waits without bound.
     pub(crate) fn take(
         &self,
         into: &mut Vec<T>,
@@ -131,7 +134,7 @@ impl<T> Queue<T> {
         Wakeup::Work
     }
 
-    /// Takes nothing more in; what waits is still given out.
+    /// Accepts no more items. Those in the queue are still taken.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();

@@ -17,17 +17,19 @@ pub struct AnswerFacts<'a> {
 }
 
 /// The metadata of an answer, as compact JSON.
-pub(crate) fn metadata(responder: ResponderKind, facts: Option<AnswerFacts<'_>>) -> String {
+pub(crate) fn metadata(responder: ResponderKind, properties: Option<AnswerFacts<'_>>) -> String {
     let mut out = Vec::with_capacity(128);
     let mut json = JsonWriter(&mut out);
     json.raw("{\"responder\":").string(responder.as_str());
-    let facts = facts.unwrap_or_default();
-    for (name, text) in [("model", facts.model), ("finish_reason", facts.finish_reason)] {
+    let properties = properties.unwrap_or_default();
+    for (name, text) in [("model", properties.model), ("finish_reason", properties.finish_reason)] {
         if let Some(text) = text {
             json.raw(",").string(name).raw(":").string(text);
         }
     }
-    for (name, count) in [("prompt_tokens", facts.prompt_tokens), ("completion_tokens", facts.completion_tokens)] {
+    for (name, count) in
+        [("prompt_tokens", properties.prompt_tokens), ("completion_tokens", properties.completion_tokens)]
+    {
         if let Some(count) = count {
             json.raw(",").string(name).raw(":").number(count);
         }
@@ -43,14 +45,14 @@ mod tests {
     #[test]
     fn says_what_is_known() {
         assert_eq!(metadata(ResponderKind::Echo, None), r#"{"responder":"echo"}"#);
-        let facts = AnswerFacts {
+        let properties = AnswerFacts {
             model: Some("m\"1"),
             prompt_tokens: Some(3),
             completion_tokens: None,
             finish_reason: Some("stop"),
         };
         assert_eq!(
-            metadata(ResponderKind::OpenAi, Some(facts)),
+            metadata(ResponderKind::OpenAi, Some(properties)),
             r#"{"responder":"openai","model":"m\"1","finish_reason":"stop","prompt_tokens":3}"#
         );
     }

@@ -1,7 +1,7 @@
 //! Retired words are not used again. `docs/glossary.md` has their replacements.
 
 use crate::Complaints;
-use crate::source::{Source, is_word, outside, sources};
+use crate::source::{Source, is_word, outside};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
@@ -85,25 +85,20 @@ const IN_CODE: &[(&str, &str)] = &[
     ("Room", "ConversationAccess"),
     ("Home", "WorkspaceRef"),
     ("Touch", "ConversationUpdate"),
-    ("Notice", "NewStateEvent"),
-    ("admitted", "authorize"),
     ("Place", "RestoreTarget"),
     ("Who", "RateKey or UserSelector"),
     ("Standing", "UserStatus"),
-    ("Stop", "Abort"),
     ("exchange", "request"),
     ("Meta", "RequestContext"),
     ("Plan", "AdmittedRequest"),
     ("Then", "Continuation"),
     ("Conn", "Connection"),
-    ("buckets", "rate_limiter"),
     ("hub", "fan_out"),
     ("Listener", "UserSubscriptions"),
     ("greet", "send_established"),
     ("Quiet", "Quiesced"),
     ("touched", "dirty"),
     ("facts", "stats"),
-    ("Post", "Replies"),
     ("Ports", "Workers"),
     ("Lost", "Dropped"),
     ("writes", "write_queue"),
@@ -114,7 +109,6 @@ const IN_CODE: &[(&str, &str)] = &[
     ("Taken", "Wakeup"),
     ("Reply", "Response"),
     ("because", "with_metric_reason"),
-    ("Invalid", "FieldErrors"),
     ("Slots", "HeaderBuf"),
     ("Due", "a name that says what is due"),
     ("Flow", "std::ops::ControlFlow"),
@@ -164,12 +158,6 @@ const MODULES: &[(&str, &str, &str)] = &[
     ("wire", "transfer", "export_line"),
 ];
 
-/// Retired words that are still in use.
-#[rustfmt::skip]
-const STILL_IN_USE: &[&str] = &[
-    "Invalid", "Notice", "Post", "Stop", "admitted", "buckets", "carry_out", "exchange", "facts", "refusal",
-];
-
 /// The retired name of a file, with its replacement.
 fn retired_module(source: &Source) -> Option<(&'static str, &'static str)> {
     let (top, name) = (source.module.first()?, source.module.last()?);
@@ -201,7 +189,7 @@ fn retired(source: &Source) -> Vec<(usize, &'static str, &'static str)> {
 }
 
 fn retired_words(source: &Source) -> Complaints {
-    let found = retired(source).into_iter().filter(|(_, word, _)| !STILL_IN_USE.contains(word));
+    let found = retired(source).into_iter();
     found.map(|(line, word, instead)| (line, format!("{word} is retired, write {instead}"))).collect()
 }
 
@@ -212,18 +200,6 @@ fn users() -> impl Iterator<Item = &'static Source> {
 
 #[test]
 fn retired_words_do_not_come_back() {
-    let in_use: BTreeSet<&str> = sources()
-        .iter()
-        .chain(users())
-        .flat_map(retired)
-        .map(|(_, word, _)| word)
-        .filter(|word| STILL_IN_USE.contains(word))
-        .collect();
-    if !STILL_IN_USE.is_empty() {
-        crate::report("retired words still in use", in_use.len());
-        let done: Vec<&&str> = STILL_IN_USE.iter().filter(|word| !in_use.contains(*word)).collect();
-        crate::report(&format!("words to remove from STILL_IN_USE {done:?}"), done.len());
-    }
     crate::assert_sources_tidy(retired_words);
 }
 

@@ -60,7 +60,7 @@ pub enum SchedulerInput {
     AnswerEnded {
         /// The job.
         job: JobId,
-        /// How.
+        /// The end of the answer.
         end: JobEnd,
     },
     /// A client requests to cancel the running answer of a conversation.

@@ -92,14 +92,14 @@ impl Driver {
         let now = self.clock.now().mono;
         self.scheduler.handle(input, now);
         while let Some(output) = self.scheduler.poll_output() {
-            if let Some(input) = self.carry_out(output) {
+            if let Some(input) = self.apply_output(output) {
                 self.scheduler.handle(input, now);
             }
         }
     }
 
     /// Carries an output out; returns the input that follows at once if that is not possible.
-    fn carry_out(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
+    fn apply_output(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
         match output {
             SchedulerOutput::ListJobs { after, limit } => {
                 let to = self.port.reserve_for_driver(DriverRequest::ListJobs);
