@@ -18,18 +18,18 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 ];
 
 /// An encrypted connection.
-pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// The trusted certificates and the expected host.
 #[derive(Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
 impl Tls {
     /// Reads the trusted certificates: `ca_file`, or else the system's. The error begins with the variable's name.
-    pub fn new(address: &UpstreamAddress, ca_file: Option<&Path>) -> Result<Tls, String> {
+    pub(crate) fn new(address: &UpstreamAddress, ca_file: Option<&Path>) -> Result<Tls, String> {
         let bad = |what: String| format!("RESPONDER_CA_FILE {what}");
         let file = ca_file
             .or_else(|| SYSTEM_CA_FILES.iter().map(Path::new).find(|file| file.exists()))
@@ -56,7 +56,7 @@ impl Tls {
     }
 
     /// An encrypted connection over a plain one, before its handshake.
-    pub fn stream(&self, socket: TcpStream) -> io::Result<TlsStream> {
+    pub(crate) fn stream(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let connection = ClientConnection::new(self.config.clone(), self.name.clone()).map_err(io::Error::other)?;
         Ok(StreamOwned::new(connection, socket))
     }
