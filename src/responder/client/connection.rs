@@ -116,7 +116,11 @@ impl UpstreamConnection {
 
     /// Does the TLS handshake.
     #[cfg(feature = "tls")]
-    pub(crate) fn encrypt(self, tls: &crate::responder::tls::Tls, wait: &mut Wait<'_>) -> Result<UpstreamConnection, Broken> {
+    pub(crate) fn encrypt(
+        self,
+        tls: &crate::responder::tls::Tls,
+        wait: &mut Wait<'_>,
+    ) -> Result<UpstreamConnection, Broken> {
         let UpstreamSocket::Open(stream) = self.socket else { unreachable!("a connection is encrypted once") };
         let stream = tls.stream(stream).map_err(Broken::Io)?;
         let mut connection = UpstreamConnection { socket: UpstreamSocket::Encrypted(Box::new(stream)) };
