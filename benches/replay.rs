@@ -157,12 +157,12 @@ impl BenchStore {
             return Vec::new();
         }
         self.now = WallTime(self.now.0 + 1000);
-        let committed = self.writer.commit_batch(&std::mem::take(&mut self.waiting), self.now);
-        committed
-            .results
-            .into_iter()
-            .map(|command_result| command_result.result.expect("the command succeeds"))
-            .collect()
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut results = Vec::with_capacity(waiting.len());
+        while results.len() < waiting.len() {
+            results.extend(self.writer.commit_batch(&waiting[results.len()..], self.now).results);
+        }
+        results.into_iter().map(|command_result| command_result.result.expect("the command succeeds")).collect()
     }
 
     /// Writes messages to evenly chosen conversations. Returns messages per second, and milliseconds of the longest

@@ -1,6 +1,7 @@
 //! The JSON of a token's header and payload: the known names with their values, which are not yet validated.
 
 use crate::auth::token_error::TokenError;
+use crate::base::limits::TOKEN_NAMES_MAX;
 use crate::base::time::{SECOND, WallTime};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -44,10 +45,14 @@ pub(super) struct RawClaims<'t> {
 }
 
 impl<'t> RawClaims<'t> {
-    /// Parses a payload: one JSON object with unique names.
+    /// Parses a payload: one JSON object with unique names, at most `TOKEN_NAMES_MAX`.
     pub(super) fn parse(text: &'t str) -> Result<RawClaims<'t>, TokenError> {
         let object: Object<RawClaims> = serde_json::from_str(text).map_err(|_| TokenError::Payload)?;
-        if object.has_duplicate { Err(TokenError::Duplicate) } else { Ok(object.known) }
+        match object {
+            Object { has_too_many: true, .. } => Err(TokenError::Names),
+            Object { has_duplicate: true, .. } => Err(TokenError::Duplicate),
+            Object { known, .. } => Ok(known),
+        }
     }
 }
 
@@ -60,10 +65,10 @@ pub(super) struct RawHeader<'t> {
 }
 
 impl<'t> RawHeader<'t> {
-    /// Parses a header: one JSON object with unique names.
+    /// Parses a header: one JSON object with unique names, at most `TOKEN_NAMES_MAX`.
     pub(super) fn parse(text: &'t str) -> Option<RawHeader<'t>> {
         let object: Object<RawHeader> = serde_json::from_str(text).ok()?;
-        (!object.has_duplicate).then_some(object.known)
+        (!object.has_duplicate && !object.has_too_many).then_some(object.known)
     }
 }
 
@@ -107,6 +112,8 @@ struct Object<K> {
     known: K,
     /// Whether a name occurs twice.
     has_duplicate: bool,
+    /// Whether the object has more than `TOKEN_NAMES_MAX` names. The rest is then only checked for its syntax.
+    has_too_many: bool,
 }
 
 impl<'t, K: Known<'t>> Deserialize<'t> for Object<K> {
@@ -120,9 +127,14 @@ impl<'t, K: Known<'t>> Deserialize<'t> for Object<K> {
             }
 
             fn visit_map<A: MapAccess<'t>>(mut self, mut map: A) -> Result<Object<K>, A::Error> {
-                let mut has_duplicate = false;
+                let (mut names, mut has_duplicate) = (0, false);
                 let mut unknown: Vec<Cow<'t, str>> = Vec::new();
                 while let Some(Name(name)) = map.next_key()? {
+                    names += 1;
+                    if names > TOKEN_NAMES_MAX {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
                     if let Some(value) = self.0.slot(&name) {
                         has_duplicate |= !matches!(value, Value::Absent);
                         *value = map.next_value()?;
@@ -132,7 +144,7 @@ impl<'t, K: Known<'t>> Deserialize<'t> for Object<K> {
                         unknown.push(name);
                     }
                 }
-                Ok(Object { known: self.0, has_duplicate })
+                Ok(Object { known: self.0, has_duplicate, has_too_many: names > TOKEN_NAMES_MAX })
             }
         }
         deserializer.deserialize_map(ObjectVisitor(K::default()))
@@ -245,6 +257,26 @@ mod tests {
             let raw = RawClaims::parse(&text).unwrap();
             assert!(matches!(raw.iat, Value::Time(WallTime(read)) if read == micros), "{text}: {:?}", raw.iat);
         }
+    }
+
+    #[test]
+    fn the_number_of_names_is_bounded_in_header_and_payload() {
+        let object = |names: usize| {
+            let members: Vec<String> = (0..names).map(|name| format!("\"{name:x}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(RawClaims::parse(&object(TOKEN_NAMES_MAX)).is_ok());
+        assert!(RawHeader::parse(&object(TOKEN_NAMES_MAX)).is_some());
+        for names in [TOKEN_NAMES_MAX + 1, 844] {
+            assert_eq!(RawClaims::parse(&object(names)).unwrap_err(), TokenError::Names);
+            assert!(RawHeader::parse(&object(names)).is_none());
+        }
+        // A repeated known name counts as well.
+        let repeated = format!("{{{}\"exp\":1}}", "\"exp\":1,".repeat(TOKEN_NAMES_MAX));
+        assert_eq!(RawClaims::parse(&repeated).unwrap_err(), TokenError::Names);
+        // The syntax is checked to the end.
+        let broken = object(844).replace('}', ",");
+        assert_eq!(RawClaims::parse(&broken).unwrap_err(), TokenError::Payload);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub enum TokenError {
     Parts,
     /// A part is not base64url without padding (RFC 7515 §2).
     Encoding,
-    /// The header is not a JSON object with an `alg`, or has a duplicate name.
+    /// The header is not a JSON object with an `alg`, or has a duplicate name or more than `TOKEN_NAMES_MAX` names.
     Header,
     /// `alg` is not `HS256`.
     Algorithm,
@@ -23,6 +23,8 @@ pub enum TokenError {
     Payload,
     /// A claim occurs twice (RFC 7519 §4 allows a server to reject that).
     Duplicate,
+    /// The payload has more than `TOKEN_NAMES_MAX` names.
+    Names,
     /// `exp` is missing.
     ExpirationMissing,
     /// `exp`, `nbf` or `iat` is not a number of seconds between the years 1970 and 9999.
@@ -58,6 +60,7 @@ impl TokenError {
             TokenError::Signature => "the signature does not match",
             TokenError::Payload => "the payload of the token is not a JSON object",
             TokenError::Duplicate => "the token has a claim twice",
+            TokenError::Names => "the token has too many claims",
             TokenError::ExpirationMissing => "the token has no exp claim",
             TokenError::Time => "exp, nbf and iat must be numbers of seconds since 1970",
             TokenError::Expired => "the token has expired",

@@ -28,6 +28,8 @@ pub const PASSWORD_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest token that is parsed, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Most names in the header of a token, and in its payload. Each name is compared with those before it.
+pub(crate) const TOKEN_NAMES_MAX: usize = 64;
 /// Clock difference to other token issuers that is tolerated, in seconds.
 pub const TOKEN_LEEWAY_SECONDS: i64 = 30;
 /// Longest user id, in Unicode scalar values.
@@ -89,6 +91,9 @@ pub(crate) const UPDATED_CONVERSATION_BYTES_MAX: usize = 512 * 1024;
 pub const TRANSACTION_COMMANDS_MAX: usize = 256;
 /// Most content bytes in one transaction, which bounds the memory that a transaction of large messages needs.
 pub(crate) const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Rows of participants, events and recipients after which a transaction takes no further command. One command writes at
+/// most about four rows per participant.
+pub const TRANSACTION_ROWS_MAX: usize = 4096;
 /// Most commands in the writer's queue; more are rejected with `503`.
 pub(crate) const WRITER_QUEUE_MAX: usize = 4096;
 /// Most bytes of commands in the writer's queue; more are rejected with `503`.
@@ -311,6 +316,7 @@ const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
+const _: () = assert!(4 * PARTICIPANTS_MAX <= TRANSACTION_ROWS_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
 const _: () = assert!(WAL_READERS_MILLISECONDS < SQLITE_BUSY_MILLISECONDS);

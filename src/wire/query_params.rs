@@ -235,6 +235,10 @@ impl<'a> QueryReader<'a> {
         let mut users = Vec::new();
         let mut seen = HashSet::new();
         for (index, raw) in ids.split(',').enumerate() {
+            // Ids are counted as sent, so that repeating one costs no work.
+            if index == USERS_QUERY_IDS_MAX {
+                return self.reject("ids", format!("must be at most {USERS_QUERY_IDS_MAX} ids"));
+            }
             if raw.starts_with(RESPONDER_PREFIX) {
                 continue;
             }
@@ -245,9 +249,6 @@ impl<'a> QueryReader<'a> {
             if seen.insert(user.clone()) {
                 users.push(user);
             }
-        }
-        if users.len() > USERS_QUERY_IDS_MAX {
-            return self.reject("ids", format!("must be at most {USERS_QUERY_IDS_MAX} ids"));
         }
         Some(users)
     }

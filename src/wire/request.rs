@@ -292,15 +292,16 @@ impl<'a, const N: usize> BodyFields<'a, N> {
         let mut participants = Vec::new();
         let mut seen = HashSet::new();
         for (index, item) in json::elements(value).enumerate() {
+            // Elements are counted as sent, so that repeating an id costs no work.
+            if index == PARTICIPANTS_MAX {
+                return self.reject(NAME, format!("must be at most {PARTICIPANTS_MAX} ids"));
+            }
             let id = match self.decode(item)?.map(|text| UserId::new(&text)) {
                 Some(Ok(id)) => id,
                 Some(Err(rule)) => return self.reject(NAME, format!("item {} {rule}", index + 1)),
                 None => return self.reject(NAME, format!("item {} must be a string", index + 1)),
             };
             if seen.insert(id.clone()) {
-                if participants.len() == PARTICIPANTS_MAX {
-                    return self.reject(NAME, format!("must be at most {PARTICIPANTS_MAX} ids"));
-                }
                 participants.push(id);
             }
         }

@@ -442,7 +442,7 @@ fn messages_fit_into_a_header_field() {
     use TokenError::*;
     let all = [
         [TooLong, Parts, Encoding, Header, Algorithm, Critical, Signature, Payload, Duplicate, ExpirationMissing],
-        [Time, Expired, NotYetValid, IssuedInFuture, UserMissing, User, Text, Issuer, Audience, Audience],
+        [Time, Expired, NotYetValid, IssuedInFuture, UserMissing, User, Text, Issuer, Audience, Names],
     ];
     for error in all.into_iter().flatten() {
         let message = error.message();

@@ -329,7 +329,7 @@ fn limits_are_those_of_the_program() {
     for words in [
         format!("{METADATA_LEVELS_MAX} levels"),
         format!("at most {PARTICIPANTS_MAX} including the caller"),
-        format!("at most {USERS_QUERY_IDS_MAX} different ones"),
+        format!("at most {USERS_QUERY_IDS_MAX} as sent"),
     ] {
         assert!(DOCUMENT.contains(&words), "{words}");
     }

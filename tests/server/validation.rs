@@ -175,9 +175,16 @@ fn participants_are_counted_with_the_caller() {
     let body = json!({"workspace_id": workspace, "topic": "t", "participant_ids": people});
     assert_invalid(&user.post("/config/conversation", body), &["participant_ids"]);
     assert_invalid(&user.put(&path, json!({"participant_ids": people})), &["participant_ids"]);
-    people.extend(["u".to_owned(), "p0".to_owned()]);
     people.retain(|id| id != "one too many");
+    people.push("u".to_owned());
     user.put(&path, json!({"participant_ids": people})).expect(200);
+    // Elements are counted as sent, also those that are repeated.
+    people.push("p0".to_owned());
+    assert_invalid(&user.put(&path, json!({"participant_ids": people})), &["participant_ids"]);
+    user.put(&path, json!({"participant_ids": vec!["p0"; 256]})).expect(200);
+    assert_invalid(&user.put(&path, json!({"participant_ids": vec!["p0"; 257]})), &["participant_ids"]);
+    let body = json!({"workspace_id": workspace, "topic": "t", "participant_ids": vec!["p0"; 100_000]});
+    assert_invalid(&user.post("/config/conversation", body), &["participant_ids"]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Batches: commands that share a transaction.
 
 use crate::common::*;
+use cortex_core::internals::limits::{PARTICIPANTS_MAX, TRANSACTION_ROWS_MAX};
 use cortex_core::internals::{
-    ApiVariant, CommandKind, Content, ConversationRef, Metadata, Outcome, QueryKind, QueryResult, Rejection, Resource,
-    Topic,
+    ApiVariant, Command, CommandKind, Content, ConversationRef, Metadata, Outcome, QueryKind, QueryResult, Rejection,
+    Resource, Topic,
 };
 
 #[test]
@@ -62,4 +63,31 @@ fn a_result_includes_earlier_commands_of_its_batch() {
     let QueryResult::Conversation(stored) = world.query_result("ben", kind) else { panic!() };
     assert_eq!(stored, made);
     assert_eq!((made.message_count, made.updated_at), (1, event.at));
+}
+
+#[test]
+fn a_transaction_ends_after_a_bounded_number_of_rows() {
+    let SharedConversation { mut world, workspace, .. } = SharedConversation::new();
+    let many: Vec<String> = (1..PARTICIPANTS_MAX).map(|n| format!("user {n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let full: Vec<_> = (0..16).map(|_| world.conversation("ann", workspace, &many)).collect();
+    let cases: [(&str, Vec<Command>); 3] = [
+        ("removals", full.iter().map(|full| command("ann", update_conversation(*full, Some(&[]), None))).collect()),
+        ("creations", (0..32).map(|_| command("ann", create_conversation(Some(workspace), &many))).collect()),
+        ("updates", full.iter().map(|full| command("ann", update_conversation(*full, Some(&many), None))).collect()),
+    ];
+    for (name, commands) in cases {
+        let now = world.now;
+        let (mut left, mut transactions) = (&commands[..], 0);
+        while !left.is_empty() {
+            let committed = world.writer().commit_batch(left, now);
+            assert!(committed.results.iter().all(|command_result| command_result.result.is_ok()), "{name}");
+            let rows: usize = committed.events.iter().map(|event| 2 + event.recipients.len()).sum();
+            assert!(rows <= TRANSACTION_ROWS_MAX + 4 * PARTICIPANTS_MAX, "{name}: {rows}");
+            left = &left[committed.results.len()..];
+            transactions += 1;
+        }
+        assert!(transactions > 1, "{name}");
+    }
+    world.writer().check_invariants();
 }

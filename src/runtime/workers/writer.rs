@@ -58,21 +58,24 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, sh
             shared.streams.advance_position(changes.through);
             replies.committed(changes);
         }
-        if !commands.is_empty() {
+        let mut left = &commands[..];
+        while !left.is_empty() {
             let began = clock.now();
             shared.writer_health.begins(began.mono);
-            let committed = writer.commit_batch(&commands, began.wall);
+            let committed = writer.commit_batch(left, began.wall);
             shared.writer_health.rests(writer.fault());
+            let done = committed.results.len();
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
-            metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, commands.len() as u64);
+            metrics::COMMIT_COMMANDS.observe(&COMMIT_BOUNDS, done as u64);
             let created = |event: &&Arc<Event>| event.kind == EventKind::ConversationCreated;
             metrics::CONVERSATIONS.add(committed.events.iter().filter(created).count() as u64);
             shared.streams.advance_position(committed.through);
             live_answers.committed(&committed.started, &committed.events);
             replies.committed(committed);
-            commands.clear();
+            left = &left[done..];
             transactions_since += 1;
         }
+        commands.clear();
         let now = clock.now();
         if is_failing && now.mono >= probe_at {
             shared.writer_health.begins(now.mono);

@@ -36,6 +36,8 @@ pub(crate) struct Transaction<'a, R> {
     /// Answers that the transaction started and did not end.
     pub started: Vec<AnswerStarted>,
     pub token_rules_changed: bool,
+    /// Rows of participants, events and recipients that were written or deleted.
+    pub rows_changed: usize,
     head_stored: JournalHead,
     /// By conversation, the changes that are not written yet.
     updates: BTreeMap<EventNumber, ConversationUpdate>,
@@ -90,6 +92,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             jobs: Vec::new(),
             started: Vec::new(),
             token_rules_changed: false,
+            rows_changed: 0,
             head_stored: head,
             updates: BTreeMap::new(),
             stats_added: JournalStats::default(),
@@ -213,6 +216,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
     /// Inserts an event, and counts it if retention may remove it.
     pub(crate) fn insert_event(&mut self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()> {
         self.rows.insert_event(number, at, row)?;
+        self.rows_changed += 1 + row.recipient_keys.len();
         if expires(row.kind) {
             self.stats_added.events += 1;
             self.stats_added.bytes += row.bytes();

@@ -94,6 +94,7 @@ fn read_conversation(fields: &mut LineFields) -> Result<ConversationLine, String
         Ok(read)
     };
     let participants: Vec<_> = json::elements(listed)
+        .take(PARTICIPANTS_MAX + 1)
         .map(participant)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("`participants`: {e}"))?;

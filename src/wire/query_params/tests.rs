@@ -113,6 +113,8 @@ fn ids_of_users() {
         ("".into(), "is required"),
         ("ids=".into(), "item 1 must be 1 to 255 characters"),
         ("ids=a,,b".into(), "item 2 must be 1 to 255 characters"),
+        (format!("ids={}a", "a,".repeat(1000)), "must be at most 1000 ids"),
+        (format!("ids={}a", "responder:echo,".repeat(1000)), "must be at most 1000 ids"),
         (format!("ids=a,{}", "x".repeat(256)), "item 2 must be 1 to 255 characters"),
         (many(1001), "must be at most 1000 ids"),
         ("ids=a&ids=b".into(), "must be given once"),

@@ -227,7 +227,9 @@ fn every_rule_of_every_field() {
     let participants: Vec<(String, Option<&str>)> = vec![
         ("[]".into(), None),
         (format!("[{}]", ids(256)), None),
-        (format!("[{},{}]", ids(256), ids(256)), None),
+        (format!("[{},{}]", ids(128), ids(128)), None),
+        (format!("[{},{}]", ids(256), ids(1)), Some("must be at most 256 ids")),
+        (format!("[{}]", ["\"a\""; 257].join(",")), Some("must be at most 256 ids")),
         (format!("[{}]", ids(257)), Some("must be at most 256 ids")),
         ("{}".into(), Some("must be an array of strings")),
         ("1".into(), Some("must be an array of strings")),

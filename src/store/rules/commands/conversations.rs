@@ -254,6 +254,7 @@ impl<R: Rows> Transaction<'_, R> {
             message_count: 0,
         };
         self.rows.insert_conversation(&access, &conversation)?;
+        self.rows_changed += access.participants.len();
         self.cache.conversations.insert(number, access.clone());
         let event = to_recipients(EventKind::ConversationCreated, &access, event::conversation_data(&conversation));
         self.publish_state_event((number, at), author, event)?;
@@ -270,6 +271,7 @@ impl<R: Rows> Transaction<'_, R> {
         for user in &diff.removed {
             self.rows.delete_participant(access.number, user.key)?;
         }
+        self.rows_changed += diff.removed.len() + diff.added.len();
         let mut participants = diff.kept;
         for (ordinal, id) in diff.added.iter().enumerate() {
             let user = self.upsert_participant(id)?;

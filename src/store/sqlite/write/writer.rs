@@ -3,6 +3,7 @@
 //! Invariant: a command result is returned, and an event is emitted, only after its commit has returned. After an error, the
 //! cache holds nothing that is not on disk.
 
+use crate::base::limits::TRANSACTION_ROWS_MAX;
 use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::config::types::Database;
@@ -112,8 +113,9 @@ impl Writer {
         self.temporary = None;
     }
 
-    /// Runs the commands in order, in one transaction with one commit. If that fails, each runs in its own transaction.
-    /// Returns one result per command, in the same order. `now` may go back; assigned times only grow.
+    /// Runs the first of the commands in order, in one transaction with one commit: at least one, and all of them unless they
+    /// write `TRANSACTION_ROWS_MAX` rows. If that fails, each command runs in its own transaction. Returns one result per
+    /// command that has run, in the same order; the caller passes the other commands again. `now` may go back; assigned times only grow.
     pub fn commit_batch(&mut self, commands: &[Command], now: WallTime) -> Committed {
         // An inbox flush shares the transaction. If it fails, the commands are retried without it.
         let includes_flush = self.cache.inboxes.is_due(self.head);
@@ -269,9 +271,9 @@ impl Writer {
             Err(error) => Err(TransactionError::Begin(error)),
         };
         match &result {
-            Ok(_) => {
+            Ok(done) => {
                 metrics::COMMITS.add(1);
-                metrics::COMMANDS_COMMITTED.add(commands.len() as u64);
+                metrics::COMMANDS_COMMITTED.add(done.results.len() as u64);
             }
             Err(TransactionError::Begin(error)) => self.connection.transaction_failed(error),
             Err(TransactionError::Run(error)) => {
@@ -326,6 +328,9 @@ impl Writer {
         transaction.token_rules_changed = has_external_writes;
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
+            if transaction.rows_changed >= TRANSACTION_ROWS_MAX {
+                break;
+            }
             let (result, number) = match transaction.run(command) {
                 Ok((outcome, number)) => (Ok(outcome), number),
                 Err(Abort::Rejected(rejection)) => (Err(rejection), None),
