@@ -1,7 +1,7 @@
 //! Nanoseconds per verified token, compared with a bare HMAC-SHA256 of the same bytes with a prepared key.
 
 use cortex_core::internals::time::SECOND;
-use cortex_core::internals::{Claims, Keys, Purpose, UserId, WallTime};
+use cortex_core::internals::{Claims, Credential, Keys, Purpose, UserId, WallTime};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::hint::black_box;
@@ -22,10 +22,13 @@ fn main() {
         sub: None,
         expires_at: NOW.plus_seconds(24 * 3600),
         issued_at: Some(NOW),
+        credential: Credential { authenticated_at: Some(NOW), generation: Some(1_769_850_900_000_001) },
+        key: keys.current(),
         purpose: Purpose::Access,
     };
-    let token = keys.sign(&claims);
-    let forged = Keys::new(b"guessed", &[], None, None).sign(&claims);
+    let token = keys.sign(&claims).expect("its own key");
+    let guessed = Keys::new(b"guessed", &[], None, None);
+    let forged = guessed.sign(&Claims { key: guessed.current(), ..claims.clone() }).expect("its own key");
     let signed = token.rsplit_once('.').expect("three parts").0.as_bytes();
     let keyed = Hmac::<Sha256>::new_from_slice(KEY).expect("any length");
     assert!(keys.verify(&token, NOW).is_ok() && rotated.verify(&token, NOW).is_ok());

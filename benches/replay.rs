@@ -6,9 +6,9 @@
 //! not.
 
 use cortex_core::internals::{
-    Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Database, EventNumber,
-    InboxLimits, KindSet, Metadata, Outcome, Query, QueryKind, QueryResult, Random, Reader, ReplyTo, Role, StoreConfig,
-    StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+    Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Credential, Database,
+    EventNumber, InboxLimits, KindSet, Metadata, Outcome, Query, QueryKind, QueryResult, Random, Reader, ReplyTo, Role,
+    StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
 };
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -217,7 +217,7 @@ fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
 }
 
 fn command(user: &str, kind: CommandKind) -> Command {
-    let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None };
+    let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None, credential: Credential::default() };
     Command { reply_to: NO_REPLY, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 

@@ -35,7 +35,7 @@ pub use crate::domain::query::{
 pub use crate::domain::responder::ResponderKind;
 pub use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 pub use crate::domain::started_answer::{AnswerStarted, LiveAnswerSet};
-pub use crate::domain::token_rules::{TokenRule, TokenRules};
+pub use crate::domain::token_rules::{Credential, TokenRule, TokenRules};
 pub use crate::domain::work::Work;
 pub use crate::http1::body::{BodyError, BodyReader};
 pub use crate::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Method, Version};

@@ -1,9 +1,10 @@
 //! The environment of a fuzzed shard: settings with small limits, tokens, and responses of an empty store.
 
 use cortex_core::internals::{
-    Claims, Command, CommandKind, Context, ConversationId, ConversationRef, Event, EventBody, EventKind, EventNumber,
-    JournalPage, Keys, Message, MessageId, MonoTime, Now, Page, Purpose, Query, QueryKind, QueryResponse, QueryResult,
-    Rejection, Resource, Settings, Status, StreamFilter, UserId, UserProfile, WallTime, Workspace, WorkspaceId,
+    Claims, Command, CommandKind, Context, ConversationId, ConversationRef, Credential, Event, EventBody, EventKind,
+    EventNumber, JournalPage, Keys, Message, MessageId, MonoTime, Now, Page, Purpose, Query, QueryKind, QueryResponse,
+    QueryResult, Rejection, Resource, Settings, Status, StreamFilter, UserId, UserProfile, WallTime, Workspace,
+    WorkspaceId,
 };
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -53,15 +54,18 @@ fn keys() -> Keys {
 
 /// A token of this user.
 pub fn token(user: &str, purpose: Purpose) -> String {
-    keys().sign(&Claims {
+    let claims = Claims {
         user: UserId::new_unchecked(user),
         name: Some("A \"name\"".into()),
         email: None,
         sub: None,
         expires_at: START.wall.plus_seconds(TOKEN_SECONDS),
         issued_at: Some(START.wall),
+        credential: Credential { authenticated_at: Some(START.wall), generation: None },
         purpose,
-    })
+        key: keys().current(),
+    };
+    keys().sign(&claims).expect("the current key signs")
 }
 
 /// The conversation with this number.

@@ -30,6 +30,9 @@ struct ReferenceClaims {
     sub: Option<String>,
     expires: Time,
     issued: Option<Time>,
+    /// `auth_time`, or `iat` without it.
+    authenticated: Option<Time>,
+    generation: Option<u64>,
     ticket: bool,
 }
 
@@ -240,17 +243,23 @@ fn claims(payload: &Members<'_>, issuer: Option<&str>, audience: Option<&str>) -
     let ticket = text("use")?.is_some_and(|said| said == "stream");
     let (name, email, sub) = (cut(profile("name")?), cut(profile("email")?), profile("sub")?);
     let expires = time("exp")?.ok_or(())?;
-    let (not_before, issued) = (time("nbf")?, time("iat")?);
+    let (not_before, issued, login) = (time("nbf")?, time("iat")?, time("auth_time")?);
+    let starts = [not_before, issued, login];
     let now = NOW_SECONDS * SECOND;
     let near = |time: Time, edge: i64| !time.exact && (time.micros - edge).abs() <= 2;
     let soon = now + LEEWAY;
-    if near(expires, now - LEEWAY) || [not_before, issued].into_iter().flatten().any(|time| near(time, soon)) {
+    if near(expires, now - LEEWAY) || starts.into_iter().flatten().any(|time| near(time, soon)) {
         return Ok(None);
     }
-    if expires.micros <= now - LEEWAY || [not_before, issued].into_iter().flatten().any(|time| time.micros > soon) {
+    if expires.micros <= now - LEEWAY || starts.into_iter().flatten().any(|time| time.micros > soon) {
         return Err(());
     }
-    Ok(Some(ReferenceClaims { user, name, email, sub, expires, issued, ticket }))
+    let generation = match member(payload, "token_generation") {
+        Some(Json::Text(Some(text))) => text.parse().ok(),
+        _ => None,
+    };
+    let authenticated = login.or(issued);
+    Ok(Some(ReferenceClaims { user, name, email, sub, expires, issued, authenticated, generation, ticket }))
 }
 
 /// A number of seconds from 1970 through 9999.
@@ -278,12 +287,16 @@ fn compare(claims: &Claims, said: &ReferenceClaims) {
     assert!(same(claims.expires_at, said.expires), "{:?} is not {:?}", claims.expires_at, said.expires);
     assert_eq!(claims.issued_at.is_some(), said.issued.is_some());
     assert!(claims.issued_at.zip(said.issued).is_none_or(|(at, time)| same(at, time)));
+    let credential = &claims.credential;
+    assert_eq!(credential.authenticated_at.is_some(), said.authenticated.is_some());
+    assert!(credential.authenticated_at.zip(said.authenticated).is_none_or(|(at, time)| same(at, time)));
+    assert_eq!(credential.generation, said.generation);
     assert_eq!(claims.purpose == Purpose::StreamTicket, said.ticket);
 }
 
 /// A token issued with these claims verifies to the same claims.
 fn check_round_trip(keys: &Keys, claims: &Claims, now: WallTime) {
-    let token = keys.sign(claims);
+    let token = keys.sign(claims).expect("the key that verified a token signs");
     let whole = WallTime(claims.expires_at.0.div_euclid(SECOND) * SECOND);
     match keys.verify(&token, now) {
         Ok(again) => {

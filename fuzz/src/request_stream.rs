@@ -229,12 +229,17 @@ fn command_result(command: &Command) -> CommandResult {
 
 fn checked(check: &PasswordCheck) -> Result<PasswordOutcome, Rejection> {
     match check {
-        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordOutcome::User(UserProfile {
-            id: UserId::new_unchecked("alice"),
-            name: "Alice".into(),
-            email: "alice@example.com".into(),
-        })),
-        PasswordCheck::Change { current, .. } if **current == *"right" => Ok(PasswordOutcome::Hash("hash".into())),
+        PasswordCheck::Login { password, .. } if **password == *"right" => Ok(PasswordOutcome::User {
+            profile: UserProfile {
+                id: UserId::new_unchecked("alice"),
+                name: "Alice".into(),
+                email: "alice@example.com".into(),
+            },
+            generation: 0,
+        }),
+        PasswordCheck::Change { current, .. } if **current == *"right" => {
+            Ok(PasswordOutcome::Hash { verified: "old".into(), hash: "hash".into() })
+        }
         _ => Ok(PasswordOutcome::Wrong),
     }
 }

@@ -7,12 +7,13 @@ use super::error::ApiError;
 use super::request::{Media, Request};
 use super::response::Response;
 use crate::auth::jwt::{Claims, Purpose};
+use crate::base::limits::TOKEN_LEEWAY_SECONDS;
 use crate::base::time::WallTime;
 use crate::config::types::Environment;
 use crate::domain::command::Actor;
 use crate::domain::model::UserProfile;
 use crate::domain::password::PasswordCheck;
-use crate::domain::token_rules::TokenRules;
+use crate::domain::token_rules::{Credential, TokenRules};
 use crate::http1::urlencoded::parse_pairs;
 use crate::wire;
 use crate::wire::request::InvalidBody;
@@ -39,16 +40,35 @@ pub(crate) fn authenticate(
     now: WallTime,
 ) -> Result<Caller, ApiError> {
     let claims = context.keys.verify(token, now).map_err(|error| ApiError::invalid_token(error.message()))?;
-    if !token_rules.accepts(&claims.user, claims.issued_at) {
-        return Err(ApiError::invalid_token("The token is no longer valid"));
+    if !token_rules.accepts(&claims.user, &claims.credential) {
+        return Err(ApiError::token_ended());
     }
     Ok(Caller {
-        actor: Actor { id: claims.user, name: claims.name.map(Into::into), email: claims.email.map(Into::into) },
+        actor: Actor {
+            id: claims.user,
+            name: claims.name.map(Into::into),
+            email: claims.email.map(Into::into),
+            credential: claims.credential,
+        },
         subject: claims.sub,
-        issued_at: claims.issued_at,
         expires_at: claims.expires_at,
         purpose: claims.purpose,
+        key: claims.key,
     })
+}
+
+/// Checks that the token of an authenticated caller is still accepted. Time may have passed since [`authenticate`]: while a
+/// body arrived, or while a worker had the request.
+pub(crate) fn check_again(
+    context: &Context,
+    token_rules: &TokenRules,
+    caller: &Caller,
+    now: WallTime,
+) -> Result<(), ApiError> {
+    let is_accepted = now < caller.expires_at.plus_seconds(TOKEN_LEEWAY_SECONDS)
+        && context.keys.contains(caller.key)
+        && token_rules.accepts(&caller.actor.id, &caller.actor.credential);
+    if is_accepted { Ok(()) } else { Err(ApiError::token_ended()) }
 }
 
 /// The credential in the query of a stream's URL, and the purpose that it must have: `ticket`, or in development
@@ -80,8 +100,18 @@ pub(super) fn login(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::CheckPassword(PasswordCheck::Login { email: login.email.into(), password: login.password.into() }))
 }
 
-/// The response to a successful login. `issued_at` is the `iat` of its token.
-pub(crate) fn login_response(context: &Context, user: &UserProfile, issued_at: WallTime, now: WallTime) -> Response {
+/// The credential of a login whose password was verified together with `generation`.
+pub(crate) fn login_credential(generation: u64, now: WallTime) -> Credential {
+    Credential { authenticated_at: Some(now), generation: Some(generation) }
+}
+
+/// The response to a successful login.
+pub(crate) fn login_response(
+    context: &Context,
+    user: &UserProfile,
+    credential: Credential,
+    now: WallTime,
+) -> Result<Response, ApiError> {
     let text = |value: &str| (!value.is_empty()).then(|| value.into());
     token_response(
         context,
@@ -91,8 +121,10 @@ pub(crate) fn login_response(context: &Context, user: &UserProfile, issued_at: W
             email: text(&user.email),
             sub: text(&user.email).or_else(|| text(user.id.as_str())),
             expires_at: new_expiry(context, now),
-            issued_at: Some(issued_at),
+            issued_at: Some(now),
+            credential,
             purpose: Purpose::Access,
+            key: context.keys.current(),
         },
         now,
     )
@@ -106,17 +138,18 @@ pub(super) fn verify(caller: &Caller) -> Result<Action, ApiError> {
     Ok(Action::Respond(Response::json(body)))
 }
 
-/// `POST /auth/refresh`: the same claims with a new expiry.
+/// `POST /auth/refresh`: the same claims and credential with a new expiry, signed with the same key.
 pub(super) fn refresh(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = Claims { expires_at: new_expiry(context, now), ..claims_of(caller, Purpose::Access, now) };
-    Ok(Action::Respond(token_response(context, claims, now)))
+    Ok(Action::Respond(token_response(context, claims, now)?))
 }
 
 /// `POST /auth/stream-ticket`: a ticket with the expiry of the token.
 pub(super) fn stream_ticket(context: &Context, caller: &Caller, now: WallTime) -> Result<Action, ApiError> {
     let claims = claims_of(caller, Purpose::StreamTicket, now);
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0);
-    let body = wire::stream::ticket(&context.keys.sign(&claims), expires_in as u64);
+    let ticket = context.keys.sign(&claims).ok_or_else(ApiError::token_ended)?;
+    let body = wire::stream::ticket(&ticket, expires_in as u64);
     Ok(Action::Respond(Response::json(body)))
 }
 
@@ -142,23 +175,24 @@ fn claims_of(caller: &Caller, purpose: Purpose, now: WallTime) -> Claims {
         email: actor.email.as_deref().map(Into::into),
         sub: caller.subject.clone(),
         expires_at: caller.expires_at,
-        // A derived token is never older than its parent, even if the clock went back. Otherwise the rules that accepted the
-        // parent could reject it.
-        issued_at: Some(caller.issued_at.map_or(now, |at| at.max(now))),
+        // A derived token must not be younger than its parent: without a time it would count as issued now. It is not older
+        // either, even if the clock went back.
+        issued_at: actor.credential.authenticated_at.map(|at| at.max(now)),
+        credential: actor.credential,
         purpose,
+        key: caller.key,
     }
 }
 
-fn token_response(context: &Context, claims: Claims, now: WallTime) -> Response {
-    let token = context.keys.sign(&claims);
+fn token_response(context: &Context, claims: Claims, now: WallTime) -> Result<Response, ApiError> {
+    let token = context.keys.sign(&claims).ok_or_else(ApiError::token_ended)?;
     let expires_in = (claims.expires_at.seconds() - now.seconds()).max(0) as u64;
     let profile = UserProfile {
         id: claims.user,
         name: claims.name.unwrap_or_default().into(),
         email: claims.email.unwrap_or_default().into(),
     };
-    let body = wire::token::token(&token, expires_in, &profile);
-    Response::json(body)
+    Ok(Response::json(wire::token::token(&token, expires_in, &profile)))
 }
 
 #[cfg(test)]

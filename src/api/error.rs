@@ -68,6 +68,11 @@ impl ApiError {
         ApiError::new(401, "unauthorized", message).with("WWW-Authenticate", "Bearer error=\"invalid_token\"")
     }
 
+    /// `401` for a token that was valid once.
+    pub fn token_ended() -> ApiError {
+        ApiError::invalid_token("The token is no longer valid")
+    }
+
     /// `401` for a wrong email or password, the same for both.
     pub fn invalid_credentials() -> ApiError {
         ApiError::new(401, "unauthorized", "Invalid credentials").with("WWW-Authenticate", "Bearer")
@@ -76,6 +81,11 @@ impl ApiError {
     /// `403` for a wrong current password, or for a user who has no password.
     pub fn wrong_password() -> ApiError {
         ApiError::new(403, "forbidden", "The current password is wrong")
+    }
+
+    /// `409`: another change of the password was faster.
+    pub fn password_conflict() -> ApiError {
+        ApiError::new(409, "conflict", "The password was changed in the meantime")
     }
 
     /// `404` for a path without a route.
@@ -179,7 +189,7 @@ impl ApiError {
                 "idempotency_key_reused",
                 "This Idempotency-Key was used before, with another method, path or body",
             ),
-            Rejection::Unauthorized => ApiError::invalid_token("The user is disabled"),
+            Rejection::Unauthorized => ApiError::token_ended(),
             Rejection::Unavailable => {
                 ApiError::new(503, "service_unavailable", "The database is not available; try again")
                     .with("Retry-After", RETRY_SECONDS)

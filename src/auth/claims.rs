@@ -39,9 +39,11 @@ pub(super) struct RawClaims<'t> {
     pub exp: Value<'t>,
     pub nbf: Value<'t>,
     pub iat: Value<'t>,
+    pub auth_time: Value<'t>,
     pub iss: Value<'t>,
     pub aud: Value<'t>,
     pub purpose: Value<'t>,
+    pub generation: Value<'t>,
 }
 
 impl<'t> RawClaims<'t> {
@@ -88,9 +90,11 @@ impl<'t> Known<'t> for RawClaims<'t> {
             "exp" => &mut self.exp,
             "nbf" => &mut self.nbf,
             "iat" => &mut self.iat,
+            "auth_time" => &mut self.auth_time,
             "iss" => &mut self.iss,
             "aud" => &mut self.aud,
             "use" => &mut self.purpose,
+            "token_generation" => &mut self.generation,
             _ => return None,
         })
     }

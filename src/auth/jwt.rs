@@ -7,6 +7,7 @@ use crate::auth::token_error::TokenError;
 use crate::base::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
 use crate::base::time::{SECOND, WallTime};
 use crate::domain::id::UserId;
+use crate::domain::token_rules::Credential;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -36,6 +37,10 @@ pub enum Purpose {
     StreamTicket,
 }
 
+/// Identifies a key within this process, without revealing it. The same key has the same id after a reload of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyId(pub u64);
+
 /// The claims of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
@@ -51,51 +56,86 @@ pub struct Claims {
     pub expires_at: WallTime,
     /// `iat`.
     pub issued_at: Option<WallTime>,
+    /// `auth_time`, or `iat` without it, and `token_generation`.
+    pub credential: Credential,
     /// `use`.
     pub purpose: Purpose,
+    /// The key of the signature.
+    pub key: KeyId,
 }
 
 /// The keys that sign and verify tokens, and the issuer and audience that a token must have.
 #[derive(Clone)]
 pub struct Keys {
-    current: Hmac<Sha256>,
-    previous: Vec<Hmac<Sha256>>,
+    current: Key,
+    previous: Vec<Key>,
     issuer: Option<String>,
     audience: Option<String>,
 }
 
+#[derive(Clone)]
+struct Key {
+    id: KeyId,
+    mac: Hmac<Sha256>,
+}
+
 impl Keys {
-    /// `current` signs and verifies; the `previous` keys only verify. `issuer` and `audience`, if given, are required of
+    /// `current` signs and verifies; the `previous` keys verify, and sign what is derived from their own tokens. `issuer` and `audience`, if given, are required of
     /// every token and are in our own tokens.
     ///
     /// # Panics
     ///
     /// A key is empty, so that anyone could sign with it.
     pub fn new(current: &[u8], previous: &[Vec<u8>], issuer: Option<String>, audience: Option<String>) -> Keys {
-        Keys { current: keyed(current), previous: previous.iter().map(|key| keyed(key)).collect(), issuer, audience }
+        Keys {
+            current: Key::new(current),
+            previous: previous.iter().map(|key| Key::new(key)).collect(),
+            issuer,
+            audience,
+        }
     }
 
-    /// Makes a token. `exp` is in whole seconds, rounded down. `iat` has microseconds, so that tokens from before a change of
-    /// password can be rejected exactly. The profile is omitted if the token would otherwise exceed `TOKEN_BYTES_MAX`.
-    pub fn sign(&self, claims: &Claims) -> String {
+    /// The key that signs the tokens of logins.
+    pub fn current(&self) -> KeyId {
+        self.current.id
+    }
+
+    /// Whether tokens of this key are accepted.
+    pub fn contains(&self, id: KeyId) -> bool {
+        self.find(id).is_some()
+    }
+
+    fn find(&self, id: KeyId) -> Option<&Key> {
+        self.all().find(|key| key.id == id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    /// Makes a token, signed with the key of the claims; `None` if that key is not accepted any more. `exp` is in whole seconds,
+    /// rounded down. `iat` and `auth_time` have microseconds, so that tokens from before a change of password can be rejected
+    /// exactly. The profile is omitted if the token would otherwise exceed `TOKEN_BYTES_MAX`.
+    pub fn sign(&self, claims: &Claims) -> Option<String> {
+        let key = self.find(claims.key)?;
         let payload = self.payload(claims);
         let mut token = String::with_capacity(HEADER.len() + payload.len() * 4 / 3 + SIGNATURE_CHARS + 4);
         token.push_str(HEADER);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
-        let signature = self.current.clone().chain_update(token.as_bytes()).finalize().into_bytes();
+        let signature = key.mac.clone().chain_update(token.as_bytes()).finalize().into_bytes();
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         let has_profile = claims.name.is_some() || claims.email.is_some() || claims.sub.is_some();
         if token.len() > TOKEN_BYTES_MAX && has_profile {
             return self.sign(&Claims { name: None, email: None, sub: None, ..claims.clone() });
         }
-        token
+        Some(token)
     }
 
     /// Verifies a token and returns its claims. All times have a leeway of `TOKEN_LEEWAY_SECONDS`.
     pub fn verify(&self, token: &str, now: WallTime) -> Result<Claims, TokenError> {
-        let payload = self.signed_payload(token)?;
+        let (payload, key) = self.signed_payload(token)?;
         let mut small = [0; PAYLOAD_BYTES_TYPICAL];
         let mut large = Vec::new();
         let decoded_bytes_max = payload.len() / 4 * 3 + 3;
@@ -106,11 +146,11 @@ impl Keys {
             &mut large[..]
         };
         let text = std::str::from_utf8(decode(payload, buffer)?).map_err(|_| TokenError::Payload)?;
-        self.accept(RawClaims::parse(text)?, now)
+        self.accept(RawClaims::parse(text)?, key, now)
     }
 
-    /// The payload of a token whose header is valid and whose signature matches, in base64url.
-    fn signed_payload<'t>(&self, token: &'t str) -> Result<&'t str, TokenError> {
+    /// The payload of a token whose header is valid and whose signature matches, in base64url, and the key that matches.
+    fn signed_payload<'t>(&self, token: &'t str) -> Result<(&'t str, KeyId), TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
@@ -124,22 +164,23 @@ impl Keys {
         }
         let mut buffer = [0; SIGNATURE_CHARS];
         let signature = decode(signature, &mut buffer)?;
-        if self.signature_matches(signed.as_bytes(), signature) { Ok(payload) } else { Err(TokenError::Signature) }
+        let key = self.key_of(signed.as_bytes(), signature).ok_or(TokenError::Signature)?;
+        Ok((payload, key))
     }
 
-    /// Tries every key even after a match, so that the time does not depend on which key matched.
-    fn signature_matches(&self, signed: &[u8], signature: &[u8]) -> bool {
-        let mut matches = false;
-        for key in std::iter::once(&self.current).chain(&self.previous) {
-            matches |= key.clone().chain_update(signed).verify_slice(signature).is_ok();
-        }
-        matches
+    /// The key that made the signature. Tries every key even after a match, so that the time does not depend on which key
+    /// matched.
+    fn key_of(&self, signed: &[u8], signature: &[u8]) -> Option<KeyId> {
+        self.all().fold(None, |found, key| {
+            let matches = key.mac.clone().chain_update(signed).verify_slice(signature).is_ok();
+            found.or(matches.then_some(key.id))
+        })
     }
 
-    fn accept(&self, raw: RawClaims<'_>, now: WallTime) -> Result<Claims, TokenError> {
+    fn accept(&self, raw: RawClaims<'_>, key: KeyId, now: WallTime) -> Result<Claims, TokenError> {
         let expires_at = time(&raw.exp)?.ok_or(TokenError::ExpirationMissing)?;
         let not_before = time(&raw.nbf)?;
-        let issued_at = time(&raw.iat)?;
+        let (issued_at, auth_time) = (time(&raw.iat)?, time(&raw.auth_time)?);
         if now >= expires_at.plus_seconds(TOKEN_LEEWAY_SECONDS) {
             return Err(TokenError::Expired);
         }
@@ -147,7 +188,7 @@ impl Keys {
         if not_before.is_some_and(|at| at > soon) {
             return Err(TokenError::NotYetValid);
         }
-        if issued_at.is_some_and(|at| at > soon) {
+        if [issued_at, auth_time].into_iter().flatten().any(|at| at > soon) {
             return Err(TokenError::IssuedInFuture);
         }
         self.check_issuer(&raw.iss)?;
@@ -170,7 +211,12 @@ impl Keys {
             sub: text(&raw.sub)?.map(Box::from),
             expires_at,
             issued_at,
+            credential: Credential {
+                authenticated_at: auth_time.or(issued_at),
+                generation: generation(&raw.generation),
+            },
             purpose,
+            key,
         })
     }
 
@@ -211,9 +257,15 @@ impl Keys {
         member("iss", self.issuer.as_deref());
         member("aud", self.audience.as_deref());
         member("use", (claims.purpose == Purpose::StreamTicket).then_some(USE_STREAM));
+        member("token_generation", claims.credential.generation.map(|it| it.to_string()).as_deref());
         if let Some(at) = claims.issued_at {
-            write!(out, ",\"iat\":{}.{:06}", at.seconds(), at.0.rem_euclid(SECOND))
-                .expect("writing to memory does not fail");
+            write_time(&mut out, "iat", at);
+        }
+        // Without `auth_time`, the two are the same.
+        if let Some(at) = claims.credential.authenticated_at
+            && claims.issued_at != Some(at)
+        {
+            write_time(&mut out, "auth_time", at);
         }
         write!(out, ",\"exp\":{}}}", claims.expires_at.seconds()).expect("writing to memory does not fail");
         out
@@ -230,9 +282,20 @@ impl fmt::Debug for Keys {
     }
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    assert!(!key.is_empty(), "the key is empty");
-    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+impl Key {
+    fn new(key: &[u8]) -> Key {
+        assert!(!key.is_empty(), "the key is empty");
+        let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        // No token has this text, because it has no dots.
+        let derived = mac.clone().chain_update(b"id of the key").finalize().into_bytes();
+        let (id, _) = derived.split_first_chunk().expect("an HMAC-SHA256 has 32 bytes");
+        Key { id: KeyId(u64::from_be_bytes(*id)), mac }
+    }
+}
+
+fn write_time(out: &mut Vec<u8>, name: &str, at: WallTime) {
+    write!(out, ",\"{name}\":{}.{:06}", at.seconds(), at.0.rem_euclid(SECOND))
+        .expect("writing to memory does not fail");
 }
 
 /// RFC 4648 §5 without padding. Nonzero trailing bits are rejected.
@@ -269,6 +332,14 @@ fn time(value: &Value<'_>) -> Result<Option<WallTime>, TokenError> {
     }
 }
 
+/// Another issuer may use this claim for other purposes, so any other value counts as absent.
+fn generation(value: &Value<'_>) -> Option<u64> {
+    match value {
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
 /// Some issuers write `null` for an unknown profile.
 fn text<'v>(value: &'v Value<'_>) -> Result<Option<&'v str>, TokenError> {
     match value {
@@ -302,14 +373,16 @@ mod tests {
     fn rfc_7515_appendix_a_1() {
         let key = URL_SAFE_NO_PAD.decode(A1_KEY).unwrap();
         let keys = Keys::new(&key, &[], None, None);
-        let payload = keys.signed_payload(A1_TOKEN).unwrap();
+        let (payload, signer) = keys.signed_payload(A1_TOKEN).unwrap();
+        assert_eq!(signer, keys.current());
         let text = URL_SAFE_NO_PAD.decode(payload).unwrap();
         assert_eq!(text, b"{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}");
 
         let other = Keys::new(b"another key", &[], None, None);
         assert_eq!(other.signed_payload(A1_TOKEN), Err(TokenError::Signature));
         let rotated = Keys::new(b"another key", &[b"a third".to_vec(), key], None, None);
-        assert_eq!(rotated.signed_payload(A1_TOKEN), Ok(payload));
+        assert_eq!(rotated.signed_payload(A1_TOKEN), Ok((payload, keys.current())));
+        assert!(rotated.contains(signer) && rotated.current() != signer && !other.contains(signer));
     }
 
     #[test]

@@ -27,13 +27,13 @@ pub enum TokenError {
     Names,
     /// `exp` is missing.
     ExpirationMissing,
-    /// `exp`, `nbf` or `iat` is not a number of seconds between the years 1970 and 9999.
+    /// `exp`, `nbf`, `iat` or `auth_time` is not a number of seconds between the years 1970 and 9999.
     Time,
     /// `exp` is in the past.
     Expired,
     /// `nbf` is in the future.
     NotYetValid,
-    /// `iat` is in the future.
+    /// `iat` or `auth_time` is in the future.
     IssuedInFuture,
     /// `oid` is missing.
     UserMissing,
@@ -62,7 +62,7 @@ impl TokenError {
             TokenError::Duplicate => "the token has a claim twice",
             TokenError::Names => "the token has too many claims",
             TokenError::ExpirationMissing => "the token has no exp claim",
-            TokenError::Time => "exp, nbf and iat must be numbers of seconds since 1970",
+            TokenError::Time => "exp, nbf, iat and auth_time must be numbers of seconds since 1970",
             TokenError::Expired => "the token has expired",
             TokenError::NotYetValid => "the token is not yet valid",
             TokenError::IssuedInFuture => "the token was issued in the future",

@@ -6,6 +6,7 @@ use super::user_args::{self, UserArgument, profile_text};
 use crate::auth::jwt::{Claims, Purpose};
 use crate::config::settings::EXPIRATION_HOURS_MAX;
 use crate::domain::model::UserStatus;
+use crate::domain::token_rules::Credential;
 use crate::runtime::clock::Clock;
 use crate::runtime::reload;
 use crate::store::{AdminError, UserSelector};
@@ -32,6 +33,7 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
         (Err(AdminError::Unknown(_)), UserSelector::Id(_)) => None,
         (Err(error), _) => return Err(error.into()),
     };
+    let generation = known.as_ref().map_or(0, |account| account.token_generation);
     let (user, known_name, known_email) = match (known, user) {
         (Some(account), _) => match account.status {
             UserStatus::Enabled => (account.id, account.name, account.email),
@@ -46,16 +48,19 @@ pub(super) fn issue(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     };
     let now = Clock::start().now().wall;
     let email = text(email, known_email);
+    let keys = reload::keys(&settings, admin.signing_key());
     let claims = Claims {
         sub: email.clone().or_else(|| Some(user.as_str().into())),
         name: text(name, known_name),
         email,
         expires_at: now.plus_seconds(hours.unwrap_or(settings.jwt_expiration_seconds)),
         issued_at: Some(now),
+        credential: Credential { authenticated_at: Some(now), generation: Some(generation) },
         purpose: Purpose::Access,
+        key: keys.current(),
         user,
     };
-    let token = reload::keys(&settings, admin.signing_key()).sign(&claims);
+    let token = keys.sign(&claims).expect("the current key is one of the keys");
     print_text(&format!("{token}\n"))
 }
 

@@ -3,6 +3,7 @@
 use crate::domain::answer_job::{AnswerStep, JobId};
 use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Metadata, Role, Topic, WorkspaceDescription, WorkspaceName};
+use crate::domain::token_rules::Credential;
 use std::sync::Arc;
 
 /// The address of a reply: one use of a connection's slot in a shard.
@@ -25,6 +26,8 @@ pub struct Actor {
     pub name: Option<Arc<str>>,
     /// The email in the token; `None` leaves the stored one.
     pub email: Option<Arc<str>>,
+    /// The token's credential, which the writer checks in the transaction of the command.
+    pub credential: Credential,
 }
 
 /// A change that a user or a responder requests.
@@ -176,8 +179,11 @@ pub enum CommandKind {
         /// The API of the request.
         api_variant: ApiVariant,
     },
-    /// Stores a new password, whose predecessor was verified. Tokens issued before are no longer accepted.
+    /// Stores a new password, unless the stored hash is not the one that was verified any more. Tokens issued before are no
+    /// longer accepted.
     SetPassword {
+        /// The hash that was verified.
+        verified: Box<str>,
         /// The Argon2id hash in PHC form.
         hash: Box<str>,
     },

@@ -55,9 +55,19 @@ impl std::fmt::Debug for PasswordResponse {
 #[derive(Clone)]
 pub enum PasswordOutcome {
     /// Email and password belong to this user.
-    User(UserProfile),
-    /// The new password's hash, in PHC form.
-    Hash(Box<str>),
+    User {
+        /// The user.
+        profile: UserProfile,
+        /// The generation of the user's tokens, read together with the hash that was verified.
+        generation: u64,
+    },
+    /// The current password is right.
+    Hash {
+        /// The hash that was verified.
+        verified: Box<str>,
+        /// The new password's hash, in PHC form.
+        hash: Box<str>,
+    },
     /// The password is wrong, or there is no such user with a password.
     Wrong,
 }

@@ -99,7 +99,7 @@ pub enum Rejection {
     Invalid(Vec<(&'static str, String)>),
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
-    /// The user is disabled or deleted.
+    /// The user is disabled or deleted, or the token is from before a change that ended it.
     Unauthorized,
     /// The database is full, busy or faulty at the moment.
     Unavailable,

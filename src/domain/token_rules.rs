@@ -1,8 +1,20 @@
 //! Rules about the tokens of users.
+//!
+//! Invariant: a credential that a rule rejects is rejected by every later rule of that user.
 
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
+
+/// The part of a token by which rules judge it. A token that is derived from another one has the same credential, so it ends
+/// with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// When the user logged in, or when the first token was issued: `auth_time`, otherwise `iat`.
+    pub authenticated_at: Option<WallTime>,
+    /// The generation of the user's tokens. Only tokens of our own logins have one.
+    pub generation: Option<u64>,
+}
 
 /// The rules about users' tokens. Only users with a rule are in the map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,31 +25,36 @@ pub struct TokenRules(pub HashMap<UserId, TokenRule>);
 pub enum TokenRule {
     /// No token is accepted: the user is disabled or deleted.
     RejectAll,
-    /// Only tokens issued since this time are accepted. It is the writer's time, which never goes back.
-    IssuedSince(WallTime),
+    /// Tokens from before the last change of the password, and from before the user was last disabled, are rejected.
+    Since {
+        /// The least generation that is accepted. It does not depend on a clock.
+        generation: u64,
+        /// The wall clock at the change. It judges only tokens without a generation, whose issuers use wall clocks too.
+        at: WallTime,
+    },
+}
+
+impl TokenRule {
+    /// Whether a token with this credential is accepted.
+    pub fn accepts(&self, credential: &Credential) -> bool {
+        match (self, credential.generation) {
+            (TokenRule::RejectAll, _) => false,
+            // An event loop may receive the rule of a new generation after the first token of that generation.
+            (TokenRule::Since { generation, .. }, Some(of_token)) => of_token >= *generation,
+            (TokenRule::Since { at, .. }, None) => credential.authenticated_at.is_some_and(|since| since >= *at),
+        }
+    }
 }
 
 impl TokenRules {
-    /// Whether a token of `user` issued at `issued_at` is accepted.
-    pub fn accepts(&self, user: &UserId, issued_at: Option<WallTime>) -> bool {
-        match self.0.get(user) {
-            None => true,
-            Some(TokenRule::RejectAll) => false,
-            Some(TokenRule::IssuedSince(since)) => issued_at.is_some_and(|at| at >= *since),
-        }
+    /// Whether a token of `user` with this credential is accepted.
+    pub fn accepts(&self, user: &UserId, credential: &Credential) -> bool {
+        self.0.get(user).is_none_or(|rule| rule.accepts(credential))
     }
 
-    /// The time of issue for a new token of `user`; `None` if it would not be accepted. After a password change, it is at least
-    /// the time of the change, since the clock may have gone back. A token from more than `leeway_seconds` ahead would be
-    /// rejected.
-    pub fn issue_time(&self, user: &UserId, now: WallTime, leeway_seconds: i64) -> Option<WallTime> {
-        match self.0.get(user) {
-            None => Some(now),
-            Some(TokenRule::RejectAll) => None,
-            Some(TokenRule::IssuedSince(since)) => {
-                Some(now.max(*since)).filter(|at| *at <= now.plus_seconds(leeway_seconds))
-            }
-        }
+    /// Whether the user is disabled or deleted.
+    pub fn rejects_all(&self, user: &UserId) -> bool {
+        self.0.get(user) == Some(&TokenRule::RejectAll)
     }
 }
 
@@ -45,32 +62,30 @@ impl TokenRules {
 mod tests {
     use super::*;
 
-    /// If the clock goes back a little after a password change, new tokens are accepted, and older ones stay rejected.
     #[test]
-    fn tokens_made_after_a_change_pass_though_the_clock_went_back() {
-        let user = |name: &str| UserId::new(name).unwrap();
+    fn a_generation_decides_and_the_time_only_without_one() {
         let since = WallTime(1_000_000_000);
-        let token_rules = TokenRules(HashMap::from([
-            (user("changed"), TokenRule::IssuedSince(since)),
-            (user("disabled"), TokenRule::RejectAll),
+        let rules = TokenRules(HashMap::from([
+            (UserId::new_unchecked("changed"), TokenRule::Since { generation: 7, at: since }),
+            (UserId::new_unchecked("disabled"), TokenRule::RejectAll),
         ]));
+        let (before, after) = (Some(since.plus_seconds(-3600)), Some(since.plus_seconds(3600)));
         let table = [
-            ("changed", since.plus_seconds(5), Some(since.plus_seconds(5))),
-            ("changed", since, Some(since)),
-            ("changed", since.plus_seconds(-30), Some(since)),
-            // Such a token would be rejected as issued in the future.
-            ("changed", since.plus_seconds(-31), None),
-            ("disabled", since, None),
-            ("other", since.plus_seconds(-31), Some(since.plus_seconds(-31))),
+            ("changed", before, Some(7), true, "the clock has gone back since the change"),
+            ("changed", None, Some(8), true, "the rule is not the latest"),
+            ("changed", after, Some(6), false, "the clock had been ahead at the login"),
+            ("changed", after, Some(0), false, "the login was before the first change"),
+            ("changed", after, None, true, "another issuer, after the change"),
+            ("changed", Some(since), None, true, "another issuer, at the change"),
+            ("changed", before, None, false, "another issuer, before the change"),
+            ("changed", None, None, false, "a token without times"),
+            ("disabled", after, Some(9), false, "a disabled user"),
+            ("disabled", after, None, false, "a disabled user, another issuer"),
+            ("other", None, None, true, "a user without a rule"),
         ];
-        for (name, now, expected) in table {
-            let issued_at = token_rules.issue_time(&user(name), now, 30);
-            assert_eq!(issued_at, expected, "{name} at {now}");
-            assert!(issued_at.is_none() || token_rules.accepts(&user(name), issued_at), "{name} at {now}");
+        for (user, authenticated_at, generation, expected, name) in table {
+            let credential = Credential { authenticated_at, generation };
+            assert_eq!(rules.accepts(&UserId::new_unchecked(user), &credential), expected, "{name}");
         }
-        assert!(
-            !token_rules.accepts(&user("changed"), Some(WallTime(since.0 - 1)))
-                && !token_rules.accepts(&user("changed"), None)
-        );
     }
 }

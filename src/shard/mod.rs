@@ -274,5 +274,6 @@ impl Shard {
     fn reload(&mut self, context: Arc<Context>, now: Now) {
         self.connections.reload(&context.settings, now);
         self.context = context;
+        self.end_rejected_streams(now);
     }
 }

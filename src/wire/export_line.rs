@@ -64,6 +64,8 @@ pub(crate) struct UserLine {
     pub status: UserStatus,
     /// Tokens issued before this time are rejected.
     pub tokens_since: Option<WallTime>,
+    /// Tokens of our own logins with a lower generation are rejected.
+    pub token_generation: Option<u64>,
     /// The hash of the password, if hashes are exported.
     pub password: Option<String>,
     /// The default workspace.

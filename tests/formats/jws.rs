@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use cortex_core::internals::limits::TOKEN_BYTES_MAX;
 use cortex_core::internals::time::SECOND;
-use cortex_core::internals::{Claims, Keys, Purpose, TokenError, UserId, WallTime};
+use cortex_core::internals::{Claims, Credential, Keys, Purpose, TokenError, UserId, WallTime};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 const KEY: &[u8] = b"a key of the families, 32 bytes.";
@@ -69,9 +69,11 @@ fn keys_of_every_size_sign_and_verify() {
             sub: None,
             expires_at: WallTime(NOW.0 + 60 * SECOND),
             issued_at: None,
+            credential: Credential::default(),
+            key: keys.current(),
             purpose: Purpose::Access,
         };
-        let ours = keys.sign(&claims);
+        let ours = keys.sign(&claims).unwrap();
         let (text, signature) = ours.rsplit_once('.').unwrap();
         assert_eq!(signature, encode(hs256(key, text)), "{size}");
         // Neither a prefix of the key nor an extension of it verifies, except for zeros up to a block: RFC 2104 §2.

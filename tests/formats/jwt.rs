@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use cortex_core::internals::limits::{PROFILE_CHARS_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
 use cortex_core::internals::time::SECOND;
-use cortex_core::internals::{Claims, Keys, Purpose, TokenError, UserId, WallTime};
+use cortex_core::internals::{Claims, Credential, Keys, Purpose, TokenError, UserId, WallTime};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha384};
 
@@ -60,7 +60,9 @@ fn claims() -> Claims {
         sub: None,
         expires_at: WallTime((NOW_SECONDS + 3600) * SECOND),
         issued_at: Some(NOW),
+        credential: Credential { authenticated_at: Some(NOW), generation: None },
         purpose: Purpose::Access,
+        key: keys().current(),
     }
 }
 
@@ -74,17 +76,21 @@ fn signed_tokens_verify() {
         ..claims()
     };
     let ticket = Claims { purpose: Purpose::StreamTicket, ..claims() };
-    let bare = Claims { name: None, email: None, issued_at: None, ..claims() };
+    let derived = Claims {
+        credential: Credential { authenticated_at: Some(NOW.plus_seconds(-86_400)), generation: Some(u64::MAX) },
+        ..claims()
+    };
+    let bare = Claims { name: None, email: None, issued_at: None, credential: Credential::default(), ..claims() };
     for keys in [keys(), strict_keys()] {
-        for claims in [&claims(), &odd, &ticket, &bare] {
-            assert_eq!(keys.verify(&keys.sign(claims), NOW).as_ref(), Ok(claims));
+        for claims in [&claims(), &odd, &ticket, &derived, &bare] {
+            assert_eq!(keys.verify(&keys.sign(claims).unwrap(), NOW).as_ref(), Ok(claims));
         }
     }
 }
 
 #[test]
 fn our_tokens_are_written_as_documented() {
-    let token = strict_keys().sign(&Claims { purpose: Purpose::StreamTicket, ..claims() });
+    let token = strict_keys().sign(&Claims { purpose: Purpose::StreamTicket, ..claims() }).unwrap();
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let expected = concat!(
         r#"{"oid":"550e8400-e29b-41d4-a716-446655440000","name":"Test User","email":"user@example.com","#,
@@ -92,7 +98,7 @@ fn our_tokens_are_written_as_documented() {
     );
     assert_eq!(String::from_utf8(payload).unwrap(), expected);
     let part_of_second = Claims { expires_at: WallTime(NOW.0 + 3600 * SECOND), ..claims() };
-    let read = keys().verify(&keys().sign(&part_of_second), NOW).unwrap();
+    let read = keys().verify(&keys().sign(&part_of_second).unwrap(), NOW).unwrap();
     assert_eq!(read.expires_at, WallTime((NOW_SECONDS + 3600) * SECOND), "exp is a whole second");
 }
 
@@ -102,7 +108,7 @@ fn a_profile_that_makes_the_token_too_long_is_left_out() {
     let user = UserId::new(&"\u{1}".repeat(255)).unwrap();
     let long =
         Claims { user, name: Some(long.as_str().into()), email: Some(long.into()), sub: Some("s".into()), ..claims() };
-    let token = keys().sign(&long);
+    let token = keys().sign(&long).unwrap();
     assert!(token.len() <= TOKEN_BYTES_MAX);
     assert_eq!(keys().verify(&token, NOW), Ok(Claims { name: None, email: None, sub: None, ..long }));
 }
@@ -135,6 +141,8 @@ fn valid_tokens_are_accepted() {
         ("issued ahead, in leeway", with_claims(&format!(r#","iat":{}"#, NOW_SECONDS + TOKEN_LEEWAY_SECONDS))),
         ("expired, in leeway", with_payload(&format!(r#"{{"oid":"u","exp":{}}}"#, NOW_SECONDS - 29))),
         ("not before 1970", with_claims(r#","nbf":0"#)),
+        ("another use of \"token_generation\"", with_claims(r#","token_generation":["x"]"#)),
+        ("logged in ahead, in leeway", with_claims(&format!(r#","auth_time":{}"#, NOW_SECONDS + TOKEN_LEEWAY_SECONDS))),
     ];
     for (name, token) in table {
         let read = keys().verify(&token, NOW).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -154,9 +162,33 @@ fn valid_claims_are_decoded() {
         sub: Some("s".into()),
         expires_at: WallTime((NOW_SECONDS + 60) * SECOND),
         issued_at: Some(WallTime(1_769_850_900_000_001)),
+        credential: Credential { authenticated_at: Some(WallTime(1_769_850_900_000_001)), generation: None },
         purpose: Purpose::StreamTicket,
+        key: keys().current(),
     };
     assert_eq!(keys().verify(&token, NOW), Ok(expected));
+}
+
+#[test]
+fn the_credential_is_the_login_and_not_the_issue() {
+    let at = |seconds: i64| Some(WallTime(seconds * SECOND));
+    let table = [
+        ("", None, None),
+        (r#","iat":1769850000"#, at(1_769_850_000), None),
+        (r#","iat":1769850000,"auth_time":1769840000"#, at(1_769_840_000), None),
+        (r#","auth_time":0"#, at(0), None),
+        (r#","iat":1769850000,"token_generation":"7""#, at(1_769_850_000), Some(7)),
+        (r#","token_generation":"0""#, None, Some(0)),
+        (r#","token_generation":7"#, None, None),
+        (r#","token_generation":"-7""#, None, None),
+    ];
+    for (more, authenticated_at, generation) in table {
+        let read = keys().verify(&with_claims(more), NOW).unwrap();
+        assert_eq!(read.credential, Credential { authenticated_at, generation }, "{more}");
+    }
+    let ahead = with_claims(&format!(r#","auth_time":{}"#, NOW_SECONDS + TOKEN_LEEWAY_SECONDS + 1));
+    assert_eq!(keys().verify(&ahead, NOW), Err(TokenError::IssuedInFuture));
+    assert_eq!(keys().verify(&with_claims(r#","auth_time":"yesterday""#), NOW), Err(TokenError::Time));
 }
 
 #[test]
@@ -410,19 +442,25 @@ fn issuer_and_audience_are_enforced_when_set() {
 }
 
 #[test]
-fn a_previous_key_verifies_and_does_not_sign() {
-    let token = keys().sign(&claims());
-    assert!(Keys::new(KEY, &[], None, None).verify(&token, NOW).is_ok());
-    assert_eq!(Keys::new(OLD_KEY, &[], None, None).verify(&token, NOW), Err(TokenError::Signature));
-    let old = Keys::new(OLD_KEY, &[], None, None).sign(&claims());
-    assert_eq!(keys().verify(&old, NOW), Ok(claims()));
-    assert_eq!(Keys::new(KEY, &[], None, None).verify(&old, NOW), Err(TokenError::Signature));
+fn a_previous_key_verifies_and_signs_only_what_comes_from_its_tokens() {
+    let (new, old) = (Keys::new(KEY, &[], None, None), Keys::new(OLD_KEY, &[], None, None));
+    let token = keys().sign(&claims()).unwrap();
+    assert!(new.verify(&token, NOW).is_ok());
+    assert_eq!(old.verify(&token, NOW), Err(TokenError::Signature));
+    let of_old_key = Claims { key: old.current(), ..claims() };
+    let token = old.sign(&of_old_key).unwrap();
+    assert_eq!(keys().verify(&token, NOW).as_ref(), Ok(&of_old_key));
+    assert_eq!(new.verify(&token, NOW), Err(TokenError::Signature));
+    // What is derived from its claims is signed with the same key, and by no server that has removed the key.
+    assert_eq!(keys().sign(&of_old_key), Some(token));
+    assert_eq!(new.sign(&of_old_key), None);
+    assert!(keys().contains(of_old_key.key) && !new.contains(of_old_key.key));
 }
 
 #[test]
 fn every_single_character_change_is_rejected() {
     let keys = keys();
-    let token = keys.sign(&claims());
+    let token = keys.sign(&claims()).unwrap();
     assert!(keys.verify(&token, NOW).is_ok());
     for at in 0..token.len() {
         for other in (0u8..128).map(char::from) {

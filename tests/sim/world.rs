@@ -6,9 +6,9 @@ use crate::link::*;
 use crate::model::Model;
 use crate::session::{Doing, Moment};
 use cortex_core::internals::{
-    Claims, Command, CommitShare, Context, Database, EventNumber, InboxLimits, Input, Keys, MonoTime, Now, Output,
-    Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings, Shard, ShardMessage,
-    SharedState, StoreConfig, UserId, WallTime, Work, Writer,
+    Claims, Command, CommitShare, Context, Credential, Database, EventNumber, InboxLimits, Input, Keys, MonoTime, Now,
+    Output, Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings, Shard,
+    ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -248,16 +248,18 @@ impl World {
     pub fn token(&self, user: usize, seconds: i64) -> (String, WallTime) {
         let expires_at = WallTime(self.now.wall.plus_seconds(seconds).seconds() * 1_000_000);
         let name: Box<str> = format!("Name of {user}").into();
-        let token = self.keys.sign(&Claims {
+        let claims = Claims {
             user: self.model.users[user].clone(),
             name: Some(name),
             email: None,
             sub: None,
             expires_at,
             issued_at: Some(self.now.wall),
+            credential: Credential { authenticated_at: Some(self.now.wall), generation: None },
             purpose: Purpose::Access,
-        });
-        (token, expires_at)
+            key: self.keys.current(),
+        };
+        (self.keys.sign(&claims).expect("the current key signs"), expires_at)
     }
 
     /// Passes an input to a shard, drains its outputs and checks everything that changed.

@@ -19,7 +19,7 @@ fn a_rejected_command_does_not_affect_its_batch() {
         command("ben", post(here, "two")),
         command("ann", delete_conversation(conversation)),
         command("ben", post(here, "too late")),
-        command("ann", CommandKind::SetPassword { hash: "x".into() }),
+        command("ann", CommandKind::SetPassword { verified: "w".into(), hash: "x".into() }),
         command("eve", create_workspace("w")),
     ]);
     let results: Vec<bool> = committed.results.iter().map(|command_result| command_result.result.is_ok()).collect();

@@ -7,8 +7,8 @@ pub mod support;
 
 use cortex_core::internals::{
     Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, Conversation,
-    ConversationId, ConversationRef, Database, Event, EventNumber, InboxLimits, JobId, JournalPage, KindSet,
-    LiveAnswer, MaintenanceDue, MessageId, Metadata, Outcome, Query, QueryKind, QueryResponse, QueryResult,
+    ConversationId, ConversationRef, Credential, Database, Event, EventNumber, InboxLimits, JobId, JournalPage,
+    KindSet, LiveAnswer, MaintenanceDue, MessageId, Metadata, Outcome, Query, QueryKind, QueryResponse, QueryResult,
     RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention, Role, Status, StoreConfig,
     StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
 };
@@ -225,7 +225,12 @@ pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspac
 /// A command of a user, whose name is the id in capitals, or of a responder.
 pub fn command(user: &str, kind: CommandKind) -> Command {
     let name = user.strip_prefix(RESPONDER_PREFIX).map_or_else(|| user.to_uppercase(), str::to_owned);
-    let actor = Actor { id: UserId::new_unchecked(user), name: Some(name.into()), email: None };
+    let actor = Actor {
+        id: UserId::new_unchecked(user),
+        name: Some(name.into()),
+        email: None,
+        credential: Credential::default(),
+    };
     Command { reply_to: UNUSED_REPLY_TO, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use cortex_core::internals::{
-    CommandKind, ConversationRef, Outcome, QueryKind, QueryResult, Rejection, TokenRule, UserId, UserProfile, WallTime,
+    CommandKind, ConversationRef, Credential, Outcome, QueryKind, QueryResult, Rejection, TokenRule, UserId,
+    UserProfile, WallTime,
 };
 
 #[test]
@@ -32,10 +33,6 @@ fn the_newest_token_determines_name_and_email() {
 
 const DEVELOPMENT: &str = "550e8400-e29b-41d4-a716-446655440000";
 
-fn try_post(world: &mut World, user: &str) -> Result<(), Rejection> {
-    world.run(user, post(ConversationRef::Default, "x")).0.result.map(drop)
-}
-
 #[test]
 fn the_development_user_keeps_a_changed_password() {
     let mut world = World::in_file();
@@ -54,11 +51,28 @@ fn the_development_user_keeps_a_changed_password() {
     assert_eq!((record.hash.as_str(), record.status.is_enabled()), ("first", true));
     assert!(world.writer().token_rules().unwrap().0.is_empty());
 
-    let change = world.commit(&[command(DEVELOPMENT, CommandKind::SetPassword { hash: "second".into() })]);
+    let change = world
+        .commit(&[command(DEVELOPMENT, CommandKind::SetPassword { verified: "first".into(), hash: "second".into() })]);
     assert!(matches!(change.results[0].result, Ok(Outcome::PasswordChanged)));
     let token_rules = change.token_rules.expect("the rules changed");
-    let Some(TokenRule::IssuedSince(since)) = token_rules.0.get(DEVELOPMENT) else { panic!("{token_rules:?}") };
-    assert!(*since >= now && !token_rules.accepts(&UserId::new_unchecked(DEVELOPMENT), Some(WallTime(since.0 - 1))));
+    let id = UserId::new_unchecked(DEVELOPMENT);
+    let Some(TokenRule::Since { generation, at }) = token_rules.0.get(DEVELOPMENT).copied() else {
+        panic!("{token_rules:?}")
+    };
+    let accepts = |authenticated_at: WallTime, generation| {
+        token_rules.accepts(&id, &Credential { authenticated_at: Some(authenticated_at), generation })
+    };
+    assert!(at >= now && accepts(at, None) && !accepts(WallTime(at.0 - 1), None));
+    assert!(accepts(WallTime(0), Some(generation)) && !accepts(at.plus_seconds(9), Some(generation - 1)));
+    let record = reader.password_record("user@example.com").unwrap().unwrap();
+    assert_eq!(record.token_generation, generation, "a login gets the present generation");
+    let with_token = |world: &mut World, generation| {
+        let mut command = command(DEVELOPMENT, post(ConversationRef::Default, "x"));
+        command.actor.credential = Credential { authenticated_at: Some(at), generation };
+        world.commit(&[command]).results.remove(0).result.map(drop)
+    };
+    assert_eq!(with_token(&mut world, Some(0)), Err(Rejection::Unauthorized), "a token from before the change");
+    assert_eq!(with_token(&mut world, Some(generation)), Ok(()));
     world.writer().set_development_user(Some("first"), now).unwrap();
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
 
@@ -66,11 +80,50 @@ fn the_development_user_keeps_a_changed_password() {
     assert!(!reader.password_record("user@example.com").unwrap().unwrap().status.is_enabled());
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap(), None);
     assert_eq!(world.writer().token_rules().unwrap().0.get(DEVELOPMENT), Some(&TokenRule::RejectAll));
-    assert_eq!(try_post(&mut world, DEVELOPMENT), Err(Rejection::Unauthorized));
+    assert_eq!(with_token(&mut world, Some(generation)), Err(Rejection::Unauthorized));
     world.reopen();
     world.writer().set_development_user(Some("first"), now).unwrap();
-    assert_eq!(try_post(&mut world, DEVELOPMENT), Ok(()));
+    assert_eq!(with_token(&mut world, Some(generation)), Ok(()));
     assert_eq!(reader.password_of(&UserId::new_unchecked(DEVELOPMENT)).unwrap().as_deref(), Some("second"));
+}
+
+/// Two changes verified the same hash, or an administrator was faster: only the first one is stored.
+#[test]
+fn a_password_change_is_stored_only_if_the_verified_hash_is_still_there() {
+    let mut world = World::in_file();
+    let now = world.now;
+    world.writer().set_development_user(Some("first"), now).unwrap();
+    let change = |verified: &str, hash: &str, generation| {
+        let kind = CommandKind::SetPassword { verified: verified.into(), hash: hash.into() };
+        let mut command = command(DEVELOPMENT, kind);
+        command.actor.credential = Credential { authenticated_at: Some(now), generation: Some(generation) };
+        command
+    };
+    let post = |generation| {
+        let mut command = command(DEVELOPMENT, post(ConversationRef::Default, "x"));
+        command.actor.credential = Credential { authenticated_at: Some(now), generation: Some(generation) };
+        command
+    };
+    // In one transaction: whoever comes later is checked by the rows that the first one wrote.
+    let batch = [post(0), change("first", "second", 0), change("first", "third", 0), post(0)];
+    let results: Vec<_> = world.commit(&batch).results.into_iter().map(|done| done.result.map(drop)).collect();
+    let conflict = Err(Rejection::Conflict("The password was changed in the meantime"));
+    assert_eq!(results, [Ok(()), Ok(()), conflict.clone(), Err(Rejection::Unauthorized)]);
+    let stored =
+        |world: &mut World| world.writer().open_reader().unwrap().password_of(&UserId::new_unchecked(DEVELOPMENT));
+    assert_eq!(stored(&mut world).unwrap().as_deref(), Some("second"));
+    // The same in a later transaction, after a restart, and with a hash that never was one.
+    world.reopen();
+    let generation = u64::try_from(now.0).unwrap();
+    for (verified, of_token) in [("first", 0), ("first", generation), ("", generation)] {
+        let done = world.commit(&[change(verified, "fourth", of_token)]).results.remove(0).result.map(drop);
+        assert_eq!(done, conflict, "{verified}");
+    }
+    // The right hash does not help an older token.
+    let done = world.commit(&[change("second", "fifth", generation - 1)]).results.remove(0).result.map(drop);
+    assert_eq!(done, Err(Rejection::Unauthorized));
+    assert_eq!(stored(&mut world).unwrap().as_deref(), Some("second"));
+    world.writer().check_invariants();
 }
 
 #[test]
@@ -84,11 +137,11 @@ fn an_email_with_a_password_cannot_be_taken_over() {
     let record = world.writer().open_reader().unwrap().password_record("user@example.com").unwrap().unwrap();
     assert_eq!(record.profile.id.as_str(), DEVELOPMENT, "only one of them logs in with it");
     assert_eq!(
-        world.rejected("ann", CommandKind::SetPassword { hash: "mine".into() }),
+        world.rejected("ann", CommandKind::SetPassword { verified: "hash".into(), hash: "mine".into() }),
         Rejection::Conflict("the user has no password")
     );
     assert_eq!(
-        world.rejected("nobody", CommandKind::SetPassword { hash: "mine".into() }),
+        world.rejected("nobody", CommandKind::SetPassword { verified: "hash".into(), hash: "mine".into() }),
         Rejection::Conflict("the user has no password")
     );
     assert!(world.writer().token_rules().unwrap().0.is_empty());

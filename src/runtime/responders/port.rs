@@ -12,6 +12,7 @@ use crate::domain::id::ConversationId;
 use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::started_answer::AnswerStarted;
+use crate::domain::token_rules::Credential;
 use crate::responder::answer::StoreResult;
 use crate::responder::scheduler::{Deletion, JobEnd, SchedulerInput};
 use crate::runtime::queue::{Queue, Wakeup};
@@ -228,7 +229,12 @@ impl ResponderPort {
 pub fn step_command(job: &AnswerJob, reply_to: ReplyTo, step: AnswerStep) -> Command {
     Command {
         reply_to,
-        actor: Actor { id: job.responder.user_id(), name: Some(job.responder.as_str().into()), email: None },
+        actor: Actor {
+            id: job.responder.user_id(),
+            name: Some(job.responder.as_str().into()),
+            email: None,
+            credential: Credential::default(),
+        },
         correlation_id: Arc::clone(&job.correlation_id),
         idempotency: None,
         kind: CommandKind::Answer { job: job.key, step },

@@ -16,8 +16,8 @@ enum Login {
     User(UserId),
 }
 
-/// A stored hash, and the profile of its user, if the login did not name the user.
-type StoredPassword = (String, Option<UserProfile>);
+/// A stored hash, and the profile and token generation of its user, if the login did not name the user.
+type StoredPassword = (String, Option<(UserProfile, u64)>);
 
 /// Checks passwords one after the other, so that the memory of at most one hash is in use, until the queue is closed.
 pub(crate) fn check_passwords(mut reader: Reader, queue: &Queue<PasswordJob>, replies: &Replies) {
@@ -43,8 +43,10 @@ fn check_password(reader: &mut Reader, hasher: &Hasher, check: PasswordCheck) ->
     // An unknown user takes the same time as a known one.
     let matches = hasher.verify_or_dummy(stored.as_ref().map(|(hash, _)| hash.as_str()), &password);
     Ok(match (stored, new) {
-        (Some(_), Some(new)) if matches => PasswordOutcome::Hash(hasher.hash(&new).into()),
-        (Some((_, Some(profile))), None) if matches => PasswordOutcome::User(profile),
+        (Some((verified, _)), Some(new)) if matches => {
+            PasswordOutcome::Hash { verified: verified.into(), hash: hasher.hash(&new).into() }
+        }
+        (Some((_, Some((profile, generation)))), None) if matches => PasswordOutcome::User { profile, generation },
         _ => PasswordOutcome::Wrong,
     })
 }
@@ -53,7 +55,7 @@ fn find(reader: &mut Reader, login: Login) -> Result<Option<StoredPassword>, Rej
     match login {
         Login::Email(email) => {
             let record = reader.password_record(&email)?.filter(|record| record.status.is_enabled());
-            Ok(record.map(|record| (record.hash, Some(record.profile))))
+            Ok(record.map(|record| (record.hash, Some((record.profile, record.token_generation)))))
         }
         Login::User(user) => Ok(reader.password_of(&user)?.map(|hash| (hash, None))),
     }

@@ -134,6 +134,11 @@ impl Shard {
         Err(ApiError::missing_token())
     }
 
+    /// Checks that the token of an admitted request is still accepted.
+    pub(in crate::shard) fn check_again(&self, caller: &Caller, now: Now) -> Result<(), ApiError> {
+        api::auth::check_again(&self.context, &self.token_rules, caller, now.wall)
+    }
+
     /// Counts a request for `key`. The response reports the rate with the least remaining, if several are counted.
     fn count(
         &self,

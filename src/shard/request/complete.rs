@@ -11,7 +11,6 @@ use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::domain::command::{CommandKind, ConversationRef, ReplyTo};
-use crate::domain::id::UserId;
 use crate::domain::password::{PasswordOutcome, PasswordResponse};
 use crate::domain::query::{QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
@@ -49,6 +48,12 @@ impl Shard {
             return self.page_received(slot, page, now);
         }
         let Some(mut pending) = self.take_pending(to) else { return };
+        // A change may have ended the token while the request was with a worker.
+        if let Some(caller) = &pending.caller
+            && let Err(error) = self.check_again(caller, now)
+        {
+            return self.complete(slot, &pending.request_context, error.into_response(), now);
+        }
         let continuation = std::mem::replace(&mut pending.continuation, Continuation::Respond);
         match (continuation, pending.caller.take(), &response.result) {
             (Continuation::Health, _, found) => {
@@ -98,29 +103,44 @@ impl Shard {
         let Some(pending) = self.take_pending(checked.to) else { return };
         let slot = checked.to.slot;
         if pending.operation == Operation::Login {
-            let is_enabled = |user: &UserId| self.token_rules.accepts(user, Some(now.wall));
             let result = match &checked.result {
-                Ok(PasswordOutcome::User(user)) if is_enabled(&user.id) => LoginResult::Success,
-                Ok(PasswordOutcome::User(_)) => LoginResult::Disabled,
+                Ok(PasswordOutcome::User { profile, .. }) if self.token_rules.rejects_all(&profile.id) => {
+                    LoginResult::Disabled
+                }
+                Ok(PasswordOutcome::User { .. }) => LoginResult::Success,
                 Ok(PasswordOutcome::Wrong) => LoginResult::Wrong,
-                Ok(PasswordOutcome::Hash(_)) | Err(_) => LoginResult::Failed,
+                Ok(PasswordOutcome::Hash { .. }) | Err(_) => LoginResult::Failed,
             };
             metrics::LOGINS[result as usize].add(1);
         }
         let response = match checked.result {
-            Ok(PasswordOutcome::User(user)) => {
-                match self.token_rules.issue_time(&user.id, now.wall, TOKEN_LEEWAY_SECONDS) {
-                    Some(issued_at) => api::auth::login_response(&self.context, &user, issued_at, now.wall),
-                    None => ApiError::invalid_credentials().into_response(),
+            Ok(PasswordOutcome::User { profile, generation }) => {
+                let credential = api::auth::login_credential(generation, now.wall);
+                if self.token_rules.accepts(&profile.id, &credential) {
+                    api::auth::login_response(&self.context, &profile, credential, now.wall)
+                        .unwrap_or_else(ApiError::into_response)
+                } else {
+                    // The password was right until a moment ago.
+                    ApiError::invalid_credentials().into_response()
                 }
             }
-            // The caller's token is valid, so the error must not look like an expired one.
-            Ok(PasswordOutcome::Wrong) if pending.caller.is_some() => ApiError::wrong_password().into_response(),
-            Ok(PasswordOutcome::Wrong) => ApiError::invalid_credentials().into_response(),
-            Ok(PasswordOutcome::Hash(hash)) if pending.caller.is_some() => {
-                return self.submit(slot, *pending, None, CommandKind::SetPassword { hash }, now);
+            Ok(PasswordOutcome::Wrong) => match &pending.caller {
+                None => ApiError::invalid_credentials().into_response(),
+                Some(caller) if self.token_rules.rejects_all(&caller.actor.id) => {
+                    ApiError::token_ended().into_response()
+                }
+                // The password was compared with the one of another change, which arrived at the same time.
+                Some(caller) if !self.token_rules.accepts(&caller.actor.id, &caller.actor.credential) => {
+                    ApiError::password_conflict().into_response()
+                }
+                // The caller's token is valid, so the error must not look like an expired one.
+                Some(_) => ApiError::wrong_password().into_response(),
+            },
+            // The writer checks the token and compares the hash again.
+            Ok(PasswordOutcome::Hash { verified, hash }) if pending.caller.is_some() => {
+                return self.submit(slot, *pending, None, CommandKind::SetPassword { verified, hash }, now);
             }
-            Ok(PasswordOutcome::Hash(_)) => ApiError::internal().into_response(),
+            Ok(PasswordOutcome::Hash { .. }) => ApiError::internal().into_response(),
             Err(rejection) => ApiError::rejected(rejection, pending.operation.subject()).into_response(),
         };
         self.complete(slot, &pending.request_context, response, now);

@@ -36,9 +36,14 @@ impl Shard {
         }
     }
 
-    /// Executes a request whose body is complete.
+    /// Executes a request whose body is complete. A change may have ended its token while the body arrived.
     pub(in crate::shard) fn body_complete(&mut self, slot: u32, receiving: ReceivingRequest, now: Now) {
         let (request_context, admitted, body) = receiving.into_parts();
+        if let Some(caller) = &admitted.caller
+            && let Err(error) = self.check_again(caller, now)
+        {
+            return self.respond(slot, &request_context, error.into_response(), now);
+        }
         self.execute(slot, request_context, admitted, &body, now);
     }
 

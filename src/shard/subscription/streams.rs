@@ -36,16 +36,15 @@ impl Shard {
             let deferral = self.defer_stream(&wanted);
             return self.respond(slot, request_context, deferral, now);
         }
-        // The rules may have changed since the head was read, and open streams are checked only when they change.
-        if !self.token_rules.accepts(&caller.actor.id, caller.issued_at) {
-            let error = ApiError::invalid_token("The token is no longer valid");
+        // Open streams are checked only when the rules or the keys change, so none may be opened with a token that they reject.
+        if let Err(error) = self.check_again(caller, now) {
             return self.respond(slot, request_context, error.into_response(), now);
         }
         let settings = &self.context.settings;
         // A token that has expired but is within the leeway may open a stream, which gets the leeway too.
         let leeway_seconds = if caller.expires_at <= now.wall { TOKEN_LEEWAY_SECONDS } else { 0 };
         let expires_at = caller.expires_at.plus_seconds(leeway_seconds);
-        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at));
+        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at, caller.key));
         let id = new_stream_id();
         let is_head = request_context.method == Method::Head;
         if !is_head && !self.shared.streams.insert(id, Arc::clone(&stats), settings.streams_per_user_max) {
@@ -230,13 +229,14 @@ impl Shard {
         });
     }
 
-    /// Ends the streams whose tokens the present rules reject.
-    fn end_rejected_streams(&mut self, now: Now) {
+    /// Ends the streams whose tokens the present rules reject, or whose keys have been removed.
+    pub(in crate::shard) fn end_rejected_streams(&mut self, now: Now) {
         let mut rejected = Vec::new();
         for (user, subscriptions) in self.fan_out.users() {
             for slot in subscriptions.streams() {
                 if let Some((stream, _)) = self.connections[*slot].stream()
-                    && !self.token_rules.accepts(user, stream.issued_at())
+                    && !(self.token_rules.accepts(user, stream.credential())
+                        && self.context.keys.contains(stream.key()))
                 {
                     rejected.push(*slot);
                 }

@@ -6,11 +6,13 @@
 mod control_events;
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
+use crate::auth::jwt::KeyId;
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, WallTime};
 use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
+use crate::domain::token_rules::Credential;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::{FanOut, FramedEvent};
@@ -40,8 +42,8 @@ enum DeliveryState {
 pub(crate) struct Subscriber {
     id: StreamId,
     user: UserId,
-    /// When the token was issued.
-    issued_at: Option<WallTime>,
+    /// The credential of the token that opened it.
+    credential: Credential,
     filter: StreamFilter,
     /// The form of its blocks.
     form: StreamForm,
@@ -109,7 +111,7 @@ impl Subscriber {
         Subscriber {
             id,
             user: caller.actor.id.clone(),
-            issued_at: caller.issued_at,
+            credential: caller.actor.credential,
             filter: wanted.filter,
             form,
             cursor,
@@ -136,9 +138,14 @@ impl Subscriber {
         &self.user
     }
 
-    /// When its token was issued.
-    pub(crate) fn issued_at(&self) -> Option<WallTime> {
-        self.issued_at
+    /// The credential of the token that opened it.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The key of the token that opened it, or that renewed it last.
+    pub(crate) fn key(&self) -> KeyId {
+        self.stats.key()
     }
 
     /// Which events it gets.
@@ -316,9 +323,14 @@ mod tests {
         let user = UserId::new_unchecked("u");
         Subscriber {
             id: StreamId(uuid::Uuid::nil()),
-            stats: Arc::new(StreamStats::new(user.clone(), Now { wall: WallTime(0), mono: MonoTime(0) }, expires_at)),
+            stats: Arc::new(StreamStats::new(
+                user.clone(),
+                Now { wall: WallTime(0), mono: MonoTime(0) },
+                expires_at,
+                KeyId(0),
+            )),
             user,
-            issued_at: None,
+            credential: Credential::default(),
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },
             form: StreamForm { named: false, chunked: false },
             cursor: EventNumber(1),

@@ -8,6 +8,7 @@ use crate::domain::id::{ConversationId, EventNumber, RESPONDER_PREFIX, UserId, W
 use crate::domain::model::{Message, UserStatus, Workspace};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
+use crate::domain::token_rules::TokenRule;
 use std::sync::Arc;
 
 /// A user. The value is immutable, so that the writer's cache can share it.
@@ -22,6 +23,8 @@ pub(crate) struct UserRow {
     pub has_password: bool,
     pub default_workspace: Option<EventNumber>,
     pub default_conversation: Option<EventNumber>,
+    /// The rule about the user's tokens.
+    pub token_rule: Option<TokenRule>,
 }
 
 impl UserRow {

@@ -39,8 +39,12 @@ pub(crate) trait Rows {
         workspace: Option<EventNumber>,
         conversation: Option<EventNumber>,
     ) -> RowResult<()>;
-    /// Stores a password hash. Tokens that were issued before `tokens_since` are rejected from now on.
-    fn set_user_password(&self, key: i64, hash: &str, tokens_since: WallTime) -> RowResult<()>;
+    /// A user's password hash.
+    fn user_password(&self, key: i64) -> RowResult<Option<String>>;
+    /// Stores a password hash.
+    fn set_user_password(&self, key: i64, hash: &str) -> RowResult<()>;
+    /// Begins a new generation of a user's tokens at `wall`, the wall clock: all older tokens are rejected.
+    fn end_user_tokens(&self, key: i64, wall: WallTime) -> RowResult<()>;
     /// Whether a user other than `key` has a password and this email, ignoring ASCII case.
     fn is_login_taken(&self, email: &str, key: i64) -> RowResult<bool>;
     /// The users whose tokens are restricted.

@@ -27,6 +27,8 @@ pub(crate) struct Transaction<'a, R> {
     pub cache: &'a mut WriterCache,
     /// The wall clock at the start of the transaction, or the time of `head` if that is later.
     pub now: WallTime,
+    /// The wall clock at the start of the transaction.
+    pub wall: WallTime,
     /// The newest number and time that were assigned.
     pub head: JournalHead,
     /// The events that the transaction emits, by number.
@@ -56,6 +58,12 @@ impl CommandCaller<'_> {
     pub(crate) fn id(&self) -> &UserId {
         &self.actor.id
     }
+
+    /// Whether the token is accepted by the rule that this transaction reads, which may be newer than that of an event loop.
+    pub(crate) fn is_accepted(&self) -> bool {
+        let rule = self.known.as_ref().and_then(|user| user.token_rule);
+        rule.is_none_or(|rule| rule.accepts(&self.actor.credential))
+    }
 }
 
 /// A caller whose row exists: the actor of events and the sender of messages.
@@ -80,13 +88,14 @@ impl<'a, R: Rows> Transaction<'a, R> {
         ids: &'a IdKey,
         cache: &'a mut WriterCache,
         head: JournalHead,
-        now: WallTime,
+        wall: WallTime,
     ) -> Transaction<'a, R> {
         Transaction {
             rows,
             ids,
             cache,
-            now: now.max(head.at),
+            now: wall.max(head.at),
+            wall,
             head,
             events: Vec::new(),
             jobs: Vec::new(),
@@ -268,6 +277,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             has_password: false,
             default_workspace: None,
             default_conversation: None,
+            token_rule: None,
         }))
     }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -184,6 +184,12 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_at ON idempotency (at);
 ";
 
+// Tokens that were issued before this version have no generation, so `tokens_since` judges them.
+const VERSION_4: &str = "
+ALTER TABLE users ADD COLUMN token_generation INTEGER NOT NULL DEFAULT 0;
+UPDATE users SET token_generation = max(tokens_since, 0) WHERE tokens_since IS NOT NULL;
+";
+
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
@@ -294,9 +300,10 @@ mod tests {
     use super::*;
     use crate::base::time::WallTime;
     use crate::domain::id::EventNumber;
+    use crate::domain::token_rules::TokenRule;
     use crate::store::rules::records::JournalHead;
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
-    use crate::store::sqlite::tables::journal_head;
+    use crate::store::sqlite::tables::{journal_head, users};
     use crate::store::tests::support::TempDir;
 
     #[test]
@@ -306,7 +313,8 @@ mod tests {
         let (mut db, meta) = open_writing(&path, Durability::Full).unwrap();
         let head = JournalHead { number: EventNumber(5), at: WallTime(7) };
         journal_head::store(&db, head).unwrap();
-        let steps = [VERSION_3, "ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
+        let later = ["ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
+        let steps = [MIGRATIONS, &later].concat();
         run_steps(&mut db, &path, &steps).unwrap();
         run_steps(&mut db, &path, &steps).unwrap();
         db.prepare("SELECT colour, x FROM users, later").unwrap();
@@ -314,9 +322,27 @@ mod tests {
         assert_eq!(load_meta(&db).unwrap().epoch, meta.epoch, "migration keeps the data");
         drop(db);
 
-        let newer = OpenError::Newer { path: path.clone(), found: 5, known: 3 };
+        let newer =
+            OpenError::Newer { path: path.clone(), found: version_after(&steps), known: version_after(MIGRATIONS) };
         assert_eq!(open_writing(&path, Durability::Full).err(), Some(newer.clone()));
         assert_eq!(open_reading(&path).err(), Some(newer));
+    }
+
+    /// A database of version 3, with a user whose tokens were restricted and one whose were not.
+    #[test]
+    fn version_4_keeps_restrictions_of_tokens() {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(
+            "INSERT INTO users (oid, name, email, tokens_since, created_at) VALUES ('a', '', '', 7, 1), ('b', '', '', NULL, 1)",
+        )
+        .unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        let rules = users::token_rules(&db).unwrap();
+        assert_eq!(rules.0.get("a"), Some(&TokenRule::Since { generation: 7, at: WallTime(7) }));
+        assert_eq!(rules.0.get("b"), None);
     }
 
     #[test]
@@ -341,7 +367,8 @@ mod tests {
         let path = directory.file("a.db");
         let (mut db, _) = open_writing(&path, Durability::Full).unwrap();
         let error =
-            run_steps(&mut db, &path, &[VERSION_3, "CREATE TABLE one (x)", "CREATE TABLE one (x)"]).unwrap_err();
+            run_steps(&mut db, &path, &[MIGRATIONS, &["CREATE TABLE one (x)", "CREATE TABLE one (x)"]].concat())
+                .unwrap_err();
         assert!(matches!(error, OpenError::Failed { .. }), "{error}");
         assert!(db.prepare("SELECT x FROM one").is_err());
         drop(db);

@@ -3,7 +3,7 @@
 use super::support::TempDir;
 use super::*;
 use crate::domain::model::UserStatus;
-use crate::domain::token_rules::TokenRule;
+use crate::domain::token_rules::{Credential, TokenRule};
 use crate::store::error::OpenError;
 use crate::store::{Account, Admin, AdminError, Lock, NewUser, UserSelector};
 
@@ -26,7 +26,7 @@ fn later(seconds: i64) -> WallTime {
 }
 
 #[test]
-fn older_tokens_stay_rejected_when_the_clock_goes_back() {
+fn a_jump_of_the_clock_neither_revives_older_tokens_nor_rejects_new_ones() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut admin = admin(&path);
@@ -34,22 +34,58 @@ fn older_tokens_stay_rejected_when_the_clock_goes_back() {
     admin.add(&new, "first", NOW).unwrap();
     let mut writer = open(&path);
     assert!(writer.token_rules().unwrap().0.is_empty(), "a first password does not affect tokens");
-    let mut since = WallTime(i64::MIN);
-    // The last change follows a commit at a time when the clock was ahead.
-    for (hash, now) in [("second", later(10)), ("third", later(5)), ("fourth", later(7))] {
+    let mut login = 0;
+    let mut rejected_before = WallTime(i64::MIN);
+    let changes = [
+        ("second", later(10), later(10)),
+        // The clock has gone back: what was rejected stays so.
+        ("third", later(5), later(10)),
+        // For one commit, the clock was ten days ahead: the journal's clock stays there, and the rule does not follow it.
+        ("fourth", later(12), later(12)),
+        // The same in the moment of the change, and afterwards.
+        ("fifth", later(864_000), later(864_000)),
+        ("sixth", later(20), later(864_000)),
+    ];
+    for (hash, now, expected) in changes {
         if hash == "fourth" {
-            writer.commit_batch(&[command("ben", create_workspace())], later(20));
+            writer.commit_batch(&[command("ben", create_workspace())], later(864_000));
         }
+        let before = Credential { authenticated_at: Some(later(9_000_000)), generation: Some(login) };
         admin.set_password(&named("ann"), hash, now).unwrap();
-        let Some(TokenRule::IssuedSince(now_since)) = writer.token_rules().unwrap().0.get("ann").copied() else {
-            panic!()
-        };
-        assert!(now_since >= since && now_since >= now, "{hash}");
-        since = now_since;
-        assert_eq!(writer.open_reader().unwrap().password_record("ANN@example.com").unwrap().unwrap().hash, hash);
+        let rules = writer.token_rules().unwrap();
+        let Some(TokenRule::Since { at, .. }) = rules.0.get("ann").copied() else { panic!() };
+        assert_eq!(at, expected, "{hash}");
+        assert!(at >= rejected_before, "{hash}");
+        rejected_before = at;
+        let record = writer.open_reader().unwrap().password_record("ANN@example.com").unwrap().unwrap();
+        assert_eq!(record.hash, hash);
+        assert!(!rules.accepts(&id("ann"), &before), "{hash}: a token from before the change");
+        login = record.token_generation;
+        let after = Credential { authenticated_at: Some(WallTime(0)), generation: Some(login) };
+        assert!(rules.accepts(&id("ann"), &after), "{hash}: a login after the change, whatever the clock says");
     }
-    assert!(since > later(20));
     writer.check_invariants();
+}
+
+#[test]
+fn a_disabled_user_gets_back_no_older_token() {
+    let directory = TempDir::new();
+    let path = directory.file("a.db");
+    let mut admin = admin(&path);
+    admin.add(&NewUser { id: &id("ann"), email: "ann@example.com", name: None }, "hash", NOW).unwrap();
+    let mut writer = open(&path);
+    let accepts = |writer: &mut Writer, seconds, generation| {
+        let credential = Credential { authenticated_at: Some(later(seconds)), generation };
+        writer.token_rules().unwrap().accepts(&id("ann"), &credential)
+    };
+    assert!(accepts(&mut writer, 1, Some(0)) && accepts(&mut writer, 1, None));
+    admin.disable(&named("ann"), later(5)).unwrap();
+    assert!(!accepts(&mut writer, 9, Some(u64::MAX)) && !accepts(&mut writer, 9, None));
+    admin.enable(&named("ann")).unwrap();
+    assert!(!accepts(&mut writer, 1, Some(0)) && !accepts(&mut writer, 1, None), "from before");
+    let generation =
+        writer.open_reader().unwrap().password_record("ann@example.com").unwrap().unwrap().token_generation;
+    assert!(accepts(&mut writer, 1, Some(generation)) && accepts(&mut writer, 5, None), "from after");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::domain::id::*;
 use crate::domain::model::*;
 use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::Outcome;
+use crate::domain::token_rules::Credential;
 use crate::store::sqlite::read::queries;
 use crate::store::{MaintenanceDue, StoreConfig, Writer};
 use std::path::Path;
@@ -32,7 +33,7 @@ fn open(path: &Path) -> Writer {
 
 fn command(user: &str, kind: CommandKind) -> Command {
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None };
+    let actor = Actor { id: UserId::new_unchecked(user), name: None, email: None, credential: Credential::default() };
     Command { reply_to, actor, correlation_id: "request".into(), idempotency: None, kind }
 }
 

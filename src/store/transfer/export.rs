@@ -109,6 +109,7 @@ impl Exporter<'_> {
                 created_at: WallTime(row.get(3)?),
                 status: decode(row, 4, users::status_of)?,
                 tokens_since: row.get::<_, Option<i64>>(5)?.map(WallTime),
+                token_generation: row.get::<_, Option<i64>>(12)?.map(|it| it.max(0) as u64),
                 password: if self.with_passwords { row.get(6)? } else { None },
                 default_workspace: self.optional_id(row, 7)?.map(WorkspaceId),
                 default_conversation: self.optional_id(row, 9)?.map(ConversationId),
@@ -214,7 +215,8 @@ const USERS: &str = "
         w.number, w.created_at, c.number, c.created_at,
         max(u.removed_through, coalesce((
             SELECT r.number FROM event_recipients r CROSS JOIN state_events e ON e.number = r.number AND e.kind <> 'output'
-            WHERE r.user = u.key ORDER BY r.number DESC LIMIT 1), 0))
+            WHERE r.user = u.key ORDER BY r.number DESC LIMIT 1), 0)),
+        nullif(u.token_generation, 0)
     FROM users u
     LEFT JOIN workspaces w ON w.number = u.default_workspace AND w.deleted IS NULL
     LEFT JOIN conversations c ON c.number = u.default_conversation AND c.deleted IS NULL

@@ -216,7 +216,7 @@ impl<'a> Importer<'a> {
             if users::is_login_taken(self.db, &user.email, key)? {
                 return Err(LineError::Rule(format!("another user logs in with the email {:?}", user.email)));
             }
-            users::set_password(self.db, key, password, None)?;
+            users::set_password(self.db, key, password)?;
         }
         let workspace = user.default_workspace.map(|id| self.number("default_workspace_id", id.0)).transpose()?;
         let conversation = user.default_conversation.map(|id| self.number("default_conversation_id", id.0));
@@ -225,9 +225,15 @@ impl<'a> Importer<'a> {
         if user.removed_through > self.position {
             return Err(LineError::Rule("`removed_through` is beyond the header's position".into()));
         }
+        // Without a generation, the time is one: exports had none before version 4 of the schema.
+        let generation = user.token_generation.or(user.tokens_since.map(|at| at.0.max(0) as u64)).unwrap_or(0);
+        let generation =
+            i64::try_from(generation).map_err(|_| LineError::Rule("`token_generation` is too large".into()))?;
         self.db
-            .prepare_cached("UPDATE users SET tokens_since = ?2, removed_through = ?3 WHERE key = ?1")?
-            .execute(params![key, user.tokens_since.map(|at| at.0), sql(user.removed_through)])?;
+            .prepare_cached(
+                "UPDATE users SET tokens_since = ?2, token_generation = ?3, removed_through = ?4 WHERE key = ?1",
+            )?
+            .execute(params![key, user.tokens_since.map(|at| at.0), generation, sql(user.removed_through)])?;
         Ok(())
     }
 

@@ -62,6 +62,7 @@ fn read_user(fields: &mut LineFields) -> Result<UserLine, String> {
         created_at: fields.time("created_at")?,
         status: fields.checked("access", parse_status)?,
         tokens_since: fields.optional("tokens_since", LineFields::time)?,
+        token_generation: fields.optional("token_generation", LineFields::number)?,
         password: fields.optional("password", LineFields::text)?.map(Cow::into_owned),
         default_workspace: fields.optional("default_workspace_id", |f, name| f.id(name, WorkspaceId::parse))?,
         default_conversation: fields

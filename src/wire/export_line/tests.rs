@@ -10,7 +10,7 @@ fn lines() -> Vec<String> {
             r#"{{"type":"header","format":"cortex-core-export","version":1,"id_key":"000102030405060708090a0b0c0d0e0f","epoch":"{ID}","position":77,"at":"{AT}"}}"#
         ),
         format!(
-            r#"{{"type":"user","id":"u\"é","name":"","email":"a@b","created_at":"{AT}","access":"deleted","tokens_since":"{AT}","password":"$argon2id$x","default_workspace_id":"{ID}","default_conversation_id":"{ID}","removed_through":5}}"#
+            r#"{{"type":"user","id":"u\"é","name":"","email":"a@b","created_at":"{AT}","access":"deleted","tokens_since":"{AT}","token_generation":7,"password":"$argon2id$x","default_workspace_id":"{ID}","default_conversation_id":"{ID}","removed_through":5}}"#
         ),
         format!(
             r#"{{"type":"user","id":"responder:echo","name":"echo","email":"","created_at":"{AT}","access":"enabled","removed_through":0}}"#
@@ -41,8 +41,9 @@ fn what_is_read_is_written_again_byte_for_byte() {
 fn no_field_is_missing_unknown_or_given_twice() {
     for line in lines() {
         let names: Vec<String> = json::members(&line).map(|(name, _)| name.trim_matches('"').to_owned()).collect();
-        const OPTIONAL: [&str; 7] = [
+        const OPTIONAL: [&str; 8] = [
             "tokens_since",
+            "token_generation",
             "password",
             "default_workspace_id",
             "default_conversation_id",

@@ -35,6 +35,9 @@ fn write_user(json: &mut JsonWriter, user: &UserLine) {
     if let Some(since) = user.tokens_since {
         json.raw(",\"tokens_since\":").time(since);
     }
+    if let Some(generation) = user.token_generation {
+        json.raw(",\"token_generation\":").number(generation);
+    }
     if let Some(password) = &user.password {
         json.raw(",\"password\":").string(password);
     }

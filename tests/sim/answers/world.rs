@@ -7,11 +7,11 @@ use cortex_core::internals::answer::{cancel_step, immediate_step};
 use cortex_core::internals::responders::step_command;
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind, Committed,
-    Completion, Content, ConversationId, ConversationRef, Database, Deletion, DriverRequest, Failure, ImmediateAnswer,
-    JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome, Query, QueryKind, QueryResponse,
-    QueryResult, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Role, SchedulerInput,
-    SchedulerLimits, SchedulerOutput, StopReason, StoreConfig, StoreReply, StoreResult, Topic, UserId, WallTime,
-    Writer,
+    Completion, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest, Failure,
+    ImmediateAnswer, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome, Query, QueryKind,
+    QueryResponse, QueryResult, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Role,
+    SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason, StoreConfig, StoreReply, StoreResult, Topic, UserId,
+    WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -742,7 +742,12 @@ impl AnswerWorld {
     }
 
     fn command(&self, user: usize, kind: CommandKind) -> Command {
-        let actor = Actor { id: self.users[user].clone(), name: Some("name".into()), email: None };
+        let actor = Actor {
+            id: self.users[user].clone(),
+            name: Some("name".into()),
+            email: None,
+            credential: Credential::default(),
+        };
         let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
         Command { reply_to, actor, correlation_id: "c".into(), idempotency: None, kind }
     }

@@ -23,7 +23,9 @@ impl<R: Rows> Transaction<'_, R> {
     /// Executes `command`, and stores its response under the idempotency key, if the command has one.
     pub(crate) fn run(&mut self, command: &Command) -> CommandOutcome {
         let caller = self.caller(command)?;
-        if caller.known.as_ref().is_some_and(|user| !user.status.is_enabled()) {
+        // A change of a password compares the hash first: the second of two changes is a conflict, although the first one has
+        // ended its token.
+        if !matches!(command.kind, CommandKind::SetPassword { .. }) && !caller.is_accepted() {
             return Err(Rejection::Unauthorized.into());
         }
         let Some(request) = &command.idempotency else { return self.dispatch(&caller, &command.kind) };
@@ -84,17 +86,27 @@ impl<R: Rows> Transaction<'_, R> {
                 self.delete_message(caller, *conversation, *message)
             }
             CommandKind::Answer { job, step } => self.answer(caller, *job, step),
-            CommandKind::SetPassword { hash } => self.set_password(caller, hash),
+            CommandKind::SetPassword { verified, hash } => self.set_password(caller, verified, hash),
         }
     }
 
-    fn set_password(&mut self, caller: &CommandCaller<'_>, hash: &str) -> CommandOutcome {
-        if !caller.known.as_ref().is_some_and(|user| user.has_password) {
+    fn set_password(&mut self, caller: &CommandCaller<'_>, verified: &str, hash: &str) -> CommandOutcome {
+        let Some(user) = caller.known.as_ref().filter(|user| user.has_password) else {
             return Err(Rejection::Conflict("the user has no password").into());
+        };
+        if !user.status.is_enabled() {
+            return Err(Rejection::Unauthorized.into());
+        }
+        if self.rows.user_password(user.key)?.as_deref() != Some(verified) {
+            return Err(Rejection::Conflict("The password was changed in the meantime").into());
+        }
+        if !caller.is_accepted() {
+            return Err(Rejection::Unauthorized.into());
         }
         let user = self.upsert_author(caller)?.user;
-        let at = self.next_time();
-        self.rows.set_user_password(user.key, hash, at)?;
+        self.rows.set_user_password(user.key, hash)?;
+        self.rows.end_user_tokens(user.key, self.wall)?;
+        self.cache.users.remove(&user.id);
         self.token_rules_changed = true;
         Ok((Outcome::PasswordChanged, None))
     }

@@ -23,6 +23,8 @@ pub(crate) struct Account {
     pub has_password: bool,
     /// Whether the user's tokens and password are accepted.
     pub status: UserStatus,
+    /// The generation of the user's tokens.
+    pub token_generation: u64,
     /// When the row was created: when the user was added or first referred to.
     pub created_at: WallTime,
 }
@@ -61,12 +63,13 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         has_password: row.get(4)?,
         status: decode(row, 5, users::status_of)?,
         created_at: WallTime(row.get(6)?),
+        token_generation: users::generation(row, 7)?,
     })
 }
 
 macro_rules! accounts {
     ($condition:literal) => {
-        concat!("SELECT key, oid, name, email, password IS NOT NULL, status, created_at FROM users WHERE ", $condition)
+        concat!("SELECT key, oid, name, email, password IS NOT NULL, status, created_at, token_generation FROM users WHERE ", $condition)
     };
 }
 

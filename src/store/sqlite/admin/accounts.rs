@@ -15,7 +15,6 @@ use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
 use crate::store::sqlite::schema::DatabaseMeta;
-use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::users;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::fs::File;
@@ -121,7 +120,7 @@ impl Admin {
                 }
                 None => users::insert(&admin.db, new.id, new.name.unwrap_or_default(), new.email, now)?,
             };
-            Ok(users::set_password(&admin.db, key, hash, None)?)
+            Ok(users::set_password(&admin.db, key, hash)?)
         })
     }
 
@@ -134,17 +133,14 @@ impl Admin {
     ) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.resolve_with_password(selector)?;
-            let newest = journal_head::load(&admin.db)?.at;
-            let previous: Option<i64> =
-                admin.db.query_row("SELECT tokens_since FROM users WHERE key = ?1", [found.key], |row| row.get(0))?;
-            // If the clock has gone back, earlier tokens may have a later time than `now`.
-            let since = now.max(WallTime(newest.0 + 1)).max(WallTime(previous.unwrap_or(i64::MIN)));
-            users::set_password(&admin.db, found.key, hash, Some(since))?;
+            users::set_password(&admin.db, found.key, hash)?;
+            users::end_tokens(&admin.db, found.key, now)?;
             Ok(found)
         })
     }
 
-    /// Rejects every token and the password of a user until the user is enabled. An unknown id gets a row first.
+    /// Rejects the password of a user until the user is enabled, and every token that was issued before. An unknown id gets a
+    /// row first.
     pub(crate) fn disable(&mut self, selector: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.resolve_or_insert(selector, now)?;
@@ -152,11 +148,12 @@ impl Admin {
                 return Err(AdminError::Deleted(found.id).into());
             }
             users::set_status(&admin.db, found.key, UserStatus::Disabled)?;
+            users::end_tokens(&admin.db, found.key, now)?;
             Ok(found)
         })
     }
 
-    /// Accepts tokens and the password of a user again, unless the user is deleted.
+    /// Accepts new tokens and the password of a user again, unless the user is deleted.
     pub(crate) fn enable(&mut self, selector: &UserSelector) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.resolve(selector)?;
@@ -283,5 +280,5 @@ fn create_or_migrate(path: &Path) -> Result<(Connection, DatabaseMeta), OpenErro
     Err(OpenError::Locked(path.to_path_buf()))
 }
 
-const DELETE: &str = "UPDATE users SET name = '', email = '', password = NULL, tokens_since = NULL, status = ?2 \
+const DELETE: &str = "UPDATE users SET name = '', email = '', password = NULL, tokens_since = NULL, token_generation = 0, status = ?2 \
      WHERE key = ?1";

@@ -40,5 +40,5 @@ pub(crate) fn switch(db: &Connection, hash: Option<&str>, now: WallTime) -> rusq
         return Ok(());
     }
     users::set_profile(db, key, name, email)?;
-    users::set_password(db, key, hash, None)
+    users::set_password(db, key, hash)
 }

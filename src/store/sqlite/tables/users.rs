@@ -18,6 +18,8 @@ pub struct PasswordRecord {
     pub hash: String,
     /// Whether the user may log in.
     pub status: UserStatus,
+    /// The generation of the tokens of a login with this password.
+    pub token_generation: u64,
 }
 
 pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<UserRow>> {
@@ -30,8 +32,9 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
                 email: row.get(2)?,
                 has_password: row.get(3)?,
                 status: decode(row, 4, status_of)?,
-                default_workspace: row.get::<_, Option<i64>>(5)?.map(number),
-                default_conversation: row.get::<_, Option<i64>>(6)?.map(number),
+                default_workspace: row.get::<_, Option<i64>>(7)?.map(number),
+                default_conversation: row.get::<_, Option<i64>>(8)?.map(number),
+                token_rule: token_rule(row, 4)?,
             })
         })
         .optional()
@@ -60,16 +63,20 @@ pub(crate) fn set_defaults(
         .map(drop)
 }
 
-/// Stores a password hash. If `tokens_since` is set, tokens issued before it are rejected.
-pub(crate) fn set_password(
-    db: &Connection,
-    key: i64,
-    hash: &str,
-    tokens_since: Option<WallTime>,
-) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE users SET password = ?2, tokens_since = coalesce(?3, tokens_since) WHERE key = ?1")?
-        .execute(params![key, hash, tokens_since.map(|at| at.0)])
-        .map(drop)
+/// Stores a password hash.
+pub(crate) fn set_password(db: &Connection, key: i64, hash: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE users SET password = ?2 WHERE key = ?1")?.execute(params![key, hash]).map(drop)
+}
+
+/// The password hash of a user.
+pub(crate) fn password(db: &Connection, key: i64) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT password FROM users WHERE key = ?1")?.query_row([key], |row| row.get(0))
+}
+
+/// Begins a new generation of a user's tokens at `wall`, the wall clock: all older tokens are rejected. The generation also
+/// exceeds those of a journal that a restore has replaced, unless its clock was ahead.
+pub(crate) fn end_tokens(db: &Connection, key: i64, wall: WallTime) -> rusqlite::Result<()> {
+    db.prepare_cached(END_TOKENS)?.execute([key, wall.0.max(0)]).map(drop)
 }
 
 /// The code of a status in `users.status`.
@@ -106,7 +113,12 @@ pub(crate) fn is_login_taken(db: &Connection, email: &str, key: i64) -> rusqlite
 pub(crate) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<Option<PasswordRecord>> {
     db.prepare_cached(PASSWORD_RECORD)?
         .query_row([email], |row| {
-            Ok(PasswordRecord { profile: profile(row)?, hash: row.get(3)?, status: decode(row, 4, status_of)? })
+            Ok(PasswordRecord {
+                profile: profile(row)?,
+                hash: row.get(3)?,
+                status: decode(row, 4, status_of)?,
+                token_generation: generation(row, 5)?,
+            })
         })
         .optional()
 }
@@ -123,14 +135,25 @@ pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Opti
 pub(crate) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
     let mut statement = db.prepare_cached(TOKEN_RULES)?;
     let rows = statement.query_map([], |row| {
-        let since: Option<i64> = row.get(2)?;
-        let rule = match (row.get(1)?, since) {
-            (false, Some(since)) => TokenRule::IssuedSince(WallTime(since)),
-            _ => TokenRule::RejectAll,
-        };
+        let rule = token_rule(row, 1)?.unwrap_or(TokenRule::RejectAll);
         Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), rule))
     })?;
     rows.collect::<rusqlite::Result<_>>().map(TokenRules)
+}
+
+/// The rule in the columns `status, tokens_since, token_generation`, which begin at `column`.
+fn token_rule(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<TokenRule>> {
+    if !decode(row, column, status_of)?.is_enabled() {
+        return Ok(Some(TokenRule::RejectAll));
+    }
+    let since: Option<i64> = row.get(column + 1)?;
+    let generation = generation(row, column + 2)?;
+    Ok(since.map(|at| TokenRule::Since { generation, at: WallTime(at) }))
+}
+
+/// Generations start at 0 and only grow.
+pub(crate) fn generation(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    decode(row, column, |stored| u64::try_from(stored).ok())
 }
 
 /// The profile of `id`, if `caller` is that user or shares a conversation with that user. The owner of a workspace shares all
@@ -144,15 +167,18 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
     Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
 }
 
-pub(crate) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, status, default_workspace, \
-     default_conversation FROM users WHERE oid = ?1";
+pub(crate) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, status, tokens_since, token_generation, \
+     default_workspace, default_conversation FROM users WHERE oid = ?1";
 pub(crate) const INSERT: &str = "INSERT INTO users (oid, name, email, created_at) VALUES (?1, ?2, ?3, ?4)";
+// A rule never goes back, even if the clock does.
+pub(crate) const END_TOKENS: &str = "UPDATE users SET tokens_since = max(coalesce(tokens_since, 0), ?2), \
+     token_generation = max(token_generation + 1, ?2) WHERE key = ?1";
 pub(crate) const LOGIN_TAKEN: &str =
     "SELECT 1 FROM users WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL AND key <> ?2";
-pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, status FROM users \
+pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, status, token_generation FROM users \
      WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
 pub(crate) const TOKEN_RULES: &str =
-    "SELECT oid, status <> 0, tokens_since FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
+    "SELECT oid, status, tokens_since, token_generation FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
 pub(crate) const PROFILE_FOR: &str = "
     SELECT u.oid, u.name, u.email FROM users u, users caller
     WHERE u.oid = ?1 AND caller.oid = ?2 AND (

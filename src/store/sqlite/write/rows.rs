@@ -45,8 +45,16 @@ impl Rows for SqliteRows<'_> {
         users::set_defaults(self.db, key, workspace, conversation)
     }
 
-    fn set_user_password(&self, key: i64, hash: &str, tokens_since: WallTime) -> RowResult<()> {
-        users::set_password(self.db, key, hash, Some(tokens_since))
+    fn user_password(&self, key: i64) -> RowResult<Option<String>> {
+        users::password(self.db, key)
+    }
+
+    fn set_user_password(&self, key: i64, hash: &str) -> RowResult<()> {
+        users::set_password(self.db, key, hash)
+    }
+
+    fn end_user_tokens(&self, key: i64, wall: WallTime) -> RowResult<()> {
+        users::end_tokens(self.db, key, wall)
     }
 
     fn is_login_taken(&self, email: &str, key: i64) -> RowResult<bool> {
