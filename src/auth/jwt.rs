@@ -37,7 +37,8 @@ pub enum Purpose {
     StreamTicket,
 }
 
-/// Identifies a key within this process, without revealing it. The same key has the same id after a reload of the settings.
+/// Identifies a key, together with the issuer and audience that are required of its tokens, without revealing it. After a
+/// reload of the settings, a key has the same id if a token that was accepted before is still accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyId(pub u64);
 
@@ -80,16 +81,17 @@ struct Key {
 }
 
 impl Keys {
-    /// `current` signs and verifies; the `previous` keys verify, and sign what is derived from their own tokens. `issuer` and `audience`, if given, are required of
-    /// every token and are in our own tokens.
+    /// `current` signs and verifies; the `previous` keys verify, and sign what is derived from their own tokens. `issuer` and
+    /// `audience`, if given, are required of every token and are in our own tokens.
     ///
     /// # Panics
     ///
     /// A key is empty, so that anyone could sign with it.
     pub fn new(current: &[u8], previous: &[Vec<u8>], issuer: Option<String>, audience: Option<String>) -> Keys {
+        let required = format!("issuer {issuer:?} audience {audience:?}");
         Keys {
-            current: Key::new(current),
-            previous: previous.iter().map(|key| Key::new(key)).collect(),
+            current: Key::new(current, &required),
+            previous: previous.iter().map(|key| Key::new(key, &required)).collect(),
             issuer,
             audience,
         }
@@ -100,7 +102,7 @@ impl Keys {
         self.current.id
     }
 
-    /// Whether tokens of this key are accepted.
+    /// Whether a token that was verified with this id is still accepted.
     pub fn contains(&self, id: KeyId) -> bool {
         self.find(id).is_some()
     }
@@ -283,11 +285,12 @@ impl fmt::Debug for Keys {
 }
 
 impl Key {
-    fn new(key: &[u8]) -> Key {
+    /// `required` describes what else is required of tokens of this key.
+    fn new(key: &[u8], required: &str) -> Key {
         assert!(!key.is_empty(), "the key is empty");
         let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-        // No token has this text, because it has no dots.
-        let derived = mac.clone().chain_update(b"id of the key").finalize().into_bytes();
+        // No token has this text, because it has spaces.
+        let derived = mac.clone().chain_update(b"id of the key, ").chain_update(required).finalize().into_bytes();
         let (id, _) = derived.split_first_chunk().expect("an HMAC-SHA256 has 32 bytes");
         Key { id: KeyId(u64::from_be_bytes(*id)), mac }
     }
@@ -383,6 +386,11 @@ mod tests {
         let rotated = Keys::new(b"another key", &[b"a third".to_vec(), key], None, None);
         assert_eq!(rotated.signed_payload(A1_TOKEN), Ok((payload, keys.current())));
         assert!(rotated.contains(signer) && rotated.current() != signer && !other.contains(signer));
+        for (issuer, audience) in [(Some("joe"), None), (None, Some("joe")), (Some("joe None"), None)] {
+            let key = URL_SAFE_NO_PAD.decode(A1_KEY).unwrap();
+            let stricter = Keys::new(&key, &[], issuer.map(str::to_owned), audience.map(str::to_owned));
+            assert!(!stricter.contains(signer), "the token may be of another issuer or for another audience");
+        }
     }
 
     #[test]

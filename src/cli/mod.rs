@@ -109,14 +109,14 @@ static COMMANDS: &[Entry] = &[
     Entry {
         name: "user disable",
         usage: "USER",
-        summary: "reject a user's tokens and password until user enable, and end the user's streams",
+        summary: "reject a user's password until user enable, and end the user's tokens and streams",
         help: concat!(user_help!(), "\n--id also accepts the id of a user user has not used the server yet.\n"),
         run: user::disable,
     },
     Entry {
         name: "user enable",
         usage: "USER",
-        summary: "enable a disabled user",
+        summary: "enable a disabled user, who then logs in again",
         help: concat!(user_help!(), "\nTokens that have not expired are accepted again.\n"),
         run: user::enable,
     },

@@ -274,6 +274,5 @@ impl Shard {
     fn reload(&mut self, context: Arc<Context>, now: Now) {
         self.connections.reload(&context.settings, now);
         self.context = context;
-        self.end_rejected_streams(now);
     }
 }

@@ -195,22 +195,6 @@ fn the_issuer_and_the_audience_are_enforced_when_set() {
     verify(&mut client, &own).expect(200);
 }
 
-#[test]
-fn previous_keys_verify_and_never_sign() {
-    let previous = "a-previous-key-that-is-long-enough-0123456789";
-    let server =
-        Server::with(&[("JWT_PREVIOUS_SECRET_KEYS", &format!("some-other-previous-key-0123456789,{previous}"))]);
-    let mut client = Client::new(server.addr);
-    let claims = json!({"oid": "u", "exp": now() + 60});
-    let old = crate::common::token::signed(&json!({"alg": "HS256"}), &claims, previous);
-    verify(&mut client, &old).expect(200);
-    let fresh = access_token(client.request("POST", "/auth/refresh").token(&old).send());
-    // A server with only the new key accepts the fresh token and rejects the old one.
-    let elsewhere = Server::start(Options::new());
-    verify(&mut Client::new(elsewhere.addr), &fresh).expect(200);
-    assert_error(&verify(&mut Client::new(elsewhere.addr), &old), 401, "unauthorized");
-}
-
 /// A token with an empty email does not change the email of a password user.
 #[test]
 fn a_token_without_an_email_does_not_disable_a_login() {

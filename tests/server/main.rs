@@ -14,6 +14,7 @@ mod conformance;
 mod conversations_api;
 mod conversations_events;
 mod conversations_pages;
+mod credentials;
 mod deploy;
 mod disk;
 mod docs;

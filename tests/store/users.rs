@@ -104,7 +104,7 @@ fn a_password_change_is_stored_only_if_the_verified_hash_is_still_there() {
         command.actor.credential = Credential { authenticated_at: Some(now), generation: Some(generation) };
         command
     };
-    // In one transaction: whoever comes later is checked by the rows that the first one wrote.
+    // In one transaction: later commands are checked against the rows that the first one wrote.
     let batch = [post(0), change("first", "second", 0), change("first", "third", 0), post(0)];
     let results: Vec<_> = world.commit(&batch).results.into_iter().map(|done| done.result.map(drop)).collect();
     let conflict = Err(Rejection::Conflict("The password was changed in the meantime"));

@@ -4,7 +4,6 @@
 
 use crate::api::StreamId;
 use crate::api::metrics::StreamsSurvey;
-use crate::auth::jwt::KeyId;
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;
@@ -27,13 +26,11 @@ pub struct StreamStats {
     /// When it fell behind, in microseconds of `MonoTime`; meaningless while it is live.
     behind_since: AtomicU64,
     expires_at: AtomicI64,
-    /// The key of the token that opened or renewed it last.
-    key: AtomicU64,
 }
 
 impl StreamStats {
-    /// A stream that is opened now, with a token of `key` that expires at `expires_at`.
-    pub fn new(user: UserId, now: Now, expires_at: WallTime, key: KeyId) -> StreamStats {
+    /// A stream that is opened now, with a token that expires at `expires_at`.
+    pub fn new(user: UserId, now: Now, expires_at: WallTime) -> StreamStats {
         StreamStats {
             user,
             since: now.wall,
@@ -42,7 +39,6 @@ impl StreamStats {
             bytes_waiting: AtomicU64::new(0),
             behind_since: AtomicU64::new(now.mono.0),
             expires_at: AtomicI64::new(expires_at.0),
-            key: AtomicU64::new(key.0),
         }
     }
 
@@ -67,11 +63,6 @@ impl StreamStats {
         WallTime(self.expires_at.load(Relaxed))
     }
 
-    /// The key of its token.
-    pub fn key(&self) -> KeyId {
-        KeyId(self.key.load(Relaxed))
-    }
-
     /// The stream as an entry of `GET /streams`, at this position of the journal.
     pub fn describe(&self, id: StreamId, position: EventNumber) -> OpenStream {
         let live = self.live.load(Relaxed);
@@ -85,11 +76,9 @@ impl StreamStats {
         }
     }
 
-    /// Moves the expiry to that of a newer token of `key`; never shortens it.
-    pub fn renew(&self, expires_at: WallTime, key: KeyId) {
-        if self.expires_at.fetch_max(expires_at.0, Relaxed) < expires_at.0 {
-            self.key.store(key.0, Relaxed);
-        }
+    /// Moves the expiry to that of a newer token; never shortens it.
+    pub fn renew(&self, expires_at: WallTime) {
+        self.expires_at.fetch_max(expires_at.0, Relaxed);
     }
 }
 
@@ -209,7 +198,7 @@ mod tests {
         let registry = StreamRegistry::default();
         let id = |n| StreamId(uuid::Uuid::from_u128(n));
         let now = Now { wall: WallTime(0), mono: MonoTime(0) };
-        let stats = |name| Arc::new(StreamStats::new(user(name), now, WallTime(0), KeyId(0)));
+        let stats = |name| Arc::new(StreamStats::new(user(name), now, WallTime(0)));
         assert!(registry.insert(id(1), stats("u"), Some(2)));
         assert!(registry.insert(id(2), stats("u"), Some(2)));
         assert!(!registry.insert(id(3), stats("u"), Some(2)));
@@ -231,7 +220,7 @@ mod tests {
         let table = [(5, 90, false), (3, 97, false), (1, 0, true)];
         for (n, (since, cursor, live)) in table.into_iter().enumerate() {
             let opened = Now { wall: WallTime(0), mono: MonoTime(if live { 0 } else { since }) };
-            let stats = Arc::new(StreamStats::new(user("u"), opened, WallTime(0), KeyId(0)));
+            let stats = Arc::new(StreamStats::new(user("u"), opened, WallTime(0)));
             stats.update(live, EventNumber(cursor), 10, MonoTime(7));
             registry.insert(StreamId(uuid::Uuid::from_u128(n as u128)), stats, None);
         }

@@ -36,7 +36,7 @@ impl Shard {
             let deferral = self.defer_stream(&wanted);
             return self.respond(slot, request_context, deferral, now);
         }
-        // Open streams are checked only when the rules or the keys change, so none may be opened with a token that they reject.
+        // Open streams are checked only when the rules change, so none may be opened with a token that they reject.
         if let Err(error) = self.check_again(caller, now) {
             return self.respond(slot, request_context, error.into_response(), now);
         }
@@ -44,7 +44,7 @@ impl Shard {
         // A token that has expired but is within the leeway may open a stream, which gets the leeway too.
         let leeway_seconds = if caller.expires_at <= now.wall { TOKEN_LEEWAY_SECONDS } else { 0 };
         let expires_at = caller.expires_at.plus_seconds(leeway_seconds);
-        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at, caller.key));
+        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at));
         let id = new_stream_id();
         let is_head = request_context.method == Method::Head;
         if !is_head && !self.shared.streams.insert(id, Arc::clone(&stats), settings.streams_per_user_max) {
@@ -229,14 +229,13 @@ impl Shard {
         });
     }
 
-    /// Ends the streams whose tokens the present rules reject, or whose keys have been removed.
-    pub(in crate::shard) fn end_rejected_streams(&mut self, now: Now) {
+    /// Ends the streams whose tokens the present rules reject.
+    fn end_rejected_streams(&mut self, now: Now) {
         let mut rejected = Vec::new();
         for (user, subscriptions) in self.fan_out.users() {
             for slot in subscriptions.streams() {
                 if let Some((stream, _)) = self.connections[*slot].stream()
-                    && !(self.token_rules.accepts(user, stream.credential())
-                        && self.context.keys.contains(stream.key()))
+                    && !self.token_rules.accepts(user, stream.credential())
                 {
                     rejected.push(*slot);
                 }

@@ -6,7 +6,6 @@
 mod control_events;
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
-use crate::auth::jwt::KeyId;
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, WallTime};
 use crate::domain::event::EventKind;
@@ -141,11 +140,6 @@ impl Subscriber {
     /// The credential of the token that opened it.
     pub(crate) fn credential(&self) -> &Credential {
         &self.credential
-    }
-
-    /// The key of the token that opened it, or that renewed it last.
-    pub(crate) fn key(&self) -> KeyId {
-        self.stats.key()
     }
 
     /// Which events it gets.
@@ -323,12 +317,7 @@ mod tests {
         let user = UserId::new_unchecked("u");
         Subscriber {
             id: StreamId(uuid::Uuid::nil()),
-            stats: Arc::new(StreamStats::new(
-                user.clone(),
-                Now { wall: WallTime(0), mono: MonoTime(0) },
-                expires_at,
-                KeyId(0),
-            )),
+            stats: Arc::new(StreamStats::new(user.clone(), Now { wall: WallTime(0), mono: MonoTime(0) }, expires_at)),
             user,
             credential: Credential::default(),
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Output, Stdio};
 
-const PASSWORD: &str = "a good pass phrase";
+pub const PASSWORD: &str = "a good pass phrase";
 
 /// The result of a command.
 #[derive(Debug)]
-struct Done {
+pub struct Done {
     code: Option<i32>,
     stdout: String,
     stderr: String,
@@ -32,7 +32,7 @@ impl From<Output> for Done {
 impl Done {
     /// Asserts success without a message on standard error and returns the output.
     #[track_caller]
-    fn well(self) -> String {
+    pub fn well(self) -> String {
         assert!(self.code == Some(0) && self.stderr.is_empty(), "{self:?}");
         self.stdout
     }
@@ -48,7 +48,7 @@ impl Done {
 
 /// Runs the program with arguments and this standard input.
 #[track_caller]
-fn run_with(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Done {
+pub fn run_with(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Done {
     let mut command = sandbox.command();
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
@@ -59,13 +59,13 @@ fn run_with(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Done {
 
 /// Runs the program with arguments and empty standard input.
 #[track_caller]
-fn run(sandbox: &Sandbox, arguments: &[&str]) -> Done {
+pub fn run(sandbox: &Sandbox, arguments: &[&str]) -> Done {
     run_with(sandbox, arguments, "")
 }
 
 /// Adds a user with `PASSWORD` and returns the id.
 #[track_caller]
-fn add(sandbox: &Sandbox, arguments: &[&str]) -> String {
+pub fn add(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let all: Vec<&str> = ["user", "add"].iter().chain(arguments).copied().collect();
     let done = run_with(sandbox, &all, &format!("{PASSWORD}\n"));
     assert_eq!(done.code, Some(0), "{done:?}");
@@ -79,10 +79,10 @@ fn users(sandbox: &Sandbox) -> Vec<Value> {
     printed.lines().map(|line| serde_json::from_str(line).expect("an object per line")).collect()
 }
 
-fn login(client: &mut Client, email: &str, password: &str) -> Response {
+pub fn login(client: &mut Client, email: &str, password: &str) -> Response {
     client.request("POST", "/auth/login").json(&json!({"email": email, "password": password})).send()
 }
 
-fn verify(client: &mut Client, token: &str) -> Response {
+pub fn verify(client: &mut Client, token: &str) -> Response {
     client.request("GET", "/auth/verify").token(token).send()
 }

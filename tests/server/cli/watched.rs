@@ -53,9 +53,9 @@ fn a_disabled_user_is_rejected_and_an_enabled_one_accepted() {
     client = Client::new(server.addr);
     assert_rejected(&mut client, &held);
     run(server.sandbox(), &["user", "enable", "ann@example.com"]).well();
-    eventually("ann is let in", || verify(&mut client, &held).status == 200);
-    log_in(&mut client, "ann@example.com", PASSWORD);
-    ann.follow(&server);
+    eventually("ann is let in", || login(&mut client, "ann@example.com", PASSWORD).status == 200);
+    assert_rejected(&mut client, &held);
+    let mut ann = User::with_token(&server, &id, &log_in(&mut client, "ann@example.com", PASSWORD));
     let mut stream = ann.stream();
     ann.say("default", "second");
     assert_eq!(stream.next_own().content(), "second");
