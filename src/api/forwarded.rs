@@ -19,6 +19,11 @@ impl ClientAddresses {
         ClientAddresses { first: address, second: None }
     }
 
+    /// The address, unless there are two, of which the client may have forged either.
+    pub(crate) fn single(self) -> Option<IpAddr> {
+        self.second.is_none().then_some(self.first)
+    }
+
     /// The addresses.
     pub(crate) fn iter(self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.first).chain(self.second)

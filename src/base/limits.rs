@@ -218,6 +218,8 @@ pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const RATE_BUCKETS_MAX: usize = 16 * 1024;
 /// Request rate of one address without a valid token, as a multiple of one user's rate: many users may share an address.
 pub const REQUESTS_PER_ADDRESS_FACTOR: u64 = 10;
+/// Rate of one user's replayed requests, as a multiple of the user's rate.
+pub(crate) const REPLAYS_FACTOR: u64 = 10;
 /// Login rate of one address over all accounts, as a multiple of the rate for one account.
 pub(crate) const LOGINS_PER_ADDRESS_FACTOR: u64 = 10;
 

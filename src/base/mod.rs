@@ -5,6 +5,7 @@ pub(crate) mod limits;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod random;
+pub(crate) mod shares;
 pub(crate) mod thread;
 pub(crate) mod time;
 pub(crate) mod timers;

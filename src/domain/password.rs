@@ -1,6 +1,7 @@
 //! Password checks. They are slow by design, so they have a thread and a bounded queue of their own.
 
 use crate::domain::command::ReplyTo;
+use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
 use crate::domain::result::Rejection;
@@ -10,6 +11,8 @@ use crate::domain::result::Rejection;
 pub struct PasswordJob {
     /// The recipient of the response.
     pub reply_to: ReplyTo,
+    /// The holder of the share that the check takes: for a login, the client's network.
+    pub holder: Holder,
     /// The check.
     pub check: PasswordCheck,
 }

@@ -3,6 +3,7 @@
 use crate::domain::answer_job::{AnswerJob, JobId, Turn};
 use crate::domain::command::{ConversationRef, ReplyTo};
 use crate::domain::event::{Event, KindSet};
+use crate::domain::holder::Holder;
 use crate::domain::id::{EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::page::{ConversationView, MessagePage, Page, Pagination};
@@ -18,6 +19,16 @@ pub struct Query {
     pub caller: UserId,
     /// The subject.
     pub kind: QueryKind,
+}
+
+impl Query {
+    /// The holder of the share that the query takes in a queue: the caller, or the server for its own queries.
+    pub fn holder(&self) -> Holder {
+        match self.kind {
+            QueryKind::Alive | QueryKind::OpenJobs { .. } => Holder::Server,
+            _ => Holder::User(self.caller.clone()),
+        }
+    }
 }
 
 /// The subject of a query.

@@ -13,7 +13,6 @@ use super::write_queue::WriteQueue;
 use crate::base::limits::*;
 use crate::base::metrics::{self, ConnectionRejection};
 use crate::base::time::Now;
-use crate::domain::command::ReplyTo;
 use crate::domain::work::Work;
 use crate::shard::message::ShardMessage;
 use crate::shard::{Input, Output, Shard};
@@ -150,7 +149,7 @@ impl EventLoop {
             self.read_ready();
             let now = self.clock.now();
             self.shard.tick(now);
-            self.drain_outputs(now);
+            self.drain_outputs();
             self.wake_writer();
             self.count_finished();
             self.write_dirty();
@@ -205,11 +204,13 @@ impl EventLoop {
         self.mailbox.take(&mut messages);
         for message in messages.drain(..) {
             let now = self.clock.now();
-            if let ShardMessage::Committed(share) = &message {
-                self.write_queue.commands_answered(share.results.len());
+            match &message {
+                ShardMessage::Committed(share) => self.write_queue.commands_answered(share.results.len()),
+                ShardMessage::CommandDropped(_) => self.write_queue.commands_answered(1),
+                _ => {}
             }
             self.shard.handle(Input::Message(message), now);
-            self.drain_outputs(now);
+            self.drain_outputs();
         }
         self.messages = messages;
     }
@@ -249,7 +250,7 @@ impl EventLoop {
             write_queued: false,
             network,
         });
-        self.drain_outputs(now);
+        self.drain_outputs();
     }
 
     /// Reads every readable connection, each a bounded number of times, so that none starves.
@@ -291,7 +292,7 @@ impl EventLoop {
                     self.shard.handle(Input::Failed { slot }, now);
                 }
             }
-            self.drain_outputs(now);
+            self.drain_outputs();
         }
         self.resume(slot);
     }
@@ -371,16 +372,14 @@ impl EventLoop {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.queue_write(slot),
             Err(_) => self.shard.handle(Input::Failed { slot }, now),
         }
-        self.drain_outputs(now);
+        self.drain_outputs();
     }
 
-    fn drain_outputs(&mut self, now: Now) {
+    fn drain_outputs(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Work(work) => {
-                    if let Err(to) = self.submit(work) {
-                        self.shard.handle(Input::Message(ShardMessage::Dropped(to)), now);
-                    }
+                    self.submit(work);
                 }
                 Output::TuneStream(slot) => {
                     self.tune_stream(slot);
@@ -399,7 +398,7 @@ impl EventLoop {
                 }
                 Output::StopAccepting => {
                     self.acceptor.stop(self.poll.registry());
-                    self.workers.responders.stop();
+                    self.workers.replies.responders.stop();
                 }
                 Output::Quiesced => {
                     (self.on_quiesced)();
@@ -412,17 +411,12 @@ impl EventLoop {
     }
 
     /// Enqueues work for its worker.
-    ///
-    /// # Errors
-    /// Returns the recipient of the reply if the queue is full.
-    fn submit(&mut self, work: Work) -> Result<(), ReplyTo> {
-        let is_command = matches!(work, Work::Command(_));
-        self.workers.submit(work)?;
-        if is_command {
+    fn submit(&mut self, work: Work) {
+        if matches!(work, Work::Command(_)) {
             self.submitted = true;
             self.write_queue.command_submitted();
         }
-        Ok(())
+        self.workers.submit(work);
     }
 
     /// Wakes the writer for the commands of this turn.

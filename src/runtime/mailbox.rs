@@ -1,11 +1,14 @@
 //! The mailbox of an event loop: other threads append messages under a lock and wake the loop once; it takes the whole list.
 //!
 //! Invariant: the bytes of waiting events are bounded. Past the bound, a commit leaves only its number, and the shard reads
-//! the missed events from the journal. The bytes of query results are bounded too. Past the bound, a result becomes a
-//! rejection. Replies themselves are never dropped: a connection waits for at most one.
+//! the missed events from the journal. The bytes of query results are bounded too, and each user has a share. Past the bound,
+//! results of the largest holder become rejections. Replies themselves are never dropped: a connection waits for at most one.
 
 use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
 use crate::base::metrics::{self, MailboxDropped};
+use crate::base::shares::Shares;
+use crate::domain::holder::Holder;
+use crate::domain::query::QueryResponse;
 use crate::domain::result::Rejection;
 use crate::shard::message::{CommitShare, ShardMessage};
 use std::sync::{Arc, Mutex};
@@ -17,21 +20,40 @@ pub(crate) struct Mailbox {
     waker: mio::Waker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct MailboxState {
     messages: Vec<ShardMessage>,
     event_bytes: usize,
     delta_bytes: usize,
-    answer_bytes: usize,
+    /// The query results among the messages.
+    results: Vec<WaitingResult>,
+    /// Their bytes.
+    result_shares: Shares<Holder>,
+}
+
+/// A query result that waits.
+#[derive(Debug)]
+struct WaitingResult {
+    holder: Holder,
+    weight: usize,
+    /// Its index in `messages`.
+    index: usize,
 }
 
 impl Mailbox {
     /// An empty mailbox. `waker` wakes its loop.
     pub(crate) fn new(waker: mio::Waker) -> Mailbox {
-        Mailbox { waiting: Mutex::default(), waker }
+        let waiting = MailboxState {
+            messages: Vec::new(),
+            event_bytes: 0,
+            delta_bytes: 0,
+            results: Vec::new(),
+            result_shares: Shares::new(MAILBOX_RESULT_BYTES_MAX),
+        };
+        Mailbox { waiting: Mutex::new(waiting), waker }
     }
 
-    /// Appends one mail.
+    /// Appends a message that is not the response to a query.
     pub(crate) fn push(&self, mut message: ShardMessage) {
         let was_empty = {
             let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -47,22 +69,33 @@ impl Mailbox {
                         return;
                     }
                 }
-                ShardMessage::QueryResponse(answer) => {
-                    let weight = answer.weight();
-                    if waiting.answer_bytes + weight > MAILBOX_RESULT_BYTES_MAX {
-                        metrics::MAILBOX_DROPPED[MailboxDropped::Answer as usize].add(1);
-                        answer.result = Err(Rejection::Unavailable);
-                    } else {
-                        waiting.answer_bytes += weight;
-                    }
-                }
                 _ => {}
             }
-            waiting.messages.push(message);
-            metrics::MAILBOX_MESSAGES.add(1);
-            waiting.messages.len() == 1
+            waiting.append(message)
         };
-        // If the list was not empty, the loop has been woken.
+        self.wake_if(was_empty);
+    }
+
+    /// Appends the response to a query of `holder`. If too many bytes of results wait then, the newest of the largest holder
+    /// become rejections.
+    pub(crate) fn push_query_response(&self, holder: &Holder, response: QueryResponse) {
+        let weight = response.weight();
+        let was_empty = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let index = waiting.messages.len();
+            waiting.results.push(WaitingResult { holder: holder.clone(), weight, index });
+            waiting.result_shares.add(holder, weight);
+            let was_empty = waiting.append(ShardMessage::QueryResponse(response));
+            while let Some(largest) = waiting.result_shares.largest_if_over(holder) {
+                waiting.reject_newest_result(&largest);
+            }
+            was_empty
+        };
+        self.wake_if(was_empty);
+    }
+
+    /// Wakes the loop if the list was empty; otherwise it has been woken.
+    fn wake_if(&self, was_empty: bool) {
         if was_empty && let Err(error) = self.waker.wake() {
             log::error!("an event loop cannot be woken: {error}");
         }
@@ -76,7 +109,30 @@ impl Mailbox {
         metrics::MAILBOX_MESSAGES.sub(into.len() as u64);
         waiting.event_bytes = 0;
         waiting.delta_bytes = 0;
-        waiting.answer_bytes = 0;
+        if !waiting.results.is_empty() {
+            waiting.results.clear();
+            waiting.result_shares = Shares::new(MAILBOX_RESULT_BYTES_MAX);
+        }
+    }
+}
+
+impl MailboxState {
+    /// Appends a message; returns whether it is the first.
+    fn append(&mut self, message: ShardMessage) -> bool {
+        self.messages.push(message);
+        metrics::MAILBOX_MESSAGES.add(1);
+        self.messages.len() == 1
+    }
+
+    fn reject_newest_result(&mut self, holder: &Holder) {
+        let is_of_holder = |result: &WaitingResult| result.holder == *holder;
+        let at = self.results.iter().rposition(is_of_holder).expect("a holder of bytes has a result");
+        let WaitingResult { weight, index, .. } = self.results.remove(at);
+        self.result_shares.remove(holder, weight);
+        if let ShardMessage::QueryResponse(response) = &mut self.messages[index] {
+            response.result = Err(Rejection::Unavailable);
+            metrics::MAILBOX_DROPPED[MailboxDropped::Result as usize].add(1);
+        }
     }
 }
 
@@ -101,7 +157,7 @@ mod tests {
     use crate::domain::command::ReplyTo;
     use crate::domain::event::{Event, EventBody, EventKind};
     use crate::domain::id::{EventNumber, UserId, WorkspaceId};
-    use crate::domain::query::{JournalPage, QueryResponse, QueryResult};
+    use crate::domain::query::{JournalPage, QueryResult};
 
     fn commit(number: u64, bytes: usize) -> CommitShare {
         let event = Event {
@@ -139,20 +195,27 @@ mod tests {
         QueryResponse { to, position: through, result: Ok(QueryResult::JournalPage(page)) }
     }
 
+    fn holder(name: &str) -> Holder {
+        Holder::User(UserId::new(name).unwrap())
+    }
+
     #[test]
-    fn past_its_bound_an_answer_says_that_there_is_no_room() {
+    fn past_the_bound_results_of_the_largest_holder_become_rejections() {
         let mailbox = mailbox();
         let mut messages = Vec::new();
-        // Large messages until it is full, then one that fits; then they are taken.
+        // Large results of one user until the mailbox is full, then small ones of others; then they are taken.
         for _ in 0..2 {
-            let sizes = [MAILBOX_RESULT_BYTES_MAX / 3; 4].into_iter().chain([1000]);
-            sizes.for_each(|bytes| mailbox.push(ShardMessage::QueryResponse(answer(bytes))));
+            let large = [("a", MAILBOX_RESULT_BYTES_MAX / 3); 4];
+            let small = [("b", 1000), ("c", MAILBOX_RESULT_BYTES_MAX / 3), ("b", 1000)];
+            for (name, bytes) in large.into_iter().chain(small) {
+                mailbox.push_query_response(&holder(name), answer(bytes));
+            }
             mailbox.take(&mut messages);
             let found: Vec<bool> = messages
                 .drain(..)
                 .map(|mail| matches!(mail, ShardMessage::QueryResponse(QueryResponse { result: Ok(_), .. })))
                 .collect();
-            assert_eq!(found, [true, true, false, false, true], "everybody is answered, and some with regret");
+            assert_eq!(found, [true, false, false, false, true, true, true], "the others notice nothing");
         }
     }
 

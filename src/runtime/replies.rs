@@ -4,6 +4,7 @@ use super::mailbox::Mailbox;
 use super::responders::{ResponderPort, StoreReply};
 use crate::domain::command::ReplyTo;
 use crate::domain::commit::Committed;
+use crate::domain::holder::Holder;
 use crate::domain::password::PasswordResponse;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::CommandResult;
@@ -21,11 +22,11 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
-    /// Sends the response to a query.
-    pub(crate) fn query_response(&self, response: QueryResponse) {
+    /// Sends the response to a query, which takes the share of `holder` in the mailbox.
+    pub(crate) fn query_response(&self, holder: &Holder, response: QueryResponse) {
         let to = response.to;
         match self.mailbox(to) {
-            Some(mailbox) => mailbox.push(ShardMessage::QueryResponse(response)),
+            Some(mailbox) => mailbox.push_query_response(holder, response),
             None => self.responders.deliver(to, StoreReply::QueryResponse(response)),
         }
     }
@@ -50,6 +51,14 @@ impl Replies {
     pub(crate) fn dropped(&self, to: ReplyTo) {
         match self.mailbox(to) {
             Some(mailbox) => mailbox.push(ShardMessage::Dropped(to)),
+            None => self.responders.deliver(to, StoreReply::Dropped),
+        }
+    }
+
+    /// Reports that a command was dropped.
+    pub(crate) fn command_dropped(&self, to: ReplyTo) {
+        match self.mailbox(to) {
+            Some(mailbox) => mailbox.push(ShardMessage::CommandDropped(to)),
             None => self.responders.deliver(to, StoreReply::Dropped),
         }
     }

@@ -132,16 +132,15 @@ fn start(
     let stall_timeout_milliseconds = settings.stream_stall_timeout_ms;
     let current = CurrentContext::new(settings, writer.signing_key(), writer.epoch().to_string().into());
     let (polls, mailboxes) = create_polls(loop_count)?;
-    let workers = Workers::new();
-    let replies = Replies { mailboxes: mailboxes.clone(), responders: Arc::clone(&workers.responders) };
+    let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders: Arc::default() });
 
     let mut threads = Vec::new();
-    start_readers(&mut writer, &workers, &replies, &mut threads)?;
+    start_readers(&mut writer, &workers, &mut threads)?;
     let writer_thread = {
-        let (workers, replies, shared) = (workers.clone(), replies.clone(), Arc::clone(&shared));
-        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &replies, &shared, clock))?
+        let (workers, shared) = (workers.clone(), Arc::clone(&shared));
+        spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &shared, clock))?
     };
-    threads.push(start_responders(Driver::new(workers.clone(), replies, model, clock), events)?);
+    threads.push(start_responders(Driver::new(workers.clone(), model, clock), events)?);
     let mut early = deal(early, loop_count).into_iter();
     for (index, poll) in polls.into_iter().enumerate() {
         let context = Arc::clone(current.context());
@@ -191,19 +190,14 @@ fn create_polls(count: usize) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>>), Sta
 }
 
 /// Starts the readers and the password thread.
-fn start_readers(
-    writer: &mut Writer,
-    workers: &Workers,
-    replies: &Replies,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> Result<(), StartError> {
+fn start_readers(writer: &mut Writer, workers: &Workers, threads: &mut Vec<JoinHandle<()>>) -> Result<(), StartError> {
     for _ in 0..READER_THREADS {
         let reader = writer.open_reader()?;
-        let (queue, replies) = (Arc::clone(&workers.readers), replies.clone());
+        let (queue, replies) = (Arc::clone(&workers.readers), workers.replies.clone());
         threads.push(spawn("reader", OnPanic::Work, move || workers::read(reader, &queue, &replies))?);
     }
     let reader = writer.open_reader()?;
-    let (queue, replies) = (Arc::clone(&workers.passwords), replies.clone());
+    let (queue, replies) = (Arc::clone(&workers.passwords), workers.replies.clone());
     threads.push(spawn("passwords", OnPanic::Work, move || workers::check_passwords(reader, &queue, &replies))?);
     // No more readers are opened.
     writer.unlink_temporary();

@@ -28,6 +28,8 @@ pub enum ShardMessage {
     Delta(AnswerDelta),
     /// The work of this connection was dropped: its queue was full, or the worker failed. No result follows.
     Dropped(ReplyTo),
+    /// The command of this connection was dropped, because the writer's queue was full. No result follows.
+    CommandDropped(ReplyTo),
     /// The process shuts down: finish requests in progress, then close.
     Drain,
     /// The settings or keys changed. Open streams continue.

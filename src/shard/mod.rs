@@ -67,7 +67,7 @@ pub enum Input<'a> {
 // Few outputs exist at a time, so a box around `Work` would cost an allocation per command and save no memory.
 #[allow(clippy::large_enum_variant)]
 pub enum Output {
-    /// Hand the work to its worker. If the worker's queue is full, pass `ShardMessage::Dropped` to `handle` at once.
+    /// Hand the work to its worker. If the worker's queue is full, `ShardMessage::Dropped` or `CommandDropped` follows.
     Work(Work),
     /// The connection in this slot became a stream: limit the kernel's send buffer for it.
     TuneStream(u32),
@@ -91,7 +91,6 @@ pub enum Output {
 ///
 /// 1. `accept` once per connection, `handle` for each [`Input`], and `tick` when the time of `poll_timeout` has come.
 /// 2. After each of these calls: `poll_output` until it returns `None`. Execute each [`Output`] before polling the next.
-///    Work whose queue is full is passed to `handle` as `ShardMessage::Dropped`.
 /// 3. Once per turn of the loop, before anything is written: `count_finished`, so that a client that has read a response
 ///    finds its request in the metrics.
 /// 4. `take_dirty` for the slots that have something to write. For each: `outgoing`, write to the socket, then `handle`
@@ -175,7 +174,7 @@ impl Shard {
             ShardMessage::PasswordResponse(response) => self.password_checked(response, now),
             ShardMessage::CommandResult(result) => self.command_finished(result, now),
             ShardMessage::Delta(delta) => self.delta_received(&delta, now),
-            ShardMessage::Dropped(to) => self.work_dropped(to, now),
+            ShardMessage::Dropped(to) | ShardMessage::CommandDropped(to) => self.work_dropped(to, now),
             ShardMessage::Drain => self.drain(now),
             ShardMessage::Reload(context) => self.reload(context, now),
         }

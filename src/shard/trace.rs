@@ -49,6 +49,7 @@ fn write_message(f: &mut Formatter<'_>, message: &ShardMessage) -> Result {
         }
         ShardMessage::Delta(delta) => write!(f, "delta message={} index={}", delta.message_id, delta.index),
         ShardMessage::Dropped(to) => write!(f, "dropped {}", To(*to)),
+        ShardMessage::CommandDropped(to) => write!(f, "command_dropped {}", To(*to)),
         ShardMessage::Drain => f.write_str("drain"),
         ShardMessage::Reload(_) => f.write_str("reload"),
     }
@@ -91,6 +92,7 @@ impl Display for To {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::holder::Holder;
     use crate::domain::password::{PasswordCheck, PasswordJob};
 
     #[test]
@@ -103,7 +105,8 @@ mod tests {
             (TracedInput(&Input::Wrote { slot: 3, bytes: 5 }).to_string(), "wrote slot=3 bytes=5"),
             (TracedInput(&Input::Message(ShardMessage::Dropped(reply_to))).to_string(), "dropped slot=7 generation=9"),
             (
-                TracedOutput(&Output::Work(Work::Password(PasswordJob { reply_to, check }))).to_string(),
+                TracedOutput(&Output::Work(Work::Password(PasswordJob { reply_to, holder: Holder::Server, check })))
+                    .to_string(),
                 "password_check slot=7 generation=9",
             ),
             (TracedOutput(&Output::Close(4)).to_string(), "close slot=4"),

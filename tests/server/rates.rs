@@ -165,6 +165,20 @@ fn idempotent_replays_do_not_consume_the_rate() {
     }
 }
 
+/// A user that repeats one request without end would otherwise never reach a limit.
+#[test]
+fn replays_are_limited_to_ten_times_the_rate() {
+    let server = limited(4, &[]);
+    let mut user = User::new(&server, "u");
+    let body = json!({"content": "once"});
+    let mut send = || user.request("POST", "/input").header("Idempotency-Key", "k").json(&body).send();
+    send().expect(200);
+    let (before, rejected) = until_rejected(&mut send);
+    assert!(before.len() >= 40, "{} replays were served", before.len());
+    assert_error(&rejected, 429, "rate_limited");
+    User::new(&server, "v").post("/input", body.clone()).expect(200);
+}
+
 #[test]
 fn logins_report_the_remaining_attempts() {
     let server = Server::with(&[("LOGIN_RATE_LIMIT_PER_MINUTE", "3")]);

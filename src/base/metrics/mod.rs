@@ -52,7 +52,7 @@ label_values! {
         /// A delta of an answer; the shard requests the answer's text.
         Delta = "delta",
         /// A query result; the client gets a `503`.
-        Answer = "answer",
+        Result = "result",
     }
 }
 

@@ -1,10 +1,10 @@
 //! The thread around the scheduler: it passes inputs in and carries outputs out.
 
-use super::port::{DriverRequest, ResponderPort, StoreReply, step_command};
+use super::port::{DriverRequest, ResponderPort, step_command};
 use super::worker::{self, StopFlag, Worker};
 use crate::base::metrics;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
-use crate::domain::command::ReplyTo;
+use crate::domain::holder::Holder;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
@@ -13,7 +13,6 @@ use crate::responder::answer::{Answer, cancel_step, immediate_step};
 use crate::responder::scheduler::{JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
-use crate::runtime::replies::Replies;
 use crate::runtime::workers::Workers;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +35,7 @@ pub(crate) struct Driver {
     /// Answers that workers write.
     answers: HashMap<JobId, RunningAnswer>,
     port: Arc<ResponderPort>,
-    ports: Workers,
-    replies: Replies,
+    workers: Workers,
     model: Model,
     clock: Clock,
 }
@@ -50,14 +48,13 @@ struct RunningAnswer {
 
 impl Driver {
     /// A driver that lists the open jobs as soon as it runs.
-    pub(crate) fn new(ports: Workers, replies: Replies, model: Model, clock: Clock) -> Driver {
+    pub(crate) fn new(workers: Workers, model: Model, clock: Clock) -> Driver {
         let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some());
         Driver {
             scheduler: Scheduler::new(limits),
             answers: HashMap::new(),
-            port: Arc::clone(&ports.responders),
-            ports,
-            replies,
+            port: Arc::clone(&workers.replies.responders),
+            workers,
             model,
             clock,
         }
@@ -105,12 +102,13 @@ impl Driver {
                 let to = self.port.reserve_for_driver(DriverRequest::ListJobs);
                 let caller = ResponderKind::Echo.user_id();
                 let query = Query { reply_to: to, caller, kind: QueryKind::OpenJobs { after, limit } };
-                let refused = self.ports.ask(query).err()?;
-                Some(self.withdraw(refused, DriverRequest::ListJobs))
+                self.workers.ask(query);
+                None
             }
             SchedulerOutput::AnswerAtOnce { job, answer } => {
                 let step = immediate_step(&job, answer);
-                self.submit(&job, step, DriverRequest::AnswerAtOnce(job.key))
+                self.submit(&job, step, DriverRequest::AnswerAtOnce(job.key));
+                None
             }
             SchedulerOutput::StartAnswer(job) => self.start_answer(job),
             SchedulerOutput::StopAnswer { job, reason } => {
@@ -121,29 +119,24 @@ impl Driver {
             }
             SchedulerOutput::CancelAnswer { job, to } => {
                 let live = self.answers.get(&job.key).map(|answer| answer.live.clone()).unwrap_or_default();
-                self.submit(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to))
+                self.submit(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to));
+                None
             }
             SchedulerOutput::CancelResult(result) => {
-                self.replies.command_result(result);
+                self.workers.replies.command_result(result);
                 None
             }
             SchedulerOutput::CancelDropped(to) => {
-                self.replies.dropped(to);
+                self.workers.replies.dropped(to);
                 None
             }
         }
     }
 
-    fn submit(&self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<SchedulerInput> {
+    /// Submits a step of an answer, in the share of the user whose message is answered.
+    fn submit(&self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) {
         let to = self.port.reserve_for_driver(request);
-        let refused = self.ports.submit_now(step_command(job, to, step)).err()?;
-        Some(self.withdraw(refused, request))
-    }
-
-    /// The queue was full.
-    fn withdraw(&self, to: ReplyTo, request: DriverRequest) -> SchedulerInput {
-        self.port.release(to);
-        request.input(StoreReply::Dropped)
+        self.workers.submit_now(&Holder::User(job.user.clone()), step_command(job, to, step));
     }
 
     fn start_answer(&mut self, job: AnswerJob) -> Option<SchedulerInput> {
@@ -155,8 +148,7 @@ impl Driver {
             upstream,
             history: self.model.history,
             port: Arc::clone(&self.port),
-            ports: self.ports.clone(),
-            replies: self.replies.clone(),
+            workers: self.workers.clone(),
             clock: self.clock,
         };
         if let Err(error) = worker::start(worker) {

@@ -115,7 +115,8 @@ enum Waiter {
 /// The way to the responders.
 #[derive(Debug)]
 pub(crate) struct ResponderPort {
-    inputs: Queue<SchedulerInput>,
+    /// In the order of their arrival: all inputs have one holder.
+    inputs: Queue<(), SchedulerInput>,
     /// Jobs were not enqueued because the queue was full.
     jobs_dropped: AtomicBool,
     waiters: Mutex<HashMap<u32, Waiter>>,
@@ -125,7 +126,7 @@ pub(crate) struct ResponderPort {
 impl Default for ResponderPort {
     fn default() -> ResponderPort {
         ResponderPort {
-            inputs: Queue::new(RESPONDER_INPUTS_MAX, usize::MAX, &metrics::RESPONDER_QUEUE),
+            inputs: Queue::new(RESPONDER_INPUTS_MAX, &metrics::RESPONDER_QUEUE),
             jobs_dropped: AtomicBool::new(false),
             waiters: Mutex::default(),
             next_slot: AtomicU32::new(0),
@@ -144,7 +145,7 @@ impl ResponderPort {
         jobs: Vec<AnswerJob>,
     ) {
         for AnswerStarted { job, message_id, .. } in started {
-            self.inputs.push_reserved(SchedulerInput::AnswerStarted { job: *job, message_id: *message_id });
+            self.inputs.push_reserved(&(), SchedulerInput::AnswerStarted { job: *job, message_id: *message_id });
         }
         for result in results {
             self.deliver(result.to, StoreReply::CommandResult(result));
@@ -152,30 +153,28 @@ impl ResponderPort {
         let deletions: Vec<Deletion> = deletions.iter().filter_map(|event| Deletion::of(event)).collect();
         if !deletions.is_empty() {
             // An answer that misses its deletion finds its job closed with its next text.
-            drop(self.inputs.push(SchedulerInput::Deleted(deletions), 1));
+            self.push(SchedulerInput::Deleted(deletions));
         }
         // A job that is not enqueued here is listed from the table.
-        if !jobs.is_empty() && self.inputs.push(SchedulerInput::JobsAdded(jobs), 1).is_err() {
+        if !jobs.is_empty() && !self.push(SchedulerInput::JobsAdded(jobs)) {
             self.jobs_dropped.store(true, Relaxed);
         }
     }
 
-    /// Requests to cancel the running answer of a conversation.
-    ///
-    /// # Errors
-    /// Returns the recipient of the result if the queue is full.
-    pub(crate) fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) -> Result<(), ReplyTo> {
-        self.inputs.push(SchedulerInput::CancelRequested { to, conversation_id }, 1).map_err(|_| to)
+    /// Requests to cancel the running answer of a conversation. These requests are bounded by the number of connections,
+    /// each of which waits for at most one result.
+    pub(crate) fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) {
+        self.inputs.push_reserved(&(), SchedulerInput::CancelRequested { to, conversation_id });
     }
 
     /// Stops the responders.
     pub(crate) fn stop(&self) {
-        self.inputs.push_reserved(SchedulerInput::Stop);
+        self.inputs.push_reserved(&(), SchedulerInput::Stop);
     }
 
     /// Reports the end of a worker's answer.
     pub(crate) fn answer_ended(&self, job: JobId, end: JobEnd) {
-        self.inputs.push_reserved(SchedulerInput::AnswerEnded { job, end });
+        self.inputs.push_reserved(&(), SchedulerInput::AnswerEnded { job, end });
     }
 
     /// Moves the waiting inputs into `inputs`. Waits for the first one until `timeout`; `None` waits without bound.
@@ -199,19 +198,21 @@ impl ResponderPort {
         self.reserve(Waiter::Driver(request))
     }
 
-    /// Releases an address that will receive no reply.
-    pub(crate) fn release(&self, to: ReplyTo) {
-        self.waiters().remove(&to.slot);
-    }
-
     /// Delivers a reply to its waiter.
     pub(crate) fn deliver(&self, to: ReplyTo, reply: StoreReply) {
         match self.waiters().remove(&to.slot) {
             // The channel has room for its one reply. A worker stops waiting only when the process ends.
             Some(Waiter::Worker(sender)) => drop(sender.try_send(reply)),
-            Some(Waiter::Driver(request)) => self.inputs.push_reserved(request.input(reply)),
+            Some(Waiter::Driver(request)) => self.inputs.push_reserved(&(), request.input(reply)),
             None => {}
         }
+    }
+
+    /// Enqueues an input; returns whether there was room.
+    fn push(&self, input: SchedulerInput) -> bool {
+        let mut displaced = Vec::new();
+        self.inputs.push(&(), input, 1, &mut displaced);
+        displaced.is_empty()
     }
 
     fn reserve(&self, waiter: Waiter) -> ReplyTo {

@@ -4,14 +4,13 @@ use super::port::{ResponderPort, StoreReply, step_command};
 use crate::base::metrics;
 use crate::base::thread::{OnPanic, spawn};
 use crate::domain::answer_job::{AnswerStep, Turn};
-use crate::domain::command::ReplyTo;
+use crate::domain::holder::Holder;
 use crate::domain::id::MessageId;
 use crate::domain::query::{Query, QueryKind, QueryResult};
 use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
 use crate::responder::scheduler::{JobEnd, StopReason};
 use crate::responder::{self, Upstream};
 use crate::runtime::clock::Clock;
-use crate::runtime::replies::Replies;
 use crate::runtime::workers::Workers;
 use crate::shard::message::ShardMessage;
 use std::ops::ControlFlow;
@@ -62,10 +61,8 @@ pub(super) struct Worker {
     pub history: u32,
     /// Where replies of the store arrive.
     pub port: Arc<ResponderPort>,
-    /// The way to the store.
-    pub ports: Workers,
-    /// The way to the shards.
-    pub replies: Replies,
+    /// The ways to the store and to the shards.
+    pub workers: Workers,
     /// The clocks.
     pub clock: Clock,
 }
@@ -94,7 +91,7 @@ impl Worker {
                 }
                 Some(AnswerEffect::AskModel(turns)) => self.ask_model(&turns),
                 Some(AnswerEffect::Store(step)) => self.store(step),
-                Some(AnswerEffect::Show(delta)) => self.replies.broadcast(|| ShardMessage::Delta(delta)),
+                Some(AnswerEffect::Show(delta)) => self.workers.replies.broadcast(|| ShardMessage::Delta(delta)),
                 None => self.wait(),
             }
         }
@@ -130,7 +127,7 @@ impl Worker {
         while let Some(effect) = self.poll() {
             match effect {
                 AnswerEffect::Store(step) => self.store(step),
-                AnswerEffect::Show(delta) => self.replies.broadcast(|| ShardMessage::Delta(delta)),
+                AnswerEffect::Show(delta) => self.workers.replies.broadcast(|| ShardMessage::Delta(delta)),
                 AnswerEffect::ReadHistory | AnswerEffect::AskModel(_) => unreachable!("the model has been asked"),
             }
         }
@@ -142,8 +139,8 @@ impl Worker {
         let job = self.answer.job();
         let kind = QueryKind::History { job: job.key, limit: self.history + 1 };
         let query = Query { reply_to, caller: job.user.clone(), kind };
-        let refused = self.ports.ask(query).err();
-        self.wait_for(&reply, refused).of_query(|result| match result {
+        self.workers.ask(query);
+        wait_for(&reply).of_query(|result| match result {
             QueryResult::History(turns) => Some(turns),
             _ => None,
         })
@@ -151,17 +148,14 @@ impl Worker {
 
     fn store(&mut self, step: AnswerStep) {
         let (reply_to, reply) = self.port.reserve_for_worker();
-        let refused = self.ports.submit_now(step_command(self.answer.job(), reply_to, step)).err();
-        let result: StoreResult<Option<MessageId>> = self.wait_for(&reply, refused).of_step();
+        let job = self.answer.job();
+        self.workers.submit_now(&Holder::User(job.user.clone()), step_command(job, reply_to, step));
+        let result: StoreResult<Option<MessageId>> = wait_for(&reply).of_step();
         self.answer.stored(result, self.clock.now().mono);
     }
+}
 
-    /// Waits for the store's reply, unless the queue was full.
-    fn wait_for(&self, reply: &Receiver<StoreReply>, refused: Option<ReplyTo>) -> StoreReply {
-        if let Some(to) = refused {
-            self.port.release(to);
-            return StoreReply::Dropped;
-        }
-        reply.recv().unwrap_or(StoreReply::Dropped)
-    }
+/// Waits for the store's reply.
+fn wait_for(reply: &Receiver<StoreReply>) -> StoreReply {
+    reply.recv().unwrap_or(StoreReply::Dropped)
 }

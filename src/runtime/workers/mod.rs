@@ -12,51 +12,57 @@ pub(super) use reader::read;
 pub(super) use writer::write;
 
 use super::queue::Queue;
-use super::responders::ResponderPort;
+use super::replies::Replies;
 use crate::base::limits::*;
 use crate::base::metrics;
-use crate::domain::command::{Command, ReplyTo};
+use crate::domain::command::Command;
+use crate::domain::holder::Holder;
 use crate::domain::password::PasswordJob;
 use crate::domain::query::Query;
 use crate::domain::work::Work;
 use std::sync::Arc;
 
-/// The queues that lead to the other threads.
+/// The least weight of a command in the writer's queue, in bytes, which bounds the number of commands.
+const COMMAND_WEIGHT_MIN: usize = WRITER_QUEUE_BYTES_MAX / WRITER_QUEUE_MAX;
+
+/// The queues that lead to the other threads, and the way back.
+///
+/// Work that a full queue displaces gets its reply as any other: that it was dropped.
 #[derive(Clone)]
 pub(crate) struct Workers {
     /// Commands for the writer.
-    pub writer: Arc<Queue<Command>>,
+    pub writer: Arc<Queue<Holder, Command>>,
     /// Queries for the readers.
-    pub readers: Arc<Queue<Query>>,
+    pub readers: Arc<Queue<Holder, Query>>,
     /// Jobs for the password thread.
-    pub passwords: Arc<Queue<PasswordJob>>,
-    /// The responders.
-    pub responders: Arc<ResponderPort>,
+    pub passwords: Arc<Queue<Holder, PasswordJob>>,
+    /// The receivers of replies.
+    pub replies: Replies,
 }
 
 impl Workers {
     /// Empty queues.
-    #[allow(clippy::new_without_default)]
-    pub(crate) fn new() -> Workers {
+    pub(crate) fn new(replies: Replies) -> Workers {
         Workers {
-            writer: Arc::new(Queue::new(WRITER_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
-            readers: Arc::new(Queue::new(READER_QUEUE_MAX, usize::MAX, &metrics::READER_QUEUE)),
-            passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, usize::MAX, &metrics::PASSWORD_QUEUE)),
-            responders: Arc::default(),
+            writer: Arc::new(Queue::new(WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
+            readers: Arc::new(Queue::new(READER_QUEUE_MAX, &metrics::READER_QUEUE)),
+            passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, &metrics::PASSWORD_QUEUE)),
+            replies,
         }
     }
 
     /// Enqueues work for its worker. The writer starts on a command only after [`Workers::wake_writer`], so that the commands
     /// of one turn of an event loop share a transaction.
-    ///
-    /// # Errors
-    /// Returns the recipient of the response if the queue is full.
-    pub(crate) fn submit(&self, work: Work) -> Result<(), ReplyTo> {
+    pub(crate) fn submit(&self, work: Work) {
         match work {
-            Work::Command(command) => self.submit_command(command),
+            Work::Command(command) => self.submit_command(&Holder::User(command.actor.id.clone()), command),
             Work::Query(query) => self.ask(query),
-            Work::Password(job) => self.passwords.push(job, 1).map_err(|job| job.reply_to),
-            Work::CancelAnswer { reply_to: to, conversation_id } => self.responders.cancel(to, conversation_id),
+            Work::Password(job) => {
+                let mut displaced = Vec::new();
+                self.passwords.push(&job.holder.clone(), job, 1, &mut displaced);
+                displaced.into_iter().for_each(|job| self.replies.dropped(job.reply_to));
+            }
+            Work::CancelAnswer { reply_to: to, conversation_id } => self.replies.responders.cancel(to, conversation_id),
         }
     }
 
@@ -66,21 +72,16 @@ impl Workers {
     }
 
     /// Enqueues a query.
-    ///
-    /// # Errors
-    /// As [`Workers::submit`].
-    pub(crate) fn ask(&self, query: Query) -> Result<(), ReplyTo> {
-        self.readers.push(query, 1).map_err(|query| query.reply_to)
+    pub(crate) fn ask(&self, query: Query) {
+        let mut displaced = Vec::new();
+        self.readers.push(&query.holder(), query, 1, &mut displaced);
+        displaced.into_iter().for_each(|query| self.replies.dropped(query.reply_to));
     }
 
-    /// Enqueues one command and wakes the writer at once.
-    ///
-    /// # Errors
-    /// As [`Workers::submit`].
-    pub(crate) fn submit_now(&self, command: Command) -> Result<(), ReplyTo> {
-        self.submit_command(command)?;
+    /// Enqueues one command in the share of `holder`, and wakes the writer at once.
+    pub(crate) fn submit_now(&self, holder: &Holder, command: Command) {
+        self.submit_command(holder, command);
         self.wake_writer();
-        Ok(())
     }
 
     /// Closes the queues. What they hold is still handled.
@@ -90,8 +91,10 @@ impl Workers {
         self.writer.close();
     }
 
-    fn submit_command(&self, command: Command) -> Result<(), ReplyTo> {
-        let weight = command.weight();
-        self.writer.push_without_wake(command, weight).map_err(|command| command.reply_to)
+    fn submit_command(&self, holder: &Holder, command: Command) {
+        let weight = command.weight().max(COMMAND_WEIGHT_MIN);
+        let mut displaced = Vec::new();
+        self.writer.push_without_wake(holder, command, weight, &mut displaced);
+        displaced.into_iter().for_each(|command| self.replies.command_dropped(command.reply_to));
     }
 }

@@ -1,6 +1,7 @@
 //! The password thread.
 
 use crate::auth::password::Hasher;
+use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
 use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
@@ -20,7 +21,7 @@ enum Login {
 type StoredPassword = (String, Option<(UserProfile, u64)>);
 
 /// Checks passwords one after the other, so that the memory of at most one hash is in use, until the queue is closed.
-pub(crate) fn check_passwords(mut reader: Reader, queue: &Queue<PasswordJob>, replies: &Replies) {
+pub(crate) fn check_passwords(mut reader: Reader, queue: &Queue<Holder, PasswordJob>, replies: &Replies) {
     let hasher = Hasher::new();
     let mut jobs = Vec::new();
     while queue.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {

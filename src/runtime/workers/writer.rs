@@ -9,7 +9,6 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::started_answer::LiveAnswerSet;
 use crate::runtime::clock::Clock;
 use crate::runtime::queue::Wakeup;
-use crate::runtime::replies::Replies;
 use crate::shard::shared::SharedState;
 use crate::store::{MaintenanceDue, Writer};
 use std::process::exit;
@@ -30,7 +29,8 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 ///
 /// A panic here ends the process, because the state of the writer's cache is then unknown. So does a database that cannot be
 /// synced.
-pub(crate) fn write(mut writer: Writer, workers: &Workers, replies: &Replies, shared: &SharedState, clock: Clock) {
+pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState, clock: Clock) {
+    let replies = &workers.replies;
     let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;

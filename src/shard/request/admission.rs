@@ -208,6 +208,12 @@ pub(super) fn user_rate(limit: RateLimit) -> Rate {
     Rate::per_second(u64::from(limit.per_second), u64::from(limit.burst))
 }
 
+/// The rate of one user's replayed requests.
+pub(super) fn replay_rate(limit: RateLimit) -> Rate {
+    let times = |count: u32| u64::from(count) * REPLAYS_FACTOR;
+    Rate::per_second(times(limit.per_second), times(limit.burst))
+}
+
 /// The rate of unauthenticated requests from one network.
 fn anonymous_rate(limit: RateLimit) -> Rate {
     let times = |count: u32| u64::from(count) * REQUESTS_PER_ADDRESS_FACTOR;

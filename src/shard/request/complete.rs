@@ -1,6 +1,6 @@
 //! Completing a request with the result of a worker.
 
-use super::admission::user_rate;
+use super::admission::{replay_rate, user_rate};
 use super::context::RequestContext;
 use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
@@ -23,12 +23,16 @@ impl Shard {
     pub(in crate::shard) fn command_finished(&mut self, result: CommandResult, now: Now) {
         let Some(mut pending) = self.take_pending(result.to) else { return };
         let slot = result.to.slot;
-        // A replayed command does not count for the rate.
+        // A replayed command does not count for the rate, unless the user repeats too many.
         if let (Ok(Outcome::Replayed { .. }), Some(caller), Some(limit)) =
             (&result.result, &pending.caller, self.context.settings.rate_limit)
         {
-            let key = RateKey::User(caller.actor.id.clone());
-            pending.request_context.quota = Some(self.shared.rate_limiter.put_back(&key, user_rate(limit), now.mono));
+            let limiter = &self.shared.rate_limiter;
+            let user = &caller.actor.id;
+            if limiter.take(RateKey::Replays(user.clone()), replay_rate(limit), now.mono).is_ok() {
+                let quota = limiter.put_back(&RateKey::User(user.clone()), user_rate(limit), now.mono);
+                pending.request_context.quota = Some(quota);
+            }
         }
         let response = api::command_response(result, pending.operation.subject());
         self.complete(slot, &pending.request_context, response, now);

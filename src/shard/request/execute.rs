@@ -10,11 +10,12 @@ use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, Idempotency};
 use crate::domain::event::KindSet;
 use crate::domain::health::Readiness;
+use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
 use crate::domain::password::{PasswordCheck, PasswordJob};
 use crate::domain::query::{Query, QueryKind, StreamFilter};
 use crate::domain::work::Work;
-use crate::shard::shared::rate_limiter::RateKey;
+use crate::shard::shared::rate_limiter::{RateKey, network_of};
 use crate::shard::{Output, Shard};
 use crate::wire;
 use std::sync::Arc;
@@ -158,7 +159,14 @@ impl Shard {
         if let Err(error) = counted {
             return self.respond(slot, &request_context, error.into_response(), now);
         }
-        let job = PasswordJob { reply_to: self.reply_to(slot), check };
+        let holder = match &check {
+            PasswordCheck::Login { .. } => {
+                let peer = network_of(self.connections[slot].peer());
+                Holder::Network(admitted.networks.single().unwrap_or(peer))
+            }
+            PasswordCheck::Change { user, .. } => Holder::User(user.clone()),
+        };
+        let job = PasswordJob { reply_to: self.reply_to(slot), holder, check };
         let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, Continuation::Respond);
         self.wait(slot, pending, Work::Password(job), now);
     }

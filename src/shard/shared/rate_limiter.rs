@@ -14,13 +14,15 @@ use std::sync::{Mutex, MutexGuard};
 /// Microseconds in a second.
 const SECOND_MICROS: u64 = 1_000_000;
 /// Number of kinds of `RateKey`.
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 
 /// What a rate is counted for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RateKey {
     /// The requests of a user.
     User(UserId),
+    /// The requests of a user that repeat an executed one, by its `Idempotency-Key`.
+    Replays(UserId),
     /// Requests from one network without a valid token.
     Anonymous(IpAddr),
     /// Logins to one account, a `RateLimiter::account`, from one network.
@@ -36,12 +38,13 @@ impl RateKey {
             RateKey::Anonymous(_) => 1,
             RateKey::Login(..) => 2,
             RateKey::LoginAddress(_) => 3,
+            RateKey::Replays(_) => 4,
         }
     }
 
     /// The name of the policy in `RateLimit` and `RateLimit-Policy`.
     fn policy(&self) -> &'static str {
-        ["default", "address", "login", "login-address"][self.kind()]
+        ["default", "address", "login", "login-address", "replays"][self.kind()]
     }
 }
 

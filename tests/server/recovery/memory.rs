@@ -109,10 +109,10 @@ fn a_slow_reader_is_not_disconnected() {
     let mut user = User::new(&server, "u");
     let opening = Opening { token: token("u"), receive_buffer_bytes: Some(16 * 1024), ..Opening::default() };
     let mut reader = Reader::open(server.addr, &opening).expect("a stream");
+    let (mut seen, mut last, mut longest) = (0, Instant::now(), Duration::ZERO);
     for n in 0..40 {
         user.say("default", &content("u", n).repeat(8));
     }
-    let (mut seen, mut last, mut longest) = (0, Instant::now(), Duration::ZERO);
     let begin = Instant::now();
     while seen < 40 {
         match reader.next() {
