@@ -197,6 +197,7 @@ impl Journal {
         AnswerStarted {
             job: JobId::default(),
             message_id: message,
+            reply_to: message,
             conversation_id: backend::conversation_id(1),
             workspace_id: backend::workspace_id(),
             recipients: ids(PARTICIPANTS[1].iter().copied()).into(),
@@ -420,19 +421,29 @@ impl StreamModel {
 
     /// A delta or a snapshot.
     fn ephemeral(&mut self, kind: &str, said: &[(Option<String>, Json<'_>, &str)], journal: &Journal) {
-        let [(_, Json::Text(Some(message)), _), _, (_, Json::Number(index), _), (_, Json::Text(Some(text)), _)] = said
+        let [
+            (_, Json::Text(Some(message)), _),
+            _,
+            _,
+            (_, Json::Number(index), _),
+            (_, Json::Number(offset), _),
+            (_, Json::Text(Some(text)), _),
+        ] = said
         else {
             panic!("{said:?} is not a {kind}");
         };
         let message = MessageId::parse(message).expect("a message's id");
         let index: u64 = index.parse().expect("a number");
+        let offset: usize = offset.parse().expect("a number");
         assert!(PARTICIPANTS[1].contains(&self.user), "{} sees another conversation's answer", USERS[self.user]);
         let known = self.texts.entry(message).or_default();
         if kind == "output_delta" {
-            assert_eq!(index, known.0, "deltas are consecutive");
+            assert!(index >= known.0, "a delta repeats");
+            assert_eq!(offset, known.1.len(), "a delta begins where the text ends");
             known.1.push_str(text);
         } else {
             known.1.clone_from(text);
+            assert_eq!(offset, known.1.len(), "the next delta begins where the snapshot ends");
         }
         known.0 = index + 1;
         let pieces = &journal.written[&message];

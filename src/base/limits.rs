@@ -296,6 +296,8 @@ pub(crate) const RESPONDER_WAITING_MAX: usize = 1024;
 pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Shortest time between two deltas of one answer, in milliseconds.
 pub(crate) const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
+/// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.
+pub(crate) const OUTPUT_DELTA_BYTES_MAX: usize = 4096;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.
 pub(crate) const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 

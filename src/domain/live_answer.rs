@@ -3,6 +3,7 @@
 //! Invariant: text is only appended, and the concatenated deltas are the text through `shown`.
 
 use super::id::{MessageId, UserId};
+use crate::base::limits::OUTPUT_DELTA_BYTES_MAX;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +14,8 @@ pub struct LiveAnswer(Arc<Mutex<LiveState>>);
 #[derive(Debug, Default)]
 struct LiveState {
     text: String,
-    shown: ShownText,
+    /// The end of each delta in the text, in bytes.
+    delta_ends: Vec<u32>,
     recipients: Arc<[UserId]>,
     is_over: bool,
 }
@@ -66,18 +68,52 @@ impl LiveAnswer {
 
     /// The part of the text that was sent in deltas.
     pub fn shown(&self) -> ShownText {
-        self.state().shown
+        self.state().shown()
     }
 
-    /// Makes the rest of the text the next delta of this message. `None` if there is no rest.
+    /// Makes the rest of the text the next delta of this message, or as much of it as one delta may have. `None` if there is
+    /// no rest.
     pub fn show(&self, message_id: MessageId) -> Option<AnswerDelta> {
         let mut state = self.state();
-        let (from, to, index) = (state.shown.bytes, state.text.len(), state.shown.deltas);
+        let ShownText { deltas: index, bytes: from } = state.shown();
+        let mut to = state.text.len().min(from + OUTPUT_DELTA_BYTES_MAX);
+        while !state.text.is_char_boundary(to) {
+            to -= 1;
+        }
         if from == to {
             return None;
         }
-        state.shown = ShownText { deltas: index + 1, bytes: to };
+        state.delta_ends.push(u32::try_from(to).expect("an answer is shorter than 4 GiB"));
         Some(AnswerDelta { message_id, index, from, to })
+    }
+
+    /// Calls `read` with as many of the deltas after `from` and through `to` as `bytes_max` allows, but at least one, joined
+    /// into one text, and with the end of that text. `bytes` returns what a text counts for. Returns that end and what `read`
+    /// returned.
+    ///
+    /// # Panics
+    /// Panics if `from` is not before `to`, or if one of them is not the end of a delta.
+    pub fn with_deltas<T>(
+        &self,
+        from: ShownText,
+        to: ShownText,
+        bytes_max: usize,
+        bytes: impl Fn(&str) -> usize,
+        read: impl FnOnce(ShownText, &str) -> T,
+    ) -> (ShownText, T) {
+        assert!(from.deltas < to.deltas, "there is a delta to read");
+        let state = self.state();
+        let (mut through, mut sum) = (from, 0);
+        for end in &state.delta_ends[from.deltas as usize..to.deltas as usize] {
+            let end = *end as usize;
+            sum += bytes(&state.text[through.bytes..end]);
+            if sum > bytes_max && through != from {
+                break;
+            }
+            through = ShownText { deltas: through.deltas + 1, bytes: end };
+        }
+        let result = read(through, &state.text[from.bytes..through.bytes]);
+        (through, result)
     }
 
     /// The recipients of the answer's deltas, as of the last commit.
@@ -100,6 +136,13 @@ impl LiveAnswer {
 
     fn state(&self) -> MutexGuard<'_, LiveState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveState {
+    fn shown(&self) -> ShownText {
+        let bytes = self.delta_ends.last().map_or(0, |end| *end as usize);
+        ShownText { deltas: self.delta_ends.len() as u64, bytes }
     }
 }
 
@@ -135,5 +178,37 @@ mod tests {
         assert_eq!(live.with_text(delta.from..delta.to, str::to_owned), "c");
         assert_eq!((live.shown(), live.text_from(2)), (ShownText { deltas: 2, bytes: 7 }, "\u{1f600}c".to_owned()));
         assert!(live == live.clone() && live != LiveAnswer::default());
+    }
+
+    #[test]
+    fn a_long_text_is_shown_in_bounded_deltas_that_split_no_character() {
+        let (live, id) = (LiveAnswer::default(), MessageId(Uuid::from_u128(1)));
+        live.append("a");
+        live.append(&"\u{1f600}".repeat(OUTPUT_DELTA_BYTES_MAX));
+        let deltas: Vec<AnswerDelta> = std::iter::from_fn(|| live.show(id)).collect();
+        assert!(deltas.iter().all(|delta| delta.to - delta.from <= OUTPUT_DELTA_BYTES_MAX));
+        let text: String = deltas.iter().map(|delta| live.with_text(delta.from..delta.to, str::to_owned)).collect();
+        assert_eq!(text, live.text_from(0));
+        assert_eq!(live.shown(), ShownText { deltas: deltas.len() as u64, bytes: live.len() });
+    }
+
+    #[test]
+    fn deltas_are_joined_up_to_a_bound() {
+        let (live, id) = (LiveAnswer::default(), MessageId(Uuid::from_u128(1)));
+        for piece in ["aa", "bb", "cccc", "d"] {
+            live.append(piece);
+            live.show(id).unwrap();
+        }
+        let shown = |deltas, bytes| ShownText { deltas, bytes };
+        let table = [
+            (shown(0, 0), 100, shown(4, 9), "aabbccccd"),
+            (shown(1, 2), 6, shown(3, 8), "bbcccc"),
+            (shown(1, 2), 5, shown(2, 4), "bb"),
+            (shown(2, 4), 1, shown(3, 8), "cccc"),
+        ];
+        for (from, bytes_max, through, text) in table {
+            let read = live.with_deltas(from, live.shown(), bytes_max, str::len, |_, text| text.to_owned());
+            assert_eq!(read, (through, text.to_owned()));
+        }
     }
 }

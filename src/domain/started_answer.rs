@@ -14,6 +14,8 @@ pub struct AnswerStarted {
     pub job: JobId,
     /// The answer's message.
     pub message_id: MessageId,
+    /// The message that it answers.
+    pub reply_to: MessageId,
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// The conversation's workspace.

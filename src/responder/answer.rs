@@ -288,7 +288,10 @@ impl Answer {
 
     fn show(&mut self, now: MonoTime) -> Option<AnswerDelta> {
         let delta = self.live.show(self.message_id?)?;
-        self.shown_at = Some(now);
+        // The rest of a long piece of text follows at once.
+        if delta.to == self.live.len() {
+            self.shown_at = Some(now);
+        }
         Some(delta)
     }
 

@@ -105,20 +105,32 @@ fn data(bytes: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> Arc<str> {
     String::from_utf8(out).expect("JSON that is made of texts is text").into()
 }
 
-/// A piece of an answer.
-pub fn output_delta(started: &AnswerStarted, index: u64, delta: &str, at: WallTime, out: &mut Vec<u8>) {
-    passing(EventKind::OutputDelta, started, index, ("delta", delta), at, out);
+/// A piece of an answer: `delta` begins at byte `offset` of the text, and ends with the delta of this index.
+pub fn output_delta(
+    started: &AnswerStarted,
+    (index, offset): (u64, usize),
+    delta: &str,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    ephemeral(EventKind::OutputDelta, started, (index, offset), ("delta", delta), at, out);
 }
 
-/// The text of an answer through the delta with this index.
-pub fn output_snapshot(started: &AnswerStarted, index: u64, text: &str, at: WallTime, out: &mut Vec<u8>) {
-    passing(EventKind::OutputSnapshot, started, index, ("text", text), at, out);
+/// The text of an answer through the delta with this index; the next one begins at byte `offset`.
+pub fn output_snapshot(
+    started: &AnswerStarted,
+    (index, offset): (u64, usize),
+    text: &str,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    ephemeral(EventKind::OutputSnapshot, started, (index, offset), ("text", text), at, out);
 }
 
-fn passing(
+fn ephemeral(
     kind: EventKind,
     started: &AnswerStarted,
-    index: u64,
+    (index, offset): (u64, usize),
     (name, text): (&str, &str),
     at: WallTime,
     out: &mut Vec<u8>,
@@ -128,8 +140,12 @@ fn passing(
         .uuid(started.message_id.0)
         .raw(",\"conversation_id\":")
         .uuid(started.conversation_id.0)
+        .raw(",\"reply_to\":")
+        .uuid(started.reply_to.0)
         .raw(",\"index\":")
         .number(index)
+        .raw(",\"offset\":")
+        .number(offset as u64)
         .raw(",")
         .string(name)
         .raw(":")

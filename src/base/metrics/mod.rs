@@ -147,6 +147,8 @@ pub(crate) static CATCHUP_PAGES: Counter = Counter::new();
 pub(crate) static CATCHUP_EVENTS: Counter = Counter::new();
 /// Journal pages that could not be read and were requested again.
 pub(crate) static CATCHUP_FAILURES: Counter = Counter::new();
+/// Bytes of running answers that were framed for streams.
+pub(crate) static ANSWER_BYTES_FRAMED: Counter = Counter::new();
 /// `gap` events sent, by `GapReason`.
 pub(crate) static GAPS: [Counter; GapReason::NAMES.len()] = [const { Counter::new() }; GapReason::NAMES.len()];
 /// Messages that full mailboxes dropped, by `MailboxDropped`.
@@ -233,6 +235,8 @@ fn render_streams(text: &mut Exposition) {
     text.counter("cortex_catchup_events_total", "Events in those pages.", CATCHUP_EVENTS.get());
     let help = "Journal pages that could not be read and were requested again.";
     text.counter("cortex_catchup_failures_total", help, CATCHUP_FAILURES.get());
+    let help = "Bytes of running answers that were framed for streams; streams share frames.";
+    text.counter("cortex_answer_framed_bytes_total", help, ANSWER_BYTES_FRAMED.get());
     text.counters("cortex_gaps_total", "Gap events sent, by reason.", ("reason", GapReason::NAMES), &GAPS);
     let help = "Messages dropped by a full mailbox of an event loop, to be read again.";
     text.counters("cortex_mailbox_dropped_total", help, ("what", MailboxDropped::NAMES), &MAILBOX_DROPPED);

@@ -1,9 +1,13 @@
 //! Answers in progress: which streams see them, and how much of their text each stream has. The text itself is in the
 //! answer, which the responder's worker shares with every shard.
 //!
+//! Work follows what is queued: text is framed only for a stream that has room for it, in pieces that fit, and each piece
+//! once for all streams that need it. A stream without room gets what it lacks, several deltas as one, when it has drained.
+//!
 //! Invariant: a stream that received a delta or a snapshot has all of the text through it. After a missed commit, no answer
 //! is shown to its former recipients: the answer itself has the present ones.
 
+use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
@@ -13,11 +17,15 @@ use crate::domain::query::StreamFilter;
 use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
-use crate::shard::subscription::subscriber::Subscriber;
+use crate::shard::subscription::subscriber::{AnswerCursor, Subscriber};
 use crate::sse::frame::EventFrame;
 use crate::wire;
+use crate::wire::json::string_bytes;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+/// Bytes of a frame around the text of a delta.
+const FRAME_FIELDS_BYTES: usize = 512;
 
 /// One answer in progress.
 #[derive(Debug)]
@@ -25,6 +33,28 @@ struct SharedAnswer {
     started: AnswerStarted,
     /// How much of its text this shard shows.
     shown: ShownText,
+    /// Changes when a recipient may have lost the answer for a while: all streams get the text from its beginning.
+    generation: u32,
+    /// The piece that was framed last, as long as a stream holds it.
+    piece: Option<Piece>,
+}
+
+/// A framed piece of an answer's text.
+#[derive(Debug)]
+struct Piece {
+    key: PieceKey,
+    /// Where the piece ends.
+    through: ShownText,
+    frame: Weak<EventFrame>,
+}
+
+/// What a piece is made of: streams with the same key get the same frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PieceKey {
+    from: ShownText,
+    shown: ShownText,
+    bytes_max: usize,
+    is_snapshot: bool,
 }
 
 /// The answers in progress, as a shard has them.
@@ -36,7 +66,7 @@ pub(crate) struct LiveAnswers {
 impl LiveAnswers {
     /// Adds an answer that was started.
     pub(crate) fn start(&mut self, started: &AnswerStarted) {
-        let answer = SharedAnswer { started: started.clone(), shown: ShownText::default() };
+        let answer = SharedAnswer { started: started.clone(), shown: ShownText::default(), generation: 0, piece: None };
         self.answers.insert(started.message_id, answer);
     }
 
@@ -45,6 +75,9 @@ impl LiveAnswers {
         self.answers.retain(|_, answer| match answer.started.change(event) {
             None => true,
             Some(AnswerChange::Recipients(recipients)) => {
+                if answer.started.recipients.iter().any(|user| !recipients.contains(user)) {
+                    answer.generation += 1;
+                }
                 answer.started.recipients = Arc::clone(recipients);
                 true
             }
@@ -71,64 +104,57 @@ impl LiveAnswers {
     pub(crate) fn events_missed(&mut self) {
         self.answers.retain(|_, answer| {
             answer.started.recipients = answer.started.live.recipients();
+            answer.generation += 1;
             !answer.started.live.is_over()
         });
     }
 
-    /// Calls `offer` for each stream that may see the answer.
-    pub(crate) fn for_each_stream(&self, message_id: MessageId, fan_out: &FanOut, mut offer: impl FnMut(u32)) {
-        let Some(answer) = self.answers.get(&message_id) else { return };
-        for user in answer.started.recipients.iter() {
-            if let Some(subscriptions) = fan_out.subscriptions(user) {
-                subscriptions.streams().iter().for_each(|slot| offer(*slot));
-            }
-        }
-    }
-
-    /// The frame of a delta, shared by all streams.
-    pub(crate) fn delta_frame(&self, delta: &AnswerDelta, now: WallTime) -> Option<Arc<EventFrame>> {
-        let started = &self.answers.get(&delta.message_id)?.started;
-        let json_bytes = 256 + delta.to - delta.from;
-        Some(Arc::new(EventFrame::new(None, EventKind::OutputDelta.as_str(), json_bytes, |out| {
-            started.live.with_text(delta.from..delta.to, |text| {
-                wire::event::output_delta(started, delta.index, text, now, out);
-            });
-        })))
-    }
-
-    /// Queues a delta for a live stream, or the whole text if the stream lacks a part before it.
-    pub(crate) fn push_delta(
-        &self,
-        stream: &mut Subscriber,
-        outbox: &mut Outbox,
-        delta: &AnswerDelta,
-        frame: &Arc<EventFrame>,
-        now: WallTime,
+    /// Calls `offer` for each stream that may see the answer, with the answer.
+    pub(crate) fn for_each_stream(
+        &mut self,
+        message_id: MessageId,
+        fan_out: &FanOut,
+        mut offer: impl FnMut(u32, &mut StreamedAnswer<'_>),
     ) {
-        let Some(answer) = self.answers.get(&delta.message_id) else { return };
-        if !is_shown_to(answer, stream) {
-            return;
-        }
-        // After missed deltas, `shown` is ahead of this one, and the whole text is sent.
-        if stream.next_delta(delta.message_id) == delta.index && answer.shown.deltas == delta.index + 1 {
-            if stream.push_ephemeral(frame, outbox) {
-                stream.set_next_delta(delta.message_id, delta.index + 1);
+        let Some(answer) = self.answers.get_mut(&message_id) else { return };
+        let recipients = Arc::clone(&answer.started.recipients);
+        let mut answer = StreamedAnswer(answer);
+        for user in recipients.iter() {
+            if let Some(subscriptions) = fan_out.subscriptions(user) {
+                subscriptions.streams().iter().for_each(|slot| offer(*slot, &mut answer));
             }
-        } else {
-            push_snapshot(answer, stream, outbox, now);
         }
     }
 
-    /// Queues the text of every answer in progress for a stream that has become live.
-    pub(crate) fn push_snapshots(&self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
-        for answer in self.answers.values() {
-            let sees = answer.started.recipients.contains(stream.user());
-            if sees && is_shown_to(answer, stream) && stream.next_delta(answer.started.message_id) < answer.shown.deltas
-            {
-                push_snapshot(answer, stream, outbox, now);
+    /// Queues the text of every answer in progress for a stream that has become live, as far as there is room.
+    pub(crate) fn push_snapshots(&mut self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+        stream.set_lacks_text(false);
+        for answer in self.answers.values_mut() {
+            if answer.shown.deltas > 0 && answer.started.recipients.contains(stream.user()) {
+                StreamedAnswer(answer).push_text(stream, outbox, false, now);
             }
         }
-        stream.forget_deltas(|id| self.answers.contains_key(&id));
+        stream.retain_answers(|cursor| self.answers.contains_key(&cursor.message_id));
+    }
+
+    /// Queues text that a stream lacks, as far as there is room.
+    pub(crate) fn push_lacking(&mut self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+        stream.set_lacks_text(false);
+        let mut lacking = Vec::new();
+        stream.retain_answers(|cursor| {
+            let Some(answer) = self.answers.get(&cursor.message_id) else { return false };
+            if cursor.through != answer.shown || cursor.generation != answer.generation {
+                lacking.push(cursor.message_id);
+            }
+            true
+        });
+        for message_id in lacking {
+            if let Some(answer) = self.answers.get_mut(&message_id)
+                && answer.started.recipients.contains(stream.user())
+            {
+                StreamedAnswer(answer).push_text(stream, outbox, false, now);
+            }
+        }
     }
 
     /// Whether no answer is in progress.
@@ -138,23 +164,88 @@ impl LiveAnswers {
     }
 }
 
-fn push_snapshot(answer: &SharedAnswer, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
-    let SharedAnswer { started, shown } = answer;
-    let Some(index) = shown.deltas.checked_sub(1) else { return };
-    let write_json = |out: &mut Vec<u8>| {
-        started.live.with_text(0..shown.bytes, |text| wire::event::output_snapshot(started, index, text, now, out));
-    };
-    if stream.push_ephemeral_with(EventKind::OutputSnapshot, outbox, write_json) {
-        stream.set_next_delta(started.message_id, shown.deltas);
+/// One answer in progress, for the streams that see it.
+#[derive(Debug)]
+pub(crate) struct StreamedAnswer<'a>(&'a mut SharedAnswer);
+
+impl StreamedAnswer<'_> {
+    /// Queues the text that a stream lacks, as far as there is room; returns whether any was queued. A piece from the beginning
+    /// of the text is a snapshot, unless it is the first delta and `is_first_delta` is set. Any other piece is a delta.
+    pub(crate) fn push_text(
+        &mut self,
+        stream: &mut Subscriber,
+        outbox: &mut Outbox,
+        is_first_delta: bool,
+        now: WallTime,
+    ) -> bool {
+        let SharedAnswer { started, shown, generation, .. } = &*self.0;
+        let (message_id, shown, generation) = (started.message_id, *shown, *generation);
+        let mut is_queued = false;
+        if !stream.is_live() || !passes(started, stream.filter()) {
+            return is_queued;
+        }
+        let bytes_max = stream.text_bytes_max();
+        loop {
+            let cursor = stream.answer_cursor(message_id);
+            if cursor.generation != generation {
+                *cursor = AnswerCursor { message_id, generation, through: ShownText::default() };
+            }
+            let from = cursor.through;
+            if from.deltas >= shown.deltas {
+                return is_queued;
+            }
+            if !stream.has_room_for_text(outbox) {
+                stream.set_lacks_text(true);
+                return is_queued;
+            }
+            let (through, frame) = self.piece(from, bytes_max, is_first_delta, now);
+            if !stream.push_ephemeral(&frame, outbox) {
+                stream.set_lacks_text(true);
+                return is_queued;
+            }
+            is_queued = true;
+            stream.answer_cursor(message_id).through = through;
+        }
+    }
+
+    /// The frame of the text after `from`, about `bytes_max` bytes of it at most, and where it ends.
+    fn piece(
+        &mut self,
+        from: ShownText,
+        bytes_max: usize,
+        is_first_delta: bool,
+        now: WallTime,
+    ) -> (ShownText, Arc<EventFrame>) {
+        let SharedAnswer { started, shown, piece, .. } = &mut *self.0;
+        let is_snapshot = from.deltas == 0 && !is_first_delta;
+        let key = PieceKey { from, shown: *shown, bytes_max, is_snapshot };
+        if let Some(piece) = piece
+            && piece.key == key
+            && let Some(frame) = piece.frame.upgrade()
+        {
+            return (piece.through, frame);
+        }
+        let text_bytes_max = bytes_max.saturating_sub(FRAME_FIELDS_BYTES);
+        let write = |through: ShownText, text: &str| {
+            let kind = if is_snapshot { EventKind::OutputSnapshot } else { EventKind::OutputDelta };
+            EventFrame::new(None, kind.as_str(), FRAME_FIELDS_BYTES + text.len(), |out| {
+                let index = through.deltas - 1;
+                if is_snapshot {
+                    wire::event::output_snapshot(started, (index, through.bytes), text, now, out);
+                } else {
+                    wire::event::output_delta(started, (index, from.bytes), text, now, out);
+                }
+            })
+        };
+        let (through, frame) = started.live.with_deltas(from, *shown, text_bytes_max, string_bytes, write);
+        metrics::ANSWER_BYTES_FRAMED.add(frame.held_bytes() as u64);
+        let frame = Arc::new(frame);
+        *piece = Some(Piece { key, through, frame: Arc::downgrade(&frame) });
+        (through, frame)
     }
 }
 
-fn is_shown_to(answer: &SharedAnswer, stream: &Subscriber) -> bool {
-    stream.is_live() && passes(answer, stream.filter())
-}
-
-fn passes(answer: &SharedAnswer, filter: &StreamFilter) -> bool {
-    let started = &answer.started;
+fn passes(started: &AnswerStarted, filter: &StreamFilter) -> bool {
     filter.kinds.has(EventKind::OutputDelta)
         && filter.workspace.is_none_or(|id| id == started.workspace_id)
         && match filter.conversation {
@@ -178,6 +269,7 @@ mod tests {
         AnswerStarted {
             job: JobId::default(),
             message_id: MessageId(Uuid::from_u128(1)),
+            reply_to: MessageId(Uuid::from_u128(4)),
             conversation_id: ConversationId(Uuid::from_u128(2)),
             workspace_id: WorkspaceId(Uuid::from_u128(3)),
             recipients: Arc::new([UserId::new("u").unwrap()]),

@@ -164,11 +164,15 @@ impl Shard {
 
     /// The socket took bytes of a stream, or was full.
     pub(in crate::shard) fn stream_written(&mut self, slot: u32, now: Now) {
-        let Some((stream, outbox)) = self.connections[slot].stream() else { return };
+        let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         if stream.has_ended() && outbox.is_empty() {
             self.begin_closing(slot, now);
         } else if stream.wants_fill(outbox) {
             self.fill_stream(slot, now);
+            self.connections.output_queued(slot, now);
+        } else if stream.wants_text(outbox) {
+            self.live_answers.push_lacking(stream, outbox, now.wall);
+            stream.report(&self.fan_out, outbox, now.mono);
             self.connections.output_queued(slot, now);
         } else {
             stream.report(&self.fan_out, outbox, now.mono);
@@ -219,11 +223,11 @@ impl Shard {
         if !self.live_answers.grow(delta) {
             return;
         }
-        let Some(frame) = self.live_answers.delta_frame(delta, now.wall) else { return };
         let Shard { fan_out, connections, live_answers, .. } = self;
-        live_answers.for_each_stream(delta.message_id, fan_out, |slot| {
-            if let Some((stream, outbox)) = connections[slot].stream_mut() {
-                live_answers.push_delta(stream, outbox, delta, &frame, now.wall);
+        live_answers.for_each_stream(delta.message_id, fan_out, |slot, answer| {
+            if let Some((stream, outbox)) = connections[slot].stream_mut()
+                && answer.push_text(stream, outbox, delta.index == 0, now.wall)
+            {
                 connections.output_queued(slot, now);
             }
         });

@@ -8,8 +8,8 @@ mod control_events;
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, WallTime};
-use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, MessageId, UserId};
+use crate::domain::live_answer::ShownText;
 use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
 use crate::domain::token_rules::Credential;
 use crate::shard::connection::outbox::Outbox;
@@ -64,8 +64,21 @@ pub(crate) struct Subscriber {
     buffer_bytes: usize,
     /// The last event is queued.
     ended: bool,
-    /// For each answer in progress, the index of the delta that the stream needs next; 0 without an entry.
-    next_deltas: Vec<(MessageId, u64)>,
+    /// The answers in progress of which the stream has text, or is to get some.
+    answers: Vec<AnswerCursor>,
+    /// Whether the stream lacks text of one of `answers`, for which there was no room.
+    lacks_text: bool,
+}
+
+/// How much of a running answer a stream has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnswerCursor {
+    /// The answer's message.
+    pub message_id: MessageId,
+    /// The answer's generation when the text was queued. A stream gets the text of another generation from its beginning.
+    pub generation: u32,
+    /// The text that was queued.
+    pub through: ShownText,
 }
 
 /// How a stream is delivered.
@@ -123,7 +136,8 @@ impl Subscriber {
             expiry_announced: None,
             buffer_bytes,
             ended: false,
-            next_deltas: Vec::new(),
+            answers: Vec::new(),
+            lacks_text: false,
         }
     }
 
@@ -263,25 +277,42 @@ impl Subscriber {
         self.stats.update(is_complete, self.complete_through(fan_out), outbox.bytes(), now);
     }
 
-    /// The index of the delta of an answer that the stream needs next.
-    pub(crate) fn next_delta(&self, message_id: MessageId) -> u64 {
-        self.next_deltas.iter().find(|(id, _)| *id == message_id).map_or(0, |(_, next)| *next)
+    /// How much of an answer the stream has; nothing of an answer that it has not met.
+    pub(crate) fn answer_cursor(&mut self, message_id: MessageId) -> &mut AnswerCursor {
+        let place = self.answers.iter().position(|cursor| cursor.message_id == message_id).unwrap_or_else(|| {
+            self.answers.push(AnswerCursor { message_id, generation: 0, through: ShownText::default() });
+            self.answers.len() - 1
+        });
+        &mut self.answers[place]
     }
 
-    /// Notes the index of the delta of an answer that the stream needs next.
-    pub(crate) fn set_next_delta(&mut self, message_id: MessageId, next: u64) {
-        match self.next_deltas.iter_mut().find(|(id, _)| *id == message_id) {
-            Some((_, known)) => *known = next,
-            None => self.next_deltas.push((message_id, next)),
+    /// The answers that the stream has met. Those for which `keep` returns false are forgotten.
+    pub(crate) fn retain_answers(&mut self, keep: impl FnMut(&mut AnswerCursor) -> bool) {
+        self.answers.retain_mut(keep);
+        if self.answers.is_empty() {
+            self.answers = Vec::new();
         }
     }
 
-    /// Drops the entries of answers that have ended.
-    pub(crate) fn forget_deltas(&mut self, in_progress: impl Fn(MessageId) -> bool) {
-        self.next_deltas.retain(|(id, _)| in_progress(*id));
-        if self.next_deltas.is_empty() {
-            self.next_deltas = Vec::new();
-        }
+    /// Notes whether the stream lacks text of an answer, for which there was no room.
+    pub(crate) fn set_lacks_text(&mut self, lacks_text: bool) {
+        self.lacks_text = lacks_text;
+    }
+
+    /// Whether the stream lacks text of an answer, and has room for it now.
+    pub(crate) fn wants_text(&self, outbox: &Outbox) -> bool {
+        self.lacks_text && self.is_live() && self.has_room_for_text(outbox)
+    }
+
+    /// Whether the outbox is empty enough for the longest piece of text that is queued at once.
+    pub(crate) fn has_room_for_text(&self, outbox: &Outbox) -> bool {
+        outbox.bytes() <= self.buffer_bytes / 2
+    }
+
+    /// The size of the longest piece of text that is queued at once for a stream that lacks more. It is the same for all
+    /// streams, so that they can share the frame.
+    pub(crate) fn text_bytes_max(&self) -> usize {
+        self.buffer_bytes / 2 - self.buffer_bytes / 8
     }
 
     /// Queues a frame if there is room; returns whether there was. An ephemeral frame, such as a delta, is not sent again.
@@ -292,25 +323,13 @@ impl Subscriber {
         }
         has_room
     }
-
-    /// The same for an event of this stream alone.
-    pub(crate) fn push_ephemeral_with(
-        &self,
-        kind: EventKind,
-        outbox: &mut Outbox,
-        write_json: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        outbox.push_within(self.buffer_bytes, 0, |out| {
-            write_block_in(self.form, BlockFields::default(), kind.as_str(), write_json, out);
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::time::Now;
-    use crate::domain::event::{Event, EventBody, KindSet};
+    use crate::domain::event::{Event, EventBody, EventKind, KindSet};
     use crate::domain::id::WorkspaceId;
 
     pub(super) fn stream(expires_at: WallTime) -> Subscriber {
@@ -331,7 +350,8 @@ mod tests {
             expiry_announced: None,
             buffer_bytes: 4096,
             ended: false,
-            next_deltas: Vec::new(),
+            answers: Vec::new(),
+            lacks_text: false,
         }
     }
 

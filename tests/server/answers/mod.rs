@@ -8,6 +8,7 @@ mod load;
 mod misbehaviour;
 mod order;
 mod streaming;
+mod unread;
 
 use crate::common::model::{self, Model};
 use crate::common::sse::Event;
@@ -78,15 +79,19 @@ impl Reading {
         let id = text(&data["message_id"]);
         assert_eq!(self.message_id.get_or_insert_with(|| id.clone()), &id, "one answer at a time");
         let index = data["index"].as_u64().expect("an index");
+        let offset = data["offset"].as_u64().expect("an offset") as usize;
+        assert_eq!(text(&data["reply_to"]).len(), 36, "the message to answer: {event:?}");
         match event.kind() {
             "output_delta" => {
-                assert_eq!(index, self.next, "deltas are consecutive: {event:?}");
+                assert!(index >= self.next, "a delta repeats: {event:?}");
+                assert_eq!(offset, self.text.len(), "a delta begins where the text ends: {event:?}");
                 self.text += data["delta"].as_str().expect("text");
                 self.deltas += 1;
             }
             "output_snapshot" => {
                 assert!(index + 1 >= self.next, "a snapshot goes back: {event:?}");
                 self.text = text(&data["text"]);
+                assert_eq!(offset, self.text.len(), "the next delta begins where the snapshot ends: {event:?}");
                 self.snapshots += 1;
             }
             other => panic!("{other} is not a part of an answer"),

@@ -125,6 +125,7 @@ fn ephemeral_events() -> [Value; 2] {
     let started = AnswerStarted {
         job: JobId::default(),
         message_id: MessageId::parse(id).expect("an id"),
+        reply_to: MessageId::parse(id).expect("an id"),
         conversation_id: ConversationId::parse(id).expect("an id"),
         workspace_id: WorkspaceId::parse(id).expect("an id"),
         recipients: [].into(),
@@ -134,7 +135,7 @@ fn ephemeral_events() -> [Value; 2] {
     };
     [event::output_delta, event::output_snapshot].map(|write| {
         let mut line = Vec::new();
-        write(&started, 0, "Hello", WallTime(0), &mut line);
+        write(&started, (0, 0), "Hello", WallTime(0), &mut line);
         serde_json::from_slice(&line).expect("an event is JSON")
     })
 }

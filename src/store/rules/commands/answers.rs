@@ -103,6 +103,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.started.push(AnswerStarted {
             job: job.key,
             message_id: message.id,
+            reply_to: self.asked_message(job),
             conversation_id: access.id,
             workspace_id: access.workspace.id,
             recipients: access.recipients.clone(),
@@ -292,8 +293,13 @@ impl<R: Rows> Transaction<'_, R> {
             created_at: at,
             updated_at: at,
             status,
-            reply_to: Some(MessageId(self.ids.uuid(job.key.0, job.asked_at))),
+            reply_to: Some(self.asked_message(job)),
         }
+    }
+
+    /// The message that a job answers.
+    fn asked_message(&self, job: &OpenJob) -> MessageId {
+        MessageId(self.ids.uuid(job.key.0, job.asked_at))
     }
 
     fn insert_answer(
