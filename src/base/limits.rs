@@ -108,6 +108,8 @@ pub(crate) const WRITER_CACHE_CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) const WRITER_CACHE_USERS_MAX: usize = 4096;
 /// Rows that one purge transaction deletes at most.
 pub(crate) const PURGE_ROWS_MAX: usize = 256;
+/// Rows of participants that the deletion of a workspace examines at once, and each later step that notifies the others.
+pub(crate) const NOTIFIED_ROWS_MAX: usize = 256;
 /// Bytes of deleted messages after which a purge transaction ends.
 pub(crate) const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of earlier messages that a responder receives with the message to answer.
@@ -321,6 +323,7 @@ const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(4 * PARTICIPANTS_MAX <= TRANSACTION_ROWS_MAX);
+const _: () = assert!(NOTIFIED_ROWS_MAX <= PURGE_ROWS_MAX && PURGE_ROWS_MAX <= TRANSACTION_ROWS_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
 const _: () = assert!(WAL_READERS_MILLISECONDS < SQLITE_BUSY_MILLISECONDS);

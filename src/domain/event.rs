@@ -92,6 +92,11 @@ impl EventKind {
         )
     }
 
+    /// Whether it outlives its subject, so that a client that was away learns of the removal.
+    pub fn is_tombstone(self) -> bool {
+        matches!(self, EventKind::ConversationLeft | EventKind::ConversationDeleted | EventKind::WorkspaceDeleted)
+    }
+
     /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<EventKind> {
         EventKind::ALL.iter().copied().find(|kind| kind.as_str() == raw)

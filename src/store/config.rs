@@ -13,6 +13,8 @@ pub struct StoreConfig {
     pub retention: Retention,
     /// When inboxes are flushed, and in which steps.
     pub inbox: InboxLimits,
+    /// Maximum number of rows of participants that one step of notifying them of a deleted workspace examines.
+    pub notified_rows_max: usize,
     /// The responders that conversations may use.
     pub responders: ResponderRules,
 }
@@ -24,6 +26,7 @@ impl StoreConfig {
             database,
             retention: Retention::default(),
             inbox: InboxLimits::default(),
+            notified_rows_max: NOTIFIED_ROWS_MAX,
             responders: ResponderRules::default(),
         }
     }

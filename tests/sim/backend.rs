@@ -253,10 +253,16 @@ impl World {
         };
         let there_before = self.events_on_disk();
         let holder = self.begin_fault(fault);
-        self.process().writer.maintain(now);
+        let notifications = self.process().writer.maintain(now);
         self.end_fault(fault, holder);
+        if let Some(committed) = notifications {
+            self.coverage.notifications += 1;
+            self.model.notify(&committed);
+            self.check_on_disk(&committed);
+            self.distribute(committed);
+        }
         let there = self.events_on_disk();
-        if there.len() < there_before.len() {
+        if there_before.iter().any(|(number, had)| there.get(number) != Some(had)) {
             self.retained(&there_before, &there);
         }
     }

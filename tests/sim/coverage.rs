@@ -52,6 +52,7 @@ counters! { Coverage {
     streams_rejected,
     departures,
     deletions,
+    notifications,
     messages_changed,
     messages_deleted,
     retentions,

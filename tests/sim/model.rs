@@ -17,6 +17,8 @@ pub struct Workspace {
     pub id: WorkspaceId,
     pub owner: usize,
     pub deleted: Option<u64>,
+    /// The participants who are not notified of the deletion yet.
+    pub unnotified: Users,
 }
 
 pub struct Conversation {
@@ -114,6 +116,21 @@ pub struct Model {
 }
 
 type FailedStart = Result<(), u16>;
+
+/// The request that caused an event.
+#[derive(Clone, Copy)]
+struct Cause<'c> {
+    actor: &'c UserId,
+    correlation_id: &'c Arc<str>,
+    /// `None` if the event follows from an earlier one.
+    kind: Option<&'c CommandKind>,
+}
+
+impl<'c> Cause<'c> {
+    fn of(command: &'c Command) -> Cause<'c> {
+        Cause { actor: &command.actor.id, correlation_id: &command.correlation_id, kind: Some(&command.kind) }
+    }
+}
 
 impl Model {
     pub fn new(users: Vec<UserId>) -> Model {
@@ -267,6 +284,23 @@ impl Model {
         expected
     }
 
+    /// Applies the events of a step of maintenance, which notify participants of deleted workspaces.
+    pub fn notify(&mut self, committed: &Committed) {
+        assert_eq!(committed.before.0, self.position(), "a step starts at the end of the journal");
+        for event in committed.events.iter() {
+            let workspace = self.workspace_named(event.workspace_id).expect("the workspace is known");
+            let mark = self.workspaces[workspace].deleted.expect("the workspace is deleted");
+            let mark = Arc::clone(&self.entry(mark).expect("the deletion is an event").event);
+            let notified = self.recipients(event);
+            let unnotified = self.workspaces[workspace].unnotified;
+            assert!(notified != 0 && notified & !unnotified == 0, "{notified:b} of {unnotified:b}");
+            self.workspaces[workspace].unnotified = unnotified & !notified;
+            let cause = Cause { actor: &mark.actor, correlation_id: &mark.correlation_id, kind: None };
+            self.append(event, EventKind::WorkspaceDeleted, workspace, None, notified, cause);
+        }
+        assert_eq!(committed.through.0, self.position(), "a step ends with its last event");
+    }
+
     fn run<'e>(
         &mut self,
         command: &Command,
@@ -322,7 +356,7 @@ impl Model {
     ) -> FailedStart {
         let mut take = |model: &mut Model, kind, workspace: usize, conversation: Option<usize>, recipients: Users| {
             let event = events.next().unwrap_or_else(|| panic!("{kind:?} is missing after {}", model.position()));
-            model.append(event, kind, workspace, conversation, recipients, command)
+            model.append(event, kind, workspace, conversation, recipients, Cause::of(command))
         };
         match &command.kind {
             CommandKind::CreateWorkspace { .. } => {
@@ -337,8 +371,13 @@ impl Model {
                 let workspace = self.own_workspace(*id, user)?;
                 let living = self.conversations.iter().filter(|c| c.workspace == workspace && c.deleted.is_none());
                 let everybody = living.fold(1 << user, |all, conversation| all | members(conversation));
-                let number = take(self, EventKind::WorkspaceDeleted, workspace, None, everybody);
+                let event = events.next().expect("a deletion has an event");
+                let notified = self.recipients(event);
+                assert!(notified & !everybody == 0 && notified & (1 << user) != 0, "{notified:b} of {everybody:b}");
+                let (kind, cause) = (EventKind::WorkspaceDeleted, Cause::of(command));
+                let number = self.append(event, kind, workspace, None, notified, cause);
                 self.workspaces[workspace].deleted = Some(number);
+                self.workspaces[workspace].unnotified = everybody & !notified;
             }
             CommandKind::CreateConversation { workspace, participants, .. } => {
                 let workspace = self.own_workspace(workspace.expect("the configuration API names one"), user)?;
@@ -495,7 +534,7 @@ impl Model {
     }
 
     fn add_workspace(&mut self, owner: usize) -> usize {
-        self.workspaces.push(Workspace { id: WorkspaceId(uuid::Uuid::nil()), owner, deleted: None });
+        self.workspaces.push(Workspace { id: WorkspaceId(uuid::Uuid::nil()), owner, deleted: None, unnotified: 0 });
         self.workspaces.len() - 1
     }
 
@@ -544,15 +583,15 @@ impl Model {
         workspace: usize,
         conversation: Option<usize>,
         recipients: Users,
-        command: &Command,
+        cause: Cause<'_>,
     ) -> u64 {
         let number = self.position() + 1;
         assert_eq!((event.number.0, event.kind), (number, kind), "numbers are consecutive");
         assert!(event.at > self.last_at, "event {number} is not later than the one before");
         self.last_at = event.at;
-        assert_eq!(event.actor, command.actor.id, "event {number} is of another user");
-        assert_eq!(event.correlation_id, command.correlation_id, "event {number} is of another request");
-        self.check_recipients(event, recipients);
+        assert_eq!(event.actor, *cause.actor, "event {number} is of another user");
+        assert_eq!(event.correlation_id, *cause.correlation_id, "event {number} is of another request");
+        assert_eq!(self.recipients(event), recipients, "event {number} ({kind:?}) goes to others than it should");
         if kind == EventKind::WorkspaceCreated {
             self.workspaces[workspace].id = event.workspace_id;
             self.workspace_of.insert(event.workspace_id, workspace);
@@ -564,7 +603,8 @@ impl Model {
         }
         assert_eq!(event.workspace_id, self.workspaces[workspace].id, "event {number} is of another workspace");
         assert_eq!(event.conversation_id, conversation.map(|conversation| self.conversations[conversation].id));
-        if let (EventBody::Message(message), CommandKind::PostMessage { content, .. }) = (&event.body, &command.kind) {
+        if let (EventBody::Message(message), Some(CommandKind::PostMessage { content, .. })) = (&event.body, cause.kind)
+        {
             assert_eq!(message.content, *content, "message {number} has another content");
         }
         let mut json = Vec::new();
@@ -586,14 +626,14 @@ impl Model {
         number
     }
 
-    fn check_recipients(&self, event: &Event, expected: Users) {
+    fn recipients(&self, event: &Event) -> Users {
         let mut found: Users = 0;
         for id in event.recipients.iter() {
             let bit = 1 << self.user(id);
             assert!(found & bit == 0, "event {} goes to {id} twice", event.number);
             found |= bit;
         }
-        assert_eq!(found, expected, "event {} ({:?}) goes to others than it should", event.number, event.kind);
+        found
     }
 }
 

@@ -168,6 +168,12 @@ impl World {
                 break;
             }
         }
+        // A step of maintenance that failed is not due again by itself.
+        self.maintain();
+        while self.maintenance_is_due() {
+            self.maintain();
+        }
+        self.settle();
         self.check_rest();
         self.check_rows();
         self.advance(HEARTBEAT_MILLISECONDS * 1000 + 1000);
@@ -261,6 +267,8 @@ impl World {
         for (shard, state) in self.process().loops.iter().enumerate() {
             assert!(state.messages.is_empty() && state.mailbox.is_empty(), "shard {shard} has messages");
         }
+        let unnotified = |workspace: &crate::model::Workspace| workspace.unnotified != 0;
+        assert!(!self.model.workspaces.iter().any(unnotified), "a participant is not notified of a deletion");
         let position = self.model.position();
         for state in &self.process().loops {
             assert!(state.position == position || state.slots.is_empty(), "a shard stays at {}", state.position);

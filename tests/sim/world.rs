@@ -56,6 +56,7 @@ pub struct Setup {
     pub retention: Retention,
     /// Small, so that inboxes are flushed in every run.
     pub inbox: InboxLimits,
+    pub notified_rows_max: usize,
     /// Whether messages are large enough to push others out of the tails.
     pub heavy: bool,
     pub steps: u64,
@@ -137,6 +138,7 @@ impl World {
                 step_users_max: 1 + random.below(3) as usize,
                 chunk_bytes_max: 1 + random.below(12) as usize,
             },
+            notified_rows_max: [2, 4, 256][random.below(3) as usize],
             heavy,
             steps: if heavy { 800 } else { 1_600 },
         };
@@ -190,8 +192,9 @@ impl World {
 
     /// Starts the program on the existing database.
     pub fn open(&mut self) {
-        let Setup { inbox, retention, .. } = self.setup;
-        let config = StoreConfig { inbox, retention, ..StoreConfig::new(Database::File(self.path())) };
+        let Setup { inbox, retention, notified_rows_max, .. } = self.setup;
+        let config =
+            StoreConfig { inbox, retention, notified_rows_max, ..StoreConfig::new(Database::File(self.path())) };
         let mut writer = Writer::open(&config).expect("the database opens");
         // A process crash is not a machine crash: written data stays, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");

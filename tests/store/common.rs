@@ -25,6 +25,8 @@ pub struct World {
     pub writer: Option<Writer>,
     reader: Option<Reader>,
     pub now: WallTime,
+    /// The events that maintenance has published and no test has taken.
+    pub notifications: Vec<Arc<Event>>,
     _directory: TempDir,
 }
 
@@ -48,10 +50,19 @@ impl World {
     pub fn answered_in_file_with(inbox: InboxLimits, default: Option<&str>) -> World {
         let directory = TempDir::new();
         let responders = responders(default);
-        let config = StoreConfig { inbox, responders, ..StoreConfig::new(Database::File(directory.file("a.db"))) };
+        let notified_rows_max = notified_rows_max(&inbox);
+        let database = Database::File(directory.file("a.db"));
+        let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(database) };
         let writer = Writer::open(&config).unwrap();
         let reader = writer.open_reader().unwrap();
-        World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: directory }
+        World {
+            config,
+            writer: Some(writer),
+            reader: Some(reader),
+            now: START,
+            notifications: Vec::new(),
+            _directory: directory,
+        }
     }
 
     pub fn in_memory() -> World {
@@ -69,20 +80,28 @@ impl World {
     }
 
     pub fn answered_in_memory_with(inbox: InboxLimits, default: Option<&str>) -> World {
-        let responders = responders(default);
-        World::kept_in_memory(StoreConfig { inbox, responders, ..StoreConfig::new(Database::Memory) })
+        let (responders, notified_rows_max) = (responders(default), notified_rows_max(&inbox));
+        let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(Database::Memory) };
+        World::kept_in_memory(config)
     }
 
     fn kept_in_memory(config: StoreConfig) -> World {
         let writer = Writer::open(&config).unwrap();
         let reader = writer.open_reader().unwrap();
-        World { config, writer: Some(writer), reader: Some(reader), now: START, _directory: TempDir::new() }
+        World {
+            config,
+            writer: Some(writer),
+            reader: Some(reader),
+            now: START,
+            notifications: Vec::new(),
+            _directory: TempDir::new(),
+        }
     }
 
     /// A store that is already open.
     pub fn of(config: StoreConfig, writer: Writer, reader: Reader) -> World {
         let _directory = TempDir::new();
-        World { config, writer: Some(writer), reader: Some(reader), now: START, _directory }
+        World { config, writer: Some(writer), reader: Some(reader), now: START, notifications: Vec::new(), _directory }
     }
 
     pub fn writer(&mut self) -> &mut Writer {
@@ -206,7 +225,10 @@ impl World {
     /// Runs a step of maintenance. Returns whether another one is due.
     pub fn maintain(&mut self) -> bool {
         let now = self.now;
-        self.writer().maintain(now);
+        if let Some(committed) = self.writer().maintain(now) {
+            assert_eq!(committed.through, self.writer().position());
+            self.notifications.extend(committed.events.iter().cloned());
+        }
         matches!(self.writer().maintenance_due(now), MaintenanceDue::Now | MaintenanceDue::WhenIdle)
     }
 
@@ -218,6 +240,11 @@ impl World {
         }
         steps
     }
+}
+
+/// Small if the limits of the inboxes are small.
+fn notified_rows_max(inbox: &InboxLimits) -> usize {
+    inbox.flush_entries_max.min(StoreConfig::new(Database::Memory).notified_rows_max)
 }
 
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };

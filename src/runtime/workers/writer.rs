@@ -95,8 +95,13 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             || now.mono >= maintain_by
         {
             shared.writer_health.begins(now.mono);
-            writer.maintain(now.wall);
+            let notifications = writer.maintain(now.wall);
             shared.writer_health.rests(writer.fault());
+            if let Some(committed) = notifications {
+                shared.streams.advance_position(committed.through);
+                live_answers.committed(&committed.started, &committed.events);
+                replies.committed(committed);
+            }
             due = writer.maintenance_due(now.wall);
             (transactions_since, maintain_by) = (0, now.mono.plus_milliseconds(MAINTENANCE_MILLISECONDS));
         }

@@ -10,7 +10,7 @@ use crate::domain::id::*;
 use crate::domain::query::StreamFilter;
 use crate::sse::frame::EventFrame;
 use crate::wire;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// An event, framed once for all streams of this shard.
@@ -72,6 +72,8 @@ pub(crate) struct FanOut {
     /// The events of all users' tails, in order.
     recent: VecDeque<Arc<FramedEvent>>,
     recent_bytes: usize,
+    /// Deleted workspaces of which the tails may have events. A user may be notified of the deletion much later.
+    deleted: HashSet<WorkspaceId>,
 }
 
 impl FanOut {
@@ -125,6 +127,9 @@ impl FanOut {
 
     /// Adds an event to the tails of its recipients, and calls `offer` for each of their streams.
     pub(crate) fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<FramedEvent>)) {
+        if event.kind == EventKind::WorkspaceDeleted {
+            self.hide_workspace(event);
+        }
         let mut framed: Option<Arc<FramedEvent>> = None;
         for user in event.recipients.iter() {
             let Some(subscriptions) = self.users.get_mut(user) else { continue };
@@ -145,8 +150,27 @@ impl FanOut {
     /// Skips events that this shard has missed: every tail starts again after `position`.
     pub(crate) fn skip_to(&mut self, position: EventNumber) {
         self.position = position;
+        self.clear_tails(position);
+    }
+
+    /// Whether the event is in a tail although nobody may see it any more.
+    pub(crate) fn hides(&self, event: &FramedEvent) -> bool {
+        self.deleted.contains(&event.workspace_id) && !event.kind.is_tombstone()
+    }
+
+    /// Hides the events of a deleted workspace in every tail. After many deletions, the tails start again instead.
+    fn hide_workspace(&mut self, deletion: &Event) {
+        const DELETIONS_MAX: usize = 256;
+        self.deleted.insert(deletion.workspace_id);
+        if self.deleted.len() > DELETIONS_MAX {
+            self.clear_tails(EventNumber(deletion.number.0 - 1));
+        }
+    }
+
+    fn clear_tails(&mut self, position: EventNumber) {
         self.recent.clear();
         self.recent_bytes = 0;
+        self.deleted.clear();
         for subscriptions in self.users.values_mut() {
             subscriptions.events.clear();
             subscriptions.complete_from = position;
@@ -201,7 +225,7 @@ impl UserSubscriptions {
     fn forget_before(&mut self, event: &Event) {
         use EventKind::*;
         match event.kind {
-            ConversationLeft | ConversationDeleted | WorkspaceDeleted => {
+            kind if kind.is_tombstone() => {
                 self.events.clear();
                 self.complete_from = EventNumber(event.number.0 - 1);
             }

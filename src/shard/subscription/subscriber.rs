@@ -212,7 +212,8 @@ impl Subscriber {
                 return if is_due { FillResult::Page(self.request_page()) } else { FillResult::Nothing };
             };
             for event in events {
-                if event.passes(&self.filter) && !self.push_ephemeral(&event.frame, outbox) {
+                let is_wanted = event.passes(&self.filter) && !fan_out.hides(event);
+                if is_wanted && !self.push_ephemeral(&event.frame, outbox) {
                     return FillResult::Nothing;
                 }
                 self.cursor = event.number;

@@ -8,4 +8,5 @@ pub(crate) mod inbox_flush;
 pub(crate) mod records;
 pub(crate) mod rows;
 pub(crate) mod transaction;
+pub(crate) mod workspace_deletion;
 pub(crate) mod writer_cache;

@@ -56,6 +56,33 @@ pub(crate) struct WorkspaceRef {
     pub owner: UserRef,
 }
 
+/// A deleted workspace, some participants of which are not notified yet.
+pub(crate) struct WorkspaceDeletion {
+    /// The number of the deletion's own event.
+    pub number: EventNumber,
+    pub workspace: WorkspaceRef,
+    /// The user who deleted the workspace.
+    pub actor: UserId,
+    /// The id of the request that deleted it.
+    pub correlation_id: Arc<str>,
+    /// The last participant who is notified.
+    pub notified: ParticipantCursor,
+}
+
+/// A position among the participants of a workspace, who are in the order of their conversations and keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ParticipantCursor {
+    pub conversation: EventNumber,
+    pub user_key: i64,
+}
+
+/// Some participants of the conversations of a workspace. A user who participates in several occurs several times.
+pub(crate) struct WorkspaceParticipants {
+    pub users: Vec<UserRef>,
+    /// The position of the last row that was examined; `None` if no rows are left.
+    pub cursor: Option<ParticipantCursor>,
+}
+
 /// The users who may see a conversation and receive its events. The value is immutable, so that the writer's cache can share
 /// it.
 #[derive(Debug, Clone, PartialEq)]

@@ -62,8 +62,24 @@ pub(crate) trait Rows {
     fn update_workspace(&self, number: EventNumber, workspace: &Workspace) -> RowResult<()>;
     /// Marks a workspace as deleted by event `by`. Its rows are purged later.
     fn mark_workspace_deleted(&self, number: EventNumber, by: EventNumber) -> RowResult<()>;
-    /// The participants of all conversations of a workspace, each once.
-    fn workspace_participants(&self, number: EventNumber) -> RowResult<Vec<UserRef>>;
+    /// The participants of the conversations of a workspace after `after`, which may be marked as deleted. Conversations that
+    /// were deleted before are left out. Examines at most `rows_max` rows of conversations and participants.
+    fn workspace_participants(
+        &self,
+        number: EventNumber,
+        after: ParticipantCursor,
+        rows_max: usize,
+    ) -> RowResult<WorkspaceParticipants>;
+    /// The first deletion after event `after` some participants of which are not notified yet.
+    fn workspace_deletion_after(&self, after: EventNumber) -> RowResult<Option<WorkspaceDeletion>>;
+    /// Inserts a deletion. `actor_key` is the user who deleted the workspace.
+    fn insert_workspace_deletion(&self, deletion: &WorkspaceDeletion, actor_key: i64) -> RowResult<()>;
+    /// Stores the last participant who is notified of a deletion.
+    fn set_workspace_deletion(&self, number: EventNumber, notified: ParticipantCursor) -> RowResult<()>;
+    /// Removes a deletion of which all participants are notified.
+    fn delete_workspace_deletion(&self, number: EventNumber) -> RowResult<()>;
+    /// Notes that a user is notified of the deletion of a workspace. Returns false if that was noted before.
+    fn insert_notified_user(&self, workspace: EventNumber, user_key: i64) -> RowResult<bool>;
 
     // Conversations.
 

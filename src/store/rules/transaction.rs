@@ -124,11 +124,11 @@ impl<'a, R: Rows> Transaction<'a, R> {
 
     /// Runs a short step of the inbox flush that has begun or is due, if any. Returns whether rows were changed.
     pub(crate) fn step_inboxes(&mut self) -> RowResult<bool> {
-        let WriterCache { conversations, inboxes, .. } = &mut *self.cache;
+        let WriterCache { conversations, inboxes, deleted_workspaces, .. } = &mut *self.cache;
         inboxes.step(self.rows, self.head, self.events.len(), |number| {
             // A flush must not evict the conversations that commands use.
             if let Some(access) = conversations.peek(&number) {
-                return Ok(Some(access));
+                return Ok(Some(access).filter(|access| !deleted_workspaces.contains(&access.workspace.number)));
             }
             let access = self.rows.conversation_access(number)?.map(Arc::new);
             if let Some(access) = &access {

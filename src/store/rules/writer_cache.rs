@@ -9,6 +9,7 @@ use crate::store::rules::cache::{Cache, Weigh};
 use crate::store::rules::inbox_flush::InboxFlusher;
 use crate::store::rules::records::{ConversationAccess, JournalStats, UserRow};
 use crate::store::rules::rows::{RowResult, Rows};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The writer's caches, and the settings that the rules need.
@@ -19,16 +20,25 @@ pub(crate) struct WriterCache {
     /// The counts of expiring events; `None` until they are read.
     pub stats: Option<JournalStats>,
     pub responders: ResponderRules,
+    /// Maximum number of participants' rows that the deletion of a workspace examines, and each step that notifies the others.
+    pub notified_rows_max: usize,
+    /// The deletion whose participants were notified last. Deletions take turns.
+    pub notified_deletion: EventNumber,
+    /// Deleted workspaces whose conversations may still be in the cache.
+    pub(crate) deleted_workspaces: HashSet<EventNumber>,
 }
 
 impl WriterCache {
-    pub(crate) fn new(inbox: InboxLimits, responders: ResponderRules) -> WriterCache {
+    pub(crate) fn new(inbox: InboxLimits, notified_rows_max: usize, responders: ResponderRules) -> WriterCache {
         WriterCache {
             conversations: Cache::new(WRITER_CACHE_CONVERSATION_BYTES_MAX),
             users: Cache::new(WRITER_CACHE_USERS_MAX),
             inboxes: InboxFlusher::new(inbox),
             stats: None,
             responders,
+            notified_rows_max,
+            notified_deletion: EventNumber(0),
+            deleted_workspaces: HashSet::new(),
         }
     }
 
@@ -38,6 +48,18 @@ impl WriterCache {
         self.users.clear();
         self.inboxes.clear();
         self.stats = None;
+        self.deleted_workspaces.clear();
+    }
+
+    /// Hides the cached conversations of a deleted workspace. They are removed after many deletions, since that reads the whole
+    /// cache.
+    pub(crate) fn workspace_deleted(&mut self, number: EventNumber) {
+        const DELETIONS_MAX: usize = 256;
+        self.deleted_workspaces.insert(number);
+        if self.deleted_workspaces.len() >= DELETIONS_MAX {
+            let deleted = std::mem::take(&mut self.deleted_workspaces);
+            self.conversations.retain(|access| !deleted.contains(&access.workspace.number));
+        }
     }
 
     /// The user with this id, if the row exists.
@@ -59,7 +81,7 @@ impl WriterCache {
         number: EventNumber,
     ) -> RowResult<Option<Arc<ConversationAccess>>> {
         if let Some(access) = self.conversations.get(&number) {
-            return Ok(Some(access));
+            return Ok(Some(access).filter(|access| !self.deleted_workspaces.contains(&access.workspace.number)));
         }
         let access = rows.conversation_access(number)?.map(Arc::new);
         if let Some(access) = &access {

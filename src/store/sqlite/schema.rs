@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -188,6 +188,32 @@ CREATE INDEX idempotency_at ON idempotency (at);
 const VERSION_4: &str = "
 ALTER TABLE users ADD COLUMN token_generation INTEGER NOT NULL DEFAULT 0;
 UPDATE users SET token_generation = max(tokens_since, 0) WHERE tokens_since IS NOT NULL;
+";
+
+// The indexes of events omit tombstones, which a purge keeps: otherwise each of its steps would pass over all of them.
+// A row of `workspace_deletions` says which participants of a deleted workspace are notified: those of the conversations before
+// `conversation`, and of this one those through `user`. `notified_users` has each of them once.
+const VERSION_5: &str = "
+DROP INDEX state_events_conversation;
+DROP INDEX state_events_workspace;
+CREATE INDEX state_events_of_conversation ON state_events (conversation)
+    WHERE conversation IS NOT NULL AND kind NOT IN ('conversation_left', 'conversation_deleted');
+CREATE INDEX state_events_of_workspace ON state_events (workspace)
+    WHERE conversation IS NULL AND kind <> 'workspace_deleted';
+
+CREATE TABLE workspace_deletions (
+    number INTEGER PRIMARY KEY,
+    workspace INTEGER NOT NULL UNIQUE REFERENCES workspaces (number),
+    actor INTEGER NOT NULL,
+    correlation_id TEXT NOT NULL,
+    conversation INTEGER NOT NULL,
+    user INTEGER NOT NULL
+);
+CREATE TABLE notified_users (
+    workspace INTEGER NOT NULL REFERENCES workspaces (number),
+    user INTEGER NOT NULL,
+    PRIMARY KEY (workspace, user)
+) WITHOUT ROWID;
 ";
 
 /// The values of which a database has exactly one. They do not change while the database is open.

@@ -77,7 +77,9 @@ fn the_first_exceeded_bound_applies() {
 
 #[test]
 fn the_recipients_of_one_event_are_removed_in_small_steps() {
-    let mut writer = open_with(Retention { events: 1, ..ALL });
+    let retention = Retention { events: 1, ..ALL };
+    let config = StoreConfig { retention, notified_rows_max: 1000, ..StoreConfig::new(Database::Memory) };
+    let mut writer = Writer::open(&config).unwrap();
     let workspace = add_workspace(&mut writer, "ann");
     // The deletion of the workspace has more recipients than a step may remove.
     let people: Vec<String> = (0..600).map(|person| format!("person-{person}")).collect();

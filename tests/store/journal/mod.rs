@@ -24,8 +24,8 @@ fn run_rounds(seed: u64, mut world: World, rounds: usize, reopens: bool) -> Mode
     for round in 0..rounds {
         run.run_batch();
         if run.random.below(4) == 0 {
-            let now = run.world.now;
-            run.world.writer().maintain(now);
+            run.world.maintain();
+            run.apply_notifications();
         }
         if run.random.below(20) == 0 {
             // The clock may go forward or back.
@@ -49,6 +49,8 @@ fn run_rounds(seed: u64, mut world: World, rounds: usize, reopens: bool) -> Mode
         }
     }
     run.world.maintain_all();
+    run.apply_notifications();
+    assert!(run.model.workspaces.values().all(|workspace| workspace.unnotified.is_empty()));
     run.world.writer().check_invariants();
     for _ in 0..50 {
         run.check_replay();

@@ -23,6 +23,8 @@ pub struct Model {
 pub struct ModelWorkspace {
     pub owner: &'static str,
     pub deleted: bool,
+    /// The participants who are not notified of the deletion yet.
+    pub unnotified: BTreeSet<&'static str>,
 }
 
 pub struct ModelConversation {

@@ -138,7 +138,8 @@ impl ModelRun {
         }
         let recipients_of: BTreeSet<&str> = match event.kind {
             EventKind::WorkspaceCreated => {
-                model.workspaces.insert(event.workspace_id, ModelWorkspace { owner: user, deleted: false });
+                let made = ModelWorkspace { owner: user, deleted: false, unnotified: BTreeSet::new() };
+                model.workspaces.insert(event.workspace_id, made);
                 [user].into()
             }
             EventKind::WorkspaceUpdated => [user].into(),
@@ -146,9 +147,13 @@ impl ModelRun {
                 let inside =
                     model.conversations.iter().filter(|(_, c)| c.workspace == event.workspace_id && !c.deleted);
                 let took_part = inside.flat_map(|(_, c)| c.participants.iter().map(|(user, _)| *user));
-                let everybody = took_part.chain([user]).collect();
-                model.workspaces.get_mut(&event.workspace_id).unwrap().deleted = true;
-                everybody
+                let mut unnotified: BTreeSet<_> = took_part.chain([user]).collect();
+                let notified: BTreeSet<_> =
+                    event.recipients.iter().filter_map(|id| unnotified.take(id.as_str())).collect();
+                assert!(notified.contains(user));
+                let workspace = model.workspaces.get_mut(&event.workspace_id).unwrap();
+                (workspace.deleted, workspace.unnotified) = (true, unnotified);
+                notified
             }
             EventKind::ConversationCreated => {
                 let mut participants: Vec<&'static str> = match kind {
@@ -211,6 +216,19 @@ impl ModelRun {
             assert!(!self.model.is_deleted(&id) || event.kind == EventKind::ConversationDeleted, "{event:?}");
         }
         self.model.events.push(event.clone());
+    }
+
+    /// Applies the events of maintenance, which notify participants of deleted workspaces.
+    pub fn apply_notifications(&mut self) {
+        for event in std::mem::take(&mut self.world.notifications) {
+            assert_eq!(event.kind, EventKind::WorkspaceDeleted);
+            let workspace = self.model.workspaces.get_mut(&event.workspace_id).unwrap();
+            assert!(workspace.deleted && event.actor.as_str() == workspace.owner && !event.recipients.is_empty());
+            for id in event.recipients.iter() {
+                assert!(workspace.unnotified.remove(id.as_str()), "{id} is notified once");
+            }
+            self.model.events.push(event);
+        }
     }
 
     /// Checks the event of a message against its command, and applies it to the model.

@@ -6,10 +6,11 @@ use crate::domain::id::WorkspaceId;
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
 use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::store::error::Abort;
-use crate::store::rules::records::{WorkspaceRef, WorkspaceRow};
+use crate::store::rules::records::{ParticipantCursor, WorkspaceRef, WorkspaceRow};
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::rules::transaction::{Author, CommandCaller, NewStateEvent, Transaction};
 use crate::wire::event;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 impl<R: Rows> Transaction<'_, R> {
@@ -47,13 +48,16 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((Outcome::WorkspaceUpdated(workspace), Some(number)))
     }
 
-    /// Deletes a workspace by a mark on its row. The cost does not depend on the amount of data in it.
+    /// Deletes a workspace by a mark on its row. The cost does not depend on the amount of data in it: participants beyond a
+    /// bound are notified in later steps (`workspace_deletion`).
     pub(crate) fn delete_workspace(&mut self, caller: &CommandCaller<'_>, id: WorkspaceId) -> CommandOutcome {
         let WorkspaceRow { reference, .. } = self.own_workspace(caller, id)?;
-        let mut recipients = self.rows.workspace_participants(reference.number)?;
-        if recipients.iter().all(|user| user.key != reference.owner.key) {
-            recipients.push(reference.owner.clone());
-        }
+        let rows_max = self.cache.notified_rows_max;
+        let found = self.rows.workspace_participants(reference.number, ParticipantCursor::default(), rows_max)?;
+        let mut seen = HashSet::new();
+        let mut recipients = found.users;
+        recipients.insert(0, reference.owner.clone());
+        recipients.retain(|user| seen.insert(user.key));
 
         let author = self.upsert_author(caller)?;
         let (number, at) = self.next_number();
@@ -61,18 +65,14 @@ impl<R: Rows> Transaction<'_, R> {
         if author.user.default_workspace == Some(reference.number) {
             self.set_defaults(&author.user, None, None)?;
         }
-        self.cache.conversations.retain(|access| access.workspace.number != reference.number);
+        self.cache.workspace_deleted(reference.number);
         self.drop_answers_in(|workspace, _| workspace == id);
-        let recipient_keys: Vec<i64> = recipients.iter().map(|user| user.key).collect();
-        let event = NewStateEvent {
-            kind: EventKind::WorkspaceDeleted,
-            workspace: &reference,
-            conversation: None,
-            recipients: recipients.into_iter().map(|user| user.id).collect(),
-            recipient_keys: &recipient_keys,
-            payload: event::workspace_deleted_data(id),
-        };
-        self.publish_state_event((number, at), &author, event)?;
+        self.rows_changed += rows_max;
+        let notified = recipients.iter().map(|user| user.key).collect::<Vec<_>>();
+        self.publish_workspace_deleted((number, at), &author, &reference, recipients)?;
+        if let Some(cursor) = found.cursor {
+            self.defer_notifications(&author, reference, number, cursor, &notified)?;
+        }
         Ok((Outcome::WorkspaceDeleted, Some(number)))
     }
 

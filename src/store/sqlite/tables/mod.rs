@@ -9,4 +9,5 @@ pub(crate) mod messages;
 pub(crate) mod state_events;
 pub(crate) mod timeline;
 pub(crate) mod users;
+pub(crate) mod workspace_deletions;
 pub(crate) mod workspaces;

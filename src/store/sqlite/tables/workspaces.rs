@@ -89,15 +89,6 @@ pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber
     db.prepare_cached("UPDATE workspaces SET deleted = ?2 WHERE number = ?1")?.execute([sql(number), sql(by)]).map(drop)
 }
 
-/// The participants of all conversations of the workspace, each once.
-pub(crate) fn participants(db: &Connection, number: EventNumber) -> rusqlite::Result<Vec<UserRef>> {
-    let mut statement = db.prepare_cached(PARTICIPANTS)?;
-    let rows = statement.query_map([sql(number)], |row| {
-        Ok(UserRef { key: row.get(0)?, id: UserId::new_unchecked(row.get::<_, Arc<str>>(1)?) })
-    })?;
-    rows.collect()
-}
-
 /// Whether the user is a participant of a conversation of the workspace.
 pub(crate) fn has_participant(db: &Connection, number: EventNumber, user: &UserId) -> rusqlite::Result<bool> {
     db.prepare_cached(HAS_PARTICIPANT)?.exists(params![sql(number), user.as_str()])
@@ -125,12 +116,6 @@ pub(crate) const COUNT: &str = "SELECT count(*) FROM workspaces WHERE owner = ?1
 pub(crate) const LIST: &str = "
     SELECT number, name, description, metadata, created_at, updated_at FROM workspaces
     WHERE owner = ?1 AND deleted IS NULL ORDER BY number LIMIT ?2 OFFSET ?3";
-pub(crate) const PARTICIPANTS: &str = "
-    SELECT DISTINCT p.user, u.oid
-    FROM conversations c
-    CROSS JOIN participants p ON p.conversation = c.number
-    CROSS JOIN users u ON u.key = p.user
-    WHERE c.workspace = ?1 AND c.deleted IS NULL";
 pub(crate) const HAS_PARTICIPANT: &str = "
     SELECT 1 FROM users u
     CROSS JOIN participants p ON p.user = u.key

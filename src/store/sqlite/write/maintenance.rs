@@ -1,7 +1,9 @@
-//! Maintenance between transactions with commands: purge, retention, and steps of inbox flushes.
+//! Maintenance between transactions with commands: notifications of deleted workspaces, purge, retention, and steps of inbox
+//! flushes.
 
 use crate::base::metrics;
 use crate::base::time::WallTime;
+use crate::domain::event::Event;
 use crate::store::config::Retention;
 use crate::store::rules::records::{JournalHead, JournalStats};
 use crate::store::rules::transaction::Transaction;
@@ -11,6 +13,7 @@ use crate::store::sqlite::write::purge;
 use crate::store::sqlite::write::retention::{self, RetentionStep};
 use crate::store::sqlite::write::rows::SqliteRows;
 use rusqlite::Connection;
+use std::sync::Arc;
 
 /// When the next step of maintenance is due, as far as known without a search for work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,21 +45,25 @@ impl Maintenance {
         Maintenance { retention, has_rows: true, young_until: WallTime(i64::MIN), has_failed: false }
     }
 
-    /// Runs one step inside the transaction that `rows` has open.
+    /// Runs one step inside the transaction that `rows` has open. Returns the events to publish after the commit, and the new
+    /// head of the journal.
     pub(crate) fn step(
         &mut self,
         rows: &SqliteRows<'_>,
         cache: &mut WriterCache,
         head: JournalHead,
         now: WallTime,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<(Vec<Arc<Event>>, JournalHead)> {
         self.has_failed = false;
         cache.stats = None;
-        self.has_rows = self.remove_rows(rows.db, now)?;
+        let mut transaction = Transaction::new(rows, rows.ids, cache, head, now);
+        let has_notified = transaction.step_workspace_deletions()?;
+        self.has_rows = self.remove_rows(rows.db, now)? || has_notified;
         if !self.has_rows {
-            Transaction::new(rows, rows.ids, cache, head, now).step_inboxes()?;
+            transaction.step_inboxes()?;
         }
-        Ok(())
+        transaction.finish()?;
+        Ok((transaction.events, transaction.head))
     }
 
     /// Records that a step failed, so that it is not retried at once.

@@ -5,7 +5,7 @@ use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sqlite::tables::state_events;
-use crate::store::sqlite::tables::{answer_jobs, idempotency};
+use crate::store::sqlite::tables::{answer_jobs, idempotency, workspace_deletions};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
@@ -15,7 +15,10 @@ pub(crate) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
         purge_conversation(db, conversation)?;
         return Ok(true);
     }
-    if let Some(workspace) = first(db, DELETED_WORKSPACE)? {
+    // The participants of a workspace are notified before its rows are removed.
+    if let Some(workspace) = first(db, DELETED_WORKSPACE)?
+        && !workspace_deletions::is_pending(db, workspace)?
+    {
         match db.prepare_cached(CONVERSATION_OF)?.query_row([workspace], |row| row.get(0)).optional()? {
             Some(conversation) => purge_conversation(db, conversation)?,
             None => purge_workspace(db, workspace)?,
@@ -49,7 +52,8 @@ fn purge_conversation(db: &Connection, conversation: i64) -> rusqlite::Result<()
 fn purge_workspace(db: &Connection, workspace: i64) -> rusqlite::Result<()> {
     let mut rows_left = PURGE_ROWS_MAX;
     purge_events(db, EVENTS_OF_WORKSPACE, workspace, &mut rows_left)?;
-    if rows_left > 0 {
+    let notified = workspace_deletions::purge_notified(db, workspace, rows_left)?;
+    if notified < rows_left {
         db.prepare_cached("DELETE FROM workspaces WHERE number = ?1")?.execute([workspace])?;
     }
     Ok(())

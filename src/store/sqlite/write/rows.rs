@@ -13,7 +13,8 @@ use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::sqlite::read::conversation_queries;
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, users, workspaces,
+    answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, users, workspace_deletions,
+    workspaces,
 };
 use rusqlite::Connection;
 
@@ -85,8 +86,33 @@ impl Rows for SqliteRows<'_> {
         workspaces::mark_deleted(self.db, number, by)
     }
 
-    fn workspace_participants(&self, number: EventNumber) -> RowResult<Vec<UserRef>> {
-        workspaces::participants(self.db, number)
+    fn workspace_participants(
+        &self,
+        number: EventNumber,
+        after: ParticipantCursor,
+        rows_max: usize,
+    ) -> RowResult<WorkspaceParticipants> {
+        workspace_deletions::participants(self.db, number, after, rows_max)
+    }
+
+    fn workspace_deletion_after(&self, after: EventNumber) -> RowResult<Option<WorkspaceDeletion>> {
+        workspace_deletions::first_after(self.db, self.ids, after)
+    }
+
+    fn insert_workspace_deletion(&self, deletion: &WorkspaceDeletion, actor_key: i64) -> RowResult<()> {
+        workspace_deletions::insert(self.db, deletion, actor_key)
+    }
+
+    fn set_workspace_deletion(&self, number: EventNumber, notified: ParticipantCursor) -> RowResult<()> {
+        workspace_deletions::set(self.db, number, notified)
+    }
+
+    fn delete_workspace_deletion(&self, number: EventNumber) -> RowResult<()> {
+        workspace_deletions::delete(self.db, number)
+    }
+
+    fn insert_notified_user(&self, workspace: EventNumber, user_key: i64) -> RowResult<bool> {
+        workspace_deletions::insert_notified(self.db, workspace, user_key)
     }
 
     fn conversation_access(&self, number: EventNumber) -> RowResult<Option<ConversationAccess>> {

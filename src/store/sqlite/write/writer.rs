@@ -94,7 +94,7 @@ impl Writer {
         let open_error = |error| OpenError::of(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
         let external_version = connection.external_version().map_err(open_error)?;
-        let cache = WriterCache::new(config.inbox, config.responders.clone());
+        let cache = WriterCache::new(config.inbox, config.notified_rows_max, config.responders.clone());
         let maintenance = Maintenance::new(config.retention);
         Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance })
     }
@@ -138,23 +138,41 @@ impl Writer {
         }
     }
 
-    /// One short transaction of maintenance: purges rows of deleted resources, applies retention, removes expired responses,
-    /// or flushes inboxes. After an error, no step is due until another transaction has succeeded.
-    pub fn maintain(&mut self, now: WallTime) {
-        let now = now.max(self.head.at);
+    /// One short transaction of maintenance: notifies participants of deleted workspaces, purges rows of deleted resources,
+    /// applies retention, removes expired responses, or flushes inboxes. Returns the events that it published, if any. After
+    /// an error, no step is due until another transaction has succeeded.
+    pub fn maintain(&mut self, now: WallTime) -> Option<Committed> {
+        let (before, now) = (self.head.number, now.max(self.head.at));
         let step = self.begin().and_then(|()| {
             let rows = SqliteRows { db: &self.connection.db, ids: &self.meta.ids };
-            self.maintenance.step(&rows, &mut self.cache, self.head, now)?;
-            self.connection.commit()
+            let done = self.maintenance.step(&rows, &mut self.cache, self.head, now)?;
+            self.connection.commit()?;
+            Ok(done)
         });
-        if let Err(error) = step {
-            log::error!("maintenance failed: {error}");
-            self.roll_back();
-            self.connection.transaction_failed(&error);
-            self.maintenance.step_failed();
-        }
+        let events = match step {
+            Ok((events, head)) => {
+                self.head = head;
+                events
+            }
+            Err(error) => {
+                log::error!("maintenance failed: {error}");
+                self.roll_back();
+                self.connection.transaction_failed(&error);
+                self.maintenance.step_failed();
+                Vec::new()
+            }
+        };
         maintenance::report_oldest(&self.connection.db);
         maintenance::refresh_stats(&self.connection.db, &mut self.cache);
+        (!events.is_empty()).then(|| Committed {
+            before,
+            through: self.head.number,
+            events: events.into(),
+            results: Vec::new(),
+            jobs: Vec::new(),
+            started: Arc::new([]),
+            token_rules: None,
+        })
     }
 
     /// When the next step of maintenance is due.
