@@ -153,7 +153,7 @@ impl FanOut {
         self.clear_tails(position);
     }
 
-    /// Whether the event is in a tail although nobody may see it any more.
+    /// Whether the event of a tail is hidden, because its workspace was deleted afterwards.
     pub(crate) fn hides(&self, event: &FramedEvent) -> bool {
         self.deleted.contains(&event.workspace_id) && !event.kind.is_tombstone()
     }
@@ -238,5 +238,56 @@ impl UserSubscriptions {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::WallTime;
+    use crate::domain::event::EventBody;
+    use uuid::Uuid;
+
+    fn event(number: u64, kind: EventKind, workspace: u128, recipients: &[&str]) -> Event {
+        Event {
+            number: EventNumber(number),
+            kind,
+            at: WallTime(number as i64),
+            actor: UserId::new_unchecked("ann"),
+            correlation_id: "c".into(),
+            workspace_id: WorkspaceId(Uuid::from_u128(workspace)),
+            conversation_id: Some(ConversationId(Uuid::from_u128(workspace + 1))),
+            recipients: recipients.iter().map(|id| UserId::new_unchecked(*id)).collect(),
+            body: EventBody::Data("{}".into()),
+        }
+    }
+
+    #[test]
+    fn a_deleted_workspace_is_hidden_from_users_who_are_not_notified_yet() {
+        use EventKind::{ConversationLeft, ConversationUpdated, WorkspaceDeleted};
+        let mut fan_out = FanOut::new(EventNumber(0));
+        let ben = UserId::new_unchecked("ben");
+        fan_out.subscribe(&ben, 1);
+        for (number, kind, workspace) in
+            [(1, ConversationLeft, 7), (2, ConversationUpdated, 7), (3, ConversationUpdated, 9)]
+        {
+            fan_out.publish(&event(number, kind, workspace, &["ann", "ben"]), |_, _| {});
+        }
+        fan_out.publish(&event(4, WorkspaceDeleted, 7, &["ann"]), |_, _| {});
+        fan_out.advance(EventNumber(4));
+        let shown = |fan_out: &FanOut| -> Vec<u64> {
+            let events = fan_out.subscriptions(&ben).unwrap().events_after(EventNumber(0)).expect("the tail is whole");
+            events.filter(|event| !fan_out.hides(event)).map(|event| event.number.0).collect()
+        };
+        assert_eq!(shown(&fan_out), [1, 3], "tombstones are kept");
+        fan_out.check_invariants();
+        // Many deletions do not accumulate.
+        for number in 5..1000 {
+            fan_out.publish(&event(number, WorkspaceDeleted, number.into(), &["ann"]), |_, _| {});
+            fan_out.advance(EventNumber(number));
+            assert!(fan_out.deleted.len() <= 256);
+        }
+        assert!(fan_out.subscriptions(&ben).unwrap().events_after(EventNumber(3)).is_none(), "the journal has them");
+        fan_out.check_invariants();
     }
 }

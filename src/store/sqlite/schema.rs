@@ -328,8 +328,10 @@ mod tests {
     use crate::domain::id::EventNumber;
     use crate::domain::token_rules::TokenRule;
     use crate::store::rules::records::JournalHead;
+    use crate::store::sqlite::admin::integrity;
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
     use crate::store::sqlite::tables::{journal_head, users};
+    use crate::store::sqlite::write::purge;
     use crate::store::tests::support::TempDir;
 
     #[test]
@@ -369,6 +371,35 @@ mod tests {
         let rules = users::token_rules(&db).unwrap();
         assert_eq!(rules.0.get("a"), Some(&TokenRule::Since { generation: 7, at: WallTime(7) }));
         assert_eq!(rules.0.get("b"), None);
+    }
+
+    /// A database of version 3 with a deleted conversation, whose rows are not purged yet.
+    #[test]
+    fn version_5_purges_what_was_deleted_before() {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(
+            "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1);
+            INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+            INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, 5, NULL);
+            INSERT INTO conversation_state VALUES (2, 4, 1, 4);
+            INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
+                metadata, content) VALUES (4, 2, 1, 0, 0, 4, 4, '', '{}', 'x');
+            INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, conversation, conversation_at,
+                correlation_id, payload) VALUES (2, 'conversation_created', 2, 1, 1, 1, 2, 2, '', '{}'),
+                (3, 'conversation_left', 3, 1, 1, 1, 2, 2, '', '{}'), (5, 'conversation_deleted', 5, 1, 1, 1, 2, 2, '', '{}');
+            INSERT INTO event_recipients VALUES (1, 2), (1, 3), (1, 5);
+            UPDATE journal_stats SET events = 3, bytes = 3 * (64 + 2 + 16);
+            UPDATE journal_head SET number = 5, at = 5;",
+        )
+        .unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        while purge::step(&db, WallTime(10)).unwrap() {}
+        let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<_, String>(0));
+        assert_eq!(left.unwrap(), "3,5", "tombstones are kept");
+        assert!(integrity::rows(&db, |_, _| {}).is_empty());
     }
 
     #[test]

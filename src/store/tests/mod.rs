@@ -7,6 +7,7 @@ mod memory;
 mod plans;
 mod purge;
 mod retention;
+mod steps;
 pub(crate) mod support;
 mod transfer;
 

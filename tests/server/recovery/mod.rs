@@ -1,5 +1,6 @@
 //! Streams that lose nothing: each rule of a stream's life, and all together under load, through real sockets.
 
+mod deletion;
 mod idempotency;
 mod life;
 mod memory;
