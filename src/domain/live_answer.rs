@@ -2,7 +2,7 @@
 //!
 //! Invariant: text is only appended, and the concatenated deltas are the text through `shown`.
 
-use super::id::{MessageId, UserId};
+use super::id::{EventNumber, MessageId, UserId};
 use crate::base::limits::OUTPUT_DELTA_BYTES_MAX;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,21 @@ struct LiveState {
     /// The end of each delta in the text, in bytes.
     delta_ends: Vec<u32>,
     recipients: Arc<[UserId]>,
+    recipients_since: EventNumber,
     is_over: bool,
+}
+
+/// The state of a running answer at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSnapshot {
+    /// The part of the text that was sent in deltas.
+    pub shown: ShownText,
+    /// The recipients of the deltas, as of the last commit.
+    pub recipients: Arc<[UserId]>,
+    /// The number of the event that changed the recipients last; 0 if none did.
+    pub recipients_since: EventNumber,
+    /// Whether a commit has published or deleted the answer.
+    pub is_over: bool,
 }
 
 /// The part of an answer's text that was sent in deltas.
@@ -116,18 +130,22 @@ impl LiveAnswer {
         (through, result)
     }
 
-    /// The recipients of the answer's deltas, as of the last commit.
-    pub fn recipients(&self) -> Arc<[UserId]> {
-        Arc::clone(&self.state().recipients)
+    /// The present state. Its text is not newer than its recipients, so a former recipient gets none of the text that followed
+    /// the removal.
+    pub fn snapshot(&self) -> AnswerSnapshot {
+        let state = self.state();
+        AnswerSnapshot {
+            shown: state.shown(),
+            recipients: Arc::clone(&state.recipients),
+            recipients_since: state.recipients_since,
+            is_over: state.is_over,
+        }
     }
 
-    /// Whether a commit has published or deleted the answer.
-    pub fn is_over(&self) -> bool {
-        self.state().is_over
-    }
-
-    pub(super) fn set_recipients(&self, recipients: &Arc<[UserId]>) {
-        self.state().recipients = Arc::clone(recipients);
+    pub(super) fn set_recipients(&self, recipients: &Arc<[UserId]>, since: EventNumber) {
+        let mut state = self.state();
+        state.recipients = Arc::clone(recipients);
+        state.recipients_since = since;
     }
 
     pub(super) fn set_over(&self) {

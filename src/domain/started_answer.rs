@@ -2,7 +2,7 @@
 
 use crate::domain::answer_job::JobId;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::live_answer::LiveAnswer;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl LiveAnswerSet {
     /// Applies a commit.
     pub fn committed(&mut self, started: &[AnswerStarted], events: &[Arc<Event>]) {
         for started in started {
-            started.live.set_recipients(&started.recipients);
+            started.live.set_recipients(&started.recipients, EventNumber::default());
             self.0.insert(started.message_id, started.clone());
         }
         if self.0.is_empty() {
@@ -76,7 +76,7 @@ impl LiveAnswerSet {
             self.0.retain(|_, started| match started.change(event) {
                 None => true,
                 Some(AnswerChange::Recipients(recipients)) => {
-                    started.live.set_recipients(recipients);
+                    started.live.set_recipients(recipients, event.number);
                     true
                 }
                 Some(AnswerChange::Over) => {

@@ -4,15 +4,17 @@
 //! Work follows what is queued: text is framed only for a stream that has room for it, in pieces that fit, and each piece
 //! once for all streams that need it. A stream without room gets what it lacks, several deltas as one, when it has drained.
 //!
-//! Invariant: a stream that received a delta or a snapshot has all of the text through it. After a missed commit, no answer
-//! is shown to its former recipients: the answer itself has the present ones.
+//! Invariant: a stream that received a delta or a snapshot has all of the text through it. No text is sent to a user whose
+//! stream has an event after which the user is no recipient. Therefore text and recipients that may have been missed are read
+//! again together, from the answer itself, and nothing is sent until the shard has applied the same events as the stream and
+//! the recipients.
 
 use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::MessageId;
-use crate::domain::live_answer::{AnswerDelta, ShownText};
+use crate::domain::id::{EventNumber, MessageId};
+use crate::domain::live_answer::{AnswerDelta, AnswerSnapshot, ShownText};
 use crate::domain::query::StreamFilter;
 use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
@@ -31,6 +33,8 @@ const FRAME_FIELDS_BYTES: usize = 512;
 #[derive(Debug)]
 struct SharedAnswer {
     started: AnswerStarted,
+    /// The number of the event that changed the recipients last.
+    recipients_since: EventNumber,
     /// How much of its text this shard shows.
     shown: ShownText,
     /// Changes when a recipient may have lost the answer for a while: all streams get the text from its beginning.
@@ -66,7 +70,13 @@ pub(crate) struct LiveAnswers {
 impl LiveAnswers {
     /// Adds an answer that was started.
     pub(crate) fn start(&mut self, started: &AnswerStarted) {
-        let answer = SharedAnswer { started: started.clone(), shown: ShownText::default(), generation: 0, piece: None };
+        let answer = SharedAnswer {
+            started: started.clone(),
+            recipients_since: EventNumber::default(),
+            shown: ShownText::default(),
+            generation: 0,
+            piece: None,
+        };
         self.answers.insert(started.message_id, answer);
     }
 
@@ -74,7 +84,10 @@ impl LiveAnswers {
     pub(crate) fn apply(&mut self, event: &Event) {
         self.answers.retain(|_, answer| match answer.started.change(event) {
             None => true,
+            // A later change has been read from the answer already.
+            Some(AnswerChange::Recipients(_)) if event.number <= answer.recipients_since => true,
             Some(AnswerChange::Recipients(recipients)) => {
+                answer.recipients_since = event.number;
                 if answer.started.recipients.iter().any(|user| !recipients.contains(user)) {
                     answer.generation += 1;
                 }
@@ -92,20 +105,19 @@ impl LiveAnswers {
         if delta.index < answer.shown.deltas {
             return false;
         }
-        answer.shown = if delta.index == answer.shown.deltas {
-            ShownText { deltas: delta.index + 1, bytes: delta.to }
-        } else {
-            answer.started.live.shown()
-        };
-        true
+        if delta.index == answer.shown.deltas {
+            answer.shown = ShownText { deltas: delta.index + 1, bytes: delta.to };
+            return true;
+        }
+        // The text through the latest delta may be newer than the recipients that this shard knows.
+        answer.read_again()
     }
 
     /// Reads the state of every answer again, since missed events may have ended it or changed its recipients.
     pub(crate) fn events_missed(&mut self) {
         self.answers.retain(|_, answer| {
-            answer.started.recipients = answer.started.live.recipients();
             answer.generation += 1;
-            !answer.started.live.is_over()
+            answer.read_again()
         });
     }
 
@@ -127,18 +139,30 @@ impl LiveAnswers {
     }
 
     /// Queues the text of every answer in progress for a stream that has become live, as far as there is room.
-    pub(crate) fn push_snapshots(&mut self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+    pub(crate) fn push_snapshots(
+        &mut self,
+        stream: &mut Subscriber,
+        outbox: &mut Outbox,
+        position: EventNumber,
+        now: WallTime,
+    ) {
         stream.set_lacks_text(false);
         for answer in self.answers.values_mut() {
             if answer.shown.deltas > 0 && answer.started.recipients.contains(stream.user()) {
-                StreamedAnswer(answer).push_text(stream, outbox, false, now);
+                StreamedAnswer(answer).push_text(stream, outbox, position, false, now);
             }
         }
         stream.retain_answers(|cursor| self.answers.contains_key(&cursor.message_id));
     }
 
     /// Queues text that a stream lacks, as far as there is room.
-    pub(crate) fn push_lacking(&mut self, stream: &mut Subscriber, outbox: &mut Outbox, now: WallTime) {
+    pub(crate) fn push_lacking(
+        &mut self,
+        stream: &mut Subscriber,
+        outbox: &mut Outbox,
+        position: EventNumber,
+        now: WallTime,
+    ) {
         stream.set_lacks_text(false);
         let mut lacking = Vec::new();
         stream.retain_answers(|cursor| {
@@ -152,7 +176,7 @@ impl LiveAnswers {
             if let Some(answer) = self.answers.get_mut(&message_id)
                 && answer.started.recipients.contains(stream.user())
             {
-                StreamedAnswer(answer).push_text(stream, outbox, false, now);
+                StreamedAnswer(answer).push_text(stream, outbox, position, false, now);
             }
         }
     }
@@ -164,6 +188,22 @@ impl LiveAnswers {
     }
 }
 
+impl SharedAnswer {
+    /// Reads text and recipients again, in one snapshot. Returns whether the answer is still in progress; otherwise nothing more
+    /// of it is shown.
+    fn read_again(&mut self) -> bool {
+        let AnswerSnapshot { shown, recipients, recipients_since, is_over } = self.started.live.snapshot();
+        if is_over {
+            return false;
+        }
+        if recipients_since != self.recipients_since {
+            self.generation += 1;
+        }
+        (self.shown, self.started.recipients, self.recipients_since) = (shown, recipients, recipients_since);
+        true
+    }
+}
+
 /// One answer in progress, for the streams that see it.
 #[derive(Debug)]
 pub(crate) struct StreamedAnswer<'a>(&'a mut SharedAnswer);
@@ -171,10 +211,13 @@ pub(crate) struct StreamedAnswer<'a>(&'a mut SharedAnswer);
 impl StreamedAnswer<'_> {
     /// Queues the text that a stream lacks, as far as there is room; returns whether any was queued. A piece from the beginning
     /// of the text is a snapshot, unless it is the first delta and `is_first_delta` is set. Any other piece is a delta.
+    /// `position` is the number through which the shard has applied every event. Until it has reached the stream and the last
+    /// change of the recipients, nothing is queued.
     pub(crate) fn push_text(
         &mut self,
         stream: &mut Subscriber,
         outbox: &mut Outbox,
+        position: EventNumber,
         is_first_delta: bool,
         now: WallTime,
     ) -> bool {
@@ -182,6 +225,12 @@ impl StreamedAnswer<'_> {
         let (message_id, shown, generation) = (started.message_id, *shown, *generation);
         let mut is_queued = false;
         if !stream.is_live() || !passes(started, stream.filter()) {
+            return is_queued;
+        }
+        if stream.is_ahead_of(position) || self.0.recipients_since > position {
+            // The recipients are not those after the stream's last event.
+            stream.answer_cursor(message_id);
+            stream.set_lacks_text(true);
             return is_queued;
         }
         let bytes_max = stream.text_bytes_max();

@@ -76,7 +76,7 @@ impl Shard {
         if let Some((stream, outbox)) = conn.stream_mut() {
             stream.send_established(outbox, wanted.start, &self.context.epoch, now);
             if stream.is_live() {
-                self.live_answers.push_snapshots(stream, outbox, now.wall);
+                self.live_answers.push_snapshots(stream, outbox, self.fan_out.position(), now.wall);
             }
         }
         self.outputs.push_back(Output::TuneStream(slot));
@@ -171,7 +171,7 @@ impl Shard {
             self.fill_stream(slot, now);
             self.connections.output_queued(slot, now);
         } else if stream.wants_text(outbox) {
-            self.live_answers.push_lacking(stream, outbox, now.wall);
+            self.live_answers.push_lacking(stream, outbox, self.fan_out.position(), now.wall);
             stream.report(&self.fan_out, outbox, now.mono);
             self.connections.output_queued(slot, now);
         } else {
@@ -209,7 +209,9 @@ impl Shard {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         match stream.fill(&self.fan_out, outbox) {
             FillResult::Nothing => {}
-            FillResult::Live => self.live_answers.push_snapshots(stream, outbox, now.wall),
+            FillResult::Live => {
+                self.live_answers.push_snapshots(stream, outbox, self.fan_out.position(), now.wall);
+            }
             FillResult::Page(kind) => {
                 let query = Query { reply_to, caller: stream.user().clone(), kind };
                 self.outputs.push_back(Output::Work(Work::Query(query)));
@@ -224,9 +226,10 @@ impl Shard {
             return;
         }
         let Shard { fan_out, connections, live_answers, .. } = self;
+        let position = fan_out.position();
         live_answers.for_each_stream(delta.message_id, fan_out, |slot, answer| {
             if let Some((stream, outbox)) = connections[slot].stream_mut()
-                && answer.push_text(stream, outbox, delta.index == 0, now.wall)
+                && answer.push_text(stream, outbox, position, delta.index == 0, now.wall)
             {
                 connections.output_queued(slot, now);
             }

@@ -171,6 +171,11 @@ impl Subscriber {
         self.state == DeliveryState::Live && !self.ended
     }
 
+    /// Whether it has read events from the journal that its shard has not applied yet.
+    pub(crate) fn is_ahead_of(&self, position: EventNumber) -> bool {
+        self.cursor > position
+    }
+
     /// Whether it waits for a page of the journal.
     pub(crate) fn awaits_page(&self) -> bool {
         self.state == DeliveryState::AwaitingPage && !self.ended

@@ -4,6 +4,7 @@ mod deletion;
 mod idempotency;
 mod life;
 mod memory;
+mod missed_access;
 mod overload;
 mod replay;
 mod resume;
