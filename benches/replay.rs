@@ -5,10 +5,12 @@
 //! user of 10 conversations and one of 5,000 with the same number of messages, with the file cached by the system and
 //! not.
 
+use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
     Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Credential, Database,
-    EventNumber, InboxLimits, KindSet, Metadata, Outcome, Query, QueryKind, QueryResult, Random, Reader, ReplyTo, Role,
-    StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+    EventNumber, InboxLimits, KindSet, Metadata, Outcome, PendingQuery, Query, QueryKind, QueryResult, QueryStep,
+    Random, Reader, ReplyTo, Role, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription,
+    WorkspaceId, WorkspaceName, Writer,
 };
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -199,12 +201,13 @@ impl BenchStore {
 /// Reads all events of `user` after a number, as a stream does. Returns events per second.
 fn replay(path: &Path, user: &str, start: EventNumber) -> f64 {
     let filter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
-    let mut reader = Reader::open(path).expect("a reader");
+    let mut reader = Reader::open(path, QUERY_ROWS_EXAMINED_MAX).expect("a reader");
     let (mut after, mut events) = (start, 0);
     let began = cpu_time();
     loop {
         let kind = QueryKind::JournalPage { after, bytes_max: PAGE_BYTES, filter };
-        let response = reader.execute(&Query { reply_to: NO_REPLY, caller: UserId::new_unchecked(user), kind });
+        let query = Query { reply_to: NO_REPLY, caller: UserId::new_unchecked(user), kind };
+        let QueryStep::Done(response) = reader.step(PendingQuery::new(query)) else { panic!("a page takes one step") };
         let Ok(QueryResult::JournalPage(page)) = response.result else { panic!("no page") };
         events += page.events.len();
         after = page.through;

@@ -100,6 +100,11 @@ pub(crate) const WRITER_QUEUE_MAX: usize = 4096;
 pub(crate) const WRITER_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most queries in the readers' queue; more are rejected with `503`.
 pub(crate) const READER_QUEUE_MAX: usize = 4096;
+/// Rows that one step of a query examines, or eight times as many entries of an index. A query that needs more continues after
+/// queries of other users; a journal page ends.
+pub const QUERY_ROWS_EXAMINED_MAX: usize = 2048;
+/// Bytes of a list under construction that count as one query in the readers' queue.
+pub(crate) const READER_QUEUE_ITEM_BYTES: usize = 8 * 1024;
 /// Reader threads.
 pub(crate) const READER_THREADS: usize = 2;
 /// Bytes of conversation access data in the writer's cache: about 12,000 conversations with three participants.
@@ -150,10 +155,6 @@ pub(crate) const FINDINGS_MAX: usize = 20;
 
 /// Most events in one journal page.
 pub const PAGE_EVENTS_MAX: usize = 256;
-/// Journal rows examined for one page; a page that reaches the bound is complete through the last row examined.
-pub(crate) const PAGE_ROWS_EXAMINED_MAX: usize = 4096;
-/// Rows at the journal's end that one page skips because they are other users' messages.
-pub(crate) const PAGE_TAIL_ROWS_MAX: usize = 8 * PAGE_ROWS_EXAMINED_MAX;
 /// Conversations of a user that a page lists before it scans the journal's end; for a user with more, each row's
 /// conversation is looked up.
 pub const PAGE_CONVERSATIONS_LISTED_MAX: usize = 1024;
@@ -320,6 +321,7 @@ const _: () =
     assert!(6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) < LIST_BYTES_MAX, "every list has room for one item");
 const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);
+const _: () = assert!(2 * LIST_BYTES_MAX <= READER_QUEUE_MAX * READER_QUEUE_ITEM_BYTES, "two long lists can wait");
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(4 * PARTICIPANTS_MAX <= TRANSACTION_ROWS_MAX);
@@ -328,7 +330,7 @@ const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);
 const _: () = assert!(WAL_READERS_MILLISECONDS < SQLITE_BUSY_MILLISECONDS);
 const _: () = assert!(RESTORE_NUMBERS_MIN < EVENT_NUMBER_MAX && EVENT_NUMBER_MAX < 1 << 53);
-const _: () = assert!(PAGE_EVENTS_MAX <= PAGE_ROWS_EXAMINED_MAX);
+const _: () = assert!(PAGE_EVENTS_MAX <= QUERY_ROWS_EXAMINED_MAX);
 const _: () =
     assert!(INBOX_STEP_MESSAGES_MAX <= INBOX_FLUSH_ENTRIES_MAX && PARTICIPANTS_MAX <= INBOX_FLUSH_ENTRIES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= MAILBOX_EVENT_BYTES_MAX);

@@ -193,8 +193,8 @@ fn create_polls(count: usize) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>>), Sta
 fn start_readers(writer: &mut Writer, workers: &Workers, threads: &mut Vec<JoinHandle<()>>) -> Result<(), StartError> {
     for _ in 0..READER_THREADS {
         let reader = writer.open_reader()?;
-        let (queue, replies) = (Arc::clone(&workers.readers), workers.replies.clone());
-        threads.push(spawn("reader", OnPanic::Work, move || workers::read(reader, &queue, &replies))?);
+        let workers = workers.clone();
+        threads.push(spawn("reader", OnPanic::Work, move || workers::read(reader, &workers))?);
     }
     let reader = writer.open_reader()?;
     let (queue, replies) = (Arc::clone(&workers.passwords), workers.replies.clone());

@@ -15,6 +15,8 @@ pub struct StoreConfig {
     pub inbox: InboxLimits,
     /// Maximum number of rows of participants that one step of notifying them of a deleted workspace examines.
     pub notified_rows_max: usize,
+    /// Rows that one step of a query examines. The bound does not affect results, so tests use small ones.
+    pub query_rows_max: usize,
     /// The responders that conversations may use.
     pub responders: ResponderRules,
 }
@@ -27,6 +29,7 @@ impl StoreConfig {
             retention: Retention::default(),
             inbox: InboxLimits::default(),
             notified_rows_max: NOTIFIED_ROWS_MAX,
+            query_rows_max: QUERY_ROWS_EXAMINED_MAX,
             responders: ResponderRules::default(),
         }
     }

@@ -32,6 +32,7 @@ pub(crate) use sqlite::admin::restore::restore;
 pub(crate) use sqlite::admin::verify::verify;
 pub(crate) use sqlite::files::lock::Lock;
 pub(crate) use sqlite::files::paths::resolve_symlinks;
+pub use sqlite::read::pending_query::{PendingQuery, QueryStep};
 pub use sqlite::read::reader::Reader;
 pub use sqlite::write::maintenance::MaintenanceDue;
 pub use sqlite::write::writer::Writer;

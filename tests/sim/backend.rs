@@ -7,7 +7,7 @@ use cortex_core::internals::commit_routing::route_commit;
 use cortex_core::internals::mailbox::bound_events;
 use cortex_core::internals::{
     Command, Committed, ConversationRef, EventKind, EventNumber, Input, JournalPage, MaintenanceDue, Query, QueryKind,
-    QueryResponse, QueryResult, Rejection, ShardMessage, StreamFilter, UserId, wire,
+    QueryResponse, QueryResult, QueryStep, Rejection, ShardMessage, StreamFilter, UserId, wire,
 };
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -196,9 +196,19 @@ impl World {
             };
             return self.enqueue_message(to.shard as usize, message);
         }
-        let Some(query) = self.queries.pop_front() else { return };
-        let response = self.process().readers[reader].0.execute(&query);
-        self.check_response(&query, &response);
+        let Some((pending, is_resumed)) = self.queries.pop_front() else { return };
+        let query = pending.query.clone();
+        let response = match self.process().readers[reader].0.step(pending) {
+            QueryStep::Done(response) => response,
+            QueryStep::More(pending) => {
+                self.coverage.queries_paused += 1;
+                return self.queries.push_back((pending, true));
+            }
+        };
+        // A query of several steps has seen several states.
+        if !is_resumed {
+            self.check_response(&query, &response);
+        }
         let is_page = matches!(query.kind, QueryKind::JournalPage { .. });
         let message = match self.below(30) {
             _ if self.calm => ShardMessage::QueryResponse(response),

@@ -36,6 +36,7 @@ counters! { Coverage {
     pages,
     pages_short,
     pages_failed,
+    queries_paused,
     gaps,
     heartbeats,
     caught_up,

@@ -5,10 +5,11 @@ use crate::coverage::Coverage;
 use crate::link::*;
 use crate::model::Model;
 use crate::session::{Doing, Moment};
+use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
     Claims, Command, CommitShare, Context, Credential, Database, EventNumber, InboxLimits, Input, Keys, MonoTime, Now,
-    Output, Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings, Shard,
-    ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
+    Output, PendingQuery, Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings,
+    Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,6 +58,8 @@ pub struct Setup {
     /// Small, so that inboxes are flushed in every run.
     pub inbox: InboxLimits,
     pub notified_rows_max: usize,
+    /// Small, so that queries need several steps in every run.
+    pub query_rows_max: usize,
     /// Whether messages are large enough to push others out of the tails.
     pub heavy: bool,
     pub steps: u64,
@@ -90,7 +93,8 @@ pub struct World {
     pub context: Option<Arc<Context>>,
     pub keys: Keys,
     pub commands: VecDeque<Command>,
-    pub queries: VecDeque<Query>,
+    /// The queries, and whether a step of each was executed.
+    pub queries: VecDeque<(PendingQuery, bool)>,
     pub links: BTreeMap<usize, Link>,
     pub next_link: usize,
     pub requests: Vec<Request>,
@@ -139,6 +143,7 @@ impl World {
                 chunk_bytes_max: 1 + random.below(12) as usize,
             },
             notified_rows_max: [2, 4, 256][random.below(3) as usize],
+            query_rows_max: [1, 1 + random.below(30) as usize, QUERY_ROWS_EXAMINED_MAX][random.below(3) as usize],
             heavy,
             steps: if heavy { 800 } else { 1_600 },
         };
@@ -192,9 +197,14 @@ impl World {
 
     /// Starts the program on the existing database.
     pub fn open(&mut self) {
-        let Setup { inbox, retention, notified_rows_max, .. } = self.setup;
-        let config =
-            StoreConfig { inbox, retention, notified_rows_max, ..StoreConfig::new(Database::File(self.path())) };
+        let Setup { inbox, retention, notified_rows_max, query_rows_max, .. } = self.setup;
+        let config = StoreConfig {
+            inbox,
+            retention,
+            notified_rows_max,
+            query_rows_max,
+            ..StoreConfig::new(Database::File(self.path()))
+        };
         let mut writer = Writer::open(&config).expect("the database opens");
         // A process crash is not a machine crash: written data stays, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
@@ -365,7 +375,7 @@ impl World {
 
     fn ask(&mut self, query: Query) -> Option<ReplyTo> {
         if self.queries.len() < self.setup.reader_queue {
-            self.queries.push_back(query);
+            self.queries.push_back((PendingQuery::new(query), false));
             return None;
         }
         self.coverage.reader_overloads += 1;

@@ -8,9 +8,10 @@ pub mod support;
 use cortex_core::internals::{
     Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, Conversation,
     ConversationId, ConversationRef, Credential, Database, Event, EventNumber, InboxLimits, JobId, JournalPage,
-    KindSet, LiveAnswer, MaintenanceDue, MessageId, Metadata, Outcome, Query, QueryKind, QueryResponse, QueryResult,
-    RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention, Role, Status, StoreConfig,
-    StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+    KindSet, LiveAnswer, MaintenanceDue, MessageId, Metadata, Outcome, PendingQuery, Query, QueryKind, QueryResponse,
+    QueryResult, QueryStep, RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention,
+    Role, Status, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName,
+    Writer,
 };
 use std::sync::Arc;
 use support::TempDir;
@@ -197,7 +198,7 @@ impl World {
 
     pub fn query(&mut self, user: &str, kind: QueryKind) -> QueryResponse {
         let query = Query { reply_to: UNUSED_REPLY_TO, caller: UserId::new_unchecked(user), kind };
-        self.reader.as_mut().unwrap().execute(&query)
+        execute(self.reader.as_mut().unwrap(), query)
     }
 
     pub fn query_result(&mut self, user: &str, kind: QueryKind) -> QueryResult {
@@ -248,6 +249,17 @@ fn notified_rows_max(inbox: &InboxLimits) -> usize {
 }
 
 pub const EVERYTHING: StreamFilter = StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL };
+
+/// Executes all steps of a query.
+pub fn execute(reader: &mut Reader, query: Query) -> QueryResponse {
+    let mut pending = PendingQuery::new(query);
+    loop {
+        match reader.step(pending) {
+            QueryStep::Done(response) => return response,
+            QueryStep::More(more) => pending = more,
+        }
+    }
+}
 
 /// A command of a user, whose name is the id in capitals, or of a responder.
 pub fn command(user: &str, kind: CommandKind) -> Command {

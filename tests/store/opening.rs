@@ -52,6 +52,6 @@ fn an_error_on_opening_is_one_line() {
     let tables: i64 = cookies.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
     let mode: String = cookies.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!((tables, mode.as_str()), (1, "delete"), "a rejected file is not changed");
-    assert!(Reader::open(&directory.file("none.db")).is_err());
+    assert!(Reader::open(&directory.file("none.db"), 1).is_err());
     assert!(!directory.file("none.db").exists(), "a reader creates no database");
 }

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use cortex_core::internals::limits::WAL_FRAMES_MAX;
-use cortex_core::internals::{Command, ConversationRef, Database, EventNumber, Query, QueryKind, Reader, UserId};
+use cortex_core::internals::{Command, ConversationRef, Database, EventNumber, Query, QueryKind, UserId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[test]
@@ -20,13 +20,13 @@ fn the_log_stays_short_with_overlapping_readers() {
     let (mut largest, mut written) = (0, 0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let mut reader = Reader::open(&path).unwrap();
+            let mut reader = world.writer().open_reader().unwrap();
             let (ended, pages) = (&ended, &pages);
             scope.spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
                     let kind = QueryKind::JournalPage { after: EventNumber(0), bytes_max: 1 << 20, filter: EVERYTHING };
                     let query = Query { reply_to: UNUSED_REPLY_TO, caller: UserId::new_unchecked("ben"), kind };
-                    assert!(reader.execute(&query).result.is_ok());
+                    assert!(execute(&mut reader, query).result.is_ok());
                     pages.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -20,6 +20,7 @@ use crate::domain::holder::Holder;
 use crate::domain::password::PasswordJob;
 use crate::domain::query::Query;
 use crate::domain::work::Work;
+use crate::store::PendingQuery;
 use std::sync::Arc;
 
 /// The least weight of a command in the writer's queue, in bytes, which bounds the number of commands.
@@ -33,7 +34,7 @@ pub(crate) struct Workers {
     /// Commands for the writer.
     pub writer: Arc<Queue<Holder, Command>>,
     /// Queries for the readers.
-    pub readers: Arc<Queue<Holder, Query>>,
+    pub readers: Arc<Queue<Holder, PendingQuery>>,
     /// Jobs for the password thread.
     pub passwords: Arc<Queue<Holder, PasswordJob>>,
     /// The receivers of replies.
@@ -73,9 +74,7 @@ impl Workers {
 
     /// Enqueues a query.
     pub(crate) fn ask(&self, query: Query) {
-        let mut displaced = Vec::new();
-        self.readers.push(&query.holder(), query, 1, &mut displaced);
-        displaced.into_iter().for_each(|query| self.replies.dropped(query.reply_to));
+        self.enqueue_query(PendingQuery::new(query));
     }
 
     /// Enqueues one command in the share of `holder`, and wakes the writer at once.
@@ -89,6 +88,14 @@ impl Workers {
         self.readers.close();
         self.passwords.close();
         self.writer.close();
+    }
+
+    /// Enqueues a query, or the next step of one.
+    fn enqueue_query(&self, pending: PendingQuery) {
+        let weight = 1 + pending.bytes() / READER_QUEUE_ITEM_BYTES;
+        let mut displaced = Vec::new();
+        self.readers.push(&pending.query.holder(), pending, weight, &mut displaced);
+        displaced.into_iter().for_each(|pending| self.replies.dropped(pending.query.reply_to));
     }
 
     fn submit_command(&self, holder: &Holder, command: Command) {

@@ -1,21 +1,22 @@
 //! A reader thread.
 
-use crate::domain::holder::Holder;
-use crate::domain::query::Query;
-use crate::runtime::queue::{Queue, Wakeup};
-use crate::runtime::replies::Replies;
-use crate::store::Reader;
+use super::Workers;
+use crate::runtime::queue::Wakeup;
+use crate::store::{QueryStep, Reader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Answers queries one after the other until the queue is closed.
-pub(crate) fn read(mut reader: Reader, queue: &Queue<Holder, Query>, replies: &Replies) {
+/// Answers queries, one step of one query at a time, until the queue is closed. A query that needs another step is enqueued
+/// again, so that its user takes turns with the others.
+pub(crate) fn read(mut reader: Reader, workers: &Workers) {
     let mut queries = Vec::new();
-    while queue.take(&mut queries, 1, usize::MAX, None) == Wakeup::Work {
-        for query in queries.drain(..) {
+    while workers.readers.take(&mut queries, 1, usize::MAX, None) == Wakeup::Work {
+        for pending in queries.drain(..) {
+            let (holder, reply_to) = (pending.query.holder(), pending.query.reply_to);
             // A panic over one query must not leave the others unanswered.
-            match catch_unwind(AssertUnwindSafe(|| reader.execute(&query))) {
-                Ok(response) => replies.query_response(&query.holder(), response),
-                Err(_) => replies.dropped(query.reply_to),
+            match catch_unwind(AssertUnwindSafe(|| reader.step(pending))) {
+                Ok(QueryStep::Done(response)) => workers.replies.query_response(&holder, response),
+                Ok(QueryStep::More(pending)) => workers.enqueue_query(pending),
+                Err(_) => workers.replies.dropped(reply_to),
             }
         }
     }

@@ -5,7 +5,6 @@ use super::*;
 use crate::domain::health::WriterFault;
 use crate::domain::result::Rejection;
 use crate::domain::token_rules::TokenRule;
-use crate::store::Reader;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Limits the database to its present pages and `more`.
@@ -239,14 +238,14 @@ fn a_failed_query_leaves_no_snapshot_open() {
     let path = directory.file("a.db");
     let mut writer = open(&path);
     let workspace = add_workspace(&mut writer, "ann");
-    let mut reader = Reader::open(&path).unwrap();
+    let mut reader = writer.open_reader().unwrap();
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Workspace(workspace) };
-    assert!(reader.execute(&query).result.is_ok());
+    assert!(execute_on(&mut reader, &query).result.is_ok());
     writer.connection.db.execute_batch("ALTER TABLE workspaces RENAME TO elsewhere").unwrap();
-    let answer = reader.execute(&query);
+    let answer = execute_on(&mut reader, &query);
     assert!(matches!(answer.result, Err(Rejection::Database)), "{answer:?}");
     assert_eq!(answer.position, EventNumber(1), "the newest position of an earlier response");
     writer.connection.db.execute_batch("ALTER TABLE elsewhere RENAME TO workspaces").unwrap();
-    assert!(reader.execute(&query).result.is_ok());
+    assert!(execute_on(&mut reader, &query).result.is_ok());
 }

@@ -21,7 +21,7 @@ fn a_database_in_memory_works_unlinked_and_leaves_no_file() {
     }
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
     let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Alive };
-    assert_eq!(reader.execute(&query).position, writer.position());
+    assert_eq!(execute_on(&mut reader, &query).position, writer.position());
     assert_eq!(replay(&mut writer, "ann").len(), 42);
     writer.check_invariants();
     writer.close();

@@ -6,11 +6,13 @@ mod faults;
 mod memory;
 mod plans;
 mod purge;
+mod query_steps;
 mod retention;
 mod steps;
 pub(crate) mod support;
 mod transfer;
 
+use crate::base::limits::QUERY_ROWS_EXAMINED_MAX;
 use crate::base::time::WallTime;
 use crate::config::types::Database;
 use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
@@ -21,7 +23,7 @@ use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamF
 use crate::domain::result::Outcome;
 use crate::domain::token_rules::Credential;
 use crate::store::sqlite::read::queries;
-use crate::store::{MaintenanceDue, StoreConfig, Writer};
+use crate::store::{MaintenanceDue, PendingQuery, QueryStep, Reader, StoreConfig, Writer};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,7 +86,27 @@ fn add_conversation(writer: &mut Writer, user: &str, workspace: WorkspaceId, par
 
 /// Executes a query in the state of the last commit.
 fn execute(writer: &Writer, query: &Query) -> QueryResponse {
-    queries::execute(&writer.connection.db, &writer.meta.ids, query, writer.position())
+    execute_in_steps(writer, query, QUERY_ROWS_EXAMINED_MAX).0
+}
+
+/// Executes a query in steps that examine about `rows_max` rows each. Returns the response and the number of steps.
+fn execute_in_steps(writer: &Writer, query: &Query, rows_max: usize) -> (QueryResponse, usize) {
+    let mut pending = PendingQuery::new(query.clone());
+    for steps in 1.. {
+        match queries::step(&writer.connection.db, &writer.meta.ids, pending, rows_max, writer.position()) {
+            QueryStep::Done(response) => return (response, steps),
+            QueryStep::More(more) => pending = more,
+        }
+    }
+    unreachable!()
+}
+
+/// Executes the only step of a query.
+fn execute_on(reader: &mut Reader, query: &Query) -> QueryResponse {
+    match reader.step(PendingQuery::new(query.clone())) {
+        QueryStep::Done(response) => response,
+        QueryStep::More(_) => panic!("the query needs a second step"),
+    }
 }
 
 /// Runs a step of maintenance. Returns whether another one is due.

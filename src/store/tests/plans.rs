@@ -4,7 +4,7 @@ use super::support::TempDir;
 use super::*;
 use crate::store::sqlite::admin::account_rows;
 use crate::store::sqlite::connection;
-use crate::store::sqlite::read::{answer_history, journal_messages};
+use crate::store::sqlite::read::{answer_history, caller_conversations, journal_messages, user_search};
 use crate::store::sqlite::tables::{
     answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, timeline, users,
     workspace_deletions, workspaces,
@@ -20,27 +20,29 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         users::INSERT,
         users::LOGIN_TAKEN,
         users::PASSWORD_RECORD,
-        users::PROFILE_FOR,
+        users::KEY,
+        users::PROFILE,
+        user_search::SHARES_RECENT,
+        user_search::PARTICIPANT_KEYS,
+        caller_conversations::OWNED,
+        caller_conversations::JOINED,
         account_rows::BY_ID,
         account_rows::BY_EMAIL,
         account_rows::LIST,
         workspaces::FIND,
-        workspaces::COUNT,
-        workspaces::LIST,
+        workspaces::NUMBERS,
         workspace_deletions::FIRST_AFTER,
         workspace_deletions::INSERT,
         workspace_deletions::INSERT_NOTIFIED,
         workspace_deletions::PURGE_NOTIFIED,
         workspace_deletions::CONVERSATION_FROM,
         workspace_deletions::PARTICIPANTS_AFTER,
-        workspaces::HAS_PARTICIPANT,
         conversations::ACCESS,
         conversations::PARTICIPANTS,
         conversations::FIND,
-        conversations::COUNT,
-        conversations::LIST,
+        conversations::NUMBERS,
+        conversations::ITEM,
         conversations::UPDATE_STATE,
-        conversations::ALL_OF,
         conversations::COUNT_MESSAGE_OUT,
         messages::INSERT,
         messages::FIND_VISIBLE,
@@ -95,7 +97,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
     let writer = open(&directory.file("a.db"));
     for statement in statements {
         let plan = plan(&writer, statement);
-        assert!(!plan.contains("SCAN"), "{statement}\n{plan}");
+        // The subquery of `SHARES_RECENT` has a bounded number of rows.
+        assert!(!plan.replace("SCAN p\n", "").contains("SCAN"), "{statement}\n{plan}");
         // One statement sorts the participants of a conversation, whose number is bounded.
         let sorts = statement == conversations::PARTICIPANTS;
         assert!(sorts || !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
@@ -106,8 +109,16 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         let search = format!("SEARCH m USING INDEX messages_conversation (conversation=? AND {place})");
         assert!(plan.starts_with(&search), "{statement}\n{plan}");
     }
-    // The conversations of a user are ordered without reading messages.
-    assert!(!plan(&writer, conversations::ALL_OF).contains("messages"));
+    // A step resumes at a place in the index, so its cost does not depend on the number of earlier steps.
+    for (statement, place) in [
+        (caller_conversations::OWNED, "conversations_workspace (workspace=? AND deleted=? AND rowid>?)"),
+        (caller_conversations::JOINED, "participants_user (user=? AND conversation>?)"),
+        (conversations::NUMBERS, "conversations_workspace (workspace=? AND deleted=? AND rowid>?)"),
+        (workspaces::NUMBERS, "workspaces_owner (owner=? AND deleted=? AND rowid>?)"),
+    ] {
+        let plan = plan(&writer, statement);
+        assert!(plan.contains(place), "{statement}\n{plan}");
+    }
     // These statements scan a partial index that has only the rows that they select.
     for (statement, index) in [
         (users::TOKEN_RULES, "users_token_rules"),

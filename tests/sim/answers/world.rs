@@ -8,10 +8,10 @@ use cortex_core::internals::responders::step_command;
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind, Committed,
     Completion, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest, Failure,
-    ImmediateAnswer, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome, Query, QueryKind,
-    QueryResponse, QueryResult, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Role,
-    SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason, StoreConfig, StoreReply, StoreResult, Topic, UserId,
-    WallTime, Writer,
+    ImmediateAnswer, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome, PendingQuery, Query,
+    QueryKind, QueryResponse, QueryResult, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderKind,
+    ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason, StoreConfig, StoreReply,
+    StoreResult, Topic, UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -349,7 +349,9 @@ impl AnswerWorld {
 
     fn reader_step(&mut self) {
         let Some((query, waiter)) = self.process().queries.pop_front() else { return };
-        let response = self.process().reader.execute(&query);
+        let QueryStep::Done(response) = self.process().reader.step(PendingQuery::new(query)) else {
+            panic!("the queries of responders take one step")
+        };
         let reply = match self.below(24) {
             _ if self.calm => StoreReply::QueryResponse(response),
             0 => StoreReply::Dropped,
@@ -760,9 +762,9 @@ impl AnswerWorld {
     /// Every open job in the table.
     fn open_jobs(&mut self) -> Vec<AnswerJob> {
         let query = self.query(QueryKind::OpenJobs { after: JobId::default(), limit: 10_000 });
-        match self.process().observer.execute(&query).result {
-            Ok(QueryResult::OpenJobs(jobs)) => jobs,
-            other => panic!("the table can be read: {other:?}"),
+        match self.process().observer.step(PendingQuery::new(query)) {
+            QueryStep::Done(QueryResponse { result: Ok(QueryResult::OpenJobs(jobs)), .. }) => jobs,
+            _ => panic!("the table can be read in one step"),
         }
     }
 

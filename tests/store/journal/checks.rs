@@ -1,10 +1,11 @@
 //! Comparison of query results with the model.
 
+use super::model::USERS;
 use super::run::ModelRun;
 use crate::common::*;
 use cortex_core::internals::{
-    ConversationRef, ConversationView, EventKind, KindSet, Message, MessageCursor, MessageId, Pagination, QueryKind,
-    QueryResult, StreamFilter, WorkspaceId,
+    ConversationId, ConversationRef, ConversationView, EventKind, KindSet, Message, MessageCursor, MessageId,
+    Pagination, QueryKind, QueryResult, Rejection, StreamFilter, WorkspaceId,
 };
 use std::collections::BTreeSet;
 
@@ -74,6 +75,41 @@ impl ModelRun {
                 assert_eq!(names(&conversation.participants), participants);
                 assert_eq!(conversation.message_count, self.model.messages_of(*id).len() as u64);
             }
+        }
+    }
+
+    /// Compares the users that share a conversation with a user, and the workspaces in which the user takes part.
+    pub fn check_users(&mut self) {
+        let user = self.user();
+        let shared: BTreeSet<&str> = self
+            .model
+            .conversations
+            .keys()
+            .filter(|id| !self.model.is_deleted(id))
+            .map(|id| self.model.recipients_of(id))
+            .filter(|recipients| recipients.contains(user))
+            .flatten()
+            .chain([user])
+            .collect();
+        let asked: Vec<&str> = USERS.iter().copied().chain(["nobody", user]).collect();
+        let QueryResult::Users(found) = self.world.query_result(user, QueryKind::Users(users(&asked))) else {
+            panic!()
+        };
+        let found: Vec<&str> = found.iter().map(|profile| profile.id.as_str()).collect();
+        let known = self.model.events.iter().any(|event| event.recipients.iter().any(|id| id.as_str() == user));
+        let expected: Vec<&str> = USERS.iter().copied().filter(|id| known && shared.contains(id)).collect();
+        assert_eq!(found, expected, "the users that {user} knows");
+
+        let Some(workspace) = self.workspace() else { return };
+        let inside = |id: &&ConversationId| self.model.conversations[*id].workspace == workspace;
+        let is_inside = self.model.workspaces[&workspace].owner == user
+            || self.model.conversations_of(user).iter().any(|id| inside(&id));
+        let filter = StreamFilter { workspace: Some(workspace), ..EVERYTHING };
+        let allowed = self.world.query(user, QueryKind::StreamAccess(filter)).result;
+        match allowed {
+            Ok(_) => assert!(is_inside && !self.model.workspaces[&workspace].deleted),
+            Err(Rejection::NotFound(_)) => assert!(self.model.workspaces[&workspace].deleted),
+            Err(_) => assert!(!is_inside),
         }
     }
 

@@ -1,49 +1,24 @@
 //! Queries of the conversations API: conversations with their messages, and pages of messages.
 
-use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
+use crate::base::limits::{CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
-use crate::domain::page::{ConversationView, MessagePage, Page, Pagination, TruncatedEnd};
+use crate::domain::page::{ConversationView, MessagePage, Page, TruncatedEnd};
 use crate::domain::query::{MessageCursor, QueryResult};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::Abort;
 use crate::store::rules::records::ConversationAccess;
 use crate::store::sqlite::read::page_builder::{LIST_FRAME_BYTES, PageBuilder};
-use crate::store::sqlite::read::queries::ReadTransaction;
+use crate::store::sqlite::read::read_transaction::ReadTransaction;
 use crate::store::sqlite::tables::conversations;
 use crate::store::sqlite::tables::messages::{self, PageStart};
 use crate::wire::size::JsonBytes;
 use rusqlite::Connection;
-use std::cmp::Reverse;
 
 impl ReadTransaction<'_> {
     pub(crate) fn conversation_view(&self, conversation: ConversationRef) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
         Ok(QueryResult::ConversationView(self.view_of(&access, CONVERSATION_MESSAGES_MAX)?))
-    }
-
-    pub(crate) fn conversation_views(
-        &self,
-        pagination: Pagination,
-        with_messages: bool,
-    ) -> Result<QueryResult, Abort<Rejection>> {
-        let mut all = match self.caller()? {
-            None => Vec::new(),
-            Some(user) => conversations::all_of(self.db, user.key)?,
-        };
-        let total = all.len() as u64;
-        // Of two conversations that changed at the same time, the newer comes first, so that the order is deterministic.
-        all.sort_unstable_by_key(|changed| Reverse(*changed));
-        let start = usize::try_from(pagination.offset).unwrap_or(usize::MAX);
-        let mut items = PageBuilder::new(LIST_BYTES_MAX);
-        for (_, number) in all.into_iter().skip(start).take(pagination.limit as usize) {
-            let Some(access) = conversations::access(self.db, self.ids, number)? else { continue };
-            let view = self.view_of(&access, if with_messages { CONVERSATION_LIST_MESSAGES_MAX } else { 0 })?;
-            if !items.add(view) {
-                break;
-            }
-        }
-        Ok(QueryResult::ConversationViews(items.finish(total)))
     }
 
     pub(crate) fn messages(
@@ -78,7 +53,8 @@ impl ReadTransaction<'_> {
         Ok(found.map(|(_, message)| QueryResult::Message(message)).ok_or(Rejection::NotFound(Resource::Message))?)
     }
 
-    fn view_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
+    /// The conversation with its newest messages, at most `messages_max`.
+    pub(crate) fn view_of(&self, access: &ConversationAccess, messages_max: u32) -> rusqlite::Result<ConversationView> {
         let conversation = conversations::find(self.db, self.ids, access)?;
         let no_messages = MessagePage { messages: Vec::new(), truncated: false, kept: TruncatedEnd::Newest };
         let mut view = ConversationView { conversation, last: no_messages };

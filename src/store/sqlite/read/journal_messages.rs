@@ -10,7 +10,8 @@
 use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
 use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, IdKey};
-use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep, ROW_WORK};
+use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep};
+use crate::store::sqlite::read::step_budget::ROW_WORK;
 use crate::store::sqlite::tables::inbox;
 use crate::store::sqlite::tables::messages;
 use crate::store::sqlite::values::{number, sql};

@@ -7,11 +7,12 @@
 //! is not in this journal: it is beyond the journal's end, or in a skipped range (`timeline`). A number before a skipped
 //! range is in this journal: the backup includes its event, and no later event of this journal is missing.
 
-use crate::base::limits::{PAGE_EVENTS_MAX, PAGE_TAIL_ROWS_MAX};
+use crate::base::limits::PAGE_EVENTS_MAX;
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::query::JournalPage;
 use crate::store::sqlite::read::journal_messages::Messages;
-use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep, ROW_WORK};
+use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep};
+use crate::store::sqlite::read::step_budget::{ROW_WORK, StepBudget};
 use crate::store::sqlite::tables::state_events::{self, StateEventEntry};
 use crate::store::sqlite::tables::timeline;
 use crate::store::sqlite::values::number;
@@ -19,15 +20,14 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Work of one page, in the unit of [`ROW_WORK`].
-const WORK_MAX: usize = PAGE_TAIL_ROWS_MAX;
-
-/// Reads a page of `user` in the open transaction of `db`. `position` is the newest number in its snapshot.
+/// Reads a page of `user` in the open transaction of `db`. `position` is the newest number in its snapshot. A page that has spent
+/// `budget` is complete through the last row that it examined.
 pub(crate) fn read(
     db: &Connection,
     ids: &IdKey,
     user: &UserId,
     request: &JournalPageRequest,
+    budget: &mut StepBudget,
     position: EventNumber,
 ) -> rusqlite::Result<JournalPage> {
     let mut page = JournalPage { events: Vec::new(), through: position, position, gap: None };
@@ -53,10 +53,9 @@ pub(crate) fn read(
         },
     };
     let (mut bytes, mut through) = (0, request.after);
-    let mut work_left = WORK_MAX;
-    while work_left > 0 {
+    while budget.is_left() {
         let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
-        work_left = work_left.saturating_sub(work);
+        budget.spend(work);
         let event = match event.filter(|event| request.accepts(event)) {
             Some(event) => state_events::with_message(db, ids, event)?,
             None => None,

@@ -1,6 +1,5 @@
 //! The request for a journal page, and one step of building it.
 
-use crate::base::limits::{PAGE_ROWS_EXAMINED_MAX, PAGE_TAIL_ROWS_MAX};
 use crate::domain::event::{Event, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, WorkspaceId};
 
@@ -28,9 +27,6 @@ pub(crate) struct PageStep {
     pub number: EventNumber,
     /// The event of that number, if the user may see it.
     pub event: Option<Event>,
-    /// The work of the step, in the unit of [`ROW_WORK`].
+    /// The work of the step, in the unit of a `StepBudget`.
     pub work: usize,
 }
-
-/// The work of reading a row of the user. The unit is the work of skipping a row of another user.
-pub(crate) const ROW_WORK: usize = PAGE_TAIL_ROWS_MAX / PAGE_ROWS_EXAMINED_MAX;

@@ -32,6 +32,11 @@ impl<T: JsonBytes> PageBuilder<T> {
         !self.truncated
     }
 
+    /// The length of the JSON text of the items, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The page of a list with `total` items.
     pub(crate) fn finish(self, total: u64) -> Page<T> {
         Page { items: self.items, total, truncated: self.truncated }

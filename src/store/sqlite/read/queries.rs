@@ -1,25 +1,42 @@
-//! Execution of queries. Each result comes from one snapshot, together with the newest event number in it.
+//! Execution of queries, in steps. Each step is executed in one snapshot, and a result has the newest event number in the
+//! snapshot of its first step.
 
-use crate::base::limits::LIST_BYTES_MAX;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
-use crate::domain::page::Pagination;
-use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamFilter};
+use crate::domain::page::{Page, Pagination};
+use crate::domain::query::{QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::{Abort, rejection_of};
-use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
+use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
 use crate::store::sqlite::read::journal_step::JournalPageRequest;
-use crate::store::sqlite::read::page_builder::PageBuilder;
+use crate::store::sqlite::read::listing::Listing;
+use crate::store::sqlite::read::pending_query::{PendingQuery, QueryProgress, QueryStep};
+use crate::store::sqlite::read::read_transaction::ReadTransaction;
+use crate::store::sqlite::read::step_budget::{PARTICIPANT_WORK, ROW_WORK, StepBudget};
+use crate::store::sqlite::read::user_search::UserSearch;
+use crate::store::sqlite::read::view_listing::ViewListing;
 use crate::store::sqlite::read::{answer_history, journal_page};
-use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, users, workspaces};
+use crate::store::sqlite::tables::{answer_jobs, conversations, journal_head, workspaces};
+use crate::store::sqlite::values::sql;
 use rusqlite::Connection;
-use std::collections::HashSet;
+use std::ops::ControlFlow;
 
-/// Executes `query` in one read transaction. After an error of SQLite, the position of the response is `known`.
-pub(crate) fn execute(db: &Connection, ids: &IdKey, query: &Query, known: EventNumber) -> QueryResponse {
+/// A result, or the place where the query continues.
+type StepResult<E> = Result<ControlFlow<QueryResult, QueryProgress>, E>;
+
+/// Executes a step of a query in one read transaction. It examines about `rows_max` rows. After an error of SQLite, the position
+/// of the response is `known`.
+pub(crate) fn step(
+    db: &Connection,
+    ids: &IdKey,
+    pending: PendingQuery,
+    rows_max: usize,
+    known: EventNumber,
+) -> QueryStep {
+    let PendingQuery { query, position: first, progress } = pending;
     let snapshot = ReadTransaction { db, ids, caller: &query.caller };
-    let (position, result) = match snapshot.read(&query.kind) {
-        Ok((position, result)) => (position, result),
+    let (position, found) = match snapshot.read(&query.kind, progress, rows_max) {
+        Ok((position, found)) => (first.unwrap_or(position), found),
         Err(error) => {
             log::error!("a query failed: {error}");
             if !db.is_autocommit() {
@@ -29,144 +46,182 @@ pub(crate) fn execute(db: &Connection, ids: &IdKey, query: &Query, known: EventN
             (known, Err(rejection_of(&error)))
         }
     };
-    QueryResponse { to: query.reply_to, position, result }
-}
-
-/// One read transaction, and the caller of the query.
-pub(crate) struct ReadTransaction<'a> {
-    pub db: &'a Connection,
-    pub ids: &'a IdKey,
-    pub caller: &'a UserId,
+    let result = match found {
+        Ok(ControlFlow::Continue(progress)) => {
+            return QueryStep::More(PendingQuery { query, position: Some(position), progress });
+        }
+        Ok(ControlFlow::Break(result)) => Ok(result),
+        Err(rejection) => Err(rejection),
+    };
+    QueryStep::Done(QueryResponse { to: query.reply_to, position, result })
 }
 
 impl ReadTransaction<'_> {
-    fn read(&self, kind: &QueryKind) -> rusqlite::Result<(EventNumber, Result<QueryResult, Rejection>)> {
+    fn read(
+        &self,
+        kind: &QueryKind,
+        progress: QueryProgress,
+        rows_max: usize,
+    ) -> rusqlite::Result<(EventNumber, StepResult<Rejection>)> {
         self.db.prepare_cached("BEGIN")?.execute([])?;
         // The first read fixes the snapshot, so the position belongs to all reads that follow.
         let position = journal_head::load(self.db)?.number;
-        let result = match self.find(kind, position) {
-            Ok(result) => Ok(result),
+        let found = match self.find(kind, progress, &mut StepBudget::new(rows_max), position) {
+            Ok(found) => Ok(found),
             Err(Abort::Rejected(rejection)) => Err(rejection),
             Err(Abort::Failed(error)) => return Err(error),
         };
         self.db.prepare_cached("COMMIT")?.execute([])?;
-        Ok((position, result))
+        Ok((position, found))
     }
 
-    fn find(&self, kind: &QueryKind, position: EventNumber) -> Result<QueryResult, Abort<Rejection>> {
-        match kind {
+    fn find(
+        &self,
+        kind: &QueryKind,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+        position: EventNumber,
+    ) -> StepResult<Abort<Rejection>> {
+        let result = match kind {
+            // These need any number of steps.
+            QueryKind::Workspaces(pagination) => return self.workspaces(*pagination, progress, budget),
+            QueryKind::Conversations(workspace, pagination) => {
+                return self.conversations(*workspace, *pagination, progress, budget);
+            }
+            QueryKind::ConversationViews { pagination, with_messages } => {
+                return self.conversation_views(*pagination, *with_messages, progress, budget);
+            }
+            QueryKind::Users(ids) => return self.users(ids, progress, budget),
+            QueryKind::StreamAccess(filter) => return self.stream_access(filter, progress, budget),
+            // All others have a bounded result that an index selects, or return the part that one step has found.
             // Reading the position was enough.
-            QueryKind::Alive => Ok(QueryResult::Alive),
-            QueryKind::Workspaces(pagination) => self.workspaces(*pagination),
-            QueryKind::Workspace(id) => Ok(QueryResult::Workspace(self.own_workspace(*id)?.workspace)),
-            QueryKind::Conversations(workspace, pagination) => self.conversations(*workspace, *pagination),
+            QueryKind::Alive => QueryResult::Alive,
+            QueryKind::Workspace(id) => QueryResult::Workspace(self.own_workspace(*id)?.workspace),
             QueryKind::Conversation(conversation) => {
                 let access = self.access(*conversation, ApiVariant::Config)?;
-                Ok(QueryResult::Conversation(conversations::find(self.db, self.ids, &access)?))
+                QueryResult::Conversation(conversations::find(self.db, self.ids, &access)?)
             }
-            QueryKind::ConversationView(conversation) => self.conversation_view(*conversation),
-            QueryKind::ConversationViews { pagination, with_messages } => {
-                self.conversation_views(*pagination, *with_messages)
-            }
+            QueryKind::ConversationView(conversation) => self.conversation_view(*conversation)?,
             QueryKind::Messages { conversation, cursor, limit } => {
-                self.messages(*conversation, *cursor, *limit, position)
+                self.messages(*conversation, *cursor, *limit, position)?
             }
-            QueryKind::Message(conversation, id) => self.message(*conversation, *id),
+            QueryKind::Message(conversation, id) => self.message(*conversation, *id)?,
             QueryKind::OpenJobs { after, limit } => {
-                Ok(QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?))
+                QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?)
             }
             QueryKind::History { job, limit } => {
                 let history = answer_history::history(self.db, *job, *limit)?;
-                Ok(history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?)
+                history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?
             }
-            QueryKind::Users(ids) => self.users(ids),
-            QueryKind::StreamAccess(filter) => self.stream_access(filter).map(QueryResult::StreamAccess),
             QueryKind::JournalPage { after, bytes_max, filter } => {
-                self.journal_page(*after, *bytes_max, filter, position)
-            }
-        }
-    }
-
-    pub(crate) fn caller(&self) -> rusqlite::Result<Option<UserRow>> {
-        users::find(self.db, self.caller)
-    }
-
-    fn workspaces(&self, pagination: Pagination) -> Result<QueryResult, Abort<Rejection>> {
-        let mut items = PageBuilder::new(LIST_BYTES_MAX);
-        let total = match self.caller()? {
-            None => 0,
-            Some(user) => {
-                let owner = (user.key, &user.id);
-                workspaces::list(self.db, self.ids, owner, pagination, |workspace| items.add(workspace))?
+                self.journal_page(*after, *bytes_max, filter, budget, position)?
             }
         };
-        Ok(QueryResult::Workspaces(items.finish(total)))
+        Ok(ControlFlow::Break(result))
     }
 
-    fn own_workspace(&self, id: WorkspaceId) -> Result<WorkspaceRow, Abort<Rejection>> {
-        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
-        if stored.workspace.owner != *self.caller {
-            return Err(Rejection::Forbidden("the workspace belongs to another user").into());
-        }
-        Ok(stored)
-    }
-
-    fn conversations(&self, workspace: WorkspaceId, pagination: Pagination) -> Result<QueryResult, Abort<Rejection>> {
-        let reference = self.own_workspace(workspace)?.reference;
-        let mut items = PageBuilder::new(LIST_BYTES_MAX);
-        let total =
-            conversations::list(self.db, self.ids, &reference, pagination, |conversation| items.add(conversation))?;
-        Ok(QueryResult::Conversations(items.finish(total)))
-    }
-
-    /// The conversation, if the caller may see it.
-    pub(crate) fn access(
+    fn workspaces(
         &self,
-        conversation: ConversationRef,
-        api_variant: ApiVariant,
-    ) -> Result<ConversationAccess, Abort<Rejection>> {
-        let number = match conversation {
-            ConversationRef::Id(id) => self.ids.open(id.0).map(|(number, _)| number),
-            ConversationRef::Default => self.caller()?.and_then(|user| user.default_conversation),
+        pagination: Pagination,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+    ) -> StepResult<Abort<Rejection>> {
+        let Some(user) = self.caller()? else { return Ok(ControlFlow::Break(QueryResult::Workspaces(empty_page()))) };
+        let listing = match progress {
+            QueryProgress::Workspaces(listing) => listing,
+            _ => Listing::new(),
         };
-        let access = match number {
-            Some(number) => conversations::access(self.db, self.ids, number)?,
-            None => None,
-        };
-        // An id of another database may decode to a number of this database.
-        let access = access
-            .filter(|access| conversation == ConversationRef::Default || conversation == ConversationRef::Id(access.id))
-            .ok_or(Rejection::NotFound(Resource::Conversation))?;
-        access.authorize(self.caller, api_variant)?;
-        Ok(access)
+        let step = listing.step(self.db, (workspaces::NUMBERS, user.key), pagination, budget, |number, budget| {
+            budget.spend(ROW_WORK);
+            Ok(workspaces::at(self.db, self.ids, number)?.map(|stored| stored.workspace))
+        })?;
+        Ok(step.map_continue(QueryProgress::Workspaces).map_break(QueryResult::Workspaces))
     }
 
-    fn users(&self, ids: &[UserId]) -> Result<QueryResult, Abort<Rejection>> {
-        let mut seen = HashSet::new();
-        let mut found = Vec::new();
-        for id in ids.iter().filter(|id| seen.insert(*id)) {
-            found.extend(users::profile_for(self.db, self.caller, id)?);
-        }
-        Ok(QueryResult::Users(found))
+    fn conversations(
+        &self,
+        workspace: WorkspaceId,
+        pagination: Pagination,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+    ) -> StepResult<Abort<Rejection>> {
+        let workspace = self.own_workspace(workspace)?.reference;
+        let listing = match progress {
+            QueryProgress::Conversations(listing) => listing,
+            _ => Listing::new(),
+        };
+        let of_workspace = (conversations::NUMBERS, sql(workspace.number));
+        let step = listing.step(self.db, of_workspace, pagination, budget, |number, budget| {
+            let conversation = conversations::item(self.db, self.ids, &workspace, number)?;
+            let participants = conversation.as_ref().map_or(0, |conversation| conversation.participants.len());
+            budget.spend(ROW_WORK + PARTICIPANT_WORK * participants);
+            Ok(conversation)
+        })?;
+        Ok(step.map_continue(QueryProgress::Conversations).map_break(QueryResult::Conversations))
     }
 
-    fn stream_access(&self, filter: &StreamFilter) -> Result<StreamFilter, Abort<Rejection>> {
+    fn conversation_views(
+        &self,
+        pagination: Pagination,
+        with_messages: bool,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+    ) -> StepResult<Abort<Rejection>> {
+        let Some(user) = self.caller()? else {
+            return Ok(ControlFlow::Break(QueryResult::ConversationViews(empty_page())));
+        };
+        let listing = match progress {
+            QueryProgress::Views(listing) => listing,
+            _ => ViewListing::new(pagination),
+        };
+        let step = listing.step(self, user.key, (pagination, with_messages), budget)?;
+        Ok(step.map_continue(QueryProgress::Views).map_break(QueryResult::ConversationViews))
+    }
+
+    fn users(&self, ids: &[UserId], progress: QueryProgress, budget: &mut StepBudget) -> StepResult<Abort<Rejection>> {
+        let Some(user) = self.caller()? else { return Ok(ControlFlow::Break(QueryResult::Users(Vec::new()))) };
+        let search = match progress {
+            QueryProgress::Users(search) => search,
+            _ => UserSearch::new(),
+        };
+        let step = search.step(self.db, user.key, ids, budget)?;
+        Ok(step.map_continue(QueryProgress::Users).map_break(QueryResult::Users))
+    }
+
+    fn stream_access(
+        &self,
+        filter: &StreamFilter,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+    ) -> StepResult<Abort<Rejection>> {
         let mut allowed = *filter;
         if let Some(conversation) = filter.conversation {
             allowed.conversation = Some(ConversationRef::Id(self.access(conversation, ApiVariant::Config)?.id));
         }
-        if let Some(id) = filter.workspace {
-            let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
-            if stored.workspace.owner != *self.caller
-                && !workspaces::has_participant(self.db, stored.reference.number, self.caller)?
-            {
-                return Err(Rejection::Forbidden(
-                    "the caller is not a participant of any conversation of the workspace",
-                )
-                .into());
+        let allowed = ControlFlow::Break(QueryResult::StreamAccess(allowed));
+        let Some(id) = filter.workspace else { return Ok(allowed) };
+        let stored = workspaces::find(self.db, self.ids, id)?.ok_or(Rejection::NotFound(Resource::Workspace))?;
+        if stored.workspace.owner == *self.caller {
+            return Ok(allowed);
+        }
+        if let Some(user) = self.caller()? {
+            let mut place = match progress {
+                QueryProgress::StreamAccess(place) => place,
+                _ => ConversationPlace::JOINED,
+            };
+            let mut is_participant = false;
+            caller_conversations::walk(self.db, user.key, &mut place, budget, |conversation, _| {
+                is_participant = conversation.workspace == stored.reference.number;
+                Ok(if is_participant { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            if is_participant {
+                return Ok(allowed);
+            }
+            if place != ConversationPlace::End {
+                return Ok(ControlFlow::Continue(QueryProgress::StreamAccess(place)));
             }
         }
-        Ok(allowed)
+        Err(Rejection::Forbidden("the caller is not a participant of any conversation of the workspace").into())
     }
 
     fn journal_page(
@@ -174,6 +229,7 @@ impl ReadTransaction<'_> {
         after: EventNumber,
         bytes_max: usize,
         filter: &StreamFilter,
+        budget: &mut StepBudget,
         position: EventNumber,
     ) -> Result<QueryResult, Abort<Rejection>> {
         let conversation = match filter.conversation {
@@ -184,6 +240,10 @@ impl ReadTransaction<'_> {
         };
         let request =
             JournalPageRequest { after, bytes_max, conversation, workspace: filter.workspace, kinds: filter.kinds };
-        Ok(QueryResult::JournalPage(journal_page::read(self.db, self.ids, self.caller, &request, position)?))
+        Ok(QueryResult::JournalPage(journal_page::read(self.db, self.ids, self.caller, &request, budget, position)?))
     }
+}
+
+fn empty_page<T>() -> Page<T> {
+    Page { items: Vec::new(), total: 0, truncated: false }
 }

@@ -1,10 +1,10 @@
 //! A connection that executes queries. Any number of readers work in parallel with the writer.
 
 use crate::domain::id::{EventNumber, IdKey, UserId};
-use crate::domain::query::{Query, QueryResponse};
 use crate::domain::result::Rejection;
 use crate::store::error::{OpenError, rejection_of};
 use crate::store::sqlite::connection;
+use crate::store::sqlite::read::pending_query::{PendingQuery, QueryStep};
 use crate::store::sqlite::read::queries;
 use crate::store::sqlite::tables::users::{self, PasswordRecord};
 use rusqlite::Connection;
@@ -14,25 +14,29 @@ use std::path::Path;
 pub struct Reader {
     db: Connection,
     ids: IdKey,
+    /// Rows that one step of a query examines.
+    rows_max: usize,
     /// The newest position of a response.
     position: EventNumber,
 }
 
 impl Reader {
-    /// Opens the database at `path`, which a `Writer` must have created.
+    /// Opens the database at `path`, which a `Writer` must have created. A step of a query examines about `rows_max` rows.
     ///
     /// # Errors
     /// Fails if the file cannot be opened, or is not a database of this schema version.
-    pub fn open(path: &Path) -> Result<Reader, OpenError> {
+    pub fn open(path: &Path, rows_max: usize) -> Result<Reader, OpenError> {
         let (db, meta) = connection::open_reading(path)?;
-        Ok(Reader { db, ids: meta.ids, position: EventNumber::default() })
+        Ok(Reader { db, ids: meta.ids, rows_max, position: EventNumber::default() })
     }
 
-    /// Executes a query in one short read transaction.
-    pub fn execute(&mut self, query: &Query) -> QueryResponse {
-        let response = queries::execute(&self.db, &self.ids, query, self.position);
-        self.position = response.position;
-        response
+    /// Executes a step of a query in one short read transaction.
+    pub fn step(&mut self, pending: PendingQuery) -> QueryStep {
+        let step = queries::step(&self.db, &self.ids, pending, self.rows_max, self.position);
+        if let QueryStep::Done(response) = &step {
+            self.position = self.position.max(response.position);
+        }
+        step
     }
 
     /// The user with a password and this email, ignoring ASCII case.

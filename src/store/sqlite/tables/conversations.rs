@@ -3,7 +3,6 @@
 use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Metadata, Topic};
-use crate::domain::page::Pagination;
 use crate::store::rules::records::{ConversationAccess, ConversationUpdate, UserRef, WorkspaceRef};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -39,37 +38,18 @@ pub(crate) fn find(db: &Connection, ids: &IdKey, access: &ConversationAccess) ->
         .query_row([sql(access.number)], |row| read(row, ids, access.workspace.id, access.participant_ids()))
 }
 
-/// Calls `each` with the conversations of one workspace, in creation order, until it returns false. Returns the number of all
-/// conversations of the workspace.
-pub(crate) fn list(
+/// Conversation `number` of a workspace, unless it is deleted.
+pub(crate) fn item(
     db: &Connection,
     ids: &IdKey,
     workspace: &WorkspaceRef,
-    pagination: Pagination,
-    mut each: impl FnMut(Conversation) -> bool,
-) -> rusqlite::Result<u64> {
-    let total: i64 = db.prepare_cached(COUNT)?.query_row([sql(workspace.number)], |row| row.get(0))?;
-    let mut statement = db.prepare_cached(LIST)?;
-    let mut rows = statement.query(params![
-        sql(workspace.number),
-        pagination.limit,
-        i64::try_from(pagination.offset).unwrap_or(i64::MAX)
-    ])?;
-    while let Some(row) = rows.next()? {
-        let participants = participants(db, number(row.get(0)?))?;
-        let participants = participants.into_iter().map(|user| user.id).collect();
-        if !each(read(row, ids, workspace.id, participants)?) {
-            break;
-        }
-    }
-    Ok(total as u64)
-}
-
-/// The time of the last change and the number of every conversation that a user participates in or owns, unordered.
-pub(crate) fn all_of(db: &Connection, user: i64) -> rusqlite::Result<Vec<(i64, EventNumber)>> {
-    let mut statement = db.prepare_cached(ALL_OF)?;
-    let rows = statement.query_map([user], |row| Ok((row.get(1)?, number(row.get(0)?))))?;
-    rows.collect()
+    number: EventNumber,
+) -> rusqlite::Result<Option<Conversation>> {
+    let mut statement = db.prepare_cached(ITEM)?;
+    let mut rows = statement.query([sql(number), sql(workspace.number)])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let participants = participants(db, number)?;
+    read(row, ids, workspace.id, participants.into_iter().map(|user| user.id).collect()).map(Some)
 }
 
 /// Inserts a conversation, its state and its participants, who join by the event that creates it.
@@ -190,25 +170,13 @@ pub(crate) const FIND: &str = "
     SELECT c.number, c.created_at, c.topic, c.metadata, s.updated_at, s.message_count
     FROM conversations c JOIN conversation_state s ON s.conversation = c.number
     WHERE c.number = ?1";
-pub(crate) const COUNT: &str = "SELECT count(*) FROM conversations WHERE workspace = ?1 AND deleted IS NULL";
-pub(crate) const LIST: &str = "
+/// Selects the numbers of a workspace's conversations after a number.
+pub(crate) const NUMBERS: &str = "
+    SELECT number FROM conversations WHERE workspace = ?1 AND deleted IS NULL AND number > ?2 ORDER BY number LIMIT ?3";
+pub(crate) const ITEM: &str = "
     SELECT c.number, c.created_at, c.topic, c.metadata, s.updated_at, s.message_count
     FROM conversations c JOIN conversation_state s ON s.conversation = c.number
-    WHERE c.workspace = ?1 AND c.deleted IS NULL ORDER BY c.number LIMIT ?2 OFFSET ?3";
-/// Reads each conversation of the user once, and no messages.
-pub(crate) const ALL_OF: &str = "
-    SELECT c.number, s.updated_at
-    FROM workspaces w
-    CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
-    CROSS JOIN conversation_state s ON s.conversation = c.number
-    WHERE w.owner = ?1 AND w.deleted IS NULL
-    UNION ALL
-    SELECT c.number, s.updated_at
-    FROM participants p
-    CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
-    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL AND w.owner <> ?1
-    CROSS JOIN conversation_state s ON s.conversation = c.number
-    WHERE p.user = ?1";
+    WHERE c.number = ?1 AND c.workspace = ?2 AND c.deleted IS NULL";
 pub(crate) const COUNT_MESSAGE_OUT: &str = "
     UPDATE conversation_state
     SET message_count = message_count - 1, updated_at = ?2,

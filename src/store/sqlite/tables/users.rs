@@ -114,7 +114,7 @@ pub(crate) fn password_record(db: &Connection, email: &str) -> rusqlite::Result<
     db.prepare_cached(PASSWORD_RECORD)?
         .query_row([email], |row| {
             Ok(PasswordRecord {
-                profile: profile(row)?,
+                profile: read_profile(row)?,
                 hash: row.get(3)?,
                 status: decode(row, 4, status_of)?,
                 token_generation: generation(row, 5)?,
@@ -156,14 +156,18 @@ pub(crate) fn generation(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> 
     decode(row, column, |stored| u64::try_from(stored).ok())
 }
 
-/// The profile of `id`, if `caller` is that user or shares a conversation with that user. The owner of a workspace shares all
-/// conversations in it.
-pub(crate) fn profile_for(db: &Connection, caller: &UserId, id: &UserId) -> rusqlite::Result<Option<UserProfile>> {
-    db.prepare_cached(PROFILE_FOR)?.query_row([id.as_str(), caller.as_str()], profile).optional()
+/// The key of a user.
+pub(crate) fn key(db: &Connection, id: &UserId) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached(KEY)?.query_row([id.as_str()], |row| row.get(0)).optional()
+}
+
+/// The profile of the user with this key.
+pub(crate) fn profile(db: &Connection, key: i64) -> rusqlite::Result<UserProfile> {
+    db.prepare_cached(PROFILE)?.query_row([key], read_profile)
 }
 
 /// Reads the columns `oid, name, email`, which are the first three.
-fn profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
+fn read_profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
     Ok(UserProfile { id: UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), name: row.get(1)?, email: row.get(2)? })
 }
 
@@ -179,18 +183,5 @@ pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, sta
      WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
 pub(crate) const TOKEN_RULES: &str =
     "SELECT oid, status, tokens_since, token_generation FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
-pub(crate) const PROFILE_FOR: &str = "
-    SELECT u.oid, u.name, u.email FROM users u, users caller
-    WHERE u.oid = ?1 AND caller.oid = ?2 AND (
-        u.key = caller.key
-        OR EXISTS (
-            SELECT 1 FROM participants p
-            CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
-            CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
-            WHERE p.user = u.key AND (w.owner = caller.key OR EXISTS (
-                SELECT 1 FROM participants q WHERE q.conversation = c.number AND q.user = caller.key)))
-        OR EXISTS (
-            SELECT 1 FROM workspaces w
-            CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
-            CROSS JOIN participants q ON q.conversation = c.number AND q.user = caller.key
-            WHERE w.owner = u.key AND w.deleted IS NULL))";
+pub(crate) const KEY: &str = "SELECT key FROM users WHERE oid = ?1";
+pub(crate) const PROFILE: &str = "SELECT oid, name, email FROM users WHERE key = ?1";

@@ -3,7 +3,6 @@
 use crate::base::time::WallTime;
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::model::{Metadata, Workspace, WorkspaceDescription, WorkspaceName};
-use crate::domain::page::Pagination;
 use crate::store::rules::records::{UserRef, WorkspaceRef, WorkspaceRow};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -25,27 +24,6 @@ pub(crate) fn at(db: &Connection, ids: &IdKey, number: EventNumber) -> rusqlite:
             Ok(WorkspaceRow { workspace, reference })
         })
         .optional()
-}
-
-/// Calls `each` with the workspaces of one owner, in creation order, until it returns false. Returns the number of all
-/// workspaces of the owner.
-pub(crate) fn list(
-    db: &Connection,
-    ids: &IdKey,
-    (owner_key, owner): (i64, &UserId),
-    pagination: Pagination,
-    mut each: impl FnMut(Workspace) -> bool,
-) -> rusqlite::Result<u64> {
-    let total: i64 = db.prepare_cached(COUNT)?.query_row([owner_key], |row| row.get(0))?;
-    let mut statement = db.prepare_cached(LIST)?;
-    let mut rows =
-        statement.query(params![owner_key, pagination.limit, i64::try_from(pagination.offset).unwrap_or(i64::MAX)])?;
-    while let Some(row) = rows.next()? {
-        if !each(read(row, ids, owner.clone())?) {
-            break;
-        }
-    }
-    Ok(total as u64)
 }
 
 pub(crate) fn insert(
@@ -89,11 +67,6 @@ pub(crate) fn mark_deleted(db: &Connection, number: EventNumber, by: EventNumber
     db.prepare_cached("UPDATE workspaces SET deleted = ?2 WHERE number = ?1")?.execute([sql(number), sql(by)]).map(drop)
 }
 
-/// Whether the user is a participant of a conversation of the workspace.
-pub(crate) fn has_participant(db: &Connection, number: EventNumber, user: &UserId) -> rusqlite::Result<bool> {
-    db.prepare_cached(HAS_PARTICIPANT)?.exists(params![sql(number), user.as_str()])
-}
-
 /// Reads the first six columns: `number, name, description, metadata, created_at, updated_at`.
 fn read(row: &Row<'_>, ids: &IdKey, owner: UserId) -> rusqlite::Result<Workspace> {
     let created_at = WallTime(row.get(4)?);
@@ -112,12 +85,6 @@ pub(crate) const FIND: &str = "
     SELECT w.number, w.name, w.description, w.metadata, w.created_at, w.updated_at, w.owner, u.oid
     FROM workspaces w JOIN users u ON u.key = w.owner
     WHERE w.number = ?1 AND w.deleted IS NULL";
-pub(crate) const COUNT: &str = "SELECT count(*) FROM workspaces WHERE owner = ?1 AND deleted IS NULL";
-pub(crate) const LIST: &str = "
-    SELECT number, name, description, metadata, created_at, updated_at FROM workspaces
-    WHERE owner = ?1 AND deleted IS NULL ORDER BY number LIMIT ?2 OFFSET ?3";
-pub(crate) const HAS_PARTICIPANT: &str = "
-    SELECT 1 FROM users u
-    CROSS JOIN participants p ON p.user = u.key
-    CROSS JOIN conversations c ON c.number = p.conversation AND c.workspace = ?1 AND c.deleted IS NULL
-    WHERE u.oid = ?2";
+/// Selects the numbers of an owner's workspaces after a number.
+pub(crate) const NUMBERS: &str = "
+    SELECT number FROM workspaces WHERE owner = ?1 AND deleted IS NULL AND number > ?2 ORDER BY number LIMIT ?3";

@@ -43,6 +43,8 @@ pub struct Writer {
     /// The last [`WriteConnection::external_version`] that `cache` and `head` include.
     external_version: i64,
     maintenance: Maintenance,
+    /// Rows that one step of a query examines.
+    query_rows_max: usize,
 }
 
 /// The result of a transaction, after its commit.
@@ -96,7 +98,8 @@ impl Writer {
         let external_version = connection.external_version().map_err(open_error)?;
         let cache = WriterCache::new(config.inbox, config.notified_rows_max, config.responders.clone());
         let maintenance = Maintenance::new(config.retention);
-        Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance })
+        let query_rows_max = config.query_rows_max;
+        Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance, query_rows_max })
     }
 
     /// Opens a connection for queries.
@@ -104,7 +107,7 @@ impl Writer {
     /// # Errors
     /// Fails if the file cannot be opened a second time.
     pub fn open_reader(&self) -> Result<Reader, OpenError> {
-        Reader::open(&self.connection.path)
+        Reader::open(&self.connection.path, self.query_rows_max)
     }
 
     /// Unlinks a temporary database, so that its file is deleted with the process, however the process ends. No reader can be
