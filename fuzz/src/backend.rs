@@ -2,9 +2,9 @@
 
 use cortex_core::internals::{
     Claims, Command, CommandKind, Context, ConversationId, ConversationRef, Credential, Event, EventBody, EventKind,
-    EventNumber, JournalPage, Keys, Message, MessageId, MonoTime, Now, Page, Purpose, Query, QueryKind, QueryResponse,
-    QueryResult, Rejection, Resource, Settings, Status, StreamFilter, UserId, UserProfile, WallTime, Workspace,
-    WorkspaceId,
+    EventNumber, JournalPage, Keys, MemoryPlan, Message, MessageId, MonoTime, Now, Page, Purpose, Query, QueryKind,
+    QueryResponse, QueryResult, Rejection, Resource, Settings, Status, StreamFilter, UserId, UserProfile, WallTime,
+    Workspace, WorkspaceId,
 };
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -43,7 +43,7 @@ pub fn context() -> Arc<Context> {
             Some(value)
         };
         let settings = Settings::load(&lookup, 2).expect("the settings are valid").settings;
-        Arc::new(Context { settings, keys: keys(), epoch: "epoch".into() })
+        Arc::new(Context { settings, memory: MemoryPlan::unlimited(), keys: keys(), epoch: "epoch".into() })
     };
     Arc::clone(CONTEXT.get_or_init(make))
 }

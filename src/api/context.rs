@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use crate::auth::jwt::Keys;
+use crate::base::memory_plan::MemoryPlan;
 use crate::config::Settings;
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 pub struct Context {
     /// The settings.
     pub settings: Settings,
+    /// The budgets of memory, which a reload does not change.
+    pub memory: MemoryPlan,
     /// The keys that sign and verify tokens.
     pub keys: Keys,
     /// The journal's name, which a restore changes.

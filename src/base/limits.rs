@@ -169,6 +169,13 @@ pub(crate) const INBOX_STEP_USERS_MAX: usize = 64;
 /// Size of a full inbox chunk, in bytes; each number takes at least one.
 pub(crate) const INBOX_CHUNK_BYTES_MAX: usize = 512;
 
+// Memory.
+
+/// Smallest memory limit that the server starts with, in bytes; `memory_plan` divides it.
+pub(crate) const MEMORY_LIMIT_BYTES_MIN: u64 = 12 * 1024 * 1024;
+/// Largest value that the setting `MEMORY_LIMIT_BYTES` accepts.
+pub(crate) const MEMORY_LIMIT_BYTES_SETTING_MAX: u64 = 1 << 50;
+
 // The event loops.
 
 /// Most bytes of committed events in one event loop's mailbox; above it, only their numbers are kept.

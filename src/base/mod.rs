@@ -3,6 +3,7 @@
 pub(crate) mod decimal;
 pub(crate) mod limits;
 pub(crate) mod log;
+pub(crate) mod memory_plan;
 pub(crate) mod metrics;
 pub(crate) mod random;
 pub(crate) mod shares;

@@ -23,6 +23,7 @@ impl Settings {
             workers: "WORKERS",
             database: "DATABASE_URL",
             log_format: "LOG_FORMAT",
+            memory_limit_bytes: "MEMORY_LIMIT_BYTES",
             connections_max: "MAX_CONNECTIONS",
             connections_per_address_max: "MAX_CONNECTIONS_PER_ADDRESS",
             stream_stall_timeout_ms: "STREAM_STALL_TIMEOUT_SECONDS",

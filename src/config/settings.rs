@@ -4,7 +4,9 @@ use super::network::{HostPattern, Hosts, Network, Networks, Origins};
 use super::parse::{SettingError, VariableReader, items};
 use super::types::{Database, Environment, RateLimit, Secret};
 use super::upstream_address::UpstreamAddress;
-use crate::base::limits::{HEAD_BYTES_SETTING_MAX, TARGET_BYTES_MAX};
+use crate::base::limits::{
+    HEAD_BYTES_SETTING_MAX, MEMORY_LIMIT_BYTES_MIN, MEMORY_LIMIT_BYTES_SETTING_MAX, TARGET_BYTES_MAX,
+};
 use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
@@ -93,6 +95,8 @@ pub struct Settings {
     pub jwt_audience: Option<String>,
     /// `ALLOW_ORIGINS`
     pub origins: Origins,
+    /// `MEMORY_LIMIT_BYTES`; `None` follows the system.
+    pub memory_limit_bytes: Option<u64>,
     /// `TRUSTED_PROXIES`
     pub trusted_proxies: Networks,
     /// `ALLOWED_HOSTS`
@@ -193,6 +197,7 @@ fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<St
         jwt_issuer: reader.bounded_text("JWT_ISSUER", NAME_CHARS_MAX),
         jwt_audience: reader.bounded_text("JWT_AUDIENCE", NAME_CHARS_MAX),
         origins: origins(reader, production),
+        memory_limit_bytes: memory_limit(reader),
         trusted_proxies: reader.checked("TRUSTED_PROXIES", Networks::default(), |value| {
             items(value).map(Network::parse).collect::<Result<_, _>>().map(Networks)
         }),
@@ -365,6 +370,12 @@ fn allowed_hosts(reader: &mut VariableReader<'_>, production: bool) -> Hosts {
         hosts => Ok(Hosts(hosts)),
     };
     reader.checked("ALLOWED_HOSTS", parse(default).expect("the defaults are good"), parse)
+}
+
+fn memory_limit(reader: &mut VariableReader<'_>) -> Option<u64> {
+    const NAME: &str = "MEMORY_LIMIT_BYTES";
+    reader.text(NAME)?;
+    Some(reader.number(NAME, 0, MEMORY_LIMIT_BYTES_MIN, MEMORY_LIMIT_BYTES_SETTING_MAX))
 }
 
 fn ranged(reader: &mut VariableReader<'_>, name: &'static str, [default, min, max]: [u64; 3]) -> usize {

@@ -55,6 +55,11 @@ pub const VARIABLES: &[Variable] = &[
     .alias("CORS_ORIGINS"),
     plain("CORS_ORIGINS", "", "alias of ALLOW_ORIGINS, which wins").reloadable(),
     plain(
+        "MEMORY_LIMIT_BYTES",
+        "",
+        "memory that the process may take; unset: the limit of its control group, or a quarter of the machine's memory, at most 1 GiB",
+    ),
+    plain(
         "TRUSTED_PROXIES",
         "",
         "comma-separated addresses or networks whose X-Forwarded-For and Forwarded are trusted",

@@ -332,6 +332,12 @@ fn sizes_and_counts() {
     bad("MAX_BODY_BYTES", "from 1024 to 67108864", &["1023", "67108865", "2MiB", "0"]);
     good("MAX_HEADER_BYTES", |s| s.header_bytes_max, &[("1024", 1024), ("1048576", 1 << 20)]);
     bad("MAX_HEADER_BYTES", "from 1024 to 1048576", &["1023", "1048577"]);
+    good(
+        "MEMORY_LIMIT_BYTES",
+        |s| s.memory_limit_bytes,
+        &[("12582912", Some(12 << 20)), ("1125899906842624", Some(1 << 50))],
+    );
+    bad("MEMORY_LIMIT_BYTES", "from 12582912 to 1125899906842624", &["0", "12582911", "1125899906842625", "64M"]);
     good("MAX_CONNECTIONS", |s| s.connections_max, &[("1", Some(1)), ("10000000", Some(10_000_000))]);
     bad("MAX_CONNECTIONS", "from 1 to 10000000", &["0", "10000001", "many"]);
     good("MAX_CONNECTIONS_PER_ADDRESS", |s| s.connections_per_address_max, &[("0", None), ("64", Some(64))]);
@@ -475,6 +481,7 @@ fn a_reload_takes_up_what_the_table_says() {
         ("MAX_BODY_BYTES", "4096"),
         ("MAX_HEADER_BYTES", "4096"),
         ("STREAM_BUFFER_BYTES", "8192"),
+        ("MEMORY_LIMIT_BYTES", "33554432"),
         ("JOURNAL_RETENTION_BYTES", "100000"),
         ("RESPONDER", "none"),
         ("RESPONDERS_ALLOWED", "openai,echo"),

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::main_event::{MainEvent, MainEvents};
 use super::start_error::StartError;
 use crate::auth::password::DEVELOPMENT_HASH;
+use crate::base::memory_plan::MemoryPlan;
 use crate::config::Settings;
 use crate::config::types::{Database, Environment};
 use crate::store::{self, Lock, Retention, StoreConfig, Writer};
@@ -14,7 +15,7 @@ use std::time::Duration;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The store's part of the settings.
-pub(super) fn store_config(settings: &Settings) -> StoreConfig {
+pub(super) fn store_config(settings: &Settings, memory: MemoryPlan) -> StoreConfig {
     let database = store::resolve_symlinks(&settings.database);
     let retention = Retention {
         seconds: i64::from(settings.journal_retention_days) * 24 * 60 * 60,
@@ -24,7 +25,7 @@ pub(super) fn store_config(settings: &Settings) -> StoreConfig {
     };
     let responders =
         store::ResponderRules { default: settings.responder, allowed: settings.responders_allowed.clone() };
-    StoreConfig { retention, responders, ..StoreConfig::new(database) }
+    StoreConfig { retention, responders, memory, ..StoreConfig::new(database) }
 }
 
 /// The result of waiting for a lock.

@@ -8,6 +8,7 @@ pub(crate) mod event_loop;
 pub(crate) mod listener;
 pub(crate) mod mailbox;
 mod main_event;
+pub(crate) mod memory_limit;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod reload;

@@ -6,6 +6,7 @@ use super::mailbox::Mailbox;
 use crate::api::Context;
 use crate::auth::jwt::Keys;
 use crate::base::log as logging;
+use crate::base::memory_plan::MemoryPlan;
 use crate::config::{LoadedSettings, SettingError, Settings};
 use crate::shard::message::ShardMessage;
 use std::sync::Arc;
@@ -19,9 +20,9 @@ pub(crate) struct CurrentContext {
 
 impl CurrentContext {
     /// The context of a server that starts. `kept_key` is the signing key in the database.
-    pub(crate) fn new(settings: Settings, kept_key: [u8; 32], epoch: Arc<str>) -> CurrentContext {
+    pub(crate) fn new(settings: Settings, memory: MemoryPlan, kept_key: [u8; 32], epoch: Arc<str>) -> CurrentContext {
         let keys = keys(&settings, kept_key);
-        CurrentContext { context: Arc::new(Context { settings, keys, epoch }), kept_key }
+        CurrentContext { context: Arc::new(Context { settings, memory, keys, epoch }), kept_key }
     }
 
     /// The present context.
@@ -63,7 +64,8 @@ impl CurrentContext {
             logging::set_level(settings.log_level);
             connection_limits.set_exempt(settings.trusted_proxies.clone());
             let keys = keys(&settings, self.kept_key);
-            self.context = Arc::new(Context { settings, keys, epoch: Arc::clone(&self.context.epoch) });
+            let Context { memory, epoch, .. } = &*self.context;
+            self.context = Arc::new(Context { settings, memory: *memory, keys, epoch: Arc::clone(epoch) });
             for mailbox in mailboxes {
                 mailbox.push(ShardMessage::Reload(Arc::clone(&self.context)));
             }

@@ -9,6 +9,7 @@ use super::event_loop::{EventLoop, EventLoopParts, WAKER};
 use super::listener;
 use super::mailbox::Mailbox;
 use super::main_event::{MainEvent, MainEvents};
+use super::memory_limit::memory_limit;
 use super::process;
 use super::reload::CurrentContext;
 use super::replies::Replies;
@@ -18,8 +19,9 @@ use super::sd_notify::{State, notify};
 use super::start_error::StartError;
 use super::startup::{EarlyConnection, Startup};
 use super::workers::{self, Workers};
-use crate::base::limits::{READER_THREADS, STARTUP_WAIT_MILLISECONDS};
+use crate::base::limits::STARTUP_WAIT_MILLISECONDS;
 use crate::base::log as logging;
+use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::thread::{self, OnPanic};
@@ -49,15 +51,16 @@ pub(crate) fn serve(settings: Settings) -> Result<(), StartError> {
     let events = MainEvents::watch_signals().map_err(StartError::system("a signal handler"))?;
     process::keep_files_private();
     let open_files_max = process::raise_open_file_limit();
+    let memory = memory_plan(&settings, open_files_max)?;
     let is_inherited = inherited.is_some();
     let socket = match inherited {
         Some(socket) => socket,
         None => listener::listen(&settings.host, settings.port)?,
     };
     let address = socket.local_addr().map_err(StartError::system("the address of the socket"))?;
-    let Some(opened) = open_database(&settings, &socket, is_inherited, clock, &events)? else { return Ok(()) };
-    let connection_limits = connection_limits(&settings, open_files_max);
-    let running = start(settings, socket, opened, connection_limits, clock, &events)?;
+    let Some(opened) = open_database(&settings, memory, &socket, is_inherited, clock, &events)? else { return Ok(()) };
+    let connection_limits = connection_limits(&settings, &memory);
+    let running = start(settings, memory, socket, opened, connection_limits, clock, &events)?;
     announce(address);
     notify(State::Ready);
     running.run(&events);
@@ -75,13 +78,14 @@ struct OpenedDatabase {
 /// Opens the database while a thread accepts connections; `None` if a signal to shut down came first.
 fn open_database(
     settings: &Settings,
+    memory: MemoryPlan,
     socket: &TcpListener,
     is_inherited: bool,
     clock: Clock,
     events: &MainEvents,
 ) -> Result<Option<OpenedDatabase>, StartError> {
     let address = socket.local_addr().map_err(StartError::system("the address of the socket"))?;
-    let config = database::store_config(settings);
+    let config = database::store_config(settings, memory);
     let begin = || {
         Startup::begin(socket, clock, STARTUP_WAIT_MILLISECONDS, &settings.origins)
             .map_err(StartError::system("the startup thread"))
@@ -107,8 +111,21 @@ fn open_database(
     }
 }
 
-fn connection_limits(settings: &Settings, open_files_max: u64) -> Arc<ConnectionLimits> {
-    let max = settings.connections_max.map_or(open_files_max as usize / 10 * 9, |max| max as usize).max(1);
+/// Divides the memory that the process may take.
+fn memory_plan(settings: &Settings, open_files_max: u64) -> Result<MemoryPlan, StartError> {
+    let limit = memory_limit(settings.memory_limit_bytes);
+    let connections_max = settings.connections_max.map_or(open_files_max as usize / 10 * 9, |max| max as usize);
+    let demand = MemoryDemand { limit_bytes: limit.bytes, workers: settings.workers, connections_max };
+    let plan = MemoryPlan::new(demand).map_err(|_| StartError::Memory(limit))?;
+    log::info!("memory: {limit}; at most {} connections and {} event loops", plan.max_connections, plan.event_loops);
+    if settings.connections_max.is_some_and(|max| max as usize > plan.max_connections) {
+        log::warn!("MAX_CONNECTIONS is lowered to {}, for which there is memory", plan.max_connections);
+    }
+    Ok(plan)
+}
+
+fn connection_limits(settings: &Settings, memory: &MemoryPlan) -> Arc<ConnectionLimits> {
+    let max = memory.max_connections;
     metrics::CONNECTIONS_MAX.set(max as u64);
     Arc::new(ConnectionLimits::new(max, settings.connections_per_address_max, settings.trusted_proxies.clone()))
 }
@@ -116,6 +133,7 @@ fn connection_limits(settings: &Settings, open_files_max: u64) -> Arc<Connection
 /// Starts all threads.
 fn start(
     settings: Settings,
+    memory: MemoryPlan,
     socket: TcpListener,
     opened: OpenedDatabase,
     connection_limits: Arc<ConnectionLimits>,
@@ -128,14 +146,14 @@ fn start(
     shared.streams.advance_position(position);
     let token_rules = Arc::new(writer.token_rules()?);
     let model = model(&settings)?;
-    let loop_count = settings.workers;
+    let loop_count = memory.event_loops;
     let stall_timeout_milliseconds = settings.stream_stall_timeout_ms;
-    let current = CurrentContext::new(settings, writer.signing_key(), writer.epoch().to_string().into());
+    let current = CurrentContext::new(settings, memory, writer.signing_key(), writer.epoch().to_string().into());
     let (polls, mailboxes) = create_polls(loop_count)?;
     let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders: Arc::default() });
 
     let mut threads = Vec::new();
-    start_readers(&mut writer, &workers, &mut threads)?;
+    start_readers(&mut writer, &memory, &workers, &mut threads)?;
     let writer_thread = {
         let (workers, shared) = (workers.clone(), Arc::clone(&shared));
         spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &shared, clock))?
@@ -190,8 +208,13 @@ fn create_polls(count: usize) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>>), Sta
 }
 
 /// Starts the readers and the password thread.
-fn start_readers(writer: &mut Writer, workers: &Workers, threads: &mut Vec<JoinHandle<()>>) -> Result<(), StartError> {
-    for _ in 0..READER_THREADS {
+fn start_readers(
+    writer: &mut Writer,
+    memory: &MemoryPlan,
+    workers: &Workers,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartError> {
+    for _ in 0..memory.reader_threads {
         let reader = writer.open_reader()?;
         let workers = workers.clone();
         threads.push(spawn("reader", OnPanic::Work, move || workers::read(reader, &workers))?);

@@ -1,6 +1,8 @@
 //! The reasons why a server does not start.
 
 use super::listener::ListenError;
+use super::memory_limit::MemoryLimit;
+use crate::base::limits::MEMORY_LIMIT_BYTES_MIN;
 use crate::store::OpenError;
 use std::fmt;
 use std::io;
@@ -12,6 +14,8 @@ pub(crate) enum StartError {
     Listen(ListenError),
     /// The database cannot be opened or locked.
     Database(OpenError),
+    /// The process may take too little memory.
+    Memory(MemoryLimit),
     /// The settings of the responder cannot be used: a sentence that begins with the name of the variable.
     Responder(String),
     /// The system lacks the resource that the text names.
@@ -42,6 +46,11 @@ impl fmt::Display for StartError {
         match self {
             StartError::Listen(error) => error.fmt(f),
             StartError::Database(error) => error.fmt(f),
+            StartError::Memory(limit) => write!(
+                f,
+                "the server may take {limit} of memory, and needs at least {MEMORY_LIMIT_BYTES_MIN}: raise MEMORY_LIMIT_BYTES, or \
+                 the limit of the control group"
+            ),
             StartError::Responder(sentence) => f.write_str(sentence),
             StartError::System(resource, error) => write!(f, "cannot create {resource}: {error}"),
         }

@@ -1,6 +1,7 @@
 //! The settings of a store.
 
 use crate::base::limits::*;
+use crate::base::memory_plan::MemoryPlan;
 use crate::config::types::Database;
 use crate::domain::responder::ResponderKind;
 
@@ -19,10 +20,12 @@ pub struct StoreConfig {
     pub query_rows_max: usize,
     /// The responders that conversations may use.
     pub responders: ResponderRules,
+    /// The budgets of memory.
+    pub memory: MemoryPlan,
 }
 
 impl StoreConfig {
-    /// The default settings, with no responder.
+    /// The default settings, with no responder and no limit of memory.
     pub fn new(database: Database) -> StoreConfig {
         StoreConfig {
             database,
@@ -31,6 +34,7 @@ impl StoreConfig {
             notified_rows_max: NOTIFIED_ROWS_MAX,
             query_rows_max: QUERY_ROWS_EXAMINED_MAX,
             responders: ResponderRules::default(),
+            memory: MemoryPlan::unlimited(),
         }
     }
 }

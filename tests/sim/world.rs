@@ -7,9 +7,9 @@ use crate::model::Model;
 use crate::session::{Doing, Moment};
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    Claims, Command, CommitShare, Context, Credential, Database, EventNumber, InboxLimits, Input, Keys, MonoTime, Now,
-    Output, PendingQuery, Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo, Retention, Settings,
-    Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
+    Claims, Command, CommitShare, Context, Credential, Database, EventNumber, InboxLimits, Input, Keys, MemoryPlan,
+    MonoTime, Now, Output, PendingQuery, Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo,
+    Retention, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -213,7 +213,12 @@ impl World {
         let token_rules = Arc::new(writer.token_rules().expect("the users can be read"));
         let settings = settings(&writer.signing_key());
         let keys = Keys::new(SECRET, &[], None, None);
-        let context = Arc::new(Context { settings, keys, epoch: writer.epoch().to_string().into() });
+        let context = Arc::new(Context {
+            settings,
+            memory: MemoryPlan::unlimited(),
+            keys,
+            epoch: writer.epoch().to_string().into(),
+        });
         let shared = Arc::new(SharedState::default());
         shared.streams.advance_position(position);
         self.known_committed = position.0;

@@ -74,7 +74,8 @@ impl Shard {
     }
 
     fn body_bytes_max(&self, admitted: &AdmittedRequest<'_>) -> u64 {
-        admitted.operation.body_bytes_max(self.context.settings.body_bytes_max) as u64
+        let setting = self.context.settings.body_bytes_max.min(self.context.memory.body_bytes_max());
+        admitted.operation.body_bytes_max(setting) as u64
     }
 
     /// Responds before the body is read. A short body is then discarded; otherwise the connection ends.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every cached value equals its rows, including the changes of the open transaction.
 
-use crate::base::limits::{WRITER_CACHE_CONVERSATION_BYTES_MAX, WRITER_CACHE_USERS_MAX};
+use crate::base::memory_plan::MemoryPlan;
 use crate::domain::id::{EventNumber, UserId};
 use crate::store::config::{InboxLimits, ResponderRules};
 use crate::store::rules::cache::{Cache, Weigh};
@@ -29,10 +29,16 @@ pub(crate) struct WriterCache {
 }
 
 impl WriterCache {
-    pub(crate) fn new(inbox: InboxLimits, notified_rows_max: usize, responders: ResponderRules) -> WriterCache {
+    pub(crate) fn new(
+        mut inbox: InboxLimits,
+        notified_rows_max: usize,
+        responders: ResponderRules,
+        memory: &MemoryPlan,
+    ) -> WriterCache {
+        inbox.flush_entries_max = inbox.flush_entries_max.min(memory.inbox_entries_max());
         WriterCache {
-            conversations: Cache::new(WRITER_CACHE_CONVERSATION_BYTES_MAX),
-            users: Cache::new(WRITER_CACHE_USERS_MAX),
+            conversations: Cache::new(memory.cached_conversation_bytes_max()),
+            users: Cache::new(memory.cached_users_max()),
             inboxes: InboxFlusher::new(inbox),
             stats: None,
             responders,

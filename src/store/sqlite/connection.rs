@@ -91,6 +91,12 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
     Ok((db, meta))
 }
 
+/// Sets the size of a connection's page cache, in bytes. A transaction that changes more pages writes them to the log early.
+pub(crate) fn limit_cache(db: &Connection, bytes: usize) -> rusqlite::Result<()> {
+    // A negative size is in KiB.
+    db.pragma_update(None, "cache_size", -((bytes / 1024).max(1) as i64))
+}
+
 /// Keeps statements prepared. Without `ENABLE_QPSG`, SQLite prepares a statement with a `LIMIT ?` or a range again whenever
 /// its parameters are bound, to find a better plan, and that takes longer than running the statement.
 fn keep_statements(db: &Connection) -> rusqlite::Result<()> {

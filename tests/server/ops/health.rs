@@ -6,8 +6,8 @@ use crate::common::{Client, Connection, DEADLINE, Options, Response, Server, Use
 use cortex_core::internals::limits::HEALTH_TIMEOUT_MILLISECONDS;
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
-    Context, EventNumber, Input, Keys, MonoTime, Now, Output, Query, QueryResponse, QueryResult, Random, Rejection,
-    ReplyTo, Settings, Shard, ShardMessage, WallTime, Work,
+    Context, EventNumber, Input, Keys, MemoryPlan, MonoTime, Now, Output, Query, QueryResponse, QueryResult, Random,
+    Rejection, ReplyTo, Settings, Shard, ShardMessage, WallTime, Work,
 };
 use serde_json::json;
 use std::io::IoSlice;
@@ -112,7 +112,7 @@ impl Asked {
     fn new() -> Asked {
         let settings = Settings::load(&|_| None, 1).expect("the defaults are valid").settings;
         let keys = Keys::new(KEY.as_bytes(), &[], None, None);
-        let context = Arc::new(Context { settings, keys, epoch: "e".into() });
+        let context = Arc::new(Context { settings, memory: MemoryPlan::unlimited(), keys, epoch: "e".into() });
         let mut shard = Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1));
         let now = Now { wall: WallTime(seconds_now() * SECOND), mono: MonoTime(0) };
         let slot = shard.accept([127, 0, 0, 1].into(), now);

@@ -58,7 +58,12 @@ impl World {
     fn new(seed: u64) -> World {
         let settings = Settings::load(&|_| None, 1).expect("the defaults are valid").settings;
         let keys = Keys::new(KEY.as_bytes(), &[], None, None);
-        let context = Arc::new(Context { settings, keys, epoch: "e".into() });
+        let context = Arc::new(Context {
+            settings,
+            memory: cortex_core::internals::MemoryPlan::unlimited(),
+            keys,
+            epoch: "e".into(),
+        });
         let now = Now { wall: WallTime(seconds() * SECOND), mono: MonoTime(0) };
         let shard = Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(0), Random::new(seed));
         let message = MessageId(Uuid::from_u128(1));

@@ -7,8 +7,8 @@ use crate::common::{Response, UNKNOWN_ID, assert_error};
 use cortex_core::internals::limits::RESPONSES_WAITING_BYTES_MAX;
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
-    CommandResult, Context, EventNumber, Input, Keys, MonoTime, Now, Outcome, Output, Query, QueryResponse, Random,
-    Rejection, Settings, Shard, ShardMessage, WallTime, Work,
+    CommandResult, Context, EventNumber, Input, Keys, MemoryPlan, MonoTime, Now, Outcome, Output, Query, QueryResponse,
+    Random, Rejection, Settings, Shard, ShardMessage, WallTime, Work,
 };
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 fn shard() -> Shard {
     let settings = Settings::load(&|_| None, 1).expect("the defaults are valid").settings;
     let keys = Keys::new(KEY.as_bytes(), &[], None, None);
-    let context = Arc::new(Context { settings, keys, epoch: "e".into() });
+    let context = Arc::new(Context { settings, memory: MemoryPlan::unlimited(), keys, epoch: "e".into() });
     Shard::new(0, context, Arc::default(), Arc::default(), EventNumber(7), Random::new(1))
 }
 

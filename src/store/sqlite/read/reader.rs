@@ -1,5 +1,6 @@
 //! A connection that executes queries. Any number of readers work in parallel with the writer.
 
+use crate::base::memory_plan::MemoryPlan;
 use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::result::Rejection;
 use crate::store::error::{OpenError, rejection_of};
@@ -26,7 +27,16 @@ impl Reader {
     /// # Errors
     /// Fails if the file cannot be opened, or is not a database of this schema version.
     pub fn open(path: &Path, rows_max: usize) -> Result<Reader, OpenError> {
+        Reader::open_within(path, rows_max, &MemoryPlan::unlimited())
+    }
+
+    /// The same, within these budgets of memory.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub(crate) fn open_within(path: &Path, rows_max: usize, memory: &MemoryPlan) -> Result<Reader, OpenError> {
         let (db, meta) = connection::open_reading(path)?;
+        connection::limit_cache(&db, memory.page_cache_bytes_each()).map_err(|error| OpenError::of(path, &error))?;
         Ok(Reader { db, ids: meta.ids, rows_max, position: EventNumber::default() })
     }
 

@@ -34,14 +34,19 @@ pub(crate) struct WriteConnection {
 }
 
 impl WriteConnection {
-    /// Opens the database at `path`, and creates or migrates its schema.
+    /// Opens the database at `path`, and creates or migrates its schema. The connection caches `cache_bytes` of pages.
     ///
     /// # Errors
     /// As [`connection::open_writing`].
-    pub(crate) fn open(path: PathBuf, is_temporary: bool) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
+    pub(crate) fn open(
+        path: PathBuf,
+        is_temporary: bool,
+        cache_bytes: usize,
+    ) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let durability = if is_temporary { Durability::None } else { Durability::Full };
         let (mut db, meta) = connection::open_writing(&path, durability)?;
         let file = if is_temporary { None } else { file_id(&path) };
+        connection::limit_cache(&db, cache_bytes).map_err(|error| OpenError::of(&path, &error))?;
         let log = WriteAheadLog::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
         Ok((WriteConnection { db, path, file, log, fault: None }, meta))
     }

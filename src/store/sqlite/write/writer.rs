@@ -4,6 +4,7 @@
 //! cache holds nothing that is not on disk.
 
 use crate::base::limits::TRANSACTION_ROWS_MAX;
+use crate::base::memory_plan::MemoryPlan;
 use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::config::types::Database;
@@ -45,6 +46,7 @@ pub struct Writer {
     maintenance: Maintenance,
     /// Rows that one step of a query examines.
     query_rows_max: usize,
+    memory: MemoryPlan,
 }
 
 /// The result of a transaction, after its commit.
@@ -92,14 +94,15 @@ impl Writer {
                 (temporary.path(), Some(temporary))
             }
         };
-        let (connection, meta) = WriteConnection::open(path, temporary.is_some())?;
+        let (connection, meta) =
+            WriteConnection::open(path, temporary.is_some(), config.memory.page_cache_bytes_each())?;
         let open_error = |error| OpenError::of(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
         let external_version = connection.external_version().map_err(open_error)?;
-        let cache = WriterCache::new(config.inbox, config.notified_rows_max, config.responders.clone());
+        let cache = WriterCache::new(config.inbox, config.notified_rows_max, config.responders.clone(), &config.memory);
         let maintenance = Maintenance::new(config.retention);
-        let query_rows_max = config.query_rows_max;
-        Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance, query_rows_max })
+        let (memory, query_rows_max) = (config.memory, config.query_rows_max);
+        Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance, query_rows_max, memory })
     }
 
     /// Opens a connection for queries.
@@ -107,7 +110,7 @@ impl Writer {
     /// # Errors
     /// Fails if the file cannot be opened a second time.
     pub fn open_reader(&self) -> Result<Reader, OpenError> {
-        Reader::open(&self.connection.path, self.query_rows_max)
+        Reader::open_within(&self.connection.path, self.query_rows_max, &self.memory)
     }
 
     /// Unlinks a temporary database, so that its file is deleted with the process, however the process ends. No reader can be

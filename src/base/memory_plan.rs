@@ -1,0 +1,438 @@
+//! The memory plan: divides the memory that the process may take into named budgets.
+//!
+//! Invariant: the budgets and the fixed cost together never exceed the limit.
+
+use super::limits::*;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Largest limit that is used, in bytes.
+const MEMORY_LIMIT_BYTES_USED_MAX: u64 = 64 * 1024 * MIB as u64;
+
+/// Memory of an idle server with one event loop: heap, stacks, and the kernel's part, in bytes. Program text is not
+/// included, because the kernel drops and reads it again.
+const IDLE_BYTES: usize = 2 * MIB;
+/// Memory of each event loop beside its budgets: the read buffer, the kernel's events, and the heap of its thread.
+const LOOP_BYTES: usize = 256 * KIB;
+/// Largest reserve for the allocator's fragmentation and for what is not counted, in bytes.
+const SLACK_BYTES_MAX: usize = 48 * MIB;
+/// Largest reserve for one command of the command line beside the server, in bytes.
+const COMMAND_BYTES_MAX: usize = 8 * MIB;
+/// Memory per event loop below which fewer loops run than `WORKERS` says.
+const LIMIT_BYTES_PER_LOOP: usize = 16 * MIB;
+/// Limit from which on there are `READER_THREADS` readers; below it there is one.
+const READERS_LIMIT_BYTES: usize = 32 * MIB;
+/// Limit from which on the allocator and the sockets are configured for speed.
+const ROOMY_LIMIT_BYTES: usize = 256 * MIB;
+/// Limit up to which every free page is returned to the system regularly.
+const TRIM_LIMIT_BYTES_MAX: usize = 64 * MIB;
+
+/// Memory of a connection without its buffers, in bytes: about 800 in the process, and the kernel's socket.
+const CONNECTION_BYTES: usize = 6 * KIB;
+/// Smallest share of the stream outboxes that a stream gets, in bytes.
+#[allow(dead_code)]
+pub(crate) const STREAM_BUFFER_BYTES_MIN: usize = 4 * KIB;
+/// Smallest send buffer of a socket, in bytes, as set; the kernel doubles it.
+const SEND_BUFFER_BYTES_MIN: usize = 4 * KIB;
+/// Memory of one rate limit bucket, in bytes, with its key and the slack of its table.
+const RATE_BUCKET_BYTES: usize = 192;
+/// Memory of one user in the writer's cache, in bytes.
+const CACHED_USER_BYTES: usize = 512;
+/// Memory of one gathered pair of message and recipient in an inbox flush, in bytes.
+const INBOX_ENTRY_BYTES: usize = 32;
+/// Memory of one answer in progress, in bytes: its text, its thread, and what has arrived from the upstream.
+const ANSWER_BYTES: usize = 64 * KIB;
+/// Smallest page cache of a database connection, in bytes.
+const PAGE_CACHE_BYTES_MIN: usize = 32 * KIB;
+/// Largest page cache of a database connection, in bytes: SQLite's default.
+const PAGE_CACHE_BYTES_MAX: usize = 2 * MIB;
+
+/// The cost of hashing a password with Argon2id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HashCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over that memory.
+    pub passes: u32,
+}
+
+impl HashCost {
+    /// The alternatives that OWASP's Password Storage Cheat Sheet lists as equally strong, the largest first.
+    pub(crate) const ALTERNATIVES: [HashCost; 4] = [
+        HashCost { memory_kib: 19 * 1024, passes: 2 },
+        HashCost { memory_kib: 12 * 1024, passes: 3 },
+        HashCost { memory_kib: 9 * 1024, passes: 4 },
+        HashCost { memory_kib: 7 * 1024, passes: 5 },
+    ];
+
+    /// The memory of one hash, in bytes.
+    pub(crate) const fn bytes(self) -> usize {
+        self.memory_kib as usize * KIB
+    }
+}
+
+/// What the plan is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryDemand {
+    /// The memory that the process may take, in bytes.
+    pub limit_bytes: u64,
+    /// `WORKERS`
+    pub workers: usize,
+    /// `MAX_CONNECTIONS`, or what the limit of open files allows.
+    pub connections_max: usize,
+}
+
+/// The budgets, in bytes, and the numbers that follow from them. A budget is a total for the process unless its name says
+/// otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The memory that the process may take.
+    pub limit_bytes: usize,
+    /// The idle server, its threads, and slack for the allocator.
+    pub fixed_bytes: usize,
+    /// One command of the command line beside the server: they share a control group.
+    pub command_bytes: usize,
+    /// One password check. A stored hash that needs more is not checked.
+    pub password_hash_bytes: usize,
+    /// Connections: the kernel's part, and their buffers for sending.
+    pub connection_bytes: usize,
+    /// Events that wait for the readers of streams.
+    pub stream_outbox_bytes: usize,
+    /// Responses, other than streams, that wait for their readers.
+    pub pending_response_bytes: usize,
+    /// Request bodies that are being received.
+    pub request_body_bytes: usize,
+    /// Request heads that are being received, and pipelined requests.
+    pub head_bytes: usize,
+    /// Committed events that the event loops have not taken yet.
+    pub mailbox_event_bytes: usize,
+    /// Query results that the event loops have not serialized yet.
+    pub mailbox_result_bytes: usize,
+    /// Query results that the readers build.
+    pub query_bytes: usize,
+    /// Commands that wait for the writer, and those of the present transaction.
+    pub writer_queue_bytes: usize,
+    /// What the writer knows of conversations and users.
+    pub writer_cache_bytes: usize,
+    /// SQLite's page caches, of all connections.
+    pub page_cache_bytes: usize,
+    /// Recent events that the event loops keep.
+    pub tail_bytes: usize,
+    /// Answers in progress.
+    pub answer_bytes: usize,
+    /// Recipients that an inbox flush gathers.
+    pub inbox_flush_bytes: usize,
+    /// Rate limit buckets.
+    pub rate_bucket_bytes: usize,
+    /// Log lines that wait for the log's reader.
+    pub log_queue_bytes: usize,
+
+    /// The cost of new password hashes.
+    pub(crate) hash_cost: HashCost,
+    /// Number of event loops.
+    pub event_loops: usize,
+    /// Number of reader threads.
+    pub reader_threads: usize,
+    /// Most connections.
+    pub max_connections: usize,
+    /// Send buffer of a socket, in bytes, as set. `None`: as the kernel has it, except for streams.
+    pub send_buffer_bytes: Option<usize>,
+    /// Whether the allocator uses one heap, instead of one per thread.
+    pub has_one_heap: bool,
+    /// Whether free memory is returned to the system regularly.
+    pub is_trimmed: bool,
+}
+
+/// The limit is too small for a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLittleMemory;
+
+#[allow(dead_code)]
+impl MemoryPlan {
+    /// Divides the memory.
+    ///
+    /// # Errors
+    /// Fails if the limit is smaller than [`MEMORY_LIMIT_BYTES_MIN`].
+    pub(crate) fn new(demand: MemoryDemand) -> Result<MemoryPlan, TooLittleMemory> {
+        if demand.limit_bytes < MEMORY_LIMIT_BYTES_MIN {
+            return Err(TooLittleMemory);
+        }
+        let limit = demand.limit_bytes.min(MEMORY_LIMIT_BYTES_USED_MAX) as usize;
+        let event_loops = demand.workers.min(limit / LIMIT_BYTES_PER_LOOP).max(1);
+        let reader_threads = if limit < READERS_LIMIT_BYTES { 1 } else { READER_THREADS };
+        let is_roomy = limit >= ROOMY_LIMIT_BYTES;
+
+        let hash_cost = hash_cost(limit);
+        let password_hash_bytes = (limit / 8).min(PASSWORD_MEMORY_KIB_MAX as usize * KIB).max(hash_cost.bytes());
+        let fixed_bytes = IDLE_BYTES + event_loops * LOOP_BYTES + (limit / 16).min(SLACK_BYTES_MAX);
+        let command_bytes = (limit / 16).min(COMMAND_BYTES_MAX);
+        let rest = limit - fixed_bytes - command_bytes - password_hash_bytes;
+        // The percentages add up to 100.
+        let share = |percent: usize, bytes_max: usize| (rest / 100 * percent).min(bytes_max);
+
+        let connection_bytes = share(22, usize::MAX);
+        let send_buffer_bytes = if is_roomy {
+            None
+        } else {
+            Some((connection_bytes / 2048).clamp(SEND_BUFFER_BYTES_MIN, STREAM_SEND_BUFFER_BYTES))
+        };
+        let each_bytes = CONNECTION_BYTES + 2 * send_buffer_bytes.unwrap_or(0);
+        let max_connections = demand.connections_max.min(connection_bytes / each_bytes).max(1);
+
+        let database_connections = reader_threads + 2;
+        let plan = MemoryPlan {
+            limit_bytes: limit,
+            fixed_bytes,
+            command_bytes,
+            password_hash_bytes,
+            connection_bytes,
+            stream_outbox_bytes: share(15, usize::MAX),
+            pending_response_bytes: share(13, event_loops * RESPONSES_WAITING_BYTES_MAX),
+            request_body_bytes: share(10, usize::MAX),
+            head_bytes: share(2, usize::MAX),
+            mailbox_event_bytes: share(4, event_loops * MAILBOX_EVENT_BYTES_MAX),
+            // What a loop has taken from its mailbox is no longer counted there.
+            mailbox_result_bytes: share(8, 2 * event_loops * MAILBOX_RESULT_BYTES_MAX),
+            query_bytes: share(5, 2 * reader_threads * LIST_BYTES_MAX),
+            writer_queue_bytes: share(5, WRITER_QUEUE_BYTES_MAX + TRANSACTION_BYTES_MAX),
+            writer_cache_bytes: share(
+                2,
+                WRITER_CACHE_CONVERSATION_BYTES_MAX + WRITER_CACHE_USERS_MAX * CACHED_USER_BYTES,
+            ),
+            page_cache_bytes: share(6, database_connections * PAGE_CACHE_BYTES_MAX),
+            tail_bytes: share(3, event_loops * TAIL_BYTES_MAX),
+            answer_bytes: share(2, RESPONDER_WORKERS_MAX * ANSWER_BYTES),
+            inbox_flush_bytes: share(1, INBOX_FLUSH_ENTRIES_MAX * INBOX_ENTRY_BYTES),
+            rate_bucket_bytes: share(1, 3 * RATE_BUCKETS_MAX * RATE_BUCKET_BYTES),
+            log_queue_bytes: share(1, LOG_QUEUE_BYTES_MAX),
+            hash_cost,
+            event_loops,
+            reader_threads,
+            max_connections,
+            send_buffer_bytes,
+            has_one_heap: !is_roomy,
+            is_trimmed: limit <= TRIM_LIMIT_BYTES_MAX,
+        };
+        assert!(plan.sum_bytes() <= plan.limit_bytes, "the budgets fit together");
+        Ok(plan)
+    }
+
+    /// A plan for tests and commands that need no limit.
+    pub fn unlimited() -> MemoryPlan {
+        let demand = MemoryDemand { limit_bytes: MEMORY_LIMIT_BYTES_USED_MAX, workers: 1, connections_max: usize::MAX };
+        MemoryPlan::new(demand).expect("the limit is large enough")
+    }
+
+    /// The budgets with their names, in the order of the documentation.
+    pub fn budgets(&self) -> [(&'static str, usize); 19] {
+        [
+            ("fixed", self.fixed_bytes),
+            ("one command of the command line", self.command_bytes),
+            ("password check", self.password_hash_bytes),
+            ("connections", self.connection_bytes),
+            ("outboxes of streams", self.stream_outbox_bytes),
+            ("pending responses", self.pending_response_bytes),
+            ("request bodies", self.request_body_bytes),
+            ("request heads", self.head_bytes),
+            ("events in mailboxes", self.mailbox_event_bytes),
+            ("query results in mailboxes", self.mailbox_result_bytes),
+            ("queries", self.query_bytes),
+            ("writer's queue", self.writer_queue_bytes),
+            ("writer's cache", self.writer_cache_bytes),
+            ("page caches", self.page_cache_bytes),
+            ("tails of events", self.tail_bytes),
+            ("answers", self.answer_bytes),
+            ("inbox flush", self.inbox_flush_bytes),
+            ("rate limit buckets", self.rate_bucket_bytes),
+            ("log queue", self.log_queue_bytes),
+        ]
+    }
+
+    /// The sum of all budgets.
+    pub fn sum_bytes(&self) -> usize {
+        self.budgets().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Largest request body, in bytes, whatever `MAX_BODY_BYTES` says: several fit into the budget, and the command that it
+    /// becomes fits into the writer's queue.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        (self.request_body_bytes / 4).min(self.writer_queue_limit_bytes())
+    }
+
+    /// Largest list response, in bytes, unless it has a single item.
+    pub(crate) fn list_bytes_max(&self) -> usize {
+        let query_bytes = self.query_bytes / (2 * self.reader_threads);
+        LIST_BYTES_MAX.min(query_bytes).min(self.pending_response_bytes / 2).min(self.mailbox_result_limit_bytes())
+    }
+
+    /// Most bytes of commands in the writer's queue. The rest of the budget is for the transaction.
+    pub(crate) fn writer_queue_limit_bytes(&self) -> usize {
+        (self.writer_queue_bytes - self.transaction_bytes_max()).min(WRITER_QUEUE_BYTES_MAX)
+    }
+
+    /// Most bytes of commands in one transaction.
+    pub(crate) fn transaction_bytes_max(&self) -> usize {
+        (self.writer_queue_bytes / 3).min(TRANSACTION_BYTES_MAX)
+    }
+
+    /// Most bytes of query results that wait in the mailbox of one event loop.
+    pub(crate) fn mailbox_result_limit_bytes(&self) -> usize {
+        self.mailbox_result_bytes / (2 * self.event_loops)
+    }
+
+    /// Most bytes of committed events that wait in the mailbox of one event loop.
+    pub(crate) fn mailbox_event_limit_bytes(&self) -> usize {
+        self.mailbox_event_bytes / self.event_loops
+    }
+
+    /// Bytes of recent frames that one event loop keeps.
+    pub(crate) fn tail_limit_bytes(&self) -> usize {
+        self.tail_bytes / self.event_loops
+    }
+
+    /// Page cache of one database connection of the server, in bytes.
+    pub(crate) fn page_cache_bytes_each(&self) -> usize {
+        (self.page_cache_bytes / (self.reader_threads + 2)).max(PAGE_CACHE_BYTES_MIN)
+    }
+
+    /// Page cache of the database connection of a command, in bytes: half of the command's memory.
+    pub(crate) fn command_cache_bytes(&self) -> usize {
+        (self.command_bytes / 4).clamp(PAGE_CACHE_BYTES_MIN, PAGE_CACHE_BYTES_MAX)
+    }
+
+    /// The part of the streams' outboxes that a new stream gets, when `reserved_bytes` of them are taken and it wants
+    /// `wanted_bytes`; `None` if nothing is left. The first streams get what they want, and the last ones the minimum, so
+    /// that few streams have large buffers and many have small ones.
+    pub(crate) fn stream_buffer_bytes(&self, reserved_bytes: usize, wanted_bytes: usize) -> Option<usize> {
+        let left = self.stream_outbox_bytes.saturating_sub(reserved_bytes);
+        let divisor = match left / (self.stream_outbox_bytes / 4).max(1) {
+            3.. => 1,
+            2 => 4,
+            _ => usize::MAX,
+        };
+        let bytes = (wanted_bytes / divisor).max(STREAM_BUFFER_BYTES_MIN);
+        (bytes <= left).then_some(bytes)
+    }
+
+    /// Most answers in progress.
+    pub(crate) fn answers_max(&self) -> usize {
+        (self.answer_bytes / ANSWER_BYTES).max(1)
+    }
+
+    /// Most rate limit buckets per kind.
+    pub(crate) fn rate_buckets_max(&self) -> usize {
+        (self.rate_bucket_bytes / (3 * RATE_BUCKET_BYTES)).min(RATE_BUCKETS_MAX)
+    }
+
+    /// Recipients that an inbox flush gathers at most.
+    pub(crate) fn inbox_entries_max(&self) -> usize {
+        (self.inbox_flush_bytes / INBOX_ENTRY_BYTES).clamp(PARTICIPANTS_MAX, INBOX_FLUSH_ENTRIES_MAX)
+    }
+
+    /// Users in the writer's cache.
+    pub(crate) fn cached_users_max(&self) -> usize {
+        (self.writer_cache_bytes / 5 / CACHED_USER_BYTES).clamp(16, WRITER_CACHE_USERS_MAX)
+    }
+
+    /// Bytes of conversation access data in the writer's cache.
+    pub(crate) fn cached_conversation_bytes_max(&self) -> usize {
+        (self.writer_cache_bytes / 5 * 4).min(WRITER_CACHE_CONVERSATION_BYTES_MAX)
+    }
+}
+
+/// The largest alternative that takes less than half of the memory, and in any case the smallest.
+fn hash_cost(limit_bytes: usize) -> HashCost {
+    let alternatives = HashCost::ALTERNATIVES;
+    alternatives.into_iter().find(|cost| cost.bytes() <= limit_bytes / 20 * 9).unwrap_or(alternatives[3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    fn plan(limit_bytes: u64, workers: usize) -> MemoryPlan {
+        let demand = MemoryDemand { limit_bytes, workers, connections_max: 100_000 };
+        MemoryPlan::new(demand).unwrap()
+    }
+
+    #[test]
+    fn the_budgets_fit_into_every_limit() {
+        let mut random = Random::new(17);
+        let ends = [MEMORY_LIMIT_BYTES_MIN, 64 << 30, u64::MAX];
+        // As many small limits as large ones.
+        let samples = (0..20_000).map(|_| {
+            let highest = MEMORY_LIMIT_BYTES_MIN << random.below(13);
+            MEMORY_LIMIT_BYTES_MIN + random.below(highest.min(64 << 30) - MEMORY_LIMIT_BYTES_MIN + 1)
+        });
+        let limits: Vec<u64> = ends.into_iter().chain(samples).collect();
+        for limit_bytes in limits {
+            let demand = MemoryDemand {
+                limit_bytes,
+                workers: 1 + random.below(64) as usize,
+                connections_max: 1 + random.below(2_000_000) as usize,
+            };
+            let plan = MemoryPlan::new(demand).unwrap();
+            assert!(plan.sum_bytes() as u64 <= limit_bytes, "{demand:?}");
+            assert!(plan.budgets().iter().all(|(_, bytes)| *bytes >= 8 * KIB), "{demand:?}: {plan:?}");
+            assert!(plan.max_connections >= 1 && plan.max_connections <= demand.connections_max, "{demand:?}");
+            assert!(plan.event_loops >= 1 && plan.event_loops <= demand.workers, "{demand:?}");
+            assert!(plan.password_hash_bytes >= plan.hash_cost.bytes(), "{demand:?}");
+            assert!(plan.body_bytes_max() >= 16 * KIB && plan.list_bytes_max() >= 16 * KIB, "{demand:?}");
+            assert!(plan.transaction_bytes_max() + plan.writer_queue_limit_bytes() <= plan.writer_queue_bytes);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_small_is_an_error() {
+        let demand = |limit_bytes| MemoryDemand { limit_bytes, workers: 1, connections_max: 1 };
+        for limit_bytes in [0, 1, MEMORY_LIMIT_BYTES_MIN - 1] {
+            assert_eq!(MemoryPlan::new(demand(limit_bytes)), Err(TooLittleMemory));
+        }
+        assert!(MemoryPlan::new(demand(MEMORY_LIMIT_BYTES_MIN)).is_ok());
+    }
+
+    #[test]
+    fn the_cost_of_a_hash_follows_the_limit() {
+        let table = [(12, 7168, 5), (16, 7168, 5), (24, 9216, 4), (32, 12288, 3), (43, 19456, 2), (64, 19456, 2)];
+        for (mib, memory_kib, passes) in table {
+            assert_eq!(plan(mib << 20, 4).hash_cost, HashCost { memory_kib, passes }, "{mib} MiB");
+        }
+        assert_eq!(plan(1 << 30, 4).password_hash_bytes, 128 * MIB, "hashes of other programs may need more");
+    }
+
+    #[test]
+    fn the_outboxes_of_streams_fit_together() {
+        for (mib, few, many) in [(12, 1, 25), (16, 2, 100), (64, 20, 700), (1024, 500, 15_000)] {
+            let plan = plan(mib << 20, 4);
+            let mut buffers = Vec::new();
+            let mut reserved = 0;
+            while let Some(bytes) = plan.stream_buffer_bytes(reserved, 64 * KIB) {
+                reserved += bytes;
+                buffers.push(bytes);
+            }
+            assert!(reserved <= plan.stream_outbox_bytes);
+            let full = buffers.iter().filter(|bytes| **bytes == 64 * KIB).count();
+            assert!(full >= few && buffers.len() >= many, "{mib} MiB: {full} full ones of {}", buffers.len());
+            assert!(buffers.is_sorted_by(|a, b| a >= b) && *buffers.last().unwrap() == STREAM_BUFFER_BYTES_MIN);
+        }
+        assert_eq!(plan(1 << 30, 4).stream_buffer_bytes(0, 1024), Some(STREAM_BUFFER_BYTES_MIN));
+    }
+
+    #[test]
+    fn with_a_gibibyte_the_constants_hold() {
+        let plan = plan(1 << 30, 4);
+        assert_eq!((plan.event_loops, plan.reader_threads), (4, READER_THREADS));
+        assert_eq!(plan.list_bytes_max(), LIST_BYTES_MAX);
+        assert_eq!(plan.writer_queue_limit_bytes(), WRITER_QUEUE_BYTES_MAX);
+        assert_eq!(plan.transaction_bytes_max(), TRANSACTION_BYTES_MAX);
+        assert_eq!(plan.tail_limit_bytes(), TAIL_BYTES_MAX);
+        assert_eq!(plan.page_cache_bytes_each(), PAGE_CACHE_BYTES_MAX);
+        assert_eq!(plan.cached_users_max(), WRITER_CACHE_USERS_MAX);
+        assert_eq!(plan.cached_conversation_bytes_max(), WRITER_CACHE_CONVERSATION_BYTES_MAX);
+        assert_eq!(plan.answers_max(), RESPONDER_WORKERS_MAX);
+        assert!(plan.body_bytes_max() >= 2 * MIB && plan.max_connections >= 20_000);
+        assert_eq!((plan.send_buffer_bytes, plan.has_one_heap, plan.is_trimmed), (None, false, false));
+    }
+}
