@@ -83,14 +83,18 @@ fn signed_tokens_verify() {
     let bare = Claims { name: None, email: None, issued_at: None, credential: Credential::default(), ..claims() };
     for keys in [keys(), strict_keys()] {
         for claims in [&claims(), &odd, &ticket, &derived, &bare] {
-            assert_eq!(keys.verify(&keys.sign(claims).unwrap(), NOW).as_ref(), Ok(claims));
+            let claims = Claims { key: keys.current(), ..claims.clone() };
+            assert_eq!(keys.verify(&keys.sign(&claims).unwrap(), NOW), Ok(claims));
         }
     }
 }
 
 #[test]
 fn our_tokens_are_written_as_documented() {
-    let token = strict_keys().sign(&Claims { purpose: Purpose::StreamTicket, ..claims() }).unwrap();
+    let (keys, others) = (strict_keys(), keys());
+    let ticket = Claims { purpose: Purpose::StreamTicket, key: keys.current(), ..claims() };
+    assert_eq!(others.sign(&ticket), None, "another issuer and audience are other keys");
+    let token = keys.sign(&ticket).unwrap();
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let expected = concat!(
         r#"{"oid":"550e8400-e29b-41d4-a716-446655440000","name":"Test User","email":"user@example.com","#,
@@ -98,7 +102,7 @@ fn our_tokens_are_written_as_documented() {
     );
     assert_eq!(String::from_utf8(payload).unwrap(), expected);
     let part_of_second = Claims { expires_at: WallTime(NOW.0 + 3600 * SECOND), ..claims() };
-    let read = keys().verify(&keys().sign(&part_of_second).unwrap(), NOW).unwrap();
+    let read = others.verify(&others.sign(&part_of_second).unwrap(), NOW).unwrap();
     assert_eq!(read.expires_at, WallTime((NOW_SECONDS + 3600) * SECOND), "exp is a whole second");
 }
 
