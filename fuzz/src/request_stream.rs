@@ -194,6 +194,7 @@ impl Connection {
                     self.arrived.clear();
                 }
                 Output::StopAccepting | Output::Drained => unreachable!("the shard does not drain"),
+                Output::MeasureUndelivered(slot) => self.handle(Input::Undelivered { slot, bytes: 0 }),
                 Output::Quiesced | Output::TuneStream(_) | Output::Resume(_) | Output::EndWriting(_) => {}
             }
         }

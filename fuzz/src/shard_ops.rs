@@ -463,6 +463,9 @@ impl World {
                 Output::Close(slot) => {
                     self.peers.remove(&slot).expect("a connection closes once");
                 }
+                Output::MeasureUndelivered(slot) => {
+                    self.shard.handle(Input::Undelivered { slot, bytes: 0 }, self.now);
+                }
                 Output::EndWriting(slot) => {
                     let peer = self.peers.get_mut(&slot).expect("the connection is there");
                     assert!(peer.unsent.is_empty(), "everything is written before the close");

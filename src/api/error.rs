@@ -158,9 +158,14 @@ impl ApiError {
 
     /// `503`: a queue is full.
     pub fn overloaded() -> ApiError {
-        ApiError::new(503, "service_unavailable", "The server is busy; try again")
+        ApiError::overloaded_by("The server is busy; try again", "queue_full")
+    }
+
+    /// `503`: there is no room for the request, for this reason.
+    pub fn overloaded_by(message: &'static str, metric_reason: &'static str) -> ApiError {
+        ApiError::new(503, "service_unavailable", message)
             .with("Retry-After", RETRY_SECONDS)
-            .with_metric_reason("queue_full")
+            .with_metric_reason(metric_reason)
     }
 
     /// `503`: the server is still starting.

@@ -1,6 +1,7 @@
 //! The client address of a request that came through trusted proxies (`Forwarded`, RFC 7239; `X-Forwarded-For`).
 
 use crate::config::network::Networks;
+use crate::domain::holder::{Holder, network_of};
 use crate::http1::head::Head;
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,9 +20,10 @@ impl ClientAddresses {
         ClientAddresses { first: address, second: None }
     }
 
-    /// The address, unless there are two, of which the client may have forged either.
-    pub(crate) fn single(self) -> Option<IpAddr> {
-        self.second.is_none().then_some(self.first)
+    /// The holder of the shares of a client without a token. The client may have forged either of two addresses, so then it
+    /// is the network of `peer`, the socket's other end.
+    pub(crate) fn holder(self, peer: IpAddr) -> Holder {
+        Holder::Network(if self.second.is_none() { self.first } else { network_of(peer) })
     }
 
     /// The addresses.

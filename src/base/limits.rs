@@ -222,8 +222,20 @@ pub(crate) const LINGER_MILLISECONDS: u64 = 2000;
 pub(crate) const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time that an idle connection is kept at shutdown, in milliseconds, so that a request already on its way is served.
 pub const DRAIN_NOTICE_MILLISECONDS: u64 = 1000;
-/// Bytes of responses that wait for slow readers in one event loop; above it, requests are rejected with `503`.
+/// Bytes of responses that wait for slow readers in one event loop; above it, connections of the largest holder are closed.
 pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of incomplete requests in one event loop; above it, requests of the largest holder are rejected with `503`.
+pub(crate) const REQUESTS_ARRIVING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of responses queued in one turn of the loop after which it writes before it goes on.
+pub(crate) const TURN_RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Connections read per turn of the loop, the networks in turns.
+pub(crate) const TURN_CONNECTIONS_MAX: usize = 64;
+/// Bytes in an outbox from which on no further pipelined request is read, so that one connection does not occupy a turn.
+pub(crate) const PIPELINE_BYTES_MAX: usize = 16 * 1024;
+/// Lowest rate at which a client drains a response, in bytes per second; the connection of a slower one is closed.
+pub(crate) const DRAIN_BYTES_PER_SECOND_MIN: u64 = 1024;
+/// Time over which that rate is averaged, in seconds.
+pub(crate) const DRAIN_WINDOW_SECONDS: u64 = 30;
 /// Rate limit buckets per kind (users, addresses, accounts); above it, the fullest are evicted.
 pub(crate) const RATE_BUCKETS_MAX: usize = 16 * 1024;
 /// Request rate of one address without a valid token, as a multiple of one user's rate: many users may share an address.
@@ -329,6 +341,7 @@ const _: () =
 const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);
 const _: () = assert!(2 * LIST_BYTES_MAX <= READER_QUEUE_MAX * READER_QUEUE_ITEM_BYTES, "two long lists can wait");
+const _: () = assert!(TURN_RESPONSE_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(4 * PARTICIPANTS_MAX <= TRANSACTION_ROWS_MAX);

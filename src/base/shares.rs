@@ -26,7 +26,6 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 
     /// Units that are held.
-    #[cfg(test)]
     pub(crate) fn total(&self) -> usize {
         self.total
     }

@@ -3,7 +3,7 @@
 //! Invariant: the table has the number of open connections of each counted network, and no network without one.
 
 use crate::config::network::Networks;
-use crate::shard::shared::rate_limiter::network_of;
+use crate::domain::holder::network_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

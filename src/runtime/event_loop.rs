@@ -4,6 +4,7 @@
 //! it changes.
 
 mod acceptor;
+mod ready_queue;
 
 use super::clock::Clock;
 use super::connection_limits::ConnectionLimits;
@@ -19,7 +20,9 @@ use crate::shard::{Input, Output, Shard};
 use acceptor::Acceptor;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use ready_queue::ReadyQueue;
 use socket2::SockRef;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -40,6 +43,8 @@ struct ClientSocket {
     read_closed: bool,
     in_ready: bool,
     write_queued: bool,
+    /// The group of its network in the ready queue.
+    group: u32,
     /// The network that it is counted for; `None` if that is exempt.
     network: Option<IpAddr>,
 }
@@ -77,14 +82,16 @@ pub(crate) struct EventLoop {
     clock: Clock,
     stall_timeout_milliseconds: u64,
     scratch: Box<[u8]>,
-    ready: Vec<u32>,
+    ready: ReadyQueue,
     write_queue: WriteQueue,
     /// Empty between turns; kept for its capacity.
     dirty: Vec<u32>,
     /// As `dirty`.
     replies: Vec<u32>,
-    /// As `dirty`.
-    messages: Vec<ShardMessage>,
+    /// Messages that were taken from the mailbox and not handled yet.
+    messages: VecDeque<ShardMessage>,
+    /// The mailbox may have more.
+    has_mail: bool,
     /// Commands were enqueued since the writer was last woken.
     submitted: bool,
     on_quiesced: Box<dyn FnMut() + Send>,
@@ -109,11 +116,12 @@ impl EventLoop {
             clock: parts.clock,
             stall_timeout_milliseconds: parts.stall_timeout_milliseconds,
             scratch: vec![0; READ_BYTES_MAX].into(),
-            ready: Vec::new(),
+            ready: ReadyQueue::default(),
             write_queue: WriteQueue::default(),
             dirty: Vec::new(),
             replies: Vec::new(),
-            messages: Vec::new(),
+            messages: VecDeque::new(),
+            has_mail: false,
             submitted: false,
             on_quiesced: parts.on_quiesced,
             drained: false,
@@ -134,17 +142,14 @@ impl EventLoop {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            let mut woken = false;
             for event in &events {
                 match event.token() {
-                    WAKER => woken = true,
+                    WAKER => self.has_mail = true,
                     LISTENER => self.acceptor.readable(),
                     Token(token) => self.note_readiness((token - FIRST_SOCKET) as u32, event),
                 }
             }
-            if woken {
-                self.read_mailbox();
-            }
+            self.read_mailbox();
             self.accept();
             self.read_ready();
             let now = self.clock.now();
@@ -169,7 +174,8 @@ impl EventLoop {
 
     /// The timeout of the next poll: zero while there is work.
     fn poll_timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || self.shard.has_dirty() || self.write_queue.any_now() {
+        let has_messages = self.has_mail || !self.messages.is_empty();
+        if has_messages || !self.ready.is_empty() || self.shard.has_dirty() || self.write_queue.any_now() {
             return Some(Duration::ZERO);
         }
         if self.acceptor.is_ready() {
@@ -190,7 +196,7 @@ impl EventLoop {
             socket.read_closed |= event.is_read_closed() || event.is_error();
             if !socket.in_ready {
                 socket.in_ready = true;
-                self.ready.push(slot);
+                self.ready.push(socket.group, slot);
             }
         }
         if event.is_writable() && !socket.writable {
@@ -199,10 +205,14 @@ impl EventLoop {
         }
     }
 
+    /// Handles messages until there is none, or until so many responses are queued that they are to be written first.
     fn read_mailbox(&mut self) {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.mailbox.take(&mut messages);
-        for message in messages.drain(..) {
+        if self.messages.is_empty() && std::mem::take(&mut self.has_mail) {
+            self.mailbox.take(&mut self.messages);
+        }
+        while !self.turn_is_full()
+            && let Some(message) = self.messages.pop_front()
+        {
             let now = self.clock.now();
             match &message {
                 ShardMessage::Committed(share) => self.write_queue.commands_answered(share.results.len()),
@@ -212,7 +222,11 @@ impl EventLoop {
             self.shard.handle(Input::Message(message), now);
             self.drain_outputs();
         }
-        self.messages = messages;
+    }
+
+    /// Whether so many responses are queued that the loop writes before it goes on.
+    fn turn_is_full(&self) -> bool {
+        self.shard.unoffered_response_bytes() >= TURN_RESPONSE_BYTES_MAX
     }
 
     fn accept(&mut self) {
@@ -248,23 +262,25 @@ impl EventLoop {
             read_closed: false,
             in_ready: false,
             write_queued: false,
+            group: self.ready.join(network),
             network,
         });
         self.drain_outputs();
     }
 
-    /// Reads every readable connection, each a bounded number of times, so that none starves.
+    /// Reads readable connections, the networks in turns, each connection a bounded number of times, so that none starves.
     fn read_ready(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        for slot in ready.drain(..) {
+        // Connections that become ready meanwhile are read in the next turn.
+        for _ in 0..self.ready.len().min(TURN_CONNECTIONS_MAX) {
+            if self.turn_is_full() {
+                return;
+            }
+            let Some(slot) = self.ready.pop() else { return };
             if let Some(Some(socket)) = self.sockets.get_mut(slot as usize) {
                 socket.in_ready = false;
                 self.read_socket(slot);
             }
         }
-        // Connections that were added meanwhile come first in the next turn.
-        std::mem::swap(&mut self.ready, &mut ready);
-        self.ready.append(&mut ready);
     }
 
     fn read_socket(&mut self, slot: u32) {
@@ -304,7 +320,7 @@ impl EventLoop {
             && !socket.in_ready
         {
             socket.in_ready = true;
-            self.ready.push(slot);
+            self.ready.push(socket.group, slot);
         }
     }
 
@@ -387,6 +403,13 @@ impl EventLoop {
                 Output::Resume(slot) => {
                     self.resume(slot);
                 }
+                Output::MeasureUndelivered(slot) => {
+                    if let Some(Some(socket)) = self.sockets.get(slot as usize)
+                        && let Some(bytes) = undelivered_bytes(&socket.stream)
+                    {
+                        self.shard.handle(Input::Undelivered { slot, bytes }, self.clock.now());
+                    }
+                }
                 Output::EndWriting(slot) => {
                     if let Some(Some(socket)) = self.sockets.get(slot as usize) {
                         // If the peer has disconnected, reading reports it.
@@ -438,7 +461,24 @@ impl EventLoop {
         if let Some(mut socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
             let _ = self.poll.registry().deregister(&mut socket.stream);
             self.acceptor.release(socket.network);
+            self.ready.leave(socket.group);
             metrics::CONNECTIONS_OPEN.sub(1);
         }
     }
+}
+
+/// Bytes that the kernel has taken for a socket and that its peer has not acknowledged (tcp(7), `SIOCOUTQ`); `None` if it does
+/// not tell.
+#[cfg(target_os = "linux")]
+fn undelivered_bytes(socket: &TcpStream) -> Option<usize> {
+    use std::os::fd::AsRawFd;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the pointer is to an integer that outlives the call.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+    (status == 0).then_some(bytes.max(0) as usize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn undelivered_bytes(_socket: &TcpStream) -> Option<usize> {
+    None
 }

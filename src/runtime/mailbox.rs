@@ -11,6 +11,7 @@ use crate::domain::holder::Holder;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::Rejection;
 use crate::shard::message::{CommitShare, ShardMessage};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 /// The mailbox of one event loop.
@@ -22,7 +23,7 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug)]
 struct MailboxState {
-    messages: Vec<ShardMessage>,
+    messages: VecDeque<ShardMessage>,
     event_bytes: usize,
     delta_bytes: usize,
     /// The query results among the messages.
@@ -44,7 +45,7 @@ impl Mailbox {
     /// An empty mailbox. `waker` wakes its loop.
     pub(crate) fn new(waker: mio::Waker) -> Mailbox {
         let waiting = MailboxState {
-            messages: Vec::new(),
+            messages: VecDeque::new(),
             event_bytes: 0,
             delta_bytes: 0,
             results: Vec::new(),
@@ -102,7 +103,7 @@ impl Mailbox {
     }
 
     /// Moves the waiting messages into `into`, which is empty.
-    pub(crate) fn take(&self, into: &mut Vec<ShardMessage>) {
+    pub(crate) fn take(&self, into: &mut VecDeque<ShardMessage>) {
         debug_assert!(into.is_empty());
         let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut waiting.messages, into);
@@ -119,7 +120,7 @@ impl Mailbox {
 impl MailboxState {
     /// Appends a message; returns whether it is the first.
     fn append(&mut self, message: ShardMessage) -> bool {
-        self.messages.push(message);
+        self.messages.push_back(message);
         metrics::MAILBOX_MESSAGES.add(1);
         self.messages.len() == 1
     }
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn past_the_bound_results_of_the_largest_holder_become_rejections() {
         let mailbox = mailbox();
-        let mut messages = Vec::new();
+        let mut messages = VecDeque::new();
         // Large results of one user until the mailbox is full, then small ones of others; then they are taken.
         for _ in 0..2 {
             let large = [("a", MAILBOX_RESULT_BYTES_MAX / 3); 4];
@@ -226,7 +227,7 @@ mod tests {
         for (at, bytes) in sizes.into_iter().enumerate() {
             mailbox.push(ShardMessage::Committed(commit(at as u64 + 1, bytes)));
         }
-        let mut messages = Vec::new();
+        let mut messages = VecDeque::new();
         mailbox.take(&mut messages);
         let kept: Vec<(u64, usize)> = messages
             .iter()

@@ -1,5 +1,6 @@
 //! Drives connections: calls their transitions and carries out the effects.
 
+use crate::base::metrics::{self, ConnectionCut};
 use crate::base::time::Now;
 use crate::domain::command::ReplyTo;
 use crate::http1::head::{HeadLimits, HeaderBuf};
@@ -45,6 +46,7 @@ impl Shard {
             }
         }
         self.connections[slot].keep_rest(input, &position, now.mono);
+        self.connections.count_requests(slot);
     }
 
     /// The peer ended its side.
@@ -68,8 +70,42 @@ impl Shard {
             Expiry::RequestTimeout => self.request_timed_out(slot, now),
             Expiry::HealthTimeout => self.health_timed_out(slot, now),
             Expiry::TickStream => self.tick_stream(slot, now),
+            Expiry::MeasureDrain => {
+                self.connections.begin_drain_window(slot, now.mono);
+                self.outputs.push_back(Output::MeasureUndelivered(slot));
+            }
         }
         self.connections.arm(slot, now);
+    }
+
+    /// The kernel has not delivered so many bytes to the peer.
+    pub(in crate::shard) fn undelivered_measured(&mut self, slot: u32, bytes: usize, now: Now) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        let effect = conn.drain_measured(bytes);
+        if effect == Effect::Close {
+            metrics::CONNECTIONS_CUT[ConnectionCut::Slow as usize].add(1);
+        }
+        self.apply(slot, effect, now);
+    }
+
+    /// Makes room in the budgets: rejects incomplete requests and closes connections with unread responses, those of the
+    /// largest holder.
+    pub(in crate::shard) fn keep_budgets(&mut self, now: Now) {
+        if !self.connections.may_exceed_budgets() {
+            return;
+        }
+        while let Some(slot) = self.connections.over_request_budget() {
+            if self.connections[slot].is_receiving() {
+                self.reject_incomplete(slot, now);
+            } else {
+                metrics::CONNECTIONS_CUT[ConnectionCut::RequestBytes as usize].add(1);
+                self.close(slot);
+            }
+        }
+        while let Some(slot) = self.connections.over_response_budget() {
+            metrics::CONNECTIONS_CUT[ConnectionCut::ResponseBytes as usize].add(1);
+            self.close(slot);
+        }
     }
 
     /// Ends a connection whose peer sends no more and has all responses; arms the timer of any other.
@@ -102,6 +138,7 @@ impl Shard {
         if effect == Effect::None {
             return;
         }
+        self.connections.count_requests(slot);
         self.connections.output_queued(slot, now);
         self.apply(slot, effect, now);
         // All further input is read and discarded.

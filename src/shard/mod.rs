@@ -59,6 +59,13 @@ pub enum Input<'a> {
         /// Number of bytes; 0 if the socket was full.
         bytes: usize,
     },
+    /// The response to `Output::MeasureUndelivered`.
+    Undelivered {
+        /// Slot of the connection.
+        slot: u32,
+        /// Number of bytes.
+        bytes: usize,
+    },
     /// Another thread sent a message.
     Message(ShardMessage),
 }
@@ -73,6 +80,9 @@ pub enum Output {
     TuneStream(u32),
     /// The connection in this slot wants bytes again.
     Resume(u32),
+    /// Pass `Input::Undelivered` with the number of bytes that the kernel has taken for the connection in this slot and that
+    /// its peer has not acknowledged, if the kernel tells.
+    MeasureUndelivered(u32),
     /// End our side of the connection in this slot.
     EndWriting(u32),
     /// Close the connection in this slot. The slot may be used again.
@@ -163,8 +173,10 @@ impl Shard {
             Input::Ended { slot } => self.peer_ended(slot, now),
             Input::Failed { slot } => self.close(slot),
             Input::Wrote { slot, bytes } => self.wrote(slot, bytes, now),
+            Input::Undelivered { slot, bytes } => self.undelivered_measured(slot, bytes, now),
             Input::Message(message) => self.receive(message, now),
         }
+        self.keep_budgets(now);
     }
 
     fn receive(&mut self, message: ShardMessage, now: Now) {
@@ -250,6 +262,11 @@ impl Shard {
         for finished in self.finished.drain(..) {
             finished.record(now.mono);
         }
+    }
+
+    /// Bytes of responses that no socket was offered yet. The loop writes before it goes on when they are many.
+    pub fn unoffered_response_bytes(&self) -> usize {
+        self.connections.unoffered_response_bytes()
     }
 
     /// Updates the metric of response bytes that wait. Call it when what can be written is.

@@ -20,6 +20,7 @@ impl Display for TracedInput<'_, '_> {
             Input::Ended { slot } => write!(f, "peer_closed slot={slot}"),
             Input::Failed { slot } => write!(f, "failed slot={slot}"),
             Input::Wrote { slot, bytes } => write!(f, "wrote slot={slot} bytes={bytes}"),
+            Input::Undelivered { slot, bytes } => write!(f, "undelivered slot={slot} bytes={bytes}"),
             Input::Message(message) => write_message(f, message),
         }
     }
@@ -71,6 +72,7 @@ impl Display for TracedOutput<'_> {
             }
             Output::TuneStream(slot) => write!(f, "tune_stream slot={slot}"),
             Output::Resume(slot) => write!(f, "resume slot={slot}"),
+            Output::MeasureUndelivered(slot) => write!(f, "measure_undelivered slot={slot}"),
             Output::EndWriting(slot) => write!(f, "end_writing slot={slot}"),
             Output::Close(slot) => write!(f, "close slot={slot}"),
             Output::StopAccepting => f.write_str("stop_accepting"),

@@ -220,6 +220,7 @@ impl World {
             pending: 0,
             sends: 0,
             response: None,
+            acknowledged_before: None,
             rejected: false,
             aged: false,
         });
@@ -366,18 +367,22 @@ impl World {
     }
 
     fn post_finished(&mut self, place: usize, at: usize, response: Response) {
+        let sent = self.requests.len();
         let post = &mut self.posts[place];
         post.pending -= 1;
         match response.status {
             200 => {}
             401 | 408 | 500 | 503 => return,
             _ => {
-                let may = post.response.is_none() || response.status == 422 || post.aged;
+                // One of two requests under way may be executed before a change that permits it, and the other after it.
+                let was_acknowledged = post.acknowledged_before.is_some_and(|before| at >= before);
+                let may = !was_acknowledged || response.status == 422 || post.aged;
                 assert!(may, "r{at} was acknowledged, and its repetition is rejected");
                 post.rejected = true;
                 return;
             }
         }
+        post.acknowledged_before.get_or_insert(sent);
         let first = post.response.get_or_insert_with(|| response.body.clone());
         let number = response.event_id.expect("the response has the event's number");
         let entry = self.model.entry(number).expect("an acknowledged message is committed");

@@ -149,6 +149,8 @@ pub struct PostedMessage {
     pub sends: u32,
     /// The response received by the client.
     pub response: Option<Vec<u8>>,
+    /// The number of requests sent before that response was received.
+    pub acknowledged_before: Option<usize>,
     /// Whether it was rejected for good.
     pub rejected: bool,
     /// Whether its key has expired after a day; it is not sent again.

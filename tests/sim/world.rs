@@ -341,6 +341,12 @@ impl World {
                 Output::Resume(slot) => {
                     self.resume(shard, slot);
                 }
+                Output::MeasureUndelivered(slot) => {
+                    if let Some(link) = self.link_at(shard, slot) {
+                        let bytes = (link.taken - link.read) as usize;
+                        self.process().loops[shard].shard.handle(Input::Undelivered { slot, bytes }, now);
+                    }
+                }
                 Output::EndWriting(slot) => {
                     if let Some(link) = self.link_at(shard, slot) {
                         link.ended = true;

@@ -45,6 +45,18 @@ label_values! {
 }
 
 label_values! {
+    /// Why an open connection was closed for the sake of others.
+    ConnectionCut {
+        /// Its peer drained a response too slowly.
+        Slow = "slow",
+        /// Unread responses filled their budget, and its holder had most of them.
+        ResponseBytes = "response_bytes",
+        /// Incomplete requests filled their budget, and its holder had most of them.
+        RequestBytes = "request_bytes",
+    }
+}
+
+label_values! {
     /// What a full mailbox of an event loop dropped.
     MailboxDropped {
         /// The events of a commit; streams read them from the journal.
@@ -101,7 +113,7 @@ pub(crate) const REJECTION_REASONS: [&str; 23] = [
     "rate_limited",
     "too_many_streams",
     "queue_full",
-    "replies_full",
+    "requests_full",
     "stream_deferred",
     "database_unavailable",
     "database_error",
@@ -126,6 +138,9 @@ pub(crate) static CONNECTIONS_ACCEPTED: Counter = Counter::new();
 /// Connections that were not accepted, by `ConnectionRejection`.
 pub(crate) static CONNECTIONS_REJECTED: [Counter; ConnectionRejection::NAMES.len()] =
     [const { Counter::new() }; ConnectionRejection::NAMES.len()];
+/// Connections that were closed for the sake of others, by `ConnectionCut`.
+pub(crate) static CONNECTIONS_CUT: [Counter; ConnectionCut::NAMES.len()] =
+    [const { Counter::new() }; ConnectionCut::NAMES.len()];
 /// Bytes read from connections.
 pub(crate) static BYTES_RECEIVED: Counter = Counter::new();
 /// Bytes written to connections.
@@ -221,6 +236,8 @@ fn render_connections(text: &mut Exposition) {
         "Pauses of accepting (max_connections, resources) and connections closed at once (address, not_watched).";
     let rejected = ("reason", ConnectionRejection::NAMES);
     text.counters("cortex_connections_refused_total", help, rejected, &CONNECTIONS_REJECTED);
+    let help = "Connections closed because their peers were too slow or filled a shared budget.";
+    text.counters("cortex_connections_cut_total", help, ("reason", ConnectionCut::NAMES), &CONNECTIONS_CUT);
     text.counter("cortex_received_bytes_total", "Bytes read from connections.", BYTES_RECEIVED.get());
     text.counter("cortex_sent_bytes_total", "Bytes written to connections.", BYTES_SENT.get());
     let help = "Requests rejected, by reason.";

@@ -57,6 +57,8 @@ pub(in crate::shard) enum Expiry {
     HealthTimeout,
     /// The stream has something to do: call `Subscriber::tick`.
     TickStream,
+    /// Measure how many bytes the kernel has not delivered, and pass the number to `Connection::drain_measured`.
+    MeasureDrain,
 }
 
 impl Connection {
@@ -73,6 +75,15 @@ impl Connection {
     /// The present deadline, and what its expiry means unless the reader has stalled by then. `None` while only a worker is
     /// waited for, since every worker responds.
     pub(super) fn deadline(&self, timeouts: &ConnectionTimeouts, now: Now) -> Option<(MonoTime, Expiry)> {
+        let of_phase = self.deadline_of_phase(timeouts, now);
+        let Some(drain) = self.held.as_ref().and_then(|held| held.drain.as_ref()) else { return of_phase };
+        match of_phase {
+            Some((deadline, _)) if deadline <= drain.check_at => of_phase,
+            _ => Some((drain.check_at, Expiry::MeasureDrain)),
+        }
+    }
+
+    fn deadline_of_phase(&self, timeouts: &ConnectionTimeouts, now: Now) -> Option<(MonoTime, Expiry)> {
         let stalls_at = self.stalls_at(timeouts);
         let after = |milliseconds| self.since.plus_milliseconds(milliseconds);
         Some(match &self.phase {

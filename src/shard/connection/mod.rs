@@ -3,6 +3,7 @@
 //! Invariant: a connection that waits for a worker has exactly one request there, and reads nothing until the result comes.
 
 mod deadline;
+mod held;
 pub(super) mod outbox;
 mod phase;
 pub(super) mod reading;
@@ -14,15 +15,14 @@ mod writing;
 pub(super) use deadline::{DrainNotice, Expiry};
 
 use crate::base::time::MonoTime;
+use crate::domain::holder::{Holder, network_of};
 use crate::http1::body::BodyReader;
 use crate::shard::request::pending::{PendingRequest, ReceivingRequest};
 use crate::shard::subscription::subscriber::Subscriber;
+use held::HeldBytes;
 use outbox::Outbox;
 use phase::Phase;
 use std::net::IpAddr;
-
-/// Bytes in the outbox from which on no further pipelined request is read.
-const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
 /// One connection.
 ///
@@ -54,8 +54,10 @@ pub(super) struct Connection {
     half_closed: bool,
     /// The slot is in the table's list of connections to write.
     dirty: bool,
-    /// Bytes of response bodies in the outbox.
+    /// Bytes of response bodies in the outbox, except static ones.
     response_bytes: usize,
+    /// What it counts for in the budgets.
+    held: Option<Box<HeldBytes>>,
     /// Output has been waiting since `progress_at`.
     waits_for_reader: bool,
 }
@@ -94,6 +96,7 @@ impl Connection {
             half_closed: false,
             dirty: false,
             response_bytes: 0,
+            held: None,
             waits_for_reader: false,
         }
     }
@@ -125,6 +128,39 @@ impl Connection {
             Phase::Stream(stream) => stream.has_ended(),
             Phase::Head | Phase::Body(_) | Phase::Discard(_) | Phase::Waiting(_) => false,
         }
+    }
+
+    /// Whether a part of a request has arrived that is not with a worker.
+    pub(super) fn is_receiving(&self) -> bool {
+        matches!(self.phase, Phase::Body(_)) || (matches!(self.phase, Phase::Head) && !self.input.is_empty())
+    }
+
+    /// Takes the number of bytes that the kernel has not delivered to the peer. A peer that is too slow is disconnected.
+    pub(super) fn drain_measured(&mut self, undelivered: usize) -> Effect {
+        let drain = self.held.as_mut().and_then(|held| held.drain.as_mut());
+        let is_too_slow = drain.is_some_and(|drain| drain.measured(undelivered));
+        if is_too_slow { Effect::Close } else { Effect::None }
+    }
+
+    /// The memory of incomplete requests.
+    fn request_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Body(receiving) => receiving.capacity(),
+            _ => self.input.capacity(),
+        }
+    }
+
+    /// The holder of incomplete requests: the user, once the head of the first is accepted.
+    fn holder_of_requests(&self) -> Holder {
+        match &self.phase {
+            Phase::Body(receiving) => receiving.holder(self.peer),
+            _ => Holder::Network(network_of(self.peer)),
+        }
+    }
+
+    /// The bytes of responses that wait for the peer, after the socket did not take all at once.
+    fn waiting_response_bytes(&self) -> usize {
+        if self.is_stream() || self.outbox.is_empty() { 0 } else { self.response_bytes }
     }
 
     /// The stream and its outbox, in phase `Stream`.

@@ -42,7 +42,7 @@ const EMPTY_SEGMENTS_MAX: usize = 64;
 const IDLE_SEGMENTS_MAX: usize = 8;
 
 /// Longest body that is copied behind its head, which is cheaper than another segment.
-const COPIED_BYTES_MAX: usize = 1024;
+pub(super) const COPIED_BYTES_MAX: usize = 1024;
 /// Length of an owned segment from which on nothing is appended to it. Its memory is freed when all of it is written, and a
 /// slow reader could otherwise make it grow without end.
 const JOINED_BYTES_MAX: usize = 16 * 1024;

@@ -3,9 +3,9 @@
 //! Nothing is copied when a read of the socket ends with a request: heads borrow from the socket's buffer, and only an
 //! incomplete rest is kept.
 
+use super::Connection;
 use super::phase::Phase;
-use super::{Connection, PIPELINE_BYTES_MAX};
-use crate::base::limits::LINGER_BYTES_MAX;
+use crate::base::limits::{LINGER_BYTES_MAX, PIPELINE_BYTES_MAX};
 use crate::base::time::MonoTime;
 use crate::http1::body::BodyError;
 use crate::http1::head::{Head, HeadError, HeadLimits, HeaderBuf, parse_head, worth_parsing};

@@ -3,13 +3,17 @@
 //! Invariant: every connection has a timer at or before its deadline, or waits for a worker, which always responds.
 
 use super::deadline::ConnectionTimeouts;
+use super::held::{ByteBudget, DrainWindow, HeldBytes};
+use super::outbox::COPIED_BYTES_MAX;
 use super::phase::Phase;
 use super::{Connection, DrainNotice, Effect, Expiry};
-use crate::base::limits::READ_BYTES_MAX;
+use crate::base::limits::{READ_BYTES_MAX, REQUESTS_ARRIVING_BYTES_MAX, RESPONSES_WAITING_BYTES_MAX};
 use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
 use crate::config::Settings;
 use crate::domain::command::ReplyTo;
+use crate::domain::holder::{Holder, network_of};
+use crate::domain::id::UserId;
 use slab::Slab;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -24,6 +28,10 @@ pub(in crate::shard) struct ConnectionTable {
     dirty: Vec<u32>,
     /// The sum of `response_bytes` of all connections.
     response_bytes: usize,
+    /// Bytes of incomplete requests.
+    requests: ByteBudget,
+    /// Bytes of responses that their sockets did not take at once.
+    responses: ByteBudget,
     /// The generation of the connection accepted last.
     generation: u32,
 }
@@ -37,6 +45,8 @@ impl ConnectionTable {
             timeouts: ConnectionTimeouts::new(settings, None),
             dirty: Vec::new(),
             response_bytes: 0,
+            requests: ByteBudget::new(REQUESTS_ARRIVING_BYTES_MAX),
+            responses: ByteBudget::new(RESPONSES_WAITING_BYTES_MAX),
             generation: 0,
         }
     }
@@ -51,8 +61,12 @@ impl ConnectionTable {
 
     /// Removes a connection; returns whether there was one.
     pub(in crate::shard) fn remove(&mut self, slot: u32) -> bool {
-        let Some(conn) = self.slots.try_remove(slot as usize) else { return false };
+        let Some(mut conn) = self.slots.try_remove(slot as usize) else { return false };
         self.response_bytes -= conn.response_bytes;
+        if let Some(held) = &mut conn.held {
+            self.requests.count(&mut held.requests, None);
+            self.responses.count(&mut held.responses, None);
+        }
         self.timers.clear(slot);
         true
     }
@@ -141,15 +155,126 @@ impl ConnectionTable {
         !idle.is_empty()
     }
 
-    /// Queues the body of a response.
-    pub(in crate::shard) fn push_body(&mut self, slot: u32, body: Cow<'static, [u8]>, now: MonoTime) {
-        self.response_bytes += body.len();
-        self[slot].push_body(body, now);
+    /// Queues the body of a response to a request of `user`.
+    pub(in crate::shard) fn push_body(
+        &mut self,
+        slot: u32,
+        body: Cow<'static, [u8]>,
+        user: Option<&UserId>,
+        now: MonoTime,
+    ) {
+        let is_large = matches!(&body, Cow::Owned(bytes) if bytes.len() > COPIED_BYTES_MAX);
+        let conn = &mut self.slots[slot as usize];
+        let before = conn.response_bytes;
+        conn.push_body(body, now);
+        self.response_bytes += conn.response_bytes - before;
+        if is_large {
+            conn.held.get_or_insert_default().responses_of = user.map(|user| Holder::User(user.clone()));
+        }
+        if conn.held.as_ref().is_some_and(|held| held.responses.is_some()) {
+            self.count_responses(slot, now);
+        }
+    }
+
+    /// Counts the bytes of incomplete requests that a connection holds. Call it after each change of them.
+    pub(in crate::shard) fn count_requests(&mut self, slot: u32) {
+        let Some(conn) = self.slots.get_mut(slot as usize) else { return };
+        let bytes = conn.request_bytes();
+        if bytes == 0 && conn.held.as_ref().is_none_or(|held| held.requests.is_none()) {
+            return;
+        }
+        let now = (bytes > 0).then(|| (conn.holder_of_requests(), bytes));
+        let held = conn.held.get_or_insert_default();
+        self.requests.count(&mut held.requests, now);
+        if held.is_empty() {
+            conn.held = None;
+        }
+    }
+
+    /// Counts the bytes of responses that wait on a connection, after its socket was written to.
+    fn count_responses(&mut self, slot: u32, now: MonoTime) {
+        let Some(conn) = self.slots.get_mut(slot as usize) else { return };
+        let is_waiting = !conn.outbox.is_empty() && !conn.is_stream();
+        if !is_waiting && conn.held.is_none() {
+            return;
+        }
+        let (bytes, peer) = (conn.waiting_response_bytes(), conn.peer);
+        let held = conn.held.get_or_insert_default();
+        let counted = (bytes > 0).then(|| {
+            let holder = held.responses_of.clone().unwrap_or_else(|| Holder::Network(network_of(peer)));
+            (holder, bytes)
+        });
+        self.responses.count(&mut held.responses, counted);
+        if is_waiting {
+            if held.drain.is_none() {
+                held.drain = Some(DrainWindow::new(now));
+                self.timers.set(slot, now);
+            }
+        } else {
+            (held.drain, held.responses_of) = (None, None);
+            if held.is_empty() {
+                conn.held = None;
+            }
+        }
+    }
+
+    /// Whether a budget may be exceeded.
+    pub(in crate::shard) fn may_exceed_budgets(&self) -> bool {
+        self.requests.may_be_exceeded() || self.responses.may_be_exceeded()
+    }
+
+    /// The connection whose incomplete requests are to be rejected, while they exceed their budget: the one that holds most,
+    /// of the holder that holds most.
+    pub(in crate::shard) fn over_request_budget(&mut self) -> Option<u32> {
+        let largest = self.requests.largest_if_over()?;
+        let (slot, bytes) = self.largest_connection(|held| held.requests.as_ref(), &largest)?;
+        // The only one may exceed it, since its request could otherwise never be executed.
+        if bytes == self.requests.total() {
+            self.requests.tolerate();
+            return None;
+        }
+        Some(slot)
+    }
+
+    /// As [`ConnectionTable::over_request_budget`], for a connection to be closed because of its unread responses.
+    pub(in crate::shard) fn over_response_budget(&mut self) -> Option<u32> {
+        let largest = self.responses.largest_if_over()?;
+        let (slot, bytes) = self.largest_connection(|held| held.responses.as_ref(), &largest)?;
+        if bytes == self.responses.total() {
+            self.responses.tolerate();
+            return None;
+        }
+        Some(slot)
+    }
+
+    fn largest_connection(
+        &self,
+        counted: impl Fn(&HeldBytes) -> Option<&(Holder, usize)>,
+        holder: &Holder,
+    ) -> Option<(u32, usize)> {
+        let of_holder = self.slots.iter().filter_map(|(slot, conn)| {
+            let (counted_for, bytes) = counted(conn.held.as_ref()?)?;
+            (counted_for == holder).then_some((slot as u32, *bytes))
+        });
+        of_holder.max_by_key(|(_, bytes)| *bytes)
     }
 
     /// Bytes of response bodies that wait for their readers, on all connections.
     pub(in crate::shard) fn response_bytes(&self) -> usize {
         self.response_bytes
+    }
+
+    /// Those of them that no socket was offered yet.
+    pub(in crate::shard) fn unoffered_response_bytes(&self) -> usize {
+        self.response_bytes.saturating_sub(self.responses.total())
+    }
+
+    /// Begins the next measurement of how fast the peer drains its responses.
+    pub(in crate::shard) fn begin_drain_window(&mut self, slot: u32, now: MonoTime) {
+        let held = self.slots.get_mut(slot as usize).and_then(|conn| conn.held.as_mut());
+        if let Some(drain) = held.and_then(|held| held.drain.as_mut()) {
+            drain.begin_next(now);
+        }
     }
 
     /// Notes that output may have been queued on a connection.
@@ -186,6 +311,10 @@ impl ConnectionTable {
         let before = conn.response_bytes;
         let effect = conn.wrote(bytes, now);
         self.response_bytes -= before - conn.response_bytes;
+        if let Some(drain) = conn.held.as_mut().and_then(|held| held.drain.as_mut()) {
+            drain.wrote(bytes);
+        }
+        self.count_responses(slot, now);
         effect
     }
 
@@ -198,7 +327,15 @@ impl ConnectionTable {
             let waits = matches!(conn.phase, Phase::Waiting(_));
             assert!(waits || self.timers.get(slot as u32).is_some(), "a connection has a timer, or waits for a worker");
         }
-        assert_eq!(self.response_bytes, self.slots.iter().map(|(_, conn)| conn.response_bytes).sum::<usize>());
+        let sum =
+            |bytes_of: &dyn Fn(&Connection) -> usize| self.slots.iter().map(|(_, conn)| bytes_of(conn)).sum::<usize>();
+        let counted = |counted: &Option<(Holder, usize)>| counted.as_ref().map_or(0, |(_, bytes)| *bytes);
+        let held = |conn: &Connection| conn.held.as_ref().map_or(0, |held| counted(&held.requests));
+        assert_eq!(self.response_bytes, sum(&|conn| conn.response_bytes));
+        assert_eq!(self.requests.total(), sum(&held));
+        assert_eq!(self.requests.total(), sum(&Connection::request_bytes), "all incomplete requests are counted");
+        let held = |conn: &Connection| conn.held.as_ref().map_or(0, |held| counted(&held.responses));
+        assert_eq!(self.responses.total(), sum(&held));
     }
 }
 

@@ -1,7 +1,7 @@
 use super::reading::{ReadEffect, ReadPosition};
 use super::writing::OutputEffect;
 use super::*;
-use crate::base::limits::LINGER_BYTES_MAX;
+use crate::base::limits::{LINGER_BYTES_MAX, PIPELINE_BYTES_MAX};
 use crate::http1::head::{Framing, HeadLimits, HeaderBuf};
 use std::net::Ipv4Addr;
 

@@ -41,7 +41,9 @@ impl Connection {
 
     /// Queues the body of a response, and begins to wait for the next request.
     pub(super) fn push_body(&mut self, body: Cow<'static, [u8]>, now: MonoTime) {
-        self.response_bytes += body.len();
+        if let Cow::Owned(bytes) = &body {
+            self.response_bytes += bytes.len();
+        }
         self.outbox.push_body(body);
         self.since = now;
     }

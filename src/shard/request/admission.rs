@@ -12,9 +12,10 @@ use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::config::types::RateLimit;
+use crate::domain::holder::network_of;
 use crate::http1::head::{Framing, Head, Method, Version};
 use crate::shard::Shard;
-use crate::shard::shared::rate_limiter::{Quota, Rate, RateKey, network_of};
+use crate::shard::shared::rate_limiter::{Quota, Rate, RateKey};
 use std::borrow::Cow;
 
 impl Shard {

@@ -7,7 +7,6 @@ use crate::api::error::ApiError;
 use crate::api::health::{self, ReaderCheck};
 use crate::api::operation::Operation;
 use crate::api::{self, Response, Subscription};
-use crate::base::limits::*;
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::domain::command::{CommandKind, ConversationRef, ReplyTo};
@@ -89,11 +88,6 @@ impl Shard {
             (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable)) => {
                 let deferral = self.defer_stream(&wanted);
                 self.complete(slot, &pending.request_context, deferral, now);
-            }
-            // Responses that clients do not read may take this much memory, and no more.
-            _ if self.connections.response_bytes() > RESPONSES_WAITING_BYTES_MAX => {
-                let error = ApiError::overloaded().with_metric_reason("replies_full");
-                self.complete(slot, &pending.request_context, error.into_response(), now);
             }
             _ => {
                 let response = api::query_response(response, pending.operation.subject());

@@ -5,7 +5,6 @@ use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
 use crate::api::operation::Operation;
 use crate::api::{self, Action, Caller, Response, health, metrics};
-use crate::base::limits::*;
 use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, Idempotency};
 use crate::domain::event::KindSet;
@@ -15,7 +14,7 @@ use crate::domain::id::UserId;
 use crate::domain::password::{PasswordCheck, PasswordJob};
 use crate::domain::query::{Query, QueryKind, StreamFilter};
 use crate::domain::work::Work;
-use crate::shard::shared::rate_limiter::{RateKey, network_of};
+use crate::shard::shared::rate_limiter::RateKey;
 use crate::shard::{Output, Shard};
 use crate::wire;
 use std::sync::Arc;
@@ -37,11 +36,6 @@ impl Shard {
         };
         match action {
             Action::Respond(response) => self.respond(slot, &request_context, response, now),
-            // A command has to be responded to, so none is accepted while too many responses wait for their readers.
-            Action::Submit(_) if self.connections.response_bytes() > RESPONSES_WAITING_BYTES_MAX => {
-                let response = ApiError::overloaded().with_metric_reason("replies_full").into_response();
-                self.respond(slot, &request_context, response, now);
-            }
             Action::Submit(kind) => {
                 let idempotency = admitted.idempotency_key.map(|key| Idempotency {
                     fingerprint: api::input::fingerprint(&request_context.method_name, &request_context.path, body),
@@ -160,10 +154,7 @@ impl Shard {
             return self.respond(slot, &request_context, error.into_response(), now);
         }
         let holder = match &check {
-            PasswordCheck::Login { .. } => {
-                let peer = network_of(self.connections[slot].peer());
-                Holder::Network(admitted.networks.single().unwrap_or(peer))
-            }
+            PasswordCheck::Login { .. } => admitted.networks.holder(self.connections[slot].peer()),
             PasswordCheck::Change { user, .. } => Holder::User(user.clone()),
         };
         let job = PasswordJob { reply_to: self.reply_to(slot), holder, check };

@@ -3,7 +3,9 @@
 use super::context::{AdmittedRequest, RequestContext};
 use crate::api::operation::Operation;
 use crate::api::{Caller, Subscription};
+use crate::domain::holder::Holder;
 use crate::http1::body::{BodyError, BodyProgress, BodyReader};
+use std::net::IpAddr;
 
 /// An admitted request whose body is being collected.
 #[derive(Debug)]
@@ -31,6 +33,19 @@ impl ReceivingRequest {
     /// The context, what was admitted, and the body.
     pub(super) fn into_parts(self) -> (RequestContext<'static>, AdmittedRequest<'static>, Vec<u8>) {
         (self.request_context, self.admitted, self.body)
+    }
+
+    /// The memory of the body.
+    pub(in crate::shard) fn capacity(&self) -> usize {
+        self.body.capacity()
+    }
+
+    /// The holder of the body: the user or, without a token, the client's network. `peer` is the socket's other end.
+    pub(in crate::shard) fn holder(&self, peer: IpAddr) -> Holder {
+        match &self.admitted.caller {
+            Some(caller) => Holder::User(caller.actor.id.clone()),
+            None => self.admitted.networks.holder(peer),
+        }
     }
 
     /// The body as far as it has arrived, without its framing.

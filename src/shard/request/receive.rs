@@ -66,11 +66,21 @@ impl Shard {
 
     /// Responds to a request of which the rest did not arrive in time.
     pub(in crate::shard) fn request_timed_out(&mut self, slot: u32, now: Now) {
+        self.end_incomplete(slot, ApiError::request_timeout(), now);
+    }
+
+    /// Rejects a request of which only a part has arrived, because such requests exceed their budget.
+    pub(in crate::shard) fn reject_incomplete(&mut self, slot: u32, now: Now) {
+        let error = ApiError::overloaded_by("You have too many unfinished requests; try again", "requests_full");
+        self.end_incomplete(slot, error, now);
+    }
+
+    fn end_incomplete(&mut self, slot: u32, error: ApiError, now: Now) {
         let request_context = match self.connections[slot].take_receiving() {
             Some(receiving) => RequestContext { keep_alive: false, ..receiving.request_context },
             None => self.unreadable_context(now),
         };
-        self.respond(slot, &request_context, ApiError::request_timeout().into_response(), now);
+        self.respond(slot, &request_context, error.into_response(), now);
     }
 
     fn body_bytes_max(&self, admitted: &AdmittedRequest<'_>) -> u64 {

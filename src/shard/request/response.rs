@@ -35,7 +35,7 @@ impl Shard {
         let is_head = request_context.method == Method::Head;
         let body = if is_head { Cow::Borrowed(&[][..]) } else { response.body };
         self.note_finished(request_context, response.status, body.len());
-        self.connections.push_body(slot, body, now.mono);
+        self.connections.push_body(slot, body, request_context.user.as_ref(), now.mono);
         self.connections.output_queued(slot, now);
         if keep_alive {
             self.connections.arm(slot, now);
