@@ -200,6 +200,11 @@ impl ApiError {
                     .with("Retry-After", RETRY_SECONDS)
                     .with_metric_reason("database_unavailable")
             }
+            Rejection::TooLittleMemory => {
+                ApiError::new(503, "service_unavailable", "The server has too little memory to check this password")
+                    .with("Retry-After", RETRY_SECONDS)
+                    .with_metric_reason("too_little_memory")
+            }
             Rejection::Database => ApiError::new(500, "database_error", "The database failed to process this request"),
         }
     }

@@ -1,31 +1,32 @@
 //! Passwords as Argon2id hashes (RFC 9106) in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.
 //!
-//! By design, a check takes tens of milliseconds and `MEMORY_KIB` of memory, so the server has a thread for it. Its memory
-//! is one block, which the allocator returns to the system at the end of the check: musl does so by default, and glibc by the
-//! threshold that `runtime` sets.
+//! By design, a check takes tens of milliseconds and megabytes of memory, so the server has a thread for it. Its memory is one
+//! block, which the allocator returns to the system at the end of the check: musl does so by default, and glibc by the
+//! threshold that `runtime` sets. A hash records its cost, so hashes of other costs stay valid.
 
 use crate::base::limits::{PASSWORD_MEMORY_KIB_MAX, PASSWORD_PASSES_MAX};
+use crate::base::memory_plan::HashCost;
 use crate::base::random::fill_secret;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, Version};
 
-/// Memory of one check, in KiB, as OWASP's Password Storage Cheat Sheet recommends for two passes.
-pub(crate) const MEMORY_KIB: u32 = 19 * 1024;
-/// Passes over that memory.
-pub(crate) const PASSES: u32 = 2;
-/// Lanes of that memory.
+/// Lanes of the memory of a hash.
 pub(crate) const LANES: u32 = 1;
 /// Bytes of a salt (RFC 9106 §3.1 recommends 16).
 pub(crate) const SALT_BYTES: usize = 16;
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
 
-const _: () = assert!(MEMORY_KIB <= PASSWORD_MEMORY_KIB_MAX);
-const _: () = assert!(PASSES <= PASSWORD_PASSES_MAX);
+const _: () = assert!(HashCost::ALTERNATIVES[0].memory_kib <= PASSWORD_MEMORY_KIB_MAX);
+const _: () = assert!(HashCost::ALTERNATIVES[3].passes <= PASSWORD_PASSES_MAX);
 
-/// Hashes a password with our parameters and this salt.
-pub(crate) fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
+fn params(cost: HashCost) -> Params {
+    Params::new(cost.memory_kib, cost.passes, LANES, Some(HASH_BYTES)).expect("the parameters are in range")
+}
+
+/// Hashes a password with this cost and this salt.
+pub(crate) fn hash(password: &str, cost: HashCost, salt: &[u8; SALT_BYTES]) -> String {
+    let params = params(cost);
     let mut out = [0; HASH_BYTES];
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
         .hash_password_into(password.as_bytes(), salt, &mut out)
@@ -41,55 +42,67 @@ pub(crate) fn hash(password: &str, salt: &[u8; SALT_BYTES]) -> String {
 }
 
 /// The hash of the development user's password, which is public. It is a constant so that the first start does not spend
-/// the time that hashing takes.
+/// the time that hashing takes. Its cost has the least memory, so that every server can check it.
 pub(crate) const DEVELOPMENT_HASH: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$ZGV2ZWxvcG1lbnQgc2FsdA$/VAw0BguaeKGFhnCtKap9b9C/rnG6pebv91CobuuOrw";
+    "$argon2id$v=19$m=7168,t=5,p=1$ZGV2ZWxvcG1lbnQgc2FsdA$3p0yfCl8kKALQrvJUWYDNM/k4Hd5CcbwBGx0sk2PWiY";
+
+/// A stored hash needs more memory than there is for a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HashTooLarge {
+    /// The memory that it needs, in KiB.
+    pub memory_kib: u32,
+}
 
 /// Checks passwords in a time that does not depend on whether the user exists.
 #[derive(Debug)]
 pub(crate) struct Hasher {
+    cost: HashCost,
+    /// Memory of a check, in KiB.
+    memory_kib_max: u32,
     dummy: Stored,
 }
 
 impl Hasher {
-    /// A hasher. It holds no memory between checks.
-    pub(crate) fn new() -> Hasher {
-        let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).expect("the parameters are in range");
+    /// A hasher that makes hashes of this cost, and takes at most `memory_bytes_max` of memory for a check. It holds no memory
+    /// between checks.
+    pub(crate) fn new(cost: HashCost, memory_bytes_max: usize) -> Hasher {
         let mut salt = [0; SALT_BYTES];
         fill_secret(&mut salt);
         Hasher {
+            cost,
+            memory_kib_max: u32::try_from(memory_bytes_max / 1024).unwrap_or(u32::MAX),
             dummy: Stored {
                 algorithm: Algorithm::Argon2id,
                 version: Version::V0x13,
-                params,
+                params: params(cost),
                 salt: Salt::new(&salt).expect("the length is in range"),
                 hash: Output::new(&[0; HASH_BYTES]).expect("the length is in range"),
             },
         }
     }
 
-    /// Hashes a password with our parameters and a new salt.
+    /// Hashes a password with the hasher's cost and a new salt.
     pub(crate) fn hash(&self, password: &str) -> String {
         let mut salt = [0; SALT_BYTES];
         fill_secret(&mut salt);
-        hash(password, &salt)
+        hash(password, self.cost, &salt)
     }
 
-    /// Whether a password matches a hash. Without a valid hash it does the same work and returns `false`.
-    pub(crate) fn verify_or_dummy(&self, phc: Option<&str>, password: &str) -> bool {
+    /// Whether a password matches a hash. Without a valid hash it does the work of one of the hasher's cost and returns `false`.
+    ///
+    /// # Errors
+    /// Fails if there is too little memory for the check.
+    pub(crate) fn verify_or_dummy(&self, phc: Option<&str>, password: &str) -> Result<bool, HashTooLarge> {
         match phc.and_then(Stored::parse) {
-            Some(stored) => stored.matches(password),
+            Some(stored) if stored.params.m_cost() > self.memory_kib_max => {
+                Err(HashTooLarge { memory_kib: stored.params.m_cost() })
+            }
+            Some(stored) => Ok(stored.matches(password)),
             None => {
                 self.dummy.matches(password);
-                false
+                Ok(false)
             }
         }
-    }
-}
-
-impl Default for Hasher {
-    fn default() -> Hasher {
-        Hasher::new()
     }
 }
 
@@ -136,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_development_hash_is_that_of_its_password() {
-        assert_eq!(hash("password123", b"development salt"), DEVELOPMENT_HASH);
+        assert_eq!(hash("password123", HashCost::ALTERNATIVES[3], b"development salt"), DEVELOPMENT_HASH);
     }
 
     fn verify(phc: &str, password: &str) -> bool {
@@ -144,19 +157,20 @@ mod tests {
     }
 
     const SALT: [u8; SALT_BYTES] = *b"0123456789abcdef";
+    const COST: HashCost = HashCost::ALTERNATIVES[0];
 
     #[test]
     fn a_hash_is_that_of_its_password() {
-        let phc = hash("password123", &SALT);
+        let phc = hash("password123", COST, &SALT);
         assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$"), "{phc}");
-        assert_eq!(phc, hash("password123", &SALT));
-        assert_ne!(phc, hash("password123", b"fedcba9876543210"));
+        assert_eq!(phc, hash("password123", COST, &SALT));
+        assert_ne!(phc, hash("password123", COST, b"fedcba9876543210"));
         assert!(verify(&phc, "password123"));
         for wrong in ["", "password12", "password1234", "Password123", "password123 ", "password123\0"] {
             assert!(!verify(&phc, wrong), "{wrong:?}");
         }
         let long = "ü".repeat(200);
-        assert!(verify(&hash(&long, &SALT), &long));
+        assert!(verify(&hash(&long, COST, &SALT), &long));
     }
 
     /// From the tests of the reference implementation (phc-winner-argon2, src/test.c); the password is `password`.
@@ -202,21 +216,38 @@ mod tests {
 
     #[test]
     fn a_password_without_a_hash_never_matches() {
-        let hasher = Hasher::new();
+        let hasher = Hasher::new(COST, COST.bytes());
         let phc = hasher.hash("a good password");
-        assert!(hasher.verify_or_dummy(Some(&phc), "a good password"));
-        assert!(!hasher.verify_or_dummy(Some(&phc), "another password"));
-        assert!(!hasher.verify_or_dummy(None, "a good password"));
-        assert!(!hasher.verify_or_dummy(Some("garbage"), "a good password"));
+        assert_eq!(hasher.verify_or_dummy(Some(&phc), "a good password"), Ok(true));
+        assert_eq!(hasher.verify_or_dummy(Some(&phc), "another password"), Ok(false));
+        assert_eq!(hasher.verify_or_dummy(None, "a good password"), Ok(false));
+        assert_eq!(hasher.verify_or_dummy(Some("garbage"), "a good password"), Ok(false));
         assert_ne!(phc, hasher.hash("a good password"), "each has a salt of its own");
+    }
+
+    #[test]
+    fn a_hash_of_another_cost_is_checked_if_there_is_memory() {
+        let table = [(0, 3, true), (1, 0, false), (2, 3, true), (2, 1, false), (3, 2, false), (3, 3, true)];
+        for (ours, theirs, is_checked) in table {
+            let [ours, theirs] = [ours, theirs].map(|at| HashCost::ALTERNATIVES[at]);
+            let phc = hash("a good password", theirs, &SALT);
+            let checked = Hasher::new(ours, ours.bytes()).verify_or_dummy(Some(&phc), "a good password");
+            let too_large = HashTooLarge { memory_kib: theirs.memory_kib };
+            assert_eq!(checked, if is_checked { Ok(true) } else { Err(too_large) }, "{ours:?} {theirs:?}");
+        }
+        let phc = hash("a good password", COST, &SALT);
+        let roomy = Hasher::new(HashCost::ALTERNATIVES[3], COST.bytes());
+        assert_eq!(roomy.verify_or_dummy(Some(&phc), "a good password"), Ok(true));
     }
 
     /// The parameters determine the time, which a test on a shared machine cannot measure reliably.
     #[test]
     fn the_dummy_has_the_parameters_of_our_hashes() {
-        let ours = Stored::parse(&hash("x", &SALT)).unwrap();
-        let dummy = Hasher::new().dummy;
-        assert_eq!((dummy.algorithm, dummy.version, dummy.params), (ours.algorithm, ours.version, ours.params));
-        assert_eq!((dummy.salt.len(), dummy.hash.len()), (ours.salt.len(), ours.hash.len()));
+        for cost in HashCost::ALTERNATIVES {
+            let ours = Stored::parse(&hash("x", cost, &SALT)).unwrap();
+            let dummy = Hasher::new(cost, cost.bytes()).dummy;
+            assert_eq!((dummy.algorithm, dummy.version, dummy.params), (ours.algorithm, ours.version, ours.params));
+            assert_eq!((dummy.salt.len(), dummy.hash.len()), (ours.salt.len(), ours.hash.len()));
+        }
     }
 }

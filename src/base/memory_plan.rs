@@ -66,6 +66,13 @@ impl HashCost {
         HashCost { memory_kib: 7 * 1024, passes: 5 },
     ];
 
+    /// The largest alternative that takes less than half of the memory, and in any case the smallest.
+    pub(crate) fn within(limit_bytes: u64) -> HashCost {
+        let alternatives = HashCost::ALTERNATIVES;
+        let fits = |cost: &HashCost| cost.bytes() as u64 <= limit_bytes / 20 * 9;
+        alternatives.into_iter().find(fits).unwrap_or(alternatives[3])
+    }
+
     /// The memory of one hash, in bytes.
     pub(crate) const fn bytes(self) -> usize {
         self.memory_kib as usize * KIB
@@ -163,7 +170,7 @@ impl MemoryPlan {
         let reader_threads = if limit < READERS_LIMIT_BYTES { 1 } else { READER_THREADS };
         let is_roomy = limit >= ROOMY_LIMIT_BYTES;
 
-        let hash_cost = hash_cost(limit);
+        let hash_cost = HashCost::within(limit as u64);
         let password_hash_bytes = (limit / 8).min(PASSWORD_MEMORY_KIB_MAX as usize * KIB).max(hash_cost.bytes());
         let fixed_bytes = IDLE_BYTES + event_loops * LOOP_BYTES + (limit / 16).min(SLACK_BYTES_MAX);
         let command_bytes = (limit / 16).min(COMMAND_BYTES_MAX);
@@ -339,12 +346,6 @@ impl MemoryPlan {
     pub(crate) fn cached_conversation_bytes_max(&self) -> usize {
         (self.writer_cache_bytes / 5 * 4).min(WRITER_CACHE_CONVERSATION_BYTES_MAX)
     }
-}
-
-/// The largest alternative that takes less than half of the memory, and in any case the smallest.
-fn hash_cost(limit_bytes: usize) -> HashCost {
-    let alternatives = HashCost::ALTERNATIVES;
-    alternatives.into_iter().find(|cost| cost.bytes() <= limit_bytes / 20 * 9).unwrap_or(alternatives[3])
 }
 
 #[cfg(test)]

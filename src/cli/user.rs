@@ -5,10 +5,13 @@ use super::user_args::{self, UserArgument, password_argument, profile_text, user
 use super::{CliError, prompt};
 use crate::auth::password::Hasher;
 use crate::base::limits::PROFILE_CHARS_MAX;
+use crate::base::memory_plan::HashCost;
 use crate::base::random::fill_secret;
+use crate::config::Settings;
 use crate::domain::id::UserId;
 use crate::domain::model::UserStatus;
 use crate::runtime::clock::Clock;
+use crate::runtime::memory_limit::memory_limit;
 use crate::store::{Account, Admin, NewUser, UserSelector};
 use crate::wire::json::JsonWriter;
 use lexopt::prelude::*;
@@ -31,12 +34,18 @@ pub(super) fn add(parser: &mut lexopt::Parser) -> Result<(), CliError> {
     let email = email.ok_or_else(|| CliError::usage("an email is missing"))?;
     let id = id.unwrap_or_else(new_id);
     let new = NewUser { id: &id, email: &email, name: name.as_deref() };
-    let (_, mut admin) = user_args::open(true)?;
+    let (settings, mut admin) = user_args::open(true)?;
     // Check before the password is typed twice.
     admin.check_new(&new)?;
-    let hash = Hasher::new().hash(&prompt::password(only_read)?);
+    let hash = hasher(&settings).hash(&prompt::password(only_read)?);
     admin.add(&new, &hash, Clock::start().now().wall)?;
     print_text(&format!("{}\n", shown(id.as_str())))
+}
+
+/// Makes hashes that a server with the same limit of memory can check.
+fn hasher(settings: &Settings) -> Hasher {
+    let cost = HashCost::within(memory_limit(settings.memory_limit_bytes).bytes);
+    Hasher::new(cost, cost.bytes())
 }
 
 pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), CliError> {
@@ -51,9 +60,9 @@ pub(super) fn passwd(parser: &mut lexopt::Parser) -> Result<(), CliError> {
         }
     }
     let user = user.required()?;
-    let (_, mut admin) = user_args::open(false)?;
+    let (settings, mut admin) = user_args::open(false)?;
     admin.with_password(&user)?;
-    let hash = Hasher::new().hash(&prompt::password(only_read)?);
+    let hash = hasher(&settings).hash(&prompt::password(only_read)?);
     let changed = admin.set_password(&user, &hash, Clock::start().now().wall)?;
     print_text(&format!("{} has a new password\n", named(&changed)))
 }

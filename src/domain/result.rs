@@ -103,6 +103,8 @@ pub enum Rejection {
     Unauthorized,
     /// The database is full, busy or faulty at the moment.
     Unavailable,
+    /// The check of this password needs more memory than there is.
+    TooLittleMemory,
     /// The database failed permanently.
     Database,
 }

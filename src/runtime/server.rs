@@ -221,7 +221,9 @@ fn start_readers(
     }
     let reader = writer.open_reader()?;
     let (queue, replies) = (Arc::clone(&workers.passwords), workers.replies.clone());
-    threads.push(spawn("passwords", OnPanic::Work, move || workers::check_passwords(reader, &queue, &replies))?);
+    let memory = *memory;
+    let check = move || workers::check_passwords(reader, &memory, &queue, &replies);
+    threads.push(spawn("passwords", OnPanic::Work, check)?);
     // No more readers are opened.
     writer.unlink_temporary();
     Ok(())

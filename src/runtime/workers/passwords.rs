@@ -1,6 +1,7 @@
 //! The password thread.
 
-use crate::auth::password::Hasher;
+use crate::auth::password::{HashTooLarge, Hasher};
+use crate::base::memory_plan::MemoryPlan;
 use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
@@ -21,8 +22,13 @@ enum Login {
 type StoredPassword = (String, Option<(UserProfile, u64)>);
 
 /// Checks passwords one after the other, so that the memory of at most one hash is in use, until the queue is closed.
-pub(crate) fn check_passwords(mut reader: Reader, queue: &Queue<Holder, PasswordJob>, replies: &Replies) {
-    let hasher = Hasher::new();
+pub(crate) fn check_passwords(
+    mut reader: Reader,
+    memory: &MemoryPlan,
+    queue: &Queue<Holder, PasswordJob>,
+    replies: &Replies,
+) {
+    let hasher = Hasher::new(memory.hash_cost, memory.password_hash_bytes);
     let mut jobs = Vec::new();
     while queue.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {
         for job in jobs.drain(..) {
@@ -43,6 +49,13 @@ fn check_password(reader: &mut Reader, hasher: &Hasher, check: PasswordCheck) ->
     let stored = find(reader, login)?;
     // An unknown user takes the same time as a known one.
     let matches = hasher.verify_or_dummy(stored.as_ref().map(|(hash, _)| hash.as_str()), &password);
+    let matches = matches.map_err(|HashTooLarge { memory_kib }| {
+        log::warn!(
+            "a password cannot be checked: its hash needs {memory_kib} KiB of memory, for which MEMORY_LIMIT_BYTES leaves no room; \
+             raise it, or set the password again with `cortex-core user passwd`"
+        );
+        Rejection::TooLittleMemory
+    })?;
     Ok(match (stored, new) {
         (Some((verified, _)), Some(new)) if matches => {
             PasswordOutcome::Hash { verified: verified.into(), hash: hasher.hash(&new).into() }
