@@ -33,5 +33,6 @@ mod recovery;
 mod retention;
 mod settings;
 mod streams;
+mod turns;
 mod validation;
 mod workspaces;

@@ -1,7 +1,7 @@
 //! Queries in steps: every step examines a bounded number of rows, and the steps together find what a single one finds.
 
 use super::*;
-use crate::base::limits::PARTICIPANTS_MAX;
+use crate::base::limits::{PAGE_CONVERSATIONS_LISTED_MAX, PARTICIPANTS_MAX};
 use crate::domain::event::{EventKind, KindSet};
 use crate::domain::page::Pagination;
 use crate::domain::query::MessageCursor;
@@ -140,6 +140,43 @@ fn no_step_of_a_query_examines_more_than_its_bound() {
                 assert_eq!(format!("{:?}", in_steps.result), format!("{:?}", at_once.result), "{name} by {user}");
             }
             assert_eq!(in_steps.position, crowded.writer.position());
+        }
+    }
+}
+
+/// A user of very many conversations cannot list them, so a page checks the conversation of each message at the journal's end.
+#[test]
+fn no_page_checks_more_conversations_than_its_bound() {
+    const ROWS_MAX: usize = 32;
+    let crowded = {
+        let mut crowded = CrowdedStore::new(20);
+        let CrowdedStore { writer, workspace, shared, .. } = &mut crowded;
+        conversations(writer, "eve", *workspace, &[], PAGE_CONVERSATIONS_LISTED_MAX);
+        for _ in 0..PAGE_CONVERSATIONS_LISTED_MAX {
+            add_workspace(writer, "dan");
+        }
+        let kind = create_conversation(*shared, &[]);
+        let made = commit(writer, &vec![command("ann", kind); 200]);
+        let posts: Vec<Command> = made
+            .iter()
+            .map(|outcome| match outcome {
+                Outcome::ConversationCreated { conversation, .. } => {
+                    command("ann", post(ConversationRef::Id(conversation.id), "not for eve"))
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        commit(writer, &posts);
+        crowded
+    };
+    for user in ["eve", "dan"] {
+        let mut after = EventNumber(0);
+        while after < crowded.writer.position() {
+            let kind = QueryKind::JournalPage { after, bytes_max: 1 << 20, filter: ALL };
+            let (response, most) = crowded.measure(user, &kind, ROWS_MAX);
+            assert!(most <= 40_000, "a page of {user} after {after} takes {most} instructions");
+            let QueryResult::JournalPage(page) = response.result.unwrap() else { panic!() };
+            after = page.through;
         }
     }
 }

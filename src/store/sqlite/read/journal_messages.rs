@@ -11,7 +11,7 @@ use crate::base::limits::PAGE_CONVERSATIONS_LISTED_MAX;
 use crate::domain::event::EventKind;
 use crate::domain::id::{EventNumber, IdKey};
 use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep};
-use crate::store::sqlite::read::step_budget::ROW_WORK;
+use crate::store::sqlite::read::step_budget::{ENTRY_WORK, ROW_WORK};
 use crate::store::sqlite::tables::inbox;
 use crate::store::sqlite::tables::messages;
 use crate::store::sqlite::values::{number, sql};
@@ -20,7 +20,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Rows of a conversation to fetch at a time.
 const FETCH: usize = 64;
-/// Rows of the tail to scan at a time.
+/// Rows of the tail to scan at a time, and the work after which the scan pauses.
 const TAIL_FETCH: usize = 1024;
 /// Rows of the user after which a scan of the tail pauses.
 const TAIL_OWN_MAX: usize = 64;
@@ -45,8 +45,8 @@ struct Candidate {
     number: EventNumber,
     /// Whether the number may be a message for the user. If not, the candidate only reports the progress of a scan.
     is_own: bool,
-    /// Rows of other users that were scanned since the previous candidate.
-    rows: usize,
+    /// The work of the scan since the previous candidate.
+    scan_work: usize,
 }
 
 /// The source of the next candidates.
@@ -100,13 +100,13 @@ impl<'a> Messages<'a> {
 
     /// Takes the next candidate. `peek` must have returned its number.
     pub(crate) fn take(&mut self) -> rusqlite::Result<PageStep> {
-        let Candidate { number, is_own, rows } = self.waiting.pop_front().expect("`peek` returned a number");
+        let Candidate { number, is_own, scan_work } = self.waiting.pop_front().expect("`peek` returned a number");
         if !is_own {
-            return Ok(PageStep { number, event: None, work: rows });
+            return Ok(PageStep { number, event: None, work: scan_work });
         }
         let filter = (self.request.kinds, self.workspace);
         let event = messages::event(self.db, self.ids, number, self.user, filter)?;
-        Ok(PageStep { number, event, work: ROW_WORK + rows })
+        Ok(PageStep { number, event, work: ROW_WORK + scan_work })
     }
 
     /// The messages of a conversation since the user joined it, as a source.
@@ -154,23 +154,27 @@ impl<'a> Messages<'a> {
     fn fetch_tail(&mut self, after: EventNumber, mut conversations: Conversations) -> rusqlite::Result<Source> {
         let mut statement = self.db.prepare_cached(TAIL)?;
         let mut rows = statement.query(params![sql(after), TAIL_FETCH as i64])?;
-        let (mut last, mut skipped, mut scanned) = (after, 0, 0);
-        while let Some(row) = rows.next()? {
+        let (mut last, mut scan_work, mut scanned) = (after, 0, 0);
+        while scan_work < TAIL_FETCH
+            && let Some(row) = rows.next()?
+        {
             last = number(row.get(0)?);
-            (skipped, scanned) = (skipped + 1, scanned + 1);
-            if conversations.contain(row.get(1)?, self)? {
-                self.waiting.push_back(Candidate { number: last, is_own: true, rows: skipped });
-                skipped = 0;
+            scanned += 1;
+            let (is_own, work) = conversations.contain(row.get(1)?, self)?;
+            scan_work += work;
+            if is_own {
+                self.waiting.push_back(Candidate { number: last, is_own: true, scan_work });
+                scan_work = 0;
                 if self.waiting.len() == TAIL_OWN_MAX {
                     return Ok(Source::Tail(last, conversations));
                 }
             }
         }
-        if scanned < TAIL_FETCH {
+        if scanned < TAIL_FETCH && scan_work < TAIL_FETCH {
             return Ok(Source::End);
         }
-        if skipped > 0 {
-            self.waiting.push_back(Candidate { number: last, is_own: false, rows: skipped });
+        if scan_work > 0 {
+            self.waiting.push_back(Candidate { number: last, is_own: false, scan_work });
         }
         Ok(Source::Tail(last, conversations))
     }
@@ -185,9 +189,9 @@ impl<'a> Messages<'a> {
         let rows_max = PAGE_CONVERSATIONS_LISTED_MAX + 1;
         let mut statement = self.db.prepare_cached(CONVERSATIONS_OF)?;
         let found = statement.query_map([self.user, rows_max as i64], |row| row.get(0))?;
-        let found: Vec<i64> = found.collect::<rusqlite::Result<_>>()?;
+        let found: Vec<Option<i64>> = found.collect::<rusqlite::Result<_>>()?;
         Ok(if found.len() < rows_max {
-            Conversations::All(found.into_iter().collect())
+            Conversations::All(found.into_iter().flatten().collect())
         } else {
             Conversations::Checked(HashMap::new())
         })
@@ -196,21 +200,22 @@ impl<'a> Messages<'a> {
 
 impl Candidate {
     fn own(number: EventNumber) -> Candidate {
-        Candidate { number, is_own: true, rows: 0 }
+        Candidate { number, is_own: true, scan_work: 0 }
     }
 }
 
 impl Conversations {
-    fn contain(&mut self, conversation: i64, messages: &Messages<'_>) -> rusqlite::Result<bool> {
+    /// Whether a conversation is one of the user, and the work of the check.
+    fn contain(&mut self, conversation: i64, messages: &Messages<'_>) -> rusqlite::Result<(bool, usize)> {
         match self {
-            Conversations::All(all) => Ok(all.contains(&conversation)),
+            Conversations::All(all) => Ok((all.contains(&conversation), ENTRY_WORK)),
             Conversations::Checked(checked) => {
                 if let Some(is_own) = checked.get(&conversation) {
-                    return Ok(*is_own);
+                    return Ok((*is_own, ENTRY_WORK));
                 }
                 let is_own = messages.visible_since(conversation)?.is_some();
                 checked.insert(conversation, is_own);
-                Ok(is_own)
+                Ok((is_own, ROW_WORK))
             }
         }
     }
@@ -224,12 +229,14 @@ pub(crate) const VISIBLE_SINCE: &str = "
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
     LEFT JOIN participants p ON p.conversation = c.number AND p.user = ?2
     WHERE c.number = ?1 AND c.deleted IS NULL";
+/// Selects a row for each participation, and for each conversation of each workspace. A workspace without conversations has a row
+/// with `NULL`, so that the limit bounds the rows that are examined.
 pub(crate) const CONVERSATIONS_OF: &str = "
     SELECT conversation FROM participants WHERE user = ?1
     UNION ALL
     SELECT c.number
     FROM workspaces w
-    CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
+    LEFT JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
     WHERE w.owner = ?1 AND w.deleted IS NULL
     LIMIT ?2";
 pub(crate) const TAIL: &str = "SELECT number, conversation FROM messages WHERE number > ?1 ORDER BY number LIMIT ?2";

@@ -57,7 +57,7 @@ pub(crate) fn read(
         let Some(PageStep { number, event, work }) = merge.next()? else { return Ok(page) };
         budget.spend(work);
         let event = match event.filter(|event| request.accepts(event)) {
-            Some(event) => state_events::with_message(db, ids, event)?,
+            Some(event) => state_events::complete(db, ids, event)?,
             None => None,
         };
         if let Some(event) = event {

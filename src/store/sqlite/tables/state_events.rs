@@ -103,11 +103,18 @@ pub(crate) struct StateEventEntry {
     pub event: Option<Event>,
 }
 
-/// Completes an event of `entries_after`, which omits messages because they may be large. `None` if the event's message is
-/// deleted.
-pub(crate) fn with_message(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
-    if event.kind == EventKind::MessageDeleted || !matches!(event.body, EventBody::Deleted(_)) {
-        return Ok(Some(event));
+/// Completes an event of `entries_after`, which omits payloads and messages because they may be large. A message event is
+/// complete. `None` if the event's message is deleted.
+pub(crate) fn complete(db: &Connection, ids: &IdKey, mut event: Event) -> rusqlite::Result<Option<Event>> {
+    match event.body {
+        EventBody::Message(_) => return Ok(Some(event)),
+        EventBody::Deleted(_) if event.kind == EventKind::MessageDeleted => return Ok(Some(event)),
+        EventBody::Deleted(_) => {}
+        EventBody::Data(_) => {
+            let payload = db.prepare_cached(PAYLOAD)?.query_row([sql(event.number)], |row| row.get(0))?;
+            event.body = EventBody::Data(payload);
+            return Ok(Some(event));
+        }
     }
     let about = event.message_id().and_then(|id| ids.open(id.0)).zip(event.conversation_id);
     let Some(((number, _), conversation_id)) = about else { return Ok(None) };
@@ -128,13 +135,14 @@ pub(crate) fn entries_after(
 ) -> rusqlite::Result<Vec<StateEventEntry>> {
     let mut statement = db.prepare_cached(ENTRIES_AFTER)?;
     let rows = statement.query_map(params![user, sql(after), limit as i64], |row| {
-        let visible: bool = row.get(12)?;
+        let visible: bool = row.get(11)?;
         Ok(StateEventEntry { number: number(row.get(0)?), event: if visible { read(row, ids)? } else { None } })
     })?;
     rows.collect()
 }
 
-/// Reads the columns of `ENTRIES_AFTER`. The body of an event about a message is `Deleted` until `with_message` completes it.
+/// Reads the columns of `ENTRIES_AFTER`. Until `complete` completes it, the body of an event about a message is `Deleted`, and
+/// that of any other event is empty.
 /// `None` for a kind that only a newer program knows.
 fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
     let Some(kind) = EventKind::parse(row.get_ref(1)?.as_str()?) else { return Ok(None) };
@@ -143,9 +151,9 @@ fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
         (Some(number), Some(at)) => Some(ConversationId(uuid(number, at))),
         _ => None,
     };
-    let body = match (row.get(10)?, row.get(11)?) {
+    let body = match (row.get(9)?, row.get(10)?) {
         (Some(message), Some(at)) => EventBody::Deleted(MessageId(uuid(message, at))),
-        _ => EventBody::Data(row.get(9)?),
+        _ => EventBody::Data(Arc::default()),
     };
     Ok(Some(Event {
         number: number(row.get(0)?),
@@ -169,12 +177,13 @@ pub(crate) const DELETE: &str = "DELETE FROM state_events WHERE number = ?1";
 pub(crate) const INSERT_RECIPIENT: &str = "INSERT INTO event_recipients (user, number) VALUES (?1, ?2)";
 pub(crate) const ENTRIES_AFTER: &str = concat!(
     "SELECT e.number, e.kind, e.at, actor.oid, e.correlation_id, e.workspace, e.workspace_at, e.conversation, \
-        e.conversation_at, e.payload, e.message, e.message_at, ",
+        e.conversation_at, e.message, e.message_at, ",
     visible!(),
     " ",
     from_recipients!(),
     " CROSS JOIN users actor ON actor.key = e.actor
     WHERE r.user = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3"
 );
+pub(crate) const PAYLOAD: &str = "SELECT payload FROM state_events WHERE number = ?1";
 pub(crate) const STATS: &str = "SELECT events, bytes FROM journal_stats WHERE id = 1";
 pub(crate) const ADD_STATS: &str = "UPDATE journal_stats SET events = events + ?1, bytes = bytes + ?2 WHERE id = 1";
