@@ -37,6 +37,8 @@ pub(crate) const STREAM_BUFFER_BYTES_MIN: usize = 4 * KIB;
 const SEND_BUFFER_BYTES_MIN: usize = 4 * KIB;
 /// Memory of one rate limit bucket, in bytes, with its key and the slack of its table.
 const RATE_BUCKET_BYTES: usize = 192;
+/// Least memory of a query or command in a queue, in bytes.
+const QUEUE_ITEM_BYTES_MIN: usize = KIB;
 /// Memory of one user in the writer's cache, in bytes.
 const CACHED_USER_BYTES: usize = 512;
 /// Memory of one gathered pair of message and recipient in an inbox flush, in bytes.
@@ -201,7 +203,7 @@ impl MemoryPlan {
             mailbox_event_bytes: share(4, event_loops * MAILBOX_EVENT_BYTES_MAX),
             // What a loop has taken from its mailbox is no longer counted there.
             mailbox_result_bytes: share(8, 2 * event_loops * MAILBOX_RESULT_BYTES_MAX),
-            query_bytes: share(5, 2 * reader_threads * LIST_BYTES_MAX),
+            query_bytes: share(5, 4 * reader_threads * LIST_BYTES_MAX),
             writer_queue_bytes: share(5, WRITER_QUEUE_BYTES_MAX + TRANSACTION_BYTES_MAX),
             writer_cache_bytes: share(
                 2,
@@ -291,6 +293,27 @@ impl MemoryPlan {
     /// Most bytes of committed events that wait in the mailbox of one event loop.
     pub(crate) fn mailbox_event_limit_bytes(&self) -> usize {
         self.mailbox_event_bytes / self.event_loops
+    }
+
+    /// Most bytes of answer deltas that wait in the mailbox of one event loop. Their texts belong to the answers.
+    pub(crate) fn mailbox_delta_limit_bytes(&self) -> usize {
+        (self.mailbox_event_limit_bytes() / 4).min(MAILBOX_DELTA_BYTES_MAX)
+    }
+
+    /// Most items in the readers' queue. A query that continues later holds a part of its list there, which counts as items
+    /// of [`MemoryPlan::reader_queue_item_bytes`].
+    pub(crate) fn reader_queue_max(&self) -> usize {
+        (self.query_bytes / 2 / self.reader_queue_item_bytes()).min(READER_QUEUE_MAX)
+    }
+
+    /// Bytes of one item of the readers' queue.
+    pub(crate) fn reader_queue_item_bytes(&self) -> usize {
+        if self.has_one_heap { QUEUE_ITEM_BYTES_MIN } else { READER_QUEUE_ITEM_BYTES }
+    }
+
+    /// The least weight of a command in the writer's queue, in bytes, which bounds the number of commands.
+    pub(crate) fn command_weight_min(&self) -> usize {
+        if self.has_one_heap { QUEUE_ITEM_BYTES_MIN } else { WRITER_QUEUE_BYTES_MAX / WRITER_QUEUE_MAX }
     }
 
     /// Bytes of recent frames that one event loop keeps.

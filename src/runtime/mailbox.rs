@@ -4,7 +4,7 @@
 //! the missed events from the journal. The bytes of query results are bounded too, and each user has a share. Past the bound,
 //! results of the largest holder become rejections. Replies themselves are never dropped: a connection waits for at most one.
 
-use crate::base::limits::{MAILBOX_DELTA_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
+use crate::base::memory_plan::MemoryPlan;
 use crate::base::metrics::{self, MailboxDropped};
 use crate::base::shares::Shares;
 use crate::domain::holder::Holder;
@@ -19,6 +19,9 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Mailbox {
     waiting: Mutex<MailboxState>,
     waker: mio::Waker,
+    event_bytes_max: usize,
+    delta_bytes_max: usize,
+    result_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -42,16 +45,23 @@ struct WaitingResult {
 }
 
 impl Mailbox {
-    /// An empty mailbox. `waker` wakes its loop.
-    pub(crate) fn new(waker: mio::Waker) -> Mailbox {
+    /// An empty mailbox with its part of the budgets. `waker` wakes its loop.
+    pub(crate) fn new(waker: mio::Waker, memory: &MemoryPlan) -> Mailbox {
+        let result_bytes_max = memory.mailbox_result_limit_bytes();
         let waiting = MailboxState {
             messages: VecDeque::new(),
             event_bytes: 0,
             delta_bytes: 0,
             results: Vec::new(),
-            result_shares: Shares::new(MAILBOX_RESULT_BYTES_MAX),
+            result_shares: Shares::new(result_bytes_max),
         };
-        Mailbox { waiting: Mutex::new(waiting), waker }
+        Mailbox {
+            waiting: Mutex::new(waiting),
+            waker,
+            event_bytes_max: memory.mailbox_event_limit_bytes(),
+            delta_bytes_max: memory.mailbox_delta_limit_bytes(),
+            result_bytes_max,
+        }
     }
 
     /// Appends a message that is not the response to a query.
@@ -60,12 +70,12 @@ impl Mailbox {
             let mut waiting = self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match &mut message {
                 ShardMessage::Committed(committed) => {
-                    bound_events(committed, &mut waiting.event_bytes, MAILBOX_EVENT_BYTES_MAX)
+                    bound_events(committed, &mut waiting.event_bytes, self.event_bytes_max)
                 }
                 ShardMessage::Delta(_) => {
                     waiting.delta_bytes += size_of::<ShardMessage>();
                     // The shard detects the missing index, and reads the text from the answer.
-                    if waiting.delta_bytes > MAILBOX_DELTA_BYTES_MAX {
+                    if waiting.delta_bytes > self.delta_bytes_max {
                         metrics::MAILBOX_DROPPED[MailboxDropped::Delta as usize].add(1);
                         return;
                     }
@@ -112,7 +122,7 @@ impl Mailbox {
         waiting.delta_bytes = 0;
         if !waiting.results.is_empty() {
             waiting.results.clear();
-            waiting.result_shares = Shares::new(MAILBOX_RESULT_BYTES_MAX);
+            waiting.result_shares = Shares::new(self.result_bytes_max);
         }
     }
 }
@@ -154,6 +164,7 @@ pub fn bound_events(committed: &mut CommitShare, event_bytes: &mut usize, event_
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::{MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX};
     use crate::base::time::WallTime;
     use crate::domain::command::ReplyTo;
     use crate::domain::event::{Event, EventBody, EventKind};
@@ -184,7 +195,7 @@ mod tests {
 
     fn mailbox() -> Mailbox {
         let poll = mio::Poll::new().unwrap();
-        Mailbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap())
+        Mailbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap(), &MemoryPlan::unlimited())
     }
 
     /// An answer of so many bytes of events.

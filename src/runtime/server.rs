@@ -149,8 +149,8 @@ fn start(
     let loop_count = memory.event_loops;
     let stall_timeout_milliseconds = settings.stream_stall_timeout_ms;
     let current = CurrentContext::new(settings, memory, writer.signing_key(), writer.epoch().to_string().into());
-    let (polls, mailboxes) = create_polls(loop_count)?;
-    let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders: Arc::default() });
+    let (polls, mailboxes) = create_polls(&memory)?;
+    let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders: Arc::default() }, memory);
 
     let mut threads = Vec::new();
     start_readers(&mut writer, &memory, &workers, &mut threads)?;
@@ -195,14 +195,14 @@ fn start(
 }
 
 /// A poll and a mailbox for each event loop. The mailbox wakes its poll.
-fn create_polls(count: usize) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>>), StartError> {
+fn create_polls(memory: &MemoryPlan) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>>), StartError> {
     let (mut polls, mut mailboxes) = (Vec::new(), Vec::new());
-    for _ in 0..count {
+    for _ in 0..memory.event_loops {
         let poll = mio::Poll::new().map_err(StartError::system("an event loop"))?;
         let waker =
             mio::Waker::new(poll.registry(), WAKER).map_err(StartError::system("the waker of an event loop"))?;
         polls.push(poll);
-        mailboxes.push(Arc::new(Mailbox::new(waker)));
+        mailboxes.push(Arc::new(Mailbox::new(waker, memory)));
     }
     Ok((polls, mailboxes))
 }

@@ -14,6 +14,7 @@ pub(super) use writer::write;
 use super::queue::Queue;
 use super::replies::Replies;
 use crate::base::limits::*;
+use crate::base::memory_plan::MemoryPlan;
 use crate::base::metrics;
 use crate::domain::command::Command;
 use crate::domain::holder::Holder;
@@ -22,9 +23,6 @@ use crate::domain::query::Query;
 use crate::domain::work::Work;
 use crate::store::PendingQuery;
 use std::sync::Arc;
-
-/// The least weight of a command in the writer's queue, in bytes, which bounds the number of commands.
-const COMMAND_WEIGHT_MIN: usize = WRITER_QUEUE_BYTES_MAX / WRITER_QUEUE_MAX;
 
 /// The queues that lead to the other threads, and the way back.
 ///
@@ -39,16 +37,19 @@ pub(crate) struct Workers {
     pub passwords: Arc<Queue<Holder, PasswordJob>>,
     /// The receivers of replies.
     pub replies: Replies,
+    /// The budgets of memory.
+    pub memory: MemoryPlan,
 }
 
 impl Workers {
     /// Empty queues.
-    pub(crate) fn new(replies: Replies) -> Workers {
+    pub(crate) fn new(replies: Replies, memory: MemoryPlan) -> Workers {
         Workers {
-            writer: Arc::new(Queue::new(WRITER_QUEUE_BYTES_MAX, &metrics::WRITER_QUEUE)),
-            readers: Arc::new(Queue::new(READER_QUEUE_MAX, &metrics::READER_QUEUE)),
+            writer: Arc::new(Queue::new(memory.writer_queue_limit_bytes(), &metrics::WRITER_QUEUE)),
+            readers: Arc::new(Queue::new(memory.reader_queue_max(), &metrics::READER_QUEUE)),
             passwords: Arc::new(Queue::new(PASSWORD_QUEUE_MAX, &metrics::PASSWORD_QUEUE)),
             replies,
+            memory,
         }
     }
 
@@ -92,14 +93,14 @@ impl Workers {
 
     /// Enqueues a query, or the next step of one.
     fn enqueue_query(&self, pending: PendingQuery) {
-        let weight = 1 + pending.bytes() / READER_QUEUE_ITEM_BYTES;
+        let weight = 1 + pending.bytes() / self.memory.reader_queue_item_bytes();
         let mut displaced = Vec::new();
         self.readers.push(&pending.query.holder(), pending, weight, &mut displaced);
         displaced.into_iter().for_each(|pending| self.replies.dropped(pending.query.reply_to));
     }
 
     fn submit_command(&self, holder: &Holder, command: Command) {
-        let weight = command.weight().max(COMMAND_WEIGHT_MIN);
+        let weight = command.weight().max(self.memory.command_weight_min());
         let mut displaced = Vec::new();
         self.writer.push_without_wake(holder, command, weight, &mut displaced);
         displaced.into_iter().for_each(|command| self.replies.command_dropped(command.reply_to));

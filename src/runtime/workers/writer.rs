@@ -31,6 +31,7 @@ const TRANSACTIONS_PER_MAINTENANCE: u32 = 64;
 /// synced.
 pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState, clock: Clock) {
     let replies = &workers.replies;
+    let transaction_bytes_max = workers.memory.transaction_bytes_max();
     let mut live_answers = LiveAnswerSet::default();
     let mut commands = Vec::new();
     let mut due = MaintenanceDue::Now;
@@ -47,7 +48,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
         let is_failing = writer.fault().is_some();
         let until_due = if is_failing { PROBE } else { time_until(due, clock.now().wall) };
         let timeout = until_due.min(EXTERNAL_WRITES);
-        let wakeup = workers.writer.take(&mut commands, TRANSACTION_COMMANDS_MAX, TRANSACTION_BYTES_MAX, Some(timeout));
+        let wakeup = workers.writer.take(&mut commands, TRANSACTION_COMMANDS_MAX, transaction_bytes_max, Some(timeout));
         if wakeup == Wakeup::Closed {
             break;
         }

@@ -12,6 +12,7 @@ mod steps;
 pub(crate) mod support;
 mod transfer;
 
+use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::limits::QUERY_ROWS_EXAMINED_MAX;
 use crate::base::time::WallTime;
 use crate::config::types::Database;
@@ -23,6 +24,7 @@ use crate::domain::query::{Query, QueryKind, QueryResponse, QueryResult, StreamF
 use crate::domain::result::Outcome;
 use crate::domain::token_rules::Credential;
 use crate::store::sqlite::read::queries;
+use crate::store::sqlite::read::read_transaction::ReadLimits;
 use crate::store::{MaintenanceDue, PendingQuery, QueryStep, Reader, StoreConfig, Writer};
 use std::path::Path;
 use std::sync::Arc;
@@ -89,11 +91,16 @@ fn execute(writer: &Writer, query: &Query) -> QueryResponse {
     execute_in_steps(writer, query, QUERY_ROWS_EXAMINED_MAX).0
 }
 
+/// The limits of queries in steps that examine about `rows_max` rows each.
+fn limits(rows_max: usize) -> ReadLimits {
+    ReadLimits { rows_max, list_bytes_max: LIST_BYTES_MAX }
+}
+
 /// Executes a query in steps that examine about `rows_max` rows each. Returns the response and the number of steps.
 fn execute_in_steps(writer: &Writer, query: &Query, rows_max: usize) -> (QueryResponse, usize) {
     let mut pending = PendingQuery::new(query.clone());
     for steps in 1.. {
-        match queries::step(&writer.connection.db, &writer.meta.ids, pending, rows_max, writer.position()) {
+        match queries::step(&writer.connection.db, &writer.meta.ids, pending, limits(rows_max), writer.position()) {
             QueryStep::Done(response) => return (response, steps),
             QueryStep::More(more) => pending = more,
         }

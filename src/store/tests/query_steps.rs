@@ -99,7 +99,7 @@ impl CrowdedStore {
         let (mut pending, mut most) = (PendingQuery::new(query(user, kind.clone())), 0);
         instructions_since_last_call(db);
         loop {
-            let step = queries::step(db, &self.writer.meta.ids, pending, rows_max, EventNumber(0));
+            let step = queries::step(db, &self.writer.meta.ids, pending, limits(rows_max), EventNumber(0));
             most = most.max(instructions_since_last_call(db));
             match step {
                 QueryStep::Done(response) => return (response, most),
@@ -214,7 +214,7 @@ fn the_last_changed_conversations_are_found_at_every_offset() {
 fn access_is_checked_in_each_step() {
     let mut crowded = CrowdedStore::new(20);
     let run = |crowded: &CrowdedStore, pending| {
-        queries::step(&crowded.writer.connection.db, &crowded.writer.meta.ids, pending, 8, EventNumber(0))
+        queries::step(&crowded.writer.connection.db, &crowded.writer.meta.ids, pending, limits(8), EventNumber(0))
     };
     let pagination = Pagination { limit: 100, offset: 0 };
     let kind = QueryKind::ConversationViews { pagination, with_messages: false };

@@ -1,6 +1,6 @@
 //! Queries of the conversations API: conversations with their messages, and pages of messages.
 
-use crate::base::limits::{CONVERSATION_MESSAGES_MAX, LIST_BYTES_MAX};
+use crate::base::limits::CONVERSATION_MESSAGES_MAX;
 use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::id::{EventNumber, IdKey, MessageId};
 use crate::domain::page::{ConversationView, MessagePage, Page, TruncatedEnd};
@@ -40,7 +40,7 @@ impl ReadTransaction<'_> {
             MessageCursor::After(id) => PageStart::After(number_of("after", id)?),
             MessageCursor::Before(id) => PageStart::Before(number_of("before", id)?),
         };
-        Ok(QueryResult::Messages(page(self.db, self.ids, &access, from, limit, LIST_BYTES_MAX)?))
+        Ok(QueryResult::Messages(page(self.db, self.ids, &access, from, limit, self.list_bytes_max)?))
     }
 
     pub(crate) fn message(
@@ -58,7 +58,7 @@ impl ReadTransaction<'_> {
         let conversation = conversations::find(self.db, self.ids, access)?;
         let no_messages = MessagePage { messages: Vec::new(), truncated: false, kept: TruncatedEnd::Newest };
         let mut view = ConversationView { conversation, last: no_messages };
-        let bytes_max = LIST_BYTES_MAX - LIST_FRAME_BYTES - view.json_bytes();
+        let bytes_max = self.list_bytes_max.saturating_sub(LIST_FRAME_BYTES + view.json_bytes());
         view.last = last_messages(self.db, self.ids, access, messages_max, bytes_max)?;
         Ok(view)
     }

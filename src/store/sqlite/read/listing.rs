@@ -1,6 +1,5 @@
 //! Lists in creation order: the numbers of all items are counted, and the selected items are loaded.
 
-use crate::base::limits::LIST_BYTES_MAX;
 use crate::domain::id::EventNumber;
 use crate::domain::page::{Page, Pagination};
 use crate::store::sqlite::read::page_builder::PageBuilder;
@@ -23,13 +22,14 @@ pub(crate) struct Listing<T> {
 }
 
 impl<T: JsonBytes> Listing<T> {
-    pub(crate) fn new() -> Box<Listing<T>> {
+    /// A list with at most `bytes_max` bytes of JSON text.
+    pub(crate) fn new(bytes_max: usize) -> Box<Listing<T>> {
         Box::new(Listing {
             counted_through: 0,
             is_counted: false,
             total: 0,
             selected: VecDeque::new(),
-            page: PageBuilder::new(LIST_BYTES_MAX),
+            page: PageBuilder::new(bytes_max),
         })
     }
 

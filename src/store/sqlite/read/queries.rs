@@ -11,7 +11,7 @@ use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
 use crate::store::sqlite::read::journal_step::JournalPageRequest;
 use crate::store::sqlite::read::listing::Listing;
 use crate::store::sqlite::read::pending_query::{PendingQuery, QueryProgress, QueryStep};
-use crate::store::sqlite::read::read_transaction::ReadTransaction;
+use crate::store::sqlite::read::read_transaction::{ReadLimits, ReadTransaction};
 use crate::store::sqlite::read::step_budget::{PARTICIPANT_WORK, ROW_WORK, StepBudget};
 use crate::store::sqlite::read::user_search::UserSearch;
 use crate::store::sqlite::read::view_listing::ViewListing;
@@ -24,18 +24,18 @@ use std::ops::ControlFlow;
 /// A result, or the place where the query continues.
 type StepResult<E> = Result<ControlFlow<QueryResult, QueryProgress>, E>;
 
-/// Executes a step of a query in one read transaction. It examines about `rows_max` rows. After an error of SQLite, the position
-/// of the response is `known`.
+/// Executes a step of a query in one read transaction. After an error of SQLite, the position of the response is
+/// `known`.
 pub(crate) fn step(
     db: &Connection,
     ids: &IdKey,
     pending: PendingQuery,
-    rows_max: usize,
+    limits: ReadLimits,
     known: EventNumber,
 ) -> QueryStep {
     let PendingQuery { query, position: first, progress } = pending;
-    let snapshot = ReadTransaction { db, ids, caller: &query.caller };
-    let (position, found) = match snapshot.read(&query.kind, progress, rows_max) {
+    let snapshot = ReadTransaction { db, ids, caller: &query.caller, list_bytes_max: limits.list_bytes_max };
+    let (position, found) = match snapshot.read(&query.kind, progress, limits.rows_max) {
         Ok((position, found)) => (first.unwrap_or(position), found),
         Err(error) => {
             log::error!("a query failed: {error}");
@@ -129,7 +129,7 @@ impl ReadTransaction<'_> {
         let Some(user) = self.caller()? else { return Ok(ControlFlow::Break(QueryResult::Workspaces(empty_page()))) };
         let listing = match progress {
             QueryProgress::Workspaces(listing) => listing,
-            _ => Listing::new(),
+            _ => Listing::new(self.list_bytes_max),
         };
         let step = listing.step(self.db, (workspaces::NUMBERS, user.key), pagination, budget, |number, budget| {
             budget.spend(ROW_WORK);
@@ -148,7 +148,7 @@ impl ReadTransaction<'_> {
         let workspace = self.own_workspace(workspace)?.reference;
         let listing = match progress {
             QueryProgress::Conversations(listing) => listing,
-            _ => Listing::new(),
+            _ => Listing::new(self.list_bytes_max),
         };
         let of_workspace = (conversations::NUMBERS, sql(workspace.number));
         let step = listing.step(self.db, of_workspace, pagination, budget, |number, budget| {
@@ -172,7 +172,7 @@ impl ReadTransaction<'_> {
         };
         let listing = match progress {
             QueryProgress::Views(listing) => listing,
-            _ => ViewListing::new(pagination),
+            _ => ViewListing::new(pagination, self.list_bytes_max),
         };
         let step = listing.step(self, user.key, (pagination, with_messages), budget)?;
         Ok(step.map_continue(QueryProgress::Views).map_break(QueryResult::ConversationViews))

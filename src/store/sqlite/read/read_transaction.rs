@@ -8,11 +8,22 @@ use crate::store::rules::records::{ConversationAccess, UserRow, WorkspaceRow};
 use crate::store::sqlite::tables::{conversations, users, workspaces};
 use rusqlite::Connection;
 
+/// The limits of a query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadLimits {
+    /// Rows that one step examines, approximately.
+    pub rows_max: usize,
+    /// Maximum length of a list as JSON text, in bytes, unless it has a single item.
+    pub list_bytes_max: usize,
+}
+
 /// One read transaction, and the caller of the query.
 pub(crate) struct ReadTransaction<'a> {
     pub db: &'a Connection,
     pub ids: &'a IdKey,
     pub caller: &'a UserId,
+    /// As in [`ReadLimits`].
+    pub list_bytes_max: usize,
 }
 
 impl ReadTransaction<'_> {

@@ -7,6 +7,7 @@ use crate::store::error::{OpenError, rejection_of};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::pending_query::{PendingQuery, QueryStep};
 use crate::store::sqlite::read::queries;
+use crate::store::sqlite::read::read_transaction::ReadLimits;
 use crate::store::sqlite::tables::users::{self, PasswordRecord};
 use rusqlite::Connection;
 use std::path::Path;
@@ -15,8 +16,7 @@ use std::path::Path;
 pub struct Reader {
     db: Connection,
     ids: IdKey,
-    /// Rows that one step of a query examines.
-    rows_max: usize,
+    limits: ReadLimits,
     /// The newest position of a response.
     position: EventNumber,
 }
@@ -37,12 +37,13 @@ impl Reader {
     pub(crate) fn open_within(path: &Path, rows_max: usize, memory: &MemoryPlan) -> Result<Reader, OpenError> {
         let (db, meta) = connection::open_reading(path)?;
         connection::limit_cache(&db, memory.page_cache_bytes_each()).map_err(|error| OpenError::of(path, &error))?;
-        Ok(Reader { db, ids: meta.ids, rows_max, position: EventNumber::default() })
+        let limits = ReadLimits { rows_max, list_bytes_max: memory.list_bytes_max() };
+        Ok(Reader { db, ids: meta.ids, limits, position: EventNumber::default() })
     }
 
     /// Executes a step of a query in one short read transaction.
     pub fn step(&mut self, pending: PendingQuery) -> QueryStep {
-        let step = queries::step(&self.db, &self.ids, pending, self.rows_max, self.position);
+        let step = queries::step(&self.db, &self.ids, pending, self.limits, self.position);
         if let QueryStep::Done(response) = &step {
             self.position = self.position.max(response.position);
         }

@@ -3,7 +3,7 @@
 //! Every message changes the order, so no index has it. The conversations are examined one after the other, and a bounded number
 //! of the last changed ones is kept. For an item further back, they are examined again.
 
-use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, LIST_BYTES_MAX, LIST_LIMIT_MAX};
+use crate::base::limits::{CONVERSATION_LIST_MESSAGES_MAX, LIST_LIMIT_MAX};
 use crate::domain::command::ApiVariant;
 use crate::domain::id::EventNumber;
 use crate::domain::page::{ConversationView, Page, Pagination};
@@ -42,7 +42,8 @@ pub(crate) struct ViewListing {
 }
 
 impl ViewListing {
-    pub(crate) fn new(pagination: Pagination) -> Box<ViewListing> {
+    /// A list with at most `bytes_max` bytes of JSON text.
+    pub(crate) fn new(pagination: Pagination, bytes_max: usize) -> Box<ViewListing> {
         Box::new(ViewListing {
             place: ConversationPlace::START,
             seen: 0,
@@ -51,7 +52,7 @@ impl ViewListing {
             to_skip: pagination.offset,
             kept: BinaryHeap::new(),
             selected: None,
-            page: PageBuilder::new(LIST_BYTES_MAX),
+            page: PageBuilder::new(bytes_max),
         })
     }
 
