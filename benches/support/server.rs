@@ -53,6 +53,7 @@ impl Server {
             .env_clear()
             .current_dir(&directory.0)
             .envs([("ENV", "development"), ("HOST", "127.0.0.1"), ("PORT", "0"), ("WORKERS", "1")])
+            .env("MAX_CONNECTIONS_PER_ADDRESS", "0")
             .envs([("LOG_LEVEL", "WARNING"), ("RESPONDER", "none"), ("JWT_SECRET_KEY", secret.as_str())])
             .env("DATABASE_URL", format!("sqlite:///{}", directory.0.join("bench.db").display()))
             .envs(settings.iter().copied())

@@ -108,6 +108,7 @@ mod tests {
             (Readiness::Starting, 503, "starting"),
             (Readiness::Draining, 503, "shutting down"),
             (Readiness::Unwritable(WriterFault::Locked), 503, "locked"),
+            (Readiness::Overloaded, 503, "most users"),
         ];
         for (readiness, status, word) in table {
             let response = ready(readiness, WallTime(0));

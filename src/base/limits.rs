@@ -222,6 +222,8 @@ pub(crate) const LINGER_MILLISECONDS: u64 = 2000;
 pub(crate) const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time that an idle connection is kept at shutdown, in milliseconds, so that a request already on its way is served.
 pub const DRAIN_NOTICE_MILLISECONDS: u64 = 1000;
+/// `MAX_CONNECTIONS_PER_ADDRESS`, unless it is set, is the number of connections divided by this.
+pub(crate) const CONNECTIONS_PER_ADDRESS_DIVISOR: usize = 4;
 /// Bytes of responses that wait for slow readers in one event loop; above it, connections of the largest holder are closed.
 pub const RESPONSES_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of incomplete requests in one event loop; above it, requests of the largest holder are rejected with `503`.
@@ -236,6 +238,10 @@ pub(crate) const PIPELINE_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const DRAIN_BYTES_PER_SECOND_MIN: u64 = 1024;
 /// Time over which that rate is averaged, in seconds.
 pub(crate) const DRAIN_WINDOW_SECONDS: u64 = 30;
+/// Time over which rejected requests make the server unready, in seconds; the one before the present counts as well.
+pub(crate) const OVERLOAD_WINDOW_SECONDS: u64 = 5;
+/// Fewest users whose requests are rejected for lack of room while the server is not ready.
+pub(crate) const OVERLOAD_USERS_MIN: f64 = 3.0;
 /// Rate limit buckets per kind (users, addresses, accounts); above it, the fullest are evicted.
 pub(crate) const RATE_BUCKETS_MAX: usize = 16 * 1024;
 /// Request rate of one address without a valid token, as a multiple of one user's rate: many users may share an address.

@@ -107,7 +107,7 @@ pub struct Settings {
     pub header_bytes_max: usize,
     /// `MAX_CONNECTIONS`; `None` follows the limit of open files.
     pub connections_max: Option<u32>,
-    /// `MAX_CONNECTIONS_PER_ADDRESS`; `None` is no limit.
+    /// `MAX_CONNECTIONS_PER_ADDRESS`; `None` is a quarter of the connections, and 0 is no limit.
     pub connections_per_address_max: Option<u32>,
     /// `HEADER_TIMEOUT_SECONDS`, in milliseconds.
     pub header_timeout_ms: u64,
@@ -205,7 +205,7 @@ fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<St
         body_bytes_max: ranged(reader, "MAX_BODY_BYTES", BODY_BYTES),
         header_bytes_max: ranged(reader, "MAX_HEADER_BYTES", HEADER_BYTES),
         connections_max: some_number(reader, "MAX_CONNECTIONS", None, 1),
-        connections_per_address_max: some_number(reader, "MAX_CONNECTIONS_PER_ADDRESS", None, 0),
+        connections_per_address_max: connections_per_address(reader),
         header_timeout_ms: reader.seconds("HEADER_TIMEOUT_SECONDS", 10_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         body_timeout_ms: reader.seconds("BODY_TIMEOUT_SECONDS", 30_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
         keep_alive_ms: reader.seconds("KEEP_ALIVE_SECONDS", 75_000, TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
@@ -376,6 +376,12 @@ fn memory_limit(reader: &mut VariableReader<'_>) -> Option<u64> {
     const NAME: &str = "MEMORY_LIMIT_BYTES";
     reader.text(NAME)?;
     Some(reader.number(NAME, 0, MEMORY_LIMIT_BYTES_MIN, MEMORY_LIMIT_BYTES_SETTING_MAX))
+}
+
+fn connections_per_address(reader: &mut VariableReader<'_>) -> Option<u32> {
+    const NAME: &str = "MAX_CONNECTIONS_PER_ADDRESS";
+    reader.text(NAME)?;
+    Some(reader.small_number(NAME, 0, 0, COUNT_MAX))
 }
 
 fn ranged(reader: &mut VariableReader<'_>, name: &'static str, [default, min, max]: [u64; 3]) -> usize {

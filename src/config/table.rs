@@ -77,8 +77,9 @@ pub const VARIABLES: &[Variable] = &[
     plain("MAX_CONNECTIONS", "", "maximum number of open connections; unset: 90 % of the open-file limit"),
     plain(
         "MAX_CONNECTIONS_PER_ADDRESS",
-        "0",
-        "maximum number of open connections per address or IPv6 /64, trusted proxies excepted; 0: no limit",
+        "",
+        "maximum number of open connections per address or IPv6 /64, trusted proxies excepted; unset: a quarter of \
+         MAX_CONNECTIONS; 0: no limit",
     ),
     plain("HEADER_TIMEOUT_SECONDS", "10", "time for a request head to arrive").reloadable(),
     plain("BODY_TIMEOUT_SECONDS", "30", "time for a request body to arrive").reloadable(),

@@ -340,7 +340,8 @@ fn sizes_and_counts() {
     bad("MEMORY_LIMIT_BYTES", "from 12582912 to 1125899906842624", &["0", "12582911", "1125899906842625", "64M"]);
     good("MAX_CONNECTIONS", |s| s.connections_max, &[("1", Some(1)), ("10000000", Some(10_000_000))]);
     bad("MAX_CONNECTIONS", "from 1 to 10000000", &["0", "10000001", "many"]);
-    good("MAX_CONNECTIONS_PER_ADDRESS", |s| s.connections_per_address_max, &[("0", None), ("64", Some(64))]);
+    good("MAX_CONNECTIONS_PER_ADDRESS", |s| s.connections_per_address_max, &[("0", Some(0)), ("64", Some(64))]);
+    assert_eq!(settings(&[]).connections_per_address_max, None);
     bad("MAX_CONNECTIONS_PER_ADDRESS", "from 0 to 10000000", &["-1", "10000001", "many"]);
     good("STREAM_BUFFER_BYTES", |s| s.stream_buffer_bytes, &[("4096", 4096), ("16777216", 16 << 20)]);
     bad("STREAM_BUFFER_BYTES", "from 4096 to 16777216", &["4095", "16777217"]);

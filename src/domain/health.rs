@@ -52,6 +52,8 @@ pub(crate) enum Readiness {
     Draining,
     /// The writer cannot commit.
     Unwritable(WriterFault),
+    /// Requests of most users are rejected for lack of room.
+    Overloaded,
 }
 
 impl Readiness {
@@ -62,6 +64,7 @@ impl Readiness {
             Readiness::Starting => Some("the server is starting"),
             Readiness::Draining => Some("the server is shutting down"),
             Readiness::Unwritable(trouble) => Some(trouble.as_str()),
+            Readiness::Overloaded => Some("requests of most users are rejected for lack of room"),
         }
     }
 }

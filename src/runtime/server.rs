@@ -19,7 +19,7 @@ use super::sd_notify::{State, notify};
 use super::start_error::StartError;
 use super::startup::{EarlyConnection, Startup};
 use super::workers::{self, Workers};
-use crate::base::limits::STARTUP_WAIT_MILLISECONDS;
+use crate::base::limits::{CONNECTIONS_PER_ADDRESS_DIVISOR, STARTUP_WAIT_MILLISECONDS};
 use crate::base::log as logging;
 use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
 use crate::base::metrics;
@@ -127,7 +127,12 @@ fn memory_plan(settings: &Settings, open_files_max: u64) -> Result<MemoryPlan, S
 fn connection_limits(settings: &Settings, memory: &MemoryPlan) -> Arc<ConnectionLimits> {
     let max = memory.max_connections;
     metrics::CONNECTIONS_MAX.set(max as u64);
-    Arc::new(ConnectionLimits::new(max, settings.connections_per_address_max, settings.trusted_proxies.clone()))
+    let per_address_max = match settings.connections_per_address_max {
+        None => Some((max / CONNECTIONS_PER_ADDRESS_DIVISOR).clamp(1, u32::MAX as usize) as u32),
+        Some(0) => None,
+        max => max,
+    };
+    Arc::new(ConnectionLimits::new(max, per_address_max, settings.trusted_proxies.clone()))
 }
 
 /// Starts all threads.

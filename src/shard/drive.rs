@@ -3,6 +3,7 @@
 use crate::base::metrics::{self, ConnectionCut};
 use crate::base::time::Now;
 use crate::domain::command::ReplyTo;
+use crate::domain::holder::Holder;
 use crate::http1::head::{HeadLimits, HeaderBuf};
 use crate::shard::connection::reading::{ReadEffect, ReadPosition};
 use crate::shard::connection::{Effect, Expiry};
@@ -102,7 +103,10 @@ impl Shard {
                 self.close(slot);
             }
         }
-        while let Some(slot) = self.connections.over_response_budget() {
+        while let Some((slot, holder)) = self.connections.over_response_budget() {
+            if let Holder::User(user) = &holder {
+                self.shared.overload.note(user, true, now.mono);
+            }
             metrics::CONNECTIONS_CUT[ConnectionCut::ResponseBytes as usize].add(1);
             self.close(slot);
         }

@@ -1,9 +1,9 @@
 //! More connections than the limits allow, in total and from one address.
 
+use crate::common::http::Origin;
 use crate::common::metrics::wait_for;
-use crate::common::{Client, Connection, DEADLINE, Options, Server, User};
+use crate::common::{Client, Connection, Options, Server, User};
 use crate::idle::IdleState;
-use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,7 +16,8 @@ const THREADS: usize = 30;
 
 #[test]
 fn connections_over_the_limit_wait_and_are_served_later() {
-    let mut server = Server::start(Options::new().set("MAX_CONNECTIONS", MAX).set("LOG_LEVEL", "WARNING"));
+    let options = Options::new().set("MAX_CONNECTIONS", MAX).set("MAX_CONNECTIONS_PER_ADDRESS", 0);
+    let mut server = Server::start(options.set("LOG_LEVEL", "WARNING"));
     let mut user = User::new(&server, "u");
     user.say("default", "warm");
     drop(user);
@@ -61,12 +62,7 @@ fn connections_over_the_limit_wait_and_are_served_later() {
 
 /// A connection from a given local address.
 fn connect_from(from: [u8; 4], addr: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((from, 0)).into()).expect("127.0.0.0/8 is local");
-    socket.connect_timeout(&addr.into(), DEADLINE).expect("the server accepts");
-    let socket = TcpStream::from(socket);
-    socket.set_read_timeout(Some(DEADLINE)).expect("the socket takes a timeout");
-    socket
+    Origin::of(from).connect(addr).expect("the server accepts")
 }
 
 /// Whether a request gets a response; `false` if the connection is closed without one.

@@ -2,12 +2,11 @@
 
 use crate::common::metrics::{Scrape, wait_for};
 use crate::common::token::token;
-use crate::common::{Client, DEADLINE, Options, Server, User};
+use crate::common::{Client, Options, Origin, Server, User};
 use crate::idle::IdleState;
 use cortex_core::internals::limits::{
     LIST_BYTES_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, RESPONSES_WAITING_BYTES_MAX, TAIL_BYTES_MAX,
 };
-use socket2::{Domain, Socket, Type};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
@@ -29,10 +28,8 @@ const _: () = assert!(MESSAGES * CONTENT_BYTES * STREAMS > 4 * GROWTH_BYTES_MAX)
 
 /// A connection with a minimal receive buffer.
 fn narrow(addr: SocketAddr, request: &str) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("the socket takes the option");
-    socket.connect_timeout(&addr.into(), DEADLINE).expect("the server accepts");
-    let mut socket = TcpStream::from(socket);
+    let origin = Origin::with_receive_buffer(4096);
+    let mut socket = origin.connect(addr).expect("the server accepts");
     socket.write_all(request.as_bytes()).expect("the server accepts the request");
     socket
 }

@@ -3,8 +3,48 @@
 
 use super::DEADLINE;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// Where a connection comes from and how it reads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin {
+    /// The local address, in 127.0.0.0/8.
+    pub address: Option<[u8; 4]>,
+    /// Size of the kernel's receive buffer; small, so that the server soon detects a reader that stops.
+    pub receive_buffer_bytes: Option<usize>,
+}
+
+impl Origin {
+    /// An address in 127.0.0.0/8.
+    pub fn of(address: [u8; 4]) -> Origin {
+        Origin { address: Some(address), receive_buffer_bytes: None }
+    }
+
+    /// A receive buffer of the kernel of this size.
+    pub fn with_receive_buffer(bytes: usize) -> Origin {
+        Origin { address: None, receive_buffer_bytes: Some(bytes) }
+    }
+
+    /// Connects.
+    pub fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        if let Some(bytes) = self.receive_buffer_bytes {
+            // Set before connecting, because the window scale is fixed by the handshake.
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(address) = self.address {
+            socket.bind(&SocketAddr::from((address, 0)).into())?;
+        }
+        socket.connect_timeout(&addr.into(), DEADLINE)?;
+        let socket = TcpStream::from(socket);
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(DEADLINE))?;
+        socket.set_write_timeout(Some(DEADLINE))?;
+        Ok(socket)
+    }
+}
 
 /// One connection: bytes are sent unmodified, responses are read in order.
 pub struct Connection {
@@ -21,11 +61,12 @@ impl Connection {
 
     /// Connects.
     pub fn try_open(addr: SocketAddr) -> io::Result<Connection> {
-        let socket = TcpStream::connect_timeout(&addr, DEADLINE)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(DEADLINE))?;
-        socket.set_write_timeout(Some(DEADLINE))?;
-        Ok(Connection { socket, unread: Vec::new() })
+        Connection::try_open_from(Origin::default(), addr)
+    }
+
+    /// Connects from a given address, or with a given buffer.
+    pub fn try_open_from(origin: Origin, addr: SocketAddr) -> io::Result<Connection> {
+        Ok(Connection { socket: origin.connect(addr)?, unread: Vec::new() })
     }
 
     /// Sends bytes unmodified.
@@ -357,13 +398,19 @@ impl Response {
 /// A client that reuses its connection until the server closes it.
 pub struct Client {
     addr: SocketAddr,
+    origin: Origin,
     connection: Option<Connection>,
 }
 
 impl Client {
     /// A client that connects with its first request.
     pub fn new(addr: SocketAddr) -> Client {
-        Client { addr, connection: None }
+        Client::from(Origin::default(), addr)
+    }
+
+    /// The same, from a given address.
+    pub fn from(origin: Origin, addr: SocketAddr) -> Client {
+        Client { addr, origin, connection: None }
     }
 
     /// Builds a request; `send` sends it.
@@ -425,7 +472,7 @@ impl Request<'_> {
         bytes.extend_from_slice(&self.body.unwrap_or_default());
         let mut connection = match self.client.connection.take() {
             Some(connection) => connection,
-            None => Connection::try_open(self.client.addr)?,
+            None => Connection::try_open_from(self.client.origin, self.client.addr)?,
         };
         // The server may respond before it has read everything and then close; the response must still be readable.
         let sent = connection.try_send(&bytes);

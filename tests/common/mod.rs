@@ -16,7 +16,7 @@ pub mod sse;
 pub mod token;
 pub mod user;
 
-pub use http::{Client, Connection, Response};
+pub use http::{Client, Connection, Origin, Response};
 pub use server::{Options, Sandbox, Server};
 pub use sse::Stream;
 pub use user::User;

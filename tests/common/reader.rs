@@ -1,8 +1,7 @@
 //! A fast reader of streams for heavy traffic. It parses only a part of each frame and can disconnect after any byte.
 //! The strict reader in `sse` checks everything and is slower.
 
-use crate::common::DEADLINE;
-use socket2::{Domain, Socket, Type};
+use crate::common::http::Origin;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -20,8 +19,8 @@ pub struct Opening {
     pub query: String,
     /// The value of `Last-Event-ID`.
     pub last_event_id: Option<u64>,
-    /// Size of the kernel's receive buffer; small, so that the server soon detects a reader that stops.
-    pub receive_buffer_bytes: Option<usize>,
+    /// Where the connection comes from and how it reads.
+    pub origin: Origin,
     /// The reader disconnects after this number of bytes.
     pub bytes_max: Option<u64>,
 }
@@ -52,14 +51,7 @@ pub struct Frame {
 impl Reader {
     /// Opens a stream. Every response except a stream is an error; callers retry.
     pub fn open(addr: SocketAddr, opening: &Opening) -> io::Result<Reader> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        if let Some(bytes) = opening.receive_buffer_bytes {
-            // Set before connecting, because the window scale is fixed by the handshake.
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        socket.connect_timeout(&addr.into(), DEADLINE)?;
-        let mut socket = TcpStream::from(socket);
-        socket.set_read_timeout(Some(DEADLINE))?;
+        let mut socket = opening.origin.connect(addr)?;
         let mark = if opening.query.is_empty() { "" } else { "?" };
         let mut request = format!("GET /output/stream{mark}{} HTTP/1.1\r\nHost: {addr}\r\n", opening.query);
         if !opening.token.is_empty() {

@@ -1,7 +1,7 @@
 //! A user of the server: a token, a persistent connection, and frequent calls.
 
 use super::eventually;
-use super::http::{Client, Request, Response};
+use super::http::{Client, Origin, Request, Response};
 use super::server::Server;
 use super::sse::Stream;
 use super::token::token;
@@ -26,7 +26,12 @@ impl User {
 
     /// A user of the server at an address, for threads that cannot borrow the `Server`.
     pub fn at(addr: SocketAddr, id: &str) -> User {
-        User { id: id.to_owned(), token: token(id), addr, client: Client::new(addr) }
+        User::from(Origin::default(), addr, id)
+    }
+
+    /// The same, from a given address.
+    pub fn from(origin: Origin, addr: SocketAddr, id: &str) -> User {
+        User { id: id.to_owned(), token: token(id), addr, client: Client::from(origin, addr) }
     }
 
     /// A user with the given token.

@@ -1,7 +1,7 @@
 //! Limits on sizes, times and rates, and the responses beyond them.
 
 use crate::common::token::token;
-use crate::common::{Client, Connection, DEADLINE, Options, Server, User, assert_error, eventually, metrics};
+use crate::common::{Client, Connection, DEADLINE, Options, Origin, Server, User, assert_error, eventually, metrics};
 use cortex_core::internals::limits::TRAILER_BYTES_MAX;
 use serde_json::json;
 use std::thread;
@@ -249,7 +249,7 @@ fn logins_of_one_address_are_limited_whatever_the_account() {
 /// frees a slot.
 #[test]
 fn connections_are_bounded() {
-    let server = Server::with(&[("MAX_CONNECTIONS", "8")]);
+    let server = Server::with(&[("MAX_CONNECTIONS", "8"), ("MAX_CONNECTIONS_PER_ADDRESS", "0")]);
     let users: Vec<User> = (0..8).map(|n| User::new(&server, &format!("u{n}"))).collect();
     let mut streams: Vec<_> = users.iter().map(User::stream).collect();
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -317,6 +317,24 @@ fn connections_of_one_address_are_bounded() {
     assert_eq!(server.stop().code(), Some(0));
     let lines = server.log().matches("MAX_CONNECTIONS_PER_ADDRESS").count();
     assert!((1..=2).contains(&lines), "each of the two loops logs it at a limited rate: {lines}");
+}
+
+/// Without a setting, an address has a quarter of the connections, so that one alone leaves room for others.
+#[test]
+fn an_address_has_a_quarter_of_the_connections_by_default() {
+    let server = Server::with(&[("MAX_CONNECTIONS", "40")]);
+    let open_from = |address| Connection::try_open_from(Origin::of(address), server.addr).expect("the server accepts");
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut flood: Vec<Connection> = (0..60).map(|_| open_from([127, 0, 0, 2])).collect();
+    let served = flood.iter_mut().filter_map(|connection| {
+        connection.try_send(request.as_bytes()).and_then(|()| connection.try_response("GET")).ok()
+    });
+    assert_eq!(served.filter(|response| response.status == 200).count(), 10);
+    for last in [1, 3, 4] {
+        let mut other = open_from([127, 0, 0, last]);
+        other.send(request);
+        other.response("GET").expect(200);
+    }
 }
 
 #[test]

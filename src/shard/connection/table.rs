@@ -237,14 +237,14 @@ impl ConnectionTable {
     }
 
     /// As [`ConnectionTable::over_request_budget`], for a connection to be closed because of its unread responses.
-    pub(in crate::shard) fn over_response_budget(&mut self) -> Option<u32> {
+    pub(in crate::shard) fn over_response_budget(&mut self) -> Option<(u32, Holder)> {
         let largest = self.responses.largest_if_over()?;
         let (slot, bytes) = self.largest_connection(|held| held.responses.as_ref(), &largest)?;
         if bytes == self.responses.total() {
             self.responses.tolerate();
             return None;
         }
-        Some(slot)
+        Some((slot, largest))
     }
 
     fn largest_connection(

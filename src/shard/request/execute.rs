@@ -83,6 +83,7 @@ impl Shard {
                 let readiness = match self.shared.writer_health.fault(now.mono) {
                     _ if self.draining => Readiness::Draining,
                     Some(fault) => Readiness::Unwritable(fault),
+                    None if self.shared.overload.rejects_most_users(now.mono) => Readiness::Overloaded,
                     None => Readiness::Ready,
                 };
                 self.respond(slot, &request_context, health::ready(readiness, now.wall), now);

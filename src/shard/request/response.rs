@@ -107,6 +107,9 @@ impl Shard {
         status: u16,
         body_bytes: usize,
     ) {
+        if let Some(user) = &request_context.user {
+            self.shared.overload.note(user, status == 503, request_context.started);
+        }
         self.finished.push(FinishedRequest::new(request_context, status, body_bytes));
     }
 }

@@ -1,6 +1,7 @@
 //! Answers and streams that are not read: no work for streams without room, and no text lost to them.
 
 use super::*;
+use crate::common::Origin;
 use crate::common::metrics::Scrape;
 use crate::common::model::Call;
 use crate::common::reader::{Opening, Reader};
@@ -29,7 +30,7 @@ fn an_answer_is_not_framed_for_streams_without_room() {
     let model = Model::start();
     let server = Server::start(options(&model).set("WORKERS", 1));
     let (ann, _, stream) = start_question(&server);
-    let opening = Opening { token: token("ann"), receive_buffer_bytes: Some(2048), ..Opening::default() };
+    let opening = Opening { token: token("ann"), origin: Origin::with_receive_buffer(2048), ..Opening::default() };
     let unread: Vec<Reader> = (0..UNREAD).map(|_| Reader::open(server.addr, &opening).expect("a stream")).collect();
     let mut call = model.call();
     call.begin();

@@ -217,3 +217,44 @@ fn the_network_with_most_incomplete_heads_gives_way() {
     shard.handle(Input::Bytes { slot: victim, bytes: b"\r\n\r\n" }, now);
     assert!(outgoing(&shard, victim).starts_with(b"HTTP/1.1 200"));
 }
+
+/// A server that rejects requests of most users for lack of room reports that it is not ready, until it serves them again. One
+/// user who asks for too much is not enough.
+#[test]
+fn readiness_follows_the_users_that_are_served() {
+    let (mut shard, start) = (shard(), now());
+    let ask = |shard: &mut Shard, user: &str, is_rejected: bool, now: Now| {
+        let slot = shard.accept([127, 0, 0, 1].into(), now);
+        let request = format!(
+            "GET /config/workspace HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+            token(user)
+        );
+        shard.handle(Input::Bytes { slot, bytes: request.as_bytes() }, now);
+        let query = outputs(shard).into_iter().find_map(|output| match output {
+            Output::Work(Work::Query(query)) => Some(query),
+            _ => None,
+        });
+        let reply_to = query.expect("it queries the store").reply_to;
+        if is_rejected {
+            shard.handle(Input::Message(ShardMessage::Dropped(reply_to)), now);
+            assert!(outgoing(shard, slot).starts_with(b"HTTP/1.1 503"));
+        }
+    };
+    let ready = |shard: &mut Shard, now: Now| {
+        let slot = shard.accept([127, 0, 0, 1].into(), now);
+        shard.handle(Input::Bytes { slot, bytes: b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n" }, now);
+        let response = Response::read(&outgoing(shard, slot));
+        assert_eq!(response.text().contains("most users"), response.status == 503, "{}", response.shown());
+        response.status
+    };
+    for _ in 0..100 {
+        ask(&mut shard, "hostile", true, start);
+    }
+    assert_eq!(ready(&mut shard, start), 200);
+    for n in 0..10 {
+        ask(&mut shard, &format!("u{n}"), true, start);
+    }
+    assert_eq!(ready(&mut shard, start), 503);
+    let later = Now { wall: start.wall, mono: MonoTime(11_000_000) };
+    assert_eq!(ready(&mut shard, later), 200);
+}

@@ -4,7 +4,7 @@ use crate::common::port::free_port;
 use crate::common::publish::{Acknowledged, Publisher};
 use crate::common::reader::{Opening, Reader};
 use crate::common::token::token;
-use crate::common::{Options, Server, User, database};
+use crate::common::{Options, Origin, Server, User, database};
 use cortex_core::internals::Random;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -146,7 +146,7 @@ fn follow(addr: SocketAddr, plan: &Plan, start: u64, mut random: Random) -> Stre
         token: token(&plan.user),
         query: format!("{}{mark}last_event_id={start}", plan.query),
         last_event_id: None,
-        receive_buffer_bytes: (random.below(3) == 0).then_some(4096),
+        origin: Origin { receive_buffer_bytes: (random.below(3) == 0).then_some(4096), ..Origin::default() },
         bytes_max: None,
     };
     let mut ends_left = plan.conversations.len();
