@@ -53,11 +53,12 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             break;
         }
         // A transaction checks by itself.
-        if wakeup == Wakeup::Idle
-            && let Some(changes) = writer.poll_external_writes()
-        {
-            shared.streams.advance_position(changes.through);
-            replies.committed(changes);
+        if wakeup == Wakeup::Idle {
+            if let Some(changes) = writer.poll_external_writes() {
+                shared.streams.advance_position(changes.through);
+                replies.committed(changes);
+            }
+            shared.writer_health.rests(writer.fault());
         }
         let mut left = &commands[..];
         while !left.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::base::limits::*;
 use crate::store::error::OpenError;
+use crate::store::sqlite::files::open_files::is_log_removed;
 use crate::store::sqlite::schema::{self, DatabaseMeta, SchemaState};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -50,8 +51,9 @@ pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Conne
 /// Opens a database for a few changes while its writer may be running; `None` if the schema must be migrated first.
 ///
 /// # Errors
-/// As [`open_writing`].
+/// As [`open_writing`], and if the log was removed while the database was in use.
 pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMeta)>, OpenError> {
+    reject_removed_log(file)?;
     let failed = |error: rusqlite::Error| OpenError::of(file, &error);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
@@ -75,8 +77,9 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMet
 /// Opens a database for reading. A writer must have created it.
 ///
 /// # Errors
-/// As [`open_writing`], and if the database is empty.
+/// As [`open_shared`], and if the database is empty.
 pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), OpenError> {
+    reject_removed_log(path)?;
     let failed = |error: rusqlite::Error| OpenError::of(path, &error);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
@@ -95,6 +98,15 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
 pub(crate) fn limit_cache(db: &Connection, bytes: usize) -> rusqlite::Result<()> {
     // A negative size is in KiB.
     db.pragma_update(None, "cache_size", -((bytes / 1024).max(1) as i64))
+}
+
+fn reject_removed_log(path: &Path) -> Result<(), OpenError> {
+    if !is_log_removed(path) {
+        return Ok(());
+    }
+    let reason =
+        "its write-ahead log was removed while it was in use: stop the server that uses it, and start it again";
+    Err(OpenError::CannotOpen { path: path.into(), reason: reason.into() })
 }
 
 /// Keeps statements prepared. Without `ENABLE_QPSG`, SQLite prepares a statement with a `LIMIT ?` or a range again whenever

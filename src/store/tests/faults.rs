@@ -130,6 +130,35 @@ fn a_failed_commit_is_never_acknowledged() {
     assert!(replay(&mut writer, "ben").is_empty());
 }
 
+/// The log loses its name after the transaction has begun: its commit succeeds, and is not acknowledged.
+#[test]
+fn a_commit_into_a_removed_log_is_never_acknowledged() {
+    let directory = TempDir::new();
+    let mut writer = open(&directory.file("a.db"));
+    add_workspace(&mut writer, "ann");
+    let (log, aside) = (directory.file("a.db-wal"), directory.file("aside"));
+    let (from, to) = (log.clone(), aside.clone());
+    let rename = move || {
+        let _ = std::fs::rename(&from, &to);
+        false
+    };
+    writer.connection.db.commit_hook(Some(rename)).unwrap();
+    let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
+    let committed = writer.commit_batch(&batch, NOW);
+    assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
+    assert!(committed.events.is_empty());
+    assert_eq!(writer.fault(), Some(WriterFault::ReadOnly));
+    writer.connection.db.commit_hook(None::<fn() -> bool>).unwrap();
+    let committed = writer.commit_batch(&batch, NOW);
+    assert!(committed.results.iter().all(|r| r.result.is_err()));
+    // The file comes back, and with it what was committed. Numbers continue after it.
+    std::fs::rename(&aside, &log).unwrap();
+    let committed = writer.commit_batch(&batch, NOW);
+    assert!(committed.results.iter().all(|r| r.result.is_ok()) && committed.before > EventNumber(1));
+    assert_eq!(writer.fault(), None);
+    writer.check_invariants();
+}
+
 /// The events as in a journal page, which omits the recipients.
 fn without_recipients(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
     events.iter().map(|event| Arc::new(Event { recipients: Arc::default(), ..(**event).clone() })).collect()

@@ -39,7 +39,7 @@ impl Done {
 
     /// Asserts failure with a one-line error that contains `says`, and no output.
     #[track_caller]
-    fn failed(self, code: i32, says: &str) {
+    pub fn failed(self, code: i32, says: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.stderr.contains(says) && self.stderr.starts_with("cortex-core: "), "{says}: {self:?}");
         assert!(self.stderr.lines().count() == 1 && self.stdout.is_empty(), "{self:?}");

@@ -5,6 +5,7 @@
 
 mod corrupt;
 mod descriptors;
+mod displaced;
 mod faults;
 mod file_size;
 mod power;

@@ -1,6 +1,7 @@
-//! Files beside a database: atomic replacement, the lock, and temporary databases.
+//! The files of a database: atomic replacement, identity, the lock, and temporary databases.
 
 pub(crate) mod atomic_file;
 pub(crate) mod lock;
+pub(crate) mod open_files;
 pub(crate) mod paths;
 pub(crate) mod temporary;

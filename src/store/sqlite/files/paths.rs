@@ -2,7 +2,7 @@
 
 use crate::config::types::Database;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
@@ -44,7 +44,12 @@ pub(crate) type FileId = (u64, u64);
 
 /// The id of the file that has this name now.
 pub(crate) fn file_id(path: &Path) -> Option<FileId> {
-    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    fs::metadata(path).ok().map(|file| id_of(&file))
+}
+
+/// The id of a file.
+pub(crate) fn id_of(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
 }
 
 /// Syncs the directory of a file, so that renamed and removed files in it are on disk.

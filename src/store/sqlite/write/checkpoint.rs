@@ -28,6 +28,8 @@ pub(crate) struct WriteAheadLog {
     frames_seen: u32,
     /// Length at which the next checkpoint runs, in frames.
     next_at: u32,
+    /// Whether all pages of a log that is about to be lost are in the database.
+    is_saved: bool,
     /// Whether a sync of the database has failed.
     is_poisoned: bool,
 }
@@ -44,12 +46,19 @@ impl WriteAheadLog {
             metrics::WAL_BYTES.set(u64::from(frames) * (FRAME_HEADER_BYTES + page_bytes));
             Ok(())
         }))?;
-        Ok(WriteAheadLog { frames, frames_seen: 0, next_at: WAL_CHECKPOINT_FRAMES, is_poisoned: false })
+        Ok(WriteAheadLog {
+            frames,
+            frames_seen: 0,
+            next_at: WAL_CHECKPOINT_FRAMES,
+            is_saved: false,
+            is_poisoned: false,
+        })
     }
 
     /// Runs a checkpoint if the log is long. No transaction may be open. An error is logged, and poisons the log if it is a
     /// failed sync.
     pub(crate) fn shorten(&mut self, db: &Connection) {
+        self.is_saved = false;
         let frames = self.frames.load(Relaxed);
         if frames < self.frames_seen {
             self.next_at = WAL_CHECKPOINT_FRAMES;
@@ -66,6 +75,21 @@ impl WriteAheadLog {
             Ok(false) => log::debug!("the write-ahead log keeps {frames} frames, because readers still use them"),
             Err(error) => {
                 log::warn!("a checkpoint of the write-ahead log failed: {error}");
+                self.is_poisoned |= is_failed_sync(&error);
+            }
+        }
+    }
+
+    /// Copies all pages of a log that is about to be lost to the database, once. No transaction may be open. A failed sync poisons
+    /// the log.
+    pub(crate) fn save(&mut self, db: &Connection) {
+        if self.is_saved || self.is_poisoned {
+            return;
+        }
+        match restart(db) {
+            Ok(is_complete) => self.is_saved = is_complete,
+            Err(error) => {
+                log::error!("the pages of the removed write-ahead log cannot be saved to the database: {error}");
                 self.is_poisoned |= is_failed_sync(&error);
             }
         }

@@ -1,17 +1,18 @@
 //! The connection that writes: its transactions, and whether the database can be written to.
 //!
-//! Invariant: a transaction begins only in the file that was opened, and only while this process may run checkpoints.
+//! Invariant: a transaction begins, and its commit succeeds, only while the names of the database and its log lead to the files
+//! that were opened. It begins only while this process may run checkpoints.
 
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::domain::health::WriterFault;
 use crate::store::error::{OpenError, fault_of};
 use crate::store::sqlite::connection::{self, Durability};
-use crate::store::sqlite::files::paths::{FileId, file_id};
+use crate::store::sqlite::files::open_files::{DisplacedFile, LogState, OpenFiles};
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::sqlite::write::checkpoint::{self, WriteAheadLog};
 use rusqlite::{Connection, ffi};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Writes 64 KiB, in place of a table that a crash may have left.
@@ -26,8 +27,8 @@ const PROBE_EMPTY: &str = "DROP TABLE probe";
 pub(crate) struct WriteConnection {
     pub db: Connection,
     pub path: PathBuf,
-    /// The file that was opened; `None` for a temporary database, which no other process can replace.
-    file: Option<FileId>,
+    /// `None` for a temporary database, which no other process can replace.
+    files: Option<OpenFiles>,
     log: WriteAheadLog,
     /// Set when a transaction fails because of the database, until one succeeds that changes it.
     fault: Option<WriterFault>,
@@ -45,10 +46,10 @@ impl WriteConnection {
     ) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let durability = if is_temporary { Durability::None } else { Durability::Full };
         let (mut db, meta) = connection::open_writing(&path, durability)?;
-        let file = if is_temporary { None } else { file_id(&path) };
         connection::limit_cache(&db, cache_bytes).map_err(|error| OpenError::of(&path, &error))?;
+        let files = if is_temporary { None } else { Some(open_files(&path)?) };
         let log = WriteAheadLog::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
-        Ok((WriteConnection { db, path, file, log, fault: None }, meta))
+        Ok((WriteConnection { db, path, files, log, fault: None }, meta))
     }
 
     /// Whether no transaction is open.
@@ -59,12 +60,11 @@ impl WriteConnection {
     /// Runs a checkpoint if one is due, and begins a transaction.
     ///
     /// # Errors
-    /// Also fails if another file has taken the place of the database, or if the database could not be synced.
+    /// Also fails if a file was displaced, or if the database could not be synced.
     pub(crate) fn begin(&mut self) -> rusqlite::Result<()> {
-        // A file without a name is deleted with the process, so nothing may be acknowledged into it.
-        if self.file.is_some() && file_id(&self.path) != self.file {
-            let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
-            return Err(rusqlite::Error::SqliteFailure(moved, Some("its file was moved, removed or replaced".into())));
+        if let Err(displaced) = self.check_files() {
+            self.contain(displaced);
+            return Err(displaced.into());
         }
         // The previous transaction has been reported by now, so no client waits for the checkpoint.
         self.log.shorten(&self.db);
@@ -74,8 +74,36 @@ impl WriteConnection {
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
     }
 
+    /// Commits the open transaction.
+    ///
+    /// # Errors
+    /// Also fails if a file was displaced during the transaction. The changes are then visible until this process ends.
     pub(crate) fn commit(&self) -> rusqlite::Result<()> {
-        self.db.prepare_cached("COMMIT")?.execute([]).map(drop)
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        // A file without a name is deleted with the process, so nothing may be acknowledged into it.
+        self.files.as_ref().map_or(Ok(()), OpenFiles::check_data).map_err(rusqlite::Error::from)
+    }
+
+    /// Checks the files while no transaction is due, so that a displaced file becomes a fault soon.
+    pub(crate) fn poll_files(&mut self) {
+        if self.fault.is_none()
+            && let Err(displaced) = self.check_files()
+        {
+            self.contain(displaced);
+            self.transaction_failed(&displaced.into());
+        }
+    }
+
+    fn check_files(&self) -> Result<(), DisplacedFile> {
+        self.files.as_ref().map_or(Ok(()), OpenFiles::check)
+    }
+
+    /// Saves what a displaced file would lose. No transaction may be open.
+    fn contain(&mut self, displaced: DisplacedFile) {
+        // A removed log is deleted with the process.
+        if displaced.log == LogState::Removed {
+            self.log.save(&self.db);
+        }
     }
 
     /// Ends a failed transaction, unless SQLite has ended it. If that fails, the transaction stays open.
@@ -140,6 +168,11 @@ impl WriteConnection {
     /// Runs a last checkpoint, without waiting for readers, and closes the database. The checkpoint only saves work at the
     /// next start.
     pub(crate) fn close(self) {
+        if self.check_files().is_err_and(|displaced| displaced.log == LogState::Replaced) {
+            log::warn!("the last checkpoint is omitted, because the write-ahead log was replaced");
+            // On close, SQLite would run another checkpoint and remove the log.
+            return std::mem::forget(self);
+        }
         let checkpoint = self
             .db
             .busy_timeout(Duration::ZERO)
@@ -162,4 +195,11 @@ impl WriteConnection {
         self.db.execute_batch(statements)?;
         self.commit()
     }
+}
+
+fn open_files(path: &Path) -> Result<OpenFiles, OpenError> {
+    OpenFiles::of(path).ok_or_else(|| OpenError::CannotOpen {
+        path: path.into(),
+        reason: "it, its write-ahead log or its shared memory was removed".into(),
+    })
 }

@@ -221,8 +221,10 @@ impl Writer {
     }
 
     /// Reloads the data that another process has changed since the last transaction or call. Returns the token rules, for all
-    /// shards; `None` if nothing changed. Without a change, the call costs one read of shared memory.
+    /// shards; `None` if nothing changed. A file that was displaced becomes a fault. Without a change, the call costs one read of
+    /// shared memory and a system call for each file.
     pub fn poll_external_writes(&mut self) -> Option<Committed> {
+        self.connection.poll_files();
         // After a failed read, the next transaction reads again and reports the error.
         let db = &self.connection.db;
         let version = self.connection.external_version().ok().filter(|version| *version != self.external_version)?;
