@@ -115,6 +115,10 @@ pub(crate) const WRITER_CACHE_USERS_MAX: usize = 4096;
 pub(crate) const PURGE_ROWS_MAX: usize = 256;
 /// Rows of participants that the deletion of a workspace examines at once, and each later step that notifies the others.
 pub(crate) const NOTIFIED_ROWS_MAX: usize = 256;
+/// Users whose rows one purge transaction checks and removes.
+pub(crate) const RELEASED_USERS_MAX: usize = 64;
+/// Removed users for each of whom the number of the newest event that retention removed is kept.
+pub(crate) const REMOVED_USERS_MAX: u64 = 1 << 18;
 /// Bytes of deleted messages after which a purge transaction ends.
 pub(crate) const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of earlier messages that a responder receives with the message to answer.
@@ -351,6 +355,7 @@ const _: () = assert!(TURN_RESPONSE_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(4 * PARTICIPANTS_MAX <= TRANSACTION_ROWS_MAX);
+const _: () = assert!(RELEASED_USERS_MAX <= PURGE_ROWS_MAX);
 const _: () = assert!(NOTIFIED_ROWS_MAX <= PURGE_ROWS_MAX && PURGE_ROWS_MAX <= TRANSACTION_ROWS_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(SQLITE_BUSY_MILLISECONDS < WRITER_STUCK_MILLISECONDS);

@@ -47,6 +47,8 @@ pub(crate) struct ExportHeader {
     pub position: EventNumber,
     /// The newest time.
     pub at: WallTime,
+    /// The number of the newest event that is no longer retained, among the users who were removed since.
+    pub removed_users_through: Option<EventNumber>,
 }
 
 /// A user.

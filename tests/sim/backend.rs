@@ -341,9 +341,12 @@ impl World {
             let (user, through) = (self.model.user(&UserId::new_unchecked(oid)), through as u64);
             let before = self.model.removed_through[user];
             assert_eq!(through, before.max(lost[user]), "the removed events of user {user}");
-            if through > before {
-                self.model.removed_through[user] = through;
-                self.model.removed_history[user].push(through);
+        }
+        // A user who was only named may have been removed in the same step.
+        for (user, lost) in lost.iter().enumerate() {
+            if *lost > self.model.removed_through[user] {
+                self.model.removed_through[user] = *lost;
+                self.model.removed_history[user].push(*lost);
             }
         }
     }

@@ -48,6 +48,13 @@ impl InboxFlusher {
         self.flush = None;
     }
 
+    /// Drops what was gathered for a user whose row is removed.
+    pub(crate) fn user_removed(&mut self, user: i64) {
+        if let Some(flush) = &mut self.flush {
+            flush.gathered.remove(&user);
+        }
+    }
+
     /// Whether a step may have work to do. Reads no row.
     pub(crate) fn is_due(&self, head: JournalHead) -> bool {
         match (&self.flush, &self.watermark) {

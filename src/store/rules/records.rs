@@ -25,6 +25,8 @@ pub(crate) struct UserRow {
     pub default_conversation: Option<EventNumber>,
     /// The rule about the user's tokens.
     pub token_rule: Option<TokenRule>,
+    /// Whether the user was only named as a participant, and has written nothing.
+    pub only_named: bool,
 }
 
 impl UserRow {

@@ -30,7 +30,9 @@ pub(crate) trait Rows {
     fn user(&self, id: &UserId) -> RowResult<Option<UserRow>>;
     /// Inserts a user, and returns the new key. The id must not have a row.
     fn insert_user(&self, id: &UserId, name: &str, email: &str, at: WallTime) -> RowResult<i64>;
-    /// Stores a user's name and email.
+    /// Inserts a user who is only named as a participant, and returns the new key. The id must not have a row.
+    fn insert_named_user(&self, id: &UserId, at: WallTime) -> RowResult<i64>;
+    /// Stores the name and email of a user, who is then no longer only named.
     fn set_user_profile(&self, key: i64, name: &str, email: &str) -> RowResult<()>;
     /// Stores a user's default workspace and conversation.
     fn set_user_defaults(

@@ -163,11 +163,16 @@ impl<'a, R: Rows> Transaction<'a, R> {
     pub(crate) fn upsert_author<'c>(&mut self, caller: &CommandCaller<'c>) -> RowResult<Author<'c>> {
         let (name, email) = (caller.actor.name.as_ref(), caller.actor.email.as_ref());
         let user = match &caller.known {
-            None => self.insert_user(caller.id(), name.cloned(), email.cloned())?,
+            None => {
+                let (name, email) = (name.cloned().unwrap_or_default(), email.cloned().unwrap_or_default());
+                let key = self.rows.insert_user(caller.id(), &name, &email, self.now)?;
+                self.cache_new_user(key, caller.id(), (name, email), false)
+            }
             Some(user) => {
                 let name = name.filter(|name| **name != user.name);
                 let email = email.filter(|email| **email != user.email);
-                if name.is_none() && email.is_none() { user.clone() } else { self.update_profile(user, name, email)? }
+                let is_unchanged = name.is_none() && email.is_none() && !user.only_named;
+                if is_unchanged { user.clone() } else { self.update_profile(user, name, email)? }
             }
         };
         Ok(Author { user, correlation_id: caller.correlation_id })
@@ -177,7 +182,10 @@ impl<'a, R: Rows> Transaction<'a, R> {
     pub(crate) fn upsert_participant(&mut self, id: &UserId) -> RowResult<UserRef> {
         let user = match self.user(id)? {
             Some(user) => user,
-            None => self.insert_user(id, None, None)?,
+            None => {
+                let key = self.rows.insert_named_user(id, self.now)?;
+                self.cache_new_user(key, id, Default::default(), true)
+            }
         };
         Ok(user.reference())
     }
@@ -265,10 +273,14 @@ impl<'a, R: Rows> Transaction<'a, R> {
         Ok(())
     }
 
-    fn insert_user(&mut self, id: &UserId, name: Option<Arc<str>>, email: Option<Arc<str>>) -> RowResult<Arc<UserRow>> {
-        let (name, email) = (name.unwrap_or_default(), email.unwrap_or_default());
-        let key = self.rows.insert_user(id, &name, &email, self.now)?;
-        Ok(self.cache_user(UserRow {
+    fn cache_new_user(
+        &mut self,
+        key: i64,
+        id: &UserId,
+        (name, email): (Arc<str>, Arc<str>),
+        only_named: bool,
+    ) -> Arc<UserRow> {
+        self.cache_user(UserRow {
             key,
             id: id.clone(),
             name,
@@ -278,7 +290,8 @@ impl<'a, R: Rows> Transaction<'a, R> {
             default_workspace: None,
             default_conversation: None,
             token_rule: None,
-        }))
+            only_named,
+        })
     }
 
     fn update_profile(
@@ -287,7 +300,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         name: Option<&Arc<str>>,
         email: Option<&Arc<str>>,
     ) -> RowResult<Arc<UserRow>> {
-        let mut changed = user.clone();
+        let mut changed = UserRow { only_named: false, ..user.clone() };
         changed.name = name.unwrap_or(&user.name).clone();
         if let Some(email) = email {
             // Email and password identify a login: a token can neither take over another user's email nor remove the

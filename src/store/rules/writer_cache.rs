@@ -7,7 +7,7 @@ use crate::domain::id::{EventNumber, UserId};
 use crate::store::config::{InboxLimits, ResponderRules};
 use crate::store::rules::cache::{Cache, Weigh};
 use crate::store::rules::inbox_flush::InboxFlusher;
-use crate::store::rules::records::{ConversationAccess, JournalStats, UserRow};
+use crate::store::rules::records::{ConversationAccess, JournalStats, UserRef, UserRow};
 use crate::store::rules::rows::{RowResult, Rows};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -55,6 +55,12 @@ impl WriterCache {
         self.inboxes.clear();
         self.stats = None;
         self.deleted_workspaces.clear();
+    }
+
+    /// Drops a user whose row is removed. The user is in no conversation.
+    pub(crate) fn user_removed(&mut self, user: &UserRef) {
+        self.users.remove(&user.id);
+        self.inboxes.user_removed(user.key);
     }
 
     /// Hides the cached conversations of a deleted workspace. They are removed after many deletions, since that reads the whole

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Capacity of a connection's cache of prepared statements; larger than the number of statements.
-const STATEMENTS_MAX: usize = 128;
+const STATEMENTS_MAX: usize = 192;
 
 /// How often a shared connection retries to begin a transaction, at least a millisecond apart.
 const SHARED_RETRIES_MAX: i32 = 10_000;

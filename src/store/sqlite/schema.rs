@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -216,6 +216,39 @@ CREATE TABLE notified_users (
 ) WITHOUT ROWID;
 ";
 
+// A user who was only named as a participant is removed with the last row that names the user. The row of a user is not
+// removed if the user ever sent a message or caused an event, so `messages.sender` and `state_events.actor` need no foreign key:
+// without an index, it would make SQLite read the whole table for each removed user. (The text of a constraint is all there is of
+// it: <https://www.sqlite.org/lang_altertable.html#making_other_kinds_of_table_schema_changes>.)
+const VERSION_6: &str = "
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(sql, 'sender INTEGER NOT NULL REFERENCES users (key)', 'sender INTEGER NOT NULL')
+    WHERE type = 'table' AND name = 'messages';
+UPDATE sqlite_schema SET sql = replace(sql, 'actor INTEGER NOT NULL REFERENCES users (key)', 'actor INTEGER NOT NULL')
+    WHERE type = 'table' AND name = 'state_events';
+PRAGMA writable_schema = RESET;
+
+ALTER TABLE users ADD COLUMN only_named INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE released_users (user INTEGER PRIMARY KEY);
+CREATE TABLE removed_users (
+    hash INTEGER PRIMARY KEY,
+    removed_through INTEGER NOT NULL
+);
+CREATE INDEX removed_users_lowest ON removed_users (removed_through);
+CREATE TABLE removed_users_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    users INTEGER NOT NULL,
+    others_through INTEGER NOT NULL
+);
+INSERT INTO removed_users_state (id, users, others_through) VALUES (1, 0, 0);
+
+UPDATE users SET only_named = 1
+WHERE name = '' AND email = '' AND password IS NULL AND status = 0 AND tokens_since IS NULL AND token_generation = 0
+    AND key NOT IN (SELECT sender FROM messages) AND key NOT IN (SELECT owner FROM workspaces)
+    AND key NOT IN (SELECT actor FROM state_events) AND key NOT IN (SELECT user FROM idempotency);
+INSERT INTO released_users SELECT key FROM users WHERE only_named <> 0;
+";
+
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
@@ -325,12 +358,12 @@ fn insert_meta(db: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::base::time::WallTime;
-    use crate::domain::id::EventNumber;
+    use crate::domain::id::{EventNumber, UserId};
     use crate::domain::token_rules::TokenRule;
     use crate::store::rules::records::JournalHead;
     use crate::store::sqlite::admin::integrity;
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
-    use crate::store::sqlite::tables::{journal_head, users};
+    use crate::store::sqlite::tables::{journal_head, released_users, users};
     use crate::store::sqlite::write::purge;
     use crate::store::tests::support::TempDir;
 
@@ -399,6 +432,46 @@ mod tests {
         while purge::step(&db, WallTime(10)).unwrap() {}
         let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<_, String>(0));
         assert_eq!(left.unwrap(), "3,5", "tombstones are kept");
+        assert!(integrity::rows(&db, |_, _| {}).is_empty());
+    }
+
+    /// A database of version 3 with a participant, a former participant, a sender, an owner, and a user with a rule.
+    #[test]
+    fn version_6_removes_users_whom_nothing_names() {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        db.pragma_update(None, "foreign_keys", true).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(
+            "INSERT INTO users (key, oid, name, email, created_at, removed_through) VALUES (1, 'owner', '', '', 1, 0),
+                (2, 'sender', '', '', 1, 0), (3, 'participant', '', '', 1, 0), (4, 'former', '', '', 1, 3);
+            INSERT INTO users (key, oid, name, email, created_at, tokens_since) VALUES (5, 'rule', '', '', 1, 1);
+            INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+            INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, NULL, NULL);
+            INSERT INTO conversation_state VALUES (2, 4, 1, 4);
+            INSERT INTO participants VALUES (2, 3, 2, 0);
+            INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
+                metadata, content) VALUES (4, 2, 2, 0, 0, 4, 4, '', '{}', 'x');
+            UPDATE journal_head SET number = 4, at = 4;",
+        )
+        .unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        let (removed, has_more) = released_users::remove(&db, 10, 10).unwrap();
+        assert_eq!(removed.iter().map(|user| user.id.as_str()).collect::<Vec<_>>(), ["former"]);
+        assert!(!has_more);
+        let former = UserId::new_unchecked("former");
+        assert_eq!(released_users::removed_through(&db, &former).unwrap(), EventNumber(3));
+        assert_eq!(db.query_row("SELECT count(*) FROM released_users", [], |row| row.get(0)), Ok(0));
+        assert!(users::find(&db, &UserId::new_unchecked("participant")).unwrap().unwrap().only_named);
+        // The other connections use the new text of the tables as well.
+        drop(db);
+        let (db, _) = open_writing(&path, Durability::Full).unwrap();
+        let references = "SELECT count(*) FROM pragma_foreign_key_list(?1) WHERE \"table\" = 'users'";
+        for table in ["messages", "state_events"] {
+            assert_eq!(db.query_row(references, [table], |row| row.get(0)), Ok(0), "{table}");
+        }
+        assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).as_deref(), Ok("ok"));
         assert!(integrity::rows(&db, |_, _| {}).is_empty());
     }
 

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod faults;
 mod memory;
+mod named_users;
 mod plans;
 mod purge;
 mod query_steps;

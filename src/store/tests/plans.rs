@@ -6,8 +6,8 @@ use crate::store::sqlite::admin::account_rows;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::{answer_history, caller_conversations, journal_messages, user_search};
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, timeline, users,
-    workspace_deletions, workspaces,
+    answer_jobs, conversations, idempotency, inbox, journal_head, messages, released_users, state_events, timeline,
+    users, workspace_deletions, workspaces,
 };
 use crate::store::sqlite::write::{purge, retention};
 
@@ -31,6 +31,15 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         account_rows::LIST,
         workspaces::FIND,
         workspaces::NUMBERS,
+        released_users::REMOVED_THROUGH,
+        released_users::REMEMBER,
+        released_users::RAISE,
+        released_users::FORGET,
+        released_users::LOWEST,
+        released_users::RELEASE_PARTICIPANTS,
+        released_users::RELEASE_RECIPIENTS,
+        released_users::DELETE_INBOX,
+        released_users::DELETE_USER,
         workspace_deletions::FIRST_AFTER,
         workspace_deletions::INSERT,
         workspace_deletions::INSERT_NOTIFIED,

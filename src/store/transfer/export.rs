@@ -95,7 +95,9 @@ impl Exporter<'_> {
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?;
-        self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at }))
+        let removed_users_through = self.db.query_row(REMOVED_USERS_THROUGH, [], |row| row.get::<_, Option<i64>>(0))?;
+        let removed_users_through = removed_users_through.map(number);
+        self.line(&ExportLine::Header(ExportHeader { id_key, epoch, position, at, removed_users_through }))
     }
 
     fn users(&mut self) -> Result<(), Abort<io::Error>> {
@@ -209,13 +211,19 @@ impl Exporter<'_> {
     }
 }
 
-// State events are omitted, so `removed_through` includes them.
+const REMOVED_USERS_THROUGH: &str = "
+    SELECT nullif(max(others_through, coalesce((SELECT max(removed_through) FROM removed_users), 0)), 0)
+    FROM removed_users_state";
+// State events are omitted, so `removed_through` includes them, and deletions of workspaces of which a user is not notified yet.
 const USERS: &str = "
     SELECT u.oid, u.name, u.email, u.created_at, u.status, u.tokens_since, u.password,
         w.number, w.created_at, c.number, c.created_at,
         max(u.removed_through, coalesce((
             SELECT r.number FROM event_recipients r CROSS JOIN state_events e ON e.number = r.number AND e.kind <> 'output'
-            WHERE r.user = u.key ORDER BY r.number DESC LIMIT 1), 0)),
+            WHERE r.user = u.key ORDER BY r.number DESC LIMIT 1), 0), coalesce((
+            SELECT max(d.number) FROM workspace_deletions d
+            CROSS JOIN conversations c ON c.workspace = d.workspace AND c.deleted IS NULL
+            CROSS JOIN participants p ON p.conversation = c.number AND p.user = u.key), 0)),
         nullif(u.token_generation, 0)
     FROM users u
     LEFT JOIN workspaces w ON w.number = u.default_workspace AND w.deleted IS NULL

@@ -16,7 +16,9 @@ use crate::store::sqlite::admin::restore::{RestoreTarget, start_timeline};
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
 use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::{answer_jobs, conversations, messages, state_events, users, workspaces};
+use crate::store::sqlite::tables::{
+    answer_jobs, conversations, messages, released_users, state_events, users, workspaces,
+};
 use crate::store::sqlite::values::sql;
 use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
 use crate::wire::metadata::string_member;
@@ -58,6 +60,7 @@ pub(crate) fn import(
     db.execute_batch("BEGIN").map_err(failed)?;
     let counts = read_all(&db, file.path(), input, progress)?;
     db.execute_batch(COUNT_MESSAGES).map_err(failed)?;
+    db.execute_batch(MARK_NAMED_USERS).map_err(failed)?;
     db.execute_batch("COMMIT").map_err(failed)?;
     if let Some(finding) = integrity::rows(&db, |_, _| {}).into_iter().next() {
         return Err(DataError::Inconsistent(finding));
@@ -182,6 +185,12 @@ impl<'a> Importer<'a> {
         }
         db.execute("UPDATE meta SET id_key = ?1 WHERE id = 1", [header.id_key])?;
         journal_head::store(db, JournalHead { number: header.position, at: header.at })?;
+        if let Some(through) = header.removed_users_through {
+            if through > header.position {
+                return Err(LineError::Rule("`removed_users_through` is beyond `position`".into()));
+            }
+            released_users::raise_others(db, through)?;
+        }
         Ok(Importer { db, ids: IdKey::new(header.id_key), position: header.position, position_at: header.at })
     }
 
@@ -385,6 +394,13 @@ const INSERT_CONVERSATION: &str = "
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const INSERT_STATE: &str = "
     INSERT INTO conversation_state (conversation, updated_at, message_count, last_number) VALUES (?1, ?2, 0, 0)";
+/// Users with nothing but an id are removed with the last row that names them. One whom no row names stays, so that another
+/// export has the same lines.
+const MARK_NAMED_USERS: &str = "
+    UPDATE users SET only_named = 1
+    WHERE name = '' AND email = '' AND password IS NULL AND status = 0 AND tokens_since IS NULL AND token_generation = 0
+        AND key NOT IN (SELECT sender FROM messages) AND key NOT IN (SELECT owner FROM workspaces)
+        AND key NOT IN (SELECT actor FROM state_events)";
 const COUNT_MESSAGES: &str = "
     UPDATE conversation_state SET
         message_count = (SELECT count(*) FROM messages m WHERE m.conversation = conversation_state.conversation),

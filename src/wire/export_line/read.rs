@@ -51,6 +51,7 @@ fn read_header(fields: &mut LineFields) -> Result<ExportHeader, String> {
         epoch: fields.id("epoch", |raw| WorkspaceId::parse(raw).map(|id| id.0))?,
         position: EventNumber(fields.number("position")?),
         at: fields.time("at")?,
+        removed_users_through: fields.optional("removed_users_through", LineFields::number)?.map(EventNumber),
     })
 }
 

@@ -25,6 +25,9 @@ fn write_header(json: &mut JsonWriter, header: &ExportHeader) {
     json.raw(",\"id_key\":").string(&format!("{:032x}", u128::from_be_bytes(header.id_key)));
     json.raw(",\"epoch\":").uuid(header.epoch);
     json.raw(",\"position\":").number(header.position.0).raw(",\"at\":").time(header.at);
+    if let Some(through) = header.removed_users_through {
+        json.raw(",\"removed_users_through\":").number(through.0);
+    }
 }
 
 fn write_user(json: &mut JsonWriter, user: &UserLine) {

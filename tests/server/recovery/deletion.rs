@@ -104,3 +104,36 @@ fn many_joins_and_departures_do_not_slow_down_a_deletion() {
     let count = "SELECT count(*) FROM state_events WHERE kind = 'conversation_updated'";
     eventually("the other events are purged", || db.query_row(count, [], |row| row.get::<_, i64>(0)) == Ok(0));
 }
+
+#[test]
+fn users_who_were_only_named_leave_nothing_but_a_gap() {
+    let settings = [("JOURNAL_RETENTION_EVENTS", "2"), ("STREAM_STALL_TIMEOUT_SECONDS", "0.2")];
+    let server = Server::with(&settings);
+    let mut owner = User::new(&server, "owner");
+    let (workspace, _) = add_crowd(&mut owner);
+    let start = owner.stream().established.number();
+    owner.delete(&format!("/config/workspace/{workspace}")).expect(200);
+    let db = open_externally(&server.database());
+    let count = || db.query_row("SELECT count(*) FROM users WHERE oid LIKE 'participant-%'", [], |row| row.get(0));
+    eventually("all participants are notified", || {
+        db.query_row("SELECT count(*) FROM workspace_deletions", [], |row| row.get(0)) == Ok(0_i64)
+    });
+    // Later events push the notifications out of the journal.
+    owner.create_workspace("a");
+    owner.create_workspace("b");
+    eventually("the users are removed", || count() == Ok(0_i64));
+    let participant = User::new(&server, &participant(3));
+    let first = |user: &User, after: u64| {
+        let mut stream = user.stream_with(&format!("last_event_id={after}"));
+        stream.next().kind().to_owned()
+    };
+    assert_eq!(first(&participant, start), "gap", "the event that told the user of the deletion is gone");
+    assert_eq!(first(&User::new(&server, "unnamed"), start), "caught_up");
+    // A user who is named again is a user like any other.
+    let workspace = owner.create_workspace("c");
+    let conversation = owner.create_conversation(&workspace, "t", &[&participant.id]);
+    let mut stream = participant.stream();
+    owner.say(&conversation, "hello");
+    assert_eq!(stream.next_of("input").content(), "hello");
+    assert_eq!(count(), Ok(1));
+}

@@ -106,6 +106,12 @@ const RULES: &[RowRule] = &[
         query: "SELECT \"table\" || coalesce(' row ' || rowid, '') || ' to ' || parent FROM pragma_foreign_key_check",
     },
     RowRule {
+        violation: "a message has no sender, or an event no actor",
+        query: "SELECT 'message ' || m.number FROM messages m LEFT JOIN users u ON u.key = m.sender WHERE u.key IS NULL \
+            UNION ALL \
+            SELECT 'event ' || e.number FROM state_events e LEFT JOIN users u ON u.key = e.actor WHERE u.key IS NULL",
+    },
+    RowRule {
         violation: "a message and a state event have the same number",
         query: "SELECT 'event ' || e.number FROM state_events e JOIN messages m ON m.number = e.number",
     },

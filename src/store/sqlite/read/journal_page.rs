@@ -13,6 +13,7 @@ use crate::domain::query::JournalPage;
 use crate::store::sqlite::read::journal_messages::Messages;
 use crate::store::sqlite::read::journal_step::{JournalPageRequest, PageStep};
 use crate::store::sqlite::read::step_budget::{ROW_WORK, StepBudget};
+use crate::store::sqlite::tables::released_users;
 use crate::store::sqlite::tables::state_events::{self, StateEventEntry};
 use crate::store::sqlite::tables::timeline;
 use crate::store::sqlite::values::number;
@@ -37,10 +38,15 @@ pub(crate) fn read(
     }
     let skipped_through = timeline::skipped_through(db, request.after)?;
     page.gap = skipped_through.map(EventNumber::next);
-    let Some((key, removed_through)) = stream_state(db, user)? else { return Ok(page) };
+    let stored = stream_state(db, user)?;
+    let removed_through = match stored {
+        Some((_, removed_through)) => removed_through,
+        None => released_users::removed_through(db, user)?,
+    };
     if request.after < removed_through {
         page.gap = page.gap.max(Some(removed_through.next()));
     }
+    let Some((key, _)) = stored else { return Ok(page) };
     let mut merge = MergedEvents {
         messages: Messages::new(db, ids, key, request, position)?,
         state_events: StateEvents {

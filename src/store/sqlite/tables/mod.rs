@@ -6,6 +6,7 @@ pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod journal_head;
 pub(crate) mod messages;
+pub(crate) mod released_users;
 pub(crate) mod state_events;
 pub(crate) mod timeline;
 pub(crate) mod users;

@@ -11,7 +11,7 @@ use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::store::rules::records::{JournalStats, NewEventRow};
-use crate::store::sqlite::tables::messages;
+use crate::store::sqlite::tables::{messages, released_users};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, Row, params};
 use std::sync::Arc;
@@ -92,8 +92,15 @@ pub(crate) fn insert(
 
 /// Deletes the event that published a deleted message. Such an event is not counted as an expiring event.
 pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<()> {
-    db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(number)])?;
-    db.prepare_cached(DELETE)?.execute([sql(number)]).map(drop)
+    purge(db, number).map(drop)
+}
+
+/// Deletes an event and its recipients. Returns the number of recipients.
+pub(crate) fn purge(db: &Connection, number: EventNumber) -> rusqlite::Result<usize> {
+    released_users::release_recipients(db, number, i64::MAX)?;
+    let recipients = db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(number)])?;
+    db.prepare_cached(DELETE)?.execute([sql(number)])?;
+    Ok(recipients)
 }
 
 /// One event of a recipient.

@@ -5,6 +5,7 @@ use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::{UserProfile, UserStatus};
 use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::rules::records::UserRow;
+use crate::store::sqlite::tables::released_users;
 use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
                 default_workspace: row.get::<_, Option<i64>>(7)?.map(number),
                 default_conversation: row.get::<_, Option<i64>>(8)?.map(number),
                 token_rule: token_rule(row, 4)?,
+                only_named: row.get(9)?,
             })
         })
         .optional()
@@ -42,12 +44,30 @@ pub(crate) fn find(db: &Connection, id: &UserId) -> rusqlite::Result<Option<User
 
 /// Inserts a user, and returns the new key.
 pub(crate) fn insert(db: &Connection, id: &UserId, name: &str, email: &str, at: WallTime) -> rusqlite::Result<i64> {
-    db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0])?;
+    insert_row(db, id, (name, email), at, false)
+}
+
+/// Inserts a user who is only named as a participant, and returns the new key.
+pub(crate) fn insert_named(db: &Connection, id: &UserId, at: WallTime) -> rusqlite::Result<i64> {
+    insert_row(db, id, ("", ""), at, true)
+}
+
+fn insert_row(
+    db: &Connection,
+    id: &UserId,
+    (name, email): (&str, &str),
+    at: WallTime,
+    only_named: bool,
+) -> rusqlite::Result<i64> {
+    // A user who was removed may be named again.
+    let removed_through = sql(released_users::take(db, id)?);
+    db.prepare_cached(INSERT)?.execute(params![id.as_str(), name, email, at.0, only_named, removed_through])?;
     Ok(db.last_insert_rowid())
 }
 
+/// Stores the name and email of a user, who is then no longer only named.
 pub(crate) fn set_profile(db: &Connection, key: i64, name: &str, email: &str) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE users SET name = ?2, email = ?3 WHERE key = ?1")?
+    db.prepare_cached("UPDATE users SET name = ?2, email = ?3, only_named = 0 WHERE key = ?1")?
         .execute(params![key, name, email])
         .map(drop)
 }
@@ -172,8 +192,9 @@ fn read_profile(row: &Row<'_>) -> rusqlite::Result<UserProfile> {
 }
 
 pub(crate) const FIND: &str = "SELECT key, name, email, password IS NOT NULL, status, tokens_since, token_generation, \
-     default_workspace, default_conversation FROM users WHERE oid = ?1";
-pub(crate) const INSERT: &str = "INSERT INTO users (oid, name, email, created_at) VALUES (?1, ?2, ?3, ?4)";
+     default_workspace, default_conversation, only_named FROM users WHERE oid = ?1";
+pub(crate) const INSERT: &str = "
+    INSERT INTO users (oid, name, email, created_at, only_named, removed_through) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 // A rule never goes back, even if the clock does.
 pub(crate) const END_TOKENS: &str = "UPDATE users SET tokens_since = max(coalesce(tokens_since, 0), ?2), \
      token_generation = max(token_generation + 1, ?2) WHERE key = ?1";

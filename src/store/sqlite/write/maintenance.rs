@@ -1,6 +1,7 @@
 //! Maintenance between transactions with commands: notifications of deleted workspaces, purge, retention, and steps of inbox
 //! flushes.
 
+use crate::base::limits::{PURGE_ROWS_MAX, RELEASED_USERS_MAX};
 use crate::base::metrics;
 use crate::base::time::WallTime;
 use crate::domain::event::Event;
@@ -8,7 +9,7 @@ use crate::store::config::Retention;
 use crate::store::rules::records::{JournalHead, JournalStats};
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
-use crate::store::sqlite::tables::state_events;
+use crate::store::sqlite::tables::{released_users, state_events};
 use crate::store::sqlite::write::purge;
 use crate::store::sqlite::write::retention::{self, RetentionStep};
 use crate::store::sqlite::write::rows::SqliteRows;
@@ -58,7 +59,7 @@ impl Maintenance {
         cache.stats = None;
         let mut transaction = Transaction::new(rows, rows.ids, cache, head, now);
         let has_notified = transaction.step_workspace_deletions()?;
-        self.has_rows = self.remove_rows(rows.db, now)? || has_notified;
+        self.has_rows = self.remove_rows(rows.db, transaction.cache, now)? || has_notified;
         if !self.has_rows {
             transaction.step_inboxes()?;
         }
@@ -91,7 +92,7 @@ impl Maintenance {
     }
 
     /// Removes a few rows. Returns whether more rows may be left to remove.
-    fn remove_rows(&mut self, db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
+    fn remove_rows(&mut self, db: &Connection, cache: &mut WriterCache, now: WallTime) -> rusqlite::Result<bool> {
         if purge::step(db, now)? {
             return Ok(true);
         }
@@ -99,7 +100,12 @@ impl Maintenance {
         if let RetentionStep::Young(until) = step {
             self.young_until = until;
         }
-        Ok(step == RetentionStep::More)
+        if step == RetentionStep::More {
+            return Ok(true);
+        }
+        let (removed, has_more) = released_users::remove(db, RELEASED_USERS_MAX, PURGE_ROWS_MAX)?;
+        removed.iter().for_each(|user| cache.user_removed(user));
+        Ok(has_more)
     }
 }
 

@@ -5,7 +5,8 @@ use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sqlite::tables::state_events;
-use crate::store::sqlite::tables::{answer_jobs, idempotency, workspace_deletions};
+use crate::store::sqlite::tables::{answer_jobs, idempotency, released_users, workspace_deletions};
+use crate::store::sqlite::values::number;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
@@ -41,6 +42,7 @@ fn purge_conversation(db: &Connection, conversation: i64) -> rusqlite::Result<()
     purge_events(db, EVENTS_OF_CONVERSATION, conversation, &mut rows_left)?;
     if rows_left > 0 {
         // The number of participants is bounded, so they are removed in one step.
+        released_users::release_participants(db, conversation)?;
         db.prepare_cached("DELETE FROM participants WHERE conversation = ?1")?.execute([conversation])?;
         db.prepare_cached("DELETE FROM conversation_state WHERE conversation = ?1")?.execute([conversation])?;
         db.prepare_cached("DELETE FROM conversations WHERE number = ?1")?.execute([conversation])?;
@@ -93,8 +95,7 @@ fn purge_events(db: &Connection, events_of: &str, key: i64, rows_left: &mut usiz
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((event, bytes, is_counted)): Option<(i64, i64, bool)> = event else { break };
-        let recipients = db.prepare_cached("DELETE FROM event_recipients WHERE number = ?1")?.execute([event])?;
-        db.prepare_cached("DELETE FROM state_events WHERE number = ?1")?.execute([event])?;
+        let recipients = state_events::purge(db, number(event))?;
         *rows_left = rows_left.saturating_sub(recipients + 1);
         if is_counted {
             removed.events -= 1;

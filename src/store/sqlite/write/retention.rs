@@ -10,7 +10,7 @@ use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::config::Retention;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
-use crate::store::sqlite::tables::state_events;
+use crate::store::sqlite::tables::{released_users, state_events};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -93,6 +93,7 @@ impl RemovedEvents {
             }
         }
         drop(found);
+        released_users::release_recipients(db, event.number, last)?;
         db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(event.number), last])?;
         self.rows_left -= recipients;
         self.stats.bytes += recipients as i64 * RECIPIENT_BYTES;

@@ -33,6 +33,10 @@ impl Rows for SqliteRows<'_> {
         users::insert(self.db, id, name, email, at)
     }
 
+    fn insert_named_user(&self, id: &UserId, at: WallTime) -> RowResult<i64> {
+        users::insert_named(self.db, id, at)
+    }
+
     fn set_user_profile(&self, key: i64, name: &str, email: &str) -> RowResult<()> {
         users::set_profile(self.db, key, name, email)
     }
