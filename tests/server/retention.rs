@@ -8,7 +8,8 @@ use std::time::Instant;
 #[test]
 fn a_stream_that_lags_behind_retention_gets_one_gap() {
     let server = Server::with(&[
-        ("JOURNAL_RETENTION_EVENTS", "5"),
+        // Ben keeps the two events of his default conversation, and Ann five.
+        ("JOURNAL_RETENTION_EVENTS", "7"),
         ("STREAM_STALL_TIMEOUT_SECONDS", "0.2"),
         ("STREAM_BUFFER_BYTES", "4096"),
     ]);

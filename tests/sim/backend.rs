@@ -7,7 +7,7 @@ use cortex_core::internals::commit_routing::route_commit;
 use cortex_core::internals::mailbox::bound_events;
 use cortex_core::internals::{
     Command, Committed, ConversationRef, EventKind, EventNumber, Input, JournalPage, MaintenanceDue, Query, QueryKind,
-    QueryResponse, QueryResult, QueryStep, Rejection, ShardMessage, StreamFilter, UserId, wire,
+    QueryResponse, QueryResult, QueryStep, Rejection, ShardMessage, StreamFilter, UserId, WorkspaceId, wire,
 };
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -297,12 +297,12 @@ impl World {
         there
     }
 
-    /// Applies a maintenance step to the model: it removed deleted events, or state events beyond the limit, oldest
-    /// first and not young.
+    /// Applies a maintenance step to the model: it removed deleted events, or state events beyond the limit, not young and the
+    /// oldest of their workspace.
     fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>) {
         let keep = self.setup.retention;
         let mut lost = vec![0; self.model.users.len()];
-        let mut last_removed = 0;
+        let mut last_removed: BTreeMap<WorkspaceId, u64> = BTreeMap::new();
         for (number, had) in before {
             let gone = had & !after.get(number).copied().unwrap_or_default();
             let place = *number as usize - 1;
@@ -320,14 +320,18 @@ impl World {
                     *lost = *number;
                 }
             }
+            last_removed.insert(entry.event.workspace_id, *number);
             self.model.journal[place].removed |= gone;
-            last_removed = *number;
             self.coverage.retentions += 1;
         }
-        let older = after
-            .range(..last_removed)
-            .find(|(number, _)| !self.model.is_deleted(&self.model.journal[**number as usize - 1]));
-        assert_eq!(older, None, "{last_removed} is removed before an older one");
+        for number in after.keys() {
+            let entry = &self.model.journal[*number as usize - 1];
+            let last = last_removed.get(&entry.event.workspace_id).copied().unwrap_or(0);
+            assert!(
+                *number >= last || self.model.is_deleted(entry),
+                "{last} is removed before {number}, which is older"
+            );
+        }
         self.raise_gaps(&lost);
     }
 

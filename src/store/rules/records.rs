@@ -229,6 +229,13 @@ pub(crate) struct JournalStats {
     pub bytes: i64,
 }
 
+impl std::ops::AddAssign for JournalStats {
+    fn add_assign(&mut self, added: JournalStats) {
+        self.events += added.events;
+        self.bytes += added.bytes;
+    }
+}
+
 /// The newest number and time that the journal has assigned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct JournalHead {

@@ -43,7 +43,8 @@ pub(crate) struct Transaction<'a, R> {
     head_stored: JournalHead,
     /// By conversation, the changes that are not written yet.
     updates: BTreeMap<EventNumber, ConversationUpdate>,
-    stats_added: JournalStats,
+    /// By workspace, its owner and the expiring events that were inserted. Their shares are not written yet.
+    shares_added: BTreeMap<EventNumber, (i64, JournalStats)>,
 }
 
 /// The user who sends a command.
@@ -104,17 +105,21 @@ impl<'a, R: Rows> Transaction<'a, R> {
             rows_changed: 0,
             head_stored: head,
             updates: BTreeMap::new(),
-            stats_added: JournalStats::default(),
+            shares_added: BTreeMap::new(),
         }
     }
 
     /// Writes the rows that are written once per transaction. Returns the token rules, if they changed.
     pub(crate) fn finish(&mut self) -> RowResult<Option<TokenRules>> {
         self.write_updates()?;
-        self.rows.add_journal_stats(self.stats_added)?;
+        let mut added = JournalStats::default();
+        for (workspace, (owner, share)) in std::mem::take(&mut self.shares_added) {
+            self.rows.add_journal_share(workspace, owner, share)?;
+            added += share;
+        }
+        self.rows.add_journal_stats(added)?;
         if let Some(stats) = &mut self.cache.stats {
-            stats.events += self.stats_added.events;
-            stats.bytes += self.stats_added.bytes;
+            *stats += added;
         }
         if self.head != self.head_stored {
             self.rows.set_journal_head(self.head)?;
@@ -235,8 +240,9 @@ impl<'a, R: Rows> Transaction<'a, R> {
         self.rows.insert_event(number, at, row)?;
         self.rows_changed += 1 + row.recipient_keys.len();
         if expires(row.kind) {
-            self.stats_added.events += 1;
-            self.stats_added.bytes += row.bytes();
+            let owner = row.workspace.owner.key;
+            let (_, share) = self.shares_added.entry(row.workspace.number).or_insert((owner, JournalStats::default()));
+            *share += JournalStats { events: 1, bytes: row.bytes() };
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -249,6 +249,35 @@ WHERE name = '' AND email = '' AND password IS NULL AND status = 0 AND tokens_si
 INSERT INTO released_users SELECT key FROM users WHERE only_named <> 0;
 ";
 
+// `journal_workspaces` and `journal_owners` have the shares of the journal. Owner 0 has the tombstones of workspaces that were
+// purged before this version.
+const VERSION_7: &str = "
+CREATE INDEX state_events_expiring_of_workspace ON state_events (workspace) WHERE kind <> 'output';
+CREATE TABLE journal_workspaces (
+    workspace INTEGER PRIMARY KEY,
+    owner INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
+CREATE INDEX journal_workspaces_events ON journal_workspaces (owner, events DESC);
+CREATE INDEX journal_workspaces_bytes ON journal_workspaces (owner, bytes DESC);
+CREATE TABLE journal_owners (
+    owner INTEGER PRIMARY KEY,
+    events INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
+CREATE INDEX journal_owners_events ON journal_owners (events DESC);
+CREATE INDEX journal_owners_bytes ON journal_owners (bytes DESC);
+
+INSERT INTO journal_workspaces (workspace, owner, events, bytes)
+SELECT e.workspace, coalesce(w.owner, 0), count(*), sum(64 + octet_length(e.correlation_id) + octet_length(e.payload)
+    + 16 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number))
+FROM state_events e LEFT JOIN workspaces w ON w.number = e.workspace
+WHERE e.kind <> 'output' GROUP BY e.workspace;
+INSERT INTO journal_owners (owner, events, bytes)
+SELECT owner, sum(events), sum(bytes) FROM journal_workspaces GROUP BY owner;
+";
+
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
@@ -363,6 +392,7 @@ mod tests {
     use crate::store::rules::records::JournalHead;
     use crate::store::sqlite::admin::integrity;
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
+    use crate::store::sqlite::tables::journal_shares::{self, ShareMeasure};
     use crate::store::sqlite::tables::{journal_head, released_users, users};
     use crate::store::sqlite::write::purge;
     use crate::store::tests::support::TempDir;
@@ -472,6 +502,32 @@ mod tests {
             assert_eq!(db.query_row(references, [table], |row| row.get(0)), Ok(0), "{table}");
         }
         assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).as_deref(), Ok("ok"));
+        assert!(integrity::rows(&db, |_, _| {}).is_empty());
+    }
+
+    /// A database of version 3 with events of two workspaces, one of which is purged.
+    #[test]
+    fn version_7_counts_the_shares_of_the_journal() {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(
+            "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1), (2, 'b', '', '', 1);
+            INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+            INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, correlation_id, payload) VALUES
+                (1, 'workspace_created', 1, 1, 1, 1, 'abc', '{}'), (2, 'workspace_updated', 2, 1, 1, 1, '', '{}'),
+                (4, 'workspace_deleted', 4, 1, 3, 3, '', '{}');
+            INSERT INTO event_recipients VALUES (1, 1), (1, 2), (1, 4), (2, 4);
+            UPDATE journal_stats SET events = 3, bytes = 3 * (64 + 2) + 3 + 4 * 16;
+            UPDATE journal_head SET number = 4, at = 4;",
+        )
+        .unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        let shares = "SELECT group_concat(workspace || ':' || owner || ':' || events || ':' || bytes, ' ') FROM journal_workspaces";
+        let shares: String = db.query_row(shares, [], |row| row.get(0)).unwrap();
+        assert_eq!(shares, format!("1:1:2:{} 3:0:1:{}", 2 * (66 + 16) + 3, 66 + 2 * 16));
+        assert_eq!(journal_shares::largest(&db, ShareMeasure::Bytes).unwrap(), Some(EventNumber(1)));
         assert!(integrity::rows(&db, |_, _| {}).is_empty());
     }
 

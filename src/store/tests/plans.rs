@@ -6,8 +6,8 @@ use crate::store::sqlite::admin::account_rows;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::{answer_history, caller_conversations, journal_messages, user_search};
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, journal_head, messages, released_users, state_events, timeline,
-    users, workspace_deletions, workspaces,
+    answer_jobs, conversations, idempotency, inbox, journal_head, journal_shares, messages, released_users,
+    state_events, timeline, users, workspace_deletions, workspaces,
 };
 use crate::store::sqlite::write::{purge, retention};
 
@@ -67,6 +67,11 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         state_events::PAYLOAD,
         state_events::STATS,
         state_events::ADD_STATS,
+        journal_shares::ADD_TO_WORKSPACE,
+        journal_shares::ADD_TO_OWNER,
+        journal_shares::SUBTRACT_FROM_WORKSPACE,
+        journal_shares::SUBTRACT_FROM_OWNER,
+        retention::OLDEST_OF_WORKSPACE,
         retention::RECIPIENTS,
         retention::DELETE_RECIPIENTS,
         retention::RAISE,
@@ -136,6 +141,11 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         (users::TOKEN_RULES, "users_token_rules"),
         (purge::DELETED_CONVERSATION, "conversations_deleted"),
         (purge::DELETED_WORKSPACE, "workspaces_deleted"),
+        // These take the first row of an index.
+        (journal_shares::LARGEST_BY_EVENTS, "journal_owners_events"),
+        (journal_shares::LARGEST_BY_EVENTS, "journal_workspaces_events"),
+        (journal_shares::LARGEST_BY_BYTES, "journal_owners_bytes"),
+        (journal_shares::LARGEST_BY_BYTES, "journal_workspaces_bytes"),
     ] {
         let plan = plan(&writer, statement);
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");

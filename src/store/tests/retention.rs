@@ -1,5 +1,6 @@
 //! Retention: state events are removed when they are too old, too many or too large, in small steps.
 
+use super::support::TempDir;
 use super::*;
 use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::SECOND;
@@ -159,4 +160,133 @@ fn a_removed_update_of_a_deleted_message_causes_no_gap() {
         "the events before are the creations of workspace and conversation"
     );
     assert_eq!(gap(&mut writer, "ann", changed - 1), None, "a replay would not have included the update");
+}
+
+/// Creates a workspace of `user` with a conversation, in which `updates` further events of equal weight follow.
+fn busy_workspace(writer: &mut Writer, user: &str, participants: &[&str], updates: usize) -> ConversationId {
+    let workspace = add_workspace(writer, user);
+    let conversation = add_conversation(writer, user, workspace, participants);
+    let kind = CommandKind::UpdateConversation {
+        conversation: ConversationRef::Id(conversation),
+        topic: Some(Topic::new_unchecked("t")),
+        participants: None,
+        metadata: None,
+        api_variant: ApiVariant::Config,
+    };
+    for _ in 0..updates {
+        done(writer, user, kind.clone());
+    }
+    conversation
+}
+
+/// The number of events that are replayed to each of `users`.
+fn replayed<const N: usize>(writer: &mut Writer, users: [&str; N]) -> [usize; N] {
+    users.map(|user| replay(writer, user).len())
+}
+
+#[test]
+fn the_oldest_events_of_the_largest_share_are_removed_first() {
+    // Each user has the same number of events in each case, and the bound is half of all.
+    let many_workspaces = |writer: &mut Writer| {
+        for _ in 0..80 {
+            add_workspace(writer, "eve");
+        }
+    };
+    let one_workspace = |writer: &mut Writer| {
+        busy_workspace(writer, "eve", &[], 78);
+    };
+    type FillCase<'a> = (&'a str, &'a dyn Fn(&mut Writer));
+    let table: [FillCase<'_>; 2] = [("many workspaces", &many_workspaces), ("one workspace", &one_workspace)];
+    for (name, fill) in table {
+        for by_bytes in [false, true] {
+            let directory = TempDir::new();
+            let mut config = StoreConfig::new(Database::File(directory.file("a.db")));
+            let mut writer = Writer::open(&config).unwrap();
+            busy_workspace(&mut writer, "ann", &[], 8);
+            fill(&mut writer);
+            busy_workspace(&mut writer, "ben", &[], 8);
+            let own = replay(&mut writer, "eve");
+            let bytes = select(&writer, "bytes FROM journal_stats") as u64;
+            writer.close();
+            // The shares survive a restart.
+            config.retention = match by_bytes {
+                false => Retention { events: 50, ..ALL },
+                true => Retention { bytes: bytes / 2, ..ALL },
+            };
+            let mut writer = Writer::open(&config).unwrap();
+            writer.check_invariants();
+            maintain_all(&mut writer, NOW.plus_seconds(241));
+            let [ann, ben, eve] = replayed(&mut writer, ["ann", "ben", "eve"]);
+            assert_eq!([ann, ben], [10, 10], "{name}, {by_bytes}");
+            let is_half = if by_bytes { (20..40).contains(&eve) } else { eve == 30 };
+            assert!(is_half, "{name}, {by_bytes}: {eve}");
+            let kept = replay(&mut writer, "eve");
+            assert_eq!(kept[..], own[own.len() - eve..], "the oldest are removed");
+            for user in ["ann", "ben"] {
+                assert_eq!(gap(&mut writer, user, 0), None);
+            }
+            let newest_lost = own[own.len() - eve - 1].number.0;
+            assert_eq!(gap(&mut writer, "eve", 0), Some(newest_lost + 1));
+            assert_eq!(gap(&mut writer, "eve", newest_lost), None);
+        }
+    }
+}
+
+#[test]
+fn a_flooded_workspace_spares_the_others_of_its_owner() {
+    let mut writer = open_with(Retention { events: 20, ..ALL });
+    maintain_all(&mut writer, NOW);
+    let spared = busy_workspace(&mut writer, "ann", &["ben"], 3);
+    let flooded = busy_workspace(&mut writer, "ann", &["cyd"], 30);
+    maintain_all(&mut writer, NOW.plus_seconds(241));
+    let events = replay(&mut writer, "ann");
+    let count = |id| events.iter().filter(|event| event.conversation_id == Some(id)).count();
+    assert_eq!((events.len(), count(spared), count(flooded)), (20, 4, 15));
+    let first = events.iter().find(|event| event.conversation_id == Some(flooded)).unwrap().number.0;
+    let gaps = ["ann", "ben", "cyd"].map(|user| gap(&mut writer, user, 0));
+    assert_eq!(gaps, [Some(first), None, Some(first)], "only the recipients of the removed events get a gap");
+}
+
+#[test]
+fn owners_give_way_until_they_are_equal() {
+    let mut writer = open_with(Retention { events: 30, ..ALL });
+    maintain_all(&mut writer, NOW);
+    for (user, updates) in [("ann", 2), ("ben", 30), ("cyd", 20), ("dan", 9)] {
+        busy_workspace(&mut writer, user, &[], updates);
+    }
+    maintain_all(&mut writer, NOW.plus_seconds(241));
+    assert_eq!(replayed(&mut writer, ["ann", "ben", "cyd", "dan"]), [4, 8, 9, 9]);
+}
+
+#[test]
+fn no_other_events_are_removed_while_the_largest_share_is_young() {
+    let mut writer = open_with(Retention { events: 10, ..ALL });
+    maintain_all(&mut writer, NOW);
+    busy_workspace(&mut writer, "ann", &[], 6);
+    let workspace = add_workspace(&mut writer, "eve");
+    let later = NOW.plus_seconds(200);
+    writer.commit_batch(&vec![command("eve", create_conversation(workspace, &[])); 20], later);
+    maintain_all(&mut writer, NOW.plus_seconds(250));
+    // The creation of the workspace is old enough.
+    assert_eq!(replayed(&mut writer, ["ann", "eve"]), [8, 20]);
+    assert_eq!(writer.maintenance_due(NOW.plus_seconds(250)), MaintenanceDue::At(WallTime(later.0 + 240 * SECOND)));
+    maintain_all(&mut writer, later.plus_seconds(241));
+    assert_eq!(replayed(&mut writer, ["ann", "eve"]), [5, 5]);
+}
+
+/// Tombstones of a purged workspace belong to the share of its owner.
+#[test]
+fn tombstones_count_for_the_owner_of_the_deleted_workspace() {
+    let mut writer = open_with(Retention { events: 12, ..ALL });
+    maintain_all(&mut writer, NOW);
+    busy_workspace(&mut writer, "ann", &[], 4);
+    for _ in 0..20 {
+        let workspace = add_workspace(&mut writer, "eve");
+        done(&mut writer, "eve", CommandKind::DeleteWorkspace { id: workspace });
+        maintain_all(&mut writer, NOW);
+    }
+    assert_eq!(replayed(&mut writer, ["ann", "eve"]), [6, 20]);
+    maintain_all(&mut writer, NOW.plus_seconds(241));
+    assert_eq!(replayed(&mut writer, ["ann", "eve"]), [6, 6]);
+    assert_eq!(select(&writer, "count(*) FROM journal_workspaces"), 7, "no share is empty");
 }

@@ -64,6 +64,8 @@ fn verify_names_every_kind_of_damage() {
         ("UPDATE messages SET published_by = 2 WHERE role = 1", "an answer lacks the event that publishes it"),
         ("UPDATE messages SET reply_to = 3", "a message has two answers"),
         ("UPDATE journal_stats SET events = 900", "the statistics of the journal differ from its events"),
+        ("UPDATE journal_workspaces SET bytes = 9", "a share of the journal differs from its events: workspace"),
+        ("UPDATE journal_owners SET events = 9", "a share of the journal differs from its events: user"),
         ("DELETE FROM event_recipients", "an event has no recipients"),
         (
             "UPDATE state_events SET workspace = 999999 WHERE kind = 'workspace_created'",

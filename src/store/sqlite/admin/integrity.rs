@@ -145,6 +145,7 @@ const RULES: &[RowRule] = &[
             AND e.kind NOT IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')",
     },
     RowRule { violation: "the statistics of the journal differ from its events", query: STATS_DIFFER },
+    RowRule { violation: "a share of the journal differs from its events", query: SHARES_DIFFER },
     RowRule {
         violation: "a deleted message still exists",
         query: "SELECT 'message ' || m.number FROM state_events e JOIN messages m ON m.number = e.message \
@@ -186,11 +187,11 @@ const RULES: &[RowRule] = &[
         query: "SELECT 'conversation ' || number FROM conversations WHERE json_valid(metadata) AND responder IS NOT \
             CASE json_type(metadata, '$.responder') WHEN 'text' THEN metadata ->> '$.responder' END",
     },
-    // Retention may have removed some or all recipients of the oldest event.
+    // Retention may have removed some or all recipients of the oldest event of a workspace.
     RowRule {
         violation: "an event has no recipients",
         query: "SELECT 'event ' || number FROM state_events WHERE number NOT IN (SELECT number FROM event_recipients) \
-            AND number <> (SELECT min(number) FROM state_events)",
+            AND number NOT IN (SELECT min(number) FROM state_events WHERE kind <> 'output' GROUP BY workspace)",
     },
     RowRule {
         violation: "an event's number is in a skipped range",
@@ -288,6 +289,18 @@ const STATS_DIFFER: &str = concat!(
     ") + 16 * (SELECT count(*) FROM event_recipients r JOIN state_events e ON e.number = r.number WHERE ",
     state_events::event_expires!(),
     ")"
+);
+
+const SHARES_DIFFER: &str = concat!(
+    "SELECT 'workspace ' || workspace FROM (SELECT workspace, events, bytes FROM journal_workspaces \
+    UNION ALL SELECT e.workspace, -1, -16 * (SELECT count(*) FROM event_recipients r WHERE r.number = e.number) - ",
+    state_events::event_bytes!(),
+    " FROM state_events e WHERE ",
+    state_events::event_expires!(),
+    ") GROUP BY workspace HAVING sum(events) <> 0 OR sum(bytes) <> 0 \
+    UNION ALL SELECT 'user ' || owner FROM (SELECT owner, events, bytes FROM journal_owners \
+    UNION ALL SELECT owner, -events, -bytes FROM journal_workspaces) \
+    GROUP BY owner HAVING sum(events) <> 0 OR sum(bytes) <> 0"
 );
 
 const CHUNKS: &str = "

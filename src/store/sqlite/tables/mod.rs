@@ -5,6 +5,7 @@ pub(crate) mod conversations;
 pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod journal_head;
+pub(crate) mod journal_shares;
 pub(crate) mod messages;
 pub(crate) mod released_users;
 pub(crate) mod state_events;

@@ -50,12 +50,17 @@ macro_rules! event_expires {
 }
 pub(crate) use {event_bytes, event_expires, from_recipients, visible};
 
+/// Subtracts from the number and weight of expiring events.
+pub(crate) fn subtract_stats(db: &Connection, removed: JournalStats) -> rusqlite::Result<()> {
+    add_stats(db, JournalStats { events: -removed.events, bytes: -removed.bytes })
+}
+
 /// The number and weight of expiring events.
 pub(crate) fn stats(db: &Connection) -> rusqlite::Result<JournalStats> {
     db.prepare_cached(STATS)?.query_row([], |row| Ok(JournalStats { events: row.get(0)?, bytes: row.get(1)? }))
 }
 
-/// Adds to the number and weight of expiring events. Negative values subtract.
+/// Adds to the number and weight of expiring events.
 pub(crate) fn add_stats(db: &Connection, stats: JournalStats) -> rusqlite::Result<()> {
     if stats == JournalStats::default() {
         return Ok(());

@@ -80,7 +80,7 @@ impl Maintenance {
     }
 
     pub(crate) fn due(&self, cache: &WriterCache, head: JournalHead, now: WallTime) -> MaintenanceDue {
-        let exceeds = cache.stats.is_some_and(|stats| self.retention.is_exceeded_by(stats));
+        let exceeds = cache.stats.is_some_and(|stats| self.retention.exceeded_by(stats).is_some());
         match self {
             Maintenance { has_failed: true, .. } => MaintenanceDue::Unknown,
             Maintenance { has_rows: true, .. } => MaintenanceDue::Now,

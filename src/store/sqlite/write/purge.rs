@@ -4,8 +4,9 @@
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::base::time::WallTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
-use crate::store::sqlite::tables::state_events;
-use crate::store::sqlite::tables::{answer_jobs, idempotency, released_users, workspace_deletions};
+use crate::store::sqlite::tables::{
+    answer_jobs, idempotency, journal_shares, released_users, state_events, workspace_deletions,
+};
 use crate::store::sqlite::values::number;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -86,23 +87,24 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
 }
 
 /// Removes the events that `events_of` selects for `key`, with their recipients, until at least `rows_left` rows are removed.
-/// Sets `rows_left` to 0 if more may remain.
+/// All of them are of one workspace. Sets `rows_left` to 0 if more may remain.
 fn purge_events(db: &Connection, events_of: &str, key: i64, rows_left: &mut usize) -> rusqlite::Result<()> {
-    let mut removed = JournalStats::default();
+    let (mut removed, mut workspace) = (JournalStats::default(), number(0));
     while *rows_left > 0 {
         let event = db
             .prepare_cached(events_of)?
-            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
             .optional()?;
-        let Some((event, bytes, is_counted)): Option<(i64, i64, bool)> = event else { break };
+        let Some((event, bytes, is_counted, of)): Option<(i64, i64, bool, i64)> = event else { break };
         let recipients = state_events::purge(db, number(event))?;
         *rows_left = rows_left.saturating_sub(recipients + 1);
         if is_counted {
-            removed.events -= 1;
-            removed.bytes -= bytes + recipients as i64 * RECIPIENT_BYTES;
+            removed += JournalStats { events: 1, bytes: bytes + recipients as i64 * RECIPIENT_BYTES };
+            workspace = number(of);
         }
     }
-    state_events::add_stats(db, removed)
+    journal_shares::subtract(db, workspace, removed)?;
+    state_events::subtract_stats(db, removed)
 }
 
 pub(crate) const DELETED_CONVERSATION: &str =
@@ -118,7 +120,7 @@ pub(crate) const EVENTS_OF_CONVERSATION: &str = concat!(
     state_events::event_bytes!(),
     ", ",
     state_events::event_expires!(),
-    " FROM state_events e WHERE e.conversation = ?1 \
+    ", e.workspace FROM state_events e WHERE e.conversation = ?1 \
      AND e.kind NOT IN ('conversation_left', 'conversation_deleted') LIMIT 1"
 );
 pub(crate) const EVENTS_OF_WORKSPACE: &str = concat!(
@@ -126,5 +128,5 @@ pub(crate) const EVENTS_OF_WORKSPACE: &str = concat!(
     state_events::event_bytes!(),
     ", ",
     state_events::event_expires!(),
-    " FROM state_events e WHERE e.workspace = ?1 AND e.conversation IS NULL AND e.kind <> 'workspace_deleted' LIMIT 1"
+    ", e.workspace FROM state_events e WHERE e.workspace = ?1 AND e.conversation IS NULL AND e.kind <> 'workspace_deleted' LIMIT 1"
 );

@@ -1,18 +1,22 @@
-//! Retention: removes the oldest state events when they are too old, too many, or too large together. Messages and the events
-//! that publish answers have no retention.
+//! Retention: removes state events when they are too old, too many, or too large together. Messages and the events that publish
+//! answers have no retention.
+//!
+//! If they are too many or too large, the largest share of the journal gives way: the oldest events of the largest workspace of
+//! the owner who has most. So a user who fills the journal loses own events, and no others.
 //!
 //! Invariant: the transaction that removes a recipient of an event raises the user's `removed_through` to the event's number if
-//! the user could still see the event, and otherwise leaves it unchanged. `journal_stats` equals the number and weight of the
-//! expiring events.
+//! the user could still see the event, and otherwise leaves it unchanged. The events of a workspace are removed in their order.
+//! `journal_stats` equals the number and weight of the expiring events.
 
 use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::config::Retention;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
+use crate::store::sqlite::tables::journal_shares::{self, ShareMeasure};
 use crate::store::sqlite::tables::{released_users, state_events};
 use crate::store::sqlite::values::{number, sql};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
 /// The result of a step.
@@ -26,22 +30,28 @@ pub(crate) enum RetentionStep {
     Young(WallTime),
 }
 
-/// The oldest expiring event.
+/// The oldest expiring event, of all or of one workspace.
 struct OldestEvent {
     number: EventNumber,
+    workspace: EventNumber,
     at: WallTime,
     bytes: i64,
 }
 
-/// Removes some of the oldest events, if they exceed a bound at `now`, inside an open transaction.
+/// Removes some events, if they exceed a bound at `now`, inside an open transaction.
 pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<RetentionStep> {
     let mut stats = state_events::stats(db)?;
     let mut removed =
         RemovedEvents { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, through: BTreeMap::new() };
     let left = loop {
-        let Some(oldest) = oldest(db)? else { break RetentionStep::Done };
-        if oldest.at > now.plus_seconds(-keep.seconds) && !keep.is_exceeded_by(stats) {
-            break RetentionStep::Done;
+        let Some(mut oldest) = oldest(db)? else { break RetentionStep::Done };
+        if oldest.at > now.plus_seconds(-keep.seconds) {
+            let Some(measure) = keep.exceeded_by(stats) else { break RetentionStep::Done };
+            if let Some(largest) = journal_shares::largest(db, measure)?
+                && let Some(event) = oldest_of(db, largest)?
+            {
+                oldest = event;
+            }
         }
         let old_enough_at = WallTime(oldest.at.0.saturating_add(1000 * keep.young_milliseconds as i64));
         if old_enough_at > now {
@@ -50,23 +60,30 @@ pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite
         if removed.rows_left == 0 {
             break RetentionStep::More;
         }
-        let before = removed.stats;
-        removed.remove(db, &oldest)?;
-        stats.events -= removed.stats.events - before.events;
-        stats.bytes -= removed.stats.bytes - before.bytes;
+        let done = removed.remove(db, &oldest)?;
+        // The next event is of the share that is the largest then.
+        journal_shares::subtract(db, oldest.workspace, done)?;
+        stats.events -= done.events;
+        stats.bytes -= done.bytes;
     };
     let mut raise = db.prepare_cached(RAISE)?;
     for (user, through) in &removed.through {
         raise.execute([*user, sql(*through)])?;
     }
-    state_events::add_stats(db, JournalStats { events: -removed.stats.events, bytes: -removed.stats.bytes })?;
+    state_events::subtract_stats(db, removed.stats)?;
     Ok(left)
 }
 
 impl Retention {
-    /// Whether the number or the weight of the events exceeds its bound.
-    pub(crate) fn is_exceeded_by(&self, stats: JournalStats) -> bool {
-        stats.events as u64 > self.events || stats.bytes as u64 > self.bytes
+    /// Which of the number and the weight of the events exceeds its bound, if any.
+    pub(crate) fn exceeded_by(&self, stats: JournalStats) -> Option<ShareMeasure> {
+        if stats.bytes as u64 > self.bytes {
+            Some(ShareMeasure::Bytes)
+        } else if stats.events as u64 > self.events {
+            Some(ShareMeasure::Events)
+        } else {
+            None
+        }
     }
 }
 
@@ -81,29 +98,30 @@ struct RemovedEvents {
 
 impl RemovedEvents {
     /// Removes as many recipients of the event as the step has rows left, and after the last recipient the event itself. A user
-    /// either is still a recipient, or has a raised `removed_through`.
-    fn remove(&mut self, db: &Connection, event: &OldestEvent) -> rusqlite::Result<()> {
+    /// either is still a recipient, or has a raised `removed_through`. Returns what was removed.
+    fn remove(&mut self, db: &Connection, event: &OldestEvent) -> rusqlite::Result<JournalStats> {
         let mut find = db.prepare_cached(RECIPIENTS)?;
         let mut found = find.query(params![sql(event.number), self.rows_left as i64])?;
         let (mut last, mut recipients) = (0, 0);
         while let Some(row) = found.next()? {
             (last, recipients) = (row.get(0)?, recipients + 1);
             if row.get(1)? {
-                self.through.insert(last, event.number);
+                let through = self.through.entry(last).or_default();
+                *through = event.number.max(*through);
             }
         }
         drop(found);
         released_users::release_recipients(db, event.number, last)?;
         db.prepare_cached(DELETE_RECIPIENTS)?.execute([sql(event.number), last])?;
         self.rows_left -= recipients;
-        self.stats.bytes += recipients as i64 * RECIPIENT_BYTES;
+        let mut done = JournalStats { events: 0, bytes: recipients as i64 * RECIPIENT_BYTES };
         if self.rows_left > 0 {
             db.prepare_cached("DELETE FROM state_events WHERE number = ?1")?.execute([sql(event.number)])?;
             self.rows_left -= 1;
-            self.stats.events += 1;
-            self.stats.bytes += event.bytes;
+            done += JournalStats { events: 1, bytes: event.bytes };
         }
-        Ok(())
+        self.stats += done;
+        Ok(done)
     }
 }
 
@@ -113,15 +131,27 @@ pub(crate) fn oldest_at(db: &Connection) -> rusqlite::Result<Option<WallTime>> {
 }
 
 fn oldest(db: &Connection) -> rusqlite::Result<Option<OldestEvent>> {
-    db.prepare_cached(OLDEST)?
-        .query_row([], |row| {
-            Ok(OldestEvent { number: number(row.get(0)?), at: WallTime(row.get(1)?), bytes: row.get(2)? })
-        })
-        .optional()
+    db.prepare_cached(OLDEST)?.query_row([], read).optional()
 }
 
+fn oldest_of(db: &Connection, workspace: EventNumber) -> rusqlite::Result<Option<OldestEvent>> {
+    db.prepare_cached(OLDEST_OF_WORKSPACE)?.query_row([sql(workspace)], read).optional()
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<OldestEvent> {
+    let (number, workspace) = (number(row.get(0)?), number(row.get(1)?));
+    Ok(OldestEvent { number, workspace, at: WallTime(row.get(2)?), bytes: row.get(3)? })
+}
+
+pub(crate) const OLDEST_OF_WORKSPACE: &str = concat!(
+    "SELECT number, workspace, at, ",
+    state_events::event_bytes!(),
+    " FROM state_events e INDEXED BY state_events_expiring_of_workspace WHERE workspace = ?1 AND ",
+    state_events::event_expires!(),
+    " ORDER BY number LIMIT 1"
+);
 pub(crate) const OLDEST: &str = concat!(
-    "SELECT number, at, ",
+    "SELECT number, workspace, at, ",
     state_events::event_bytes!(),
     " FROM state_events e INDEXED BY state_events_expiring WHERE ",
     state_events::event_expires!(),

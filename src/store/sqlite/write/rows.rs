@@ -13,8 +13,8 @@ use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::sqlite::read::conversation_queries;
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, journal_head, messages, state_events, users, workspace_deletions,
-    workspaces,
+    answer_jobs, conversations, idempotency, inbox, journal_head, journal_shares, messages, state_events, users,
+    workspace_deletions, workspaces,
 };
 use rusqlite::Connection;
 
@@ -237,6 +237,10 @@ impl Rows for SqliteRows<'_> {
 
     fn delete_event(&self, number: EventNumber) -> RowResult<()> {
         state_events::delete(self.db, number)
+    }
+
+    fn add_journal_share(&self, workspace: EventNumber, owner_key: i64, added: JournalStats) -> RowResult<()> {
+        journal_shares::add(self.db, workspace, owner_key, added)
     }
 
     fn add_journal_stats(&self, added: JournalStats) -> RowResult<()> {
