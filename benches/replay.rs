@@ -8,8 +8,8 @@
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
     Actor, ApiVariant, Command, CommandKind, Content, ConversationId, ConversationRef, Credential, Database,
-    EventNumber, InboxLimits, KindSet, Metadata, Outcome, PendingQuery, Query, QueryKind, QueryResult, QueryStep,
-    Random, Reader, ReplyTo, Role, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription,
+    EventNumber, InboxLimits, KindSet, Metadata, MonoTime, Now, Outcome, PendingQuery, Query, QueryKind, QueryResult,
+    QueryStep, Random, Reader, ReplyTo, Role, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription,
     WorkspaceId, WorkspaceName, Writer,
 };
 use std::os::fd::AsRawFd;
@@ -96,7 +96,7 @@ struct BenchStore {
     writer: Writer,
     rooms: Vec<(ConversationId, String)>,
     random: Random,
-    now: WallTime,
+    now: Now,
     waiting: Vec<Command>,
 }
 
@@ -104,7 +104,7 @@ impl BenchStore {
     fn open(path: PathBuf, inbox: InboxLimits) -> BenchStore {
         let config = StoreConfig { inbox, ..StoreConfig::new(Database::File(path.clone())) };
         let writer = Writer::open(&config).expect("a database");
-        let now = WallTime(1_767_225_600_000_000);
+        let now = Now { wall: WallTime(1_767_225_600_000_000), mono: MonoTime(0) };
         BenchStore { path, writer, rooms: Vec::new(), random: Random::new(1), now, waiting: Vec::new() }
     }
 
@@ -158,7 +158,7 @@ impl BenchStore {
         if self.waiting.len() < commands {
             return Vec::new();
         }
-        self.now = WallTime(self.now.0 + 1000);
+        self.now = Now { wall: WallTime(self.now.wall.0 + 1000), mono: self.now.mono.plus_milliseconds(1) };
         let waiting = std::mem::take(&mut self.waiting);
         let mut results = Vec::with_capacity(waiting.len());
         while results.len() < waiting.len() {

@@ -7,8 +7,9 @@ use crate::common::sse::Stream;
 use crate::common::token::token;
 use crate::common::{Client, Options, Sandbox, User};
 use cortex_core::internals::{
-    Actor, ApiVariant, Command, CommandKind, Content, ConversationRef, Credential, Database, Metadata, Outcome,
-    ReplyTo, Role, StoreConfig, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName, Writer,
+    Actor, ApiVariant, Command, CommandKind, Content, ConversationRef, Credential, Database, Metadata, MonoTime, Now,
+    Outcome, ReplyTo, Role, StoreConfig, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName,
+    Writer,
 };
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,10 +39,9 @@ fn served_during(addr: SocketAddr, hostile: impl FnOnce()) -> usize {
     served.into_inner()
 }
 
-/// The present time: retention removes older state events.
-fn now() -> WallTime {
+fn now() -> Now {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
-    WallTime(since_1970.as_micros() as i64)
+    Now { wall: WallTime(since_1970.as_micros() as i64), mono: MonoTime(0) }
 }
 
 /// Fills a database without a server, which is faster.

@@ -6,8 +6,8 @@ use crate::world::*;
 use cortex_core::internals::commit_routing::route_commit;
 use cortex_core::internals::mailbox::bound_events;
 use cortex_core::internals::{
-    Command, Committed, ConversationRef, EventKind, EventNumber, Input, JournalPage, MaintenanceDue, Query, QueryKind,
-    QueryResponse, QueryResult, QueryStep, Rejection, ShardMessage, StreamFilter, UserId, WorkspaceId, wire,
+    Command, Committed, ConversationRef, EventKind, EventNumber, Input, JournalPage, MaintenanceDue, Now, Query,
+    QueryKind, QueryResponse, QueryResult, QueryStep, Rejection, ShardMessage, StreamFilter, UserId, WorkspaceId, wire,
 };
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ impl World {
 
     /// Commits a batch, in the store and in the model.
     pub fn commit(&mut self, commands: Vec<Command>, fault: Fault) {
-        let now = self.now.wall;
+        let now = self.commit_clocks();
         let holder = self.begin_fault(fault);
         let committed = self.process().writer.commit_batch(&commands, now);
         self.end_fault(fault, holder);
@@ -58,7 +58,8 @@ impl World {
         self.coverage.commits += 1;
         self.coverage.commands += commands.len() as u64;
         let from = self.model.journal.len();
-        let expected = self.model.commit(&commands, &committed, now, fault);
+        let age = self.age();
+        let expected = self.model.commit(&commands, &committed, age, fault);
         self.count_failures(fault, &expected);
         for (correlation_id, response) in expected {
             self.coverage.replayed += u64::from(response.replayed);
@@ -76,6 +77,21 @@ impl World {
         self.note(3, committed.through.0);
         self.check_on_disk(&committed);
         self.distribute(committed);
+    }
+
+    /// The clocks as the writer reads them: for some commits, the wall clock is far ahead.
+    fn commit_clocks(&mut self) -> Now {
+        let mut now = self.now;
+        if !self.calm && self.chance(1, 100) {
+            now.wall = now.wall.plus_seconds([2 * 3600, 10 * 86_400][self.below(2)]);
+            self.coverage.clock_jumps += 1;
+        }
+        now
+    }
+
+    /// The age of the database, which the writer counts from its start.
+    fn age(&self) -> i64 {
+        self.age_at_open + self.now.mono.since(MONO_AT_OPEN) as i64
     }
 
     fn count_failures(&mut self, fault: Fault, expected: &[(Arc<str>, Expected)]) {
@@ -254,7 +270,7 @@ impl World {
 
     /// Runs a step of maintenance, as an idle writer does.
     pub fn maintain(&mut self) {
-        let now = self.now.wall;
+        let now = self.now;
         let fault = match self.below(20) {
             _ if self.calm => Fault::None,
             0 => Fault::Busy,
@@ -267,7 +283,8 @@ impl World {
         self.end_fault(fault, holder);
         if let Some(committed) = notifications {
             self.coverage.notifications += 1;
-            self.model.notify(&committed);
+            let age = self.age();
+            self.model.notify(&committed, age);
             self.check_on_disk(&committed);
             self.distribute(committed);
         }
@@ -279,7 +296,7 @@ impl World {
 
     /// Whether maintenance has more to remove than the limits allow to keep.
     pub fn maintenance_is_due(&mut self) -> bool {
-        let now = self.now.wall;
+        let now = self.now;
         self.process().writer.maintenance_due(now) == MaintenanceDue::Now
     }
 
@@ -311,7 +328,7 @@ impl World {
                 continue;
             }
             let entry = &self.model.journal[place];
-            let age = self.now.wall.max(self.model.last_at()).0 - entry.event.at.0;
+            let age = self.age() - entry.age;
             let too_much = before.len() as u64 > keep.events || age >= keep.seconds.saturating_mul(1_000_000);
             assert!(too_much, "event {number} is removed below the limit");
             assert!(age >= 1000 * keep.young_milliseconds as i64, "event {number} is young");

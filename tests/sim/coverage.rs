@@ -67,4 +67,5 @@ counters! { Coverage {
     restarts,
     rests,
     days,
+    clock_jumps,
 } }

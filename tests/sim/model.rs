@@ -3,6 +3,7 @@
 //! Invariant: `journal[n - 1]` is event `n`; deletions and departures hide events permanently.
 
 use cortex_core::internals::limits::IDEMPOTENCY_RETENTION_SECONDS;
+use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
     ApiVariant, Command, CommandKind, CommandResult, Committed, ConversationId, ConversationRef, Event, EventBody,
     EventKind, Message, MessageId, Outcome, Rejection, Role, UserId, WallTime, WorkspaceId, wire,
@@ -40,6 +41,8 @@ pub struct Entry {
     pub conversation: Option<usize>,
     /// The event that created the message that this one is about.
     pub message: Option<u64>,
+    /// The age of the database when it was committed.
+    pub age: i64,
     /// The users for whom retention removed it.
     pub removed: Users,
 }
@@ -71,7 +74,7 @@ struct StoredResult {
     fingerprint: [u8; 32],
     body: Vec<u8>,
     number: Option<u64>,
-    at: WallTime,
+    age: i64,
 }
 
 /// The expected response to a request.
@@ -113,6 +116,8 @@ pub struct Model {
     default_conversation: Vec<Option<usize>>,
     keys: BTreeMap<(usize, String), StoredResult>,
     last_at: WallTime,
+    /// The age of the database at the present commit.
+    age: i64,
 }
 
 type FailedStart = Result<(), u16>;
@@ -149,9 +154,9 @@ impl Model {
         self.journal.len() as u64
     }
 
-    /// The time of the last event.
-    pub fn last_at(&self) -> WallTime {
-        self.last_at
+    /// The age of the database at the last event.
+    pub fn last_age(&self) -> i64 {
+        self.journal.last().map_or(0, |entry| entry.age)
     }
 
     pub fn entry(&self, number: u64) -> Option<&Entry> {
@@ -258,12 +263,12 @@ impl Model {
         &mut self,
         commands: &[Command],
         committed: &Committed,
-        now: WallTime,
+        age: i64,
         fault: Fault,
     ) -> Vec<(Arc<str>, Expected)> {
         assert_eq!(committed.before.0, self.position(), "a batch starts at the end of the journal");
         assert_eq!(committed.results.len(), commands.len(), "one result per command");
-        let now = now.max(self.last_at);
+        self.age = age;
         let mut events = committed.events.iter();
         let mut expected = Vec::with_capacity(commands.len());
         for (command, command_result) in commands.iter().zip(&committed.results) {
@@ -273,7 +278,7 @@ impl Model {
                 assert!(fault != Fault::None, "a command fails without a fault: {:?}", command_result.result);
                 rejected(if matches!(command_result.result, Err(Rejection::Database)) { 500 } else { 503 })
             } else {
-                self.run(command, command_result, &mut events, now)
+                self.run(command, command_result, &mut events)
             };
             expected.push((Arc::clone(&command.correlation_id), response));
         }
@@ -285,7 +290,8 @@ impl Model {
     }
 
     /// Applies the events of a step of maintenance, which notify participants of deleted workspaces.
-    pub fn notify(&mut self, committed: &Committed) {
+    pub fn notify(&mut self, committed: &Committed, age: i64) {
+        self.age = age;
         assert_eq!(committed.before.0, self.position(), "a step starts at the end of the journal");
         for event in committed.events.iter() {
             let workspace = self.workspace_named(event.workspace_id).expect("the workspace is known");
@@ -306,13 +312,12 @@ impl Model {
         command: &Command,
         command_result: &CommandResult,
         events: &mut impl Iterator<Item = &'e Arc<Event>>,
-        now: WallTime,
     ) -> Expected {
         let user = self.user(&command.actor.id);
         let key = command.idempotency.as_ref().map(|request| (user, request.key.to_string()));
         if let (Some(key), Some(request)) = (&key, &command.idempotency)
             && let Some(kept) =
-                self.keys.get(key).filter(|kept| kept.at > now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS))
+                self.keys.get(key).filter(|kept| self.age - kept.age < IDEMPOTENCY_RETENTION_SECONDS * SECOND)
         {
             if kept.fingerprint != request.fingerprint {
                 assert!(
@@ -342,7 +347,7 @@ impl Model {
             "a result has the number of its event"
         );
         if let (Some(key), Some(request)) = (key, &command.idempotency) {
-            let kept = StoredResult { fingerprint: request.fingerprint, body: body.clone(), number, at: now };
+            let kept = StoredResult { fingerprint: request.fingerprint, body: body.clone(), number, age: self.age };
             self.keys.insert(key, kept);
         }
         Expected { status: 200, body: Some(body), number, replayed: false }
@@ -616,6 +621,7 @@ impl Model {
             workspace,
             conversation,
             message: None,
+            age: self.age,
             removed: 0,
         });
         if kind == EventKind::Input {
@@ -652,7 +658,6 @@ fn status_of(rejection: &Rejection) -> u16 {
         Rejection::Conflict(_) => 409,
         Rejection::Invalid(_) | Rejection::IdempotencyKeyReused => 422,
         Rejection::Unauthorized => 401,
-        Rejection::StateEventRate { .. } => 429,
         Rejection::Unavailable | Rejection::TooLittleMemory => 503,
         Rejection::Database => 500,
     }

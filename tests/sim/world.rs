@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 pub const SECRET: &[u8] = b"the simulation signs its tokens with this";
 pub const BUFFER_BYTES: usize = 4096;
 pub const STALL_MILLISECONDS: u64 = 20_000;
+pub const MONO_AT_OPEN: MonoTime = MonoTime(1_000_000);
 pub const STREAMS_PER_USER: u32 = 6;
 
 /// A message about the last batch that the writer's thread still has to deliver.
@@ -103,6 +104,8 @@ pub struct World {
     pub stream_clients: Vec<StreamClient>,
     pub model: Model,
     pub known_committed: u64,
+    /// The age of the database when the program opened it.
+    pub age_at_open: i64,
     /// The newest position shown to each user in a response.
     pub shown: Vec<u64>,
     pub coverage: Coverage,
@@ -162,7 +165,7 @@ impl World {
         let mut world = World {
             setup,
             random,
-            now: Now { wall: WallTime(1_790_000_000_000_000), mono: MonoTime(1_000_000) },
+            now: Now { wall: WallTime(1_790_000_000_000_000), mono: MONO_AT_OPEN },
             step,
             trace,
             calm: false,
@@ -183,6 +186,7 @@ impl World {
             stream_clients,
             model: Model::new(users),
             known_committed: 0,
+            age_at_open: 0,
             shown,
             coverage: Coverage::default(),
         };
@@ -222,7 +226,12 @@ impl World {
         let shared = Arc::new(SharedState::default());
         shared.streams.advance_position(position);
         self.known_committed = position.0;
-        self.now.mono = MonoTime(1_000_000);
+        self.now.mono = MONO_AT_OPEN;
+        // The first reading of the clock.
+        writer.maintenance_due(self.now);
+        let stored = "SELECT age FROM journal_head";
+        self.age_at_open = writer.connection().query_row(stored, [], |row| row.get(0)).expect("a row");
+        assert!(self.age_at_open >= self.model.last_age(), "the database is younger than its last commit");
         let loops = (0..self.setup.shards).map(|index| {
             let (context, shared, token_rules) = (Arc::clone(&context), Arc::clone(&shared), Arc::clone(&token_rules));
             let random = Random::new(self.random.next_u64());

@@ -77,7 +77,7 @@ fn a_transaction_ends_after_a_bounded_number_of_rows() {
         ("updates", full.iter().map(|full| command("ann", update_conversation(*full, Some(&many), None))).collect()),
     ];
     for (name, commands) in cases {
-        let now = world.now;
+        let now = world.clocks();
         let (mut left, mut transactions) = (&commands[..], 0);
         while !left.is_empty() {
             let committed = world.writer().commit_batch(left, now);

@@ -8,10 +8,10 @@ pub mod support;
 use cortex_core::internals::{
     Actor, AnswerStep, ApiVariant, Command, CommandKind, CommandResult, Committed, Content, Conversation,
     ConversationId, ConversationRef, Credential, Database, Event, EventNumber, InboxLimits, JobId, JournalPage,
-    KindSet, LiveAnswer, MaintenanceDue, MessageId, Metadata, Outcome, PendingQuery, Query, QueryKind, QueryResponse,
-    QueryResult, QueryStep, RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules, Retention,
-    Role, Status, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId, WorkspaceName,
-    Writer,
+    KindSet, LiveAnswer, MaintenanceDue, MessageId, Metadata, MonoTime, Now, Outcome, PendingQuery, Query, QueryKind,
+    QueryResponse, QueryResult, QueryStep, RESPONDER_PREFIX, Reader, Rejection, ReplyTo, ResponderKind, ResponderRules,
+    Retention, Role, Status, StoreConfig, StreamFilter, Topic, UserId, WallTime, WorkspaceDescription, WorkspaceId,
+    WorkspaceName, Writer,
 };
 use std::sync::Arc;
 use support::TempDir;
@@ -25,7 +25,9 @@ pub struct World {
     pub config: StoreConfig,
     pub writer: Option<Writer>,
     reader: Option<Reader>,
+    /// The wall clock. The next commit advances it and `mono`.
     pub now: WallTime,
+    pub mono: MonoTime,
     /// The events that maintenance has published and no test has taken.
     pub notifications: Vec<Arc<Event>>,
     _directory: TempDir,
@@ -61,6 +63,7 @@ impl World {
             writer: Some(writer),
             reader: Some(reader),
             now: START,
+            mono: MonoTime(1_000_000),
             notifications: Vec::new(),
             _directory: directory,
         }
@@ -94,6 +97,7 @@ impl World {
             writer: Some(writer),
             reader: Some(reader),
             now: START,
+            mono: MonoTime(1_000_000),
             notifications: Vec::new(),
             _directory: TempDir::new(),
         }
@@ -102,7 +106,25 @@ impl World {
     /// A store that is already open.
     pub fn of(config: StoreConfig, writer: Writer, reader: Reader) -> World {
         let _directory = TempDir::new();
-        World { config, writer: Some(writer), reader: Some(reader), now: START, notifications: Vec::new(), _directory }
+        World {
+            config,
+            writer: Some(writer),
+            reader: Some(reader),
+            now: START,
+            mono: MonoTime(1_000_000),
+            notifications: Vec::new(),
+            _directory,
+        }
+    }
+
+    pub fn clocks(&self) -> Now {
+        Now { wall: self.now, mono: self.mono }
+    }
+
+    /// Advances both clocks.
+    pub fn pass_seconds(&mut self, seconds: i64) {
+        self.now = self.now.plus_seconds(seconds);
+        self.mono = self.mono.plus_milliseconds(1000 * seconds as u64);
     }
 
     pub fn writer(&mut self) -> &mut Writer {
@@ -131,7 +153,8 @@ impl World {
 
     pub fn commit(&mut self, commands: &[Command]) -> Committed {
         self.now = WallTime(self.now.0 + 1000);
-        let now = self.now;
+        self.mono = self.mono.plus_milliseconds(1);
+        let now = self.clocks();
         let before = self.writer().position();
         let mut committed = self.writer().commit_batch(commands, now);
         // A transaction of many rows ends early, and the other commands follow in the next.
@@ -225,7 +248,7 @@ impl World {
 
     /// Runs a step of maintenance. Returns whether another one is due.
     pub fn maintain(&mut self) -> bool {
-        let now = self.now;
+        let now = self.clocks();
         if let Some(committed) = self.writer().maintain(now) {
             assert_eq!(committed.through, self.writer().position());
             self.notifications.extend(committed.events.iter().cloned());

@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod batches;
+mod clock_jumps;
 mod common;
 mod conversations;
 mod idempotency;

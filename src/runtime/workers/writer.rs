@@ -4,7 +4,7 @@ use super::Workers;
 use crate::base::limits::*;
 use crate::base::log as logging;
 use crate::base::metrics::{self, COMMIT_BOUNDS, DURATION_BOUNDS};
-use crate::base::time::WallTime;
+use crate::base::time::MonoTime;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::started_answer::LiveAnswerSet;
 use crate::runtime::clock::Clock;
@@ -46,7 +46,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             exit(1);
         }
         let is_failing = writer.fault().is_some();
-        let until_due = if is_failing { PROBE } else { time_until(due, clock.now().wall) };
+        let until_due = if is_failing { PROBE } else { time_until(due, clock.now().mono) };
         let timeout = until_due.min(EXTERNAL_WRITES);
         let wakeup = workers.writer.take(&mut commands, TRANSACTION_COMMANDS_MAX, transaction_bytes_max, Some(timeout));
         if wakeup == Wakeup::Closed {
@@ -64,7 +64,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
         while !left.is_empty() {
             let began = clock.now();
             shared.writer_health.begins(began.mono);
-            let committed = writer.commit_batch(left, began.wall);
+            let committed = writer.commit_batch(left, began);
             shared.writer_health.rests(writer.fault());
             let done = committed.results.len();
             metrics::COMMIT_DURATION.observe(&DURATION_BOUNDS, clock.now().mono.since(began.mono));
@@ -85,7 +85,7 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             shared.writer_health.rests(writer.fault());
             probe_at = clock.now().mono.plus_milliseconds(WRITER_PROBE_MILLISECONDS);
         }
-        due = writer.maintenance_due(now.wall);
+        due = writer.maintenance_due(now);
         if writer.fault().is_some() {
             continue;
         }
@@ -97,14 +97,14 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
             || now.mono >= maintain_by
         {
             shared.writer_health.begins(now.mono);
-            let notifications = writer.maintain(now.wall);
+            let notifications = writer.maintain(now);
             shared.writer_health.rests(writer.fault());
             if let Some(committed) = notifications {
                 shared.streams.advance_position(committed.through);
                 live_answers.committed(&committed.started, &committed.events);
                 replies.committed(committed);
             }
-            due = writer.maintenance_due(now.wall);
+            due = writer.maintenance_due(now);
             (transactions_since, maintain_by) = (0, now.mono.plus_milliseconds(MAINTENANCE_MILLISECONDS));
         }
     }
@@ -112,11 +112,11 @@ pub(crate) fn write(mut writer: Writer, workers: &Workers, shared: &SharedState,
 }
 
 /// How long the writer waits for commands before it runs maintenance.
-fn time_until(due: MaintenanceDue, now: WallTime) -> Duration {
+fn time_until(due: MaintenanceDue, now: MonoTime) -> Duration {
     let longest = Duration::from_millis(MAINTENANCE_MILLISECONDS);
     match due {
         MaintenanceDue::Now | MaintenanceDue::WhenIdle => Duration::ZERO,
-        MaintenanceDue::At(at) => Duration::from_micros(at.0.saturating_sub(now.0).max(1000) as u64).min(longest),
+        MaintenanceDue::At(at) => Duration::from_micros(at.since(now).max(1000)).min(longest),
         MaintenanceDue::Unknown => longest,
     }
 }

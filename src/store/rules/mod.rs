@@ -2,9 +2,9 @@
 //!
 //! The rules contain no SQL. They access the tables through the trait [`rows::Rows`], which an engine implements.
 
+pub(crate) mod age;
 pub(crate) mod cache;
 pub(crate) mod commands;
-pub(crate) mod event_rates;
 pub(crate) mod inbox_flush;
 pub(crate) mod records;
 pub(crate) mod rows;

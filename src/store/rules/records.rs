@@ -9,6 +9,7 @@ use crate::domain::model::{Message, UserStatus, Workspace};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
 use crate::domain::token_rules::TokenRule;
+use crate::store::rules::age::AgeTime;
 use std::sync::Arc;
 
 /// A user. The value is immutable, so that the writer's cache can share it.
@@ -241,6 +242,8 @@ impl std::ops::AddAssign for JournalStats {
 pub(crate) struct JournalHead {
     pub number: EventNumber,
     pub at: WallTime,
+    /// The age of the database when it was last stored.
+    pub age: AgeTime,
 }
 
 /// The fields of an open answer job that the steps of its answer need.

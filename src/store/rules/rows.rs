@@ -11,6 +11,7 @@ use crate::domain::page::MessagePage;
 use crate::domain::responder::ResponderKind;
 use crate::domain::token_rules::TokenRules;
 use crate::store::error::EngineError;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 
 /// The result of a row operation.
@@ -155,20 +156,20 @@ pub(crate) trait Rows {
     // The journal.
 
     /// Inserts an event and its recipients.
-    fn insert_event(&self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()>;
+    fn insert_event(&self, number: EventNumber, at: WallTime, age: AgeTime, row: &NewEventRow<'_>) -> RowResult<()>;
     /// Deletes an event that is not counted in [`JournalStats`], and its recipients.
     fn delete_event(&self, number: EventNumber) -> RowResult<()>;
     /// Adds to the share that a workspace and its owner have of the expiring events.
     fn add_journal_share(&self, workspace: EventNumber, owner_key: i64, added: JournalStats) -> RowResult<()>;
     /// Adds to the number and weight of expiring events.
     fn add_journal_stats(&self, added: JournalStats) -> RowResult<()>;
-    /// Stores the newest number and time.
+    /// Stores the newest number and time, and the age.
     fn set_journal_head(&self, head: JournalHead) -> RowResult<()>;
 
     // Idempotency keys.
 
     /// The response that is stored under the user's key, unless it has expired at `now`.
-    fn stored_response(&self, user_key: i64, key: &str, now: WallTime) -> RowResult<Option<StoredResponse>>;
+    fn stored_response(&self, user_key: i64, key: &str, now: AgeTime) -> RowResult<Option<StoredResponse>>;
     /// Stores a response, in place of an expired response under the same key.
     fn store_response(
         &self,
@@ -176,7 +177,7 @@ pub(crate) trait Rows {
         request: &Idempotency,
         number: Option<EventNumber>,
         body: &[u8],
-        now: WallTime,
+        now: AgeTime,
     ) -> RowResult<()>;
 
     // Inboxes.

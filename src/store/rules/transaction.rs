@@ -11,6 +11,7 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
 use crate::domain::model::UserStatus;
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::rules::writer_cache::WriterCache;
@@ -29,6 +30,8 @@ pub(crate) struct Transaction<'a, R> {
     pub now: WallTime,
     /// The wall clock at the start of the transaction.
     pub wall: WallTime,
+    /// The age of the database.
+    pub age: AgeTime,
     /// The newest number and time that were assigned.
     pub head: JournalHead,
     /// The events that the transaction emits, by number.
@@ -38,8 +41,6 @@ pub(crate) struct Transaction<'a, R> {
     /// Answers that the transaction started and did not end.
     pub started: Vec<AnswerStarted>,
     pub token_rules_changed: bool,
-    /// The weight of the expiring events that were inserted, in bytes.
-    pub event_bytes: u64,
     /// Rows of participants, events and recipients that were written or deleted.
     pub rows_changed: usize,
     head_stored: JournalHead,
@@ -92,6 +93,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         cache: &'a mut WriterCache,
         head: JournalHead,
         wall: WallTime,
+        age: AgeTime,
     ) -> Transaction<'a, R> {
         Transaction {
             rows,
@@ -99,12 +101,12 @@ impl<'a, R: Rows> Transaction<'a, R> {
             cache,
             now: wall.max(head.at),
             wall,
+            age,
             head,
             events: Vec::new(),
             jobs: Vec::new(),
             started: Vec::new(),
             token_rules_changed: false,
-            event_bytes: 0,
             rows_changed: 0,
             head_stored: head,
             updates: BTreeMap::new(),
@@ -149,6 +151,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
     /// Assigns the next time, for a change without an event.
     pub(crate) fn next_time(&mut self) -> WallTime {
         self.head.at = self.now.max(WallTime(self.head.at.0 + 1));
+        self.head.age = self.age;
         self.head.at
     }
 
@@ -240,13 +243,12 @@ impl<'a, R: Rows> Transaction<'a, R> {
 
     /// Inserts an event, and counts it if retention may remove it.
     pub(crate) fn insert_event(&mut self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()> {
-        self.rows.insert_event(number, at, row)?;
+        self.rows.insert_event(number, at, self.age, row)?;
         self.rows_changed += 1 + row.recipient_keys.len();
         if expires(row.kind) {
             let owner = row.workspace.owner.key;
             let (_, share) = self.shares_added.entry(row.workspace.number).or_insert((owner, JournalStats::default()));
             *share += JournalStats { events: 1, bytes: row.bytes() };
-            self.event_bytes += row.bytes() as u64;
         }
         Ok(())
     }

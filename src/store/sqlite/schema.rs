@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -278,6 +278,14 @@ INSERT INTO journal_owners (owner, events, bytes)
 SELECT owner, sum(events), sum(bytes) FROM journal_workspaces GROUP BY owner;
 ";
 
+// The age of a database starts with this version, so what it has already expires as if it was new.
+const VERSION_8: &str = "
+ALTER TABLE journal_head ADD COLUMN age INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state_events ADD COLUMN age_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE idempotency RENAME COLUMN at TO age_at;
+UPDATE idempotency SET age_at = 0;
+";
+
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
@@ -389,12 +397,15 @@ mod tests {
     use crate::base::time::WallTime;
     use crate::domain::id::{EventNumber, UserId};
     use crate::domain::token_rules::TokenRule;
+    use crate::store::config::Retention;
+    use crate::store::rules::age::AgeTime;
     use crate::store::rules::records::JournalHead;
     use crate::store::sqlite::admin::integrity;
     use crate::store::sqlite::connection::{Durability, open_reading, open_writing};
     use crate::store::sqlite::tables::journal_shares::{self, ShareMeasure};
-    use crate::store::sqlite::tables::{journal_head, released_users, users};
+    use crate::store::sqlite::tables::{idempotency, journal_head, released_users, users};
     use crate::store::sqlite::write::purge;
+    use crate::store::sqlite::write::retention::{self, RetentionStep};
     use crate::store::tests::support::TempDir;
 
     #[test]
@@ -402,7 +413,7 @@ mod tests {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let (mut db, meta) = open_writing(&path, Durability::Full).unwrap();
-        let head = JournalHead { number: EventNumber(5), at: WallTime(7) };
+        let head = JournalHead { number: EventNumber(5), at: WallTime(7), age: AgeTime(9) };
         journal_head::store(&db, head).unwrap();
         let later = ["ALTER TABLE users ADD COLUMN colour TEXT", "CREATE TABLE later (x INTEGER)"];
         let steps = [MIGRATIONS, &later].concat();
@@ -459,10 +470,11 @@ mod tests {
         )
         .unwrap();
         run_steps(&mut db, &path, MIGRATIONS).unwrap();
-        while purge::step(&db, WallTime(10)).unwrap() {}
+        while purge::step(&db, AgeTime(10)).unwrap() {}
         let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<_, String>(0));
         assert_eq!(left.unwrap(), "3,5", "tombstones are kept");
-        assert!(integrity::rows(&db, |_, _| {}).is_empty());
+        let findings = integrity::rows(&db, |_, _| {});
+        assert!(findings.is_empty(), "{findings:?}");
     }
 
     /// A database of version 3 with a participant, a former participant, a sender, an owner, and a user with a rule.
@@ -502,7 +514,8 @@ mod tests {
             assert_eq!(db.query_row(references, [table], |row| row.get(0)), Ok(0), "{table}");
         }
         assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).as_deref(), Ok("ok"));
-        assert!(integrity::rows(&db, |_, _| {}).is_empty());
+        let findings = integrity::rows(&db, |_, _| {});
+        assert!(findings.is_empty(), "{findings:?}");
     }
 
     /// A database of version 3 with events of two workspaces, one of which is purged.
@@ -528,7 +541,36 @@ mod tests {
         let shares: String = db.query_row(shares, [], |row| row.get(0)).unwrap();
         assert_eq!(shares, format!("1:1:2:{} 3:0:1:{}", 2 * (66 + 16) + 3, 66 + 2 * 16));
         assert_eq!(journal_shares::largest(&db, ShareMeasure::Bytes).unwrap(), Some(EventNumber(1)));
-        assert!(integrity::rows(&db, |_, _| {}).is_empty());
+        let findings = integrity::rows(&db, |_, _| {});
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    /// A database of version 3, at whose last commit the wall clock was ahead.
+    #[test]
+    fn version_8_makes_nothing_older() {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(
+            "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1);
+            INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+            INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, correlation_id, payload)
+                VALUES (1, 'workspace_created', 1, 1, 1, 1, '', '{}');
+            INSERT INTO event_recipients VALUES (1, 1);
+            INSERT INTO idempotency (user, key, fingerprint, at, body) VALUES (1, 'k', zeroblob(32), 1, x'');
+            UPDATE journal_stats SET events = 1, bytes = 64 + 2 + 16;
+            UPDATE journal_head SET number = 1, at = 9000000000000000000;",
+        )
+        .unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        let head = journal_head::load(&db).unwrap();
+        assert_eq!((head.number, head.age), (EventNumber(1), AgeTime(0)));
+        let (day, week) = (AgeTime(86_399_000_000), AgeTime(7 * 86_400_000_000 - 1));
+        assert!(idempotency::find(&db, 1, "k", day).unwrap().is_some());
+        assert_eq!(retention::step(&db, &Retention::default(), week).unwrap(), RetentionStep::Done);
+        let findings = integrity::rows(&db, |_, _| {});
+        assert!(findings.is_empty(), "{findings:?}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn admin(path: &Path) -> Admin {
 }
 
 fn later(seconds: i64) -> WallTime {
-    NOW.plus_seconds(seconds)
+    NOW.wall.plus_seconds(seconds)
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_jump_of_the_clock_neither_revives_older_tokens_nor_rejects_new_ones() {
     let path = directory.file("a.db");
     let mut admin = admin(&path);
     let new = NewUser { id: &id("ann"), email: "ann@example.com", name: None };
-    admin.add(&new, "first", NOW).unwrap();
+    admin.add(&new, "first", NOW.wall).unwrap();
     let mut writer = open(&path);
     assert!(writer.token_rules().unwrap().0.is_empty(), "a first password does not affect tokens");
     let mut login = 0;
@@ -48,7 +48,7 @@ fn a_jump_of_the_clock_neither_revives_older_tokens_nor_rejects_new_ones() {
     ];
     for (hash, now, expected) in changes {
         if hash == "fourth" {
-            writer.commit_batch(&[command("ben", create_workspace())], later(864_000));
+            writer.commit_batch(&[command("ben", create_workspace())], Now { wall: later(864_000), ..NOW });
         }
         let before = Credential { authenticated_at: Some(later(9_000_000)), generation: Some(login) };
         admin.set_password(&named("ann"), hash, now).unwrap();
@@ -72,7 +72,7 @@ fn a_disabled_user_gets_back_no_older_token() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut admin = admin(&path);
-    admin.add(&NewUser { id: &id("ann"), email: "ann@example.com", name: None }, "hash", NOW).unwrap();
+    admin.add(&NewUser { id: &id("ann"), email: "ann@example.com", name: None }, "hash", NOW.wall).unwrap();
     let mut writer = open(&path);
     let accepts = |writer: &mut Writer, seconds, generation| {
         let credential = Credential { authenticated_at: Some(later(seconds)), generation };
@@ -93,22 +93,22 @@ fn development_enables_its_user_only_if_production_switched_it_off() {
     type AdminCommand = fn(&mut Admin);
     let table: [(&str, AdminCommand, UserStatus); 4] = [
         ("no change", |_| {}, UserStatus::Enabled),
-        ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Disabled),
+        ("disabled", |admin| drop(admin.disable(&named(DEVELOPMENT), NOW.wall).unwrap()), UserStatus::Disabled),
         ("enabled in production", |admin| drop(admin.enable(&named(DEVELOPMENT)).unwrap()), UserStatus::Enabled),
-        ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW).unwrap()), UserStatus::Deleted),
+        ("deleted", |admin| drop(admin.delete(&named(DEVELOPMENT), NOW.wall).unwrap()), UserStatus::Deleted),
     ];
     for (name, apply, expected) in table {
         let directory = TempDir::new();
         let path = directory.file("a.db");
         let mut writer = open(&path);
-        writer.set_development_user(Some("hash"), NOW).unwrap();
-        writer.set_development_user(None, NOW).unwrap();
+        writer.set_development_user(Some("hash"), NOW.wall).unwrap();
+        writer.set_development_user(None, NOW.wall).unwrap();
         let mut admin = admin(&path);
         let status = |admin: &Admin| admin.find(&named(DEVELOPMENT)).unwrap().status;
         assert_eq!(status(&admin), UserStatus::SwitchedOff, "production switches the user off");
         apply(&mut admin);
-        writer.set_development_user(None, NOW).unwrap();
-        writer.set_development_user(Some("hash"), NOW).unwrap();
+        writer.set_development_user(None, NOW.wall).unwrap();
+        writer.set_development_user(Some("hash"), NOW.wall).unwrap();
         assert_eq!(status(&admin), expected, "{name}");
         let closed = writer.token_rules().unwrap().0.contains_key(DEVELOPMENT);
         assert_eq!(closed, expected != UserStatus::Enabled, "{name}");
@@ -125,7 +125,7 @@ fn an_administrator_waits_for_the_writer() {
     let mut admin = admin(&path);
     writer.connection.db.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| admin.disable(&named("ann"), NOW));
+        let waiting = scope.spawn(|| admin.disable(&named("ann"), NOW.wall));
         writer.connection.db.execute_batch("COMMIT").unwrap();
         assert!(waiting.join().unwrap().is_ok());
     });
@@ -153,16 +153,16 @@ fn a_rejected_change_writes_nothing() {
     let directory = TempDir::new();
     let path = directory.file("a.db");
     let mut admin = admin(&path);
-    admin.add(&NewUser { id: &id("ann"), email: "ann@example.com", name: Some("Ann") }, "hash", NOW).unwrap();
+    admin.add(&NewUser { id: &id("ann"), email: "ann@example.com", name: Some("Ann") }, "hash", NOW.wall).unwrap();
     let before = admin.users(None, 10).unwrap();
     let new = NewUser { id: &id("ben"), email: "Ann@Example.com", name: None };
     let taken = AdminError::EmailTaken { email: new.email.into(), by: id("ann") };
     assert_eq!(admin.check_new(&new), Err(taken.clone()));
-    assert_eq!(admin.add(&new, "hash", NOW), Err(taken));
-    assert_eq!(admin.set_password(&named("ben"), "hash", NOW), Err(AdminError::Unknown("ben".into())));
+    assert_eq!(admin.add(&new, "hash", NOW.wall), Err(taken));
+    assert_eq!(admin.set_password(&named("ben"), "hash", NOW.wall), Err(AdminError::Unknown("ben".into())));
     assert_eq!(admin.users(None, 10).unwrap(), before);
     // The next page begins after the last user.
-    admin.disable(&named("ben"), NOW).unwrap();
+    admin.disable(&named("ben"), NOW.wall).unwrap();
     let rest: Vec<Account> = admin.users(before.last(), 10).unwrap();
     assert_eq!(rest.iter().map(|user| user.id.as_str()).collect::<Vec<_>>(), ["ben"]);
 }

@@ -15,7 +15,7 @@ mod transfer;
 
 use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::limits::QUERY_ROWS_EXAMINED_MAX;
-use crate::base::time::WallTime;
+use crate::base::time::{MonoTime, Now, WallTime};
 use crate::config::types::Database;
 use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
@@ -30,7 +30,12 @@ use crate::store::{MaintenanceDue, PendingQuery, QueryStep, Reader, StoreConfig,
 use std::path::Path;
 use std::sync::Arc;
 
-const NOW: WallTime = WallTime(1_767_225_600_000_000);
+const NOW: Now = Now { wall: WallTime(1_767_225_600_000_000), mono: MonoTime(1_000_000) };
+
+/// Both clocks `seconds` after [`NOW`].
+fn after_seconds(seconds: i64) -> Now {
+    Now { wall: NOW.wall.plus_seconds(seconds), mono: NOW.mono.plus_milliseconds(1000 * seconds as u64) }
+}
 
 fn open(path: &Path) -> Writer {
     let config = StoreConfig::new(Database::File(path.into()));
@@ -118,7 +123,7 @@ fn execute_on(reader: &mut Reader, query: &Query) -> QueryResponse {
 }
 
 /// Runs a step of maintenance. Returns whether another one is due.
-fn maintain(writer: &mut Writer, now: WallTime) -> bool {
+fn maintain(writer: &mut Writer, now: Now) -> bool {
     writer.maintain(now);
     matches!(writer.maintenance_due(now), MaintenanceDue::Now | MaintenanceDue::WhenIdle)
 }

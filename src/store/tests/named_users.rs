@@ -8,13 +8,13 @@ use crate::store::{InboxLimits, export, import};
 
 /// Retention that removes every event at once.
 const NOTHING: Retention = Retention { seconds: 0, events: 0, bytes: 0, young_milliseconds: 0 };
-const LATER: WallTime = WallTime(NOW.0 + 1_000_000_000);
+const LATER: Now = Now { wall: WallTime(NOW.wall.0 + 1_000_000_000), mono: MonoTime(NOW.mono.0 + 1_000_000_000) };
 
 fn count(writer: &Writer, table: &str) -> i64 {
     writer.connection.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
-fn maintain_all(writer: &mut Writer, now: WallTime) {
+fn maintain_all(writer: &mut Writer, now: Now) {
     while maintain(writer, now) {}
     writer.check_invariants();
 }
@@ -75,7 +75,7 @@ fn users_who_wrote_or_were_administered_are_kept() {
     done(&mut writer, "writes", post(ConversationRef::Id(conversation), "x"));
     add_workspace(&mut writer, "owns");
     let mut admin = Admin::open(&config.database, false).unwrap();
-    admin.disable(&UserSelector::Id(UserId::new_unchecked("disabled")), NOW).unwrap();
+    admin.disable(&UserSelector::Id(UserId::new_unchecked("disabled")), NOW.wall).unwrap();
     done(&mut writer, "ann", remove_all_but_ann(conversation));
     maintain_all(&mut writer, NOW);
     let mut writer = forget_events(writer, &config);
@@ -126,7 +126,7 @@ fn a_removed_user_still_gets_a_gap() {
     let path = directory.file("a.db");
     export(&path, &mut lines, false, &mut |_| {}).unwrap();
     let target = directory.file("b.db");
-    import(&target, &mut &lines[..], LATER, &mut |_| {}).unwrap();
+    import(&target, &mut &lines[..], LATER.wall, &mut |_| {}).unwrap();
     let mut imported = open(&target);
     assert_eq!(gap(&mut imported, "ben", before), Some(left.next()));
     let mut again = Vec::new();

@@ -25,7 +25,7 @@ fn rows(writer: &Writer) -> [usize; 9] {
 }
 
 /// Runs maintenance until no work is left. Returns the largest number of rows that one step removed, and the number of steps.
-fn purge(writer: &mut Writer, now: WallTime) -> (usize, usize) {
+fn purge(writer: &mut Writer, now: Now) -> (usize, usize) {
     let (mut most, mut steps) = (0, 0);
     loop {
         let before: usize = rows(writer).iter().sum();
@@ -108,9 +108,9 @@ fn stored_responses_are_purged_after_a_day() {
         post.idempotency = Some(Idempotency { key: key.to_string().into(), fingerprint: [0; 32] });
         writer.commit_batch(&[post], NOW);
     }
-    purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_RETENTION_SECONDS - 1));
+    purge(&mut writer, after_seconds(IDEMPOTENCY_RETENTION_SECONDS - 1));
     assert_eq!(rows(&writer)[8], 100);
-    let (most, _) = purge(&mut writer, NOW.plus_seconds(IDEMPOTENCY_RETENTION_SECONDS + 1));
+    let (most, _) = purge(&mut writer, after_seconds(IDEMPOTENCY_RETENTION_SECONDS + 1));
     assert_eq!(rows(&writer)[8], 0);
     assert!(most < 100, "{most}");
 }

@@ -3,7 +3,6 @@
 use super::support::TempDir;
 use super::*;
 use crate::base::limits::PURGE_ROWS_MAX;
-use crate::base::time::SECOND;
 use crate::store::Retention;
 
 /// Bounds that are never exceeded.
@@ -23,7 +22,7 @@ fn events(writer: &Writer) -> i64 {
 }
 
 /// Runs maintenance until no work is left. Returns the number of steps.
-fn maintain_all(writer: &mut Writer, now: WallTime) -> usize {
+fn maintain_all(writer: &mut Writer, now: Now) -> usize {
     let mut steps = 1;
     while maintain(writer, now) {
         writer.check_invariants();
@@ -44,7 +43,7 @@ fn gap(writer: &mut Writer, user: &str, after: u64) -> Option<u64> {
 
 #[test]
 fn the_first_exceeded_bound_applies() {
-    let later = NOW.plus_seconds(1000);
+    let later = after_seconds(1000);
     // The weight of each event of this test, in bytes.
     const WEIGHT: u64 = 206;
     let table = [
@@ -60,7 +59,7 @@ fn the_first_exceeded_bound_applies() {
     for (name, retention, kept) in table {
         let mut writer = open_with(retention);
         for second in 0..10 {
-            writer.commit_batch(&[command("ann", create_workspace())], NOW.plus_seconds(second));
+            writer.commit_batch(&[command("ann", create_workspace())], after_seconds(second));
         }
         assert_eq!(select(&writer, "bytes FROM journal_stats"), 10 * WEIGHT as i64);
         maintain_all(&mut writer, later);
@@ -95,7 +94,7 @@ fn the_recipients_of_one_event_are_removed_in_small_steps() {
     assert_eq!(gap(&mut writer, "person-0", 0), None, "a purge causes no gap");
 
     add_workspace(&mut writer, "zoe");
-    let later = NOW.plus_seconds(241);
+    let later = after_seconds(241);
     let (mut most, mut gaps) = (0, 0);
     loop {
         let before = select(&writer, "count(*) FROM event_recipients");
@@ -129,14 +128,14 @@ fn a_removal_is_due_as_soon_as_an_event_is_old_enough() {
     add_workspace(&mut writer, "ann");
     assert_eq!(writer.maintenance_due(NOW), MaintenanceDue::Now, "the batch has exceeded a bound");
     assert!(!maintain(&mut writer, NOW));
-    let old_enough = WallTime(NOW.0 + 5 * SECOND);
-    assert_eq!((writer.maintenance_due(NOW), events(&writer)), (MaintenanceDue::At(old_enough), 3));
+    let old_enough = after_seconds(5);
+    assert_eq!((writer.maintenance_due(NOW), events(&writer)), (MaintenanceDue::At(old_enough.mono), 3));
     assert_eq!(writer.maintenance_due(old_enough), MaintenanceDue::Now);
     maintain_all(&mut writer, old_enough);
     assert_eq!((writer.maintenance_due(old_enough), events(&writer)), (MaintenanceDue::Unknown, 2));
     // A deletion causes work as well.
     let workspace = add_workspace(&mut writer, "ben");
-    maintain_all(&mut writer, WallTime(i64::MAX / 4));
+    maintain_all(&mut writer, after_seconds(1 << 40));
     done(&mut writer, "ben", CommandKind::DeleteWorkspace { id: workspace });
     assert_eq!(writer.maintenance_due(NOW), MaintenanceDue::Now);
 }
@@ -152,7 +151,7 @@ fn a_removed_update_of_a_deleted_message_causes_no_gap() {
     done(&mut writer, "ann", CommandKind::UpdateMessage { conversation, message, content, metadata: None });
     done(&mut writer, "ann", CommandKind::DeleteMessage { conversation, message });
     let changed = writer.position().0 - 1;
-    maintain_all(&mut writer, NOW.plus_seconds(241));
+    maintain_all(&mut writer, after_seconds(241));
     assert_eq!(events(&writer), 1);
     assert_eq!(
         gap(&mut writer, "ann", 0),
@@ -215,7 +214,9 @@ fn the_oldest_events_of_the_largest_share_are_removed_first() {
             };
             let mut writer = Writer::open(&config).unwrap();
             writer.check_invariants();
-            maintain_all(&mut writer, NOW.plus_seconds(241));
+            // The age of the database starts with the first step.
+            maintain_all(&mut writer, NOW);
+            maintain_all(&mut writer, after_seconds(241));
             let [ann, ben, eve] = replayed(&mut writer, ["ann", "ben", "eve"]);
             assert_eq!([ann, ben], [10, 10], "{name}, {by_bytes}");
             let is_half = if by_bytes { (20..40).contains(&eve) } else { eve == 30 };
@@ -238,7 +239,7 @@ fn a_flooded_workspace_spares_the_others_of_its_owner() {
     maintain_all(&mut writer, NOW);
     let spared = busy_workspace(&mut writer, "ann", &["ben"], 3);
     let flooded = busy_workspace(&mut writer, "ann", &["cyd"], 30);
-    maintain_all(&mut writer, NOW.plus_seconds(241));
+    maintain_all(&mut writer, after_seconds(241));
     let events = replay(&mut writer, "ann");
     let count = |id| events.iter().filter(|event| event.conversation_id == Some(id)).count();
     assert_eq!((events.len(), count(spared), count(flooded)), (20, 4, 15));
@@ -254,7 +255,7 @@ fn owners_give_way_until_they_are_equal() {
     for (user, updates) in [("ann", 2), ("ben", 30), ("cyd", 20), ("dan", 9)] {
         busy_workspace(&mut writer, user, &[], updates);
     }
-    maintain_all(&mut writer, NOW.plus_seconds(241));
+    maintain_all(&mut writer, after_seconds(241));
     assert_eq!(replayed(&mut writer, ["ann", "ben", "cyd", "dan"]), [4, 8, 9, 9]);
 }
 
@@ -264,13 +265,13 @@ fn no_other_events_are_removed_while_the_largest_share_is_young() {
     maintain_all(&mut writer, NOW);
     busy_workspace(&mut writer, "ann", &[], 6);
     let workspace = add_workspace(&mut writer, "eve");
-    let later = NOW.plus_seconds(200);
+    let later = after_seconds(200);
     writer.commit_batch(&vec![command("eve", create_conversation(workspace, &[])); 20], later);
-    maintain_all(&mut writer, NOW.plus_seconds(250));
+    maintain_all(&mut writer, after_seconds(250));
     // The creation of the workspace is old enough.
     assert_eq!(replayed(&mut writer, ["ann", "eve"]), [8, 20]);
-    assert_eq!(writer.maintenance_due(NOW.plus_seconds(250)), MaintenanceDue::At(WallTime(later.0 + 240 * SECOND)));
-    maintain_all(&mut writer, later.plus_seconds(241));
+    assert_eq!(writer.maintenance_due(after_seconds(250)), MaintenanceDue::At(after_seconds(440).mono));
+    maintain_all(&mut writer, after_seconds(441));
     assert_eq!(replayed(&mut writer, ["ann", "eve"]), [5, 5]);
 }
 
@@ -286,7 +287,7 @@ fn tombstones_count_for_the_owner_of_the_deleted_workspace() {
         maintain_all(&mut writer, NOW);
     }
     assert_eq!(replayed(&mut writer, ["ann", "eve"]), [6, 20]);
-    maintain_all(&mut writer, NOW.plus_seconds(241));
+    maintain_all(&mut writer, after_seconds(241));
     assert_eq!(replayed(&mut writer, ["ann", "eve"]), [6, 6]);
     assert_eq!(select(&writer, "count(*) FROM journal_workspaces"), 7, "no share is empty");
 }

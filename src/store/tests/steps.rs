@@ -30,7 +30,7 @@ fn instructions(db: &Connection) -> u64 {
 }
 
 /// Runs maintenance until no work is left. Returns the most work of a step, and the number of steps.
-fn maintain_all(writer: &mut Writer, now: WallTime) -> (u64, usize) {
+fn maintain_all(writer: &mut Writer, now: Now) -> (u64, usize) {
     let (mut most, mut steps) = (0, 0);
     loop {
         let (work, more) = work(writer, |writer| maintain(writer, now));
@@ -272,7 +272,7 @@ fn a_step_of_retention_takes_the_same_work_for_any_number_of_events() {
         let retention = Retention { events: 10, young_milliseconds: 0, ..Retention::default() };
         let mut writer = Writer::open(&StoreConfig { retention, ..StoreConfig::new(Database::Memory) }).unwrap();
         commit_all(&mut writer, "ann", (0..events).map(|_| create_workspace()));
-        let (step, steps) = maintain_all(&mut writer, NOW.plus_seconds(1));
+        let (step, steps) = maintain_all(&mut writer, after_seconds(1));
         assert!(steps > events / PURGE_ROWS_MAX, "{steps}");
         step
     });

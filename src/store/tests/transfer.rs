@@ -30,7 +30,7 @@ fn answers_of_every_state_are_exported_and_imported() {
     }
 
     let mut reports = 0;
-    let imported = import(&to, &mut before.as_bytes(), NOW, &mut |_| reports += 1).unwrap();
+    let imported = import(&to, &mut before.as_bytes(), NOW.wall, &mut |_| reports += 1).unwrap();
     assert_eq!((imported.counts.lines() + 2, imported.kept), (reports, None));
     let after = exported(&to);
     let body = |text: &str| text.split_once('\n').unwrap().1.to_owned();

@@ -91,7 +91,7 @@ impl Exporter<'_> {
     }
 
     fn header(&mut self) -> Result<(), Abort<io::Error>> {
-        let JournalHead { number: position, at } = journal_head::load(self.db)?;
+        let JournalHead { number: position, at, .. } = journal_head::load(self.db)?;
         let (id_key, epoch) = self.db.query_row("SELECT id_key, epoch FROM meta WHERE id = 1", [], |row| {
             Ok((row.get(0)?, Uuid::from_bytes(row.get(1)?)))
         })?;

@@ -9,6 +9,7 @@ use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
 use crate::store::error::{DataError, OpenError, fault_of};
 use crate::store::progress::{Progress, ProgressReport};
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalHead, NewEventRow};
 use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::admin::integrity;
@@ -184,7 +185,7 @@ impl<'a> Importer<'a> {
             return Err(LineError::Rule("`position` is too large".into()));
         }
         db.execute("UPDATE meta SET id_key = ?1 WHERE id = 1", [header.id_key])?;
-        journal_head::store(db, JournalHead { number: header.position, at: header.at })?;
+        journal_head::store(db, JournalHead { number: header.position, at: header.at, age: AgeTime(0) })?;
         if let Some(through) = header.removed_users_through {
             if through > header.position {
                 return Err(LineError::Rule("`removed_users_through` is beyond `position`".into()));
@@ -337,7 +338,7 @@ impl<'a> Importer<'a> {
             payload: "",
             recipient_keys: &access.recipient_keys,
         };
-        Ok(state_events::insert(self.db, event, at, &draft)?)
+        Ok(state_events::insert(self.db, event, at, AgeTime(0), &draft)?)
     }
 
     /// The number in the id of a new row, which must have been created at `created_at`.

@@ -218,7 +218,7 @@ impl AnswerWorld {
             api_variant: ApiVariant::Config,
         };
         let command = self.command(user, kind);
-        let now = self.now.wall;
+        let now = self.now;
         let committed = self.process().writer.commit_batch(&[command], now);
         let Ok(Outcome::ConversationCreated { conversation, .. }) = &committed.results[0].result else {
             panic!("the conversation is created: {:?}", committed.results[0].result)
@@ -291,7 +291,7 @@ impl AnswerWorld {
         let count = 1 + self.below(self.process.as_ref().map_or(1, |process| process.commands.len().min(6)));
         let (commands, waiters): (Vec<Command>, Vec<Waiter>) = self.process().commands.drain(..count).unzip();
         let fails = if !self.calm && self.chance(1, 20) { 1 + self.below(4) } else { 0 };
-        let now = self.now.wall;
+        let now = self.now;
         let db = self.process().writer.connection();
         if fails > 0 {
             let mut left = fails;

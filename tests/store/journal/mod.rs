@@ -113,7 +113,7 @@ fn retention_removes_the_oldest_of_a_workspace_and_reports_gaps() {
         let retention = Retention { events: run.random.below(stored), young_milliseconds: 0, ..Retention::default() };
         run.world.config.retention = retention;
         run.world.reopen();
-        run.world.now = WallTime(run.world.now.0 + 1_000_000_000);
+        run.world.pass_seconds(1_000);
         let position = run.world.writer().position();
         run.world.maintain_all();
         run.world.writer().check_invariants();

@@ -30,7 +30,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
         let Some(request) = &command.idempotency else { return self.dispatch(&caller, &command.kind) };
         if let Some(user) = &caller.known
-            && let Some(stored) = self.rows.stored_response(user.key, &request.key, self.now)?
+            && let Some(stored) = self.rows.stored_response(user.key, &request.key, self.age)?
         {
             if stored.fingerprint != request.fingerprint {
                 return Err(Rejection::IdempotencyKeyReused.into());
@@ -39,27 +39,11 @@ impl<R: Rows> Transaction<'_, R> {
         }
         let (outcome, number) = self.dispatch(&caller, &command.kind)?;
         let user = self.upsert_participant(caller.id())?;
-        self.rows.store_response(user.key, request, number, &command_body(&outcome), self.now)?;
+        self.rows.store_response(user.key, request, number, &command_body(&outcome), self.age)?;
         Ok((outcome, number))
     }
 
-    /// Executes a command, unless it publishes a state event and the caller wrote too many of them.
     fn dispatch(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> CommandOutcome {
-        // An answer must end, and messages are not removed from the journal.
-        let is_limited = !matches!(
-            kind,
-            CommandKind::Answer { .. } | CommandKind::PostMessage { .. } | CommandKind::SetPassword { .. }
-        );
-        if is_limited {
-            self.cache.event_rates.check(caller.id(), self.wall)?;
-        }
-        let bytes_before = self.event_bytes;
-        let outcome = self.execute(caller, kind);
-        self.cache.event_rates.count(caller.id(), self.event_bytes - bytes_before, self.wall);
-        outcome
-    }
-
-    fn execute(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> CommandOutcome {
         match kind {
             CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
                 self.post_message(caller, *conversation, *role, content, metadata, *api_variant)

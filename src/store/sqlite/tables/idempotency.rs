@@ -1,15 +1,15 @@
 //! Responses that are stored under the idempotency keys of requests.
 
 use crate::base::limits::IDEMPOTENCY_RETENTION_SECONDS;
-use crate::base::time::WallTime;
 use crate::domain::command::Idempotency;
 use crate::domain::id::EventNumber;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::StoredResponse;
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The response that is stored under the user's key, unless it has expired at `now`.
-pub(crate) fn find(db: &Connection, user: i64, key: &str, now: WallTime) -> rusqlite::Result<Option<StoredResponse>> {
+pub(crate) fn find(db: &Connection, user: i64, key: &str, now: AgeTime) -> rusqlite::Result<Option<StoredResponse>> {
     db.prepare_cached(FIND)?
         .query_row(params![user, key, expired_through(now).0], |row| {
             Ok(StoredResponse {
@@ -28,28 +28,28 @@ pub(crate) fn store(
     request: &Idempotency,
     number: Option<EventNumber>,
     body: &[u8],
-    now: WallTime,
+    now: AgeTime,
 ) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "INSERT INTO idempotency (user, key, fingerprint, number, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+        "INSERT INTO idempotency (user, key, fingerprint, number, age_at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT (user, key) DO UPDATE SET \
-         fingerprint = excluded.fingerprint, number = excluded.number, at = excluded.at, body = excluded.body",
+         fingerprint = excluded.fingerprint, number = excluded.number, age_at = excluded.age_at, body = excluded.body",
     )?
     .execute(params![user, &*request.key, request.fingerprint, number.map(sql), now.0, body])
     .map(drop)
 }
 
 /// Deletes at most `rows_max` responses that have expired at `now`. Returns the number of deleted rows.
-pub(crate) fn purge(db: &Connection, now: WallTime, rows_max: usize) -> rusqlite::Result<usize> {
+pub(crate) fn purge(db: &Connection, now: AgeTime, rows_max: usize) -> rusqlite::Result<usize> {
     db.prepare_cached(PURGE)?.execute(params![expired_through(now).0, rows_max as i64])
 }
 
 /// Responses that were stored at this time or before have expired at `now`.
-fn expired_through(now: WallTime) -> WallTime {
-    now.plus_seconds(-IDEMPOTENCY_RETENTION_SECONDS)
+fn expired_through(now: AgeTime) -> AgeTime {
+    now.minus_seconds(IDEMPOTENCY_RETENTION_SECONDS)
 }
 
 pub(crate) const FIND: &str =
-    "SELECT fingerprint, number, body FROM idempotency WHERE user = ?1 AND key = ?2 AND at > ?3";
+    "SELECT fingerprint, number, body FROM idempotency WHERE user = ?1 AND key = ?2 AND age_at > ?3";
 pub(crate) const PURGE: &str =
-    "DELETE FROM idempotency WHERE id IN (SELECT id FROM idempotency WHERE at <= ?1 ORDER BY at LIMIT ?2)";
+    "DELETE FROM idempotency WHERE id IN (SELECT id FROM idempotency WHERE age_at <= ?1 ORDER BY age_at LIMIT ?2)";

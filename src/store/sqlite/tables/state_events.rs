@@ -10,6 +10,7 @@
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, NewEventRow};
 use crate::store::sqlite::tables::{messages, released_users};
 use crate::store::sqlite::values::{number, sql};
@@ -72,6 +73,7 @@ pub(crate) fn insert(
     db: &Connection,
     number: EventNumber,
     at: WallTime,
+    age: AgeTime,
     row: &NewEventRow<'_>,
 ) -> rusqlite::Result<()> {
     db.prepare_cached(INSERT)?.execute(params![
@@ -87,6 +89,7 @@ pub(crate) fn insert(
         row.message.map(|(_, created_at)| created_at.0),
         row.correlation_id,
         row.payload,
+        age.0,
     ])?;
     let mut statement = db.prepare_cached(INSERT_RECIPIENT)?;
     for user in row.recipient_keys {
@@ -182,8 +185,8 @@ fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
 
 pub(crate) const INSERT: &str = "
     INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, conversation, conversation_at,
-        message, message_at, correlation_id, payload)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        message, message_at, correlation_id, payload, age_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 pub(crate) const DELETE_RECIPIENTS: &str = "DELETE FROM event_recipients WHERE number = ?1";
 pub(crate) const DELETE: &str = "DELETE FROM state_events WHERE number = ?1";
 pub(crate) const INSERT_RECIPIENT: &str = "INSERT INTO event_recipients (user, number) VALUES (?1, ?2)";

@@ -29,14 +29,14 @@ fn continuation(newest: EventNumber, newest_at: WallTime, known: EventNumber, no
 /// Starts a new timeline in an open transaction. No other process may have the database open. Returns the number after which
 /// the timeline continues; `None`, without a change, if no numbers are left.
 pub(crate) fn start(db: &Connection, known: EventNumber, now: WallTime) -> rusqlite::Result<Option<EventNumber>> {
-    let JournalHead { number: newest, at: newest_at } = journal_head::load(db)?;
+    let head @ JournalHead { number: newest, at: newest_at, .. } = journal_head::load(db)?;
     let Some(through) = continuation(newest, newest_at, known, now) else { return Ok(None) };
     db.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [schema::new_epoch().as_bytes()])?;
     db.execute(
         "INSERT INTO skipped_ranges (after, through, at) VALUES (?1, ?2, ?3)",
         params![sql(newest), sql(through), now.0],
     )?;
-    journal_head::store(db, JournalHead { number: through, at: newest_at })?;
+    journal_head::store(db, JournalHead { number: through, ..head })?;
     Ok(Some(through))
 }
 
@@ -54,6 +54,7 @@ pub(crate) const SKIPPED_BEFORE: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::rules::age::AgeTime;
     use crate::store::sqlite::connection::{Durability, open_writing};
     use crate::store::tests::support::TempDir;
 
@@ -99,12 +100,13 @@ mod tests {
     fn a_skipped_range_separates_two_timelines() {
         let directory = TempDir::new();
         let (db, meta) = open_writing(&directory.file("a.db"), Durability::None).unwrap();
-        journal_head::store(&db, JournalHead { number: EventNumber(10), at: WallTime(5) }).unwrap();
+        journal_head::store(&db, JournalHead { number: EventNumber(10), at: WallTime(5), age: AgeTime(7) }).unwrap();
         let start_at = |now| start(&db, EventNumber(0), now).unwrap().unwrap();
         let first = start_at(WallTime(1_000_000));
-        journal_head::store(&db, JournalHead { number: EventNumber(first.0 + 3), at: WallTime(6) }).unwrap();
+        journal_head::store(&db, JournalHead { number: EventNumber(first.0 + 3), at: WallTime(6), age: AgeTime(8) })
+            .unwrap();
         let second = start_at(WallTime(2_000_000));
-        assert_eq!(journal_head::load(&db).unwrap(), JournalHead { number: second, at: WallTime(6) });
+        assert_eq!(journal_head::load(&db).unwrap(), JournalHead { number: second, at: WallTime(6), age: AgeTime(8) });
         let epoch: Vec<u8> = db.query_row("SELECT epoch FROM meta", [], |row| row.get(0)).unwrap();
         assert_ne!(epoch, meta.epoch.as_bytes());
         let table = [

@@ -3,9 +3,10 @@
 
 use crate::base::limits::{PURGE_ROWS_MAX, RELEASED_USERS_MAX};
 use crate::base::metrics;
-use crate::base::time::WallTime;
+use crate::base::time::{MonoTime, WallTime};
 use crate::domain::event::Event;
 use crate::store::config::Retention;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalHead, JournalStats};
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
@@ -16,6 +17,9 @@ use crate::store::sqlite::write::rows::SqliteRows;
 use rusqlite::Connection;
 use std::sync::Arc;
 
+/// Without other changes, the age of the database is stored after this time.
+const AGE_STORED_MICROSECONDS: u64 = 10 * 60 * 1_000_000;
+
 /// When the next step of maintenance is due, as far as known without a search for work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaintenanceDue {
@@ -24,7 +28,7 @@ pub enum MaintenanceDue {
     /// As soon as no command waits. Transactions with commands include such steps as well.
     WhenIdle,
     /// At this time, or earlier.
-    At(WallTime),
+    At(MonoTime),
     /// No work is known.
     Unknown,
 }
@@ -35,7 +39,7 @@ pub(crate) struct Maintenance {
     /// Whether there may be rows to remove.
     has_rows: bool,
     /// Retention removes no event before this time.
-    young_until: WallTime,
+    young_until: AgeTime,
     /// Whether the last step failed. No step is due until a transaction has succeeded.
     has_failed: bool,
 }
@@ -43,7 +47,7 @@ pub(crate) struct Maintenance {
 impl Maintenance {
     pub(crate) fn new(retention: Retention) -> Maintenance {
         // An earlier process may have left rows to remove.
-        Maintenance { retention, has_rows: true, young_until: WallTime(i64::MIN), has_failed: false }
+        Maintenance { retention, has_rows: true, young_until: AgeTime(i64::MIN), has_failed: false }
     }
 
     /// Runs one step inside the transaction that `rows` has open. Returns the events to publish after the commit, and the new
@@ -53,15 +57,19 @@ impl Maintenance {
         rows: &SqliteRows<'_>,
         cache: &mut WriterCache,
         head: JournalHead,
-        now: WallTime,
+        wall: WallTime,
+        age: AgeTime,
     ) -> rusqlite::Result<(Vec<Arc<Event>>, JournalHead)> {
         self.has_failed = false;
         cache.stats = None;
-        let mut transaction = Transaction::new(rows, rows.ids, cache, head, now);
+        let mut transaction = Transaction::new(rows, rows.ids, cache, head, wall, age);
         let has_notified = transaction.step_workspace_deletions()?;
-        self.has_rows = self.remove_rows(rows.db, transaction.cache, now)? || has_notified;
+        self.has_rows = self.remove_rows(rows.db, transaction.cache, age)? || has_notified;
         if !self.has_rows {
             transaction.step_inboxes()?;
+        }
+        if age.since(head.age) >= AGE_STORED_MICROSECONDS {
+            transaction.head.age = age;
         }
         transaction.finish()?;
         Ok((transaction.events, transaction.head))
@@ -79,24 +87,25 @@ impl Maintenance {
         self.has_rows |= has_deleted;
     }
 
-    pub(crate) fn due(&self, cache: &WriterCache, head: JournalHead, now: WallTime) -> MaintenanceDue {
+    /// `now` and `age` are the same moment.
+    pub(crate) fn due(&self, cache: &WriterCache, head: JournalHead, now: MonoTime, age: AgeTime) -> MaintenanceDue {
         let exceeds = cache.stats.is_some_and(|stats| self.retention.exceeded_by(stats).is_some());
         match self {
             Maintenance { has_failed: true, .. } => MaintenanceDue::Unknown,
             Maintenance { has_rows: true, .. } => MaintenanceDue::Now,
-            _ if exceeds && self.young_until <= now => MaintenanceDue::Now,
+            _ if exceeds && self.young_until <= age => MaintenanceDue::Now,
             _ if cache.inboxes.is_due(head) => MaintenanceDue::WhenIdle,
-            _ if exceeds => MaintenanceDue::At(self.young_until),
+            _ if exceeds => MaintenanceDue::At(now.plus(self.young_until.since(age))),
             _ => MaintenanceDue::Unknown,
         }
     }
 
     /// Removes a few rows. Returns whether more rows may be left to remove.
-    fn remove_rows(&mut self, db: &Connection, cache: &mut WriterCache, now: WallTime) -> rusqlite::Result<bool> {
-        if purge::step(db, now)? {
+    fn remove_rows(&mut self, db: &Connection, cache: &mut WriterCache, age: AgeTime) -> rusqlite::Result<bool> {
+        if purge::step(db, age)? {
             return Ok(true);
         }
-        let step = retention::step(db, &self.retention, now)?;
+        let step = retention::step(db, &self.retention, age)?;
         if let RetentionStep::Young(until) = step {
             self.young_until = until;
         }

@@ -2,7 +2,7 @@
 //! foreign keys hold after every step.
 
 use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
-use crate::base::time::WallTime;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sqlite::tables::{
     answer_jobs, idempotency, journal_shares, released_users, state_events, workspace_deletions,
@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// Removes some rows of deleted resources or some expired responses, inside an open transaction. Returns whether more rows may
 /// be left to remove.
-pub(crate) fn step(db: &Connection, now: WallTime) -> rusqlite::Result<bool> {
+pub(crate) fn step(db: &Connection, now: AgeTime) -> rusqlite::Result<bool> {
     if let Some(conversation) = first(db, DELETED_CONVERSATION)? {
         purge_conversation(db, conversation)?;
         return Ok(true);

@@ -12,6 +12,7 @@ use crate::base::limits::PURGE_ROWS_MAX;
 use crate::base::time::WallTime;
 use crate::domain::id::EventNumber;
 use crate::store::config::Retention;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sqlite::tables::journal_shares::{self, ShareMeasure};
 use crate::store::sqlite::tables::{released_users, state_events};
@@ -27,7 +28,7 @@ pub(crate) enum RetentionStep {
     /// More events are to be removed.
     More,
     /// A bound is exceeded, but no event may be removed before this time.
-    Young(WallTime),
+    Young(AgeTime),
 }
 
 /// The oldest expiring event, of all or of one workspace.
@@ -35,17 +36,18 @@ struct OldestEvent {
     number: EventNumber,
     workspace: EventNumber,
     at: WallTime,
+    age_at: AgeTime,
     bytes: i64,
 }
 
 /// Removes some events, if they exceed a bound at `now`, inside an open transaction.
-pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite::Result<RetentionStep> {
+pub(crate) fn step(db: &Connection, keep: &Retention, now: AgeTime) -> rusqlite::Result<RetentionStep> {
     let mut stats = state_events::stats(db)?;
     let mut removed =
         RemovedEvents { stats: JournalStats::default(), rows_left: PURGE_ROWS_MAX, through: BTreeMap::new() };
     let left = loop {
         let Some(mut oldest) = oldest(db)? else { break RetentionStep::Done };
-        if oldest.at > now.plus_seconds(-keep.seconds) {
+        if oldest.age_at > now.minus_seconds(keep.seconds) {
             let Some(measure) = keep.exceeded_by(stats) else { break RetentionStep::Done };
             if let Some(largest) = journal_shares::largest(db, measure)?
                 && let Some(event) = oldest_of(db, largest)?
@@ -53,7 +55,7 @@ pub(crate) fn step(db: &Connection, keep: &Retention, now: WallTime) -> rusqlite
                 oldest = event;
             }
         }
-        let old_enough_at = WallTime(oldest.at.0.saturating_add(1000 * keep.young_milliseconds as i64));
+        let old_enough_at = oldest.age_at.plus_milliseconds(keep.young_milliseconds);
         if old_enough_at > now {
             break RetentionStep::Young(old_enough_at);
         }
@@ -140,18 +142,19 @@ fn oldest_of(db: &Connection, workspace: EventNumber) -> rusqlite::Result<Option
 
 fn read(row: &Row<'_>) -> rusqlite::Result<OldestEvent> {
     let (number, workspace) = (number(row.get(0)?), number(row.get(1)?));
-    Ok(OldestEvent { number, workspace, at: WallTime(row.get(2)?), bytes: row.get(3)? })
+    let (at, age_at) = (WallTime(row.get(2)?), AgeTime(row.get(3)?));
+    Ok(OldestEvent { number, workspace, at, age_at, bytes: row.get(4)? })
 }
 
 pub(crate) const OLDEST_OF_WORKSPACE: &str = concat!(
-    "SELECT number, workspace, at, ",
+    "SELECT number, workspace, at, age_at, ",
     state_events::event_bytes!(),
     " FROM state_events e INDEXED BY state_events_expiring_of_workspace WHERE workspace = ?1 AND ",
     state_events::event_expires!(),
     " ORDER BY number LIMIT 1"
 );
 pub(crate) const OLDEST: &str = concat!(
-    "SELECT number, workspace, at, ",
+    "SELECT number, workspace, at, age_at, ",
     state_events::event_bytes!(),
     " FROM state_events e INDEXED BY state_events_expiring WHERE ",
     state_events::event_expires!(),

@@ -9,6 +9,7 @@ use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
 use crate::domain::responder::ResponderKind;
 use crate::domain::token_rules::TokenRules;
+use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::sqlite::read::conversation_queries;
@@ -231,8 +232,8 @@ impl Rows for SqliteRows<'_> {
         messages::publication(self.db, message)
     }
 
-    fn insert_event(&self, number: EventNumber, at: WallTime, row: &NewEventRow<'_>) -> RowResult<()> {
-        state_events::insert(self.db, number, at, row)
+    fn insert_event(&self, number: EventNumber, at: WallTime, age: AgeTime, row: &NewEventRow<'_>) -> RowResult<()> {
+        state_events::insert(self.db, number, at, age, row)
     }
 
     fn delete_event(&self, number: EventNumber) -> RowResult<()> {
@@ -251,7 +252,7 @@ impl Rows for SqliteRows<'_> {
         journal_head::store(self.db, head)
     }
 
-    fn stored_response(&self, user_key: i64, key: &str, now: WallTime) -> RowResult<Option<StoredResponse>> {
+    fn stored_response(&self, user_key: i64, key: &str, now: AgeTime) -> RowResult<Option<StoredResponse>> {
         idempotency::find(self.db, user_key, key, now)
     }
 
@@ -261,7 +262,7 @@ impl Rows for SqliteRows<'_> {
         request: &Idempotency,
         number: Option<EventNumber>,
         body: &[u8],
-        now: WallTime,
+        now: AgeTime,
     ) -> RowResult<()> {
         idempotency::store(self.db, user_key, request, number, body, now)
     }

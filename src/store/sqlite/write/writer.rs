@@ -6,7 +6,7 @@
 use crate::base::limits::TRANSACTION_ROWS_MAX;
 use crate::base::memory_plan::MemoryPlan;
 use crate::base::metrics;
-use crate::base::time::WallTime;
+use crate::base::time::{Now, WallTime};
 use crate::config::types::Database;
 use crate::domain::answer_job::AnswerJob;
 use crate::domain::command::Command;
@@ -19,6 +19,7 @@ use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::TokenRules;
 use crate::store::config::StoreConfig;
 use crate::store::error::{Abort, OpenError, rejection_of};
+use crate::store::rules::age::AgeClock;
 use crate::store::rules::records::JournalHead;
 use crate::store::rules::transaction::Transaction;
 use crate::store::rules::writer_cache::WriterCache;
@@ -41,6 +42,7 @@ pub struct Writer {
     pub(crate) meta: DatabaseMeta,
     pub(crate) cache: WriterCache,
     pub(crate) head: JournalHead,
+    age: AgeClock,
     /// The last [`WriteConnection::external_version`] that `cache` and `head` include.
     external_version: i64,
     maintenance: Maintenance,
@@ -99,16 +101,21 @@ impl Writer {
         let open_error = |error| OpenError::of(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
         let external_version = connection.external_version().map_err(open_error)?;
-        let cache = WriterCache::new(
-            config.inbox,
-            config.notified_rows_max,
-            config.event_rate,
-            config.responders.clone(),
-            &config.memory,
-        );
-        let maintenance = Maintenance::new(config.retention);
+        let cache = WriterCache::new(config.inbox, config.notified_rows_max, config.responders.clone(), &config.memory);
+        let (maintenance, age) = (Maintenance::new(config.retention), AgeClock::new(head.age));
         let (memory, query_rows_max) = (config.memory, config.query_rows_max);
-        Ok(Writer { connection, temporary, meta, cache, head, external_version, maintenance, query_rows_max, memory })
+        Ok(Writer {
+            connection,
+            temporary,
+            meta,
+            cache,
+            head,
+            age,
+            external_version,
+            maintenance,
+            query_rows_max,
+            memory,
+        })
     }
 
     /// Opens a connection for queries.
@@ -127,8 +134,9 @@ impl Writer {
 
     /// Runs the first of the commands in order, in one transaction with one commit: at least one, and all of them unless they
     /// write `TRANSACTION_ROWS_MAX` rows. If that fails, each command runs in its own transaction. Returns one result per
-    /// command that has run, in the same order; the caller passes the other commands again. `now` may go back; assigned times only grow.
-    pub fn commit_batch(&mut self, commands: &[Command], now: WallTime) -> Committed {
+    /// command that has run, in the same order; the caller passes the other commands again. The wall clock may go
+    /// back or jump: assigned times only grow, and nothing expires by it.
+    pub fn commit_batch(&mut self, commands: &[Command], now: Now) -> Committed {
         // An inbox flush shares the transaction. If it fails, the commands are retried without it.
         let includes_flush = self.cache.inboxes.is_due(self.head);
         let done = match self.transact(commands, now, true) {
@@ -153,11 +161,11 @@ impl Writer {
     /// One short transaction of maintenance: notifies participants of deleted workspaces, purges rows of deleted resources,
     /// applies retention, removes expired responses, or flushes inboxes. Returns the events that it published, if any. After
     /// an error, no step is due until another transaction has succeeded.
-    pub fn maintain(&mut self, now: WallTime) -> Option<Committed> {
-        let (before, now) = (self.head.number, now.max(self.head.at));
+    pub fn maintain(&mut self, now: Now) -> Option<Committed> {
+        let (before, age) = (self.head.number, self.age.at(now.mono));
         let step = self.begin().and_then(|()| {
             let rows = SqliteRows { db: &self.connection.db, ids: &self.meta.ids };
-            let done = self.maintenance.step(&rows, &mut self.cache, self.head, now)?;
+            let done = self.maintenance.step(&rows, &mut self.cache, self.head, now.wall, age)?;
             self.connection.commit()?;
             Ok(done)
         });
@@ -188,9 +196,9 @@ impl Writer {
     }
 
     /// When the next step of maintenance is due.
-    pub fn maintenance_due(&mut self, now: WallTime) -> MaintenanceDue {
+    pub fn maintenance_due(&mut self, now: Now) -> MaintenanceDue {
         maintenance::refresh_stats(&self.connection.db, &mut self.cache);
-        self.maintenance.due(&self.cache, self.head, now.max(self.head.at))
+        self.maintenance.due(&self.cache, self.head, now.mono, self.age.at(now.mono))
     }
 
     /// Why the database cannot be written to, according to the last transactions.
@@ -295,7 +303,7 @@ impl Writer {
     fn transact(
         &mut self,
         commands: &[Command],
-        now: WallTime,
+        now: Now,
         with_flush: bool,
     ) -> Result<TransactionResult, TransactionError> {
         let result = match self.begin() {
@@ -316,7 +324,7 @@ impl Writer {
         result
     }
 
-    fn transact_each(&mut self, commands: &[Command], now: WallTime) -> TransactionResult {
+    fn transact_each(&mut self, commands: &[Command], now: Now) -> TransactionResult {
         let mut all = TransactionResult::unchanged(self.head.number, Vec::with_capacity(commands.len()));
         for (index, command) in commands.iter().enumerate() {
             let alone = std::slice::from_ref(command);
@@ -347,16 +355,16 @@ impl Writer {
         TransactionResult::unchanged(self.head.number, commands.iter().map(result).collect())
     }
 
-    fn run(&mut self, commands: &[Command], now: WallTime, with_flush: bool) -> rusqlite::Result<TransactionResult> {
+    fn run(&mut self, commands: &[Command], now: Now, with_flush: bool) -> rusqlite::Result<TransactionResult> {
         let external_version = self.connection.external_version()?;
         let has_external_writes = external_version != self.external_version;
         if has_external_writes {
             self.cache.clear();
             self.head = journal_head::load(&self.connection.db)?;
         }
-        let before = self.head.number;
+        let (before, age) = (self.head.number, self.age.at(now.mono));
         let rows = SqliteRows { db: &self.connection.db, ids: &self.meta.ids };
-        let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now);
+        let mut transaction = Transaction::new(&rows, &self.meta.ids, &mut self.cache, self.head, now.wall, age);
         transaction.token_rules_changed = has_external_writes;
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
