@@ -195,6 +195,10 @@ impl ApiError {
                 "This Idempotency-Key was used before, with another method, path or body",
             ),
             Rejection::Unauthorized => ApiError::token_ended(),
+            Rejection::StateEventRate { retry_seconds, .. } => {
+                ApiError::rate_limited("Too many changes: their events fill the journal", retry_seconds)
+                    .with_metric_reason("journal_rate")
+            }
             Rejection::Unavailable => {
                 ApiError::new(503, "service_unavailable", "The database is not available; try again")
                     .with("Retry-After", RETRY_SECONDS)

@@ -162,6 +162,11 @@ pub const PAGE_EVENTS_MAX: usize = 256;
 /// Conversations of a user that a page lists before it scans the journal's end; for a user with more, each row's
 /// conversation is looked up.
 pub const PAGE_CONVERSATIONS_LISTED_MAX: usize = 1024;
+/// Part of `JOURNAL_RETENTION_BYTES` that the state events of one user may take before retention may remove them: one of so many
+/// parts. Half of it is a burst, the other half the user's rate over that time.
+pub(crate) const YOUNG_EVENTS_PARTS: u64 = 2;
+/// Users whose rate of state events is remembered; above it, those who wrote least are forgotten.
+pub(crate) const EVENT_RATE_USERS_MAX: usize = 4096;
 /// Event numbers at the journal's end after which its messages are flushed to the recipients' inboxes.
 pub(crate) const INBOX_FLUSH_NUMBERS: u64 = 8192;
 /// Pairs of message and recipient that one inbox flush holds in memory.

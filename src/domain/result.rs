@@ -101,6 +101,15 @@ pub enum Rejection {
     IdempotencyKeyReused,
     /// The user is disabled or deleted, or the token is from before a change that ended it.
     Unauthorized,
+    /// The caller wrote too many bytes of state events.
+    StateEventRate {
+        /// The bytes that may be written at once.
+        burst_bytes: u64,
+        /// The time in which the whole burst is regained, in seconds.
+        window_seconds: u64,
+        /// The time until the next state event may be written, in seconds; at least 1.
+        retry_seconds: u64,
+    },
     /// The database is full, busy or faulty at the moment.
     Unavailable,
     /// The check of this password needs more memory than there is.

@@ -25,7 +25,13 @@ pub(super) fn store_config(settings: &Settings, memory: MemoryPlan) -> StoreConf
     };
     let responders =
         store::ResponderRules { default: settings.responder, allowed: settings.responders_allowed.clone() };
-    StoreConfig { retention, responders, memory, ..StoreConfig::new(database) }
+    StoreConfig {
+        retention,
+        event_rate: Some(retention.event_rate()),
+        responders,
+        memory,
+        ..StoreConfig::new(database)
+    }
 }
 
 /// The result of waiting for a lock.

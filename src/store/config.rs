@@ -12,6 +12,8 @@ pub struct StoreConfig {
     pub database: Database,
     /// How long state events are kept.
     pub retention: Retention,
+    /// The rate of each user's state events; `None` is no limit.
+    pub event_rate: Option<EventRate>,
     /// When inboxes are flushed, and in which steps.
     pub inbox: InboxLimits,
     /// Maximum number of rows of participants that one step of notifying them of a deleted workspace examines.
@@ -30,6 +32,7 @@ impl StoreConfig {
         StoreConfig {
             database,
             retention: Retention::default(),
+            event_rate: None,
             inbox: InboxLimits::default(),
             notified_rows_max: NOTIFIED_ROWS_MAX,
             query_rows_max: QUERY_ROWS_EXAMINED_MAX,
@@ -57,6 +60,25 @@ impl Default for Retention {
     fn default() -> Retention {
         Retention { seconds: 7 * 24 * 60 * 60, events: 10_000_000, bytes: 1 << 30, young_milliseconds: 240_000 }
     }
+}
+
+impl Retention {
+    /// The rate of each user's state events with which those that are still too young to be removed take no more than a part of
+    /// the journal.
+    pub fn event_rate(&self) -> EventRate {
+        let burst_bytes = self.bytes / YOUNG_EVENTS_PARTS / 2;
+        let bytes_per_second = u128::from(burst_bytes) * 1000 / u128::from(self.young_milliseconds.max(1));
+        EventRate { bytes_per_second: bytes_per_second.clamp(1, u128::from(u64::MAX)) as u64, burst_bytes }
+    }
+}
+
+/// A rate of state events, in bytes of their weight in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRate {
+    /// The bytes of each second; at least 1.
+    pub bytes_per_second: u64,
+    /// The bytes that may be written at once.
+    pub burst_bytes: u64,
 }
 
 /// When inboxes are flushed, and the size of the steps. The limits do not affect which events are replayed, so tests use small
@@ -119,6 +141,17 @@ impl ResponderRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn young_events_of_one_user_take_half_of_the_journal() {
+        for (bytes, young_milliseconds) in [(1 << 30, 240_000), (1 << 16, 86_400_000), (1 << 50, 200)] {
+            let retention = Retention { bytes, young_milliseconds, ..Retention::default() };
+            let EventRate { bytes_per_second, burst_bytes } = retention.event_rate();
+            let young = u128::from(burst_bytes) + u128::from(bytes_per_second) * u128::from(young_milliseconds) / 1000;
+            assert!(young <= u128::from(bytes / 2) || bytes_per_second == 1, "{young} of {bytes}");
+        }
+        assert_eq!(Retention::default().event_rate(), EventRate { bytes_per_second: 1_118_481, burst_bytes: 1 << 28 });
+    }
 
     #[test]
     fn a_conversation_chooses_among_the_allowed_responders() {

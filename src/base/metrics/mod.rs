@@ -95,7 +95,7 @@ label_values! {
 }
 
 /// Why requests were rejected: the values of the label `reason`. Any other reason counts as the last one.
-pub(crate) const REJECTION_REASONS: [&str; 23] = [
+pub(crate) const REJECTION_REASONS: [&str; 24] = [
     "bad_request",
     "host_not_served",
     "unauthorized",
@@ -111,6 +111,7 @@ pub(crate) const REJECTION_REASONS: [&str; 23] = [
     "validation_error",
     "idempotency_key_reused",
     "rate_limited",
+    "journal_rate",
     "too_many_streams",
     "queue_full",
     "requests_full",

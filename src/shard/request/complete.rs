@@ -15,7 +15,7 @@ use crate::domain::query::{QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 use crate::domain::work::Work;
 use crate::shard::Shard;
-use crate::shard::shared::rate_limiter::RateKey;
+use crate::shard::shared::rate_limiter::{Quota, RateKey};
 
 impl Shard {
     /// Responds with the result of a command.
@@ -32,6 +32,10 @@ impl Shard {
                 let quota = limiter.put_back(&RateKey::User(user.clone()), user_rate(limit), now.mono);
                 pending.request_context.quota = Some(quota);
             }
+        }
+        if let Err(Rejection::StateEventRate { burst_bytes, window_seconds, retry_seconds }) = result.result {
+            let quota = Quota::of_state_events(burst_bytes, window_seconds, retry_seconds);
+            pending.request_context.quota = Some(quota);
         }
         let response = api::command_response(result, pending.operation.subject());
         self.complete(slot, &pending.request_context, response, now);

@@ -105,6 +105,11 @@ impl Quota {
 }
 
 impl Quota {
+    /// The exceeded quota of a user's state events, in bytes. The store counts them, because it determines their weight.
+    pub fn of_state_events(burst_bytes: u64, window_seconds: u64, next_seconds: u64) -> Quota {
+        Quota { policy: "state-events", limit: burst_bytes, window_seconds, remaining: 0, next_seconds }
+    }
+
     /// The values of `RateLimit-Policy` and `RateLimit`, written into `text`.
     pub fn field_values(self, text: &mut Vec<u8>) -> (&str, &str) {
         text.clear();

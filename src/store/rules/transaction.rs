@@ -41,6 +41,8 @@ pub(crate) struct Transaction<'a, R> {
     /// Answers that the transaction started and did not end.
     pub started: Vec<AnswerStarted>,
     pub token_rules_changed: bool,
+    /// The weight of the expiring events that were inserted, in bytes.
+    pub event_bytes: u64,
     /// Rows of participants, events and recipients that were written or deleted.
     pub rows_changed: usize,
     head_stored: JournalHead,
@@ -107,6 +109,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             jobs: Vec::new(),
             started: Vec::new(),
             token_rules_changed: false,
+            event_bytes: 0,
             rows_changed: 0,
             head_stored: head,
             updates: BTreeMap::new(),
@@ -249,6 +252,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             let owner = row.workspace.owner.key;
             let (_, share) = self.shares_added.entry(row.workspace.number).or_insert((owner, JournalStats::default()));
             *share += JournalStats { events: 1, bytes: row.bytes() };
+            self.event_bytes += row.bytes() as u64;
         }
         Ok(())
     }

@@ -61,8 +61,9 @@ impl<R: Rows> Transaction<'_, R> {
         if !recipients.is_empty() {
             let user = self.user(&deletion.actor)?.ok_or_else(error::missing_row)?;
             let author = Author { user, correlation_id: &deletion.correlation_id };
-            let stamp = self.next_number();
+            let (stamp, bytes_before) = (self.next_number(), self.event_bytes);
             self.publish_workspace_deleted(stamp, &author, workspace, recipients)?;
+            self.cache.event_rates.count(&deletion.actor, self.event_bytes - bytes_before, self.wall);
         }
         Ok(true)
     }

@@ -4,8 +4,9 @@
 
 use crate::base::memory_plan::MemoryPlan;
 use crate::domain::id::{EventNumber, UserId};
-use crate::store::config::{InboxLimits, ResponderRules};
+use crate::store::config::{EventRate, InboxLimits, ResponderRules};
 use crate::store::rules::cache::{Cache, Weigh};
+use crate::store::rules::event_rates::EventRates;
 use crate::store::rules::inbox_flush::InboxFlusher;
 use crate::store::rules::records::{ConversationAccess, JournalStats, UserRef, UserRow};
 use crate::store::rules::rows::{RowResult, Rows};
@@ -17,6 +18,7 @@ pub(crate) struct WriterCache {
     pub conversations: Cache<EventNumber, Arc<ConversationAccess>>,
     pub users: Cache<UserId, Arc<UserRow>>,
     pub inboxes: InboxFlusher,
+    pub event_rates: EventRates,
     /// The counts of expiring events; `None` until they are read.
     pub stats: Option<JournalStats>,
     pub responders: ResponderRules,
@@ -32,6 +34,7 @@ impl WriterCache {
     pub(crate) fn new(
         mut inbox: InboxLimits,
         notified_rows_max: usize,
+        event_rate: Option<EventRate>,
         responders: ResponderRules,
         memory: &MemoryPlan,
     ) -> WriterCache {
@@ -40,6 +43,7 @@ impl WriterCache {
             conversations: Cache::new(memory.cached_conversation_bytes_max()),
             users: Cache::new(memory.cached_users_max()),
             inboxes: InboxFlusher::new(inbox),
+            event_rates: EventRates::new(event_rate),
             stats: None,
             responders,
             notified_rows_max,
@@ -53,6 +57,8 @@ impl WriterCache {
         self.conversations.clear();
         self.users.clear();
         self.inboxes.clear();
+        // What was rolled back must not count.
+        self.event_rates.clear();
         self.stats = None;
         self.deleted_workspaces.clear();
     }

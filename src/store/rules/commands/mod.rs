@@ -43,7 +43,23 @@ impl<R: Rows> Transaction<'_, R> {
         Ok((outcome, number))
     }
 
+    /// Executes a command, unless it publishes a state event and the caller wrote too many of them.
     fn dispatch(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> CommandOutcome {
+        // An answer must end, and messages are not removed from the journal.
+        let is_limited = !matches!(
+            kind,
+            CommandKind::Answer { .. } | CommandKind::PostMessage { .. } | CommandKind::SetPassword { .. }
+        );
+        if is_limited {
+            self.cache.event_rates.check(caller.id(), self.wall)?;
+        }
+        let bytes_before = self.event_bytes;
+        let outcome = self.execute(caller, kind);
+        self.cache.event_rates.count(caller.id(), self.event_bytes - bytes_before, self.wall);
+        outcome
+    }
+
+    fn execute(&mut self, caller: &CommandCaller<'_>, kind: &CommandKind) -> CommandOutcome {
         match kind {
             CommandKind::PostMessage { conversation, role, content, metadata, api_variant } => {
                 self.post_message(caller, *conversation, *role, content, metadata, *api_variant)

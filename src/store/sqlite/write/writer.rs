@@ -101,7 +101,13 @@ impl Writer {
         let open_error = |error| OpenError::of(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
         let external_version = connection.external_version().map_err(open_error)?;
-        let cache = WriterCache::new(config.inbox, config.notified_rows_max, config.responders.clone(), &config.memory);
+        let cache = WriterCache::new(
+            config.inbox,
+            config.notified_rows_max,
+            config.event_rate,
+            config.responders.clone(),
+            &config.memory,
+        );
         let (maintenance, age) = (Maintenance::new(config.retention), AgeClock::new(head.age));
         let (memory, query_rows_max) = (config.memory, config.query_rows_max);
         Ok(Writer {
