@@ -204,6 +204,7 @@ impl ApiError {
                     .with("Retry-After", RETRY_SECONDS)
                     .with_metric_reason("database_unavailable")
             }
+            Rejection::Overloaded => ApiError::overloaded(),
             Rejection::TooLittleMemory => {
                 ApiError::new(503, "service_unavailable", "The server has too little memory to check this password")
                     .with("Retry-After", RETRY_SECONDS)

@@ -180,8 +180,10 @@ pub(crate) const INBOX_CHUNK_BYTES_MAX: usize = 512;
 
 // Memory.
 
+/// Largest page cache of a database connection, in bytes: SQLite's default.
+pub(crate) const PAGE_CACHE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Smallest memory limit that the server starts with, in bytes; `memory_plan` divides it.
-pub(crate) const MEMORY_LIMIT_BYTES_MIN: u64 = 12 * 1024 * 1024;
+pub(crate) const MEMORY_LIMIT_BYTES_MIN: u64 = 14 * 1024 * 1024;
 /// Largest value that the setting `MEMORY_LIMIT_BYTES` accepts.
 pub(crate) const MEMORY_LIMIT_BYTES_SETTING_MAX: u64 = 1 << 50;
 
@@ -201,6 +203,8 @@ pub(crate) const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTE
 /// Size of an allocation, in bytes, from which on it is returned to the system as soon as it is freed: lists, large
 /// messages, the memory of a password check.
 pub(crate) const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;
+/// Time between two times that free memory is returned to the system, if there is little, in milliseconds.
+pub(crate) const HEAP_TRIM_MILLISECONDS: u64 = 500;
 /// Most bytes read from a socket at once.
 pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Reads from one connection per turn of the loop, so that no other connection starves.

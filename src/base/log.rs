@@ -23,6 +23,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
+/// Most bytes in the queue.
+static QUEUE_BYTES_MAX: AtomicUsize = AtomicUsize::new(LOG_QUEUE_BYTES_MAX);
+
+/// Lowers the number of bytes that the queue may have. The lines being written are as many again.
+pub(crate) fn limit_queue(bytes: usize) {
+    QUEUE_BYTES_MAX.store((bytes / 2).min(LOG_QUEUE_BYTES_MAX), Ordering::Relaxed);
+}
+
 /// Stack of the logging thread, in bytes.
 const LOG_STACK_BYTES: usize = 512 * 1024;
 
@@ -167,8 +175,9 @@ impl Shared {
     }
 
     fn push(&self, line: &[u8]) {
+        let queue_bytes_max = QUEUE_BYTES_MAX.load(Ordering::Relaxed);
         let mut queue = self.lock();
-        if queue.lines >= LOG_QUEUE_MAX || queue.bytes.len() + line.len() > LOG_QUEUE_BYTES_MAX {
+        if queue.lines >= LOG_QUEUE_MAX || queue.bytes.len() + line.len() > queue_bytes_max {
             queue.lost += 1;
             metrics::LOG_LINES_DROPPED.add(1);
             return;
@@ -176,7 +185,7 @@ impl Shared {
         queue.bytes.extend_from_slice(line);
         queue.lines += 1;
         queue.lines_queued += 1;
-        let half_full = queue.lines > LOG_QUEUE_MAX / 2 || queue.bytes.len() > LOG_QUEUE_BYTES_MAX / 2;
+        let half_full = queue.lines > LOG_QUEUE_MAX / 2 || queue.bytes.len() > queue_bytes_max / 2;
         if queue.idle || (half_full && !queue.hurry) {
             queue.idle = false;
             queue.hurry |= half_full;

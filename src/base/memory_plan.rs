@@ -12,13 +12,13 @@ const MEMORY_LIMIT_BYTES_USED_MAX: u64 = 64 * 1024 * MIB as u64;
 
 /// Memory of an idle server with one event loop: heap, stacks, and the kernel's part, in bytes. Program text is not
 /// included, because the kernel drops and reads it again.
-const IDLE_BYTES: usize = 2 * MIB;
+const IDLE_BYTES: usize = 2 * MIB + 256 * KIB;
 /// Memory of each event loop beside its budgets: the read buffer, the kernel's events, and the heap of its thread.
 const LOOP_BYTES: usize = 256 * KIB;
 /// Largest reserve for the allocator's fragmentation and for what is not counted, in bytes.
 const SLACK_BYTES_MAX: usize = 48 * MIB;
-/// Largest reserve for one command of the command line beside the server, in bytes.
-const COMMAND_BYTES_MAX: usize = 8 * MIB;
+/// Smallest and largest reserve for two commands of the command line beside the server, in bytes.
+const COMMAND_BYTES: [usize; 2] = [2 * MIB + 256 * KIB, 8 * MIB];
 /// Memory per event loop below which fewer loops run than `WORKERS` says.
 const LIMIT_BYTES_PER_LOOP: usize = 16 * MIB;
 /// Limit from which on there are `READER_THREADS` readers; below it there is one.
@@ -31,10 +31,9 @@ const TRIM_LIMIT_BYTES_MAX: usize = 64 * MIB;
 /// Memory of a connection without its buffers, in bytes: about 800 in the process, and the kernel's socket.
 const CONNECTION_BYTES: usize = 6 * KIB;
 /// Smallest share of the stream outboxes that a stream gets, in bytes.
-#[allow(dead_code)]
-pub(crate) const STREAM_BUFFER_BYTES_MIN: usize = 4 * KIB;
-/// Smallest send buffer of a socket, in bytes, as set; the kernel doubles it.
-const SEND_BUFFER_BYTES_MIN: usize = 4 * KIB;
+const STREAM_BUFFER_BYTES_MIN: usize = 4 * KIB;
+/// Smallest send and receive buffer of a socket, in bytes, as set; the kernel doubles it.
+const SOCKET_BUFFER_BYTES_MIN: usize = 4 * KIB;
 /// Memory of one rate limit bucket, in bytes, with its key and the slack of its table.
 const RATE_BUCKET_BYTES: usize = 192;
 /// Least memory of a query or command in a queue, in bytes.
@@ -47,8 +46,6 @@ const INBOX_ENTRY_BYTES: usize = 32;
 const ANSWER_BYTES: usize = 64 * KIB;
 /// Smallest page cache of a database connection, in bytes.
 const PAGE_CACHE_BYTES_MIN: usize = 32 * KIB;
-/// Largest page cache of a database connection, in bytes: SQLite's default.
-const PAGE_CACHE_BYTES_MAX: usize = 2 * MIB;
 
 /// The cost of hashing a password with Argon2id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +97,7 @@ pub struct MemoryPlan {
     pub limit_bytes: usize,
     /// The idle server, its threads, and slack for the allocator.
     pub fixed_bytes: usize,
-    /// One command of the command line beside the server: they share a control group.
+    /// Two commands of the command line beside the server: they share a control group.
     pub command_bytes: usize,
     /// One password check. A stored hash that needs more is not checked.
     pub password_hash_bytes: usize,
@@ -145,8 +142,8 @@ pub struct MemoryPlan {
     pub reader_threads: usize,
     /// Most connections.
     pub max_connections: usize,
-    /// Send buffer of a socket, in bytes, as set. `None`: as the kernel has it, except for streams.
-    pub send_buffer_bytes: Option<usize>,
+    /// Send buffer and receive buffer of a socket, in bytes each, as set. `None`: as the kernel has it, except for streams.
+    pub socket_buffer_bytes: Option<usize>,
     /// Whether the allocator uses one heap, instead of one per thread.
     pub has_one_heap: bool,
     /// Whether free memory is returned to the system regularly.
@@ -157,7 +154,6 @@ pub struct MemoryPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLittleMemory;
 
-#[allow(dead_code)]
 impl MemoryPlan {
     /// Divides the memory.
     ///
@@ -175,18 +171,18 @@ impl MemoryPlan {
         let hash_cost = HashCost::within(limit as u64);
         let password_hash_bytes = (limit / 8).min(PASSWORD_MEMORY_KIB_MAX as usize * KIB).max(hash_cost.bytes());
         let fixed_bytes = IDLE_BYTES + event_loops * LOOP_BYTES + (limit / 16).min(SLACK_BYTES_MAX);
-        let command_bytes = (limit / 16).min(COMMAND_BYTES_MAX);
+        let command_bytes = (limit / 16).clamp(COMMAND_BYTES[0], COMMAND_BYTES[1]);
         let rest = limit - fixed_bytes - command_bytes - password_hash_bytes;
         // The percentages add up to 100.
         let share = |percent: usize, bytes_max: usize| (rest / 100 * percent).min(bytes_max);
 
-        let connection_bytes = share(22, usize::MAX);
-        let send_buffer_bytes = if is_roomy {
+        let connection_bytes = share(27, usize::MAX);
+        let socket_buffer_bytes = if is_roomy {
             None
         } else {
-            Some((connection_bytes / 2048).clamp(SEND_BUFFER_BYTES_MIN, STREAM_SEND_BUFFER_BYTES))
+            Some((connection_bytes / 2048).clamp(SOCKET_BUFFER_BYTES_MIN, STREAM_SEND_BUFFER_BYTES))
         };
-        let each_bytes = CONNECTION_BYTES + 2 * send_buffer_bytes.unwrap_or(0);
+        let each_bytes = CONNECTION_BYTES + 4 * socket_buffer_bytes.unwrap_or(0);
         let max_connections = demand.connections_max.min(connection_bytes / each_bytes).max(1);
 
         let database_connections = reader_threads + 2;
@@ -196,7 +192,7 @@ impl MemoryPlan {
             command_bytes,
             password_hash_bytes,
             connection_bytes,
-            stream_outbox_bytes: share(15, usize::MAX),
+            stream_outbox_bytes: share(10, usize::MAX),
             pending_response_bytes: share(13, event_loops * RESPONSES_WAITING_BYTES_MAX),
             request_body_bytes: share(10, usize::MAX),
             head_bytes: share(2, usize::MAX),
@@ -214,12 +210,12 @@ impl MemoryPlan {
             answer_bytes: share(2, RESPONDER_WORKERS_MAX * ANSWER_BYTES),
             inbox_flush_bytes: share(1, INBOX_FLUSH_ENTRIES_MAX * INBOX_ENTRY_BYTES),
             rate_bucket_bytes: share(1, 3 * RATE_BUCKETS_MAX * RATE_BUCKET_BYTES),
-            log_queue_bytes: share(1, LOG_QUEUE_BYTES_MAX),
+            log_queue_bytes: share(1, 2 * LOG_QUEUE_BYTES_MAX),
             hash_cost,
             event_loops,
             reader_threads,
             max_connections,
-            send_buffer_bytes,
+            socket_buffer_bytes,
             has_one_heap: !is_roomy,
             is_trimmed: limit <= TRIM_LIMIT_BYTES_MAX,
         };
@@ -237,7 +233,7 @@ impl MemoryPlan {
     pub fn budgets(&self) -> [(&'static str, usize); 19] {
         [
             ("fixed", self.fixed_bytes),
-            ("one command of the command line", self.command_bytes),
+            ("two commands of the command line", self.command_bytes),
             ("password check", self.password_hash_bytes),
             ("connections", self.connection_bytes),
             ("outboxes of streams", self.stream_outbox_bytes),
@@ -316,6 +312,21 @@ impl MemoryPlan {
         if self.has_one_heap { QUEUE_ITEM_BYTES_MIN } else { WRITER_QUEUE_BYTES_MAX / WRITER_QUEUE_MAX }
     }
 
+    /// Most bytes of incomplete requests in one event loop.
+    pub(crate) fn request_limit_bytes(&self) -> usize {
+        ((self.request_body_bytes + self.head_bytes) / self.event_loops).min(REQUESTS_ARRIVING_BYTES_MAX)
+    }
+
+    /// Most bytes of responses that wait for slow readers in one event loop.
+    pub(crate) fn response_limit_bytes(&self) -> usize {
+        (self.pending_response_bytes / self.event_loops).min(RESPONSES_WAITING_BYTES_MAX)
+    }
+
+    /// Bytes of responses queued in one turn of an event loop after which it writes.
+    pub(crate) fn turn_response_bytes_max(&self) -> usize {
+        (self.response_limit_bytes() / 4).min(TURN_RESPONSE_BYTES_MAX)
+    }
+
     /// Bytes of recent frames that one event loop keeps.
     pub(crate) fn tail_limit_bytes(&self) -> usize {
         self.tail_bytes / self.event_loops
@@ -326,9 +337,9 @@ impl MemoryPlan {
         (self.page_cache_bytes / (self.reader_threads + 2)).max(PAGE_CACHE_BYTES_MIN)
     }
 
-    /// Page cache of the database connection of a command, in bytes: half of the command's memory.
+    /// Page cache of each database connection of a command, in bytes: a backup has two.
     pub(crate) fn command_cache_bytes(&self) -> usize {
-        (self.command_bytes / 4).clamp(PAGE_CACHE_BYTES_MIN, PAGE_CACHE_BYTES_MAX)
+        (self.command_bytes / 16).clamp(PAGE_CACHE_BYTES_MIN, PAGE_CACHE_BYTES_MAX)
     }
 
     /// The part of the streams' outboxes that a new stream gets, when `reserved_bytes` of them are taken and it wants
@@ -348,6 +359,16 @@ impl MemoryPlan {
     /// Most answers in progress.
     pub(crate) fn answers_max(&self) -> usize {
         (self.answer_bytes / ANSWER_BYTES).max(1)
+    }
+
+    /// Most answer jobs that wait in memory.
+    pub(crate) fn answers_waiting_max(&self) -> usize {
+        const JOBS_MIN: usize = 8;
+        if self.has_one_heap {
+            (self.answer_bytes / self.body_bytes_max()).clamp(JOBS_MIN, RESPONDER_WAITING_MAX)
+        } else {
+            RESPONDER_WAITING_MAX
+        }
     }
 
     /// Most rate limit buckets per kind.
@@ -419,7 +440,7 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_hash_follows_the_limit() {
-        let table = [(12, 7168, 5), (16, 7168, 5), (24, 9216, 4), (32, 12288, 3), (43, 19456, 2), (64, 19456, 2)];
+        let table = [(14, 7168, 5), (16, 7168, 5), (24, 9216, 4), (32, 12288, 3), (43, 19456, 2), (64, 19456, 2)];
         for (mib, memory_kib, passes) in table {
             assert_eq!(plan(mib << 20, 4).hash_cost, HashCost { memory_kib, passes }, "{mib} MiB");
         }
@@ -428,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_outboxes_of_streams_fit_together() {
-        for (mib, few, many) in [(12, 1, 25), (16, 2, 100), (64, 20, 700), (1024, 500, 15_000)] {
+        for (mib, few, many) in [(14, 1, 10), (16, 2, 40), (64, 14, 400), (1024, 300, 10_000)] {
             let plan = plan(mib << 20, 4);
             let mut buffers = Vec::new();
             let mut reserved = 0;
@@ -457,6 +478,6 @@ mod tests {
         assert_eq!(plan.cached_conversation_bytes_max(), WRITER_CACHE_CONVERSATION_BYTES_MAX);
         assert_eq!(plan.answers_max(), RESPONDER_WORKERS_MAX);
         assert!(plan.body_bytes_max() >= 2 * MIB && plan.max_connections >= 20_000);
-        assert_eq!((plan.send_buffer_bytes, plan.has_one_heap, plan.is_trimmed), (None, false, false));
+        assert_eq!((plan.socket_buffer_bytes, plan.has_one_heap, plan.is_trimmed), (None, false, false));
     }
 }

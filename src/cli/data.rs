@@ -1,8 +1,11 @@
 //! The shared parts of the commands on the database file: the database, arguments, and the progress meter.
 
 use super::{CliError, settings};
+use crate::base::memory_plan::{MemoryDemand, MemoryPlan};
+use crate::config::from_environment;
 use crate::config::types::Database;
-use crate::store::{DataError, Progress, resolve_symlinks};
+use crate::runtime::memory_limit::memory_limit;
+use crate::store::{self, DataError, Progress, resolve_symlinks};
 use lexopt::prelude::*;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +24,15 @@ pub(super) fn database() -> Result<PathBuf, CliError> {
     }
 }
 
+/// Limits the memory of this process to what the memory plan has for one command beside a server.
+pub(super) fn limit_memory() {
+    let setting = from_environment().ok().and_then(|loaded| loaded.settings.memory_limit_bytes);
+    let demand = MemoryDemand { limit_bytes: memory_limit(setting).bytes, workers: 1, connections_max: 1 };
+    if let Ok(plan) = MemoryPlan::new(demand) {
+        store::limit_caches(plan.command_cache_bytes());
+    }
+}
+
 /// The arguments of a command: at most one file, and its own option.
 pub(super) struct Arguments {
     /// The file argument.
@@ -31,6 +43,7 @@ pub(super) struct Arguments {
 
 /// Parses the arguments of a command with at most one option, named without its dashes.
 pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Result<Arguments, CliError> {
+    limit_memory();
     let mut found = Arguments { file: None, option: false };
     while let Some(argument) = parser.next()? {
         match argument {

@@ -1,5 +1,6 @@
 //! The arguments that name users, and the database of users.
 
+use super::data::limit_memory;
 use super::output::print_error;
 use super::{CliError, settings};
 use crate::base::limits::PROFILE_CHARS_MAX;
@@ -64,6 +65,7 @@ pub(super) fn password_argument() -> CliError {
 /// The settings, and their database. With `create`, a missing database is created.
 pub(super) fn open(create: bool) -> Result<(Settings, Admin), CliError> {
     let settings = settings()?;
+    limit_memory();
     process::keep_files_private();
     let database = resolve_symlinks(&settings.database);
     let is_new = match &database {

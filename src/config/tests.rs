@@ -335,9 +335,9 @@ fn sizes_and_counts() {
     good(
         "MEMORY_LIMIT_BYTES",
         |s| s.memory_limit_bytes,
-        &[("12582912", Some(12 << 20)), ("1125899906842624", Some(1 << 50))],
+        &[("14680064", Some(14 << 20)), ("1125899906842624", Some(1 << 50))],
     );
-    bad("MEMORY_LIMIT_BYTES", "from 12582912 to 1125899906842624", &["0", "12582911", "1125899906842625", "64M"]);
+    bad("MEMORY_LIMIT_BYTES", "from 14680064 to 1125899906842624", &["0", "14680063", "1125899906842625", "64M"]);
     good("MAX_CONNECTIONS", |s| s.connections_max, &[("1", Some(1)), ("10000000", Some(10_000_000))]);
     bad("MAX_CONNECTIONS", "from 1 to 10000000", &["0", "10000001", "many"]);
     good("MAX_CONNECTIONS_PER_ADDRESS", |s| s.connections_per_address_max, &[("0", Some(0)), ("64", Some(64))]);

@@ -112,6 +112,8 @@ pub enum Rejection {
     },
     /// The database is full, busy or faulty at the moment.
     Unavailable,
+    /// Too many results wait.
+    Overloaded,
     /// The check of this password needs more memory than there is.
     TooLittleMemory,
     /// The database failed permanently.

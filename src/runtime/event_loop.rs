@@ -226,7 +226,7 @@ impl EventLoop {
 
     /// Whether so many responses are queued that the loop writes before it goes on.
     fn turn_is_full(&self) -> bool {
-        self.shard.unoffered_response_bytes() >= TURN_RESPONSE_BYTES_MAX
+        self.shard.unoffered_response_bytes() >= self.workers.memory.turn_response_bytes_max()
     }
 
     fn accept(&mut self) {
@@ -453,7 +453,9 @@ impl EventLoop {
         let Some(Some(socket)) = self.sockets.get(slot as usize) else { return };
         let socket = SockRef::from(&socket.stream);
         // Failures are ignored: the stall timeout bounds the same.
-        let _ = socket.set_send_buffer_size(STREAM_SEND_BUFFER_BYTES);
+        if self.workers.memory.socket_buffer_bytes.is_none() {
+            let _ = socket.set_send_buffer_size(STREAM_SEND_BUFFER_BYTES);
+        }
         let _ = socket.set_tcp_user_timeout(Some(Duration::from_millis(self.stall_timeout_milliseconds)));
     }
 

@@ -1,6 +1,7 @@
 //! The listening socket of all event loops: inherited from the parent process, or bound by this one.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::base::memory_plan::MemoryPlan;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -55,6 +56,17 @@ impl fmt::Display for ListenError {
                 write!(f, "this user may not listen on port {port} of {host}: {error}")
             }
             ListenError::Bind(host, port, error) => write!(f, "cannot listen on {host}, port {port}: {error}"),
+        }
+    }
+}
+
+/// Sets the size of the kernel's buffers, as the memory plan has it. The connections inherit it.
+pub(crate) fn limit_buffers(socket: &TcpListener, memory: &MemoryPlan) {
+    let Some(bytes) = memory.socket_buffer_bytes else { return };
+    let socket = SockRef::from(socket);
+    for result in [socket.set_send_buffer_size(bytes), socket.set_recv_buffer_size(bytes)] {
+        if let Err(error) = result {
+            log::warn!("the buffers of sockets keep their sizes: {error}");
         }
     }
 }

@@ -141,7 +141,7 @@ impl MailboxState {
         let WaitingResult { weight, index, .. } = self.results.remove(at);
         self.result_shares.remove(holder, weight);
         if let ShardMessage::QueryResponse(response) = &mut self.messages[index] {
-            response.result = Err(Rejection::Unavailable);
+            response.result = Err(Rejection::Overloaded);
             metrics::MAILBOX_DROPPED[MailboxDropped::Result as usize].add(1);
         }
     }

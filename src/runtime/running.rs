@@ -1,12 +1,14 @@
 //! A running server: reloads its settings, and shuts down in order. Running requests are finished, accepted commands are
 //! committed, the database is released to the next process, and the last responses are read to their end.
 
+use super::allocator;
 use super::connection_limits::ConnectionLimits;
 use super::mailbox::Mailbox;
 use super::main_event::{MainEvent, MainEvents};
 use super::reload::CurrentContext;
 use super::sd_notify::{State, notify};
 use super::workers::Workers;
+use crate::base::limits::HEAP_TRIM_MILLISECONDS;
 use crate::config::from_environment;
 use crate::shard::message::ShardMessage;
 use crate::store::Lock;
@@ -32,7 +34,16 @@ impl Running {
     /// Runs until a signal to shut down, then drains.
     pub(super) fn run(mut self, events: &MainEvents) {
         loop {
-            match events.next() {
+            let event = if self.workers.memory.is_trimmed {
+                events.next_within(Duration::from_millis(HEAP_TRIM_MILLISECONDS))
+            } else {
+                Some(events.next())
+            };
+            let Some(event) = event else {
+                allocator::trim_heap();
+                continue;
+            };
+            match event {
                 MainEvent::Shutdown => break,
                 MainEvent::Reload => {
                     notify(State::Reloading);

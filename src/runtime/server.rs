@@ -31,7 +31,7 @@ use crate::responder::retry::RetryPolicy;
 use crate::responder::{Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::shared::SharedState;
-use crate::store::{Lock, Writer};
+use crate::store::{self, Lock, Writer};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::exit;
@@ -52,11 +52,15 @@ pub(crate) fn serve(settings: Settings) -> Result<(), StartError> {
     process::keep_files_private();
     let open_files_max = process::raise_open_file_limit();
     let memory = memory_plan(&settings, open_files_max)?;
+    allocator::limit_heap(&memory);
+    store::limit_caches(memory.page_cache_bytes_each());
+    logging::limit_queue(memory.log_queue_bytes);
     let is_inherited = inherited.is_some();
     let socket = match inherited {
         Some(socket) => socket,
         None => listener::listen(&settings.host, settings.port)?,
     };
+    listener::limit_buffers(&socket, &memory);
     let address = socket.local_addr().map_err(StartError::system("the address of the socket"))?;
     let Some(opened) = open_database(&settings, memory, &socket, is_inherited, clock, &events)? else { return Ok(()) };
     let connection_limits = connection_limits(&settings, &memory);
@@ -147,7 +151,7 @@ fn start(
 ) -> Result<Running, StartError> {
     let OpenedDatabase { mut writer, lock, early } = opened;
     let position = writer.position();
-    let shared = Arc::new(SharedState::default());
+    let shared = Arc::new(SharedState::new(&memory));
     shared.streams.advance_position(position);
     let token_rules = Arc::new(writer.token_rules()?);
     let model = model(&settings)?;

@@ -141,11 +141,11 @@ impl Shard {
     ) -> Shard {
         Shard {
             index,
-            connections: ConnectionTable::new(&context.settings),
+            connections: ConnectionTable::new(&context.settings, &context.memory),
+            fan_out: FanOut::new(position, context.memory.tail_limit_bytes()),
             context,
             shared,
             token_rules,
-            fan_out: FanOut::new(position),
             live_answers: LiveAnswers::default(),
             random,
             outputs: VecDeque::new(),

@@ -659,7 +659,7 @@ fn status_of(rejection: &Rejection) -> u16 {
         Rejection::Invalid(_) | Rejection::IdempotencyKeyReused => 422,
         Rejection::Unauthorized => 401,
         Rejection::StateEventRate { .. } => 429,
-        Rejection::Unavailable | Rejection::TooLittleMemory => 503,
+        Rejection::Unavailable | Rejection::Overloaded | Rejection::TooLittleMemory => 503,
         Rejection::Database => 500,
     }
 }

@@ -1,6 +1,6 @@
 //! The inputs and the outputs of the scheduler.
 
-use crate::base::limits::{RESPONDER_WAITING_MAX, RESPONDER_WORKERS_MAX};
+use crate::base::memory_plan::MemoryPlan;
 use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::command::ReplyTo;
 use crate::domain::event::{Event, EventKind};
@@ -22,11 +22,11 @@ pub struct SchedulerLimits {
 
 impl SchedulerLimits {
     /// The bounds of a server.
-    pub fn new(answers_per_user_max: u32, has_model: bool) -> SchedulerLimits {
+    pub fn new(answers_per_user_max: u32, has_model: bool, memory: &MemoryPlan) -> SchedulerLimits {
         SchedulerLimits {
-            answers_max: RESPONDER_WORKERS_MAX,
+            answers_max: memory.answers_max(),
             answers_per_user_max,
-            waiting_max: RESPONDER_WAITING_MAX,
+            waiting_max: memory.answers_waiting_max(),
             has_model,
         }
     }

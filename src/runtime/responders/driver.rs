@@ -49,7 +49,7 @@ struct RunningAnswer {
 impl Driver {
     /// A driver that lists the open jobs as soon as it runs.
     pub(crate) fn new(workers: Workers, model: Model, clock: Clock) -> Driver {
-        let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some());
+        let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some(), &workers.memory);
         Driver {
             scheduler: Scheduler::new(limits),
             answers: HashMap::new(),

@@ -7,7 +7,8 @@ use super::held::{ByteBudget, DrainWindow, HeldBytes};
 use super::outbox::COPIED_BYTES_MAX;
 use super::phase::Phase;
 use super::{Connection, DrainNotice, Effect, Expiry};
-use crate::base::limits::{READ_BYTES_MAX, REQUESTS_ARRIVING_BYTES_MAX, RESPONSES_WAITING_BYTES_MAX};
+use crate::base::limits::READ_BYTES_MAX;
+use crate::base::memory_plan::MemoryPlan;
 use crate::base::time::{MonoTime, Now};
 use crate::base::timers::Timers;
 use crate::config::Settings;
@@ -38,15 +39,15 @@ pub(in crate::shard) struct ConnectionTable {
 
 impl ConnectionTable {
     /// An empty table.
-    pub(in crate::shard) fn new(settings: &Settings) -> ConnectionTable {
+    pub(in crate::shard) fn new(settings: &Settings, memory: &MemoryPlan) -> ConnectionTable {
         ConnectionTable {
             slots: Slab::new(),
             timers: Timers::default(),
             timeouts: ConnectionTimeouts::new(settings, None),
             dirty: Vec::new(),
             response_bytes: 0,
-            requests: ByteBudget::new(REQUESTS_ARRIVING_BYTES_MAX),
-            responses: ByteBudget::new(RESPONSES_WAITING_BYTES_MAX),
+            requests: ByteBudget::new(memory.request_limit_bytes()),
+            responses: ByteBudget::new(memory.response_limit_bytes()),
             generation: 0,
         }
     }

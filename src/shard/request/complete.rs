@@ -89,7 +89,7 @@ impl Shard {
                 let error = ApiError::not_found(Resource::Conversation);
                 self.complete(slot, &pending.request_context, error.into_response(), now);
             }
-            (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable)) => {
+            (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable | Rejection::Overloaded)) => {
                 let deferral = self.defer_stream(&wanted);
                 self.complete(slot, &pending.request_context, deferral, now);
             }

@@ -1,9 +1,8 @@
 //! Rate limits: token buckets (the generic cell rate algorithm), shared by all shards under one lock.
 //!
-//! Invariant: no table has more than `RATE_BUCKETS_MAX` buckets, and each bucket is in the table of its kind.
+//! Invariant: no table has more than `buckets_max` buckets, and each bucket is in the table of its kind.
 
 use crate::base::decimal;
-use crate::base::limits::RATE_BUCKETS_MAX;
 use crate::base::time::MonoTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
@@ -135,13 +134,20 @@ fn push_item(text: &mut Vec<u8>, name: &str, parameters: [(&str, u64); 2]) {
 type RateTable = HashMap<RateKey, MonoTime>;
 
 /// All buckets of the process. Each kind has a table of its own, so that one kind cannot evict another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RateLimiter {
     tables: Mutex<[RateTable; KINDS]>,
+    /// Most buckets in a table.
+    buckets_max: usize,
     account_hasher: RandomState,
 }
 
 impl RateLimiter {
+    /// A limiter with at most `buckets_max` buckets of each kind.
+    pub(crate) fn new(buckets_max: usize) -> RateLimiter {
+        RateLimiter { tables: Mutex::default(), buckets_max, account_hasher: RandomState::new() }
+    }
+
     /// A short key for an account, whose name may be as long as an email. The hash is seeded, so a client cannot find two
     /// accounts with the same key.
     pub fn account(&self, email_or_user: &str) -> u64 {
@@ -161,8 +167,8 @@ impl RateLimiter {
             return Err(Quota::of(&key, rate, full_at.since(now)));
         }
         let quota = Quota::of(&key, rate, after.since(now));
-        if table.len() >= RATE_BUCKETS_MAX && !table.contains_key(&key) {
-            make_room(table, now);
+        if table.len() >= self.buckets_max && !table.contains_key(&key) {
+            make_room(table, self.buckets_max / 2, now);
         }
         table.insert(key, after);
         Ok(quota)
@@ -183,7 +189,7 @@ impl RateLimiter {
     /// Asserts the invariant of this module.
     pub fn check_invariants(&self) {
         for (kind, table) in self.tables().iter().enumerate() {
-            assert!(table.len() <= RATE_BUCKETS_MAX && table.keys().all(|key| key.kind() == kind));
+            assert!(table.len() <= self.buckets_max && table.keys().all(|key| key.kind() == kind));
         }
     }
 
@@ -193,13 +199,13 @@ impl RateLimiter {
     }
 }
 
-/// Removes the full buckets, and of the others the fullest until half of the table is free. So it is called rarely, and a
-/// client that wants its own empty bucket removed has to empty half a table of other buckets further.
-fn make_room(table: &mut RateTable, now: MonoTime) {
+/// Removes the full buckets, and of the others the fullest until `kept_max` are left, which are half of the table. So it is
+/// called rarely, and a client that wants its own empty bucket removed has to empty half a table of other buckets further.
+fn make_room(table: &mut RateTable, kept_max: usize, now: MonoTime) {
     table.retain(|_, full_at| *full_at > now);
-    if table.len() > RATE_BUCKETS_MAX / 2 {
+    if table.len() > kept_max {
         let mut times: Vec<MonoTime> = table.values().copied().collect();
-        let surplus = table.len() - RATE_BUCKETS_MAX / 2;
+        let surplus = table.len() - kept_max;
         let (_, last_out, _) = times.select_nth_unstable(surplus - 1);
         let last_out = *last_out;
         table.retain(|_, full_at| *full_at > last_out);
@@ -209,6 +215,7 @@ fn make_room(table: &mut RateTable, now: MonoTime) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::RATE_BUCKETS_MAX;
 
     fn user(name: &str) -> RateKey {
         RateKey::User(UserId::new(name).unwrap())
@@ -226,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_bucket_allows_its_burst_and_then_its_rate() {
-        let rate_limiter = RateLimiter::default();
+        let rate_limiter = RateLimiter::new(RATE_BUCKETS_MAX);
         let rate = Rate { micros_each: 2_500_000, burst: 3 };
         let mut now = MonoTime(50_000);
         for (wait_micros, expected) in [
@@ -268,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_number_of_buckets_is_bounded() {
-        let rate_limiter = RateLimiter::default();
+        let rate_limiter = RateLimiter::new(RATE_BUCKETS_MAX);
         let rate = Rate { micros_each: 1_000_000, burst: 1 };
         for n in 0..3 * RATE_BUCKETS_MAX as u32 {
             for key in [
@@ -285,7 +292,7 @@ mod tests {
     /// A client with many addresses could otherwise have its empty bucket removed.
     #[test]
     fn an_empty_bucket_is_not_evicted_by_many_others() {
-        let rate_limiter = RateLimiter::default();
+        let rate_limiter = RateLimiter::new(RATE_BUCKETS_MAX);
         let rate = Rate::per_minute(10);
         let now = MonoTime(1);
         let drained = [
@@ -313,14 +320,14 @@ mod tests {
     fn room_is_made_for_many_at_once() {
         let mut table: RateTable =
             (0..RATE_BUCKETS_MAX as u32).map(|n| (RateKey::Anonymous(address(n)), MonoTime(u64::from(n)))).collect();
-        make_room(&mut table, MonoTime(0));
+        make_room(&mut table, RATE_BUCKETS_MAX / 2, MonoTime(0));
         assert_eq!(table.len(), RATE_BUCKETS_MAX / 2);
         assert!(table.values().all(|full_at| full_at.0 >= RATE_BUCKETS_MAX as u64 / 2), "the fullest were removed");
     }
 
     #[test]
     fn accounts_count_whatever_the_case_of_their_letters() {
-        let rate_limiter = RateLimiter::default();
+        let rate_limiter = RateLimiter::new(RATE_BUCKETS_MAX);
         assert_eq!(rate_limiter.account("Ann@Example.org"), rate_limiter.account("ann@example.ORG"));
         assert_ne!(rate_limiter.account("ann@example.org"), rate_limiter.account("ben@example.org"));
     }

@@ -3,7 +3,6 @@
 //! Invariant: a user's `events` are all events of the user after `complete_from` and through `position`, in order, except
 //! those that the user may no longer see.
 
-use crate::base::limits::TAIL_BYTES_MAX;
 use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::*;
@@ -64,7 +63,7 @@ pub(crate) struct UserSubscriptions {
 }
 
 /// The subscribers of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FanOut {
     /// The number through which this shard has applied every event.
     position: EventNumber,
@@ -72,14 +71,23 @@ pub(crate) struct FanOut {
     /// The events of all users' tails, in order.
     recent: VecDeque<Arc<FramedEvent>>,
     recent_bytes: usize,
+    /// Most bytes of these events.
+    tail_bytes_max: usize,
     /// Deleted workspaces of which the tails may have events. A user may be notified of the deletion much later.
     deleted: HashSet<WorkspaceId>,
 }
 
 impl FanOut {
-    /// Without subscribers, at the journal's position.
-    pub(crate) fn new(position: EventNumber) -> FanOut {
-        FanOut { position, ..FanOut::default() }
+    /// Without subscribers, at the journal's position. The tails have at most `tail_bytes_max`.
+    pub(crate) fn new(position: EventNumber, tail_bytes_max: usize) -> FanOut {
+        FanOut {
+            position,
+            users: HashMap::new(),
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            tail_bytes_max,
+            deleted: HashSet::new(),
+        }
     }
 
     /// The number through which this shard has applied every event.
@@ -178,7 +186,7 @@ impl FanOut {
     }
 
     fn evict(&mut self) {
-        while self.recent_bytes > TAIL_BYTES_MAX {
+        while self.recent_bytes > self.tail_bytes_max {
             let Some(oldest) = self.recent.pop_front() else { return };
             self.recent_bytes -= oldest.frame.held_bytes();
             for user in oldest.recipients.iter() {
@@ -194,7 +202,7 @@ impl FanOut {
     /// Asserts the invariant of this module, as far as the tails show it.
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.recent_bytes, self.recent.iter().map(|event| event.frame.held_bytes()).sum::<usize>());
-        assert!(self.recent_bytes <= TAIL_BYTES_MAX || self.recent.len() == 1);
+        assert!(self.recent_bytes <= self.tail_bytes_max || self.recent.len() == 1);
         for subscriptions in self.users.values() {
             assert!(!subscriptions.streams.is_empty(), "a user without streams has no tail");
             assert!(subscriptions.complete_from <= self.position);
@@ -265,7 +273,7 @@ mod tests {
     #[test]
     fn a_deleted_workspace_is_hidden_from_users_who_are_not_notified_yet() {
         use EventKind::{ConversationLeft, ConversationUpdated, WorkspaceDeleted};
-        let mut fan_out = FanOut::new(EventNumber(0));
+        let mut fan_out = FanOut::new(EventNumber(0), 4096);
         let ben = UserId::new_unchecked("ben");
         fan_out.subscribe(&ben, 1);
         for (number, kind, workspace) in

@@ -56,12 +56,21 @@ impl Shard {
                 now,
             );
         }
+        let mut buffer_bytes = settings.stream_buffer_bytes;
+        if !is_head {
+            let Some(reserved) = self.shared.stream_buffers.reserve(&self.context.memory, buffer_bytes) else {
+                self.shared.streams.remove(id);
+                let deferral = self.defer_stream(&wanted);
+                return self.respond(slot, request_context, deferral, now);
+            };
+            buffer_bytes = reserved;
+        }
         let newest = self.shared.streams.position().max(self.fan_out.position());
         // The first heartbeat comes at a random moment of the interval, so that streams opened together do not stay in step.
         let heartbeat_at = now.mono.plus(self.random.below(settings.heartbeat_interval_ms * 1000) + 1);
         let is_chunked = request_context.version == Version::Http11;
         let form = StreamForm { named: wanted.named, chunked: is_chunked };
-        let delivery = StreamDelivery { form, heartbeat_at, buffer_bytes: settings.stream_buffer_bytes };
+        let delivery = StreamDelivery { form, heartbeat_at, buffer_bytes };
         let stream = Subscriber::new(id, caller, &wanted, newest, stats, delivery);
         let length = if is_chunked { Length::Chunked } else { Length::UntilClose };
         self.push_head(slot, request_context, &api::stream::event_stream(&[][..]), length, false, now);
@@ -199,6 +208,7 @@ impl Shard {
     pub(in crate::shard) fn unsubscribe(&mut self, slot: u32) {
         if let Some((stream, _)) = self.connections.get(slot).and_then(|conn| conn.stream()) {
             metrics::STREAMS_CLOSED.add(1);
+            self.shared.stream_buffers.release(stream.buffer_bytes());
             self.fan_out.unsubscribe(stream.user(), slot);
             self.shared.streams.remove(stream.id());
         }

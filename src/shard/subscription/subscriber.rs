@@ -146,6 +146,11 @@ impl Subscriber {
         self.id
     }
 
+    /// The most bytes in its outbox, unless a single event is longer.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
+    }
+
     /// The user that opened it.
     pub(crate) fn user(&self) -> &UserId {
         &self.user

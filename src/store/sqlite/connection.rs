@@ -7,6 +7,7 @@ use crate::store::sqlite::schema::{self, DatabaseMeta, SchemaState};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Capacity of a connection's cache of prepared statements; larger than the number of statements.
@@ -17,6 +18,14 @@ const SHARED_RETRIES_MAX: i32 = 10_000;
 
 /// Size to which the write-ahead log is truncated after a complete checkpoint, in bytes.
 const WAL_BYTES_MAX: i64 = 4096 * WAL_FRAMES_MAX as i64;
+
+/// Page cache of each connection that is opened, in bytes.
+static CACHE_BYTES: AtomicUsize = AtomicUsize::new(PAGE_CACHE_BYTES_MAX);
+
+/// Sets the page cache of the connections that are opened from now on, in bytes.
+pub(crate) fn limit_caches(bytes: usize) {
+    CACHE_BYTES.store(bytes, Relaxed);
+}
 
 /// Whether commits are synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +49,7 @@ pub(crate) fn open_writing(path: &Path, durability: Durability) -> Result<(Conne
         | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
+    limit_cache(&db).map_err(failed)?;
     // The version is checked first, so that a rejected database is not changed.
     schema::check_version(&db, path)?;
     set_up_writing(&db, durability).map_err(failed)?;
@@ -64,6 +74,7 @@ pub(crate) fn open_shared(file: &Path) -> Result<Option<(Connection, DatabaseMet
         retries < SHARED_RETRIES_MAX
     }))
     .map_err(failed)?;
+    limit_cache(&db).map_err(failed)?;
     if schema::check_version(&db, file)? != SchemaState::Current {
         return Ok(None);
     }
@@ -85,6 +96,7 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
     let db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(Duration::from_millis(SQLITE_BUSY_MILLISECONDS)).map_err(failed)?;
+    limit_cache(&db).map_err(failed)?;
     if schema::check_version(&db, path)? == SchemaState::Empty {
         return Err(OpenError::CannotOpen { path: path.into(), reason: "it is empty".into() });
     }
@@ -94,10 +106,10 @@ pub(crate) fn open_reading(path: &Path) -> Result<(Connection, DatabaseMeta), Op
     Ok((db, meta))
 }
 
-/// Sets the size of a connection's page cache, in bytes. A transaction that changes more pages writes them to the log early.
-pub(crate) fn limit_cache(db: &Connection, bytes: usize) -> rusqlite::Result<()> {
+/// Sets the size of a connection's page cache. A transaction that changes more pages writes them to the log early.
+pub(crate) fn limit_cache(db: &Connection) -> rusqlite::Result<()> {
     // A negative size is in KiB.
-    db.pragma_update(None, "cache_size", -((bytes / 1024).max(1) as i64))
+    db.pragma_update(None, "cache_size", -((CACHE_BYTES.load(Relaxed) / 1024).max(1) as i64))
 }
 
 fn reject_removed_log(path: &Path) -> Result<(), OpenError> {

@@ -141,7 +141,7 @@ mod tests {
     fn a_notice_of_the_expiry_does_not_suppress_a_heartbeat() {
         let (mut stream, mut outbox) = (stream(WallTime(30_000_000)), Outbox::default());
         let now = Now { wall: WallTime(0), mono: MonoTime(1) };
-        stream.tick(&FanOut::new(EventNumber(1)), &mut outbox, now, 5_000);
+        stream.tick(&FanOut::new(EventNumber(1), 4096), &mut outbox, now, 5_000);
         let sent = waiting(&mut outbox);
         assert!(sent.contains("token_expiring") && sent.contains("heartbeat"), "{sent}");
     }

@@ -83,7 +83,10 @@ pub(crate) fn copy(
 /// The first damage that SQLite finds in a file.
 pub(crate) fn first_damage(path: &Path, check: IntegrityCheck) -> Option<String> {
     match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
-        Ok(db) => integrity::damage(&db, check).into_iter().next(),
+        Ok(db) => match connection::limit_cache(&db) {
+            Ok(()) => integrity::damage(&db, check).into_iter().next(),
+            Err(error) => Some(error.to_string()),
+        },
         Err(error) => Some(error.to_string()),
     }
 }
@@ -92,6 +95,7 @@ pub(crate) fn first_damage(path: &Path, check: IntegrityCheck) -> Option<String>
 fn open_unjournalled(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
+    connection::limit_cache(&db)?;
     db.query_row("PRAGMA journal_mode = OFF", [], |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "OFF")?;
     Ok(db)

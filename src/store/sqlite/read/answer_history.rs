@@ -1,6 +1,6 @@
 //! The history of a conversation that a responder receives.
 
-use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX, LIST_BYTES_MAX};
+use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX};
 use crate::domain::answer_job::{JobId, Turn};
 use crate::domain::model::Content;
 use crate::store::sqlite::tables::{answer_jobs, messages};
@@ -9,22 +9,28 @@ use rusqlite::Connection;
 use std::sync::Arc;
 
 /// The turns of a conversation for the answer of a job, oldest first. The message to answer is the last turn. The history has
-/// at most `limit` turns and at most `HISTORY_BYTES_MAX` bytes, except for the message to answer, which is always included.
+/// at most `limit` turns and at most `HISTORY_BYTES_MAX` and `list_bytes_max` bytes, except for the message to answer, which is always included.
 /// Each answer follows its message, even if other messages came in between. `None` if the job is closed.
-pub(crate) fn history(db: &Connection, key: JobId, limit: u32) -> rusqlite::Result<Option<Vec<Turn>>> {
+pub(crate) fn history(
+    db: &Connection,
+    key: JobId,
+    limit: u32,
+    list_bytes_max: usize,
+) -> rusqlite::Result<Option<Vec<Turn>>> {
+    let bytes_max = list_bytes_max.min(HISTORY_BYTES_MAX);
     let Some(job) = answer_jobs::find(db, key)? else { return Ok(None) };
     let (limit, parameters) = (limit as usize, [sql(job.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);
     let mut turns = Vec::new();
-    gather(db, LATE_ANSWERS, parameters, &mut turns, |turns, _| turns.len() >= limit)?;
+    gather(db, LATE_ANSWERS, parameters, list_bytes_max, &mut turns, |turns, _| turns.len() >= limit)?;
     // The remaining rows all have places before `number`, so they are not needed once enough turns have places after it.
-    gather(db, HISTORY, parameters, &mut turns, |turns, number| {
-        is_enough(turns.iter().filter(|turn| turn.place.0 > number), limit)
+    gather(db, HISTORY, parameters, list_bytes_max, &mut turns, |turns, number| {
+        is_enough(turns.iter().filter(|turn| turn.place.0 > number), limit, bytes_max)
     })?;
     turns.sort_unstable_by_key(|turn| std::cmp::Reverse(turn.place));
     let mut bytes = 0;
     let fitting = turns.into_iter().map(|placed| placed.turn).take(limit).enumerate().take_while(|(index, turn)| {
         bytes += turn.text.as_str().len();
-        *index == 0 || bytes <= HISTORY_BYTES_MAX
+        *index == 0 || bytes <= bytes_max
     });
     let mut history: Vec<Turn> = fitting.map(|(_, turn)| turn).collect();
     history.reverse();
@@ -45,8 +51,8 @@ impl PlacedTurn {
 }
 
 /// Whether the turns fill a history.
-fn is_enough<'t>(turns: impl Iterator<Item = &'t PlacedTurn> + Clone, limit: usize) -> bool {
-    turns.clone().count() >= limit || turns.map(PlacedTurn::bytes).sum::<usize>() > HISTORY_BYTES_MAX
+fn is_enough<'t>(turns: impl Iterator<Item = &'t PlacedTurn> + Clone, limit: usize, bytes_max: usize) -> bool {
+    turns.clone().count() >= limit || turns.map(PlacedTurn::bytes).sum::<usize>() > bytes_max
 }
 
 /// Adds turns to `turns` in descending order of their numbers, until `is_enough` returns true for the turns and the next
@@ -55,13 +61,14 @@ fn gather(
     db: &Connection,
     statement: &str,
     parameters: [i64; 3],
+    bytes_max: usize,
     turns: &mut Vec<PlacedTurn>,
     is_enough: impl Fn(&[PlacedTurn], i64) -> bool,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(parameters)?;
     let mut bytes: usize = turns.iter().map(PlacedTurn::bytes).sum();
-    while bytes <= LIST_BYTES_MAX
+    while bytes <= bytes_max
         && let Some(row) = rows.next()?
     {
         let number: i64 = row.get(0)?;

@@ -107,10 +107,10 @@ impl ReadTransaction<'_> {
             }
             QueryKind::Message(conversation, id) => self.message(*conversation, *id)?,
             QueryKind::OpenJobs { after, limit } => {
-                QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit)?)
+                QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit, self.list_bytes_max)?)
             }
             QueryKind::History { job, limit } => {
-                let history = answer_history::history(self.db, *job, *limit)?;
+                let history = answer_history::history(self.db, *job, *limit, self.list_bytes_max)?;
                 history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?
             }
             QueryKind::JournalPage { after, bytes_max, filter } => {

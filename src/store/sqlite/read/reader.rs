@@ -36,7 +36,6 @@ impl Reader {
     /// As [`Reader::open`].
     pub(crate) fn open_within(path: &Path, rows_max: usize, memory: &MemoryPlan) -> Result<Reader, OpenError> {
         let (db, meta) = connection::open_reading(path)?;
-        connection::limit_cache(&db, memory.page_cache_bytes_each()).map_err(|error| OpenError::of(path, &error))?;
         let limits = ReadLimits { rows_max, list_bytes_max: memory.list_bytes_max() };
         Ok(Reader { db, ids: meta.ids, limits, position: EventNumber::default() })
     }

@@ -3,7 +3,6 @@
 //! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. An answer has the
 //! status `streaming` exactly while its job is open, and no event publishes it before.
 
-use crate::base::limits::LIST_BYTES_MAX;
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
@@ -49,9 +48,15 @@ pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> r
     db.prepare_cached(DELETE_THROUGH)?.execute([conversation, last]).map(drop)
 }
 
-/// The open jobs after `after`, oldest first: at most `limit` jobs with about `LIST_BYTES_MAX` bytes of content, but at least
+/// The open jobs after `after`, oldest first: at most `limit` jobs with about `bytes_max` bytes of content, but at least
 /// one if any is open.
-pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32) -> rusqlite::Result<Vec<AnswerJob>> {
+pub(crate) fn open_after(
+    db: &Connection,
+    ids: &IdKey,
+    after: JobId,
+    limit: u32,
+    bytes_max: usize,
+) -> rusqlite::Result<Vec<AnswerJob>> {
     let mut statement = db.prepare_cached(OPEN_AFTER)?;
     let mut rows = statement.query(params![sql(after.0), limit])?;
     let (mut jobs, mut bytes) = (Vec::new(), 0);
@@ -71,7 +76,7 @@ pub(crate) fn open_after(db: &Connection, ids: &IdKey, after: JobId, limit: u32)
             started: if started { Some(MessageId(uuid(10)?)) } else { None },
         };
         bytes += job.content.as_str().len();
-        if bytes > LIST_BYTES_MAX && !jobs.is_empty() {
+        if bytes > bytes_max && !jobs.is_empty() {
             break;
         }
         jobs.push(job);

@@ -35,18 +35,13 @@ pub(crate) struct WriteConnection {
 }
 
 impl WriteConnection {
-    /// Opens the database at `path`, and creates or migrates its schema. The connection caches `cache_bytes` of pages.
+    /// Opens the database at `path`, and creates or migrates its schema.
     ///
     /// # Errors
     /// As [`connection::open_writing`].
-    pub(crate) fn open(
-        path: PathBuf,
-        is_temporary: bool,
-        cache_bytes: usize,
-    ) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
+    pub(crate) fn open(path: PathBuf, is_temporary: bool) -> Result<(WriteConnection, DatabaseMeta), OpenError> {
         let durability = if is_temporary { Durability::None } else { Durability::Full };
         let (mut db, meta) = connection::open_writing(&path, durability)?;
-        connection::limit_cache(&db, cache_bytes).map_err(|error| OpenError::of(&path, &error))?;
         let files = if is_temporary { None } else { Some(open_files(&path)?) };
         let log = WriteAheadLog::watch(&mut db).map_err(|error| OpenError::of(&path, &error))?;
         Ok((WriteConnection { db, path, files, log, fault: None }, meta))

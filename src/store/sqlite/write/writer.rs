@@ -96,8 +96,7 @@ impl Writer {
                 (temporary.path(), Some(temporary))
             }
         };
-        let (connection, meta) =
-            WriteConnection::open(path, temporary.is_some(), config.memory.page_cache_bytes_each())?;
+        let (connection, meta) = WriteConnection::open(path, temporary.is_some())?;
         let open_error = |error| OpenError::of(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
         let external_version = connection.external_version().map_err(open_error)?;
