@@ -21,6 +21,7 @@ pub use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS, Tu
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
 pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+pub use crate::domain::holder::Holder;
 pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 pub use crate::domain::live_answer::{AnswerDelta, LiveAnswer};
@@ -47,6 +48,7 @@ pub use crate::responder::scheduler::{
     Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
 };
 pub use crate::responder::{Completion, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
+pub use crate::runtime::queue::Queue;
 pub use crate::runtime::responders::{DriverRequest, StoreReply};
 pub use crate::shard::message::{CommitShare, ShardMessage};
 pub use crate::shard::shared::SharedState;
@@ -145,7 +147,7 @@ pub mod request_metrics {
 /// The process's metrics.
 pub mod metrics {
     pub use crate::base::metrics::{
-        COMMIT_BOUNDS, COMMIT_COMMANDS, Counter, DURATION_BOUNDS, Durations, count_rejection, render,
+        COMMIT_BOUNDS, COMMIT_COMMANDS, Counter, DURATION_BOUNDS, Durations, Gauge, count_rejection, render,
     };
     /// The exposition format.
     pub mod exposition {

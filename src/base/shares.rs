@@ -19,7 +19,7 @@ pub(crate) struct Shares<K> {
 /// Capacity of the table that an unused budget may keep, in holders.
 const CAPACITY_KEPT_MAX: usize = 1024;
 
-impl<K: Clone + Eq + Hash> Shares<K> {
+impl<K: Clone + Ord + Hash> Shares<K> {
     /// An unused budget.
     pub(crate) fn new(max: usize) -> Shares<K> {
         Shares { max, total: 0, held: HashMap::new() }
@@ -72,7 +72,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         if self.total <= self.max {
             return None;
         }
-        let (largest, held) = self.held.iter().max_by_key(|(_, held)| **held)?;
+        let (largest, held) = self.held.iter().max_by(|a, b| (a.1, a.0).cmp(&(b.1, b.0)))?;
         let holder = if self.held_by(latest) >= *held { latest } else { largest };
         Some(holder.clone())
     }

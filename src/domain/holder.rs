@@ -4,7 +4,7 @@ use crate::domain::id::UserId;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The holder of a share of a budget or a queue.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     /// A user, by a valid token.
     User(UserId),

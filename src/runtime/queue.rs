@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A queue bounded by the weight of its items, of which each holder has a share.
 #[derive(Debug)]
-pub(crate) struct Queue<K, T> {
+pub struct Queue<K, T> {
     state: Mutex<QueueState<K, T>>,
     arrived: Condvar,
     /// The number of items.
@@ -38,7 +38,7 @@ struct QueueState<K, T> {
 
 /// How a wait for items ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wakeup {
+pub enum Wakeup {
     /// Items were taken.
     Work,
     /// No item arrived before the timeout.
@@ -47,9 +47,9 @@ pub(crate) enum Wakeup {
     Closed,
 }
 
-impl<K: Clone + Eq + Hash, T> Queue<K, T> {
+impl<K: Clone + Ord + Hash, T> Queue<K, T> {
     /// An empty queue, which reports its length to `depth`.
-    pub(crate) fn new(weight_max: usize, depth: &'static Gauge) -> Queue<K, T> {
+    pub fn new(weight_max: usize, depth: &'static Gauge) -> Queue<K, T> {
         let state = QueueState {
             items: HashMap::new(),
             turns: VecDeque::new(),
@@ -64,7 +64,7 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
 
     /// Appends an item of `weight`, which is at least 1, and wakes a taker. The items that give way are appended to
     /// `displaced`: the newest of the largest holder, among equal holders those of `holder`.
-    pub(crate) fn push(&self, holder: &K, item: T, weight: usize, displaced: &mut Vec<T>) {
+    pub fn push(&self, holder: &K, item: T, weight: usize, displaced: &mut Vec<T>) {
         self.push_without_wake(holder, item, weight, displaced);
         self.wake();
     }
@@ -110,13 +110,7 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
 
     /// Moves items into `into`, one of each holder in turn: at most `items_max` items and `weight_max` of weight, but at
     /// least one item. Waits for the first for at most `timeout`; `None` waits without bound.
-    pub(crate) fn take(
-        &self,
-        into: &mut Vec<T>,
-        items_max: usize,
-        weight_max: usize,
-        timeout: Option<Duration>,
-    ) -> Wakeup {
+    pub fn take(&self, into: &mut Vec<T>, items_max: usize, weight_max: usize, timeout: Option<Duration>) -> Wakeup {
         let mut state = self.lock();
         while state.len == 0 {
             if state.closed {
@@ -168,7 +162,7 @@ const SPARE_MAX: usize = 64;
 /// Capacity of a list that is kept, in items.
 const SPARE_ITEMS_MAX: usize = 64;
 
-impl<K: Clone + Eq + Hash, T> QueueState<K, T> {
+impl<K: Clone + Ord + Hash, T> QueueState<K, T> {
     fn append(&mut self, holder: &K, item: T, weight: usize) {
         self.len += 1;
         match self.items.get_mut(holder) {

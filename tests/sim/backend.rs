@@ -1,6 +1,7 @@
 //! The threads of the writer and the readers, one step at a time, their messages to the loops, and faults of the
 //! database.
 
+use crate::fair_queue::FairQueue;
 use crate::model::{Expected, Fault, Filter, Model, Users};
 use crate::world::*;
 use cortex_core::internals::commit_routing::route_commit;
@@ -37,7 +38,7 @@ impl World {
             return;
         }
         let count = 1 + self.below(self.commands.len().min(8));
-        let commands: Vec<Command> = self.commands.drain(..count).collect();
+        let commands = self.commands.take(count);
         let fault = match self.below(40) {
             _ if self.calm => Fault::None,
             0 => Fault::Full,
@@ -180,7 +181,7 @@ impl World {
         }
     }
 
-    fn enqueue_message(&mut self, shard: usize, mut message: ShardMessage) {
+    pub fn enqueue_message(&mut self, shard: usize, mut message: ShardMessage) {
         let bytes_max = self.setup.mailbox_bytes;
         let state = &mut self.process.as_mut().expect("the program runs").loops[shard];
         if let ShardMessage::Committed(committed) = &mut message {
@@ -212,13 +213,16 @@ impl World {
             };
             return self.enqueue_message(to.shard as usize, message);
         }
-        let Some((pending, is_resumed)) = self.queries.pop_front() else { return };
+        if self.queries.is_empty() {
+            return;
+        }
+        let Some((pending, is_resumed)) = self.queries.take(1).pop() else { return };
         let query = pending.query.clone();
         let response = match self.process().readers[reader].0.step(pending) {
             QueryStep::Done(response) => response,
             QueryStep::More(pending) => {
                 self.coverage.queries_paused += 1;
-                return self.queries.push_back((pending, true));
+                return self.ask((pending, true));
             }
         };
         // A query of several steps has seen several states.
@@ -395,7 +399,7 @@ impl World {
         self.coverage.restarts += 1;
         while !self.commands.is_empty() {
             let count = self.commands.len().min(8);
-            let commands = self.commands.drain(..count).collect();
+            let commands = self.commands.take(count);
             self.commit(commands, Fault::None);
         }
         let process = self.process.take().expect("the program runs");
@@ -406,8 +410,8 @@ impl World {
     }
 
     fn start_again(&mut self) {
-        self.commands.clear();
-        self.queries.clear();
+        self.commands = FairQueue::new(self.setup.writer_queue);
+        self.queries = FairQueue::new(self.setup.reader_queue);
         let cut = self.chance(1, 2);
         for link in self.links.values_mut() {
             link.cut |= cut && !link.gone;

@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod coverage;
+mod fair_queue;
 
 mod answers;
 mod backend;

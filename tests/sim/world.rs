@@ -2,14 +2,15 @@
 //! clients. Everything happens in steps chosen by the scheduler.
 
 use crate::coverage::Coverage;
+use crate::fair_queue::FairQueue;
 use crate::link::*;
 use crate::model::Model;
 use crate::session::{Doing, Moment};
 use cortex_core::internals::limits::QUERY_ROWS_EXAMINED_MAX;
 use cortex_core::internals::{
-    Claims, Command, CommitShare, Context, Credential, Database, EventNumber, InboxLimits, Input, Keys, MemoryPlan,
-    MonoTime, Now, Output, PendingQuery, Purpose, Query, QueryResponse, QueryResult, Random, Reader, ReplyTo,
-    Retention, Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
+    Claims, Command, CommitShare, Context, Credential, Database, EventNumber, Holder, InboxLimits, Input, Keys,
+    MemoryPlan, MonoTime, Now, Output, PendingQuery, Purpose, QueryResponse, QueryResult, Random, Reader, Retention,
+    Settings, Shard, ShardMessage, SharedState, StoreConfig, UserId, WallTime, Work, Writer,
 };
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -93,9 +94,9 @@ pub struct World {
     pub db: Option<Connection>,
     pub context: Option<Arc<Context>>,
     pub keys: Keys,
-    pub commands: VecDeque<Command>,
+    pub commands: FairQueue<Command>,
     /// The queries, and whether a step of each was executed.
-    pub queries: VecDeque<(PendingQuery, bool)>,
+    pub queries: FairQueue<(PendingQuery, bool)>,
     pub links: BTreeMap<usize, Link>,
     pub next_link: usize,
     pub requests: Vec<Request>,
@@ -163,7 +164,7 @@ impl World {
         });
         let stream_clients = stream_clients.collect();
         let mut world = World {
-            setup,
+            setup: setup.clone(),
             random,
             now: Now { wall: WallTime(1_790_000_000_000_000), mono: MONO_AT_OPEN },
             step,
@@ -176,8 +177,8 @@ impl World {
             db: None,
             context: None,
             keys: Keys::new(SECRET, &[], None, None),
-            commands: VecDeque::new(),
-            queries: VecDeque::new(),
+            commands: FairQueue::new(setup.writer_queue),
+            queries: FairQueue::new(setup.reader_queue),
             links: BTreeMap::new(),
             next_link: 0,
             requests: Vec::new(),
@@ -341,10 +342,7 @@ impl World {
         while let Some(output) = self.process().loops[shard].shard.poll_output() {
             match output {
                 Output::Work(work) => {
-                    if let Some(to) = self.dispatch_work(work) {
-                        let dropped = Input::Message(ShardMessage::Dropped(to));
-                        self.process().loops[shard].shard.handle(dropped, now);
-                    }
+                    self.dispatch_work(work);
                 }
                 Output::TuneStream(_) => {}
                 Output::Resume(slot) => {
@@ -373,33 +371,31 @@ impl World {
         }
     }
 
-    fn dispatch_work(&mut self, work: Work) -> Option<ReplyTo> {
+    fn dispatch_work(&mut self, work: Work) {
         match work {
             Work::Command(command) => self.submit(command),
-            Work::Query(query) => self.ask(query),
+            Work::Query(query) => self.ask((PendingQuery::new(query), false)),
             Work::CancelAnswer { .. } => unreachable!("runs have no responders"),
             Work::Password(_) => unreachable!("runs have no passwords"),
         }
     }
 
-    fn submit(&mut self, command: Command) -> Option<ReplyTo> {
-        if self.commands.len() < self.setup.writer_queue {
-            self.commands.push_back(command);
-            return None;
+    fn submit(&mut self, command: Command) {
+        for command in self.commands.push(&Holder::User(command.actor.id.clone()), command) {
+            self.coverage.writer_overloads += 1;
+            let rejected = crate::model::Expected { status: 503, body: None, number: None, replayed: false };
+            self.requests[request_of(&command.correlation_id)].expected = Some(rejected);
+            self.enqueue_message(command.reply_to.shard.into(), ShardMessage::CommandDropped(command.reply_to));
         }
-        self.coverage.writer_overloads += 1;
-        let rejected = crate::model::Expected { status: 503, body: None, number: None, replayed: false };
-        self.requests[request_of(&command.correlation_id)].expected = Some(rejected);
-        Some(command.reply_to)
     }
 
-    fn ask(&mut self, query: Query) -> Option<ReplyTo> {
-        if self.queries.len() < self.setup.reader_queue {
-            self.queries.push_back((PendingQuery::new(query), false));
-            return None;
+    /// Enqueues a query, or its next step.
+    pub fn ask(&mut self, query: (PendingQuery, bool)) {
+        for (pending, _) in self.queries.push(&query.0.query.holder(), query) {
+            self.coverage.reader_overloads += 1;
+            let to = pending.query.reply_to;
+            self.enqueue_message(to.shard.into(), ShardMessage::Dropped(to));
         }
-        self.coverage.reader_overloads += 1;
-        Some(query.reply_to)
     }
 
     pub fn link_at(&mut self, shard: usize, slot: u32) -> Option<&mut Link> {

@@ -26,11 +26,11 @@ impl Counter {
 
 /// A number that increases and decreases.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicU64);
+pub struct Gauge(AtomicU64);
 
 impl Gauge {
     /// A gauge at 0.
-    pub(crate) const fn new() -> Gauge {
+    pub const fn new() -> Gauge {
         Gauge(AtomicU64::new(0))
     }
 

@@ -6,10 +6,8 @@ pub(crate) mod exposition;
 mod instruments;
 pub(crate) mod process;
 
-pub use instruments::Counter;
-pub use instruments::DURATION_BOUNDS;
-pub use instruments::Durations;
-pub(crate) use instruments::{Gauge, Histogram};
+pub(crate) use instruments::Histogram;
+pub use instruments::{Counter, DURATION_BOUNDS, Durations, Gauge};
 
 use exposition::{Exposition, Unit};
 
