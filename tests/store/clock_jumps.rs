@@ -4,7 +4,8 @@
 use crate::common::*;
 use cortex_core::internals::limits::IDEMPOTENCY_RETENTION_SECONDS;
 use cortex_core::internals::{
-    Command, ConversationRef, Database, Idempotency, MonoTime, Now, Outcome, Retention, StoreConfig, WallTime, Writer,
+    Command, ConversationRef, Database, Idempotency, MonoTime, Now, Outcome, Rejection, Retention, StoreConfig,
+    WallTime, Writer,
 };
 
 const JUMPS_SECONDS: [i64; 4] = [2 * 3600, 10 * 86_400, 10 * 365 * 86_400, -10 * 86_400];
@@ -105,6 +106,23 @@ fn young_events_stay_young() {
     world.pass_seconds(241);
     world.maintain_all();
     assert_eq!(events(&mut world).len(), 0, "the bound counts the events of all users");
+}
+
+#[test]
+fn a_rate_refills_with_the_time_that_passes() {
+    for seconds in JUMPS_SECONDS {
+        let mut world = World::in_file();
+        world.config.event_rate = Some(Retention { bytes: 1024, ..Retention::default() }.event_rate());
+        world.reopen();
+        // Each has about 200 bytes, and the burst is a quarter of the journal.
+        world.workspace("ann");
+        world.workspace("ann");
+        jump(&mut world, seconds);
+        let rejection = world.rejected("ann", create_workspace("w"));
+        assert!(matches!(rejection, Rejection::StateEventRate { .. }), "{seconds}: {rejection:?}");
+        world.pass_seconds(300);
+        world.workspace("ann");
+    }
 }
 
 /// An idle process stores the age as well.

@@ -63,7 +63,7 @@ impl<R: Rows> Transaction<'_, R> {
             let author = Author { user, correlation_id: &deletion.correlation_id };
             let (stamp, bytes_before) = (self.next_number(), self.event_bytes);
             self.publish_workspace_deleted(stamp, &author, workspace, recipients)?;
-            self.cache.event_rates.count(&deletion.actor, self.event_bytes - bytes_before, self.wall);
+            self.cache.event_rates.count(&deletion.actor, self.event_bytes - bytes_before, self.age);
         }
         Ok(true)
     }

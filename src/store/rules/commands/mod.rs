@@ -51,11 +51,11 @@ impl<R: Rows> Transaction<'_, R> {
             CommandKind::Answer { .. } | CommandKind::PostMessage { .. } | CommandKind::SetPassword { .. }
         );
         if is_limited {
-            self.cache.event_rates.check(caller.id(), self.wall)?;
+            self.cache.event_rates.check(caller.id(), self.age)?;
         }
         let bytes_before = self.event_bytes;
         let outcome = self.execute(caller, kind);
-        self.cache.event_rates.count(caller.id(), self.event_bytes - bytes_before, self.wall);
+        self.cache.event_rates.count(caller.id(), self.event_bytes - bytes_before, self.age);
         outcome
     }
 
