@@ -352,7 +352,7 @@ impl MemoryPlan {
             2 => 4,
             _ => usize::MAX,
         };
-        let bytes = (wanted_bytes / divisor).max(STREAM_BUFFER_BYTES_MIN);
+        let bytes = (wanted_bytes / divisor).min(self.stream_outbox_bytes / 4).max(STREAM_BUFFER_BYTES_MIN);
         (bytes <= left).then_some(bytes)
     }
 
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_outboxes_of_streams_fit_together() {
-        for (mib, few, many) in [(14, 1, 10), (16, 2, 40), (64, 14, 400), (1024, 300, 10_000)] {
+        for (mib, few, many) in [(14, 0, 10), (16, 2, 40), (64, 14, 400), (1024, 300, 10_000)] {
             let plan = plan(mib << 20, 4);
             let mut buffers = Vec::new();
             let mut reserved = 0;
@@ -463,6 +463,8 @@ mod tests {
             assert!(buffers.is_sorted_by(|a, b| a >= b) && *buffers.last().unwrap() == STREAM_BUFFER_BYTES_MIN);
         }
         assert_eq!(plan(1 << 30, 4).stream_buffer_bytes(0, 1024), Some(STREAM_BUFFER_BYTES_MIN));
+        let small = plan(16 << 20, 4);
+        assert_eq!(small.stream_buffer_bytes(0, 16 * MIB), Some(small.stream_outbox_bytes / 4), "whatever it wants");
     }
 
     #[test]

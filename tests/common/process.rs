@@ -11,6 +11,15 @@ pub fn resident_bytes(process: u32) -> usize {
     kibibytes * 1024
 }
 
+/// Resident memory of a process without that of files, in bytes.
+#[track_caller]
+pub fn held_bytes(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel reports it");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    kibibytes * 1024
+}
+
 /// The number of open descriptors of a process.
 #[track_caller]
 pub fn descriptors(process: u32) -> usize {

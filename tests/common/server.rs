@@ -21,6 +21,7 @@ pub struct Options {
     environment: BTreeMap<String, String>,
     files: Vec<(&'static str, Vec<u8>)>,
     handed_over: Option<Arc<OwnedFd>>,
+    group: Option<PathBuf>,
 }
 
 impl Options {
@@ -39,7 +40,7 @@ impl Options {
             ("RUST_BACKTRACE", "1"),
         ];
         let environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Options { environment, files: Vec::new(), handed_over: None }
+        Options { environment, files: Vec::new(), handed_over: None, group: None }
     }
 
     /// Sets a variable.
@@ -58,6 +59,12 @@ impl Options {
     pub fn pass_socket(mut self, socket: impl Into<OwnedFd>) -> Options {
         self.handed_over = Some(Arc::new(socket.into()));
         self.set("LISTEN_FDS", 1)
+    }
+
+    /// Makes the server and the other commands enter the control group with this file of processes.
+    pub fn enter(mut self, processes: PathBuf) -> Options {
+        self.group = Some(processes);
+        self
     }
 
     /// Puts a file into the working directory before the first start.
@@ -88,6 +95,10 @@ impl Sandbox {
             // `exec` keeps the process id of the shell, which becomes the value of `LISTEN_PID`.
             command = Command::new("/bin/sh");
             command.args(["-c", "export LISTEN_PID=${LISTEN_PID:-$$}; exec \"$0\" \"$@\" 3<&0 </dev/null", program]);
+        }
+        if let Some(processes) = &self.options.group {
+            command = Command::new("/bin/sh");
+            command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(processes).arg(program);
         }
         command.env_clear().envs(&self.options.environment).current_dir(&self.directory.0);
         if !self.options.environment.contains_key("DATABASE_URL") {

@@ -9,5 +9,6 @@ mod common;
 mod clients;
 mod contract;
 mod examples;
+mod memory;
 mod proxies;
 mod tools;
