@@ -331,8 +331,16 @@ pub(crate) const BREAKER_FAILURES_MAX: u32 = 5;
 pub(crate) const BREAKER_COOL_DOWN_MILLISECONDS: u64 = 10_000;
 /// Most answers of models that run at once, each on its own thread.
 pub(crate) const RESPONDER_WORKERS_MAX: usize = 256;
-/// Most answer jobs in memory; the others wait in their table.
-pub(crate) const RESPONDER_WAITING_MAX: usize = 1024;
+/// Most answer jobs of one user and class that wait in memory; the others wait in their table.
+pub(crate) const RESPONDER_WAITING_PER_USER_MAX: usize = 8;
+/// Answer jobs after which a page of them has no further user.
+pub(crate) const RESPONDER_PAGE_JOBS: usize = 128;
+/// Most jobs that are closed at once without a model: echoes, and answers that an earlier process began.
+pub(crate) const RESPONDER_STEPS_MAX: usize = 64;
+/// Most of them of one user.
+pub(crate) const RESPONDER_STEPS_PER_USER_MAX: u32 = 16;
+/// Most jobs that a page of jobs examines, those in deleted conversations included.
+pub const JOBS_EXAMINED_MAX: usize = 1024;
 /// Most messages in the queue of the answer scheduler.
 pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Shortest time between two deltas of one answer, in milliseconds.
@@ -381,5 +389,8 @@ const _: () = assert!(CONTENT_BYTES_MAX <= UPSTREAM_CONTEXT_BYTES_MAX);
 const _: () = assert!(UPSTREAM_PLAIN_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS_MAX);
 const _: () = assert!(UPSTREAM_CONNECT_MILLISECONDS < UPSTREAM_TOTAL_MILLISECONDS);
+const _: () = assert!(RESPONDER_PAGE_JOBS + RESPONDER_WAITING_PER_USER_MAX <= JOBS_EXAMINED_MAX);
+const _: () = assert!(RESPONDER_WAITING_PER_USER_MAX <= RESPONDER_PAGE_JOBS, "a page has room for one user");
+const _: () = assert!(RESPONDER_STEPS_PER_USER_MAX as usize <= RESPONDER_STEPS_MAX);
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= UPSTREAM_TICK_MILLISECONDS_MAX);
 const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);

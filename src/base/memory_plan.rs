@@ -361,14 +361,16 @@ impl MemoryPlan {
         (self.answer_bytes / ANSWER_BYTES).max(1)
     }
 
-    /// Most answer jobs that wait in memory.
+    /// Most answer jobs that are closed at once without a model.
+    pub(crate) fn answer_steps_max(&self) -> usize {
+        const STEPS_MIN: usize = 8;
+        if self.has_one_heap { STEPS_MIN } else { RESPONDER_STEPS_MAX }
+    }
+
+    /// Most answer jobs of each class that wait in memory. While a slot is free, only users with a running job are passed over;
+    /// their jobs do not fill the window.
     pub(crate) fn answers_waiting_max(&self) -> usize {
-        const JOBS_MIN: usize = 8;
-        if self.has_one_heap {
-            (self.answer_bytes / self.body_bytes_max()).clamp(JOBS_MIN, RESPONDER_WAITING_MAX)
-        } else {
-            RESPONDER_WAITING_MAX
-        }
+        (self.answers_max() + self.answer_steps_max()) * RESPONDER_WAITING_PER_USER_MAX + RESPONDER_PAGE_JOBS
     }
 
     /// Most rate limit buckets per kind.

@@ -26,14 +26,73 @@ pub struct AnswerJob {
     pub workspace_id: WorkspaceId,
     /// The sender of the message. The answer counts for this user's share of running answers.
     pub user: UserId,
+    /// The store's key of the sender.
+    pub user_key: UserKey,
     /// The kind of responder, one of `RESPONDERS_ALLOWED` when the message was sent.
     pub responder: ResponderKind,
     /// The request that sent the message.
     pub correlation_id: Arc<str>,
-    /// The text of the message to answer.
-    pub content: Content,
+    /// Bytes of the message to answer.
+    pub content_bytes: usize,
     /// The answer's message, if an earlier process created it.
     pub started: Option<MessageId>,
+}
+
+/// The store's key of a user. Users take turns in the order of their keys. 0 is before all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct UserKey(pub i64);
+
+/// Jobs of one class wait for the same slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobClass {
+    /// Jobs for a model, which takes any time.
+    Model,
+    /// Jobs that are closed in one step: echoes, and answers that an earlier process began.
+    Immediate,
+}
+
+impl AnswerJob {
+    /// The class of the job.
+    pub fn class(&self) -> JobClass {
+        match (self.responder, self.started) {
+            (ResponderKind::OpenAi, None) => JobClass::Model,
+            _ => JobClass::Immediate,
+        }
+    }
+}
+
+/// The part of the table of jobs that a page is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobRange {
+    /// One user's jobs after one of them.
+    User {
+        /// The user.
+        user: UserKey,
+        /// The jobs before the first of the page end here.
+        after: JobId,
+    },
+    /// The jobs of all users after one of them.
+    UsersAfter(UserKey),
+}
+
+/// Jobs of one class by user. Each is the first open job of its conversation, so no other must be answered before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobPage {
+    /// The users, in the order of their keys.
+    pub users: Vec<UserJobPage>,
+    /// Whether no user follows.
+    pub is_last: bool,
+}
+
+/// Jobs of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserJobPage {
+    /// The user.
+    pub user: UserKey,
+    /// The oldest jobs of the range. Those in deleted conversations are left out.
+    pub jobs: Vec<AnswerJob>,
+    /// The last job that was examined; `None` if no job follows.
+    pub through: Option<JobId>,
 }
 
 /// One step of an answer: one change of its job together with its message. A closed job takes no step
@@ -51,6 +110,13 @@ pub enum AnswerStep {
     Append {
         /// The text that follows the stored text.
         text: Arc<str>,
+    },
+    /// Answers with the message itself.
+    Echo {
+        /// The answer's metadata.
+        metadata: Metadata,
+        /// Bytes of the message.
+        bytes: usize,
     },
     /// Ends the answer: the message gets its whole text and its last status, and is published as `output`.
     Finish {
@@ -70,7 +136,16 @@ impl AnswerStep {
     pub fn text(&self) -> &str {
         match self {
             AnswerStep::Begin { text, .. } | AnswerStep::Append { text } => text,
+            AnswerStep::Echo { .. } => "",
             AnswerStep::Finish { text, .. } => text.as_ref().map_or("", Content::as_str),
+        }
+    }
+
+    /// Bytes of text that the step stores.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            AnswerStep::Echo { bytes, .. } => *bytes,
+            _ => self.text().len(),
         }
     }
 }

@@ -210,7 +210,7 @@ impl Command {
                 content.as_ref().map_or(0, |content| content.as_str().len())
                     + metadata.as_ref().map_or(0, |m| m.as_str().len())
             }
-            CommandKind::Answer { step, .. } => step.text().len(),
+            CommandKind::Answer { step, .. } => step.text_bytes(),
             CommandKind::DeleteWorkspace { .. }
             | CommandKind::LeaveConversation { .. }
             | CommandKind::DeleteConversation { .. }

@@ -19,7 +19,7 @@ pub struct Committed {
     pub events: Arc<[Arc<Event>]>,
     /// The results of the commands.
     pub results: Vec<CommandResult>,
-    /// The answer jobs that the batch created and did not close.
+    /// The answer jobs that the batch made the first of their conversations, by creating them or by closing those before them.
     pub jobs: Vec<AnswerJob>,
     /// The answers whose message the batch created.
     pub started: Arc<[AnswerStarted]>,

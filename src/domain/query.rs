@@ -1,6 +1,6 @@
 //! Queries: reads of the store, and their results.
 
-use crate::domain::answer_job::{AnswerJob, JobId, Turn};
+use crate::domain::answer_job::{JobClass, JobId, JobPage, JobRange, Turn};
 use crate::domain::command::{ConversationRef, ReplyTo};
 use crate::domain::event::{Event, KindSet};
 use crate::domain::holder::Holder;
@@ -25,7 +25,7 @@ impl Query {
     /// The holder of the share that the query takes in a queue: the caller, or the server for its own queries.
     pub fn holder(&self) -> Holder {
         match self.kind {
-            QueryKind::Alive | QueryKind::OpenJobs { .. } => Holder::Server,
+            QueryKind::Alive | QueryKind::Jobs { .. } => Holder::Server,
             _ => Holder::User(self.caller.clone()),
         }
     }
@@ -64,12 +64,15 @@ pub enum QueryKind {
     },
     /// One message of a conversation of which the caller is a participant or the owner.
     Message(ConversationRef, MessageId),
-    /// Open answer jobs after `after`, oldest first, for the responders. A page may be truncated by its size, so only an
-    /// empty page is the last one.
-    OpenJobs {
-        /// The newest known job.
-        after: JobId,
-        /// Maximum number of jobs.
+    /// Answer jobs that are the first of their conversations, for the responders.
+    Jobs {
+        /// Their class.
+        class: JobClass,
+        /// Their part of the table.
+        range: JobRange,
+        /// Maximum number of jobs per user.
+        per_user: u32,
+        /// Number of jobs after which no further user is added.
         limit: u32,
     },
     /// The last `limit` messages of the job's conversation through the one to answer, oldest first, for the responders.
@@ -172,8 +175,8 @@ pub enum QueryResult {
     Messages(MessagePage),
     /// A message.
     Message(Message),
-    /// Open answer jobs.
-    OpenJobs(Vec<AnswerJob>),
+    /// Answer jobs.
+    Jobs(JobPage),
     /// The messages before an answer.
     History(Vec<Turn>),
     /// Users.

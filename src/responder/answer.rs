@@ -329,12 +329,12 @@ pub fn cancel_step(job: &AnswerJob, live: &LiveAnswer) -> AnswerStep {
 pub fn immediate_step(job: &AnswerJob, answer: ImmediateAnswer) -> AnswerStep {
     let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None));
     match answer {
-        ImmediateAnswer::Echo => {
-            let text = Some(job.content.clone());
-            AnswerStep::Finish { status: Status::Complete, text, metadata, error: None }
-        }
+        ImmediateAnswer::Echo => AnswerStep::Echo { metadata, bytes: job.content_bytes },
         ImmediateAnswer::Interrupted => {
             AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None }
+        }
+        ImmediateAnswer::Cancelled => {
+            AnswerStep::Finish { status: Status::Cancelled, text: None, metadata, error: None }
         }
         ImmediateAnswer::NotConfigured => {
             let error = Some("this responder is not configured any more".into());

@@ -1,22 +1,29 @@
-//! Decides which answer job runs: one per conversation at a time and in order, different conversations side by side,
-//! each user with a share. Pure: jobs, results and the time go in, what to do comes out.
+//! Decides which answer job runs: one per conversation at a time and in order, different conversations side by side, users
+//! in turn and each with a share. Pure: jobs, results and the time go in, what to do comes out.
+//!
+//! The table of jobs is the queue. Only jobs that are the first of their conversations are passed on, and a bounded [`JobWindow`] of
+//! them is in memory, one for each class of jobs.
 //!
 //! Order of calls: [`Scheduler::handle`] for everything that happened, then [`Scheduler::poll_output`] until it returns
 //! `None`, then wait for the next input, or until [`Scheduler::poll_timeout`] and pass [`SchedulerInput::Tick`].
 //!
-//! Invariant: an open job is waiting, running, or unknown here. An unknown job that is newer than every known one is in
-//! the table and is listed before any job after it starts.
+//! Invariant: an open job that is the first of its conversation is in a window, held, running, or in the part of the table that
+//! its window lists before its turn.
 
 mod messages;
+mod window;
 
 use crate::base::time::MonoTime;
-use crate::domain::answer_job::{AnswerJob, JobId};
+use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage};
 use crate::domain::command::ReplyTo;
-use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId};
+use crate::domain::id::{ConversationId, EventNumber, MessageId};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
+use crate::domain::token_rules::TokenRules;
 pub use messages::{Deletion, ImmediateAnswer, JobEnd, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use window::{JobWindow, Next, WindowLimits};
 
 /// Pause before anything starts after the store could not take or list something, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u64 = 500;
@@ -28,21 +35,16 @@ const NOTHING_CANCELLED: Outcome = Outcome::Answered { message_id: None, closed:
 #[derive(Debug)]
 pub struct Scheduler {
     limits: SchedulerLimits,
-    waiting: BTreeMap<JobId, AnswerJob>,
+    /// Jobs of [`JobClass::Model`].
+    for_model: JobWindow,
+    /// Jobs of [`JobClass::Immediate`].
+    immediate: JobWindow,
     running: BTreeMap<JobId, RunningJob>,
-    /// Conversations with a running job.
-    busy: HashSet<ConversationId>,
-    /// Started answers of each user.
-    answers_of_users: HashMap<UserId, u32>,
-    /// Started answers of all users.
-    answers: usize,
-    /// The newest job that was ever known.
-    newest: JobId,
-    /// There may be open jobs after `newest`.
-    table_has_more: bool,
-    listing: bool,
-    /// A job was dropped since the list was requested, so the list may lack it.
-    dropped_while_listing: bool,
+    /// The running job of each conversation that has one.
+    busy: HashMap<ConversationId, JobId>,
+    token_rules: Arc<TokenRules>,
+    /// Running answers may belong to users whose tokens are all rejected.
+    checks_rejected: bool,
     paused_until: Option<MonoTime>,
     stopping: bool,
     outputs: VecDeque<SchedulerOutput>,
@@ -52,6 +54,10 @@ pub struct Scheduler {
 struct RunningJob {
     job: AnswerJob,
     by: RunBy,
+    /// The answer is being cancelled because its user's tokens are rejected.
+    is_rejected: bool,
+    /// The next job of the conversation, if the store has closed this one already.
+    next: Option<AnswerJob>,
 }
 
 /// The party that closes a running job.
@@ -66,17 +72,23 @@ enum RunBy {
 impl Scheduler {
     /// A scheduler without jobs; the first input makes it list the table.
     pub fn new(limits: SchedulerLimits) -> Scheduler {
+        let window = |running_max, running_per_user_max| {
+            JobWindow::new(WindowLimits {
+                running_max,
+                running_per_user_max,
+                waiting_max: limits.waiting_max,
+                waiting_per_user_max: limits.waiting_per_user_max,
+                page_jobs: limits.page_jobs,
+            })
+        };
         Scheduler {
             limits,
-            waiting: BTreeMap::new(),
+            for_model: window(limits.answers_max, limits.answers_per_user_max),
+            immediate: window(limits.steps_max, limits.steps_per_user_max),
             running: BTreeMap::new(),
-            busy: HashSet::new(),
-            answers_of_users: HashMap::new(),
-            answers: 0,
-            newest: JobId::default(),
-            table_has_more: true,
-            listing: false,
-            dropped_while_listing: false,
+            busy: HashMap::new(),
+            token_rules: Arc::default(),
+            checks_rejected: false,
             paused_until: None,
             stopping: false,
             outputs: VecDeque::new(),
@@ -90,8 +102,11 @@ impl Scheduler {
         }
         match input {
             SchedulerInput::JobsAdded(jobs) => self.jobs_added(jobs),
-            SchedulerInput::JobsDropped => self.jobs_dropped(),
-            SchedulerInput::JobsListed(page) => self.jobs_listed(page, now),
+            SchedulerInput::JobsDropped => {
+                self.for_model.forget_all();
+                self.immediate.forget_all();
+            }
+            SchedulerInput::JobsListed { class, page } => self.jobs_listed(class, page, now),
             SchedulerInput::AnsweredAtOnce { job, is_closed } => {
                 let end = if is_closed { JobEnd::Closed } else { JobEnd::Retry };
                 self.ended(job, end, now);
@@ -103,13 +118,19 @@ impl Scheduler {
             }
             SchedulerInput::AnswerEnded { job, end } => self.ended(job, end, now),
             SchedulerInput::CancelRequested { to, conversation_id } => self.cancel_requested(to, conversation_id),
-            SchedulerInput::CancelStored { job, to, result } => self.cancel_stored(job, to, result),
+            SchedulerInput::CancelStored { job, to, result } => self.cancel_stored(job, to, result, now),
             SchedulerInput::Deleted(deletions) => self.deleted(&deletions),
+            SchedulerInput::TokenRules(token_rules) => {
+                self.token_rules = token_rules;
+                self.checks_rejected = true;
+            }
             SchedulerInput::Tick => {}
             SchedulerInput::Stop => self.stop(),
         }
-        self.start_jobs();
-        self.list_jobs();
+        self.cancel_rejected();
+        for class in [JobClass::Immediate, JobClass::Model] {
+            self.run_jobs(class);
+        }
     }
 
     /// The next action.
@@ -129,7 +150,7 @@ impl Scheduler {
 
     /// Jobs that wait in memory.
     pub fn waiting_jobs(&self) -> usize {
-        self.waiting.len()
+        self.for_model.waiting() + self.immediate.waiting()
     }
 
     /// Jobs that run.
@@ -139,112 +160,78 @@ impl Scheduler {
 
     /// Panics when an invariant does not hold. To be called when every output is taken.
     pub fn check_invariants(&self) {
-        let mut conversations = HashSet::new();
-        let mut users: HashMap<&UserId, u32> = HashMap::new();
-        for (id, running) in &self.running {
-            assert!(!self.waiting.contains_key(id), "job {id:?} waits and runs");
-            assert!(conversations.insert(running.job.conversation_id), "two jobs of one conversation run");
-            if running.by != RunBy::Store {
-                *users.entry(&running.job.user).or_default() += 1;
-            }
+        let conversations = self.running.iter().map(|(id, running)| (running.job.conversation_id, *id));
+        assert_eq!(conversations.collect::<HashMap<_, _>>(), self.busy, "one job of a conversation runs");
+        assert_eq!(self.running.len(), self.busy.len(), "two jobs of one conversation run");
+        for window in [&self.for_model, &self.immediate] {
+            window.check_invariants();
+            let next = window.next(|conversation| self.busy.contains_key(&conversation));
+            let has_stopped = self.stopping || self.paused_until.is_some();
+            assert!(has_stopped || matches!(next, Next::Wait), "a job could run and does not: {next:?}");
         }
-        assert_eq!(conversations, self.busy, "a conversation is busy while a job of it runs");
-        assert_eq!(users.values().sum::<u32>() as usize, self.answers);
-        assert!(self.answers <= self.limits.answers_max, "too many answers");
-        assert_eq!(users.len(), self.answers_of_users.len());
-        for (user, count) in users {
-            assert_eq!(self.answers_of_users.get(user), Some(&count));
-            assert!(count <= self.limits.answers_per_user_max, "user {user} has more than a share");
+    }
+
+    fn window(&mut self, class: JobClass) -> &mut JobWindow {
+        match class {
+            JobClass::Model => &mut self.for_model,
+            JobClass::Immediate => &mut self.immediate,
         }
-        let known = self.waiting.keys().chain(self.running.keys());
-        assert!(known.max().is_none_or(|newest| *newest <= self.newest), "a job is newer than the newest");
-        if self.stopping || self.paused_until.is_some() {
-            return;
-        }
-        let mut first_of_conversation = HashSet::new();
-        for job in self.waiting.values() {
-            let is_first = first_of_conversation.insert(job.conversation_id);
-            assert!(!is_first || !self.may_start(job), "job {:?} could run and does not", job.key);
-        }
-        let has_room = self.waiting.len() <= self.limits.waiting_max / 2;
-        assert!(!self.table_has_more || self.listing || !has_room, "jobs in the table are forgotten");
     }
 
     fn jobs_added(&mut self, jobs: Vec<AnswerJob>) {
         for job in jobs {
-            // A list can be faster than the commit's own message.
-            if job.key <= self.newest {
-                continue;
-            }
-            if self.table_has_more || self.waiting.len() >= self.limits.waiting_max {
-                return self.jobs_dropped();
-            }
-            self.newest = job.key;
-            self.waiting.insert(job.key, job);
-        }
-    }
-
-    fn jobs_dropped(&mut self) {
-        self.table_has_more = true;
-        self.dropped_while_listing = true;
-    }
-
-    /// Requests jobs from the table, unless there is no room for them or the scheduler pauses.
-    fn list_jobs(&mut self) {
-        let has_room = self.waiting.len() <= self.limits.waiting_max / 2;
-        if !self.table_has_more || self.listing || self.stopping || self.paused_until.is_some() || !has_room {
-            return;
-        }
-        self.listing = true;
-        self.dropped_while_listing = false;
-        let limit = (self.limits.waiting_max / 2).max(1) as u32;
-        self.outputs.push_back(SchedulerOutput::ListJobs { after: self.newest, limit });
-    }
-
-    fn jobs_listed(&mut self, page: Option<Vec<AnswerJob>>, now: MonoTime) {
-        self.listing = false;
-        let Some(jobs) = page else { return self.pause(now) };
-        // An empty page is the last one, unless a job was added after its snapshot.
-        self.table_has_more = !jobs.is_empty() || self.dropped_while_listing;
-        for job in jobs {
-            assert!(job.key > self.newest, "a list continues where the known jobs end");
-            self.newest = job.key;
-            self.waiting.insert(job.key, job);
-        }
-    }
-
-    /// Starts every job that may run now.
-    fn start_jobs(&mut self) {
-        if self.stopping || self.paused_until.is_some() {
-            return;
-        }
-        let mut blocked: HashSet<ConversationId> = HashSet::new();
-        let ids: Vec<JobId> = self.waiting.keys().copied().collect();
-        for id in ids {
-            let job = &self.waiting[&id];
-            if blocked.contains(&job.conversation_id) {
-                continue;
-            }
-            if self.may_start(job) {
-                self.start(id);
-            } else {
-                blocked.insert(job.conversation_id);
+            // A page can be faster than the commit's own message.
+            if !self.running.contains_key(&job.key) {
+                self.window(job.class()).add(job);
             }
         }
     }
 
-    /// Whether nothing but earlier jobs of its conversation could keep the job from running.
-    fn may_start(&self, job: &AnswerJob) -> bool {
-        let has_share = || {
-            let answers = self.answers_of_users.get(&job.user).copied().unwrap_or_default();
-            self.answers < self.limits.answers_max && answers < self.limits.answers_per_user_max
-        };
-        !self.busy.contains(&job.conversation_id) && (self.immediate(job).is_some() || has_share())
+    fn jobs_listed(&mut self, class: JobClass, mut page: Option<JobPage>, now: MonoTime) {
+        match &mut page {
+            // A job for a model is of the other class once its answer has begun.
+            Some(page) => {
+                let users = page.users.iter_mut();
+                users.for_each(|user| user.jobs.retain(|job| !self.running.contains_key(&job.key)));
+            }
+            None => self.pause(now),
+        }
+        self.window(class).listed(page);
+    }
+
+    /// Starts every job of a class that may run now, and requests those that are needed next.
+    fn run_jobs(&mut self, class: JobClass) {
+        while !self.stopping && self.paused_until.is_none() {
+            let window = if class == JobClass::Model { &self.for_model } else { &self.immediate };
+            match window.next(|conversation| self.busy.contains_key(&conversation)) {
+                Next::Start(job) => self.start(job),
+                Next::Hold(job) => self.hold(job),
+                Next::List(range) => {
+                    self.window(class).list(range);
+                    let SchedulerLimits { waiting_per_user_max, page_jobs, .. } = self.limits;
+                    let (per_user, limit) = (waiting_per_user_max as u32, page_jobs as u32);
+                    self.outputs.push_back(SchedulerOutput::ListJobs { class, range, per_user, limit });
+                }
+                Next::Wait => return,
+            }
+        }
+    }
+
+    /// Holds a job until the end of the running one of its conversation, which the store has closed already.
+    fn hold(&mut self, job: AnswerJob) {
+        self.window(job.class()).hold(&job);
+        let running = self.busy.get(&job.conversation_id).and_then(|id| self.running.get_mut(id));
+        if let Some(RunningJob { next, .. }) = running
+            && next.as_ref().is_none_or(|next| next.key < job.key)
+        {
+            *next = Some(job);
+        }
     }
 
     /// How the job is answered, if no model is needed.
-    fn immediate(&self, job: &AnswerJob) -> Option<ImmediateAnswer> {
+    fn immediate_answer(&self, job: &AnswerJob) -> Option<ImmediateAnswer> {
         match (job.started, job.responder) {
+            _ if self.token_rules.rejects_all(&job.user) => Some(ImmediateAnswer::Cancelled),
             (Some(_), _) => Some(ImmediateAnswer::Interrupted),
             (None, ResponderKind::Echo) => Some(ImmediateAnswer::Echo),
             (None, ResponderKind::OpenAi) if self.limits.has_model => None,
@@ -252,40 +239,44 @@ impl Scheduler {
         }
     }
 
-    fn start(&mut self, id: JobId) {
-        let Some(job) = self.waiting.remove(&id) else { return };
-        self.busy.insert(job.conversation_id);
-        let by = match self.immediate(&job) {
+    fn start(&mut self, job: AnswerJob) {
+        self.busy.insert(job.conversation_id, job.key);
+        self.window(job.class()).started(&job);
+        let by = match self.immediate_answer(&job) {
             Some(answer) => {
                 self.outputs.push_back(SchedulerOutput::AnswerAtOnce { job: job.clone(), answer });
                 RunBy::Store
             }
             None => {
-                self.answers += 1;
-                *self.answers_of_users.entry(job.user.clone()).or_default() += 1;
                 self.outputs.push_back(SchedulerOutput::StartAnswer(job.clone()));
                 RunBy::Model(None)
             }
         };
-        self.running.insert(id, RunningJob { job, by });
+        self.running.insert(job.key, RunningJob { job, by, is_rejected: false, next: None });
     }
 
-    /// A job runs no longer; one that is still open waits again.
+    /// A job runs no longer; one that is still open waits again or is closed.
     fn ended(&mut self, id: JobId, end: JobEnd, now: MonoTime) {
-        let Some(RunningJob { job, by }) = self.running.remove(&id) else { return };
-        self.busy.remove(&job.conversation_id);
-        if by != RunBy::Store {
-            self.answers -= 1;
-            if let Some(count) = self.answers_of_users.get_mut(&job.user) {
-                *count -= 1;
-                if *count == 0 {
-                    self.answers_of_users.remove(&job.user);
-                }
+        if end == JobEnd::Abandoned {
+            if let Some(RunningJob { job, by, .. }) = self.running.get_mut(&id) {
+                *by = RunBy::Store;
+                let answer = ImmediateAnswer::Interrupted;
+                self.outputs.push_back(SchedulerOutput::AnswerAtOnce { job: job.clone(), answer });
             }
+            return;
         }
+        let Some(RunningJob { job, next, .. }) = self.running.remove(&id) else { return };
+        self.busy.remove(&job.conversation_id);
+        self.window(job.class()).ended(&job);
         if end == JobEnd::Retry {
             self.pause(now);
-            self.waiting.insert(id, job);
+            self.window(job.class()).add(job);
+        } else {
+            self.for_model.closed(id);
+            self.immediate.closed(id);
+        }
+        if let Some(next) = next {
+            self.window(next.class()).add(next);
         }
     }
 
@@ -295,15 +286,32 @@ impl Scheduler {
             |running: &&RunningJob| running.by != RunBy::Store && running.job.conversation_id == conversation_id;
         match self.running.values().find(answered) {
             Some(RunningJob { job, .. }) => {
-                self.outputs.push_back(SchedulerOutput::CancelAnswer { job: job.clone(), to });
+                self.outputs.push_back(SchedulerOutput::CancelAnswer { job: job.clone(), to: Some(to) });
             }
-            None => self.cancel_result(to, None, Ok(NOTHING_CANCELLED)),
+            None => self.cancel_result(Some(to), None, Ok(NOTHING_CANCELLED)),
         }
     }
 
-    fn cancel_stored(&mut self, job: JobId, to: ReplyTo, result: Option<CommandResult>) {
+    /// Cancels the running answers of users whose tokens are all rejected.
+    fn cancel_rejected(&mut self) {
+        if !self.checks_rejected || self.stopping || self.paused_until.is_some() {
+            return;
+        }
+        self.checks_rejected = false;
+        for running in self.running.values_mut() {
+            if running.by != RunBy::Store && !running.is_rejected && self.token_rules.rejects_all(&running.job.user) {
+                running.is_rejected = true;
+                self.outputs.push_back(SchedulerOutput::CancelAnswer { job: running.job.clone(), to: None });
+            }
+        }
+    }
+
+    fn cancel_stored(&mut self, job: JobId, to: Option<ReplyTo>, result: Option<CommandResult>, now: MonoTime) {
         let Some(CommandResult { number, result, .. }) = result else {
-            self.outputs.push_back(SchedulerOutput::CancelDropped(to));
+            match to {
+                Some(to) => self.outputs.push_back(SchedulerOutput::CancelDropped(to)),
+                None => self.cancel_again(job, now),
+            }
             return;
         };
         match result {
@@ -317,17 +325,33 @@ impl Scheduler {
             Err(Rejection::Conflict(_) | Rejection::NotFound(_)) => {
                 self.cancel_result(to, number, Ok(NOTHING_CANCELLED));
             }
-            Err(rejection) => self.cancel_result(to, number, Err(rejection)),
+            Err(rejection) => {
+                if to.is_none() {
+                    self.cancel_again(job, now);
+                }
+                self.cancel_result(to, number, Err(rejection));
+            }
         }
     }
 
-    fn cancel_result(&mut self, to: ReplyTo, number: Option<EventNumber>, result: Result<Outcome, Rejection>) {
-        self.outputs.push_back(SchedulerOutput::CancelResult(CommandResult { to, number, result }));
+    /// The store did not take the cancellation of a rejected user's answer.
+    fn cancel_again(&mut self, job: JobId, now: MonoTime) {
+        if let Some(running) = self.running.get_mut(&job) {
+            running.is_rejected = false;
+            self.checks_rejected = true;
+            self.pause(now);
+        }
+    }
+
+    fn cancel_result(&mut self, to: Option<ReplyTo>, number: Option<EventNumber>, result: Result<Outcome, Rejection>) {
+        if let Some(to) = to {
+            self.outputs.push_back(SchedulerOutput::CancelResult(CommandResult { to, number, result }));
+        }
     }
 
     /// Stops the answers whose jobs a deletion has closed: their model may be silent for long.
     fn deleted(&mut self, deletions: &[Deletion]) {
-        for (id, RunningJob { job, by }) in &self.running {
+        for (id, RunningJob { job, by, .. }) in &self.running {
             let RunBy::Model(started) = by else { continue };
             let is_gone = deletions.iter().any(|deletion| match deletion {
                 Deletion::Message(message) => *message == job.message_id || Some(*message) == *started,

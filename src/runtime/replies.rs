@@ -72,10 +72,13 @@ impl Replies {
 
     /// Distributes a commit to the shards and the responders, in the order of `route_commit`.
     pub(crate) fn committed(&self, committed: Committed) {
-        let started = Arc::clone(&committed.started);
+        let (started, token_rules) = (Arc::clone(&committed.started), committed.token_rules.clone());
         let routed = route_commit(committed, self.mailboxes.len());
         for (shard, share) in routed.shards {
             self.mailboxes[shard].push(ShardMessage::Committed(share));
+        }
+        if let Some(token_rules) = token_rules {
+            self.responders.token_rules_changed(token_rules);
         }
         self.responders.committed(routed.responder_results, &started, &routed.deletions, routed.jobs);
     }

@@ -161,6 +161,7 @@ fn start(
     let (polls, mailboxes) = create_polls(&memory)?;
     let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders: Arc::default() }, memory);
 
+    workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
     let mut threads = Vec::new();
     start_readers(&mut writer, &memory, &workers, &mut threads)?;
     let writer_thread = {

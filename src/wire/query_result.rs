@@ -58,7 +58,7 @@ pub(crate) fn query_body(result: &QueryResult) -> Option<QueryBody> {
         QueryResult::Alive
         | QueryResult::StreamAccess(_)
         | QueryResult::JournalPage(_)
-        | QueryResult::OpenJobs(_)
+        | QueryResult::Jobs(_)
         | QueryResult::History(_) => {
             return None;
         }

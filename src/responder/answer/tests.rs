@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::random::Random;
-use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::{JobId, UserKey};
 use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::Role;
 use crate::domain::responder::ResponderKind;
@@ -25,7 +25,8 @@ fn new_answer() -> Answer {
         user: UserId::new("ann").unwrap(),
         responder: ResponderKind::OpenAi,
         correlation_id: "c".into(),
-        content: turn().text,
+        user_key: UserKey(1),
+        content_bytes: 6,
         started: None,
     };
     Answer::new(job, LiveAnswer::default())
@@ -49,6 +50,7 @@ fn effects(answer: &mut Answer, milliseconds: u64) -> Vec<String> {
                 let text = match &step {
                     AnswerStep::Begin { text, .. } => format!("begin {text}"),
                     AnswerStep::Append { text } => format!("append {text}"),
+                    AnswerStep::Echo { .. } => unreachable!("a model answers"),
                     AnswerStep::Finish { status, text, error, .. } => {
                         let text = text.as_ref().map_or("nothing", |text| text.as_str());
                         format!("{} {text}{}", status.as_str(), error.as_deref().unwrap_or_default())

@@ -1,21 +1,32 @@
 //! The inputs and the outputs of the scheduler.
 
+use crate::base::limits::{RESPONDER_PAGE_JOBS, RESPONDER_STEPS_PER_USER_MAX, RESPONDER_WAITING_PER_USER_MAX};
 use crate::base::memory_plan::MemoryPlan;
-use crate::domain::answer_job::{AnswerJob, JobId};
+use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage, JobRange};
 use crate::domain::command::ReplyTo;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::result::CommandResult;
+use crate::domain::token_rules::TokenRules;
+use std::sync::Arc;
 
 /// Bounds of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerLimits {
-    /// Answers of all users that a model writes at once.
+    /// Jobs for a model that run at once.
     pub answers_max: usize,
-    /// Answers of one user that a model writes at once.
+    /// Such jobs of one user.
     pub answers_per_user_max: u32,
-    /// Jobs that are kept in memory while they wait; the rest stays in the table.
+    /// Jobs that are closed in one step, at once.
+    pub steps_max: usize,
+    /// Such jobs of one user.
+    pub steps_per_user_max: u32,
+    /// Jobs of each class that are kept in memory while they wait; the rest stays in the table.
     pub waiting_max: usize,
+    /// Such jobs of one user.
+    pub waiting_per_user_max: usize,
+    /// Jobs after which a page has no further user.
+    pub page_jobs: usize,
     /// Whether a model is configured; without one, its jobs fail.
     pub has_model: bool,
 }
@@ -26,7 +37,11 @@ impl SchedulerLimits {
         SchedulerLimits {
             answers_max: memory.answers_max(),
             answers_per_user_max,
+            steps_max: memory.answer_steps_max(),
+            steps_per_user_max: RESPONDER_STEPS_PER_USER_MAX,
             waiting_max: memory.answers_waiting_max(),
+            waiting_per_user_max: RESPONDER_WAITING_PER_USER_MAX,
+            page_jobs: RESPONDER_PAGE_JOBS,
             has_model,
         }
     }
@@ -35,13 +50,17 @@ impl SchedulerLimits {
 /// An event outside of the scheduler.
 #[derive(Debug, Clone)]
 pub enum SchedulerInput {
-    /// A commit added jobs.
+    /// A commit made these jobs the first of their conversations.
     JobsAdded(Vec<AnswerJob>),
     /// Jobs of earlier commits were not passed on because a queue was full: they are in the table only.
     JobsDropped,
-    /// The page that [`SchedulerOutput::ListJobs`] asked for, oldest first; an empty page is the last one. `None`: the
-    /// store could not read it.
-    JobsListed(Option<Vec<AnswerJob>>),
+    /// The result of [`SchedulerOutput::ListJobs`].
+    JobsListed {
+        /// The class of the jobs.
+        class: JobClass,
+        /// The page; `None` if the store could not read it.
+        page: Option<JobPage>,
+    },
     /// The result of [`SchedulerOutput::AnswerAtOnce`].
     AnsweredAtOnce {
         /// The job.
@@ -74,11 +93,13 @@ pub enum SchedulerInput {
     CancelStored {
         /// The job.
         job: JobId,
-        /// The connection that waits for the result.
-        to: ReplyTo,
+        /// The connection that waits for the result, if one does.
+        to: Option<ReplyTo>,
         /// The store's result; `None` if a queue was full.
         result: Option<CommandResult>,
     },
+    /// The rules about users' tokens, at the start and after each change. Users whose tokens are all rejected get no answers.
+    TokenRules(Arc<TokenRules>),
     /// Messages, conversations or workspaces were deleted.
     Deleted(Vec<Deletion>),
     /// Time has passed.
@@ -94,6 +115,8 @@ pub enum JobEnd {
     Closed,
     /// The job is open and nothing of the answer was shown: it is to be started again.
     Retry,
+    /// The job is open, and text of the answer may be stored: it is to be closed.
+    Abandoned,
 }
 
 /// The subject of a deletion.
@@ -122,11 +145,15 @@ impl Deletion {
 /// An action that the driver takes, in order.
 #[derive(Debug, Clone)]
 pub enum SchedulerOutput {
-    /// Read open jobs after `after`, at most `limit`. Next: [`SchedulerInput::JobsListed`].
+    /// Read jobs that are the first of their conversations. Next: [`SchedulerInput::JobsListed`].
     ListJobs {
-        /// The newest job that is known.
-        after: JobId,
-        /// Most jobs.
+        /// Their class.
+        class: JobClass,
+        /// Their part of the table.
+        range: JobRange,
+        /// Maximum number of jobs per user.
+        per_user: u32,
+        /// Number of jobs after which no further user is added.
         limit: u32,
     },
     /// Close the job in one step. Next: [`SchedulerInput::AnsweredAtOnce`].
@@ -149,8 +176,8 @@ pub enum SchedulerOutput {
     CancelAnswer {
         /// The job.
         job: AnswerJob,
-        /// The connection that waits for the result.
-        to: ReplyTo,
+        /// The connection that waits for the result, if one does.
+        to: Option<ReplyTo>,
     },
     /// The result of a cancel request.
     CancelResult(CommandResult),
@@ -163,10 +190,12 @@ pub enum SchedulerOutput {
 pub enum ImmediateAnswer {
     /// The message itself.
     Echo,
-    /// The end of an answer that an earlier process began: its text stays as it is stored.
+    /// The end of an answer that an earlier process or a failed thread began: its text stays as it is stored.
     Interrupted,
     /// An error: the job's responder is not configured any more.
     NotConfigured,
+    /// Nothing: the tokens of the job's user are all rejected.
+    Cancelled,
 }
 
 /// Why a started answer is stopped.

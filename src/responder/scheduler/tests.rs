@@ -1,11 +1,25 @@
 use super::*;
-use crate::domain::id::WorkspaceId;
-use crate::domain::model::Content;
+use crate::domain::answer_job::{JobRange, UserJobPage, UserKey};
+use crate::domain::id::{UserId, WorkspaceId};
+use crate::domain::token_rules::TokenRule;
 use uuid::Uuid;
 
-const LIMITS: SchedulerLimits =
-    SchedulerLimits { answers_max: 3, answers_per_user_max: 2, waiting_max: 4, has_model: true };
+const LIMITS: SchedulerLimits = SchedulerLimits {
+    answers_max: 3,
+    answers_per_user_max: 2,
+    steps_max: 3,
+    steps_per_user_max: 2,
+    waiting_max: 21,
+    waiting_per_user_max: 3,
+    page_jobs: 3,
+    has_model: true,
+};
 const TO: ReplyTo = ReplyTo { shard: 0, slot: 7, generation: 1 };
+
+/// The users have the keys 1, 2, 3 in the order of their names.
+fn key_of(user: &str) -> UserKey {
+    UserKey(i64::from(user.as_bytes()[0] - b'a') + 1)
+}
 
 /// A job of a user in a conversation, to be answered by a model.
 fn job(id: u64, user: &str, conversation: u128) -> AnswerJob {
@@ -15,9 +29,10 @@ fn job(id: u64, user: &str, conversation: u128) -> AnswerJob {
         conversation_id: ConversationId(Uuid::from_u128(conversation)),
         workspace_id: WorkspaceId(Uuid::from_u128(1000)),
         user: UserId::new(user).unwrap(),
+        user_key: key_of(user),
         responder: ResponderKind::OpenAi,
         correlation_id: "c".into(),
-        content: Content::new_unchecked("Hello?"),
+        content_bytes: 6,
         started: None,
     }
 }
@@ -32,7 +47,12 @@ fn after(scheduler: &mut Scheduler, input: SchedulerInput, milliseconds: u64) ->
     let outputs = std::iter::from_fn(|| scheduler.poll_output());
     let said = outputs
         .map(|output| match output {
-            SchedulerOutput::ListJobs { after, limit } => format!("list {limit} after {}", after.0),
+            SchedulerOutput::ListJobs { class, range: JobRange::UsersAfter(user), .. } => {
+                format!("list {class:?} after user {}", user.0)
+            }
+            SchedulerOutput::ListJobs { class, range: JobRange::User { user, after }, .. } => {
+                format!("list {class:?} of user {} after {}", user.0, after.0)
+            }
             SchedulerOutput::AnswerAtOnce { job, answer } => format!("{answer:?} {}", job.key.0),
             SchedulerOutput::StartAnswer(job) => format!("start {}", job.key.0),
             SchedulerOutput::StopAnswer { job, reason } => format!("stop {} {reason:?}", job.0),
@@ -51,9 +71,23 @@ fn after(scheduler: &mut Scheduler, input: SchedulerInput, milliseconds: u64) ->
 /// A scheduler that has found the table empty.
 fn idle() -> Scheduler {
     let mut scheduler = Scheduler::new(LIMITS);
-    assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 0), ["list 2 after 0"]);
-    assert!(after(&mut scheduler, SchedulerInput::JobsListed(Some(Vec::new())), 0).is_empty());
+    let lists = ["list Immediate after user 0", "list Model after user 0"];
+    assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 0), lists);
+    for class in [JobClass::Model, JobClass::Immediate] {
+        let page = Some(JobPage { users: Vec::new(), is_last: true });
+        assert!(after(&mut scheduler, SchedulerInput::JobsListed { class, page }, 0).is_empty());
+    }
     scheduler
+}
+
+/// A page of jobs for a model, with the last job that was examined of each user, if more follow.
+fn page(users: &[(&str, &[AnswerJob], Option<u64>)], is_last: bool) -> SchedulerInput {
+    let users = users.iter().map(|(user, jobs, through)| UserJobPage {
+        user: key_of(user),
+        jobs: jobs.to_vec(),
+        through: through.map(id),
+    });
+    SchedulerInput::JobsListed { class: JobClass::Model, page: Some(JobPage { users: users.collect(), is_last }) }
 }
 
 fn ended(job: u64, end: JobEnd) -> SchedulerInput {
@@ -63,69 +97,172 @@ fn ended(job: u64, end: JobEnd) -> SchedulerInput {
 #[test]
 fn one_job_per_conversation_and_a_share_per_user() {
     let mut scheduler = idle();
-    let jobs = [job(1, "ann", 1), job(2, "ann", 1), job(3, "ann", 2), job(4, "ann", 3)];
+    let jobs = [job(1, "ann", 1), job(3, "ann", 2), job(4, "ann", 3)];
     assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs.into()), 0), ["start 1", "start 3"]);
     let of_bob = SchedulerInput::JobsAdded(vec![job(5, "bob", 4)]);
     assert_eq!(after(&mut scheduler, of_bob, 0), ["start 5"], "another user does not wait for hers");
     let of_cyd = SchedulerInput::JobsAdded(vec![job(6, "cyd", 5)]);
     assert!(after(&mut scheduler, of_cyd, 0).is_empty(), "so many answers at once");
-    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 2"], "the conversation is free");
-    assert_eq!(after(&mut scheduler, ended(5, JobEnd::Closed), 0), ["start 6"]);
+    let next = SchedulerInput::JobsAdded(vec![job(2, "ann", 1)]);
+    assert!(after(&mut scheduler, next, 0).is_empty(), "the store is faster than the end of the job before it");
+    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 6"], "it is the third user's turn");
+    assert_eq!(after(&mut scheduler, ended(5, JobEnd::Closed), 0), ["start 2"], "the conversation is free");
     assert_eq!(after(&mut scheduler, ended(3, JobEnd::Closed), 0), ["start 4"]);
     assert_eq!((scheduler.waiting_jobs(), scheduler.running_jobs()), (0, 3));
 }
 
 #[test]
-fn what_does_not_fit_is_listed_again_before_anything_newer() {
+fn a_job_is_held_until_the_one_before_it_in_its_conversation_has_ended() {
     let mut scheduler = idle();
-    let jobs = (1..=6).map(|n| job(n, "ann", 1)).collect();
-    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs), 0), ["start 1"]);
-    // Four wait at most, so the rest is in the table alone; so is whatever comes after it.
-    let newer = SchedulerInput::JobsAdded(vec![job(7, "bob", 2)]);
-    assert!(after(&mut scheduler, newer, 0).is_empty());
-    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 2", "list 2 after 4"]);
-    let page = |jobs: &[AnswerJob]| SchedulerInput::JobsListed(Some(jobs.to_vec()));
-    assert!(after(&mut scheduler, page(&[job(5, "ann", 1), job(6, "ann", 1)]), 0).is_empty());
-    assert_eq!(after(&mut scheduler, ended(2, JobEnd::Closed), 0), ["start 3"]);
-    assert_eq!(after(&mut scheduler, ended(3, JobEnd::Closed), 0), ["start 4", "list 2 after 6"]);
-    assert_eq!(after(&mut scheduler, page(&[job(7, "bob", 2)]), 0), ["start 7", "list 2 after 7"]);
-    // A job is dropped while the list is read: an empty page is not the last one.
-    assert!(after(&mut scheduler, SchedulerInput::JobsDropped, 0).is_empty());
-    let empty = SchedulerInput::JobsListed(Some(Vec::new()));
-    assert_eq!(after(&mut scheduler, empty.clone(), 0), ["list 2 after 7"]);
-    assert!(after(&mut scheduler, empty, 0).is_empty());
-    let known = SchedulerInput::JobsAdded(vec![job(7, "bob", 2)]);
-    assert!(after(&mut scheduler, known, 0).is_empty(), "a list was faster than the commit's own message");
-    assert_eq!(scheduler.waiting_jobs(), 2);
+    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
+    // The store has closed the first job, and then the second.
+    for number in [2, 3] {
+        let next = SchedulerInput::JobsAdded(vec![job(number, "bob", 1)]);
+        assert!(after(&mut scheduler, next, 0).is_empty());
+    }
+    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 3"]);
 }
 
 #[test]
-fn a_store_in_trouble_is_left_alone_for_a_while() {
+fn one_users_backlog_stays_in_the_table_and_delays_no_other_user() {
+    let mut scheduler = idle();
+    let jobs = (1..=9).map(|n| job(n, "ann", n.into())).collect();
+    // Three are kept, two of which start.
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs), 0), ["start 1", "start 2"]);
+    let of_bob = SchedulerInput::JobsAdded(vec![job(10, "bob", 10), job(11, "bob", 11)]);
+    assert_eq!(after(&mut scheduler, of_bob, 0), ["start 10"]);
+    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 3"], "her turn");
+    assert_eq!(after(&mut scheduler, ended(2, JobEnd::Closed), 0), ["start 11"], "his turn");
+    let listed: Vec<AnswerJob> = (4..=6).map(|n| job(n, "ann", n.into())).collect();
+    assert_eq!(after(&mut scheduler, ended(3, JobEnd::Closed), 0), ["list Model of user 1 after 3"]);
+    assert_eq!(after(&mut scheduler, page(&[("ann", &listed, Some(6))], true), 0), ["start 4"]);
+    assert_eq!(after(&mut scheduler, ended(10, JobEnd::Closed), 0), ["start 5"]);
+}
+
+#[test]
+fn users_in_the_table_are_served_before_any_user_has_a_second_turn() {
+    // Six jobs fit.
+    let limits = SchedulerLimits { answers_max: 1, answers_per_user_max: 1, waiting_max: 6, ..LIMITS };
+    let mut scheduler = Scheduler::new(SchedulerLimits { waiting_per_user_max: 2, page_jobs: 2, ..limits });
+    after(&mut scheduler, SchedulerInput::Tick, 0);
+    let jobs = |user: &str, numbers: [u64; 2]| numbers.map(|number| job(number, user, number.into()));
+    let of_ann = page(&[("ann", &jobs("ann", [1, 2]), None)], false);
+    assert_eq!(after(&mut scheduler, of_ann, 0), ["start 1", "list Model after user 1"]);
+    let of_bob = page(&[("bob", &jobs("bob", [3, 4]), Some(4))], false);
+    assert_eq!(after(&mut scheduler, of_bob, 0), ["list Model after user 2"]);
+    let others = page(&[("cyd", &jobs("cyd", [5, 6]), None), ("dan", &jobs("dan", [7, 8]), None)], true);
+    assert!(after(&mut scheduler, others, 0).is_empty(), "there is no room for more");
+    let new = SchedulerInput::JobsAdded(vec![job(9, "bob", 9), job(10, "cyd", 10), job(11, "eva", 11)]);
+    assert!(after(&mut scheduler, new, 0).is_empty(), "these stay in the table");
+    // The users that are passed leave the window, which makes room for others.
+    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Closed), 0), ["start 3", "list Model after user 4"]);
+    let last = page(&[("eva", &[job(11, "eva", 11)], None)], true);
+    assert!(after(&mut scheduler, last, 0).is_empty());
+    for (ended_job, next) in [(3, "start 5"), (5, "start 7"), (7, "start 11")] {
+        let said = after(&mut scheduler, ended(ended_job, JobEnd::Closed), 0);
+        assert_eq!(said[0], next);
+    }
+}
+
+#[test]
+fn dropped_jobs_are_listed_again() {
+    let mut scheduler = idle();
+    let lists = ["list Immediate after user 0", "list Model after user 0"];
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsDropped, 0), lists);
+    // A job is dropped while the list is read: another list follows.
+    assert!(after(&mut scheduler, SchedulerInput::JobsDropped, 0).is_empty());
+    let jobs = [job(7, "ann", 1)];
+    let listed = page(&[("ann", &jobs, None)], true);
+    assert_eq!(after(&mut scheduler, listed.clone(), 0), ["list Model after user 0"]);
+    assert_eq!(after(&mut scheduler, listed, 0), ["start 7"]);
+    let known = SchedulerInput::JobsAdded(jobs.to_vec());
+    assert!(after(&mut scheduler, known, 0).is_empty(), "a list was faster than the commit's own message");
+}
+
+#[test]
+fn a_list_that_is_older_than_a_change_does_not_undo_it() {
+    let mut scheduler = idle();
+    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "bob", 1)]), 0);
+    // The users after the last turn come first.
+    let said = after(&mut scheduler, SchedulerInput::JobsDropped, 0);
+    assert_eq!(said, ["list Immediate after user 0", "list Model after user 2"]);
+    assert_eq!(after(&mut scheduler, page(&[], true), 0), ["list Model after user 0"]);
+    // Meanwhile one job ends, and another is added.
+    assert!(after(&mut scheduler, ended(1, JobEnd::Closed), 0).is_empty());
+    assert!(after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(3, "ann", 3)]), 0).is_empty());
+    let listed = page(&[("bob", &[job(1, "bob", 1), job(2, "bob", 2)], None)], true);
+    assert_eq!(after(&mut scheduler, listed, 0), ["start 3", "start 2"]);
+    assert_eq!((scheduler.waiting_jobs(), scheduler.running_jobs()), (0, 2));
+}
+
+#[test]
+fn nothing_starts_for_a_while_after_the_store_has_failed() {
     let mut scheduler = Scheduler::new(LIMITS);
-    assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 0), ["list 2 after 0"]);
-    assert!(after(&mut scheduler, SchedulerInput::JobsListed(None), 5).is_empty());
+    after(&mut scheduler, SchedulerInput::Tick, 0);
+    let failed = SchedulerInput::JobsListed { class: JobClass::Model, page: None };
+    assert!(after(&mut scheduler, failed, 5).is_empty());
     assert_eq!(scheduler.poll_timeout(), Some(MonoTime((5 + RETRY_MILLISECONDS) * 1000)));
     assert!(after(&mut scheduler, SchedulerInput::Tick, 100).is_empty());
-    assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 5 + RETRY_MILLISECONDS), ["list 2 after 0"]);
-    let page = SchedulerInput::JobsListed(Some(vec![job(1, "ann", 1)]));
-    assert_eq!(after(&mut scheduler, page, 600), ["start 1", "list 2 after 1"]);
+    let later = 5 + RETRY_MILLISECONDS;
+    assert_eq!(after(&mut scheduler, SchedulerInput::Tick, later), ["list Model after user 0"]);
+    assert_eq!(after(&mut scheduler, page(&[("ann", &[job(1, "ann", 1)], None)], true), 600), ["start 1"]);
     assert!(after(&mut scheduler, ended(1, JobEnd::Retry), 700).is_empty());
     assert_eq!(after(&mut scheduler, SchedulerInput::Tick, 700 + RETRY_MILLISECONDS), ["start 1"]);
+}
+
+#[test]
+fn jobs_in_deleted_conversations_hide_no_others() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    after(&mut scheduler, SchedulerInput::Tick, 0);
+    let listed = page(&[("ann", &[], Some(1000))], true);
+    assert_eq!(after(&mut scheduler, listed, 0), ["list Model of user 1 after 1000"]);
+    assert_eq!(after(&mut scheduler, page(&[("ann", &[job(1001, "ann", 1)], None)], true), 0), ["start 1001"]);
 }
 
 #[test]
 fn jobs_that_need_no_model_take_one_step_each() {
     let mut scheduler = Scheduler::new(SchedulerLimits { has_model: false, ..LIMITS });
     after(&mut scheduler, SchedulerInput::Tick, 0);
-    after(&mut scheduler, SchedulerInput::JobsListed(Some(Vec::new())), 0);
-    let echo = |number| AnswerJob { responder: ResponderKind::Echo, ..job(number, "ann", 1) };
-    let begun = AnswerJob { started: Some(MessageId(Uuid::from_u128(99))), ..job(3, "ann", 2) };
-    let jobs = SchedulerInput::JobsAdded(vec![echo(1), echo(2), begun, job(4, "bob", 3)]);
-    assert_eq!(after(&mut scheduler, jobs, 0), ["Echo 1", "Interrupted 3", "NotConfigured 4"]);
+    for class in [JobClass::Model, JobClass::Immediate] {
+        let page = Some(JobPage { users: Vec::new(), is_last: true });
+        after(&mut scheduler, SchedulerInput::JobsListed { class, page }, 0);
+    }
+    let echo = |number| AnswerJob { responder: ResponderKind::Echo, ..job(number, "ann", number.into()) };
+    let begun = AnswerJob { started: Some(MessageId(Uuid::from_u128(99))), ..job(3, "ann", 3) };
+    let jobs = SchedulerInput::JobsAdded(vec![echo(1), begun, echo(4), job(5, "bob", 5)]);
+    assert_eq!(after(&mut scheduler, jobs, 0), ["Echo 1", "Interrupted 3", "NotConfigured 5"]);
     let stored = |job, is_closed| SchedulerInput::AnsweredAtOnce { job: id(job), is_closed };
-    assert!(after(&mut scheduler, stored(1, false), 0).is_empty(), "the second never overtakes the first");
+    assert!(after(&mut scheduler, stored(1, false), 0).is_empty(), "the store failed");
     assert_eq!(after(&mut scheduler, SchedulerInput::Tick, RETRY_MILLISECONDS), ["Echo 1"]);
-    assert_eq!(after(&mut scheduler, stored(1, true), RETRY_MILLISECONDS), ["Echo 2"]);
+    assert_eq!(after(&mut scheduler, stored(1, true), RETRY_MILLISECONDS), ["Echo 4"]);
+}
+
+#[test]
+fn the_answer_of_a_thread_that_panicked_is_closed() {
+    let mut scheduler = idle();
+    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
+    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Abandoned), 0), ["Interrupted 1"]);
+    let stored = SchedulerInput::AnsweredAtOnce { job: id(1), is_closed: true };
+    assert!(after(&mut scheduler, stored, 0).is_empty());
+    assert_eq!(scheduler.running_jobs(), 0);
+}
+
+#[test]
+fn messages_of_users_whose_tokens_are_rejected_are_not_answered() {
+    let mut scheduler = idle();
+    let jobs = [job(1, "ann", 1), job(2, "ann", 2), job(3, "ann", 3), job(4, "bob", 4)];
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs.into()), 0), ["start 1", "start 4", "start 2"]);
+    let rejects = TokenRules([(UserId::new("ann").unwrap(), TokenRule::RejectAll)].into());
+    let rules = SchedulerInput::TokenRules(Arc::new(rejects));
+    assert_eq!(after(&mut scheduler, rules, 0), ["cancel 1", "cancel 2"]);
+    let result = |job, result| SchedulerInput::CancelStored { job: id(job), to: None, result };
+    let closed =
+        CommandResult { to: TO, number: None, result: Ok(Outcome::Answered { message_id: None, closed: true }) };
+    assert_eq!(after(&mut scheduler, result(2, Some(closed)), 0), ["stop 2 JobClosed"], "no client waits for it");
+    assert_eq!(after(&mut scheduler, ended(2, JobEnd::Closed), 0), ["Cancelled 3"], "in the user's share");
+    // The store does not take the other one.
+    assert!(after(&mut scheduler, result(1, None), 0).is_empty());
+    assert_eq!(after(&mut scheduler, SchedulerInput::Tick, RETRY_MILLISECONDS), ["cancel 1"]);
 }
 
 #[test]
@@ -144,7 +281,7 @@ fn a_cancel_closes_the_job_first_and_stops_the_answer_then() {
     for (result, expected) in table {
         assert_eq!(after(&mut scheduler, cancel.clone(), 0), ["cancel 1"]);
         let result = result.map(|result| CommandResult { to: TO, number: None, result });
-        let stored = SchedulerInput::CancelStored { job: id(1), to: TO, result };
+        let stored = SchedulerInput::CancelStored { job: id(1), to: Some(TO), result };
         assert_eq!(after(&mut scheduler, stored, 0), expected);
     }
 }
@@ -173,7 +310,10 @@ fn a_deletion_stops_the_answers_in_it() {
 #[test]
 fn after_a_stop_nothing_starts_and_what_runs_ends() {
     let mut scheduler = idle();
-    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1), job(2, "ann", 1)]), 0);
+    let jobs = (1..=3).map(|n| job(n, "ann", n.into())).collect();
+    after(&mut scheduler, SchedulerInput::JobsAdded(jobs), 0);
+    assert_eq!(after(&mut scheduler, ended(2, JobEnd::Closed), 0), ["start 3"]);
+    assert!(after(&mut scheduler, ended(3, JobEnd::Closed), 0).is_empty());
     assert_eq!(after(&mut scheduler, SchedulerInput::Stop, 0), ["stop 1 Shutdown"]);
     assert!(!scheduler.is_stopped());
     assert!(after(&mut scheduler, ended(1, JobEnd::Closed), 0).is_empty());

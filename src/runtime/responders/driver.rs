@@ -87,10 +87,11 @@ impl Driver {
             self.answers.remove(job);
         }
         let now = self.clock.now().mono;
-        self.scheduler.handle(input, now);
-        while let Some(output) = self.scheduler.poll_output() {
-            if let Some(input) = self.apply_output(output) {
-                self.scheduler.handle(input, now);
+        let mut next = vec![input];
+        while let Some(input) = next.pop() {
+            self.scheduler.handle(input, now);
+            while let Some(output) = self.scheduler.poll_output() {
+                next.extend(self.apply_output(output));
             }
         }
     }
@@ -98,10 +99,10 @@ impl Driver {
     /// Carries an output out; returns the input that follows at once if that is not possible.
     fn apply_output(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
         match output {
-            SchedulerOutput::ListJobs { after, limit } => {
-                let to = self.port.reserve_for_driver(DriverRequest::ListJobs);
+            SchedulerOutput::ListJobs { class, range, per_user, limit } => {
+                let to = self.port.reserve_for_driver(DriverRequest::ListJobs(class));
                 let caller = ResponderKind::Echo.user_id();
-                let query = Query { reply_to: to, caller, kind: QueryKind::OpenJobs { after, limit } };
+                let query = Query { reply_to: to, caller, kind: QueryKind::Jobs { class, range, per_user, limit } };
                 self.workers.ask(query);
                 None
             }

@@ -5,14 +5,14 @@
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId, RESPONDERS};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobClass, JobId, RESPONDERS};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::ConversationId;
 use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::started_answer::AnswerStarted;
-use crate::domain::token_rules::Credential;
+use crate::domain::token_rules::{Credential, TokenRules};
 use crate::responder::answer::StoreResult;
 use crate::responder::scheduler::{Deletion, JobEnd, SchedulerInput};
 use crate::runtime::queue::{Queue, Wakeup};
@@ -73,10 +73,10 @@ impl StoreReply {
 pub enum DriverRequest {
     /// A step that answers a job at once.
     AnswerAtOnce(JobId),
-    /// A step that cancels an answer, on behalf of a connection.
-    Cancel(JobId, ReplyTo),
-    /// A page of open jobs.
-    ListJobs,
+    /// A step that cancels an answer, on behalf of a connection if one is given.
+    Cancel(JobId, Option<ReplyTo>),
+    /// A page of open jobs of a class.
+    ListJobs(JobClass),
 }
 
 impl DriverRequest {
@@ -93,13 +93,13 @@ impl DriverRequest {
                 };
                 SchedulerInput::CancelStored { job, to, result }
             }
-            DriverRequest::ListJobs => {
-                let jobs = reply.of_query(|result| match result {
-                    QueryResult::OpenJobs(jobs) => Some(jobs),
+            DriverRequest::ListJobs(class) => {
+                let page = reply.of_query(|result| match result {
+                    QueryResult::Jobs(page) => Some(page),
                     _ => None,
                 });
-                let StoreResult::Done(jobs) = jobs else { return SchedulerInput::JobsListed(None) };
-                SchedulerInput::JobsListed(Some(jobs))
+                let page = if let StoreResult::Done(page) = page { Some(page) } else { None };
+                SchedulerInput::JobsListed { class, page }
             }
         }
     }
@@ -159,6 +159,11 @@ impl ResponderPort {
         if !jobs.is_empty() && !self.push(SchedulerInput::JobsAdded(jobs)) {
             self.jobs_dropped.store(true, Relaxed);
         }
+    }
+
+    /// Passes on the rules about users' tokens.
+    pub(crate) fn token_rules_changed(&self, token_rules: Arc<TokenRules>) {
+        self.inputs.push_reserved(&(), SchedulerInput::TokenRules(token_rules));
     }
 
     /// Requests to cancel the running answer of a conversation. These requests are bounded by the number of connections,

@@ -71,8 +71,7 @@ pub(super) struct Worker {
 pub(super) fn start(worker: Worker) -> std::io::Result<()> {
     let work = move || {
         let (port, job) = (Arc::clone(&worker.port), worker.answer.job().key);
-        // A panic leaves the job open, and the next process closes it; until then its conversation goes on without.
-        let end = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or(JobEnd::Closed);
+        let end = catch_unwind(AssertUnwindSafe(|| worker.run())).unwrap_or(JobEnd::Abandoned);
         port.answer_ended(job, end);
     };
     spawn("answer", STACK_BYTES, OnPanic::Work, work).map(drop)

@@ -3,7 +3,7 @@
 //! The rules access the tables only through [`Rows`], which an engine implements.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::{AnswerJob, JobId, UserKey};
 use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
@@ -136,14 +136,14 @@ pub(crate) trait Rows {
 
     // Answers and their jobs.
 
-    /// Inserts the job to answer a message.
-    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<()>;
+    /// Inserts the job to answer a message. Returns the message's sender if the job is the first of its conversation.
+    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<Option<UserKey>>;
     /// The job, unless it is closed.
     fn answer_job(&self, key: JobId) -> RowResult<Option<OpenJob>>;
     /// Stores the number of the answer's message in its job.
     fn set_job_answer(&self, key: JobId, answer: EventNumber) -> RowResult<()>;
-    /// Closes a job, if it is open.
-    fn delete_answer_job(&self, key: JobId) -> RowResult<()>;
+    /// Closes a job, if it is open. Returns the job that is now the first of the conversation, if another was.
+    fn delete_answer_job(&self, key: JobId) -> RowResult<Option<AnswerJob>>;
     /// The length of an answer's stored text, in bytes, and the time when the answer started.
     fn answer_progress(&self, answer: EventNumber) -> RowResult<(usize, WallTime)>;
     /// Appends text to an answer.

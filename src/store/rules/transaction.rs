@@ -36,7 +36,7 @@ pub(crate) struct Transaction<'a, R> {
     pub head: JournalHead,
     /// The events that the transaction emits, by number.
     pub events: Vec<Arc<Event>>,
-    /// Answer jobs that the transaction created and did not close.
+    /// Answer jobs that the transaction made the first of their conversations and did not close.
     pub jobs: Vec<AnswerJob>,
     /// Answers that the transaction started and did not end.
     pub started: Vec<AnswerStarted>,

@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -284,6 +284,27 @@ ALTER TABLE journal_head ADD COLUMN age INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE state_events ADD COLUMN age_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE idempotency RENAME COLUMN at TO age_at;
 UPDATE idempotency SET age_at = 0;
+";
+
+// The first job of each conversation is marked, so that the jobs that may run are found by class and user, whatever waits behind
+// them. The new columns repeat those of the message, and have no foreign keys of their own.
+const VERSION_9: &str = "
+ALTER TABLE answer_jobs RENAME TO answer_jobs_8;
+CREATE TABLE answer_jobs (
+    message INTEGER PRIMARY KEY REFERENCES messages (number),
+    responder TEXT NOT NULL,
+    answer INTEGER,
+    user INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    is_first INTEGER NOT NULL
+);
+INSERT INTO answer_jobs (message, responder, answer, user, conversation, is_first)
+SELECT j.message, j.responder, j.answer, m.sender, m.conversation,
+    j.message = min(j.message) OVER (PARTITION BY m.conversation)
+FROM answer_jobs_8 j JOIN messages m ON m.number = j.message;
+DROP TABLE answer_jobs_8;
+CREATE INDEX answer_jobs_conversation ON answer_jobs (conversation);
+CREATE INDEX answer_jobs_first ON answer_jobs ((responder = 'openai' AND answer IS NULL), user) WHERE is_first = 1;
 ";
 
 /// The values of which a database has exactly one. They do not change while the database is open.
@@ -571,6 +592,32 @@ mod tests {
         assert_eq!(retention::step(&db, &Retention::default(), week).unwrap(), RetentionStep::Done);
         let findings = integrity::rows(&db, |_, _| {});
         assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    /// A database of version 3, in which the second of two jobs of a conversation waits for the first.
+    #[test]
+    fn version_9_marks_the_first_job_of_each_conversation() {
+        let directory = TempDir::new();
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(
+            "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1), (2, 'b', '', '', 1);
+            INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+            INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, NULL, NULL), (3, 1, 't', '{}', 3, NULL, NULL);
+            INSERT INTO conversation_state VALUES (2, 5, 2, 5), (3, 6, 1, 6);
+            INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
+                metadata, content) VALUES (4, 2, 2, 0, 0, 4, 4, '', '{}', 'x'), (5, 2, 1, 0, 0, 5, 5, '', '{}', 'x'),
+                (6, 3, 1, 0, 0, 6, 6, '', '{}', 'x');
+            INSERT INTO answer_jobs (message, responder) VALUES (4, 'echo'), (5, 'echo'), (6, 'openai');
+            UPDATE journal_head SET number = 6, at = 6;",
+        )
+        .unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        let mut statement = db.prepare("SELECT message, user, conversation, is_first FROM answer_jobs").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+        let rows: Vec<(i64, i64, i64, bool)> = rows.collect::<rusqlite::Result<_>>().unwrap();
+        assert_eq!(rows, [(4, 2, 2, true), (5, 1, 2, false), (6, 1, 3, true)]);
     }
 
     #[test]

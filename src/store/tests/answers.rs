@@ -4,8 +4,11 @@ use super::support::TempDir;
 use super::*;
 use crate::domain::answer_job::AnswerJob;
 use crate::domain::answer_job::AnswerStep;
+use crate::domain::answer_job::JobClass;
 use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::JobRange;
 use crate::domain::answer_job::RESPONDERS;
+use crate::domain::answer_job::UserKey;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::Rejection;
@@ -33,10 +36,11 @@ pub(crate) fn finish(job: JobId) -> Command {
 
 pub(crate) fn open_jobs(writer: &mut Writer) -> Vec<AnswerJob> {
     let reply_to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
-    let kind = QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 100 };
+    let range = JobRange::UsersAfter(UserKey(0));
+    let kind = QueryKind::Jobs { class: JobClass::Immediate, range, per_user: 100, limit: 100 };
     let response = execute(writer, &Query { reply_to, caller: UserId::new_unchecked("responder:echo"), kind });
     match response.result.unwrap() {
-        QueryResult::OpenJobs(jobs) => jobs,
+        QueryResult::Jobs(page) => page.users.into_iter().flat_map(|user| user.jobs).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -109,8 +113,10 @@ fn deleted_answers_leave_no_rows() {
 
     // Open jobs are purged with their conversation.
     let batch = [(); 300].map(|()| command("ben", post(ConversationRef::Id(conversation), "x")));
-    let jobs = writer.commit_batch(&batch, NOW).jobs;
-    writer.commit_batch(&[begin(jobs[7].key), finish(jobs[8].key)], NOW);
+    let committed = writer.commit_batch(&batch, NOW);
+    assert_eq!(committed.jobs.len(), 1, "the others wait behind it");
+    let [first, second] = [7, 8].map(|n: usize| JobId(committed.events[n].number));
+    writer.commit_batch(&[begin(first), finish(second)], NOW);
     done(
         &mut writer,
         "ann",

@@ -92,12 +92,15 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         answer_jobs::FIND,
         answer_jobs::SET_ANSWER,
         answer_jobs::DELETE,
+        answer_jobs::PROMOTE,
+        answer_jobs::JOB,
         answer_jobs::DELETE_THROUGH,
         messages::ANSWER_PROGRESS,
         messages::APPEND,
         messages::FINISH_ANSWER,
         messages::PUBLICATION,
-        answer_jobs::OPEN_AFTER,
+        answer_jobs::NEXT_USER,
+        answer_jobs::FIRST_OF_USER,
         answer_history::HISTORY,
         answer_history::LATE_ANSWERS,
         idempotency::FIND,
@@ -130,6 +133,9 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         (caller_conversations::JOINED, "participants_user (user=? AND conversation>?)"),
         (conversations::NUMBERS, "conversations_workspace (workspace=? AND deleted=? AND rowid>?)"),
         (workspaces::NUMBERS, "workspaces_owner (owner=? AND deleted=? AND rowid>?)"),
+        (answer_jobs::NEXT_USER, "answer_jobs_first (<expr>=? AND user>?)"),
+        (answer_jobs::FIRST_OF_USER, "answer_jobs_first (<expr>=? AND user=? AND rowid>?)"),
+        (answer_jobs::PROMOTE, "answer_jobs_conversation (conversation=?)"),
     ] {
         let plan = plan(&writer, statement);
         assert!(plan.contains(place), "{statement}\n{plan}");

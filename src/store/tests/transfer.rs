@@ -3,6 +3,7 @@
 use super::answers::{begin, finish, open_answered, open_jobs};
 use super::support::TempDir;
 use super::*;
+use crate::domain::answer_job::JobId;
 use crate::store::{export, import, verify};
 
 fn exported(path: &Path) -> String {
@@ -19,11 +20,11 @@ fn answers_of_every_state_are_exported_and_imported() {
     let workspace = add_workspace(&mut writer, "ann");
     let conversation = add_conversation(&mut writer, "ann", workspace, &["ben"]);
     let asked = ["first", "second", "third"].map(|text| command("ben", post(ConversationRef::Id(conversation), text)));
-    let jobs = writer.commit_batch(&asked, NOW).jobs;
-    writer.commit_batch(&[begin(jobs[0].key)], NOW);
+    let jobs: Vec<JobId> = writer.commit_batch(&asked, NOW).events.iter().map(|event| JobId(event.number)).collect();
+    writer.commit_batch(&[begin(jobs[0])], NOW);
     // Another event comes first, so that the number of the publication does not follow the number of the answer.
     done(&mut writer, "ann", post(ConversationRef::Default, "elsewhere"));
-    writer.commit_batch(&[finish(jobs[0].key), begin(jobs[1].key)], NOW);
+    writer.commit_batch(&[finish(jobs[0]), begin(jobs[1])], NOW);
     let before = exported(&from);
     for part in ["\"published\":{\"number\":", "\"status\":\"streaming\"", "\"responder\":\"echo\"", "\"reply_to\":"] {
         assert!(before.contains(part), "{part}:\n{before}");
@@ -51,7 +52,7 @@ fn answers_of_every_state_are_exported_and_imported() {
         assert_eq!(messages(&mut copy, user), messages(&mut writer, user), "{user}");
     }
     // The imported database is usable: open answers can be finished, and new numbers follow a skipped range.
-    let finished = copy.commit_batch(&[finish(jobs[1].key), finish(jobs[2].key)], NOW);
+    let finished = copy.commit_batch(&[finish(jobs[1]), finish(jobs[2])], NOW);
     assert!(finished.results.iter().all(|command_result| command_result.result.is_ok()));
     assert!(finished.events.iter().all(|event| event.number > imported.continues_after));
     copy.check_invariants();

@@ -8,6 +8,7 @@ mod load;
 mod misbehaviour;
 mod order;
 mod streaming;
+mod turns;
 mod unread;
 
 use crate::common::model::{self, Model};

@@ -44,9 +44,10 @@ fn verify_names_every_kind_of_damage() {
         ("UPDATE messages SET conversation = 999999", "a row refers to a missing row: messages row"),
         ("DELETE FROM conversations", "a row refers to a missing row: participants to conversations"),
         ("DELETE FROM users WHERE oid = 'v'", "a row refers to a missing row: participants to users"),
+        ("INSERT INTO answer_jobs VALUES (999999, 'echo', NULL, 1, 1, 1)", "an answer job has no message of a user"),
         (
-            "INSERT INTO answer_jobs (message, responder) VALUES (999999, 'echo')",
-            "an answer job has no message of a user",
+            "INSERT INTO answer_jobs SELECT number, 'echo', NULL, sender, conversation, 0 FROM messages WHERE role = 0 LIMIT 1",
+            "an answer job differs from its message, or is marked wrongly",
         ),
         ("INSERT INTO inbox_open VALUES (1, 999999, 999999, x'')", "has a number beyond its watermark: 999999"),
         ("UPDATE inbox_watermark SET flushed_through = 5, flushing_through = 5", "lacks a message"),

@@ -26,10 +26,14 @@ pub enum Planted {
     StartsTwiceAfterRestart,
     /// A job to be retried is treated as closed.
     DropsRetries,
+    /// One user's jobs are passed on late.
+    DelaysOneUser,
+    /// A user whose tokens are rejected is answered.
+    IgnoresTokenRules,
 }
 
 impl Planted {
-    pub const ALL: [Planted; 8] = [
+    pub const ALL: [Planted; 10] = [
         Planted::DoesNotListAgain,
         Planted::RunsTwoOfOneConversation,
         Planted::IgnoresShares,
@@ -38,6 +42,8 @@ impl Planted {
         Planted::IgnoresDeletions,
         Planted::StartsTwiceAfterRestart,
         Planted::DropsRetries,
+        Planted::DelaysOneUser,
+        Planted::IgnoresTokenRules,
     ];
 }
 
@@ -50,12 +56,16 @@ pub struct PlantedScheduler {
     is_restarted: bool,
     first: Option<AnswerJob>,
     extra: VecDeque<SchedulerOutput>,
+    /// The jobs of one user, and when each is passed on.
+    delayed: VecDeque<(MonoTime, AnswerJob)>,
 }
 
 impl PlantedScheduler {
     pub fn new(limits: SchedulerLimits, planted: Planted, is_restarted: bool) -> PlantedScheduler {
-        let answers_per_user_max =
-            if planted == Planted::IgnoresShares { u32::MAX } else { limits.answers_per_user_max };
+        let answers_per_user_max = match planted {
+            Planted::IgnoresShares => 1000,
+            _ => limits.answers_per_user_max,
+        };
         PlantedScheduler {
             scheduler: Scheduler::new(SchedulerLimits { answers_per_user_max, ..limits }),
             planted,
@@ -63,6 +73,7 @@ impl PlantedScheduler {
             is_restarted,
             first: None,
             extra: VecDeque::new(),
+            delayed: VecDeque::new(),
         }
     }
 
@@ -74,11 +85,24 @@ impl PlantedScheduler {
             (Planted::DropsRetries, SchedulerInput::AnswerEnded { job, .. }) => {
                 SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }
             }
+            (Planted::IgnoresTokenRules, SchedulerInput::TokenRules(_)) => SchedulerInput::Tick,
             (Planted::RunsTwoOfOneConversation, SchedulerInput::JobsAdded(jobs)) => {
                 SchedulerInput::JobsAdded(self.disguise(jobs))
             }
-            (Planted::RunsTwoOfOneConversation, SchedulerInput::JobsListed(Some(jobs))) => {
-                SchedulerInput::JobsListed(Some(self.disguise(jobs)))
+            (Planted::RunsTwoOfOneConversation, SchedulerInput::JobsListed { class, page }) => {
+                let page = page.map(|mut page| {
+                    for user in &mut page.users {
+                        user.jobs = self.disguise(std::mem::take(&mut user.jobs));
+                    }
+                    page
+                });
+                SchedulerInput::JobsListed { class, page }
+            }
+            (Planted::DelaysOneUser, SchedulerInput::JobsAdded(jobs)) => {
+                let (delayed, others) = jobs.into_iter().partition(|job| job.user.as_str() == "bob");
+                let delayed: Vec<AnswerJob> = delayed;
+                self.delayed.extend(delayed.into_iter().map(|job| (now.plus_milliseconds(300), job)));
+                SchedulerInput::JobsAdded(others)
             }
             (Planted::StartsTwiceAfterRestart, SchedulerInput::AnswerEnded { job, end: JobEnd::Closed }) => {
                 if let Some(first) = self.first.take_if(|first| first.key == job) {
@@ -89,6 +113,10 @@ impl PlantedScheduler {
             (_, input) => input,
         };
         self.scheduler.handle(input, now);
+        while self.delayed.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, job) = self.delayed.pop_front().expect("a job is delayed");
+            self.scheduler.handle(SchedulerInput::JobsAdded(vec![job]), now);
+        }
     }
 
     pub fn poll_output(&mut self) -> Option<SchedulerOutput> {
@@ -118,7 +146,8 @@ impl PlantedScheduler {
     }
 
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.scheduler.poll_timeout()
+        let delayed = self.delayed.front().map(|(at, _)| *at);
+        self.scheduler.poll_timeout().into_iter().chain(delayed).min()
     }
 
     pub fn is_stopped(&self) -> bool {

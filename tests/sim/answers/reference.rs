@@ -1,12 +1,13 @@
 //! Properties of the answers, derived from the commits and independent of the scheduler's state.
 
-use cortex_core::internals::{ConversationId, Event, EventKind, JobId, MessageId, Status};
+use cortex_core::internals::{ConversationId, Event, EventKind, JobId, MessageId, Status, UserId};
 use std::collections::BTreeMap;
 
 /// A message to be answered.
 pub struct Asked {
     pub job: JobId,
     pub conversation: ConversationId,
+    pub user: UserId,
     pub content: String,
     pub is_answered: bool,
 }
@@ -35,6 +36,7 @@ impl Reference {
                 let asked = Asked {
                     job: JobId(event.number),
                     conversation: message.conversation_id,
+                    user: message.sender.clone(),
                     content: message.content.as_str().to_owned(),
                     is_answered: false,
                 };

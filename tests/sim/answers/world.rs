@@ -7,14 +7,15 @@ use cortex_core::internals::answer::{cancel_step, immediate_step};
 use cortex_core::internals::responders::step_command;
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind, Committed,
-    Completion, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest, Failure,
-    ImmediateAnswer, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome, PendingQuery, Query,
-    QueryKind, QueryResponse, QueryResult, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderKind,
-    ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason, StoreConfig, StoreReply,
-    StoreResult, Topic, UserId, WallTime, Writer,
+    Completion, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest, EventNumber,
+    Failure, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome,
+    PendingQuery, Query, QueryKind, QueryResponse, QueryResult, QueryStep, RESPONDERS, Random, Reader, Rejection,
+    ReplyTo, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
+    StoreConfig, StoreReply, StoreResult, TokenRules, Topic, UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Maximum number of rounds until a run is idle.
 const ROUNDS_MAX: usize = 1_000;
@@ -39,6 +40,8 @@ counters! { Counts {
     crashes,
     restarts,
     rests,
+    rejected,
+    passed_over,
 } }
 
 /// The recipient of a reply from the store.
@@ -55,6 +58,14 @@ enum Delivery {
     Reply(Waiter, StoreReply),
     Deleted(Vec<Deletion>),
     Jobs(Vec<AnswerJob>),
+}
+
+/// A row of the table of jobs.
+struct OpenJob {
+    key: JobId,
+    conversation_id: ConversationId,
+    user: UserId,
+    class: JobClass,
 }
 
 /// A worker, its answer and its model.
@@ -74,8 +85,6 @@ struct SimWorker {
 struct Process {
     writer: Writer,
     reader: Reader,
-    /// Reads the rows independently of the program.
-    observer: Reader,
     scheduler: PlantedScheduler,
     inputs: VecDeque<SchedulerInput>,
     jobs_dropped: bool,
@@ -85,10 +94,17 @@ struct Process {
     queries: VecDeque<(Query, Waiter)>,
     deliveries: VecDeque<Delivery>,
     workers: BTreeMap<JobId, SimWorker>,
-    at_once: BTreeMap<JobId, ConversationId>,
+    /// Jobs that started, until the scheduler receives their end.
+    running: BTreeMap<JobId, AnswerJob>,
     /// Jobs whose answer has ended for good in this process.
     closed: BTreeSet<JobId>,
     cancels_open: u64,
+    /// Jobs of which the scheduler knows, or that it knows to be in the table.
+    known: BTreeSet<JobId>,
+    /// For each user that waits, how often each other user was served meanwhile. One map for each class of jobs.
+    passed_over: [BTreeMap<UserId, BTreeMap<UserId, u32>>; 2],
+    /// The rules that the scheduler has.
+    token_rules: Arc<TokenRules>,
 }
 
 pub struct AnswerWorld {
@@ -105,6 +121,8 @@ pub struct AnswerWorld {
     calm: bool,
     process: Option<Process>,
     reference: Reference,
+    /// Users that are disabled.
+    rejected: BTreeSet<UserId>,
     users: Vec<UserId>,
     /// Conversations with their owners.
     conversations: Vec<(ConversationId, usize)>,
@@ -114,12 +132,20 @@ pub struct AnswerWorld {
 impl AnswerWorld {
     pub fn new(seed: u64, planted: Planted, directory: PathBuf, trace: bool) -> AnswerWorld {
         let mut random = Random::new(seed);
+        let waiting_per_user_max = 1 + random.below(4) as usize;
         let limits = SchedulerLimits {
             answers_max: 2 + random.below(3) as usize,
             answers_per_user_max: 1 + random.below(2) as u32,
-            waiting_max: [2, 4, 16][random.below(3) as usize],
+            steps_max: 1 + random.below(3) as usize,
+            steps_per_user_max: 1 + random.below(2) as u32,
+            waiting_max: 0,
+            waiting_per_user_max,
+            page_jobs: waiting_per_user_max + random.below(4) as usize,
             has_model: true,
         };
+        let running_max = limits.answers_max + limits.steps_max;
+        let waiting_max = running_max * waiting_per_user_max + limits.page_jobs + random.below(3) as usize;
+        let limits = SchedulerLimits { waiting_max, ..limits };
         let mut world = AnswerWorld {
             limits,
             inputs_max: [1, 3, 64][random.below(3) as usize],
@@ -134,13 +160,15 @@ impl AnswerWorld {
             calm: false,
             process: None,
             reference: Reference::default(),
-            users: ["ann", "bob", "cyd"].map(UserId::new_unchecked).into(),
+            rejected: BTreeSet::new(),
+            users: ["ann", "bob", "cyd", "dan", "eve"].map(UserId::new_unchecked).into(),
             conversations: Vec::new(),
             counts: Counts::default(),
         };
         world.open(false);
         for user in 0..world.users.len() {
-            for _ in 0..2 {
+            // The first user has many, and thus a long backlog.
+            for _ in 0..if user == 0 { 6 } else { 2 } {
                 world.create_conversation(user);
             }
         }
@@ -162,7 +190,8 @@ impl AnswerWorld {
         match self.below(100) {
             0..12 => self.post(),
             12..16 => self.cancel(),
-            16..18 => self.delete(),
+            16..17 => self.delete(),
+            17 => self.change_status(),
             18..34 => self.writer_step(),
             34..44 => self.reader_step(),
             44..62 => self.driver_step(),
@@ -186,11 +215,10 @@ impl AnswerWorld {
         let mut writer = Writer::open(&config).expect("the database opens");
         // A process crash is not a machine crash: written data stays, synced or not.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
-        let [reader, observer] = [(); 2].map(|()| writer.open_reader().expect("a reader opens"));
+        let reader = writer.open_reader().expect("a reader opens");
         self.process = Some(Process {
             writer,
             reader,
-            observer,
             scheduler: PlantedScheduler::new(self.limits, self.planted, is_restarted),
             inputs: VecDeque::from([SchedulerInput::Tick]),
             jobs_dropped: false,
@@ -199,10 +227,17 @@ impl AnswerWorld {
             queries: VecDeque::new(),
             deliveries: VecDeque::new(),
             workers: BTreeMap::new(),
-            at_once: BTreeMap::new(),
+            running: BTreeMap::new(),
             closed: BTreeSet::new(),
             cancels_open: 0,
+            known: BTreeSet::new(),
+            passed_over: Default::default(),
+            token_rules: Arc::default(),
         });
+        // A new process lists the table.
+        self.process().known = self.first_jobs().into_iter().map(|job| job.key).collect();
+        let token_rules = self.process().writer.token_rules().expect("the rules are read");
+        self.process().inputs.push_front(SchedulerInput::TokenRules(Arc::new(token_rules)));
     }
 
     // Clients.
@@ -253,7 +288,7 @@ impl AnswerWorld {
 
     fn delete(&mut self) {
         let (conversation, user) = self.any_conversation();
-        if self.chance(1, 3) {
+        if self.chance(1, 3) && !self.rejected.contains(&self.users[user]) {
             self.conversations.retain(|(id, _)| *id != conversation);
             let kind = CommandKind::DeleteConversation {
                 conversation: ConversationRef::Id(conversation),
@@ -279,6 +314,19 @@ impl AnswerWorld {
         }
     }
 
+    /// Another process disables or enables a user, or the writer notices it.
+    fn change_status(&mut self) {
+        let user = self.below(self.users.len());
+        let user = self.users[user].clone();
+        let status = i64::from(!self.rejected.remove(&user));
+        if status == 1 {
+            self.rejected.insert(user.clone());
+            self.counts.rejected += 1;
+        }
+        let db = rusqlite::Connection::open(self.path()).expect("the database opens");
+        db.execute("UPDATE users SET status = ?2 WHERE oid = ?1", (user.as_str(), status)).expect("the status changes");
+    }
+
     // The store's threads.
 
     fn writer_step(&mut self) {
@@ -286,7 +334,7 @@ impl AnswerWorld {
             return self.deliver_one(delivery);
         }
         if self.process().commands.is_empty() {
-            return;
+            return self.poll_external_writes();
         }
         let count = 1 + self.below(self.process.as_ref().map_or(1, |process| process.commands.len().min(6)));
         let (commands, waiters): (Vec<Command>, Vec<Waiter>) = self.process().commands.drain(..count).unzip();
@@ -308,12 +356,22 @@ impl AnswerWorld {
         self.pass_on(committed, waiters);
     }
 
+    /// An idle writer looks for changes by other processes.
+    fn poll_external_writes(&mut self) {
+        if let Some(changes) = self.process().writer.poll_external_writes() {
+            self.pass_on(changes, Vec::new());
+        }
+    }
+
     /// Applies a commit, and queues its messages to the responders for the writer's next steps.
     fn pass_on(&mut self, committed: Committed, waiters: Vec<Waiter>) {
         for event in committed.events.iter() {
             self.counts.outputs += u64::from(self.reference.event(event));
         }
         let deletions: Vec<Deletion> = committed.events.iter().filter_map(|event| Deletion::of(event)).collect();
+        if let Some(token_rules) = committed.token_rules {
+            self.process().inputs.push_back(SchedulerInput::TokenRules(token_rules));
+        }
         let mut deliveries: Vec<Delivery> = committed.started.iter().cloned().map(Delivery::Started).collect();
         for (result, waiter) in committed.results.into_iter().zip(waiters) {
             deliveries.push(Delivery::Reply(waiter, StoreReply::CommandResult(result)));
@@ -399,16 +457,13 @@ impl AnswerWorld {
     }
 
     fn schedule(&mut self, input: SchedulerInput) {
-        let mut next = Some(input);
+        let mut next = VecDeque::from([input]);
         let now = self.now.mono;
-        while let Some(input) = next.take() {
+        while let Some(input) = next.pop_front() {
             self.note(&input);
             self.process().scheduler.handle(input, now);
             while let Some(output) = self.process().scheduler.poll_output() {
-                if let Some(input) = self.drain_outputs(output) {
-                    self.note(&input);
-                    self.process().scheduler.handle(input, now);
-                }
+                next.extend(self.drain_outputs(output));
             }
         }
         self.process().scheduler.check_invariants();
@@ -420,13 +475,23 @@ impl AnswerWorld {
         }
         match input {
             SchedulerInput::AnsweredAtOnce { job, is_closed } => {
-                self.process().at_once.remove(job);
+                self.process().running.remove(job);
                 if *is_closed {
                     self.process().closed.insert(*job);
                 }
             }
+            SchedulerInput::TokenRules(token_rules) => self.process().token_rules = Arc::clone(token_rules),
+            SchedulerInput::JobsAdded(jobs) => {
+                let keys: Vec<JobId> = jobs.iter().map(|job| job.key).collect();
+                self.process().known.extend(keys);
+            }
+            SchedulerInput::JobsDropped => {
+                let first = self.first_jobs().into_iter().map(|job| job.key);
+                self.process().known.extend(first);
+            }
             SchedulerInput::AnswerEnded { job, end } => {
                 self.counts.retries += u64::from(*end == JobEnd::Retry);
+                self.process().running.remove(job);
                 if *end == JobEnd::Closed {
                     self.process().closed.insert(*job);
                 }
@@ -440,9 +505,9 @@ impl AnswerWorld {
             eprintln!("    {output:?}");
         }
         match output {
-            SchedulerOutput::ListJobs { after, limit } => {
-                let query = self.query(QueryKind::OpenJobs { after, limit });
-                let request = DriverRequest::ListJobs;
+            SchedulerOutput::ListJobs { class, range, per_user, limit } => {
+                let query = self.query(QueryKind::Jobs { class, range, per_user, limit });
+                let request = DriverRequest::ListJobs(class);
                 let is_asked = self.ask(query, Waiter::Driver(request));
                 (!is_asked).then(|| request.input(StoreReply::Dropped))
             }
@@ -450,12 +515,12 @@ impl AnswerWorld {
                 self.check_start(&job);
                 self.counts.at_once += 1;
                 self.counts.interrupted += u64::from(answer == ImmediateAnswer::Interrupted);
-                self.process().at_once.insert(job.key, job.conversation_id);
                 self.submit_step(&job, immediate_step(&job, answer), DriverRequest::AnswerAtOnce(job.key))
             }
             SchedulerOutput::StartAnswer(job) => {
                 self.check_start(&job);
-                self.check_share(&job.user);
+                let is_rejected = self.process().token_rules.rejects_all(&job.user);
+                assert!(!is_rejected, "a message of {}, whose tokens are rejected, is answered", job.user);
                 self.counts.started += 1;
                 self.reference.said.entry(job.key).or_default().push(String::new());
                 let live = LiveAnswer::default();
@@ -511,20 +576,47 @@ impl AnswerWorld {
         let open = self.open_jobs();
         let earlier = open.iter().find(|other| other.conversation_id == job.conversation_id && other.key < job.key);
         assert!(earlier.is_none(), "job {} overtakes job {}", job.key.0, earlier.map_or(0, |other| other.key.0.0));
-        let process = self.process();
-        let id = job.conversation_id;
-        let runs = process.workers.values().any(|worker| worker.answer.job().conversation_id == id)
-            || process.at_once.values().any(|conversation| *conversation == id);
-        assert!(!runs, "job {} runs concurrently with another of its conversation", job.key.0);
-        assert!(!process.closed.contains(&job.key), "job {} is started again after its end", job.key.0);
-    }
-
-    fn check_share(&mut self, user: &UserId) {
         let limits = self.limits;
         let process = self.process();
-        let of_user = process.workers.values().filter(|worker| worker.answer.job().user == *user).count();
-        assert!(of_user < limits.answers_per_user_max as usize, "{user} has more answers than its share");
-        assert!(process.workers.len() < limits.answers_max, "too many answers run");
+        let running: Vec<&AnswerJob> = process.running.values().collect();
+        let runs = running.iter().any(|other| other.conversation_id == job.conversation_id);
+        assert!(!runs, "job {} runs concurrently with another of its conversation", job.key.0);
+        assert!(!process.closed.contains(&job.key), "job {} is started again after its end", job.key.0);
+        let of_class: Vec<_> = running.iter().filter(|other| other.class() == job.class()).collect();
+        let of_user = of_class.iter().filter(|other| other.user == job.user).count();
+        let (running_max, per_user_max) = match job.class() {
+            JobClass::Model => (limits.answers_max, limits.answers_per_user_max),
+            JobClass::Immediate => (limits.steps_max, limits.steps_per_user_max),
+        };
+        assert!(of_class.len() < running_max, "too many jobs run");
+        assert!(of_user < per_user_max as usize, "{} has more than its share", job.user);
+        self.check_turn(job, per_user_max);
+        self.process().running.insert(job.key, job.clone());
+    }
+
+    /// A user may be served while others wait, but not twice. A user waits while the scheduler may know of a job that could run
+    /// in the place of the one that starts.
+    fn check_turn(&mut self, started: &AnswerJob, per_user_max: u32) {
+        let first = self.first_jobs();
+        let process = self.process();
+        let running: Vec<&AnswerJob> = process.running.values().collect();
+        let waits = |job: &OpenJob| {
+            let mut of_class = running.iter().filter(|other| other.class() == job.class);
+            job.class == started.class()
+                && job.user != started.user
+                && process.known.contains(&job.key)
+                && running.iter().all(|other| other.conversation_id != job.conversation_id)
+                && of_class.by_ref().filter(|other| other.user == job.user).count() < per_user_max as usize
+        };
+        let waiting: BTreeSet<UserId> = first.iter().filter(|job| waits(job)).map(|job| job.user.clone()).collect();
+        let passed_over = &mut process.passed_over[usize::from(started.class() == JobClass::Model)];
+        passed_over.retain(|user, _| waiting.contains(user));
+        for user in &waiting {
+            let served = passed_over.entry(user.clone()).or_default().entry(started.user.clone()).or_default();
+            *served += 1;
+            assert!(*served < 2, "{user} waits while {} is served twice", started.user);
+        }
+        self.counts.passed_over += waiting.len() as u64;
     }
 
     // Workers and their models.
@@ -666,7 +758,7 @@ impl AnswerWorld {
         assert!(self.process().scheduler.is_stopped(), "the responders do not stop");
         self.calm = false;
         let process = self.process.take().expect("the program runs");
-        drop((process.reader, process.observer));
+        drop(process.reader);
         process.writer.close();
         self.open(true);
     }
@@ -676,6 +768,7 @@ impl AnswerWorld {
         while !self.process().deliveries.is_empty() || !self.process().commands.is_empty() {
             self.writer_step();
         }
+        self.poll_external_writes();
         while !self.process().queries.is_empty() {
             self.reader_step();
         }
@@ -694,9 +787,12 @@ impl AnswerWorld {
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             // The scheduler stops an answer whose job is closed, even if its model is silent.
-            let open: BTreeSet<JobId> = self.open_jobs().iter().map(|job| job.key).collect();
+            let rules = Arc::clone(&self.process().token_rules);
+            let open = self.open_jobs();
+            let speaking: BTreeSet<JobId> =
+                open.iter().filter(|job| !rules.rejects_all(&job.user)).map(|job| job.key).collect();
             let all = self.process().deletions_dropped;
-            self.turn(|_, job| all || open.contains(&job));
+            self.turn(|_, job| all || speaking.contains(&job));
             self.pass_time(100);
             let process = self.process();
             let is_quiet = process.workers.is_empty()
@@ -759,13 +855,31 @@ impl AnswerWorld {
         Query { reply_to, caller: ResponderKind::Echo.user_id(), kind }
     }
 
-    /// Every open job in the table.
-    fn open_jobs(&mut self) -> Vec<AnswerJob> {
-        let query = self.query(QueryKind::OpenJobs { after: JobId::default(), limit: 10_000 });
-        match self.process().observer.step(PendingQuery::new(query)) {
-            QueryStep::Done(QueryResponse { result: Ok(QueryResult::OpenJobs(jobs)), .. }) => jobs,
-            _ => panic!("the table can be read in one step"),
-        }
+    /// The first open job of each conversation.
+    fn first_jobs(&mut self) -> Vec<OpenJob> {
+        let mut conversations = BTreeSet::new();
+        let mut open = self.open_jobs();
+        open.retain(|job| conversations.insert(job.conversation_id));
+        open
+    }
+
+    /// Every open job in the table, oldest first.
+    fn open_jobs(&mut self) -> Vec<OpenJob> {
+        let query = "SELECT j.message, j.responder = 'openai' AND j.answer IS NULL FROM answer_jobs j
+            JOIN conversations c ON c.number = j.conversation JOIN workspaces w ON w.number = c.workspace
+            WHERE c.deleted IS NULL AND w.deleted IS NULL ORDER BY j.message";
+        let db = self.process().writer.connection();
+        let mut statement = db.prepare_cached(query).expect("the table is there");
+        let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
+        let rows: Vec<(i64, bool)> = rows.and_then(Iterator::collect).expect("the table can be read");
+        drop(statement);
+        let jobs = rows.into_iter().map(|(number, is_model)| {
+            let key = JobId(EventNumber(number as u64));
+            let asked = self.reference.asked.values().find(|asked| asked.job == key).expect("the message was posted");
+            let class = if is_model { JobClass::Model } else { JobClass::Immediate };
+            OpenJob { key, conversation_id: asked.conversation, user: asked.user.clone(), class }
+        });
+        jobs.collect()
     }
 
     fn submit(&mut self, command: Command, waiter: Waiter) -> bool {

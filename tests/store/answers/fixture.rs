@@ -3,8 +3,8 @@
 use crate::common::*;
 use cortex_core::internals::{
     AnswerJob, AnswerStep, ApiVariant, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind,
-    EventNumber, JobId, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Status, Topic,
-    WorkspaceId,
+    JobClass, JobId, JobPage, JobRange, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection,
+    ResponderKind, Status, Topic, UserKey, WorkspaceId,
 };
 use std::sync::Arc;
 
@@ -33,11 +33,27 @@ impl AnswerFixture {
         AnswerFixture::new(World::answered_in_file(Some("echo")))
     }
 
-    /// Posts a message of `ben`. Returns its answer job.
+    /// Posts a message of `ben`. Returns its answer job, which the commit passes on if no other is open.
     pub fn ask(&mut self, text: &str) -> AnswerJob {
         let committed = self.world.commit(&[command("ben", post(ConversationRef::Id(self.conversation), text))]);
-        let [job] = &committed.jobs[..] else { panic!("{:?}", committed.jobs) };
-        job.clone()
+        if let [job] = &committed.jobs[..] {
+            return job.clone();
+        }
+        let [event] = &committed.events[..] else { panic!("{:?}", committed.events) };
+        let message = event.message().unwrap();
+        let first = open_jobs(&mut self.world).into_iter().find(|job| job.user == message.sender).unwrap();
+        AnswerJob {
+            key: JobId(event.number),
+            message_id: message.id,
+            conversation_id: self.conversation,
+            workspace_id: self.workspace,
+            user: message.sender.clone(),
+            user_key: first.user_key,
+            responder: ResponderKind::Echo,
+            correlation_id: event.correlation_id.clone(),
+            content_bytes: text.len(),
+            started: None,
+        }
     }
 
     pub fn step(&mut self, kind: CommandKind) -> (Option<MessageId>, Vec<Arc<Event>>) {
@@ -73,9 +89,16 @@ impl AnswerFixture {
     }
 }
 
+/// The first open job of each conversation.
 pub fn open_jobs(world: &mut World) -> Vec<AnswerJob> {
-    match world.query_result(ECHO, QueryKind::OpenJobs { after: JobId(EventNumber(0)), limit: 1000 }) {
-        QueryResult::OpenJobs(jobs) => jobs,
+    let classes = [JobClass::Model, JobClass::Immediate];
+    let pages = classes.map(|class| job_page(world, class, JobRange::UsersAfter(UserKey(0)), 1000, 1000));
+    pages.into_iter().flat_map(|page| page.users).flat_map(|user| user.jobs).collect()
+}
+
+pub fn job_page(world: &mut World, class: JobClass, range: JobRange, per_user: u32, limit: u32) -> JobPage {
+    match world.query_result(ECHO, QueryKind::Jobs { class, range, per_user, limit }) {
+        QueryResult::Jobs(page) => page,
         other => panic!("{other:?}"),
     }
 }

@@ -2,10 +2,10 @@
 
 use super::fixture::*;
 use crate::common::*;
-use cortex_core::internals::limits::CONTENT_BYTES_MAX;
+use cortex_core::internals::limits::JOBS_EXAMINED_MAX;
 use cortex_core::internals::{
-    AnswerJob, ApiVariant, Content, ConversationRef, EventNumber, Idempotency, JobId, Outcome, QueryKind, QueryResult,
-    Rejection, ResponderKind, Role, Status, UserId,
+    AnswerJob, ApiVariant, CommandKind, ConversationRef, Idempotency, JobClass, JobId, JobRange, Outcome, Rejection,
+    ResponderKind, Role, Status, UserId, UserKey, WorkspaceId,
 };
 
 #[test]
@@ -36,9 +36,10 @@ fn a_users_message_gets_a_job_for_the_chosen_responder() {
                 conversation_id: conversation.id,
                 workspace_id: conversation.workspace_id,
                 user: UserId::new_unchecked("ann"),
+                user_key: job.user_key,
                 responder: ResponderKind::parse(expected.unwrap()).unwrap(),
                 correlation_id: "request".into(),
-                content: Content::new_unchecked("first"),
+                content_bytes: "first".len(),
                 started: None,
             };
             assert_eq!(*job, expected);
@@ -49,6 +50,7 @@ fn a_users_message_gets_a_job_for_the_chosen_responder() {
         world.reopen();
         for api_variant in [ApiVariant::Config, ApiVariant::Conversations] {
             let kind = post_as(ConversationRef::Id(conversation.id), Role::User, api_variant, "second");
+            close_open_jobs(&mut world);
             let jobs = world.commit(&[command("ann", kind)]).jobs;
             assert_eq!(jobs.first().map(|job| job.responder.as_str()), expected, "{default:?} {metadata}");
         }
@@ -74,6 +76,7 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
         fixture.world.done("ann", update_conversation(conversation, None, Some(patch)));
         let jobs = fixture.world.commit(&[command("ben", post(ConversationRef::Id(conversation), "x"))]).jobs;
         assert_eq!(jobs.first().map(|job| job.responder.as_str()), expected, "{patch}");
+        close_open_jobs(&mut fixture.world);
         fixture.check();
     }
     let rule = || Rejection::Invalid(vec![("metadata", "responder must be one of echo, openai, none".into())]);
@@ -112,18 +115,102 @@ fn a_repeated_message_gets_one_job() {
     assert!(open_jobs(&mut world).is_empty());
 }
 
-#[test]
-fn open_jobs_are_listed_in_pages() {
-    let mut fixture = AnswerFixture::in_memory();
-    let keys: Vec<JobId> = (0..10).map(|_| fixture.ask(&"x".repeat(CONTENT_BYTES_MAX)).key).collect();
-    let (mut after, mut pages) = (JobId(EventNumber(0)), Vec::new());
-    loop {
-        let kind = QueryKind::OpenJobs { after, limit: 9 };
-        let QueryResult::OpenJobs(jobs) = fixture.world.query_result(ECHO, kind) else { panic!() };
-        let Some(last) = jobs.last() else { break };
-        after = last.key;
-        pages.push(jobs.iter().map(|job| job.key).collect::<Vec<_>>());
+/// Closes every job, of every responder.
+fn close_open_jobs(world: &mut World) {
+    for job in open_jobs(world) {
+        world.done(job.responder.user_id().as_str(), failed(job.key, None, None));
     }
-    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2], "eight jobs reach the size of a list");
-    assert_eq!(pages.concat(), keys);
+}
+
+#[test]
+fn a_conversation_passes_on_one_job_at_a_time() {
+    let mut fixture = AnswerFixture::in_file();
+    let jobs: Vec<AnswerJob> = (0..5).map(|n| fixture.ask(&format!("question {n}"))).collect();
+    assert_eq!(fixture.open_jobs(), jobs[..1]);
+    let passed_on = |fixture: &mut AnswerFixture, kind: CommandKind, user: &str| {
+        let jobs = fixture.world.commit(&[command(user, kind)]).jobs;
+        fixture.check();
+        jobs
+    };
+    let finished = finish(jobs[0].key, Status::Complete, Some("x"));
+    assert_eq!(passed_on(&mut fixture, finished, ECHO), jobs[1..2], "the next one follows");
+    fixture.world.reopen();
+    let delete = |job: &AnswerJob| CommandKind::DeleteMessage {
+        conversation: ConversationRef::Id(job.conversation_id),
+        message: job.message_id,
+    };
+    assert_eq!(passed_on(&mut fixture, delete(&jobs[2]), "ben"), [], "it was not the first");
+    assert_eq!(passed_on(&mut fixture, delete(&jobs[1]), "ben"), jobs[3..4]);
+    // Several are closed at once.
+    let steps = [3, 4].map(|n: usize| command(ECHO, finish(jobs[n].key, Status::Complete, Some("x"))));
+    assert_eq!(fixture.world.commit(&steps).jobs, []);
+    assert!(fixture.open_jobs().is_empty());
+    fixture.check();
+}
+
+/// Posts one message to each of `count` new conversations; returns the jobs.
+fn ask_in_new_conversations(world: &mut World, user: &str, workspace: WorkspaceId, count: usize) -> Vec<JobId> {
+    let ask = |_| {
+        let conversation = world.conversation(user, workspace, &[]);
+        JobId(world.post(user, conversation, "x").number)
+    };
+    (0..count).map(ask).collect()
+}
+
+#[test]
+fn jobs_are_listed_by_user_in_bounded_pages() {
+    let mut world = World::answered_in_file(Some("echo"));
+    let asked = [("ann", 12), ("bob", 1), ("cyd", 10), ("dan", 1)].map(|(user, count)| {
+        let workspace = world.workspace(user);
+        ask_in_new_conversations(&mut world, user, workspace, count)
+    });
+    let (mut after, mut pages, mut users) = (UserKey(0), Vec::new(), Vec::new());
+    loop {
+        let page = job_page(&mut world, JobClass::Immediate, JobRange::UsersAfter(after), 9, 10);
+        pages.push(page.users.iter().map(|user| (user.jobs.len(), user.through)).collect::<Vec<_>>());
+        for listed in &page.users {
+            assert!(listed.user > after, "in the order of the keys");
+            after = listed.user;
+            let keys = &asked[users.len()];
+            assert!(listed.jobs.iter().map(|job| &job.key).eq(&keys[..listed.jobs.len()]), "the oldest come first");
+            assert!(listed.jobs.iter().all(|job| job.user_key == listed.user));
+            users.push(listed.user);
+        }
+        if page.is_last {
+            break;
+        }
+    }
+    let expected = [vec![(9, Some(asked[0][8])), (1, None)], vec![(9, Some(asked[2][8])), (1, None)]];
+    assert_eq!(pages, expected, "one user's jobs take a part of a page");
+
+    let mut of_user = |user, after| {
+        let mut page = job_page(&mut world, JobClass::Immediate, JobRange::User { user, after }, 2, 1);
+        let listed = page.users.remove(0);
+        assert!(page.users.is_empty() && page.is_last && listed.user == user);
+        (listed.jobs.iter().map(|job| job.key).collect::<Vec<_>>(), listed.through)
+    };
+    assert_eq!(of_user(users[0], asked[0][8]), (asked[0][9..11].to_vec(), Some(asked[0][10])));
+    assert_eq!(of_user(users[0], asked[0][9]), (asked[0][10..].to_vec(), None));
+    assert_eq!(of_user(users[0], asked[0][11]), (Vec::new(), None));
+    let range = JobRange::UsersAfter(UserKey(0));
+    assert_eq!(job_page(&mut world, JobClass::Model, range, 9, 9).users, [], "echoes are of another class");
+}
+
+#[test]
+fn a_page_examines_a_bounded_number_of_jobs_in_deleted_workspaces() {
+    let mut world = World::answered_in_file(Some("echo"));
+    let (doomed, kept) = (world.workspace("ann"), world.workspace("ann"));
+    let deleted = ask_in_new_conversations(&mut world, "ann", doomed, JOBS_EXAMINED_MAX + 10);
+    let last = ask_in_new_conversations(&mut world, "ann", kept, 1);
+    world.done("ann", CommandKind::DeleteWorkspace { id: doomed });
+
+    let page = job_page(&mut world, JobClass::Immediate, JobRange::UsersAfter(UserKey(0)), 8, 512);
+    let examined = Some(deleted[JOBS_EXAMINED_MAX - 1]);
+    assert_eq!((page.users[0].jobs.len(), page.users[0].through), (0, examined));
+    let range = JobRange::User { user: page.users[0].user, after: page.users[0].through.unwrap() };
+    let page = job_page(&mut world, JobClass::Immediate, range, 8, 512);
+    assert_eq!(page.users[0].jobs.iter().map(|job| job.key).collect::<Vec<_>>(), last, "the page after it");
+    world.maintain_all();
+    world.writer().check_invariants();
+    assert_eq!(open_jobs(&mut world).len(), 1);
 }

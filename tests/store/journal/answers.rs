@@ -4,8 +4,8 @@ use super::run::ModelRun;
 use crate::common::*;
 use cortex_core::internals::{
     AnswerStep, CommandKind, Committed, Content, ConversationId, ConversationRef, Event, EventBody, EventKind,
-    EventNumber, JobId, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Role, Status, UserId,
-    WallTime,
+    JobClass, JobId, JobRange, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Role, Status,
+    UserId, UserKey, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Answers {
     /// Answers that started or grew in this batch.
     grown: BTreeSet<MessageId>,
     started: BTreeSet<MessageId>,
+    /// The first open job of each conversation, after the last commit.
+    first: BTreeSet<JobId>,
 }
 
 struct Open {
@@ -69,7 +71,7 @@ impl ModelRun {
         let fits = open.is_some_and(|open| match step {
             AnswerStep::Begin { .. } => open.answer.is_none(),
             AnswerStep::Append { .. } => open.answer.is_some(),
-            AnswerStep::Finish { .. } => true,
+            AnswerStep::Echo { .. } | AnswerStep::Finish { .. } => true,
         });
         let (Some(open), Ok(Outcome::Answered { message_id, closed })) = (open.filter(|_| fits), result) else {
             assert!(!fits && matches!(result, Err(Rejection::Conflict(_))), "{step:?} {result:?}");
@@ -91,6 +93,7 @@ impl ModelRun {
                 let message = self.model.messages.get_mut(&answer.unwrap()).unwrap().1.as_mut().unwrap();
                 message.content = Content::new_unchecked(format!("{}{text}", message.content.as_str()));
             }
+            AnswerStep::Echo { .. } => unreachable!("it is a finish with the message's text"),
             AnswerStep::Finish { status, text, .. } => {
                 self.answers.open.remove(&key);
                 let id = match (answer, text) {
@@ -184,13 +187,22 @@ impl ModelRun {
     /// Compares the new jobs and started answers of a commit with the model.
     pub fn check_committed(&mut self, committed: &Committed) {
         let lives = |open: &&Open| !self.model.is_deleted(&open.conversation);
-        let made = self.answers.open.range(JobId(committed.before.next())..);
-        let made: Vec<JobId> = made.filter(|(_, open)| lives(open)).map(|(key, _)| *key).collect();
-        assert_eq!(committed.jobs.iter().map(|job| job.key).collect::<Vec<_>>(), made);
-        for job in &committed.jobs {
+        let first = self.first_jobs();
+        // A job may have been passed on by one transaction of the batch, and closed by the next.
+        let jobs: Vec<_> = committed
+            .jobs
+            .iter()
+            .filter(|job| self.answers.open.get(&job.key).is_some_and(|open| lives(&open)))
+            .collect();
+        let passed_on: BTreeSet<JobId> = jobs.iter().map(|job| job.key).collect();
+        assert_eq!(passed_on.len(), jobs.len(), "each job is passed on once");
+        assert_eq!(passed_on, first.difference(&self.answers.first).copied().collect());
+        for job in jobs {
             let asked = self.model.messages[&job.message_id].1.as_ref().unwrap();
-            assert_eq!((&job.user, job.started), (&asked.sender, None));
+            assert_eq!(job.user, asked.sender);
+            assert!(job.started.is_none() || job.started == self.answers.open[&job.key].answer);
         }
+        self.answers.first = first;
         let writing = self.answers.open.values().filter(lives).filter_map(|open| open.answer);
         let writing: BTreeSet<MessageId> = writing.collect();
         let started: BTreeSet<MessageId> = committed.started.iter().map(|started| started.message_id).collect();
@@ -214,22 +226,37 @@ impl ModelRun {
         }
     }
 
-    /// Compares the open jobs, read in pages.
-    pub fn check_open_jobs(&mut self) {
-        let (mut after, mut listed) = (JobId(EventNumber(0)), Vec::new());
-        loop {
-            let kind = QueryKind::OpenJobs { after, limit: 1 + self.random.below(9) as u32 };
-            let QueryResult::OpenJobs(jobs) = self.world.query_result(RESPONDER, kind) else { panic!() };
-            let Some(last) = jobs.last() else { break };
-            after = last.key;
-            listed.extend(jobs);
-        }
+    /// The first open job of each conversation.
+    fn first_jobs(&self) -> BTreeSet<JobId> {
+        let mut conversations = BTreeSet::new();
         let open = self.answers.open.iter().filter(|(_, open)| !self.model.is_deleted(&open.conversation));
-        let open: Vec<_> = open.map(|(key, open)| (*key, open.asked, open.answer)).collect();
-        assert_eq!(listed.iter().map(|job| (job.key, job.message_id, job.started)).collect::<Vec<_>>(), open);
+        open.filter(|(_, open)| conversations.insert(open.conversation)).map(|(key, _)| *key).collect()
+    }
+
+    /// Compares the jobs that may run, read in pages.
+    pub fn check_open_jobs(&mut self) {
+        let (mut after, mut listed) = (UserKey(0), Vec::new());
+        loop {
+            let limit = 1 + self.random.below(9) as u32;
+            let range = JobRange::UsersAfter(after);
+            let kind = QueryKind::Jobs { class: JobClass::Immediate, range, per_user: 1000, limit };
+            let QueryResult::Jobs(page) = self.world.query_result(RESPONDER, kind) else { panic!() };
+            for user in page.users {
+                assert!(user.user > after && user.through.is_none());
+                assert!(user.jobs.iter().all(|job| job.user_key == user.user));
+                after = user.user;
+                listed.extend(user.jobs);
+            }
+            if page.is_last {
+                break;
+            }
+        }
+        assert_eq!(listed.iter().map(|job| job.key).collect::<BTreeSet<_>>(), self.first_jobs());
         for job in listed {
+            let open = &self.answers.open[&job.key];
             let asked = self.model.messages[&job.message_id].1.as_ref().unwrap();
-            assert_eq!((&job.content, &job.user), (&asked.content, &asked.sender));
+            assert_eq!((job.message_id, job.started), (open.asked, open.answer));
+            assert_eq!((job.content_bytes, &job.user), (asked.content.as_str().len(), &asked.sender));
             assert_eq!((job.responder.as_str(), job.conversation_id), ("echo", asked.conversation_id));
         }
     }

@@ -38,16 +38,18 @@ impl<R: Rows> Transaction<'_, R> {
         correlation_id: &Arc<str>,
     ) -> RowResult<()> {
         let Some(responder) = self.cache.responders.answering(access.responder.as_deref()) else { return Ok(()) };
-        self.rows.insert_answer_job(number, responder)?;
+        // Any other job is passed on when those before it are closed.
+        let Some(user_key) = self.rows.insert_answer_job(number, responder)? else { return Ok(()) };
         self.jobs.push(AnswerJob {
             key: JobId(number),
             message_id: message.id,
             conversation_id: access.id,
             workspace_id: access.workspace.id,
             user: message.sender.clone(),
+            user_key,
             responder,
             correlation_id: correlation_id.clone(),
-            content: message.content.clone(),
+            content_bytes: message.content.as_str().len(),
             started: None,
         });
         Ok(())
@@ -74,6 +76,12 @@ impl<R: Rows> Transaction<'_, R> {
         match step {
             AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
             AnswerStep::Append { text } => self.append_to_answer(&access, &job, text),
+            AnswerStep::Echo { metadata, .. } => {
+                let asked = self.rows.message(job.key.0, access.id)?.ok_or_else(error::missing_row)?;
+                let (text, metadata) = (Some(&asked.content), Some(metadata));
+                let end = AnswerEnd { status: Status::Complete, text, metadata, error: None };
+                self.finish_answer(caller, &access, &job, end)
+            }
             AnswerStep::Finish { status, text, metadata, error } => {
                 let (text, metadata, error) = (text.as_ref(), Some(metadata), error.as_deref());
                 self.finish_answer(caller, &access, &job, AnswerEnd { status: *status, text, metadata, error })
@@ -210,8 +218,9 @@ impl<R: Rows> Transaction<'_, R> {
     }
 
     fn close_job(&mut self, key: JobId) -> RowResult<()> {
-        self.rows.delete_answer_job(key)?;
+        let next = self.rows.delete_answer_job(key)?;
         self.jobs.retain(|job| job.key != key);
+        self.jobs.extend(next);
         Ok(())
     }
 

@@ -159,6 +159,14 @@ const RULES: &[RowRule] = &[
             OR (j.answer IS NOT NULL AND (a.reply_to IS NOT j.message OR a.published_by IS NOT NULL))",
     },
     RowRule {
+        violation: "an answer job differs from its message, or is marked wrongly as the first of its conversation",
+        query: "SELECT 'message ' || j.message FROM answer_jobs j JOIN messages m ON m.number = j.message \
+            JOIN conversations c ON c.number = m.conversation JOIN workspaces w ON w.number = c.workspace \
+            WHERE j.user <> m.sender OR j.conversation <> m.conversation \
+            OR (c.deleted IS NULL AND w.deleted IS NULL AND j.is_first <> \
+            (j.message = (SELECT min(message) FROM answer_jobs WHERE conversation = j.conversation)))",
+    },
+    RowRule {
         violation: "a streaming message is published or has no answer job, or a complete message is not published",
         query: "SELECT 'message ' || m.number FROM messages m JOIN conversations c ON c.number = m.conversation \
             JOIN workspaces w ON w.number = c.workspace LEFT JOIN answer_jobs j ON j.message = m.reply_to \

@@ -106,8 +106,8 @@ impl ReadTransaction<'_> {
                 self.messages(*conversation, *cursor, *limit, position)?
             }
             QueryKind::Message(conversation, id) => self.message(*conversation, *id)?,
-            QueryKind::OpenJobs { after, limit } => {
-                QueryResult::OpenJobs(answer_jobs::open_after(self.db, self.ids, *after, *limit, self.list_bytes_max)?)
+            QueryKind::Jobs { class, range, per_user, limit } => {
+                QueryResult::Jobs(answer_jobs::page(self.db, self.ids, *class, *range, *per_user, *limit)?)
             }
             QueryKind::History { job, limit } => {
                 let history = answer_history::history(self.db, *job, *limit, self.list_bytes_max)?;

@@ -1,12 +1,13 @@
 //! Jobs to answer a message.
 //!
-//! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. An answer has the
-//! status `streaming` exactly while its job is open, and no event publishes it before.
+//! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. `is_first` is set
+//! for the oldest job of each conversation and for no other. An answer has the status `streaming` exactly while its job is
+//! open, and no event publishes it before.
 
+use crate::base::limits::JOBS_EXAMINED_MAX;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, JobId};
+use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage, JobRange, UserJobPage, UserKey};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
-use crate::domain::model::Content;
 use crate::domain::responder::ResponderKind;
 use crate::store::rules::records::OpenJob;
 use crate::store::sqlite::values::{number, sql};
@@ -14,8 +15,15 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-pub(crate) fn insert(db: &Connection, message: EventNumber, responder: ResponderKind) -> rusqlite::Result<()> {
-    db.prepare_cached(INSERT)?.execute(params![sql(message), responder.as_str()]).map(drop)
+/// Inserts the job to answer a message. Returns the message's sender if the job is the first of its conversation.
+pub(crate) fn insert(
+    db: &Connection,
+    message: EventNumber,
+    responder: ResponderKind,
+) -> rusqlite::Result<Option<UserKey>> {
+    db.prepare_cached(INSERT)?.query_row(params![sql(message), responder.as_str()], |row| {
+        Ok(if row.get(0)? { Some(UserKey(row.get(1)?)) } else { None })
+    })
 }
 
 /// The job, unless it is closed or its message is deleted.
@@ -38,9 +46,15 @@ pub(crate) fn set_answer(db: &Connection, key: JobId, answer: EventNumber) -> ru
     db.prepare_cached(SET_ANSWER)?.execute([sql(key.0), sql(answer)]).map(drop)
 }
 
-/// Closes a job, if it is open.
-pub(crate) fn delete(db: &Connection, key: JobId) -> rusqlite::Result<()> {
-    db.prepare_cached(DELETE)?.execute([sql(key.0)]).map(drop)
+/// Closes a job, if it is open. Returns the job that is now the first of the conversation, if another was.
+pub(crate) fn delete(db: &Connection, ids: &IdKey, key: JobId) -> rusqlite::Result<Option<AnswerJob>> {
+    let deleted: Option<(i64, bool)> =
+        db.prepare_cached(DELETE)?.query_row([sql(key.0)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((conversation, true)) = deleted else { return Ok(None) };
+    let next: Option<i64> = db.prepare_cached(PROMOTE)?.query_row([conversation], |row| row.get(0)).optional()?;
+    let Some(next) = next else { return Ok(None) };
+    let job = db.prepare_cached(JOB)?.query_row([next], |row| job_of(row, ids))?;
+    Ok(job)
 }
 
 /// Deletes the jobs of a conversation for messages through number `last`, which are about to be purged.
@@ -48,40 +62,76 @@ pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> r
     db.prepare_cached(DELETE_THROUGH)?.execute([conversation, last]).map(drop)
 }
 
-/// The open jobs after `after`, oldest first: at most `limit` jobs with about `bytes_max` bytes of content, but at least
-/// one if any is open.
-pub(crate) fn open_after(
+/// Jobs that are the first of their conversations: at most `per_user` of each user, and none of further users once there are
+/// `limit`. At most [`JOBS_EXAMINED_MAX`] rows are read.
+pub(crate) fn page(
     db: &Connection,
     ids: &IdKey,
-    after: JobId,
+    class: JobClass,
+    range: JobRange,
+    per_user: u32,
     limit: u32,
-    bytes_max: usize,
-) -> rusqlite::Result<Vec<AnswerJob>> {
-    let mut statement = db.prepare_cached(OPEN_AFTER)?;
-    let mut rows = statement.query(params![sql(after.0), limit])?;
-    let (mut jobs, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let uuid =
-            |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
-        let started = row.get::<_, Option<i64>>(10)?.is_some();
-        let job = AnswerJob {
-            key: JobId(number(row.get(0)?)),
-            message_id: MessageId(uuid(0)?),
-            conversation_id: ConversationId(uuid(2)?),
-            workspace_id: WorkspaceId(uuid(4)?),
-            user: UserId::new_unchecked(row.get::<_, Arc<str>>(6)?),
-            responder: responder_of(row, 7)?,
-            correlation_id: row.get(8)?,
-            content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
-            started: if started { Some(MessageId(uuid(10)?)) } else { None },
-        };
-        bytes += job.content.as_str().len();
-        if bytes > bytes_max && !jobs.is_empty() {
+) -> rusqlite::Result<JobPage> {
+    let is_model = class == JobClass::Model;
+    let mut page = JobPage { users: Vec::new(), is_last: true };
+    let (mut after, mut next) = match range {
+        JobRange::User { user, after } => (after, Some(user)),
+        JobRange::UsersAfter(user) => (JobId::default(), user_after(db, is_model, user)?),
+    };
+    let (mut jobs, mut examined) = (0, 0);
+    while let Some(user) = next {
+        if jobs >= limit as usize || examined >= JOBS_EXAMINED_MAX {
+            page.is_last = false;
             break;
         }
-        jobs.push(job);
+        let mut found = UserJobPage { user, jobs: Vec::new(), through: None };
+        let mut statement = db.prepare_cached(FIRST_OF_USER)?;
+        let mut rows = statement.query(params![is_model, user.0, sql(after.0)])?;
+        let mut last = after;
+        while let Some(row) = rows.next()? {
+            if found.jobs.len() >= per_user as usize || examined >= JOBS_EXAMINED_MAX {
+                found.through = Some(last);
+                break;
+            }
+            examined += 1;
+            last = JobId(number(row.get(0)?));
+            found.jobs.extend(job_of(row, ids)?);
+        }
+        jobs += found.jobs.len();
+        page.users.push(found);
+        next = match range {
+            JobRange::User { .. } => None,
+            JobRange::UsersAfter(_) => user_after(db, is_model, user)?,
+        };
+        after = JobId::default();
     }
-    Ok(jobs)
+    Ok(page)
+}
+
+fn user_after(db: &Connection, is_model: bool, user: UserKey) -> rusqlite::Result<Option<UserKey>> {
+    db.prepare_cached(NEXT_USER)?.query_row(params![is_model, user.0], |row| Ok(UserKey(row.get(0)?))).optional()
+}
+
+/// The job in a row of [`JOB`] or [`FIRST_OF_USER`]; `None` if its conversation is deleted.
+fn job_of(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<AnswerJob>> {
+    if row.get(12)? {
+        return Ok(None);
+    }
+    let uuid =
+        |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
+    let started = row.get::<_, Option<i64>>(10)?.is_some();
+    Ok(Some(AnswerJob {
+        key: JobId(number(row.get(0)?)),
+        message_id: MessageId(uuid(0)?),
+        conversation_id: ConversationId(uuid(2)?),
+        workspace_id: WorkspaceId(uuid(4)?),
+        user: UserId::new_unchecked(row.get::<_, Arc<str>>(6)?),
+        user_key: UserKey(row.get(13)?),
+        responder: responder_of(row, 7)?,
+        correlation_id: row.get(8)?,
+        content_bytes: row.get::<_, i64>(9)? as usize,
+        started: if started { Some(MessageId(uuid(10)?)) } else { None },
+    }))
 }
 
 /// The responder whose name is in a column.
@@ -90,7 +140,12 @@ pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Res
     ResponderKind::parse(name).ok_or_else(|| rusqlite::Error::InvalidColumnType(column, name.into(), Type::Text))
 }
 
-pub(crate) const INSERT: &str = "INSERT INTO answer_jobs (message, responder) VALUES (?1, ?2)";
+pub(crate) const INSERT: &str = "
+    INSERT INTO answer_jobs (message, responder, user, conversation, is_first)
+    SELECT m.number, ?2, m.sender, m.conversation,
+        NOT EXISTS (SELECT 1 FROM answer_jobs o WHERE o.conversation = m.conversation)
+    FROM messages m WHERE m.number = ?1
+    RETURNING is_first, user";
 pub(crate) const FIND: &str = "
     SELECT c.number, m.created_at, m.correlation_id, j.responder, j.answer
     FROM answer_jobs j
@@ -99,16 +154,33 @@ pub(crate) const FIND: &str = "
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
     WHERE j.message = ?1";
 pub(crate) const SET_ANSWER: &str = "UPDATE answer_jobs SET answer = ?2 WHERE message = ?1";
-pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE message = ?1";
+pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE message = ?1 RETURNING conversation, is_first";
+pub(crate) const PROMOTE: &str = "
+    UPDATE answer_jobs SET is_first = 1
+    WHERE message = (SELECT min(message) FROM answer_jobs WHERE conversation = ?1)
+    RETURNING message";
 pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_jobs WHERE message IN \
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
-pub(crate) const OPEN_AFTER: &str = "
+pub(crate) const NEXT_USER: &str = "
+    SELECT user FROM answer_jobs
+    WHERE is_first = 1 AND (responder = 'openai' AND answer IS NULL) = ?1 AND user > ?2 ORDER BY user LIMIT 1";
+macro_rules! select_jobs {
+    () => {
+        "
     SELECT j.message, m.created_at, c.number, c.created_at, w.number, w.created_at, u.oid, j.responder,
-        m.correlation_id, m.content, a.number, a.created_at
+        m.correlation_id, octet_length(m.content), a.number, a.created_at, c.deleted IS NOT NULL OR w.deleted IS NOT NULL, j.user
     FROM answer_jobs j
     CROSS JOIN messages m ON m.number = j.message
-    CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
-    CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
+    CROSS JOIN conversations c ON c.number = m.conversation
+    CROSS JOIN workspaces w ON w.number = c.workspace
     CROSS JOIN users u ON u.key = m.sender
     LEFT JOIN messages a ON a.number = j.answer
-    WHERE j.message > ?1 ORDER BY j.message LIMIT ?2";
+    "
+    };
+}
+pub(crate) const JOB: &str = concat!(select_jobs!(), "WHERE j.message = ?1");
+pub(crate) const FIRST_OF_USER: &str = concat!(
+    select_jobs!(),
+    "WHERE j.is_first = 1 AND (j.responder = 'openai' AND j.answer IS NULL) = ?1 AND j.user = ?2 AND j.message > ?3
+    ORDER BY j.message"
+);

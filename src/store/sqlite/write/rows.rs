@@ -2,7 +2,7 @@
 //! connection is open.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::{AnswerJob, JobId, UserKey};
 use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
@@ -200,7 +200,7 @@ impl Rows for SqliteRows<'_> {
         messages::delete(self.db, number)
     }
 
-    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<()> {
+    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<Option<UserKey>> {
         answer_jobs::insert(self.db, message, responder)
     }
 
@@ -212,8 +212,8 @@ impl Rows for SqliteRows<'_> {
         answer_jobs::set_answer(self.db, key, answer)
     }
 
-    fn delete_answer_job(&self, key: JobId) -> RowResult<()> {
-        answer_jobs::delete(self.db, key)
+    fn delete_answer_job(&self, key: JobId) -> RowResult<Option<AnswerJob>> {
+        answer_jobs::delete(self.db, self.ids, key)
     }
 
     fn answer_progress(&self, answer: EventNumber) -> RowResult<(usize, WallTime)> {
