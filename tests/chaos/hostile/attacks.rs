@@ -1,0 +1,446 @@
+//! The attacks, one for each limit that users share.
+
+use super::victim::Part;
+use crate::common::metrics::Scrape;
+use crate::common::publish::Publisher;
+use crate::common::reader::{Opening, Reader};
+use crate::common::token::token;
+use crate::common::{Connection, Origin, User};
+use serde_json::json;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+/// The address of the hostile user, and that of a client without a token.
+const USER_ADDRESS: [u8; 4] = [127, 0, 0, 2];
+const NAMELESS_ADDRESS: [u8; 4] = [127, 0, 0, 3];
+
+/// Connections that are kept open at once.
+const KEPT_MAX: usize = 300;
+
+/// An attack on one limit.
+pub struct Attack {
+    /// The limit, as the table names it.
+    pub limit: &'static str,
+    /// Settings of both servers.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// What the victim does.
+    pub victim: Part,
+    /// Runs before the attack.
+    pub prepare: fn(&Arena),
+    /// Attackers, each on its own thread. The even ones are the user's, the odd ones have no token.
+    pub threads: usize,
+    /// What each does, until the attack is over.
+    pub attack: fn(&Arena, usize),
+    /// Whether the attack has filled its limit.
+    pub is_felt: fn(&Arena, &Scrape) -> bool,
+}
+
+/// The attacked server, and what the attackers have seen of it.
+pub struct Arena<'a> {
+    addr: SocketAddr,
+    is_over: &'a AtomicBool,
+    /// Responses that rejected a request of an attacker for lack of room (`503`).
+    no_room: AtomicUsize,
+    /// Responses that rejected a request of an attacker because of a rate (`429`).
+    too_fast: AtomicUsize,
+    /// Requests that were served.
+    served: AtomicUsize,
+    /// A conversation of the hostile user.
+    conversation: OnceLock<String>,
+    /// Connections that stay open and are not used.
+    kept: Mutex<Vec<Connection>>,
+}
+
+impl<'a> Arena<'a> {
+    /// An arena before the attack.
+    pub fn new(addr: SocketAddr, is_over: &'a AtomicBool) -> Arena<'a> {
+        Arena {
+            addr,
+            is_over,
+            no_room: AtomicUsize::new(0),
+            too_fast: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
+            conversation: OnceLock::new(),
+            kept: Mutex::default(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
+    }
+
+    /// Counts a response. Returns its status.
+    fn count(&self, status: u16) -> u16 {
+        match status {
+            503 => &self.no_room,
+            429 => &self.too_fast,
+            _ => &self.served,
+        }
+        .fetch_add(1, Relaxed);
+        status
+    }
+
+    fn hostile(&self) -> User {
+        User::from(Origin::of(USER_ADDRESS), self.addr, "hostile")
+    }
+
+    fn open(&self, origin: Origin) -> Option<Connection> {
+        Connection::try_open_from(origin, self.addr).ok()
+    }
+
+    fn conversation(&self) -> &str {
+        self.conversation.get().expect("the attack is prepared")
+    }
+
+    /// Sends the same request again and again until the attack is over, on one connection as long as that is open. The rate of
+    /// requests may be what the limit allows.
+    fn repeat(&self, origin: Origin, method: &str, request: &[u8]) {
+        let mut connection = None;
+        while !self.is_over() {
+            let Some(mut open) = connection.take().or_else(|| self.open(origin)) else { continue };
+            if open.try_send(request).is_ok()
+                && let Ok(response) = open.try_response(method)
+            {
+                if self.count(response.status) == 429 {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                if !response.closes() {
+                    connection = Some(open);
+                }
+            }
+        }
+    }
+
+    /// Opens connections, sends `bytes` on each, and leaves it open without reading.
+    fn keep(&self, origin: Origin, count: usize, bytes: &[u8]) {
+        for _ in 0..count {
+            if self.is_over() {
+                return;
+            }
+            let Some(mut open) = self.open(origin) else { continue };
+            // The server may reject it in the middle.
+            drop(open.try_send(bytes));
+            if let Some(answer) = open.arrived_by_now()
+                && answer.starts_with(b"HTTP/1.1 503")
+            {
+                self.count(503);
+            }
+            let mut kept = self.kept.lock().expect("no attacker panics");
+            kept.push(open);
+            if kept.len() > KEPT_MAX {
+                kept.drain(..KEPT_MAX / 4);
+            }
+        }
+    }
+}
+
+impl Drop for Arena<'_> {
+    fn drop(&mut self) {
+        self.is_over.store(true, Relaxed);
+    }
+}
+
+/// Runs a command with `input` as its standard input.
+pub fn with_input(mut command: Command, input: &str) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+}
+
+fn nothing(_: &Arena) {}
+
+/// Whether an attacker is the user; else it has no token.
+fn is_user(attacker: usize) -> bool {
+    attacker.is_multiple_of(2)
+}
+
+fn origin(attacker: usize) -> Origin {
+    Origin::of(if is_user(attacker) { USER_ADDRESS } else { NAMELESS_ADDRESS })
+}
+
+fn narrow(attacker: usize) -> Origin {
+    Origin { receive_buffer_bytes: Some(2048), ..origin(attacker) }
+}
+
+fn request(attacker: usize, method: &str, path: &str, body: Option<&str>) -> Vec<u8> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+    if is_user(attacker) {
+        request.push_str(&format!("Authorization: Bearer {}\r\n", token("hostile")));
+    }
+    if let Some(body) = body {
+        request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    } else {
+        request.push_str("\r\n");
+    }
+    request.into_bytes()
+}
+
+fn message(bytes: usize) -> String {
+    json!({"content": "x".repeat(bytes)}).to_string()
+}
+
+/// A conversation of the hostile user whose response is as large as a response may be.
+fn prepare_large_messages(arena: &Arena) {
+    let mut hostile = arena.hostile();
+    let conversation = hostile.start_conversation("large");
+    for _ in 0..16 {
+        hostile.post_message(&conversation, &"x".repeat(LARGE_BYTES));
+    }
+    arena.conversation.set(conversation).expect("prepared once");
+}
+
+/// A conversation of the hostile user.
+fn prepare_large_events(arena: &Arena) {
+    let mut hostile = arena.hostile();
+    let workspace = hostile.create_workspace("large");
+    let conversation = hostile.create_conversation(&workspace, "large", &[]);
+    arena.conversation.set(conversation).expect("prepared once");
+}
+
+/// Changes that conversation, each time with an event of 60 kB.
+fn change_large_conversation(arena: &Arena, _: usize) {
+    let body = json!({"metadata": {"x": "x".repeat(60_000)}}).to_string();
+    let path = format!("/config/conversation/{}", arena.conversation());
+    arena.repeat(origin(0), "PUT", &request(0, "PUT", &path, Some(&body)));
+}
+
+/// The rate limits of production.
+const RATES: (&str, &str) = ("RATE_LIMIT_PER_SECOND", "50");
+/// Budgets that few clients fill, so that the test measures how they are shared and not how fast the machine is.
+const SMALL: (&str, &str) = ("MEMORY_LIMIT_BYTES", "33554432");
+/// Content of a message that takes a tenth of such a budget.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// All attacks.
+pub const ATTACKS: &[Attack] = &[
+    Attack {
+        limit: "Connections",
+        settings: &[("MAX_CONNECTIONS", "80")],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 2,
+        attack: |arena, attacker| {
+            while !arena.is_over() {
+                arena.keep(origin(attacker), 100, b"GET / HTTP/1.1\r\n");
+            }
+        },
+        is_felt: |_, scrape| scrape.get("cortex_connections_refused_total{reason=\"address\"}") >= 100.0,
+    },
+    Attack {
+        limit: "Turns of an event loop",
+        settings: &[RATES],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 8,
+        attack: |arena, attacker| {
+            let requests = request(attacker, "GET", "/", None).repeat(50);
+            while !arena.is_over() {
+                let Some(mut open) = arena.open(origin(attacker)) else { continue };
+                while !arena.is_over() && open.try_send(&requests).is_ok() {
+                    let is_served = (0..50).all(|_| {
+                        let response = open.try_response("GET");
+                        response.is_ok_and(|response| {
+                            arena.count(response.status);
+                            !response.closes()
+                        })
+                    });
+                    if !is_served {
+                        break;
+                    }
+                }
+            }
+        },
+        is_felt: |arena, _| arena.served.load(Relaxed) + arena.too_fast.load(Relaxed) > 2000,
+    },
+    Attack {
+        limit: "Incomplete requests",
+        settings: &[RATES, SMALL],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 2,
+        attack: |arena, attacker| {
+            let mut part = if is_user(attacker) {
+                request(attacker, "POST", "/input", Some(&message(LARGE_BYTES)))
+            } else {
+                let field = format!("X: {}\r\n\r\n", "x".repeat(15_000));
+                [&b"GET / HTTP/1.1\r\nHost: localhost\r\n"[..], field.as_bytes()].concat()
+            };
+            part.truncate(part.len() - 1);
+            while !arena.is_over() {
+                arena.keep(origin(attacker), 100, &part);
+            }
+        },
+        is_felt: |_, scrape| scrape.get("cortex_refusals_total{reason=\"requests_full\"}") > 0.0,
+    },
+    Attack {
+        limit: "Unread responses",
+        settings: &[RATES, SMALL],
+        victim: Part::Messages,
+        prepare: prepare_large_messages,
+        threads: 2,
+        attack: |arena, attacker| {
+            let request = if is_user(attacker) {
+                request(attacker, "GET", &format!("/conversations/{}", arena.conversation()), None)
+            } else {
+                request(attacker, "GET", "/docs", None)
+            };
+            while !arena.is_over() {
+                arena.keep(narrow(attacker), 10, &request);
+                thread::sleep(Duration::from_millis(200));
+            }
+        },
+        is_felt: |_, scrape| scrape.get("cortex_connections_cut_total{reason=\"response_bytes\"}") > 0.0,
+    },
+    Attack {
+        limit: "The writer's queue",
+        settings: &[RATES, SMALL],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 48,
+        attack: |arena, attacker| {
+            let attacker = attacker * 2;
+            arena.repeat(origin(attacker), "POST", &request(attacker, "POST", "/input", Some(&message(LARGE_BYTES))));
+        },
+        is_felt: |arena, _| arena.no_room.load(Relaxed) > 0,
+    },
+    Attack {
+        limit: "The readers' queue",
+        settings: &[RATES, SMALL],
+        victim: Part::Messages,
+        prepare: prepare_large_messages,
+        threads: 32,
+        attack: |arena, attacker| {
+            let attacker = attacker * 2;
+            let path = format!("/conversations/{}", arena.conversation());
+            arena.repeat(origin(attacker), "GET", &request(attacker, "GET", &path, None));
+        },
+        is_felt: |arena, _| arena.no_room.load(Relaxed) > 0,
+    },
+    Attack {
+        limit: "The password queue",
+        settings: &[("LOGIN_RATE_LIMIT_PER_MINUTE", "600")],
+        victim: Part::Login,
+        prepare: nothing,
+        threads: 100,
+        attack: |arena, attacker| {
+            let attacker = 2 * attacker + 1;
+            let body = json!({"email": format!("u{attacker}@example.com"), "password": "wrong but long enough"});
+            let request = request(attacker, "POST", "/auth/login", Some(&body.to_string()));
+            arena.repeat(origin(attacker), "POST", &request);
+        },
+        is_felt: |arena, _| arena.no_room.load(Relaxed) > 0,
+    },
+    Attack {
+        limit: "Streams and their outboxes",
+        settings: &[RATES, SMALL, ("MAX_STREAMS_PER_USER", "20")],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 3,
+        attack: |arena, attacker| match attacker {
+            0 => {
+                let opening = Opening { token: token("hostile"), origin: narrow(0), ..Opening::default() };
+                let mut unread = Vec::new();
+                while !arena.is_over() {
+                    match Reader::open(arena.addr, &opening) {
+                        Ok(reader) => unread.push(reader),
+                        Err(error) if error.to_string().starts_with("HTTP/1.1 429") => {
+                            arena.count(429);
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                        // The server closes what is not read.
+                        Err(_) => unread.clear(),
+                    }
+                }
+            }
+            _ => arena.repeat(origin(0), "POST", &request(0, "POST", "/input", Some(&message(LARGE_BYTES)))),
+        },
+        is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0 && arena.served.load(Relaxed) > 20,
+    },
+    Attack {
+        limit: "Journal pages",
+        settings: &[],
+        victim: Part::Messages,
+        prepare: |arena| {
+            let mut publisher = Publisher::new(arena.addr, "hostile");
+            (0..2000).for_each(|n| drop(publisher.post("default", &n.to_string())));
+        },
+        threads: 50,
+        attack: |arena, _| {
+            let query = "last_event_id=0&types=output".into();
+            let opening = Opening { token: token("hostile"), query, origin: origin(0), ..Opening::default() };
+            while !arena.is_over() {
+                let Ok(mut reader) = Reader::open(arena.addr, &opening) else { continue };
+                while !arena.is_over() && reader.next().is_ok_and(|frame| frame.is_some_and(|f| f.kind != "caught_up"))
+                {
+                }
+            }
+        },
+        is_felt: |_, scrape| scrape.get("cortex_catchup_pages_total") > 200.0,
+    },
+    Attack {
+        limit: "The journal",
+        settings: &[
+            ("JOURNAL_RETENTION_BYTES", "2097152"),
+            ("STREAM_STALL_TIMEOUT_SECONDS", "1"),
+            ("HEARTBEAT_INTERVAL_SECONDS", "0.3"),
+        ],
+        victim: Part::StateEvents,
+        prepare: prepare_large_events,
+        threads: 2,
+        attack: change_large_conversation,
+        is_felt: |arena, scrape| arena.served.load(Relaxed) as f64 > 10.0 + scrape.get("cortex_journal_events"),
+    },
+    Attack {
+        limit: "Rate of requests",
+        settings: &[RATES],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 4,
+        attack: |arena, attacker| {
+            arena.repeat(origin(attacker), "GET", &request(attacker, "GET", "/config/workspace", None));
+        },
+        is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
+    },
+    Attack {
+        limit: "Rate of state events",
+        settings: &[("JOURNAL_RETENTION_BYTES", "1048576")],
+        victim: Part::StateEvents,
+        prepare: prepare_large_events,
+        threads: 2,
+        attack: change_large_conversation,
+        is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
+    },
+    Attack {
+        limit: "Rate of replays",
+        settings: &[("RATE_LIMIT_PER_SECOND", "20"), ("RATE_LIMIT_BURST", "100")],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 6,
+        attack: |arena, _| {
+            let mut post = request(0, "POST", "/input", Some(&message(1)));
+            let line = b"POST /input HTTP/1.1\r\n".len();
+            post.splice(line..line, *b"Idempotency-Key: again\r\n");
+            arena.repeat(origin(0), "POST", &post);
+        },
+        is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
+    },
+    Attack {
+        limit: "Rate of logins",
+        settings: &[],
+        victim: Part::Messages,
+        prepare: nothing,
+        threads: 2,
+        attack: |arena, attacker| {
+            let attacker = 2 * attacker + 1;
+            let body = json!({"email": format!("u{attacker}@example.com"), "password": "wrong but long enough"});
+            let request = request(attacker, "POST", "/auth/login", Some(&body.to_string()));
+            arena.repeat(origin(attacker), "POST", &request);
+        },
+        is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
+    },
+];
