@@ -3,6 +3,7 @@
 //! Invariant: the budgets and the fixed cost together never exceed the limit.
 
 use super::limits::*;
+use std::fmt;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -391,6 +392,27 @@ impl MemoryPlan {
     /// Bytes of conversation access data in the writer's cache.
     pub(crate) fn cached_conversation_bytes_max(&self) -> usize {
         (self.writer_cache_bytes / 5 * 4).min(WRITER_CACHE_CONVERSATION_BYTES_MAX)
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "connections {}, event loops {}, readers {}, request bodies of {} KiB, lists of {} KiB, password hashes of {} KiB \
+             with {} passes; in KiB:",
+            self.max_connections,
+            self.event_loops,
+            self.reader_threads,
+            self.body_bytes_max() / KIB,
+            self.list_bytes_max() / KIB,
+            self.hash_cost.memory_kib,
+            self.hash_cost.passes
+        )?;
+        for (index, (name, bytes)) in self.budgets().iter().enumerate() {
+            write!(f, "{} {name} {}", if index == 0 { "" } else { "," }, bytes / KIB)?;
+        }
+        Ok(())
     }
 }
 

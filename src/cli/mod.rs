@@ -70,7 +70,8 @@ static COMMANDS: &[Entry] = &[
         usage: "",
         summary: "check the settings, and print their values without secrets",
         help: "Loads the settings as serve does, and fails if serve would not start with them.\n\
-               Prints a line for each: NAME=value # origin\n",
+               Prints a line for each: NAME=value # origin\n\
+               The last line is a comment with the memory plan.\n",
         run: config::check,
     },
     Entry {

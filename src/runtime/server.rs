@@ -9,7 +9,7 @@ use super::event_loop::{EventLoop, EventLoopParts, WAKER};
 use super::listener;
 use super::mailbox::Mailbox;
 use super::main_event::{MainEvent, MainEvents};
-use super::memory_limit::memory_limit;
+use super::memory_limit::{MemoryLimit, memory_limit};
 use super::process;
 use super::reload::CurrentContext;
 use super::replies::Replies;
@@ -51,7 +51,11 @@ pub(crate) fn serve(settings: Settings) -> Result<(), StartError> {
     let events = MainEvents::watch_signals().map_err(StartError::system("a signal handler"))?;
     process::keep_files_private();
     let open_files_max = process::raise_open_file_limit();
-    let memory = memory_plan(&settings, open_files_max)?;
+    let (limit, memory) = memory_plan(&settings, open_files_max)?;
+    log::info!("memory: {limit}: {memory}");
+    if settings.connections_max.is_some_and(|max| max as usize > memory.max_connections) {
+        log::warn!("MAX_CONNECTIONS is lowered to {}, for which there is memory", memory.max_connections);
+    }
     allocator::limit_heap(&memory);
     store::limit_caches(memory.page_cache_bytes_each());
     logging::limit_queue(memory.log_queue_bytes);
@@ -116,16 +120,15 @@ fn open_database(
 }
 
 /// Divides the memory that the process may take.
-fn memory_plan(settings: &Settings, open_files_max: u64) -> Result<MemoryPlan, StartError> {
+///
+/// # Errors
+/// Fails if it is too little.
+pub(crate) fn memory_plan(settings: &Settings, open_files_max: u64) -> Result<(MemoryLimit, MemoryPlan), StartError> {
     let limit = memory_limit(settings.memory_limit_bytes);
     let connections_max = settings.connections_max.map_or(open_files_max as usize / 10 * 9, |max| max as usize);
     let demand = MemoryDemand { limit_bytes: limit.bytes, workers: settings.workers, connections_max };
     let plan = MemoryPlan::new(demand).map_err(|_| StartError::Memory(limit))?;
-    log::info!("memory: {limit}; at most {} connections and {} event loops", plan.max_connections, plan.event_loops);
-    if settings.connections_max.is_some_and(|max| max as usize > plan.max_connections) {
-        log::warn!("MAX_CONNECTIONS is lowered to {}, for which there is memory", plan.max_connections);
-    }
-    Ok(plan)
+    Ok((limit, plan))
 }
 
 fn connection_limits(settings: &Settings, memory: &MemoryPlan) -> Arc<ConnectionLimits> {

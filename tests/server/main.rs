@@ -26,6 +26,7 @@ mod isolation;
 mod isolation_routes;
 mod lifecycle;
 mod limits;
+mod memory;
 mod openapi;
 mod ops;
 mod rates;

@@ -93,7 +93,7 @@ label_values! {
 }
 
 /// Why requests were rejected: the values of the label `reason`. Any other reason counts as the last one.
-pub(crate) const REJECTION_REASONS: [&str; 24] = [
+pub(crate) const REJECTION_REASONS: [&str; 25] = [
     "bad_request",
     "host_not_served",
     "unauthorized",
@@ -114,6 +114,7 @@ pub(crate) const REJECTION_REASONS: [&str; 24] = [
     "queue_full",
     "requests_full",
     "stream_deferred",
+    "too_little_memory",
     "database_unavailable",
     "database_error",
     "internal_error",
