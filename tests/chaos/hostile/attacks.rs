@@ -396,6 +396,19 @@ pub const ATTACKS: &[Attack] = &[
         is_felt: |arena, scrape| arena.served.load(Relaxed) as f64 > 10.0 + scrape.get("cortex_journal_events"),
     },
     Attack {
+        limit: "Answers",
+        settings: &[],
+        victim: Part::Answer,
+        prepare: nothing,
+        threads: 16,
+        attack: |arena, _| {
+            let conversation = arena.hostile().start_conversation("one of many");
+            let body = json!({"content": "x", "conversation_id": conversation}).to_string();
+            arena.repeat(origin(0), "POST", &request(0, "POST", "/input", Some(&body)));
+        },
+        is_felt: |arena, _| arena.served.load(Relaxed) > 1200,
+    },
+    Attack {
         limit: "Rate of requests",
         settings: &[RATES],
         victim: Part::Messages,
