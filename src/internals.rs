@@ -57,7 +57,8 @@ pub use crate::shard::shared::SharedState;
 pub use crate::shard::{Input, Output, Shard};
 pub use crate::sse::decode::Decoder;
 pub use crate::store::{
-    InboxLimits, MaintenanceDue, PendingQuery, QueryStep, Reader, ResponderRules, Retention, StoreConfig, Writer,
+    Admin, InboxLimits, MaintenanceDue, NewUser, PendingQuery, QueryStep, Reader, ResponderRules, Retention,
+    StoreConfig, UserSelector, Writer,
 };
 
 /// Limits that tests approach.

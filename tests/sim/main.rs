@@ -2,8 +2,8 @@
 //! which a seed determines everything. See `docs/architecture.md`.
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=17 cargo test --test sim -- --nocapture` runs
-//! one with a trace of its steps. `answers` is a second, smaller simulation: the scheduler of answers with the same
-//! SQL.
+//! one with a trace of its steps. `answers` and `credentials` are two smaller simulations with the same SQL: of the
+//! scheduler of answers, and of tokens and tickets.
 
 #[macro_use]
 mod coverage;
@@ -12,6 +12,7 @@ mod fair_queue;
 mod answers;
 mod backend;
 mod clients;
+mod credentials;
 mod link;
 mod model;
 mod schedule;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// A user in administrative commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Account {
+pub struct Account {
     /// The key by which other rows refer to the user.
     pub key: i64,
     /// The `oid` of the user's tokens.
@@ -31,7 +31,7 @@ pub(crate) struct Account {
 
 /// Selects a user.
 #[derive(Debug, Clone)]
-pub(crate) enum UserSelector {
+pub enum UserSelector {
     /// By id.
     Id(UserId),
     /// By id, or by the email of a user with a password.

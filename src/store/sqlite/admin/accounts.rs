@@ -31,7 +31,7 @@ const MIGRATION_WAIT: Duration = Duration::from_millis(50);
 /// # Errors
 /// Every operation on users fails if the database cannot be used, or for one of the reasons in [`AdminError`]. A failed change
 /// is rolled back.
-pub(crate) struct Admin {
+pub struct Admin {
     db: Connection,
     meta: DatabaseMeta,
     path: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) struct Admin {
 
 /// A user to add with a password.
 #[derive(Debug)]
-pub(crate) struct NewUser<'n> {
+pub struct NewUser<'n> {
     /// The `oid` of the user's tokens. A user with this id may exist without a password.
     pub id: &'n UserId,
     /// The email for logins.
@@ -55,7 +55,7 @@ impl Admin {
     ///
     /// # Errors
     /// Fails if the database does not exist, cannot be opened, or is in memory.
-    pub(crate) fn open(database: &Database, create: bool) -> Result<Admin, OpenError> {
+    pub fn open(database: &Database, create: bool) -> Result<Admin, OpenError> {
         let Database::File(path) = database else {
             let reason = "a database in memory cannot be opened by another process".into();
             return Err(OpenError::CannotOpen { path: ":memory:".into(), reason });
@@ -95,7 +95,7 @@ impl Admin {
     }
 
     /// The selected user.
-    pub(crate) fn find(&self, selector: &UserSelector) -> Result<Account, AdminError> {
+    pub fn find(&self, selector: &UserSelector) -> Result<Account, AdminError> {
         self.resolve(selector).map_err(|abort| self.admin_error(abort))
     }
 
@@ -110,7 +110,7 @@ impl Admin {
     }
 
     /// Adds a user with a password, or sets the first password of an existing user.
-    pub(crate) fn add(&mut self, new: &NewUser<'_>, hash: &str, now: WallTime) -> Result<(), AdminError> {
+    pub fn add(&mut self, new: &NewUser<'_>, hash: &str, now: WallTime) -> Result<(), AdminError> {
         self.change(|admin| {
             let key = match admin.user_without_password(new)? {
                 Some(existing) => {
@@ -125,12 +125,7 @@ impl Admin {
     }
 
     /// Changes the password of a user who has one. Tokens that were issued before are rejected from now on.
-    pub(crate) fn set_password(
-        &mut self,
-        selector: &UserSelector,
-        hash: &str,
-        now: WallTime,
-    ) -> Result<Account, AdminError> {
+    pub fn set_password(&mut self, selector: &UserSelector, hash: &str, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.resolve_with_password(selector)?;
             users::set_password(&admin.db, found.key, hash)?;
@@ -141,7 +136,7 @@ impl Admin {
 
     /// Rejects the password of a user until the user is enabled, and every token that was issued before. An unknown id gets a
     /// row first.
-    pub(crate) fn disable(&mut self, selector: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
+    pub fn disable(&mut self, selector: &UserSelector, now: WallTime) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.resolve_or_insert(selector, now)?;
             if found.status == UserStatus::Deleted {
@@ -154,7 +149,7 @@ impl Admin {
     }
 
     /// Accepts new tokens and the password of a user again, unless the user is deleted.
-    pub(crate) fn enable(&mut self, selector: &UserSelector) -> Result<Account, AdminError> {
+    pub fn enable(&mut self, selector: &UserSelector) -> Result<Account, AdminError> {
         self.change(|admin| {
             let found = admin.resolve(selector)?;
             if found.status == UserStatus::Deleted {

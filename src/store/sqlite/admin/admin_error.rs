@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Why an administrative operation failed. Its message is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AdminError {
+pub enum AdminError {
     /// The database cannot be opened or used.
     Store(OpenError),
     /// No user has this id, and no user with a password has this email.
