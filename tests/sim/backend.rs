@@ -282,8 +282,11 @@ impl World {
             _ => Fault::None,
         };
         let there_before = self.events_on_disk();
+        let was_too_large = self.journal_bytes() > self.setup.retention.bytes;
         let holder = self.begin_fault(fault);
         let notifications = self.process().writer.maintain(now);
+        // A notification is an event as well.
+        let is_too_large = was_too_large || notifications.is_some();
         self.end_fault(fault, holder);
         if let Some(committed) = notifications {
             self.coverage.notifications += 1;
@@ -294,7 +297,7 @@ impl World {
         }
         let there = self.events_on_disk();
         if there_before.iter().any(|(number, had)| there.get(number) != Some(had)) {
-            self.retained(&there_before, &there);
+            self.retained(&there_before, &there, is_too_large);
         }
     }
 
@@ -302,6 +305,13 @@ impl World {
     pub fn maintenance_is_due(&mut self) -> bool {
         let now = self.now;
         self.process().writer.maintenance_due(now) == MaintenanceDue::Now
+    }
+
+    /// The weight of the state events on disk.
+    fn journal_bytes(&self) -> u64 {
+        let db = self.db.as_ref().expect("the database is open");
+        let bytes = db.query_row("SELECT bytes FROM journal_stats", [], |row| row.get::<_, i64>(0));
+        bytes.expect("the row can be read") as u64
     }
 
     /// The state events on disk, with their recipients.
@@ -320,7 +330,7 @@ impl World {
 
     /// Applies a maintenance step to the model: it removed deleted events, or state events beyond the limit, not young and the
     /// oldest of their workspace.
-    fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>) {
+    fn retained(&mut self, before: &BTreeMap<u64, Users>, after: &BTreeMap<u64, Users>, is_too_large: bool) {
         let keep = self.setup.retention;
         let mut lost = vec![0; self.model.users.len()];
         let mut last_removed: BTreeMap<WorkspaceId, u64> = BTreeMap::new();
@@ -333,7 +343,8 @@ impl World {
             }
             let entry = &self.model.journal[place];
             let age = self.age() - entry.age;
-            let too_much = before.len() as u64 > keep.events || age >= keep.seconds.saturating_mul(1_000_000);
+            let too_much =
+                is_too_large || before.len() as u64 > keep.events || age >= keep.seconds.saturating_mul(1_000_000);
             assert!(too_much, "event {number} is removed below the limit");
             assert!(age >= 1000 * keep.young_milliseconds as i64, "event {number} is young");
             for (user, lost) in lost.iter_mut().enumerate().filter(|(user, _)| gone & (1 << user) != 0) {

@@ -136,7 +136,7 @@ impl World {
             retention: Retention {
                 seconds: [4 + random.below(30) as i64, 1 << 40][random.below(2) as usize],
                 events: [1 + random.below(30), 1 << 40][random.below(2) as usize],
-                bytes: 1 << 40,
+                bytes: [500 + random.below(6000), 1 << 40][random.below(2) as usize],
                 young_milliseconds: random.below(3) * 1000,
             },
             inbox: InboxLimits {
