@@ -122,6 +122,8 @@ impl<'a> Arena<'a> {
             if self.is_over() {
                 return;
             }
+            // A thousand connections a second, so that the attack is on the limit and not on the kernel's queue of connections.
+            thread::sleep(Duration::from_millis(1));
             let Some(mut open) = self.open(origin) else { continue };
             // The server may reject it in the middle.
             drop(open.try_send(bytes));

@@ -10,6 +10,7 @@ mod victim;
 
 use crate::common::metrics::Scrape;
 use crate::common::model::Model;
+use crate::common::process::held_bytes;
 use crate::common::{DEADLINE, Options, Server};
 use crate::scale;
 use attacks::{ATTACKS, Arena, Attack};
@@ -78,7 +79,10 @@ fn server(attack: &Attack, change: impl FnOnce(Options) -> Options) -> Server {
 fn run(attack: &Attack) -> Result<(), String> {
     // The client of the quiet server runs without a pause.
     let unlimited = |options: Options| options.set("RATE_LIMIT_PER_SECOND", 0).set("LOGIN_RATE_LIMIT_PER_MINUTE", 0);
-    let (attacked, quiet) = (server(attack, |options| options), server(attack, unlimited));
+    let (mut attacked, quiet) = (server(attack, |options| options), server(attack, unlimited));
+    let process = attacked.process().id();
+    let memory_limit = attack.settings.iter().find(|(name, _)| *name == "MEMORY_LIMIT_BYTES");
+    let memory_limit = memory_limit.map(|(_, bytes)| bytes.parse::<u64>().expect("a number"));
     let is_over = AtomicBool::new(false);
     let quiet_rounds = AtomicU64::new(0);
     let arena = Arena::new(attacked.addr, &is_over);
@@ -94,7 +98,7 @@ fn run(attack: &Attack) -> Result<(), String> {
                 quiet_rounds.fetch_add(1, Relaxed);
             }
         });
-        let mut victims = 0;
+        let (mut victims, mut held_max) = (0, 0);
         // Quiet rounds per round of victims, each of whom stays below the rate limit.
         let mut measure = |seconds: f64| {
             let (begin, mut quiet, mut done) = (Instant::now(), 0, 0);
@@ -102,7 +106,10 @@ fn run(attack: &Attack) -> Result<(), String> {
                 victims += 1;
                 let mut victim = Victim::new(&attacked, &format!("victim{victims}"), attack.victim);
                 let first = quiet_rounds.load(Relaxed);
-                (0..ROUNDS).for_each(|_| victim.round());
+                for _ in 0..ROUNDS {
+                    victim.round();
+                    held_max = held_max.max(held_bytes(process));
+                }
                 quiet += quiet_rounds.load(Relaxed) - first;
                 done += ROUNDS;
             }
@@ -128,6 +135,9 @@ fn run(attack: &Attack) -> Result<(), String> {
             if is_too_slow(&during) {
                 during = measure(seconds.unwrap_or_default());
             }
+        }
+        if memory_limit.is_some_and(|limit| held_max > limit) {
+            return Err(format!("{}: the server holds {held_max} bytes", attack.limit));
         }
         println!("{}: {before:.2} rounds of the quiet server per round before, {during:.2} during", attack.limit);
         if is_too_slow(&during) {
