@@ -3,6 +3,7 @@
 //! `shim.c` stands between the program and its database: it makes syncs and writes fail, and records what is durable
 //! after a power cut, which is less than the files show. `DISK_SEED=N` repeats a run's choices.
 
+mod clock;
 mod corrupt;
 mod descriptors;
 mod displaced;

@@ -1,4 +1,4 @@
-/* A disk that fails on request and loses what was not synced.
+/* A disk that fails on request and loses what was not synced, and a wall clock that is wrong on request.
  *
  * Loaded before the C library (LD_PRELOAD), it stands between the program and its files NAME.db and NAME.db-wal. For each it
  * keeps NAME….durable with the durable content, which a successful sync updates page by page. As on Linux, pages written
@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, PAGES_MAX = 1 << 18, FILES_MAX = 16 };
@@ -35,6 +36,7 @@ struct control {
     uint32_t writes_failed;
     int32_t open_errno;    /* errno of opening for writing; 0: success */
     int32_t database_sync_permille; /* failures per thousand syncs of NAME.db */
+    int32_t clock_seconds; /* how far the wall clock is ahead */
 };
 
 struct file {
@@ -207,3 +209,11 @@ static int sync_file(int fd, int (*real)(int)) {
 
 int fsync(int fd) { return sync_file(fd, real_fsync); }
 int fdatasync(int fd) { return sync_file(fd, real_fdatasync); }
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, now);
+    if (result == 0 && clock == CLOCK_REALTIME && control) now->tv_sec += control->clock_seconds;
+    return result;
+}

@@ -21,9 +21,10 @@ enum Control {
     WritesFailed,
     OpenErrno,
     DatabaseSyncPermille,
+    ClockSeconds,
 }
 
-const PLACES: usize = 10;
+const PLACES: usize = 11;
 
 /// The control of a faulty disk.
 pub struct Disk {
@@ -69,6 +70,11 @@ impl Disk {
     /// Makes opening the database's files for writing fail.
     pub fn fail_opens(&self, errno: i32) {
         self.set(Control::OpenErrno, errno as u32);
+    }
+
+    /// Makes the wall clock of the server differ from the real one.
+    pub fn set_clock(&self, seconds: i32) {
+        self.set(Control::ClockSeconds, seconds as u32);
     }
 
     /// Removes all faults.
