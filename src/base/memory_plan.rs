@@ -328,6 +328,11 @@ impl MemoryPlan {
         (self.response_limit_bytes() / 4).min(TURN_RESPONSE_BYTES_MAX)
     }
 
+    /// Most bytes that are offered to a socket at once. Fewer than are read at once, unless they are unlimited.
+    pub(crate) fn write_bytes_max(&self) -> usize {
+        self.socket_buffer_bytes.map_or(usize::MAX, |bytes| bytes.min(READ_BYTES_MAX))
+    }
+
     /// Bytes of recent frames that one event loop keeps.
     pub(crate) fn tail_limit_bytes(&self) -> usize {
         self.tail_bytes / self.event_loops

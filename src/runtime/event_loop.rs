@@ -81,6 +81,10 @@ pub(crate) struct EventLoop {
     workers: Workers,
     clock: Clock,
     stall_timeout_milliseconds: u64,
+    /// Bytes of responses queued in one turn after which the loop writes.
+    turn_response_bytes_max: usize,
+    /// Bytes that are offered to a socket at once. The kernel takes them whole, also beyond the size of the socket's buffer.
+    write_bytes_max: usize,
     scratch: Box<[u8]>,
     ready: ReadyQueue,
     write_queue: WriteQueue,
@@ -112,6 +116,8 @@ impl EventLoop {
             sockets: Vec::new(),
             shard: parts.shard,
             mailbox: parts.mailbox,
+            turn_response_bytes_max: parts.workers.memory.turn_response_bytes_max(),
+            write_bytes_max: parts.workers.memory.write_bytes_max(),
             workers: parts.workers,
             clock: parts.clock,
             stall_timeout_milliseconds: parts.stall_timeout_milliseconds,
@@ -226,7 +232,7 @@ impl EventLoop {
 
     /// Whether so many responses are queued that the loop writes before it goes on.
     fn turn_is_full(&self) -> bool {
-        self.shard.unoffered_response_bytes() >= self.workers.memory.turn_response_bytes_max()
+        self.shard.unoffered_response_bytes() >= self.turn_response_bytes_max
     }
 
     fn accept(&mut self) {
@@ -366,15 +372,22 @@ impl EventLoop {
         if filled == 0 {
             return;
         }
-        let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-        let written =
-            if filled == 1 { socket.stream.write(&slices[0]) } else { socket.stream.write_vectored(&slices[..filled]) };
+        let waiting: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+        let offered = waiting.min(self.write_bytes_max);
+        let written = if offered < waiting {
+            gather(&slices[..filled], &mut self.scratch[..offered]);
+            socket.stream.write(&self.scratch[..offered])
+        } else if filled == 1 {
+            socket.stream.write(&slices[0])
+        } else {
+            socket.stream.write_vectored(&slices[..filled])
+        };
         match written {
             Ok(bytes) => {
                 // After a short write, the kernel reports when there is room.
                 socket.writable = bytes == offered;
                 metrics::BYTES_SENT.add(bytes as u64);
-                let more = socket.writable && filled == WRITE_BUFFERS_MAX;
+                let more = socket.writable && (filled == WRITE_BUFFERS_MAX || offered < waiting);
                 self.shard.handle(Input::Wrote { slot, bytes }, now);
                 if more {
                     self.queue_write(slot);
@@ -466,6 +479,16 @@ impl EventLoop {
             self.ready.leave(socket.group);
             metrics::CONNECTIONS_OPEN.sub(1);
         }
+    }
+}
+
+/// Fills `into` with the first bytes of `slices`, which have at least as many.
+fn gather(slices: &[IoSlice<'_>], into: &mut [u8]) {
+    let mut filled = 0;
+    for slice in slices {
+        let part = slice.len().min(into.len() - filled);
+        into[filled..filled + part].copy_from_slice(&slice[..part]);
+        filled += part;
     }
 }
 

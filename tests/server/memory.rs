@@ -1,7 +1,7 @@
 //! Little memory: what the server says about it, and passwords whose hashes need more. `tests/world/memory` has the load.
 
 use crate::cli::{PASSWORD, add, login, run, run_with};
-use crate::common::{Client, Options, Sandbox, Server, assert_error};
+use crate::common::{Client, Options, Sandbox, Server, User, assert_error};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -72,4 +72,27 @@ fn the_plan_is_logged_and_printed() {
 fn more_connections_than_there_is_memory_for_are_not_promised() {
     let server = Server::start(with_limit(16).set("MAX_CONNECTIONS", 10_000));
     server.wait_for_log("MAX_CONNECTIONS is lowered to ");
+}
+
+/// The socket takes a response in many small parts.
+#[test]
+fn responses_arrive_whole_through_small_buffers() {
+    let server = Server::start(with_limit(16));
+    let mut user = User::new(&server, "u");
+    let contents: Vec<String> = (0..5).map(|n| format!("{n}").repeat(10_000 + n)).collect();
+    let mut stream = user.stream();
+    for content in &contents {
+        user.post_message("default", content);
+        assert_eq!(stream.next_of("input").content(), content);
+    }
+    for _ in 0..20 {
+        let listed = user.get("/conversations/default/messages?limit=10").expect(200).json();
+        let listed: Vec<&str> =
+            listed.as_array().expect("a list").iter().map(|item| item["content"].as_str().unwrap()).collect();
+        assert_eq!(listed, contents);
+    }
+    let mut replay = user.stream_with("last_event_id=0");
+    for content in &contents {
+        assert_eq!(replay.next_of("input").content(), content);
+    }
 }
