@@ -438,7 +438,7 @@ impl World {
 
     /// Revokes all tokens of a user.
     fn revoke_tokens(&mut self, user: usize) {
-        self.token_rules.0.insert(UserId::new_unchecked(USERS[user]), TokenRule::RejectAll);
+        self.token_rules.set(UserId::new_unchecked(USERS[user]), Some(TokenRule::RejectAll));
         let token_rules = Some(Arc::new(self.token_rules.clone()));
         let commit_shares = CommitShare { token_rules, ..self.nothing() };
         self.commit_shares.push_back(commit_shares);

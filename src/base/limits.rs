@@ -115,6 +115,8 @@ pub(crate) const WRITER_CACHE_USERS_MAX: usize = 4096;
 pub(crate) const PURGE_ROWS_MAX: usize = 256;
 /// Rows of participants that the deletion of a workspace examines at once, and each later step that notifies the others.
 pub(crate) const NOTIFIED_ROWS_MAX: usize = 256;
+/// Parts of the rules about tokens, one of which is copied when a rule changes.
+pub(crate) const TOKEN_RULE_BUCKETS: usize = 1024;
 /// Users whose rows one purge transaction checks and removes.
 pub(crate) const RELEASED_USERS_MAX: usize = 64;
 /// Removed users for each of whom the number of the newest event that retention removed is kept.

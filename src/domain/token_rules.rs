@@ -2,9 +2,12 @@
 //!
 //! Invariant: a credential that a rule rejects is rejected by every later rule of that user.
 
+use crate::base::limits::TOKEN_RULE_BUCKETS;
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// The part of a token by which rules judge it. A token that is derived from another one has the same credential, so it ends
 /// with it.
@@ -16,9 +19,15 @@ pub struct Credential {
     pub generation: Option<u64>,
 }
 
-/// The rules about users' tokens. Only users with a rule are in the map.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenRules(pub HashMap<UserId, TokenRule>);
+/// The rules about users' tokens. Only users with a rule are in it.
+///
+/// A clone shares all buckets, and a change copies one of them, so the event loops can read one version while the writer makes
+/// the next one in a time that hardly depends on the number of rules.
+#[derive(Debug, Clone, Default)]
+pub struct TokenRules {
+    /// Empty, or `TOKEN_RULE_BUCKETS` buckets.
+    buckets: Vec<Arc<HashMap<UserId, TokenRule>>>,
+}
 
 /// A rule about one user's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +56,44 @@ impl TokenRule {
 }
 
 impl TokenRules {
+    /// The rule of a user, if there is one.
+    pub fn get(&self, user: &UserId) -> Option<TokenRule> {
+        self.buckets.get(bucket(user))?.get(user).copied()
+    }
+
+    /// Whether no user has a rule.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.is_empty())
+    }
+
+    /// Replaces or removes the rule of a user.
+    pub fn set(&mut self, user: UserId, rule: Option<TokenRule>) {
+        if self.buckets.is_empty() {
+            self.buckets = vec![Arc::default(); TOKEN_RULE_BUCKETS];
+        }
+        let bucket = Arc::make_mut(&mut self.buckets[bucket(&user)]);
+        match rule {
+            Some(rule) => drop(bucket.insert(user, rule)),
+            None => drop(bucket.remove(&user)),
+        }
+    }
+
     /// Whether a token of `user` with this credential is accepted.
     pub fn accepts(&self, user: &UserId, credential: &Credential) -> bool {
-        self.0.get(user).is_none_or(|rule| rule.accepts(credential))
+        self.get(user).is_none_or(|rule| rule.accepts(credential))
     }
 
     /// Whether the user is disabled or deleted.
     pub fn rejects_all(&self, user: &UserId) -> bool {
-        self.0.get(user) == Some(&TokenRule::RejectAll)
+        self.get(user) == Some(TokenRule::RejectAll)
     }
+}
+
+/// The index of the bucket with the rule of a user.
+fn bucket(user: &UserId) -> usize {
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    hasher.finish() as usize % TOKEN_RULE_BUCKETS
 }
 
 #[cfg(test)]
@@ -65,10 +103,9 @@ mod tests {
     #[test]
     fn a_generation_decides_and_the_time_only_without_one() {
         let since = WallTime(1_000_000_000);
-        let rules = TokenRules(HashMap::from([
-            (UserId::new_unchecked("changed"), TokenRule::Since { generation: 7, at: since }),
-            (UserId::new_unchecked("disabled"), TokenRule::RejectAll),
-        ]));
+        let mut rules = TokenRules::default();
+        rules.set(UserId::new_unchecked("changed"), Some(TokenRule::Since { generation: 7, at: since }));
+        rules.set(UserId::new_unchecked("disabled"), Some(TokenRule::RejectAll));
         let (before, after) = (Some(since.plus_seconds(-3600)), Some(since.plus_seconds(3600)));
         let table = [
             ("changed", before, Some(7), true, "the clock has gone back since the change"),
@@ -87,5 +124,22 @@ mod tests {
             let credential = Credential { authenticated_at, generation };
             assert_eq!(rules.accepts(&UserId::new_unchecked(user), &credential), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_change_copies_one_bucket_and_leaves_older_versions() {
+        let user = |number: usize| UserId::new_unchecked(format!("user-{number}"));
+        let mut rules = TokenRules::default();
+        assert!(rules.is_empty());
+        (0..3 * TOKEN_RULE_BUCKETS).for_each(|number| rules.set(user(number), Some(TokenRule::RejectAll)));
+        let before = rules.clone();
+        rules.set(user(5), None);
+        rules.set(user(5), Some(TokenRule::Since { generation: 1, at: WallTime(1) }));
+        assert!(before.rejects_all(&user(5)) && !rules.rejects_all(&user(5)));
+        assert!((6..3 * TOKEN_RULE_BUCKETS).all(|number| rules.rejects_all(&user(number))));
+        let copied = before.buckets.iter().zip(&rules.buckets).filter(|(old, new)| !Arc::ptr_eq(old, new)).count();
+        assert_eq!(copied, 1);
+        rules.set(user(5), None);
+        assert_eq!(rules.get(&user(5)), None);
     }
 }

@@ -156,7 +156,7 @@ fn start(
     let position = writer.position();
     let shared = Arc::new(SharedState::new(&memory));
     shared.streams.advance_position(position);
-    let token_rules = Arc::new(writer.token_rules()?);
+    let token_rules = writer.token_rules()?;
     let model = model(&settings)?;
     let loop_count = memory.event_loops;
     let stall_timeout_milliseconds = settings.stream_stall_timeout_ms;

@@ -215,7 +215,7 @@ impl World {
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         let position = writer.position();
         assert_eq!(position.0, self.model.position(), "the journal has changed over a start");
-        let token_rules = Arc::new(writer.token_rules().expect("the users can be read"));
+        let token_rules = writer.token_rules().expect("the users can be read");
         let settings = settings(&writer.signing_key());
         let keys = Keys::new(SECRET, &[], None, None);
         let context = Arc::new(Context {

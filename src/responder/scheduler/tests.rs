@@ -252,7 +252,8 @@ fn messages_of_users_whose_tokens_are_rejected_are_not_answered() {
     let mut scheduler = idle();
     let jobs = [job(1, "ann", 1), job(2, "ann", 2), job(3, "ann", 3), job(4, "bob", 4)];
     assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs.into()), 0), ["start 1", "start 4", "start 2"]);
-    let rejects = TokenRules([(UserId::new("ann").unwrap(), TokenRule::RejectAll)].into());
+    let mut rejects = TokenRules::default();
+    rejects.set(UserId::new("ann").unwrap(), Some(TokenRule::RejectAll));
     let rules = SchedulerInput::TokenRules(Arc::new(rejects));
     assert_eq!(after(&mut scheduler, rules, 0), ["cancel 1", "cancel 2"]);
     let result = |job, result| SchedulerInput::CancelStored { job: id(job), to: None, result };

@@ -9,7 +9,6 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
 use crate::domain::responder::ResponderKind;
-use crate::domain::token_rules::TokenRules;
 use crate::store::error::EngineError;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
@@ -50,8 +49,6 @@ pub(crate) trait Rows {
     fn end_user_tokens(&self, key: i64, wall: WallTime) -> RowResult<()>;
     /// Whether a user other than `key` has a password and this email, ignoring ASCII case.
     fn is_login_taken(&self, email: &str, key: i64) -> RowResult<bool>;
-    /// The users whose tokens are restricted.
-    fn token_rules(&self) -> RowResult<TokenRules>;
 
     // Workspaces.
 

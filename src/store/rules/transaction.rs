@@ -10,7 +10,6 @@ use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
 use crate::domain::model::UserStatus;
 use crate::domain::started_answer::AnswerStarted;
-use crate::domain::token_rules::TokenRules;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
@@ -117,8 +116,8 @@ impl<'a, R: Rows> Transaction<'a, R> {
         }
     }
 
-    /// Writes the rows that are written once per transaction. Returns the token rules, if they changed.
-    pub(crate) fn finish(&mut self) -> RowResult<Option<TokenRules>> {
+    /// Writes the rows that are written once per transaction.
+    pub(crate) fn finish(&mut self) -> RowResult<()> {
         self.write_updates()?;
         let mut added = JournalStats::default();
         for (workspace, (owner, share)) in std::mem::take(&mut self.shares_added) {
@@ -132,7 +131,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
         if self.head != self.head_stored {
             self.rows.set_journal_head(self.head)?;
         }
-        if self.token_rules_changed { self.rows.token_rules().map(Some) } else { Ok(None) }
+        Ok(())
     }
 
     /// Runs a short step of the inbox flush that has begun or is due, if any. Returns whether rows were changed.

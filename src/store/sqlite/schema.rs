@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
+const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -307,6 +307,23 @@ CREATE INDEX answer_jobs_conversation ON answer_jobs (conversation);
 CREATE INDEX answer_jobs_first ON answer_jobs ((responder = 'openai' AND answer IS NULL), user) WHERE is_first = 1;
 ";
 
+// Each change of the columns that make up a rule about tokens gets the next number, whichever process makes it, so that the
+// writer reads only the rules that have changed.
+const VERSION_10: &str = "
+ALTER TABLE users ADD COLUMN rule_change INTEGER;
+CREATE INDEX users_rule_change ON users (rule_change) WHERE rule_change IS NOT NULL;
+CREATE TRIGGER users_rule_updated AFTER UPDATE OF status, tokens_since, token_generation ON users BEGIN
+    UPDATE users SET rule_change = 1 + coalesce(
+        (SELECT rule_change FROM users WHERE rule_change IS NOT NULL ORDER BY rule_change DESC LIMIT 1), 0)
+    WHERE key = NEW.key;
+END;
+CREATE TRIGGER users_rule_inserted AFTER INSERT ON users WHEN NEW.status <> 0 OR NEW.tokens_since IS NOT NULL BEGIN
+    UPDATE users SET rule_change = 1 + coalesce(
+        (SELECT rule_change FROM users WHERE rule_change IS NOT NULL ORDER BY rule_change DESC LIMIT 1), 0)
+    WHERE key = NEW.key;
+END;
+";
+
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
@@ -464,8 +481,9 @@ mod tests {
         .unwrap();
         run_steps(&mut db, &path, MIGRATIONS).unwrap();
         let rules = users::token_rules(&db).unwrap();
-        assert_eq!(rules.0.get("a"), Some(&TokenRule::Since { generation: 7, at: WallTime(7) }));
-        assert_eq!(rules.0.get("b"), None);
+        let rule = |id| rules.get(&UserId::new_unchecked(id));
+        assert_eq!(rule("a"), Some(TokenRule::Since { generation: 7, at: WallTime(7) }));
+        assert_eq!(rule("b"), None);
     }
 
     /// A database of version 3 with a deleted conversation, whose rows are not purged yet.

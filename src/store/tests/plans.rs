@@ -145,6 +145,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
     // These statements scan a partial index that has only the rows that they select.
     for (statement, index) in [
         (users::TOKEN_RULES, "users_token_rules"),
+        (users::LAST_RULE_CHANGE, "users_rule_change"),
+        (users::RULE_CHANGES, "users_rule_change"),
         (purge::DELETED_CONVERSATION, "conversations_deleted"),
         (purge::DELETED_WORKSPACE, "workspaces_deleted"),
         // These take the first row of an index.

@@ -4,7 +4,10 @@ use super::*;
 use crate::base::limits::{NOTIFIED_ROWS_MAX, PARTICIPANTS_MAX, PURGE_ROWS_MAX};
 use crate::domain::event::EventKind;
 use crate::domain::result::{Rejection, Resource};
+use crate::domain::token_rules::{TokenRule, TokenRules};
 use crate::store::Retention;
+use crate::store::sqlite::admin::account_rows::UserSelector;
+use crate::store::sqlite::admin::accounts::Admin;
 use rusqlite::{Connection, ffi};
 use std::collections::BTreeMap;
 
@@ -277,4 +280,47 @@ fn a_step_of_retention_takes_the_same_work_for_any_number_of_events() {
         step
     });
     assert_bounded("a step", small, large);
+}
+
+#[test]
+fn a_changed_password_takes_the_same_work_for_any_number_of_rules() {
+    let [small, large] = [1000, 10_000].map(|rules| {
+        let directory = support::TempDir::new();
+        let path = directory.file("a.db");
+        let mut writer = open(&path);
+        let insert = "INSERT INTO users (oid, name, email, created_at, tokens_since, token_generation, password)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+            SELECT 'user-' || i, '', 'user-' || i, 1, 1, 1, 'hash' FROM n";
+        writer.connection.db.execute(insert, [rules]).unwrap();
+        let loaded = writer.token_rules().unwrap();
+        assert!(loaded.get(&UserId::new_unchecked(format!("user-{rules}"))).is_some());
+        let change = CommandKind::SetPassword { verified: "hash".into(), hash: "other".into() };
+        let mut change = command("user-1", change);
+        change.actor.credential.generation = Some(1);
+        let (by_user, committed) = work(&mut writer, |writer| writer.commit_batch(&[change], NOW));
+        assert!(committed.results[0].result.is_ok());
+        let rule = |rules: &TokenRules, id| match rules.get(&UserId::new_unchecked(id)) {
+            Some(TokenRule::Since { generation, .. }) => Some(generation),
+            _ => None,
+        };
+        let changed = committed.token_rules.expect("the rules changed");
+        assert!(rule(&changed, "user-1") > rule(&loaded, "user-1"));
+        assert_eq!(rule(&changed, "user-2"), Some(1));
+
+        // The same from another process.
+        let mut admin = Admin::open(&Database::File(path), false).unwrap();
+        admin.disable(&UserSelector::Id(UserId::new_unchecked("user-3")), NOW.wall).unwrap();
+        let (by_admin, committed) = work(&mut writer, |writer| writer.poll_external_writes());
+        let changed = committed.unwrap().token_rules.expect("the rules changed");
+        assert!(changed.rejects_all(&UserId::new_unchecked("user-3")));
+        assert_eq!(rule(&changed, "user-2"), Some(1));
+
+        // A rule that was changed and removed again, by whichever process, is removed.
+        admin.enable(&UserSelector::Id(UserId::new_unchecked("user-3"))).unwrap();
+        assert!(!writer.token_rules().unwrap().rejects_all(&UserId::new_unchecked("user-3")));
+        writer.check_invariants();
+        (by_user, by_admin)
+    });
+    assert_bounded("a change by the user", small.0, large.0);
+    assert_bounded("a change by an administrator", small.1, large.1);
 }

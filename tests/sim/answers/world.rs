@@ -237,7 +237,7 @@ impl AnswerWorld {
         // A new process lists the table.
         self.process().known = self.first_jobs().into_iter().map(|job| job.key).collect();
         let token_rules = self.process().writer.token_rules().expect("the rules are read");
-        self.process().inputs.push_front(SchedulerInput::TokenRules(Arc::new(token_rules)));
+        self.process().inputs.push_front(SchedulerInput::TokenRules(token_rules));
     }
 
     // Clients.

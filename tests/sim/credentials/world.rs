@@ -177,7 +177,7 @@ impl CredentialWorld {
         // A crash of the process is not one of the machine.
         writer.connection().pragma_update(None, "synchronous", "OFF").expect("a pragma");
         self.now.mono = MonoTime(1_000_000);
-        let token_rules = Arc::new(writer.token_rules().expect("the rules can be read"));
+        let token_rules = writer.token_rules().expect("the rules can be read");
         let context = self.context();
         let shared = Arc::new(SharedState::default());
         shared.streams.advance_position(writer.position());

@@ -130,7 +130,7 @@ pub(crate) const RELEASE_RECIPIENTS: &str = "
 pub(crate) const RELEASED: &str = "
     SELECT u.key, u.oid, u.removed_through,
         u.only_named = 0 OR u.status <> 0 OR u.password IS NOT NULL OR u.tokens_since IS NOT NULL
-            OR u.token_generation <> 0
+            OR u.token_generation <> 0 OR u.rule_change IS NOT NULL
             OR EXISTS (SELECT 1 FROM participants WHERE user = u.key)
             OR EXISTS (SELECT 1 FROM event_recipients WHERE user = u.key)
             OR EXISTS (SELECT 1 FROM workspaces WHERE owner = u.key)

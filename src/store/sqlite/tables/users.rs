@@ -153,12 +153,30 @@ pub(crate) fn password_of(db: &Connection, id: &UserId) -> rusqlite::Result<Opti
 
 /// The users whose tokens are restricted.
 pub(crate) fn token_rules(db: &Connection) -> rusqlite::Result<TokenRules> {
+    let mut rules = TokenRules::default();
     let mut statement = db.prepare_cached(TOKEN_RULES)?;
-    let rows = statement.query_map([], |row| {
-        let rule = token_rule(row, 1)?.unwrap_or(TokenRule::RejectAll);
-        Ok((UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), rule))
-    })?;
-    rows.collect::<rusqlite::Result<_>>().map(TokenRules)
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        rules.set(UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), token_rule(row, 1)?);
+    }
+    Ok(rules)
+}
+
+/// The number of the newest change of a rule.
+pub(crate) fn last_rule_change(db: &Connection) -> rusqlite::Result<i64> {
+    Ok(db.prepare_cached(LAST_RULE_CHANGE)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Applies the changes of rules after the change `after` to `rules`. Returns the number of the newest one.
+pub(crate) fn apply_rule_changes(db: &Connection, rules: &mut TokenRules, after: i64) -> rusqlite::Result<i64> {
+    let mut statement = db.prepare_cached(RULE_CHANGES)?;
+    let mut found = statement.query([after])?;
+    let mut last = after;
+    while let Some(row) = found.next()? {
+        rules.set(UserId::new_unchecked(row.get::<_, Arc<str>>(0)?), token_rule(row, 1)?);
+        last = row.get(4)?;
+    }
+    Ok(last)
 }
 
 /// The rule in the columns `status, tokens_since, token_generation`, which begin at `column`.
@@ -204,5 +222,9 @@ pub(crate) const PASSWORD_RECORD: &str = "SELECT oid, name, email, password, sta
      WHERE email = ?1 COLLATE NOCASE AND password IS NOT NULL";
 pub(crate) const TOKEN_RULES: &str =
     "SELECT oid, status, tokens_since, token_generation FROM users WHERE status <> 0 OR tokens_since IS NOT NULL";
+pub(crate) const LAST_RULE_CHANGE: &str =
+    "SELECT rule_change FROM users WHERE rule_change IS NOT NULL ORDER BY rule_change DESC LIMIT 1";
+pub(crate) const RULE_CHANGES: &str = "SELECT oid, status, tokens_since, token_generation, rule_change FROM users \
+     WHERE rule_change > ?1 ORDER BY rule_change";
 pub(crate) const KEY: &str = "SELECT key FROM users WHERE oid = ?1";
 pub(crate) const PROFILE: &str = "SELECT oid, name, email FROM users WHERE key = ?1";

@@ -8,7 +8,6 @@ use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, W
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
 use crate::domain::responder::ResponderKind;
-use crate::domain::token_rules::TokenRules;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
@@ -65,10 +64,6 @@ impl Rows for SqliteRows<'_> {
 
     fn is_login_taken(&self, email: &str, key: i64) -> RowResult<bool> {
         users::is_login_taken(self.db, email, key)
-    }
-
-    fn token_rules(&self) -> RowResult<TokenRules> {
-        users::token_rules(self.db)
     }
 
     fn workspace(&self, id: WorkspaceId) -> RowResult<Option<WorkspaceRow>> {

@@ -45,6 +45,9 @@ pub struct Writer {
     age: AgeClock,
     /// The last [`WriteConnection::external_version`] that `cache` and `head` include.
     external_version: i64,
+    /// The rules about tokens through the change `rule_change`.
+    token_rules: Arc<TokenRules>,
+    rule_change: i64,
     maintenance: Maintenance,
     /// Rows that one step of a query examines.
     query_rows_max: usize,
@@ -58,7 +61,7 @@ struct TransactionResult {
     results: Vec<CommandResult>,
     jobs: Vec<AnswerJob>,
     started: Vec<AnswerStarted>,
-    token_rules: Option<TokenRules>,
+    token_rules: Option<Arc<TokenRules>>,
 }
 
 impl TransactionResult {
@@ -100,6 +103,9 @@ impl Writer {
         let open_error = |error| OpenError::of(&connection.path, &error);
         let head = journal_head::load(&connection.db).map_err(open_error)?;
         let external_version = connection.external_version().map_err(open_error)?;
+        // A change in between is applied twice, with the same effect.
+        let rule_change = users::last_rule_change(&connection.db).map_err(open_error)?;
+        let token_rules = Arc::new(users::token_rules(&connection.db).map_err(open_error)?);
         let cache = WriterCache::new(
             config.inbox,
             config.notified_rows_max,
@@ -117,6 +123,8 @@ impl Writer {
             head,
             age,
             external_version,
+            token_rules,
+            rule_change,
             maintenance,
             query_rows_max,
             memory,
@@ -159,7 +167,7 @@ impl Writer {
             results: done.results,
             jobs: done.jobs,
             started: done.started.into(),
-            token_rules: done.token_rules.map(Arc::new),
+            token_rules: done.token_rules,
         }
     }
 
@@ -247,9 +255,10 @@ impl Writer {
         // After a failed read, the next transaction reads again and reports the error.
         let db = &self.connection.db;
         let version = self.connection.external_version().ok().filter(|version| *version != self.external_version)?;
-        let token_rules = users::token_rules(db).ok()?;
+        let (token_rules, rule_change) = self.changed_token_rules().ok()?;
         let head = journal_head::load(db).ok()?;
         self.cache.clear();
+        (self.token_rules, self.rule_change) = (token_rules, rule_change);
         (self.head, self.external_version) = (head, version);
         Some(Committed {
             before: head.number,
@@ -258,7 +267,7 @@ impl Writer {
             results: Vec::new(),
             jobs: Vec::new(),
             started: Arc::new([]),
-            token_rules: Some(Arc::new(token_rules)),
+            token_rules: Some(Arc::clone(&self.token_rules)),
         })
     }
 
@@ -266,8 +275,16 @@ impl Writer {
     ///
     /// # Errors
     /// Fails if the rows cannot be read.
-    pub fn token_rules(&mut self) -> Result<TokenRules, OpenError> {
-        users::token_rules(&self.connection.db).map_err(|error| self.open_error(&error))
+    pub fn token_rules(&mut self) -> Result<Arc<TokenRules>, OpenError> {
+        (self.token_rules, self.rule_change) = self.changed_token_rules().map_err(|error| self.open_error(&error))?;
+        Ok(Arc::clone(&self.token_rules))
+    }
+
+    /// The rules about tokens with the changes that are not applied yet, and the number of the newest change.
+    fn changed_token_rules(&self) -> rusqlite::Result<(Arc<TokenRules>, i64)> {
+        let mut rules = TokenRules::clone(&self.token_rules);
+        let rule_change = users::apply_rule_changes(&self.connection.db, &mut rules, self.rule_change)?;
+        Ok((Arc::new(rules), rule_change))
     }
 
     /// Enables the development user with the password `hash`, or switches it off if `hash` is `None`. A password that the user
@@ -386,9 +403,14 @@ impl Writer {
         if with_flush {
             transaction.step_inboxes()?;
         }
-        let token_rules = transaction.finish()?;
-        let Transaction { events, jobs, started, head, .. } = transaction;
+        transaction.finish()?;
+        let Transaction { events, jobs, started, head, token_rules_changed, .. } = transaction;
+        let token_rules = if token_rules_changed { Some(self.changed_token_rules()?) } else { None };
         self.connection.commit()?;
+        let token_rules = token_rules.map(|(token_rules, rule_change)| {
+            (self.token_rules, self.rule_change) = (token_rules, rule_change);
+            Arc::clone(&self.token_rules)
+        });
         // A transaction in which every command was rejected wrote nothing, so it does not end a fault.
         if head != self.head {
             self.connection.transaction_succeeded();
