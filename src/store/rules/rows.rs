@@ -156,8 +156,10 @@ pub(crate) trait Rows {
     fn insert_event(&self, number: EventNumber, at: WallTime, age: AgeTime, row: &NewEventRow<'_>) -> RowResult<()>;
     /// Deletes an event that is not counted in [`JournalStats`], and its recipients.
     fn delete_event(&self, number: EventNumber) -> RowResult<()>;
-    /// Adds to the share that a workspace and its owner have of the expiring events.
-    fn add_journal_share(&self, workspace: EventNumber, owner_key: i64, added: JournalStats) -> RowResult<()>;
+    /// Adds to the share that a workspace has of the expiring events.
+    fn add_workspace_share(&self, workspace: EventNumber, owner_key: i64, added: JournalStats) -> RowResult<()>;
+    /// Adds to the share that all workspaces of an owner have of the expiring events.
+    fn add_owner_share(&self, owner_key: i64, added: JournalStats) -> RowResult<()>;
     /// Adds to the number and weight of expiring events.
     fn add_journal_stats(&self, added: JournalStats) -> RowResult<()>;
     /// Stores the newest number and time, and the age.

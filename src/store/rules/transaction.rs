@@ -119,10 +119,14 @@ impl<'a, R: Rows> Transaction<'a, R> {
     /// Writes the rows that are written once per transaction.
     pub(crate) fn finish(&mut self) -> RowResult<()> {
         self.write_updates()?;
-        let mut added = JournalStats::default();
+        let (mut added, mut owners) = (JournalStats::default(), BTreeMap::new());
         for (workspace, (owner, share)) in std::mem::take(&mut self.shares_added) {
-            self.rows.add_journal_share(workspace, owner, share)?;
+            self.rows.add_workspace_share(workspace, owner, share)?;
+            *owners.entry(owner).or_insert(JournalStats::default()) += share;
             added += share;
+        }
+        for (owner, share) in owners {
+            self.rows.add_owner_share(owner, share)?;
         }
         self.rows.add_journal_stats(added)?;
         if let Some(stats) = &mut self.cache.stats {

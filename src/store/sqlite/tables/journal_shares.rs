@@ -18,9 +18,18 @@ pub(crate) enum ShareMeasure {
     Bytes,
 }
 
-/// Adds to the share of a workspace, and to that of its owner.
-pub(crate) fn add(db: &Connection, workspace: EventNumber, owner: i64, added: JournalStats) -> rusqlite::Result<()> {
-    db.prepare_cached(ADD_TO_WORKSPACE)?.execute(params![sql(workspace), owner, added.events, added.bytes])?;
+/// Adds to the share of a workspace. The same must be added to that of its owner.
+pub(crate) fn add_to_workspace(
+    db: &Connection,
+    workspace: EventNumber,
+    owner: i64,
+    added: JournalStats,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(ADD_TO_WORKSPACE)?.execute(params![sql(workspace), owner, added.events, added.bytes]).map(drop)
+}
+
+/// Adds to the share of an owner.
+pub(crate) fn add_to_owner(db: &Connection, owner: i64, added: JournalStats) -> rusqlite::Result<()> {
     db.prepare_cached(ADD_TO_OWNER)?.execute(params![owner, added.events, added.bytes]).map(drop)
 }
 

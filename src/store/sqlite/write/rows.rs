@@ -235,8 +235,12 @@ impl Rows for SqliteRows<'_> {
         state_events::delete(self.db, number)
     }
 
-    fn add_journal_share(&self, workspace: EventNumber, owner_key: i64, added: JournalStats) -> RowResult<()> {
-        journal_shares::add(self.db, workspace, owner_key, added)
+    fn add_workspace_share(&self, workspace: EventNumber, owner_key: i64, added: JournalStats) -> RowResult<()> {
+        journal_shares::add_to_workspace(self.db, workspace, owner_key, added)
+    }
+
+    fn add_owner_share(&self, owner_key: i64, added: JournalStats) -> RowResult<()> {
+        journal_shares::add_to_owner(self.db, owner_key, added)
     }
 
     fn add_journal_stats(&self, added: JournalStats) -> RowResult<()> {
