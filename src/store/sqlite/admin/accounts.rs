@@ -29,7 +29,7 @@ const MIGRATION_WAIT: Duration = Duration::from_millis(50);
 /// A connection for administrative commands.
 ///
 /// # Errors
-/// Every operation on users fails if the database cannot be used, or for one of the reasons in [`AdminError`]. A failed change
+/// Every operation on users fails if the database cannot be used, or for one of the reasons in `AdminError`. A failed change
 /// is rolled back.
 pub struct Admin {
     db: Connection,
