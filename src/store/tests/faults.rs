@@ -149,6 +149,8 @@ fn a_commit_into_a_removed_log_is_never_acknowledged() {
     assert!(committed.events.is_empty());
     assert_eq!(writer.fault(), Some(WriterFault::ReadOnly));
     writer.connection.db.commit_hook(None::<fn() -> bool>).unwrap();
+    // What it changed is visible, so the rules about tokens are shared.
+    assert!(writer.poll_external_writes().is_some_and(|changes| changes.token_rules.is_some()));
     let committed = writer.commit_batch(&batch, NOW);
     assert!(committed.results.iter().all(|r| r.result.is_err()));
     // The file comes back, and with it what was committed. Numbers continue after it.

@@ -35,6 +35,9 @@ use rusqlite::Connection;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// Differs from every [`WriteConnection::external_version`], so that everything is read again.
+const UNKNOWN_VERSION: i64 = -1;
+
 /// Changes a database. `Lock` ensures that each database has at most one writer.
 pub struct Writer {
     pub(crate) connection: WriteConnection,
@@ -437,6 +440,8 @@ impl Writer {
     fn roll_back(&mut self) {
         self.connection.roll_back();
         self.cache.clear();
+        // A commit into a displaced file has succeeded, and its changes are not shared yet.
+        self.external_version = UNKNOWN_VERSION;
         match journal_head::load(&self.connection.db) {
             Ok(head) if self.connection.is_idle() => self.head = head,
             Ok(_) => {}
