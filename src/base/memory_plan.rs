@@ -29,6 +29,9 @@ const ROOMY_LIMIT_BYTES: usize = 256 * MIB;
 /// Limit up to which every free page is returned to the system regularly.
 const TRIM_LIMIT_BYTES_MAX: usize = 64 * MIB;
 
+/// Bytes of a page of the database.
+const PAGE_BYTES: usize = 4096;
+
 /// Memory of a connection without its buffers, in bytes: about 800 in the process, and the kernel's socket.
 const CONNECTION_BYTES: usize = 6 * KIB;
 /// Smallest share of the stream outboxes that a stream gets, in bytes.
@@ -100,6 +103,8 @@ pub struct MemoryPlan {
     pub fixed_bytes: usize,
     /// Two commands of the command line beside the server: they share a control group.
     pub command_bytes: usize,
+    /// Pages of files that the kernel cannot reclaim before they are on the disk: of a checkpoint and of a backup.
+    pub unsynced_file_bytes: usize,
     /// One password check. A stored hash that needs more is not checked.
     pub password_hash_bytes: usize,
     /// Connections: the kernel's part, and their buffers for sending.
@@ -173,7 +178,9 @@ impl MemoryPlan {
         let password_hash_bytes = (limit / 8).min(PASSWORD_MEMORY_KIB_MAX as usize * KIB).max(hash_cost.bytes());
         let fixed_bytes = IDLE_BYTES + event_loops * LOOP_BYTES + (limit / 16).min(SLACK_BYTES_MAX);
         let command_bytes = (limit / 16).clamp(COMMAND_BYTES[0], COMMAND_BYTES[1]);
-        let rest = limit - fixed_bytes - command_bytes - password_hash_bytes;
+        let unsynced_file_bytes =
+            if is_roomy { (COPY_PAGES + WAL_CHECKPOINT_FRAMES) as usize * PAGE_BYTES } else { limit / 128 * 3 };
+        let rest = limit - fixed_bytes - command_bytes - unsynced_file_bytes - password_hash_bytes;
         // The percentages add up to 100.
         let share = |percent: usize, bytes_max: usize| (rest / 100 * percent).min(bytes_max);
 
@@ -191,6 +198,7 @@ impl MemoryPlan {
             limit_bytes: limit,
             fixed_bytes,
             command_bytes,
+            unsynced_file_bytes,
             password_hash_bytes,
             connection_bytes,
             stream_outbox_bytes: share(10, usize::MAX),
@@ -231,10 +239,11 @@ impl MemoryPlan {
     }
 
     /// The budgets with their names, in the order of the documentation.
-    pub fn budgets(&self) -> [(&'static str, usize); 19] {
+    pub fn budgets(&self) -> [(&'static str, usize); 20] {
         [
             ("fixed", self.fixed_bytes),
             ("two commands of the command line", self.command_bytes),
+            ("files before they are synced", self.unsynced_file_bytes),
             ("password check", self.password_hash_bytes),
             ("connections", self.connection_bytes),
             ("outboxes of streams", self.stream_outbox_bytes),
@@ -341,6 +350,11 @@ impl MemoryPlan {
     /// Page cache of one database connection of the server, in bytes.
     pub(crate) fn page_cache_bytes_each(&self) -> usize {
         (self.page_cache_bytes / (self.reader_threads + 2)).max(PAGE_CACHE_BYTES_MIN)
+    }
+
+    /// Pages that are written to a file before it is synced. A checkpoint writes twice as many.
+    pub(crate) fn unsynced_pages(&self) -> u32 {
+        if self.has_one_heap { (self.unsynced_file_bytes / 3 / PAGE_BYTES) as u32 } else { u32::MAX }
     }
 
     /// Page cache of each database connection of a command, in bytes: a backup has two.
@@ -478,7 +492,7 @@ mod tests {
 
     #[test]
     fn the_outboxes_of_streams_fit_together() {
-        for (mib, few, many) in [(14, 0, 10), (16, 2, 40), (64, 14, 400), (1024, 300, 10_000)] {
+        for (mib, few, many) in [(14, 0, 10), (16, 2, 35), (64, 14, 400), (1024, 300, 10_000)] {
             let plan = plan(mib << 20, 4);
             let mut buffers = Vec::new();
             let mut reserved = 0;

@@ -29,7 +29,7 @@ pub(super) fn limit_memory() {
     let setting = from_environment().ok().and_then(|loaded| loaded.settings.memory_limit_bytes);
     let demand = MemoryDemand { limit_bytes: memory_limit(setting).bytes, workers: 1, connections_max: 1 };
     if let Ok(plan) = MemoryPlan::new(demand) {
-        store::limit_caches(plan.command_cache_bytes());
+        store::limit_memory(plan.command_cache_bytes(), plan.unsynced_pages());
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn serve(settings: Settings) -> Result<(), StartError> {
         log::warn!("MAX_CONNECTIONS is lowered to {}, for which there is memory", memory.max_connections);
     }
     allocator::limit_heap(&memory);
-    store::limit_caches(memory.page_cache_bytes_each());
+    store::limit_memory(memory.page_cache_bytes_each(), memory.unsynced_pages());
     logging::limit_queue(memory.log_queue_bytes);
     let is_inherited = inherited.is_some();
     let socket = match inherited {

@@ -31,7 +31,7 @@ pub(crate) use sqlite::admin::admin_error::AdminError;
 pub(crate) use sqlite::admin::backup::backup;
 pub(crate) use sqlite::admin::restore::restore;
 pub(crate) use sqlite::admin::verify::verify;
-pub(crate) use sqlite::connection::limit_caches;
+pub(crate) use sqlite::connection::limit_memory;
 pub(crate) use sqlite::files::lock::Lock;
 pub(crate) use sqlite::files::paths::resolve_symlinks;
 pub use sqlite::read::pending_query::{PendingQuery, QueryStep};

@@ -7,7 +7,7 @@ use crate::store::sqlite::schema::{self, DatabaseMeta, SchemaState};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Capacity of a connection's cache of prepared statements; larger than the number of statements.
@@ -22,9 +22,19 @@ const WAL_BYTES_MAX: i64 = 4096 * WAL_FRAMES_MAX as i64;
 /// Page cache of each connection that is opened, in bytes.
 static CACHE_BYTES: AtomicUsize = AtomicUsize::new(PAGE_CACHE_BYTES_MAX);
 
-/// Sets the page cache of the connections that are opened from now on, in bytes.
-pub(crate) fn limit_caches(bytes: usize) {
-    CACHE_BYTES.store(bytes, Relaxed);
+/// Pages that are written to a file before it is synced. Until then, they are in memory that the kernel cannot reclaim at once.
+static UNSYNCED_PAGES: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// Sets the page cache of the connections that are opened from now on, in bytes, and the number of pages that are written to a
+/// file before it is synced.
+pub(crate) fn limit_memory(cache_bytes: usize, unsynced_pages: u32) {
+    CACHE_BYTES.store(cache_bytes, Relaxed);
+    UNSYNCED_PAGES.store(unsynced_pages, Relaxed);
+}
+
+/// The number of pages that may be written to a file before it is synced.
+pub(crate) fn unsynced_pages() -> u32 {
+    UNSYNCED_PAGES.load(Relaxed)
 }
 
 /// Whether commits are synced to the disk.

@@ -304,6 +304,7 @@ fn run(mebibytes: u64) {
             part(|load| load.post("b", 50_000));
             part(|load| load.list("a"));
         }
+        part(|load| load.post("a", 50_000));
         part(|load| load.post("c", 1_000_000));
         part(|load| load.replay("a"));
         for _ in 0..10 {

@@ -60,12 +60,17 @@ pub(crate) fn copy(
     let through = journal_head::load(db).map_err(at_source)?.number;
     let mut copied = open_unjournalled(file.path()).map_err(at_copy)?;
     let steps = Backup::new(db, &mut copied).map_err(at_copy)?;
+    let unsynced_pages = connection::unsynced_pages();
     loop {
-        let step = steps.step(COPY_PAGES as i32);
+        let step = steps.step(COPY_PAGES.min(unsynced_pages) as i32);
         let step = step.map_err(|error| if is_about_writing(&error) { at_copy(error) } else { at_source(error) })?;
         let pages = steps.progress();
         let (all, left) = (pages.pagecount.max(0) as u64, pages.remaining.max(0) as u64);
         progress(Progress { done: all - left.min(all), of: Some(all) });
+        if unsynced_pages < COPY_PAGES {
+            let failed = |error| DataError::Write { path: file.path().into(), error };
+            file.file().sync_data().map_err(failed)?;
+        }
         match step {
             StepResult::Done => break,
             StepResult::More => {}

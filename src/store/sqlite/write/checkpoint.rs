@@ -12,6 +12,7 @@
 
 use crate::base::limits::{SQLITE_BUSY_MILLISECONDS, WAL_CHECKPOINT_FRAMES, WAL_FRAMES_MAX, WAL_READERS_MILLISECONDS};
 use crate::base::metrics;
+use crate::store::sqlite::connection;
 use rusqlite::{Connection, ffi};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -26,6 +27,8 @@ pub(crate) struct WriteAheadLog {
     frames: Arc<AtomicU32>,
     /// Length at the last call of `shorten`, in frames.
     frames_seen: u32,
+    /// Length at which the log gets its first checkpoint, in frames.
+    checkpoint_frames: u32,
     /// Length at which the next checkpoint runs, in frames.
     next_at: u32,
     /// Whether all pages of a log that is about to be lost are in the database.
@@ -37,6 +40,7 @@ pub(crate) struct WriteAheadLog {
 impl WriteAheadLog {
     /// Observes the log of a writing connection. This replaces SQLite's own checkpoints, which run as part of commits.
     pub(crate) fn watch(db: &mut Connection) -> rusqlite::Result<WriteAheadLog> {
+        let checkpoint_frames = WAL_CHECKPOINT_FRAMES.min(connection::unsynced_pages().saturating_mul(2));
         let frames = Arc::new(AtomicU32::new(0));
         let observed = Arc::clone(&frames);
         let page_bytes = u64::from(db.query_row("PRAGMA page_size", [], |row| row.get::<_, u32>(0))?);
@@ -49,7 +53,8 @@ impl WriteAheadLog {
         Ok(WriteAheadLog {
             frames,
             frames_seen: 0,
-            next_at: WAL_CHECKPOINT_FRAMES,
+            checkpoint_frames,
+            next_at: checkpoint_frames,
             is_saved: false,
             is_poisoned: false,
         })
@@ -61,15 +66,19 @@ impl WriteAheadLog {
         self.is_saved = false;
         let frames = self.frames.load(Relaxed);
         if frames < self.frames_seen {
-            self.next_at = WAL_CHECKPOINT_FRAMES;
+            self.next_at = self.checkpoint_frames;
         }
         self.frames_seen = frames;
         if frames < self.next_at {
             return;
         }
         // Do not wait for a long read, such as a backup, before every transaction.
-        self.next_at = frames + (WAL_CHECKPOINT_FRAMES / 4).max(frames / 8);
-        let result = if frames < WAL_FRAMES_MAX { checkpoint(db, "PASSIVE") } else { restart(db) };
+        self.next_at = frames + (self.checkpoint_frames / 4).max(frames / 8);
+        let result = if frames < WAL_FRAMES_MAX.min(2 * self.checkpoint_frames) {
+            checkpoint(db, "PASSIVE")
+        } else {
+            restart(db)
+        };
         match result {
             Ok(true) => {}
             Ok(false) => log::debug!("the write-ahead log keeps {frames} frames, because readers still use them"),
