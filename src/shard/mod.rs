@@ -30,6 +30,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use subscription::fan_out::FanOut;
 use subscription::live_answers::LiveAnswers;
+use subscription::long_frames::LongFrames;
 use trace::{TracedInput, TracedOutput};
 
 /// An event outside of the shard.
@@ -115,6 +116,7 @@ pub struct Shard {
     token_rules: Arc<TokenRules>,
     connections: ConnectionTable,
     fan_out: FanOut,
+    long_frames: LongFrames,
     live_answers: LiveAnswers,
     random: Random,
     outputs: VecDeque<Output>,
@@ -139,10 +141,13 @@ impl Shard {
         position: EventNumber,
         random: Random,
     ) -> Shard {
+        let tail_bytes = context.memory.tail_limit_bytes();
+        let long_frame_bytes = tail_bytes / 4;
         Shard {
             index,
             connections: ConnectionTable::new(&context.settings, &context.memory),
-            fan_out: FanOut::new(position, context.memory.tail_limit_bytes()),
+            fan_out: FanOut::new(position, tail_bytes - long_frame_bytes),
+            long_frames: LongFrames::new(long_frame_bytes),
             context,
             shared,
             token_rules,

@@ -5,6 +5,9 @@
 
 use crate::domain::id::EventNumber;
 use crate::sse::{BlockFields, write_block, write_name};
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
+use std::sync::OnceLock;
 
 /// The last chunk (RFC 9112 §7.1), which is sent only at the planned end of a stream.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -53,6 +56,7 @@ pub(crate) struct EventFrame {
     bytes: Vec<u8>,
     /// Where the `event:` line ends.
     name_end: usize,
+    digest: OnceLock<u64>,
 }
 
 impl EventFrame {
@@ -74,7 +78,7 @@ impl EventFrame {
         write_chunk_head(name_end - CHUNK_HEAD_BYTES + block_bytes, &mut bytes);
         write_chunk_head(block_bytes, &mut bytes[name_end..]);
         bytes.shrink_to_fit();
-        EventFrame { bytes, name_end }
+        EventFrame { bytes, name_end, digest: OnceLock::new() }
     }
 
     /// The bytes of the frame in this form, in two slices, of which the first may be empty.
@@ -92,6 +96,23 @@ impl EventFrame {
     /// Length of the frame in this form.
     pub(crate) fn len(&self, form: StreamForm) -> usize {
         self.slices(form).iter().map(|slice| slice.len()).sum()
+    }
+
+    /// Appends a part of the frame in this form.
+    pub(crate) fn copy(&self, form: StreamForm, mut part: Range<usize>, out: &mut Vec<u8>) {
+        for slice in self.slices(form) {
+            out.extend_from_slice(&slice[part.start.min(slice.len())..part.end.min(slice.len())]);
+            part = part.start.saturating_sub(slice.len())..part.end.saturating_sub(slice.len());
+        }
+    }
+
+    /// Tells frames of one event that differ apart.
+    pub(crate) fn digest(&self) -> u64 {
+        *self.digest.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&self.bytes);
+            hasher.finish()
+        })
     }
 
     /// Bytes that the frame holds in memory.

@@ -1,6 +1,7 @@
 //! One connection, with the kernel buffers at both ends.
 
 use crate::model::Filter;
+use crate::session::Moment;
 use crate::session::{Asked, Session};
 use crate::transcript::{Item, Transcript};
 use cortex_core::internals::{MonoTime, WallTime};
@@ -53,6 +54,8 @@ pub struct Link {
     pub stalled: bool,
 
     pub transcript: Transcript,
+    /// When the first part of an incomplete block was queued.
+    pub part_queued: Option<Moment>,
     /// Queued items not read by the client: the end of each, the item, the request that it responds to, and the id to
     /// be remembered.
     pub items: VecDeque<(u64, Item, Option<usize>, Option<u64>)>,
@@ -97,6 +100,7 @@ impl Link {
             client_done: false,
             stalled: false,
             transcript: Transcript::new(),
+            part_queued: None,
             items: VecDeque::new(),
             expects: VecDeque::new(),
             session: None,

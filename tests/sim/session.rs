@@ -30,6 +30,7 @@ pub enum Doing {
 }
 
 /// The circumstances under which something was queued.
+#[derive(Debug, Clone)]
 pub struct Moment {
     pub doing: Doing,
     /// The position that the shard had applied before.

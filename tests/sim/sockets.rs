@@ -205,9 +205,13 @@ impl World {
         link.queued += added.len() as u64;
         let mut begin = link.queued - added.len() as u64;
         let items = link.transcript.feed(added);
+        let mut part_queued = link.part_queued.take();
         let was_stream = link.session.is_some();
         self.note(2, added.len() as u64 ^ mix(id as u64));
         for (end, item) in items {
+            // A long event counts from the moment at which its first part was queued.
+            let began = part_queued.take();
+            let moment = began.as_ref().unwrap_or(moment);
             let (mut request, mut remembered) = (None, None);
             match &item {
                 Item::Response(response) => request = Some(self.response_queued(id, response, end, moment)),
@@ -229,8 +233,16 @@ impl World {
             let link = self.links.get_mut(&id).expect("the link exists");
             link.items.push_back((end, item, request, remembered));
         }
+        let process = self.process.as_ref().expect("the program runs");
+        let link = &self.links[&id];
+        // The rest of a long event is not in memory.
+        let has_rest = process.loops[link.shard].shard.outgoing_bytes(link.slot) > link.unsent.len();
+        assert!(!was_stream || link.transcript.is_whole() || has_rest, "a stream ends within an event");
+        if was_stream && !link.transcript.is_whole() {
+            let link = self.links.get_mut(&id).expect("the link exists");
+            link.part_queued = Some(part_queued.unwrap_or_else(|| moment.clone()));
+        }
         let link = self.links.get_mut(&id).expect("the link exists");
-        assert!(!was_stream || link.transcript.is_whole(), "a stream ends within an event");
         let (bytes, events) = link.waiting_events();
         assert!(
             link.session.is_none() || events < 2 || bytes <= BUFFER_BYTES as u64 + CONTROL_BYTES,
@@ -338,7 +350,9 @@ impl World {
             if session.ended {
                 continue;
             }
-            if waited.contains(&id) {
+            // The rest of a long event waits to be read again.
+            let has_rest = process.loops[shard].shard.outgoing_bytes(slot) > link.unsent.len();
+            if has_rest || waited.contains(&id) {
                 session.heartbeat_due = now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
             }
             assert!(now.mono < session.heartbeat_due, "link {id} has no heartbeat");

@@ -1,8 +1,12 @@
 //! The output of one connection that the socket has not taken yet: a queue of segments. Connections share the segments of
 //! events that several of them get.
 //!
+//! An event that is longer than the queue may hold is in memory in parts. It is the first segment, and nothing behind it is
+//! written before its last part.
+//!
 //! Invariant: `bytes` is the length of all segments minus `written`, and no segment is empty.
 
+use crate::domain::id::EventNumber;
 use crate::sse::frame::{EventFrame, StreamForm};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -18,20 +22,54 @@ enum Segment {
     Static(&'static [u8]),
     /// An event that other connections get too, in the form of this stream.
     Frame(Arc<EventFrame>, StreamForm),
+    /// A long event, of which a part is in memory.
+    Long(Box<LongEvent>),
+}
+
+/// An event that is longer than a stream may hold.
+#[derive(Debug, Clone)]
+struct LongEvent {
+    number: EventNumber,
+    form: StreamForm,
+    /// Length of its frame.
+    len: usize,
+    digest: u64,
+    /// The part of the frame that is in memory.
+    part: Vec<u8>,
+    /// Where the part begins.
+    part_at: usize,
+}
+
+impl LongEvent {
+    /// Takes the part of the frame from `at` on.
+    fn load(&mut self, frame: &EventFrame, at: usize, part_bytes: usize) {
+        self.part.clear();
+        frame.copy(self.form, at..self.len.min(at + part_bytes), &mut self.part);
+        self.part_at = at;
+    }
+
+    /// Where the part ends.
+    fn part_end(&self) -> usize {
+        self.part_at + self.part.len()
+    }
 }
 
 impl Segment {
-    /// The bytes, in two slices, of which the first may be empty.
+    /// The bytes in memory, in two slices, of which the first may be empty.
     fn slices(&self) -> [&[u8]; 2] {
         match self {
             Segment::Owned(bytes) => [&[], bytes],
             Segment::Static(bytes) => [&[], bytes],
             Segment::Frame(frame, form) => frame.slices(*form),
+            Segment::Long(event) => [&[], &event.part],
         }
     }
 
     fn len(&self) -> usize {
-        self.slices().iter().map(|slice| slice.len()).sum()
+        match self {
+            Segment::Long(event) => event.len,
+            _ => self.slices().iter().map(|slice| slice.len()).sum(),
+        }
     }
 }
 
@@ -57,7 +95,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Number of bytes that wait.
+    /// Number of bytes that wait, those of a long event that are not in memory included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -76,6 +114,35 @@ impl Outbox {
     pub(crate) fn push_frame(&mut self, frame: Arc<EventFrame>, form: StreamForm) {
         self.bytes += frame.len(form);
         self.segments.push_back(Segment::Frame(frame, form));
+    }
+
+    /// Queues an event of which only a part is to be in memory. The queue must be empty.
+    pub(crate) fn push_long(&mut self, number: EventNumber, frame: &EventFrame, form: StreamForm, part_bytes: usize) {
+        assert!(self.is_empty(), "a long event has the queue for itself");
+        let (len, digest) = (frame.len(form), frame.digest());
+        let part = Vec::with_capacity(part_bytes.min(len));
+        let mut event = Box::new(LongEvent { number, form, len, digest, part, part_at: 0 });
+        event.load(frame, 0, part_bytes);
+        self.bytes += len;
+        self.segments.push_back(Segment::Long(event));
+    }
+
+    /// The event whose next part has to be supplied before anything can be written.
+    pub(crate) fn lacks_part(&self) -> Option<EventNumber> {
+        match self.segments.front() {
+            Some(Segment::Long(event)) if self.written == event.part_end() => Some(event.number),
+            _ => None,
+        }
+    }
+
+    /// Supplies the part of an event that is lacking. Returns false if the frame differs from the one that was begun.
+    pub(crate) fn supply_part(&mut self, frame: &EventFrame, part_bytes: usize) -> bool {
+        let Some(Segment::Long(event)) = self.segments.front_mut() else { return false };
+        let is_same = frame.len(event.form) == event.len && frame.digest() == event.digest;
+        if is_same {
+            event.load(frame, self.written, part_bytes);
+        }
+        is_same
     }
 
     /// Queues the body of a response. A long one is not copied.
@@ -149,7 +216,15 @@ impl Outbox {
     /// Fills `slices` with what waits, in order; returns how many were filled.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut filled, mut skip) = (0, self.written);
-        for part in self.segments.iter().flat_map(Segment::slices) {
+        let mut count = self.segments.len();
+        if let Some(Segment::Long(event)) = self.segments.front() {
+            skip -= event.part_at;
+            if event.part_end() < event.len {
+                // What follows has to wait for the rest.
+                count = 1;
+            }
+        }
+        for part in self.segments.iter().take(count).flat_map(Segment::slices) {
             if skip >= part.len() {
                 skip -= part.len();
                 continue;
@@ -184,6 +259,10 @@ impl Outbox {
         let sum: usize = self.segments.iter().map(Segment::len).sum();
         assert_eq!(sum, self.bytes + self.written);
         assert!(self.segments.iter().all(|segment| segment.len() > 0));
+        assert!(!self.segments.iter().skip(1).any(|segment| matches!(segment, Segment::Long(_))));
+        if let Some(Segment::Long(event)) = self.segments.front() {
+            assert!((event.part_at..=event.part_end()).contains(&self.written) && event.part_end() <= event.len);
+        }
         assert!(self.segments.front().map_or(self.written == 0, |segment| self.written < segment.len()));
     }
 }
@@ -205,11 +284,19 @@ mod tests {
     fn gives_out_what_was_put_in_whatever_the_socket_takes() {
         let mut random = Random::new(11);
         let mut outbox = Outbox::default();
-        let (mut put, mut got) = (Vec::new(), Vec::new());
+        let (mut put, mut got, mut long) = (Vec::new(), Vec::new(), None);
         for round in 0..5_000u32 {
             let length = if round % 50 == 0 { 2 * COPIED_BYTES_MAX as u64 } else { random.below(40) };
             let bytes: Vec<u8> = (0..length).map(|i| b'a' + ((u64::from(round) + i) % 26) as u8).collect();
-            match random.below(5) {
+            // A long event is queued alone, and its parts are supplied as they are needed.
+            let is_long = round % 20 == 0 && outbox.is_empty();
+            match if is_long { 5 } else { random.below(5) } {
+                5 => {
+                    let (frame, form) = (frame(&[b'l'; 700]), random_form(&mut random));
+                    put.extend(frame.slices(form).concat());
+                    outbox.push_long(EventNumber(1), &frame, form, 100);
+                    long = Some(frame);
+                }
                 0 => {
                     put.extend_from_slice(&bytes);
                     outbox.push_body(Cow::Owned(bytes));
@@ -235,6 +322,11 @@ mod tests {
             }
             outbox.check_invariants();
             let mut slices = [IoSlice::new(&[]); 3];
+            if outbox.lacks_part().is_some() {
+                assert_eq!(outbox.slices(&mut [IoSlice::new(&[]); 3]), 0, "nothing overtakes the rest of an event");
+                assert!(!outbox.supply_part(&frame(&[b'm'; 700]), 100), "another event");
+                assert!(outbox.supply_part(long.as_ref().unwrap(), 100));
+            }
             let filled = outbox.slices(&mut slices);
             let offered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
             let take = random.below(offered.len() as u64 + 1) as usize;
@@ -243,7 +335,7 @@ mod tests {
             outbox.check_invariants();
             assert_eq!(put.len() - got.len(), outbox.bytes());
         }
-        assert!(put.starts_with(&got));
+        assert!(put.starts_with(&got) && long.is_some());
     }
 
     #[test]

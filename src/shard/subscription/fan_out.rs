@@ -228,6 +228,12 @@ impl UserSubscriptions {
         Some(self.events.range(start..))
     }
 
+    /// The frame of an event of the tail.
+    pub(crate) fn frame(&self, number: EventNumber) -> Option<&Arc<EventFrame>> {
+        let place = self.events.binary_search_by_key(&number, |event| event.number).ok()?;
+        Some(&self.events[place].frame)
+    }
+
     /// Drops from the tail what an event may invalidate: access to earlier events, or the content of a message. Only the
     /// journal has the present state; an owner, for example, still sees conversations that they left.
     fn forget_before(&mut self, event: &Event) {

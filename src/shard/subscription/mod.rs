@@ -2,5 +2,6 @@
 
 pub(super) mod fan_out;
 pub(super) mod live_answers;
+pub(super) mod long_frames;
 mod streams;
 pub(super) mod subscriber;

@@ -17,6 +17,7 @@ use crate::http1::response_write::Length;
 use crate::shard::message::CommitShare;
 use crate::shard::request::context::RequestContext;
 use crate::shard::shared::stream_registry::StreamStats;
+use crate::shard::subscription::fan_out::FramedEvent;
 use crate::shard::subscription::subscriber::{FillResult, StreamDelivery, Subscriber};
 use crate::shard::{Output, Shard};
 use crate::sse::frame::StreamForm;
@@ -128,15 +129,22 @@ impl Shard {
 
     fn publish(&mut self, event: &Event, now: Now) {
         self.live_answers.apply(event);
-        let Shard { fan_out, connections, .. } = self;
+        let Shard { fan_out, connections, long_frames, .. } = self;
+        let mut long = None;
         fan_out.publish(event, |slot, framed| {
             if let Some((stream, outbox)) = connections[slot].stream_mut()
                 && stream.is_live()
             {
                 stream.offer(framed, outbox);
+                if framed.frame.held_bytes() > stream.buffer_bytes() {
+                    long.get_or_insert_with(|| Arc::clone(&framed.frame));
+                }
                 connections.output_queued(slot, now);
             }
         });
+        if let Some(frame) = long {
+            long_frames.insert(event.number, frame);
+        }
     }
 
     /// The shard missed the events through `position`: its streams read them from the journal.
@@ -159,11 +167,14 @@ impl Shard {
     /// A stream's requested page has arrived, or failed.
     pub(in crate::shard) fn page_received(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
+        if stream.take_part() {
+            return self.part_received(slot, page, now);
+        }
         if !stream.awaits_page() {
             return;
         }
         match page {
-            Ok(page) => stream.take_page(&page, outbox),
+            Ok(page) => stream.take_page(&page, &mut self.long_frames, outbox),
             Err(_) => stream.page_failed(now.mono),
         }
         self.fill_stream(slot, now);
@@ -171,10 +182,51 @@ impl Shard {
         self.connections.arm(slot, now);
     }
 
+    /// The event of which a stream lacks a part was read again. If it has changed, or is no longer there, the stream is cut: its
+    /// client has not got the event yet, and resumes before it.
+    fn part_received(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
+        let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
+        let Some(number) = outbox.lacks_part() else { return };
+        match page {
+            // Another stream may have needed the same event.
+            Ok(_) if self.long_frames.get(number).is_some_and(|frame| stream.supply_part(frame, outbox)) => {}
+            Ok(page) => {
+                let event = page.events.first().filter(|event| event.number == number);
+                let frame = event.map(|event| FramedEvent::new(event).frame);
+                match frame.filter(|frame| stream.supply_part(frame, outbox)) {
+                    Some(frame) => self.long_frames.insert(number, frame),
+                    None => return self.close(slot),
+                }
+            }
+            Err(_) => stream.part_failed(now.mono),
+        }
+        self.connections.output_queued(slot, now);
+        self.connections.arm(slot, now);
+    }
+
+    /// Supplies the part of a long event that a stream lacks, or requests it.
+    fn supply_part(&mut self, slot: u32, now: Now) {
+        let reply_to = self.reply_to(slot);
+        let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
+        let Some(number) = outbox.lacks_part() else { return };
+        let in_tail = self.fan_out.subscriptions(stream.user()).and_then(|subscriptions| subscriptions.frame(number));
+        let kept = [in_tail, self.long_frames.get(number)].into_iter().flatten();
+        if !kept.into_iter().any(|frame| stream.supply_part(frame, outbox))
+            && let Some(kind) = stream.request_part(number)
+        {
+            let query = Query { reply_to, caller: stream.user().clone(), kind };
+            self.outputs.push_back(Output::Work(Work::Query(query)));
+        }
+        stream.report(&self.fan_out, outbox, now.mono);
+        self.connections.output_queued(slot, now);
+    }
+
     /// The socket took bytes of a stream, or was full.
     pub(in crate::shard) fn stream_written(&mut self, slot: u32, now: Now) {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
-        if stream.has_ended() && outbox.is_empty() {
+        if outbox.lacks_part().is_some() {
+            self.supply_part(slot, now);
+        } else if stream.has_ended() && outbox.is_empty() {
             self.begin_closing(slot, now);
         } else if stream.wants_fill(outbox) {
             self.fill_stream(slot, now);
@@ -192,6 +244,7 @@ impl Shard {
     pub(in crate::shard) fn tick_stream(&mut self, slot: u32, now: Now) {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         stream.tick(&self.fan_out, outbox, now, self.context.settings.heartbeat_interval_ms);
+        self.supply_part(slot, now);
         self.fill_stream(slot, now);
         self.connections.output_queued(slot, now);
     }

@@ -8,6 +8,7 @@ mod control_events;
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, WallTime};
+use crate::domain::event::Event;
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::live_answer::ShownText;
 use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
@@ -15,6 +16,7 @@ use crate::domain::token_rules::Credential;
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::{FanOut, FramedEvent};
+use crate::shard::subscription::long_frames::LongFrames;
 use crate::sse::BlockFields;
 use crate::sse::frame::{EventFrame, StreamForm, write_block_in};
 use crate::wire;
@@ -22,6 +24,8 @@ use std::sync::Arc;
 
 /// Delay after a failed journal page, in milliseconds.
 const PAGE_RETRY_MILLISECONDS: u64 = 250;
+/// Bytes that a byte of text has in JSON, at most.
+const ESCAPED_BYTES_FACTOR: usize = 6;
 /// Approximate size of an event's frame without its weight.
 const PAGE_FRAME_BYTES: usize = 256;
 
@@ -60,8 +64,10 @@ pub(crate) struct Subscriber {
     retry_at: Option<MonoTime>,
     /// The expiry that was announced with `token_expiring`.
     expiry_announced: Option<WallTime>,
-    /// Most bytes in the outbox, unless a single event is longer.
+    /// Most bytes in the outbox. Of an event that is longer, a part is in memory.
     buffer_bytes: usize,
+    /// A page was requested for the next part of a long event.
+    awaits_part: bool,
     /// The last event is queued.
     ended: bool,
     /// The answers in progress of which the stream has text, or is to get some.
@@ -135,6 +141,7 @@ impl Subscriber {
             retry_at: None,
             expiry_announced: None,
             buffer_bytes,
+            awaits_part: false,
             ended: false,
             answers: Vec::new(),
             lacks_text: false,
@@ -146,7 +153,7 @@ impl Subscriber {
         self.id
     }
 
-    /// The most bytes in its outbox, unless a single event is longer.
+    /// The most bytes in its outbox. Of an event that is longer, a part is in memory.
     pub(crate) fn buffer_bytes(&self) -> usize {
         self.buffer_bytes
     }
@@ -196,7 +203,7 @@ impl Subscriber {
         if !self.is_live() || event.number <= self.cursor || !event.passes(&self.filter) {
             return;
         }
-        if !self.push_ephemeral(&event.frame, outbox) {
+        if !self.push_event(event.number, &event.frame, outbox) {
             self.state = DeliveryState::Behind;
             self.cursor = EventNumber(event.number.0 - 1);
         }
@@ -223,7 +230,7 @@ impl Subscriber {
             };
             for event in events {
                 let is_wanted = event.passes(&self.filter) && !fan_out.hides(event);
-                if is_wanted && !self.push_ephemeral(&event.frame, outbox) {
+                if is_wanted && !self.push_event(event.number, &event.frame, outbox) {
                     return FillResult::Nothing;
                 }
                 self.cursor = event.number;
@@ -242,8 +249,8 @@ impl Subscriber {
         QueryKind::JournalPage { after: self.cursor, bytes_max: self.buffer_bytes, filter: self.filter }
     }
 
-    /// Queues the events of a requested page, as far as there is room.
-    pub(crate) fn take_page(&mut self, page: &JournalPage, outbox: &mut Outbox) {
+    /// Queues the events of a requested page, as far as there is room. A long event is kept in `long_frames`.
+    pub(crate) fn take_page(&mut self, page: &JournalPage, long_frames: &mut LongFrames, outbox: &mut Outbox) {
         assert!(self.state == DeliveryState::AwaitingPage, "a page arrives only on request");
         self.state = DeliveryState::Behind;
         // Every page of a long replay reports the same gap. It is sent once.
@@ -257,9 +264,13 @@ impl Subscriber {
         for event in &page.events {
             let fields = BlockFields { id: Some(event.number), retry_milliseconds: None };
             let write_json = |out: &mut Vec<u8>| wire::event::event_json(event, out);
-            let is_queued = outbox.push_within(self.buffer_bytes, bytes_left, |out| {
-                write_block_in(self.form, fields, event.kind.as_str(), write_json, out);
-            });
+            let is_queued = if event.weight() > self.buffer_bytes / ESCAPED_BYTES_FACTOR {
+                self.push_long_event(event, long_frames, outbox)
+            } else {
+                outbox.push_within(self.buffer_bytes, bytes_left, |out| {
+                    write_block_in(self.form, fields, event.kind.as_str(), write_json, out);
+                })
+            };
             if !is_queued {
                 return;
             }
@@ -267,6 +278,46 @@ impl Subscriber {
             self.cursor = event.number;
         }
         self.cursor = page.through;
+    }
+
+    /// Queues an event whose frame may be longer than the outbox may hold, if there is room.
+    fn push_long_event(&self, event: &Event, long_frames: &mut LongFrames, outbox: &mut Outbox) -> bool {
+        // An event of this weight would be framed in vain.
+        if !outbox.has_room(event.weight(), self.buffer_bytes) {
+            return false;
+        }
+        let frame = FramedEvent::new(event).frame;
+        let is_queued = self.push_event(event.number, &frame, outbox);
+        if is_queued && frame.len(self.form) > self.buffer_bytes {
+            long_frames.insert(event.number, frame);
+        }
+        is_queued
+    }
+
+    /// Supplies the next part of a long event from its frame. Returns false if the event has changed since its beginning was
+    /// queued.
+    pub(crate) fn supply_part(&self, frame: &EventFrame, outbox: &mut Outbox) -> bool {
+        outbox.supply_part(frame, self.buffer_bytes)
+    }
+
+    /// Requests the event of which the outbox lacks a part from the journal. Next: `take_part`.
+    pub(crate) fn request_part(&mut self, number: EventNumber) -> Option<QueryKind> {
+        let is_due = !self.awaits_part && self.retry_at.is_none();
+        is_due.then(|| {
+            self.awaits_part = true;
+            QueryKind::JournalPage { after: EventNumber(number.0 - 1), bytes_max: 1, filter: self.filter }
+        })
+    }
+
+    /// Whether a page was requested for a part. It arrives now.
+    pub(crate) fn take_part(&mut self) -> bool {
+        std::mem::take(&mut self.awaits_part)
+    }
+
+    /// The page for a part failed: it is requested again after a delay.
+    pub(crate) fn part_failed(&mut self, now: MonoTime) {
+        metrics::CATCHUP_FAILURES.add(1);
+        self.retry_at = Some(now.plus_milliseconds(PAGE_RETRY_MILLISECONDS));
     }
 
     /// The requested page failed: requests it again after a delay.
@@ -326,6 +377,15 @@ impl Subscriber {
         self.buffer_bytes / 2 - self.buffer_bytes / 8
     }
 
+    /// Queues an event if there is room; returns whether there was.
+    fn push_event(&self, number: EventNumber, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
+        if frame.len(self.form) <= self.buffer_bytes || !outbox.is_empty() {
+            return self.push_ephemeral(frame, outbox);
+        }
+        outbox.push_long(number, frame, self.form, self.buffer_bytes);
+        true
+    }
+
     /// Queues a frame if there is room; returns whether there was. An ephemeral frame, such as a delta, is not sent again.
     pub(crate) fn push_ephemeral(&self, frame: &Arc<EventFrame>, outbox: &mut Outbox) -> bool {
         let has_room = outbox.has_room(frame.len(self.form), self.buffer_bytes);
@@ -360,6 +420,7 @@ mod tests {
             retry_at: None,
             expiry_announced: None,
             buffer_bytes: 4096,
+            awaits_part: false,
             ended: false,
             answers: Vec::new(),
             lacks_text: false,
@@ -397,20 +458,26 @@ mod tests {
             position: EventNumber(20),
             gap: Some(EventNumber(10)),
         };
-        stream.take_page(&page, &mut outbox);
+        stream.take_page(&page, &mut LongFrames::new(0), &mut outbox);
         assert_eq!(stream.cursor, EventNumber(1), "a large event has no room behind the gap");
         let sent = waiting(&mut outbox);
         assert!(sent.contains("\"first_available_id\":10") && !sent.contains("\nid: 3\n"), "{sent}");
 
         stream.state = DeliveryState::AwaitingPage;
-        stream.take_page(&page, &mut outbox);
-        let sent = waiting(&mut outbox);
-        assert!(
-            sent.starts_with("data: {\"type\":\"workspace_updated\"")
-                && sent.ends_with("\nid: 3\n\n")
-                && !sent.contains("gap"),
-            "{sent}"
-        );
+        stream.take_page(&page, &mut LongFrames::new(0), &mut outbox);
+        let part = waiting(&mut outbox);
+        assert!(part.starts_with("data: {\"type\":\"workspace_updated\"") && part.len() == stream.buffer_bytes);
         assert_eq!(stream.cursor, EventNumber(3));
+        let mut rest = String::new();
+        while let Some(number) = outbox.lacks_part() {
+            assert_eq!(number, EventNumber(3));
+            assert!(
+                !stream.supply_part(&FramedEvent::new(&event(3, 5001)).frame, &mut outbox),
+                "the event has changed"
+            );
+            assert!(stream.supply_part(&FramedEvent::new(&event(3, 5000)).frame, &mut outbox));
+            rest += &waiting(&mut outbox);
+        }
+        assert!(rest.ends_with("\nid: 3\n\n") && outbox.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 mod deletion;
 mod idempotency;
 mod life;
+mod long_events;
 mod memory;
 mod missed_access;
 mod overload;
