@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn the_outboxes_of_streams_fit_together() {
-        for (mib, few, many) in [(14, 0, 10), (16, 2, 35), (64, 14, 400), (1024, 300, 10_000)] {
+        for (mib, few, many) in [(14, 0, 10), (16, 2, 35), (64, 12, 400), (1024, 250, 10_000)] {
             let plan = plan(mib << 20, 4);
             let mut buffers = Vec::new();
             let mut reserved = 0;
