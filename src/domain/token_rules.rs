@@ -66,6 +66,17 @@ impl TokenRules {
         self.buckets.iter().all(|bucket| bucket.is_empty())
     }
 
+    /// The users with another rule than in `old`, of which this is a later version. Reads only the buckets that have changed.
+    pub(crate) fn changed_since<'a>(&'a self, old: &'a TokenRules) -> impl Iterator<Item = &'a UserId> {
+        let changed = self
+            .buckets
+            .iter()
+            .enumerate()
+            .filter(|(index, bucket)| old.buckets.get(*index).is_none_or(|old| !Arc::ptr_eq(old, bucket)));
+        let users = changed.flat_map(|(_, bucket)| bucket.iter());
+        users.filter(|(user, rule)| old.get(user) != Some(**rule)).map(|(user, _)| user)
+    }
+
     /// Replaces or removes the rule of a user.
     pub fn set(&mut self, user: UserId, rule: Option<TokenRule>) {
         if self.buckets.is_empty() {
@@ -139,6 +150,9 @@ mod tests {
         assert!((6..3 * TOKEN_RULE_BUCKETS).all(|number| rules.rejects_all(&user(number))));
         let copied = before.buckets.iter().zip(&rules.buckets).filter(|(old, new)| !Arc::ptr_eq(old, new)).count();
         assert_eq!(copied, 1);
+        assert_eq!(rules.changed_since(&before).collect::<Vec<_>>(), [&user(5)]);
+        assert_eq!(rules.changed_since(&rules).count(), 0);
+        assert_eq!(rules.changed_since(&TokenRules::default()).count(), 3 * TOKEN_RULE_BUCKETS);
         rules.set(user(5), None);
         assert_eq!(rules.get(&user(5)), None);
     }

@@ -133,6 +133,11 @@ impl FanOut {
         self.users.iter()
     }
 
+    /// The streams of a user.
+    pub(crate) fn streams_of(&self, user: &UserId) -> &[u32] {
+        self.users.get(user).map_or(&[], |subscriptions| subscriptions.streams())
+    }
+
     /// Adds an event to the tails of its recipients, and calls `offer` for each of their streams.
     pub(crate) fn publish(&mut self, event: &Event, mut offer: impl FnMut(u32, &Arc<FramedEvent>)) {
         if event.kind == EventKind::WorkspaceDeleted {

@@ -11,6 +11,7 @@ use crate::domain::id::EventNumber;
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query};
 use crate::domain::result::Rejection;
+use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
 use crate::http1::head::{Method, Version};
 use crate::http1::response_write::Length;
@@ -104,8 +105,8 @@ impl Shard {
     /// Applies a commit: its events before its results, so that a stream has an event before the response that reports it.
     pub(in crate::shard) fn committed(&mut self, share: CommitShare, now: Now) {
         if let Some(token_rules) = share.token_rules {
-            self.token_rules = token_rules;
-            self.end_rejected_streams(now);
+            let old = std::mem::replace(&mut self.token_rules, token_rules);
+            self.end_rejected_streams(&old, now);
         }
         for started in share.started.iter() {
             self.live_answers.start(started);
@@ -299,11 +300,11 @@ impl Shard {
         });
     }
 
-    /// Ends the streams whose tokens the present rules reject.
-    fn end_rejected_streams(&mut self, now: Now) {
+    /// Ends the streams whose tokens the present rules reject, and the rules `old` did not.
+    fn end_rejected_streams(&mut self, old: &TokenRules, now: Now) {
         let mut rejected = Vec::new();
-        for (user, subscriptions) in self.fan_out.users() {
-            for slot in subscriptions.streams() {
+        for user in self.token_rules.changed_since(old) {
+            for slot in self.fan_out.streams_of(user) {
                 if let Some((stream, _)) = self.connections[*slot].stream()
                     && !self.token_rules.accepts(user, stream.credential())
                 {
