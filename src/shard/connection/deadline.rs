@@ -103,8 +103,11 @@ impl Connection {
                 (after(HEALTH_TIMEOUT_MILLISECONDS), Expiry::HealthTimeout)
             }
             Phase::Waiting(_) => return None,
-            // Nothing follows what waits.
-            Phase::Stream(stream) if stream.has_ended() => (stalls_at, Expiry::Close),
+            // Nothing follows what waits, but a part of it may have to be read again.
+            Phase::Stream(stream) if stream.has_ended() => match stream.retry_at() {
+                Some(retry_at) => (retry_at.min(stalls_at), Expiry::TickStream),
+                None => (stalls_at, Expiry::Close),
+            },
             Phase::Stream(stream) if self.waits_for_reader => {
                 (stream.next_tick(now).min(stalls_at), Expiry::TickStream)
             }

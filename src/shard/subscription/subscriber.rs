@@ -173,6 +173,11 @@ impl Subscriber {
         &self.filter
     }
 
+    /// When a page is requested again after a failure.
+    pub(crate) fn retry_at(&self) -> Option<MonoTime> {
+        self.retry_at
+    }
+
     /// Whether its last event is queued.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended

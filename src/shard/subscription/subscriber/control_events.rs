@@ -70,11 +70,11 @@ impl Subscriber {
 
     /// Does what is due: a heartbeat, the notice of the token's expiry, that expiry, another request for a page.
     pub(crate) fn tick(&mut self, fan_out: &FanOut, outbox: &mut Outbox, now: Now, heartbeat_milliseconds: u64) {
-        if self.ended {
-            return;
-        }
         if self.retry_at.is_some_and(|at| at <= now.mono) {
             self.retry_at = None;
+        }
+        if self.ended {
+            return;
         }
         let expires_at = self.stats.expires_at();
         if now.wall >= expires_at {
