@@ -193,7 +193,7 @@ fn changes(database: &Database, measured: &mut Measured<'_>) {
     let everybody: Vec<String> = (1..=255).map(|number| format!("crowd-{number}")).collect();
     let line = format!("PUT /config/conversation/{}", small.0);
     let update = |round: usize| {
-        let ids = if round % 2 == 0 { everybody.clone() } else { vec!["ben".to_owned()] };
+        let ids = if round.is_multiple_of(2) { everybody.clone() } else { vec!["ben".to_owned()] };
         (line.clone(), json!({"topic": format!("topic {round}"), "participant_ids": ids}))
     };
     measured.rounds("PUT /config/conversation/{id}, 255 come or go", "ann", update, |_| ());
