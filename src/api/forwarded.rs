@@ -23,7 +23,12 @@ impl ClientAddresses {
     /// The holder of the shares of a client without a token. The client may have forged either of two addresses, so then it
     /// is the network of `peer`, the socket's other end.
     pub(crate) fn holder(self, peer: IpAddr) -> Holder {
-        Holder::Network(if self.second.is_none() { self.first } else { network_of(peer) })
+        Holder::Network(self.network(peer))
+    }
+
+    /// The network of [`ClientAddresses::holder`].
+    pub(crate) fn network(self, peer: IpAddr) -> IpAddr {
+        if self.second.is_none() { self.first } else { network_of(peer) }
     }
 
     /// The addresses.

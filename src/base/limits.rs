@@ -215,6 +215,8 @@ pub(crate) const READS_PER_TURN_MAX: usize = 4;
 pub const WRITE_BUFFERS_MAX: usize = 64;
 /// Streams with little output that are written per turn of the loop; requests are served between two turns.
 pub(crate) const STREAM_WRITES_PER_TURN_MAX: usize = 32;
+/// Bytes of streams that are written per turn of the loop, counted before the sockets take them; one stream may exceed it.
+pub(crate) const STREAM_BYTES_PER_TURN_MAX: usize = 2 * 1024 * 1024;
 /// Bytes queued for one stream above which a delayed write no longer saves work.
 pub(crate) const STREAM_HOLD_BYTES_MAX: usize = 16 * 1024;
 /// Longest delay of a stream's write while commands are in progress, in microseconds: their events share the write.

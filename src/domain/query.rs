@@ -8,6 +8,7 @@ use crate::domain::id::{EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::page::{ConversationView, MessagePage, Page, Pagination};
 use crate::domain::result::Rejection;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A read of the store.
@@ -25,7 +26,8 @@ impl Query {
     /// The holder of the share that the query takes in a queue: the caller, or the server for its own queries.
     pub fn holder(&self) -> Holder {
         match self.kind {
-            QueryKind::Alive | QueryKind::Jobs { .. } => Holder::Server,
+            QueryKind::Jobs { .. } => Holder::Server,
+            QueryKind::Alive(network) => Holder::Network(network),
             _ => Holder::User(self.caller.clone()),
         }
     }
@@ -34,8 +36,8 @@ impl Query {
 /// The subject of a query.
 #[derive(Debug, Clone)]
 pub enum QueryKind {
-    /// Whether the database can be read.
-    Alive,
+    /// Whether the database can be read, for a client of this network.
+    Alive(IpAddr),
     /// The caller's own workspaces, in creation order.
     Workspaces(Pagination),
     /// One workspace of the caller's.

@@ -21,6 +21,8 @@ pub(super) struct WriteQueue {
     pass_left: usize,
     /// The number of small writes to streams that this turn may still do.
     small_left: usize,
+    /// Bytes of streams that may still be written in this turn.
+    bytes_left: usize,
     /// The latest beginning of the next pass.
     hold_until: Option<MonoTime>,
     commands_under_way: usize,
@@ -67,6 +69,7 @@ impl WriteQueue {
     /// Begins a turn. `bytes_of` returns the pending output of a stream, in bytes.
     pub(super) fn begin_turn(&mut self, now: MonoTime, bytes_of: impl Fn(u32) -> usize) {
         self.small_left = STREAM_WRITES_PER_TURN_MAX;
+        self.bytes_left = STREAM_BYTES_PER_TURN_MAX;
         let Some(first) = self.streams.front() else { return };
         if self.pass_left > 0 {
             return;
@@ -84,10 +87,15 @@ impl WriteQueue {
             return None;
         }
         let slot = *self.streams.front()?;
-        // Waiting for more frames would not make this write cheaper.
-        if bytes_of(slot) < STREAM_HOLD_BYTES_MAX {
+        if self.bytes_left == 0 {
+            return None;
+        }
+        let bytes = bytes_of(slot);
+        // Waiting for more frames would not make a larger write cheaper.
+        if bytes < STREAM_HOLD_BYTES_MAX {
             self.small_left = self.small_left.checked_sub(1)?;
         }
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
         self.pass_left -= 1;
         self.streams.pop_front()
     }
@@ -135,6 +143,15 @@ mod tests {
         let mut write_queue = WriteQueue::default();
         (0..count).for_each(|slot| write_queue.push_stream(slot));
         assert_eq!(turn(&mut write_queue, NOW, STREAM_HOLD_BYTES_MAX).len(), count as usize);
+    }
+
+    #[test]
+    fn the_bytes_of_a_turn_are_bounded() {
+        let mut write_queue = WriteQueue::default();
+        (0..10).for_each(|slot| write_queue.push_stream(slot));
+        assert_eq!(turn(&mut write_queue, NOW, STREAM_BYTES_PER_TURN_MAX / 4), [0, 1, 2, 3]);
+        assert!(write_queue.any_now());
+        assert_eq!(turn(&mut write_queue, NOW, 2 * STREAM_BYTES_PER_TURN_MAX), [4]);
     }
 
     #[test]

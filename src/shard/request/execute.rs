@@ -3,7 +3,6 @@
 use super::context::{AdmittedRequest, RequestContext};
 use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
-use crate::api::operation::Operation;
 use crate::api::{self, Action, Caller, Response, health, metrics};
 use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, Idempotency};
@@ -78,7 +77,7 @@ impl Shard {
                     metrics::report(self.shared.streams.survey(now.mono), self.shared.streams.position(), now.wall);
                 self.respond(slot, &request_context, response, now);
             }
-            Action::Health => self.check_health(slot, request_context, admitted.operation, now),
+            Action::Health => self.check_health(slot, request_context, admitted, now),
             Action::Ready => {
                 let readiness = match self.shared.writer_health.fault(now.mono) {
                     _ if self.draining => Readiness::Draining,
@@ -127,10 +126,16 @@ impl Shard {
     }
 
     /// Hands a reader an empty query, to see whether it responds.
-    fn check_health(&mut self, slot: u32, request_context: RequestContext<'_>, operation: Operation, now: Now) {
-        let query =
-            Query { reply_to: self.reply_to(slot), caller: UserId::new_unchecked("health"), kind: QueryKind::Alive };
-        let pending = PendingRequest::new(request_context, operation, None, Continuation::Health);
+    fn check_health(
+        &mut self,
+        slot: u32,
+        request_context: RequestContext<'_>,
+        admitted: AdmittedRequest<'_>,
+        now: Now,
+    ) {
+        let kind = QueryKind::Alive(admitted.networks.network(self.connections[slot].peer()));
+        let query = Query { reply_to: self.reply_to(slot), caller: UserId::new_unchecked("health"), kind };
+        let pending = PendingRequest::new(request_context, admitted.operation, None, Continuation::Health);
         self.wait(slot, pending, Work::Query(query), now);
     }
 

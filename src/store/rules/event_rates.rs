@@ -20,6 +20,8 @@ pub(crate) struct EventRates {
     rate: Option<EventRate>,
     /// By the hash of the user's id. The hash is seeded, so a client cannot find two users with the same one.
     levels: HashMap<u64, EventLevel>,
+    /// What the present transaction has counted.
+    uncommitted: Vec<(u64, u64)>,
     hasher: RandomState,
 }
 
@@ -33,12 +35,21 @@ struct EventLevel {
 
 impl EventRates {
     pub(crate) fn new(rate: Option<EventRate>) -> EventRates {
-        EventRates { rate, levels: HashMap::new(), hasher: RandomState::new() }
+        EventRates { rate, levels: HashMap::new(), uncommitted: Vec::new(), hasher: RandomState::new() }
     }
 
-    /// Forgets all levels.
-    pub(crate) fn clear(&mut self) {
-        self.levels.clear();
+    /// Begins a transaction.
+    pub(crate) fn begin(&mut self) {
+        self.uncommitted.clear();
+    }
+
+    /// Takes back what the transaction has counted.
+    pub(crate) fn roll_back(&mut self) {
+        for (key, bytes) in self.uncommitted.drain(..) {
+            if let Some(level) = self.levels.get_mut(&key) {
+                level.bytes = level.bytes.saturating_sub(bytes);
+            }
+        }
     }
 
     /// Checks that `user` may write another state event at `now`.
@@ -68,6 +79,7 @@ impl EventRates {
         }
         let level = self.levels.entry(key).or_insert(EventLevel { bytes: 0, at: now });
         *level = EventLevel { bytes: level.bytes_at(rate, now).saturating_add(bytes), at: now };
+        self.uncommitted.push((key, bytes));
     }
 
     /// Removes the lowest levels until half of the users are left, so that it is called rarely.
@@ -124,6 +136,19 @@ mod tests {
         let mut unlimited = EventRates::new(None);
         unlimited.count(&ann, u64::MAX, NOW);
         assert_eq!(wait(&unlimited, &ann, NOW), 0);
+    }
+
+    #[test]
+    fn what_is_rolled_back_does_not_count() {
+        let mut rates = EventRates::new(Some(RATE));
+        rates.begin();
+        rates.count(&user(0), 150, NOW);
+        rates.begin();
+        rates.count(&user(0), 70, NOW);
+        rates.count(&user(1), 500, NOW);
+        rates.count(&user(0), 30, NOW);
+        rates.roll_back();
+        assert_eq!((wait(&rates, &user(0), NOW), wait(&rates, &user(1), NOW)), (5, 0));
     }
 
     #[test]

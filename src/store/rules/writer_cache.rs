@@ -57,8 +57,6 @@ impl WriterCache {
         self.conversations.clear();
         self.users.clear();
         self.inboxes.clear();
-        // What was rolled back must not count.
-        self.event_rates.clear();
         self.stats = None;
         self.deleted_workspaces.clear();
     }

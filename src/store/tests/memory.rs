@@ -20,7 +20,7 @@ fn a_database_in_memory_works_unlinked_and_leaves_no_file() {
         done(&mut writer, "ann", post(conversation, &"x".repeat(1_000_000)));
     }
     let reply_to = ReplyTo { shard: 0, slot: 0, generation: 0 };
-    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Alive };
+    let query = Query { reply_to, caller: UserId::new_unchecked("ann"), kind: QueryKind::Alive([127, 0, 0, 1].into()) };
     assert_eq!(execute_on(&mut reader, &query).position, writer.position());
     assert_eq!(replay(&mut writer, "ann").len(), 42);
     writer.check_invariants();

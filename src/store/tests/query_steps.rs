@@ -62,7 +62,7 @@ impl CrowdedStore {
         let journal = |filter| QueryKind::JournalPage { after: EventNumber(0), bytes_max: 1 << 20, filter };
         let unrelated = self.ids.iter().map(|id| UserId::new_unchecked(id.as_str())).collect();
         vec![
-            ("a health check", QueryKind::Alive, 1),
+            ("a health check", QueryKind::Alive([127, 0, 0, 1].into()), 1),
             ("workspaces", QueryKind::Workspaces(page(1000, 0)), 1),
             ("workspaces far back", QueryKind::Workspaces(page(10, 100_000)), 1),
             ("conversations of a workspace", QueryKind::Conversations(self.workspace, page(1000, 0)), 1),

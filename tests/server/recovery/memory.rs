@@ -222,3 +222,22 @@ fn assert_same(expected: &[Acknowledged], seen: &[(u64, String)], name: &str) {
     let same = same.count();
     assert!(same == expected.len() && same == seen.len(), "{name}: {same} of {} match", expected.len());
 }
+
+/// With little memory and several event loops, a message that was accepted can be larger than what a loop's mailbox has for
+/// results. It is read and replayed in any case.
+#[test]
+fn an_accepted_message_can_be_read_with_little_memory() {
+    let server = Server::with(&[("MEMORY_LIMIT_BYTES", "67108864"), ("WORKERS", "4")]);
+    let (mut ann, mut ben) = (User::new(&server, "ann"), User::new(&server, "ben"));
+    let workspace = ann.create_workspace("w");
+    let conversation = ann.create_conversation(&workspace, "t", &["ben"]);
+    let mut stream = ben.stream();
+    let large = "y".repeat(500_000);
+    ann.post_message(&conversation, &large);
+    ben.say("default", "after");
+    assert!(stream.before_message("after").iter().any(|event| event.content() == large));
+    let mut replay = ben.stream_with("last_event_id=0");
+    assert!(replay.before_message("after").iter().any(|event| event.content() == large));
+    let page = ben.get(&format!("/conversations/{conversation}/messages?limit=1")).expect(200);
+    assert!(page.text().contains(&large));
+}

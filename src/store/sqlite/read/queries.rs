@@ -95,7 +95,7 @@ impl ReadTransaction<'_> {
             QueryKind::StreamAccess(filter) => return self.stream_access(filter, progress, budget),
             // All others have a bounded result that an index selects, or return the part that one step has found.
             // Reading the position was enough.
-            QueryKind::Alive => QueryResult::Alive,
+            QueryKind::Alive(_) => QueryResult::Alive,
             QueryKind::Workspace(id) => QueryResult::Workspace(self.own_workspace(*id)?.workspace),
             QueryKind::Conversation(conversation) => {
                 let access = self.access(*conversation, ApiVariant::Config)?;

@@ -426,6 +426,7 @@ impl Writer {
 
     fn begin(&mut self) -> rusqlite::Result<()> {
         self.roll_back_leftover();
+        self.cache.event_rates.begin();
         self.connection.begin()
     }
 
@@ -439,6 +440,7 @@ impl Writer {
     /// Ends a failed transaction, unless SQLite has ended it, and clears the cache.
     fn roll_back(&mut self) {
         self.connection.roll_back();
+        self.cache.event_rates.roll_back();
         self.cache.clear();
         // A commit into a displaced file has succeeded, and its changes are not shared yet.
         self.external_version = UNKNOWN_VERSION;
