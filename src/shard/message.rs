@@ -32,7 +32,7 @@ pub enum ShardMessage {
     CommandDropped(ReplyTo),
     /// The process shuts down: finish requests in progress, then close.
     Drain,
-    /// The settings or keys changed. Open streams continue.
+    /// The settings or keys changed. Open streams continue, except those of removed keys.
     Reload(Arc<Context>),
 }
 

@@ -295,5 +295,6 @@ impl Shard {
     fn reload(&mut self, context: Arc<Context>, now: Now) {
         self.connections.reload(&context.settings, now);
         self.context = context;
+        self.end_streams_of_removed_keys(now);
     }
 }

@@ -352,3 +352,91 @@ fn what_derives_from_a_previous_key_ends_with_it() {
     assert_eq!(tickets.each_ref().map(|ticket| stream_status(server.addr, ticket)), [401, 401]);
     verify(&mut client, &current).expect(200);
 }
+
+/// The kinds of a stream's events through its planned end.
+fn kinds_until_end(stream: &mut Stream) -> Vec<String> {
+    let kinds = stream.until_end().into_iter().map(|event| event.kind().to_owned());
+    kinds.filter(|kind| kind != "heartbeat").collect()
+}
+
+/// Two event loops at least, so that a stream and the request that renews it are on different ones.
+#[test]
+fn open_streams_end_with_the_key_of_the_token_that_gives_their_end() {
+    let lines = |previous: &str| format!("JWT_SECRET_KEY={KEY}\nJWT_PREVIOUS_SECRET_KEYS={previous}\n");
+    let unset = ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS"];
+    let options = unset.iter().fold(Options::new().set("WORKERS", 2), |options, name| options.unset(name));
+    let kept = "some-other-previous-key-0123456789";
+    let mut server = Server::start(options.file(".env", lines(&format!("{kept},{PREVIOUS}"))));
+    let addr = server.addr;
+    let token =
+        |key: &str, seconds: i64| signed(&json!({"alg": "HS256"}), &json!({"oid": "u", "exp": now() + seconds}), key);
+    let mut user = User::with_token(&server, "u", &token(KEY, 300));
+    // The keys and lifetimes of the tokens that open and renew the stream, and whether it ends.
+    let table = [
+        (PREVIOUS, 300, None, true),
+        (KEY, 300, Some((PREVIOUS, 600)), true),
+        (kept, 300, Some((PREVIOUS, 600)), true),
+        (KEY, 300, None, false),
+        (kept, 300, None, false),
+        (PREVIOUS, 300, Some((KEY, 600)), false),
+        (KEY, 600, Some((PREVIOUS, 300)), false),
+    ];
+    let mut streams = Vec::new();
+    // Several of each, for both event loops.
+    for (key, seconds, renewed, ends) in table.into_iter().cycle().take(3 * table.len()) {
+        let stream = Stream::open(addr, &token(key, seconds), "");
+        let path = format!("/output/streams/{}/renew", text(&stream.established.data["stream_id"]));
+        if let Some((key, seconds)) = renewed {
+            let token = token(key, seconds);
+            Client::new(addr).request("POST", &path).token(&token).json(&json!({})).send().expect(200);
+        }
+        streams.push((stream, ends, format!("{key} {renewed:?}")));
+    }
+    // A stream that is opened with a ticket of the key.
+    let ticket = ticket(&mut Client::new(addr), &token(PREVIOUS, 300));
+    streams.push((Stream::open_with(addr, &format!("ticket={ticket}"), &[]), true, "ticket".into()));
+
+    std::fs::write(server.database().with_file_name(".env"), lines(kept)).expect("the file can be written");
+    server.process().signal(libc::SIGHUP);
+    for (stream, ends, name) in &mut streams {
+        if *ends {
+            assert_eq!(kinds_until_end(stream), ["token_expired"], "{name}");
+        }
+    }
+    user.say("default", "after the removal");
+    for (stream, ends, _) in &mut streams {
+        if !*ends {
+            assert_eq!(stream.next_of("input").content(), "after the removal");
+        }
+    }
+}
+
+#[test]
+fn open_streams_end_with_their_issuer_and_audience_and_survive_other_changes() {
+    let lines = format!("JWT_SECRET_KEY={KEY}\nJWT_ISSUER=a\nJWT_AUDIENCE=b\nLOG_LEVEL=INFO\n");
+    let table = [
+        ("JWT_ISSUER=a", "JWT_ISSUER=c", true),
+        ("JWT_AUDIENCE=b", "JWT_AUDIENCE=d", true),
+        (KEY, PREVIOUS, true),
+        (KEY, &format!("{PREVIOUS}\nJWT_PREVIOUS_SECRET_KEYS={KEY}"), false),
+        ("INFO", "WARNING", false),
+    ];
+    for (from, to, ends) in table {
+        let unset = ["JWT_SECRET_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "LOG_LEVEL"];
+        let options = unset.iter().fold(Options::new(), |options, name| options.unset(name));
+        let mut server = Server::start(options.file(".env", lines.as_str()));
+        let token = token_with(json!({"oid": "u", "iss": "a", "aud": ["b"], "exp": now() + 300}));
+        let mut stream = Stream::open(server.addr, &token, "");
+        std::fs::write(server.database().with_file_name(".env"), lines.replace(from, to))
+            .expect("the file can be written");
+        server.process().signal(libc::SIGHUP);
+        if ends {
+            assert_eq!(kinds_until_end(&mut stream), ["token_expired"], "{to}");
+        } else {
+            // Nothing else shows the reload from outside at all log levels.
+            thread::sleep(std::time::Duration::from_millis(300));
+            User::with_token(&server, "u", &token).say("default", "still here");
+            assert_eq!(stream.next_of("input").content(), "still here", "{to}");
+        }
+    }
+}

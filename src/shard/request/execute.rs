@@ -193,7 +193,7 @@ impl Shard {
         let Some(caller) = caller else { return ApiError::missing_token().into_response() };
         match self.shared.streams.get(id).filter(|stats| stats.belongs_to(&caller.actor.id)) {
             Some(stats) => {
-                stats.renew(caller.expires_at);
+                stats.renew(caller.expires_at, caller.key);
                 let seconds = (stats.expires_at().seconds() - now.wall.seconds()).max(0) as u64;
                 Response::json(wire::stream::renewed(&id.to_string(), seconds))
             }

@@ -4,6 +4,7 @@
 
 use crate::api::StreamId;
 use crate::api::metrics::StreamsSurvey;
+use crate::auth::jwt::KeyId;
 use crate::base::time::{MonoTime, Now, WallTime};
 use crate::domain::id::{EventNumber, UserId};
 use crate::wire::stream::OpenStream;
@@ -25,12 +26,15 @@ pub struct StreamStats {
     bytes_waiting: AtomicU64,
     /// When it fell behind, in microseconds of `MonoTime`; meaningless while it is live.
     behind_since: AtomicU64,
+    /// Written with the lock of `key` held.
     expires_at: AtomicI64,
+    /// The key of the token that expires at `expires_at`.
+    key: Mutex<KeyId>,
 }
 
 impl StreamStats {
-    /// A stream that is opened now, with a token that expires at `expires_at`.
-    pub fn new(user: UserId, now: Now, expires_at: WallTime) -> StreamStats {
+    /// A stream that is opened now, with a token of this key that expires at `expires_at`.
+    pub fn new(user: UserId, now: Now, expires_at: WallTime, key: KeyId) -> StreamStats {
         StreamStats {
             user,
             since: now.wall,
@@ -39,6 +43,7 @@ impl StreamStats {
             bytes_waiting: AtomicU64::new(0),
             behind_since: AtomicU64::new(now.mono.0),
             expires_at: AtomicI64::new(expires_at.0),
+            key: Mutex::new(key),
         }
     }
 
@@ -63,6 +68,11 @@ impl StreamStats {
         WallTime(self.expires_at.load(Relaxed))
     }
 
+    /// The key of the token at whose expiry it ends.
+    pub fn key(&self) -> KeyId {
+        *self.lock_key()
+    }
+
     /// The stream as an entry of `GET /streams`, at this position of the journal.
     pub fn describe(&self, id: StreamId, position: EventNumber) -> OpenStream {
         let live = self.live.load(Relaxed);
@@ -76,9 +86,18 @@ impl StreamStats {
         }
     }
 
-    /// Moves the expiry to that of a newer token; never shortens it.
-    pub fn renew(&self, expires_at: WallTime) {
-        self.expires_at.fetch_max(expires_at.0, Relaxed);
+    /// Moves the expiry to that of a newer token of this key; never shortens it. A token that ends earlier changes nothing.
+    pub fn renew(&self, expires_at: WallTime, key: KeyId) {
+        let mut present = self.lock_key();
+        if expires_at >= self.expires_at() {
+            self.expires_at.store(expires_at.0, Relaxed);
+            *present = key;
+        }
+    }
+
+    fn lock_key(&self) -> MutexGuard<'_, KeyId> {
+        // No code that may panic runs between the two writes with the lock held.
+        self.key.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -198,7 +217,7 @@ mod tests {
         let registry = StreamRegistry::default();
         let id = |n| StreamId(uuid::Uuid::from_u128(n));
         let now = Now { wall: WallTime(0), mono: MonoTime(0) };
-        let stats = |name| Arc::new(StreamStats::new(user(name), now, WallTime(0)));
+        let stats = |name| Arc::new(StreamStats::new(user(name), now, WallTime(0), KeyId(0)));
         assert!(registry.insert(id(1), stats("u"), Some(2)));
         assert!(registry.insert(id(2), stats("u"), Some(2)));
         assert!(!registry.insert(id(3), stats("u"), Some(2)));
@@ -213,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_has_the_key_of_the_token_that_gives_its_end() {
+        let now = Now { wall: WallTime(0), mono: MonoTime(0) };
+        let stats = StreamStats::new(user("u"), now, WallTime(10), KeyId(1));
+        // The renewing token's expiry and key; the stream's afterwards.
+        let table = [(9, 2, 10, 1), (10, 3, 10, 3), (20, 4, 20, 4), (15, 5, 20, 4)];
+        for (expires_at, key, want_expiry, want_key) in table {
+            stats.renew(WallTime(expires_at), KeyId(key));
+            assert_eq!((stats.expires_at(), stats.key()), (WallTime(want_expiry), KeyId(want_key)));
+        }
+    }
+
+    #[test]
     fn a_survey_has_the_worst_of_the_streams_that_are_behind() {
         let registry = StreamRegistry::default();
         registry.advance_position(EventNumber(100));
@@ -220,7 +251,7 @@ mod tests {
         let table = [(5, 90, false), (3, 97, false), (1, 0, true)];
         for (n, (since, cursor, live)) in table.into_iter().enumerate() {
             let opened = Now { wall: WallTime(0), mono: MonoTime(if live { 0 } else { since }) };
-            let stats = Arc::new(StreamStats::new(user("u"), opened, WallTime(0)));
+            let stats = Arc::new(StreamStats::new(user("u"), opened, WallTime(0), KeyId(0)));
             stats.update(live, EventNumber(cursor), 10, MonoTime(7));
             registry.insert(StreamId(uuid::Uuid::from_u128(n as u128)), stats, None);
         }

@@ -38,7 +38,7 @@ impl Shard {
             let deferral = self.defer_stream(&wanted);
             return self.respond(slot, request_context, deferral, now);
         }
-        // Open streams are checked only when the rules change, so none may be opened with a token that they reject.
+        // Open streams are checked only when the rules or keys change, so none may be opened with a token that they reject.
         if let Err(error) = self.check_again(caller, now) {
             return self.respond(slot, request_context, error.into_response(), now);
         }
@@ -46,7 +46,7 @@ impl Shard {
         // A token that has expired but is within the leeway may open a stream, which gets the leeway too.
         let leeway_seconds = if caller.expires_at <= now.wall { TOKEN_LEEWAY_SECONDS } else { 0 };
         let expires_at = caller.expires_at.plus_seconds(leeway_seconds);
-        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at));
+        let stats = Arc::new(StreamStats::new(caller.actor.id.clone(), now, expires_at, caller.key));
         let id = new_stream_id();
         let is_head = request_context.method == Method::Head;
         if !is_head && !self.shared.streams.insert(id, Arc::clone(&stats), settings.streams_per_user_max) {
@@ -244,6 +244,10 @@ impl Shard {
     /// A stream has something to do at this time.
     pub(in crate::shard) fn tick_stream(&mut self, slot: u32, now: Now) {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
+        // The event loop that served a renewal may have had the keys of before a reload, when this one did not any more.
+        if !self.context.keys.contains(stream.key()) {
+            stream.send_expired(&self.fan_out, outbox);
+        }
         stream.tick(&self.fan_out, outbox, now, self.context.settings.heartbeat_interval_ms);
         self.supply_part(slot, now);
         self.fill_stream(slot, now);
@@ -312,9 +316,23 @@ impl Shard {
                 }
             }
         }
+        self.expire_streams(rejected, now);
+    }
+
+    /// Ends the streams that last until the expiry of a token whose key is not accepted any more.
+    pub(in crate::shard) fn end_streams_of_removed_keys(&mut self, now: Now) {
+        let keys = &self.context.keys;
+        let has_removed_key =
+            |slot: &u32| self.connections[*slot].stream().is_some_and(|(stream, _)| !keys.contains(stream.key()));
+        let streams = self.fan_out.users().flat_map(|(_, subscriptions)| subscriptions.streams());
+        let rejected = streams.copied().filter(has_removed_key).collect();
+        self.expire_streams(rejected, now);
+    }
+
+    fn expire_streams(&mut self, mut slots: Vec<u32>, now: Now) {
         // In an order that is the same in every run.
-        rejected.sort_unstable();
-        for slot in rejected {
+        slots.sort_unstable();
+        for slot in slots {
             if let Some((stream, outbox)) = self.connections[slot].stream_mut() {
                 stream.send_expired(&self.fan_out, outbox);
             }

@@ -6,6 +6,7 @@
 mod control_events;
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
+use crate::auth::jwt::KeyId;
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, WallTime};
 use crate::domain::event::Event;
@@ -166,6 +167,11 @@ impl Subscriber {
     /// The credential of the token that opened it.
     pub(crate) fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// The key of the token at whose expiry it ends.
+    pub(crate) fn key(&self) -> KeyId {
+        self.stats.key()
     }
 
     /// Which events it gets.
@@ -412,7 +418,12 @@ mod tests {
         let user = UserId::new_unchecked("u");
         Subscriber {
             id: StreamId(uuid::Uuid::nil()),
-            stats: Arc::new(StreamStats::new(user.clone(), Now { wall: WallTime(0), mono: MonoTime(0) }, expires_at)),
+            stats: Arc::new(StreamStats::new(
+                user.clone(),
+                Now { wall: WallTime(0), mono: MonoTime(0) },
+                expires_at,
+                KeyId(0),
+            )),
             user,
             credential: Credential::default(),
             filter: StreamFilter { conversation: None, workspace: None, kinds: KindSet::ALL },

@@ -44,7 +44,7 @@ fn the_log_level_changes() {
 }
 
 #[test]
-fn keys_rotate_and_streams_continue() {
+fn keys_rotate_and_streams_continue_until_their_key_is_removed() {
     let mut server = server(&format!("JWT_SECRET_KEY={KEY}\n"));
     let (old, new) = (token_of(KEY), token_of(NEW_KEY));
     let mut user = User::with_token(&server, "u", &old);
@@ -56,12 +56,17 @@ fn keys_rotate_and_streams_continue() {
     assert_eq!(verify(&server, &old).status, 200, "older tokens are still valid");
     let refreshed = text(&user.post("/auth/refresh", json!({})).expect(200).json()["access_token"]);
     assert_eq!(verify(&server, &refreshed).status, 200);
+    let mut newer = User::with_token(&server, "u", &new).stream();
+    user.say("default", "with both keys");
+    assert_eq!(stream.next_of("input").content(), "with both keys");
+    assert_eq!(newer.next_of("input").content(), "with both keys");
 
     reload(&mut server, &format!("JWT_SECRET_KEY={NEW_KEY}\n"));
     eventually("the old key is no longer good", || verify(&server, &old).status == 401);
     assert_eq!(verify(&server, &refreshed).status, 401, "a refresh is signed with the key of its token");
+    stream.next_of("token_expired");
     User::with_token(&server, "u", &new).say("default", "still there");
-    assert_eq!(stream.next_of("input").content(), "still there");
+    assert_eq!(newer.next_of("input").content(), "still there");
 }
 
 #[test]
