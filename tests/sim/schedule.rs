@@ -5,8 +5,8 @@ use crate::session::HEARTBEAT_MILLISECONDS;
 use crate::world::*;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Maximum number of turns until the world is idle.
-const TURNS_MAX: usize = 3_000;
+/// Maximum number of turns until the world is idle. A long event takes one turn for each part that a stream holds.
+const TURNS_MAX: usize = 100_000;
 /// Buffer space of every socket in the final phase, which shortens it.
 const ROOM_AT_REST: u64 = 64 * 1024;
 /// Time after which a failed page is requested again, in microseconds.
