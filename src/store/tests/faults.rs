@@ -161,6 +161,38 @@ fn a_commit_into_a_removed_log_is_never_acknowledged() {
     writer.check_invariants();
 }
 
+/// The log is overwritten by an older copy or emptied in place, before a transaction or in it.
+#[test]
+fn a_commit_behind_an_overwritten_log_is_never_acknowledged() {
+    for (is_empty, is_during) in [(false, false), (false, true), (true, false), (true, true)] {
+        let directory = TempDir::new();
+        let mut writer = open(&directory.file("a.db"));
+        add_workspace(&mut writer, "ann");
+        let log = directory.file("a.db-wal");
+        let older = if is_empty { Vec::new() } else { std::fs::read(&log).unwrap() };
+        done(&mut writer, "ann", post(ConversationRef::Default, "x"));
+        let mut overwrite = Some(move || std::fs::write(&log, &older).unwrap());
+        if is_during {
+            let hook = move || {
+                overwrite.take().into_iter().for_each(|overwrite| overwrite());
+                false
+            };
+            writer.connection.db.commit_hook(Some(hook)).unwrap();
+        } else {
+            overwrite.take().into_iter().for_each(|overwrite| overwrite());
+        }
+        for _ in 0..3 {
+            let batch = ["ann", "ben"].map(|user| command(user, post(ConversationRef::Default, "x")));
+            let committed = writer.commit_batch(&batch, NOW);
+            assert!(committed.results.iter().all(|r| matches!(r.result, Err(Rejection::Unavailable))));
+            assert!(committed.events.is_empty());
+            assert_eq!(writer.fault(), Some(WriterFault::ReadOnly));
+            writer.probe();
+            assert_eq!(writer.fault(), Some(WriterFault::ReadOnly));
+        }
+    }
+}
+
 /// The events as in a journal page, which omits the recipients.
 fn without_recipients(events: &[Arc<Event>]) -> Vec<Arc<Event>> {
     events.iter().map(|event| Arc::new(Event { recipients: Arc::default(), ..(**event).clone() })).collect()

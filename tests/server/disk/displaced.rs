@@ -24,11 +24,16 @@ fn replace_by_copy(path: PathBuf) {
 /// Asserts that writes are rejected and reads served, and that health, readiness and the log say why.
 #[track_caller]
 fn assert_faulty(server: &Server, user: &mut User, says: &str) {
+    user.get("/config/conversation/default").expect(200);
+    assert_nothing_acknowledged(server, user, says);
+}
+
+#[track_caller]
+fn assert_nothing_acknowledged(server: &Server, user: &mut User, says: &str) {
     for n in 0..3 {
         let response = user.post("/input", json!({"content": format!("refused {n}")}));
         assert_error(&response, 503, "service_unavailable");
     }
-    user.get("/config/conversation/default").expect(200);
     let health = user.get("/health").expect(503).json();
     assert_eq!(health["checks"]["database_write"], "the database cannot be written to");
     user.get("/health/ready").expect(503);
@@ -85,6 +90,55 @@ fn nothing_is_acknowledged_without_the_log_or_its_index() {
             user.say("default", "after");
         }
     }
+}
+
+/// The file that was opened keeps its name, and gets other content.
+#[test]
+fn nothing_is_acknowledged_behind_an_overwritten_log() {
+    let ways: [(&str, Displace, &[&str]); 3] = [
+        ("an older log", |server| overwrite(server, "-wal"), &["saved", "logged"]),
+        ("an empty log", |server| fs::write(beside(server, "-wal"), "").expect("it is writable"), &["saved"]),
+        (
+            "an older database and log",
+            |server| ["", "-wal"].iter().for_each(|suffix| overwrite(server, suffix)),
+            &["saved", "logged"],
+        ),
+    ];
+    for (way, displace, kept) in ways {
+        for is_killed in [false, true] {
+            let mut server = Server::start(Options::new());
+            let mut user = User::new(&server, "u");
+            user.say("default", "saved");
+            server.stop();
+            server.restart();
+            user.follow(&server);
+            user.say("default", "logged");
+            for suffix in ["", "-wal"] {
+                fs::copy(beside(&server, suffix), older(&server, suffix)).expect("the file can be copied");
+            }
+            user.say("default", "overwritten");
+            displace(&server);
+            assert_nothing_acknowledged(&server, &mut user, "its write-ahead log was overwritten");
+            if is_killed {
+                server.kill();
+            } else {
+                assert_eq!(server.stop().code(), Some(0), "{way}");
+            }
+            assert_eq!(database::sound_message_contents(&server.database()), kept, "{way}, killed: {is_killed}");
+            server.restart();
+            user.follow(&server);
+            user.say("default", "after");
+        }
+    }
+}
+
+fn older(server: &Server, suffix: &str) -> PathBuf {
+    beside(server, &format!("{suffix}.older"))
+}
+
+/// Overwrites a file in place by its older copy, as `cp` does.
+fn overwrite(server: &Server, suffix: &str) {
+    fs::copy(older(server, suffix), beside(server, suffix)).expect("the copy can be copied back");
 }
 
 /// A command creates a log and an index, and uses what is in the database.

@@ -1,9 +1,11 @@
 //! The files of a database that is open for writing, by identity. Another process may remove, move or replace any of them, and
-//! SQLite would continue in files that have no name: everything would be lost with the process.
+//! SQLite would continue in files that have no name: everything would be lost with the process. The log may also be overwritten
+//! in place, which its index shows.
 
+use crate::store::sqlite::files::log_index::{IndexHeader, LogContent};
 use crate::store::sqlite::files::paths::{FileId, file_id, id_of, sibling};
 use rusqlite::ffi;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The files, each with the name that must lead to it.
@@ -12,6 +14,7 @@ pub(crate) struct OpenFiles {
     log: OpenFile,
     /// The index of the log, by which processes coordinate.
     index: OpenFile,
+    content: LogContent,
 }
 
 struct OpenFile {
@@ -19,7 +22,7 @@ struct OpenFile {
     id: FileId,
 }
 
-/// A file whose name does not lead to it any more.
+/// A file whose name does not lead to it any more, or a log with other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DisplacedFile {
     subject: &'static str,
@@ -37,34 +40,43 @@ pub(crate) enum LogState {
     Removed,
     /// Another file. The next process applies it to the database, which must stay as the file expects it.
     Replaced,
+    /// The log, overwritten in place. The next process applies it, as another file.
+    Overwritten,
 }
 
 impl OpenFiles {
     /// The files of the database at `path`, which a connection has open in WAL mode. `None` if one of them has no name already.
     pub(crate) fn of(path: &Path) -> Option<OpenFiles> {
         let open = |path: PathBuf| file_id(&path).map(|id| OpenFile { path, id });
+        let log_path = sibling(path, "-wal");
+        let log = File::open(&log_path).ok()?;
         Some(OpenFiles {
             database: open(path.into())?,
-            log: open(sibling(path, "-wal"))?,
+            log: OpenFile { path: log_path, id: id_of(&log.metadata().ok()?) },
             index: open(sibling(path, "-shm"))?,
+            content: LogContent::of(log),
         })
     }
 
-    /// Checks that every name leads to the file that was opened. This costs a system call for each.
-    pub(crate) fn check(&self) -> Result<(), DisplacedFile> {
+    /// Checks that every name leads to the file that was opened, and that the log has the content that its index describes.
+    /// This costs a system call for each file, and three or four for the content. `header` reads the index.
+    pub(crate) fn check(&self, header: impl Fn() -> Option<IndexHeader>) -> Result<(), DisplacedFile> {
         let index = self.index.target();
-        self.check_with(index)
+        self.check_with(index, header)
     }
 
     /// Checks the files that have the data: all but the index, which a process may lose without losing a commit.
-    pub(crate) fn check_data(&self) -> Result<(), DisplacedFile> {
-        self.check_with(NameTarget::Same)
+    pub(crate) fn check_data(&self, header: impl Fn() -> Option<IndexHeader>) -> Result<(), DisplacedFile> {
+        self.check_with(NameTarget::Same, header)
     }
 
-    fn check_with(&self, index: NameTarget) -> Result<(), DisplacedFile> {
+    fn check_with(&self, index: NameTarget, header: impl Fn() -> Option<IndexHeader>) -> Result<(), DisplacedFile> {
         let (database, log) = (self.database.target(), self.log.target());
         let subject = match (database, log, index) {
-            (NameTarget::Same, NameTarget::Same, NameTarget::Same) => return Ok(()),
+            (NameTarget::Same, NameTarget::Same, NameTarget::Same) if self.content.is_intact(header) => return Ok(()),
+            (NameTarget::Same, NameTarget::Same, NameTarget::Same) => {
+                return Err(DisplacedFile { subject: "write-ahead log", log: LogState::Overwritten });
+            }
             (NameTarget::Same, NameTarget::Same, _) => "shared memory",
             (NameTarget::Same, ..) => "write-ahead log",
             _ => "file",
@@ -106,7 +118,11 @@ impl OpenFile {
 impl From<DisplacedFile> for rusqlite::Error {
     fn from(displaced: DisplacedFile) -> rusqlite::Error {
         let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
-        let text = format!("its {} was moved, removed or replaced", displaced.subject);
+        let change = match displaced.log {
+            LogState::Overwritten => "overwritten",
+            _ => "moved, removed or replaced",
+        };
+        let text = format!("its {} was {change}", displaced.subject);
         rusqlite::Error::SqliteFailure(moved, Some(text))
     }
 }
@@ -163,8 +179,8 @@ mod tests {
             let files = OpenFiles::of(&at("")).unwrap();
             change(&at);
             let expected = expected.map(|(subject, log)| DisplacedFile { subject, log });
-            assert_eq!(files.check().err(), expected, "{name}");
-            assert_eq!(files.check_data().is_ok(), has_data, "{name}");
+            assert_eq!(files.check(|| None).err(), expected, "{name}");
+            assert_eq!(files.check_data(|| None).is_ok(), has_data, "{name}");
         }
     }
 

@@ -1,13 +1,14 @@
 //! The connection that writes: its transactions, and whether the database can be written to.
 //!
 //! Invariant: a transaction begins, and its commit succeeds, only while the names of the database and its log lead to the files
-//! that were opened. It begins only while this process may run checkpoints.
+//! that were opened, and the log has what was committed before. It begins only while this process may run checkpoints.
 
 use crate::base::limits::SQLITE_BUSY_MILLISECONDS;
 use crate::base::metrics;
 use crate::domain::health::WriterFault;
 use crate::store::error::{OpenError, fault_of};
 use crate::store::sqlite::connection::{self, Durability};
+use crate::store::sqlite::files::log_index::IndexHeader;
 use crate::store::sqlite::files::open_files::{DisplacedFile, LogState, OpenFiles};
 use crate::store::sqlite::schema::DatabaseMeta;
 use crate::store::sqlite::write::checkpoint::{self, WriteAheadLog};
@@ -76,7 +77,8 @@ impl WriteConnection {
     pub(crate) fn commit(&self) -> rusqlite::Result<()> {
         self.db.prepare_cached("COMMIT")?.execute([])?;
         // A file without a name is deleted with the process, so nothing may be acknowledged into it.
-        self.files.as_ref().map_or(Ok(()), OpenFiles::check_data).map_err(rusqlite::Error::from)
+        let check = |files: &OpenFiles| files.check_data(|| IndexHeader::of(&self.db));
+        self.files.as_ref().map_or(Ok(()), check).map_err(rusqlite::Error::from)
     }
 
     /// Checks the files while no transaction is due, so that a displaced file becomes a fault soon.
@@ -90,7 +92,7 @@ impl WriteConnection {
     }
 
     fn check_files(&self) -> Result<(), DisplacedFile> {
-        self.files.as_ref().map_or(Ok(()), OpenFiles::check)
+        self.files.as_ref().map_or(Ok(()), |files| files.check(|| IndexHeader::of(&self.db)))
     }
 
     /// Saves what a displaced file would lose. No transaction may be open.
@@ -163,8 +165,9 @@ impl WriteConnection {
     /// Runs a last checkpoint, without waiting for readers, and closes the database. The checkpoint only saves work at the
     /// next start.
     pub(crate) fn close(self) {
-        if self.check_files().is_err_and(|displaced| displaced.log == LogState::Replaced) {
-            log::warn!("the last checkpoint is omitted, because the write-ahead log was replaced");
+        let is_replaced = |log| matches!(log, LogState::Replaced | LogState::Overwritten);
+        if self.check_files().is_err_and(|displaced| is_replaced(displaced.log)) {
+            log::warn!("the last checkpoint is omitted, because the write-ahead log was replaced or overwritten");
             // On close, SQLite would run another checkpoint and remove the log.
             return std::mem::forget(self);
         }
