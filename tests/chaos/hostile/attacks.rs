@@ -107,7 +107,8 @@ impl<'a> Arena<'a> {
                 && let Ok(response) = open.try_response(method)
             {
                 if self.count(response.status) == 429 {
-                    thread::sleep(Duration::from_millis(20));
+                    // The attack is on what the rate admits, and not on the bandwidth of rejected bodies.
+                    thread::sleep(Duration::from_millis(50));
                 }
                 if !response.closes() {
                     connection = Some(open);
@@ -238,7 +239,7 @@ pub const ATTACKS: &[Attack] = &[
         settings: &[RATES],
         victim: Part::Messages,
         prepare: nothing,
-        threads: 8,
+        threads: 6,
         attack: |arena, attacker| {
             let requests = request(attacker, "GET", "/", None).repeat(50);
             while !arena.is_over() {
@@ -303,7 +304,7 @@ pub const ATTACKS: &[Attack] = &[
         settings: &[RATES, SMALL],
         victim: Part::Messages,
         prepare: nothing,
-        threads: 48,
+        threads: 20,
         attack: |arena, attacker| {
             let attacker = attacker * 2;
             arena.repeat(origin(attacker), "POST", &request(attacker, "POST", "/input", Some(&message(LARGE_BYTES))));
@@ -315,7 +316,7 @@ pub const ATTACKS: &[Attack] = &[
         settings: &[RATES, SMALL],
         victim: Part::Messages,
         prepare: prepare_large_messages,
-        threads: 32,
+        threads: 24,
         attack: |arena, attacker| {
             let attacker = attacker * 2;
             let path = format!("/conversations/{}", arena.conversation());

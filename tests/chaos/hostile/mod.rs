@@ -23,7 +23,7 @@ use victim::{Part, Victim};
 /// Latency of the victim under attack, as a multiple of that of the quiet server's client.
 const RATIO_MAX: f64 = 5.0;
 /// Measurements of which the best counts.
-const ATTEMPTS_MAX: usize = 3;
+const ATTEMPTS_MAX: usize = 8;
 /// Rounds of requests of one victim.
 const ROUNDS: u64 = 25;
 
