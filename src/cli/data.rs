@@ -24,9 +24,9 @@ pub(super) fn database() -> Result<PathBuf, CliError> {
     }
 }
 
-/// Limits the memory of this process to what the memory plan has for one command beside a server.
-pub(super) fn limit_memory() {
-    let setting = from_environment().ok().and_then(|loaded| loaded.settings.memory_limit_bytes);
+/// Limits the memory of this process to what the memory plan has for one command beside a server. `setting` is
+/// `MEMORY_LIMIT_BYTES`.
+pub(super) fn limit_memory(setting: Option<u64>) {
     let demand = MemoryDemand { limit_bytes: memory_limit(setting).bytes, workers: 1, connections_max: 1 };
     if let Ok(plan) = MemoryPlan::new(demand) {
         store::limit_memory(plan.command_cache_bytes(), plan.unsynced_pages());
@@ -43,7 +43,8 @@ pub(super) struct Arguments {
 
 /// Parses the arguments of a command with at most one option, named without its dashes.
 pub(super) fn arguments(parser: &mut lexopt::Parser, option: Option<&str>) -> Result<Arguments, CliError> {
-    limit_memory();
+    // These commands also work while other settings are invalid.
+    limit_memory(from_environment().ok().and_then(|loaded| loaded.settings.memory_limit_bytes));
     let mut found = Arguments { file: None, option: false };
     while let Some(argument) = parser.next()? {
         match argument {

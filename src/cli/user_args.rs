@@ -65,7 +65,7 @@ pub(super) fn password_argument() -> CliError {
 /// The settings, and their database. With `create`, a missing database is created.
 pub(super) fn open(create: bool) -> Result<(Settings, Admin), CliError> {
     let settings = settings()?;
-    limit_memory();
+    limit_memory(settings.memory_limit_bytes);
     process::keep_files_private();
     let database = resolve_symlinks(&settings.database);
     let is_new = match &database {

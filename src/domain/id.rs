@@ -8,6 +8,7 @@ use crate::base::limits::USER_ID_CHARS_MAX;
 use crate::base::random::mix;
 use crate::base::time::WallTime;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -59,6 +60,13 @@ impl UserId {
     /// The id as tokens and responses have it.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A number below `buckets` that spreads users evenly. It is the same in every run.
+    pub(crate) fn bucket(&self, buckets: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish() as usize % buckets
     }
 }
 

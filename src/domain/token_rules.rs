@@ -6,7 +6,6 @@ use crate::base::limits::TOKEN_RULE_BUCKETS;
 use crate::base::time::WallTime;
 use crate::domain::id::UserId;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// The part of a token by which rules judge it. A token that is derived from another one has the same credential, so it ends
@@ -58,7 +57,7 @@ impl TokenRule {
 impl TokenRules {
     /// The rule of a user, if there is one.
     pub fn get(&self, user: &UserId) -> Option<TokenRule> {
-        self.buckets.get(bucket(user))?.get(user).copied()
+        self.buckets.get(user.bucket(TOKEN_RULE_BUCKETS))?.get(user).copied()
     }
 
     /// Whether no user has a rule.
@@ -82,7 +81,7 @@ impl TokenRules {
         if self.buckets.is_empty() {
             self.buckets = vec![Arc::default(); TOKEN_RULE_BUCKETS];
         }
-        let bucket = Arc::make_mut(&mut self.buckets[bucket(&user)]);
+        let bucket = Arc::make_mut(&mut self.buckets[user.bucket(TOKEN_RULE_BUCKETS)]);
         match rule {
             Some(rule) => drop(bucket.insert(user, rule)),
             None => drop(bucket.remove(&user)),
@@ -98,13 +97,6 @@ impl TokenRules {
     pub fn rejects_all(&self, user: &UserId) -> bool {
         self.get(user) == Some(TokenRule::RejectAll)
     }
-}
-
-/// The index of the bucket with the rule of a user.
-fn bucket(user: &UserId) -> usize {
-    let mut hasher = DefaultHasher::new();
-    user.hash(&mut hasher);
-    hasher.finish() as usize % TOKEN_RULE_BUCKETS
 }
 
 #[cfg(test)]

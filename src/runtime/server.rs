@@ -166,7 +166,7 @@ fn start(
 
     workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
     let mut threads = Vec::new();
-    start_readers(&mut writer, &memory, &workers, &mut threads)?;
+    start_readers(&mut writer, &workers, &mut threads)?;
     let writer_thread = {
         let (workers, shared) = (workers.clone(), Arc::clone(&shared));
         spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &shared, clock))?
@@ -221,22 +221,15 @@ fn create_polls(memory: &MemoryPlan) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>
 }
 
 /// Starts the readers and the password thread.
-fn start_readers(
-    writer: &mut Writer,
-    memory: &MemoryPlan,
-    workers: &Workers,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> Result<(), StartError> {
-    for _ in 0..memory.reader_threads {
+fn start_readers(writer: &mut Writer, workers: &Workers, threads: &mut Vec<JoinHandle<()>>) -> Result<(), StartError> {
+    for _ in 0..workers.memory.reader_threads {
         let reader = writer.open_reader()?;
         let workers = workers.clone();
         threads.push(spawn("reader", OnPanic::Work, move || workers::read(reader, &workers))?);
     }
     let reader = writer.open_reader()?;
-    let (queue, replies) = (Arc::clone(&workers.passwords), workers.replies.clone());
-    let memory = *memory;
-    let check = move || workers::check_passwords(reader, &memory, &queue, &replies);
-    threads.push(spawn("passwords", OnPanic::Work, check)?);
+    let workers = workers.clone();
+    threads.push(spawn("passwords", OnPanic::Work, move || workers::check_passwords(reader, &workers))?);
     // No more readers are opened.
     writer.unlink_temporary();
     Ok(())

@@ -1,14 +1,12 @@
 //! The password thread.
 
+use super::Workers;
 use crate::auth::password::{HashTooLarge, Hasher};
-use crate::base::memory_plan::MemoryPlan;
-use crate::domain::holder::Holder;
 use crate::domain::id::UserId;
 use crate::domain::model::UserProfile;
-use crate::domain::password::{PasswordCheck, PasswordJob, PasswordOutcome, PasswordResponse};
+use crate::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
 use crate::domain::result::Rejection;
-use crate::runtime::queue::{Queue, Wakeup};
-use crate::runtime::replies::Replies;
+use crate::runtime::queue::Wakeup;
 use crate::store::Reader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,20 +20,15 @@ enum Login {
 type StoredPassword = (String, Option<(UserProfile, u64)>);
 
 /// Checks passwords one after the other, so that the memory of at most one hash is in use, until the queue is closed.
-pub(crate) fn check_passwords(
-    mut reader: Reader,
-    memory: &MemoryPlan,
-    queue: &Queue<Holder, PasswordJob>,
-    replies: &Replies,
-) {
-    let hasher = Hasher::new(memory.hash_cost, memory.password_hash_bytes);
+pub(crate) fn check_passwords(mut reader: Reader, workers: &Workers) {
+    let hasher = Hasher::new(workers.memory.hash_cost, workers.memory.password_hash_bytes);
     let mut jobs = Vec::new();
-    while queue.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {
+    while workers.passwords.take(&mut jobs, 1, usize::MAX, None) == Wakeup::Work {
         for job in jobs.drain(..) {
             let to = job.reply_to;
             match catch_unwind(AssertUnwindSafe(|| check_password(&mut reader, &hasher, job.check))) {
-                Ok(result) => replies.password_response(PasswordResponse { to, result }),
-                Err(_) => replies.dropped(to),
+                Ok(result) => workers.replies.password_response(PasswordResponse { to, result }),
+                Err(_) => workers.replies.dropped(to),
             }
         }
     }

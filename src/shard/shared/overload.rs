@@ -29,8 +29,8 @@ struct Window {
 impl Overload {
     /// Notes a request of `user`, and whether it was rejected for lack of room.
     pub(in crate::shard) fn note(&self, user: &UserId, is_rejected: bool, now: MonoTime) {
-        let hash = hash(user.as_str()) as usize % BITS;
-        let (word, bit) = (hash / 64, 1 << (hash % 64));
+        let place = user.bucket(BITS);
+        let (word, bit) = (place / 64, 1 << (place % 64));
         let window = self.window_at(number_of(now));
         set(&window.active[word], bit);
         if is_rejected {
@@ -85,14 +85,6 @@ fn number_of(now: MonoTime) -> u64 {
 fn estimate(bits_set: u32) -> f64 {
     let bits = BITS as f64;
     bits * (bits / (bits - f64::from(bits_set)).max(1.0)).ln()
-}
-
-/// FNV-1a, whose low bits are folded with its high ones.
-fn hash(text: &str) -> u64 {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    hash ^ (hash >> 32)
 }
 
 #[cfg(test)]

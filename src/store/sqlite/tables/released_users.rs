@@ -88,21 +88,20 @@ pub(crate) fn remove(db: &Connection, users_max: usize, rows_max: usize) -> rusq
     drop(found);
     let (mut removed, mut rows_left, examined) = (Vec::new(), rows_max, candidates.len());
     for (user, removed_through, is_named) in candidates {
+        let key = user.key;
         if !is_named {
-            rows_left -= db.prepare_cached(DELETE_INBOX)?.execute([user.key, rows_left as i64])?;
+            rows_left -= db.prepare_cached(DELETE_INBOX)?.execute([key, rows_left as i64])?;
             if rows_left == 0 {
                 return Ok((removed, true));
             }
-            db.prepare_cached("DELETE FROM inbox_open WHERE user = ?1")?.execute([user.key])?;
-            db.prepare_cached(DELETE_USER)?.execute([user.key])?;
+            db.prepare_cached("DELETE FROM inbox_open WHERE user = ?1")?.execute([key])?;
+            db.prepare_cached(DELETE_USER)?.execute([key])?;
             if removed_through > EventNumber(0) {
                 remember(db, &user.id, removed_through, REMOVED_USERS_MAX)?;
             }
-        }
-        db.prepare_cached("DELETE FROM released_users WHERE user = ?1")?.execute([user.key])?;
-        if !is_named {
             removed.push(user);
         }
+        db.prepare_cached("DELETE FROM released_users WHERE user = ?1")?.execute([key])?;
     }
     Ok((removed, examined == users_max))
 }
