@@ -5,18 +5,21 @@ use std::fs;
 /// Resident memory of a process, in bytes.
 #[track_caller]
 pub fn resident_bytes(process: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel reports it");
-    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
-    kibibytes * 1024
+    status_bytes(process, "VmRSS:")
 }
 
 /// Resident memory of a process without that of files, in bytes.
 #[track_caller]
-pub fn held_bytes(process: u32) -> u64 {
+pub fn held_bytes(process: u32) -> usize {
+    status_bytes(process, "RssAnon:")
+}
+
+/// A field of `/proc/PID/status` in kB, as bytes.
+#[track_caller]
+fn status_bytes(process: u32, field: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel reports it");
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the kernel reports it");
+    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
     kibibytes * 1024
 }
 

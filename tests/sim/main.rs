@@ -42,23 +42,13 @@ type Outcome = Result<(Coverage, u64), String>;
 
 /// Runs one seed; a failure includes the step.
 fn run(seed: u64, step: &Arc<AtomicU64>, trace: bool) -> Outcome {
-    keep_panics_for_later();
-    RUNNING.set(true);
     step.store(0, Relaxed);
-    let directory = scratch(seed);
-    let directory_to_remove = directory.clone();
-    let run = AssertUnwindSafe(|| {
+    let outcome = caught(seed, |directory| {
         let mut world = World::new(seed, Arc::clone(step), trace, directory);
         world.run();
         (std::mem::take(&mut world.coverage), world.digest)
     });
-    let outcome = catch_unwind(run);
-    RUNNING.set(false);
-    outcome.map_err(|_| {
-        let _ = std::fs::remove_dir_all(directory_to_remove);
-        let said = LAST_PANIC.with(|last| last.borrow().clone());
-        format!("SIM_SEED={seed} fails at step {}: {said}", step.load(Relaxed))
-    })
+    outcome.map_err(|said| format!("SIM_SEED={seed} fails at step {}: {said}", step.load(Relaxed)))
 }
 
 thread_local! {
@@ -83,17 +73,15 @@ fn keep_panics_for_later() {
     });
 }
 
-/// Runs `run`; a panic in it is kept for `take_panic`.
-fn while_running<T>(run: impl FnOnce() -> T) -> T {
+/// Runs a world in a new directory. A panic in it is the error.
+fn caught<T>(seed: u64, run: impl FnOnce(PathBuf) -> T) -> Result<T, String> {
+    keep_panics_for_later();
+    let directory = scratch(seed);
     RUNNING.set(true);
-    let outcome = run();
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(directory.clone())));
     RUNNING.set(false);
-    outcome
-}
-
-/// Message and place of this thread's last panic.
-fn take_panic() -> String {
-    LAST_PANIC.with(|last| last.borrow().clone())
+    let _ = std::fs::remove_dir_all(&directory);
+    outcome.map_err(|_| LAST_PANIC.with(|last| last.borrow().clone()))
 }
 
 /// A new directory, in memory if possible.

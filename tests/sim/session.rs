@@ -90,7 +90,8 @@ impl Session {
     /// Applies a queued block; returns the id that the client will remember.
     pub fn queued(&mut self, block: &Block, model: &Model, moment: &Moment, coverage: &mut Coverage) -> Option<u64> {
         assert!(!self.ended, "an event follows the last one of a stream");
-        self.heartbeat_due = moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS);
+        // The moment of a long event is that of its first part, after which its rest has postponed the heartbeat.
+        self.heartbeat_due = self.heartbeat_due.max(moment.now.mono.plus_milliseconds(2 * HEARTBEAT_MILLISECONDS));
         let Block { id, name, data } = block;
         let kind = kind_of(data);
         assert_eq!(name.as_deref(), self.named.then_some(kind.as_str()), "a stream has names or has none");

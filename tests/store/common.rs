@@ -56,17 +56,7 @@ impl World {
         let notified_rows_max = notified_rows_max(&inbox);
         let database = Database::File(directory.file("a.db"));
         let config = StoreConfig { inbox, notified_rows_max, responders, ..StoreConfig::new(database) };
-        let writer = Writer::open(&config).unwrap();
-        let reader = writer.open_reader().unwrap();
-        World {
-            config,
-            writer: Some(writer),
-            reader: Some(reader),
-            now: START,
-            mono: MonoTime(1_000_000),
-            notifications: Vec::new(),
-            _directory: directory,
-        }
+        World::opened(config, directory)
     }
 
     pub fn in_memory() -> World {
@@ -90,8 +80,16 @@ impl World {
     }
 
     fn kept_in_memory(config: StoreConfig) -> World {
+        World::opened(config, TempDir::new())
+    }
+
+    fn opened(config: StoreConfig, directory: TempDir) -> World {
         let writer = Writer::open(&config).unwrap();
         let reader = writer.open_reader().unwrap();
+        World::with(config, writer, reader, directory)
+    }
+
+    fn with(config: StoreConfig, writer: Writer, reader: Reader, directory: TempDir) -> World {
         World {
             config,
             writer: Some(writer),
@@ -99,22 +97,13 @@ impl World {
             now: START,
             mono: MonoTime(1_000_000),
             notifications: Vec::new(),
-            _directory: TempDir::new(),
+            _directory: directory,
         }
     }
 
     /// A store that is already open.
     pub fn of(config: StoreConfig, writer: Writer, reader: Reader) -> World {
-        let _directory = TempDir::new();
-        World {
-            config,
-            writer: Some(writer),
-            reader: Some(reader),
-            now: START,
-            mono: MonoTime(1_000_000),
-            notifications: Vec::new(),
-            _directory,
-        }
+        World::with(config, writer, reader, TempDir::new())
     }
 
     pub fn clocks(&self) -> Now {

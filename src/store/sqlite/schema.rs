@@ -468,18 +468,30 @@ mod tests {
         assert_eq!(open_reading(&path).err(), Some(newer));
     }
 
+    /// A database of version 3 with the rows that `rows` inserts, migrated to the present version.
+    fn migrated_from_version_3(directory: &TempDir, rows: &str) -> Connection {
+        let path = directory.file("a.db");
+        let mut db = Connection::open(&path).unwrap();
+        db.pragma_update(None, "foreign_keys", true).unwrap();
+        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
+        db.execute_batch(rows).unwrap();
+        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        db
+    }
+
+    fn assert_consistent(db: &Connection) {
+        let findings = integrity::rows(db, |_, _| {});
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+
     /// A database of version 3, with a user whose tokens were restricted and one whose were not.
     #[test]
     fn version_4_keeps_restrictions_of_tokens() {
         let directory = TempDir::new();
-        let path = directory.file("a.db");
-        let mut db = Connection::open(&path).unwrap();
-        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
-        db.execute_batch(
+        let db = migrated_from_version_3(
+            &directory,
             "INSERT INTO users (oid, name, email, tokens_since, created_at) VALUES ('a', '', '', 7, 1), ('b', '', '', NULL, 1)",
-        )
-        .unwrap();
-        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        );
         let rules = users::token_rules(&db).unwrap();
         let rule = |id| rules.get(&UserId::new_unchecked(id));
         assert_eq!(rule("a"), Some(TokenRule::Since { generation: 7, at: WallTime(7) }));
@@ -490,10 +502,8 @@ mod tests {
     #[test]
     fn version_5_purges_what_was_deleted_before() {
         let directory = TempDir::new();
-        let path = directory.file("a.db");
-        let mut db = Connection::open(&path).unwrap();
-        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
-        db.execute_batch(
+        let db = migrated_from_version_3(
+            &directory,
             "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1);
             INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
             INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, 5, NULL);
@@ -506,25 +516,19 @@ mod tests {
             INSERT INTO event_recipients VALUES (1, 2), (1, 3), (1, 5);
             UPDATE journal_stats SET events = 3, bytes = 3 * (64 + 2 + 16);
             UPDATE journal_head SET number = 5, at = 5;",
-        )
-        .unwrap();
-        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        );
         while purge::step(&db, AgeTime(10)).unwrap() {}
         let left = db.query_row("SELECT group_concat(number) FROM state_events", [], |row| row.get::<_, String>(0));
         assert_eq!(left.unwrap(), "3,5", "tombstones are kept");
-        let findings = integrity::rows(&db, |_, _| {});
-        assert!(findings.is_empty(), "{findings:?}");
+        assert_consistent(&db);
     }
 
     /// A database of version 3 with a participant, a former participant, a sender, an owner, and a user with a rule.
     #[test]
     fn version_6_removes_users_whom_nothing_names() {
         let directory = TempDir::new();
-        let path = directory.file("a.db");
-        let mut db = Connection::open(&path).unwrap();
-        db.pragma_update(None, "foreign_keys", true).unwrap();
-        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
-        db.execute_batch(
+        let db = migrated_from_version_3(
+            &directory,
             "INSERT INTO users (key, oid, name, email, created_at, removed_through) VALUES (1, 'owner', '', '', 1, 0),
                 (2, 'sender', '', '', 1, 0), (3, 'participant', '', '', 1, 0), (4, 'former', '', '', 1, 3);
             INSERT INTO users (key, oid, name, email, created_at, tokens_since) VALUES (5, 'rule', '', '', 1, 1);
@@ -535,9 +539,7 @@ mod tests {
             INSERT INTO messages (number, conversation, sender, role, status, created_at, updated_at, correlation_id,
                 metadata, content) VALUES (4, 2, 2, 0, 0, 4, 4, '', '{}', 'x');
             UPDATE journal_head SET number = 4, at = 4;",
-        )
-        .unwrap();
-        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        );
         let (removed, has_more) = released_users::remove(&db, 10, 10).unwrap();
         assert_eq!(removed.iter().map(|user| user.id.as_str()).collect::<Vec<_>>(), ["former"]);
         assert!(!has_more);
@@ -547,24 +549,21 @@ mod tests {
         assert!(users::find(&db, &UserId::new_unchecked("participant")).unwrap().unwrap().only_named);
         // The other connections use the new text of the tables as well.
         drop(db);
-        let (db, _) = open_writing(&path, Durability::Full).unwrap();
+        let (db, _) = open_writing(&directory.file("a.db"), Durability::Full).unwrap();
         let references = "SELECT count(*) FROM pragma_foreign_key_list(?1) WHERE \"table\" = 'users'";
         for table in ["messages", "state_events"] {
             assert_eq!(db.query_row(references, [table], |row| row.get(0)), Ok(0), "{table}");
         }
         assert_eq!(db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).as_deref(), Ok("ok"));
-        let findings = integrity::rows(&db, |_, _| {});
-        assert!(findings.is_empty(), "{findings:?}");
+        assert_consistent(&db);
     }
 
     /// A database of version 3 with events of two workspaces, one of which is purged.
     #[test]
     fn version_7_counts_the_shares_of_the_journal() {
         let directory = TempDir::new();
-        let path = directory.file("a.db");
-        let mut db = Connection::open(&path).unwrap();
-        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
-        db.execute_batch(
+        let db = migrated_from_version_3(
+            &directory,
             "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1), (2, 'b', '', '', 1);
             INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
             INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, correlation_id, payload) VALUES
@@ -573,25 +572,20 @@ mod tests {
             INSERT INTO event_recipients VALUES (1, 1), (1, 2), (1, 4), (2, 4);
             UPDATE journal_stats SET events = 3, bytes = 3 * (64 + 2) + 3 + 4 * 16;
             UPDATE journal_head SET number = 4, at = 4;",
-        )
-        .unwrap();
-        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        );
         let shares = "SELECT group_concat(workspace || ':' || owner || ':' || events || ':' || bytes, ' ') FROM journal_workspaces";
         let shares: String = db.query_row(shares, [], |row| row.get(0)).unwrap();
         assert_eq!(shares, format!("1:1:2:{} 3:0:1:{}", 2 * (66 + 16) + 3, 66 + 2 * 16));
         assert_eq!(journal_shares::largest(&db, ShareMeasure::Bytes).unwrap(), Some(EventNumber(1)));
-        let findings = integrity::rows(&db, |_, _| {});
-        assert!(findings.is_empty(), "{findings:?}");
+        assert_consistent(&db);
     }
 
     /// A database of version 3, at whose last commit the wall clock was ahead.
     #[test]
     fn version_8_makes_nothing_older() {
         let directory = TempDir::new();
-        let path = directory.file("a.db");
-        let mut db = Connection::open(&path).unwrap();
-        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
-        db.execute_batch(
+        let db = migrated_from_version_3(
+            &directory,
             "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1);
             INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
             INSERT INTO state_events (number, kind, at, actor, workspace, workspace_at, correlation_id, payload)
@@ -600,26 +594,21 @@ mod tests {
             INSERT INTO idempotency (user, key, fingerprint, at, body) VALUES (1, 'k', zeroblob(32), 1, x'');
             UPDATE journal_stats SET events = 1, bytes = 64 + 2 + 16;
             UPDATE journal_head SET number = 1, at = 9000000000000000000;",
-        )
-        .unwrap();
-        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        );
         let head = journal_head::load(&db).unwrap();
         assert_eq!((head.number, head.age), (EventNumber(1), AgeTime(0)));
         let (day, week) = (AgeTime(86_399_000_000), AgeTime(7 * 86_400_000_000 - 1));
         assert!(idempotency::find(&db, 1, "k", day).unwrap().is_some());
         assert_eq!(retention::step(&db, &Retention::default(), week).unwrap(), RetentionStep::Done);
-        let findings = integrity::rows(&db, |_, _| {});
-        assert!(findings.is_empty(), "{findings:?}");
+        assert_consistent(&db);
     }
 
     /// A database of version 3, in which the second of two jobs of a conversation waits for the first.
     #[test]
     fn version_9_marks_the_first_job_of_each_conversation() {
         let directory = TempDir::new();
-        let path = directory.file("a.db");
-        let mut db = Connection::open(&path).unwrap();
-        run_steps(&mut db, &path, &[VERSION_3]).unwrap();
-        db.execute_batch(
+        let db = migrated_from_version_3(
+            &directory,
             "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1), (2, 'b', '', '', 1);
             INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
             INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, NULL, NULL), (3, 1, 't', '{}', 3, NULL, NULL);
@@ -629,9 +618,7 @@ mod tests {
                 (6, 3, 1, 0, 0, 6, 6, '', '{}', 'x');
             INSERT INTO answer_jobs (message, responder) VALUES (4, 'echo'), (5, 'echo'), (6, 'openai');
             UPDATE journal_head SET number = 6, at = 6;",
-        )
-        .unwrap();
-        run_steps(&mut db, &path, MIGRATIONS).unwrap();
+        );
         let mut statement = db.prepare("SELECT message, user, conversation, is_first FROM answer_jobs").unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
         let rows: Vec<(i64, i64, i64, bool)> = rows.collect::<rusqlite::Result<_>>().unwrap();

@@ -32,9 +32,9 @@ pub struct Attack {
     pub victim: Part,
     /// Runs before the attack.
     pub prepare: fn(&Arena),
-    /// Attackers, each on its own thread. The even ones are the user's, the odd ones have no token.
+    /// Threads. In an attack by both clients, the even ones are the user's.
     pub threads: usize,
-    /// What each does, until the attack is over.
+    /// What each thread does, until the attack is over.
     pub attack: fn(&Arena, usize),
     /// Whether the attack has filled its limit.
     pub is_felt: fn(&Arena, &Scrape) -> bool,
@@ -157,30 +157,46 @@ pub fn with_input(mut command: Command, input: &str) {
 
 fn nothing(_: &Arena) {}
 
-/// Whether an attacker is the user; else it has no token.
-fn is_user(attacker: usize) -> bool {
-    attacker.is_multiple_of(2)
+/// The two clients that attack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attacker {
+    /// The hostile user.
+    User,
+    /// A client without a token.
+    Nameless,
 }
 
-fn origin(attacker: usize) -> Origin {
-    Origin::of(if is_user(attacker) { USER_ADDRESS } else { NAMELESS_ADDRESS })
-}
-
-fn narrow(attacker: usize) -> Origin {
-    Origin { receive_buffer_bytes: Some(2048), ..origin(attacker) }
-}
-
-fn request(attacker: usize, method: &str, path: &str, body: Option<&str>) -> Vec<u8> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
-    if is_user(attacker) {
-        request.push_str(&format!("Authorization: Bearer {}\r\n", token("hostile")));
+impl Attacker {
+    /// The client of a thread, of an attack by both.
+    fn of(thread: usize) -> Attacker {
+        if thread.is_multiple_of(2) { Attacker::User } else { Attacker::Nameless }
     }
-    if let Some(body) = body {
-        request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
-    } else {
-        request.push_str("\r\n");
+
+    fn origin(self) -> Origin {
+        Origin::of(if self == Attacker::User { USER_ADDRESS } else { NAMELESS_ADDRESS })
     }
-    request.into_bytes()
+
+    fn narrow(self) -> Origin {
+        Origin { receive_buffer_bytes: Some(2048), ..self.origin() }
+    }
+
+    fn request(self, method: &str, path: &str, body: Option<&str>) -> Vec<u8> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+        if self == Attacker::User {
+            request.push_str(&format!("Authorization: Bearer {}\r\n", token("hostile")));
+        }
+        match body {
+            Some(body) => request
+                .push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())),
+            None => request.push_str("\r\n"),
+        }
+        request.into_bytes()
+    }
+
+    /// Sends the same request again and again, as [`Arena::repeat`].
+    fn repeat(self, arena: &Arena, method: &str, path: &str, body: Option<&str>) {
+        arena.repeat(self.origin(), method, &self.request(method, path, body));
+    }
 }
 
 fn message(bytes: usize) -> String {
@@ -209,7 +225,13 @@ fn prepare_large_events(arena: &Arena) {
 fn change_large_conversation(arena: &Arena, _: usize) {
     let body = json!({"metadata": {"x": "x".repeat(60_000)}}).to_string();
     let path = format!("/config/conversation/{}", arena.conversation());
-    arena.repeat(origin(0), "PUT", &request(0, "PUT", &path, Some(&body)));
+    Attacker::User.repeat(arena, "PUT", &path, Some(&body));
+}
+
+/// Logs in with a wrong password, to an account of its own in each thread.
+fn log_in(arena: &Arena, thread: usize) {
+    let body = json!({"email": format!("u{thread}@example.com"), "password": "wrong but long enough"});
+    Attacker::Nameless.repeat(arena, "POST", "/auth/login", Some(&body.to_string()));
 }
 
 /// The rate limits of production.
@@ -227,9 +249,9 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 2,
-        attack: |arena, attacker| {
+        attack: |arena, thread| {
             while !arena.is_over() {
-                arena.keep(origin(attacker), 100, b"GET / HTTP/1.1\r\n");
+                arena.keep(Attacker::of(thread).origin(), 100, b"GET / HTTP/1.1\r\n");
             }
         },
         is_felt: |_, scrape| scrape.get("cortex_connections_refused_total{reason=\"address\"}") >= 100.0,
@@ -240,10 +262,11 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 6,
-        attack: |arena, attacker| {
-            let requests = request(attacker, "GET", "/", None).repeat(50);
+        attack: |arena, thread| {
+            let attacker = Attacker::of(thread);
+            let requests = attacker.request("GET", "/", None).repeat(50);
             while !arena.is_over() {
-                let Some(mut open) = arena.open(origin(attacker)) else { continue };
+                let Some(mut open) = arena.open(attacker.origin()) else { continue };
                 while !arena.is_over() && open.try_send(&requests).is_ok() {
                     let is_served = (0..50).all(|_| {
                         let response = open.try_response("GET");
@@ -266,16 +289,18 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 2,
-        attack: |arena, attacker| {
-            let mut part = if is_user(attacker) {
-                request(attacker, "POST", "/input", Some(&message(LARGE_BYTES)))
-            } else {
-                let field = format!("X: {}\r\n\r\n", "x".repeat(15_000));
-                [&b"GET / HTTP/1.1\r\nHost: localhost\r\n"[..], field.as_bytes()].concat()
+        attack: |arena, thread| {
+            let attacker = Attacker::of(thread);
+            let mut part = match attacker {
+                Attacker::User => attacker.request("POST", "/input", Some(&message(LARGE_BYTES))),
+                Attacker::Nameless => {
+                    let field = format!("X: {}\r\n\r\n", "x".repeat(15_000));
+                    [&b"GET / HTTP/1.1\r\nHost: localhost\r\n"[..], field.as_bytes()].concat()
+                }
             };
             part.truncate(part.len() - 1);
             while !arena.is_over() {
-                arena.keep(origin(attacker), 100, &part);
+                arena.keep(attacker.origin(), 100, &part);
             }
         },
         is_felt: |_, scrape| scrape.get("cortex_refusals_total{reason=\"requests_full\"}") > 0.0,
@@ -286,14 +311,15 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: prepare_large_messages,
         threads: 2,
-        attack: |arena, attacker| {
-            let request = if is_user(attacker) {
-                request(attacker, "GET", &format!("/conversations/{}", arena.conversation()), None)
-            } else {
-                request(attacker, "GET", "/docs", None)
+        attack: |arena, thread| {
+            let attacker = Attacker::of(thread);
+            let path = match attacker {
+                Attacker::User => format!("/conversations/{}", arena.conversation()),
+                Attacker::Nameless => "/docs".into(),
             };
+            let request = attacker.request("GET", &path, None);
             while !arena.is_over() {
-                arena.keep(narrow(attacker), 10, &request);
+                arena.keep(attacker.narrow(), 10, &request);
                 thread::sleep(Duration::from_millis(200));
             }
         },
@@ -305,10 +331,7 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 20,
-        attack: |arena, attacker| {
-            let attacker = attacker * 2;
-            arena.repeat(origin(attacker), "POST", &request(attacker, "POST", "/input", Some(&message(LARGE_BYTES))));
-        },
+        attack: |arena, _| Attacker::User.repeat(arena, "POST", "/input", Some(&message(LARGE_BYTES))),
         is_felt: |arena, _| arena.no_room.load(Relaxed) > 0,
     },
     Attack {
@@ -317,10 +340,8 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: prepare_large_messages,
         threads: 24,
-        attack: |arena, attacker| {
-            let attacker = attacker * 2;
-            let path = format!("/conversations/{}", arena.conversation());
-            arena.repeat(origin(attacker), "GET", &request(attacker, "GET", &path, None));
+        attack: |arena, _| {
+            Attacker::User.repeat(arena, "GET", &format!("/conversations/{}", arena.conversation()), None);
         },
         is_felt: |arena, _| arena.no_room.load(Relaxed) > 0,
     },
@@ -330,12 +351,7 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Login,
         prepare: nothing,
         threads: 100,
-        attack: |arena, attacker| {
-            let attacker = 2 * attacker + 1;
-            let body = json!({"email": format!("u{attacker}@example.com"), "password": "wrong but long enough"});
-            let request = request(attacker, "POST", "/auth/login", Some(&body.to_string()));
-            arena.repeat(origin(attacker), "POST", &request);
-        },
+        attack: log_in,
         is_felt: |arena, _| arena.no_room.load(Relaxed) > 0,
     },
     Attack {
@@ -344,9 +360,10 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 3,
-        attack: |arena, attacker| match attacker {
+        attack: |arena, thread| match thread {
             0 => {
-                let opening = Opening { token: token("hostile"), origin: narrow(0), ..Opening::default() };
+                let opening =
+                    Opening { token: token("hostile"), origin: Attacker::User.narrow(), ..Opening::default() };
                 let mut unread = Vec::new();
                 while !arena.is_over() {
                     match Reader::open(arena.addr, &opening) {
@@ -360,7 +377,7 @@ pub const ATTACKS: &[Attack] = &[
                     }
                 }
             }
-            _ => arena.repeat(origin(0), "POST", &request(0, "POST", "/input", Some(&message(LARGE_BYTES)))),
+            _ => Attacker::User.repeat(arena, "POST", "/input", Some(&message(LARGE_BYTES))),
         },
         is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0 && arena.served.load(Relaxed) > 20,
     },
@@ -375,7 +392,8 @@ pub const ATTACKS: &[Attack] = &[
         threads: 50,
         attack: |arena, _| {
             let query = "last_event_id=0&types=output".into();
-            let opening = Opening { token: token("hostile"), query, origin: origin(0), ..Opening::default() };
+            let opening =
+                Opening { token: token("hostile"), query, origin: Attacker::User.origin(), ..Opening::default() };
             while !arena.is_over() {
                 let Ok(mut reader) = Reader::open(arena.addr, &opening) else { continue };
                 while !arena.is_over() && reader.next().is_ok_and(|frame| frame.is_some_and(|f| f.kind != "caught_up"))
@@ -407,7 +425,7 @@ pub const ATTACKS: &[Attack] = &[
         attack: |arena, _| {
             let conversation = arena.hostile().start_conversation("one of many");
             let body = json!({"content": "x", "conversation_id": conversation}).to_string();
-            arena.repeat(origin(0), "POST", &request(0, "POST", "/input", Some(&body)));
+            Attacker::User.repeat(arena, "POST", "/input", Some(&body));
         },
         is_felt: |arena, _| arena.served.load(Relaxed) > 1200,
     },
@@ -417,9 +435,7 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 4,
-        attack: |arena, attacker| {
-            arena.repeat(origin(attacker), "GET", &request(attacker, "GET", "/config/workspace", None));
-        },
+        attack: |arena, thread| Attacker::of(thread).repeat(arena, "GET", "/config/workspace", None),
         is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
     },
     Attack {
@@ -438,10 +454,10 @@ pub const ATTACKS: &[Attack] = &[
         prepare: nothing,
         threads: 6,
         attack: |arena, _| {
-            let mut post = request(0, "POST", "/input", Some(&message(1)));
+            let mut post = Attacker::User.request("POST", "/input", Some(&message(1)));
             let line = b"POST /input HTTP/1.1\r\n".len();
             post.splice(line..line, *b"Idempotency-Key: again\r\n");
-            arena.repeat(origin(0), "POST", &post);
+            arena.repeat(Attacker::User.origin(), "POST", &post);
         },
         is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
     },
@@ -451,12 +467,7 @@ pub const ATTACKS: &[Attack] = &[
         victim: Part::Messages,
         prepare: nothing,
         threads: 2,
-        attack: |arena, attacker| {
-            let attacker = 2 * attacker + 1;
-            let body = json!({"email": format!("u{attacker}@example.com"), "password": "wrong but long enough"});
-            let request = request(attacker, "POST", "/auth/login", Some(&body.to_string()));
-            arena.repeat(origin(attacker), "POST", &request);
-        },
+        attack: log_in,
         is_felt: |arena, _| arena.too_fast.load(Relaxed) > 0,
     },
 ];

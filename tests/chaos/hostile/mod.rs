@@ -82,7 +82,7 @@ fn run(attack: &Attack) -> Result<(), String> {
     let (mut attacked, quiet) = (server(attack, |options| options), server(attack, unlimited));
     let process = attacked.process().id();
     let memory_limit = attack.settings.iter().find(|(name, _)| *name == "MEMORY_LIMIT_BYTES");
-    let memory_limit = memory_limit.map(|(_, bytes)| bytes.parse::<u64>().expect("a number"));
+    let memory_limit = memory_limit.map(|(_, bytes)| bytes.parse::<usize>().expect("a number"));
     let is_over = AtomicBool::new(false);
     let quiet_rounds = AtomicU64::new(0);
     let arena = Arena::new(attacked.addr, &is_over);
@@ -117,9 +117,9 @@ fn run(attack: &Attack) -> Result<(), String> {
         };
         let before = measure(0.0);
         (attack.prepare)(&arena);
-        for attacker in 0..attack.threads {
+        for thread in 0..attack.threads {
             let arena = &arena;
-            scope.spawn(move || (attack.attack)(arena, attacker));
+            scope.spawn(move || (attack.attack)(arena, thread));
         }
         let end = Instant::now() + 2 * DEADLINE;
         while !(attack.is_felt)(&arena, &Scrape::of(&attacked)) {

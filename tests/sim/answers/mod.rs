@@ -5,9 +5,8 @@ mod planted;
 mod reference;
 mod world;
 
-use crate::{keep_panics_for_later, scratch, take_panic, variable};
+use crate::{caught, variable};
 use planted::Planted;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{AnswerWorld, Counts};
 
 const SEEDS_DEFAULT: u64 = 150;
@@ -16,17 +15,11 @@ const SEEDS_TO_FIND: u64 = 60;
 
 /// Runs one seed; returns a description of a failure.
 fn run(seed: u64, planted: Planted, trace: bool) -> Result<Counts, String> {
-    keep_panics_for_later();
-    let directory = scratch(seed);
-    let outcome = crate::while_running(|| {
-        catch_unwind(AssertUnwindSafe(|| {
-            let mut world = AnswerWorld::new(seed, planted, directory.clone(), trace);
-            world.run();
-            world.counts
-        }))
-    });
-    let _ = std::fs::remove_dir_all(&directory);
-    outcome.map_err(|_| take_panic())
+    caught(seed, |directory| {
+        let mut world = AnswerWorld::new(seed, planted, directory, trace);
+        world.run();
+        world.counts
+    })
 }
 
 #[test]

@@ -4,25 +4,18 @@
 mod model;
 mod world;
 
-use crate::{keep_panics_for_later, scratch, take_panic, variable};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::{caught, variable};
 use world::{CredentialCounts, CredentialWorld};
 
 const SEEDS_DEFAULT: u64 = 150;
 
 /// Runs one seed; returns a description of a failure.
 fn run(seed: u64, trace: bool) -> Result<CredentialCounts, String> {
-    keep_panics_for_later();
-    let directory = scratch(seed);
-    let outcome = crate::while_running(|| {
-        catch_unwind(AssertUnwindSafe(|| {
-            let mut world = CredentialWorld::new(seed, directory.clone(), trace);
-            world.run();
-            world.counts
-        }))
-    });
-    let _ = std::fs::remove_dir_all(&directory);
-    outcome.map_err(|_| take_panic())
+    caught(seed, |directory| {
+        let mut world = CredentialWorld::new(seed, directory, trace);
+        world.run();
+        world.counts
+    })
 }
 
 #[test]

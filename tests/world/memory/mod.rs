@@ -5,10 +5,9 @@ mod control_group;
 
 use crate::common::process::held_bytes;
 use crate::common::token::token;
-use crate::common::{Client, DEADLINE, Options, Response, Sandbox, Server, assert_error};
+use crate::common::{Client, Options, Origin, Response, Sandbox, Server, assert_error};
 use control_group::{ControlGroup, Held};
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -250,10 +249,7 @@ impl Load {
 
 /// A connection with a small receive buffer.
 fn narrow(addr: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("the socket takes the option");
-    socket.connect_timeout(&addr.into(), DEADLINE).expect("the kernel accepts");
-    socket.into()
+    Origin::with_receive_buffer(4096).connect(addr).expect("the kernel accepts")
 }
 
 fn run(mebibytes: u64) {
@@ -321,7 +317,7 @@ fn run(mebibytes: u64) {
         while Instant::now() < end {
             let held = match &group {
                 Some(group) => group.held(),
-                None => Held { pages: held_bytes(process), ..Held::default() },
+                None => Held { pages: held_bytes(process) as u64, ..Held::default() },
             };
             if held.bytes() > most.bytes() {
                 most = held;
