@@ -56,6 +56,9 @@ pub struct Link {
     pub transcript: Transcript,
     /// When the first part of an incomplete block was queued.
     pub part_queued: Option<Moment>,
+    /// The latest wall time since then: the server may queue control events behind the rest of the block, which is not in
+    /// memory, and the clock may go back before they are observed.
+    pub latest_wall: WallTime,
     /// Queued items not read by the client: the end of each, the item, the request that it responds to, and the id to
     /// be remembered.
     pub items: VecDeque<(u64, Item, Option<usize>, Option<u64>)>,
@@ -101,6 +104,7 @@ impl Link {
             stalled: false,
             transcript: Transcript::new(),
             part_queued: None,
+            latest_wall: WallTime(i64::MIN),
             items: VecDeque::new(),
             expects: VecDeque::new(),
             session: None,

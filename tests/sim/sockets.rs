@@ -174,6 +174,9 @@ impl World {
         let mut fresh = Vec::new();
         for (&slot, &id) in &process.loops[shard].slots {
             let link = self.links.get_mut(&id).expect("a used slot has a link");
+            if link.part_queued.is_some() {
+                link.latest_wall = link.latest_wall.max(moment.now.wall);
+            }
             let mut slices = [IoSlice::new(&[]); RUNS_MAX];
             let filled = process.loops[shard].shard.outgoing(slot, &mut slices);
             assert!(filled < RUNS_MAX, "an outbox has too many runs");
@@ -207,11 +210,16 @@ impl World {
         let items = link.transcript.feed(added);
         let mut part_queued = link.part_queued.take();
         let was_stream = link.session.is_some();
+        let behind = part_queued.is_some().then(|| {
+            let mut behind = moment.clone();
+            behind.now.wall = behind.now.wall.max(link.latest_wall);
+            behind
+        });
         self.note(2, added.len() as u64 ^ mix(id as u64));
         for (end, item) in items {
             // A long event counts from the moment at which its first part was queued.
             let began = part_queued.take();
-            let moment = began.as_ref().unwrap_or(moment);
+            let moment = began.as_ref().or(behind.as_ref()).unwrap_or(moment);
             let (mut request, mut remembered) = (None, None);
             match &item {
                 Item::Response(response) => request = Some(self.response_queued(id, response, end, moment)),
@@ -240,7 +248,10 @@ impl World {
         assert!(!was_stream || link.transcript.is_whole() || has_rest, "a stream ends within an event");
         if was_stream && !link.transcript.is_whole() {
             let link = self.links.get_mut(&id).expect("the link exists");
-            link.part_queued = Some(part_queued.unwrap_or_else(|| moment.clone()));
+            link.part_queued = Some(part_queued.unwrap_or_else(|| {
+                link.latest_wall = moment.now.wall;
+                moment.clone()
+            }));
         }
         let link = self.links.get_mut(&id).expect("the link exists");
         let (bytes, events) = link.waiting_events();

@@ -163,6 +163,8 @@ impl Writer {
             }
             Err(TransactionError::Begin(error) | TransactionError::Run(error)) => self.reject(commands, &error),
         };
+        // The metrics include a commit before its results are sent.
+        maintenance::refresh_stats(&self.connection.db, &mut self.cache);
         Committed {
             before: done.before,
             through: self.head.number,
