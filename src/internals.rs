@@ -45,13 +45,15 @@ pub use crate::http1::body::{BodyError, BodyReader};
 pub use crate::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Method, Version};
 pub use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
 pub use crate::responder::breaker::{Breaker, Position};
+pub use crate::responder::model_request::{ModelEffect, ModelRequest};
+pub use crate::responder::openai::AnswerPieces;
 pub use crate::responder::retry::RetryPolicy;
 pub use crate::responder::scheduler::{
     Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
 };
 pub use crate::responder::{Completion, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
 pub use crate::runtime::queue::Queue;
-pub use crate::runtime::responders::{DriverRequest, StoreReply};
+pub use crate::runtime::responders::{AnswerId, DriverRequest, ResponderInput, StoreReply};
 pub use crate::shard::message::{CommitShare, ShardMessage};
 pub use crate::shard::shared::SharedState;
 pub use crate::shard::{Input, Output, Shard};
@@ -112,9 +114,9 @@ pub mod random {
     pub use crate::base::random::{fill_secret, mix};
 }
 
-/// Functions of `responder`.
-pub mod responder {
-    pub use crate::responder::answer;
+/// Functions of `responder::openai`.
+pub mod openai {
+    pub use crate::responder::openai::request_body;
 }
 
 /// Functions of `runtime::responders`.

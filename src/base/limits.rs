@@ -312,29 +312,27 @@ pub(crate) const UPSTREAM_NAME_CHARS_MAX: usize = 255;
 /// Time to connect to an upstream, name resolution and TLS handshake included, in milliseconds.
 pub(crate) const UPSTREAM_CONNECT_MILLISECONDS: u64 = 5_000;
 /// Time from the end of the request to the first byte of the response body, in milliseconds.
-pub(crate) const UPSTREAM_FIRST_BYTE_MILLISECONDS: u64 = 60_000;
+pub(crate) const UPSTREAM_FIRST_BYTE_MILLISECONDS: u64 = 300_000;
 /// Longest silence of an upstream in the middle of a response, in milliseconds.
-pub(crate) const UPSTREAM_BETWEEN_BYTES_MILLISECONDS: u64 = 30_000;
-/// Time to wait for the end of the stream, which brings the token counts, after the text is complete, in milliseconds.
-pub(crate) const UPSTREAM_TAIL_MILLISECONDS: u64 = 2_000;
-/// Duration of one answer with all its attempts, in milliseconds.
-pub(crate) const UPSTREAM_TOTAL_MILLISECONDS: u64 = 600_000;
-/// Longest time between two checks for a cancelled answer, in milliseconds.
-pub(crate) const UPSTREAM_TICK_MILLISECONDS_MAX: u64 = 400;
+pub(crate) const UPSTREAM_BETWEEN_BYTES_MILLISECONDS: u64 = 60_000;
+/// Time from a finish reason, or from text after it, to the end of the stream, which may bring token counts, in milliseconds.
+pub(crate) const UPSTREAM_TAIL_MILLISECONDS: u64 = 15_000;
 /// Attempts per answer.
 pub(crate) const UPSTREAM_ATTEMPTS_MAX: u32 = 4;
 /// Pause before the second attempt, in milliseconds; it doubles with each further one.
 pub(crate) const UPSTREAM_RETRY_MILLISECONDS: u64 = 500;
 /// Longest pause between two attempts, in milliseconds.
 pub(crate) const UPSTREAM_RETRY_MILLISECONDS_MAX: u64 = 8_000;
-/// Longest `Retry-After` that is respected, in milliseconds; after a longer one there is no further attempt.
-pub(crate) const UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX: u64 = 30_000;
+/// Longest wait that an upstream may ask for, in milliseconds; after a longer one there is no further attempt.
+pub(crate) const UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX: u64 = 300_000;
+/// Time for which the addresses of an upstream's host are used without another resolution, in seconds.
+pub(crate) const UPSTREAM_ADDRESS_SECONDS: u64 = 10;
 /// Consecutive failures that open the circuit breaker.
 pub(crate) const BREAKER_FAILURES_MAX: u32 = 5;
 /// Time that the breaker stays open before one request probes the upstream, in milliseconds.
 pub(crate) const BREAKER_COOL_DOWN_MILLISECONDS: u64 = 10_000;
-/// Most answers of models that run at once, each on its own thread.
-pub(crate) const RESPONDER_WORKERS_MAX: usize = 256;
+/// Most answers of models that run at once.
+pub(crate) const ANSWERS_RUNNING_MAX: usize = 2000;
 /// Most answer jobs of one user and class that wait in memory; the others wait in their table.
 pub(crate) const RESPONDER_WAITING_PER_USER_MAX: usize = 8;
 /// Answer jobs after which a page of them has no further user.
@@ -347,8 +345,6 @@ pub(crate) const RESPONDER_STEPS_PER_USER_MAX: u32 = 16;
 pub const JOBS_EXAMINED_MAX: usize = 1024;
 /// Most messages in the queue of the answer scheduler.
 pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
-/// Shortest time between two deltas of one answer, in milliseconds.
-pub(crate) const OUTPUT_DELTA_MILLISECONDS: u64 = 50;
 /// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.
 pub(crate) const OUTPUT_DELTA_BYTES_MAX: usize = 4096;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.
@@ -392,9 +388,7 @@ const _: () = assert!(LOG_FIELD_BYTES_MAX < LOG_QUEUE_BYTES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX <= UPSTREAM_CONTEXT_BYTES_MAX);
 const _: () = assert!(UPSTREAM_PLAIN_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS_MAX);
-const _: () = assert!(UPSTREAM_CONNECT_MILLISECONDS < UPSTREAM_TOTAL_MILLISECONDS);
 const _: () = assert!(RESPONDER_PAGE_JOBS + RESPONDER_WAITING_PER_USER_MAX <= JOBS_EXAMINED_MAX);
 const _: () = assert!(RESPONDER_WAITING_PER_USER_MAX <= RESPONDER_PAGE_JOBS, "a page has room for one user");
 const _: () = assert!(RESPONDER_STEPS_PER_USER_MAX as usize <= RESPONDER_STEPS_MAX);
-const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= UPSTREAM_TICK_MILLISECONDS_MAX);
-const _: () = assert!(OUTPUT_DELTA_MILLISECONDS <= OUTPUT_APPEND_MILLISECONDS);
+const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS_MAX <= UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX);

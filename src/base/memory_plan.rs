@@ -46,8 +46,8 @@ const QUEUE_ITEM_BYTES_MIN: usize = KIB;
 const CACHED_USER_BYTES: usize = 512;
 /// Memory of one gathered pair of message and recipient in an inbox flush, in bytes.
 const INBOX_ENTRY_BYTES: usize = 32;
-/// Memory of one answer in progress, in bytes: its text, its thread, and what has arrived from the upstream.
-const ANSWER_BYTES: usize = 64 * KIB;
+/// Memory of one answer in progress, in bytes: its text, and what has arrived from the upstream.
+const ANSWER_BYTES: usize = 32 * KIB;
 /// Smallest page cache of a database connection, in bytes.
 const PAGE_CACHE_BYTES_MIN: usize = 32 * KIB;
 
@@ -184,7 +184,7 @@ impl MemoryPlan {
         // The percentages add up to 100.
         let share = |percent: usize, bytes_max: usize| (rest / 100 * percent).min(bytes_max);
 
-        let connection_bytes = share(27, usize::MAX);
+        let connection_bytes = share(23, usize::MAX);
         let socket_buffer_bytes = if is_roomy {
             None
         } else {
@@ -202,8 +202,8 @@ impl MemoryPlan {
             password_hash_bytes,
             connection_bytes,
             stream_outbox_bytes: share(10, usize::MAX),
-            pending_response_bytes: share(13, event_loops * RESPONSES_WAITING_BYTES_MAX),
-            request_body_bytes: share(10, usize::MAX),
+            pending_response_bytes: share(12, event_loops * RESPONSES_WAITING_BYTES_MAX),
+            request_body_bytes: share(9, usize::MAX),
             head_bytes: share(2, usize::MAX),
             mailbox_event_bytes: share(4, event_loops * MAILBOX_EVENT_BYTES_MAX),
             // What a loop has taken from its mailbox is no longer counted there.
@@ -216,7 +216,7 @@ impl MemoryPlan {
             ),
             page_cache_bytes: share(6, database_connections * PAGE_CACHE_BYTES_MAX),
             tail_bytes: share(3, event_loops * TAIL_BYTES_MAX),
-            answer_bytes: share(2, RESPONDER_WORKERS_MAX * ANSWER_BYTES),
+            answer_bytes: share(8, ANSWERS_RUNNING_MAX * ANSWER_BYTES),
             inbox_flush_bytes: share(1, INBOX_FLUSH_ENTRIES_MAX * INBOX_ENTRY_BYTES),
             rate_bucket_bytes: share(1, 3 * RATE_BUCKETS_MAX * RATE_BUCKET_BYTES),
             log_queue_bytes: share(1, 2 * LOG_QUEUE_BYTES_MAX),
@@ -521,7 +521,7 @@ mod tests {
         assert_eq!(plan.page_cache_bytes_each(), PAGE_CACHE_BYTES_MAX);
         assert_eq!(plan.cached_users_max(), WRITER_CACHE_USERS_MAX);
         assert_eq!(plan.cached_conversation_bytes_max(), WRITER_CACHE_CONVERSATION_BYTES_MAX);
-        assert_eq!(plan.answers_max(), RESPONDER_WORKERS_MAX);
+        assert_eq!(plan.answers_max(), ANSWERS_RUNNING_MAX);
         assert!(plan.body_bytes_max() >= 2 * MIB && plan.max_connections >= 20_000);
         assert_eq!((plan.socket_buffer_bytes, plan.has_one_heap, plan.is_trimmed), (None, false, false));
     }

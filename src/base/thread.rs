@@ -12,8 +12,6 @@ pub(crate) enum OnPanic {
     Process,
     /// One item of work fails. The thread catches the panic, reports it to the recipient of the result, and continues.
     Work,
-    /// The thread ends. The thread that joins it notices.
-    Thread,
 }
 
 thread_local! {

@@ -1,17 +1,21 @@
-//! One answer of a model: its text, the parts that are stored and shown, and its end. Pure: pieces of text, results of the
-//! store and the time go in, and effects come out.
+//! One answer of a model: the question to the model, the text, the parts that are stored and shown, and its end. Pure: bytes,
+//! results of the store and the time go in, and effects come out.
 //!
-//! Order of calls: [`Answer::poll`] until it returns `None`, after each call of another method and whenever some time
-//! has passed. Each [`AnswerEffect`] names the method that takes its result. The answer is over when [`Answer::end`]
-//! returns something.
+//! Order of calls: [`Answer::poll`] until it returns `None`, after each call of another method and when
+//! [`Answer::poll_timeout`] says. Each [`AnswerEffect`] names the method that takes its result. The answer is over when
+//! [`Answer::end`] returns something and `poll` returns `None`.
 //!
 //! Invariant: what is shown is known as shown: no text is in a delta before the store has the answer's message. What is
-//! stored is a beginning of the text.
+//! stored is a beginning of the text. At most one step is at the store.
 
-use super::Completion;
-use super::failure::Failure;
+use super::model_request::{ModelEffect, ModelRequest};
+use super::openai::{self, AnswerPieces};
 use super::scheduler::{ImmediateAnswer, JobEnd, RETRY_MILLISECONDS, StopReason};
-use crate::base::limits::{OUTPUT_APPEND_MILLISECONDS, OUTPUT_DELTA_MILLISECONDS};
+use super::upstream::Upstream;
+use super::{Completion, Failure};
+use crate::base::limits::OUTPUT_APPEND_MILLISECONDS;
+use crate::base::metrics;
+use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, Turn};
 use crate::domain::id::MessageId;
@@ -19,7 +23,6 @@ use crate::domain::live_answer::AnswerDelta;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Status};
 use crate::wire;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// An action for one answer.
@@ -27,8 +30,10 @@ use std::sync::Arc;
 pub enum AnswerEffect {
     /// Read the messages before the answer. Next: [`Answer::history_read`].
     ReadHistory,
-    /// Send this to the model. Next: [`Answer::text`] for each piece, then [`Answer::model_ended`].
-    AskModel(Vec<Turn>),
+    /// Open a connection to the upstream. Next: [`Answer::connected`] or [`Answer::disconnected`].
+    Connect,
+    /// Close the connection to the upstream.
+    Close,
     /// Hand this to the store. Next: [`Answer::stored`].
     Store(AnswerStep),
     /// Tell every shard of this delta.
@@ -48,22 +53,23 @@ pub enum StoreResult<T> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum AnswerState {
-    /// Next: ReadingHistory.
-    New,
-    /// Next: Asking, Over.
-    ReadingHistory,
-    /// The request to the model is ready. Next: Writing.
-    Asking(Vec<Turn>),
-    /// The model writes. Next: Storing, Ending, Over.
+    /// The model is asked, or writes. Next: Ending, Over.
     Writing,
-    /// The store has a step with the text through this many bytes, and the model waits. Next: Writing, Over.
-    Storing { through: usize },
-    /// The model has ended, and the answer is to be stored from this time on. Next: StoringEnd, Over.
-    Ending { result: EndedAnswer, not_before: MonoTime },
-    /// Next: Ending, Over.
-    StoringEnd { result: EndedAnswer },
+    /// The model has ended, and the answer is to be stored. Next: Over.
+    Ending(EndedAnswer),
     /// Nothing more is to be done.
     Over(JobEnd),
+}
+
+/// What is at the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreState {
+    /// Nothing. Nothing is handed to it before this time. Next: Storing, StoringEnd.
+    Idle { not_before: MonoTime },
+    /// A step with the text through this many bytes. Next: Idle.
+    Storing { through: usize },
+    /// The last step. Next: Idle; the answer may be over.
+    StoringEnd,
 }
 
 /// The contents of the last step of an answer, beside its text.
@@ -79,34 +85,51 @@ struct EndedAnswer {
 pub struct Answer {
     job: AnswerJob,
     live: LiveAnswer,
+    upstream: Arc<Upstream>,
+    request: ModelRequest,
+    /// What the present attempt needs of the history: how often it is halved, and whether the model counts tokens.
+    preparing: Option<(u32, bool)>,
     state: AnswerState,
+    store: StoreState,
     /// The answer's message, once the store has it.
     message_id: Option<MessageId>,
     /// Bytes of the text that are stored.
     stored_bytes: usize,
     stored_at: Option<MonoTime>,
-    shown_at: Option<MonoTime>,
-    stop: Option<StopReason>,
+    is_stopping: bool,
 }
 
 impl Answer {
-    /// An answer to `job`, whose text `live` is to hold.
-    pub fn new(job: AnswerJob, live: LiveAnswer) -> Answer {
+    /// An answer of the model of `upstream` to `job`. `random` spreads its retries.
+    pub fn new(job: AnswerJob, upstream: Arc<Upstream>, random: Random) -> Answer {
         Answer {
             job,
-            live,
-            state: AnswerState::New,
+            live: LiveAnswer::default(),
+            request: ModelRequest::new(Arc::clone(&upstream), random),
+            upstream,
+            preparing: None,
+            state: AnswerState::Writing,
+            store: StoreState::Idle { not_before: MonoTime(0) },
             message_id: None,
             stored_bytes: 0,
             stored_at: None,
-            shown_at: None,
-            stop: None,
+            is_stopping: false,
         }
     }
 
     /// The job that is answered.
     pub fn job(&self) -> &AnswerJob {
         &self.job
+    }
+
+    /// The model's server.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The text.
+    pub fn live(&self) -> &LiveAnswer {
+        &self.live
     }
 
     /// The end of the answer; `None` while it runs.
@@ -117,142 +140,128 @@ impl Answer {
         }
     }
 
-    /// Whether the model is to go on.
-    pub fn flow(&self) -> ControlFlow<()> {
-        let is_wanted = self.stop.is_none() && self.end().is_none();
-        if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    }
-
     /// The next action; `None` until another call or until [`Answer::poll_timeout`].
     pub fn poll(&mut self, now: MonoTime) -> Option<AnswerEffect> {
-        match &self.state {
-            AnswerState::New if self.stop.is_some() => {
-                self.stop_early();
-                None
-            }
-            AnswerState::New => {
-                self.state = AnswerState::ReadingHistory;
-                Some(AnswerEffect::ReadHistory)
-            }
-            AnswerState::Asking(_) if self.stop.is_some() => {
-                self.stop_early();
-                None
-            }
-            AnswerState::Asking(turns) => {
-                let turns = turns.clone();
-                self.state = AnswerState::Writing;
-                Some(AnswerEffect::AskModel(turns))
-            }
-            AnswerState::Writing if self.flow().is_break() => None,
-            AnswerState::Writing => self.poll_writing(now),
-            AnswerState::Ending { result, not_before } if *not_before <= now => {
-                let result = result.clone();
-                if result.status == Status::Complete
-                    && let Some(delta) = self.show(now)
-                {
-                    return Some(AnswerEffect::Show(delta));
+        while let Some(effect) = self.request.poll(now) {
+            match effect {
+                ModelEffect::Prepare { halvings, counts_tokens } => {
+                    self.preparing = Some((halvings, counts_tokens));
+                    return Some(AnswerEffect::ReadHistory);
                 }
-                let step = self.last_step(&result);
-                self.state = AnswerState::StoringEnd { result };
-                Some(AnswerEffect::Store(step))
+                ModelEffect::Connect => return Some(AnswerEffect::Connect),
+                ModelEffect::Close => return Some(AnswerEffect::Close),
+                ModelEffect::Retrying(_) => {}
+                ModelEffect::Ended(ended) => self.model_ended(ended),
             }
-            AnswerState::ReadingHistory
-            | AnswerState::Storing { .. }
-            | AnswerState::Ending { .. }
-            | AnswerState::StoringEnd { .. } => None,
-            AnswerState::Over(_) => None,
         }
+        if self.end().is_some() {
+            return None;
+        }
+        if let Some(message_id) = self.message_id
+            && let Some(delta) = self.live.show(message_id)
+        {
+            return Some(AnswerEffect::Show(delta));
+        }
+        self.store_at().filter(|at| *at <= now)?;
+        self.next_step(now).map(AnswerEffect::Store)
     }
 
-    /// When [`Answer::poll`] has something to do, if nothing else happens until then.
+    /// When [`Answer::poll`] or [`Answer::tick`] has something to do, if nothing else happens until then.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        match &self.state {
-            AnswerState::Writing if self.flow().is_continue() => {
-                [self.store_at(), self.show_at()].into_iter().flatten().min()
-            }
-            AnswerState::Ending { not_before, .. } => Some(*not_before),
-            _ => None,
+        if self.end().is_some() {
+            return None;
         }
+        [self.request.poll_timeout(), self.store_at()].into_iter().flatten().min()
     }
 
     /// Takes the messages before the answer. The last is the one to answer.
-    pub fn history_read(&mut self, history: StoreResult<Vec<Turn>>) {
-        assert_eq!(self.state, AnswerState::ReadingHistory, "a history comes when it was asked for");
-        self.state = match history {
-            StoreResult::Done(turns) if turns.is_empty() => AnswerState::Over(JobEnd::Closed),
-            StoreResult::Done(turns) => AnswerState::Asking(turns),
-            StoreResult::Closed => AnswerState::Over(JobEnd::Closed),
-            StoreResult::Unavailable => AnswerState::Over(JobEnd::Retry),
-        };
-    }
-
-    /// Takes a piece of text from the model.
-    pub fn text(&mut self, piece: &str) {
-        assert!(
-            matches!(self.state, AnswerState::Writing | AnswerState::Over(_)),
-            "a model writes when it was asked to"
-        );
-        self.live.append(piece);
-    }
-
-    /// Takes the end of the model's answer.
-    pub fn model_ended(&mut self, ended: Result<Completion, Failure>, now: MonoTime) {
+    pub fn history_read(&mut self, history: StoreResult<Vec<Turn>>, now: MonoTime) {
+        // The answer may have been stopped meanwhile.
+        let Some((_halvings, counts_tokens)) = self.preparing.take() else { return };
         if self.end().is_some() {
             return;
         }
-        assert_eq!(self.state, AnswerState::Writing, "a model ends while it writes");
-        let properties = ended.as_ref().ok().map(Completion::properties);
-        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, properties));
-        let (status, error) = match (&ended, self.stop) {
-            (_, Some(StopReason::JobClosed)) => {
-                self.state = AnswerState::Over(JobEnd::Closed);
-                return;
+        match history {
+            StoreResult::Done(turns) if !turns.is_empty() => {
+                let settings = self.upstream.settings();
+                let prompt = settings.system_prompt.as_deref();
+                let body = openai::request_body(&settings.model, prompt, &turns, counts_tokens);
+                self.request.prepared(Some(&body), now);
             }
-            (Ok(_), _) => (Status::Complete, None),
-            (Err(_), Some(StopReason::Shutdown)) if self.message_id.is_none() => {
-                self.state = AnswerState::Over(JobEnd::Retry);
-                return;
-            }
-            (Err(_), Some(StopReason::Shutdown)) => (Status::Interrupted, None),
-            (Err(failure), None) => (Status::Failed, Some(failure.message.as_str().into())),
-        };
-        self.state = AnswerState::Ending { result: EndedAnswer { status, metadata, error }, not_before: now };
+            StoreResult::Done(_) | StoreResult::Closed => self.over(JobEnd::Closed),
+            StoreResult::Unavailable => self.over(JobEnd::Retry),
+        }
+    }
+
+    /// The connection to the upstream is open.
+    pub fn connected(&mut self, now: MonoTime) {
+        self.request.connected(now);
+    }
+
+    /// The connection to the upstream has ended, or broke, or could not be opened, with this error.
+    pub fn disconnected(&mut self, error: Option<String>, now: MonoTime) {
+        self.with_pieces(|request, pieces| request.disconnected(error, pieces, now));
+    }
+
+    /// The bytes to write to the connection.
+    pub fn outgoing(&self) -> &[u8] {
+        self.request.outgoing()
+    }
+
+    /// The connection took so many bytes of [`Answer::outgoing`]; `None` if it takes nothing more.
+    pub fn wrote(&mut self, bytes: Option<usize>) {
+        self.request.wrote(bytes);
+    }
+
+    /// Takes bytes of the connection.
+    pub fn received(&mut self, bytes: &[u8], now: MonoTime) {
+        self.with_pieces(|request, pieces| request.received(bytes, pieces, now));
+    }
+
+    /// Ends waits that are over.
+    pub fn tick(&mut self, now: MonoTime) {
+        self.with_pieces(|request, pieces| request.tick(pieces, now));
     }
 
     /// Takes the result of a step, with the id of the answer's message.
     pub fn stored(&mut self, result: StoreResult<Option<MessageId>>, now: MonoTime) {
-        self.state = match (std::mem::replace(&mut self.state, AnswerState::New), result) {
-            (AnswerState::Storing { .. } | AnswerState::StoringEnd { .. }, StoreResult::Closed) => {
-                AnswerState::Over(JobEnd::Closed)
-            }
-            (AnswerState::Storing { through }, StoreResult::Done(message_id)) => {
+        let store = std::mem::replace(&mut self.store, StoreState::Idle { not_before: MonoTime(0) });
+        if self.end().is_some() {
+            return;
+        }
+        let later = StoreState::Idle { not_before: now.plus_milliseconds(RETRY_MILLISECONDS) };
+        match (store, result) {
+            (StoreState::Idle { .. }, _) => panic!("nothing is being stored"),
+            (_, StoreResult::Closed) => self.over(JobEnd::Closed),
+            (StoreState::Storing { through }, StoreResult::Done(message_id)) => {
                 self.message_id = self.message_id.or(message_id);
                 self.stored_bytes = through;
-                AnswerState::Writing
             }
-            // Nothing is shown yet, so the whole answer can begin again.
-            (AnswerState::Storing { .. }, StoreResult::Unavailable) if self.message_id.is_none() => {
-                AnswerState::Over(JobEnd::Retry)
-            }
-            // The next step brings this text, too.
-            (AnswerState::Storing { .. }, StoreResult::Unavailable) => AnswerState::Writing,
-            (AnswerState::StoringEnd { .. }, StoreResult::Done(_)) => AnswerState::Over(JobEnd::Closed),
+            (StoreState::StoringEnd, StoreResult::Done(_)) => self.over(JobEnd::Closed),
+            // Nothing was shown, so the next process can answer from the beginning.
+            (_, StoreResult::Unavailable) if self.is_stopping && self.message_id.is_none() => self.over(JobEnd::Retry),
             // The job stays open, and the next process ends it.
-            (AnswerState::StoringEnd { .. }, StoreResult::Unavailable) if self.stop == Some(StopReason::Shutdown) => {
-                AnswerState::Over(JobEnd::Closed)
-            }
-            // The answer exists nowhere else, so it is offered until the store takes it.
-            (AnswerState::StoringEnd { result }, StoreResult::Unavailable) => {
-                AnswerState::Ending { result, not_before: now.plus_milliseconds(RETRY_MILLISECONDS) }
-            }
-            (state, _) => panic!("nothing is being stored in {state:?}"),
-        };
+            (StoreState::StoringEnd, StoreResult::Unavailable) if self.is_stopping => self.over(JobEnd::Closed),
+            // The text exists nowhere else, so it is offered until the store takes it. A step brings all text.
+            (StoreState::Storing { .. } | StoreState::StoringEnd, StoreResult::Unavailable) => self.store = later,
+        }
     }
 
-    /// Requests that the answer ends soon.
+    /// Ends the answer. The connection to the upstream is closed by the next [`Answer::poll`].
     pub fn stop(&mut self, reason: StopReason) {
-        if self.stop != Some(StopReason::JobClosed) {
-            self.stop = Some(reason);
+        match reason {
+            StopReason::JobClosed => self.over(JobEnd::Closed),
+            StopReason::Shutdown => {
+                self.is_stopping = true;
+                if self.state == AnswerState::Writing {
+                    self.request.stop();
+                    // Without a message, nothing was shown, unless the first step is at the store.
+                    match (self.message_id, self.store) {
+                        (None, StoreState::Idle { .. }) => self.over(JobEnd::Retry),
+                        _ => self.ending(Status::Interrupted, None, None),
+                    }
+                }
+            }
         }
     }
 
@@ -264,50 +273,81 @@ impl Answer {
         assert_eq!(shown.bytes == 0, shown.deltas == 0, "no delta is empty");
     }
 
-    /// Ends an answer before the request to the model.
-    fn stop_early(&mut self) {
-        let end = if self.stop == Some(StopReason::Shutdown) { JobEnd::Retry } else { JobEnd::Closed };
+    /// Lets the request do something, and appends what it receives.
+    fn with_pieces(&mut self, step: impl FnOnce(&mut ModelRequest, &mut AnswerPieces)) {
+        if self.state != AnswerState::Writing {
+            return;
+        }
+        let mut pieces = AnswerPieces::default();
+        step(&mut self.request, &mut pieces);
+        self.live.append(&pieces.text);
+    }
+
+    fn model_ended(&mut self, ended: Result<Completion, Failure>) {
+        if self.state != AnswerState::Writing {
+            return;
+        }
+        match ended {
+            Ok(completion) => self.ending(Status::Complete, Some(&completion), None),
+            Err(failure) => {
+                log::warn!("the answer to {} failed: {}", self.job.message_id, failure.message);
+                metrics::ANSWERS_FAILED.add(1);
+                self.ending(Status::Failed, None, Some(failure.message.as_str().into()));
+            }
+        }
+    }
+
+    fn ending(&mut self, status: Status, completion: Option<&Completion>, error: Option<Arc<str>>) {
+        let properties = completion.map(Completion::properties);
+        let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, properties));
+        self.state = AnswerState::Ending(EndedAnswer { status, metadata, error });
+    }
+
+    fn over(&mut self, end: JobEnd) {
+        self.request.stop();
         self.state = AnswerState::Over(end);
     }
 
-    fn poll_writing(&mut self, now: MonoTime) -> Option<AnswerEffect> {
-        if self.store_at().is_some_and(|at| at <= now) {
-            self.stored_at = Some(now);
-            let text: Arc<str> = self.live.text_from(self.stored_bytes).into();
-            self.state = AnswerState::Storing { through: self.stored_bytes + text.len() };
-            return Some(AnswerEffect::Store(match self.message_id {
-                None => AnswerStep::Begin { text, live: self.live.clone() },
-                Some(_) => AnswerStep::Append { text },
-            }));
-        }
-        if self.show_at().is_some_and(|at| at <= now) {
-            return self.show(now).map(AnswerEffect::Show);
-        }
-        None
-    }
-
-    fn show(&mut self, now: MonoTime) -> Option<AnswerDelta> {
-        let delta = self.live.show(self.message_id?)?;
-        // The rest of a long piece of text follows at once.
-        if delta.to == self.live.len() {
-            self.shown_at = Some(now);
-        }
-        Some(delta)
-    }
-
-    /// When the next text is to be stored: the first at once, the rest at intervals.
+    /// When the next step is due: the first text at once, the rest at intervals.
     fn store_at(&self) -> Option<MonoTime> {
-        let at = self.stored_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
-        (self.stored_bytes < self.live.len()).then_some(at)
+        let StoreState::Idle { not_before } = self.store else { return None };
+        match self.state {
+            AnswerState::Ending(_) => Some(not_before),
+            AnswerState::Writing if self.stored_bytes < self.live.len() => {
+                let at = self.stored_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
+                Some(at.max(not_before))
+            }
+            AnswerState::Writing | AnswerState::Over(_) => None,
+        }
     }
 
-    fn show_at(&self) -> Option<MonoTime> {
-        let at = self.shown_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_DELTA_MILLISECONDS));
-        (self.message_id.is_some() && self.live.shown().bytes < self.live.len()).then_some(at)
+    fn next_step(&mut self, now: MonoTime) -> Option<AnswerStep> {
+        match &self.state {
+            AnswerState::Ending(ended) => {
+                let ended = ended.clone();
+                if ended.status == Status::Interrupted && self.message_id.is_none() {
+                    // The first step failed, so nothing was shown.
+                    self.over(JobEnd::Retry);
+                    return None;
+                }
+                self.store = StoreState::StoringEnd;
+                Some(self.last_step(ended))
+            }
+            AnswerState::Writing => {
+                self.stored_at = Some(now);
+                let text: Arc<str> = self.live.text_from(self.stored_bytes).into();
+                self.store = StoreState::Storing { through: self.stored_bytes + text.len() };
+                Some(match self.message_id {
+                    None => AnswerStep::Begin { text, live: self.live.clone() },
+                    Some(_) => AnswerStep::Append { text },
+                })
+            }
+            AnswerState::Over(_) => None,
+        }
     }
 
-    fn last_step(&self, result: &EndedAnswer) -> AnswerStep {
-        let EndedAnswer { status, metadata, error } = result.clone();
+    fn last_step(&self, ended: EndedAnswer) -> AnswerStep {
+        let EndedAnswer { status, metadata, error } = ended;
         let is_kept = (self.message_id.is_some() || status == Status::Complete) && !self.live.is_empty();
         let text = is_kept.then(|| Content::new_unchecked(self.live.text_from(0)));
         AnswerStep::Finish { status, text, metadata, error }

@@ -27,8 +27,6 @@ pub enum FailureKind {
     Empty,
     /// The circuit breaker is open: no request was sent.
     CircuitOpen,
-    /// The answer was no longer wanted.
-    Stopped,
 }
 
 /// A failed attempt, or a failed answer.
@@ -44,11 +42,23 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Whether another attempt could succeed, as long as nothing was shown.
     pub retryable: bool,
+    /// The model is still being loaded.
+    pub is_loading: bool,
+    /// The request has more text than the model takes.
+    pub context_too_long: bool,
 }
 
 impl Failure {
     fn new(kind: FailureKind, message: impl Into<String>, retryable: bool) -> Failure {
-        Failure { kind, message: message.into(), detail: String::new(), retry_after: None, retryable }
+        Failure {
+            kind,
+            message: message.into(),
+            detail: String::new(),
+            retry_after: None,
+            retryable,
+            is_loading: false,
+            context_too_long: false,
+        }
     }
 
     /// Adds details for the log.
@@ -94,11 +104,6 @@ impl Failure {
         Failure { retry_after: Some(rest), ..Failure::new(FailureKind::CircuitOpen, message, true) }
     }
 
-    /// The answer is no longer wanted.
-    pub fn stopped() -> Failure {
-        Failure::new(FailureKind::Stopped, "The answer was cancelled", false)
-    }
-
     /// A response with an error status. `said` is the upstream's own message.
     pub fn status(status: u16, said: Option<&str>, retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
         let excerpt = match (status, said) {
@@ -136,7 +141,7 @@ impl Failure {
     }
 
     /// The effect of the failure on the circuit breaker. A rejected request has none.
-    pub fn outcome(&self) -> PermitOutcome {
+    pub fn outcome(&self, _is_counted: bool) -> PermitOutcome {
         match self.kind {
             FailureKind::Connect
             | FailureKind::Timeout
@@ -202,7 +207,7 @@ mod tests {
         ];
         for (status, retryable, outcome) in table {
             let failure = Failure::status(status, None, Some(3), None);
-            assert_eq!((failure.retryable, failure.outcome()), (retryable, outcome), "{status}");
+            assert_eq!((failure.retryable, failure.outcome(false)), (retryable, outcome), "{status}");
             assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
             assert!(failure.message.contains(&status.to_string()));
         }

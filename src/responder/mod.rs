@@ -1,24 +1,24 @@
 //! Layer 3: answers to messages, from the choice of the next job to the protocol of the model.
 //!
-//! `scheduler` decides which job runs, and `answer` how one answer is stored, shown and ended; both are pure. `client`
-//! asks an OpenAI-compatible model over HTTP: it alone waits, reads the clock and owns sockets, on the thread of its
-//! caller. This layer names neither the store nor the shards: `runtime` carries jobs, steps and deltas.
+//! `scheduler` decides which job runs, `answer` how one answer is stored, shown and ended, `model_request` when a model is asked
+//! again, and `upstream` speaks HTTP. All of it is pure: no socket, no thread and no clock. This layer names neither the store nor
+//! the shards: `runtime` carries jobs, steps, bytes and deltas.
 
 pub(crate) mod answer;
 pub(crate) mod breaker;
-pub(crate) mod client;
 pub(crate) mod failure;
+pub(crate) mod model_request;
 pub(crate) mod openai;
 pub(crate) mod retry;
 pub(crate) mod scheduler;
 #[cfg(feature = "tls")]
 mod tls;
+pub(crate) mod upstream;
 
-pub use client::{Timeouts, Upstream, UpstreamSettings, answer};
 pub use failure::{Failure, FailureKind};
+pub use upstream::{Timeouts, Upstream, UpstreamSettings};
 
 use crate::wire;
-use std::ops::ControlFlow;
 
 /// The properties that the model reported with a finished answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,7 +45,3 @@ impl Completion {
         }
     }
 }
-
-/// Receives an answer's text in pieces, and decides whether to continue. An empty piece only asks for that decision: at
-/// least every `UPSTREAM_TICK_MILLISECONDS_MAX` while the model is silent, and soon after each piece.
-pub(crate) type TextSink<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;

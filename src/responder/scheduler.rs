@@ -257,14 +257,6 @@ impl Scheduler {
 
     /// A job runs no longer; one that is still open waits again or is closed.
     fn ended(&mut self, id: JobId, end: JobEnd, now: MonoTime) {
-        if end == JobEnd::Abandoned {
-            if let Some(RunningJob { job, by, .. }) = self.running.get_mut(&id) {
-                *by = RunBy::Store;
-                let answer = ImmediateAnswer::Interrupted;
-                self.outputs.push_back(SchedulerOutput::AnswerAtOnce { job: job.clone(), answer });
-            }
-            return;
-        }
         let Some(RunningJob { job, next, .. }) = self.running.remove(&id) else { return };
         self.busy.remove(&job.conversation_id);
         self.window(job.class()).ended(&job);

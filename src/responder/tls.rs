@@ -3,9 +3,8 @@
 use crate::config::upstream_address::UpstreamAddress;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use std::io;
-use std::net::TcpStream;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,9 +15,6 @@ const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// An encrypted connection.
-pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// The trusted certificates and the expected host.
 #[derive(Debug)]
@@ -55,9 +51,63 @@ impl Tls {
         Ok(Tls { config: Arc::new(config), name })
     }
 
-    /// An encrypted connection over a plain one, before its handshake.
-    pub(crate) fn stream(&self, socket: TcpStream) -> io::Result<TlsStream> {
-        let connection = ClientConnection::new(self.config.clone(), self.name.clone()).map_err(io::Error::other)?;
-        Ok(StreamOwned::new(connection, socket))
+    /// A session before its handshake.
+    pub(crate) fn session(&self) -> Result<TlsSession, String> {
+        let mut connection =
+            ClientConnection::new(self.config.clone(), self.name.clone()).map_err(|error| error.to_string())?;
+        // A request that is written before the end of the handshake is kept whole.
+        connection.set_buffer_limit(None);
+        Ok(TlsSession(connection))
     }
+}
+
+/// One encrypted connection, without its socket.
+#[derive(Debug)]
+pub(crate) struct TlsSession(ClientConnection);
+
+impl TlsSession {
+    /// Whether the handshake is not finished.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Encrypts `plain` as soon as the handshake is finished, and appends what the peer is to get now to `outgoing`.
+    pub(crate) fn send(&mut self, plain: &[u8], outgoing: &mut Vec<u8>) -> Result<(), String> {
+        self.0.writer().write_all(plain).map_err(text)?;
+        self.flush(outgoing)
+    }
+
+    /// Takes bytes from the peer. Appends what they contain to `plain`, and what the peer is to get to `outgoing`.
+    pub(crate) fn receive(
+        &mut self,
+        mut bytes: &[u8],
+        plain: &mut Vec<u8>,
+        outgoing: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        while !bytes.is_empty() {
+            if self.0.read_tls(&mut bytes).map_err(text)? == 0 {
+                // The peer has closed its side of the session.
+                break;
+            }
+            let processed = self.0.process_new_packets();
+            // After a failure, the alert tells the peer of it.
+            self.flush(outgoing)?;
+            let available = processed.map_err(|error| error.to_string())?.plaintext_bytes_to_read();
+            let begin = plain.len();
+            plain.resize(begin + available, 0);
+            self.0.reader().read_exact(&mut plain[begin..]).map_err(text)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, outgoing: &mut Vec<u8>) -> Result<(), String> {
+        while self.0.wants_write() {
+            self.0.write_tls(outgoing).map_err(text)?;
+        }
+        Ok(())
+    }
+}
+
+fn text(error: io::Error) -> String {
+    error.to_string()
 }

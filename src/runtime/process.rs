@@ -15,7 +15,7 @@ pub(crate) fn handle_panics() {
         logging::flush();
         match on_panic() {
             OnPanic::Process => std::process::exit(PANIC_EXIT),
-            OnPanic::Work | OnPanic::Thread => {}
+            OnPanic::Work => {}
         }
     }));
 }

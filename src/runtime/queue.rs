@@ -4,7 +4,7 @@
 //! the holders turns, one item each. The items of one holder keep their order.
 //!
 //! Invariant: the weights of all items together are at most the budget of `shares`, except that a single item may have any
-//! weight. Reserved items weigh nothing. Every holder in `turns` has an item in `items`, and the reverse.
+//! weight. Every holder in `turns` has an item in `items`, and the reverse.
 
 use crate::base::metrics::Gauge;
 use crate::base::shares::Shares;
@@ -85,19 +85,6 @@ impl<K: Clone + Ord + Hash, T> Queue<K, T> {
             displaced.push(state.remove_newest(&largest));
         }
         self.depth.set(state.len as u64);
-    }
-
-    /// Appends an item whatever the length of the queue: its sender keeps a bound of its own. A closed queue drops it.
-    pub(crate) fn push_reserved(&self, holder: &K, item: T) {
-        {
-            let mut state = self.lock();
-            if state.closed {
-                return;
-            }
-            state.append(holder, item, 0);
-            self.depth.set(state.len as u64);
-        }
-        self.wake();
     }
 
     /// Wakes a taker, if one sleeps.
@@ -210,7 +197,7 @@ impl<K: Clone + Ord + Hash, T> QueueState<K, T> {
         item
     }
 
-    /// Removes the newest item of `holder` that is not reserved.
+    /// Removes the newest item of `holder`.
     fn remove_newest(&mut self, holder: &K) -> T {
         let items = self.items.get_mut(holder).expect("a holder of weight has items");
         let at = items.iter().rposition(|(_, weight)| *weight > 0).expect("a holder of weight has an item with weight");
@@ -296,17 +283,6 @@ mod tests {
         assert_eq!(push(&queue, 'c', 30, 1).len(), 1);
         assert_eq!(push(&queue, 'c', 31, 1), [31]);
         assert_eq!(push(&queue, 'd', 40, 9), [40], "an item that is too large for its share displaces no other");
-    }
-
-    #[test]
-    fn reserved_items_are_never_displaced() {
-        let queue = Queue::new(2, &DEPTH);
-        assert!(push(&queue, 'a', 10, 1).is_empty());
-        assert!(push(&queue, 'a', 11, 1).is_empty());
-        queue.push_reserved(&'a', 12u8);
-        assert_eq!(push(&queue, 'a', 13, 1), [13]);
-        assert_eq!(push(&queue, 'b', 20, 1), [11]);
-        assert_eq!(take(&queue, 9, 9), [10, 20, 12]);
     }
 
     /// No holder waits while another is served twice.

@@ -13,7 +13,7 @@ use super::memory_limit::{MemoryLimit, memory_limit};
 use super::process;
 use super::reload::CurrentContext;
 use super::replies::Replies;
-use super::responders::{Driver, Model};
+use super::responders::{self, Driver, Model, ResponderPort};
 use super::running::Running;
 use super::sd_notify::{State, notify};
 use super::start_error::StartError;
@@ -162,7 +162,8 @@ fn start(
     let stall_timeout_milliseconds = settings.stream_stall_timeout_ms;
     let current = CurrentContext::new(settings, memory, writer.signing_key(), writer.epoch().to_string().into());
     let (polls, mailboxes) = create_polls(&memory)?;
-    let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders: Arc::default() }, memory);
+    let (responders_poll, responders) = create_responder_port()?;
+    let workers = Workers::new(Replies { mailboxes: mailboxes.clone(), responders }, memory);
 
     workers.replies.responders.token_rules_changed(Arc::clone(&token_rules));
     let mut threads = Vec::new();
@@ -171,7 +172,7 @@ fn start(
         let (workers, shared) = (workers.clone(), Arc::clone(&shared));
         spawn("writer", OnPanic::Process, move || workers::write(writer, &workers, &shared, clock))?
     };
-    threads.push(start_responders(Driver::new(workers.clone(), model, clock), events)?);
+    threads.push(start_responders(Driver::new(workers.clone(), responders_poll, model, clock), events)?);
     let mut early = deal(early, loop_count).into_iter();
     for (index, poll) in polls.into_iter().enumerate() {
         let context = Arc::clone(current.context());
@@ -220,6 +221,14 @@ fn create_polls(memory: &MemoryPlan) -> Result<(Vec<mio::Poll>, Vec<Arc<Mailbox>
     Ok((polls, mailboxes))
 }
 
+/// The poll of the responders' thread, and the port that wakes it.
+fn create_responder_port() -> Result<(mio::Poll, Arc<ResponderPort>), StartError> {
+    let failed = || StartError::system("the event loop of the responders");
+    let poll = mio::Poll::new().map_err(failed())?;
+    let waker = mio::Waker::new(poll.registry(), responders::WAKER).map_err(failed())?;
+    Ok((poll, Arc::new(ResponderPort::new(waker))))
+}
+
 /// Starts the readers and the password thread.
 fn start_readers(writer: &mut Writer, workers: &Workers, threads: &mut Vec<JoinHandle<()>>) -> Result<(), StartError> {
     for _ in 0..workers.memory.reader_threads {
@@ -240,7 +249,11 @@ fn start_readers(writer: &mut Writer, workers: &Workers, threads: &mut Vec<JoinH
 fn start_responders(mut driver: Driver, events: &MainEvents) -> Result<JoinHandle<()>, StartError> {
     let sender = events.sender();
     spawn("responders", OnPanic::Process, move || {
-        driver.run();
+        if let Err(error) = driver.run() {
+            log::error!("the responders failed: {error}");
+            logging::flush();
+            exit(1);
+        }
         // The main thread may have returned.
         let _ = sender.send(MainEvent::LoopQuiesced);
         let _ = sender.send(MainEvent::LoopEnded);

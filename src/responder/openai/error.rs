@@ -12,16 +12,15 @@ pub(crate) fn rejects_token_counts(status: u16, body: &[u8]) -> bool {
 
 /// The failure in an error response.
 pub(crate) fn error_response(
-    status: u16,
+    head: &crate::http1::response_parse::ReceivedHead,
     body: &[u8],
-    retry_after_seconds: Option<u64>,
     key: Option<&Secret>,
 ) -> Failure {
     let value: Option<Value> = serde_json::from_slice(body).ok();
     let said =
         value.as_ref().and_then(|value| value.get("error").and_then(error_message).or_else(|| error_message(value)));
     let raw = String::from_utf8_lossy(&body[..body.len().min(UPSTREAM_ERROR_BYTES_MAX)]);
-    Failure::status(status, said, retry_after_seconds, key).with_detail(without_key(&raw, key))
+    Failure::status(head.status, said, head.retry_after_seconds, key).with_detail(without_key(&raw, key))
 }
 
 /// The message of an error object.

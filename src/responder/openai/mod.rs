@@ -5,7 +5,8 @@ mod request;
 mod stream;
 
 pub(crate) use error::{error_response, rejects_token_counts};
-pub(crate) use request::request_body;
+pub use request::request_body;
+pub use stream::AnswerPieces;
 pub(crate) use stream::{AnswerReader, ReadProgress};
 
 #[cfg(test)]

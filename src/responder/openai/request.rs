@@ -8,7 +8,7 @@ use crate::wire::json::JsonWriter;
 /// The body of a request. The system prompt goes first; the oldest turns stay out when the text would be over
 /// `UPSTREAM_CONTEXT_BYTES_MAX`, but never the last. `count_tokens` asks for token counts at the end of the stream,
 /// which some servers reject.
-pub(crate) fn request_body(model: &str, system_prompt: Option<&str>, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
+pub fn request_body(model: &str, system_prompt: Option<&str>, turns: &[Turn], count_tokens: bool) -> Vec<u8> {
     let mut left = UPSTREAM_CONTEXT_BYTES_MAX.saturating_sub(system_prompt.map_or(0, str::len));
     let fits = |turn: &&Turn| {
         let fits = turn.text.as_str().len() <= left;

@@ -7,20 +7,33 @@ use super::error::{error_message, without_key};
 use crate::base::limits::*;
 use crate::config::types::Secret;
 use crate::responder::failure::printable;
-use crate::responder::{Completion, Failure, FailureKind, TextSink};
+use crate::responder::{Completion, Failure};
 use crate::sse::decode::{DecodedEvent, Decoder};
 use serde_json::Value;
-use std::ops::ControlFlow;
 
 /// Progress of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadProgress {
     /// More text follows.
     More,
-    /// The text is complete; token counts may follow.
-    TextEnded,
     /// Nothing relevant follows.
     Done,
+}
+
+/// What one call has read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnswerPieces {
+    /// Text of the answer.
+    pub text: String,
+    /// The model's reasoning.
+    pub reasoning: String,
+}
+
+impl AnswerPieces {
+    /// Bytes of the text and of the reasoning.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.reasoning.len()
+    }
 }
 
 /// Reads the body of one answer in either form.
@@ -59,7 +72,7 @@ impl AnswerReader {
     }
 
     /// Reads the next bytes. After `ReadProgress::Done` or an error it must not be called again.
-    pub(crate) fn read(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<ReadProgress, Failure> {
+    pub(crate) fn read(&mut self, mut bytes: &[u8], pieces: &mut AnswerPieces) -> Result<ReadProgress, Failure> {
         if let BodyForm::Unknown = self.form {
             bytes = past_blanks(bytes);
             self.form = match bytes.first() {
@@ -77,24 +90,20 @@ impl AnswerReader {
             body.extend_from_slice(bytes);
             return Ok(ReadProgress::More);
         }
-        match self.read_events(bytes, sink) {
+        match self.read_events(bytes, pieces) {
             // A text that is complete stands, whatever follows it.
-            Err(failure) if self.text_has_ended() && self.has_said && failure.kind != FailureKind::Stopped => {
+            Err(_) if self.text_has_ended() && self.has_said => {
                 self.is_done = true;
             }
             other => other?,
         }
-        Ok(match (self.is_done, self.text_has_ended()) {
-            (true, _) => ReadProgress::Done,
-            (false, true) => ReadProgress::TextEnded,
-            (false, false) => ReadProgress::More,
-        })
+        Ok(if self.is_done { ReadProgress::Done } else { ReadProgress::More })
     }
 
     /// Takes the end of the body. `whole` states that it ended as its HTTP framing requires, or after [`ReadProgress::Done`].
-    pub(crate) fn end(mut self, whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
+    pub(crate) fn end(mut self, whole: bool, pieces: &mut AnswerPieces) -> Result<Completion, Failure> {
         if let BodyForm::Plain(body) = std::mem::replace(&mut self.form, BodyForm::Unknown) {
-            return self.end_plain(&body, whole, sink);
+            return self.end_plain(&body, whole, pieces);
         }
         if !self.is_done && !self.text_has_ended() {
             return Err(Failure::connection_lost().with_detail("the stream has no end"));
@@ -102,15 +111,20 @@ impl AnswerReader {
         self.finish()
     }
 
+    /// Whether the model gave a reason for the end of its text. More text may follow.
+    pub(crate) fn has_finish_reason(&self) -> bool {
+        self.text_has_ended()
+    }
+
     fn text_has_ended(&self) -> bool {
         self.finished.finish_reason.is_some()
     }
 
-    fn read_events(&mut self, mut bytes: &[u8], sink: TextSink<'_>) -> Result<(), Failure> {
+    fn read_events(&mut self, mut bytes: &[u8], pieces: &mut AnswerPieces) -> Result<(), Failure> {
         while !self.is_done
             && let Some(event) = self.next_event(&mut bytes)?
         {
-            self.read_event(&event, sink)?;
+            self.read_event(&event, pieces)?;
         }
         Ok(())
     }
@@ -122,7 +136,7 @@ impl AnswerReader {
             .map_err(|error| Failure::invalid_response(format!("the event stream is unreadable: {error:?}")))
     }
 
-    fn read_event(&mut self, event: &DecodedEvent, sink: TextSink<'_>) -> Result<(), Failure> {
+    fn read_event(&mut self, event: &DecodedEvent, pieces: &mut AnswerPieces) -> Result<(), Failure> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.is_done = true;
@@ -139,8 +153,12 @@ impl AnswerReader {
         self.check_error(&chunk, data, event.name == "error")?;
         self.note_facts(&chunk);
         let choice = &chunk["choices"][0];
+        // Another choice is another answer.
+        if choice["index"].as_u64().is_some_and(|index| index > 0) {
+            return Ok(());
+        }
         if let Some(text) = choice["delta"]["content"].as_str() {
-            self.show(text, sink)?;
+            self.show(text, pieces)?;
         }
         if choice["finish_reason"] == "error" {
             return Err(Failure::reported(None, None, false, None));
@@ -149,7 +167,7 @@ impl AnswerReader {
         Ok(())
     }
 
-    fn end_plain(mut self, body: &[u8], whole: bool, sink: TextSink<'_>) -> Result<Completion, Failure> {
+    fn end_plain(mut self, body: &[u8], whole: bool, pieces: &mut AnswerPieces) -> Result<Completion, Failure> {
         let answer: Value = match serde_json::from_slice(body) {
             Ok(answer) => answer,
             Err(error) if error.is_eof() && !whole => {
@@ -164,7 +182,7 @@ impl AnswerReader {
             return Err(self.garbage("the answer has no choices", body));
         }
         self.note_finish_reason(choice);
-        self.show(choice["message"]["content"].as_str().unwrap_or_default(), sink)?;
+        self.show(choice["message"]["content"].as_str().unwrap_or_default(), pieces)?;
         self.finish()
     }
 
@@ -173,7 +191,7 @@ impl AnswerReader {
     }
 
     /// Passes text on, up to the maximum length of a message.
-    fn show(&mut self, text: &str, sink: TextSink<'_>) -> Result<(), Failure> {
+    fn show(&mut self, text: &str, pieces: &mut AnswerPieces) -> Result<(), Failure> {
         let mut end = text.len().min(CONTENT_BYTES_MAX - self.text_bytes);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -181,9 +199,7 @@ impl AnswerReader {
         let piece = &text[..end];
         self.text_bytes += end;
         self.has_said |= piece.chars().any(|char| !char.is_whitespace());
-        if !piece.is_empty() && sink(piece) == ControlFlow::Break(()) {
-            return Err(Failure::stopped());
-        }
+        pieces.text.push_str(piece);
         if end < text.len() {
             self.is_done = true;
             self.finished.finish_reason = Some("length".into());

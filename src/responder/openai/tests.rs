@@ -5,28 +5,23 @@ use crate::domain::answer_job::Turn;
 use crate::domain::model::{Content, Role};
 use crate::responder::{Completion, Failure, FailureKind};
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
 
 /// The text and the end of an answer that comes in these pieces and then ends.
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, whole: bool) -> (String, Result<Completion, Failure>) {
-    let mut text = String::new();
-    let mut sink = |piece: &str| {
-        text += piece;
-        ControlFlow::Continue(())
-    };
+    let mut all = AnswerPieces::default();
     let mut reader = AnswerReader::new(Some(Secret::new("sk-secret")));
     let mut is_done = false;
     for piece in pieces {
-        match reader.read(piece, &mut sink) {
+        match reader.read(piece, &mut all) {
             Ok(progress) => is_done = progress == ReadProgress::Done,
-            Err(failure) => return (text, Err(failure)),
+            Err(failure) => return (all.text, Err(failure)),
         }
         if is_done {
             break;
         }
     }
-    let end = reader.end(whole || is_done, &mut sink);
-    (text, end)
+    let end = reader.end(whole || is_done, &mut all);
+    (all.text, end)
 }
 
 fn delta(text: &str) -> String {
@@ -242,17 +237,6 @@ fn what_has_no_bound_is_refused() {
 }
 
 #[test]
-fn who_stops_hears_nothing_more() {
-    let body = [&delta("a")[..], &delta("b"), STOP, DONE].concat();
-    let mut text = String::new();
-    let failure = AnswerReader::new(None).read(body.as_bytes(), &mut |piece| {
-        text += piece;
-        ControlFlow::Break(())
-    });
-    assert_eq!((text.as_str(), failure.unwrap_err().kind), ("a", FailureKind::Stopped));
-}
-
-#[test]
 fn bytes_that_are_no_text_do_no_harm() {
     let (text, finished) =
         read([&b"data: {\"choices\":[{\"delta\":{\"content\":\"a\xff\xfeb\"}}]}\n\n"[..], DONE.as_bytes()], true);
@@ -301,6 +285,11 @@ fn the_oldest_turns_stay_out_when_there_is_too_much() {
     assert_eq!(count(&[turn(1), turn(full), turn(1)], None), 1, "there is no hole");
 }
 
+fn rejected(status: u16) -> crate::http1::response_parse::ReceivedHead {
+    let head = format!("HTTP/1.1 {status} x\r\n\r\n");
+    crate::http1::response_parse::parse_response_head(head.as_bytes(), 100).unwrap().unwrap()
+}
+
 #[test]
 fn error_answers_say_what_was_said() {
     let key = Secret::new("sk-secret");
@@ -315,7 +304,7 @@ fn error_answers_say_what_was_said() {
         ("", ""),
     ];
     for (body, rest) in table {
-        let failure = error_response(400, body.as_bytes(), None, Some(&key));
+        let failure = error_response(&rejected(400), body.as_bytes(), Some(&key));
         assert_eq!(failure.message, format!("The model's server rejected the request (400){rest}"), "{body}");
         assert!(!format!("{failure:?}").contains("sk-"), "{failure:?}");
     }

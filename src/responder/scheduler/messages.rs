@@ -115,8 +115,6 @@ pub enum JobEnd {
     Closed,
     /// The job is open and nothing of the answer was shown: it is to be started again.
     Retry,
-    /// The job is open, and text of the answer may be stored: it is to be closed.
-    Abandoned,
 }
 
 /// The subject of a deletion.

@@ -238,16 +238,6 @@ fn jobs_that_need_no_model_take_one_step_each() {
 }
 
 #[test]
-fn the_answer_of_a_thread_that_panicked_is_closed() {
-    let mut scheduler = idle();
-    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
-    assert_eq!(after(&mut scheduler, ended(1, JobEnd::Abandoned), 0), ["Interrupted 1"]);
-    let stored = SchedulerInput::AnsweredAtOnce { job: id(1), is_closed: true };
-    assert!(after(&mut scheduler, stored, 0).is_empty());
-    assert_eq!(scheduler.running_jobs(), 0);
-}
-
-#[test]
 fn messages_of_users_whose_tokens_are_rejected_are_not_answered() {
     let mut scheduler = idle();
     let jobs = [job(1, "ann", 1), job(2, "ann", 2), job(3, "ann", 3), job(4, "bob", 4)];

@@ -1,20 +1,25 @@
-//! The thread around the scheduler: it passes inputs in and carries outputs out.
+//! The thread of the responders: it drives the scheduler and all answers, and has the sockets of the upstream.
+//!
+//! Invariant: every answer in `dirty` is polled before the thread waits, and `timers` has the next deadline of every other.
 
-use super::port::{DriverRequest, ResponderPort, step_command};
-use super::worker::{self, StopFlag, Worker};
+use super::port::{AnswerId, DriverRequest, ResponderInput, ResponderPort, step_command};
+use super::sockets::{SocketEvent, SocketId, UpstreamSockets};
 use crate::base::metrics;
+use crate::base::random::Random;
+use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
 use crate::domain::holder::Holder;
-use crate::domain::live_answer::LiveAnswer;
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
 use crate::responder::Upstream;
-use crate::responder::answer::{Answer, cancel_step, immediate_step};
-use crate::responder::scheduler::{JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
+use crate::responder::answer::{Answer, AnswerEffect, cancel_step, immediate_step};
+use crate::responder::scheduler::{Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
 use crate::runtime::clock::Clock;
-use crate::runtime::queue::Wakeup;
 use crate::runtime::workers::Workers;
-use std::collections::HashMap;
+use crate::shard::message::ShardMessage;
+use mio::Poll;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,134 +34,300 @@ pub(crate) struct Model {
     pub answers_per_user_max: u32,
 }
 
-/// The thread that drives the scheduler.
+/// The thread that drives the responders.
 pub(crate) struct Driver {
     scheduler: Scheduler,
-    /// Answers that workers write.
-    answers: HashMap<JobId, RunningAnswer>,
+    answers: HashMap<AnswerId, RunningAnswer>,
+    /// The answer to each job that has one.
+    jobs: HashMap<JobId, AnswerId>,
+    next_answer: u64,
+    /// The answer of each socket.
+    by_socket: HashMap<SocketId, AnswerId>,
+    /// Answers to be polled.
+    dirty: VecDeque<AnswerId>,
+    /// The deadlines of answers.
+    timers: BTreeSet<(MonoTime, AnswerId)>,
+    sockets: UpstreamSockets,
+    /// Empty between turns; kept for its capacity.
+    happened: Vec<SocketEvent>,
     port: Arc<ResponderPort>,
     workers: Workers,
     model: Model,
     clock: Clock,
+    random: Random,
 }
 
-/// The driver's handle of a running answer.
 struct RunningAnswer {
-    live: LiveAnswer,
-    stop: Arc<StopFlag>,
+    answer: Answer,
+    socket: Option<SocketId>,
+    is_dirty: bool,
+    /// Its entry in the timers.
+    timer: Option<MonoTime>,
 }
 
 impl Driver {
-    /// A driver that lists the open jobs as soon as it runs.
-    pub(crate) fn new(workers: Workers, model: Model, clock: Clock) -> Driver {
+    /// A driver that lists the open jobs as soon as it runs. `poll` has the waker of the responders' port.
+    pub(crate) fn new(workers: Workers, poll: Poll, model: Model, clock: Clock) -> Driver {
         let limits = SchedulerLimits::new(model.answers_per_user_max, model.upstream.is_some(), &workers.memory);
+        let port = Arc::clone(&workers.replies.responders);
         Driver {
             scheduler: Scheduler::new(limits),
             answers: HashMap::new(),
-            port: Arc::clone(&workers.replies.responders),
+            jobs: HashMap::new(),
+            next_answer: 0,
+            by_socket: HashMap::new(),
+            dirty: VecDeque::new(),
+            timers: BTreeSet::new(),
+            sockets: UpstreamSockets::new(poll, Arc::clone(&port)),
+            happened: Vec::new(),
+            port,
             workers,
             model,
             clock,
+            random: Random::from_system(),
         }
     }
 
     /// Runs until the scheduler has stopped.
-    pub(crate) fn run(&mut self) {
-        let mut inputs = vec![SchedulerInput::Tick];
+    ///
+    /// # Errors
+    /// Fails if the system cannot wait for sockets.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut inputs = VecDeque::new();
+        self.schedule(SchedulerInput::Tick);
         loop {
+            self.port.take(&mut inputs);
             for input in inputs.drain(..) {
                 self.handle(input);
             }
+            self.advance();
             if self.scheduler.is_stopped() {
-                return;
+                return Ok(());
             }
             metrics::ANSWERS_WAITING.set(self.scheduler.waiting_jobs() as u64);
             metrics::ANSWERS_RUNNING.set(self.scheduler.running_jobs() as u64);
-            let now = self.clock.now().mono;
-            let timeout = self.scheduler.poll_timeout().map(|at| Duration::from_micros(at.since(now) + 1));
-            match self.port.take(&mut inputs, timeout) {
-                Wakeup::Closed => return,
-                Wakeup::Idle => inputs.push(SchedulerInput::Tick),
-                Wakeup::Work => {}
+            let timeout = self.timeout();
+            let mut happened = std::mem::take(&mut self.happened);
+            self.sockets.wait(timeout, &mut happened)?;
+            happened.drain(..).for_each(|event| self.socket_event(event));
+            self.read(&mut happened);
+            happened.drain(..).for_each(|event| self.socket_event(event));
+            self.happened = happened;
+        }
+    }
+
+    /// Polls the answers to which something happened, until nothing is left to do.
+    fn advance(&mut self) {
+        let now = self.now();
+        if self.scheduler.poll_timeout().is_some_and(|at| at <= now) {
+            self.schedule(SchedulerInput::Tick);
+        }
+        while let Some((at, id)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            if let Some(running) = self.answers.get_mut(&id) {
+                running.timer = None;
+                running.answer.tick(now);
+                self.mark_dirty(id);
+            }
+        }
+        while let Some(id) = self.dirty.pop_front() {
+            self.poll_answer(id);
+        }
+    }
+
+    /// How long nothing has to be done without an event.
+    fn timeout(&self) -> Option<Duration> {
+        let at = [self.scheduler.poll_timeout(), self.timers.first().map(|(at, _)| *at)].into_iter().flatten().min()?;
+        Some(Duration::from_micros(at.since(self.now()) + 1))
+    }
+
+    fn handle(&mut self, input: ResponderInput) {
+        let now = self.now();
+        match input {
+            ResponderInput::Scheduler(input) => self.schedule(input),
+            ResponderInput::HistoryRead(id, history) => {
+                self.with_answer(id, |answer| answer.history_read(history, now));
+            }
+            ResponderInput::Stored(id, result) => self.with_answer(id, |answer| answer.stored(result, now)),
+            ResponderInput::Resolved(addresses) => {
+                let mut happened = Vec::new();
+                self.sockets.resolved(addresses, now, &mut happened);
+                happened.into_iter().for_each(|event| self.socket_event(event));
             }
         }
     }
 
-    fn handle(&mut self, input: SchedulerInput) {
-        if let SchedulerInput::AnswerEnded { job, .. } = &input {
-            self.answers.remove(job);
-        }
-        let now = self.clock.now().mono;
-        let mut next = vec![input];
-        while let Some(input) = next.pop() {
-            self.scheduler.handle(input, now);
-            while let Some(output) = self.scheduler.poll_output() {
-                next.extend(self.apply_output(output));
-            }
+    fn schedule(&mut self, input: SchedulerInput) {
+        let now = self.now();
+        self.scheduler.handle(input, now);
+        while let Some(output) = self.scheduler.poll_output() {
+            self.apply_output(output);
         }
     }
 
-    /// Carries an output out; returns the input that follows at once if that is not possible.
-    fn apply_output(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
+    fn apply_output(&mut self, output: SchedulerOutput) {
         match output {
             SchedulerOutput::ListJobs { class, range, per_user, limit } => {
-                let to = self.port.reserve_for_driver(DriverRequest::ListJobs(class));
+                let to = self.port.reserve(DriverRequest::ListJobs(class));
                 let caller = ResponderKind::Echo.user_id();
                 let query = Query { reply_to: to, caller, kind: QueryKind::Jobs { class, range, per_user, limit } };
                 self.workers.ask(query);
-                None
             }
             SchedulerOutput::AnswerAtOnce { job, answer } => {
                 let step = immediate_step(&job, answer);
                 self.submit(&job, step, DriverRequest::AnswerAtOnce(job.key));
-                None
             }
             SchedulerOutput::StartAnswer(job) => self.start_answer(job),
             SchedulerOutput::StopAnswer { job, reason } => {
-                if let Some(answer) = self.answers.get(&job) {
-                    answer.stop.set(reason);
+                if let Some(id) = self.jobs.get(&job).copied() {
+                    self.with_answer(id, |answer| answer.stop(reason));
                 }
-                None
             }
             SchedulerOutput::CancelAnswer { job, to } => {
-                let live = self.answers.get(&job.key).map(|answer| answer.live.clone()).unwrap_or_default();
-                self.submit(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to));
-                None
+                let id = self.jobs.get(&job.key);
+                let live = id.and_then(|id| self.answers.get(id)).map(|running| running.answer.live().clone());
+                self.submit(&job, cancel_step(&job, &live.unwrap_or_default()), DriverRequest::Cancel(job.key, to));
             }
-            SchedulerOutput::CancelResult(result) => {
-                self.workers.replies.command_result(result);
-                None
-            }
-            SchedulerOutput::CancelDropped(to) => {
-                self.workers.replies.dropped(to);
-                None
-            }
+            SchedulerOutput::CancelResult(result) => self.workers.replies.command_result(result),
+            SchedulerOutput::CancelDropped(to) => self.workers.replies.dropped(to),
         }
+    }
+
+    fn start_answer(&mut self, job: AnswerJob) {
+        let upstream = self.model.upstream.clone().expect("jobs for a model start only if one is configured");
+        let id = AnswerId(self.next_answer);
+        self.next_answer += 1;
+        self.jobs.insert(job.key, id);
+        let answer = Answer::new(job, upstream, Random::new(self.random.next_u64()));
+        self.answers.insert(id, RunningAnswer { answer, socket: None, is_dirty: false, timer: None });
+        self.mark_dirty(id);
     }
 
     /// Submits a step of an answer, in the share of the user whose message is answered.
     fn submit(&self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) {
-        let to = self.port.reserve_for_driver(request);
+        let to = self.port.reserve(request);
         self.workers.submit_now(&Holder::User(job.user.clone()), step_command(job, to, step));
     }
 
-    fn start_answer(&mut self, job: AnswerJob) -> Option<SchedulerInput> {
-        let (id, live, stop) = (job.key, LiveAnswer::default(), Arc::<StopFlag>::default());
-        let upstream = self.model.upstream.clone()?;
-        let worker = Worker {
-            answer: Answer::new(job, live.clone()),
-            stop: Arc::clone(&stop),
-            upstream,
-            history: self.model.history,
-            port: Arc::clone(&self.port),
-            workers: self.workers.clone(),
-            clock: self.clock,
-        };
-        if let Err(error) = worker::start(worker) {
-            log::error!("a responder's thread cannot be started: {error}");
-            return Some(SchedulerInput::AnswerEnded { job: id, end: JobEnd::Retry });
+    /// Carries out what an answer wants, and removes it after its end.
+    fn poll_answer(&mut self, id: AnswerId) {
+        let now = self.now();
+        let Some(running) = self.answers.get_mut(&id) else { return };
+        running.is_dirty = false;
+        while let Some(running) = self.answers.get_mut(&id)
+            && let Some(effect) = running.answer.poll(now)
+        {
+            self.apply_effect(id, effect, now);
         }
-        self.answers.insert(id, RunningAnswer { live, stop });
-        None
+        self.write(id);
+        let Some(running) = self.answers.get_mut(&id) else { return };
+        let timeout = running.answer.poll_timeout();
+        if running.timer != timeout {
+            if let Some(at) = running.timer {
+                self.timers.remove(&(at, id));
+            }
+            running.timer = timeout;
+            self.timers.extend(timeout.map(|at| (at, id)));
+        }
+        if let Some(end) = running.answer.end() {
+            let job = running.answer.job().key;
+            self.answers.remove(&id);
+            self.jobs.remove(&job);
+            self.schedule(SchedulerInput::AnswerEnded { job, end });
+        }
+    }
+
+    fn apply_effect(&mut self, id: AnswerId, effect: AnswerEffect, now: MonoTime) {
+        let Some(running) = self.answers.get_mut(&id) else { return };
+        match effect {
+            AnswerEffect::ReadHistory => {
+                let job = running.answer.job();
+                let reply_to = self.port.reserve(DriverRequest::History(id));
+                let kind = QueryKind::History { job: job.key, limit: self.model.history + 1 };
+                self.workers.ask(Query { reply_to, caller: job.user.clone(), kind });
+            }
+            AnswerEffect::Connect => {
+                let mut happened = Vec::new();
+                let address = &running.answer.upstream().settings().address;
+                let socket = self.sockets.connect(address, now, &mut happened);
+                running.socket = Some(socket);
+                self.by_socket.insert(socket, id);
+                happened.into_iter().for_each(|event| self.socket_event(event));
+            }
+            AnswerEffect::Close => {
+                if let Some(socket) = running.socket.take() {
+                    self.by_socket.remove(&socket);
+                    self.sockets.close(socket);
+                }
+            }
+            AnswerEffect::Store(step) => {
+                let job = running.answer.job().clone();
+                self.submit(&job, step, DriverRequest::Step(id));
+            }
+            AnswerEffect::Show(delta) => self.workers.replies.broadcast(|| ShardMessage::Delta(delta)),
+        }
+    }
+
+    /// Writes what an answer has for its socket.
+    fn write(&mut self, id: AnswerId) {
+        let Some(RunningAnswer { answer, socket: Some(socket), .. }) = self.answers.get_mut(&id) else { return };
+        while !answer.outgoing().is_empty() {
+            match self.sockets.write(*socket, answer.outgoing()) {
+                Some(0) => return,
+                written => answer.wrote(written),
+            }
+        }
+    }
+
+    fn read(&mut self, happened: &mut Vec<SocketEvent>) {
+        let now = self.now();
+        let (answers, by_socket, dirty) = (&mut self.answers, &self.by_socket, &mut self.dirty);
+        self.sockets.read(happened, |socket, bytes| {
+            let Some(id) = by_socket.get(&socket) else { return };
+            let Some(running) = answers.get_mut(id) else { return };
+            running.answer.received(bytes, now);
+            if !std::mem::replace(&mut running.is_dirty, true) {
+                dirty.push_back(*id);
+            }
+        });
+    }
+
+    fn socket_event(&mut self, event: SocketEvent) {
+        let (SocketEvent::Connected(socket) | SocketEvent::Writable(socket) | SocketEvent::Closed(socket, _)) = event;
+        let Some(id) = self.by_socket.get(&socket).copied() else { return };
+        let now = self.now();
+        match event {
+            SocketEvent::Connected(_) => self.with_answer(id, |answer| answer.connected(now)),
+            SocketEvent::Writable(_) => self.mark_dirty(id),
+            SocketEvent::Closed(_, error) => {
+                self.by_socket.remove(&socket);
+                if let Some(running) = self.answers.get_mut(&id) {
+                    running.socket = None;
+                }
+                self.with_answer(id, |answer| answer.disconnected(error, now));
+            }
+        }
+    }
+
+    /// Lets something happen to an answer, which is polled afterwards. An answer that is over is ignored.
+    fn with_answer(&mut self, id: AnswerId, step: impl FnOnce(&mut Answer)) {
+        if let Some(running) = self.answers.get_mut(&id) {
+            step(&mut running.answer);
+            self.mark_dirty(id);
+        }
+    }
+
+    fn mark_dirty(&mut self, id: AnswerId) {
+        if let Some(running) = self.answers.get_mut(&id)
+            && !std::mem::replace(&mut running.is_dirty, true)
+        {
+            self.dirty.push_back(id);
+        }
+    }
+
+    fn now(&self) -> MonoTime {
+        self.clock.now().mono
     }
 }

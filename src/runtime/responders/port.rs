@@ -1,26 +1,22 @@
 //! How other threads reach the responders, and how the responders wait for the store.
 //!
-//! Invariant: a reply of the store always has room, because a request reserved it. Nothing here blocks its caller but
-//! [`ResponderPort::take`], which the driver's thread calls.
+//! Invariant: a reply of the store always has room, because a request reserved it. Nothing here blocks its caller.
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, JobClass, JobId, RESPONDERS};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, JobClass, JobId, RESPONDERS, Turn};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::Event;
-use crate::domain::id::ConversationId;
+use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::{Credential, TokenRules};
 use crate::responder::answer::StoreResult;
-use crate::responder::scheduler::{Deletion, JobEnd, SchedulerInput};
-use crate::runtime::queue::{Queue, Wakeup};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use crate::responder::scheduler::{Deletion, SchedulerInput};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// The store's reply to a request of the responders.
 #[derive(Debug)]
@@ -35,7 +31,7 @@ pub enum StoreReply {
 
 impl StoreReply {
     /// The result of a step of an answer, with the id of the answer's message.
-    pub fn of_step(self) -> StoreResult<Option<crate::domain::id::MessageId>> {
+    pub fn of_step(self) -> StoreResult<Option<MessageId>> {
         match self {
             StoreReply::CommandResult(CommandResult { result: Ok(Outcome::Answered { message_id, .. }), .. }) => {
                 StoreResult::Done(message_id)
@@ -68,7 +64,24 @@ impl StoreReply {
     }
 }
 
-/// A request of the driver, whose reply becomes an input of the scheduler.
+/// Something that happened outside of the responders' thread.
+#[derive(Debug)]
+pub enum ResponderInput {
+    /// An input of the scheduler.
+    Scheduler(SchedulerInput),
+    /// The messages before an answer.
+    HistoryRead(AnswerId, StoreResult<Vec<Turn>>),
+    /// The result of a step of an answer, with the id of the answer's message.
+    Stored(AnswerId, StoreResult<Option<MessageId>>),
+    /// The addresses of the upstream's host, or why there are none.
+    Resolved(Result<Vec<SocketAddr>, String>),
+}
+
+/// One run of an answer in this process. A job that is answered again gets another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AnswerId(pub u64);
+
+/// A request to the store, whose reply becomes an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriverRequest {
     /// A step that answers a job at once.
@@ -77,12 +90,16 @@ pub enum DriverRequest {
     Cancel(JobId, Option<ReplyTo>),
     /// A page of open jobs of a class.
     ListJobs(JobClass),
+    /// The messages before an answer.
+    History(AnswerId),
+    /// A step of an answer.
+    Step(AnswerId),
 }
 
 impl DriverRequest {
-    /// The input of the scheduler that the reply makes.
-    pub fn input(self, reply: StoreReply) -> SchedulerInput {
-        match self {
+    /// The input that the reply makes.
+    pub fn input(self, reply: StoreReply) -> ResponderInput {
+        ResponderInput::Scheduler(match self {
             DriverRequest::AnswerAtOnce(job) => {
                 SchedulerInput::AnsweredAtOnce { job, is_closed: reply.of_step() != StoreResult::Unavailable }
             }
@@ -101,40 +118,42 @@ impl DriverRequest {
                 let page = if let StoreResult::Done(page) = page { Some(page) } else { None };
                 SchedulerInput::JobsListed { class, page }
             }
-        }
+            DriverRequest::History(answer) => {
+                let history = reply.of_query(|result| match result {
+                    QueryResult::History(turns) => Some(turns),
+                    _ => None,
+                });
+                return ResponderInput::HistoryRead(answer, history);
+            }
+            DriverRequest::Step(answer) => return ResponderInput::Stored(answer, reply.of_step()),
+        })
     }
-}
-
-#[derive(Debug)]
-enum Waiter {
-    /// A worker's thread, which blocks until the reply comes.
-    Worker(SyncSender<StoreReply>),
-    Driver(DriverRequest),
 }
 
 /// The way to the responders.
 #[derive(Debug)]
 pub(crate) struct ResponderPort {
-    /// In the order of their arrival: all inputs have one holder.
-    inputs: Queue<(), SchedulerInput>,
-    /// Jobs were not enqueued because the queue was full.
-    jobs_dropped: AtomicBool,
-    waiters: Mutex<HashMap<u32, Waiter>>,
-    next_slot: AtomicU32,
+    waiting: Mutex<PortState>,
+    /// Wakes the responders' thread.
+    waker: mio::Waker,
 }
 
-impl Default for ResponderPort {
-    fn default() -> ResponderPort {
-        ResponderPort {
-            inputs: Queue::new(RESPONDER_INPUTS_MAX, &metrics::RESPONDER_QUEUE),
-            jobs_dropped: AtomicBool::new(false),
-            waiters: Mutex::default(),
-            next_slot: AtomicU32::new(0),
-        }
-    }
+#[derive(Debug, Default)]
+struct PortState {
+    inputs: VecDeque<ResponderInput>,
+    /// Jobs were not enqueued because too many inputs waited.
+    jobs_dropped: bool,
+    /// Requests to the store without a reply, by the slot of their address.
+    requests: HashMap<u32, DriverRequest>,
+    next_slot: u32,
 }
 
 impl ResponderPort {
+    /// A port whose inputs wake a thread.
+    pub(crate) fn new(waker: mio::Waker) -> ResponderPort {
+        ResponderPort { waiting: Mutex::default(), waker }
+    }
+
     /// Passes on what a commit means for the responders: replies to their own commands, answers whose first text it
     /// stored, deletions, and new jobs.
     pub(crate) fn committed(
@@ -145,7 +164,7 @@ impl ResponderPort {
         jobs: Vec<AnswerJob>,
     ) {
         for AnswerStarted { job, message_id, .. } in started {
-            self.inputs.push_reserved(&(), SchedulerInput::AnswerStarted { job: *job, message_id: *message_id });
+            self.push_reserved(SchedulerInput::AnswerStarted { job: *job, message_id: *message_id });
         }
         for result in results {
             self.deliver(result.to, StoreReply::CommandResult(result));
@@ -157,77 +176,88 @@ impl ResponderPort {
         }
         // A job that is not enqueued here is listed from the table.
         if !jobs.is_empty() && !self.push(SchedulerInput::JobsAdded(jobs)) {
-            self.jobs_dropped.store(true, Relaxed);
+            self.state().jobs_dropped = true;
         }
     }
 
     /// Passes on the rules about users' tokens.
     pub(crate) fn token_rules_changed(&self, token_rules: Arc<TokenRules>) {
-        self.inputs.push_reserved(&(), SchedulerInput::TokenRules(token_rules));
+        self.push_reserved(SchedulerInput::TokenRules(token_rules));
     }
 
     /// Requests to cancel the running answer of a conversation. These requests are bounded by the number of connections,
     /// each of which waits for at most one result.
     pub(crate) fn cancel(&self, to: ReplyTo, conversation_id: ConversationId) {
-        self.inputs.push_reserved(&(), SchedulerInput::CancelRequested { to, conversation_id });
+        self.push_reserved(SchedulerInput::CancelRequested { to, conversation_id });
     }
 
     /// Stops the responders.
     pub(crate) fn stop(&self) {
-        self.inputs.push_reserved(&(), SchedulerInput::Stop);
+        self.push_reserved(SchedulerInput::Stop);
     }
 
-    /// Reports the end of a worker's answer.
-    pub(crate) fn answer_ended(&self, job: JobId, end: JobEnd) {
-        self.inputs.push_reserved(&(), SchedulerInput::AnswerEnded { job, end });
+    /// Reports the addresses of the upstream's host.
+    pub(crate) fn resolved(&self, addresses: Result<Vec<SocketAddr>, String>) {
+        self.append(ResponderInput::Resolved(addresses), usize::MAX);
     }
 
-    /// Moves the waiting inputs into `inputs`. Waits for the first one until `timeout`; `None` waits without bound.
-    pub(crate) fn take(&self, inputs: &mut Vec<SchedulerInput>, timeout: Option<Duration>) -> Wakeup {
-        let taken = self.inputs.take(inputs, RESPONDER_INPUTS_MAX, usize::MAX, timeout);
+    /// Moves the waiting inputs into `inputs`, which is empty.
+    pub(crate) fn take(&self, inputs: &mut VecDeque<ResponderInput>) {
+        debug_assert!(inputs.is_empty());
+        let mut state = self.state();
+        std::mem::swap(&mut state.inputs, inputs);
+        metrics::RESPONDER_QUEUE.set(0);
         // Before the jobs of later commits, which do not follow the known ones directly.
-        if self.jobs_dropped.swap(false, Relaxed) {
-            inputs.insert(0, SchedulerInput::JobsDropped);
-        }
-        taken
-    }
-
-    /// An address for one reply for which the calling thread waits.
-    pub(crate) fn reserve_for_worker(&self) -> (ReplyTo, Receiver<StoreReply>) {
-        let (sender, receiver) = sync_channel(1);
-        (self.reserve(Waiter::Worker(sender)), receiver)
-    }
-
-    /// An address for one reply that becomes an input.
-    pub(crate) fn reserve_for_driver(&self, request: DriverRequest) -> ReplyTo {
-        self.reserve(Waiter::Driver(request))
-    }
-
-    /// Delivers a reply to its waiter.
-    pub(crate) fn deliver(&self, to: ReplyTo, reply: StoreReply) {
-        match self.waiters().remove(&to.slot) {
-            // The channel has room for its one reply. A worker stops waiting only when the process ends.
-            Some(Waiter::Worker(sender)) => drop(sender.try_send(reply)),
-            Some(Waiter::Driver(request)) => self.inputs.push_reserved(&(), request.input(reply)),
-            None => {}
+        if std::mem::take(&mut state.jobs_dropped) {
+            inputs.push_front(ResponderInput::Scheduler(SchedulerInput::JobsDropped));
         }
     }
 
-    /// Enqueues an input; returns whether there was room.
-    fn push(&self, input: SchedulerInput) -> bool {
-        let mut displaced = Vec::new();
-        self.inputs.push(&(), input, 1, &mut displaced);
-        displaced.is_empty()
-    }
-
-    fn reserve(&self, waiter: Waiter) -> ReplyTo {
-        let slot = self.next_slot.fetch_add(1, Relaxed);
-        self.waiters().insert(slot, waiter);
+    /// An address for one reply to `request`.
+    pub(crate) fn reserve(&self, request: DriverRequest) -> ReplyTo {
+        let mut state = self.state();
+        let slot = state.next_slot;
+        state.next_slot = slot.wrapping_add(1);
+        state.requests.insert(slot, request);
         ReplyTo { shard: RESPONDERS, slot, generation: 0 }
     }
 
-    fn waiters(&self) -> MutexGuard<'_, HashMap<u32, Waiter>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Delivers a reply to the request that waits for it.
+    pub(crate) fn deliver(&self, to: ReplyTo, reply: StoreReply) {
+        let request = self.state().requests.remove(&to.slot);
+        if let Some(request) = request {
+            self.append(request.input(reply), usize::MAX);
+        }
+    }
+
+    /// Enqueues an input, unless too many wait; returns whether it was enqueued.
+    fn push(&self, input: SchedulerInput) -> bool {
+        self.append(ResponderInput::Scheduler(input), RESPONDER_INPUTS_MAX)
+    }
+
+    /// Enqueues an input, whatever waits: its sender keeps a bound of its own.
+    fn push_reserved(&self, input: SchedulerInput) {
+        self.append(ResponderInput::Scheduler(input), usize::MAX);
+    }
+
+    fn append(&self, input: ResponderInput, inputs_max: usize) -> bool {
+        let was_empty = {
+            let mut state = self.state();
+            if state.inputs.len() >= inputs_max {
+                return false;
+            }
+            state.inputs.push_back(input);
+            metrics::RESPONDER_QUEUE.set(state.inputs.len() as u64);
+            state.inputs.len() == 1
+        };
+        if was_empty && let Err(error) = self.waker.wake() {
+            log::error!("the responders cannot be woken: {error}");
+        }
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, PortState> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

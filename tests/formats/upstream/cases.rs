@@ -1,9 +1,9 @@
 //! Valid answers in every form, and the requests for them.
 
 use super::*;
+use cortex_core::internals::Completion;
 use cortex_core::internals::FailureKind;
 use serde_json::json;
-use std::ops::ControlFlow;
 
 #[test]
 fn complete_answers_are_read_in_every_form() {
@@ -162,7 +162,7 @@ fn the_request_follows_the_chat_completions_protocol() {
     };
     let turns = [(Role::User, "one"), (Role::Assistant, "two"), (Role::User, "three \u{1f600}")]
         .map(|(role, text)| Turn { role, text: Content::new_unchecked(text) });
-    answer(&Upstream::new(settings).unwrap(), &turns, &mut |_| ControlFlow::Continue(())).unwrap();
+    ask_about(&Arc::new(Upstream::new(settings).unwrap()), &turns).1.unwrap();
     let request = &standin.requests()[0];
     let fields: Vec<&str> = request.head.lines().collect();
     assert_eq!(fields[0], "POST /base/v1/chat/completions HTTP/1.1");
@@ -187,7 +187,7 @@ fn the_request_follows_the_chat_completions_protocol() {
     assert_eq!(request.body, expected);
 
     let without_key = UpstreamSettings { api_key: None, ..super::settings(format!("http://{}", standin.addr)) };
-    ask(&Upstream::new(without_key).unwrap()).1.unwrap();
+    ask(&Arc::new(Upstream::new(without_key).unwrap())).1.unwrap();
     assert!(!standin.requests()[1].head.contains("Authorization"));
 }
 

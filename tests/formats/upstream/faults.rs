@@ -100,7 +100,7 @@ fn retry_after_delays_or_ends_the_retries() {
 fn a_refused_connection_is_a_failure_after_all_retries() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for url in [format!("http://{addr}/v1"), format!("http://localhost:{}", addr.port())] {
-        let failure = ask(&Upstream::new(settings(url)).unwrap()).1.unwrap_err();
+        let failure = ask(&Arc::new(Upstream::new(settings(url)).unwrap())).1.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
         assert!(!failure.message.contains("127.0.0.1") && failure.detail.contains("refused"), "{failure:?}");
     }
@@ -108,7 +108,7 @@ fn a_refused_connection_is_a_failure_after_all_retries() {
 
 #[test]
 fn a_name_that_does_not_exist_is_a_failure() {
-    let failure = ask(&Upstream::new(settings("http://nobody.invalid/v1")).unwrap()).1.unwrap_err();
+    let failure = ask(&Arc::new(Upstream::new(settings("http://nobody.invalid/v1")).unwrap())).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Connect, "{failure:?}");
 }
 
@@ -126,7 +126,8 @@ fn an_upstream_that_does_not_accept_times_out() {
         assert!(waiting.len() < 100, "the queue is bounded");
     }
     let timeouts = Timeouts { connect_milliseconds: 100, ..LONG_TIMEOUTS };
-    let upstream = Upstream::new(UpstreamSettings { timeouts, ..settings(format!("http://{addr}")) }).unwrap();
+    let upstream =
+        Arc::new(Upstream::new(UpstreamSettings { timeouts, ..settings(format!("http://{addr}")) }).unwrap());
     let failure = ask(&upstream).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Timeout, "{failure:?}");
     assert!(failure.message.contains("accept a connection"), "{failure:?}");
@@ -145,19 +146,19 @@ fn each_phase_of_silence_has_a_timeout() {
     };
     let first = late(&|all| all.first_byte_milliseconds = 250);
     let between = late(&|all| all.between_bytes_milliseconds = 250);
-    let total = late(&|all| all.total_milliseconds = 1_000);
+    let total = late(&|all| all.total_milliseconds = Some(1_000));
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     let table: Vec<Silence> = vec![
-        ("nothing", first, vec![Step::Hang], "", "did not begin", 3),
-        ("half a head", first, vec![Step::Send(b"HTTP/1.1 200".to_vec()), Step::Hang], "", "did not begin", 3),
-        ("only a head", first, vec![Step::Send(head.clone()), Step::Hang], "", "did not begin", 3),
+        ("nothing", first, vec![Step::Hang], "", "did not begin", 1),
+        ("half a head", first, vec![Step::Send(b"HTTP/1.1 200".to_vec()), Step::Hang], "", "did not begin", 1),
+        ("only a head", first, vec![Step::Send(head.clone()), Step::Hang], "", "did not begin", 1),
         (
             "no byte of a chunk",
             first,
             vec![Step::Send([&head[..], b"5\r\n"].concat()), Step::Hang],
             "",
             "did not begin",
-            3,
+            1,
         ),
         (
             "half an answer",
@@ -167,14 +168,14 @@ fn each_phase_of_silence_has_a_timeout() {
             "in the middle",
             1,
         ),
-        ("half an event", between, vec![Step::Send(until_close("data: {\"ch")), Step::Hang], "", "in the middle", 3),
+        ("half an event", between, vec![Step::Send(until_close("data: {\"ch")), Step::Hang], "", "in the middle", 1),
         (
             "half a plain answer",
             between,
             vec![Step::Send(until_close("{\"choices\":[")), Step::Hang],
             "",
             "in the middle",
-            3,
+            1,
         ),
         (
             "comments for ever",
@@ -239,7 +240,7 @@ fn a_finished_text_is_kept_whatever_follows() {
 fn a_rejection_sent_before_the_request_is_read_is_received() {
     let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(with_length(413, "", "{\"error\":\"too much\"}"))]]);
     let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(4_000_000)) }];
-    let failure = answer(&upstream(&standin), &turns, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let failure = ask_about(&upstream(&standin), &turns).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Status(413), "{failure:?}");
 }
 
@@ -261,23 +262,20 @@ fn a_cancelled_answer_stops_in_every_phase() {
     ];
     for (name, script, shown, left) in table {
         let standin = StandIn::start(vec![script]);
-        let (mut text, mut asked) = (String::new(), 0);
-        let end = answer(&upstream(&standin), &request_turns(), &mut |piece| {
-            text += piece;
-            asked += usize::from(piece.is_empty());
+        let mut asked = 0;
+        let (text, end) = ask_until(&upstream(&standin), &request_turns(), |text| {
             let is_there = text == shown && standin.requests().len() == 1;
-            if is_there && asked >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            asked += usize::from(is_there);
+            if asked >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        assert_eq!(end.unwrap_err().kind, FailureKind::Stopped, "{name}");
+        assert_eq!(end, None, "{name}");
         standin.wait_until_closed(left);
         assert_eq!((text.as_str(), standin.requests().len()), (shown, 1), "{name}");
     }
     let standin = StandIn::start(vec![vec![Step::Send(until_close("")), Step::Forever(delta("more").into_bytes())]]);
-    let mut pieces = 0;
-    let end = answer(&upstream(&standin), &request_turns(), &mut |piece| {
-        pieces += usize::from(!piece.is_empty());
-        if pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let end = ask_until(&upstream(&standin), &request_turns(), |text| {
+        if text.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    assert_eq!((end.unwrap_err().kind, pieces), (FailureKind::Stopped, 3));
+    assert_eq!(end.1, None);
     standin.wait_until_closed(1);
 }

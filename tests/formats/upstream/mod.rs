@@ -2,6 +2,7 @@
 //! no test depends on a maximum duration.
 
 mod cases;
+mod client;
 mod faults;
 mod health;
 mod secrets;
@@ -9,13 +10,12 @@ mod standin;
 #[cfg(feature = "tls")]
 mod tls;
 
-use cortex_core::internals::responder::answer;
+use client::{ask, ask_about, ask_until};
 use cortex_core::internals::{
-    Breaker, Completion, Content, Failure, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress,
-    UpstreamSettings,
+    Breaker, Content, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress, UpstreamSettings,
 };
 use standin::{StandIn, Step};
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The key that must not appear in any output.
 const KEY: &str = "sk-standin-4711";
@@ -26,7 +26,7 @@ const LONG_TIMEOUTS: Timeouts = Timeouts {
     first_byte_milliseconds: 30_000,
     between_bytes_milliseconds: 30_000,
     tail_milliseconds: 30_000,
-    total_milliseconds: 60_000,
+    total_milliseconds: Some(60_000),
 };
 
 /// Three tries with short pauses.
@@ -46,27 +46,17 @@ fn settings(url: impl AsRef<str>) -> UpstreamSettings {
     }
 }
 
-fn upstream(standin: &StandIn) -> Upstream {
+fn upstream(standin: &StandIn) -> Arc<Upstream> {
     upstream_with(standin, LONG_TIMEOUTS)
 }
 
-fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Upstream {
+fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Arc<Upstream> {
     let settings = UpstreamSettings { timeouts, ..settings(format!("http://{}/v1", standin.addr)) };
-    Upstream::new(settings).expect("the settings are valid")
+    Arc::new(Upstream::new(settings).expect("the settings are valid"))
 }
 
 fn request_turns() -> Vec<Turn> {
     vec![Turn { role: Role::User, text: Content::new_unchecked("Hello?") }]
-}
-
-/// The shown text and the result of the answer.
-fn ask(upstream: &Upstream) -> (String, Result<Completion, Failure>) {
-    let mut text = String::new();
-    let end = answer(upstream, &request_turns(), &mut |piece| {
-        text += piece;
-        ControlFlow::Continue(())
-    });
-    (text, end)
 }
 
 fn delta(text: &str) -> String {

@@ -41,13 +41,13 @@ fn encrypted(scripts: Vec<Vec<Step>>) -> StandIn {
     StandIn::wrapped(scripts, Arc::new(wrap))
 }
 
-fn upstream(standin: &StandIn, host: &str, authority: &str, timeouts: Timeouts) -> Upstream {
+fn upstream(standin: &StandIn, host: &str, authority: &str, timeouts: Timeouts) -> Arc<Upstream> {
     let url = format!("https://{host}:{}/v1", standin.addr.port());
     let settings = UpstreamSettings { ca_file: Some(file(authority)), timeouts, ..settings(url) };
-    Upstream::new(settings).expect("the settings are valid")
+    Arc::new(Upstream::new(settings).expect("the settings are valid"))
 }
 
-fn failure(upstream: &Upstream) -> Failure {
+fn failure(upstream: &Arc<Upstream>) -> cortex_core::internals::Failure {
     ask(upstream).1.expect_err("the request fails")
 }
 
@@ -75,7 +75,7 @@ fn a_long_request_is_sent_over_tls() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
     let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(3_000_000)) }];
     let upstream = upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS);
-    answer(&upstream, &turns, &mut |_| ControlFlow::Continue(())).unwrap();
+    ask_about(&upstream, &turns).1.unwrap();
     assert_eq!(standin.requests()[0].body["messages"][0]["content"].as_str().map(str::len), Some(3_000_000));
 }
 
@@ -122,10 +122,10 @@ fn timeouts_and_disconnects_are_detected_over_tls() {
 fn a_cancelled_answer_over_tls_stops() {
     let standin = encrypted(vec![vec![Step::Hang]]);
     let upstream = upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS);
-    let end = answer(&upstream, &request_turns(), &mut |_| {
+    let (_, end) = ask_until(&upstream, &request_turns(), |_| {
         if standin.requests().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    assert_eq!(end.unwrap_err().kind, FailureKind::Stopped);
+    assert_eq!(end, None);
     standin.wait_until_closed(1);
 }
 

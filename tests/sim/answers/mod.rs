@@ -3,6 +3,7 @@
 
 mod planted;
 mod reference;
+mod server;
 mod world;
 
 use crate::{caught, variable};

@@ -3,20 +3,23 @@
 
 use super::planted::{Planted, PlantedScheduler};
 use super::reference::Reference;
+use super::server::{Arrival, ModelConnection, ServerAction};
 use cortex_core::internals::answer::{cancel_step, immediate_step};
 use cortex_core::internals::responders::step_command;
 use cortex_core::internals::{
-    Actor, Answer, AnswerEffect, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Command, CommandKind, Committed,
-    Completion, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest, EventNumber,
-    Failure, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome,
-    PendingQuery, Query, QueryKind, QueryResponse, QueryResult, QueryStep, RESPONDERS, Random, Reader, Rejection,
-    ReplyTo, ResponderKind, ResponderRules, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
-    StoreConfig, StoreReply, StoreResult, TokenRules, Topic, UserId, WallTime, Writer,
+    Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Breaker, Command,
+    CommandKind, Committed, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest,
+    EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, MessageId, Metadata, MonoTime, Now, Outcome, PendingQuery,
+    Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderInput,
+    ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StoreConfig,
+    StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The shortest timeout of a connection to the model's server.
+const TIMEOUT_MILLISECONDS: u64 = 15_000;
 /// Maximum number of rounds until a run is idle.
 const ROUNDS_MAX: usize = 1_000;
 
@@ -42,13 +45,16 @@ counters! { Counts {
     rests,
     rejected,
     passed_over,
+    connects,
+    asked_again,
+    connections_lost,
+    timeouts,
 } }
 
 /// The recipient of a reply from the store.
 #[derive(Debug, Clone, Copy)]
 enum Waiter {
     Client,
-    Worker(JobId),
     Driver(DriverRequest),
 }
 
@@ -68,17 +74,19 @@ struct OpenJob {
     class: JobClass,
 }
 
-/// A worker, its answer and its model.
-struct SimWorker {
+/// An answer and its connection to the model's server.
+struct RunningAnswer {
+    job: JobId,
     answer: Answer,
-    live: LiveAnswer,
-    stop: Option<StopReason>,
-    /// Whether a request to the store is pending.
-    waits: bool,
-    asked: bool,
-    ended: bool,
-    /// Whether the model sends nothing more by itself.
-    is_silent: bool,
+    connection: Option<ModelConnection>,
+    /// A connection is being opened.
+    is_connecting: bool,
+    /// Requests to the store without a reply.
+    waits: u32,
+    /// Attempts of this answer.
+    attempts: u32,
+    /// When something arrived last on the connection.
+    arrived_at: MonoTime,
 }
 
 /// The state of one process.
@@ -86,14 +94,16 @@ struct Process {
     writer: Writer,
     reader: Reader,
     scheduler: PlantedScheduler,
-    inputs: VecDeque<SchedulerInput>,
+    inputs: VecDeque<ResponderInput>,
     jobs_dropped: bool,
     /// Whether a deletion was dropped because the queue was full.
     deletions_dropped: bool,
     commands: VecDeque<(Command, Waiter)>,
     queries: VecDeque<(Query, Waiter)>,
     deliveries: VecDeque<Delivery>,
-    workers: BTreeMap<JobId, SimWorker>,
+    answers: BTreeMap<AnswerId, RunningAnswer>,
+    next_answer: u64,
+    upstream: Arc<Upstream>,
     /// Jobs that started, until the scheduler receives their end.
     running: BTreeMap<JobId, AnswerJob>,
     /// Jobs whose answer has ended for good in this process.
@@ -195,9 +205,11 @@ impl AnswerWorld {
             18..34 => self.writer_step(),
             34..44 => self.reader_step(),
             44..62 => self.driver_step(),
-            62..92 => self.any_worker_step(),
+            62..92 => self.any_answer_step(),
             92..98 => {
-                let milliseconds = [1, 20, 60, 400, 1200][self.below(5)];
+                let long = self.chance(1, 16);
+                let choices = if long { [1200, 16_000, 16_000, 70_000, 310_000] } else { [1, 20, 60, 400, 1200] };
+                let milliseconds = choices[self.below(5)];
                 self.pass_time(milliseconds);
             }
             98 if self.chance(1, 4) => self.crash(),
@@ -220,13 +232,15 @@ impl AnswerWorld {
             writer,
             reader,
             scheduler: PlantedScheduler::new(self.limits, self.planted, is_restarted),
-            inputs: VecDeque::from([SchedulerInput::Tick]),
+            inputs: VecDeque::from([ResponderInput::Scheduler(SchedulerInput::Tick)]),
             jobs_dropped: false,
             deletions_dropped: false,
             commands: VecDeque::new(),
             queries: VecDeque::new(),
             deliveries: VecDeque::new(),
-            workers: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            next_answer: 0,
+            upstream: upstream(),
             running: BTreeMap::new(),
             closed: BTreeSet::new(),
             cancels_open: 0,
@@ -237,7 +251,7 @@ impl AnswerWorld {
         // A new process lists the table.
         self.process().known = self.first_jobs().into_iter().map(|job| job.key).collect();
         let token_rules = self.process().writer.token_rules().expect("the rules are read");
-        self.process().inputs.push_front(SchedulerInput::TokenRules(token_rules));
+        self.process().inputs.push_front(ResponderInput::Scheduler(SchedulerInput::TokenRules(token_rules)));
     }
 
     // Clients.
@@ -370,7 +384,7 @@ impl AnswerWorld {
         }
         let deletions: Vec<Deletion> = committed.events.iter().filter_map(|event| Deletion::of(event)).collect();
         if let Some(token_rules) = committed.token_rules {
-            self.process().inputs.push_back(SchedulerInput::TokenRules(token_rules));
+            self.process().inputs.push_back(ResponderInput::Scheduler(SchedulerInput::TokenRules(token_rules)));
         }
         let mut deliveries: Vec<Delivery> = committed.started.iter().cloned().map(Delivery::Started).collect();
         for (result, waiter) in committed.results.into_iter().zip(waiters) {
@@ -389,7 +403,8 @@ impl AnswerWorld {
     fn deliver_one(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Started(AnswerStarted { job, message_id, .. }) => {
-                self.process().inputs.push_back(SchedulerInput::AnswerStarted { job, message_id });
+                let started = SchedulerInput::AnswerStarted { job, message_id };
+                self.process().inputs.push_back(ResponderInput::Scheduler(started));
             }
             Delivery::Reply(waiter, reply) => self.deliver(waiter, reply),
             Delivery::Deleted(deletions) => {
@@ -420,24 +435,8 @@ impl AnswerWorld {
     }
 
     fn deliver(&mut self, waiter: Waiter, reply: StoreReply) {
-        let now = self.now.mono;
-        match waiter {
-            Waiter::Client => {}
-            Waiter::Driver(request) => self.process().inputs.push_back(request.input(reply)),
-            Waiter::Worker(job) => {
-                let worker = self.process().workers.get_mut(&job).expect("the worker exists");
-                assert!(std::mem::take(&mut worker.waits), "an unexpected reply");
-                if matches!(reply, StoreReply::CommandResult(_)) {
-                    worker.answer.stored(reply.of_step(), now);
-                } else if worker.asked {
-                    worker.answer.stored(StoreResult::Unavailable, now);
-                } else {
-                    worker.answer.history_read(reply.of_query(|result| match result {
-                        QueryResult::History(turns) => Some(turns),
-                        _ => None,
-                    }));
-                }
-            }
+        if let Waiter::Driver(request) = waiter {
+            self.process().inputs.push_back(request.input(reply));
         }
     }
 
@@ -447,12 +446,32 @@ impl AnswerWorld {
         let count = if self.calm { usize::MAX } else { 1 + self.below(4) };
         let process = self.process();
         let count = count.min(process.inputs.len());
-        let mut inputs: Vec<SchedulerInput> = process.inputs.drain(..count).collect();
+        let mut inputs: Vec<ResponderInput> = process.inputs.drain(..count).collect();
         if std::mem::take(&mut process.jobs_dropped) {
-            inputs.insert(0, SchedulerInput::JobsDropped);
+            inputs.insert(0, ResponderInput::Scheduler(SchedulerInput::JobsDropped));
         }
         for input in inputs {
-            self.schedule(input);
+            self.handle(input);
+        }
+    }
+
+    fn handle(&mut self, input: ResponderInput) {
+        let now = self.now.mono;
+        match input {
+            ResponderInput::Scheduler(input) => self.schedule(input),
+            ResponderInput::HistoryRead(id, history) => {
+                if let Some(running) = self.process().answers.get_mut(&id) {
+                    running.waits -= 1;
+                    running.answer.history_read(history, now);
+                }
+            }
+            ResponderInput::Stored(id, result) => {
+                if let Some(running) = self.process().answers.get_mut(&id) {
+                    running.waits -= 1;
+                    running.answer.stored(result, now);
+                }
+            }
+            ResponderInput::Resolved(_) => unreachable!("addresses need no resolution"),
         }
     }
 
@@ -463,7 +482,11 @@ impl AnswerWorld {
             self.note(&input);
             self.process().scheduler.handle(input, now);
             while let Some(output) = self.process().scheduler.poll_output() {
-                next.extend(self.drain_outputs(output));
+                match self.drain_outputs(output) {
+                    Some(ResponderInput::Scheduler(input)) => next.push_back(input),
+                    Some(other) => panic!("a request of the scheduler leads to {other:?}"),
+                    None => {}
+                }
             }
         }
         self.process().scheduler.check_invariants();
@@ -500,7 +523,7 @@ impl AnswerWorld {
         }
     }
 
-    fn drain_outputs(&mut self, output: SchedulerOutput) -> Option<SchedulerInput> {
+    fn drain_outputs(&mut self, output: SchedulerOutput) -> Option<ResponderInput> {
         if self.trace {
             eprintln!("    {output:?}");
         }
@@ -522,29 +545,32 @@ impl AnswerWorld {
                 let is_rejected = self.process().token_rules.rejects_all(&job.user);
                 assert!(!is_rejected, "a message of {}, whose tokens are rejected, is answered", job.user);
                 self.counts.started += 1;
-                self.reference.said.entry(job.key).or_default().push(String::new());
-                let live = LiveAnswer::default();
-                let worker = SimWorker {
-                    answer: Answer::new(job.clone(), live.clone()),
-                    live,
-                    stop: None,
-                    waits: false,
-                    asked: false,
-                    ended: false,
-                    is_silent: false,
+                let (random, now) = (Random::new(self.random.next_u64()), self.now.mono);
+                let process = self.process();
+                let id = AnswerId(process.next_answer);
+                process.next_answer += 1;
+                let answer = Answer::new(job.clone(), Arc::clone(&process.upstream), random);
+                let running = RunningAnswer {
+                    job: job.key,
+                    answer,
+                    connection: None,
+                    is_connecting: false,
+                    waits: 0,
+                    attempts: 0,
+                    arrived_at: now,
                 };
-                self.process().workers.insert(job.key, worker);
+                process.answers.insert(id, running);
                 None
             }
             SchedulerOutput::StopAnswer { job, reason } => {
-                if let Some(worker) = self.process().workers.get_mut(&job) {
-                    worker.stop = worker.stop.filter(|stop| *stop == StopReason::JobClosed).or(Some(reason));
+                if let Some(running) = self.process().answers.values_mut().find(|running| running.job == job) {
+                    running.answer.stop(reason);
                 }
                 None
             }
             SchedulerOutput::CancelAnswer { job, to } => {
-                let worker = self.process().workers.get(&job.key);
-                let live = worker.map(|worker| worker.live.clone()).unwrap_or_default();
+                let running = self.process().answers.values().find(|running| running.job == job.key);
+                let live = running.map(|running| running.answer.live().clone()).unwrap_or_default();
                 self.submit_step(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to))
             }
             SchedulerOutput::CancelResult(result) => {
@@ -565,7 +591,7 @@ impl AnswerWorld {
         *open = open.checked_sub(1).expect("a cancel request has one reply");
     }
 
-    fn submit_step(&mut self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<SchedulerInput> {
+    fn submit_step(&mut self, job: &AnswerJob, step: AnswerStep, request: DriverRequest) -> Option<ResponderInput> {
         let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
         let is_taken = self.submit(step_command(job, to, step), Waiter::Driver(request));
         (!is_taken).then(|| request.input(StoreReply::Dropped))
@@ -619,99 +645,116 @@ impl AnswerWorld {
         self.counts.passed_over += waiting.len() as u64;
     }
 
-    // Workers and their models.
+    // Answers and the model's server.
 
-    fn any_worker_step(&mut self) {
-        let jobs: Vec<JobId> = self.process().workers.keys().copied().collect();
-        if !jobs.is_empty() {
-            let job = jobs[self.below(jobs.len())];
-            self.worker_step(job, true);
+    fn any_answer_step(&mut self) {
+        let ids: Vec<AnswerId> = self.process().answers.keys().copied().collect();
+        if !ids.is_empty() {
+            let id = ids[self.below(ids.len())];
+            self.answer_step(id, true);
         }
     }
 
-    /// Advances a worker by one step; its model sends text only if `may_speak` is set.
-    fn worker_step(&mut self, job: JobId, may_speak: bool) -> bool {
+    /// Advances an answer by one step; the server sends text only if `may_speak` is set.
+    fn answer_step(&mut self, id: AnswerId, may_speak: bool) {
         let now = self.now.mono;
-        let Some(worker) = self.process().workers.get_mut(&job) else { return false };
-        if worker.waits {
-            return false;
-        }
-        if let Some(reason) = worker.stop {
-            worker.answer.stop(reason);
-        }
-        if let Some(end) = worker.answer.end() {
-            self.process().workers.remove(&job);
-            self.process().inputs.push_back(SchedulerInput::AnswerEnded { job, end });
-            return true;
-        }
-        let effect = worker.answer.poll(now);
-        worker.answer.check_invariants();
+        let Some(running) = self.process().answers.get_mut(&id) else { return };
+        let job = running.job;
+        let effect = running.answer.poll(now);
+        running.answer.check_invariants();
         match effect {
             Some(AnswerEffect::ReadHistory) => {
-                worker.waits = true;
+                running.waits += 1;
+                running.attempts += 1;
+                let is_again = running.attempts > 1;
+                self.counts.asked_again += u64::from(is_again);
                 let query = self.query(QueryKind::History { job, limit: 3 });
-                if !self.ask(query, Waiter::Worker(job)) {
-                    self.deliver(Waiter::Worker(job), StoreReply::Dropped);
+                let request = DriverRequest::History(id);
+                if !self.ask(query, Waiter::Driver(request)) {
+                    self.process().inputs.push_back(request.input(StoreReply::Dropped));
                 }
             }
-            Some(AnswerEffect::AskModel(turns)) => {
-                worker.asked = true;
-                assert!(!turns.is_empty(), "the history has the message");
+            Some(AnswerEffect::Connect) => {
+                assert!(running.connection.is_none() && !running.is_connecting, "one connection is open");
+                running.is_connecting = true;
+                self.counts.connects += 1;
+            }
+            Some(AnswerEffect::Close) => {
+                (running.connection, running.is_connecting) = (None, false);
             }
             Some(AnswerEffect::Store(step)) => {
-                worker.waits = true;
+                running.waits += 1;
                 let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
-                let command = step_command(worker.answer.job(), to, step);
-                if !self.submit(command, Waiter::Worker(job)) {
-                    self.deliver(Waiter::Worker(job), StoreReply::Dropped);
+                let command = step_command(running.answer.job(), to, step);
+                let request = DriverRequest::Step(id);
+                if !self.submit(command, Waiter::Driver(request)) {
+                    self.process().inputs.push_back(request.input(StoreReply::Dropped));
                 }
             }
             Some(AnswerEffect::Show(delta)) => {
-                assert!(delta.to <= worker.live.len() && delta.from < delta.to);
+                assert!(delta.to <= running.answer.live().len() && delta.from < delta.to);
                 self.counts.shown += 1;
             }
-            None if worker.asked && !worker.ended => return self.model_step(job, may_speak),
-            None => return false,
+            None => match running.answer.end() {
+                Some(end) => {
+                    assert!(running.connection.is_none() && !running.is_connecting, "the connection is closed");
+                    self.process().answers.remove(&id);
+                    self.schedule(SchedulerInput::AnswerEnded { job, end });
+                }
+                None => self.server_step(id, may_speak),
+            },
         }
-        true
     }
 
-    fn model_step(&mut self, job: JobId, may_speak: bool) -> bool {
-        let now = self.now.mono;
-        let choice = if self.calm { 8 } else { self.below(16) };
-        let worker = self.process().workers.get_mut(&job).expect("the worker exists");
-        if worker.answer.flow().is_break() {
-            worker.ended = true;
-            worker.answer.model_ended(Err(Failure::stopped()), now);
-            return true;
+    /// Advances the connection of an answer by one step.
+    fn server_step(&mut self, id: AnswerId, may_speak: bool) {
+        let (now, calm) = (self.now.mono, self.calm);
+        let mut random = Random::new(self.random.next_u64());
+        let Some(running) = self.process().answers.get_mut(&id) else { return };
+        let job = running.job;
+        if running.is_connecting {
+            match if calm { 0 } else { random.below(8) } {
+                0..5 => {
+                    (running.is_connecting, running.connection) = (false, Some(ModelConnection::default()));
+                    running.arrived_at = now;
+                    running.answer.connected(now);
+                    let bytes = running.answer.outgoing().len();
+                    assert!(bytes > 0, "a connection begins with the request");
+                    running.answer.wrote(Some(bytes));
+                    // The text of an attempt that is given up does not count.
+                    self.reference.said.entry(job).or_default().push(String::new());
+                }
+                5 => {
+                    running.is_connecting = false;
+                    running.answer.disconnected(Some("refused".into()), now);
+                    self.counts.connections_lost += 1;
+                }
+                _ => {}
+            }
+            return;
         }
-        if !may_speak || (worker.is_silent && !self.calm) {
-            return false;
+        let Some(connection) = &mut running.connection else { return };
+        let has_said = !running.answer.live().is_empty();
+        if random.below(2) == 0 {
+            if (may_speak || !connection.has_responded())
+                && let ServerAction::Said(text) = connection.act(&mut random, calm, has_said)
+            {
+                self.reference.say(job, text);
+            }
+            return;
         }
-        let worker = self.process().workers.get_mut(&job).expect("the worker exists");
-        match choice {
-            0..8 => {
-                let piece = ["and ", "so ", "on ", "\u{1f600} "][choice % 4];
-                worker.answer.text(piece);
-                self.reference.say(job, piece);
+        match connection.arrive(&mut random) {
+            Arrival::Bytes(bytes) => {
+                running.arrived_at = now;
+                running.answer.received(&bytes, now);
             }
-            // A model without text sends some before its end.
-            8..10 if worker.live.is_empty() => {
-                worker.answer.text("yes");
-                self.reference.say(job, "yes");
+            Arrival::Closed => {
+                running.connection = None;
+                running.answer.disconnected(None, now);
+                self.counts.connections_lost += 1;
             }
-            8..10 => {
-                worker.ended = true;
-                worker.answer.model_ended(Ok(Completion::default()), now);
-            }
-            10 => {
-                worker.ended = true;
-                worker.answer.model_ended(Err(Failure::connection_lost()), now);
-            }
-            11 | 12 => worker.is_silent = true,
-            _ => return false,
+            Arrival::Nothing => {}
         }
-        true
     }
 
     // Time, ends, and rest.
@@ -723,6 +766,17 @@ impl AnswerWorld {
         if self.process().scheduler.poll_timeout().is_some_and(|at| at <= now) {
             self.schedule(SchedulerInput::Tick);
         }
+        let mut timed_out = Vec::new();
+        for running in self.process().answers.values_mut() {
+            if running.answer.poll_timeout().is_some_and(|at| at <= now) {
+                running.answer.tick(now);
+                if running.connection.is_some() && now >= running.arrived_at.plus_milliseconds(TIMEOUT_MILLISECONDS) {
+                    timed_out.push(running.job);
+                }
+            }
+        }
+        self.counts.timeouts += timed_out.len() as u64;
+        self.reference.timed_out.extend(timed_out);
     }
 
     /// Kills the process: only data on disk stays.
@@ -747,7 +801,7 @@ impl AnswerWorld {
         }
         self.counts.restarts += 1;
         self.calm = true;
-        self.process().inputs.push_back(SchedulerInput::Stop);
+        self.process().inputs.push_back(ResponderInput::Scheduler(SchedulerInput::Stop));
         for _ in 0..ROUNDS_MAX {
             self.turn(|_, _| false);
             if self.process().scheduler.is_stopped() && self.process().commands.is_empty() {
@@ -773,10 +827,11 @@ impl AnswerWorld {
             self.reader_step();
         }
         self.driver_step();
-        let jobs: Vec<JobId> = self.process().workers.keys().copied().collect();
-        for job in jobs {
+        let answers: Vec<(AnswerId, JobId)> =
+            self.process().answers.iter().map(|(id, running)| (*id, running.job)).collect();
+        for (id, job) in answers {
             let may_speak = may_speak(self, job);
-            self.worker_step(job, may_speak);
+            self.answer_step(id, may_speak);
         }
     }
 
@@ -795,7 +850,7 @@ impl AnswerWorld {
             self.turn(|_, job| all || speaking.contains(&job));
             self.pass_time(100);
             let process = self.process();
-            let is_quiet = process.workers.is_empty()
+            let is_quiet = process.answers.is_empty()
                 && process.inputs.is_empty()
                 && process.commands.is_empty()
                 && process.queries.is_empty()
@@ -806,7 +861,7 @@ impl AnswerWorld {
                 break;
             }
         }
-        let running: Vec<JobId> = self.process().workers.keys().copied().collect();
+        let running: Vec<JobId> = self.process().answers.values().map(|running| running.job).collect();
         assert!(running.is_empty(), "answers never end: {running:?}");
         let open: Vec<JobId> = self.open_jobs().iter().map(|job| job.key).collect();
         assert!(open.is_empty(), "jobs stay open: {open:?}");
@@ -908,8 +963,23 @@ impl AnswerWorld {
         let inputs = &mut self.process().inputs;
         let has_room = inputs.len() < inputs_max;
         if has_room {
-            inputs.push_back(input);
+            inputs.push_back(ResponderInput::Scheduler(input));
         }
         has_room
     }
+}
+
+/// The model's server as the settings have it. Its timeouts are those of the program.
+fn upstream() -> Arc<Upstream> {
+    let settings = UpstreamSettings {
+        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").expect("an address"),
+        model: "m".into(),
+        api_key: None,
+        system_prompt: None,
+        ca_file: None,
+        timeouts: Timeouts::default(),
+        retry: RetryPolicy::default(),
+        breaker: Breaker::default(),
+    };
+    Arc::new(Upstream::new(settings).expect("the settings are valid"))
 }

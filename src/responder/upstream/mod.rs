@@ -1,0 +1,157 @@
+//! The server of a model: its settings, its circuit breaker, and requests to it.
+//!
+//! [`UpstreamRequest`] is one request and its response, without a socket: bytes and time in, bytes and deadlines out.
+
+mod request;
+mod settings;
+mod transport;
+
+use super::breaker::{Breaker, Permit, PermitOutcome, Position};
+use crate::base::metrics;
+use crate::base::time::MonoTime;
+use crate::config::types::Secret;
+pub(crate) use request::{ResponseEnd, UpstreamRequest};
+pub use settings::{Timeouts, UpstreamSettings};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use transport::Transport;
+
+/// A model behind an OpenAI-compatible API, shared by all answers.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: UpstreamSettings,
+    breaker: Mutex<Breaker>,
+    /// It rejected a request for token counts, so later requests do not ask for them.
+    token_counts_rejected: AtomicBool,
+    #[cfg(feature = "tls")]
+    tls: Option<super::tls::Tls>,
+}
+
+impl Upstream {
+    /// Validates the settings, and reads the trusted certificates of an `https` address.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the operator, which begins with the name of the variable.
+    pub fn new(mut settings: UpstreamSettings) -> Result<Upstream, String> {
+        let key_is_good = |key: &Secret| key.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if !settings.api_key.as_ref().is_none_or(key_is_good) {
+            return Err("RESPONDER_API_KEY is unusable: it must be ASCII without white space".into());
+        }
+        #[cfg(not(feature = "tls"))]
+        if settings.address.tls {
+            return Err("RESPONDER_URL begins with https, which needs a build with the cargo feature tls".into());
+        }
+        let breaker = Mutex::new(std::mem::take(&mut settings.breaker));
+        Ok(Upstream {
+            #[cfg(feature = "tls")]
+            tls: settings
+                .address
+                .tls
+                .then(|| super::tls::Tls::new(&settings.address, settings.ca_file.as_deref()))
+                .transpose()?,
+            settings,
+            breaker,
+            token_counts_rejected: AtomicBool::new(false),
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// The state of the breaker.
+    pub fn position(&self) -> Position {
+        self.breaker().position()
+    }
+
+    /// Whether requests ask for token counts.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        !self.token_counts_rejected.load(Ordering::Relaxed)
+    }
+
+    /// Records that the server rejects requests for token counts.
+    pub(crate) fn reject_token_counts(&self) {
+        self.token_counts_rejected.store(true, Ordering::Relaxed);
+    }
+
+    /// The way that bytes take between an HTTP request and its socket.
+    fn transport(&self) -> Result<Transport, String> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.session().map(Transport::encrypted);
+        }
+        Ok(Transport::plain())
+    }
+
+    /// The bytes of a request with this body.
+    fn request(&self, body: &[u8]) -> Vec<u8> {
+        let settings = &self.settings;
+        let authorization = settings
+            .api_key
+            .as_ref()
+            .map(|key| format!("Authorization: Bearer {}\r\n", key.expose()))
+            .unwrap_or_default();
+        let mut request = format!(
+            "POST {target} HTTP/1.1\r\n\
+             Host: {host}\r\n\
+             User-Agent: {agent}\r\n\
+             Accept: text/event-stream, application/json\r\n\
+             Accept-Encoding: identity\r\n\
+             Content-Type: application/json\r\n\
+             Content-Length: {length}\r\n\
+             {authorization}Connection: close\r\n\r\n",
+            target = settings.address.target,
+            host = settings.address.authority,
+            agent = concat!("cortex-core/", env!("CARGO_PKG_VERSION")),
+            length = body.len(),
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        request
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A permit of the breaker. It is settled when it is dropped, so that a lost one does not keep a breaker half open.
+#[derive(Debug)]
+pub(crate) struct PermitGuard {
+    upstream: std::sync::Arc<Upstream>,
+    permit: Permit,
+    outcome: PermitOutcome,
+    settled_at: MonoTime,
+}
+
+impl PermitGuard {
+    /// Requests a permit.
+    ///
+    /// # Errors
+    /// Returns the time until the breaker admits a request.
+    pub(crate) fn new(upstream: &std::sync::Arc<Upstream>, now: MonoTime) -> Result<PermitGuard, Duration> {
+        let permit = upstream.breaker().admit(now).map_err(|until| Duration::from_micros(until.since(now)))?;
+        metrics::BREAKER.set(upstream.position() as u64);
+        Ok(PermitGuard { upstream: upstream.clone(), permit, outcome: PermitOutcome::Unknown, settled_at: now })
+    }
+
+    /// Reports the outcome of the request.
+    pub(crate) fn settle(mut self, outcome: PermitOutcome, now: MonoTime) {
+        (self.outcome, self.settled_at) = (outcome, now);
+    }
+}
+
+impl Drop for PermitGuard {
+    fn drop(&mut self) {
+        let before = self.upstream.position();
+        self.upstream.breaker().settle(self.permit, self.outcome, self.settled_at);
+        let after = self.upstream.position();
+        if before != after {
+            log::warn!("the circuit breaker of the upstream is {after:?} now, and was {before:?}");
+        }
+        metrics::BREAKER.set(after as u64);
+    }
+}
