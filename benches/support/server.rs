@@ -23,6 +23,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// Valid for one user, for longer than the benchmark.
     pub token: String,
+    secret: String,
     // Fields are dropped in this order: the process ends before its files are removed.
     process: Process,
     _directory: TemporaryDirectory,
@@ -71,8 +72,13 @@ impl Server {
         let stdout = child.stdout.take().expect("stdout is piped");
         let process = Process(child);
         let address = wait_for_address(stdout)?;
-        let token = sign_token(&secret);
-        Ok(Server { address, token, process, _directory: directory })
+        let token = sign_token(&secret, "bench");
+        Ok(Server { address, token, secret, process, _directory: directory })
+    }
+
+    /// A token of another user.
+    pub fn token_of(&self, user: &str) -> String {
+        sign_token(&self.secret, user)
     }
 
     /// Processor time of all its threads so far, in user space and in the kernel.
@@ -174,10 +180,10 @@ impl Drop for TemporaryDirectory {
 }
 
 /// A JWT (RFC 7519) with HS256, valid for a day.
-fn sign_token(secret: &str) -> String {
+fn sign_token(secret: &str, user: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     let claims = format!(
-        r#"{{"oid":"bench","name":"Bench","email":"bench@example.com","iat":{now},"exp":{}}}"#,
+        r#"{{"oid":"{user}","name":"Bench","email":"bench@example.com","iat":{now},"exp":{}}}"#,
         now + 24 * 60 * 60
     );
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
