@@ -140,14 +140,12 @@ impl Failure {
         Failure::new(FailureKind::Reported, format!("The model's server reported an error{excerpt}"), retryable)
     }
 
-    /// The effect of the failure on the circuit breaker. A rejected request has none.
-    pub fn outcome(&self, _is_counted: bool) -> PermitOutcome {
+    /// The effect of the failure on the circuit breaker. Only failures of the server count: no connection, silence, and errors of
+    /// its own. What is wrong with one request, or with the response to it, says nothing about others.
+    pub fn outcome(&self) -> PermitOutcome {
         match self.kind {
-            FailureKind::Connect
-            | FailureKind::Timeout
-            | FailureKind::ConnectionLost
-            | FailureKind::InvalidResponse => PermitOutcome::Failure,
-            FailureKind::Status(_) | FailureKind::Reported if self.retryable => PermitOutcome::Failure,
+            FailureKind::Connect | FailureKind::Timeout => PermitOutcome::Failure,
+            FailureKind::Status(500..600) if !self.is_loading => PermitOutcome::Failure,
             FailureKind::Empty => PermitOutcome::Success,
             _ => PermitOutcome::Unknown,
         }
@@ -194,12 +192,12 @@ mod tests {
             (401, false, PermitOutcome::Unknown),
             (403, false, PermitOutcome::Unknown),
             (404, false, PermitOutcome::Unknown),
-            (408, true, PermitOutcome::Failure),
-            (409, true, PermitOutcome::Failure),
+            (408, true, PermitOutcome::Unknown),
+            (409, true, PermitOutcome::Unknown),
             (413, false, PermitOutcome::Unknown),
             (422, false, PermitOutcome::Unknown),
-            (425, true, PermitOutcome::Failure),
-            (429, true, PermitOutcome::Failure),
+            (425, true, PermitOutcome::Unknown),
+            (429, true, PermitOutcome::Unknown),
             (500, true, PermitOutcome::Failure),
             (503, true, PermitOutcome::Failure),
             (599, true, PermitOutcome::Failure),
@@ -207,7 +205,7 @@ mod tests {
         ];
         for (status, retryable, outcome) in table {
             let failure = Failure::status(status, None, Some(3), None);
-            assert_eq!((failure.retryable, failure.outcome(false)), (retryable, outcome), "{status}");
+            assert_eq!((failure.retryable, failure.outcome()), (retryable, outcome), "{status}");
             assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
             assert!(failure.message.contains(&status.to_string()));
         }

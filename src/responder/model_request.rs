@@ -236,9 +236,9 @@ impl ModelRequest {
     }
 
     fn attempt_failed(&mut self, permit: PermitGuard, failure: Failure, now: MonoTime) {
-        let outcome = failure.outcome(self.is_counted);
+        let outcome = failure.outcome();
+        permit.settle_attempt(outcome, self.is_counted, now);
         self.is_counted |= outcome == PermitOutcome::Failure;
-        permit.settle(outcome, now);
         let settings = self.upstream.settings();
         let loading_until = self.began.unwrap_or(now).plus_milliseconds(settings.timeouts.first_byte_milliseconds);
         self.attempts += 1;
@@ -284,3 +284,6 @@ impl ModelRequest {
         Some(self.began?.plus_milliseconds(milliseconds))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,13 @@ impl PermitGuard {
         Ok(PermitGuard { upstream: upstream.clone(), permit, outcome: PermitOutcome::Unknown, settled_at: now })
     }
 
+    /// Reports the outcome of an attempt. A message whose failure `is_counted` already counts only as a probe.
+    pub(crate) fn settle_attempt(self, outcome: PermitOutcome, is_counted: bool, now: MonoTime) {
+        let is_probe = self.upstream.position() != Position::Closed;
+        let counts = outcome != PermitOutcome::Failure || is_probe || !is_counted;
+        self.settle(if counts { outcome } else { PermitOutcome::Unknown }, now);
+    }
+
     /// Reports the outcome of the request.
     pub(crate) fn settle(mut self, outcome: PermitOutcome, now: MonoTime) {
         (self.outcome, self.settled_at) = (outcome, now);

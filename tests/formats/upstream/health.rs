@@ -35,7 +35,9 @@ fn retries_end_when_the_breaker_opens_and_report_the_failure() {
     let standin = StandIn::start(vec![say(with_length(503, "", ""))]);
     let upstream = guarded(&standin, RETRY, 3_600_000);
     assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(503));
-    assert_eq!((standin.requests().len(), upstream.position()), (2, Position::Open));
+    assert_eq!((standin.requests().len(), upstream.position()), (3, Position::Closed), "a message counts once");
+    assert_eq!(ask(&upstream).1.unwrap_err().kind, FailureKind::Status(503));
+    assert_eq!((standin.requests().len(), upstream.position()), (4, Position::Open));
 }
 
 #[test]

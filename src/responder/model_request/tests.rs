@@ -1,0 +1,240 @@
+use super::*;
+use crate::config::upstream_address::UpstreamAddress;
+use crate::responder::FailureKind;
+use crate::responder::breaker::{Breaker, Position};
+use crate::responder::retry::RetryPolicy;
+use crate::responder::upstream::{Timeouts, UpstreamSettings};
+
+/// A request to a model whose server a test plays, with a clock of its own.
+struct Played {
+    request: ModelRequest,
+    now: MonoTime,
+    pieces: AnswerPieces,
+    requests: u32,
+    is_connected: bool,
+    retries: Vec<u64>,
+    end: Option<Result<Completion, Failure>>,
+}
+
+fn upstream() -> Arc<Upstream> {
+    let settings = UpstreamSettings {
+        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
+        model: "m".into(),
+        api_key: None,
+        system_prompt: None,
+        ca_file: None,
+        timeouts: Timeouts::default(),
+        retry: RetryPolicy::default(),
+        breaker: Breaker::default(),
+    };
+    Arc::new(Upstream::new(settings).unwrap())
+}
+
+impl Played {
+    fn new(upstream: &Arc<Upstream>, milliseconds: u64) -> Played {
+        let mut played = Played {
+            request: ModelRequest::new(Arc::clone(upstream), Random::new(1)),
+            now: MonoTime(1000 * milliseconds),
+            pieces: AnswerPieces::default(),
+            requests: 0,
+            is_connected: false,
+            retries: Vec::new(),
+            end: None,
+        };
+        played.poll();
+        played
+    }
+
+    /// Does what the request wants. Connections are accepted.
+    fn poll(&mut self) {
+        while let Some(effect) = self.request.poll(self.now) {
+            match effect {
+                ModelEffect::Prepare { .. } => self.request.prepared(Some(b"{}"), self.now),
+                ModelEffect::Connect => {
+                    assert!(!self.is_connected, "one connection is open");
+                    (self.is_connected, self.requests) = (true, self.requests + 1);
+                    self.request.connected(self.now);
+                    self.request.wrote(Some(self.request.outgoing().len()));
+                }
+                ModelEffect::Close => self.is_connected = false,
+                ModelEffect::Retrying(milliseconds) => self.retries.push(milliseconds),
+                ModelEffect::Ended(result) => self.end = Some(result),
+            }
+        }
+    }
+
+    fn send(&mut self, text: &str) {
+        self.request.received(text.as_bytes(), &mut self.pieces, self.now);
+        self.poll();
+    }
+
+    fn head(&mut self) {
+        self.send("HTTP/1.1 200 OK\r\n\r\n");
+    }
+
+    fn say(&mut self, text: &str) {
+        self.send(&format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"));
+    }
+
+    fn reject(&mut self, status: u16, fields: &str, body: &str) {
+        self.send(&format!("HTTP/1.1 {status} x\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()));
+    }
+
+    fn close(&mut self) {
+        self.request.disconnected(None, &mut self.pieces, self.now);
+        self.poll();
+    }
+
+    /// Time passes, in steps of at most a second.
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now = self.now.plus_milliseconds(1000);
+            self.request.tick(&mut self.pieces, self.now);
+            self.poll();
+        }
+    }
+
+    fn failure(&self) -> &Failure {
+        self.end.as_ref().expect("the request is over").as_ref().expect_err("the request fails")
+    }
+}
+
+/// D6: a long prompt on a slow processor. A second request would make the model begin again.
+#[test]
+fn a_model_that_has_the_request_is_not_asked_again_for_being_slow() {
+    let before: [(&str, &[&str]); 4] = [
+        ("nothing", &[]),
+        ("half a head", &["HTTP/1.1 20"]),
+        ("a head", &["HTTP/1.1 200 OK\r\n\r\n"]),
+        ("a head and the beginning of a chunk", &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\n"]),
+    ];
+    for (name, sent) in before {
+        let mut played = Played::new(&upstream(), 0);
+        sent.iter().for_each(|bytes| played.send(bytes));
+        played.pass(299);
+        assert_eq!((played.end.as_ref(), played.requests), (None, 1), "{name}");
+        played.pass(2);
+        assert_eq!((played.failure().kind, played.requests), (FailureKind::Timeout, 1), "{name}");
+        assert!(played.failure().message.contains("did not begin"), "{name}");
+        assert!(!played.is_connected, "{name}");
+    }
+}
+
+/// D24: the answer lasts as long as bytes arrive.
+#[test]
+fn a_slow_answer_has_no_bound_while_bytes_arrive() {
+    let mut played = Played::new(&upstream(), 0);
+    played.head();
+    for _ in 0..3000 {
+        played.say("word ");
+        played.pass(1);
+    }
+    // Comments are bytes, too.
+    for _ in 0..20 {
+        played.pass(58);
+        played.send(": working\n\n");
+    }
+    played.send("data: [DONE]\n\n");
+    assert!(played.end.as_ref().is_some_and(Result::is_ok), "{:?}", played.end);
+    assert_eq!(played.pieces.text.len(), 3000 * 5);
+
+    let mut played = Played::new(&upstream(), 0);
+    played.head();
+    played.say("word");
+    played.pass(61);
+    assert!(played.failure().message.contains("in the middle"), "{:?}", played.end);
+    assert_eq!(played.requests, 1);
+}
+
+#[test]
+fn a_bound_of_the_whole_answer_counts_all_attempts() {
+    let settings = |total| UpstreamSettings {
+        timeouts: Timeouts { total_milliseconds: Some(total), ..Timeouts::default() },
+        address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
+        model: "m".into(),
+        api_key: None,
+        system_prompt: None,
+        ca_file: None,
+        retry: RetryPolicy::default(),
+        breaker: Breaker::default(),
+    };
+    let upstream = Arc::new(Upstream::new(settings(10_000)).unwrap());
+    let mut played = Played::new(&upstream, 0);
+    played.reject(503, "", "");
+    played.pass(2);
+    assert_eq!(played.requests, 2);
+    played.head();
+    for _ in 0..9 {
+        played.say("x");
+        played.pass(1);
+    }
+    assert!(played.failure().message.contains("took too long"), "{:?}", played.end);
+    // A pause that would end after the bound is not made.
+    let mut played = Played::new(&upstream, 100_000);
+    played.reject(429, "Retry-After: 11\r\n", "");
+    assert_eq!((played.failure().kind, played.requests), (FailureKind::Status(429), 1));
+}
+
+#[test]
+fn nothing_is_retried_after_text() {
+    let ends: [(&str, &dyn Fn(&mut Played)); 3] = [
+        ("a lost connection", &|played| played.close()),
+        ("an error", &|played| played.send("data: {\"error\":{\"message\":\"oh\",\"code\":503}}\n\n")),
+        ("silence", &|played| played.pass(61)),
+    ];
+    for (name, end) in ends {
+        let mut played = Played::new(&upstream(), 0);
+        played.head();
+        played.say("text");
+        end(&mut played);
+        played.pass(60);
+        assert_eq!((played.requests, played.pieces.text.as_str()), (1, "text"), "{name}");
+        assert!(played.end.as_ref().is_some_and(Result::is_err), "{name}");
+    }
+}
+
+/// D8: what one user's answers run into does not close the model for all.
+#[test]
+fn only_failures_of_the_server_open_the_breaker_and_each_message_counts_once() {
+    let table: [(&str, &dyn Fn(&mut Played), Position); 6] = [
+        (
+            "cut in the middle of the text",
+            &|played| {
+                played.head();
+                played.say("half");
+                played.close();
+            },
+            Position::Closed,
+        ),
+        (
+            "unreadable",
+            &|played| {
+                played.head();
+                played.send("<html>");
+                played.close();
+            },
+            Position::Closed,
+        ),
+        ("rejected", &|played| played.reject(400, "", "{}"), Position::Closed),
+        ("too many requests", &|played| played.reject(429, "Retry-After: 9999\r\n", "{}"), Position::Closed),
+        ("an error of the server", &|played| played.reject(500, "Retry-After: 9999\r\n", "{}"), Position::Open),
+        ("silence", &|played| played.pass(301), Position::Open),
+    ];
+    for (name, play, position) in table {
+        let upstream = upstream();
+        for number in 0..5 {
+            assert_eq!(upstream.position(), Position::Closed, "{name} {number}");
+            let mut played = Played::new(&upstream, 1_000_000 * number);
+            play(&mut played);
+            assert!(played.end.is_some(), "{name}");
+        }
+        assert_eq!(upstream.position(), position, "{name}");
+    }
+    let upstream = upstream();
+    let mut played = Played::new(&upstream, 0);
+    while played.end.is_none() {
+        played.reject(500, "", "");
+        played.pass(10);
+    }
+    assert_eq!((played.requests, upstream.position()), (4, Position::Closed), "four attempts for one message");
+}
