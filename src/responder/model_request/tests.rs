@@ -16,6 +16,9 @@ struct Played {
     end: Option<Result<Completion, Failure>>,
 }
 
+/// What the server of a test does.
+type Play<'p> = &'p dyn Fn(&mut Played);
+
 fn upstream() -> Arc<Upstream> {
     let settings = UpstreamSettings {
         address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
@@ -177,7 +180,7 @@ fn a_bound_of_the_whole_answer_counts_all_attempts() {
 
 #[test]
 fn nothing_is_retried_after_text() {
-    let ends: [(&str, &dyn Fn(&mut Played)); 3] = [
+    let ends: [(&str, Play<'_>); 3] = [
         ("a lost connection", &|played| played.close()),
         ("an error", &|played| played.send("data: {\"error\":{\"message\":\"oh\",\"code\":503}}\n\n")),
         ("silence", &|played| played.pass(61)),
@@ -196,7 +199,7 @@ fn nothing_is_retried_after_text() {
 /// D8: what one user's answers run into does not close the model for all.
 #[test]
 fn only_failures_of_the_server_open_the_breaker_and_each_message_counts_once() {
-    let table: [(&str, &dyn Fn(&mut Played), Position); 6] = [
+    let table: [(&str, Play<'_>, Position); 6] = [
         (
             "cut in the middle of the text",
             &|played| {
