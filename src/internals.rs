@@ -20,13 +20,14 @@ pub use crate::config::upstream_address::UpstreamAddress;
 pub use crate::domain::answer_job::{
     AnswerJob, AnswerStep, JobClass, JobId, JobPage, JobRange, RESPONDERS, Turn, UserJobPage, UserKey,
 };
+pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
 pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 pub use crate::domain::holder::Holder;
 pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
-pub use crate::domain::live_answer::{AnswerDelta, LiveAnswer};
+pub use crate::domain::live_answer::{AnswerDelta, AnswerTextKind, LiveAnswer};
 pub use crate::domain::model::{
     Content, Conversation, Message, Metadata, Role, Status, Topic, UserProfile, Workspace, WorkspaceDescription,
     WorkspaceName,
@@ -164,7 +165,9 @@ pub mod metrics {
 pub mod wire {
     /// Events.
     pub mod event {
-        pub use crate::wire::event::{event_json, output_delta, output_snapshot};
+        pub use crate::wire::event::{
+            answer_status, event_json, output_delta, output_reasoning_delta, output_snapshot,
+        };
     }
     /// Metadata.
     pub mod metadata {

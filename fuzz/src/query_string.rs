@@ -176,7 +176,13 @@ fn stream(pairs: &[QueryPair<'_>]) {
         Ok(Some(names)) => {
             let mut kinds: Vec<&str> = names.split(',').collect();
             if kinds.contains(&"output") {
-                kinds.extend(["output_delta", "output_snapshot", "output_error"]);
+                kinds.extend([
+                    "output_delta",
+                    "output_reasoning_delta",
+                    "output_snapshot",
+                    "output_error",
+                    "answer_status",
+                ]);
             }
             let known = |name: &&str| EventKind::ALL.iter().any(|kind| kind.as_str() == *name);
             if kinds.iter().all(known) { Ok([kinds, control.to_vec()].concat()) } else { Err(()) }

@@ -347,6 +347,8 @@ pub const JOBS_EXAMINED_MAX: usize = 1024;
 pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
 /// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.
 pub(crate) const OUTPUT_DELTA_BYTES_MAX: usize = 4096;
+/// Longest reasoning of an answer that is kept, in bytes.
+pub(crate) const REASONING_BYTES_MAX: usize = 256 * 1024;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.
 pub(crate) const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
@@ -392,3 +394,4 @@ const _: () = assert!(RESPONDER_PAGE_JOBS + RESPONDER_WAITING_PER_USER_MAX <= JO
 const _: () = assert!(RESPONDER_WAITING_PER_USER_MAX <= RESPONDER_PAGE_JOBS, "a page has room for one user");
 const _: () = assert!(RESPONDER_STEPS_PER_USER_MAX as usize <= RESPONDER_STEPS_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS_MAX <= UPSTREAM_RETRY_AFTER_MILLISECONDS_MAX);
+const _: () = assert!(OUTPUT_DELTA_BYTES_MAX <= REASONING_BYTES_MAX && REASONING_BYTES_MAX <= CONTENT_BYTES_MAX);

@@ -35,10 +35,14 @@ kinds! {
     Output = "output",
     /// A piece of an answer's text; not journalled.
     OutputDelta = "output_delta",
+    /// A piece of the model's reasoning; not journalled.
+    OutputReasoningDelta = "output_reasoning_delta",
     /// The text of a running answer; not journalled.
     OutputSnapshot = "output_snapshot",
     /// An answer that failed, or that ended without text.
     OutputError = "output_error",
+    /// The answer to a message is queued, has started, or is to be retried; not journalled.
+    AnswerStatus = "answer_status",
     /// A message was changed.
     MessageUpdated = "message_updated",
     /// A message was deleted.
@@ -76,6 +80,16 @@ kinds! {
 }
 
 impl EventKind {
+    /// The kinds that `types=output` names.
+    pub const OF_ANSWERS: &[EventKind] = &[
+        EventKind::Output,
+        EventKind::OutputDelta,
+        EventKind::OutputReasoningDelta,
+        EventKind::OutputSnapshot,
+        EventKind::OutputError,
+        EventKind::AnswerStatus,
+    ];
+
     /// Whether it is a control event, which every stream gets whatever its filter.
     pub fn is_control(self) -> bool {
         use EventKind::*;

@@ -1,10 +1,10 @@
-//! A running answer. Its text exists once in the process: a responder appends to it, and the shards read it.
+//! A running answer: its text and the model's reasoning. Each exists once in the process: a responder appends to it, and the
+//! shards read it.
 //!
-//! Invariant: text is only appended, and the concatenated deltas are the text through `shown`.
+//! Invariant: a text is only appended to, and its concatenated deltas are the text through what was shown.
 
 use super::id::{EventNumber, MessageId, UserId};
-use crate::base::limits::OUTPUT_DELTA_BYTES_MAX;
-use std::ops::Range;
+use crate::base::limits::{OUTPUT_DELTA_BYTES_MAX, REASONING_BYTES_MAX};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A shared handle to a running answer. Two handles are equal if they belong to the same answer.
@@ -13,18 +13,35 @@ pub struct LiveAnswer(Arc<Mutex<LiveState>>);
 
 #[derive(Debug, Default)]
 struct LiveState {
-    text: String,
-    /// The end of each delta in the text, in bytes.
-    delta_ends: Vec<u32>,
+    text: GrowingText,
+    reasoning: GrowingText,
     recipients: Arc<[UserId]>,
     recipients_since: EventNumber,
     is_over: bool,
 }
 
+/// A text and the deltas in which it was shown.
+#[derive(Debug, Default)]
+struct GrowingText {
+    content: String,
+    /// The end of each delta in the text, in bytes. This is all that a delta leaves behind: with one delta per token, an answer
+    /// of 1 MiB has about 1 MiB of them.
+    delta_ends: Vec<u32>,
+}
+
+/// The two texts of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerTextKind {
+    /// The answer itself.
+    Text,
+    /// The model's reasoning, which precedes the text. Streams get it live only: there is no snapshot of it.
+    Reasoning,
+}
+
 /// The state of a running answer at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSnapshot {
-    /// The part of the text that was sent in deltas.
+    /// The parts of the texts that were sent in deltas.
     pub shown: ShownText,
     /// The recipients of the deltas, as of the last commit.
     pub recipients: Arc<[UserId]>,
@@ -34,13 +51,31 @@ pub struct AnswerSnapshot {
     pub is_over: bool,
 }
 
-/// The part of an answer's text that was sent in deltas.
+/// The parts of an answer's texts that were sent in deltas, or that one stream has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShownText {
-    /// The number of deltas, which is the index of the next one.
-    pub deltas: u64,
-    /// The length of the text through the last delta, in bytes.
+    /// The length of the text through its last delta, in bytes.
     pub bytes: usize,
+    /// The length of the reasoning through its last delta, in bytes.
+    pub reasoning_bytes: usize,
+}
+
+impl ShownText {
+    /// The length of one of the texts, in bytes.
+    pub fn of(&self, kind: AnswerTextKind) -> usize {
+        match kind {
+            AnswerTextKind::Text => self.bytes,
+            AnswerTextKind::Reasoning => self.reasoning_bytes,
+        }
+    }
+
+    /// The same to change.
+    pub fn of_mut(&mut self, kind: AnswerTextKind) -> &mut usize {
+        match kind {
+            AnswerTextKind::Text => &mut self.bytes,
+            AnswerTextKind::Reasoning => &mut self.reasoning_bytes,
+        }
+    }
 }
 
 impl PartialEq for LiveAnswer {
@@ -54,12 +89,20 @@ impl Eq for LiveAnswer {}
 impl LiveAnswer {
     /// Appends a piece of text.
     pub fn append(&self, piece: &str) {
-        self.state().text.push_str(piece);
+        self.state().text.content.push_str(piece);
+    }
+
+    /// Appends a piece of reasoning. What exceeds `REASONING_BYTES_MAX` is dropped, so that one answer holds a bounded part of
+    /// the memory.
+    pub fn append_reasoning(&self, piece: &str) {
+        let reasoning = &mut self.state().reasoning.content;
+        let room = REASONING_BYTES_MAX - reasoning.len();
+        reasoning.push_str(&piece[..char_boundary(piece, room)]);
     }
 
     /// The length of the text, in bytes.
     pub fn len(&self) -> usize {
-        self.state().text.len()
+        self.state().text.content.len()
     }
 
     /// Whether there is no text yet.
@@ -67,71 +110,72 @@ impl LiveAnswer {
         self.len() == 0
     }
 
-    /// Calls `read` with a part of the text, which is locked meanwhile.
-    ///
-    /// # Panics
-    /// Panics if the range exceeds the text or splits a character.
-    pub fn with_text<T>(&self, range: Range<usize>, read: impl FnOnce(&str) -> T) -> T {
-        read(&self.state().text[range])
-    }
-
     /// A copy of the text after its first `from` bytes.
     pub fn text_from(&self, from: usize) -> String {
-        self.state().text[from..].to_owned()
+        self.state().text.content[from..].to_owned()
     }
 
-    /// The part of the text that was sent in deltas.
+    /// A copy of the reasoning.
+    pub fn reasoning(&self) -> String {
+        self.state().reasoning.content.clone()
+    }
+
+    /// The parts of the texts that were sent in deltas.
     pub fn shown(&self) -> ShownText {
         self.state().shown()
     }
 
-    /// Makes the rest of the text the next delta of this message, or as much of it as one delta may have. `None` if there is
-    /// no rest.
-    pub fn show(&self, message_id: MessageId) -> Option<AnswerDelta> {
-        let mut state = self.state();
-        let ShownText { deltas: index, bytes: from } = state.shown();
-        let mut to = state.text.len().min(from + OUTPUT_DELTA_BYTES_MAX);
-        while !state.text.is_char_boundary(to) {
-            to -= 1;
-        }
-        if from == to {
-            return None;
-        }
-        state.delta_ends.push(u32::try_from(to).expect("an answer is shorter than 4 GiB"));
-        Some(AnswerDelta { message_id, index, from, to })
+    /// Whether `show` has something to show.
+    pub fn has_unshown(&self) -> bool {
+        let state = self.state();
+        [&state.text, &state.reasoning].iter().any(|text| text.shown() < text.content.len())
     }
 
-    /// Calls `read` with as many of the deltas after `from` and through `to` as `bytes_max` allows, but at least one, joined
-    /// into one text, and with the end of that text. `bytes` returns what a text counts for. Returns that end and what `read`
-    /// returned.
+    /// Makes the rest of the reasoning the next delta of this message, or if there is none the rest of the text, or as much as
+    /// one delta may have. `None` if all is shown.
+    pub fn show(&self, message_id: MessageId) -> Option<AnswerDelta> {
+        let mut state = self.state();
+        let reasoning = state.reasoning.show(message_id, AnswerTextKind::Reasoning);
+        reasoning.or_else(|| state.text.show(message_id, AnswerTextKind::Text))
+    }
+
+    /// Calls `read` with the text after byte `from`, through `to` or as many deltas as `bytes_max` allows, but at least one. Its
+    /// other arguments are the index of the last of the deltas, and where that ends. `bytes` returns what a text counts for.
+    /// Returns that end and what `read` returned. The texts are locked meanwhile.
     ///
     /// # Panics
-    /// Panics if `from` is not before `to`, or if one of them is not the end of a delta.
+    /// Panics if `from` is not before `to`, if `to` is not the end of a delta, or if `from` splits a character.
     pub fn with_deltas<T>(
         &self,
-        from: ShownText,
-        to: ShownText,
+        kind: AnswerTextKind,
+        (from, to): (usize, usize),
         bytes_max: usize,
         bytes: impl Fn(&str) -> usize,
-        read: impl FnOnce(ShownText, &str) -> T,
-    ) -> (ShownText, T) {
-        assert!(from.deltas < to.deltas, "there is a delta to read");
+        read: impl FnOnce(u64, usize, &str) -> T,
+    ) -> (usize, T) {
+        assert!(from < to, "there is text to read");
         let state = self.state();
-        let (mut through, mut sum) = (from, 0);
-        for end in &state.delta_ends[from.deltas as usize..to.deltas as usize] {
-            let end = *end as usize;
-            sum += bytes(&state.text[through.bytes..end]);
+        let GrowingText { content, delta_ends } = state.text(kind);
+        let first = delta_ends.partition_point(|end| *end as usize <= from);
+        let (mut through, mut next, mut sum) = (from, first, 0);
+        for end in delta_ends[first..].iter().map(|end| *end as usize).take_while(|end| *end <= to) {
+            sum += bytes(&content[through..end]);
             if sum > bytes_max && through != from {
                 break;
             }
-            through = ShownText { deltas: through.deltas + 1, bytes: end };
+            (through, next) = (end, next + 1);
         }
-        let result = read(through, &state.text[from.bytes..through.bytes]);
-        (through, result)
+        assert!(through > from, "{to} is the end of a delta");
+        (through, read(next as u64 - 1, through, &content[from..through]))
     }
 
-    /// The present state. Its text is not newer than its recipients, so a former recipient gets none of the text that followed
-    /// the removal.
+    /// The beginning of the character of the text that has this byte, or the end of the text.
+    pub fn char_boundary(&self, byte: usize) -> usize {
+        char_boundary(&self.state().text.content, byte)
+    }
+
+    /// The present state. Its texts are not newer than its recipients, so a former recipient gets nothing of what followed the
+    /// removal.
     pub fn snapshot(&self) -> AnswerSnapshot {
         let state = self.state();
         AnswerSnapshot {
@@ -159,17 +203,51 @@ impl LiveAnswer {
 
 impl LiveState {
     fn shown(&self) -> ShownText {
-        let bytes = self.delta_ends.last().map_or(0, |end| *end as usize);
-        ShownText { deltas: self.delta_ends.len() as u64, bytes }
+        ShownText { bytes: self.text.shown(), reasoning_bytes: self.reasoning.shown() }
+    }
+
+    fn text(&self, kind: AnswerTextKind) -> &GrowingText {
+        match kind {
+            AnswerTextKind::Text => &self.text,
+            AnswerTextKind::Reasoning => &self.reasoning,
+        }
     }
 }
 
-/// A piece of an answer's text, sent to streams before the answer is complete. It is not journalled.
+impl GrowingText {
+    /// The length through the last delta, in bytes.
+    fn shown(&self) -> usize {
+        self.delta_ends.last().map_or(0, |end| *end as usize)
+    }
+
+    fn show(&mut self, message_id: MessageId, kind: AnswerTextKind) -> Option<AnswerDelta> {
+        let (index, from) = (self.delta_ends.len() as u64, self.shown());
+        let to = char_boundary(&self.content, from + OUTPUT_DELTA_BYTES_MAX);
+        if from == to {
+            return None;
+        }
+        self.delta_ends.push(u32::try_from(to).expect("an answer is shorter than 4 GiB"));
+        Some(AnswerDelta { message_id, kind, index, from, to })
+    }
+}
+
+/// The beginning of the character that has this byte, or the end of the text.
+pub(crate) fn char_boundary(text: &str, byte: usize) -> usize {
+    let mut boundary = byte.min(text.len());
+    while !text.is_char_boundary(boundary) {
+        boundary -= 1;
+    }
+    boundary
+}
+
+/// A piece of one of an answer's texts, sent to streams before the answer is complete. It is not journalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerDelta {
     /// The answer's message.
     pub message_id: MessageId,
-    /// Its index among the answer's deltas, from 0.
+    /// The text that it belongs to.
+    pub kind: AnswerTextKind,
+    /// Its index among the deltas of that text, from 0.
     pub index: u64,
     /// The offset of the piece in the text, in bytes.
     pub from: usize,
@@ -182,51 +260,101 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    const ID: MessageId = MessageId(Uuid::from_u128(1));
+
+    fn delta(kind: AnswerTextKind, index: u64, from: usize, to: usize) -> Option<AnswerDelta> {
+        Some(AnswerDelta { message_id: ID, kind, index, from, to })
+    }
+
+    fn read(live: &LiveAnswer, delta: &AnswerDelta) -> String {
+        live.with_deltas(delta.kind, (delta.from, delta.to), 0, str::len, |_, _, text| text.to_owned()).1
+    }
+
     #[test]
     fn deltas_are_the_text_in_order() {
         let live = LiveAnswer::default();
-        let id = MessageId(Uuid::from_u128(1));
-        assert_eq!((live.show(id), live.is_empty()), (None, true));
+        assert_eq!((live.show(ID), live.is_empty(), live.has_unshown()), (None, true, false));
         live.append("ab");
         live.append("\u{1f600}");
-        assert_eq!(live.show(id), Some(AnswerDelta { message_id: id, index: 0, from: 0, to: 6 }));
-        assert_eq!(live.show(id), None);
+        assert!(live.has_unshown());
+        assert_eq!(live.show(ID), delta(AnswerTextKind::Text, 0, 0, 6));
+        assert_eq!((live.show(ID), live.has_unshown()), (None, false));
         live.append("c");
-        let delta = live.show(id).unwrap();
-        assert_eq!(live.with_text(delta.from..delta.to, str::to_owned), "c");
-        assert_eq!((live.shown(), live.text_from(2)), (ShownText { deltas: 2, bytes: 7 }, "\u{1f600}c".to_owned()));
+        let last = live.show(ID).unwrap();
+        assert_eq!(read(&live, &last), "c");
+        let shown = ShownText { bytes: 7, reasoning_bytes: 0 };
+        assert_eq!((live.shown(), live.text_from(2)), (shown, "\u{1f600}c".to_owned()));
         assert!(live == live.clone() && live != LiveAnswer::default());
     }
 
     #[test]
+    fn reasoning_is_shown_before_text_and_is_not_part_of_it() {
+        use AnswerTextKind::{Reasoning, Text};
+        let live = LiveAnswer::default();
+        live.append_reasoning("hm");
+        assert!(live.is_empty() && live.has_unshown());
+        assert_eq!(live.show(ID), delta(Reasoning, 0, 0, 2));
+        live.append("a");
+        live.append_reasoning("m");
+        let deltas = [live.show(ID), live.show(ID), live.show(ID)];
+        assert_eq!(deltas, [delta(Reasoning, 1, 2, 3), delta(Text, 0, 0, 1), None]);
+        assert_eq!((live.reasoning(), live.text_from(0)), ("hmm".to_owned(), "a".to_owned()));
+        assert_eq!(live.shown(), ShownText { bytes: 1, reasoning_bytes: 3 });
+    }
+
+    #[test]
+    fn reasoning_is_bounded_and_splits_no_character() {
+        let live = LiveAnswer::default();
+        live.append_reasoning("a");
+        for _ in 0..2 {
+            live.append_reasoning(&"\u{1f600}".repeat(REASONING_BYTES_MAX / 4));
+        }
+        assert_eq!(live.reasoning().len(), REASONING_BYTES_MAX - 3);
+    }
+
+    #[test]
     fn a_long_text_is_shown_in_bounded_deltas_that_split_no_character() {
-        let (live, id) = (LiveAnswer::default(), MessageId(Uuid::from_u128(1)));
+        let live = LiveAnswer::default();
         live.append("a");
         live.append(&"\u{1f600}".repeat(OUTPUT_DELTA_BYTES_MAX));
-        let deltas: Vec<AnswerDelta> = std::iter::from_fn(|| live.show(id)).collect();
+        let deltas: Vec<AnswerDelta> = std::iter::from_fn(|| live.show(ID)).collect();
         assert!(deltas.iter().all(|delta| delta.to - delta.from <= OUTPUT_DELTA_BYTES_MAX));
-        let text: String = deltas.iter().map(|delta| live.with_text(delta.from..delta.to, str::to_owned)).collect();
+        let text: String = deltas.iter().map(|delta| read(&live, delta)).collect();
         assert_eq!(text, live.text_from(0));
-        assert_eq!(live.shown(), ShownText { deltas: deltas.len() as u64, bytes: live.len() });
+        assert_eq!(live.shown().bytes, live.len());
     }
 
     #[test]
     fn deltas_are_joined_up_to_a_bound() {
-        let (live, id) = (LiveAnswer::default(), MessageId(Uuid::from_u128(1)));
+        let live = LiveAnswer::default();
         for piece in ["aa", "bb", "cccc", "d"] {
             live.append(piece);
-            live.show(id).unwrap();
+            live.show(ID).unwrap();
         }
-        let shown = |deltas, bytes| ShownText { deltas, bytes };
+        // From, to, bytes; the index of the last delta, its end, the text.
         let table = [
-            (shown(0, 0), 100, shown(4, 9), "aabbccccd"),
-            (shown(1, 2), 6, shown(3, 8), "bbcccc"),
-            (shown(1, 2), 5, shown(2, 4), "bb"),
-            (shown(2, 4), 1, shown(3, 8), "cccc"),
+            ((0, 9), 100, (3, 9, "aabbccccd")),
+            ((0, 4), 100, (1, 4, "aabb")),
+            ((2, 9), 6, (2, 8, "bbcccc")),
+            ((2, 9), 5, (1, 4, "bb")),
+            ((4, 9), 1, (2, 8, "cccc")),
+            // From the middle of a delta, as a client may resume.
+            ((5, 9), 1, (2, 8, "ccc")),
+            ((1, 9), 3, (1, 4, "abb")),
         ];
-        for (from, bytes_max, through, text) in table {
-            let read = live.with_deltas(from, live.shown(), bytes_max, str::len, |_, text| text.to_owned());
-            assert_eq!(read, (through, text.to_owned()));
+        for (range, bytes_max, (index, through, text)) in table {
+            let kind = AnswerTextKind::Text;
+            let got =
+                live.with_deltas(kind, range, bytes_max, str::len, |index, end, text| (index, end, text.to_owned()));
+            assert_eq!(got, (through, (index, through, text.to_owned())), "{range:?}");
         }
+    }
+
+    #[test]
+    fn an_offset_in_a_character_is_the_character_s_beginning() {
+        let live = LiveAnswer::default();
+        live.append("a\u{1f600}b");
+        let boundaries: Vec<usize> = (0..9).map(|byte| live.char_boundary(byte)).collect();
+        assert_eq!(boundaries, [0, 1, 1, 1, 1, 5, 6, 6, 6]);
     }
 }

@@ -4,7 +4,7 @@ use crate::domain::answer_job::{JobClass, JobId, JobPage, JobRange, Turn};
 use crate::domain::command::{ConversationRef, ReplyTo};
 use crate::domain::event::{Event, KindSet};
 use crate::domain::holder::Holder;
-use crate::domain::id::{EventNumber, MessageId, UserId, WorkspaceId};
+use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::page::{ConversationView, MessagePage, Page, Pagination};
 use crate::domain::result::Rejection;
@@ -121,6 +121,18 @@ pub struct StreamFilter {
     pub workspace: Option<WorkspaceId>,
     /// Only events of these kinds.
     pub kinds: KindSet,
+}
+
+impl StreamFilter {
+    /// Whether it selects events of a conversation. The filter of an open stream has the id of a default conversation.
+    pub(crate) fn has(&self, conversation: ConversationId, workspace: WorkspaceId) -> bool {
+        self.workspace.is_none_or(|id| id == workspace)
+            && match self.conversation {
+                None => true,
+                Some(ConversationRef::Id(id)) => id == conversation,
+                Some(ConversationRef::Default) => false,
+            }
+    }
 }
 
 /// The response to a query.

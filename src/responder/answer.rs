@@ -270,7 +270,6 @@ impl Answer {
         let shown = self.live.shown();
         assert!(self.stored_bytes <= self.live.len() && shown.bytes <= self.live.len());
         assert!(shown.bytes == 0 || self.message_id.is_some(), "what is shown is known as shown");
-        assert_eq!(shown.bytes == 0, shown.deltas == 0, "no delta is empty");
     }
 
     /// Lets the request do something, and appends what it receives.
@@ -280,6 +279,7 @@ impl Answer {
         }
         let mut pieces = AnswerPieces::default();
         step(&mut self.request, &mut pieces);
+        self.live.append_reasoning(&pieces.reasoning);
         self.live.append(&pieces.text);
     }
 

@@ -2,6 +2,7 @@
 //! `Input::Message`.
 
 use crate::api::Context;
+use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::ReplyTo;
 use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
@@ -26,6 +27,8 @@ pub enum ShardMessage {
     CommandResult(CommandResult),
     /// Text was appended to an answer.
     Delta(AnswerDelta),
+    /// An answer whose text has not begun has a new status.
+    AnswerStatus(Arc<AnswerStatusChange>),
     /// The work of this connection was dropped: its queue was full, or the worker failed. No result follows.
     Dropped(ReplyTo),
     /// The command of this connection was dropped, because the writer's queue was full. No result follows.

@@ -28,6 +28,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::sync::Arc;
+use subscription::answer_statuses::AnswerStatuses;
 use subscription::fan_out::FanOut;
 use subscription::live_answers::LiveAnswers;
 use subscription::long_frames::LongFrames;
@@ -118,6 +119,7 @@ pub struct Shard {
     fan_out: FanOut,
     long_frames: LongFrames,
     live_answers: LiveAnswers,
+    answer_statuses: AnswerStatuses,
     random: Random,
     outputs: VecDeque<Output>,
     finished: Vec<FinishedRequest>,
@@ -152,6 +154,7 @@ impl Shard {
             shared,
             token_rules,
             live_answers: LiveAnswers::default(),
+            answer_statuses: AnswerStatuses::new(position),
             random,
             outputs: VecDeque::new(),
             finished: Vec::new(),
@@ -191,6 +194,7 @@ impl Shard {
             ShardMessage::PasswordResponse(response) => self.password_checked(response, now),
             ShardMessage::CommandResult(result) => self.command_finished(result, now),
             ShardMessage::Delta(delta) => self.delta_received(&delta, now),
+            ShardMessage::AnswerStatus(change) => self.status_received(&change, now),
             ShardMessage::Dropped(to) | ShardMessage::CommandDropped(to) => self.work_dropped(to, now),
             ShardMessage::Drain => self.drain(now),
             ShardMessage::Reload(context) => self.reload(context, now),

@@ -49,6 +49,9 @@ fn write_message(f: &mut Formatter<'_>, message: &ShardMessage) -> Result {
             write!(f, "command_result {} ok={}", To(result.to), result.result.is_ok())
         }
         ShardMessage::Delta(delta) => write!(f, "delta message={} index={}", delta.message_id, delta.index),
+        ShardMessage::AnswerStatus(change) => {
+            write!(f, "answer_status reply_to={} status={}", change.reply_to, change.phase.as_str())
+        }
         ShardMessage::Dropped(to) => write!(f, "dropped {}", To(*to)),
         ShardMessage::CommandDropped(to) => write!(f, "command_dropped {}", To(*to)),
         ShardMessage::Drain => f.write_str("drain"),

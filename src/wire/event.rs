@@ -4,6 +4,7 @@
 //! written compactly.
 
 use crate::base::time::WallTime;
+use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Workspace};
@@ -116,6 +117,17 @@ pub fn output_delta(
     ephemeral(EventKind::OutputDelta, started, (index, offset), ("delta", delta), at, out);
 }
 
+/// A piece of the model's reasoning: `delta` begins at byte `offset` of it, and ends with its delta of this index.
+pub fn output_reasoning_delta(
+    started: &AnswerStarted,
+    (index, offset): (u64, usize),
+    delta: &str,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    ephemeral(EventKind::OutputReasoningDelta, started, (index, offset), ("delta", delta), at, out);
+}
+
 /// The text of an answer through the delta with this index; the next one begins at byte `offset`.
 pub fn output_snapshot(
     started: &AnswerStarted,
@@ -135,8 +147,8 @@ fn ephemeral(
     at: WallTime,
     out: &mut Vec<u8>,
 ) {
-    opened(kind, out)
-        .raw(",\"data\":{\"message_id\":")
+    let mut json = opened(kind, out);
+    json.raw(",\"data\":{\"message_id\":")
         .uuid(started.message_id.0)
         .raw(",\"conversation_id\":")
         .uuid(started.conversation_id.0)
@@ -149,13 +161,34 @@ fn ephemeral(
         .raw(",")
         .string(name)
         .raw(":")
-        .string(text)
-        .raw("},\"user_id\":")
-        .string(started.sender.as_str())
+        .string(text);
+    end_ephemeral(&mut json, &started.sender, at, &started.correlation_id);
+}
+
+/// The answer to a message is queued, has started, or is to be retried.
+pub fn answer_status(change: &AnswerStatusChange, at: WallTime, out: &mut Vec<u8>) {
+    let mut json = opened(EventKind::AnswerStatus, out);
+    json.raw(",\"data\":{\"reply_to\":")
+        .uuid(change.reply_to.0)
+        .raw(",\"conversation_id\":")
+        .uuid(change.conversation_id.0)
+        .raw(",\"status\":\"")
+        .raw(change.phase.as_str())
+        .raw("\"");
+    if let AnswerPhase::Retrying { in_milliseconds } = change.phase {
+        json.raw(",\"retry_in_ms\":").number(in_milliseconds);
+    }
+    end_ephemeral(&mut json, &change.sender, at, &change.correlation_id);
+}
+
+/// The members after `data` of an event that is not journalled.
+fn end_ephemeral(json: &mut JsonWriter<'_>, sender: &UserId, at: WallTime, correlation_id: &str) {
+    json.raw("},\"user_id\":")
+        .string(sender.as_str())
         .raw(",\"timestamp\":")
         .time(at)
         .raw(",\"metadata\":{},\"correlation_id\":")
-        .string(&started.correlation_id)
+        .string(correlation_id)
         .raw("}");
 }
 

@@ -207,8 +207,7 @@ impl<'a> QueryReader<'a> {
         for name in types.split(',') {
             match EventKind::parse(name) {
                 Some(EventKind::Output) => {
-                    use EventKind::{Output, OutputDelta, OutputError, OutputSnapshot};
-                    kinds = [Output, OutputDelta, OutputSnapshot, OutputError].into_iter().fold(kinds, KindSet::with);
+                    kinds = EventKind::OF_ANSWERS.iter().copied().fold(kinds, KindSet::with);
                 }
                 Some(kind) => kinds = kinds.with(kind),
                 None => {

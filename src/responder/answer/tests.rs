@@ -99,8 +99,8 @@ fn effects(answer: &mut Answer, milliseconds: u64) -> Vec<String> {
                 described(&step)
             }
             AnswerEffect::Show(delta) => {
-                let text = answer.live.with_text(delta.from..delta.to, str::to_owned);
-                format!("{} {text}", delta.index)
+                let text = answer.live.text_from(delta.from);
+                format!("{} {}", delta.index, &text[..delta.to - delta.from])
             }
             AnswerEffect::Close => "close".to_owned(),
             other => panic!("{other:?}"),
@@ -301,7 +301,7 @@ fn deltas_and_stored_pieces_are_the_text() {
                     AnswerEffect::Store(step) => assert!(at_store.replace(step).is_none(), "one step is at the store"),
                     AnswerEffect::Show(delta) => {
                         assert_eq!((delta.from, delta.index), (shown.len(), deltas));
-                        answer.live.with_text(delta.from..delta.to, |text| shown += text);
+                        shown += &answer.live.text_from(delta.from)[..delta.to - delta.from];
                         deltas += 1;
                     }
                     other => panic!("{other:?}"),

@@ -1,8 +1,9 @@
-//! Answers in progress: which streams see them, and how much of their text each stream has. The text itself is in the
-//! answer, which the responder's worker shares with every shard.
+//! Answers in progress: which streams see them, and how much of their texts each stream has. The texts themselves are in the
+//! answer, which the responders share with every shard.
 //!
 //! Work follows what is queued: text is framed only for a stream that has room for it, in pieces that fit, and each piece
-//! once for all streams that need it. A stream without room gets what it lacks, several deltas as one, when it has drained.
+//! once for all streams that need it. A stream that keeps up gets each delta at once. A stream without room gets what it
+//! lacks, several deltas as one, when it has drained.
 //!
 //! Invariant: a stream that received a delta or a snapshot has all of the text through it. No text is sent to a user whose
 //! stream has an event after which the user is no recipient. Therefore text and recipients that may have been missed are read
@@ -11,10 +12,9 @@
 
 use crate::base::metrics;
 use crate::base::time::WallTime;
-use crate::domain::command::ConversationRef;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EventNumber, MessageId};
-use crate::domain::live_answer::{AnswerDelta, AnswerSnapshot, ShownText};
+use crate::domain::live_answer::{AnswerDelta, AnswerSnapshot, AnswerTextKind, ShownText};
 use crate::domain::query::StreamFilter;
 use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
@@ -35,7 +35,7 @@ struct SharedAnswer {
     started: AnswerStarted,
     /// The number of the event that changed the recipients last.
     recipients_since: EventNumber,
-    /// How much of its text this shard shows.
+    /// How much of its texts this shard shows.
     shown: ShownText,
     /// Changes when a recipient may have lost the answer for a while: all streams get the text from its beginning.
     generation: u32,
@@ -43,22 +43,24 @@ struct SharedAnswer {
     piece: Option<Piece>,
 }
 
-/// A framed piece of an answer's text.
+/// A framed piece of a text.
 #[derive(Debug)]
 struct Piece {
     key: PieceKey,
-    /// Where the piece ends.
-    through: ShownText,
+    /// Where the piece ends, in bytes of the text.
+    through: usize,
     frame: Weak<EventFrame>,
 }
 
 /// What a piece is made of: streams with the same key get the same frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PieceKey {
-    from: ShownText,
-    shown: ShownText,
+    kind: EventKind,
+    /// Where the piece begins, in bytes of the text.
+    from: usize,
+    /// How much of the text is shown.
+    shown: usize,
     bytes_max: usize,
-    is_snapshot: bool,
 }
 
 /// The answers in progress, as a shard has them.
@@ -102,11 +104,12 @@ impl LiveAnswers {
     /// latest one.
     pub(crate) fn grow(&mut self, delta: &AnswerDelta) -> bool {
         let Some(answer) = self.answers.get_mut(&delta.message_id) else { return false };
-        if delta.index < answer.shown.deltas {
+        let shown = answer.shown.of_mut(delta.kind);
+        if delta.to <= *shown {
             return false;
         }
-        if delta.index == answer.shown.deltas {
-            answer.shown = ShownText { deltas: delta.index + 1, bytes: delta.to };
+        if delta.from == *shown {
+            *shown = delta.to;
             return true;
         }
         // The text through the latest delta may be newer than the recipients that this shard knows.
@@ -132,9 +135,7 @@ impl LiveAnswers {
         let recipients = Arc::clone(&answer.started.recipients);
         let mut answer = StreamedAnswer(answer);
         for user in recipients.iter() {
-            if let Some(subscriptions) = fan_out.subscriptions(user) {
-                subscriptions.streams().iter().for_each(|slot| offer(*slot, &mut answer));
-            }
+            fan_out.streams_of(user).iter().for_each(|slot| offer(*slot, &mut answer));
         }
     }
 
@@ -148,8 +149,8 @@ impl LiveAnswers {
     ) {
         stream.set_lacks_text(false);
         for answer in self.answers.values_mut() {
-            if answer.shown.deltas > 0 && answer.started.recipients.contains(stream.user()) {
-                StreamedAnswer(answer).push_text(stream, outbox, position, false, now);
+            if answer.shown != ShownText::default() && answer.started.recipients.contains(stream.user()) {
+                StreamedAnswer(answer).push_text(stream, outbox, position, None, now);
             }
         }
         stream.retain_answers(|cursor| self.answers.contains_key(&cursor.message_id));
@@ -176,7 +177,7 @@ impl LiveAnswers {
             if let Some(answer) = self.answers.get_mut(&message_id)
                 && answer.started.recipients.contains(stream.user())
             {
-                StreamedAnswer(answer).push_text(stream, outbox, position, false, now);
+                StreamedAnswer(answer).push_text(stream, outbox, position, None, now);
             }
         }
     }
@@ -189,8 +190,8 @@ impl LiveAnswers {
 }
 
 impl SharedAnswer {
-    /// Reads text and recipients again, in one snapshot. Returns whether the answer is still in progress; otherwise nothing more
-    /// of it is shown.
+    /// Reads texts and recipients again, in one snapshot. Returns whether the answer is still in progress; otherwise nothing
+    /// more of it is shown.
     fn read_again(&mut self) -> bool {
         let AnswerSnapshot { shown, recipients, recipients_since, is_over } = self.started.live.snapshot();
         if is_over {
@@ -209,84 +210,113 @@ impl SharedAnswer {
 pub(crate) struct StreamedAnswer<'a>(&'a mut SharedAnswer);
 
 impl StreamedAnswer<'_> {
-    /// Queues the text that a stream lacks, as far as there is room; returns whether any was queued. A piece from the beginning
-    /// of the text is a snapshot, unless it is the first delta and `is_first_delta` is set. Any other piece is a delta.
-    /// `position` is the number through which the shard has applied every event. Until it has reached the stream and the last
-    /// change of the recipients, nothing is queued.
+    /// Queues what a stream lacks of the reasoning and of the text, as far as there is room; returns whether any was queued.
+    /// `delta` is the delta that has just arrived, if one has.
+    ///
+    /// A stream that meets the answer midway gets a snapshot of the text, and of the reasoning only what follows. `position`
+    /// is the number through which the shard has applied every event. Until it has reached the stream and the last change of the
+    /// recipients, nothing is queued.
     pub(crate) fn push_text(
         &mut self,
         stream: &mut Subscriber,
         outbox: &mut Outbox,
         position: EventNumber,
-        is_first_delta: bool,
+        delta: Option<&AnswerDelta>,
         now: WallTime,
     ) -> bool {
         let SharedAnswer { started, shown, generation, .. } = &*self.0;
-        let (message_id, shown, generation) = (started.message_id, *shown, *generation);
-        let mut is_queued = false;
-        if !stream.is_live() || !passes(started, stream.filter()) {
-            return is_queued;
+        if !stream.is_live() || !stream.filter().has(started.conversation_id, started.workspace_id) {
+            return false;
+        }
+        let reasoning_from = match delta {
+            Some(delta) if delta.kind == AnswerTextKind::Reasoning => delta.from,
+            _ => shown.reasoning_bytes,
+        };
+        let met = AnswerCursor {
+            message_id: started.message_id,
+            generation: *generation,
+            through: ShownText { bytes: 0, reasoning_bytes: reasoning_from },
+        };
+        let cursor = stream.answer_cursor(met);
+        if cursor.generation != met.generation {
+            (cursor.generation, cursor.through.bytes) = (met.generation, 0);
         }
         if stream.is_ahead_of(position) || self.0.recipients_since > position {
             // The recipients are not those after the stream's last event.
-            stream.answer_cursor(message_id);
             stream.set_lacks_text(true);
+            return false;
+        }
+        let beginning = match delta {
+            Some(delta) if delta.kind == AnswerTextKind::Text && delta.from == 0 => EventKind::OutputDelta,
+            _ => EventKind::OutputSnapshot,
+        };
+        let reasoning = self.push_kind(AnswerTextKind::Reasoning, met, beginning, stream, outbox, now);
+        let text = self.push_kind(AnswerTextKind::Text, met, beginning, stream, outbox, now);
+        reasoning || text
+    }
+
+    /// Queues what a stream that has met the answer lacks of one of its texts, as far as there is room.
+    fn push_kind(
+        &mut self,
+        text: AnswerTextKind,
+        met: AnswerCursor,
+        beginning: EventKind,
+        stream: &mut Subscriber,
+        outbox: &mut Outbox,
+        now: WallTime,
+    ) -> bool {
+        let (shown, bytes_max) = (self.0.shown.of(text), stream.text_bytes_max());
+        let mut is_queued = false;
+        if !accepts(stream.filter(), text) {
             return is_queued;
         }
-        let bytes_max = stream.text_bytes_max();
         loop {
-            let cursor = stream.answer_cursor(message_id);
-            if cursor.generation != generation {
-                *cursor = AnswerCursor { message_id, generation, through: ShownText::default() };
-            }
-            let from = cursor.through;
-            if from.deltas >= shown.deltas {
+            let from = stream.answer_cursor(met).through.of(text);
+            if from >= shown {
                 return is_queued;
             }
+            let kind = match text {
+                AnswerTextKind::Reasoning => EventKind::OutputReasoningDelta,
+                AnswerTextKind::Text if from == 0 => beginning,
+                AnswerTextKind::Text => EventKind::OutputDelta,
+            };
             if !stream.has_room_for_text(outbox) {
                 stream.set_lacks_text(true);
                 return is_queued;
             }
-            let (through, frame) = self.piece(from, bytes_max, is_first_delta, now);
+            let (through, frame) = self.piece(PieceKey { kind, from, shown, bytes_max }, now);
             if !stream.push_ephemeral(&frame, outbox) {
                 stream.set_lacks_text(true);
                 return is_queued;
             }
             is_queued = true;
-            stream.answer_cursor(message_id).through = through;
+            *stream.answer_cursor(met).through.of_mut(text) = through;
         }
     }
 
-    /// The frame of the text after `from`, about `bytes_max` bytes of it at most, and where it ends.
-    fn piece(
-        &mut self,
-        from: ShownText,
-        bytes_max: usize,
-        is_first_delta: bool,
-        now: WallTime,
-    ) -> (ShownText, Arc<EventFrame>) {
-        let SharedAnswer { started, shown, piece, .. } = &mut *self.0;
-        let is_snapshot = from.deltas == 0 && !is_first_delta;
-        let key = PieceKey { from, shown: *shown, bytes_max, is_snapshot };
+    /// The frame of a piece, and where it ends.
+    fn piece(&mut self, key: PieceKey, now: WallTime) -> (usize, Arc<EventFrame>) {
+        let SharedAnswer { started, piece, .. } = &mut *self.0;
         if let Some(piece) = piece
             && piece.key == key
             && let Some(frame) = piece.frame.upgrade()
         {
             return (piece.through, frame);
         }
-        let text_bytes_max = bytes_max.saturating_sub(FRAME_FIELDS_BYTES);
-        let write = |through: ShownText, text: &str| {
-            let kind = if is_snapshot { EventKind::OutputSnapshot } else { EventKind::OutputDelta };
-            EventFrame::new(None, kind.as_str(), FRAME_FIELDS_BYTES + text.len(), |out| {
-                let index = through.deltas - 1;
-                if is_snapshot {
-                    wire::event::output_snapshot(started, (index, through.bytes), text, now, out);
-                } else {
-                    wire::event::output_delta(started, (index, from.bytes), text, now, out);
-                }
+        let PieceKey { kind, from, shown, bytes_max } = key;
+        let (text, write, is_snapshot): (_, WriteText, _) = match kind {
+            EventKind::OutputReasoningDelta => (AnswerTextKind::Reasoning, wire::event::output_reasoning_delta, false),
+            EventKind::OutputSnapshot => (AnswerTextKind::Text, wire::event::output_snapshot, true),
+            _ => (AnswerTextKind::Text, wire::event::output_delta, false),
+        };
+        let frame = |index: u64, through: usize, piece: &str| {
+            let offset = if is_snapshot { through } else { from };
+            EventFrame::new(None, kind.as_str(), FRAME_FIELDS_BYTES + piece.len(), |out| {
+                write(started, (index, offset), piece, now, out);
             })
         };
-        let (through, frame) = started.live.with_deltas(from, *shown, text_bytes_max, string_bytes, write);
+        let text_bytes_max = bytes_max.saturating_sub(FRAME_FIELDS_BYTES);
+        let (through, frame) = started.live.with_deltas(text, (from, shown), text_bytes_max, string_bytes, frame);
         metrics::ANSWER_BYTES_FRAMED.add(frame.held_bytes() as u64);
         let frame = Arc::new(frame);
         *piece = Some(Piece { key, through, frame: Arc::downgrade(&frame) });
@@ -294,14 +324,15 @@ impl StreamedAnswer<'_> {
     }
 }
 
-fn passes(started: &AnswerStarted, filter: &StreamFilter) -> bool {
-    filter.kinds.has(EventKind::OutputDelta)
-        && filter.workspace.is_none_or(|id| id == started.workspace_id)
-        && match filter.conversation {
-            None => true,
-            Some(ConversationRef::Id(id)) => id == started.conversation_id,
-            Some(ConversationRef::Default) => false,
-        }
+/// Writes the JSON of a piece of text: the answer, the index and the offset, the text, the time, and where to write.
+type WriteText = fn(&AnswerStarted, (u64, usize), &str, WallTime, &mut Vec<u8>);
+
+/// Whether a filter accepts one of the texts. A stream that gets deltas of the text also gets the snapshot that they follow.
+fn accepts(filter: &StreamFilter, text: AnswerTextKind) -> bool {
+    filter.kinds.has(match text {
+        AnswerTextKind::Text => EventKind::OutputDelta,
+        AnswerTextKind::Reasoning => EventKind::OutputReasoningDelta,
+    })
 }
 
 #[cfg(test)]
@@ -312,6 +343,7 @@ mod tests {
     use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
     use crate::domain::live_answer::LiveAnswer;
     use crate::domain::started_answer::LiveAnswerSet;
+    use crate::shard::subscription::subscriber::tests::{live_stream, waiting};
     use uuid::Uuid;
 
     fn started() -> AnswerStarted {
@@ -339,10 +371,10 @@ mod tests {
         live.start(&started);
         let shown = |live: &LiveAnswers| live.answers[&started.message_id].shown;
         assert!(live.grow(&deltas[0]));
-        assert_eq!(shown(&live), ShownText { deltas: 1, bytes: 1 });
+        assert_eq!(shown(&live), ShownText { bytes: 1, reasoning_bytes: 0 });
         assert!(!live.grow(&deltas[0]), "once");
         assert!(live.grow(&deltas[2]));
-        assert_eq!(shown(&live), ShownText { deltas: 5, bytes: 5 }, "one was missed");
+        assert_eq!(shown(&live), ShownText { bytes: 5, reasoning_bytes: 0 }, "one was missed");
         assert!(!live.grow(&deltas[3]) && !live.grow(&deltas[4]), "the text contains them");
     }
 
@@ -373,5 +405,124 @@ mod tests {
         all.committed(&[], &[event(EventKind::ConversationDeleted, &[])]);
         live.events_missed();
         assert!(live.is_empty());
+    }
+
+    /// A stream and what it received: the type, the offset and the text of each event.
+    struct TestReader(Subscriber, Outbox);
+
+    impl TestReader {
+        fn new() -> TestReader {
+            TestReader(live_stream(), Outbox::default())
+        }
+
+        fn join(mut self, live: &mut LiveAnswers) -> TestReader {
+            live.push_snapshots(&mut self.0, &mut self.1, EventNumber(1), WallTime(0));
+            self
+        }
+
+        fn received(&mut self) -> Vec<(String, u64, String)> {
+            let frames = waiting(&mut self.1);
+            let between = |line: &str, start: &str, end: &str| {
+                let rest = line.split_once(start).map(|(_, rest)| rest.split_once(end).unwrap().0.to_owned());
+                rest.unwrap_or_default()
+            };
+            let lines = frames.lines().filter_map(|line| line.strip_prefix("data: "));
+            lines
+                .map(|line| {
+                    let text = between(line, "\"delta\":\"", "\"}") + &between(line, "\"text\":\"", "\"}");
+                    let offset = between(line, "\"offset\":", ",").parse().unwrap();
+                    (between(line, "{\"type\":\"", "\""), offset, text)
+                })
+                .collect()
+        }
+    }
+
+    /// Shows all that was appended, to live streams.
+    fn show(live: &mut LiveAnswers, started: &AnswerStarted, readers: &mut [&mut TestReader]) {
+        while let Some(delta) = started.live.show(started.message_id) {
+            assert!(live.grow(&delta));
+            let mut answer = StreamedAnswer(live.answers.get_mut(&started.message_id).unwrap());
+            for TestReader(stream, outbox) in readers.iter_mut() {
+                answer.push_text(stream, outbox, EventNumber(1), Some(&delta), WallTime(0));
+            }
+        }
+    }
+
+    fn event(kind: &str, offset: u64, text: &str) -> (String, u64, String) {
+        (kind.to_owned(), offset, text.to_owned())
+    }
+
+    #[test]
+    fn reasoning_is_live_only_and_text_comes_with_a_snapshot() {
+        const REASONING: &str = "output_reasoning_delta";
+        let (mut live, started) = (LiveAnswers::default(), started());
+        live.start(&started);
+        let mut first = TestReader::new().join(&mut live);
+        started.live.append_reasoning("why");
+        show(&mut live, &started, &mut [&mut first]);
+        assert_eq!(first.received(), [event(REASONING, 0, "why")]);
+
+        // The answer has an id, and no text yet.
+        let mut second = TestReader::new().join(&mut live);
+        assert_eq!(second.received(), [], "there is no snapshot of the reasoning");
+        started.live.append_reasoning(" not");
+        started.live.append("So");
+        show(&mut live, &started, &mut [&mut first, &mut second]);
+        let both = [event(REASONING, 3, " not"), event("output_delta", 0, "So")];
+        assert_eq!((first.received(), second.received()), (both.to_vec(), both.to_vec()));
+
+        let mut third = TestReader::new().join(&mut live);
+        assert_eq!(third.received(), [event("output_snapshot", 2, "So")]);
+        started.live.append_reasoning("?");
+        started.live.append(" be it");
+        show(&mut live, &started, &mut [&mut first, &mut second, &mut third]);
+        let last = [event(REASONING, 7, "?"), event("output_delta", 2, " be it")];
+        for mut reader in [first, second, third] {
+            assert_eq!(reader.received(), last);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_lags_gets_the_reasoning_and_the_text_joined() {
+        let (mut live, started) = (LiveAnswers::default(), started());
+        live.start(&started);
+        let mut reader = TestReader::new().join(&mut live);
+        reader.1.push_with(|out| out.resize(reader.0.buffer_bytes(), b'\n'));
+        for n in 0..40 {
+            started.live.append_reasoning(&format!("r{n} "));
+            started.live.append(&format!("t{n} "));
+            show(&mut live, &started, &mut [&mut reader]);
+        }
+        assert!(!reader.0.wants_text(&reader.1), "there is no room");
+        assert_eq!(reader.received(), []);
+        assert!(reader.0.wants_text(&reader.1));
+        live.push_lacking(&mut reader.0, &mut reader.1, EventNumber(1), WallTime(0));
+        let (reasoning, text) = (started.live.reasoning(), started.live.text_from(0));
+        let expected =
+            [event("output_reasoning_delta", 0, &reasoning), event("output_snapshot", text.len() as u64, &text)];
+        assert_eq!(reader.received(), expected);
+    }
+
+    #[test]
+    fn each_delta_is_framed_once_for_all_streams_that_keep_up() {
+        let (mut live, started) = (LiveAnswers::default(), started());
+        live.start(&started);
+        let mut readers: Vec<TestReader> = (0..20).map(|_| TestReader::new().join(&mut live)).collect();
+        for (reasoning, text) in [("a", ""), ("", "b"), ("c", "d")] {
+            started.live.append_reasoning(reasoning);
+            started.live.append(text);
+            while let Some(delta) = started.live.show(started.message_id) {
+                assert!(live.grow(&delta));
+                let mut answer = StreamedAnswer(live.answers.get_mut(&started.message_id).unwrap());
+                let frames: Vec<*const EventFrame> = readers
+                    .iter_mut()
+                    .map(|TestReader(stream, outbox)| {
+                        assert!(answer.push_text(stream, outbox, EventNumber(1), Some(&delta), WallTime(0)));
+                        answer.0.piece.as_ref().unwrap().frame.as_ptr()
+                    })
+                    .collect();
+                assert!(frames.iter().all(|frame| *frame == frames[0]), "{delta:?}");
+            }
+        }
     }
 }

@@ -6,7 +6,8 @@ use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
-use crate::domain::event::Event;
+use crate::domain::answer_status_change::AnswerStatusChange;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::EventNumber;
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::query::{JournalPage, Query};
@@ -21,8 +22,12 @@ use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::FramedEvent;
 use crate::shard::subscription::subscriber::{FillResult, StreamDelivery, Subscriber};
 use crate::shard::{Output, Shard};
-use crate::sse::frame::StreamForm;
+use crate::sse::frame::{EventFrame, StreamForm};
+use crate::wire;
 use std::sync::Arc;
+
+/// About the length of the JSON of an answer's status.
+const STATUS_JSON_BYTES: usize = 512;
 
 impl Shard {
     /// Opens a stream whose filter the caller may see.
@@ -122,6 +127,9 @@ impl Shard {
                 }
             }
             self.fan_out.advance(share.through);
+            for change in self.answer_statuses.take_held(share.through) {
+                self.status_received(&change, now);
+            }
         }
         for result in share.results {
             self.command_finished(result, now);
@@ -130,6 +138,7 @@ impl Shard {
 
     fn publish(&mut self, event: &Event, now: Now) {
         self.live_answers.apply(event);
+        self.answer_statuses.apply(event);
         let Shard { fan_out, connections, long_frames, .. } = self;
         let mut long = None;
         fan_out.publish(event, |slot, framed| {
@@ -151,6 +160,7 @@ impl Shard {
     /// The shard missed the events through `position`: its streams read them from the journal.
     fn events_missed(&mut self, position: EventNumber, now: Now) {
         self.live_answers.events_missed();
+        self.answer_statuses.events_missed(position);
         let applied = self.fan_out.position();
         let mut slots: Vec<u32> =
             self.fan_out.users().flat_map(|(_, subscriptions)| subscriptions.streams()).copied().collect();
@@ -297,11 +307,35 @@ impl Shard {
         let position = fan_out.position();
         live_answers.for_each_stream(delta.message_id, fan_out, |slot, answer| {
             if let Some((stream, outbox)) = connections[slot].stream_mut()
-                && answer.push_text(stream, outbox, position, delta.index == 0, now.wall)
+                && answer.push_text(stream, outbox, position, Some(delta), now.wall)
             {
                 connections.output_queued(slot, now);
             }
         });
+    }
+
+    /// Queues the status of an answer for the streams that see it and have room. It is not sent again.
+    pub(in crate::shard) fn status_received(&mut self, change: &Arc<AnswerStatusChange>, now: Now) {
+        let position = self.fan_out.position();
+        if change.known_at > position {
+            return self.answer_statuses.hold(change);
+        }
+        let Some(recipients) = self.answer_statuses.recipients(change) else { return };
+        let Shard { fan_out, connections, .. } = self;
+        let mut framed: Option<Arc<EventFrame>> = None;
+        for slot in recipients.iter().flat_map(|user| fan_out.streams_of(user)) {
+            if let Some((stream, outbox)) = connections[*slot].stream_mut()
+                && stream.wants_status(change, position, outbox)
+            {
+                let frame = framed.get_or_insert_with(|| {
+                    Arc::new(EventFrame::new(None, EventKind::AnswerStatus.as_str(), STATUS_JSON_BYTES, |out| {
+                        wire::event::answer_status(change, now.wall, out);
+                    }))
+                });
+                stream.push_ephemeral(frame, outbox);
+                connections.output_queued(*slot, now);
+            }
+        }
     }
 
     /// Ends the streams whose tokens the present rules reject, and the rules `old` did not.

@@ -9,7 +9,8 @@ use crate::api::{Caller, StreamId, StreamStart, Subscription};
 use crate::auth::jwt::KeyId;
 use crate::base::metrics::{self, GapReason};
 use crate::base::time::{MonoTime, WallTime};
-use crate::domain::event::Event;
+use crate::domain::answer_status_change::AnswerStatusChange;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::live_answer::ShownText;
 use crate::domain::query::{JournalPage, QueryKind, StreamFilter};
@@ -84,7 +85,7 @@ pub(crate) struct AnswerCursor {
     pub message_id: MessageId,
     /// The answer's generation when the text was queued. A stream gets the text of another generation from its beginning.
     pub generation: u32,
-    /// The text that was queued.
+    /// The texts that were queued, or passed over.
     pub through: ShownText,
 }
 
@@ -350,10 +351,10 @@ impl Subscriber {
         self.stats.update(is_complete, self.complete_through(fan_out), outbox.bytes(), now);
     }
 
-    /// How much of an answer the stream has; nothing of an answer that it has not met.
-    pub(crate) fn answer_cursor(&mut self, message_id: MessageId) -> &mut AnswerCursor {
-        let place = self.answers.iter().position(|cursor| cursor.message_id == message_id).unwrap_or_else(|| {
-            self.answers.push(AnswerCursor { message_id, generation: 0, through: ShownText::default() });
+    /// How much of an answer the stream has. An answer that it has not met yet gets the cursor `met`.
+    pub(crate) fn answer_cursor(&mut self, met: AnswerCursor) -> &mut AnswerCursor {
+        let place = self.answers.iter().position(|cursor| cursor.message_id == met.message_id).unwrap_or_else(|| {
+            self.answers.push(met);
             self.answers.len() - 1
         });
         &mut self.answers[place]
@@ -382,6 +383,16 @@ impl Subscriber {
         outbox.bytes() <= self.buffer_bytes / 2
     }
 
+    /// Whether it gets the status of an answer: it is live, has room, and has no event after `position`, which might have removed
+    /// its user from the recipients.
+    pub(crate) fn wants_status(&self, change: &AnswerStatusChange, position: EventNumber, outbox: &Outbox) -> bool {
+        self.is_live()
+            && !self.is_ahead_of(position)
+            && self.filter.kinds.has(EventKind::AnswerStatus)
+            && self.filter.has(change.conversation_id, change.workspace_id)
+            && self.has_room_for_text(outbox)
+    }
+
     /// The size of the longest piece of text that is queued at once for a stream that lacks more. It is the same for all
     /// streams, so that they can share the frame.
     pub(crate) fn text_bytes_max(&self) -> usize {
@@ -408,13 +419,14 @@ impl Subscriber {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::base::time::Now;
-    use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+    use crate::domain::event::{EventBody, KindSet};
     use crate::domain::id::WorkspaceId;
 
-    pub(super) fn stream(expires_at: WallTime) -> Subscriber {
+    /// A stream of user `u` that waits for a page after event 1.
+    pub(in crate::shard) fn stream(expires_at: WallTime) -> Subscriber {
         let user = UserId::new_unchecked("u");
         Subscriber {
             id: StreamId(uuid::Uuid::nil()),
@@ -457,7 +469,13 @@ mod tests {
         })
     }
 
-    pub(super) fn waiting(outbox: &mut Outbox) -> String {
+    /// A stream of user `u` that is live at event 1.
+    pub(in crate::shard) fn live_stream() -> Subscriber {
+        Subscriber { state: DeliveryState::Live, ..stream(WallTime(i64::MAX)) }
+    }
+
+    /// Takes what waits.
+    pub(in crate::shard) fn waiting(outbox: &mut Outbox) -> String {
         let mut slices = [std::io::IoSlice::new(&[]); 16];
         let filled = outbox.slices(&mut slices);
         let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();

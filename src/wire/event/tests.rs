@@ -1,5 +1,7 @@
 use super::*;
+use crate::domain::answer_job::JobId;
 use crate::domain::id::*;
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::*;
 use uuid::Uuid;
 
@@ -121,6 +123,74 @@ fn control_events_have_the_form_of_the_api() {
         (line(|out| token_expiring(60, out)), r#"{"type":"token_expiring","seconds":60}"#),
         (line(token_expired), r#"{"type":"token_expired"}"#),
         (line(server_shutdown), r#"{"type":"server_shutdown"}"#),
+    ];
+    for (written, expected) in table {
+        assert_eq!(written, expected);
+    }
+}
+
+#[test]
+fn events_of_a_running_answer_have_the_form_of_the_api() {
+    let started = AnswerStarted {
+        job: JobId::default(),
+        message_id: MessageId(id(0xe)),
+        reply_to: MessageId(id(0xf)),
+        conversation_id: ConversationId(id(0xc)),
+        workspace_id: WorkspaceId(id(0xa)),
+        recipients: [].into(),
+        sender: UserId::new_unchecked("responder:openai"),
+        correlation_id: "req-1".into(),
+        live: LiveAnswer::default(),
+    };
+    let status = |phase| AnswerStatusChange {
+        reply_to: started.reply_to,
+        conversation_id: started.conversation_id,
+        workspace_id: started.workspace_id,
+        recipients: [].into(),
+        known_at: EventNumber(1),
+        sender: started.sender.clone(),
+        correlation_id: "req-1".into(),
+        phase,
+    };
+    let whole = |kind: &str, data: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"data\":{{{data}}},\"user_id\":\"responder:openai\",\
+             \"timestamp\":\"2026-01-31T09:15:30.123456Z\",\"metadata\":{{}},\"correlation_id\":\"req-1\"}}"
+        )
+    };
+    let text = |name: &str| {
+        format!(
+            "\"message_id\":\"0190c42e-8d3f-7123-9abc-00000000000e\",\
+             \"conversation_id\":\"0190c42e-8d3f-7123-9abc-00000000000c\",\
+             \"reply_to\":\"0190c42e-8d3f-7123-9abc-00000000000f\",\"index\":3,\"offset\":12,\"{name}\":\"a\\\"b\""
+        )
+    };
+    let phase = |more: &str| {
+        format!(
+            "\"reply_to\":\"0190c42e-8d3f-7123-9abc-00000000000f\",\
+             \"conversation_id\":\"0190c42e-8d3f-7123-9abc-00000000000c\",\"status\":{more}"
+        )
+    };
+    let retrying = status(AnswerPhase::Retrying { in_milliseconds: 1500 });
+    let table = [
+        (line(|out| output_delta(&started, (3, 12), "a\"b", AT, out)), whole("output_delta", &text("delta"))),
+        (
+            line(|out| output_reasoning_delta(&started, (3, 12), "a\"b", AT, out)),
+            whole("output_reasoning_delta", &text("delta")),
+        ),
+        (line(|out| output_snapshot(&started, (3, 12), "a\"b", AT, out)), whole("output_snapshot", &text("text"))),
+        (
+            line(|out| answer_status(&status(AnswerPhase::Queued), AT, out)),
+            whole("answer_status", &phase("\"queued\"")),
+        ),
+        (
+            line(|out| answer_status(&status(AnswerPhase::Started), AT, out)),
+            whole("answer_status", &phase("\"started\"")),
+        ),
+        (
+            line(|out| answer_status(&retrying, AT, out)),
+            whole("answer_status", &phase("\"retrying\",\"retry_in_ms\":1500")),
+        ),
     ];
     for (written, expected) in table {
         assert_eq!(written, expected);

@@ -152,9 +152,10 @@ fn streams() {
 #[test]
 fn kinds_of_streams() {
     use EventKind::*;
-    let table: [(&str, &[EventKind]); 5] = [
+    let table: [(&str, &[EventKind]); 6] = [
         ("input", &[Input]),
-        ("output", &[Output, OutputDelta, OutputSnapshot, OutputError]),
+        ("output", EventKind::OF_ANSWERS),
+        ("answer_status,output_reasoning_delta", &[AnswerStatus, OutputReasoningDelta]),
         ("input,output_error,input", &[Input, OutputError]),
         ("output_delta", &[OutputDelta]),
         ("heartbeat", &[]),

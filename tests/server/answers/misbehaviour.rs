@@ -52,14 +52,16 @@ fn a_failing_model_leaves_an_error_and_no_message() {
     assert_eq!(said(&mut dialog.ann, &dialog.conversation), lines(&[("user", "Hello?", "complete")]));
     assert!(!cancel(&mut dialog.ann, &dialog.conversation));
 
-    // One more failure opens the breaker: answers fail immediately, and other requests are served.
-    let asked = dialog.ask("And now?");
-    model.call().reject(500, "");
-    assert_failure(&dialog.stream.next_own(), &asked);
+    // Five messages in a row open the breaker: answers fail immediately, and other requests are served.
+    for _ in 0..4 {
+        let asked = dialog.ask("And now?");
+        model.call().reject(500, "Retry-After: 9999\r\n");
+        assert_failure(&dialog.stream.next_own(), &asked);
+    }
     let asked = dialog.ask("And now?");
     assert_failure(&dialog.stream.next_own(), &asked);
     assert!(model.call_by_now().is_none(), "the breaker is open");
-    assert_eq!(messages(&mut dialog.ann, &dialog.conversation).len(), 3);
+    assert_eq!(messages(&mut dialog.ann, &dialog.conversation).len(), 6);
 }
 
 #[test]

@@ -5,9 +5,9 @@ use crate::common::sse::Parser;
 use crate::common::token::{KEY, now as seconds, token};
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
-    AnswerStarted, CommitShare, Context, ConversationId, Event, EventBody, EventKind, EventNumber, Input, JobId,
-    JournalPage, Keys, LiveAnswer, LiveAnswerSet, MessageId, MonoTime, Now, Output, Query, QueryKind, QueryResponse,
-    QueryResult, Random, Settings, Shard, ShardMessage, UserId, WallTime, Work, WorkspaceId,
+    AnswerPhase, AnswerStarted, AnswerStatusChange, CommitShare, Context, ConversationId, Event, EventBody, EventKind,
+    EventNumber, Input, JobId, JournalPage, Keys, LiveAnswer, LiveAnswerSet, MessageId, MonoTime, Now, Output, Query,
+    QueryKind, QueryResponse, QueryResult, Random, Settings, Shard, ShardMessage, UserId, WallTime, Work, WorkspaceId,
 };
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -28,6 +28,7 @@ struct Reader {
     /// Whether the last event that it has received about the conversation says that the user is a participant.
     is_member: bool,
     texts: usize,
+    statuses: usize,
 }
 
 struct World {
@@ -107,7 +108,7 @@ impl World {
             let slot = world.shard.accept([127, 0, 0, 1].into(), now);
             let request = format!("GET /output/stream HTTP/1.0\r\nAuthorization: Bearer {}\r\n\r\n", token(user));
             let parser = Parser::default();
-            world.readers.push(Reader { user, slot, parser, head_read: false, is_member: true, texts: 0 });
+            world.readers.push(Reader { user, slot, parser, head_read: false, is_member: true, texts: 0, statuses: 0 });
             world.feed(Input::Bytes { slot, bytes: request.as_bytes() });
         }
         world
@@ -125,7 +126,8 @@ impl World {
 
     fn step(&mut self) {
         self.now.mono = self.now.mono.plus_milliseconds(1);
-        match self.random.below(12) {
+        match self.random.below(13) {
+            12 => self.report_status(),
             0 => self.commit(),
             1..3 => self.distribute(),
             3..6 => self.show_text(),
@@ -197,6 +199,25 @@ impl World {
         }
     }
 
+    /// The responders report the status of an answer, with the recipients at some position of the journal.
+    fn report_status(&mut self) {
+        // A snapshot has whole commits, and the update is the last event of each.
+        let mut updates = self.journal.iter().filter(|event| event.kind == EventKind::ConversationUpdated);
+        let commits = self.random.below(updates.clone().count() as u64 + 1) as usize;
+        let last = commits.checked_sub(1).and_then(|at| updates.nth(at));
+        let change = AnswerStatusChange {
+            reply_to: MessageId(Uuid::from_u128(5)),
+            conversation_id: CONVERSATION,
+            workspace_id: WORKSPACE,
+            recipients: last.map_or_else(|| recipients(true), |event| Arc::clone(&event.recipients)),
+            known_at: last.map_or(EventNumber(0), |event| event.number),
+            sender: UserId::new_unchecked("responder:openai"),
+            correlation_id: "c".into(),
+            phase: [AnswerPhase::Queued, AnswerPhase::Started][self.random.below(2) as usize],
+        };
+        self.mailbox.push_back(ShardMessage::AnswerStatus(Arc::new(change)));
+    }
+
     /// A reader reads a page at the present position, whatever the shard has applied.
     fn read_page(&mut self) {
         let Some(query) = self.pages.pop_front() else { return };
@@ -238,6 +259,10 @@ impl Reader {
             match event.kind() {
                 "conversation_left" => self.is_member = false,
                 "conversation_updated" => self.is_member = true,
+                "answer_status" => {
+                    assert!(self.is_member, "{}: a status after conversation_left", self.user);
+                    self.statuses += 1;
+                }
                 "output_delta" | "output_snapshot" => {
                     assert!(self.is_member, "{}: text after conversation_left", self.user);
                     let data = &event.data["data"];
@@ -258,7 +283,7 @@ impl Reader {
 
 #[test]
 fn a_removed_participant_gets_no_text_whatever_the_event_loop_missed() {
-    let mut texts = [0; 3];
+    let (mut texts, mut statuses) = ([0; 3], [0; 3]);
     for seed in 0..500 {
         let run = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
@@ -280,10 +305,14 @@ fn a_removed_participant_gets_no_text_whatever_the_event_loop_missed() {
             let before = world.readers[0].texts;
             world.write_all();
             assert!(world.readers[0].texts > before, "the owner gets the text");
-            world.readers.iter().map(|reader| reader.texts).collect::<Vec<_>>()
+            world.readers.iter().map(|reader| (reader.texts, reader.statuses)).collect::<Vec<_>>()
         });
         let counts = run.unwrap_or_else(|_| panic!("seed {seed}"));
-        texts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        for (at, (text, status)) in counts.into_iter().enumerate() {
+            texts[at] += text;
+            statuses[at] += status;
+        }
     }
     assert!(texts.iter().all(|count| *count > 1_000), "texts reach everyone: {texts:?}");
+    assert!(statuses.iter().all(|count| *count > 500), "statuses reach everyone: {statuses:?}");
 }

@@ -7,7 +7,8 @@ use crate::common::user::text;
 use crate::common::{Connection, Server, Stream, User};
 use cortex_core::internals::wire::event;
 use cortex_core::internals::{
-    AnswerStarted, ConversationId, JobId, LiveAnswer, MessageId, UserId, WallTime, WorkspaceId,
+    AnswerPhase, AnswerStarted, AnswerStatusChange, ConversationId, EventNumber, JobId, LiveAnswer, MessageId, UserId,
+    WallTime, WorkspaceId,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -120,7 +121,7 @@ fn events_of_all_types(owner: &mut User) -> Vec<Value> {
 }
 
 /// The ephemeral events of a growing answer, as the program writes them.
-fn ephemeral_events() -> [Value; 2] {
+fn ephemeral_events() -> Vec<Value> {
     let id = "0190c42e-8d3f-7123-9abc-0123456789ab";
     let started = AnswerStarted {
         job: JobId::default(),
@@ -133,9 +134,23 @@ fn ephemeral_events() -> [Value; 2] {
         correlation_id: "c".into(),
         live: LiveAnswer::default(),
     };
-    [event::output_delta, event::output_snapshot].map(|write| {
-        let mut line = Vec::new();
-        write(&started, (0, 0), "Hello", WallTime(0), &mut line);
-        serde_json::from_slice(&line).expect("an event is JSON")
-    })
+    let retrying = AnswerStatusChange {
+        reply_to: started.reply_to,
+        conversation_id: started.conversation_id,
+        workspace_id: started.workspace_id,
+        recipients: [].into(),
+        known_at: EventNumber(0),
+        sender: started.sender.clone(),
+        correlation_id: "c".into(),
+        phase: AnswerPhase::Retrying { in_milliseconds: 1 },
+    };
+    let mut lines = vec![Vec::new(); 5];
+    for (line, write) in
+        lines.iter_mut().zip([event::output_delta, event::output_reasoning_delta, event::output_snapshot])
+    {
+        write(&started, (0, 0), "Hello", WallTime(0), line);
+    }
+    event::answer_status(&retrying, WallTime(0), &mut lines[3]);
+    event::answer_status(&AnswerStatusChange { phase: AnswerPhase::Queued, ..retrying }, WallTime(0), &mut lines[4]);
+    lines.iter().map(|line| serde_json::from_slice(line).expect("an event is JSON")).collect()
 }
