@@ -18,7 +18,7 @@ pub use crate::config::table::VARIABLES;
 pub use crate::config::types::{Database, Secret};
 pub use crate::config::upstream_address::UpstreamAddress;
 pub use crate::domain::answer_job::{
-    AnswerJob, AnswerStep, JobClass, JobId, JobPage, JobRange, RESPONDERS, Turn, UserJobPage, UserKey,
+    AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, JobPage, JobRange, RESPONDERS, Turn, UserJobPage, UserKey,
 };
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
@@ -29,8 +29,8 @@ pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PR
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 pub use crate::domain::live_answer::{AnswerDelta, AnswerTextKind, LiveAnswer};
 pub use crate::domain::model::{
-    Content, Conversation, Message, Metadata, Role, Status, Topic, UserProfile, Workspace, WorkspaceDescription,
-    WorkspaceName,
+    AnswerState, AnswerSummary, Content, Conversation, Message, Metadata, Role, Status, Topic, UserProfile, Workspace,
+    WorkspaceDescription, WorkspaceName,
 };
 pub use crate::domain::page::{ConversationView, Page, Pagination};
 pub use crate::domain::password::{PasswordCheck, PasswordOutcome, PasswordResponse};
@@ -41,6 +41,7 @@ pub use crate::domain::responder::ResponderKind;
 pub use crate::domain::result::{CommandResult, Outcome, Rejection, Resource};
 pub use crate::domain::started_answer::{AnswerStarted, LiveAnswerSet};
 pub use crate::domain::token_rules::{Credential, TokenRule, TokenRules};
+pub use crate::domain::usage::{Day, DayRange, TokenCounts, TokenUsage, UsageBy, UsageKey, UsageReport, UsageSums};
 pub use crate::domain::work::Work;
 pub use crate::http1::body::{BodyError, BodyReader};
 pub use crate::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Method, Version};
@@ -50,7 +51,8 @@ pub use crate::responder::model_request::{ModelEffect, ModelRequest};
 pub use crate::responder::openai::AnswerPieces;
 pub use crate::responder::retry::RetryPolicy;
 pub use crate::responder::scheduler::{
-    Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
+    CancelRequest, Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,
+    StopReason,
 };
 pub use crate::responder::{Completion, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
 pub use crate::runtime::queue::Queue;
@@ -73,16 +75,17 @@ pub mod limits {
         LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, MAILBOX_EVENT_BYTES_MAX, MAILBOX_RESULT_BYTES_MAX, METADATA_BYTES_MAX,
         METADATA_LEVELS_MAX, PAGE_CONVERSATIONS_LISTED_MAX, PAGE_EVENTS_MAX, PARTICIPANTS_MAX, PASSWORD_BODY_BYTES_MAX,
         PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PROFILE_CHARS_MAX, QUERY_ROWS_EXAMINED_MAX, READ_BYTES_MAX,
-        REQUEST_ID_BYTES_MAX, REQUESTS_PER_ADDRESS_FACTOR, RESPONSES_WAITING_BYTES_MAX, STARTUP_CONNECTIONS_MAX,
-        TAIL_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS, TOPIC_CHARS_MAX, TRAILER_BYTES_MAX,
-        TRANSACTION_COMMANDS_MAX, TRANSACTION_ROWS_MAX, USER_ID_CHARS_MAX, USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX,
-        WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX, WRITE_BUFFERS_MAX,
+        REASONING_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_PER_ADDRESS_FACTOR, RESPONSES_WAITING_BYTES_MAX,
+        STARTUP_CONNECTIONS_MAX, TAIL_BYTES_MAX, TARGET_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS,
+        TOPIC_CHARS_MAX, TRAILER_BYTES_MAX, TRANSACTION_COMMANDS_MAX, TRANSACTION_ROWS_MAX, USER_ID_CHARS_MAX,
+        USERS_QUERY_IDS_MAX, WAL_FRAMES_MAX, WORKSPACE_DESCRIPTION_CHARS_MAX, WORKSPACE_NAME_CHARS_MAX,
+        WRITE_BUFFERS_MAX,
     };
 }
 
 /// Functions of `responder::answer`.
 pub mod answer {
-    pub use crate::responder::answer::{cancel_step, immediate_step};
+    pub use crate::responder::answer::{cancel_step, cancelled_answer, immediate_step};
 }
 
 /// Functions of `cli`.
@@ -122,7 +125,7 @@ pub mod openai {
 
 /// Functions of `runtime::responders`.
 pub mod responders {
-    pub use crate::runtime::responders::step_command;
+    pub use crate::runtime::responders::{cancel_command, step_command};
 }
 
 /// Functions of `sse`.

@@ -106,6 +106,9 @@ pub fn message_event(
         updated_at: at,
         status: Status::Complete,
         reply_to: None,
+        error: None,
+        answer: None,
+        reasoning: None,
     };
     Arc::new(Event {
         number: EventNumber(number),

@@ -237,6 +237,9 @@ impl Journal {
             updated_at: at,
             status: Status::Complete,
             reply_to: None,
+            error: None,
+            answer: None,
+            reasoning: None,
         };
         self.add_event(EventKind::Output, recipients, true, EventBody::Message(message));
         true

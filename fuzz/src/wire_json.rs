@@ -304,6 +304,9 @@ fn check_round_trip(values: &Values, which: usize) {
         updated_at: at,
         status: Status::Complete,
         reply_to: None,
+        error: None,
+        answer: None,
+        reasoning: None,
     };
     let event = Event {
         number: EventNumber(1),

@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::request::Request;
 use super::response::Response;
 use super::{
-    auth, config_conversations, conversations, docs, health, input, messages, openapi, stream, users, workspaces,
+    auth, config_conversations, conversations, docs, health, input, messages, openapi, stream, usage, users, workspaces,
 };
 use crate::base::time::WallTime;
 use crate::wire;
@@ -61,6 +61,8 @@ pub(crate) fn dispatch(
         GetMessage => messages::get(request),
         UpdateMessage => messages::update(request),
         DeleteMessage => messages::delete(request),
+        AnswerMessage => messages::answer(request),
+        GetUsage => usage::get(request, now),
         ListUsers => users::list(request),
     }
 }

@@ -199,6 +199,10 @@ impl ApiError {
                 ApiError::rate_limited("Too many changes: their events fill the journal", retry_seconds)
                     .with_metric_reason("journal_rate")
             }
+            Rejection::QuotaExceeded { retry_seconds } => {
+                ApiError::new(429, "quota_exceeded", "Your answers have used the tokens of this day")
+                    .with("Retry-After", retry_seconds.to_string())
+            }
             Rejection::Unavailable => {
                 ApiError::new(503, "service_unavailable", "The database is not available; try again")
                     .with("Retry-After", RETRY_SECONDS)

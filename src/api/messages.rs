@@ -24,12 +24,15 @@ pub(super) fn post(request: &Request<'_>) -> Result<Action, ApiError> {
 pub(super) fn list(request: &Request<'_>) -> Result<Action, ApiError> {
     let conversation = request.conversation()?;
     let list = query_params::message_list(&request.pairs()?).map_err(ApiError::invalid_query)?;
-    Ok(Action::Query(QueryKind::Messages { conversation, cursor: list.cursor, limit: list.limit }))
+    let query_params::MessageList { cursor, limit, with_reasoning } = list;
+    Ok(Action::Query(QueryKind::Messages { conversation, cursor, limit, with_reasoning }))
 }
 
 /// `GET /conversations/{id}/messages/{message_id}`
 pub(super) fn get(request: &Request<'_>) -> Result<Action, ApiError> {
-    Ok(Action::Query(QueryKind::Message(request.conversation()?, request.message()?)))
+    let (conversation, message) = (request.conversation()?, request.message()?);
+    let with_reasoning = query_params::message(&request.pairs()?).map_err(ApiError::invalid_query)?;
+    Ok(Action::Query(QueryKind::Message { conversation, message, with_reasoning }))
 }
 
 /// `PUT /conversations/{id}/messages/{message_id}`
@@ -44,4 +47,10 @@ pub(super) fn update(request: &Request<'_>) -> Result<Action, ApiError> {
 pub(super) fn delete(request: &Request<'_>) -> Result<Action, ApiError> {
     let (conversation, message) = (request.conversation()?, request.message()?);
     Ok(Action::Submit(CommandKind::DeleteMessage { conversation, message }))
+}
+
+/// `POST /conversations/{id}/messages/{message_id}/answer`
+pub(super) fn answer(request: &Request<'_>) -> Result<Action, ApiError> {
+    let (conversation, message) = (request.conversation()?, request.message()?);
+    Ok(Action::Submit(CommandKind::AnswerMessage { conversation, message }))
 }

@@ -29,6 +29,7 @@ mod result_response;
 pub(crate) mod router;
 pub(crate) mod stream;
 mod subscription;
+mod usage;
 mod users;
 mod workspaces;
 

@@ -47,6 +47,8 @@ pub enum Operation {
     GetMessage,
     UpdateMessage,
     DeleteMessage,
+    AnswerMessage,
+    GetUsage,
     ListUsers,
 }
 
@@ -112,7 +114,13 @@ impl Operation {
 
     /// Whether the operation supports `Idempotency-Key`.
     pub fn is_idempotent_by_key(self) -> bool {
-        matches!(self, Operation::PostInput | Operation::CreateConversation | Operation::PostMessage)
+        use Operation::*;
+        matches!(self, PostInput | CreateConversation | PostMessage | AnswerMessage)
+    }
+
+    /// The status of a successful response.
+    pub fn success_status(self) -> u16 {
+        if self == Operation::AnswerMessage { 202 } else { 200 }
     }
 
     /// The subject of the request, for the message of a validation error.
@@ -124,6 +132,7 @@ impl Operation {
             CreateWorkspace | ListWorkspaces | GetWorkspace | UpdateWorkspace | DeleteWorkspace => "workspace",
             OpenStream | ListStreams | RenewStream | StreamTicket => "stream",
             ListUsers => "user",
+            GetUsage => "usage",
             Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs => "request",
             ConfigCreateConversation
             | ConfigListConversations
@@ -137,7 +146,7 @@ impl Operation {
             | UpdateConversation
             | DeleteConversation
             | CancelAnswer => "conversation",
-            PostMessage | ListMessages | GetMessage | UpdateMessage | DeleteMessage => "message",
+            PostMessage | ListMessages | GetMessage | UpdateMessage | DeleteMessage | AnswerMessage => "message",
         }
     }
 }

@@ -1,20 +1,22 @@
 //! The responses to commands and queries.
 
 use super::error::ApiError;
+use super::operation::Operation;
 use super::response::Response;
 use crate::domain::query::QueryResponse;
 use crate::domain::result::{CommandResult, Outcome};
 use crate::wire;
 
-/// The response to a command. `subject` names the request's subject in the message of a validation error.
-pub(crate) fn command_response(command: CommandResult, subject: &'static str) -> Response {
+/// The response to a command that `operation` submitted.
+pub(crate) fn command_response(command: CommandResult, operation: Operation) -> Response {
     let outcome = match command.result {
         Ok(outcome) => outcome,
-        Err(rejection) => return ApiError::rejected(rejection, subject).into_response(),
+        Err(rejection) => return ApiError::rejected(rejection, operation.subject()).into_response(),
     };
     let is_replayed = matches!(outcome, Outcome::Replayed { .. });
     let is_truncated = matches!(&outcome, Outcome::ConversationViewUpdated(view) if view.last.truncated);
     let mut response = Response::json(wire::command_result::command_body(&outcome));
+    response.status = operation.success_status();
     if let Some(number) = command.number {
         response = response.with("X-Event-Id", number.to_string());
     }
@@ -24,7 +26,7 @@ pub(crate) fn command_response(command: CommandResult, subject: &'static str) ->
     if is_truncated { response.with("X-Truncated", "true") } else { response }
 }
 
-/// The response to a query. `subject` is as for [`command_response`]. The shard itself handles the results that are not
+/// The response to a query. `subject` names the request's subject in the message of a validation error. The shard itself handles the results that are not
 /// responses: stream access and journal pages.
 pub(crate) fn query_response(query: QueryResponse, subject: &'static str) -> Response {
     let result = match query.result {

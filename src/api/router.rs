@@ -83,6 +83,11 @@ pub static ROUTES: &[Route] = &[
             (Method::Delete, Operation::DeleteMessage),
         ],
     },
+    Route {
+        pattern: "/conversations/{conversation_id}/messages/{message_id}/answer",
+        methods: &[(Method::Post, Operation::AnswerMessage)],
+    },
+    Route { pattern: "/usage", methods: &[(Method::Get, Operation::GetUsage)] },
     Route { pattern: "/users", methods: &[(Method::Get, Operation::ListUsers)] },
     Route { pattern: "/health", methods: &[(Method::Get, Operation::Health)] },
     Route { pattern: "/health/live", methods: &[(Method::Get, Operation::HealthLive)] },
@@ -192,6 +197,10 @@ mod tests {
             (
                 "/conversations/%61/messages/b%2f",
                 Some(("/conversations/{conversation_id}/messages/{message_id}", ["a", "b/"])),
+            ),
+            (
+                "/conversations/a/messages/b/answer",
+                Some(("/conversations/{conversation_id}/messages/{message_id}/answer", ["a", "b"])),
             ),
             ("/conversations/a/messages/", None),
             ("/conversations/a/messages/b/c", None),

@@ -61,6 +61,20 @@ pub const PARTICIPANTS_MAX: usize = 256;
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
 /// Largest metadata object, in bytes, not counting white space between tokens.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
+/// Longest reasoning that is stored beside an answer, in bytes of UTF-8; the rest is cut off.
+pub const REASONING_BYTES_MAX: usize = 256 * 1024;
+/// Longest error message of an answer, in bytes of UTF-8; the rest is cut off.
+pub(crate) const ANSWER_ERROR_BYTES_MAX: usize = 4 * 1024;
+/// Most answers to one message, superseded ones included.
+pub(crate) const ANSWER_ATTEMPTS_MAX: i64 = 1000;
+/// Longest name of a model under which usage is counted, in bytes of UTF-8; the rest is cut off.
+pub(crate) const MODEL_NAME_BYTES_MAX: usize = 256;
+/// Most days in one report of usage.
+pub(crate) const USAGE_DAYS_MAX: i64 = 366;
+/// Days in a report of usage whose beginning is not given.
+pub(crate) const USAGE_DAYS_DEFAULT: i64 = 30;
+/// Most conversations or models in one report of usage. The total includes the others.
+pub(crate) const USAGE_GROUPS_MAX: usize = 10_000;
 /// Deepest nesting of a metadata object; the object itself is level 1.
 pub const METADATA_LEVELS_MAX: usize = 64;
 /// Longest `Idempotency-Key`, in bytes.
@@ -202,6 +216,11 @@ pub(crate) const MAILBOX_DELTA_BYTES_MAX: usize = 1024 * 1024;
 pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest frame of an event: content and metadata with every byte escaped, plus the other fields.
 pub(crate) const FRAME_BYTES_MAX: usize = 6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) + 64 * 1024;
+/// Longest line of an export: a message with all that belongs to it.
+pub(crate) const EXPORT_LINE_BYTES_MAX: usize = FRAME_BYTES_MAX
+    + 6 * (REASONING_BYTES_MAX + ANSWER_ERROR_BYTES_MAX)
+    + 6 * ANSWER_ATTEMPTS_MAX as usize * MODEL_NAME_BYTES_MAX
+    + 1024 * 1024;
 /// Size of an allocation, in bytes, from which on it is returned to the system as soon as it is freed: lists, large
 /// messages, the memory of a password check.
 pub(crate) const LARGE_ALLOCATION_BYTES_MIN: i32 = 1024 * 1024;
@@ -345,6 +364,8 @@ pub(crate) const RESPONDER_STEPS_PER_USER_MAX: u32 = 16;
 pub const JOBS_EXAMINED_MAX: usize = 1024;
 /// Most messages in the queue of the answer scheduler.
 pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
+/// Most answers that one command cancels.
+pub(crate) const CANCELLED_ANSWERS_MAX: usize = 256;
 /// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.
 pub(crate) const OUTPUT_DELTA_BYTES_MAX: usize = 4096;
 /// Longest reasoning of an answer that is kept, in bytes.
@@ -365,14 +386,17 @@ const _: () = assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 const _: () = assert!(CONVERSATION_MESSAGES_MAX <= LIST_LIMIT_MAX);
 const _: () = assert!(CONVERSATION_LIST_MESSAGES_MAX <= CONVERSATION_MESSAGES_MAX);
 const _: () = assert!(UPDATED_CONVERSATION_BYTES_MAX <= LIST_BYTES_MAX);
-const _: () =
-    assert!(6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX) < LIST_BYTES_MAX, "every list has room for one item");
+const _: () = assert!(
+    6 * (CONTENT_BYTES_MAX + METADATA_BYTES_MAX + REASONING_BYTES_MAX + ANSWER_ERROR_BYTES_MAX) < LIST_BYTES_MAX - 4096,
+    "every list has room for one item"
+);
+const _: () = assert!(USAGE_DAYS_DEFAULT <= USAGE_DAYS_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(LIST_BYTES_MAX <= MAILBOX_RESULT_BYTES_MAX);
 const _: () = assert!(2 * LIST_BYTES_MAX <= READER_QUEUE_MAX * READER_QUEUE_ITEM_BYTES, "two long lists can wait");
 const _: () = assert!(TURN_RESPONSE_BYTES_MAX <= RESPONSES_WAITING_BYTES_MAX);
 const _: () = assert!(TRANSACTION_COMMANDS_MAX <= WRITER_QUEUE_MAX);
-const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= TRANSACTION_BYTES_MAX);
+const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX + REASONING_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(4 * PARTICIPANTS_MAX <= TRANSACTION_ROWS_MAX);
 const _: () = assert!(RELEASED_USERS_MAX <= PURGE_ROWS_MAX);
 const _: () = assert!(NOTIFIED_ROWS_MAX <= PURGE_ROWS_MAX && PURGE_ROWS_MAX <= TRANSACTION_ROWS_MAX);

@@ -4,12 +4,14 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Role, Status};
 use crate::domain::responder::ResponderKind;
+use crate::domain::usage::TokenUsage;
 use std::sync::Arc;
 
 /// The `shard` of a `ReplyTo` that leads to the responders instead of to an event loop.
 pub const RESPONDERS: u16 = u16::MAX;
 
-/// The id of a job: the number of the message to answer, since each message has at most one job.
+/// The id of a job: a number of the journal. The first job for a message has the number of the message, and each later one a new
+/// number, so a late step of an earlier answer does not reach the job of a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct JobId(pub EventNumber);
 
@@ -24,9 +26,10 @@ pub struct AnswerJob {
     pub conversation_id: ConversationId,
     /// The conversation's workspace.
     pub workspace_id: WorkspaceId,
-    /// The sender of the message. The answer counts for this user's share of running answers.
+    /// The user who requested the answer: the sender of the message, or whoever had it answered again. The answer counts for this
+    /// user's shares.
     pub user: UserId,
-    /// The store's key of the sender.
+    /// The store's key of that user.
     pub user_key: UserKey,
     /// The kind of responder, one of `RESPONDERS_ALLOWED` when the message was sent.
     pub responder: ResponderKind,
@@ -34,7 +37,7 @@ pub struct AnswerJob {
     pub correlation_id: Arc<str>,
     /// Bytes of the message to answer.
     pub content_bytes: usize,
-    /// The answer's message, if an earlier process created it.
+    /// The answer's message, if an earlier process created it. An id that was only reserved does not count.
     pub started: Option<MessageId>,
 }
 
@@ -99,9 +102,10 @@ pub struct UserJobPage {
 /// (`Rejection::Conflict`), so the first to close it wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerStep {
-    /// Creates the answer's message, with status `streaming`, before the first text is shown.
+    /// Creates the answer's message, with status `streaming`, before the first text is shown. Without text, it only reserves the
+    /// message's id, before the first reasoning is shown: the message is created with the first text.
     Begin {
-        /// The text so far.
+        /// The text so far, which may be empty.
         text: Arc<str>,
         /// The running answer.
         live: LiveAnswer,
@@ -118,17 +122,37 @@ pub enum AnswerStep {
         /// Bytes of the message.
         bytes: usize,
     },
-    /// Ends the answer: the message gets its whole text and its last status, and is published as `output`.
+    /// Ends the answer. With text, its message gets the whole text and the last status, and is published as `output`; without
+    /// text, `output_error` is published.
     Finish {
         /// `Complete`, `Cancelled`, `Interrupted` or `Failed`.
         status: Status,
         /// The whole text, also of an answer without a message. `None` keeps the stored text.
         text: Option<Content>,
+        /// The model's reasoning. It is stored only beside a text.
+        reasoning: Option<Arc<str>>,
         /// The answer's metadata: responder, model, token counts.
         metadata: Metadata,
-        /// The error message for clients, if the answer failed: published as `output_error`.
+        /// The error message for clients, if the answer failed.
         error: Option<Arc<str>>,
+        /// The tokens that the answer used, if a model was asked.
+        usage: Option<TokenUsage>,
     },
+}
+
+/// The end of a running answer that is cancelled with its conversation's other answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelledAnswer {
+    /// Its job.
+    pub job: JobId,
+    /// The text so far; `None` keeps the stored text.
+    pub text: Option<Content>,
+    /// The model's reasoning so far.
+    pub reasoning: Option<Arc<str>>,
+    /// The answer's metadata.
+    pub metadata: Metadata,
+    /// The tokens used so far, as far as they are known.
+    pub usage: Option<TokenUsage>,
 }
 
 impl AnswerStep {
@@ -145,6 +169,7 @@ impl AnswerStep {
     pub fn text_bytes(&self) -> usize {
         match self {
             AnswerStep::Echo { bytes, .. } => *bytes,
+            AnswerStep::Finish { reasoning, .. } => self.text().len() + reasoning.as_ref().map_or(0, |it| it.len()),
             _ => self.text().len(),
         }
     }

@@ -1,6 +1,6 @@
 //! Commands: changes that users and responders request.
 
-use crate::domain::answer_job::{AnswerStep, JobId};
+use crate::domain::answer_job::{AnswerStep, CancelledAnswer, JobId};
 use crate::domain::id::{ConversationId, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Metadata, Role, Topic, WorkspaceDescription, WorkspaceName};
 use crate::domain::token_rules::Credential;
@@ -165,12 +165,29 @@ pub enum CommandKind {
         /// Its id.
         message: MessageId,
     },
+    /// Answers a message again, or for the first time. Those who may send messages may.
+    AnswerMessage {
+        /// Its conversation.
+        conversation: ConversationRef,
+        /// Its id.
+        message: MessageId,
+    },
     /// Takes a step of an answer. Only responders do.
     Answer {
         /// The answer's job.
         job: JobId,
         /// The step.
         step: AnswerStep,
+    },
+    /// Cancels the running answer and all queued answers of a conversation, a bounded number of them at once. Only the
+    /// responders' scheduler does, after the access of the user who requested it was checked.
+    CancelAnswers {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The running answer, if one runs.
+        running: Option<CancelledAnswer>,
+        /// The last job to cancel; `None` for every job that is open now.
+        through: Option<JobId>,
     },
     /// Deletes a conversation with its messages. Only the owner of the workspace may.
     DeleteConversation {
@@ -211,10 +228,15 @@ impl Command {
                     + metadata.as_ref().map_or(0, |m| m.as_str().len())
             }
             CommandKind::Answer { step, .. } => step.text_bytes(),
+            CommandKind::CancelAnswers { running, .. } => running.as_ref().map_or(0, |running| {
+                let text = running.text.as_ref().map_or(0, |text| text.as_str().len());
+                text + running.reasoning.as_ref().map_or(0, |it| it.len())
+            }),
             CommandKind::DeleteWorkspace { .. }
             | CommandKind::LeaveConversation { .. }
             | CommandKind::DeleteConversation { .. }
             | CommandKind::DeleteMessage { .. }
+            | CommandKind::AnswerMessage { .. }
             | CommandKind::SetPassword { .. } => 0,
         }
     }

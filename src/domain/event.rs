@@ -39,7 +39,7 @@ kinds! {
     OutputReasoningDelta = "output_reasoning_delta",
     /// The text of a running answer; not journalled.
     OutputSnapshot = "output_snapshot",
-    /// An answer that failed, or that ended without text.
+    /// An answer that ended without text.
     OutputError = "output_error",
     /// The answer to a message is queued, has started, or is to be retried; not journalled.
     AnswerStatus = "answer_status",
@@ -169,6 +169,8 @@ pub enum EventBody {
     Message(Message),
     /// The id of the deleted message: `message_deleted`.
     Deleted(MessageId),
+    /// The message to answer, and the JSON text of `data`: `output_error`.
+    Unanswered(MessageId, Arc<str>),
     /// The JSON text of `data`, as it was journalled: all other kinds.
     Data(Arc<str>),
 }
@@ -178,7 +180,7 @@ impl Event {
     pub fn message(&self) -> Option<&Message> {
         match &self.body {
             EventBody::Message(message) => Some(message),
-            EventBody::Deleted(_) | EventBody::Data(_) => None,
+            EventBody::Deleted(_) | EventBody::Unanswered(..) | EventBody::Data(_) => None,
         }
     }
 
@@ -186,7 +188,7 @@ impl Event {
     pub fn message_id(&self) -> Option<MessageId> {
         match &self.body {
             EventBody::Message(message) => Some(message.id),
-            EventBody::Deleted(id) => Some(*id),
+            EventBody::Deleted(id) | EventBody::Unanswered(id, _) => Some(*id),
             EventBody::Data(_) => None,
         }
     }
@@ -197,7 +199,7 @@ impl Event {
         BASE + match &self.body {
             EventBody::Message(message) => message.content.as_str().len() + message.metadata.as_str().len(),
             EventBody::Deleted(_) => 0,
-            EventBody::Data(json) => json.len(),
+            EventBody::Unanswered(_, json) | EventBody::Data(json) => json.len(),
         }
     }
 }

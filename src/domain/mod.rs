@@ -18,4 +18,5 @@ pub(crate) mod responder;
 pub(crate) mod result;
 pub(crate) mod started_answer;
 pub(crate) mod token_rules;
+pub(crate) mod usage;
 pub(crate) mod work;

@@ -192,9 +192,21 @@ pub enum Status {
     Interrupted,
     /// An answer that failed.
     Failed,
+    /// An answer that a later one to the same message replaced.
+    Superseded,
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Status; 6] = [
+        Status::Complete,
+        Status::Streaming,
+        Status::Cancelled,
+        Status::Interrupted,
+        Status::Failed,
+        Status::Superseded,
+    ];
+
     /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -203,14 +215,13 @@ impl Status {
             Status::Cancelled => "cancelled",
             Status::Interrupted => "interrupted",
             Status::Failed => "failed",
+            Status::Superseded => "superseded",
         }
     }
 
     /// Parses the name in the API.
     pub fn parse(raw: &str) -> Option<Status> {
-        [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed]
-            .into_iter()
-            .find(|status| status.as_str() == raw)
+        Status::ALL.into_iter().find(|status| status.as_str() == raw)
     }
 }
 
@@ -239,6 +250,42 @@ pub struct Message {
     pub status: Status,
     /// The message that this one answers.
     pub reply_to: Option<MessageId>,
+    /// Why the answer failed, for clients.
+    pub error: Option<Arc<str>>,
+    /// The state of the newest answer to this message. Only queries for `GET` read it.
+    pub answer: Option<AnswerSummary>,
+    /// The model's reasoning before this answer. Only queries that include it read it.
+    pub reasoning: Option<Arc<str>>,
+}
+
+/// The newest answer to a message, as the message itself shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSummary {
+    /// The state.
+    pub state: AnswerState,
+    /// The answer's message, if it has text.
+    pub message_id: Option<MessageId>,
+    /// Why the answer failed, for clients.
+    pub error: Option<Arc<str>>,
+}
+
+/// The state of an answer to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerState {
+    /// The job is open, and the answer has no text yet.
+    Queued,
+    /// The answer has text, or has ended.
+    Begun(Status),
+}
+
+impl AnswerState {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AnswerState::Queued => "queued",
+            AnswerState::Begun(status) => status.as_str(),
+        }
+    }
 }
 
 /// Whether a user may use the server, and if not, why.

@@ -8,6 +8,7 @@ use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, Workspac
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
 use crate::domain::page::{ConversationView, MessagePage, Page, Pagination};
 use crate::domain::result::Rejection;
+use crate::domain::usage::{DayRange, UsageBy, UsageReport};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -63,9 +64,25 @@ pub enum QueryKind {
         cursor: MessageCursor,
         /// The maximum number of messages.
         limit: u32,
+        /// Whether answers include the model's reasoning.
+        with_reasoning: bool,
     },
     /// One message of a conversation of which the caller is a participant or the owner.
-    Message(ConversationRef, MessageId),
+    Message {
+        /// The conversation.
+        conversation: ConversationRef,
+        /// The message.
+        message: MessageId,
+        /// Whether an answer includes the model's reasoning.
+        with_reasoning: bool,
+    },
+    /// The tokens that the caller's answers used.
+    Usage {
+        /// The days.
+        days: DayRange,
+        /// The property by which they are grouped.
+        by: UsageBy,
+    },
     /// Answer jobs that are the first of their conversations, for the responders.
     Jobs {
         /// Their class.
@@ -151,7 +168,10 @@ impl QueryResponse {
     pub fn weight(&self) -> usize {
         const EACH: usize = 256;
         let conversation = |one: &Conversation| EACH + one.metadata.as_str().len();
-        let message = |one: &Message| EACH + one.content.as_str().len() + one.metadata.as_str().len();
+        let message = |one: &Message| {
+            let reasoning = one.reasoning.as_ref().map_or(0, |reasoning| reasoning.len());
+            EACH + one.content.as_str().len() + one.metadata.as_str().len() + reasoning
+        };
         let messages = |page: &MessagePage| -> usize { page.messages.iter().map(message).sum() };
         let view = |one: &ConversationView| conversation(&one.conversation) + messages(&one.last);
         EACH + match &self.result {
@@ -160,7 +180,8 @@ impl QueryResponse {
             Ok(QueryResult::ConversationViews(page)) => page.items.iter().map(view).sum(),
             Ok(QueryResult::ConversationView(one)) => view(one),
             Ok(QueryResult::Messages(page)) => messages(page),
-            Ok(QueryResult::Message(one)) => one.content.as_str().len(),
+            Ok(QueryResult::Message(one)) => message(one),
+            Ok(QueryResult::Usage(report)) => EACH * report.groups.len(),
             Ok(QueryResult::Users(users)) => EACH * users.len(),
             Ok(QueryResult::JournalPage(page)) => page.events.iter().map(|event| event.weight()).sum(),
             _ => 0,
@@ -189,6 +210,8 @@ pub enum QueryResult {
     Messages(MessagePage),
     /// A message.
     Message(Message),
+    /// Usage of tokens.
+    Usage(UsageReport),
     /// Answer jobs.
     Jobs(JobPage),
     /// The messages before an answer.

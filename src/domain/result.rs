@@ -1,5 +1,6 @@
 //! The results of commands.
 
+use crate::domain::answer_job::JobId;
 use crate::domain::command::{ApiVariant, ConversationRef, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::{EventNumber, MessageId};
@@ -57,9 +58,23 @@ pub enum Outcome {
     MessageUpdated(Message),
     /// A message was deleted.
     MessageDeleted,
+    /// A message is to be answered again.
+    AnswerQueued {
+        /// The message.
+        reply_to: MessageId,
+    },
+    /// Answers of a conversation were cancelled.
+    AnswersCancelled {
+        /// Their number.
+        count: u64,
+        /// Their jobs, which are closed.
+        closed: Vec<JobId>,
+        /// Set if more jobs may be open: the last job to cancel.
+        rest: Option<JobId>,
+    },
     /// A step of an answer was taken.
     Answered {
-        /// The answer's message; `None` if no text was shown.
+        /// The answer's message or its reserved id; `None` if nothing was shown.
         message_id: Option<MessageId>,
         /// Whether the job is closed now.
         closed: bool,
@@ -108,6 +123,11 @@ pub enum Rejection {
         /// The time in which the whole burst is regained, in seconds.
         window_seconds: u64,
         /// The time until the next state event may be written, in seconds; at least 1.
+        retry_seconds: u64,
+    },
+    /// The caller's answers have used the tokens of the day.
+    QuotaExceeded {
+        /// The time until the next day (UTC) begins, in seconds; at least 1.
         retry_seconds: u64,
     },
     /// The database is full, busy or faulty at the moment.

@@ -1,4 +1,4 @@
-//! Running answers: from the commit that creates their message to the one that publishes or deletes it.
+//! Running answers: from the commit that creates their message or reserves its id to the one that ends or deletes them.
 
 use crate::domain::answer_job::JobId;
 use crate::domain::event::{Event, EventKind};
@@ -7,12 +7,12 @@ use crate::domain::live_answer::LiveAnswer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// An answer whose message a commit created.
+/// An answer whose message a commit created, or whose message id it reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerStarted {
     /// The answer's job.
     pub job: JobId,
-    /// The answer's message.
+    /// The answer's message, which has no row before the first text.
     pub message_id: MessageId,
     /// The message that it answers.
     pub reply_to: MessageId,
@@ -33,7 +33,7 @@ pub struct AnswerStarted {
 /// The effect of an event on a running answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AnswerChange<'e> {
-    /// The answer is published or deleted.
+    /// The answer is published or deleted, or has ended without text.
     Over,
     /// It has new recipients.
     Recipients(&'e Arc<[UserId]>),
@@ -45,6 +45,7 @@ impl AnswerStarted {
         let in_conversation = Some(self.conversation_id) == event.conversation_id;
         let is_over = match event.kind {
             EventKind::Output => event.message().is_some_and(|message| message.id == self.message_id),
+            EventKind::OutputError => event.message_id() == Some(self.reply_to),
             EventKind::MessageDeleted => event.message_id() == Some(self.message_id),
             EventKind::ConversationDeleted => in_conversation,
             EventKind::WorkspaceDeleted => self.workspace_id == event.workspace_id,

@@ -17,11 +17,12 @@ use crate::base::limits::OUTPUT_APPEND_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, Turn};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, Turn};
 use crate::domain::id::MessageId;
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Status};
+use crate::domain::usage::TokenUsage;
 use crate::wire;
 use std::sync::Arc;
 
@@ -78,6 +79,7 @@ struct EndedAnswer {
     status: Status,
     metadata: Metadata,
     error: Option<Arc<str>>,
+    usage: Option<TokenUsage>,
 }
 
 /// One answer that a model writes.
@@ -300,7 +302,8 @@ impl Answer {
     fn ending(&mut self, status: Status, completion: Option<&Completion>, error: Option<Arc<str>>) {
         let properties = completion.map(Completion::properties);
         let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(self.job.responder, properties));
-        self.state = AnswerState::Ending(EndedAnswer { status, metadata, error });
+        let usage = Some(completion.map(Completion::usage).unwrap_or_default());
+        self.state = AnswerState::Ending(EndedAnswer { status, metadata, error, usage });
     }
 
     fn over(&mut self, end: JobEnd) {
@@ -347,40 +350,40 @@ impl Answer {
     }
 
     fn last_step(&self, ended: EndedAnswer) -> AnswerStep {
-        let EndedAnswer { status, metadata, error } = ended;
-        let is_kept = (self.message_id.is_some() || status == Status::Complete) && !self.live.is_empty();
-        let text = is_kept.then(|| Content::new_unchecked(self.live.text_from(0)));
-        AnswerStep::Finish { status, text, metadata, error }
+        let EndedAnswer { status, metadata, error, usage } = ended;
+        let text = (!self.live.is_empty()).then(|| Content::new_unchecked(self.live.text_from(0)));
+        AnswerStep::Finish { status, text, reasoning: None, metadata, error, usage }
     }
 }
 
 /// The step that cancels the answer to `job` with the text so far.
 pub fn cancel_step(job: &AnswerJob, live: &LiveAnswer) -> AnswerStep {
+    let CancelledAnswer { text, reasoning, metadata, usage, .. } = cancelled_answer(job, live);
+    AnswerStep::Finish { status: Status::Cancelled, text, reasoning, metadata, error: None, usage }
+}
+
+/// The end of the answer to `job` that is cancelled with the text so far.
+pub fn cancelled_answer(job: &AnswerJob, live: &LiveAnswer) -> CancelledAnswer {
     let text = live.text_from(0);
-    AnswerStep::Finish {
-        status: Status::Cancelled,
+    CancelledAnswer {
+        job: job.key,
         text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
+        reasoning: None,
         metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None)),
-        error: None,
+        usage: Some(TokenUsage::default()),
     }
 }
 
 /// The step that answers `job` without a model.
 pub fn immediate_step(job: &AnswerJob, answer: ImmediateAnswer) -> AnswerStep {
     let metadata = Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None));
-    match answer {
-        ImmediateAnswer::Echo => AnswerStep::Echo { metadata, bytes: job.content_bytes },
-        ImmediateAnswer::Interrupted => {
-            AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None }
-        }
-        ImmediateAnswer::Cancelled => {
-            AnswerStep::Finish { status: Status::Cancelled, text: None, metadata, error: None }
-        }
-        ImmediateAnswer::NotConfigured => {
-            let error = Some("this responder is not configured any more".into());
-            AnswerStep::Finish { status: Status::Failed, text: None, metadata, error }
-        }
-    }
+    let (status, error) = match answer {
+        ImmediateAnswer::Echo => return AnswerStep::Echo { metadata, bytes: job.content_bytes },
+        ImmediateAnswer::Interrupted => (Status::Interrupted, None),
+        ImmediateAnswer::Cancelled => (Status::Cancelled, None),
+        ImmediateAnswer::NotConfigured => (Status::Failed, Some("this responder is not configured any more".into())),
+    };
+    AnswerStep::Finish { status, text: None, reasoning: None, metadata, error, usage: None }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) mod upstream;
 pub use failure::{Failure, FailureKind};
 pub use upstream::{Timeouts, Upstream, UpstreamSettings};
 
+use crate::domain::usage::{TokenCounts, TokenUsage};
 use crate::wire;
 
 /// The properties that the model reported with a finished answer.
@@ -35,6 +36,16 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// The tokens that the answer used, as far as the model counted them.
+    pub fn usage(&self) -> TokenUsage {
+        let tokens = TokenCounts {
+            prompt: self.prompt_tokens.unwrap_or(0),
+            completion: self.completion_tokens.unwrap_or(0),
+            ..TokenCounts::default()
+        };
+        TokenUsage { model: self.model.as_deref().unwrap_or_default().into(), tokens }
+    }
+
     /// The same for the metadata of the answer's message.
     pub fn properties(&self) -> wire::answer_metadata::AnswerFacts<'_> {
         wire::answer_metadata::AnswerFacts {

@@ -15,21 +15,19 @@ mod window;
 
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage};
-use crate::domain::command::ReplyTo;
-use crate::domain::id::{ConversationId, EventNumber, MessageId};
+use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::token_rules::TokenRules;
-pub use messages::{Deletion, ImmediateAnswer, JobEnd, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason};
+pub use messages::{
+    CancelRequest, Deletion, ImmediateAnswer, JobEnd, SchedulerInput, SchedulerLimits, SchedulerOutput, StopReason,
+};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use window::{JobWindow, Next, WindowLimits};
 
 /// Pause before anything starts after the store could not take or list something, in milliseconds.
 pub(crate) const RETRY_MILLISECONDS: u64 = 500;
-
-/// The result of a cancel request where no answer runs, or where it ended first.
-const NOTHING_CANCELLED: Outcome = Outcome::Answered { message_id: None, closed: false };
 
 /// The scheduler of all answer jobs.
 #[derive(Debug)]
@@ -117,8 +115,11 @@ impl Scheduler {
                 }
             }
             SchedulerInput::AnswerEnded { job, end } => self.ended(job, end, now),
-            SchedulerInput::CancelRequested { to, conversation_id } => self.cancel_requested(to, conversation_id),
-            SchedulerInput::CancelStored { job, to, result } => self.cancel_stored(job, to, result, now),
+            SchedulerInput::CancelRequested { to, conversation_id } => {
+                self.cancel_answers(CancelRequest { to, conversation_id, through: None, count: 0 });
+            }
+            SchedulerInput::AnswersCancelled { request, result } => self.answers_cancelled(request, result),
+            SchedulerInput::CancelStored { job, result } => self.cancel_stored(job, result, now),
             SchedulerInput::Deleted(deletions) => self.deleted(&deletions),
             SchedulerInput::TokenRules(token_rules) => {
                 self.token_rules = token_rules;
@@ -272,15 +273,46 @@ impl Scheduler {
         }
     }
 
-    /// Stops the answer of a conversation by closing its job before the answer itself does.
-    fn cancel_requested(&mut self, to: ReplyTo, conversation_id: ConversationId) {
-        let answered =
-            |running: &&RunningJob| running.by != RunBy::Store && running.job.conversation_id == conversation_id;
-        match self.running.values().find(answered) {
-            Some(RunningJob { job, .. }) => {
-                self.outputs.push_back(SchedulerOutput::CancelAnswer { job: job.clone(), to: Some(to) });
+    /// Stops the answers of a conversation by closing their jobs before the answers themselves do.
+    fn cancel_answers(&mut self, request: CancelRequest) {
+        let running = self.busy.get(&request.conversation_id).and_then(|id| self.running.get(id));
+        let running = running.filter(|running| running.by != RunBy::Store).map(|running| running.job.clone());
+        self.outputs.push_back(SchedulerOutput::CancelAnswers { request, running });
+    }
+
+    fn answers_cancelled(&mut self, request: CancelRequest, result: Option<CommandResult>) {
+        let Some(CommandResult { number, result, .. }) = result else {
+            return self.outputs.push_back(SchedulerOutput::CancelDropped(request.to));
+        };
+        let result = match result {
+            Ok(Outcome::AnswersCancelled { count, closed, rest }) => {
+                for job in closed {
+                    self.job_closed(request.conversation_id, job);
+                }
+                let count = request.count + count;
+                if rest.is_some() {
+                    return self.cancel_answers(CancelRequest { through: rest, count, ..request });
+                }
+                Ok(Outcome::AnswersCancelled { count, closed: Vec::new(), rest: None })
             }
-            None => self.cancel_result(Some(to), None, Ok(NOTHING_CANCELLED)),
+            other => other,
+        };
+        self.outputs.push_back(SchedulerOutput::CancelResult(CommandResult { to: request.to, number, result }));
+    }
+
+    /// Drops a job that the store has closed, wherever it is.
+    fn job_closed(&mut self, conversation_id: ConversationId, id: JobId) {
+        let busy = self.busy.get(&conversation_id).and_then(|id| self.running.get_mut(id));
+        if let Some(RunningJob { job, by, next, .. }) = busy {
+            if job.key == id && *by != RunBy::Store {
+                let stop = SchedulerOutput::StopAnswer { job: id, reason: StopReason::JobClosed };
+                self.outputs.push_back(stop);
+            }
+            next.take_if(|next| next.key == id);
+        }
+        for window in [&mut self.for_model, &mut self.immediate] {
+            window.remove(id);
+            window.closed(id);
         }
     }
 
@@ -293,36 +325,21 @@ impl Scheduler {
         for running in self.running.values_mut() {
             if running.by != RunBy::Store && !running.is_rejected && self.token_rules.rejects_all(&running.job.user) {
                 running.is_rejected = true;
-                self.outputs.push_back(SchedulerOutput::CancelAnswer { job: running.job.clone(), to: None });
+                self.outputs.push_back(SchedulerOutput::CancelAnswer(running.job.clone()));
             }
         }
     }
 
-    fn cancel_stored(&mut self, job: JobId, to: Option<ReplyTo>, result: Option<CommandResult>, now: MonoTime) {
-        let Some(CommandResult { number, result, .. }) = result else {
-            match to {
-                Some(to) => self.outputs.push_back(SchedulerOutput::CancelDropped(to)),
-                None => self.cancel_again(job, now),
-            }
-            return;
-        };
-        match result {
-            Ok(outcome) => {
+    fn cancel_stored(&mut self, job: JobId, result: Option<CommandResult>, now: MonoTime) {
+        match result.map(|result| result.result) {
+            Some(Ok(_)) => {
                 if self.running.contains_key(&job) {
                     self.outputs.push_back(SchedulerOutput::StopAnswer { job, reason: StopReason::JobClosed });
                 }
-                self.cancel_result(to, number, Ok(outcome));
             }
             // The answer was over before.
-            Err(Rejection::Conflict(_) | Rejection::NotFound(_)) => {
-                self.cancel_result(to, number, Ok(NOTHING_CANCELLED));
-            }
-            Err(rejection) => {
-                if to.is_none() {
-                    self.cancel_again(job, now);
-                }
-                self.cancel_result(to, number, Err(rejection));
-            }
+            Some(Err(Rejection::Conflict(_) | Rejection::NotFound(_))) => {}
+            Some(Err(_)) | None => self.cancel_again(job, now),
         }
     }
 
@@ -332,12 +349,6 @@ impl Scheduler {
             running.is_rejected = false;
             self.checks_rejected = true;
             self.pause(now);
-        }
-    }
-
-    fn cancel_result(&mut self, to: Option<ReplyTo>, number: Option<EventNumber>, result: Result<Outcome, Rejection>) {
-        if let Some(to) = to {
-            self.outputs.push_back(SchedulerOutput::CancelResult(CommandResult { to, number, result }));
         }
     }
 

@@ -22,6 +22,9 @@ pub struct StoreConfig {
     pub query_rows_max: usize,
     /// The responders that conversations may use.
     pub responders: ResponderRules,
+    /// Tokens of prompts and completions after which a user's messages are no longer answered by a model on that day (UTC);
+    /// `None` is no limit.
+    pub tokens_per_day_max: Option<u64>,
     /// The budgets of memory.
     pub memory: MemoryPlan,
 }
@@ -37,6 +40,7 @@ impl StoreConfig {
             notified_rows_max: NOTIFIED_ROWS_MAX,
             query_rows_max: QUERY_ROWS_EXAMINED_MAX,
             responders: ResponderRules::default(),
+            tokens_per_day_max: None,
             memory: MemoryPlan::unlimited(),
         }
     }

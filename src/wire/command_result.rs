@@ -54,9 +54,16 @@ pub fn command_body(outcome: &Outcome) -> Vec<u8> {
         Outcome::ConversationDeleted => done(&mut json, "conversation deleted"),
         Outcome::MessageUpdated(changed) => conversation_view::message(&mut json, changed),
         Outcome::MessageDeleted => done(&mut json, "message deleted"),
-        // The response of `POST /conversations/{id}/cancel`.
+        Outcome::AnswerQueued { reply_to } => {
+            json.raw("{\"status\":\"queued\",\"reply_to\":").uuid(reply_to.0).raw("}");
+        }
+        Outcome::AnswersCancelled { count, .. } => {
+            json.raw(if *count > 0 { "{\"cancelled\":true,\"count\":" } else { "{\"cancelled\":false,\"count\":" });
+            json.number(*count).raw("}");
+        }
+        // Responders get this result, and no client.
         Outcome::Answered { closed, .. } => {
-            json.raw(if *closed { "{\"cancelled\":true}" } else { "{\"cancelled\":false}" });
+            json.raw(if *closed { "{\"closed\":true}" } else { "{\"closed\":false}" });
         }
         Outcome::PasswordChanged => {
             json.raw("{\"status\":\"password changed\"}");

@@ -44,9 +44,27 @@ pub(crate) fn message(json: &mut JsonWriter, message: &Message) {
         .time(message.updated_at)
         .raw(",\"status\":\"")
         .raw(message.status.as_str())
-        .raw("\",\"metadata\":")
-        .raw(message.metadata.as_str())
-        .raw("}");
+        .raw("\"");
+    error(json, message.error.as_deref());
+    if let Some(answer) = &message.answer {
+        json.raw(",\"answer\":{\"status\":\"").raw(answer.state.as_str()).raw("\"");
+        if let Some(id) = answer.message_id {
+            json.raw(",\"message_id\":").uuid(id.0);
+        }
+        error(json, answer.error.as_deref());
+        json.raw("}");
+    }
+    if let Some(reasoning) = &message.reasoning {
+        json.raw(",\"reasoning\":").string(reasoning);
+    }
+    json.raw(",\"metadata\":").raw(message.metadata.as_str()).raw("}");
+}
+
+/// The member `error` of what failed.
+pub(crate) fn error(json: &mut JsonWriter, error: Option<&str>) {
+    if let Some(error) = error {
+        json.raw(",\"error\":").string(error);
+    }
 }
 
 fn before_messages(json: &mut JsonWriter, conversation: &Conversation) {

@@ -7,8 +7,9 @@ use crate::base::time::WallTime;
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
-use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::model::{Conversation, Message, Status, Workspace};
 use crate::domain::started_answer::AnswerStarted;
+use crate::wire::conversation_view;
 use crate::wire::json::JsonWriter;
 use crate::wire::resource;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub fn event_json(event: &Event, out: &mut Vec<u8>) {
             };
             "{}"
         }
-        EventBody::Data(data) => {
+        EventBody::Unanswered(_, data) | EventBody::Data(data) => {
             debug_assert!(!data.contains(['\n', '\r']), "journalled data is compact");
             json.raw(data);
             "{}"
@@ -83,20 +84,17 @@ pub(crate) fn conversation_tombstone_data(id: ConversationId, workspace: Workspa
     })
 }
 
-/// `data` of `output_error`: the message to answer, and the answer if any text was shown.
+/// `data` of `output_error`: the message whose answer ended without text, its status as `code`, and the reason.
 pub(crate) fn output_error_data(
-    asked: MessageId,
+    reply_to: MessageId,
     conversation: ConversationId,
-    answer: Option<MessageId>,
+    status: Status,
     reason: &str,
 ) -> Arc<str> {
     data(256 + reason.len(), |json| {
-        json.raw("{\"message_id\":").uuid(asked.0);
-        json.raw(",\"conversation_id\":").uuid(conversation.0).raw(",\"error\":").string(reason);
-        if let Some(answer) = answer {
-            json.raw(",\"answer_id\":").uuid(answer.0);
-        }
-        json.raw("}");
+        json.raw("{\"reply_to\":").uuid(reply_to.0);
+        json.raw(",\"conversation_id\":").uuid(conversation.0);
+        json.raw(",\"code\":\"").raw(status.as_str()).raw("\",\"error\":").string(reason).raw("}");
     })
 }
 
@@ -278,6 +276,7 @@ fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
             None => json.raw("null"),
         };
         json.raw(",\"status\":\"").raw(message.status.as_str()).raw("\"");
+        conversation_view::error(json, message.error.as_deref());
     }
     if kind == EventKind::MessageUpdated {
         // `user_id` and `timestamp` of the event belong to this change, which may not be the last one.
@@ -287,6 +286,7 @@ fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
             .raw(message.status.as_str())
             .raw("\",\"updated_at\":")
             .time(message.updated_at);
+        conversation_view::error(json, message.error.as_deref());
     }
     json.raw("}");
 }

@@ -9,6 +9,7 @@ use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Content, Metadata, Role, Status, Topic, UserStatus, Workspace};
 use crate::domain::responder::ResponderKind;
+use crate::domain::usage::{Day, TokenUsage, UsageSums};
 use uuid::Uuid;
 
 pub(crate) use read::read;
@@ -16,8 +17,8 @@ pub(crate) use write::write;
 
 /// The format that the first line declares.
 const FORMAT: &str = "cortex-core-export";
-/// The version of the format. No other can be read.
-const VERSION: u64 = 1;
+/// The version of the format. Version 1, which had neither answers nor usage, can be read as well.
+const VERSION: u64 = 2;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,8 @@ pub(crate) enum ExportLine {
     Conversation(ConversationLine),
     /// A message.
     Message(MessageLine),
+    /// The usage of tokens by one user on one day.
+    Usage(UsageLine),
     /// The last line: the number of lines before it.
     End(ExportCounts),
 }
@@ -127,12 +130,48 @@ pub(crate) struct MessageLine {
     pub published: Option<(EventNumber, WallTime)>,
     /// The responder of its open answer job.
     pub responder: Option<ResponderKind>,
+    /// The number of that job and the user for whom it counts, if they are not those of the message.
+    pub job: Option<(EventNumber, UserId)>,
+    /// The answers to it that have ended, by attempt.
+    pub answers: Vec<AnswerLine>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The model's reasoning before it.
+    pub reasoning: Option<String>,
     /// The id of the request that sent it.
     pub correlation_id: String,
     /// The client's own data.
     pub metadata: Metadata,
     /// The text.
     pub content: Content,
+}
+
+/// An answer that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AnswerLine {
+    /// The status.
+    pub status: Status,
+    /// The number of its message, if it had text. The message may be deleted.
+    pub answer: Option<EventNumber>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The tokens that it used, if a model was asked.
+    pub usage: Option<TokenUsage>,
+}
+
+/// Sums of tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UsageLine {
+    /// The user.
+    pub user: UserId,
+    /// The day.
+    pub day: Day,
+    /// The conversation, which may be deleted.
+    pub conversation: ConversationId,
+    /// The model; empty if the upstream server did not name it.
+    pub model: String,
+    /// The sums.
+    pub sums: UsageSums,
 }
 
 /// The number of lines of each type.
@@ -146,18 +185,20 @@ pub(crate) struct ExportCounts {
     pub conversations: u64,
     /// Messages.
     pub messages: u64,
+    /// Sums of usage.
+    pub usage: u64,
 }
 
 impl ExportCounts {
     /// The number of lines between the first and the last.
     pub(crate) fn lines(&self) -> u64 {
-        self.users + self.workspaces + self.conversations + self.messages
+        self.users + self.workspaces + self.conversations + self.messages + self.usage
     }
 }
 
 impl std::fmt::Display for ExportCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ExportCounts { users, workspaces, conversations, messages } = self;
+        let ExportCounts { users, workspaces, conversations, messages, usage: _ } = self;
         write!(f, "{users} users, {workspaces} workspaces, {conversations} conversations, {messages} messages")
     }
 }

@@ -6,6 +6,7 @@ use crate::domain::id::{MessageId, RESPONDER_PREFIX, UserId};
 use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 use crate::domain::page::Pagination;
 use crate::domain::query::MessageCursor;
+use crate::domain::usage::{Day, DayRange, UsageBy};
 use crate::wire::FieldErrors;
 use crate::wire::request::{LoginRequest, email_text, typed_password};
 use std::borrow::Cow;
@@ -53,11 +54,7 @@ pub struct ConversationViewList {
 pub fn conversation_view_list(pairs: &[QueryPair]) -> Result<ConversationViewList, FieldErrors> {
     let mut query = QueryReader::of(pairs);
     let pagination = query.pagination();
-    let with_messages = match query.once("include") {
-        None => false,
-        Some("messages") => true,
-        Some(_) => query.reject("include", "must be messages").unwrap_or(false),
-    };
+    let with_messages = query.includes("messages");
     query.end(pagination.map(|pagination| ConversationViewList { pagination, with_messages }))
 }
 
@@ -68,12 +65,15 @@ pub struct MessageList {
     pub cursor: MessageCursor,
     /// The maximum number of messages.
     pub limit: u32,
+    /// Whether answers include the model's reasoning.
+    pub with_reasoning: bool,
 }
 
 /// Reads the query of `GET /conversations/{id}/messages`.
 pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
     let mut query = QueryReader::of(pairs);
     let limit = query.limit();
+    let with_reasoning = query.includes("reasoning");
     let (before, after) = (query.message("before"), query.message("after"));
     let cursor = match (before, after) {
         (None, None) => Some(MessageCursor::First),
@@ -81,7 +81,33 @@ pub fn message_list(pairs: &[QueryPair]) -> Result<MessageList, FieldErrors> {
         (None, Some(id)) => Some(MessageCursor::After(id)),
         (Some(_), Some(_)) => query.reject("before", "must not be given together with after"),
     };
-    query.end(cursor.map(|cursor| MessageList { cursor, limit }))
+    query.end(cursor.map(|cursor| MessageList { cursor, limit, with_reasoning }))
+}
+
+/// Reads the query of `GET /conversations/{id}/messages/{message_id}`: whether an answer includes the model's reasoning.
+pub(crate) fn message(pairs: &[QueryPair]) -> Result<bool, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
+    let with_reasoning = query.includes("reasoning");
+    query.end(Some(with_reasoning))
+}
+
+/// Reads the query of `GET /usage`. Without `to`, the range ends today; without `from`, it has a default length.
+pub(crate) fn usage(pairs: &[QueryPair], today: Day) -> Result<(DayRange, UsageBy), FieldErrors> {
+    let mut query = QueryReader::of(pairs);
+    let to = query.day("to").unwrap_or(today);
+    let from = query.day("from").unwrap_or(Day(to.0 - (USAGE_DAYS_DEFAULT - 1)));
+    if from > to {
+        query.reject::<()>("from", "must not be after to");
+    } else if to.0 - from.0 >= USAGE_DAYS_MAX {
+        query.reject::<()>("from", format!("must be at most {} days before to", USAGE_DAYS_MAX - 1));
+    }
+    let by = match query.once("by") {
+        None | Some("day") => Some(UsageBy::Day),
+        Some("conversation") => Some(UsageBy::Conversation),
+        Some("model") => Some(UsageBy::Model),
+        Some(_) => query.reject("by", "must be day, conversation or model"),
+    };
+    query.end(by.map(|by| (DayRange { from, to }, by)))
 }
 
 /// `GET /users?ids=a,b`: the ids without duplicates, in the order sent. Ids of responders are left out rather than rejected,
@@ -190,6 +216,20 @@ impl<'a> QueryReader<'a> {
             Some(number) if (min..=max).contains(&number) => Some(number),
             _ => self.reject(name, rule),
         }
+    }
+
+    /// Whether `include` names `part`, which is the only one that there is.
+    fn includes(&mut self, part: &'static str) -> bool {
+        match self.once("include") {
+            None => false,
+            Some(name) if name == part => true,
+            Some(_) => self.reject("include", format!("must be {part}")).unwrap_or(false),
+        }
+    }
+
+    fn day(&mut self, name: &'static str) -> Option<Day> {
+        let value = self.once(name)?;
+        self.checked(name, Day::parse(value).ok_or("must be a date like 2026-01-31"))
     }
 
     fn flag(&mut self, name: &'static str) -> bool {

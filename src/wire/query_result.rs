@@ -3,6 +3,7 @@
 use crate::domain::model::UserProfile;
 use crate::domain::page::Page;
 use crate::domain::query::QueryResult;
+use crate::domain::usage::{UsageKey, UsageReport, UsageSums};
 use crate::wire::conversation_view;
 use crate::wire::json::JsonWriter;
 use crate::wire::resource::{conversation_json, workspace_json};
@@ -52,6 +53,10 @@ pub(crate) fn query_body(result: &QueryResult) -> Option<QueryBody> {
             return Some(QueryBody { body, truncated: page.truncated, total: None });
         }
         QueryResult::Message(one) => conversation_view::message(&mut JsonWriter(&mut body), one),
+        QueryResult::Usage(report) => {
+            usage(&mut JsonWriter(&mut body), report);
+            return Some(QueryBody { body, truncated: report.truncated, total: None });
+        }
         QueryResult::Users(users) => {
             JsonWriter(&mut body).raw("{\"users\":").array(users, user).raw("}");
         }
@@ -64,6 +69,30 @@ pub(crate) fn query_body(result: &QueryResult) -> Option<QueryBody> {
         }
     }
     Some(QueryBody { body, truncated: false, total: None })
+}
+
+fn usage(json: &mut JsonWriter, report: &UsageReport) {
+    json.raw("{\"usage\":").array(&report.groups, |json, (key, sums)| {
+        match key {
+            UsageKey::Day(day) => json.raw("{\"day\":\"").raw(&day.to_string()).raw("\","),
+            UsageKey::Conversation(id) => json.raw("{\"conversation_id\":").uuid(id.0).raw(","),
+            UsageKey::Model(name) => json.raw("{\"model\":").string(name).raw(","),
+            UsageKey::User(id) => json.raw("{\"user_id\":").string(id.as_str()).raw(","),
+        };
+        usage_sums(json, sums);
+        json.raw("}");
+    });
+    json.raw(",\"total\":{");
+    usage_sums(json, &report.total);
+    json.raw("}}");
+}
+
+fn usage_sums(json: &mut JsonWriter, sums: &UsageSums) {
+    json.raw("\"answers\":").number(sums.answers);
+    json.raw(",\"prompt_tokens\":").number(sums.tokens.prompt);
+    json.raw(",\"completion_tokens\":").number(sums.tokens.completion);
+    json.raw(",\"reasoning_tokens\":").number(sums.tokens.reasoning);
+    json.raw(",\"cached_tokens\":").number(sums.tokens.cached);
 }
 
 fn user(json: &mut JsonWriter, user: &UserProfile) {

@@ -67,6 +67,9 @@ fn posted(role: Role) -> Arc<Event> {
         updated_at: WallTime(1_769_850_930_123_456),
         status: Status::Complete,
         reply_to: None,
+        error: None,
+        answer: None,
+        reasoning: None,
     };
     Arc::new(Event {
         number: EventNumber(7),

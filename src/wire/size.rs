@@ -3,7 +3,7 @@
 //! Invariant: `json_bytes` is exactly the number of bytes that the writer of the same value appends.
 
 use crate::domain::id::UserId;
-use crate::domain::model::{Conversation, Message, Workspace};
+use crate::domain::model::{AnswerSummary, Conversation, Message, Workspace};
 use crate::domain::page::ConversationView;
 use crate::wire::json::string_bytes;
 
@@ -51,7 +51,21 @@ impl JsonBytes for Message {
             + string_bytes(self.content.as_str())
             + self.status.as_str().len()
             + self.metadata.as_str().len()
+            + error_bytes(self.error.as_deref())
+            + self.answer.as_ref().map_or(0, answer_bytes)
+            + self.reasoning.as_ref().map_or(0, |text| r#","reasoning":"#.len() + string_bytes(text))
     }
+}
+
+fn answer_bytes(answer: &AnswerSummary) -> usize {
+    const FRAME: usize = r#","answer":{"status":""}"#.len();
+    const ID: usize = r#","message_id":"""#.len() + UUID_BYTES;
+    let id = answer.message_id.map_or(0, |_| ID);
+    FRAME + answer.state.as_str().len() + id + error_bytes(answer.error.as_deref())
+}
+
+fn error_bytes(error: Option<&str>) -> usize {
+    error.map_or(0, |error| r#","error":"#.len() + string_bytes(error))
 }
 
 impl JsonBytes for ConversationView {

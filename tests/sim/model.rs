@@ -442,7 +442,10 @@ impl Model {
                 self.journal.last_mut().expect("the entry was just added").message = Some(made);
                 self.messages.get_mut(&made).expect("the message exists").deleted = Some(number);
             }
-            CommandKind::SetPassword { .. } | CommandKind::Answer { .. } => {
+            CommandKind::SetPassword { .. }
+            | CommandKind::Answer { .. }
+            | CommandKind::AnswerMessage { .. }
+            | CommandKind::CancelAnswers { .. } => {
                 unreachable!("runs have no passwords and no responders")
             }
         }
@@ -658,7 +661,7 @@ fn status_of(rejection: &Rejection) -> u16 {
         Rejection::Conflict(_) => 409,
         Rejection::Invalid(_) | Rejection::IdempotencyKeyReused => 422,
         Rejection::Unauthorized => 401,
-        Rejection::StateEventRate { .. } => 429,
+        Rejection::StateEventRate { .. } | Rejection::QuotaExceeded { .. } => 429,
         Rejection::Unavailable | Rejection::Overloaded | Rejection::TooLittleMemory => 503,
         Rejection::Database => 500,
     }

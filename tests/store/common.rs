@@ -163,7 +163,7 @@ impl World {
         // The events of a batch are numbered in the order of their times. Numbers without an event belong to the messages of
         // started answers.
         let numbers: Vec<u64> = committed.events.iter().map(|event| event.number.0).collect();
-        let begins = commands.iter().filter(|command| is_begin(&command.kind)).count();
+        let begins = commands.iter().filter(|command| takes_number(&command.kind)).count();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(numbers.iter().all(|number| (before.0 + 1..=committed.through.0).contains(number)));
         assert!((numbers.len()..=numbers.len() + begins).contains(&((committed.through.0 - before.0) as usize)));
@@ -291,8 +291,9 @@ pub fn responders(default: Option<&str>) -> ResponderRules {
     ResponderRules { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi] }
 }
 
-fn is_begin(kind: &CommandKind) -> bool {
-    matches!(kind, CommandKind::Answer { step: AnswerStep::Begin { .. }, .. })
+/// Whether a command takes a number that no event has: for an answer's message or for a job.
+fn takes_number(kind: &CommandKind) -> bool {
+    matches!(kind, CommandKind::Answer { step: AnswerStep::Begin { .. }, .. } | CommandKind::AnswerMessage { .. })
 }
 
 pub fn users(ids: &[&str]) -> Vec<UserId> {
@@ -362,7 +363,17 @@ pub fn append(job: JobId, text: &str) -> CommandKind {
 
 pub fn finish(job: JobId, status: Status, text: Option<&str>) -> CommandKind {
     let text = text.map(Content::new_unchecked);
-    CommandKind::Answer { job, step: AnswerStep::Finish { status, text, metadata: Metadata::empty(), error: None } }
+    CommandKind::Answer {
+        job,
+        step: AnswerStep::Finish {
+            status,
+            text,
+            metadata: Metadata::empty(),
+            error: None,
+            reasoning: None,
+            usage: None,
+        },
+    }
 }
 
 pub fn delete_message(conversation: ConversationId, message: MessageId) -> CommandKind {

@@ -93,7 +93,7 @@ label_values! {
 }
 
 /// Why requests were rejected: the values of the label `reason`. Any other reason counts as the last one.
-pub(crate) const REJECTION_REASONS: [&str; 25] = [
+pub(crate) const REJECTION_REASONS: [&str; 26] = [
     "bad_request",
     "host_not_served",
     "unauthorized",
@@ -109,6 +109,7 @@ pub(crate) const REJECTION_REASONS: [&str; 25] = [
     "validation_error",
     "idempotency_key_reused",
     "rate_limited",
+    "quota_exceeded",
     "journal_rate",
     "too_many_streams",
     "queue_full",

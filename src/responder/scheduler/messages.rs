@@ -82,19 +82,24 @@ pub enum SchedulerInput {
         /// The end of the answer.
         end: JobEnd,
     },
-    /// A client requests to cancel the running answer of a conversation.
+    /// A client requests to cancel the running answer and the queued answers of a conversation.
     CancelRequested {
         /// The connection that waits for the result.
         to: ReplyTo,
         /// The conversation.
         conversation_id: ConversationId,
     },
+    /// The result of [`SchedulerOutput::CancelAnswers`].
+    AnswersCancelled {
+        /// The request.
+        request: CancelRequest,
+        /// The store's result; `None` if a queue was full.
+        result: Option<CommandResult>,
+    },
     /// The result of [`SchedulerOutput::CancelAnswer`].
     CancelStored {
         /// The job.
         job: JobId,
-        /// The connection that waits for the result, if one does.
-        to: Option<ReplyTo>,
         /// The store's result; `None` if a queue was full.
         result: Option<CommandResult>,
     },
@@ -170,17 +175,32 @@ pub enum SchedulerOutput {
         /// The reason.
         reason: StopReason,
     },
-    /// Close the job as cancelled, with the text so far. Next: [`SchedulerInput::CancelStored`].
-    CancelAnswer {
-        /// The job.
-        job: AnswerJob,
-        /// The connection that waits for the result, if one does.
-        to: Option<ReplyTo>,
+    /// Close the job of a running answer as cancelled, with the text so far. Next: [`SchedulerInput::CancelStored`].
+    CancelAnswer(AnswerJob),
+    /// Close the jobs of a conversation as cancelled. Next: [`SchedulerInput::AnswersCancelled`].
+    CancelAnswers {
+        /// The request.
+        request: CancelRequest,
+        /// The job of the running answer, which is closed with the text so far.
+        running: Option<AnswerJob>,
     },
     /// The result of a cancel request.
     CancelResult(CommandResult),
     /// A cancel request without result: a queue was full.
     CancelDropped(ReplyTo),
+}
+
+/// A client's request to cancel the answers of a conversation. The store may need several commands for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CancelRequest {
+    /// The connection that waits for the result.
+    pub to: ReplyTo,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// The last job to cancel, once the first command has determined it.
+    pub through: Option<JobId>,
+    /// The number of answers that are cancelled.
+    pub count: u64,
 }
 
 /// An answer that needs no model.

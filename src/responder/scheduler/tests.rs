@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::answer_job::{JobRange, UserJobPage, UserKey};
-use crate::domain::id::{UserId, WorkspaceId};
+use crate::domain::command::ReplyTo;
+use crate::domain::id::{EventNumber, UserId, WorkspaceId};
 use crate::domain::token_rules::TokenRule;
 use uuid::Uuid;
 
@@ -56,9 +57,13 @@ fn after(scheduler: &mut Scheduler, input: SchedulerInput, milliseconds: u64) ->
             SchedulerOutput::AnswerAtOnce { job, answer } => format!("{answer:?} {}", job.key.0),
             SchedulerOutput::StartAnswer(job) => format!("start {}", job.key.0),
             SchedulerOutput::StopAnswer { job, reason } => format!("stop {} {reason:?}", job.0),
-            SchedulerOutput::CancelAnswer { job, .. } => format!("cancel {}", job.key.0),
+            SchedulerOutput::CancelAnswer(job) => format!("cancel {}", job.key.0),
+            SchedulerOutput::CancelAnswers { request, running } => {
+                let running = running.map_or(0, |job| job.key.0.0);
+                format!("cancel all, {running} runs, through {}", request.through.map_or(0, |job| job.0.0))
+            }
             SchedulerOutput::CancelResult(result) => match result.result {
-                Ok(Outcome::Answered { closed, .. }) => format!("cancelled {closed}"),
+                Ok(Outcome::AnswersCancelled { count, .. }) => format!("cancelled {count}"),
                 other => format!("{other:?}"),
             },
             SchedulerOutput::CancelDropped(_) => "dropped".to_owned(),
@@ -246,7 +251,7 @@ fn messages_of_users_whose_tokens_are_rejected_are_not_answered() {
     rejects.set(UserId::new("ann").unwrap(), Some(TokenRule::RejectAll));
     let rules = SchedulerInput::TokenRules(Arc::new(rejects));
     assert_eq!(after(&mut scheduler, rules, 0), ["cancel 1", "cancel 2"]);
-    let result = |job, result| SchedulerInput::CancelStored { job: id(job), to: None, result };
+    let result = |job, result| SchedulerInput::CancelStored { job: id(job), result };
     let closed =
         CommandResult { to: TO, number: None, result: Ok(Outcome::Answered { message_id: None, closed: true }) };
     assert_eq!(after(&mut scheduler, result(2, Some(closed)), 0), ["stop 2 JobClosed"], "no client waits for it");
@@ -256,25 +261,65 @@ fn messages_of_users_whose_tokens_are_rejected_are_not_answered() {
     assert_eq!(after(&mut scheduler, SchedulerInput::Tick, RETRY_MILLISECONDS), ["cancel 1"]);
 }
 
+/// The store's result of a command that cancels the answers of conversation 1.
+fn cancelled(request: CancelRequest, result: Option<Result<Outcome, Rejection>>) -> SchedulerInput {
+    let result = result.map(|result| CommandResult { to: TO, number: None, result });
+    SchedulerInput::AnswersCancelled { request, result }
+}
+
+fn outcome(closed: &[u64], rest: Option<u64>) -> Option<Result<Outcome, Rejection>> {
+    let closed: Vec<JobId> = closed.iter().copied().map(id).collect();
+    Some(Ok(Outcome::AnswersCancelled { count: closed.len() as u64, closed, rest: rest.map(id) }))
+}
+
 #[test]
-fn a_cancel_closes_the_job_first_and_stops_the_answer_then() {
-    let mut scheduler = idle();
+fn a_cancel_closes_the_jobs_first_and_stops_the_answer_then() {
     let conversation_id = ConversationId(Uuid::from_u128(1));
+    let request = CancelRequest { to: TO, conversation_id, through: None, count: 0 };
     let cancel = SchedulerInput::CancelRequested { to: TO, conversation_id };
-    assert_eq!(after(&mut scheduler, cancel.clone(), 0), ["cancelled false"], "nothing runs");
+    let mut scheduler = idle();
+    assert_eq!(
+        after(&mut scheduler, cancel.clone(), 0),
+        ["cancel all, 0 runs, through 0"],
+        "jobs may wait in the table"
+    );
+    assert_eq!(after(&mut scheduler, cancelled(request, outcome(&[], None)), 0), ["cancelled 0"]);
+    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
     let table = [
-        (Some(Ok(Outcome::Answered { message_id: None, closed: true })), vec!["stop 1 JobClosed", "cancelled true"]),
-        (Some(Err(Rejection::Conflict("the job is closed"))), vec!["cancelled false"]),
+        (outcome(&[1, 2], None), vec!["stop 1 JobClosed", "cancelled 2"]),
+        (outcome(&[], None), vec!["cancelled 0"]),
         (Some(Err(Rejection::Unavailable)), vec!["Err(Unavailable)"]),
         (None, vec!["dropped"]),
     ];
-    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
     for (result, expected) in table {
-        assert_eq!(after(&mut scheduler, cancel.clone(), 0), ["cancel 1"]);
-        let result = result.map(|result| CommandResult { to: TO, number: None, result });
-        let stored = SchedulerInput::CancelStored { job: id(1), to: Some(TO), result };
-        assert_eq!(after(&mut scheduler, stored, 0), expected);
+        assert_eq!(after(&mut scheduler, cancel.clone(), 0), ["cancel all, 1 runs, through 0"]);
+        assert_eq!(after(&mut scheduler, cancelled(request, result), 0), expected);
     }
+    // A second command follows as long as jobs may be open, and the client gets the number of all.
+    let rest = CancelRequest { through: Some(id(9)), count: 3, ..request };
+    let first = after(&mut scheduler, cancelled(request, outcome(&[1, 8, 7], Some(9))), 0);
+    assert_eq!(first, ["stop 1 JobClosed", "cancel all, 1 runs, through 9"]);
+    assert_eq!(after(&mut scheduler, cancelled(rest, outcome(&[5], None)), 0), ["cancelled 4"]);
+}
+
+#[test]
+fn a_cancelled_job_that_waits_never_starts() {
+    let conversation_id = ConversationId(Uuid::from_u128(1));
+    let request = CancelRequest { to: TO, conversation_id, through: None, count: 0 };
+    // A job that waits for a slot.
+    let mut scheduler = idle();
+    let jobs = [job(2, "ann", 2), job(3, "ann", 3), job(4, "ann", 1)];
+    assert_eq!(after(&mut scheduler, SchedulerInput::JobsAdded(jobs.into()), 0), ["start 2", "start 3"]);
+    assert_eq!(after(&mut scheduler, cancelled(request, outcome(&[4], None)), 0), ["cancelled 1"]);
+    assert!(after(&mut scheduler, ended(2, JobEnd::Closed), 0).is_empty());
+    assert_eq!(scheduler.waiting_jobs(), 0);
+    // A job that is held until the end of the one before it.
+    let mut scheduler = idle();
+    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(1, "ann", 1)]), 0);
+    after(&mut scheduler, SchedulerInput::JobsAdded(vec![job(2, "ann", 1)]), 0);
+    assert_eq!(after(&mut scheduler, cancelled(request, outcome(&[2], None)), 0), ["cancelled 1"]);
+    assert!(after(&mut scheduler, ended(1, JobEnd::Closed), 0).is_empty());
+    assert_eq!(scheduler.running_jobs(), 0);
 }
 
 #[test]

@@ -146,6 +146,15 @@ impl JobWindow {
         self.remove_if_empty(job.user_key);
     }
 
+    /// Removes a job that is closed, if it waits here.
+    pub(super) fn remove(&mut self, job: JobId) {
+        let waiting = self.users.iter_mut().find_map(|(key, user)| user.waiting.remove(&job).map(|_| *key));
+        if let Some(user) = waiting {
+            self.waiting -= 1;
+            self.remove_if_empty(user);
+        }
+    }
+
     /// A waiting job is started, which is its user's turn.
     pub(super) fn started(&mut self, job: &AnswerJob) {
         let user = self.users.entry(job.user_key).or_default();

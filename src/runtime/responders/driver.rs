@@ -2,17 +2,18 @@
 //!
 //! Invariant: every answer in `dirty` is polled before the thread waits, and `timers` has the next deadline of every other.
 
-use super::port::{AnswerId, DriverRequest, ResponderInput, ResponderPort, step_command};
+use super::port::{AnswerId, DriverRequest, ResponderInput, ResponderPort, cancel_command, step_command};
 use super::sockets::{SocketEvent, SocketId, UpstreamSockets};
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
 use crate::domain::holder::Holder;
+use crate::domain::live_answer::LiveAnswer;
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
 use crate::responder::Upstream;
-use crate::responder::answer::{Answer, AnswerEffect, cancel_step, immediate_step};
+use crate::responder::answer::{Answer, AnswerEffect, cancel_step, cancelled_answer, immediate_step};
 use crate::responder::scheduler::{Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
 use crate::runtime::clock::Clock;
 use crate::runtime::workers::Workers;
@@ -185,14 +186,24 @@ impl Driver {
                     self.with_answer(id, |answer| answer.stop(reason));
                 }
             }
-            SchedulerOutput::CancelAnswer { job, to } => {
-                let id = self.jobs.get(&job.key);
-                let live = id.and_then(|id| self.answers.get(id)).map(|running| running.answer.live().clone());
-                self.submit(&job, cancel_step(&job, &live.unwrap_or_default()), DriverRequest::Cancel(job.key, to));
+            SchedulerOutput::CancelAnswer(job) => {
+                self.submit(&job, cancel_step(&job, &self.live(&job)), DriverRequest::Cancel(job.key));
+            }
+            SchedulerOutput::CancelAnswers { request, running } => {
+                let holder = running.as_ref().map_or(Holder::Server, |job| Holder::User(job.user.clone()));
+                let running = running.map(|job| cancelled_answer(&job, &self.live(&job)));
+                let to = self.port.reserve(DriverRequest::CancelAll(request));
+                self.workers.submit_now(&holder, cancel_command(&request, to, running));
             }
             SchedulerOutput::CancelResult(result) => self.workers.replies.command_result(result),
             SchedulerOutput::CancelDropped(to) => self.workers.replies.dropped(to),
         }
+    }
+
+    /// The running answer to a job.
+    fn live(&self, job: &AnswerJob) -> LiveAnswer {
+        let running = self.jobs.get(&job.key).and_then(|id| self.answers.get(id));
+        running.map(|running| running.answer.live().clone()).unwrap_or_default()
     }
 
     fn start_answer(&mut self, job: AnswerJob) {

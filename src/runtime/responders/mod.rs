@@ -10,5 +10,5 @@ mod sockets;
 
 pub(crate) use driver::{Driver, Model};
 pub(crate) use port::ResponderPort;
-pub use port::{AnswerId, DriverRequest, ResponderInput, StoreReply, step_command};
+pub use port::{AnswerId, DriverRequest, ResponderInput, StoreReply, cancel_command, step_command};
 pub(crate) use sockets::WAKER;

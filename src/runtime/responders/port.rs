@@ -4,16 +4,17 @@
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, JobClass, JobId, RESPONDERS, Turn};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS, Turn};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::Event;
 use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::query::{QueryResponse, QueryResult};
+use crate::domain::responder::ResponderKind;
 use crate::domain::result::{CommandResult, Outcome, Rejection};
 use crate::domain::started_answer::AnswerStarted;
 use crate::domain::token_rules::{Credential, TokenRules};
 use crate::responder::answer::StoreResult;
-use crate::responder::scheduler::{Deletion, SchedulerInput};
+use crate::responder::scheduler::{CancelRequest, Deletion, SchedulerInput};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,14 @@ impl StoreReply {
                 StoreResult::Done(message_id)
             }
             other => other.rejected(),
+        }
+    }
+
+    /// The result of a command; `None` if it was dropped.
+    fn command_result(self) -> Option<CommandResult> {
+        match self {
+            StoreReply::CommandResult(result) => Some(result),
+            StoreReply::QueryResponse(_) | StoreReply::Dropped => None,
         }
     }
 
@@ -86,8 +95,10 @@ pub struct AnswerId(pub u64);
 pub enum DriverRequest {
     /// A step that answers a job at once.
     AnswerAtOnce(JobId),
-    /// A step that cancels an answer, on behalf of a connection if one is given.
-    Cancel(JobId, Option<ReplyTo>),
+    /// A step that cancels an answer.
+    Cancel(JobId),
+    /// A command that cancels the answers of a conversation.
+    CancelAll(CancelRequest),
     /// A page of open jobs of a class.
     ListJobs(JobClass),
     /// The messages before an answer.
@@ -103,12 +114,9 @@ impl DriverRequest {
             DriverRequest::AnswerAtOnce(job) => {
                 SchedulerInput::AnsweredAtOnce { job, is_closed: reply.of_step() != StoreResult::Unavailable }
             }
-            DriverRequest::Cancel(job, to) => {
-                let result = match reply {
-                    StoreReply::CommandResult(result) => Some(result),
-                    StoreReply::QueryResponse(_) | StoreReply::Dropped => None,
-                };
-                SchedulerInput::CancelStored { job, to, result }
+            DriverRequest::Cancel(job) => SchedulerInput::CancelStored { job, result: reply.command_result() },
+            DriverRequest::CancelAll(request) => {
+                SchedulerInput::AnswersCancelled { request, result: reply.command_result() }
             }
             DriverRequest::ListJobs(class) => {
                 let page = reply.of_query(|result| match result {
@@ -258,6 +266,19 @@ impl ResponderPort {
 
     fn state(&self) -> MutexGuard<'_, PortState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The command that cancels the answers of a conversation, `running` with the text so far.
+pub fn cancel_command(request: &CancelRequest, reply_to: ReplyTo, running: Option<CancelledAnswer>) -> Command {
+    let CancelRequest { conversation_id, through, .. } = *request;
+    let id = ResponderKind::OpenAi.user_id();
+    Command {
+        reply_to,
+        actor: Actor { id, name: None, email: None, credential: Credential::default() },
+        correlation_id: Arc::default(),
+        idempotency: None,
+        kind: CommandKind::CancelAnswers { conversation: conversation_id, running, through },
     }
 }
 

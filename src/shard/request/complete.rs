@@ -37,7 +37,7 @@ impl Shard {
             let quota = Quota::of_state_events(burst_bytes, window_seconds, retry_seconds);
             pending.request_context.quota = Some(quota);
         }
-        let response = api::command_response(result, pending.operation.subject());
+        let response = api::command_response(result, pending.operation);
         self.complete(slot, &pending.request_context, response, now);
     }
 

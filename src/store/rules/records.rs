@@ -1,14 +1,15 @@
 //! The rows that the rules read and write: plain values, the same for every engine.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::{JobId, UserKey};
 use crate::domain::command::ApiVariant;
 use crate::domain::event::EventKind;
 use crate::domain::id::{ConversationId, EventNumber, RESPONDER_PREFIX, UserId, WorkspaceId};
-use crate::domain::model::{Message, UserStatus, Workspace};
+use crate::domain::model::{Message, Status, UserStatus, Workspace};
 use crate::domain::responder::ResponderKind;
 use crate::domain::result::{Rejection, Resource};
 use crate::domain::token_rules::TokenRule;
+use crate::domain::usage::{Day, TokenUsage};
 use crate::store::rules::age::AgeTime;
 use std::sync::Arc;
 
@@ -250,12 +251,55 @@ pub(crate) struct JournalHead {
 pub(crate) struct OpenJob {
     pub key: JobId,
     pub conversation: EventNumber,
-    /// The creation time of the message to answer.
+    /// The message to answer.
+    pub asked: EventNumber,
+    /// The creation time of that message.
     pub asked_at: WallTime,
     pub correlation_id: Arc<str>,
     pub responder: ResponderKind,
-    /// The answer's message, once the answer has started.
+    /// The number and time of the answer's message, once they are assigned.
+    pub answer: Option<(EventNumber, WallTime)>,
+    /// Whether the answer's message has a row.
+    pub is_begun: bool,
+    /// The user for whom the answer counts.
+    pub user: UserKey,
+}
+
+/// A job to insert.
+pub(crate) struct NewJobRow {
+    pub key: JobId,
+    /// The message to answer.
+    pub message: EventNumber,
+    pub responder: ResponderKind,
+    /// The user for whom the answer counts.
+    pub user: UserKey,
+}
+
+/// An answer that has ended.
+pub(crate) struct EndedAnswerRow<'a> {
+    /// The message that it answers.
+    pub asked: EventNumber,
+    pub status: Status,
+    /// The answer's message, if it has text.
     pub answer: Option<EventNumber>,
+    pub error: Option<&'a str>,
+    pub usage: Option<&'a TokenUsage>,
+}
+
+/// The last answer to a message that has ended.
+pub(crate) struct LastAnswerRow {
+    pub attempt: i64,
+    /// The answer's message, if it had text. It may be deleted.
+    pub answer: Option<EventNumber>,
+}
+
+/// Tokens to count.
+pub(crate) struct NewUsage<'a> {
+    pub user: UserKey,
+    pub day: Day,
+    /// The conversation's number and creation time.
+    pub conversation: (EventNumber, WallTime),
+    pub usage: &'a TokenUsage,
 }
 
 /// The response to the first request with an idempotency key.

@@ -3,12 +3,12 @@
 //! The rules access the tables only through [`Rows`], which an engine implements.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, JobId, UserKey};
+use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
-use crate::domain::responder::ResponderKind;
+use crate::domain::usage::Day;
 use crate::store::error::EngineError;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
@@ -128,25 +128,41 @@ pub(crate) trait Rows {
     fn insert_message(&self, number: EventNumber, row: &NewMessageRow<'_>) -> RowResult<()>;
     /// Stores the content, metadata and update time of a message.
     fn update_message(&self, number: EventNumber, message: &Message) -> RowResult<()>;
-    /// Deletes a message.
+    /// Deletes a message, and what is stored about the answers to it.
     fn delete_message(&self, number: EventNumber) -> RowResult<()>;
 
     // Answers and their jobs.
 
-    /// Inserts the job to answer a message. Returns the message's sender if the job is the first of its conversation.
-    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<Option<UserKey>>;
+    /// Inserts a job. Returns whether it is the first of its conversation.
+    fn insert_answer_job(&self, job: &NewJobRow) -> RowResult<bool>;
     /// The job, unless it is closed.
     fn answer_job(&self, key: JobId) -> RowResult<Option<OpenJob>>;
-    /// Stores the number of the answer's message in its job.
-    fn set_job_answer(&self, key: JobId, answer: EventNumber) -> RowResult<()>;
+    /// The open job for a message.
+    fn job_of_message(&self, message: EventNumber) -> RowResult<Option<JobId>>;
+    /// The last open jobs of a conversation through `through`, in descending order.
+    fn last_jobs(&self, conversation: EventNumber, through: JobId, limit: usize) -> RowResult<Vec<JobId>>;
+    /// Stores the number and time of the answer's message in its job, and whether the message has a row.
+    fn set_job_answer(&self, key: JobId, answer: (EventNumber, WallTime), is_begun: bool) -> RowResult<()>;
     /// Closes a job, if it is open. Returns the job that is now the first of the conversation, if another was.
     fn delete_answer_job(&self, key: JobId) -> RowResult<Option<AnswerJob>>;
-    /// The length of an answer's stored text, in bytes, and the time when the answer started.
-    fn answer_progress(&self, answer: EventNumber) -> RowResult<(usize, WallTime)>;
+    /// The length of an answer's stored text, in bytes.
+    fn answer_bytes(&self, answer: EventNumber) -> RowResult<usize>;
     /// Appends text to an answer.
     fn append_to_answer(&self, answer: EventNumber, text: &str, at: WallTime) -> RowResult<()>;
     /// Stores the final state of an answer that event `published_by` publishes.
     fn finish_answer(&self, answer: EventNumber, message: &Message, published_by: EventNumber) -> RowResult<()>;
+    /// Stores an answer that has ended, as the last one to its message.
+    fn insert_ended_answer(&self, row: &EndedAnswerRow<'_>) -> RowResult<()>;
+    /// The last answer to a message that has ended, unless it is superseded.
+    fn last_answer(&self, asked: EventNumber) -> RowResult<Option<LastAnswerRow>>;
+    /// Marks an answer that has ended as superseded, with its message, if that exists.
+    fn supersede_answer(&self, asked: EventNumber, answer: &LastAnswerRow, at: WallTime) -> RowResult<()>;
+    /// Stores the reasoning of an answer.
+    fn insert_reasoning(&self, answer: EventNumber, text: &str) -> RowResult<()>;
+    /// Adds the usage of one answer to the sums.
+    fn add_usage(&self, added: &NewUsage<'_>) -> RowResult<()>;
+    /// The tokens of prompts and completions that a user has used on a day.
+    fn tokens_used(&self, user_key: i64, day: Day) -> RowResult<u64>;
     /// The event that published a message; `None` if the message is its own journal entry or is not published.
     fn publication(&self, message: EventNumber) -> RowResult<Option<EventNumber>>;
 

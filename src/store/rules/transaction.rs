@@ -235,7 +235,8 @@ impl<'a, R: Rows> Transaction<'a, R> {
         update.updated_at = at;
         if let Some(number) = message {
             update.messages_added += 1;
-            update.last_number = number;
+            // An answer may get its message after messages with greater numbers.
+            update.last_number = update.last_number.max(number);
         }
     }
 

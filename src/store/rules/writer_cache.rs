@@ -22,6 +22,8 @@ pub(crate) struct WriterCache {
     /// The counts of expiring events; `None` until they are read.
     pub stats: Option<JournalStats>,
     pub responders: ResponderRules,
+    /// Tokens after which a user's messages are no longer answered on a day.
+    pub tokens_per_day_max: Option<u64>,
     /// Maximum number of participants' rows that the deletion of a workspace examines, and each step that notifies the others.
     pub notified_rows_max: usize,
     /// The deletion whose participants were notified last. Deletions take turns.
@@ -36,6 +38,7 @@ impl WriterCache {
         notified_rows_max: usize,
         event_rate: Option<EventRate>,
         responders: ResponderRules,
+        tokens_per_day_max: Option<u64>,
         memory: &MemoryPlan,
     ) -> WriterCache {
         inbox.flush_entries_max = inbox.flush_entries_max.min(memory.inbox_entries_max());
@@ -46,6 +49,7 @@ impl WriterCache {
             event_rates: EventRates::new(event_rate),
             stats: None,
             responders,
+            tokens_per_day_max,
             notified_rows_max,
             notified_deletion: EventNumber(0),
             deleted_workspaces: HashSet::new(),

@@ -12,7 +12,8 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// One step per schema version. The first step creates version [`FIRST_VERSION`] in an empty database.
-const MIGRATIONS: &[&str] = &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10];
+const MIGRATIONS: &[&str] =
+    &[VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10, VERSION_11];
 
 /// The oldest schema version that can be migrated. Earlier versions were never released.
 const FIRST_VERSION: i64 = 3;
@@ -21,7 +22,8 @@ const FIRST_VERSION: i64 = 3;
 const APPLICATION_ID: i64 = 0x4372_7478;
 
 // The numbers in `deleted`, `default_*`, `reply_to`, `published_by`, `answer_jobs.answer` and `state_events.message` have no
-// foreign keys, because the rows that they refer to may be purged. `published_by` is 0 for a message that is its own journal
+// foreign keys, because the rows that they refer to may be purged; the same holds for the columns of later versions that name
+// answers and conversations. `published_by` is 0 for a message that is its own journal
 // entry, NULL for a message that is not published yet, and otherwise the number of the event that published it.
 // `tables::users` defines the codes in `users.status`.
 const VERSION_3: &str = "
@@ -324,6 +326,80 @@ CREATE TRIGGER users_rule_inserted AFTER INSERT ON users WHEN NEW.status <> 0 OR
 END;
 ";
 
+// A job has a number of its own, so that a message can be answered again. `answer` and `answer_at` make up the id of the answer's
+// message, which has a row once `is_begun` is set. `answers` has a row for each answer that has ended. The sums in
+// `usage` and `usage_days` outlive conversations and messages, whose deletion gives no tokens back.
+const VERSION_11: &str = "
+ALTER TABLE messages ADD COLUMN error TEXT;
+UPDATE messages SET error = 'the answer failed' WHERE status = 4;
+
+ALTER TABLE answer_jobs RENAME TO answer_jobs_10;
+DROP INDEX answer_jobs_conversation;
+DROP INDEX answer_jobs_first;
+CREATE TABLE answer_jobs (
+    number INTEGER PRIMARY KEY,
+    message INTEGER NOT NULL UNIQUE REFERENCES messages (number),
+    responder TEXT NOT NULL,
+    answer INTEGER,
+    answer_at INTEGER,
+    is_begun INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    is_first INTEGER NOT NULL
+);
+INSERT INTO answer_jobs (number, message, responder, answer, answer_at, is_begun, user, conversation, is_first)
+SELECT j.message, j.message, j.responder, a.number, a.created_at, a.number IS NOT NULL, j.user, j.conversation, j.is_first
+FROM answer_jobs_10 j LEFT JOIN messages a ON a.number = j.answer;
+DROP TABLE answer_jobs_10;
+CREATE INDEX answer_jobs_conversation ON answer_jobs (conversation);
+CREATE INDEX answer_jobs_first ON answer_jobs ((responder = 'openai' AND is_begun = 0), user) WHERE is_first = 1;
+
+CREATE TABLE answers (
+    asked INTEGER NOT NULL REFERENCES messages (number),
+    attempt INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    answer INTEGER,
+    error TEXT,
+    model TEXT,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    cached_tokens INTEGER,
+    PRIMARY KEY (asked, attempt)
+) WITHOUT ROWID;
+INSERT INTO answers (asked, attempt, status, answer, error)
+SELECT m.number, 1, a.status, a.number, a.error
+FROM messages a JOIN messages m ON m.number = a.reply_to WHERE a.published_by IS NOT NULL;
+
+CREATE TABLE answer_reasoning (
+    message INTEGER PRIMARY KEY REFERENCES messages (number),
+    text TEXT NOT NULL
+);
+CREATE TABLE usage (
+    user INTEGER NOT NULL REFERENCES users (key),
+    day INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    conversation_at INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    answers INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    PRIMARY KEY (user, day, conversation, model)
+) WITHOUT ROWID;
+CREATE TABLE usage_days (
+    user INTEGER NOT NULL REFERENCES users (key),
+    day INTEGER NOT NULL,
+    answers INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    PRIMARY KEY (user, day)
+) WITHOUT ROWID;
+";
+
 /// The values of which a database has exactly one. They do not change while the database is open.
 #[derive(Clone)]
 pub(crate) struct DatabaseMeta {
@@ -619,10 +695,41 @@ mod tests {
             INSERT INTO answer_jobs (message, responder) VALUES (4, 'echo'), (5, 'echo'), (6, 'openai');
             UPDATE journal_head SET number = 6, at = 6;",
         );
-        let mut statement = db.prepare("SELECT message, user, conversation, is_first FROM answer_jobs").unwrap();
+        let mut statement =
+            db.prepare("SELECT message, user, conversation, is_first FROM answer_jobs ORDER BY number").unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
         let rows: Vec<(i64, i64, i64, bool)> = rows.collect::<rusqlite::Result<_>>().unwrap();
         assert_eq!(rows, [(4, 2, 2, true), (5, 1, 2, false), (6, 1, 3, true)]);
+    }
+
+    /// A database of version 3 with a finished, a failed, a running and a queued answer.
+    #[test]
+    fn version_11_keeps_answers_and_open_jobs() {
+        let directory = TempDir::new();
+        let db = migrated_from_version_3(
+            &directory,
+            "INSERT INTO users (key, oid, name, email, created_at) VALUES (1, 'a', '', '', 1),
+                (2, 'responder:openai', '', '', 1);
+            INSERT INTO workspaces VALUES (1, 1, 'w', 'd', '{}', 1, 1, NULL);
+            INSERT INTO conversations VALUES (2, 1, 't', '{}', 2, NULL, NULL);
+            INSERT INTO conversation_state VALUES (2, 9, 7, 9);
+            INSERT INTO messages (number, conversation, sender, role, status, reply_to, published_by, created_at, updated_at,
+                correlation_id, metadata, content) VALUES (3, 2, 1, 0, 0, NULL, 0, 3, 3, '', '{}', 'x'),
+                (4, 2, 2, 1, 0, 3, 0, 4, 4, '', '{}', 'x'), (5, 2, 1, 0, 0, NULL, 0, 5, 5, '', '{}', 'x'),
+                (6, 2, 2, 1, 4, 5, 0, 6, 6, '', '{}', 'x'), (7, 2, 1, 0, 0, NULL, 0, 7, 7, '', '{}', 'x'),
+                (8, 2, 2, 1, 1, 7, NULL, 8, 8, '', '{}', 'x'), (9, 2, 1, 0, 0, NULL, 0, 9, 9, '', '{}', 'x');
+            INSERT INTO answer_jobs (message, responder, answer) VALUES (7, 'openai', 8), (9, 'openai', NULL);
+            UPDATE journal_head SET number = 9, at = 9;",
+        );
+        let rows = |query: &str| -> String { db.query_row(query, [], |row| row.get(0)).unwrap() };
+        let jobs =
+            "SELECT group_concat(number || ':' || message || ':' || is_begun || ':' || coalesce(answer_at, '-'), ' ')
+            FROM answer_jobs";
+        assert_eq!(rows(jobs), "7:7:1:8 9:9:0:-");
+        let answers = "SELECT group_concat(asked || ':' || attempt || ':' || status || ':' || answer || ':' ||
+            coalesce(error, '-'), ' ') FROM answers";
+        assert_eq!(rows(answers), "3:1:0:4:- 5:1:4:6:the answer failed");
+        assert_consistent(&db);
     }
 
     #[test]

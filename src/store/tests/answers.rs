@@ -31,7 +31,17 @@ pub(crate) fn begin(job: JobId) -> Command {
 
 pub(crate) fn finish(job: JobId) -> Command {
     let text = Some(Content::new_unchecked("whole"));
-    step(job, AnswerStep::Finish { status: Status::Complete, text, metadata: Metadata::empty(), error: None })
+    step(
+        job,
+        AnswerStep::Finish {
+            status: Status::Complete,
+            text,
+            metadata: Metadata::empty(),
+            error: None,
+            reasoning: None,
+            usage: None,
+        },
+    )
 }
 
 pub(crate) fn open_jobs(writer: &mut Writer) -> Vec<AnswerJob> {

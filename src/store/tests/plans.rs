@@ -6,8 +6,8 @@ use crate::store::sqlite::admin::account_rows;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::{answer_history, caller_conversations, journal_messages, user_search};
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, journal_head, journal_shares, messages, released_users,
-    state_events, timeline, users, workspace_deletions, workspaces,
+    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, released_users,
+    state_events, timeline, usage, users, workspace_deletions, workspaces,
 };
 use crate::store::sqlite::write::{purge, retention};
 
@@ -95,7 +95,26 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         answer_jobs::PROMOTE,
         answer_jobs::JOB,
         answer_jobs::DELETE_THROUGH,
-        messages::ANSWER_PROGRESS,
+        messages::ANSWER_BYTES,
+        messages::FIND,
+        messages::FIND_SHOWN,
+        answer_jobs::OF_MESSAGE,
+        answer_jobs::LAST_OF_CONVERSATION,
+        answers::INSERT,
+        answers::LAST,
+        answers::SUPERSEDE,
+        answers::SET_MESSAGE_STATUS,
+        answers::INSERT_REASONING,
+        answers::REASONING,
+        answers::DELETE_REASONING,
+        answers::DELETE_ANSWERS,
+        answers::DELETE_REASONING_THROUGH,
+        answers::DELETE_ANSWERS_THROUGH,
+        usage::ADD,
+        usage::ADD_TO_DAY,
+        usage::TOKENS_USED,
+        usage::DAYS,
+        usage::AFTER,
         messages::APPEND,
         messages::FINISH_ANSWER,
         messages::PUBLICATION,
@@ -136,6 +155,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         (answer_jobs::NEXT_USER, "answer_jobs_first (<expr>=? AND user>?)"),
         (answer_jobs::FIRST_OF_USER, "answer_jobs_first (<expr>=? AND user=? AND rowid>?)"),
         (answer_jobs::PROMOTE, "answer_jobs_conversation (conversation=?)"),
+        (answer_jobs::LAST_OF_CONVERSATION, "answer_jobs_conversation (conversation=? AND rowid<?)"),
+        (usage::AFTER, "PRIMARY KEY (user=? AND (day,conversation,model)>(?,?,?) AND day<?)"),
     ] {
         let plan = plan(&writer, statement);
         assert!(plan.contains(place), "{statement}\n{plan}");

@@ -78,7 +78,12 @@ impl CrowdedStore {
             ("views far back", QueryKind::ConversationViews { pagination: page(9, 590), with_messages: false }, 1),
             (
                 "messages",
-                QueryKind::Messages { conversation: self.conversation, cursor: MessageCursor::First, limit: 1000 },
+                QueryKind::Messages {
+                    conversation: self.conversation,
+                    cursor: MessageCursor::First,
+                    limit: 1000,
+                    with_reasoning: false,
+                },
                 1000,
             ),
             ("users", QueryKind::Users(unrelated), 256),

@@ -4,15 +4,18 @@
 use crate::base::time::WallTime;
 use crate::domain::id::*;
 use crate::domain::model::*;
+use crate::domain::usage::{Day, TokenCounts, TokenUsage};
 use crate::store::error::{Abort, DataError, OpenError};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::records::JournalHead;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::files::atomic_file::{AtomicFile, reject_existing};
 use crate::store::sqlite::tables::journal_head;
-use crate::store::sqlite::tables::{answer_jobs, messages, users};
+use crate::store::sqlite::tables::{answer_jobs, messages, usage, users};
 use crate::store::sqlite::values::{decode, number};
-use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
+use crate::wire::export_line::{
+    self, AnswerLine, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
+};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::io::{self, BufWriter, Write};
@@ -76,6 +79,7 @@ impl Exporter<'_> {
         self.workspaces()?;
         self.conversations()?;
         self.messages()?;
+        self.usage()?;
         self.line(&ExportLine::End(self.counts))?;
         self.out.flush().map_err(Abort::Rejected)?;
         self.db.execute_batch("COMMIT")?;
@@ -192,11 +196,55 @@ impl Exporter<'_> {
                     ValueRef::Null => None,
                     _ => Some(answer_jobs::responder_of(row, 13)?),
                 },
+                job: match (row.get::<_, Option<i64>>(16)?, row.get::<_, Option<Arc<str>>>(17)?) {
+                    (Some(job), Some(user)) => Some((number(job), UserId::new_unchecked(user))),
+                    _ => None,
+                },
+                answers: self.answers(row.get(0)?)?,
+                error: row.get(18)?,
+                reasoning: row.get(19)?,
                 metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(14)?),
                 content: Content::new_unchecked(row.get::<_, Arc<str>>(15)?),
             };
             self.counts.messages += 1;
             self.line(&ExportLine::Message(message))?;
+        }
+        Ok(())
+    }
+
+    fn answers(&self, message: i64) -> rusqlite::Result<Vec<AnswerLine>> {
+        let mut statement = self.db.prepare_cached(ANSWERS)?;
+        let rows = statement.query_map([message], |row| {
+            let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+            Ok(AnswerLine {
+                status: decode(row, 0, messages::status_of)?,
+                answer: row.get::<_, Option<i64>>(1)?.map(number),
+                error: row.get(2)?,
+                usage: match row.get(3)? {
+                    None => None,
+                    Some(model) => {
+                        let (prompt, completion, reasoning, cached) = (count(4)?, count(5)?, count(6)?, count(7)?);
+                        Some(TokenUsage { model, tokens: TokenCounts { prompt, completion, reasoning, cached } })
+                    }
+                },
+            })
+        })?;
+        rows.collect()
+    }
+
+    fn usage(&mut self) -> Result<(), Abort<io::Error>> {
+        let mut statement = self.db.prepare(USAGE)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let usage = UsageLine {
+                user: UserId::new_unchecked(row.get::<_, Arc<str>>(5)?),
+                day: Day(row.get(6)?),
+                conversation: ConversationId(self.id(row, 7)?),
+                model: row.get(9)?,
+                sums: usage::sums_of(row)?,
+            };
+            self.counts.usage += 1;
+            self.line(&ExportLine::Usage(usage))?;
         }
         Ok(())
     }
@@ -245,7 +293,8 @@ const PARTICIPANTS: &str = "
     WHERE p.conversation = ?1 ORDER BY p.since, p.ordinal";
 const MESSAGES: &str = "
     SELECT m.number, m.created_at, c.number, c.created_at, m.updated_at, u.oid, m.role, m.status, m.correlation_id,
-        answered.number, answered.created_at, e.number, e.at, j.responder, m.metadata, m.content
+        answered.number, answered.created_at, e.number, e.at, j.responder, m.metadata, m.content,
+        CASE WHEN j.number <> m.number THEN j.number END, CASE WHEN j.number <> m.number THEN for_user.oid END, m.error, r.text
     FROM messages m
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
@@ -253,4 +302,13 @@ const MESSAGES: &str = "
     LEFT JOIN messages answered ON answered.number = m.reply_to
     LEFT JOIN state_events e ON m.published_by > 0 AND e.number = m.published_by
     LEFT JOIN answer_jobs j ON j.message = m.number
+    LEFT JOIN users for_user ON for_user.key = j.user
+    LEFT JOIN answer_reasoning r ON r.message = m.number
     ORDER BY m.number";
+const ANSWERS: &str = "
+    SELECT status, answer, error, model, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens
+    FROM answers WHERE asked = ?1 ORDER BY attempt";
+const USAGE: &str = "
+    SELECT s.answers, s.prompt_tokens, s.completion_tokens, s.reasoning_tokens, s.cached_tokens, u.oid, s.day, s.conversation,
+        s.conversation_at, s.model
+    FROM usage s CROSS JOIN users u ON u.key = s.user ORDER BY s.user, s.day, s.conversation, s.model";

@@ -1,16 +1,16 @@
 //! Creates a database from an export, with the same ids, numbers and times. The database is an atomic file, so after an invalid
 //! line or a crash nothing has changed.
 
-use crate::base::limits::FRAME_BYTES_MAX;
+use crate::base::limits::EXPORT_LINE_BYTES_MAX;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::JobId;
+use crate::domain::answer_job::{JobId, UserKey};
 use crate::domain::event::EventKind;
 use crate::domain::id::*;
 use crate::domain::model::{Status, Workspace};
 use crate::store::error::{DataError, OpenError, fault_of};
 use crate::store::progress::{Progress, ProgressReport};
 use crate::store::rules::age::AgeTime;
-use crate::store::rules::records::{JournalHead, NewEventRow};
+use crate::store::rules::records::{EndedAnswerRow, JournalHead, NewEventRow, NewJobRow};
 use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::admin::integrity;
 use crate::store::sqlite::admin::restore::{RestoreTarget, start_timeline};
@@ -18,10 +18,12 @@ use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
 use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, messages, released_users, state_events, users, workspaces,
+    answer_jobs, answers, conversations, messages, released_users, state_events, usage, users, workspaces,
 };
 use crate::store::sqlite::values::sql;
-use crate::wire::export_line::{self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UserLine};
+use crate::wire::export_line::{
+    self, ConversationLine, ExportCounts, ExportHeader, ExportLine, MessageLine, UsageLine, UserLine,
+};
 use crate::wire::metadata::string_member;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::io::{BufRead, Read};
@@ -61,6 +63,7 @@ pub(crate) fn import(
     db.execute_batch("BEGIN").map_err(failed)?;
     let counts = read_all(&db, file.path(), input, progress)?;
     db.execute_batch(COUNT_MESSAGES).map_err(failed)?;
+    db.execute_batch(ADD_ANSWERS).map_err(failed)?;
     db.execute_batch(MARK_NAMED_USERS).map_err(failed)?;
     db.execute_batch("COMMIT").map_err(failed)?;
     if let Some(finding) = integrity::rows(&db, |_, _| {}).into_iter().next() {
@@ -132,12 +135,12 @@ impl LineReader<'_> {
     fn next(&mut self) -> Result<ExportLine, DataError> {
         self.text.clear();
         self.number += 1;
-        let mut bounded = (&mut *self.input).take(FRAME_BYTES_MAX as u64);
+        let mut bounded = (&mut *self.input).take(EXPORT_LINE_BYTES_MAX as u64);
         bounded.read_until(b'\n', &mut self.text).map_err(DataError::Input)?;
         if self.text.is_empty() {
             return Err(self.error("the input ends before its last line: it is incomplete".into()));
         }
-        if self.text.len() == FRAME_BYTES_MAX {
+        if self.text.len() == EXPORT_LINE_BYTES_MAX {
             return Err(self.error("the line is too long".into()));
         }
         export_line::read(&self.text).map_err(|rule| self.error(rule))
@@ -212,6 +215,10 @@ impl<'a> Importer<'a> {
             ExportLine::Message(message) => {
                 counts.messages += 1;
                 self.add_message(message)
+            }
+            ExportLine::Usage(usage) => {
+                counts.usage += 1;
+                self.add_usage(usage)
             }
             ExportLine::Header(_) | ExportLine::End(_) => Ok(()),
         }
@@ -302,17 +309,50 @@ impl<'a> Importer<'a> {
             message.correlation_id,
             message.metadata.as_str(),
             message.content.as_str(),
+            message.error.as_deref(),
         ])?;
         if let Some(responder) = message.responder {
-            answer_jobs::insert(self.db, number, responder)?;
+            let (key, user) = match &message.job {
+                Some((job, user)) => (self.within(*job)?, self.user("job.user_id", user)?),
+                None => (number, sender),
+            };
+            let job = NewJobRow { key: JobId(key), message: number, responder, user: UserKey(user) };
+            answer_jobs::insert(self.db, &job)?;
         }
+        self.add_answers(number, message)?;
         match (message.published, reply_to) {
             (Some(stamp), _) => self.publish(stamp, message, (number, conversation, sender)),
             (None, Some(asked)) if message.status == Status::Streaming => {
-                Ok(answer_jobs::set_answer(self.db, JobId(asked), number)?)
+                let job = answer_jobs::of_message(self.db, asked)?;
+                let job = job.ok_or_else(|| LineError::Rule("`reply_to` has no answer job".into()))?;
+                Ok(answer_jobs::set_answer(self.db, job, (number, message.created_at), true)?)
             }
             _ => Ok(()),
         }
+    }
+
+    fn add_answers(&self, number: EventNumber, message: &MessageLine) -> Result<(), LineError> {
+        for line in &message.answers {
+            if line.status == Status::Streaming {
+                return Err(LineError::Rule("an answer in `answers` has not ended".into()));
+            }
+            let answer = line.answer.map(|answer| self.within(answer)).transpose()?;
+            let (error, usage) = (line.error.as_deref(), line.usage.as_ref());
+            answers::insert(self.db, &EndedAnswerRow { asked: number, status: line.status, answer, error, usage })?;
+        }
+        if let Some(reasoning) = &message.reasoning {
+            answers::insert_reasoning(self.db, number, reasoning)?;
+        }
+        Ok(())
+    }
+
+    fn add_usage(&self, line: &UsageLine) -> Result<(), LineError> {
+        let user = self.user("user_id", &line.user)?;
+        let opened = self.ids.open(line.conversation.0);
+        let (conversation, at) =
+            opened.ok_or_else(|| LineError::Rule("`conversation_id` is not an id of this export".into()))?;
+        let within = (sql(self.within(conversation)?), at.0, line.model.as_str());
+        Ok(usage::insert(self.db, (user, line.day), within, &line.sums)?)
     }
 
     /// Inserts the event that published an answer. Its recipients are the present ones of the conversation.
@@ -401,7 +441,13 @@ const MARK_NAMED_USERS: &str = "
     UPDATE users SET only_named = 1
     WHERE name = '' AND email = '' AND password IS NULL AND status = 0 AND tokens_since IS NULL AND token_generation = 0
         AND key NOT IN (SELECT sender FROM messages) AND key NOT IN (SELECT owner FROM workspaces)
-        AND key NOT IN (SELECT actor FROM state_events)";
+        AND key NOT IN (SELECT actor FROM state_events) AND key NOT IN (SELECT user FROM usage)";
+/// Exports of version 1 have answers, but not the rows about them.
+const ADD_ANSWERS: &str = "
+    UPDATE messages SET error = 'the answer failed' WHERE status = 4 AND error IS NULL;
+    INSERT INTO answers (asked, attempt, status, answer, error)
+    SELECT m.number, 1, a.status, a.number, a.error FROM messages a JOIN messages m ON m.number = a.reply_to
+    WHERE a.published_by IS NOT NULL AND m.number NOT IN (SELECT asked FROM answers)";
 const COUNT_MESSAGES: &str = "
     UPDATE conversation_state SET
         message_count = (SELECT count(*) FROM messages m WHERE m.conversation = conversation_state.conversation),

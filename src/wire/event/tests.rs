@@ -38,6 +38,9 @@ fn message(role: Role, reply_to: Option<MessageId>, status: Status) -> EventBody
         updated_at: AT,
         status,
         reply_to,
+        error: None,
+        answer: None,
+        reasoning: None,
     })
 }
 
@@ -250,8 +253,10 @@ fn payloads_are_json() {
         &*conversation_tombstone_data(id, workspace_id),
         format!(r#"{{"conversation_id":"{uuid}","workspace_id":"{uuid}"}}"#)
     );
-    let failed = |answer| output_error_data(MessageId(uuid), id, answer, "no\n\"model\"");
-    let said = format!(r#"{{"message_id":"{uuid}","conversation_id":"{uuid}","error":"no\n\"model\"""#);
-    assert_eq!(&*failed(None), format!("{said}}}"));
-    assert_eq!(&*failed(Some(MessageId(uuid))), format!(r#"{said},"answer_id":"{uuid}"}}"#));
+    for (status, code) in [(Status::Failed, "failed"), (Status::Cancelled, "cancelled")] {
+        assert_eq!(
+            &*output_error_data(MessageId(uuid), id, status, "no\n\"model\""),
+            format!(r#"{{"reply_to":"{uuid}","conversation_id":"{uuid}","code":"{code}","error":"no\n\"model\""}}"#)
+        );
+    }
 }

@@ -1,13 +1,15 @@
 //! Reads the lines of an export.
 
 use super::{
-    ConversationLine, ExportCounts, ExportHeader, ExportLine, FORMAT, MessageLine, UserLine, VERSION, status_name,
+    AnswerLine, ConversationLine, ExportCounts, ExportHeader, ExportLine, FORMAT, MessageLine, UsageLine, UserLine,
+    VERSION, status_name,
 };
 use crate::base::limits::{CONTENT_BYTES_MAX, PARTICIPANTS_MAX, USER_ID_CHARS_MAX};
 use crate::base::time::WallTime;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::*;
 use crate::domain::responder::ResponderKind;
+use crate::domain::usage::{Day, TokenCounts, TokenUsage, UsageSums};
 use crate::wire::json;
 use crate::wire::metadata::metadata;
 use crate::wire::request::valid_json;
@@ -23,11 +25,13 @@ pub(crate) fn read(line: &[u8]) -> Result<ExportLine, String> {
         "workspace" => ExportLine::Workspace(read_workspace(&mut fields)?),
         "conversation" => ExportLine::Conversation(read_conversation(&mut fields)?),
         "message" => ExportLine::Message(read_message(&mut fields)?),
+        "usage" => ExportLine::Usage(read_usage(&mut fields)?),
         "end" => ExportLine::End(ExportCounts {
             users: fields.number("users")?,
             workspaces: fields.number("workspaces")?,
             conversations: fields.number("conversations")?,
             messages: fields.number("messages")?,
+            usage: fields.optional("usage", LineFields::number)?.unwrap_or(0),
         }),
         other => return Err(format!("there is no type {other:?}")),
     };
@@ -41,8 +45,8 @@ fn read_header(fields: &mut LineFields) -> Result<ExportHeader, String> {
         return Err(format!("`format` is {format:?}, and not {FORMAT:?}"));
     }
     let version = fields.number("version")?;
-    if version != VERSION {
-        return Err(format!("`version` is {version}, and this program reads version {VERSION}"));
+    if !(1..=VERSION).contains(&version) {
+        return Err(format!("`version` is {version}, and this program reads versions 1 to {VERSION}"));
     }
     let key = fields.text("id_key")?;
     let id_key = u128::from_str_radix(&key, 16).ok().filter(|_| key.len() == 32 && !key.starts_with('+'));
@@ -121,6 +125,12 @@ fn read_message(fields: &mut LineFields) -> Result<MessageLine, String> {
         inner.finish()?;
         Ok(read)
     };
+    let job = |fields: &mut LineFields, name: &str| -> Result<_, String> {
+        let mut inner = LineFields::of(fields.required(name)?)?;
+        let read = (EventNumber(inner.number("number")?), inner.user("user_id")?);
+        inner.finish()?;
+        Ok(read)
+    };
     // A running answer may be empty.
     let content =
         |raw: &str| if raw.len() > CONTENT_BYTES_MAX { Err("is too long") } else { Ok(Content::new_unchecked(raw)) };
@@ -129,7 +139,7 @@ fn read_message(fields: &mut LineFields) -> Result<MessageLine, String> {
         conversation_id: fields.id("conversation_id", ConversationId::parse)?,
         sender: fields.user("sender_id")?,
         role: fields.checked("role", |raw| Role::parse(raw).ok_or("is none that there is"))?,
-        status: fields.checked("status", |raw| Status::parse(raw).ok_or("is none that there is"))?,
+        status: fields.status()?,
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,
         reply_to: fields.optional("reply_to", |fields, name| fields.id(name, MessageId::parse))?,
@@ -137,9 +147,45 @@ fn read_message(fields: &mut LineFields) -> Result<MessageLine, String> {
         responder: fields.optional("responder", |fields, name| {
             fields.checked(name, |raw| ResponderKind::parse(raw).ok_or("is not the name of a responder"))
         })?,
+        job: fields.optional("job", job)?,
+        answers: fields.optional("answers", read_answers)?.unwrap_or_default(),
+        error: fields.optional("error", LineFields::text)?.map(Cow::into_owned),
+        reasoning: fields.optional("reasoning", LineFields::text)?.map(Cow::into_owned),
         correlation_id: fields.text("correlation_id")?.into_owned(),
         metadata: fields.metadata()?,
         content: fields.checked("content", content)?,
+    })
+}
+
+fn read_answers(fields: &mut LineFields, name: &str) -> Result<Vec<AnswerLine>, String> {
+    let listed = fields.required(name)?;
+    if !listed.starts_with('[') {
+        return Err(format!("`{name}` must be an array"));
+    }
+    let answer = |item| -> Result<_, String> {
+        let mut fields = LineFields::of(item)?;
+        let read = AnswerLine {
+            status: fields.status()?,
+            answer: fields.optional("answer", LineFields::number)?.map(EventNumber),
+            error: fields.optional("error", LineFields::text)?.map(Cow::into_owned),
+            usage: match fields.optional("model", LineFields::text)? {
+                Some(model) => Some(TokenUsage { model: model.into(), tokens: fields.tokens()? }),
+                None => None,
+            },
+        };
+        fields.finish()?;
+        Ok(read)
+    };
+    json::elements(listed).map(answer).collect::<Result<_, _>>().map_err(|rule| format!("`{name}`: {rule}"))
+}
+
+fn read_usage(fields: &mut LineFields) -> Result<UsageLine, String> {
+    Ok(UsageLine {
+        user: fields.user("user_id")?,
+        day: fields.checked("day", |raw| Day::parse(raw).ok_or("must be a date like 2026-01-31"))?,
+        conversation: fields.id("conversation_id", ConversationId::parse)?,
+        model: fields.text("model")?.into_owned(),
+        sums: UsageSums { answers: fields.number("answers")?, tokens: fields.tokens()? },
     })
 }
 
@@ -193,6 +239,19 @@ impl<'a> LineFields<'a> {
 
     fn number(&mut self, name: &str) -> Result<u64, String> {
         self.required(name)?.parse().map_err(|_| format!("`{name}` must be a whole number"))
+    }
+
+    fn status(&mut self) -> Result<Status, String> {
+        self.checked("status", |raw| Status::parse(raw).ok_or("is none that there is"))
+    }
+
+    fn tokens(&mut self) -> Result<TokenCounts, String> {
+        Ok(TokenCounts {
+            prompt: self.number("prompt_tokens")?,
+            completion: self.number("completion_tokens")?,
+            reasoning: self.number("reasoning_tokens")?,
+            cached: self.number("cached_tokens")?,
+        })
     }
 
     fn time(&mut self, name: &str) -> Result<WallTime, String> {

@@ -1,9 +1,11 @@
 //! Writes the lines of an export.
 
 use super::{
-    ConversationLine, ExportCounts, ExportHeader, ExportLine, FORMAT, MessageLine, UserLine, VERSION, status_name,
+    AnswerLine, ConversationLine, ExportCounts, ExportHeader, ExportLine, FORMAT, MessageLine, UsageLine, UserLine,
+    VERSION, status_name,
 };
 use crate::domain::model::Workspace;
+use crate::domain::usage::TokenCounts;
 use crate::wire::json::JsonWriter;
 
 /// Appends a line with its line feed.
@@ -15,6 +17,7 @@ pub(crate) fn write(line: &ExportLine, out: &mut Vec<u8>) {
         ExportLine::Workspace(workspace) => write_workspace(&mut json, workspace),
         ExportLine::Conversation(conversation) => write_conversation(&mut json, conversation),
         ExportLine::Message(message) => write_message(&mut json, message),
+        ExportLine::Usage(usage) => write_usage(&mut json, usage),
         ExportLine::End(counts) => write_end(&mut json, counts),
     }
     out.extend_from_slice(b"}\n");
@@ -88,9 +91,50 @@ fn write_message(json: &mut JsonWriter, message: &MessageLine) {
     if let Some(responder) = &message.responder {
         json.raw(",\"responder\":").string(responder.as_str());
     }
+    if let Some((number, user)) = &message.job {
+        json.raw(",\"job\":{\"number\":").number(number.0).raw(",\"user_id\":").string(user.as_str()).raw("}");
+    }
+    if !message.answers.is_empty() {
+        json.raw(",\"answers\":").array(&message.answers, write_answer);
+    }
+    for (name, text) in [("error", &message.error), ("reasoning", &message.reasoning)] {
+        if let Some(text) = text {
+            json.raw(",").string(name).raw(":").string(text);
+        }
+    }
     json.raw(",\"correlation_id\":").string(&message.correlation_id);
     json.raw(",\"metadata\":").raw(message.metadata.as_str());
     json.raw(",\"content\":").string(message.content.as_str());
+}
+
+fn write_answer(json: &mut JsonWriter, answer: &AnswerLine) {
+    json.raw("{\"status\":").string(answer.status.as_str());
+    if let Some(number) = answer.answer {
+        json.raw(",\"answer\":").number(number.0);
+    }
+    if let Some(error) = &answer.error {
+        json.raw(",\"error\":").string(error);
+    }
+    if let Some(usage) = &answer.usage {
+        json.raw(",\"model\":").string(&usage.model);
+        write_tokens(json, usage.tokens);
+    }
+    json.raw("}");
+}
+
+fn write_usage(json: &mut JsonWriter, usage: &UsageLine) {
+    json.raw("{\"type\":\"usage\",\"user_id\":").string(usage.user.as_str());
+    json.raw(",\"day\":").string(&usage.day.to_string());
+    json.raw(",\"conversation_id\":").uuid(usage.conversation.0);
+    json.raw(",\"model\":").string(&usage.model).raw(",\"answers\":").number(usage.sums.answers);
+    write_tokens(json, usage.sums.tokens);
+}
+
+fn write_tokens(json: &mut JsonWriter, tokens: TokenCounts) {
+    json.raw(",\"prompt_tokens\":").number(tokens.prompt);
+    json.raw(",\"completion_tokens\":").number(tokens.completion);
+    json.raw(",\"reasoning_tokens\":").number(tokens.reasoning);
+    json.raw(",\"cached_tokens\":").number(tokens.cached);
 }
 
 fn write_end(json: &mut JsonWriter, counts: &ExportCounts) {
@@ -98,4 +142,5 @@ fn write_end(json: &mut JsonWriter, counts: &ExportCounts) {
     json.raw(",\"workspaces\":").number(counts.workspaces);
     json.raw(",\"conversations\":").number(counts.conversations);
     json.raw(",\"messages\":").number(counts.messages);
+    json.raw(",\"usage\":").number(counts.usage);
 }

@@ -80,7 +80,9 @@ fn chats_and_their_messages() {
         (format!("after={}", ID.to_uppercase()), MessageCursor::After(id), 100),
     ];
     for (query, cursor, limit) in good {
-        assert_eq!(list(&query), Ok(MessageList { cursor, limit }), "{query}");
+        assert_eq!(list(&query), Ok(MessageList { cursor, limit, with_reasoning: false }), "{query}");
+        let with_reasoning = MessageList { cursor, limit, with_reasoning: true };
+        assert_eq!(list(&format!("{query}&include=reasoning")), Ok(with_reasoning), "{query}");
     }
     let bad = [
         ("before=x".to_owned(), vec!["before"]),
@@ -88,9 +90,42 @@ fn chats_and_their_messages() {
         ("limit=1001&before=default&after=7".to_owned(), vec!["limit", "before", "after"]),
         (format!("before={ID}&after={ID}"), vec!["before"]),
         (format!("before={ID}&before={ID}"), vec!["before"]),
+        ("include=messages".to_owned(), vec!["include"]),
     ];
     for (query, fields) in bad {
         let named: Vec<&str> = rejected_fields(list(&query)).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(named, fields, "{query}");
+    }
+}
+
+#[test]
+fn reasoning_of_one_message() {
+    assert_eq!([message(&pairs("")), message(&pairs("include=reasoning"))], [Ok(false), Ok(true)]);
+    assert_eq!(rejected_fields(message(&pairs("include=all"))), [("include", "must be reasoning".to_owned())]);
+}
+
+#[test]
+fn days_of_usage() {
+    let today = Day::parse("2026-03-01").unwrap();
+    let good = [
+        ("", ("2026-01-31", "2026-03-01", UsageBy::Day)),
+        ("by=model&to=2026-01-31", ("2026-01-02", "2026-01-31", UsageBy::Model)),
+        ("by=conversation&from=2026-03-01", ("2026-03-01", "2026-03-01", UsageBy::Conversation)),
+        ("by=day&from=2025-03-01&to=2026-03-01", ("2025-03-01", "2026-03-01", UsageBy::Day)),
+    ];
+    for (query, (from, to, by)) in good {
+        let days = DayRange { from: Day::parse(from).unwrap(), to: Day::parse(to).unwrap() };
+        assert_eq!(usage(&pairs(query), today), Ok((days, by)), "{query}");
+    }
+    let bad = [
+        ("from=2026-3-1", vec!["from"]),
+        ("to=tomorrow&by=user", vec!["to", "by"]),
+        ("from=2026-03-02", vec!["from"]),
+        ("from=2025-02-28&to=2026-03-01", vec!["from"]),
+        ("by=day&by=day", vec!["by"]),
+    ];
+    for (query, fields) in bad {
+        let named: Vec<&str> = rejected_fields(usage(&pairs(query), today)).into_iter().map(|(name, _)| name).collect();
         assert_eq!(named, fields, "{query}");
     }
 }

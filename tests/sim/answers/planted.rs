@@ -137,9 +137,7 @@ impl PlantedScheduler {
                 SchedulerOutput::AnswerAtOnce { job, answer } => {
                     SchedulerOutput::AnswerAtOnce { job: self.undisguise(job), answer }
                 }
-                SchedulerOutput::CancelAnswer { job, to } => {
-                    SchedulerOutput::CancelAnswer { job: self.undisguise(job), to }
-                }
+                SchedulerOutput::CancelAnswer(job) => SchedulerOutput::CancelAnswer(self.undisguise(job)),
                 other => other,
             });
         }

@@ -4,15 +4,16 @@
 use super::planted::{Planted, PlantedScheduler};
 use super::reference::Reference;
 use super::server::{Arrival, ModelConnection, ServerAction};
-use cortex_core::internals::answer::{cancel_step, immediate_step};
-use cortex_core::internals::responders::step_command;
+use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_step};
+use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Breaker, Command,
     CommandKind, Committed, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest,
-    EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, MessageId, Metadata, MonoTime, Now, Outcome, PendingQuery,
-    Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo, ResponderInput,
-    ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput, SchedulerLimits, SchedulerOutput, StoreConfig,
-    StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId, WallTime, Writer,
+    EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome,
+    PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo,
+    ResponderInput, ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput, SchedulerLimits, SchedulerOutput,
+    StoreConfig, StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId,
+    WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -568,13 +569,19 @@ impl AnswerWorld {
                 }
                 None
             }
-            SchedulerOutput::CancelAnswer { job, to } => {
-                let running = self.process().answers.values().find(|running| running.job == job.key);
-                let live = running.map(|running| running.answer.live().clone()).unwrap_or_default();
-                self.submit_step(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key, to))
+            SchedulerOutput::CancelAnswer(job) => {
+                let live = self.live(&job);
+                self.submit_step(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key))
+            }
+            SchedulerOutput::CancelAnswers { request, running } => {
+                let running = running.map(|job| cancelled_answer(&job, &self.live(&job)));
+                let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
+                let driver_request = DriverRequest::CancelAll(request);
+                let is_taken = self.submit(cancel_command(&request, to, running), Waiter::Driver(driver_request));
+                (!is_taken).then(|| driver_request.input(StoreReply::Dropped))
             }
             SchedulerOutput::CancelResult(result) => {
-                let is_cancelled = matches!(result.result, Ok(Outcome::Answered { closed: true, .. }));
+                let is_cancelled = matches!(result.result, Ok(Outcome::AnswersCancelled { count: 1.., .. }));
                 *(if is_cancelled { &mut self.counts.cancelled } else { &mut self.counts.cancelled_too_late }) += 1;
                 self.cancel_replied();
                 None
@@ -584,6 +591,11 @@ impl AnswerWorld {
                 None
             }
         }
+    }
+
+    fn live(&mut self, job: &AnswerJob) -> LiveAnswer {
+        let running = self.process().answers.values().find(|running| running.job == job.key);
+        running.map(|running| running.answer.live().clone()).unwrap_or_default()
     }
 
     fn cancel_replied(&mut self) {
@@ -920,9 +932,9 @@ impl AnswerWorld {
 
     /// Every open job in the table, oldest first.
     fn open_jobs(&mut self) -> Vec<OpenJob> {
-        let query = "SELECT j.message, j.responder = 'openai' AND j.answer IS NULL FROM answer_jobs j
+        let query = "SELECT j.number, j.responder = 'openai' AND j.is_begun = 0 FROM answer_jobs j
             JOIN conversations c ON c.number = j.conversation JOIN workspaces w ON w.number = c.workspace
-            WHERE c.deleted IS NULL AND w.deleted IS NULL ORDER BY j.message";
+            WHERE c.deleted IS NULL AND w.deleted IS NULL ORDER BY j.number";
         let db = self.process().writer.connection();
         let mut statement = db.prepare_cached(query).expect("the table is there");
         let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));

@@ -50,7 +50,14 @@ fn a_crash_at_any_step_leaves_one_answer() {
         let seen = image.world.writer().position().0;
         let meanwhile = image.world.post("ann", image.conversation, "back again").number.0;
         let metadata = Metadata::new_unchecked(r#"{"responder":"echo"}"#);
-        let step = AnswerStep::Finish { status: Status::Interrupted, text: None, metadata, error: None };
+        let step = AnswerStep::Finish {
+            status: Status::Interrupted,
+            text: None,
+            metadata,
+            error: None,
+            reasoning: None,
+            usage: None,
+        };
         let (finished, _) = image.step(CommandKind::Answer { job: key, step });
         assert_eq!(finished, Some(id));
         assert_eq!(image.world.replay("ben", seen), [(meanwhile, "input"), (meanwhile + 1, "output")]);

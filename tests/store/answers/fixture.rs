@@ -68,10 +68,14 @@ impl AnswerFixture {
     }
 
     pub fn message(&mut self, id: MessageId) -> Message {
-        match self.world.query_result("ann", QueryKind::Message(ConversationRef::Id(self.conversation), id)) {
+        match self.world.query_result("ann", self.message_query(id)) {
             QueryResult::Message(message) => message,
             other => panic!("{other:?}"),
         }
+    }
+
+    pub fn message_query(&self, message: MessageId) -> QueryKind {
+        QueryKind::Message { conversation: ConversationRef::Id(self.conversation), message, with_reasoning: true }
     }
 
     pub fn open_jobs(&mut self) -> Vec<AnswerJob> {
@@ -111,7 +115,10 @@ pub fn status_and_text(event: &Event) -> String {
 pub fn failed(job: JobId, text: Option<&str>, error: Option<&str>) -> CommandKind {
     let text = text.map(Content::new_unchecked);
     let (metadata, error) = (Metadata::empty(), error.map(Arc::from));
-    CommandKind::Answer { job, step: AnswerStep::Finish { status: Status::Failed, text, metadata, error } }
+    CommandKind::Answer {
+        job,
+        step: AnswerStep::Finish { status: Status::Failed, text, metadata, error, reasoning: None, usage: None },
+    }
 }
 
 pub fn with_metadata(json: &str) -> CommandKind {

@@ -3,9 +3,9 @@
 use super::run::ModelRun;
 use crate::common::*;
 use cortex_core::internals::{
-    AnswerStep, CommandKind, Committed, Content, ConversationId, ConversationRef, Event, EventBody, EventKind,
-    JobClass, JobId, JobRange, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Role, Status,
-    UserId, UserKey, WallTime,
+    AnswerState, AnswerStep, AnswerSummary, CancelledAnswer, CommandKind, Committed, Content, ConversationId,
+    ConversationRef, Event, EventBody, EventKind, JobClass, JobId, JobRange, Message, MessageId, Metadata, Outcome,
+    QueryKind, QueryResult, Rejection, Role, Status, UserId, UserKey, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Answers {
     /// Answers that started or grew in this batch.
     grown: BTreeSet<MessageId>,
     started: BTreeSet<MessageId>,
+    /// The users who had messages answered again.
+    requesters: BTreeMap<JobId, &'static str>,
     /// The first open job of each conversation, after the last commit.
     first: BTreeSet<JobId>,
 }
@@ -28,7 +30,10 @@ pub struct Answers {
 struct Open {
     asked: MessageId,
     conversation: ConversationId,
+    /// The id of the answer, once it is assigned.
     answer: Option<MessageId>,
+    /// Whether the answer has a message.
+    is_begun: bool,
 }
 
 impl Answers {
@@ -36,7 +41,8 @@ impl Answers {
     pub fn add_job(&mut self, asked: MessageId, event: &Event) {
         let key = JobId(event.number);
         self.made.push(key);
-        self.open.insert(key, Open { asked, conversation: event.conversation_id.unwrap(), answer: None });
+        let conversation = event.conversation_id.unwrap();
+        self.open.insert(key, Open { asked, conversation, answer: None, is_begun: false });
     }
 }
 
@@ -51,12 +57,31 @@ impl ModelRun {
         let text = format!("answer {} ", self.random.below(1000));
         let statuses = [Status::Complete, Status::Cancelled, Status::Interrupted, Status::Failed];
         let status = statuses[self.random.below(4) as usize];
-        Some(match self.random.below(9) {
-            0..=2 => begin(job, &text),
+        Some(match self.random.below(10) {
+            0..=1 => begin(job, &text),
+            2 => begin(job, ""),
             3..=5 => append(job, &text),
             6..=7 => finish(job, status, Some(&text)),
-            _ => finish(job, status, None),
+            8 => finish(job, status, None),
+            _ => append(job, ""),
         })
+    }
+
+    /// A request to answer any message again, also a deleted one or an answer.
+    pub fn answer_again_command(&mut self) -> Option<CommandKind> {
+        let (message, conversation) = self.message()?;
+        Some(CommandKind::AnswerMessage { conversation: ConversationRef::Id(conversation), message })
+    }
+
+    /// A request to cancel the answers of a conversation, with or without a running one.
+    pub fn cancel_command(&mut self) -> Option<CommandKind> {
+        let conversation = self.conversation()?;
+        let first = self.answers.open.iter().find(|(_, open)| open.conversation == conversation);
+        let job = first.map(|(job, _)| *job).filter(|_| self.random.below(2) == 0);
+        let text = (self.random.below(2) == 0).then(|| Content::new_unchecked("cancelled text"));
+        let metadata = Metadata::empty();
+        let running = job.map(|job| CancelledAnswer { job, text, reasoning: None, metadata, usage: None });
+        Some(CommandKind::CancelAnswers { conversation, running, through: None })
     }
 
     /// Applies one step to the model. Earlier steps and deletions determine whether it is accepted.
@@ -69,7 +94,7 @@ impl ModelRun {
     ) {
         let open = self.answers.open.get(&key).filter(|open| !self.model.is_deleted(&open.conversation));
         let fits = open.is_some_and(|open| match step {
-            AnswerStep::Begin { .. } => open.answer.is_none(),
+            AnswerStep::Begin { .. } => !open.is_begun,
             AnswerStep::Append { .. } => open.answer.is_some(),
             AnswerStep::Echo { .. } | AnswerStep::Finish { .. } => true,
         });
@@ -78,42 +103,144 @@ impl ModelRun {
             return;
         };
         assert_eq!(*closed, matches!(step, AnswerStep::Finish { .. }));
-        let (asked, conversation, answer) = (open.asked, open.conversation, open.answer);
+        let (is_begun, answer) = (open.is_begun, open.answer);
         match step {
             AnswerStep::Begin { text, .. } => {
                 let id = message_id.unwrap();
+                assert!(answer.is_none_or(|reserved| reserved == id));
                 self.answers.open.get_mut(&key).unwrap().answer = Some(id);
                 self.answers.started.insert(id);
-                self.answers.grown.insert(id);
-                self.keep_answer(id, asked, conversation, Content::new_unchecked(text.clone()), Status::Streaming);
+                if !text.is_empty() {
+                    self.begin_answer(key, text);
+                }
             }
             AnswerStep::Append { text } => {
                 assert_eq!(*message_id, answer);
+                if !is_begun {
+                    if !text.is_empty() {
+                        self.begin_answer(key, text);
+                    }
+                    return;
+                }
                 self.answers.grown.insert(answer.unwrap());
                 let message = self.model.messages.get_mut(&answer.unwrap()).unwrap().1.as_mut().unwrap();
                 message.content = Content::new_unchecked(format!("{}{text}", message.content.as_str()));
             }
             AnswerStep::Echo { .. } => unreachable!("it is a finish with the message's text"),
             AnswerStep::Finish { status, text, .. } => {
-                self.answers.open.remove(&key);
-                let id = match (answer, text) {
-                    (Some(id), _) => Some(self.finish(id, *status, text.as_ref(), events)),
-                    (None, Some(text)) if *status != Status::Failed => {
-                        let id = events.peek().and_then(|event| event.message_id()).unwrap();
-                        self.keep_answer(id, asked, conversation, text.clone(), *status);
-                        Some(self.finish(id, *status, None, events))
-                    }
-                    (None, _) => None,
-                };
-                assert_eq!(*message_id, id);
-                if *status == Status::Failed {
-                    let event = events.next().unwrap();
-                    assert_eq!(event.kind, EventKind::OutputError);
-                    let EventBody::Data(data) = &event.body else { panic!("{event:?}") };
-                    assert!(data.contains(&asked.to_string()) && data.contains("answer_id") == id.is_some(), "{data}");
-                    self.apply(RESPONDER, &append(key, ""), event);
-                }
+                assert_eq!(*message_id, self.end_answer(key, *status, text.as_ref(), events));
             }
+        }
+    }
+
+    /// The answer of an open job gets its message, under the id that was assigned.
+    fn begin_answer(&mut self, key: JobId, text: &Arc<str>) {
+        let open = self.answers.open.get_mut(&key).unwrap();
+        let (asked, conversation, id) = (open.asked, open.conversation, open.answer.unwrap());
+        open.is_begun = true;
+        self.answers.grown.insert(id);
+        self.keep_answer(id, asked, conversation, Content::new_unchecked(text.clone()), Status::Streaming);
+        self.set_state(asked, AnswerState::Begun(Status::Streaming), Some(id), None);
+    }
+
+    fn set_state(&mut self, asked: MessageId, state: AnswerState, message_id: Option<MessageId>, error: Option<&str>) {
+        let error = error.map(Arc::from);
+        self.model.answers.insert(asked, AnswerSummary { state, message_id, error });
+    }
+
+    /// Closes a job. Returns the id of the answer's message, if it has text.
+    fn end_answer<'e>(
+        &mut self,
+        key: JobId,
+        status: Status,
+        text: Option<&Content>,
+        events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
+    ) -> Option<MessageId> {
+        let Open { asked, conversation, answer, is_begun } = self.answers.open.remove(&key).unwrap();
+        if !is_begun && text.is_none() {
+            let event = events.next().unwrap();
+            assert_eq!((event.kind, event.message_id()), (EventKind::OutputError, Some(asked)));
+            let EventBody::Unanswered(_, data) = &event.body else { panic!("{event:?}") };
+            let (status, error) = match status {
+                Status::Cancelled => (status, None),
+                Status::Complete => (Status::Failed, Some("the model's answer is empty")),
+                Status::Interrupted => (Status::Failed, Some("the answer was interrupted before its first text")),
+                _ => (Status::Failed, Some("the answer failed")),
+            };
+            assert!(data.contains(&format!("\"code\":\"{}\"", status.as_str())), "{data}");
+            self.apply(RESPONDER, &append(key, ""), event);
+            self.set_state(asked, AnswerState::Begun(status), None, error);
+            return None;
+        }
+        let id = answer.unwrap_or_else(|| events.peek().and_then(|event| event.message_id()).unwrap());
+        if !is_begun {
+            self.keep_answer(id, asked, conversation, text.unwrap().clone(), status);
+        }
+        let error = (status == Status::Failed).then_some("the answer failed");
+        self.set_state(asked, AnswerState::Begun(status), Some(id), error);
+        Some(self.finish(id, status, text, events))
+    }
+
+    /// Checks whether a message may be answered again, and applies it to the model.
+    pub fn apply_answer_again<'e>(
+        &mut self,
+        user: &'static str,
+        (conversation, id): (ConversationRef, MessageId),
+        result: &Result<Outcome, Rejection>,
+        job: JobId,
+        events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
+    ) {
+        let ConversationRef::Id(conversation) = conversation else { unreachable!("it has an id") };
+        let asked = self.model.messages[&id].1.as_ref();
+        let may = !self.model.is_deleted(&conversation) && self.model.recipients_of(&conversation).contains(user);
+        let is_open = self.answers.open.values().any(|open| open.asked == id);
+        let fits = may && !is_open && asked.is_some_and(|message| message.role == Role::User);
+        assert_eq!(result.is_ok(), fits, "{result:?}");
+        if !fits {
+            return;
+        }
+        let superseded = self.model.answers.get(&id).and_then(|answer| answer.message_id);
+        let superseded = superseded.filter(|answer| self.model.messages[answer].1.is_some());
+        if let Some(answer) = superseded {
+            let event = events.next().unwrap();
+            assert_eq!((event.kind, event.message_id()), (EventKind::MessageUpdated, Some(answer)));
+            let message = self.model.messages.get_mut(&answer).unwrap().1.as_mut().unwrap();
+            (message.status, message.updated_at) = (Status::Superseded, event.at);
+            assert_eq!(event.message(), Some(&*message));
+            let message = message.clone();
+            // Anyone who may send messages supersedes an answer, also another user's.
+            self.apply(user, &append(job, ""), event);
+            self.model.messages.get_mut(&answer).unwrap().1 = Some(message);
+        }
+        self.set_state(id, AnswerState::Queued, None, None);
+        self.answers.made.push(job);
+        let open = Open { asked: id, conversation, answer: None, is_begun: false };
+        self.answers.open.insert(job, open);
+        self.answers.requesters.insert(job, user);
+    }
+
+    /// Closes the jobs of a conversation: the running one, and then the others from the last one on.
+    pub fn apply_cancel<'e>(
+        &mut self,
+        conversation: ConversationId,
+        running: Option<&CancelledAnswer>,
+        result: &Result<Outcome, Rejection>,
+        events: &mut Events<'e, impl Iterator<Item = &'e Arc<Event>>>,
+    ) {
+        let Ok(Outcome::AnswersCancelled { count, closed, rest: None }) = result else { panic!("{result:?}") };
+        let is_deleted = self.model.is_deleted(&conversation);
+        let open = self.answers.open.iter().rev().filter(|(_, open)| open.conversation == conversation && !is_deleted);
+        let mut jobs: Vec<JobId> = open.map(|(job, _)| *job).collect();
+        if let Some(running) = running
+            && let Some(place) = jobs.iter().position(|job| *job == running.job)
+        {
+            jobs.remove(place);
+            jobs.insert(0, running.job);
+        }
+        assert_eq!((*count, closed), (jobs.len() as u64, &jobs));
+        for job in jobs {
+            let text = running.filter(|running| running.job == job).and_then(|running| running.text.as_ref());
+            self.end_answer(job, Status::Cancelled, text, events);
         }
     }
 
@@ -131,6 +258,7 @@ impl ModelRun {
         message.content = text.unwrap_or(&message.content).clone();
         message.status = status;
         message.updated_at = event.at;
+        message.error = (status == Status::Failed).then(|| "the answer failed".into());
         assert_eq!(event.message(), Some(&*message));
         self.apply(RESPONDER, &append(JobId(event.number), ""), event);
         id
@@ -157,6 +285,9 @@ impl ModelRun {
             updated_at: created_at,
             status,
             reply_to: Some(asked),
+            error: None,
+            answer: None,
+            reasoning: None,
         };
         self.model.messages.insert(id, (conversation, Some(message)));
         let conversation = self.model.conversations.get_mut(&conversation).unwrap();
@@ -176,11 +307,16 @@ impl ModelRun {
                 message.reply_to = None;
             }
         }
-        let about = |open: &Open| open.asked == deleted || open.answer == Some(deleted);
+        self.model.answers.remove(&deleted);
+        let about = |open: &Open| open.asked == deleted || (open.is_begun && open.answer == Some(deleted));
         let Some(key) = self.answers.open.iter().find(|(_, open)| about(open)).map(|(key, _)| *key) else { return };
         let open = self.answers.open.remove(&key).unwrap();
-        if let Some(answer) = open.answer.filter(|answer| *answer != deleted) {
-            self.finish(answer, Status::Cancelled, None, events);
+        match open.answer.filter(|_| open.is_begun) {
+            Some(answer) if answer == deleted => {
+                self.set_state(open.asked, AnswerState::Begun(Status::Cancelled), Some(answer), None);
+            }
+            Some(answer) => drop(self.finish(answer, Status::Cancelled, None, events)),
+            None => {}
         }
     }
 
@@ -199,7 +335,9 @@ impl ModelRun {
         assert_eq!(passed_on, first.difference(&self.answers.first).copied().collect());
         for job in jobs {
             let asked = self.model.messages[&job.message_id].1.as_ref().unwrap();
-            assert_eq!(job.user, asked.sender);
+            let user = self.answers.requesters.get(&job.key).map_or(asked.sender.as_str(), |user| *user);
+            assert_eq!(job.user.as_str(), user);
+            // The job may have been passed on before the answer began.
             assert!(job.started.is_none() || job.started == self.answers.open[&job.key].answer);
         }
         self.answers.first = first;
@@ -215,7 +353,8 @@ impl ModelRun {
         for id in std::mem::take(&mut self.answers.grown).intersection(&writing) {
             let (conversation, _) = self.model.messages[id];
             let owner = self.model.workspaces[&self.model.conversations[&conversation].workspace].owner;
-            let kind = QueryKind::Message(ConversationRef::Id(conversation), *id);
+            let conversation_ref = ConversationRef::Id(conversation);
+            let kind = QueryKind::Message { conversation: conversation_ref, message: *id, with_reasoning: false };
             let QueryResult::Message(stored) = self.world.query_result(owner, kind) else { panic!() };
             let message = self.model.messages.get_mut(id).unwrap().1.as_mut().unwrap();
             assert!(stored.updated_at >= message.updated_at);
@@ -255,8 +394,9 @@ impl ModelRun {
         for job in listed {
             let open = &self.answers.open[&job.key];
             let asked = self.model.messages[&job.message_id].1.as_ref().unwrap();
-            assert_eq!((job.message_id, job.started), (open.asked, open.answer));
-            assert_eq!((job.content_bytes, &job.user), (asked.content.as_str().len(), &asked.sender));
+            assert_eq!((job.message_id, job.started), (open.asked, open.answer.filter(|_| open.is_begun)));
+            let user = self.answers.requesters.get(&job.key).map_or(asked.sender.as_str(), |user| *user);
+            assert_eq!((job.content_bytes, job.user.as_str()), (asked.content.as_str().len(), user));
             assert_eq!((job.responder.as_str(), job.conversation_id), ("echo", asked.conversation_id));
         }
     }

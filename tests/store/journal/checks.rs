@@ -182,7 +182,7 @@ impl ModelRun {
         limit: u32,
         all: &mut Vec<Message>,
     ) -> Vec<MessageId> {
-        let kind = QueryKind::Messages { conversation, cursor, limit };
+        let kind = QueryKind::Messages { conversation, cursor, limit, with_reasoning: false };
         let QueryResult::Messages(page) = self.world.query_result(user, kind) else { panic!() };
         assert!(page.messages.len() <= limit as usize && !page.truncated);
         let ids = page.messages.iter().map(|message| message.id).collect();

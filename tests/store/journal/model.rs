@@ -1,8 +1,8 @@
 //! The model: all events, and the present state of workspaces, conversations and messages.
 
 use cortex_core::internals::{
-    ConversationId, ConversationRef, Event, EventBody, EventKind, Message, MessageId, StreamFilter, WallTime,
-    WorkspaceId,
+    AnswerSummary, ConversationId, ConversationRef, Event, EventBody, EventKind, Message, MessageId, StreamFilter,
+    WallTime, WorkspaceId,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ pub struct Model {
     /// All messages in their present state; `None` for a deleted message.
     pub messages: BTreeMap<MessageId, (ConversationId, Option<Message>)>,
     pub events: Vec<Arc<Event>>,
+    /// The newest answer to each message that had one.
+    pub answers: BTreeMap<MessageId, AnswerSummary>,
 }
 
 pub struct ModelWorkspace {
@@ -92,10 +94,19 @@ impl Model {
         seen
     }
 
+    /// A message with the state of the answer to it.
+    fn shown(&self, mut message: Message) -> Message {
+        message.answer = self.answers.get(&message.id).cloned();
+        if let Some(answer) = &mut message.answer {
+            answer.message_id = answer.message_id.filter(|id| self.messages[id].1.is_some());
+        }
+        message
+    }
+
     /// The messages of a conversation, oldest first.
     pub fn messages_of(&self, id: ConversationId) -> Vec<Message> {
         let inside = self.messages.values().filter(|(conversation, _)| *conversation == id);
-        inside.filter_map(|(_, message)| message.clone()).collect()
+        inside.filter_map(|(_, message)| Some(self.shown(message.clone()?))).collect()
     }
 
     /// The conversations that a user participates in or owns, by the time of the last change, newest first.

@@ -4,8 +4,8 @@ use super::answers;
 use super::model::*;
 use crate::common::*;
 use cortex_core::internals::{
-    Command, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind, Message, MessageId, Metadata,
-    Random, UserId, WorkspaceId,
+    AnswerState, AnswerSummary, Command, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind,
+    JobId, Message, MessageId, Metadata, Random, UserId, WorkspaceId,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -79,6 +79,8 @@ impl ModelRun {
             40..=44 => post(ConversationRef::Default, "to myself"),
             45..=60 => self.message_command()?,
             61..=78 => self.answer_command()?,
+            79..=81 => self.answer_again_command()?,
+            82 => self.cancel_command()?,
             _ => post(ConversationRef::Id(self.conversation()?), "hello"),
         })
     }
@@ -87,8 +89,12 @@ impl ModelRun {
         let size = 1 + self.random.below(12);
         let mut drawn: Vec<(&'static str, CommandKind)> =
             (0..size).filter_map(|_| Some((self.user(), self.any_command()?))).collect();
+        // The number of a job that no event has is the last one of its batch.
+        if let Some(alone) = drawn.iter().position(|(_, kind)| matches!(kind, CommandKind::AnswerMessage { .. })) {
+            drawn = vec![drawn.swap_remove(alone)];
+        }
         for (user, kind) in &mut drawn {
-            if matches!(kind, CommandKind::Answer { .. }) {
+            if matches!(kind, CommandKind::Answer { .. } | CommandKind::CancelAnswers { .. }) {
                 *user = answers::RESPONDER;
             }
         }
@@ -98,6 +104,13 @@ impl ModelRun {
         for ((user, kind), command_result) in drawn.iter().zip(&committed.results) {
             match (kind, &command_result.result) {
                 (CommandKind::Answer { job, step }, result) => self.apply_step(*job, step, result, &mut events),
+                (CommandKind::AnswerMessage { conversation, message }, result) => {
+                    let job = JobId(committed.through);
+                    self.apply_answer_again(user, (*conversation, *message), result, job, &mut events);
+                }
+                (CommandKind::CancelAnswers { conversation, running, .. }, result) => {
+                    self.apply_cancel(*conversation, running.as_ref(), result, &mut events);
+                }
                 (_, Ok(_)) => self.apply_command(user, kind, &mut events),
                 (_, Err(_)) => {}
             }
@@ -234,18 +247,22 @@ impl ModelRun {
     /// Checks the event of a message against its command, and applies it to the model.
     pub fn apply_message(&mut self, user: &str, kind: &CommandKind, event: &Event) {
         let Some(id) = event.message_id() else { return };
-        if event.kind == EventKind::Output {
+        if matches!(event.kind, EventKind::Output | EventKind::OutputError) {
             return;
         }
         let conversation = event.conversation_id.unwrap();
         if event.kind == EventKind::Input {
             self.model.messages.insert(id, (conversation, event.message().cloned()));
             self.answers.add_job(id, event);
+            self.model.answers.insert(id, queued());
             return;
         }
         let owner = self.model.workspaces[&event.workspace_id].owner;
         let (known_conversation, message) = self.model.messages.get_mut(&id).unwrap();
         assert_eq!(*known_conversation, conversation);
+        if matches!(kind, CommandKind::Answer { .. }) {
+            return;
+        }
         let before = message.take().unwrap();
         assert!(before.sender.as_str() == user || owner == user, "{user} changed a message of {}", before.sender);
         if let CommandKind::UpdateMessage { message: asked, content, metadata, .. } = kind {
@@ -261,6 +278,11 @@ impl ModelRun {
             *message = Some(after);
         }
     }
+}
+
+/// The state of an answer that has not begun.
+fn queued() -> AnswerSummary {
+    AnswerSummary { state: AnswerState::Queued, message_id: None, error: None }
 }
 
 fn known(ids: &[UserId]) -> Vec<&'static str> {

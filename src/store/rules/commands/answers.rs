@@ -1,19 +1,26 @@
-//! Answer jobs, and the steps of answers.
+//! Answer jobs, the steps of answers, and their ends.
 
 use super::CommandOutcome;
-use crate::base::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX};
+use crate::base::limits::*;
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, UserKey};
+use crate::domain::command::{Actor, ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Message, Metadata, Role, Status};
-use crate::domain::result::{Outcome, Rejection};
+use crate::domain::responder::ResponderKind;
+use crate::domain::result::{Outcome, Rejection, Resource};
 use crate::domain::started_answer::AnswerStarted;
-use crate::store::error;
-use crate::store::rules::records::{ConversationAccess, NewMessageRow, OpenJob, Publication, message_event_kind};
+use crate::domain::token_rules::Credential;
+use crate::domain::usage::{Day, TokenUsage};
+use crate::store::error::{self, Abort};
+use crate::store::rules::records::{
+    ConversationAccess, EndedAnswerRow, LastAnswerRow, NewEventRow, NewJobRow, NewMessageRow, NewUsage, OpenJob,
+    Publication, message_event_kind,
+};
 use crate::store::rules::rows::{RowResult, Rows};
-use crate::store::rules::transaction::{Author, CommandCaller, NewStateEvent, Transaction};
+use crate::store::rules::transaction::{Author, CommandCaller, Transaction};
 use crate::wire::event;
 use crate::wire::metadata;
 use std::sync::Arc;
@@ -24,34 +31,89 @@ const CLOSED: Rejection = Rejection::Conflict("the job is closed");
 struct AnswerEnd<'f> {
     status: Status,
     text: Option<&'f Content>,
+    reasoning: Option<&'f str>,
     metadata: Option<&'f Metadata>,
     error: Option<&'f str>,
+    usage: Option<&'f TokenUsage>,
+}
+
+impl<'f> AnswerEnd<'f> {
+    /// The end with this status, without anything new.
+    fn of(status: Status) -> AnswerEnd<'f> {
+        AnswerEnd { status, text: None, reasoning: None, metadata: None, error: None, usage: None }
+    }
+
+    /// The error message for clients, if the answer failed.
+    fn failure(&self) -> Option<&'f str> {
+        let error = self.error.unwrap_or("the answer failed");
+        (self.status == Status::Failed).then(|| truncated(error, ANSWER_ERROR_BYTES_MAX))
+    }
+
+    /// The same end, for an answer without text: it was cancelled, or else it failed.
+    fn without_text(self) -> AnswerEnd<'f> {
+        let reason = match self.status {
+            Status::Cancelled => return self,
+            Status::Interrupted => "the answer was interrupted before its first text",
+            Status::Complete => "the model's answer is empty",
+            _ => "the answer failed",
+        };
+        AnswerEnd { status: Status::Failed, error: Some(self.error.unwrap_or(reason)), ..self }
+    }
 }
 
 impl<R: Rows> Transaction<'_, R> {
     /// Creates the job to answer a new message, if its conversation has a responder.
     pub(crate) fn insert_job_for(
         &mut self,
+        author: &Author<'_>,
         access: &ConversationAccess,
         number: EventNumber,
         message: &Message,
-        correlation_id: &Arc<str>,
     ) -> RowResult<()> {
         let Some(responder) = self.cache.responders.answering(access.responder.as_deref()) else { return Ok(()) };
+        self.insert_job(author, access, JobId(number), (number, message), responder)
+    }
+
+    fn insert_job(
+        &mut self,
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        key: JobId,
+        (number, message): (EventNumber, &Message),
+        responder: ResponderKind,
+    ) -> RowResult<()> {
+        let user_key = UserKey(author.user.key);
+        let is_first = self.rows.insert_answer_job(&NewJobRow { key, message: number, responder, user: user_key })?;
         // Any other job is passed on when those before it are closed.
-        let Some(user_key) = self.rows.insert_answer_job(number, responder)? else { return Ok(()) };
+        if !is_first {
+            return Ok(());
+        }
         self.jobs.push(AnswerJob {
-            key: JobId(number),
+            key,
             message_id: message.id,
             conversation_id: access.id,
             workspace_id: access.workspace.id,
-            user: message.sender.clone(),
+            user: author.user.id.clone(),
             user_key,
             responder,
-            correlation_id: correlation_id.clone(),
+            correlation_id: author.correlation_id.clone(),
             content_bytes: message.content.as_str().len(),
             started: None,
         });
+        Ok(())
+    }
+
+    /// Checks that the caller may have another message answered today, in a conversation that chose this responder.
+    ///
+    /// # Errors
+    /// Fails if a model is to answer and the caller's answers have used the tokens of the day.
+    pub(crate) fn check_quota(&self, caller: &CommandCaller<'_>, chosen: Option<&str>) -> Result<(), Abort<Rejection>> {
+        let (Some(tokens_max), Some(user)) = (self.cache.tokens_per_day_max, &caller.known) else { return Ok(()) };
+        if self.cache.responders.answering(chosen) == Some(ResponderKind::OpenAi)
+            && self.rows.tokens_used(user.key, Day::of(self.wall))? >= tokens_max
+        {
+            return Err(Rejection::QuotaExceeded { retry_seconds: Day::seconds_left(self.wall) }.into());
+        }
         Ok(())
     }
 
@@ -66,6 +128,76 @@ impl<R: Rows> Transaction<'_, R> {
         (!is_allowed).then(|| ("metadata", self.cache.responders.rule()))
     }
 
+    /// Answers a message again. The job comes after all open ones of the conversation.
+    pub(crate) fn answer_again(
+        &mut self,
+        caller: &CommandCaller<'_>,
+        conversation: ConversationRef,
+        id: MessageId,
+    ) -> CommandOutcome {
+        let access = self.authorize(caller, conversation, ApiVariant::Conversations)?;
+        let found = self.rows.message_in(&access, id)?;
+        let (number, message) = found.ok_or(Rejection::NotFound(Resource::Message))?;
+        if message.role != Role::User || message_event_kind(&message.sender) == EventKind::Output {
+            let rule = "must be `user`: no other message is answered".to_owned();
+            return Err(Rejection::Invalid(vec![("role", rule)]).into());
+        }
+        if self.rows.job_of_message(number)?.is_some() {
+            return Err(Rejection::Conflict("the message is already being answered").into());
+        }
+        let Some(responder) = self.cache.responders.answering(access.responder.as_deref()) else {
+            return Err(Rejection::Conflict("the conversation has no responder").into());
+        };
+        self.check_quota(caller, access.responder.as_deref())?;
+        let last = self.rows.last_answer(number)?;
+        if last.as_ref().is_some_and(|last| last.attempt >= ANSWER_ATTEMPTS_MAX) {
+            return Err(Rejection::Conflict("the message was answered too often").into());
+        }
+
+        let author = self.upsert_author(caller)?;
+        let superseded = match last {
+            Some(last) => self.supersede_answer(&author, &access, number, &last)?,
+            None => None,
+        };
+        let key = JobId(self.next_number().0);
+        self.insert_job(&author, &access, key, (number, &message), responder)?;
+        Ok((Outcome::AnswerQueued { reply_to: id }, superseded))
+    }
+
+    /// Marks the last answer to a message as superseded. Returns the number of the event about the answer's message, if that
+    /// exists.
+    fn supersede_answer(
+        &mut self,
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        asked: EventNumber,
+        last: &LastAnswerRow,
+    ) -> RowResult<Option<EventNumber>> {
+        let found = match last.answer {
+            Some(answer) => self.rows.message(answer, access.id)?.map(|message| (answer, message)),
+            None => None,
+        };
+        let Some((answer, mut message)) = found else {
+            let at = self.next_time();
+            self.rows.supersede_answer(asked, last, at)?;
+            return Ok(None);
+        };
+        let stamp = self.next_number();
+        self.rows.supersede_answer(asked, last, stamp.1)?;
+        (message.status, message.updated_at) = (Status::Superseded, stamp.1);
+        self.record_update(access.number, stamp.1, None);
+        let about = (answer, message.created_at);
+        self.publish_message_event(
+            stamp,
+            author,
+            access,
+            EventKind::MessageUpdated,
+            about,
+            EventBody::Message(message),
+        )?;
+        Ok(Some(stamp.0))
+    }
+
     /// Executes one step of an answer. Once a step has closed the job, later steps are rejected.
     pub(crate) fn answer(&mut self, caller: &CommandCaller<'_>, key: JobId, step: &AnswerStep) -> CommandOutcome {
         let job = self.rows.answer_job(key)?.ok_or(CLOSED)?;
@@ -75,16 +207,23 @@ impl<R: Rows> Transaction<'_, R> {
         }
         match step {
             AnswerStep::Begin { text, live } => self.start_answer(caller, &access, &job, text, live),
-            AnswerStep::Append { text } => self.append_to_answer(&access, &job, text),
+            AnswerStep::Append { text } => self.append_to_answer(caller, &access, &job, text),
             AnswerStep::Echo { metadata, .. } => {
-                let asked = self.rows.message(job.key.0, access.id)?.ok_or_else(error::missing_row)?;
+                let asked = self.rows.message(job.asked, access.id)?.ok_or_else(error::missing_row)?;
                 let (text, metadata) = (Some(&asked.content), Some(metadata));
-                let end = AnswerEnd { status: Status::Complete, text, metadata, error: None };
+                let end = AnswerEnd { text, metadata, ..AnswerEnd::of(Status::Complete) };
                 self.finish_answer(caller, &access, &job, end)
             }
-            AnswerStep::Finish { status, text, metadata, error } => {
-                let (text, metadata, error) = (text.as_ref(), Some(metadata), error.as_deref());
-                self.finish_answer(caller, &access, &job, AnswerEnd { status: *status, text, metadata, error })
+            AnswerStep::Finish { status, text, reasoning, metadata, error, usage } => {
+                let end = AnswerEnd {
+                    status: *status,
+                    text: text.as_ref(),
+                    reasoning: reasoning.as_deref(),
+                    metadata: Some(metadata),
+                    error: error.as_deref(),
+                    usage: usage.as_ref(),
+                };
+                self.finish_answer(caller, &access, &job, end)
             }
         }
     }
@@ -97,20 +236,23 @@ impl<R: Rows> Transaction<'_, R> {
         text: &Arc<str>,
         live: &LiveAnswer,
     ) -> CommandOutcome {
-        if job.answer.is_some() {
+        if job.is_begun {
             return Err(Rejection::Conflict("the answer has already started").into());
         }
         check_length(text.len())?;
 
         let author = Author { user: self.upsert_author(caller)?.user, correlation_id: &job.correlation_id };
-        let stamp = self.next_number();
-        let content = Content::new_unchecked(text.clone());
-        let message = self.answer_message(stamp, &author, access, job, (content, Metadata::empty(), Status::Streaming));
-        self.insert_answer(stamp, &author, access, job, &message, Publication::Pending)?;
-        self.rows.set_job_answer(job.key, stamp.0)?;
+        // An earlier process may have reserved the id.
+        let id = job.answer.unwrap_or_else(|| self.next_number());
+        if text.is_empty() {
+            self.rows.set_job_answer(job.key, id, false)?;
+        } else {
+            self.begin_message(&author, access, job, id, text)?;
+        }
+        let message_id = MessageId(self.ids.uuid(id.0, id.1));
         self.started.push(AnswerStarted {
             job: job.key,
-            message_id: message.id,
+            message_id,
             reply_to: self.asked_message(job),
             conversation_id: access.id,
             workspace_id: access.workspace.id,
@@ -119,18 +261,46 @@ impl<R: Rows> Transaction<'_, R> {
             correlation_id: job.correlation_id.clone(),
             live: live.clone(),
         });
-        Ok((Outcome::Answered { message_id: Some(message.id), closed: false }, None))
+        Ok((Outcome::Answered { message_id: Some(message_id), closed: false }, None))
     }
 
-    fn append_to_answer(&mut self, access: &ConversationAccess, job: &OpenJob, text: &str) -> CommandOutcome {
-        let answer = job.answer.ok_or(Rejection::Conflict("the answer has not started"))?;
-        let (bytes, started_at) = self.rows.answer_progress(answer)?;
+    /// Creates the message of an answer, under the number and time that were assigned to it.
+    fn begin_message(
+        &mut self,
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        job: &OpenJob,
+        id: (EventNumber, WallTime),
+        text: &Arc<str>,
+    ) -> RowResult<()> {
+        let updated_at = if id.0 == self.head.number { id.1 } else { self.next_time() };
+        let content = Content::new_unchecked(text.clone());
+        let mut message = self.new_answer(id, author, access, job, (content, Metadata::empty(), Status::Streaming));
+        message.updated_at = updated_at;
+        self.insert_answer(id.0, author, access, job, &message, Publication::Pending)?;
+        self.rows.set_job_answer(job.key, id, true)
+    }
+
+    fn append_to_answer(
+        &mut self,
+        caller: &CommandCaller<'_>,
+        access: &ConversationAccess,
+        job: &OpenJob,
+        text: &Arc<str>,
+    ) -> CommandOutcome {
+        let id = job.answer.ok_or(Rejection::Conflict("the answer has not started"))?;
+        let bytes = if job.is_begun { self.rows.answer_bytes(id.0)? } else { 0 };
         check_length(bytes + text.len())?;
 
-        let at = self.next_time();
-        self.rows.append_to_answer(answer, text, at)?;
-        self.record_update(access.number, at, None);
-        let message_id = Some(MessageId(self.ids.uuid(answer, started_at)));
+        if job.is_begun {
+            let at = self.next_time();
+            self.rows.append_to_answer(id.0, text, at)?;
+            self.record_update(access.number, at, None);
+        } else if !text.is_empty() {
+            let author = Author { user: self.upsert_author(caller)?.user, correlation_id: &job.correlation_id };
+            self.begin_message(&author, access, job, id, text)?;
+        }
+        let message_id = Some(MessageId(self.ids.uuid(id.0, id.1)));
         Ok((Outcome::Answered { message_id, closed: false }, None))
     }
 
@@ -141,64 +311,160 @@ impl<R: Rows> Transaction<'_, R> {
         job: &OpenJob,
         end: AnswerEnd<'_>,
     ) -> CommandOutcome {
-        if end.status == Status::Streaming {
-            let rule = "must not be streaming at the end of an answer".to_owned();
+        if matches!(end.status, Status::Streaming | Status::Superseded) {
+            let rule = "must be the status of an answer that has ended".to_owned();
             return Err(Rejection::Invalid(vec![("status", rule)]).into());
         }
-        check_length(end.text.map_or(0, |text| text.as_str().len()))?;
-        if end.metadata.is_some_and(|metadata| metadata.as_str().len() > METADATA_BYTES_MAX) {
-            let rule = format!("must be at most {METADATA_BYTES_MAX} bytes");
-            return Err(Rejection::Invalid(vec![("metadata", rule)]).into());
-        }
+        check_end(&end)?;
 
         let author = Author { user: self.upsert_author(caller)?.user, correlation_id: &job.correlation_id };
+        let (message_id, number) = self.end_answer(&author, access, job, end)?;
+        Ok((Outcome::Answered { message_id, closed: true }, Some(number)))
+    }
+
+    /// Closes a job with the end of its answer. Returns the id of the answer's message, if it has text, and the number of the
+    /// event.
+    fn end_answer(
+        &mut self,
+        author: &Author<'_>,
+        access: &ConversationAccess,
+        job: &OpenJob,
+        end: AnswerEnd<'_>,
+    ) -> RowResult<(Option<MessageId>, EventNumber)> {
         self.close_job(job.key)?;
-        let output = match (job.answer, end.text) {
-            (Some(answer), _) => Some(self.publish_started(&author, access, answer, &end)?),
-            (None, Some(text)) if end.status != Status::Failed => {
-                Some(self.publish_at_once(&author, access, job, text, &end)?)
+        let text = end.text.filter(|text| !text.as_str().is_empty());
+        let end = if job.is_begun || text.is_some() { end } else { end.without_text() };
+        let output = match (job.answer, text) {
+            (Some((answer, _)), _) if job.is_begun => Some(self.publish_started(author, access, answer, &end)?),
+            (Some(id), Some(text)) => {
+                self.begin_message(author, access, job, id, &text.as_str().into())?;
+                Some(self.publish_started(author, access, id.0, &end)?)
             }
-            // No text was shown, so no message is stored.
-            (None, _) => None,
+            (None, Some(text)) => Some(self.publish_at_once(author, access, job, text, &end)?),
+            (_, None) => None,
         };
-        let failed = match (end.status, end.error) {
-            (Status::Failed, error) => Some(error.unwrap_or("the answer failed")),
-            (_, error) => error,
+        let message_id = output.as_ref().and_then(|event| event.message_id());
+        let answer = message_id.and_then(|id| self.ids.open(id.0)).map(|(number, _)| number);
+        if let (Some(answer), Some(reasoning)) = (answer, end.reasoning.filter(|text| !text.is_empty())) {
+            self.rows.insert_reasoning(answer, truncated(reasoning, REASONING_BYTES_MAX))?;
+        }
+        if let Some(used) = end.usage {
+            let model = truncated(&used.model, MODEL_NAME_BYTES_MAX).into();
+            let used = TokenUsage { model, tokens: used.tokens };
+            let (conversation, day) = ((access.number, access.created_at), Day::of(self.wall));
+            self.rows.add_usage(&NewUsage { user: job.user, day, conversation, usage: &used })?;
+        }
+        self.rows.insert_ended_answer(&EndedAnswerRow {
+            asked: job.asked,
+            status: end.status,
+            answer,
+            error: end.failure(),
+            usage: end.usage,
+        })?;
+        let number = match output {
+            Some(event) => event.number,
+            None => self.publish_failure(author, access, job, &end)?,
         };
-        let answer = output.as_ref().and_then(|event| event.message_id());
-        let number = match failed {
-            Some(reason) => Some(self.publish_failure(&author, access, job, answer, reason)?),
-            None => None,
+        Ok((message_id, number))
+    }
+
+    /// Cancels the running answer and the queued answers of a conversation through the job `through`, as many as fit into one
+    /// command.
+    pub(crate) fn cancel_answers(
+        &mut self,
+        conversation: ConversationId,
+        running: Option<&CancelledAnswer>,
+        through: Option<JobId>,
+    ) -> CommandOutcome {
+        let nothing = Outcome::AnswersCancelled { count: 0, closed: Vec::new(), rest: None };
+        let Some(access) = self.conversation(conversation)? else { return Ok((nothing, None)) };
+        let through = through.unwrap_or(JobId(self.head.number));
+        let (mut closed, mut last) = (Vec::new(), None);
+        if let Some(running) = running
+            && let Some(job) = self.rows.answer_job(running.job)?.filter(|job| job.conversation == access.number)
+        {
+            let end = AnswerEnd {
+                text: running.text.as_ref(),
+                reasoning: running.reasoning.as_deref(),
+                metadata: Some(&running.metadata),
+                usage: running.usage.as_ref(),
+                ..AnswerEnd::of(Status::Cancelled)
+            };
+            check_end(&end)?;
+            last = Some(self.cancel_answer(&access, &job, end)?);
+            closed.push(job.key);
+        }
+        // The last jobs come first, because closing the first one makes the next one start.
+        let jobs = self.rows.last_jobs(access.number, through, CANCELLED_ANSWERS_MAX)?;
+        let mut is_complete = jobs.len() < CANCELLED_ANSWERS_MAX;
+        let rows_changed = self.rows_changed;
+        for key in jobs {
+            if self.rows_changed - rows_changed >= TRANSACTION_ROWS_MAX {
+                is_complete = false;
+                break;
+            }
+            let Some(job) = self.rows.answer_job(key)? else { continue };
+            last = Some(self.cancel_answer(&access, &job, AnswerEnd::of(Status::Cancelled))?);
+            closed.push(key);
+        }
+        let rest = (!is_complete).then_some(through);
+        Ok((Outcome::AnswersCancelled { count: closed.len() as u64, closed, rest }, last))
+    }
+
+    /// Cancels the answer of a job, on behalf of the job's responder. Returns the number of the event.
+    fn cancel_answer(
+        &mut self,
+        access: &ConversationAccess,
+        job: &OpenJob,
+        end: AnswerEnd<'_>,
+    ) -> RowResult<EventNumber> {
+        let actor = Actor {
+            id: job.responder.user_id(),
+            name: Some(job.responder.as_str().into()),
+            email: None,
+            credential: Credential::default(),
         };
-        let number = output.map(|event| event.number).or(number);
-        Ok((Outcome::Answered { message_id: answer, closed: true }, number))
+        let known = self.user(&actor.id)?;
+        let caller = CommandCaller { actor: &actor, correlation_id: &job.correlation_id, known };
+        let author = Author { user: self.upsert_author(&caller)?.user, correlation_id: &job.correlation_id };
+        let (_, number) = self.end_answer(&author, access, job, end)?;
+        Ok(number)
     }
 
     /// Closes the job of a message that is about to be deleted, whether it is the message to answer or the answer. Returns the
-    /// job if its answer has started and is kept: `cancel_started_answer` then publishes the stored text.
+    /// job if its answer has begun and is kept: `cancel_started_answer` then publishes the stored text.
     pub(crate) fn close_answer_of(&mut self, number: EventNumber, message: &Message) -> RowResult<Option<OpenJob>> {
-        if message_event_kind(&message.sender) != EventKind::Output {
-            let job = self.rows.answer_job(JobId(number))?;
-            if job.is_some() {
-                self.close_job(JobId(number))?;
+        let asked = if message_event_kind(&message.sender) != EventKind::Output {
+            Some(number)
+        } else {
+            if let Some(event) = self.rows.publication(number)? {
+                self.rows.delete_event(event)?;
             }
-            return Ok(job.filter(|job| job.answer.is_some()));
+            let asked = message.reply_to.and_then(|id| self.ids.open(id.0)).map(|(number, _)| number);
+            asked.filter(|_| message.status == Status::Streaming)
+        };
+        let Some(key) = asked.map(|asked| self.rows.job_of_message(asked)).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        let job = self.rows.answer_job(key)?;
+        self.close_job(key)?;
+        let Some(job) = job else { return Ok(None) };
+        if job.asked == number {
+            return Ok(Some(job).filter(|job| job.is_begun));
         }
-        if let Some(event) = self.rows.publication(number)? {
-            self.rows.delete_event(event)?;
-        }
-        if message.status == Status::Streaming
-            && let Some((asked, _)) = message.reply_to.and_then(|id| self.ids.open(id.0))
-        {
-            self.close_job(JobId(asked))?;
-            self.started.retain(|started| started.message_id != message.id);
-        }
+        self.rows.insert_ended_answer(&EndedAnswerRow {
+            asked: job.asked,
+            status: Status::Cancelled,
+            answer: Some(number),
+            error: None,
+            usage: None,
+        })?;
         Ok(None)
     }
 
     /// Publishes the answer of a job that `close_answer_of` closed, as cancelled.
     pub(crate) fn cancel_started_answer(&mut self, access: &ConversationAccess, job: &OpenJob) -> RowResult<()> {
-        let Some(answer) = job.answer else { return Ok(()) };
+        let Some((answer, _)) = job.answer else { return Ok(()) };
         let sender = self.rows.message(answer, access.id)?.map(|message| message.sender);
         let user = match sender {
             Some(sender) => self.user(&sender)?,
@@ -206,8 +472,7 @@ impl<R: Rows> Transaction<'_, R> {
         };
         let user = user.ok_or_else(error::missing_row)?;
         let author = Author { user, correlation_id: &job.correlation_id };
-        let end = AnswerEnd { status: Status::Cancelled, text: None, metadata: None, error: None };
-        self.publish_started(&author, access, answer, &end).map(drop)
+        self.publish_started(&author, access, answer, &AnswerEnd::of(Status::Cancelled)).map(drop)
     }
 
     /// Drops the jobs and started answers of this transaction in deleted workspaces and conversations. Their rows are purged
@@ -219,12 +484,13 @@ impl<R: Rows> Transaction<'_, R> {
 
     fn close_job(&mut self, key: JobId) -> RowResult<()> {
         let next = self.rows.delete_answer_job(key)?;
+        self.started.retain(|started| started.job != key);
         self.jobs.retain(|job| job.key != key);
         self.jobs.extend(next);
         Ok(())
     }
 
-    /// Publishes an answer that has started. It needs a separate event, because its message's number is older than its text.
+    /// Publishes an answer that has begun. It needs a separate event, because its message's number is older than its text.
     fn publish_started(
         &mut self,
         author: &Author<'_>,
@@ -237,15 +503,15 @@ impl<R: Rows> Transaction<'_, R> {
         message.content = end.text.unwrap_or(&message.content).clone();
         message.metadata = end.metadata.unwrap_or(&message.metadata).clone();
         message.status = end.status;
+        message.error = end.failure().map(Arc::from);
         message.updated_at = stamp.1;
         self.rows.finish_answer(answer, &message, stamp.0)?;
         self.record_update(access.number, stamp.1, None);
-        self.started.retain(|started| started.message_id != message.id);
         let about = (answer, message.created_at);
         self.publish_message_event(stamp, author, access, EventKind::Output, about, EventBody::Message(message))
     }
 
-    /// Publishes an answer that has not started. Its message is its own journal entry.
+    /// Publishes an answer that has no id yet. Its message is its own journal entry.
     fn publish_at_once(
         &mut self,
         author: &Author<'_>,
@@ -256,34 +522,40 @@ impl<R: Rows> Transaction<'_, R> {
     ) -> RowResult<Arc<Event>> {
         let stamp = self.next_number();
         let metadata = end.metadata.cloned().unwrap_or_else(Metadata::empty);
-        let message = self.answer_message(stamp, author, access, job, (text.clone(), metadata, end.status));
-        self.insert_answer(stamp, author, access, job, &message, Publication::OwnEntry)?;
+        let mut message = self.new_answer(stamp, author, access, job, (text.clone(), metadata, end.status));
+        message.error = end.failure().map(Arc::from);
+        self.insert_answer(stamp.0, author, access, job, &message, Publication::OwnEntry)?;
         Ok(self.emit(stamp, author, access, EventKind::Output, EventBody::Message(message)))
     }
 
+    /// Publishes the end of an answer without text.
     fn publish_failure(
         &mut self,
         author: &Author<'_>,
         access: &ConversationAccess,
         job: &OpenJob,
-        answer: Option<MessageId>,
-        reason: &str,
+        end: &AnswerEnd<'_>,
     ) -> RowResult<EventNumber> {
-        let asked = MessageId(self.ids.uuid(job.key.0, job.asked_at));
+        let asked = self.asked_message(job);
+        let reason = end.failure().unwrap_or("the answer was cancelled");
+        let payload = event::output_error_data(asked, access.id, end.status, reason);
         let stamp = self.next_number();
-        let event = NewStateEvent {
+        let row = NewEventRow {
             kind: EventKind::OutputError,
+            actor_key: author.user.key,
+            correlation_id: author.correlation_id,
             workspace: &access.workspace,
-            conversation: Some(access),
-            recipients: access.recipients.clone(),
+            conversation: Some((access.number, access.created_at)),
+            message: Some((job.asked, job.asked_at)),
+            payload: &payload,
             recipient_keys: &access.recipient_keys,
-            payload: event::output_error_data(asked, access.id, answer, reason),
         };
-        self.publish_state_event(stamp, author, event)?;
-        Ok(stamp.0)
+        self.insert_event(stamp.0, stamp.1, &row)?;
+        let body = EventBody::Unanswered(asked, payload.clone());
+        Ok(self.emit(stamp, author, access, EventKind::OutputError, body).number)
     }
 
-    fn answer_message(
+    fn new_answer(
         &self,
         (number, at): (EventNumber, WallTime),
         author: &Author<'_>,
@@ -303,17 +575,20 @@ impl<R: Rows> Transaction<'_, R> {
             updated_at: at,
             status,
             reply_to: Some(self.asked_message(job)),
+            error: None,
+            answer: None,
+            reasoning: None,
         }
     }
 
     /// The message that a job answers.
     fn asked_message(&self, job: &OpenJob) -> MessageId {
-        MessageId(self.ids.uuid(job.key.0, job.asked_at))
+        MessageId(self.ids.uuid(job.asked, job.asked_at))
     }
 
     fn insert_answer(
         &mut self,
-        (number, at): (EventNumber, WallTime),
+        number: EventNumber,
         author: &Author<'_>,
         access: &ConversationAccess,
         job: &OpenJob,
@@ -325,13 +600,22 @@ impl<R: Rows> Transaction<'_, R> {
             sender_key: author.user.key,
             message,
             correlation_id: author.correlation_id,
-            reply_to: Some(job.key.0),
+            reply_to: Some(job.asked),
             publication,
         };
         self.rows.insert_message(number, &row)?;
-        self.record_update(access.number, at, Some(number));
+        self.record_update(access.number, message.updated_at, Some(number));
         Ok(())
     }
+}
+
+fn check_end(end: &AnswerEnd<'_>) -> Result<(), Rejection> {
+    check_length(end.text.map_or(0, |text| text.as_str().len()))?;
+    if end.metadata.is_some_and(|metadata| metadata.as_str().len() > METADATA_BYTES_MAX) {
+        let rule = format!("must be at most {METADATA_BYTES_MAX} bytes");
+        return Err(Rejection::Invalid(vec![("metadata", rule)]));
+    }
+    Ok(())
 }
 
 fn check_length(bytes: usize) -> Result<(), Rejection> {
@@ -339,4 +623,13 @@ fn check_length(bytes: usize) -> Result<(), Rejection> {
         0..=CONTENT_BYTES_MAX => Ok(()),
         _ => Err(Rejection::Invalid(vec![("text", "must be at most 1 MiB of UTF-8".to_owned())])),
     }
+}
+
+/// The longest beginning of a text that has at most `bytes_max` bytes.
+fn truncated(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

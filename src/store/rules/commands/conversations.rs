@@ -56,6 +56,9 @@ impl<R: Rows> Transaction<'_, R> {
         if !invalid.is_empty() {
             return Err(Rejection::Invalid(invalid).into());
         }
+        if new.first.is_some() {
+            self.check_quota(caller, metadata::string_member(new.metadata, "responder").as_deref())?;
+        }
 
         let author = self.upsert_author(caller)?;
         let workspace = match workspace {

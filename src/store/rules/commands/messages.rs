@@ -34,6 +34,9 @@ impl<R: Rows> Transaction<'_, R> {
                 return Err(Rejection::Forbidden(reason).into());
             }
         }
+        if role == Role::User {
+            self.check_quota(caller, access.as_ref().and_then(|access| access.responder.as_deref()))?;
+        }
         let author = self.upsert_author(caller)?;
         let access = match access {
             Some(access) => access,
@@ -158,6 +161,9 @@ impl<R: Rows> Transaction<'_, R> {
             updated_at: at,
             status: Status::Complete,
             reply_to: None,
+            error: None,
+            answer: None,
+            reasoning: None,
         };
         let row = NewMessageRow {
             conversation: access.number,
@@ -170,7 +176,7 @@ impl<R: Rows> Transaction<'_, R> {
         self.rows.insert_message(number, &row)?;
         self.record_update(access.number, at, Some(number));
         if role == Role::User {
-            self.insert_job_for(access, number, &message, author.correlation_id)?;
+            self.insert_job_for(author, access, number, &message)?;
         }
         Ok(self.emit((number, at), author, access, message_event_kind(&sender.id), EventBody::Message(message)))
     }

@@ -48,7 +48,10 @@ impl<R: Rows> Transaction<'_, R> {
         // An answer must end, and messages are not removed from the journal.
         let is_limited = !matches!(
             kind,
-            CommandKind::Answer { .. } | CommandKind::PostMessage { .. } | CommandKind::SetPassword { .. }
+            CommandKind::Answer { .. }
+                | CommandKind::CancelAnswers { .. }
+                | CommandKind::PostMessage { .. }
+                | CommandKind::SetPassword { .. }
         );
         if is_limited {
             self.cache.event_rates.check(caller.id(), self.age)?;
@@ -101,7 +104,11 @@ impl<R: Rows> Transaction<'_, R> {
             CommandKind::DeleteMessage { conversation, message } => {
                 self.delete_message(caller, *conversation, *message)
             }
+            CommandKind::AnswerMessage { conversation, message } => self.answer_again(caller, *conversation, *message),
             CommandKind::Answer { job, step } => self.answer(caller, *job, step),
+            CommandKind::CancelAnswers { conversation, running, through } => {
+                self.cancel_answers(*conversation, running.as_ref(), *through)
+            }
             CommandKind::SetPassword { verified, hash } => self.set_password(caller, verified, hash),
         }
     }

@@ -155,16 +155,17 @@ const RULES: &[RowRule] = &[
         violation: "an answer job has no message of a user, or an answer that is not streaming",
         query: "SELECT 'message ' || j.message FROM answer_jobs j LEFT JOIN messages m ON m.number = j.message \
             LEFT JOIN messages a ON a.number = j.answer \
-            WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 \
-            OR (j.answer IS NOT NULL AND (a.reply_to IS NOT j.message OR a.published_by IS NOT NULL))",
+            WHERE m.role IS NOT 0 OR m.published_by IS NOT 0 OR (j.answer IS NULL) <> (j.answer_at IS NULL) \
+            OR CASE WHEN j.is_begun THEN a.reply_to IS NOT j.message OR a.published_by IS NOT NULL \
+            OR a.created_at IS NOT j.answer_at ELSE a.number IS NOT NULL END",
     },
     RowRule {
         violation: "an answer job differs from its message, or is marked wrongly as the first of its conversation",
         query: "SELECT 'message ' || j.message FROM answer_jobs j JOIN messages m ON m.number = j.message \
             JOIN conversations c ON c.number = m.conversation JOIN workspaces w ON w.number = c.workspace \
-            WHERE j.user <> m.sender OR j.conversation <> m.conversation \
+            WHERE (j.number = j.message AND j.user <> m.sender) OR j.conversation <> m.conversation \
             OR (c.deleted IS NULL AND w.deleted IS NULL AND j.is_first <> \
-            (j.message = (SELECT min(message) FROM answer_jobs WHERE conversation = j.conversation)))",
+            (j.number = (SELECT min(number) FROM answer_jobs WHERE conversation = j.conversation)))",
     },
     RowRule {
         violation: "a streaming message is published or has no answer job, or a complete message is not published",
@@ -187,8 +188,37 @@ const RULES: &[RowRule] = &[
     },
     RowRule {
         violation: "a message has two answers",
-        query: "SELECT 'message ' || reply_to FROM messages WHERE reply_to IS NOT NULL \
+        query: "SELECT 'message ' || reply_to FROM messages WHERE reply_to IS NOT NULL AND status <> 5 \
             GROUP BY reply_to HAVING count(*) > 1",
+    },
+    RowRule {
+        violation: "the answers to a message are not numbered, or the wrong ones are superseded",
+        query: "SELECT 'message ' || n.asked FROM answers n LEFT JOIN answer_jobs j ON j.message = n.asked \
+            GROUP BY n.asked HAVING min(n.attempt) <> 1 OR max(n.attempt) <> count(*) \
+            OR sum(n.status <> 5) <> (j.number IS NULL) OR (j.number IS NULL AND max(n.attempt) <> \
+            (SELECT attempt FROM answers o WHERE o.asked = n.asked AND o.status <> 5))",
+    },
+    RowRule {
+        violation: "an answer differs from its message, or an answer with text is not recorded",
+        query: "SELECT 'message ' || a.number FROM answers n JOIN messages a ON a.number = n.answer \
+            WHERE a.reply_to IS NOT n.asked OR a.status <> n.status OR (n.status <> 5 AND a.error IS NOT n.error) \
+            UNION ALL \
+            SELECT 'message ' || a.number FROM messages a JOIN messages m ON m.number = a.reply_to \
+            WHERE a.published_by IS NOT NULL \
+            AND a.number NOT IN (SELECT answer FROM answers WHERE answer IS NOT NULL)",
+    },
+    RowRule {
+        violation: "the reasoning of a message that is not an answer",
+        query: "SELECT 'message ' || r.message FROM answer_reasoning r JOIN messages m ON m.number = r.message \
+            WHERE m.role <> 1 OR m.published_by IS NULL",
+    },
+    RowRule {
+        violation: "the usage of a day differs from the sums of its conversations",
+        query: "SELECT 'user ' || user || ' day ' || day FROM (SELECT user, day, answers, prompt_tokens, completion_tokens, \
+            reasoning_tokens, cached_tokens FROM usage UNION ALL SELECT user, day, -answers, -prompt_tokens, \
+            -completion_tokens, -reasoning_tokens, -cached_tokens FROM usage_days) GROUP BY user, day \
+            HAVING sum(answers) <> 0 OR sum(prompt_tokens) <> 0 OR sum(completion_tokens) <> 0 \
+            OR sum(reasoning_tokens) <> 0 OR sum(cached_tokens) <> 0",
     },
     RowRule {
         violation: "a conversation's responder differs from its metadata",
@@ -228,7 +258,8 @@ fn check_order(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Checks that inboxes contain all messages through the watermark that their users may see, and no number beyond it.
+/// Checks that inboxes contain all messages through the watermark that their users may see and that are their own journal entries,
+/// and no number beyond it.
 fn check_inboxes(db: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
     let watermark = inbox::load_watermark(db)?;
     let position = journal_head::load(db)?.number;
@@ -320,10 +351,10 @@ const VISIBLE_MESSAGES: &str = "
     SELECT m.number FROM participants p
     CROSS JOIN conversations c ON c.number = p.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
-    CROSS JOIN messages m ON m.conversation = c.number AND m.number > p.since AND m.number <= ?2
+    CROSS JOIN messages m ON m.conversation = c.number AND m.number > p.since AND m.number <= ?2 AND m.published_by = 0
     WHERE p.user = ?1
     UNION ALL
     SELECT m.number FROM workspaces w
     CROSS JOIN conversations c ON c.workspace = w.number AND c.deleted IS NULL
-    CROSS JOIN messages m ON m.conversation = c.number AND m.number <= ?2
+    CROSS JOIN messages m ON m.conversation = c.number AND m.number <= ?2 AND m.published_by = 0
     WHERE w.owner = ?1 AND w.deleted IS NULL";

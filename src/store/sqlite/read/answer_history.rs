@@ -19,7 +19,8 @@ pub(crate) fn history(
 ) -> rusqlite::Result<Option<Vec<Turn>>> {
     let bytes_max = list_bytes_max.min(HISTORY_BYTES_MAX);
     let Some(job) = answer_jobs::find(db, key)? else { return Ok(None) };
-    let (limit, parameters) = (limit as usize, [sql(job.conversation), sql(key.0), HISTORY_ROWS_EXAMINED_MAX.into()]);
+    let (limit, parameters) =
+        (limit as usize, [sql(job.conversation), sql(job.asked), HISTORY_ROWS_EXAMINED_MAX.into()]);
     let mut turns = Vec::new();
     gather(db, LATE_ANSWERS, parameters, list_bytes_max, &mut turns, |turns, _| turns.len() >= limit)?;
     // The remaining rows all have places before `number`, so they are not needed once enough turns have places after it.
@@ -88,10 +89,11 @@ fn gather(
 
 pub(crate) const HISTORY: &str = "
     SELECT number, role, content, reply_to FROM messages
-    WHERE conversation = ?1 AND number <= ?2 AND published_by IS NOT NULL ORDER BY number DESC LIMIT ?3";
+    WHERE conversation = ?1 AND number <= ?2 AND published_by IS NOT NULL AND status <> 5
+    ORDER BY number DESC LIMIT ?3";
 /// Selects answers to earlier messages that came after the message itself, among the last messages of the conversation.
 pub(crate) const LATE_ANSWERS: &str = "
     SELECT number, role, content, reply_to FROM messages
     WHERE number IN (
         SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number DESC LIMIT ?3)
-    AND reply_to < ?2 AND published_by IS NOT NULL ORDER BY number DESC";
+    AND reply_to < ?2 AND published_by IS NOT NULL AND status <> 5 ORDER BY number DESC";

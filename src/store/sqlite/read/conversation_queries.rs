@@ -25,7 +25,7 @@ impl ReadTransaction<'_> {
         &self,
         conversation: ConversationRef,
         cursor: MessageCursor,
-        limit: u32,
+        (limit, with_reasoning): (u32, bool),
         position: EventNumber,
     ) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
@@ -40,17 +40,18 @@ impl ReadTransaction<'_> {
             MessageCursor::After(id) => PageStart::After(number_of("after", id)?),
             MessageCursor::Before(id) => PageStart::Before(number_of("before", id)?),
         };
-        Ok(QueryResult::Messages(page(self.db, self.ids, &access, from, limit, self.list_bytes_max)?))
+        Ok(QueryResult::Messages(page(self.db, self.ids, &access, (from, limit), with_reasoning, self.list_bytes_max)?))
     }
 
     pub(crate) fn message(
         &self,
         conversation: ConversationRef,
         id: MessageId,
+        with_reasoning: bool,
     ) -> Result<QueryResult, Abort<Rejection>> {
         let access = self.access(conversation, ApiVariant::Conversations)?;
-        let found = messages::find_in(self.db, self.ids, &access, id)?;
-        Ok(found.map(|(_, message)| QueryResult::Message(message)).ok_or(Rejection::NotFound(Resource::Message))?)
+        let found = messages::find_shown(self.db, self.ids, &access, id, with_reasoning)?;
+        Ok(found.map(QueryResult::Message).ok_or(Rejection::NotFound(Resource::Message))?)
     }
 
     /// The conversation with its newest messages, at most `messages_max`.
@@ -72,15 +73,15 @@ pub(crate) fn last_messages(
     messages_max: u32,
     bytes_max: usize,
 ) -> rusqlite::Result<MessagePage> {
-    page(db, ids, access, PageStart::End, messages_max, bytes_max)
+    page(db, ids, access, (PageStart::End, messages_max), false, bytes_max)
 }
 
 fn page(
     db: &Connection,
     ids: &IdKey,
     access: &ConversationAccess,
-    from: PageStart,
-    limit: u32,
+    (from, limit): (PageStart, u32),
+    with_reasoning: bool,
     bytes_max: usize,
 ) -> rusqlite::Result<MessagePage> {
     let kept = match from {
@@ -89,7 +90,7 @@ fn page(
     };
     let mut items = PageBuilder::new(bytes_max);
     if limit > 0 {
-        messages::page(db, ids, access, from, limit, |message| items.add(message))?;
+        messages::page(db, ids, access, (from, limit), with_reasoning, |message| items.add(message))?;
     }
     let Page { items: mut messages, truncated, .. } = items.finish(0);
     if kept == TruncatedEnd::Newest {

@@ -13,5 +13,6 @@ pub(crate) mod queries;
 pub(crate) mod read_transaction;
 pub(crate) mod reader;
 pub(crate) mod step_budget;
+pub(crate) mod usage_search;
 pub(crate) mod user_search;
 pub(crate) mod view_listing;

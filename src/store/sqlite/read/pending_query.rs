@@ -8,6 +8,7 @@ use crate::domain::model::{Conversation, Workspace};
 use crate::domain::query::{Query, QueryResponse};
 use crate::store::sqlite::read::caller_conversations::ConversationPlace;
 use crate::store::sqlite::read::listing::Listing;
+use crate::store::sqlite::read::usage_search::UsageSearch;
 use crate::store::sqlite::read::user_search::UserSearch;
 use crate::store::sqlite::read::view_listing::ViewListing;
 
@@ -34,6 +35,7 @@ impl PendingQuery {
             QueryProgress::Conversations(listing) => listing.bytes(),
             QueryProgress::Views(listing) => listing.bytes(),
             QueryProgress::Users(search) => search.bytes(),
+            QueryProgress::Usage(search) => search.bytes(),
         }
     }
 }
@@ -54,6 +56,7 @@ pub(crate) enum QueryProgress {
     Conversations(Box<Listing<Conversation>>),
     Views(Box<ViewListing>),
     Users(Box<UserSearch>),
+    Usage(Box<UsageSearch>),
     /// A search of the caller's conversations for one of a workspace.
     StreamAccess(ConversationPlace),
 }

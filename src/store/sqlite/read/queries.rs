@@ -6,6 +6,7 @@ use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::page::{Page, Pagination};
 use crate::domain::query::{QueryKind, QueryResponse, QueryResult, StreamFilter};
 use crate::domain::result::{Rejection, Resource};
+use crate::domain::usage::{DayRange, UsageBy};
 use crate::store::error::{Abort, rejection_of};
 use crate::store::sqlite::read::caller_conversations::{self, ConversationPlace};
 use crate::store::sqlite::read::journal_step::JournalPageRequest;
@@ -13,6 +14,7 @@ use crate::store::sqlite::read::listing::Listing;
 use crate::store::sqlite::read::pending_query::{PendingQuery, QueryProgress, QueryStep};
 use crate::store::sqlite::read::read_transaction::{ReadLimits, ReadTransaction};
 use crate::store::sqlite::read::step_budget::{PARTICIPANT_WORK, ROW_WORK, StepBudget};
+use crate::store::sqlite::read::usage_search::UsageSearch;
 use crate::store::sqlite::read::user_search::UserSearch;
 use crate::store::sqlite::read::view_listing::ViewListing;
 use crate::store::sqlite::read::{answer_history, journal_page};
@@ -93,6 +95,7 @@ impl ReadTransaction<'_> {
             }
             QueryKind::Users(ids) => return self.users(ids, progress, budget),
             QueryKind::StreamAccess(filter) => return self.stream_access(filter, progress, budget),
+            QueryKind::Usage { days, by } => return self.usage(*days, *by, progress, budget),
             // All others have a bounded result that an index selects, or return the part that one step has found.
             // Reading the position was enough.
             QueryKind::Alive(_) => QueryResult::Alive,
@@ -102,10 +105,12 @@ impl ReadTransaction<'_> {
                 QueryResult::Conversation(conversations::find(self.db, self.ids, &access)?)
             }
             QueryKind::ConversationView(conversation) => self.conversation_view(*conversation)?,
-            QueryKind::Messages { conversation, cursor, limit } => {
-                self.messages(*conversation, *cursor, *limit, position)?
+            QueryKind::Messages { conversation, cursor, limit, with_reasoning } => {
+                self.messages(*conversation, *cursor, (*limit, *with_reasoning), position)?
             }
-            QueryKind::Message(conversation, id) => self.message(*conversation, *id)?,
+            QueryKind::Message { conversation, message, with_reasoning } => {
+                self.message(*conversation, *message, *with_reasoning)?
+            }
             QueryKind::Jobs { class, range, per_user, limit } => {
                 QueryResult::Jobs(answer_jobs::page(self.db, self.ids, *class, *range, *per_user, *limit)?)
             }
@@ -222,6 +227,27 @@ impl ReadTransaction<'_> {
             }
         }
         Err(Rejection::Forbidden("the caller is not a participant of any conversation of the workspace").into())
+    }
+
+    fn usage(
+        &self,
+        days: DayRange,
+        by: UsageBy,
+        progress: QueryProgress,
+        budget: &mut StepBudget,
+    ) -> StepResult<Abort<Rejection>> {
+        let mut sums = match progress {
+            QueryProgress::Usage(sums) => sums,
+            _ => Box::new(UsageSearch::new(days, by)),
+        };
+        let is_complete = match self.caller()? {
+            Some(user) => sums.step(self.db, user.key, self.caller, budget)?,
+            None => true,
+        };
+        Ok(match is_complete {
+            true => ControlFlow::Break(QueryResult::Usage(sums.report(self.ids))),
+            false => ControlFlow::Continue(QueryProgress::Usage(sums)),
+        })
     }
 
     fn journal_page(

@@ -2,28 +2,24 @@
 //!
 //! Invariant: an open job has a row, which is inserted with its message and deleted when the job is closed. `is_first` is set
 //! for the oldest job of each conversation and for no other. An answer has the status `streaming` exactly while its job is
-//! open, and no event publishes it before.
+//! open and `is_begun`, and no event publishes it before.
 
 use crate::base::limits::JOBS_EXAMINED_MAX;
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, JobClass, JobId, JobPage, JobRange, UserJobPage, UserKey};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::responder::ResponderKind;
-use crate::store::rules::records::OpenJob;
+use crate::store::rules::records::{NewJobRow, OpenJob};
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
-/// Inserts the job to answer a message. Returns the message's sender if the job is the first of its conversation.
-pub(crate) fn insert(
-    db: &Connection,
-    message: EventNumber,
-    responder: ResponderKind,
-) -> rusqlite::Result<Option<UserKey>> {
-    db.prepare_cached(INSERT)?.query_row(params![sql(message), responder.as_str()], |row| {
-        Ok(if row.get(0)? { Some(UserKey(row.get(1)?)) } else { None })
-    })
+/// Inserts a job. Returns whether it is the first of its conversation.
+pub(crate) fn insert(db: &Connection, job: &NewJobRow) -> rusqlite::Result<bool> {
+    let NewJobRow { key, message, responder, user } = job;
+    db.prepare_cached(INSERT)?
+        .query_row(params![sql(key.0), sql(*message), responder.as_str(), user.0], |row| row.get(0))
 }
 
 /// The job, unless it is closed or its message is deleted.
@@ -33,17 +29,47 @@ pub(crate) fn find(db: &Connection, key: JobId) -> rusqlite::Result<Option<OpenJ
             Ok(OpenJob {
                 key,
                 conversation: number(row.get(0)?),
+                asked: number(row.get(8)?),
                 asked_at: WallTime(row.get(1)?),
                 correlation_id: row.get(2)?,
                 responder: responder_of(row, 3)?,
-                answer: row.get::<_, Option<i64>>(4)?.map(number),
+                answer: match (row.get::<_, Option<i64>>(4)?, row.get::<_, Option<i64>>(5)?) {
+                    (Some(answer), Some(at)) => Some((number(answer), WallTime(at))),
+                    _ => None,
+                },
+                is_begun: row.get(6)?,
+                user: UserKey(row.get(7)?),
             })
         })
         .optional()
 }
 
-pub(crate) fn set_answer(db: &Connection, key: JobId, answer: EventNumber) -> rusqlite::Result<()> {
-    db.prepare_cached(SET_ANSWER)?.execute([sql(key.0), sql(answer)]).map(drop)
+/// The open job for a message.
+pub(crate) fn of_message(db: &Connection, message: EventNumber) -> rusqlite::Result<Option<JobId>> {
+    db.prepare_cached(OF_MESSAGE)?.query_row([sql(message)], |row| Ok(JobId(number(row.get(0)?)))).optional()
+}
+
+/// The last open jobs of a conversation through `through`, in descending order.
+pub(crate) fn last_of_conversation(
+    db: &Connection,
+    conversation: EventNumber,
+    through: JobId,
+    limit: usize,
+) -> rusqlite::Result<Vec<JobId>> {
+    let mut statement = db.prepare_cached(LAST_OF_CONVERSATION)?;
+    let rows =
+        statement.query_map([sql(conversation), sql(through.0), limit as i64], |row| Ok(JobId(number(row.get(0)?))))?;
+    rows.collect()
+}
+
+/// Stores the number and time of the answer's message, and whether the message has a row.
+pub(crate) fn set_answer(
+    db: &Connection,
+    key: JobId,
+    (answer, at): (EventNumber, WallTime),
+    is_begun: bool,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(SET_ANSWER)?.execute(params![sql(key.0), sql(answer), at.0, is_begun]).map(drop)
 }
 
 /// Closes a job, if it is open. Returns the job that is now the first of the conversation, if another was.
@@ -94,7 +120,7 @@ pub(crate) fn page(
                 break;
             }
             examined += 1;
-            last = JobId(number(row.get(0)?));
+            last = JobId(number(row.get(15)?));
             found.jobs.extend(job_of(row, ids)?);
         }
         jobs += found.jobs.len();
@@ -119,9 +145,9 @@ fn job_of(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<AnswerJob>> {
     }
     let uuid =
         |column| -> rusqlite::Result<_> { Ok(ids.uuid(number(row.get(column)?), WallTime(row.get(column + 1)?))) };
-    let started = row.get::<_, Option<i64>>(10)?.is_some();
+    let started: bool = row.get(14)?;
     Ok(Some(AnswerJob {
-        key: JobId(number(row.get(0)?)),
+        key: JobId(number(row.get(15)?)),
         message_id: MessageId(uuid(0)?),
         conversation_id: ConversationId(uuid(2)?),
         workspace_id: WorkspaceId(uuid(4)?),
@@ -141,46 +167,50 @@ pub(crate) fn responder_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Res
 }
 
 pub(crate) const INSERT: &str = "
-    INSERT INTO answer_jobs (message, responder, user, conversation, is_first)
-    SELECT m.number, ?2, m.sender, m.conversation,
+    INSERT INTO answer_jobs (number, message, responder, is_begun, user, conversation, is_first)
+    SELECT ?1, m.number, ?3, 0, ?4, m.conversation,
         NOT EXISTS (SELECT 1 FROM answer_jobs o WHERE o.conversation = m.conversation)
-    FROM messages m WHERE m.number = ?1
-    RETURNING is_first, user";
+    FROM messages m WHERE m.number = ?2
+    RETURNING is_first";
 pub(crate) const FIND: &str = "
-    SELECT c.number, m.created_at, m.correlation_id, j.responder, j.answer
+    SELECT c.number, m.created_at, m.correlation_id, j.responder, j.answer, j.answer_at, j.is_begun, j.user, m.number
     FROM answer_jobs j
     CROSS JOIN messages m ON m.number = j.message
     CROSS JOIN conversations c ON c.number = m.conversation AND c.deleted IS NULL
     CROSS JOIN workspaces w ON w.number = c.workspace AND w.deleted IS NULL
-    WHERE j.message = ?1";
-pub(crate) const SET_ANSWER: &str = "UPDATE answer_jobs SET answer = ?2 WHERE message = ?1";
-pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE message = ?1 RETURNING conversation, is_first";
+    WHERE j.number = ?1";
+pub(crate) const OF_MESSAGE: &str = "SELECT number FROM answer_jobs WHERE message = ?1";
+pub(crate) const LAST_OF_CONVERSATION: &str = "
+    SELECT number FROM answer_jobs WHERE conversation = ?1 AND number <= ?2 ORDER BY number DESC LIMIT ?3";
+pub(crate) const SET_ANSWER: &str =
+    "UPDATE answer_jobs SET answer = ?2, answer_at = ?3, is_begun = ?4 WHERE number = ?1";
+pub(crate) const DELETE: &str = "DELETE FROM answer_jobs WHERE number = ?1 RETURNING conversation, is_first";
 pub(crate) const PROMOTE: &str = "
     UPDATE answer_jobs SET is_first = 1
-    WHERE message = (SELECT min(message) FROM answer_jobs WHERE conversation = ?1)
-    RETURNING message";
+    WHERE number = (SELECT min(number) FROM answer_jobs WHERE conversation = ?1)
+    RETURNING number";
 pub(crate) const DELETE_THROUGH: &str = "DELETE FROM answer_jobs WHERE message IN \
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const NEXT_USER: &str = "
     SELECT user FROM answer_jobs
-    WHERE is_first = 1 AND (responder = 'openai' AND answer IS NULL) = ?1 AND user > ?2 ORDER BY user LIMIT 1";
+    WHERE is_first = 1 AND (responder = 'openai' AND is_begun = 0) = ?1 AND user > ?2 ORDER BY user LIMIT 1";
 macro_rules! select_jobs {
     () => {
         "
     SELECT j.message, m.created_at, c.number, c.created_at, w.number, w.created_at, u.oid, j.responder,
-        m.correlation_id, octet_length(m.content), a.number, a.created_at, c.deleted IS NOT NULL OR w.deleted IS NOT NULL, j.user
+        m.correlation_id, octet_length(m.content), j.answer, j.answer_at, c.deleted IS NOT NULL OR w.deleted IS NOT NULL,
+        j.user, j.is_begun, j.number
     FROM answer_jobs j
     CROSS JOIN messages m ON m.number = j.message
     CROSS JOIN conversations c ON c.number = m.conversation
     CROSS JOIN workspaces w ON w.number = c.workspace
-    CROSS JOIN users u ON u.key = m.sender
-    LEFT JOIN messages a ON a.number = j.answer
+    CROSS JOIN users u ON u.key = j.user
     "
     };
 }
-pub(crate) const JOB: &str = concat!(select_jobs!(), "WHERE j.message = ?1");
+pub(crate) const JOB: &str = concat!(select_jobs!(), "WHERE j.number = ?1");
 pub(crate) const FIRST_OF_USER: &str = concat!(
     select_jobs!(),
-    "WHERE j.is_first = 1 AND (j.responder = 'openai' AND j.answer IS NULL) = ?1 AND j.user = ?2 AND j.message > ?3
-    ORDER BY j.message"
+    "WHERE j.is_first = 1 AND (j.responder = 'openai' AND j.is_begun = 0) = ?1 AND j.user = ?2 AND j.number > ?3
+    ORDER BY j.number"
 );

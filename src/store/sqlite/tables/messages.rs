@@ -3,8 +3,9 @@
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
-use crate::domain::model::{Content, Message, Metadata, Role, Status};
+use crate::domain::model::{AnswerState, AnswerSummary, Content, Message, Metadata, Role, Status};
 use crate::store::rules::records::{ConversationAccess, NewMessageRow, Publication, message_event_kind};
+use crate::store::sqlite::tables::answers;
 use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(crate) fn insert(db: &Connection, number: EventNumber, row: &NewMessageRow<'
             row.correlation_id,
             message.metadata.as_str(),
             message.content.as_str(),
+            message.error.as_deref(),
         ])
         .map(drop)
 }
@@ -48,7 +50,7 @@ pub(crate) fn event(
                 Ok(ids.uuid(self::number(row.get(column)?), WallTime(row.get(column + 1)?)))
             };
             let conversation_id = ConversationId(uuid(12)?);
-            let message = read(row, ids, conversation_id)?;
+            let message = Message { error: row.get(16)?, ..read(row, ids, conversation_id)? };
             Ok(Event {
                 number,
                 kind: message_event_kind(&message.sender),
@@ -71,7 +73,26 @@ pub(crate) fn find(
     number: EventNumber,
     conversation_id: ConversationId,
 ) -> rusqlite::Result<Option<Message>> {
-    db.prepare_cached(FIND)?.query_row([sql(number)], |row| read(row, ids, conversation_id)).optional()
+    let read = |row: &Row<'_>| Ok(Message { error: row.get(12)?, ..read(row, ids, conversation_id)? });
+    db.prepare_cached(FIND)?.query_row([sql(number)], read).optional()
+}
+
+/// The message with this id, with the state of the answer to it, and with reasoning if `with_reasoning`; `None` if the message is
+/// deleted or not in this conversation.
+pub(crate) fn find_shown(
+    db: &Connection,
+    ids: &IdKey,
+    access: &ConversationAccess,
+    id: MessageId,
+    with_reasoning: bool,
+) -> rusqlite::Result<Option<Message>> {
+    match locate(db, ids, id)? {
+        Some((number, Some(conversation))) if conversation == access.number => db
+            .prepare_cached(FIND_SHOWN)?
+            .query_row([sql(number)], |row| read_shown(db, row, ids, access.id, with_reasoning))
+            .optional(),
+        _ => Ok(None),
+    }
 }
 
 /// The message with this id and its number; `None` if the message is deleted or not in this conversation.
@@ -121,13 +142,14 @@ fn locate(db: &Connection, ids: &IdKey, id: MessageId) -> rusqlite::Result<Optio
     })
 }
 
-/// Calls `each` with messages of a conversation, at most `limit`, until it returns false.
+/// Calls `each` with messages of a conversation, at most `limit`, until it returns false. They have the state of the answers to
+/// them, and reasoning if `with_reasoning`.
 pub(crate) fn page(
     db: &Connection,
     ids: &IdKey,
     access: &ConversationAccess,
-    from: PageStart,
-    limit: u32,
+    (from, limit): (PageStart, u32),
+    with_reasoning: bool,
     mut each: impl FnMut(Message) -> bool,
 ) -> rusqlite::Result<()> {
     let (statement, from) = match from {
@@ -138,7 +160,7 @@ pub(crate) fn page(
     let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(params![sql(access.number), from, limit])?;
     while let Some(row) = rows.next()? {
-        if !each(read(row, ids, access.id)?) {
+        if !each(read_shown(db, row, ids, access.id, with_reasoning)?) {
             break;
         }
     }
@@ -166,10 +188,9 @@ pub(crate) fn delete(db: &Connection, number: EventNumber) -> rusqlite::Result<(
     db.prepare_cached("DELETE FROM messages WHERE number = ?1")?.execute([sql(number)]).map(drop)
 }
 
-/// The length of an answer's stored text, in bytes, and the time when the answer started.
-pub(crate) fn answer_progress(db: &Connection, answer: EventNumber) -> rusqlite::Result<(usize, WallTime)> {
-    db.prepare_cached(ANSWER_PROGRESS)?
-        .query_row([sql(answer)], |row| Ok((row.get::<_, i64>(0)? as usize, WallTime(row.get(1)?))))
+/// The length of an answer's stored text, in bytes.
+pub(crate) fn answer_bytes(db: &Connection, answer: EventNumber) -> rusqlite::Result<usize> {
+    db.prepare_cached(ANSWER_BYTES)?.query_row([sql(answer)], |row| Ok(row.get::<_, i64>(0)? as usize))
 }
 
 /// Appends text to an answer.
@@ -192,6 +213,7 @@ pub(crate) fn finish_answer(
             status_code(message.status),
             message.updated_at.0,
             sql(published_by),
+            message.error.as_deref(),
         ])
         .map(drop)
 }
@@ -230,7 +252,7 @@ pub(crate) fn numbers_after(
     Ok(())
 }
 
-/// Reads the columns that `messages!` selects, which are also the first twelve columns of `FIND_VISIBLE`.
+/// Reads the first twelve columns of `messages!`, which are also those of `FIND_VISIBLE`.
 fn read(row: &Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> rusqlite::Result<Message> {
     let created_at = WallTime(row.get(5)?);
     let reply_to = match (row.get::<_, Option<i64>>(7)?, row.get::<_, Option<i64>>(11)?) {
@@ -249,7 +271,39 @@ fn read(row: &Row<'_>, ids: &IdKey, conversation_id: ConversationId) -> rusqlite
         reply_to,
         metadata: Metadata::new_unchecked(row.get::<_, Arc<str>>(8)?),
         content: Content::new_unchecked(row.get::<_, Arc<str>>(9)?),
+        error: None,
+        answer: None,
+        reasoning: None,
     })
+}
+
+/// Reads the columns that `shown!` selects.
+fn read_shown(
+    db: &Connection,
+    row: &Row<'_>,
+    ids: &IdKey,
+    conversation_id: ConversationId,
+    with_reasoning: bool,
+) -> rusqlite::Result<Message> {
+    let state = match (row.get::<_, Option<bool>>(13)?, row.get::<_, Option<i64>>(14)?) {
+        (Some(false), _) => Some(AnswerState::Queued),
+        (Some(true), _) => Some(AnswerState::Begun(Status::Streaming)),
+        (None, Some(_)) => Some(AnswerState::Begun(decode(row, 14, status_of)?)),
+        (None, None) => None,
+    };
+    let answer = match state {
+        None => None,
+        Some(state) => Some(AnswerSummary {
+            state,
+            message_id: match (row.get::<_, Option<i64>>(16)?, row.get::<_, Option<i64>>(17)?) {
+                (Some(answer), Some(at)) => Some(MessageId(ids.uuid(number(answer), WallTime(at)))),
+                _ => None,
+            },
+            error: row.get(15)?,
+        }),
+    };
+    let reasoning = if with_reasoning { answers::reasoning(db, number(row.get(0)?))? } else { None };
+    Ok(Message { error: row.get(12)?, answer, reasoning, ..read(row, ids, conversation_id)? })
 }
 
 pub(crate) fn role_code(role: Role) -> i64 {
@@ -271,24 +325,23 @@ pub(crate) fn status_code(status: Status) -> i64 {
         Status::Cancelled => 2,
         Status::Interrupted => 3,
         Status::Failed => 4,
+        Status::Superseded => 5,
     }
 }
 
 pub(crate) fn status_of(code: i64) -> Option<Status> {
-    [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed]
-        .into_iter()
-        .find(|status| status_code(*status) == code)
+    Status::ALL.into_iter().find(|status| status_code(*status) == code)
 }
 
 pub(crate) const INSERT: &str = "
     INSERT INTO messages (number, conversation, sender, role, status, reply_to, published_by, created_at, updated_at,
-        correlation_id, metadata, content)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        correlation_id, metadata, content, error)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 // SQLite reads `content` only for a row of the result, so a message that the user may not see costs little. The sender comes
 // first, because a filter of kinds rejects most messages by it.
 pub(crate) const FIND_VISIBLE: &str = "
     SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata, m.content,
-        m.correlation_id, answered.created_at, c.number, c.created_at, w.number, w.created_at
+        m.correlation_id, answered.created_at, c.number, c.created_at, w.number, w.created_at, m.error
     FROM messages m
     CROSS JOIN users u ON u.key = m.sender
     CROSS JOIN conversations c ON c.number = m.conversation
@@ -302,7 +355,7 @@ macro_rules! messages {
     ($rest:literal) => {
         concat!(
             "SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata,
-                m.content, m.correlation_id, answered.created_at
+                m.content, m.correlation_id, answered.created_at, m.error
             FROM messages m
             CROSS JOIN users u ON u.key = m.sender
             LEFT JOIN messages answered ON answered.number = m.reply_to ",
@@ -310,10 +363,29 @@ macro_rules! messages {
         )
     };
 }
+/// The same, with the open job for the message, the last answer to it that has ended, and the message of the newest answer.
+macro_rules! shown {
+    ($rest:literal) => {
+        concat!(
+            "SELECT m.number, u.oid, u.name, m.role, m.status, m.created_at, m.updated_at, m.reply_to, m.metadata,
+                m.content, m.correlation_id, answered.created_at, m.error, j.is_begun, ended.status, \
+                CASE WHEN j.number IS NULL THEN ended.error END, a.number, a.created_at
+            FROM messages m
+            CROSS JOIN users u ON u.key = m.sender
+            LEFT JOIN messages answered ON answered.number = m.reply_to
+            LEFT JOIN answer_jobs j ON j.message = m.number
+            LEFT JOIN answers ended ON ended.asked = m.number
+                AND ended.attempt = (SELECT max(attempt) FROM answers WHERE asked = m.number)
+            LEFT JOIN messages a ON a.number = CASE WHEN j.number IS NULL THEN ended.answer WHEN j.is_begun THEN j.answer END ",
+            $rest
+        )
+    };
+}
 pub(crate) const FIND: &str = messages!("WHERE m.number = ?1");
-pub(crate) const PAGE_AFTER: &str = messages!("WHERE m.conversation = ?1 AND m.number > ?2 ORDER BY m.number LIMIT ?3");
+pub(crate) const FIND_SHOWN: &str = shown!("WHERE m.number = ?1");
+pub(crate) const PAGE_AFTER: &str = shown!("WHERE m.conversation = ?1 AND m.number > ?2 ORDER BY m.number LIMIT ?3");
 pub(crate) const PAGE_BEFORE: &str =
-    messages!("WHERE m.conversation = ?1 AND m.number < ?2 ORDER BY m.number DESC LIMIT ?3");
+    shown!("WHERE m.conversation = ?1 AND m.number < ?2 ORDER BY m.number DESC LIMIT ?3");
 pub(crate) const LOCATE: &str = "SELECT conversation, created_at FROM messages WHERE number = ?1";
 /// Selects a row if the number is that of a workspace or conversation. Besides them, only messages have ids.
 pub(crate) const IS_OTHER_RESOURCE: &str = "
@@ -322,10 +394,11 @@ pub(crate) const NUMBERS_AFTER: &str =
     "SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number LIMIT ?3";
 pub(crate) const NUMBERS_BETWEEN: &str =
     "SELECT number, conversation FROM messages WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3";
-pub(crate) const ANSWER_PROGRESS: &str = "SELECT octet_length(content), created_at FROM messages WHERE number = ?1";
+pub(crate) const ANSWER_BYTES: &str = "SELECT octet_length(content) FROM messages WHERE number = ?1";
 pub(crate) const APPEND: &str = "UPDATE messages SET content = content || ?2, updated_at = ?3 WHERE number = ?1";
 pub(crate) const FINISH_ANSWER: &str = "
-    UPDATE messages SET content = ?2, metadata = ?3, status = ?4, updated_at = ?5, published_by = ?6 WHERE number = ?1";
+    UPDATE messages SET content = ?2, metadata = ?3, status = ?4, updated_at = ?5, published_by = ?6, error = ?7
+    WHERE number = ?1";
 pub(crate) const PUBLICATION: &str = "SELECT published_by FROM messages WHERE number = ?1 AND published_by > 0";
 
 #[cfg(test)]
@@ -337,9 +410,9 @@ mod tests {
         for role in [Role::User, Role::Assistant, Role::System] {
             assert_eq!(role_of(role_code(role)), Some(role));
         }
-        for status in [Status::Complete, Status::Streaming, Status::Cancelled, Status::Interrupted, Status::Failed] {
+        for status in Status::ALL {
             assert_eq!(status_of(status_code(status)), Some(status));
         }
-        assert_eq!((role_of(3), status_of(5)), (None, None));
+        assert_eq!((role_of(3), status_of(6)), (None, None));
     }
 }

@@ -23,7 +23,8 @@ macro_rules! visible {
         "e.kind IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')
             OR (w.number IS NOT NULL AND w.deleted IS NULL
                 AND (e.conversation IS NULL OR (c.number IS NOT NULL AND c.deleted IS NULL))
-                AND (e.kind <> 'message_updated' OR EXISTS (SELECT 1 FROM messages WHERE number = e.message))
+                AND (e.kind NOT IN ('message_updated', 'output_error') OR e.message IS NULL
+                    OR EXISTS (SELECT 1 FROM messages WHERE number = e.message))
                 AND (w.owner = r.user OR coalesce(p.since <= e.number, 0)))"
     };
 }
@@ -125,9 +126,12 @@ pub(crate) fn complete(db: &Connection, ids: &IdKey, mut event: Event) -> rusqli
         EventBody::Message(_) => return Ok(Some(event)),
         EventBody::Deleted(_) if event.kind == EventKind::MessageDeleted => return Ok(Some(event)),
         EventBody::Deleted(_) => {}
-        EventBody::Data(_) => {
+        EventBody::Unanswered(..) | EventBody::Data(_) => {
             let payload = db.prepare_cached(PAYLOAD)?.query_row([sql(event.number)], |row| row.get(0))?;
-            event.body = EventBody::Data(payload);
+            event.body = match event.body {
+                EventBody::Unanswered(asked, _) => EventBody::Unanswered(asked, payload),
+                _ => EventBody::Data(payload),
+            };
             return Ok(Some(event));
         }
     }
@@ -156,8 +160,8 @@ pub(crate) fn entries_after(
     rows.collect()
 }
 
-/// Reads the columns of `ENTRIES_AFTER`. Until `complete` completes it, the body of an event about a message is `Deleted`, and
-/// that of any other event is empty.
+/// Reads the columns of `ENTRIES_AFTER`. Until `complete` completes it, the body of an event about a message is `Deleted`, except
+/// that of `output_error`, which is empty like that of any other event.
 /// `None` for a kind that only a newer program knows.
 fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
     let Some(kind) = EventKind::parse(row.get_ref(1)?.as_str()?) else { return Ok(None) };
@@ -167,6 +171,9 @@ fn read(row: &Row<'_>, ids: &IdKey) -> rusqlite::Result<Option<Event>> {
         _ => None,
     };
     let body = match (row.get(9)?, row.get(10)?) {
+        (Some(message), Some(at)) if kind == EventKind::OutputError => {
+            EventBody::Unanswered(MessageId(uuid(message, at)), Arc::default())
+        }
         (Some(message), Some(at)) => EventBody::Deleted(MessageId(uuid(message, at))),
         _ => EventBody::Data(Arc::default()),
     };

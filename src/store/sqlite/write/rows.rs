@@ -2,19 +2,19 @@
 //! connection is open.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::{AnswerJob, JobId, UserKey};
+use crate::domain::answer_job::{AnswerJob, JobId};
 use crate::domain::command::Idempotency;
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, Metadata, Topic, Workspace};
 use crate::domain::page::MessagePage;
-use crate::domain::responder::ResponderKind;
+use crate::domain::usage::Day;
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::sqlite::read::conversation_queries;
 use crate::store::sqlite::tables::{
-    answer_jobs, conversations, idempotency, inbox, journal_head, journal_shares, messages, state_events, users,
-    workspace_deletions, workspaces,
+    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, state_events,
+    usage, users, workspace_deletions, workspaces,
 };
 use rusqlite::Connection;
 
@@ -192,27 +192,36 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn delete_message(&self, number: EventNumber) -> RowResult<()> {
+        answers::delete_of(self.db, number)?;
         messages::delete(self.db, number)
     }
 
-    fn insert_answer_job(&self, message: EventNumber, responder: ResponderKind) -> RowResult<Option<UserKey>> {
-        answer_jobs::insert(self.db, message, responder)
+    fn insert_answer_job(&self, job: &NewJobRow) -> RowResult<bool> {
+        answer_jobs::insert(self.db, job)
     }
 
     fn answer_job(&self, key: JobId) -> RowResult<Option<OpenJob>> {
         answer_jobs::find(self.db, key)
     }
 
-    fn set_job_answer(&self, key: JobId, answer: EventNumber) -> RowResult<()> {
-        answer_jobs::set_answer(self.db, key, answer)
+    fn job_of_message(&self, message: EventNumber) -> RowResult<Option<JobId>> {
+        answer_jobs::of_message(self.db, message)
+    }
+
+    fn last_jobs(&self, conversation: EventNumber, through: JobId, limit: usize) -> RowResult<Vec<JobId>> {
+        answer_jobs::last_of_conversation(self.db, conversation, through, limit)
+    }
+
+    fn set_job_answer(&self, key: JobId, answer: (EventNumber, WallTime), is_begun: bool) -> RowResult<()> {
+        answer_jobs::set_answer(self.db, key, answer, is_begun)
     }
 
     fn delete_answer_job(&self, key: JobId) -> RowResult<Option<AnswerJob>> {
         answer_jobs::delete(self.db, self.ids, key)
     }
 
-    fn answer_progress(&self, answer: EventNumber) -> RowResult<(usize, WallTime)> {
-        messages::answer_progress(self.db, answer)
+    fn answer_bytes(&self, answer: EventNumber) -> RowResult<usize> {
+        messages::answer_bytes(self.db, answer)
     }
 
     fn append_to_answer(&self, answer: EventNumber, text: &str, at: WallTime) -> RowResult<()> {
@@ -221,6 +230,30 @@ impl Rows for SqliteRows<'_> {
 
     fn finish_answer(&self, answer: EventNumber, message: &Message, published_by: EventNumber) -> RowResult<()> {
         messages::finish_answer(self.db, answer, message, published_by)
+    }
+
+    fn insert_ended_answer(&self, row: &EndedAnswerRow<'_>) -> RowResult<()> {
+        answers::insert(self.db, row)
+    }
+
+    fn last_answer(&self, asked: EventNumber) -> RowResult<Option<LastAnswerRow>> {
+        answers::last(self.db, asked)
+    }
+
+    fn supersede_answer(&self, asked: EventNumber, answer: &LastAnswerRow, at: WallTime) -> RowResult<()> {
+        answers::supersede(self.db, asked, answer, at)
+    }
+
+    fn insert_reasoning(&self, answer: EventNumber, text: &str) -> RowResult<()> {
+        answers::insert_reasoning(self.db, answer, text)
+    }
+
+    fn add_usage(&self, added: &NewUsage<'_>) -> RowResult<()> {
+        usage::add(self.db, added)
+    }
+
+    fn tokens_used(&self, user_key: i64, day: Day) -> RowResult<u64> {
+        usage::tokens_used(self.db, user_key, day)
     }
 
     fn publication(&self, message: EventNumber) -> RowResult<Option<EventNumber>> {

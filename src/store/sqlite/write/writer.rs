@@ -114,6 +114,7 @@ impl Writer {
             config.notified_rows_max,
             config.event_rate,
             config.responders.clone(),
+            config.tokens_per_day_max,
             &config.memory,
         );
         let (maintenance, age) = (Maintenance::new(config.retention), AgeClock::new(head.age));

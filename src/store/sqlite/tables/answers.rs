@@ -1,0 +1,95 @@
+//! Answers that have ended, and the reasoning of those with text.
+//!
+//! Invariant: the attempts to answer a message are numbered from 1, and all but the last are superseded. The last is superseded
+//! exactly while a job to answer the message again is open.
+
+use crate::base::time::WallTime;
+use crate::domain::id::EventNumber;
+use crate::domain::model::Status;
+use crate::store::rules::records::{EndedAnswerRow, LastAnswerRow};
+use crate::store::sqlite::tables::messages::status_code;
+use crate::store::sqlite::values::{number, sql};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::Arc;
+
+/// Inserts an answer that has ended, as the last one to its message.
+pub(crate) fn insert(db: &Connection, row: &EndedAnswerRow<'_>) -> rusqlite::Result<()> {
+    let tokens = row.usage.map(|usage| usage.tokens);
+    db.prepare_cached(INSERT)?
+        .execute(params![
+            sql(row.asked),
+            status_code(row.status),
+            row.answer.map(sql),
+            row.error,
+            row.usage.map(|usage| &*usage.model),
+            tokens.map(|tokens| tokens.prompt as i64),
+            tokens.map(|tokens| tokens.completion as i64),
+            tokens.map(|tokens| tokens.reasoning as i64),
+            tokens.map(|tokens| tokens.cached as i64),
+        ])
+        .map(drop)
+}
+
+/// The last answer to a message, unless it is superseded.
+pub(crate) fn last(db: &Connection, asked: EventNumber) -> rusqlite::Result<Option<LastAnswerRow>> {
+    let row = |row: &rusqlite::Row<'_>| {
+        let is_superseded = row.get::<_, i64>(1)? == status_code(Status::Superseded);
+        let last = LastAnswerRow { attempt: row.get(0)?, answer: row.get::<_, Option<i64>>(2)?.map(number) };
+        Ok((!is_superseded).then_some(last))
+    };
+    Ok(db.prepare_cached(LAST)?.query_row([sql(asked)], row).optional()?.flatten())
+}
+
+/// Marks an answer as superseded, with its message, if that exists. Its error stays on the message alone.
+pub(crate) fn supersede(
+    db: &Connection,
+    asked: EventNumber,
+    answer: &LastAnswerRow,
+    at: WallTime,
+) -> rusqlite::Result<()> {
+    let superseded = status_code(Status::Superseded);
+    db.prepare_cached(SUPERSEDE)?.execute(params![sql(asked), answer.attempt, superseded])?;
+    if let Some(message) = answer.answer {
+        db.prepare_cached(SET_MESSAGE_STATUS)?.execute(params![sql(message), superseded, at.0])?;
+    }
+    Ok(())
+}
+
+/// Stores the reasoning of an answer.
+pub(crate) fn insert_reasoning(db: &Connection, answer: EventNumber, text: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(INSERT_REASONING)?.execute(params![sql(answer), text]).map(drop)
+}
+
+/// The reasoning of an answer.
+pub(crate) fn reasoning(db: &Connection, answer: EventNumber) -> rusqlite::Result<Option<Arc<str>>> {
+    db.prepare_cached(REASONING)?.query_row([sql(answer)], |row| row.get(0)).optional()
+}
+
+/// Deletes the rows of a message: the reasoning of an answer, and the answers to it.
+pub(crate) fn delete_of(db: &Connection, message: EventNumber) -> rusqlite::Result<()> {
+    db.prepare_cached(DELETE_REASONING)?.execute([sql(message)])?;
+    db.prepare_cached(DELETE_ANSWERS)?.execute([sql(message)]).map(drop)
+}
+
+/// Deletes the rows of the messages of a conversation through number `last`, which are about to be purged.
+pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(DELETE_REASONING_THROUGH)?.execute([conversation, last])?;
+    db.prepare_cached(DELETE_ANSWERS_THROUGH)?.execute([conversation, last]).map(drop)
+}
+
+pub(crate) const INSERT: &str = "
+    INSERT INTO answers (asked, attempt, status, answer, error, model, prompt_tokens, completion_tokens, reasoning_tokens,
+        cached_tokens)
+    VALUES (?1, 1 + coalesce((SELECT max(attempt) FROM answers WHERE asked = ?1), 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+pub(crate) const LAST: &str =
+    "SELECT attempt, status, answer FROM answers WHERE asked = ?1 ORDER BY attempt DESC LIMIT 1";
+pub(crate) const SUPERSEDE: &str = "UPDATE answers SET status = ?3, error = NULL WHERE asked = ?1 AND attempt = ?2";
+pub(crate) const SET_MESSAGE_STATUS: &str = "UPDATE messages SET status = ?2, updated_at = ?3 WHERE number = ?1";
+pub(crate) const INSERT_REASONING: &str = "INSERT INTO answer_reasoning (message, text) VALUES (?1, ?2)";
+pub(crate) const REASONING: &str = "SELECT text FROM answer_reasoning WHERE message = ?1";
+pub(crate) const DELETE_REASONING: &str = "DELETE FROM answer_reasoning WHERE message = ?1";
+pub(crate) const DELETE_ANSWERS: &str = "DELETE FROM answers WHERE asked = ?1";
+pub(crate) const DELETE_REASONING_THROUGH: &str = "DELETE FROM answer_reasoning WHERE message IN \
+     (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
+pub(crate) const DELETE_ANSWERS_THROUGH: &str = "DELETE FROM answers WHERE asked IN \
+     (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";

@@ -1,0 +1,93 @@
+//! The tokens that answers used: sums by user, day, conversation and model, and by user and day.
+//!
+//! Invariant: for each user and day, the sums of both tables are equal. Neither shrinks when a message or a conversation is
+//! deleted.
+
+use crate::domain::usage::{Day, DayRange, TokenCounts, UsageSums};
+use crate::store::rules::records::NewUsage;
+use crate::store::sqlite::values::sql;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Adds the usage of one answer.
+pub(crate) fn add(db: &Connection, added: &NewUsage<'_>) -> rusqlite::Result<()> {
+    let (conversation, at) = added.conversation;
+    let sums = UsageSums { answers: 1, tokens: added.usage.tokens };
+    insert(db, (added.user.0, added.day), (sql(conversation), at.0, &added.usage.model), &sums)
+}
+
+/// Adds sums of a user and a day; `within` is the number and creation time of the conversation, and the model.
+pub(crate) fn insert(
+    db: &Connection,
+    (user, day): (i64, Day),
+    (conversation, conversation_at, model): (i64, i64, &str),
+    sums: &UsageSums,
+) -> rusqlite::Result<()> {
+    let [answers, prompt, completion, reasoning, cached] = columns(sums);
+    db.prepare_cached(ADD)?.execute(params![
+        user,
+        day.0,
+        answers,
+        prompt,
+        completion,
+        reasoning,
+        cached,
+        conversation,
+        conversation_at,
+        model,
+    ])?;
+    db.prepare_cached(ADD_TO_DAY)?
+        .execute(params![user, day.0, answers, prompt, completion, reasoning, cached])
+        .map(drop)
+}
+
+/// The tokens of prompts and completions that a user has used on a day.
+pub(crate) fn tokens_used(db: &Connection, user: i64, day: Day) -> rusqlite::Result<u64> {
+    let tokens = db.prepare_cached(TOKENS_USED)?.query_row([user, day.0], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(tokens.unwrap_or(0) as u64)
+}
+
+/// The sums of a user by day.
+pub(crate) fn days(db: &Connection, user: i64, days: DayRange) -> rusqlite::Result<Vec<(Day, UsageSums)>> {
+    let mut statement = db.prepare_cached(DAYS)?;
+    let rows = statement.query_map([user, days.from.0, days.to.0], |row| Ok((Day(row.get(5)?), sums_of(row)?)))?;
+    rows.collect()
+}
+
+/// The sums in the first five columns of a row.
+pub(crate) fn sums_of(row: &Row<'_>) -> rusqlite::Result<UsageSums> {
+    let count = |column| row.get::<_, i64>(column).map(|count| count as u64);
+    let tokens = TokenCounts { prompt: count(1)?, completion: count(2)?, reasoning: count(3)?, cached: count(4)? };
+    Ok(UsageSums { answers: count(0)?, tokens })
+}
+
+/// The stored form of sums. A count that no model can reach is cut off, so that sums of many stay within the column.
+fn columns(sums: &UsageSums) -> [i64; 5] {
+    const COUNT_MAX: u64 = 1 << 40;
+    let TokenCounts { prompt, completion, reasoning, cached } = sums.tokens;
+    [sums.answers, prompt, completion, reasoning, cached].map(|count| count.min(COUNT_MAX) as i64)
+}
+
+pub(crate) const ADD: &str = "
+    INSERT INTO usage (user, day, answers, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, conversation,
+        conversation_at, model)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    ON CONFLICT (user, day, conversation, model) DO UPDATE SET answers = answers + ?3, prompt_tokens = prompt_tokens + ?4,
+        completion_tokens = completion_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
+        cached_tokens = cached_tokens + ?7";
+pub(crate) const ADD_TO_DAY: &str = "
+    INSERT INTO usage_days (user, day, answers, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (user, day) DO UPDATE SET answers = answers + ?3, prompt_tokens = prompt_tokens + ?4,
+        completion_tokens = completion_tokens + ?5, reasoning_tokens = reasoning_tokens + ?6,
+        cached_tokens = cached_tokens + ?7";
+pub(crate) const TOKENS_USED: &str =
+    "SELECT prompt_tokens + completion_tokens FROM usage_days WHERE user = ?1 AND day = ?2";
+pub(crate) const DAYS: &str = "
+    SELECT answers, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, day FROM usage_days
+    WHERE user = ?1 AND day >= ?2 AND day <= ?3 ORDER BY day";
+/// Selects the sums of a user after a place, which is a day, a conversation and a model.
+pub(crate) const AFTER: &str = "
+    SELECT answers, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, day, conversation, conversation_at,
+        model
+    FROM usage
+    WHERE user = ?1 AND (day, conversation, model) > (?2, ?3, ?4) AND day <= ?5 ORDER BY day, conversation, model";
