@@ -23,7 +23,7 @@ macro_rules! visible {
         "e.kind IN ('conversation_left', 'conversation_deleted', 'workspace_deleted')
             OR (w.number IS NOT NULL AND w.deleted IS NULL
                 AND (e.conversation IS NULL OR (c.number IS NOT NULL AND c.deleted IS NULL))
-                AND (e.kind NOT IN ('message_updated', 'output_error') OR e.message IS NULL
+                AND (e.message IS NULL OR e.kind IN ('output', 'message_deleted')
                     OR EXISTS (SELECT 1 FROM messages WHERE number = e.message))
                 AND (w.owner = r.user OR coalesce(p.since <= e.number, 0)))"
     };
