@@ -368,8 +368,6 @@ pub(crate) const RESPONDER_INPUTS_MAX: usize = 4096;
 pub(crate) const CANCELLED_ANSWERS_MAX: usize = 256;
 /// Longest delta of an answer, in bytes of its text; a longer piece of text is shown in several.
 pub(crate) const OUTPUT_DELTA_BYTES_MAX: usize = 4096;
-/// Longest reasoning of an answer that is kept, in bytes.
-pub(crate) const REASONING_BYTES_MAX: usize = 256 * 1024;
 /// Shortest time between two appends of one answer's text to the database, in milliseconds.
 pub(crate) const OUTPUT_APPEND_MILLISECONDS: u64 = 1_000;
 
