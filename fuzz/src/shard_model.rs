@@ -214,7 +214,7 @@ impl Journal {
         writing.pieces.push(piece.clone());
         self.written.entry(writing.message).or_default().push(piece.clone());
         writing.live.append(&piece);
-        writing.live.show(writing.message)
+        writing.live.show(writing.message, true)
     }
 
     /// Completes the answer, whose message event replaces it.

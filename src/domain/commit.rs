@@ -1,6 +1,7 @@
 //! A committed batch, as the writer reports it.
 
 use crate::domain::answer_job::AnswerJob;
+use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::event::Event;
 use crate::domain::id::EventNumber;
 use crate::domain::result::CommandResult;
@@ -21,6 +22,8 @@ pub struct Committed {
     pub results: Vec<CommandResult>,
     /// The answer jobs that the batch made the first of their conversations, by creating them or by closing those before them.
     pub jobs: Vec<AnswerJob>,
+    /// The messages that the batch queued for a model, with their recipients.
+    pub queued: Vec<Arc<AnswerStatusChange>>,
     /// The answers whose message the batch created.
     pub started: Arc<[AnswerStarted]>,
     /// The rules about users' tokens, if they changed.

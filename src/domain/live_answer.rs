@@ -132,11 +132,13 @@ impl LiveAnswer {
     }
 
     /// Makes the rest of the reasoning the next delta of this message, or if there is none the rest of the text, or as much as
-    /// one delta may have. `None` if all is shown.
-    pub fn show(&self, message_id: MessageId) -> Option<AnswerDelta> {
+    /// one delta may have. `None` if all is shown. Without `with_text`, only reasoning is shown.
+    pub fn show(&self, message_id: MessageId, with_text: bool) -> Option<AnswerDelta> {
         let mut state = self.state();
-        let reasoning = state.reasoning.show(message_id, AnswerTextKind::Reasoning);
-        reasoning.or_else(|| state.text.show(message_id, AnswerTextKind::Text))
+        if let Some(delta) = state.reasoning.show(message_id, AnswerTextKind::Reasoning) {
+            return Some(delta);
+        }
+        with_text.then(|| state.text.show(message_id, AnswerTextKind::Text))?
     }
 
     /// Calls `read` with the text after byte `from`, through `to` or as many deltas as `bytes_max` allows, but at least one. Its
@@ -273,14 +275,14 @@ mod tests {
     #[test]
     fn deltas_are_the_text_in_order() {
         let live = LiveAnswer::default();
-        assert_eq!((live.show(ID), live.is_empty(), live.has_unshown()), (None, true, false));
+        assert_eq!((live.show(ID, true), live.is_empty(), live.has_unshown()), (None, true, false));
         live.append("ab");
         live.append("\u{1f600}");
         assert!(live.has_unshown());
-        assert_eq!(live.show(ID), delta(AnswerTextKind::Text, 0, 0, 6));
-        assert_eq!((live.show(ID), live.has_unshown()), (None, false));
+        assert_eq!(live.show(ID, true), delta(AnswerTextKind::Text, 0, 0, 6));
+        assert_eq!((live.show(ID, true), live.has_unshown()), (None, false));
         live.append("c");
-        let last = live.show(ID).unwrap();
+        let last = live.show(ID, true).unwrap();
         assert_eq!(read(&live, &last), "c");
         let shown = ShownText { bytes: 7, reasoning_bytes: 0 };
         assert_eq!((live.shown(), live.text_from(2)), (shown, "\u{1f600}c".to_owned()));
@@ -293,10 +295,10 @@ mod tests {
         let live = LiveAnswer::default();
         live.append_reasoning("hm");
         assert!(live.is_empty() && live.has_unshown());
-        assert_eq!(live.show(ID), delta(Reasoning, 0, 0, 2));
+        assert_eq!(live.show(ID, true), delta(Reasoning, 0, 0, 2));
         live.append("a");
         live.append_reasoning("m");
-        let deltas = [live.show(ID), live.show(ID), live.show(ID)];
+        let deltas = [live.show(ID, true), live.show(ID, true), live.show(ID, true)];
         assert_eq!(deltas, [delta(Reasoning, 1, 2, 3), delta(Text, 0, 0, 1), None]);
         assert_eq!((live.reasoning(), live.text_from(0)), ("hmm".to_owned(), "a".to_owned()));
         assert_eq!(live.shown(), ShownText { bytes: 1, reasoning_bytes: 3 });
@@ -317,7 +319,7 @@ mod tests {
         let live = LiveAnswer::default();
         live.append("a");
         live.append(&"\u{1f600}".repeat(OUTPUT_DELTA_BYTES_MAX));
-        let deltas: Vec<AnswerDelta> = std::iter::from_fn(|| live.show(ID)).collect();
+        let deltas: Vec<AnswerDelta> = std::iter::from_fn(|| live.show(ID, true)).collect();
         assert!(deltas.iter().all(|delta| delta.to - delta.from <= OUTPUT_DELTA_BYTES_MAX));
         let text: String = deltas.iter().map(|delta| read(&live, delta)).collect();
         assert_eq!(text, live.text_from(0));
@@ -329,7 +331,7 @@ mod tests {
         let live = LiveAnswer::default();
         for piece in ["aa", "bb", "cccc", "d"] {
             live.append(piece);
-            live.show(ID).unwrap();
+            live.show(ID, true).unwrap();
         }
         // From, to, bytes; the index of the last delta, its end, the text.
         let table = [

@@ -5,8 +5,9 @@
 //! [`Answer::poll_timeout`] says. Each [`AnswerEffect`] names the method that takes its result. The answer is over when
 //! [`Answer::end`] returns something and `poll` returns `None`.
 //!
-//! Invariant: what is shown is known as shown: no text is in a delta before the store has the answer's message. What is
-//! stored is a beginning of the text. At most one step is at the store.
+//! Invariant: what is shown is known as shown: no text is in a delta before the store has the beginning of the text, and no
+//! reasoning before the store has reserved the id of the answer's message. What is stored is a beginning of the text. At most one
+//! step is at the store.
 
 use super::model_request::{ModelEffect, ModelRequest};
 use super::openai::{self, AnswerPieces};
@@ -93,7 +94,7 @@ pub struct Answer {
     preparing: Option<(u32, bool)>,
     state: AnswerState,
     store: StoreState,
-    /// The answer's message, once the store has it.
+    /// The answer's message, once the store has it or has reserved its id.
     message_id: Option<MessageId>,
     /// Bytes of the text that are stored.
     stored_bytes: usize,
@@ -160,7 +161,7 @@ impl Answer {
             return None;
         }
         if let Some(message_id) = self.message_id
-            && let Some(delta) = self.live.show(message_id)
+            && let Some(delta) = self.live.show(message_id, self.stored_bytes > 0)
         {
             return Some(AnswerEffect::Show(delta));
         }
@@ -241,7 +242,7 @@ impl Answer {
             }
             (StoreState::StoringEnd, StoreResult::Done(_)) => self.over(JobEnd::Closed),
             // Nothing was shown, so the next process can answer from the beginning.
-            (_, StoreResult::Unavailable) if self.is_stopping && self.message_id.is_none() => self.over(JobEnd::Retry),
+            (_, StoreResult::Unavailable) if self.is_stopping && self.stored_bytes == 0 => self.over(JobEnd::Retry),
             // The job stays open, and the next process ends it.
             (StoreState::StoringEnd, StoreResult::Unavailable) if self.is_stopping => self.over(JobEnd::Closed),
             // The text exists nowhere else, so it is offered until the store takes it. A step brings all text.
@@ -257,9 +258,9 @@ impl Answer {
                 self.is_stopping = true;
                 if self.state == AnswerState::Writing {
                     self.request.stop();
-                    // Without a message, nothing was shown, unless the first step is at the store.
-                    match (self.message_id, self.store) {
-                        (None, StoreState::Idle { .. }) => self.over(JobEnd::Retry),
+                    // Without stored text, none was shown, unless the first of it is at the store.
+                    match self.store {
+                        StoreState::Idle { .. } if self.stored_bytes == 0 => self.over(JobEnd::Retry),
                         _ => self.ending(Status::Interrupted, None, None),
                     }
                 }
@@ -271,7 +272,8 @@ impl Answer {
     pub fn check_invariants(&self) {
         let shown = self.live.shown();
         assert!(self.stored_bytes <= self.live.len() && shown.bytes <= self.live.len());
-        assert!(shown.bytes == 0 || self.message_id.is_some(), "what is shown is known as shown");
+        assert!(shown.bytes == 0 || self.stored_bytes > 0, "text that is shown is known as shown");
+        assert!(shown.reasoning_bytes == 0 || self.message_id.is_some(), "reasoning that is shown has a message");
     }
 
     /// Lets the request do something, and appends what it receives.
@@ -311,11 +313,13 @@ impl Answer {
         self.state = AnswerState::Over(end);
     }
 
-    /// When the next step is due: the first text at once, the rest at intervals.
+    /// When the next step is due: the first text, and the first reasoning, at once, the rest at intervals.
     fn store_at(&self) -> Option<MonoTime> {
         let StoreState::Idle { not_before } = self.store else { return None };
         match self.state {
             AnswerState::Ending(_) => Some(not_before),
+            AnswerState::Writing if self.message_id.is_none() => self.live.has_unshown().then_some(not_before),
+            AnswerState::Writing if self.stored_bytes == 0 => (!self.live.is_empty()).then_some(not_before),
             AnswerState::Writing if self.stored_bytes < self.live.len() => {
                 let at = self.stored_at.map_or(MonoTime(0), |at| at.plus_milliseconds(OUTPUT_APPEND_MILLISECONDS));
                 Some(at.max(not_before))
@@ -328,8 +332,8 @@ impl Answer {
         match &self.state {
             AnswerState::Ending(ended) => {
                 let ended = ended.clone();
-                if ended.status == Status::Interrupted && self.message_id.is_none() {
-                    // The first step failed, so nothing was shown.
+                if ended.status == Status::Interrupted && self.stored_bytes == 0 {
+                    // The first step had no text, or failed, so no text was shown.
                     self.over(JobEnd::Retry);
                     return None;
                 }
@@ -352,8 +356,13 @@ impl Answer {
     fn last_step(&self, ended: EndedAnswer) -> AnswerStep {
         let EndedAnswer { status, metadata, error, usage } = ended;
         let text = (!self.live.is_empty()).then(|| Content::new_unchecked(self.live.text_from(0)));
-        AnswerStep::Finish { status, text, reasoning: None, metadata, error, usage }
+        AnswerStep::Finish { status, text, reasoning: kept_reasoning(&self.live), metadata, error, usage }
     }
+}
+
+/// The reasoning of an answer, if it has any.
+fn kept_reasoning(live: &LiveAnswer) -> Option<Arc<str>> {
+    Some(live.reasoning()).filter(|reasoning| !reasoning.is_empty()).map(Arc::from)
 }
 
 /// The step that cancels the answer to `job` with the text so far.
@@ -368,7 +377,7 @@ pub fn cancelled_answer(job: &AnswerJob, live: &LiveAnswer) -> CancelledAnswer {
     CancelledAnswer {
         job: job.key,
         text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
-        reasoning: None,
+        reasoning: kept_reasoning(live),
         metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None)),
         usage: Some(TokenUsage::default()),
     }

@@ -77,6 +77,9 @@ impl Replies {
         for (shard, share) in routed.shards {
             self.mailboxes[shard].push(ShardMessage::Committed(share));
         }
+        for change in routed.queued {
+            self.broadcast(|| ShardMessage::AnswerStatus(Arc::clone(&change)));
+        }
         if let Some(token_rules) = token_rules {
             self.responders.token_rules_changed(token_rules);
         }

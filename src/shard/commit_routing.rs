@@ -1,6 +1,7 @@
 //! Divides a committed batch among the shards and the responders.
 
 use crate::domain::answer_job::AnswerJob;
+use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::result::CommandResult;
@@ -19,6 +20,8 @@ pub struct RoutedCommit {
     pub deletions: Vec<Arc<Event>>,
     /// The answer jobs that the batch created.
     pub jobs: Vec<AnswerJob>,
+    /// The messages that the batch queued for a model. Every shard gets them after its share.
+    pub queued: Vec<Arc<AnswerStatusChange>>,
 }
 
 /// Divides a committed batch among `shards` shards and the responders.
@@ -53,7 +56,7 @@ pub fn route_commit(committed: Committed, shards: usize) -> RoutedCommit {
         .collect();
     routed.sort_by_key(|(_, share)| !share.results.is_empty());
     let deletions = committed.events.iter().filter(|event| deletes(event.kind)).cloned().collect();
-    RoutedCommit { shards: routed, responder_results, deletions, jobs: committed.jobs }
+    RoutedCommit { shards: routed, responder_results, deletions, jobs: committed.jobs, queued: committed.queued }
 }
 
 fn deletes(kind: EventKind) -> bool {
@@ -97,6 +100,7 @@ mod tests {
             events: events.iter().map(|kind| event(*kind)).collect(),
             results: shards_with_results.iter().map(|shard| result(*shard)).collect(),
             jobs: Vec::new(),
+            queued: Vec::new(),
             started: Arc::new([]),
             token_rules: None,
         }

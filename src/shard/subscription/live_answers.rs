@@ -365,7 +365,7 @@ mod tests {
         let (mut live, started) = (LiveAnswers::default(), started());
         let deltas = ["a", "b", "c", "d", "e"].map(|text| {
             started.live.append(text);
-            started.live.show(started.message_id).unwrap()
+            started.live.show(started.message_id, true).unwrap()
         });
         assert!(!live.grow(&deltas[0]), "it was not started on this shard");
         live.start(&started);
@@ -439,7 +439,7 @@ mod tests {
 
     /// Shows all that was appended, to live streams.
     fn show(live: &mut LiveAnswers, started: &AnswerStarted, readers: &mut [&mut TestReader]) {
-        while let Some(delta) = started.live.show(started.message_id) {
+        while let Some(delta) = started.live.show(started.message_id, true) {
             assert!(live.grow(&delta));
             let mut answer = StreamedAnswer(live.answers.get_mut(&started.message_id).unwrap());
             for TestReader(stream, outbox) in readers.iter_mut() {
@@ -511,7 +511,7 @@ mod tests {
         for (reasoning, text) in [("a", ""), ("", "b"), ("c", "d")] {
             started.live.append_reasoning(reasoning);
             started.live.append(text);
-            while let Some(delta) = started.live.show(started.message_id) {
+            while let Some(delta) = started.live.show(started.message_id, true) {
                 assert!(live.grow(&delta));
                 let mut answer = StreamedAnswer(live.answers.get_mut(&started.message_id).unwrap());
                 let frames: Vec<*const EventFrame> = readers

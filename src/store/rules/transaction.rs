@@ -4,7 +4,8 @@
 //! predecessor.
 
 use crate::base::time::WallTime;
-use crate::domain::answer_job::AnswerJob;
+use crate::domain::answer_job::{AnswerJob, JobId};
+use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::{Actor, Command};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, UserId};
@@ -37,6 +38,8 @@ pub(crate) struct Transaction<'a, R> {
     pub events: Vec<Arc<Event>>,
     /// Answer jobs that the transaction made the first of their conversations and did not close.
     pub jobs: Vec<AnswerJob>,
+    /// Messages that the transaction queued for a model, by job, unless it closed the job.
+    pub queued: Vec<(JobId, Arc<AnswerStatusChange>)>,
     /// Answers that the transaction started and did not end.
     pub started: Vec<AnswerStarted>,
     pub token_rules_changed: bool,
@@ -106,6 +109,7 @@ impl<'a, R: Rows> Transaction<'a, R> {
             head,
             events: Vec::new(),
             jobs: Vec::new(),
+            queued: Vec::new(),
             started: Vec::new(),
             token_rules_changed: false,
             event_bytes: 0,

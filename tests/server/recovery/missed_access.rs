@@ -193,7 +193,7 @@ impl World {
     /// The answer grows by a piece that names the number of distributed commits. Some deltas are lost.
     fn show_text(&mut self) {
         self.live.append(&format!("<{}>", self.eras.len() - 1));
-        let delta = self.live.show(self.message).expect("new text");
+        let delta = self.live.show(self.message, true).expect("new text");
         if self.random.below(3) > 0 {
             self.mailbox.push_back(ShardMessage::Delta(delta));
         }
@@ -300,7 +300,7 @@ fn a_removed_participant_gets_no_text_whatever_the_event_loop_missed() {
                 (0..world.pages.len()).for_each(|_| world.read_page());
             }
             world.live.append("<0>");
-            let delta = world.live.show(world.message).expect("new text");
+            let delta = world.live.show(world.message, true).expect("new text");
             world.feed(Input::Message(ShardMessage::Delta(delta)));
             let before = world.readers[0].texts;
             world.write_all();

@@ -4,6 +4,7 @@ use super::CommandOutcome;
 use crate::base::limits::*;
 use crate::base::time::WallTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobId, UserKey};
+use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::command::{Actor, ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, WorkspaceId};
@@ -83,6 +84,19 @@ impl<R: Rows> Transaction<'_, R> {
         responder: ResponderKind,
     ) -> RowResult<()> {
         let user_key = UserKey(author.user.key);
+        if responder == ResponderKind::OpenAi {
+            let change = AnswerStatusChange {
+                reply_to: message.id,
+                conversation_id: access.id,
+                workspace_id: access.workspace.id,
+                recipients: access.recipients.clone(),
+                known_at: self.head.number,
+                sender: responder.user_id(),
+                correlation_id: author.correlation_id.clone(),
+                phase: AnswerPhase::Queued,
+            };
+            self.queued.push((key, Arc::new(change)));
+        }
         let is_first = self.rows.insert_answer_job(&NewJobRow { key, message: number, responder, user: user_key })?;
         // Any other job is passed on when those before it are closed.
         if !is_first {
@@ -480,11 +494,13 @@ impl<R: Rows> Transaction<'_, R> {
     pub(crate) fn drop_answers_in(&mut self, is_deleted: impl Fn(WorkspaceId, ConversationId) -> bool) {
         self.jobs.retain(|job| !is_deleted(job.workspace_id, job.conversation_id));
         self.started.retain(|started| !is_deleted(started.workspace_id, started.conversation_id));
+        self.queued.retain(|(_, change)| !is_deleted(change.workspace_id, change.conversation_id));
     }
 
     fn close_job(&mut self, key: JobId) -> RowResult<()> {
         let next = self.rows.delete_answer_job(key)?;
         self.started.retain(|started| started.job != key);
+        self.queued.retain(|(queued, _)| *queued != key);
         self.jobs.retain(|job| job.key != key);
         self.jobs.extend(next);
         Ok(())

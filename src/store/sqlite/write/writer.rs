@@ -9,6 +9,7 @@ use crate::base::metrics;
 use crate::base::time::{Now, WallTime};
 use crate::config::types::Database;
 use crate::domain::answer_job::AnswerJob;
+use crate::domain::answer_status_change::AnswerStatusChange;
 use crate::domain::command::Command;
 use crate::domain::commit::Committed;
 use crate::domain::event::{Event, EventKind};
@@ -63,6 +64,7 @@ struct TransactionResult {
     events: Vec<Arc<Event>>,
     results: Vec<CommandResult>,
     jobs: Vec<AnswerJob>,
+    queued: Vec<Arc<AnswerStatusChange>>,
     started: Vec<AnswerStarted>,
     token_rules: Option<Arc<TokenRules>>,
 }
@@ -75,6 +77,7 @@ impl TransactionResult {
             events: Vec::new(),
             results,
             jobs: Vec::new(),
+            queued: Vec::new(),
             started: Vec::new(),
             token_rules: None,
         }
@@ -172,6 +175,7 @@ impl Writer {
             events: done.events.into(),
             results: done.results,
             jobs: done.jobs,
+            queued: done.queued,
             started: done.started.into(),
             token_rules: done.token_rules,
         }
@@ -209,6 +213,7 @@ impl Writer {
             events: events.into(),
             results: Vec::new(),
             jobs: Vec::new(),
+            queued: Vec::new(),
             started: Arc::new([]),
             token_rules: None,
         })
@@ -272,6 +277,7 @@ impl Writer {
             events: Arc::new([]),
             results: Vec::new(),
             jobs: Vec::new(),
+            queued: Vec::new(),
             started: Arc::new([]),
             token_rules: Some(Arc::clone(&self.token_rules)),
         })
@@ -368,6 +374,7 @@ impl Writer {
             all.events.extend(done.events);
             all.results.extend(done.results);
             all.jobs.extend(done.jobs);
+            all.queued.extend(done.queued);
             all.started.extend(done.started);
             all.token_rules = done.token_rules.or(all.token_rules);
         }
@@ -410,7 +417,8 @@ impl Writer {
             transaction.step_inboxes()?;
         }
         transaction.finish()?;
-        let Transaction { events, jobs, started, head, token_rules_changed, .. } = transaction;
+        let Transaction { events, jobs, queued, started, head, token_rules_changed, .. } = transaction;
+        let queued = queued.into_iter().map(|(_, change)| change).collect();
         let token_rules = if token_rules_changed { Some(self.changed_token_rules()?) } else { None };
         self.connection.commit()?;
         let token_rules = token_rules.map(|(token_rules, rule_change)| {
@@ -424,7 +432,7 @@ impl Writer {
         (self.head, self.external_version) = (head, external_version);
         let marks = [EventKind::ConversationDeleted, EventKind::WorkspaceDeleted];
         self.maintenance.transaction_succeeded(events.iter().any(|event| marks.contains(&event.kind)));
-        Ok(TransactionResult { before, events, results, jobs, started, token_rules })
+        Ok(TransactionResult { before, events, results, jobs, queued, started, token_rules })
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {
