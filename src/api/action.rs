@@ -1,7 +1,7 @@
 //! What the shard does for a request.
 
 use super::response::Response;
-use super::subscription::{StreamId, Subscription};
+use super::subscription::{AnswerSubscription, StreamId, Subscription};
 use crate::domain::command::{CommandKind, ConversationRef};
 use crate::domain::password::PasswordCheck;
 use crate::domain::query::QueryKind;
@@ -20,6 +20,8 @@ pub(crate) enum Action {
     CancelAnswer(ConversationRef),
     /// Open a stream.
     Subscribe(Subscription),
+    /// Open a stream of one answer.
+    FollowAnswer(AnswerSubscription),
     /// List the caller's open streams.
     ListStreams,
     /// Extend one of the caller's streams to the expiry of this token.

@@ -63,6 +63,7 @@ pub(crate) fn dispatch(
         DeleteMessage => messages::delete(request),
         AnswerMessage => messages::answer(request),
         GetUsage => usage::get(request, now),
+        StreamAnswer => stream::open_answer(request),
         ListUsers => users::list(request),
     }
 }

@@ -102,6 +102,7 @@ impl ApiError {
                 Resource::Workspace => "Workspace not found",
                 Resource::Conversation => "Conversation not found",
                 Resource::Message => "Message not found",
+                Resource::Answer => "The message has no answer",
             },
         )
     }

@@ -40,4 +40,4 @@ pub(crate) use dispatch::dispatch;
 pub(crate) use response::Response;
 pub(crate) use result_response::{command_response, query_response};
 pub use subscription::StreamStart;
-pub(crate) use subscription::{StreamId, Subscription};
+pub(crate) use subscription::{AnswerSubscription, StreamId, Subscription};

@@ -49,6 +49,7 @@ pub enum Operation {
     DeleteMessage,
     AnswerMessage,
     GetUsage,
+    StreamAnswer,
     ListUsers,
 }
 
@@ -80,7 +81,7 @@ impl Operation {
         use Operation::*;
         match self {
             Root | Health | HealthLive | HealthReady | Metrics | OpenApi | Docs | Login => Access::Open,
-            OpenStream => Access::TokenOrTicket,
+            OpenStream | StreamAnswer => Access::TokenOrTicket,
             _ => Access::Token,
         }
     }
@@ -146,7 +147,9 @@ impl Operation {
             | UpdateConversation
             | DeleteConversation
             | CancelAnswer => "conversation",
-            PostMessage | ListMessages | GetMessage | UpdateMessage | DeleteMessage | AnswerMessage => "message",
+            PostMessage | ListMessages | GetMessage | UpdateMessage | DeleteMessage | AnswerMessage | StreamAnswer => {
+                "message"
+            }
         }
     }
 }

@@ -87,6 +87,10 @@ pub static ROUTES: &[Route] = &[
         pattern: "/conversations/{conversation_id}/messages/{message_id}/answer",
         methods: &[(Method::Post, Operation::AnswerMessage)],
     },
+    Route {
+        pattern: "/conversations/{conversation_id}/messages/{message_id}/stream",
+        methods: &[(Method::Get, Operation::StreamAnswer)],
+    },
     Route { pattern: "/usage", methods: &[(Method::Get, Operation::GetUsage)] },
     Route { pattern: "/users", methods: &[(Method::Get, Operation::ListUsers)] },
     Route { pattern: "/health", methods: &[(Method::Get, Operation::Health)] },

@@ -2,13 +2,15 @@
 
 use super::action::Action;
 use super::error::ApiError;
+use super::operation::Operation;
 use super::request::{Request, conversation, workspace};
 use super::response::Response;
-use super::subscription::{StreamId, StreamStart, Subscription};
+use super::router;
+use super::subscription::{AnswerSubscription, StreamId, StreamStart, Subscription};
 use crate::domain::event::EventKind;
 use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 use crate::domain::query::StreamFilter;
-use crate::http1::head::{Head, Method};
+use crate::http1::head::Head;
 use crate::http1::urlencoded::parse_pairs;
 use crate::sse::{self, BlockFields};
 use crate::wire;
@@ -28,6 +30,14 @@ pub(super) fn open(request: &Request<'_>) -> Result<Action, ApiError> {
     Ok(Action::Subscribe(Subscription { filter, named: parameters.named, start }))
 }
 
+/// `GET /conversations/{id}/messages/{message_id}/stream`. Its ids are offsets in the text.
+pub(super) fn open_answer(request: &Request<'_>) -> Result<Action, ApiError> {
+    let (conversation, message) = (request.conversation()?, request.message()?);
+    let parameters = query_params::answer_stream(&request.pairs()?).map_err(ApiError::invalid_query)?;
+    let start = start(parse_last_event_ids(request.last_event_id), parameters.last_event_id);
+    Ok(Action::FollowAnswer(AnswerSubscription { conversation, message, named: parameters.named, start }))
+}
+
 /// The start of a stream by the header field and the query parameter. Before its first event, `EventSource` sends no field;
 /// some other clients send an empty one.
 fn start(field: LastEventId, parameter: LastEventId) -> StreamStart {
@@ -42,11 +52,12 @@ fn start(field: LastEventId, parameter: LastEventId) -> StreamStart {
 
 /// The response to the head of a stream request before the server has started; `None` for any other request.
 pub(crate) fn starting(head: &Head<'_, '_>, retry_milliseconds: u64) -> Option<Response> {
-    if head.path != "/output/stream" || !matches!(head.method, Method::Get | Method::Head) {
+    let operation = router::find(head.path).and_then(|matched| matched.route.operation(head.method));
+    if !matches!(operation, Ok(Operation::OpenStream | Operation::StreamAnswer)) {
         return None;
     }
     let pairs = parse_pairs(head.query.unwrap_or_default()).unwrap_or_default();
-    let (parameter, named) = match query_params::stream(&pairs) {
+    let (parameter, named) = match query_params::answer_stream(&pairs) {
         Ok(parameters) => (parameters.last_event_id, parameters.named),
         Err(_) => (LastEventId::Absent, false),
     };

@@ -1,6 +1,7 @@
 //! The parameters of a stream.
 
-use crate::domain::id::EventNumber;
+use crate::domain::command::ConversationRef;
+use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::query::StreamFilter;
 use std::fmt;
 use uuid::Uuid;
@@ -23,6 +24,19 @@ pub(crate) struct Subscription {
     /// Whether frames have an `event:` line.
     pub named: bool,
     /// The position at which the stream starts.
+    pub start: StreamStart,
+}
+
+/// The parameters of a stream of one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AnswerSubscription {
+    /// The conversation.
+    pub conversation: ConversationRef,
+    /// The answer, or the message that it answers.
+    pub message: MessageId,
+    /// Whether frames have an `event:` line.
+    pub named: bool,
+    /// The offset in the text at which the stream starts, in bytes. `Now` is the beginning.
     pub start: StreamStart,
 }
 

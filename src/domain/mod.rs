@@ -1,6 +1,7 @@
 //! Layer 1: the values that all other modules exchange. No serde, no SQL, no sockets, no clock. Every value is valid.
 
 pub(crate) mod answer_job;
+pub(crate) mod answer_page;
 pub(crate) mod answer_status_change;
 pub(crate) mod command;
 pub(crate) mod commit;

@@ -1,6 +1,7 @@
 //! Queries: reads of the store, and their results.
 
 use crate::domain::answer_job::{JobClass, JobId, JobPage, JobRange, Turn};
+use crate::domain::answer_page::AnswerPage;
 use crate::domain::command::{ConversationRef, ReplyTo};
 use crate::domain::event::{Event, KindSet};
 use crate::domain::holder::Holder;
@@ -82,6 +83,18 @@ pub enum QueryKind {
         days: DayRange,
         /// The property by which they are grouped.
         by: UsageBy,
+    },
+    /// The answer with this id, or the answer to the message with this id, in a conversation of which the caller is a
+    /// participant or the owner.
+    AnswerPage {
+        /// The conversation.
+        conversation: ConversationRef,
+        /// The answer, or the message that it answers.
+        message: MessageId,
+        /// Where the part of the text begins, in bytes.
+        from: usize,
+        /// About the length of that part, in bytes.
+        bytes_max: usize,
     },
     /// Answer jobs that are the first of their conversations, for the responders.
     Jobs {
@@ -182,6 +195,7 @@ impl QueryResponse {
             Ok(QueryResult::Messages(page)) => messages(page),
             Ok(QueryResult::Message(one)) => message(one),
             Ok(QueryResult::Usage(report)) => EACH * report.groups.len(),
+            Ok(QueryResult::AnswerPage(page)) => page.weight(),
             Ok(QueryResult::Users(users)) => EACH * users.len(),
             Ok(QueryResult::JournalPage(page)) => page.events.iter().map(|event| event.weight()).sum(),
             _ => 0,
@@ -212,6 +226,8 @@ pub enum QueryResult {
     Message(Message),
     /// Usage of tokens.
     Usage(UsageReport),
+    /// An answer, or a part of its text.
+    AnswerPage(Box<AnswerPage>),
     /// Answer jobs.
     Jobs(JobPage),
     /// The messages before an answer.

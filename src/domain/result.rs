@@ -99,6 +99,8 @@ pub enum Resource {
     Conversation,
     /// A message.
     Message,
+    /// An answer to a message.
+    Answer,
 }
 
 /// The reason why a command or a query was rejected. Nothing was changed.

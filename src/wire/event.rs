@@ -4,6 +4,7 @@
 //! written compactly.
 
 use crate::base::time::WallTime;
+use crate::domain::answer_page::{AnswerPage, EndedText};
 use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
@@ -137,30 +138,78 @@ pub fn output_snapshot(
     ephemeral(EventKind::OutputSnapshot, started, (index, offset), ("text", text), at, out);
 }
 
+/// A part of the text of an answer that has ended, as a delta that begins at its offset, or as a snapshot. Its index is that
+/// of its last byte, which is not smaller than the index of any delta in which that byte was sent.
+pub(crate) fn stored_text(
+    page: &AnswerPage,
+    (end, offset, text): (&EndedText, usize, &str),
+    kind: EventKind,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    let is_snapshot = kind == EventKind::OutputSnapshot;
+    let through = offset + text.len();
+    let place = (through.saturating_sub(1) as u64, if is_snapshot { through } else { offset });
+    let answer = AnswerText {
+        message_id: page.message_id,
+        conversation_id: page.conversation_id,
+        reply_to: page.reply_to,
+        sender: &end.sender,
+        correlation_id: &end.correlation_id,
+    };
+    answer_text(kind, &answer, place, (if is_snapshot { "text" } else { "delta" }, text), at, out);
+}
+
+/// The answer that an event about its text names.
+struct AnswerText<'a> {
+    message_id: Option<MessageId>,
+    conversation_id: ConversationId,
+    reply_to: Option<MessageId>,
+    sender: &'a UserId,
+    correlation_id: &'a str,
+}
+
 fn ephemeral(
     kind: EventKind,
     started: &AnswerStarted,
+    place: (u64, usize),
+    text: (&str, &str),
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    let answer = AnswerText {
+        message_id: Some(started.message_id),
+        conversation_id: started.conversation_id,
+        reply_to: Some(started.reply_to),
+        sender: &started.sender,
+        correlation_id: &started.correlation_id,
+    };
+    answer_text(kind, &answer, place, text, at, out);
+}
+
+fn answer_text(
+    kind: EventKind,
+    answer: &AnswerText<'_>,
     (index, offset): (u64, usize),
     (name, text): (&str, &str),
     at: WallTime,
     out: &mut Vec<u8>,
 ) {
     let mut json = opened(kind, out);
-    json.raw(",\"data\":{\"message_id\":")
-        .uuid(started.message_id.0)
-        .raw(",\"conversation_id\":")
-        .uuid(started.conversation_id.0)
-        .raw(",\"reply_to\":")
-        .uuid(started.reply_to.0)
-        .raw(",\"index\":")
-        .number(index)
-        .raw(",\"offset\":")
-        .number(offset as u64)
-        .raw(",")
-        .string(name)
-        .raw(":")
-        .string(text);
-    end_ephemeral(&mut json, &started.sender, at, &started.correlation_id);
+    json.raw(",\"data\":{\"message_id\":");
+    optional_id(&mut json, answer.message_id);
+    json.raw(",\"conversation_id\":").uuid(answer.conversation_id.0).raw(",\"reply_to\":");
+    optional_id(&mut json, answer.reply_to);
+    json.raw(",\"index\":").number(index).raw(",\"offset\":").number(offset as u64);
+    json.raw(",").string(name).raw(":").string(text);
+    end_ephemeral(&mut json, answer.sender, at, answer.correlation_id);
+}
+
+fn optional_id(json: &mut JsonWriter<'_>, id: Option<MessageId>) {
+    match id {
+        Some(id) => json.uuid(id.0),
+        None => json.raw("null"),
+    };
 }
 
 /// The answer to a message is queued, has started, or is to be retried.
@@ -271,10 +320,7 @@ fn message_data(json: &mut JsonWriter, kind: EventKind, message: &Message) {
         .string(&message.sender_name);
     if kind == EventKind::Output {
         json.raw(",\"reply_to\":");
-        match message.reply_to {
-            Some(answered) => json.uuid(answered.0),
-            None => json.raw("null"),
-        };
+        optional_id(json, message.reply_to);
         json.raw(",\"status\":\"").raw(message.status.as_str()).raw("\"");
         conversation_view::error(json, message.error.as_deref());
     }

@@ -139,12 +139,7 @@ pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
     let conversation_id = query.once("conversation_id");
     let workspace_id = query.once("workspace_id");
     let kinds = query.kinds();
-    let named = query.flag("named");
-    let last_event_id = query.last_event_id();
-    // `api::auth` parses the credential. It may not be repeated.
-    for name in ["ticket", "access_token", "token"] {
-        query.once(name);
-    }
+    let AnswerStreamQuery { named, last_event_id } = query.stream_parameters();
     query.end(Some(StreamQuery {
         conversation_id: conversation_id.map(str::to_owned),
         workspace_id: workspace_id.map(str::to_owned),
@@ -152,6 +147,22 @@ pub fn stream(pairs: &[QueryPair]) -> Result<StreamQuery, FieldErrors> {
         named,
         last_event_id,
     }))
+}
+
+/// `GET /conversations/{id}/messages/{message_id}/stream`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnswerStreamQuery {
+    /// Whether events have an `event:` line.
+    pub named: bool,
+    /// The offset in the text at which to start, unless the header has one. It is not `Invalid`.
+    pub last_event_id: LastEventId,
+}
+
+/// Reads the query of `GET /conversations/{id}/messages/{message_id}/stream`.
+pub(crate) fn answer_stream(pairs: &[QueryPair]) -> Result<AnswerStreamQuery, FieldErrors> {
+    let mut query = QueryReader::of(pairs);
+    let parameters = query.stream_parameters();
+    query.end(Some(parameters))
 }
 
 /// Reads the form of `POST /auth/login`, the OAuth2 password form (RFC 6749 §4.3.2): `username` and `password`.
@@ -257,6 +268,16 @@ impl<'a> QueryReader<'a> {
             }
         }
         kinds
+    }
+
+    /// The parameters that every stream has.
+    fn stream_parameters(&mut self) -> AnswerStreamQuery {
+        let (named, last_event_id) = (self.flag("named"), self.last_event_id());
+        // `api::auth` parses the credential. It may not be repeated.
+        for name in ["ticket", "access_token", "token"] {
+            self.once(name);
+        }
+        AnswerStreamQuery { named, last_event_id }
     }
 
     /// The position of a stream. Clients that cannot set header fields spell the parameter in several ways.

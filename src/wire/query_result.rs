@@ -63,6 +63,7 @@ pub(crate) fn query_body(result: &QueryResult) -> Option<QueryBody> {
         QueryResult::Alive
         | QueryResult::StreamAccess(_)
         | QueryResult::JournalPage(_)
+        | QueryResult::AnswerPage(_)
         | QueryResult::Jobs(_)
         | QueryResult::History(_) => {
             return None;

@@ -84,9 +84,14 @@ impl Stream {
     /// Like `open_with`, for a server that may be down.
     #[track_caller]
     pub fn try_open_with(addr: SocketAddr, query: &str, fields: &[(&str, &str)]) -> io::Result<Stream> {
-        let mut connection = Connection::try_open(addr)?;
         let mark = if query.is_empty() { "" } else { "?" };
-        let mut request = format!("GET /output/stream{mark}{query} HTTP/1.1\r\nHost: {addr}\r\n");
+        Stream::try_open_at(addr, &format!("/output/stream{mark}{query}"), fields)
+    }
+
+    /// Opens the stream at a target, the path and the query, and reads its first event.
+    pub fn try_open_at(addr: SocketAddr, target: &str, fields: &[(&str, &str)]) -> io::Result<Stream> {
+        let mut connection = Connection::try_open(addr)?;
+        let mut request = format!("GET {target} HTTP/1.1\r\nHost: {addr}\r\n");
         for (name, value) in fields {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -88,6 +88,9 @@ fn probes(method: Method, pattern: &str) -> Option<&'static [Probe]> {
         (Get, "/conversations/{conversation_id}/messages/{message_id}") => {
             &[(Hidden, "/conversations/{c}/messages/{m}", "")]
         }
+        (Get, "/conversations/{conversation_id}/messages/{message_id}/stream") => {
+            &[(Hidden, "/conversations/{c}/messages/{m}/stream", "")]
+        }
         (Put, "/conversations/{conversation_id}/messages/{message_id}") => {
             &[(Hidden, "/conversations/{c}/messages/{m}", r#"{"content":"taken"}"#)]
         }

@@ -6,7 +6,7 @@ use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
 use crate::api::health::{self, ReaderCheck};
 use crate::api::operation::Operation;
-use crate::api::{self, Response, Subscription};
+use crate::api::{self, AnswerSubscription, Response, Subscription};
 use crate::base::metrics::{self, LoginResult};
 use crate::base::time::Now;
 use crate::domain::command::{CommandKind, ConversationRef, ReplyTo};
@@ -48,11 +48,7 @@ impl Shard {
         // response.
         self.shared.streams.advance_position(response.position);
         if self.connections.find(to).is_some_and(|conn| conn.is_stream()) {
-            let page = response.result.and_then(|found| match found {
-                QueryResult::JournalPage(page) => Ok(page),
-                _ => Err(Rejection::Unavailable),
-            });
-            return self.page_received(slot, page, now);
+            return self.stream_query_finished(slot, response.result, now);
         }
         let Some(mut pending) = self.take_pending(to) else { return };
         // A change may have ended the token while the request was with a worker.
@@ -89,8 +85,18 @@ impl Shard {
                 let error = ApiError::not_found(Resource::Conversation);
                 self.complete(slot, &pending.request_context, error.into_response(), now);
             }
-            (Continuation::OpenStream(wanted), _, Err(Rejection::Unavailable | Rejection::Overloaded)) => {
-                let deferral = self.defer_stream(&wanted);
+            (Continuation::FollowAnswer(wanted), Some(caller), Ok(QueryResult::AnswerPage(page))) => {
+                let page = (&**page, response.position);
+                self.open_answer_stream(slot, &pending.request_context, &caller, &wanted, page, now);
+                self.read_on(slot, now);
+            }
+            (
+                Continuation::OpenStream(Subscription { start, named, .. })
+                | Continuation::FollowAnswer(AnswerSubscription { start, named, .. }),
+                _,
+                Err(Rejection::Unavailable | Rejection::Overloaded),
+            ) => {
+                let deferral = self.defer_stream(start, named);
                 self.complete(slot, &pending.request_context, deferral, now);
             }
             _ => {
@@ -151,11 +157,12 @@ impl Shard {
     /// Responds to a request whose work was dropped. A stream requests its page again later.
     pub(in crate::shard) fn work_dropped(&mut self, to: ReplyTo, now: Now) {
         if self.connections.find(to).is_some_and(|conn| conn.is_stream()) {
-            return self.page_received(to.slot, Err(Rejection::Unavailable), now);
+            return self.stream_query_finished(to.slot, Err(Rejection::Unavailable), now);
         }
         let Some(pending) = self.take_pending(to) else { return };
         let response = match pending.continuation {
-            Continuation::OpenStream(wanted) => self.defer_stream(&wanted),
+            Continuation::OpenStream(Subscription { start, named, .. })
+            | Continuation::FollowAnswer(AnswerSubscription { start, named, .. }) => self.defer_stream(start, named),
             Continuation::Health => self.health(ReaderCheck::Busy, now),
             Continuation::Respond | Continuation::CancelAnswer => ApiError::overloaded().into_response(),
         };

@@ -3,7 +3,7 @@
 use super::context::{AdmittedRequest, RequestContext};
 use super::pending::{Continuation, PendingRequest};
 use crate::api::error::ApiError;
-use crate::api::{self, Action, Caller, Response, health, metrics};
+use crate::api::{self, Action, Caller, Response, StreamStart, health, metrics};
 use crate::base::time::Now;
 use crate::domain::command::{Command, CommandKind, Idempotency};
 use crate::domain::event::KindSet;
@@ -60,6 +60,20 @@ impl Shard {
                 let kind = QueryKind::StreamAccess(wanted.filter);
                 let continuation = Continuation::OpenStream(wanted);
                 let pending = PendingRequest::new(request_context, admitted.operation, Some(caller), continuation);
+                self.query(slot, pending, kind, now);
+            }
+            Action::FollowAnswer(wanted) => {
+                let kind = QueryKind::AnswerPage {
+                    conversation: wanted.conversation,
+                    message: wanted.message,
+                    from: match wanted.start {
+                        StreamStart::After(offset) => usize::try_from(offset.0).unwrap_or(usize::MAX),
+                        StreamStart::Now | StreamStart::Unknown => 0,
+                    },
+                    bytes_max: self.context.settings.stream_buffer_bytes / 2,
+                };
+                let continuation = Continuation::FollowAnswer(wanted);
+                let pending = PendingRequest::new(request_context, admitted.operation, admitted.caller, continuation);
                 self.query(slot, pending, kind, now);
             }
             Action::CancelAnswer(conversation) => {

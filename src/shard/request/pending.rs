@@ -2,7 +2,7 @@
 
 use super::context::{AdmittedRequest, RequestContext};
 use crate::api::operation::Operation;
-use crate::api::{Caller, Subscription};
+use crate::api::{AnswerSubscription, Caller, Subscription};
 use crate::domain::holder::Holder;
 use crate::http1::body::{BodyError, BodyProgress, BodyReader};
 use std::net::IpAddr;
@@ -82,6 +82,8 @@ pub(in crate::shard) enum Continuation {
     Respond,
     /// The result permits a stream: open it.
     OpenStream(Subscription),
+    /// The result is the answer to follow: open a stream of it.
+    FollowAnswer(AnswerSubscription),
     /// The result permits to cancel the conversation's answer in progress: do so.
     CancelAnswer,
     /// The response reports the service's health, after `HEALTH_TIMEOUT_MILLISECONDS` without a result.

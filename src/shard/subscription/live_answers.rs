@@ -19,7 +19,7 @@ use crate::domain::query::StreamFilter;
 use crate::domain::started_answer::{AnswerChange, AnswerStarted};
 use crate::shard::connection::outbox::Outbox;
 use crate::shard::subscription::fan_out::FanOut;
-use crate::shard::subscription::subscriber::{AnswerCursor, Subscriber};
+use crate::shard::subscription::subscriber::{AnswerCursor, FollowedAnswer, Subscriber};
 use crate::sse::frame::EventFrame;
 use crate::wire;
 use crate::wire::json::string_bytes;
@@ -39,8 +39,8 @@ struct SharedAnswer {
     shown: ShownText,
     /// Changes when a recipient may have lost the answer for a while: all streams get the text from its beginning.
     generation: u32,
-    /// The piece that was framed last, as long as a stream holds it.
-    piece: Option<Piece>,
+    /// The pieces that were framed last, as long as a stream holds them: without an id, and with one for streams of one answer.
+    pieces: [Option<Piece>; 2],
 }
 
 /// A framed piece of a text.
@@ -61,6 +61,18 @@ struct PieceKey {
     /// How much of the text is shown.
     shown: usize,
     bytes_max: usize,
+    id: PieceId,
+}
+
+/// The id of a piece's block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PieceId {
+    /// None: the piece is one of all events of a user.
+    None,
+    /// Where the piece ends in the text.
+    End,
+    /// The place in the text that the stream has reached, since the piece is one of the reasoning.
+    Text(usize),
 }
 
 /// The answers in progress, as a shard has them.
@@ -77,7 +89,7 @@ impl LiveAnswers {
             recipients_since: EventNumber::default(),
             shown: ShownText::default(),
             generation: 0,
-            piece: None,
+            pieces: [None, None],
         };
         self.answers.insert(started.message_id, answer);
     }
@@ -156,6 +168,11 @@ impl LiveAnswers {
         stream.retain_answers(|cursor| self.answers.contains_key(&cursor.message_id));
     }
 
+    /// Whether the answer that a stream follows is in progress.
+    pub(crate) fn has(&self, following: &FollowedAnswer) -> bool {
+        self.answers.values().any(|answer| following.is(&answer.started))
+    }
+
     /// Queues text that a stream lacks, as far as there is room.
     pub(crate) fn push_lacking(
         &mut self,
@@ -164,6 +181,9 @@ impl LiveAnswers {
         position: EventNumber,
         now: WallTime,
     ) {
+        if stream.follows_answer() {
+            return self.push_snapshots(stream, outbox, position, now);
+        }
         stream.set_lacks_text(false);
         let mut lacking = Vec::new();
         stream.retain_answers(|cursor| {
@@ -237,9 +257,15 @@ impl StreamedAnswer<'_> {
             generation: *generation,
             through: ShownText { bytes: 0, reasoning_bytes: reasoning_from },
         };
-        let cursor = stream.answer_cursor(met);
-        if cursor.generation != met.generation {
-            (cursor.generation, cursor.through.bytes) = (met.generation, 0);
+        match stream.following() {
+            Some(following) if following.is(started) => following.meet(started, reasoning_from),
+            Some(_) => return false,
+            None => {
+                let cursor = stream.answer_cursor(met);
+                if cursor.generation != met.generation {
+                    (cursor.generation, cursor.through.bytes) = (met.generation, 0);
+                }
+            }
         }
         if stream.is_ahead_of(position) || self.0.recipients_since > position {
             // The recipients are not those after the stream's last event.
@@ -271,39 +297,46 @@ impl StreamedAnswer<'_> {
             return is_queued;
         }
         loop {
-            let from = stream.answer_cursor(met).through.of(text);
+            let through = *stream.text_cursor(met);
+            let from = through.of(text);
             if from >= shown {
                 return is_queued;
             }
-            let kind = match text {
-                AnswerTextKind::Reasoning => EventKind::OutputReasoningDelta,
-                AnswerTextKind::Text if from == 0 => beginning,
-                AnswerTextKind::Text => EventKind::OutputDelta,
+            let (kind, id) = match (text, stream.following()) {
+                (AnswerTextKind::Reasoning, None) => (EventKind::OutputReasoningDelta, PieceId::None),
+                (AnswerTextKind::Reasoning, Some(_)) => (EventKind::OutputReasoningDelta, PieceId::Text(through.bytes)),
+                (AnswerTextKind::Text, Some(following)) => (following.part_kind(), PieceId::End),
+                (AnswerTextKind::Text, None) if from == 0 => (beginning, PieceId::None),
+                (AnswerTextKind::Text, None) => (EventKind::OutputDelta, PieceId::None),
             };
             if !stream.has_room_for_text(outbox) {
                 stream.set_lacks_text(true);
                 return is_queued;
             }
-            let (through, frame) = self.piece(PieceKey { kind, from, shown, bytes_max }, now);
+            let (through, frame) = self.piece(PieceKey { kind, from, shown, bytes_max, id }, now);
             if !stream.push_ephemeral(&frame, outbox) {
                 stream.set_lacks_text(true);
                 return is_queued;
             }
             is_queued = true;
-            *stream.answer_cursor(met).through.of_mut(text) = through;
+            match (text, stream.following()) {
+                (AnswerTextKind::Text, Some(following)) => following.advance(through),
+                _ => *stream.text_cursor(met).of_mut(text) = through,
+            }
         }
     }
 
     /// The frame of a piece, and where it ends.
     fn piece(&mut self, key: PieceKey, now: WallTime) -> (usize, Arc<EventFrame>) {
-        let SharedAnswer { started, piece, .. } = &mut *self.0;
+        let SharedAnswer { started, pieces, .. } = &mut *self.0;
+        let piece = &mut pieces[usize::from(key.id != PieceId::None)];
         if let Some(piece) = piece
             && piece.key == key
             && let Some(frame) = piece.frame.upgrade()
         {
             return (piece.through, frame);
         }
-        let PieceKey { kind, from, shown, bytes_max } = key;
+        let PieceKey { kind, from, shown, bytes_max, id } = key;
         let (text, write, is_snapshot): (_, WriteText, _) = match kind {
             EventKind::OutputReasoningDelta => (AnswerTextKind::Reasoning, wire::event::output_reasoning_delta, false),
             EventKind::OutputSnapshot => (AnswerTextKind::Text, wire::event::output_snapshot, true),
@@ -311,7 +344,12 @@ impl StreamedAnswer<'_> {
         };
         let frame = |index: u64, through: usize, piece: &str| {
             let offset = if is_snapshot { through } else { from };
-            EventFrame::new(None, kind.as_str(), FRAME_FIELDS_BYTES + piece.len(), |out| {
+            let id = match id {
+                PieceId::None => None,
+                PieceId::End => Some(EventNumber(through as u64)),
+                PieceId::Text(bytes) => Some(EventNumber(bytes as u64)),
+            };
+            EventFrame::new(id, kind.as_str(), FRAME_FIELDS_BYTES + piece.len(), |out| {
                 write(started, (index, offset), piece, now, out);
             })
         };
@@ -518,7 +556,7 @@ mod tests {
                     .iter_mut()
                     .map(|TestReader(stream, outbox)| {
                         assert!(answer.push_text(stream, outbox, EventNumber(1), Some(&delta), WallTime(0)));
-                        answer.0.piece.as_ref().unwrap().frame.as_ptr()
+                        answer.0.pieces[0].as_ref().unwrap().frame.as_ptr()
                     })
                     .collect();
                 assert!(frames.iter().all(|frame| *frame == frames[0]), "{delta:?}");

@@ -1,16 +1,18 @@
 //! The streams of a shard: opening them, queueing events and pages for them, ending them.
 
 use crate::api::error::ApiError;
-use crate::api::{self, Caller, Response, StreamId, Subscription};
+use crate::api::{self, AnswerSubscription, Caller, Response, StreamId, StreamStart, Subscription};
 use crate::base::limits::*;
 use crate::base::metrics;
 use crate::base::random::fill_secret;
 use crate::base::time::Now;
+use crate::domain::answer_page::AnswerPage;
 use crate::domain::answer_status_change::AnswerStatusChange;
-use crate::domain::event::{Event, EventKind};
+use crate::domain::command::ConversationRef;
+use crate::domain::event::{Event, EventKind, KindSet};
 use crate::domain::id::EventNumber;
 use crate::domain::live_answer::AnswerDelta;
-use crate::domain::query::{JournalPage, Query};
+use crate::domain::query::{JournalPage, Query, QueryResult, StreamFilter};
 use crate::domain::result::Rejection;
 use crate::domain::token_rules::TokenRules;
 use crate::domain::work::Work;
@@ -20,7 +22,7 @@ use crate::shard::message::CommitShare;
 use crate::shard::request::context::RequestContext;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::FramedEvent;
-use crate::shard::subscription::subscriber::{FillResult, StreamDelivery, Subscriber};
+use crate::shard::subscription::subscriber::{FillResult, FollowedAnswer, StreamDelivery, Subscriber};
 use crate::shard::{Output, Shard};
 use crate::sse::frame::{EventFrame, StreamForm};
 use crate::wire;
@@ -30,6 +32,44 @@ use std::sync::Arc;
 const STATUS_JSON_BYTES: usize = 512;
 
 impl Shard {
+    /// Opens a stream of one answer that the caller may see. `page` was read at `position`. If the client has all of an answer
+    /// that has ended, the response is `204`, after which an `EventSource` does not reconnect.
+    pub(in crate::shard) fn open_answer_stream(
+        &mut self,
+        slot: u32,
+        request_context: &RequestContext<'_>,
+        caller: &Caller,
+        wanted: &AnswerSubscription,
+        (page, position): (&AnswerPage, EventNumber),
+        now: Now,
+    ) {
+        let text_bytes = page.ended.as_ref().map(|end| EventNumber(end.text_bytes as u64));
+        if let StreamStart::After(offset) = wanted.start
+            && text_bytes == Some(offset)
+        {
+            return self.respond(slot, request_context, Response::empty(), now);
+        }
+        let filter = StreamFilter {
+            conversation: Some(ConversationRef::Id(page.conversation_id)),
+            workspace: None,
+            kinds: KindSet::ALL,
+        };
+        let subscription = Subscription { filter, named: wanted.named, start: wanted.start };
+        let following = FollowedAnswer::new(wanted.message, wanted.start, page);
+        self.open(slot, request_context, caller, subscription, Some(following), now);
+        let applied = self.fan_out.position();
+        if let Some((stream, outbox)) = self.connections[slot].stream_mut() {
+            let is_current =
+                position >= applied || stream.following().is_some_and(|following| self.live_answers.has(following));
+            if stream.take_answer_page(page, is_current, outbox, now.wall) {
+                self.live_answers.push_snapshots(stream, outbox, applied, now.wall);
+            }
+            self.fill_stream(slot, now);
+            self.connections.output_queued(slot, now);
+            self.connections.arm(slot, now);
+        }
+    }
+
     /// Opens a stream whose filter the caller may see.
     pub(in crate::shard) fn open_stream(
         &mut self,
@@ -39,8 +79,20 @@ impl Shard {
         wanted: Subscription,
         now: Now,
     ) {
+        self.open(slot, request_context, caller, wanted, None, now);
+    }
+
+    fn open(
+        &mut self,
+        slot: u32,
+        request_context: &RequestContext<'_>,
+        caller: &Caller,
+        wanted: Subscription,
+        following: Option<FollowedAnswer>,
+        now: Now,
+    ) {
         if self.draining {
-            let deferral = self.defer_stream(&wanted);
+            let deferral = self.defer_stream(wanted.start, wanted.named);
             return self.respond(slot, request_context, deferral, now);
         }
         // Open streams are checked only when the rules or keys change, so none may be opened with a token that they reject.
@@ -67,7 +119,7 @@ impl Shard {
         if !is_head {
             let Some(reserved) = self.shared.stream_buffers.reserve(&self.context.memory, buffer_bytes) else {
                 self.shared.streams.remove(id);
-                let deferral = self.defer_stream(&wanted);
+                let deferral = self.defer_stream(wanted.start, wanted.named);
                 return self.respond(slot, request_context, deferral, now);
             };
             buffer_bytes = reserved;
@@ -78,7 +130,10 @@ impl Shard {
         let is_chunked = request_context.version == Version::Http11;
         let form = StreamForm { named: wanted.named, chunked: is_chunked };
         let delivery = StreamDelivery { form, heartbeat_at, buffer_bytes };
-        let stream = Subscriber::new(id, caller, &wanted, newest, stats, delivery);
+        let mut stream = Subscriber::new(id, caller, &wanted, newest, stats, delivery);
+        if let Some(following) = following {
+            stream.follow(following, newest);
+        }
         let length = if is_chunked { Length::Chunked } else { Length::UntilClose };
         self.push_head(slot, request_context, &api::stream::event_stream(&[][..]), length, false, now);
         self.note_finished(request_context, 200, 0);
@@ -102,9 +157,9 @@ impl Shard {
     }
 
     /// The response while no stream can be opened.
-    pub(in crate::shard) fn defer_stream(&mut self, wanted: &Subscription) -> Response {
+    pub(in crate::shard) fn defer_stream(&mut self, start: StreamStart, named: bool) -> Response {
         metrics::count_rejection("stream_deferred");
-        api::stream::unavailable(wanted.start, wanted.named, self.random_retry_milliseconds())
+        api::stream::unavailable(start, named, self.random_retry_milliseconds())
     }
 
     /// Applies a commit: its events before its results, so that a stream has an event before the response that reports it.
@@ -140,11 +195,13 @@ impl Shard {
         self.live_answers.apply(event);
         self.answer_statuses.apply(event);
         let Shard { fan_out, connections, long_frames, .. } = self;
-        let mut long = None;
+        let (mut long, mut end_frame, mut followers) = (None, None, Vec::new());
         fan_out.publish(event, |slot, framed| {
-            if let Some((stream, outbox)) = connections[slot].stream_mut()
-                && stream.is_live()
-            {
+            let Some((stream, outbox)) = connections[slot].stream_mut() else { return };
+            if stream.follows_answer() {
+                stream.offer_end(event, &mut end_frame, outbox, now.wall);
+                followers.push(slot);
+            } else if stream.is_live() {
                 stream.offer(framed, outbox);
                 if framed.frame.held_bytes() > stream.buffer_bytes() {
                     long.get_or_insert_with(|| Arc::clone(&framed.frame));
@@ -154,6 +211,10 @@ impl Shard {
         });
         if let Some(frame) = long {
             long_frames.insert(event.number, frame);
+        }
+        for slot in followers {
+            self.fill_stream(slot, now);
+            self.connections.output_queued(slot, now);
         }
     }
 
@@ -175,8 +236,53 @@ impl Shard {
         }
     }
 
+    /// A stream's query has a result: a page of the journal, or one of the answer that it follows.
+    pub(in crate::shard) fn stream_query_finished(
+        &mut self,
+        slot: u32,
+        result: Result<QueryResult, Rejection>,
+        now: Now,
+    ) {
+        match result {
+            Ok(QueryResult::AnswerPage(page)) => self.answer_page_received(slot, Ok(&page), now),
+            Ok(QueryResult::JournalPage(page)) => self.page_received(slot, Ok(page), now),
+            Ok(_) => self.page_received(slot, Err(Rejection::Unavailable), now),
+            Err(rejection)
+                if self.connections[slot].stream_mut().is_some_and(|(stream, _)| stream.follows_answer()) =>
+            {
+                self.answer_page_received(slot, Err(&rejection), now);
+            }
+            Err(rejection) => self.page_received(slot, Err(rejection), now),
+        }
+    }
+
+    /// The answer that a stream follows was read again.
+    fn answer_page_received(&mut self, slot: u32, page: Result<&AnswerPage, &Rejection>, now: Now) {
+        let applied = self.fan_out.position();
+        let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
+        let is_gone = matches!(page, Err(Rejection::NotFound(_) | Rejection::Forbidden(_)));
+        match page {
+            _ if stream.take_part() => match page {
+                Ok(page) if stream.supply_end_part(page, outbox) => {}
+                Err(_) if !is_gone => stream.part_failed(now.mono),
+                // The answer has changed since its event was begun, so the client resumes before it.
+                _ => return self.close(slot),
+            },
+            _ if !stream.awaits_page() => return,
+            Ok(page) => {
+                if stream.take_answer_page(page, true, outbox, now.wall) {
+                    self.live_answers.push_snapshots(stream, outbox, applied, now.wall);
+                }
+            }
+            Err(_) => stream.answer_page_failed(is_gone, outbox, now.mono),
+        }
+        self.fill_stream(slot, now);
+        self.connections.output_queued(slot, now);
+        self.connections.arm(slot, now);
+    }
+
     /// A stream's requested page has arrived, or failed.
-    pub(in crate::shard) fn page_received(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
+    fn page_received(&mut self, slot: u32, page: Result<JournalPage, Rejection>, now: Now) {
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         if stream.take_part() {
             return self.part_received(slot, page, now);
@@ -220,8 +326,9 @@ impl Shard {
         let reply_to = self.reply_to(slot);
         let Some((stream, outbox)) = self.connections[slot].stream_mut() else { return };
         let Some(number) = outbox.lacks_part() else { return };
+        let is_shared = !stream.follows_answer();
         let in_tail = self.fan_out.subscriptions(stream.user()).and_then(|subscriptions| subscriptions.frame(number));
-        let kept = [in_tail, self.long_frames.get(number)].into_iter().flatten();
+        let kept = [in_tail, self.long_frames.get(number)].into_iter().flatten().filter(|_| is_shared);
         if !kept.into_iter().any(|frame| stream.supply_part(frame, outbox))
             && let Some(kind) = stream.request_part(number)
         {

@@ -4,6 +4,9 @@
 //! every event that the shard has applied since.
 
 mod control_events;
+mod followed_answer;
+
+pub(crate) use followed_answer::FollowedAnswer;
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
 use crate::auth::jwt::KeyId;
@@ -76,6 +79,8 @@ pub(crate) struct Subscriber {
     answers: Vec<AnswerCursor>,
     /// Whether the stream lacks text of one of `answers`, for which there was no room.
     lacks_text: bool,
+    /// The answer that it follows, if it is a stream of one answer.
+    following: Option<Box<FollowedAnswer>>,
 }
 
 /// How much of a running answer a stream has.
@@ -147,6 +152,7 @@ impl Subscriber {
             ended: false,
             answers: Vec::new(),
             lacks_text: false,
+            following: None,
         }
     }
 
@@ -227,12 +233,18 @@ impl Subscriber {
             self.state = DeliveryState::Behind;
             self.cursor = self.cursor.max(applied);
         }
+        if let Some(following) = self.following() {
+            following.note_missed_events();
+        }
     }
 
     /// Fills the outbox of a stream that is behind from the tail, as far as there is room.
     pub(crate) fn fill(&mut self, fan_out: &FanOut, outbox: &mut Outbox) -> FillResult {
         if self.state != DeliveryState::Behind || self.ended {
             return FillResult::Nothing;
+        }
+        if self.follows_answer() {
+            return self.fill_followed(outbox);
         }
         if self.cursor < fan_out.position() {
             let Some(subscriptions) = fan_out.subscriptions(&self.user) else { return FillResult::Nothing };
@@ -317,6 +329,9 @@ impl Subscriber {
         let is_due = !self.awaits_part && self.retry_at.is_none();
         is_due.then(|| {
             self.awaits_part = true;
+            if let Some(kind) = self.request_answer_page(usize::MAX) {
+                return kind;
+            }
             QueryKind::JournalPage { after: EventNumber(number.0 - 1), bytes_max: 1, filter: self.filter }
         })
     }
@@ -349,6 +364,14 @@ impl Subscriber {
     pub(crate) fn report(&self, fan_out: &FanOut, outbox: &Outbox, now: MonoTime) {
         let is_complete = self.state == DeliveryState::Live && outbox.is_empty();
         self.stats.update(is_complete, self.complete_through(fan_out), outbox.bytes(), now);
+    }
+
+    /// How much of an answer the stream has: of the one that it follows, or of one among all.
+    pub(crate) fn text_cursor(&mut self, met: AnswerCursor) -> &mut ShownText {
+        if self.following.is_none() {
+            return &mut self.answer_cursor(met).through;
+        }
+        &mut self.following.as_mut().expect("it follows an answer").through
     }
 
     /// How much of an answer the stream has. An answer that it has not met yet gets the cursor `met`.
@@ -387,6 +410,7 @@ impl Subscriber {
     /// its user from the recipients.
     pub(crate) fn wants_status(&self, change: &AnswerStatusChange, position: EventNumber, outbox: &Outbox) -> bool {
         self.is_live()
+            && !self.follows_answer()
             && !self.is_ahead_of(position)
             && self.filter.kinds.has(EventKind::AnswerStatus)
             && self.filter.has(change.conversation_id, change.workspace_id)
@@ -452,6 +476,7 @@ pub(super) mod tests {
             ended: false,
             answers: Vec::new(),
             lacks_text: false,
+            following: None,
         }
     }
 

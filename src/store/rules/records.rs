@@ -163,6 +163,18 @@ pub(crate) struct ConversationUpdate {
     pub last_number: EventNumber,
 }
 
+/// The origin of an event.
+pub(crate) struct EventOrigin {
+    /// Its number.
+    pub number: EventNumber,
+    /// Its time.
+    pub at: WallTime,
+    /// The user that caused it.
+    pub actor: UserId,
+    /// The request that caused it.
+    pub correlation_id: Arc<str>,
+}
+
 /// A message to insert.
 pub(crate) struct NewMessageRow<'a> {
     pub conversation: EventNumber,

@@ -118,6 +118,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         messages::APPEND,
         messages::FINISH_ANSWER,
         messages::PUBLICATION,
+        messages::PUBLISHED_AS,
+        state_events::UNANSWERED,
         answer_jobs::NEXT_USER,
         answer_jobs::FIRST_OF_USER,
         answer_history::HISTORY,

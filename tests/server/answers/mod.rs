@@ -4,6 +4,7 @@
 mod cancel;
 mod crash;
 mod echo;
+mod followed;
 mod load;
 mod misbehaviour;
 mod order;

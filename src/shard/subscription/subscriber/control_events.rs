@@ -19,10 +19,14 @@ impl Subscriber {
     /// Queues the first events of a new stream: `connection_established`, and a `gap` if its start is unknown.
     pub(crate) fn send_established(&mut self, outbox: &mut Outbox, start: StreamStart, epoch: &str, now: Now) {
         let id = self.id.to_string();
-        let fields = BlockFields { retry_milliseconds: Some(STREAM_RETRY_MILLISECONDS), id: Some(self.cursor) };
+        let through = self.followed_through().unwrap_or(self.cursor);
+        let fields = BlockFields { retry_milliseconds: Some(STREAM_RETRY_MILLISECONDS), id: Some(through) };
         self.control_with(outbox, fields, "connection_established", |json| {
-            wire::event::connection_established(&self.user, now.wall, self.cursor, epoch, &id, json)
+            wire::event::connection_established(&self.user, now.wall, through, epoch, &id, json)
         });
+        if self.follows_answer() {
+            return;
+        }
         let is_known = match start {
             StreamStart::Now => true,
             StreamStart::After(number) => number <= self.cursor,
@@ -45,7 +49,7 @@ impl Subscriber {
         if self.ended {
             return;
         }
-        let id = Some(self.complete_through(fan_out));
+        let id = Some(self.control_id(fan_out));
         let fields = BlockFields { retry_milliseconds: Some(retry_milliseconds), id };
         self.control_with(outbox, fields, "server_shutdown", wire::event::server_shutdown);
         self.end(outbox);
@@ -56,12 +60,12 @@ impl Subscriber {
         if self.ended {
             return;
         }
-        self.control(outbox, self.complete_through(fan_out), "token_expired", wire::event::token_expired);
+        self.control(outbox, self.control_id(fan_out), "token_expired", wire::event::token_expired);
         self.end(outbox);
     }
 
     /// Ends the stream as planned. The last chunk tells the client that nothing was cut.
-    fn end(&mut self, outbox: &mut Outbox) {
+    pub(super) fn end(&mut self, outbox: &mut Outbox) {
         if self.form.chunked {
             outbox.push_with(|out| out.extend_from_slice(LAST_CHUNK));
         }
@@ -87,13 +91,13 @@ impl Subscriber {
         if left <= EXPIRY_NOTICE_SECONDS * SECOND && self.expiry_announced != Some(expires_at) {
             self.expiry_announced = Some(expires_at);
             let seconds = left.div_euclid(SECOND).max(0) as u64;
-            let through = self.complete_through(fan_out);
+            let through = self.control_id(fan_out);
             self.control(outbox, through, "token_expiring", |json| wire::event::token_expiring(seconds, json));
         }
         if self.heartbeat_at <= now.mono {
             self.heartbeat_at = now.mono.plus_milliseconds(heartbeat_milliseconds);
             if reader_keeps_up {
-                let through = self.complete_through(fan_out);
+                let through = self.control_id(fan_out);
                 self.control(outbox, through, "heartbeat", |json| wire::event::heartbeat(now.wall, json));
             }
         }
@@ -106,6 +110,16 @@ impl Subscriber {
         let micros = expires_at.0.saturating_sub(notice * SECOND).saturating_sub(now.wall.0);
         let token = now.mono.plus(micros.max(0) as u64);
         self.heartbeat_at.min(token).min(self.retry_at.unwrap_or(self.heartbeat_at))
+    }
+
+    /// The id of a control event: the number through which the stream is complete. In a stream of one answer, that is the
+    /// offset of the next delta.
+    fn control_id(&self, fan_out: &FanOut) -> EventNumber {
+        self.followed_through().unwrap_or_else(|| self.complete_through(fan_out))
+    }
+
+    fn followed_through(&self) -> Option<EventNumber> {
+        self.following.as_deref().map(|following| EventNumber(following.through.bytes as u64))
     }
 
     /// Queues a control event, whose id is the number through which the stream is complete. There is always room for it:

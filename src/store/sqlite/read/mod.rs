@@ -1,6 +1,7 @@
 //! Queries. Each step of a query is executed in one snapshot.
 
 pub(crate) mod answer_history;
+pub(crate) mod answer_page;
 pub(crate) mod caller_conversations;
 pub(crate) mod conversation_queries;
 pub(crate) mod journal_messages;

@@ -111,6 +111,9 @@ impl ReadTransaction<'_> {
             QueryKind::Message { conversation, message, with_reasoning } => {
                 self.message(*conversation, *message, *with_reasoning)?
             }
+            QueryKind::AnswerPage { conversation, message, from, bytes_max } => {
+                self.answer_page(*conversation, *message, *from, *bytes_max)?
+            }
             QueryKind::Jobs { class, range, per_user, limit } => {
                 QueryResult::Jobs(answer_jobs::page(self.db, self.ids, *class, *range, *per_user, *limit)?)
             }

@@ -4,7 +4,7 @@ use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{AnswerState, AnswerSummary, Content, Message, Metadata, Role, Status};
-use crate::store::rules::records::{ConversationAccess, NewMessageRow, Publication, message_event_kind};
+use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
 use crate::store::sqlite::tables::answers;
 use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -223,6 +223,18 @@ pub(crate) fn publication(db: &Connection, message: EventNumber) -> rusqlite::Re
     db.prepare_cached(PUBLICATION)?.query_row([sql(message)], |row| row.get(0).map(number)).optional()
 }
 
+/// The event of a message that is published.
+pub(crate) fn published_as(db: &Connection, message: EventNumber) -> rusqlite::Result<EventOrigin> {
+    db.prepare_cached(PUBLISHED_AS)?.query_row([sql(message)], |row| {
+        Ok(EventOrigin {
+            number: number(row.get(0)?),
+            at: WallTime(row.get(1)?),
+            actor: UserId::new_unchecked(row.get::<_, Arc<str>>(2)?),
+            correlation_id: row.get(3)?,
+        })
+    })
+}
+
 /// The number and conversation of the first `limit` messages with `after < number <= through`, in order.
 pub(crate) fn numbers_between(
     db: &Connection,
@@ -399,6 +411,14 @@ pub(crate) const APPEND: &str = "UPDATE messages SET content = content || ?2, up
 pub(crate) const FINISH_ANSWER: &str = "
     UPDATE messages SET content = ?2, metadata = ?3, status = ?4, updated_at = ?5, published_by = ?6, error = ?7
     WHERE number = ?1";
+pub(crate) const PUBLISHED_AS: &str = "
+    SELECT coalesce(e.number, m.number), coalesce(e.at, m.created_at), coalesce(actor.oid, sender.oid),
+        coalesce(e.correlation_id, m.correlation_id)
+    FROM messages m
+    CROSS JOIN users sender ON sender.key = m.sender
+    LEFT JOIN state_events e ON e.number = m.published_by
+    LEFT JOIN users actor ON actor.key = e.actor
+    WHERE m.number = ?1";
 pub(crate) const PUBLICATION: &str = "SELECT published_by FROM messages WHERE number = ?1 AND published_by > 0";
 
 #[cfg(test)]

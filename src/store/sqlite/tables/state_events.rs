@@ -7,14 +7,15 @@
 //! Tombstones (`*_left`, `*_deleted`) outlive their subject, so that offline clients learn of the removal. All other events
 //! are removed with their subject.
 
+use crate::base::limits::HISTORY_ROWS_EXAMINED_MAX;
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
 use crate::store::rules::age::AgeTime;
-use crate::store::rules::records::{JournalStats, NewEventRow};
+use crate::store::rules::records::{EventOrigin, JournalStats, NewEventRow};
 use crate::store::sqlite::tables::{messages, released_users};
 use crate::store::sqlite::values::{number, sql};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
 /// Whether recipient `r` may still see event `e`.
@@ -144,6 +145,26 @@ pub(crate) fn complete(db: &Connection, ids: &IdKey, mut event: Event) -> rusqli
     }))
 }
 
+/// The newest event that a user received about an answer to message `asked` that ended without text, and the JSON text of its
+/// `data`. `None` if it is no longer retained, or if too many other events of the user came before it.
+pub(crate) fn unanswered(
+    db: &Connection,
+    user: i64,
+    asked: EventNumber,
+) -> rusqlite::Result<Option<(EventOrigin, Arc<str>)>> {
+    db.prepare_cached(UNANSWERED)?
+        .query_row(params![user, sql(asked), HISTORY_ROWS_EXAMINED_MAX], |row| {
+            let origin = EventOrigin {
+                number: number(row.get(0)?),
+                at: WallTime(row.get(1)?),
+                actor: UserId::new_unchecked(row.get::<_, Arc<str>>(2)?),
+                correlation_id: row.get(3)?,
+            };
+            Ok((origin, row.get(4)?))
+        })
+        .optional()
+}
+
 /// The first `limit` events of a recipient after `after`, in order.
 pub(crate) fn entries_after(
     db: &Connection,
@@ -206,6 +227,12 @@ pub(crate) const ENTRIES_AFTER: &str = concat!(
     " CROSS JOIN users actor ON actor.key = e.actor
     WHERE r.user = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3"
 );
+pub(crate) const UNANSWERED: &str = "
+    SELECT e.number, e.at, actor.oid, e.correlation_id, e.payload
+    FROM state_events e CROSS JOIN users actor ON actor.key = e.actor
+    WHERE e.number IN (SELECT number FROM event_recipients WHERE user = ?1 AND number > ?2 ORDER BY number LIMIT ?3)
+        AND e.kind = 'output_error' AND e.message = ?2
+    ORDER BY e.number DESC LIMIT 1";
 pub(crate) const PAYLOAD: &str = "SELECT payload FROM state_events WHERE number = ?1";
 pub(crate) const STATS: &str = "SELECT events, bytes FROM journal_stats WHERE id = 1";
 pub(crate) const ADD_STATS: &str = "UPDATE journal_stats SET events = events + ?1, bytes = bytes + ?2 WHERE id = 1";
