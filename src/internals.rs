@@ -48,7 +48,7 @@ pub use crate::http1::head::{Framing, Head, HeadError, HeadLimits, HeaderBuf, Me
 pub use crate::responder::answer::{Answer, AnswerEffect, StoreResult};
 pub use crate::responder::breaker::{Breaker, Position};
 pub use crate::responder::model_request::{ModelEffect, ModelRequest};
-pub use crate::responder::openai::AnswerPieces;
+pub use crate::responder::openai::{AnswerPieces, AnswerReader, ReadProgress};
 pub use crate::responder::retry::RetryPolicy;
 pub use crate::responder::scheduler::{
     CancelRequest, Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,

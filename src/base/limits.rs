@@ -61,7 +61,7 @@ pub const PARTICIPANTS_MAX: usize = 256;
 pub const CONTENT_BYTES_MAX: usize = 1024 * 1024;
 /// Largest metadata object, in bytes, not counting white space between tokens.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
-/// Longest reasoning that is stored beside an answer, in bytes of UTF-8; the rest is cut off.
+/// Longest reasoning that is taken from a model and stored beside its answer, in bytes of UTF-8; the rest is cut off.
 pub const REASONING_BYTES_MAX: usize = 256 * 1024;
 /// Longest error message of an answer, in bytes of UTF-8; the rest is cut off.
 pub(crate) const ANSWER_ERROR_BYTES_MAX: usize = 4 * 1024;
@@ -315,8 +315,8 @@ pub(crate) const LOG_FLUSH_MILLISECONDS: u64 = 2000;
 pub(crate) const UPSTREAM_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of one response body from an upstream; a model's stream has some hundred bytes around each token.
 pub(crate) const UPSTREAM_BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Longest line, and largest `data` of one event, in an upstream's event stream, in bytes.
-pub(crate) const UPSTREAM_EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest line, and largest `data` of one event, in an upstream's event stream, in bytes: the whole answer may be one event.
+pub(crate) const UPSTREAM_EVENT_BYTES_MAX: usize = UPSTREAM_PLAIN_BYTES_MAX;
 /// Largest upstream response that is not an event stream, in bytes: a full text with every byte escaped, plus the other
 /// fields.
 pub(crate) const UPSTREAM_PLAIN_BYTES_MAX: usize = 6 * CONTENT_BYTES_MAX + 64 * 1024;
@@ -326,6 +326,16 @@ pub(crate) const UPSTREAM_ERROR_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const UPSTREAM_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest excerpt of an upstream's error text shown to clients, in Unicode scalar values.
 pub(crate) const UPSTREAM_EXCERPT_CHARS_MAX: usize = 200;
+/// Bytes at the beginning of an upstream's response that are kept, to show them if it cannot be read.
+pub(crate) const UPSTREAM_BEGINNING_BYTES: usize = 256;
+/// Deepest nesting of an upstream's content parts and error objects that is followed.
+pub(crate) const UPSTREAM_NESTING_MAX: usize = 8;
+/// Longest white space before a model's `<think>`, in bytes.
+pub(crate) const THINK_BLANKS_BYTES_MAX: usize = 64;
+/// Shortest beginning or end of the upstream's key that is hidden in texts, in bytes.
+pub(crate) const KEY_PIECE_BYTES_MIN: usize = 6;
+/// Shortest run of letters and digits that is taken for a credential in an upstream's text, in characters.
+pub(crate) const TOKEN_RUN_CHARS_MIN: usize = 16;
 /// Longest model name or finish reason taken from an upstream, in Unicode scalar values; a longer one is truncated.
 pub(crate) const UPSTREAM_NAME_CHARS_MAX: usize = 255;
 /// Time to connect to an upstream, name resolution and TLS handshake included, in milliseconds.
@@ -411,6 +421,8 @@ const _: () = assert!(LARGE_ALLOCATION_BYTES_MIN as usize <= LIST_BYTES_MAX);
 const _: () = assert!(LOG_FIELD_BYTES_MAX < LOG_QUEUE_BYTES_MAX);
 const _: () = assert!(CONTENT_BYTES_MAX <= UPSTREAM_CONTEXT_BYTES_MAX);
 const _: () = assert!(UPSTREAM_PLAIN_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
+const _: () = assert!(UPSTREAM_EVENT_BYTES_MAX >= UPSTREAM_PLAIN_BYTES_MAX, "an answer may be one event");
+const _: () = assert!(UPSTREAM_EVENT_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS_MAX);
 const _: () = assert!(RESPONDER_PAGE_JOBS + RESPONDER_WAITING_PER_USER_MAX <= JOBS_EXAMINED_MAX);
 const _: () = assert!(RESPONDER_WAITING_PER_USER_MAX <= RESPONDER_PAGE_JOBS, "a page has room for one user");

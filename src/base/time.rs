@@ -62,6 +62,26 @@ impl WallTime {
         Some(WallTime(seconds * SECOND + micros)).filter(|time| time.rfc3339() == *text.as_bytes())
     }
 
+    /// Parses a date of RFC 9110 §5.6.7 in any of its three forms. The name of the day is not checked.
+    pub fn parse_http_date(text: &str) -> Option<WallTime> {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        let words: Vec<&str> = text.split([' ', '-', ',']).filter(|word| !word.is_empty()).collect();
+        let (day, month, year, time) = match words[..] {
+            [_, day, month, year, time, "GMT"] => (day, month, year, time),
+            [_, month, day, time, year] => (day, month, year, time),
+            _ => return None,
+        };
+        let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
+        let (day, year): (u32, u32) = (day.parse().ok()?, year.parse().ok()?);
+        // RFC 850 has two digits of the year.
+        let year = match year {
+            0..70 => year + 2000,
+            70..100 => year + 1900,
+            _ => year,
+        };
+        WallTime::parse_rfc3339(&format!("{year:04}-{month:02}-{day:02}T{time}.000000Z"))
+    }
+
     /// IMF-fixdate of RFC 9110 §5.6.7, for the `Date` field: `Sat, 31 Jan 2026 09:15:30 GMT`.
     pub fn imf_fixdate(self) -> [u8; 29] {
         const DAYS: &[u8] = b"ThuFriSatSunMonTueWed";

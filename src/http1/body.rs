@@ -20,6 +20,8 @@ pub struct BodyReader {
     bytes_max: u64,
     /// Bytes of the current chunk line, or of the trailer section.
     section_bytes: usize,
+    /// Whether blanks may follow a chunk size.
+    allows_blanks: bool,
 }
 
 /// The part of the body to which the next byte belongs.
@@ -27,8 +29,10 @@ pub struct BodyReader {
 enum BodyState {
     /// Content of a known length. Next: Done.
     Content,
-    /// Digits of a chunk's size. Next: Extension, SizeLf.
+    /// Digits of a chunk's size. Next: SizeBlanks, Extension, SizeLf.
     Size,
+    /// Blanks after a chunk's size, in a response. Next: Extension, SizeLf.
+    SizeBlanks,
     /// Chunk extensions, of which only the quotes are parsed. Next: Quoted, SizeLf.
     Extension,
     /// A quoted string in an extension. Next: QuotedPair, Extension.
@@ -71,7 +75,8 @@ pub struct BodyProgress {
 pub enum BodyError {
     /// The content exceeds the limit.
     TooLarge,
-    /// A chunk size is not 1 to 16 hexadecimal digits, followed immediately by CR LF or `;`.
+    /// A chunk size is not 1 to 16 hexadecimal digits, followed immediately by CR LF or `;`. In a response, blanks may come in
+    /// between.
     ChunkSize,
     /// A chunk line exceeds `CHUNK_LINE_BYTES_MAX`, has a control character or an unterminated quoted string, or does not end
     /// in CR LF.
@@ -127,7 +132,13 @@ impl BodyReader {
             Framing::Length(length) => (BodyState::Content, length),
             Framing::Chunked => (BodyState::Size, 0),
         };
-        Ok(BodyReader { state, left, total: left, bytes_max, section_bytes: 0 })
+        Ok(BodyReader { state, left, total: left, bytes_max, section_bytes: 0, allows_blanks: false })
+    }
+
+    /// A reader for the body of a response, in which blanks may follow a chunk size: some servers send sizes of a fixed width.
+    /// No other request follows on its connection, so no two readers can disagree about where one begins.
+    pub fn for_response(framing: Framing, bytes_max: u64) -> Result<BodyReader, BodyError> {
+        Ok(BodyReader { allows_blanks: true, ..BodyReader::new(framing, bytes_max)? })
     }
 
     /// Whether the body is complete.
@@ -169,6 +180,7 @@ impl BodyReader {
     fn step(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         match self.state {
             BodyState::Size => self.step_size(byte),
+            BodyState::SizeBlanks => self.step_size_blanks(byte),
             BodyState::Extension if byte == b'\r' => Ok(BodyState::SizeLf),
             BodyState::Extension | BodyState::Quoted | BodyState::QuotedPair => self.step_extension(byte),
             BodyState::SizeLf if byte == b'\n' => self.begin_chunk(),
@@ -187,8 +199,8 @@ impl BodyReader {
         }
     }
 
-    /// RFC 9112 §7.1. White space after the size, which the grammar of extensions allows, is rejected: implementations
-    /// interpret it differently.
+    /// RFC 9112 §7.1. White space after the size of a request's chunk, which the grammar of extensions allows, is rejected:
+    /// implementations interpret it differently.
     fn step_size(&mut self, byte: u8) -> Result<BodyState, BodyError> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
@@ -199,6 +211,7 @@ impl BodyReader {
                 self.section_bytes += 1;
                 return Ok(BodyState::Extension);
             }
+            b' ' | b'\t' if self.section_bytes > 0 && self.allows_blanks => return self.step_size_blanks(byte),
             _ => return Err(BodyError::ChunkSize),
         };
         self.section_bytes += 1;
@@ -207,6 +220,17 @@ impl BodyReader {
         }
         self.left = self.left << 4 | u64::from(digit);
         Ok(BodyState::Size)
+    }
+
+    fn step_size_blanks(&mut self, byte: u8) -> Result<BodyState, BodyError> {
+        self.section_bytes += 1;
+        match byte {
+            _ if self.section_bytes > CHUNK_LINE_BYTES_MAX => Err(BodyError::ChunkLine),
+            b' ' | b'\t' => Ok(BodyState::SizeBlanks),
+            b'\r' => Ok(BodyState::SizeLf),
+            b';' => Ok(BodyState::Extension),
+            _ => Err(BodyError::ChunkSize),
+        }
     }
 
     /// RFC 9112 §7.1.1. An unterminated quoted string is rejected: some implementations continue it after the line.
@@ -287,6 +311,31 @@ mod tests {
         assert_eq!(reader.discard(b"a"), Ok(BodyProgress { consumed: 1, done: false }));
         assert_eq!(reader.discard(b"bc"), Ok(BodyProgress { consumed: 1, done: true }));
         assert_eq!(reader.discard(b"c"), Ok(BodyProgress { consumed: 0, done: true }));
+    }
+
+    #[test]
+    fn blanks_may_follow_a_chunk_size_only_in_responses() {
+        let end = "\r\nhello\r\n0 \r\n\r\n";
+        for size in ["5 ", "5  \t ", "5 ;x=y", "00005     "] {
+            let input = format!("{size}{end}");
+            for step in [1, 3, input.len()] {
+                let mut out = Vec::new();
+                let mut reader = BodyReader::for_response(Framing::Chunked, 100).unwrap();
+                for piece in input.as_bytes().chunks(step) {
+                    reader.read(piece, &mut out).unwrap();
+                }
+                assert_eq!((out.as_slice(), reader.is_done()), (&b"hello"[..], true), "{size:?} by {step}");
+            }
+            let strict = BodyReader::new(Framing::Chunked, 100).unwrap().discard(input.as_bytes());
+            assert_eq!(strict, Err(BodyError::ChunkSize), "{size:?}");
+        }
+        let long = format!("5{}\r\n", " ".repeat(CHUNK_LINE_BYTES_MAX));
+        for (size, error) in
+            [(" 5\r\n", BodyError::ChunkSize), ("5 5\r\n", BodyError::ChunkSize), (&long, BodyError::ChunkLine)]
+        {
+            let mut reader = BodyReader::for_response(Framing::Chunked, 100).unwrap();
+            assert_eq!(reader.discard(size.as_bytes()), Err(error), "{size:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use super::head::Framing;
 use crate::base::limits::HEADERS_MAX;
+use crate::base::time::{SECOND, WallTime};
+use std::time::Duration;
 
 /// The most interim responses that are skipped before the final one (RFC 9110 §15.2).
 const INTERIM_MAX: usize = 8;
@@ -17,8 +19,10 @@ pub(crate) struct ReceivedHead {
     pub status: u16,
     /// How the end of the body is found.
     pub body: BodyEnd,
-    /// `Retry-After` in seconds (RFC 9110 §10.2.3). A date is ignored, because the peer's clock may differ from ours.
-    pub retry_after_seconds: Option<u64>,
+    /// How long the server asks to wait before another request.
+    pub retry_after: Option<RequestedWait>,
+    /// `x-should-retry`: whether another request could succeed.
+    pub should_retry: Option<bool>,
     /// Whether the body has a content coding such as gzip (RFC 9110 §8.4).
     pub is_encoded: bool,
 }
@@ -30,6 +34,29 @@ pub(crate) enum BodyEnd {
     Framed(Framing),
     /// By the end of the connection.
     UntilClose,
+}
+
+/// A wait that a server asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestedWait {
+    /// This long.
+    For(Duration),
+    /// Until this time. The `Date` of the same response is the server's time, if it sent one.
+    Until(WallTime, Option<WallTime>),
+}
+
+impl RequestedWait {
+    /// The wait from now on; `None` if neither the server's time nor ours is known. The server's own time counts before ours,
+    /// because its clock may differ.
+    pub(crate) fn from(self, now: Option<WallTime>) -> Option<Duration> {
+        match self {
+            RequestedWait::For(wait) => Some(wait),
+            RequestedWait::Until(until, date) => {
+                let microseconds = until.0.saturating_sub(date.or(now)?.0);
+                Some(Duration::from_micros(u64::try_from(microseconds).unwrap_or(0)))
+            }
+        }
+    }
 }
 
 /// Why the bytes are not the head of a response that a client can use.
@@ -75,15 +102,111 @@ fn parse_one(bytes: &[u8]) -> Result<Option<ReceivedHead>, InvalidHead> {
         let name = name.to_owned();
         response.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(&name)).map(|field| field.value)
     };
-    let is_encoded =
-        field("Content-Encoding").any(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"));
+    // `none` is no registered coding, but some servers say so.
+    let is_plain = |value: &[u8]| [&b""[..], b"identity", b"none"].iter().any(|name| value.eq_ignore_ascii_case(name));
+    let is_encoded = field("Content-Encoding")
+        .any(|value| !value.split(|byte| *byte == b',').all(|coding| is_plain(coding.trim_ascii())));
+    let first = |name: &str| field(name).next().and_then(|value| std::str::from_utf8(value).ok()).map(str::trim);
+    let should_retry = first("x-should-retry").and_then(|value| value.to_ascii_lowercase().parse().ok());
     Ok(Some(ReceivedHead {
         bytes: length,
         status,
         body: body(status, field("Transfer-Encoding"), field("Content-Length"))?,
-        retry_after_seconds: field("Retry-After").next().and_then(number),
+        retry_after: retry_wait(status, response.headers),
+        should_retry,
         is_encoded,
     }))
+}
+
+/// The wait that a head asks for: `retry-after-ms`, `Retry-After` (RFC 9110 §10.2.3, and fractions of a second), or, if the
+/// status is 429, the end of the limit that is used up.
+fn retry_wait(status: u16, fields: &[httparse::Header<'_>]) -> Option<RequestedWait> {
+    let field = |name: &str| {
+        let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(field.value).ok().map(str::trim)
+    };
+    let date = || field("Date").and_then(WallTime::parse_http_date);
+    let milliseconds = field("retry-after-ms").and_then(seconds).map(|wait| RequestedWait::For(wait / 1000));
+    let after = || {
+        let value = field("Retry-After")?;
+        let until = || WallTime::parse_http_date(value).map(|until| RequestedWait::Until(until, date()));
+        seconds(value).map(RequestedWait::For).or_else(until)
+    };
+    milliseconds.or_else(after).or_else(|| if status == 429 { rate_limit_reset(fields, date()) } else { None })
+}
+
+/// The longest wait of the limits of which nothing remains, or, if none says so, the shortest of all. Servers name them
+/// `x-ratelimit-reset-requests`, `x-ratelimit-reset-tokens-minute` and the like.
+fn rate_limit_reset(fields: &[httparse::Header<'_>], date: Option<WallTime>) -> Option<RequestedWait> {
+    let name_is = |field: &httparse::Header<'_>, name: &str| field.name.eq_ignore_ascii_case(name);
+    let mut waits: Vec<(bool, RequestedWait)> = Vec::new();
+    for field in fields {
+        let name = field.name.to_ascii_lowercase();
+        let name = name.strip_prefix("x-").unwrap_or(&name);
+        let Some(limit) = name.strip_prefix("ratelimit-reset") else { continue };
+        let Some(wait) = std::str::from_utf8(field.value).ok().and_then(|value| reset_wait(value.trim(), date)) else {
+            continue;
+        };
+        let remaining = |field: &&httparse::Header<'_>| {
+            ["x-ratelimit-remaining", "ratelimit-remaining"]
+                .iter()
+                .any(|begin| name_is(field, &format!("{begin}{limit}")))
+        };
+        let is_used_up = fields.iter().find(remaining).is_some_and(|field| number(field.value) == Some(0));
+        waits.push((is_used_up, wait));
+    }
+    // Dates of one response are compared as if it were the epoch.
+    let length = |wait: &RequestedWait| wait.from(Some(WallTime(0)));
+    let used_up = waits.iter().filter(|(is_used_up, _)| *is_used_up).map(|(_, wait)| *wait).max_by_key(length);
+    used_up.or_else(|| waits.iter().map(|(_, wait)| *wait).min_by_key(length))
+}
+
+/// The value of a reset field: `1s`, `6m0s`, `120ms`, seconds, or the seconds or milliseconds since 1970.
+fn reset_wait(value: &str, date: Option<WallTime>) -> Option<RequestedWait> {
+    /// Larger numbers are times, not lengths.
+    const SECONDS_MAX: f64 = 1e9;
+    /// Larger numbers are milliseconds since 1970.
+    const EPOCH_SECONDS_MAX: f64 = 1e11;
+    let Some(wait) = seconds(value) else { return unit_durations(value).map(RequestedWait::For) };
+    let number = wait.as_secs_f64();
+    let until = |number: f64| RequestedWait::Until(WallTime((number * SECOND as f64) as i64), date);
+    Some(match number {
+        _ if number < SECONDS_MAX => RequestedWait::For(wait),
+        _ if number < EPOCH_SECONDS_MAX => until(number),
+        _ => until(number / 1000.0),
+    })
+}
+
+/// A number of seconds, perhaps with a fraction.
+fn seconds(value: &str) -> Option<Duration> {
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = value.parse().ok().filter(|_| is_number)?;
+    Duration::try_from_secs_f64(number).ok()
+}
+
+/// `1h2m3.5s`, `120ms`: numbers with units.
+fn unit_durations(value: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = value;
+    while !rest.is_empty() {
+        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let unit_end = after.find(|char: char| char.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(unit_end);
+        let microseconds = match unit {
+            "us" | "\u{b5}s" => 1.0,
+            "ms" => 1e3,
+            "s" => 1e6,
+            "m" => 60e6,
+            "h" => 3600e6,
+            "d" => 86_400e6,
+            _ => return None,
+        };
+        let seconds = seconds(number)?.as_secs_f64() * microseconds / 1e6;
+        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+        rest = next;
+    }
+    (!value.is_empty()).then_some(total)
 }
 
 fn body<'a>(
@@ -149,16 +272,69 @@ mod tests {
         }
     }
 
+    /// The wait of a head with these fields, in milliseconds, at 2026-01-31T09:15:30Z.
+    fn wait(status: u16, fields: &str) -> Option<u128> {
+        let head = parse(&format!("HTTP/1.1 {status} x\r\n{fields}\r\n\r\nbody")).unwrap().unwrap();
+        head.retry_after?.from(Some(WallTime(1_769_850_930 * SECOND))).map(|wait| wait.as_millis())
+    }
+
     #[test]
-    fn retry_after_and_content_encoding() {
-        let head = |fields: &str| parse(&format!("HTTP/1.1 503 x\r\n{fields}\r\n\r\nbody")).unwrap().unwrap();
-        assert_eq!(head("Retry-After: 7").retry_after_seconds, Some(7));
-        assert_eq!(head("retry-after: 0").retry_after_seconds, Some(0));
-        for other in ["-1", "1.5", "soon", "Sat, 31 Jan 2026 09:15:30 GMT", "99999999999999999999", ""] {
-            assert_eq!(head(&format!("Retry-After: {other}")).retry_after_seconds, None, "{other}");
+    fn waits_are_read_in_all_their_forms() {
+        let table = [
+            ("Retry-After: 7", Some(7_000)),
+            ("retry-after: 0", Some(0)),
+            ("Retry-After: 1.5", Some(1_500)),
+            ("Retry-After: Sat, 31 Jan 2026 09:15:50 GMT", Some(20_000)),
+            ("Retry-After: Saturday, 31-Jan-26 09:15:50 GMT", Some(20_000)),
+            ("Retry-After: Sat Jan 31 09:15:50 2026", Some(20_000)),
+            ("Retry-After: Sat, 31 Jan 2026 09:15:10 GMT", Some(0)),
+            ("Date: Sat, 31 Jan 2026 09:00:00 GMT\r\nRetry-After: Sat, 31 Jan 2026 09:00:05 GMT", Some(5_000)),
+            ("Retry-After: 9\r\nretry-after-ms: 250", Some(250)),
+            ("retry-after-ms: soon\r\nRetry-After: 9", Some(9_000)),
+            ("x-ratelimit-reset-requests: 6m0s", Some(360_000)),
+            ("x-ratelimit-reset-requests: 120ms", Some(120)),
+            ("x-ratelimit-reset-tokens: 1h2m3.5s", Some(3_723_500)),
+            ("x-ratelimit-reset-tokens: 1s\r\nx-ratelimit-reset-requests: 6m0s", Some(1_000)),
+            (
+                "x-ratelimit-reset-tokens: 1s\r\nx-ratelimit-reset-requests: 6m0s\r\nx-ratelimit-remaining-requests: 0",
+                Some(360_000),
+            ),
+            ("x-ratelimit-reset-tokens-minute: 33.5", Some(33_500)),
+            ("X-RateLimit-Reset: 1769850940", Some(10_000)),
+            ("X-RateLimit-Reset: 1769850940500", Some(10_500)),
+            ("ratelimit-reset: 3", Some(3_000)),
+            ("Retry-After: 2\r\nx-ratelimit-reset-requests: 6m0s", Some(2_000)),
+            ("x-ratelimit-reset-requests: 5 parsecs", None),
+            ("x-ratelimit-reset-requests:", None),
+            ("Retry-After: -1", None),
+            ("Retry-After: soon", None),
+            ("Retry-After: 99999999999999999999", None),
+            ("Retry-After: 1.2.3", None),
+            ("Retry-After: inf", None),
+            ("Retry-After:", None),
+            ("A: b", None),
+        ];
+        for (fields, milliseconds) in table {
+            assert_eq!(wait(429, fields), milliseconds, "{fields}");
         }
-        assert!(head("Content-Encoding: gzip").is_encoded);
-        assert!(!head("Content-Encoding: identity").is_encoded && !head("A: b").is_encoded);
+        assert_eq!(wait(503, "x-ratelimit-reset-requests: 6m0s"), None, "only a 429 is about limits");
+        assert_eq!(wait(503, "Retry-After: 1.5"), Some(1_500));
+    }
+
+    #[test]
+    fn statements_about_retries_and_codings() {
+        let head = |fields: &str| parse(&format!("HTTP/1.1 503 x\r\n{fields}\r\n\r\nbody")).unwrap().unwrap();
+        let table = [("true", Some(true)), ("false", Some(false)), ("False", Some(false)), ("maybe", None), ("", None)];
+        for (value, expected) in table {
+            assert_eq!(head(&format!("x-should-retry: {value}")).should_retry, expected, "{value}");
+        }
+        for coding in ["gzip", "br", "identity, gzip", "deflate"] {
+            assert!(head(&format!("Content-Encoding: {coding}")).is_encoded, "{coding}");
+        }
+        for coding in ["identity", "none", "None", "", "identity, none"] {
+            assert!(!head(&format!("Content-Encoding: {coding}")).is_encoded, "{coding}");
+        }
+        assert!(!head("A: b").is_encoded);
     }
 
     #[test]

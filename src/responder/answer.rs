@@ -17,7 +17,7 @@ use super::{Completion, Failure};
 use crate::base::limits::OUTPUT_APPEND_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::random::Random;
-use crate::base::time::MonoTime;
+use crate::base::time::{MonoTime, Now};
 use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, Turn};
 use crate::domain::id::MessageId;
 use crate::domain::live_answer::AnswerDelta;
@@ -118,6 +118,11 @@ impl Answer {
             stored_at: None,
             is_stopping: false,
         }
+    }
+
+    /// Sets the clocks by which dates of the model's server are judged.
+    pub(crate) fn set_clock(&mut self, now: Now) {
+        self.request.set_clock(now);
     }
 
     /// The job that is answered.

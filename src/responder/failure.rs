@@ -1,9 +1,10 @@
 //! Failures of an upstream, with messages for clients.
 //!
-//! Invariant: no message or detail contains the API key, whatever the upstream sent. A message contains nothing about
+//! Invariant: no message or detail contains the API key or a piece of one, whatever the upstream sent. A message contains nothing about
 //! this machine, and at most a short excerpt of the upstream's text, without control characters.
 
 use super::breaker::PermitOutcome;
+use super::redaction::redact;
 use crate::base::limits::UPSTREAM_EXCERPT_CHARS_MAX;
 use crate::config::types::Secret;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Failure {
     pub is_loading: bool,
     /// The request has more text than the model takes.
     pub context_too_long: bool,
+    /// The upstream's own statement whether another attempt could succeed, which `retryable` follows.
+    pub should_retry: Option<bool>,
 }
 
 impl Failure {
@@ -58,12 +61,13 @@ impl Failure {
             retryable,
             is_loading: false,
             context_too_long: false,
+            should_retry: None,
         }
     }
 
-    /// Adds details for the log.
+    /// Adds details for the log, without anything that looks like a credential.
     pub fn with_detail(mut self, detail: impl ToString) -> Failure {
-        self.detail = printable(&detail.to_string(), UPSTREAM_EXCERPT_CHARS_MAX);
+        self.detail = printable(&redact(&detail.to_string(), None), UPSTREAM_EXCERPT_CHARS_MAX);
         self
     }
 
@@ -105,7 +109,7 @@ impl Failure {
     }
 
     /// A response with an error status. `said` is the upstream's own message.
-    pub fn status(status: u16, said: Option<&str>, retry_after_seconds: Option<u64>, key: Option<&Secret>) -> Failure {
+    pub fn status(status: u16, said: Option<&str>, key: Option<&Secret>) -> Failure {
         let excerpt = match (status, said) {
             // Servers tend to repeat the key there, or a part of it, which could not be found and hidden.
             (401 | 403, _) | (_, None) => String::new(),
@@ -119,14 +123,11 @@ impl Failure {
             500.. => "has failed",
             _ => "rejected the request",
         };
-        Failure {
-            retry_after: retry_after_seconds.map(Duration::from_secs),
-            ..Failure::new(
-                FailureKind::Status(status),
-                format!("The model's server {what} ({status}){excerpt}"),
-                status_is_retryable(status),
-            )
-        }
+        Failure::new(
+            FailureKind::Status(status),
+            format!("The model's server {what} ({status}){excerpt}"),
+            status_is_retryable(status),
+        )
     }
 
     /// An error object in place of an answer, or in the middle of one. `code` is its number, if it has one; `ours` if the
@@ -157,13 +158,9 @@ pub(crate) fn status_is_retryable(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 
-/// The beginning of an upstream's message, without the key, as one printable line.
+/// The beginning of an upstream's message, without keys, as one printable line.
 fn excerpt(said: &str, key: Option<&Secret>) -> String {
-    let hidden = match key.map(Secret::expose).filter(|key| !key.is_empty()) {
-        Some(key) => said.replace(key, "[key]"),
-        None => said.to_owned(),
-    };
-    printable(&hidden, UPSTREAM_EXCERPT_CHARS_MAX)
+    printable(&redact(said, key), UPSTREAM_EXCERPT_CHARS_MAX)
 }
 
 /// At most `chars_max` characters; a control character, or one that turns the direction of text, becomes a space.
@@ -204,9 +201,8 @@ mod tests {
             (600, false, PermitOutcome::Unknown),
         ];
         for (status, retryable, outcome) in table {
-            let failure = Failure::status(status, None, Some(3), None);
+            let failure = Failure::status(status, None, None);
             assert_eq!((failure.retryable, failure.outcome()), (retryable, outcome), "{status}");
-            assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
             assert!(failure.message.contains(&status.to_string()));
         }
     }
@@ -229,7 +225,7 @@ mod tests {
     #[test]
     fn what_an_upstream_says_is_shown_shortly_and_without_the_key() {
         let key = Secret::new("sk-very-secret");
-        let message = |said: &str| Failure::status(400, Some(said), None, Some(&key)).message;
+        let message = |said: &str| Failure::status(400, Some(said), Some(&key)).message;
         assert_eq!(message("no such model"), "The model's server rejected the request (400): no such model");
         assert_eq!(
             message("a\r\nb\u{1b}[31m\0c\u{202e}d"),
@@ -238,9 +234,9 @@ mod tests {
         let long = message(&format!("{}sk-very-secret", "é".repeat(UPSTREAM_EXCERPT_CHARS_MAX - 3)));
         assert!(long.ends_with("[ke…") && !long.contains("sk-"), "{long}");
         for failure in [
-            Failure::status(400, Some("key sk-very-secret is bad"), None, Some(&key)),
-            Failure::status(401, Some("key sk-very-*** is bad"), None, Some(&key)),
-            Failure::status(500, Some("sk-very-secretsk-very-secret"), None, Some(&key)),
+            Failure::status(400, Some("key sk-very-secret is bad"), Some(&key)),
+            Failure::status(401, Some("key sk-very-*** is bad"), Some(&key)),
+            Failure::status(500, Some("sk-very-secretsk-very-secret"), Some(&key)),
             Failure::reported(Some("sk-very-secret"), None, false, Some(&key)),
             Failure::reported(Some("sk-very-***"), Some(401), false, Some(&key)),
         ] {

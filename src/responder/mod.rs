@@ -9,6 +9,7 @@ pub(crate) mod breaker;
 pub(crate) mod failure;
 pub(crate) mod model_request;
 pub(crate) mod openai;
+mod redaction;
 pub(crate) mod retry;
 pub(crate) mod scheduler;
 #[cfg(feature = "tls")]
@@ -30,8 +31,12 @@ pub struct Completion {
     pub prompt_tokens: Option<u64>,
     /// Tokens of the answer, if the model counted them.
     pub completion_tokens: Option<u64>,
-    /// Why the text ended: `stop`, `length` (also when it was truncated to the longest content of a message), or another
-    /// word of the model's server.
+    /// Tokens of the reasoning, if the model counted them.
+    pub reasoning_tokens: Option<u64>,
+    /// Tokens of the request that the model had in its cache, if it counted them.
+    pub cached_tokens: Option<u64>,
+    /// The last reason for the end of the text: `stop`, `length` (also when it was truncated to the longest content of a
+    /// message), or another word of the model's server.
     pub finish_reason: Option<String>,
 }
 
@@ -41,7 +46,8 @@ impl Completion {
         let tokens = TokenCounts {
             prompt: self.prompt_tokens.unwrap_or(0),
             completion: self.completion_tokens.unwrap_or(0),
-            ..TokenCounts::default()
+            reasoning: self.reasoning_tokens.unwrap_or(0),
+            cached: self.cached_tokens.unwrap_or(0),
         };
         TokenUsage { model: self.model.as_deref().unwrap_or_default().into(), tokens }
     }

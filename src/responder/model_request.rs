@@ -13,7 +13,7 @@ use super::retry::{Attempts, NextAttempt};
 use super::upstream::{PermitGuard, ResponseEnd, Upstream, UpstreamRequest};
 use super::{Completion, Failure};
 use crate::base::random::Random;
-use crate::base::time::MonoTime;
+use crate::base::time::{MonoTime, Now, WallTime};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct ModelRequest {
     has_received: bool,
     began: Option<MonoTime>,
     last_failure: Option<Failure>,
+    /// Both clocks at one moment, by which dates of the upstream are judged.
+    clock: Option<Now>,
     random: Random,
     effects: VecDeque<ModelEffect>,
 }
@@ -81,9 +83,15 @@ impl ModelRequest {
             has_received: false,
             began: None,
             last_failure: None,
+            clock: None,
             random,
             effects: VecDeque::new(),
         }
+    }
+
+    /// Sets the clocks by which dates of the upstream are judged. Without them, a date counts only beside the upstream's own.
+    pub fn set_clock(&mut self, now: Now) {
+        self.clock = Some(now);
     }
 
     /// The next action; `None` until another call or until [`ModelRequest::poll_timeout`].
@@ -205,7 +213,8 @@ impl ModelRequest {
                 self.state = RequestState::New;
             }
             ResponseEnd::Rejected { head, body } => {
-                let failure = openai::error_response(&head, &body, self.upstream.settings().api_key.as_ref());
+                let wall = self.clock.map(|clock| WallTime(clock.wall.0.saturating_add(now.since(clock.mono) as i64)));
+                let failure = openai::error_response(&head, &body, self.upstream.settings().api_key.as_ref(), wall);
                 self.attempt_failed(permit, failure, now);
             }
         }

@@ -1,19 +1,23 @@
-//! Reads the text of one answer, which comes as an event stream or as one JSON object.
+//! Reads one answer, which comes as an event stream, as one JSON object, or as JSON objects on lines.
 //!
-//! Invariant: where the bytes are cut does not change the text. At most `CONTENT_BYTES_MAX` bytes of text are passed on,
-//! and at most one event, or one JSON object, is kept, each within its bound.
+//! Invariant: where the bytes are cut changes neither the text nor the end. At most `CONTENT_BYTES_MAX` bytes of text and
+//! `REASONING_BYTES_MAX` of reasoning are passed on, and at most one event, or one JSON object, is kept, each within its
+//! bound. An answer that was cut, or that reports an error, is never complete.
 
-use super::error::{error_message, without_key};
+use super::chunk::{self, ChunkText, FinishKind, TextPlace};
+use super::error::{ErrorReport, find_error};
+use super::text::{HalfJoiner, ThinkSplitter, mark_lone_halves, without_marks};
 use crate::base::limits::*;
 use crate::config::types::Secret;
 use crate::responder::failure::printable;
+use crate::responder::redaction::redact;
 use crate::responder::{Completion, Failure};
 use crate::sse::decode::{DecodedEvent, Decoder};
 use serde_json::Value;
 
 /// Progress of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReadProgress {
+pub enum ReadProgress {
     /// More text follows.
     More,
     /// Nothing relevant follows.
@@ -36,95 +40,132 @@ impl AnswerPieces {
     }
 }
 
-/// Reads the body of one answer in either form.
+/// Reads the body of one answer in any of its forms.
 #[derive(Debug)]
-pub(crate) struct AnswerReader {
+pub struct AnswerReader {
     form: BodyForm,
     finished: Completion,
+    /// The first bytes, to show them if nothing can be read.
+    beginning: Vec<u8>,
     text_bytes: usize,
+    reasoning_bytes: usize,
     /// The text has something other than white space.
     has_said: bool,
+    /// `[DONE]` was read, or the text has its greatest length.
     is_done: bool,
+    /// One object was the whole answer.
+    is_whole: bool,
+    /// Something was read as part of an answer.
+    is_readable: bool,
+    has_skipped: bool,
+    /// The body is JSON and not an event stream.
+    is_json: bool,
+    has_choice: bool,
+    /// The index of the choice that counts, once one was read.
+    choice: Option<u64>,
+    place: Option<TextPlace>,
+    text_halves: HalfJoiner,
+    reasoning_halves: HalfJoiner,
+    splitter: ThinkSplitter,
     key: Option<Secret>,
 }
 
 #[derive(Debug)]
 enum BodyForm {
-    /// White space only so far. Next: Stream, Plain.
+    /// White space only so far. Next: Stream, Lines.
     Unknown,
     /// Events.
     Stream(Decoder),
-    /// One JSON object.
+    /// JSON whose first line is not complete, or is an object of its own. Next: Plain.
+    Lines(Vec<u8>),
+    /// One JSON value.
     Plain(Vec<u8>),
 }
 
 impl AnswerReader {
     /// A reader that removes `key` from its errors.
-    pub(crate) fn new(key: Option<Secret>) -> AnswerReader {
+    pub fn new(key: Option<Secret>) -> AnswerReader {
         AnswerReader {
             form: BodyForm::Unknown,
             finished: Completion::default(),
+            beginning: Vec::new(),
             text_bytes: 0,
+            reasoning_bytes: 0,
             has_said: false,
             is_done: false,
+            is_whole: false,
+            is_readable: false,
+            has_skipped: false,
+            is_json: false,
+            has_choice: false,
+            choice: None,
+            place: None,
+            text_halves: HalfJoiner::default(),
+            reasoning_halves: HalfJoiner::default(),
+            splitter: ThinkSplitter::Beginning(String::new()),
             key,
         }
     }
 
-    /// Reads the next bytes. After `ReadProgress::Done` or an error it must not be called again.
-    pub(crate) fn read(&mut self, mut bytes: &[u8], pieces: &mut AnswerPieces) -> Result<ReadProgress, Failure> {
-        if let BodyForm::Unknown = self.form {
-            bytes = past_blanks(bytes);
-            self.form = match bytes.first() {
-                None => return Ok(ReadProgress::More),
-                // The type that servers declare is often wrong; an event stream begins with a comment or a field.
-                Some(b'{') => BodyForm::Plain(Vec::new()),
-                Some(b':' | b'd' | b'e' | b'i' | b'r') => BodyForm::Stream(Decoder::new(UPSTREAM_EVENT_BYTES_MAX)),
-                Some(_) => return Err(Failure::invalid_response("the answer is neither events nor JSON")),
-            };
-        }
-        if let BodyForm::Plain(body) = &mut self.form {
-            if body.len() + bytes.len() > UPSTREAM_PLAIN_BYTES_MAX {
-                return Err(Failure::invalid_response("the answer is too large"));
-            }
-            body.extend_from_slice(bytes);
-            return Ok(ReadProgress::More);
-        }
-        match self.read_events(bytes, pieces) {
-            // A text that is complete stands, whatever follows it.
-            Err(_) if self.text_has_ended() && self.has_said => {
-                self.is_done = true;
-            }
-            other => other?,
+    /// Reads the next bytes and appends what they bring to `pieces`, also if they bring an error. After `ReadProgress::Done` or
+    /// an error it must not be called again.
+    ///
+    /// # Errors
+    ///
+    /// The model reports an error, or sends something that is too large.
+    pub fn read(&mut self, bytes: &[u8], pieces: &mut AnswerPieces) -> Result<ReadProgress, Failure> {
+        if let Err(failure) = self.read_body(bytes, pieces) {
+            self.end_text(pieces);
+            return Err(failure);
         }
         Ok(if self.is_done { ReadProgress::Done } else { ReadProgress::More })
     }
 
-    /// Takes the end of the body. `whole` states that it ended as its HTTP framing requires, or after [`ReadProgress::Done`].
-    pub(crate) fn end(mut self, whole: bool, pieces: &mut AnswerPieces) -> Result<Completion, Failure> {
-        if let BodyForm::Plain(body) = std::mem::replace(&mut self.form, BodyForm::Unknown) {
-            return self.end_plain(&body, whole, pieces);
+    /// Takes the end of the body, and appends the rest of the text to `pieces`. `whole` states that it ended as its HTTP
+    /// framing requires, or after [`ReadProgress::Done`].
+    ///
+    /// # Errors
+    ///
+    /// The answer has no end or no text, or cannot be read.
+    pub fn end(mut self, whole: bool, pieces: &mut AnswerPieces) -> Result<Completion, Failure> {
+        let ended = self.end_body(whole, pieces);
+        self.end_text(pieces);
+        ended?;
+        let has_end = self.is_done || self.is_whole || self.has_finish_reason();
+        if !has_end {
+            return Err(self.missing_end(whole));
         }
-        if !self.is_done && !self.text_has_ended() {
-            return Err(Failure::connection_lost().with_detail("the stream has no end"));
-        }
-        self.finish()
+        if self.has_said { Ok(self.finished) } else { Err(Failure::empty(self.finished.finish_reason.as_deref())) }
     }
 
     /// Whether the model gave a reason for the end of its text. More text may follow.
     pub(crate) fn has_finish_reason(&self) -> bool {
-        self.text_has_ended()
+        self.finished.finish_reason.is_some()
     }
 
-    fn text_has_ended(&self) -> bool {
-        self.finished.finish_reason.is_some()
+    fn read_body(&mut self, mut bytes: &[u8], pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        if let BodyForm::Unknown = self.form {
+            bytes = past_blanks(bytes);
+            self.form = match bytes.first() {
+                None => return Ok(()),
+                // The type that servers declare is often wrong.
+                Some(b'{' | b'[') => {
+                    self.is_json = true;
+                    BodyForm::Lines(Vec::new())
+                }
+                Some(_) => BodyForm::Stream(Decoder::new(UPSTREAM_EVENT_BYTES_MAX)),
+            };
+        }
+        let kept = UPSTREAM_BEGINNING_BYTES.saturating_sub(self.beginning.len()).min(bytes.len());
+        self.beginning.extend_from_slice(&bytes[..kept]);
+        if self.is_json { self.read_json(bytes, pieces) } else { self.read_events(bytes, pieces) }
     }
 
     fn read_events(&mut self, mut bytes: &[u8], pieces: &mut AnswerPieces) -> Result<(), Failure> {
         while !self.is_done
             && let Some(event) = self.next_event(&mut bytes)?
         {
-            self.read_event(&event, pieces)?;
+            self.read_event(&event, true, pieces)?;
         }
         Ok(())
     }
@@ -136,115 +177,249 @@ impl AnswerReader {
             .map_err(|error| Failure::invalid_response(format!("the event stream is unreadable: {error:?}")))
     }
 
-    fn read_event(&mut self, event: &DecodedEvent, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+    /// `is_whole` states that the event has its end.
+    fn read_event(&mut self, event: &DecodedEvent, is_whole: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
         let data = event.data.trim();
+        let is_error = event.name.eq_ignore_ascii_case("error");
         if data == "[DONE]" {
-            self.is_done = true;
+            (self.is_done, self.is_readable) = (true, true);
             return Ok(());
         }
-        if data.is_empty() {
-            return Ok(());
+        match parse(data) {
+            Some(value) => self.read_value(&value, is_error, pieces),
+            None if is_error => Err(ErrorReport::of_text(data).failure(self.key.as_ref())),
+            None => {
+                if is_whole && !data.is_empty() {
+                    self.skip(data);
+                }
+                Ok(())
+            }
         }
-        let chunk: Value = match serde_json::from_str(data) {
-            Ok(chunk @ Value::Object(_)) => chunk,
-            _ if event.name == "error" => return Err(Failure::reported(Some(data), None, false, self.key.as_ref())),
-            _ => return Err(self.garbage("an event is no JSON object", data.as_bytes())),
-        };
-        self.check_error(&chunk, data, event.name == "error")?;
-        self.note_facts(&chunk);
-        let choice = &chunk["choices"][0];
-        // Another choice is another answer.
-        if choice["index"].as_u64().is_some_and(|index| index > 0) {
-            return Ok(());
+    }
+
+    fn read_json(&mut self, bytes: &[u8], pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).filter(|_| matches!(self.form, BodyForm::Lines(_)));
+            let (piece, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            rest = after;
+            let (BodyForm::Lines(body) | BodyForm::Plain(body)) = &mut self.form else { return Ok(()) };
+            if body.len() + piece.len() > UPSTREAM_PLAIN_BYTES_MAX {
+                return Err(Failure::invalid_response("the answer is too large"));
+            }
+            body.extend_from_slice(piece);
+            if end.is_some() {
+                let line = std::mem::take(body);
+                self.read_line(line, pieces)?;
+            }
+            if self.is_done {
+                break;
+            }
         }
-        if let Some(text) = choice["delta"]["content"].as_str() {
-            self.show(text, pieces)?;
-        }
-        if choice["finish_reason"] == "error" {
-            return Err(Failure::reported(None, None, false, None));
-        }
-        self.note_finish_reason(choice);
         Ok(())
     }
 
-    fn end_plain(mut self, body: &[u8], whole: bool, pieces: &mut AnswerPieces) -> Result<Completion, Failure> {
-        let answer: Value = match serde_json::from_slice(body) {
-            Ok(answer) => answer,
-            Err(error) if error.is_eof() && !whole => {
-                return Err(Failure::connection_lost().with_detail("the JSON has no end"));
+    fn read_line(&mut self, line: Vec<u8>, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(&line);
+        let trimmed = text.trim();
+        if trimmed == "[DONE]" {
+            self.is_done = true;
+        } else if let Some(value) = parse(trimmed) {
+            self.read_value(&value, false, pieces)?;
+        } else if !self.is_readable {
+            // The object has more than one line.
+            self.form = BodyForm::Plain(line);
+        } else if !trimmed.is_empty() {
+            self.skip(trimmed);
+        }
+        Ok(())
+    }
+
+    fn end_body(&mut self, whole: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        if self.is_done {
+            return Ok(());
+        }
+        match std::mem::replace(&mut self.form, BodyForm::Unknown) {
+            BodyForm::Unknown => Ok(()),
+            BodyForm::Stream(mut decoder) => {
+                // The last event counts without its empty line.
+                let mut end = &b"\n\n"[..];
+                while let Ok(Some(event)) = decoder.next(&mut end) {
+                    self.read_event(&event, false, pieces)?;
+                }
+                Ok(())
             }
-            Err(_) => return Err(self.garbage("the answer is no JSON", body)),
+            BodyForm::Lines(body) | BodyForm::Plain(body) => self.end_json(&body, whole, pieces),
+        }
+    }
+
+    fn end_json(&mut self, body: &[u8], whole: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(body);
+        let error = match serde_json::from_str::<Value>(&mark_lone_halves(text.trim())) {
+            Ok(value) => return self.read_value(&value, false, pieces),
+            // Lines before this one were an answer, whose end is judged by them.
+            Err(_) if self.is_readable => return Ok(()),
+            Err(error) => error,
         };
-        self.check_error(&answer, &String::from_utf8_lossy(body), false)?;
-        self.note_facts(&answer);
-        let choice = &answer["choices"][0];
-        if !choice.is_object() {
-            return Err(self.garbage("the answer has no choices", body));
+        if error.is_eof() && !whole {
+            return Err(Failure::connection_lost().with_detail("the JSON has no end"));
         }
-        self.note_finish_reason(choice);
-        self.show(choice["message"]["content"].as_str().unwrap_or_default(), pieces)?;
-        self.finish()
+        Err(self.unreadable("the answer is no JSON"))
     }
 
-    fn finish(self) -> Result<Completion, Failure> {
-        if self.has_said { Ok(self.finished) } else { Err(Failure::empty(self.finished.finish_reason.as_deref())) }
+    fn read_value(&mut self, value: &Value, is_error: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        match value {
+            Value::Array(values) => values.iter().try_for_each(|value| self.read_object(value, is_error, pieces)),
+            value => self.read_object(value, is_error, pieces),
+        }
     }
 
-    /// Passes text on, up to the maximum length of a message.
-    fn show(&mut self, text: &str, pieces: &mut AnswerPieces) -> Result<(), Failure> {
-        let mut end = text.len().min(CONTENT_BYTES_MAX - self.text_bytes);
-        while !text.is_char_boundary(end) {
-            end -= 1;
+    fn read_object(&mut self, value: &Value, is_error: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        if self.is_done {
+            return Ok(());
         }
-        let piece = &text[..end];
-        self.text_bytes += end;
-        self.has_said |= piece.chars().any(|char| !char.is_whitespace());
-        pieces.text.push_str(piece);
-        if end < text.len() {
+        if !value.is_object() {
+            if is_error {
+                return Err(ErrorReport::of(value).failure(self.key.as_ref()));
+            }
+            self.skip(&value.to_string());
+            return Ok(());
+        }
+        self.is_readable = true;
+        if let Some(report) = find_error(value, is_error) {
+            return Err(report.failure(self.key.as_ref()));
+        }
+        let value = chunk::unwrapped(value);
+        let choice = chunk::choice(value, &mut self.choice);
+        self.note_model(value);
+        chunk::note_usage(value, choice, &mut self.finished);
+        let Some(choice) = choice else { return Ok(()) };
+        if let Some(report) = find_error(choice, false) {
+            return Err(report.failure(self.key.as_ref()));
+        }
+        let (found, place) = chunk::text_of(choice, self.place);
+        self.place = place;
+        self.show(&found, pieces);
+        self.has_choice = true;
+        self.is_whole |= self.is_json && choice.get("delta").is_none() && value["done"] != false;
+        self.note_finish_reason(value, choice)
+    }
+
+    /// Passes text and reasoning on, each up to its maximum length.
+    fn show(&mut self, found: &ChunkText, pieces: &mut AnswerPieces) {
+        let (mut text, mut reasoning) = (String::new(), String::new());
+        self.reasoning_halves.push(&found.reasoning, &mut reasoning);
+        let mut joined = String::new();
+        self.text_halves.push(&found.text, &mut joined);
+        if !joined.is_empty() {
+            self.splitter.push(&joined, &mut text, &mut reasoning);
+        }
+        self.pass_on(&text, &reasoning, pieces);
+    }
+
+    /// Passes on what was held back.
+    fn end_text(&mut self, pieces: &mut AnswerPieces) {
+        let (mut text, mut reasoning, mut joined) = (String::new(), String::new(), String::new());
+        self.reasoning_halves.end(&mut reasoning);
+        self.text_halves.end(&mut joined);
+        self.splitter.push(&joined, &mut text, &mut reasoning);
+        self.splitter.end(&mut text, &mut reasoning);
+        self.pass_on(&text, &reasoning, pieces);
+    }
+
+    fn pass_on(&mut self, text: &str, reasoning: &str, pieces: &mut AnswerPieces) {
+        let shown = up_to(reasoning, REASONING_BYTES_MAX - self.reasoning_bytes);
+        pieces.reasoning.push_str(shown);
+        // What was cut does not go on behind the cut.
+        let is_cut = shown.len() < reasoning.len();
+        self.reasoning_bytes = if is_cut { REASONING_BYTES_MAX } else { self.reasoning_bytes + shown.len() };
+        let shown = up_to(text, CONTENT_BYTES_MAX - self.text_bytes);
+        pieces.text.push_str(shown);
+        self.text_bytes += shown.len();
+        self.has_said |= shown.chars().any(|char| !char.is_whitespace());
+        if shown.len() < text.len() {
+            self.text_bytes = CONTENT_BYTES_MAX;
             self.is_done = true;
             self.finished.finish_reason = Some("length".into());
         }
+    }
+
+    fn note_model(&mut self, value: &Value) {
+        if let Some(model) = value["model"].as_str().filter(|model| !model.is_empty()) {
+            self.finished.model = Some(self.name(model));
+        }
+    }
+
+    /// Keeps the last reason. If the text was truncated here, the reason is `length`.
+    fn note_finish_reason(&mut self, value: &Value, choice: &Value) -> Result<(), Failure> {
+        let Some(reason) = chunk::finish_reason(value, choice) else { return Ok(()) };
+        let name = self.name(reason);
+        match chunk::finish_kind(reason) {
+            FinishKind::Complete if self.is_done => {}
+            FinishKind::Complete => self.finished.finish_reason = Some(name).filter(|name| !name.is_empty()),
+            kind => {
+                let said = (!name.eq_ignore_ascii_case("error")).then_some(&name[..]);
+                let is_ours = kind == FinishKind::FailedForGood;
+                return Err(Failure::reported(said, None, is_ours, self.key.as_ref()));
+            }
+        }
         Ok(())
     }
 
-    /// An error object, as the API has it, or a plain text, as some servers send it; `raw` is the text of `value`.
-    fn check_error(&self, value: &Value, raw: &str, is_error_event: bool) -> Result<(), Failure> {
-        let error = match value.get("error") {
-            None | Some(Value::Null) if is_error_event => value,
-            None | Some(Value::Null) => return Ok(()),
-            Some(error) => error,
-        };
-        let code = ["code", "status", "status_code"].iter().find_map(|name| {
-            let code = error.get(name)?;
-            code.as_u64().or_else(|| code.as_str()?.parse().ok()).and_then(|code| u16::try_from(code).ok())
-        });
-        let ours = error["type"] == "invalid_request_error";
-        let detail = without_key(raw, self.key.as_ref());
-        Err(Failure::reported(error_message(error), code, ours, self.key.as_ref()).with_detail(detail))
+    /// A short name of the upstream, without its key.
+    fn name(&self, text: &str) -> String {
+        printable(&redact(&without_marks(text), self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX)
     }
 
-    fn note_facts(&mut self, value: &Value) {
-        if let Some(model) = value["model"].as_str().filter(|model| !model.is_empty()) {
-            self.finished.model = Some(printable(&without_key(model, self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX));
-        }
-        let usage = &value["usage"];
-        self.finished.prompt_tokens = usage["prompt_tokens"].as_u64().or(self.finished.prompt_tokens);
-        self.finished.completion_tokens = usage["completion_tokens"].as_u64().or(self.finished.completion_tokens);
-    }
-
-    /// Keeps the first reason: if the text was truncated here, the reason is `length`.
-    fn note_finish_reason(&mut self, choice: &Value) {
-        if let (None, Some(reason)) = (&self.finished.finish_reason, choice["finish_reason"].as_str()) {
-            self.finished.finish_reason =
-                Some(printable(&without_key(reason, self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX))
-                    .filter(|text| !text.is_empty());
+    /// Logs the first event that cannot be read.
+    fn skip(&mut self, data: &str) {
+        if !std::mem::replace(&mut self.has_skipped, true) {
+            let begin = up_to(data, UPSTREAM_BEGINNING_BYTES);
+            let begin = printable(&redact(begin, self.key.as_ref()), UPSTREAM_EXCERPT_CHARS_MAX);
+            log::warn!("the model's server sent an event that is no JSON object, which is skipped: {begin}");
         }
     }
 
-    fn garbage(&self, what: &str, bytes: &[u8]) -> Failure {
-        let begin = String::from_utf8_lossy(&bytes[..bytes.len().min(UPSTREAM_ERROR_BYTES_MAX)]);
-        Failure::invalid_response(format!("{what}: {}", without_key(&begin, self.key.as_ref())))
+    /// Why an answer without an end is none.
+    fn missing_end(&self, whole: bool) -> Failure {
+        if self.beginning.is_empty() && whole {
+            return Failure::empty(None);
+        }
+        if !self.is_readable && (self.has_skipped || !self.begins_like_events()) {
+            return self.unreadable("the answer has no readable event");
+        }
+        if self.is_json && self.is_readable && !self.has_choice {
+            return self.unreadable("the answer has no choices");
+        }
+        Failure::connection_lost().with_detail("the answer has no end")
     }
+
+    /// Whether the beginning could be that of an event stream: a comment or a field.
+    fn begins_like_events(&self) -> bool {
+        let line = self.beginning.split(|byte| [b'\n', b'\r'].contains(byte)).next().unwrap_or_default();
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        name.is_empty() || [&b"data"[..], b"event", b"id", b"retry"].iter().any(|field| field.starts_with(name))
+    }
+
+    fn unreadable(&self, what: &str) -> Failure {
+        let begin = String::from_utf8_lossy(&self.beginning);
+        Failure::invalid_response(format!("{what}: {}", redact(&begin, self.key.as_ref())))
+    }
+}
+
+/// A JSON object or list, whose strings may have halves of characters.
+fn parse(text: &str) -> Option<Value> {
+    let value = serde_json::from_str(&mark_lone_halves(text)).ok()?;
+    matches!(value, Value::Object(_) | Value::Array(_)).then_some(value)
+}
+
+/// The beginning of a text, of at most so many bytes.
+fn up_to(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// Skips white space and the bytes of a byte order mark, which may be split.

@@ -299,7 +299,9 @@ impl ResponseBody {
     fn new(head: &ReceivedHead) -> Result<ResponseBody, Failure> {
         let reader = match head.body {
             BodyEnd::UntilClose => None,
-            BodyEnd::Framed(framing) => Some(BodyReader::new(framing, UPSTREAM_BODY_BYTES_MAX).map_err(unreadable)?),
+            BodyEnd::Framed(framing) => {
+                Some(BodyReader::for_response(framing, UPSTREAM_BODY_BYTES_MAX).map_err(unreadable)?)
+            }
         };
         Ok(ResponseBody { reader, bytes: 0 })
     }

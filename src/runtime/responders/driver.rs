@@ -211,7 +211,8 @@ impl Driver {
         let id = AnswerId(self.next_answer);
         self.next_answer += 1;
         self.jobs.insert(job.key, id);
-        let answer = Answer::new(job, upstream, Random::new(self.random.next_u64()));
+        let mut answer = Answer::new(job, upstream, Random::new(self.random.next_u64()));
+        answer.set_clock(self.clock.now());
         self.answers.insert(id, RunningAnswer { answer, socket: None, is_dirty: false, timer: None });
         self.mark_dirty(id);
     }
