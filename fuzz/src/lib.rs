@@ -12,6 +12,7 @@ mod responses;
 mod shard_model;
 mod sse_reference;
 
+pub mod answer_reader;
 pub mod http1_body;
 pub mod http1_head;
 pub mod jwt;
@@ -26,7 +27,8 @@ pub mod wire_json;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
+    ("answer_reader", answer_reader::run),
     ("http1_body", http1_body::run),
     ("http1_head", http1_head::run),
     ("jwt", jwt::run),

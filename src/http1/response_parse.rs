@@ -39,7 +39,7 @@ pub(crate) enum BodyEnd {
 /// A wait that a server asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestedWait {
-    /// This long.
+    /// A length of time.
     For(Duration),
     /// Until this time. The `Date` of the same response is the server's time, if it sent one.
     Until(WallTime, Option<WallTime>),

@@ -1,4 +1,4 @@
-//! Removes credentials from an upstream's texts before anybody sees them.
+//! Removes credentials from an upstream's texts.
 //!
 //! Invariant: the result has neither the configured key nor a prefix or suffix of it of `KEY_PIECE_BYTES_MIN` bytes or more,
 //! and no word that looks like a key. A word too many is hidden rather than one too few.

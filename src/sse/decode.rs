@@ -223,6 +223,65 @@ mod tests {
         }
     }
 
+    /// The bodies of web-platform-tests' `eventsource/format-*`, by the name of the test, with the data of their events. The
+    /// server of those tests adds an empty line to most of them.
+    const WEB_PLATFORM_BODIES: [(&str, &str, &[&str]); 22] = [
+        ("bom", "\u{feff}data:1\n\n\u{feff}data:2\n\ndata:3\n\n", &["1", "3"]),
+        ("bom-2", "\u{feff}\u{feff}data:1\n\ndata:2\n\ndata:3\n\n", &["2", "3"]),
+        ("comments", "data:1\r:\0\n:\r\ndata:2\n:LONG\rdata:3\n:data:fail\r:LONG\ndata:4\n\n", &["1\n2\n3\n4"]),
+        ("data-before-final-empty-line", "retry:1000\ndata:test1\n\nid:test\ndata:test2", &["test1"]),
+        ("field-data", "data:\n\ndata\ndata\n\ndata:test\n\n", &["", "\n", "test"]),
+        ("field-event", "event:test\ndata:x\n\ndata:x\n\n", &["x", "x"]),
+        ("field-event-empty", "event: \ndata:data\n\n", &["data"]),
+        ("field-id", "id: \u{2026}\nretry: 200\ndata: hello\n\n", &["hello"]),
+        ("field-id-2", "id\nretry: 200\ndata: hello\n\n", &["hello"]),
+        ("field-id-null", "id: 1\0\nretry: 200\ndata: hello\n\n", &["hello"]),
+        (
+            "field-parsing",
+            "data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n data:32\ndata:4\n\n",
+            &["\0\n 2\n1\n3\n\n4"],
+        ),
+        ("field-retry", "retry:03000\ndata:x\n\n", &["x"]),
+        ("field-retry-bogus", "retry:3000\nretry:1000x\ndata:x\n\n", &["x"]),
+        ("field-retry-empty", "retry\ndata:test\n\n", &["test"]),
+        (
+            "field-unknown",
+            "data:test\n data\ndata\nfoobar:xxx\njustsometext\n:thisisacommentyay\ndata:test\n\n",
+            &["test\n\ntest"],
+        ),
+        ("leading-space", "data:\ttest\rdata: \ndata:test\n\n", &["\ttest\n\ntest"]),
+        ("mime-trailing-semicolon", "data:data\n\n", &["data"]),
+        ("newlines", "data:test\r\ndata\ndata:test\r\n\r", &["test\n\ntest"]),
+        ("null-character", "data:\0\n\n\n\n", &["\0"]),
+        ("utf-8", "data:ok\u{2026}\n\n", &["ok\u{2026}"]),
+        ("two empty lines", "data:1\n\n\n\ndata:2\n\n", &["1", "2"]),
+        ("no end", "data:1\n\ndata:2\n", &["1"]),
+    ];
+
+    #[test]
+    fn the_bodies_of_web_platform_tests_are_decoded() {
+        for (name, body, data) in WEB_PLATFORM_BODIES {
+            let body = body.replace("LONG", &"x".repeat(900));
+            for size in [1, 2, body.len()] {
+                let (events, _) = decode(body.as_bytes().chunks(size));
+                let read: Vec<&str> = events.iter().map(|event| &event.data[..]).collect();
+                assert_eq!(read, data, "{name} by {size}");
+            }
+        }
+        let retry = |body: &str| decode([body.as_bytes()]).1.retry_milliseconds();
+        assert_eq!(
+            (retry("retry:03000\n"), retry("retry:3000\nretry:1000x\n"), retry("retry\n")),
+            (Some(3000), Some(3000), None)
+        );
+        let id = |body: &str| decode([body.as_bytes()]).1.last_event_id().to_owned();
+        assert_eq!(
+            (id("id: \u{2026}\ndata\n\n"), id("id\ndata\n\n"), id("id: 1\0\ndata\n\n")),
+            ("\u{2026}".into(), String::new(), String::new())
+        );
+        let names = |body: &str| decode([body.as_bytes()]).0.into_iter().map(|event| event.name).collect::<Vec<_>>();
+        assert_eq!(names("event:test\ndata:x\n\ndata:x\n\n"), ["test", "message"]);
+    }
+
     #[test]
     fn events_do_not_depend_on_the_pieces() {
         for (stream, events, last_event_id, retry) in table() {

@@ -91,7 +91,7 @@ impl ErrorReport {
         }
     }
 
-    /// Another attempt fails as well until somebody pays. A limit per minute, which Gemini calls a quota, is another matter.
+    /// Another attempt fails as well until the account is paid. A limit per minute, which Gemini calls a quota, is another matter.
     fn is_about_billing(&self) -> bool {
         const SIGNS: [&str; 14] = [
             "insufficient_quota",

@@ -44,6 +44,7 @@ fn complete_answers_are_read_in_every_form() {
         prompt_tokens: Some(3),
         completion_tokens: Some(2),
         finish_reason: Some("stop".into()),
+        ..Completion::default()
     };
     for (name, script) in table {
         let standin = StandIn::start(vec![script]);

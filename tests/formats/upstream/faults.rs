@@ -47,7 +47,7 @@ fn error_responses_of_every_form_are_read() {
     for script in [
         say(with_length(400, "", "<h1>nginx</h1>")),
         say(with_length(400, "", "")),
-        vec![Step::Send(b"HTTP/1.1 400 x\r\n\r\n".to_vec()), Step::Forever(vec![b'x'; 10_000])],
+        vec![Step::Send(b"HTTP/1.1 400 x\r\n\r\n".to_vec()), Step::Forever(vec![b'<'; 10_000])],
     ] {
         let standin = StandIn::start(vec![script]);
         let failure = ask(&upstream(&standin)).1.unwrap_err();
@@ -215,14 +215,13 @@ fn an_unterminated_error_response_is_still_an_error() {
 }
 
 #[test]
-fn a_finished_text_is_kept_whatever_follows() {
+fn a_finished_text_is_kept_unless_an_error_follows() {
     let ended = until_close(&[delta(TEXT).as_str(), STOP].concat());
     let timeouts = Timeouts { tail_milliseconds: 100, ..LONG_TIMEOUTS };
-    let table: [(&str, Vec<Step>); 4] = [
+    let table: [(&str, Vec<Step>); 3] = [
         ("silence", vec![Step::Send(ended.clone()), Step::Hang]),
         ("comments", vec![Step::Send(ended.clone()), Step::Drip(b": wait\n\n".to_vec())]),
         ("garbage", vec![Step::Send(ended.clone()), Step::Pieces(b"\n\ndata: oops\n\n".to_vec(), 100)]),
-        ("an error", vec![Step::Send(ended.clone()), Step::Pieces(b"data: {\"error\":\"late\"}\n\n".to_vec(), 100)]),
     ];
     for (name, script) in table {
         let standin = StandIn::start(vec![script]);
@@ -234,6 +233,10 @@ fn a_finished_text_is_kept_whatever_follows() {
             "{name}: {end:?}"
         );
     }
+    let failed = [&delta(TEXT)[..], STOP, "data: {\"error\":\"late\"}\n\n"].concat();
+    let standin = StandIn::start(vec![say(until_close(&failed))]);
+    let (text, end) = ask(&upstream_with(&standin, timeouts));
+    assert_eq!((text.as_str(), end.unwrap_err().kind), (TEXT, FailureKind::Reported), "an error fails the answer");
 }
 
 #[test]
