@@ -254,8 +254,8 @@ mod tests {
         ("newlines", "data:test\r\ndata\ndata:test\r\n\r", &["test\n\ntest"]),
         ("null-character", "data:\0\n\n\n\n", &["\0"]),
         ("utf-8", "data:ok\u{2026}\n\n", &["ok\u{2026}"]),
-        ("two empty lines", "data:1\n\n\n\ndata:2\n\n", &["1", "2"]),
-        ("no end", "data:1\n\ndata:2\n", &["1"]),
+        ("field-id-3, persists", "id: 1\ndata: 1\n\ndata: 2\n\nid: 2\ndata:3\n\ndata:4\n\n", &["1", "2", "3", "4"]),
+        ("field-id-3, resets", "id: 1\ndata: 1\n\nid:\ndata: 2\n\ndata:3\n\n", &["1", "2", "3"]),
     ];
 
     #[test]
