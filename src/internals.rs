@@ -20,6 +20,7 @@ pub use crate::config::upstream_address::UpstreamAddress;
 pub use crate::domain::answer_job::{
     AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, JobPage, JobRange, RESPONDERS, Turn, UserJobPage, UserKey,
 };
+pub use crate::domain::answer_page::AnswerPage;
 pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;

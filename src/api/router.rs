@@ -206,6 +206,10 @@ mod tests {
                 "/conversations/a/messages/b/answer",
                 Some(("/conversations/{conversation_id}/messages/{message_id}/answer", ["a", "b"])),
             ),
+            (
+                "/conversations/a/messages/b/stream",
+                Some(("/conversations/{conversation_id}/messages/{message_id}/stream", ["a", "b"])),
+            ),
             ("/conversations/a/messages/", None),
             ("/conversations/a/messages/b/c", None),
             ("/conversations//messages/b", None),

@@ -201,6 +201,41 @@ fn events_of_a_running_answer_have_the_form_of_the_api() {
 }
 
 #[test]
+fn stored_text_has_the_form_of_deltas_and_snapshots() {
+    let page = AnswerPage {
+        reply_to: None,
+        message_id: Some(MessageId(id(0xe))),
+        conversation_id: ConversationId(id(0xc)),
+        workspace_id: WorkspaceId(id(0xa)),
+        ended: None,
+    };
+    let end = EndedText {
+        sender: UserId::new_unchecked("responder:openai"),
+        correlation_id: "req-1".into(),
+        from: 10,
+        part: String::new(),
+        text_bytes: 20,
+        event: None,
+    };
+    let whole = |kind: &str, data: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"data\":{{\"message_id\":\"0190c42e-8d3f-7123-9abc-00000000000e\",\
+             \"conversation_id\":\"0190c42e-8d3f-7123-9abc-00000000000c\",\"reply_to\":null,{data}}},\
+             \"user_id\":\"responder:openai\",\"timestamp\":\"2026-01-31T09:15:30.123456Z\",\"metadata\":{{}},\
+             \"correlation_id\":\"req-1\"}}"
+        )
+    };
+    let table = [
+        (EventKind::OutputDelta, 10, r#""index":12,"offset":10,"delta":"abc""#),
+        (EventKind::OutputSnapshot, 0, r#""index":2,"offset":3,"text":"abc""#),
+    ];
+    for (kind, offset, data) in table {
+        let written = line(|out| stored_text(&page, (&end, offset, "abc"), kind, AT, out));
+        assert_eq!(written, whole(kind.as_str(), data));
+    }
+}
+
+#[test]
 fn all_of_ascii_stays_one_line() {
     let ascii: String = (0..128_u8).map(char::from).collect();
     let EventBody::Message(mut said) = message(Role::User, None, Status::Complete) else { unreachable!() };

@@ -244,6 +244,7 @@ fn an_answer_that_does_not_complete_ends_its_stream() {
     let table = [
         ("the model fails", "", "output_error", None),
         ("the model fails", "half", "output", Some("failed")),
+        ("a client cancels", "", "output_error", None),
         ("a client cancels", "half", "output", Some("cancelled")),
         ("the message is deleted", "", "message_deleted", None),
         ("the message is deleted", "half", "output", Some("cancelled")),
@@ -269,7 +270,7 @@ fn an_answer_that_does_not_complete_ends_its_stream() {
         match what {
             "the model fails" if shown.is_empty() => call.take().expect("a call").reject(400, ""),
             "the model fails" => call.take().expect("a call").disconnect(),
-            "a client cancels" => assert!(cancel(&mut ann, &conversation)),
+            "a client cancels" => drop(ann.post(&format!("{path}/cancel"), json!({})).expect(200)),
             "the message is deleted" => drop(ann.delete(&format!("{path}/messages/{asked}")).expect(200)),
             "the answer is deleted" => {
                 let answer = answer_id(&mut ann, &conversation);
@@ -281,7 +282,54 @@ fn an_answer_that_does_not_complete_ends_its_stream() {
         let got = last.data["data"]["status"].as_str();
         assert_eq!((last.kind(), got, follower.text.as_str()), (kind, expected, shown), "{what} after {shown:?}");
         assert_eq!(last.number(), shown.len() as u64);
+        // What exists of it can be read again, with the same end.
+        let mut events = ann.stream_with("last_event_id=0");
+        let published = |events: &mut Stream| loop {
+            let event = events.next();
+            match event.kind() {
+                "caught_up" => return None,
+                "output" | "output_error" => return Some(event.data),
+                _ => {}
+            }
+        };
+        let published = published(&mut events);
+        if kind == "output_error" || (kind == "output" && what != "the message is deleted") {
+            let mut again = Follower::open(&ann, &conversation, &asked);
+            assert_eq!((Some(again.until_end().data), again.text.as_str()), (published, shown), "{what}");
+            assert_eq!(status(&mut ann, "GET", &conversation, &asked, &shown.len().to_string()), 204, "{what}");
+        } else if what == "the answer is deleted" {
+            assert_eq!(
+                Follower::open(&ann, &conversation, &asked).until_end().kind(),
+                "output_error",
+                "its text is gone"
+            );
+        } else {
+            assert_error(&ann.get(&target(&conversation, &asked)), 404, "not_found");
+        }
     }
+}
+
+#[test]
+fn a_message_that_is_answered_again_has_the_stream_of_its_newest_answer() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let (mut ann, conversation, mut stream) = start_question(&server);
+    let asked = text(&messages(&mut ann, &conversation)[0]["id"]);
+    model.call().answer("the first answer");
+    Reading::default().until_output(&mut stream);
+    let first = answer_id(&mut ann, &conversation);
+    assert_eq!(status(&mut ann, "GET", &conversation, &asked, "16"), 204);
+    ann.post(&format!("/conversations/{conversation}/messages/{asked}/answer"), json!({})).expect(202);
+    // The client has the text of another answer.
+    let mut follower = Follower::resume(&ann, &conversation, &asked, "the first answer".into(), Some(16));
+    let mut call = model.call();
+    call.begin().say("the second answer is longer");
+    follower.until("the second answer is longer");
+    call.finish();
+    assert_output(&follower.until_end(), "the second answer is longer", "complete");
+    assert_eq!(follower.snapshots, 1);
+    let mut superseded = Follower::open(&ann, &conversation, &first);
+    assert_output(&superseded.until_end(), "the first answer", "superseded");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use crate::common::sse::Parser;
 use crate::common::token::{KEY, now as seconds, token};
 use cortex_core::internals::time::SECOND;
 use cortex_core::internals::{
-    AnswerPhase, AnswerStarted, AnswerStatusChange, CommitShare, Context, ConversationId, Event, EventBody, EventKind,
-    EventNumber, Input, JobId, JournalPage, Keys, LiveAnswer, LiveAnswerSet, MessageId, MonoTime, Now, Output, Query,
-    QueryKind, QueryResponse, QueryResult, Random, Settings, Shard, ShardMessage, UserId, WallTime, Work, WorkspaceId,
+    AnswerPage, AnswerPhase, AnswerStarted, AnswerStatusChange, CommitShare, Context, ConversationId, Event, EventBody,
+    EventKind, EventNumber, Input, JobId, JournalPage, Keys, LiveAnswer, LiveAnswerSet, MessageId, MonoTime, Now,
+    Output, Query, QueryKind, QueryResponse, QueryResult, Random, Rejection, Resource, Settings, Shard, ShardMessage,
+    UserId, WallTime, Work, WorkspaceId,
 };
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -29,6 +30,9 @@ struct Reader {
     is_member: bool,
     texts: usize,
     statuses: usize,
+    /// The text of a stream of the one answer; `None` for a stream of all events.
+    answer: Option<String>,
+    is_closed: bool,
 }
 
 struct World {
@@ -105,29 +109,64 @@ impl World {
         };
         world.feed(Input::Message(ShardMessage::Committed(share)));
         for user in [OWNER, GUEST, GUEST] {
-            let slot = world.shard.accept([127, 0, 0, 1].into(), now);
-            let request = format!("GET /output/stream HTTP/1.0\r\nAuthorization: Bearer {}\r\n\r\n", token(user));
-            let parser = Parser::default();
-            world.readers.push(Reader { user, slot, parser, head_read: false, is_member: true, texts: 0, statuses: 0 });
-            world.feed(Input::Bytes { slot, bytes: request.as_bytes() });
+            world.open(user, None);
         }
         world
     }
 
+    /// Opens a stream of all events, or of the one answer.
+    fn open(&mut self, user: &'static str, answer: Option<String>) {
+        let path = match answer {
+            None => "/output/stream".to_owned(),
+            Some(_) => format!("/conversations/{CONVERSATION}/messages/{}/stream", self.message),
+        };
+        let slot = self.shard.accept([127, 0, 0, 1].into(), self.now);
+        let request = format!("GET {path} HTTP/1.0\r\nAuthorization: Bearer {}\r\n\r\n", token(user));
+        self.readers.push(Reader {
+            user,
+            slot,
+            parser: Parser::default(),
+            head_read: false,
+            is_member: true,
+            texts: 0,
+            statuses: 0,
+            answer,
+            is_closed: false,
+        });
+        self.feed(Input::Bytes { slot, bytes: request.as_bytes() });
+    }
+
     fn feed(&mut self, input: Input<'_>) {
         self.shard.handle(input, self.now);
+        let mut ended = Vec::new();
         while let Some(output) = self.shard.poll_output() {
-            if let Output::Work(Work::Query(query)) = output {
-                self.pages.push_back(query);
+            match output {
+                Output::Work(Work::Query(query)) => self.pages.push_back(query),
+                Output::EndWriting(slot) => ended.push(slot),
+                Output::Close(slot) => {
+                    let open = self.readers.iter_mut().filter(|reader| reader.slot == slot && !reader.is_closed);
+                    open.for_each(|reader| reader.is_closed = true);
+                }
+                _ => {}
             }
         }
         self.shard.check_invariants();
+        for slot in ended {
+            self.feed(Input::Ended { slot });
+        }
     }
 
     fn step(&mut self) {
         self.now.mono = self.now.mono.plus_milliseconds(1);
-        match self.random.below(13) {
+        match self.random.below(14) {
             12 => self.report_status(),
+            13 => {
+                let open = self.readers.iter().filter(|reader| reader.answer.is_some() && !reader.is_closed).count();
+                if open < 4 {
+                    let user = [OWNER, GUEST][self.random.below(2) as usize];
+                    self.open(user, Some(String::new()));
+                }
+            }
             0 => self.commit(),
             1..3 => self.distribute(),
             3..6 => self.show_text(),
@@ -221,12 +260,25 @@ impl World {
     /// A reader reads a page at the present position, whatever the shard has applied.
     fn read_page(&mut self) {
         let Some(query) = self.pages.pop_front() else { return };
-        let QueryKind::JournalPage { after, .. } = query.kind else { panic!("{query:?}") };
-        let sees = |event: &&Arc<Event>| event.number > after && event.recipients.contains(&query.caller);
         let position = EventNumber(self.journal.len() as u64);
-        let events = self.journal.iter().filter(sees).cloned().collect();
-        let page = JournalPage { events, through: position, position, gap: None };
-        let result = Ok(QueryResult::JournalPage(page));
+        let result = match query.kind {
+            QueryKind::JournalPage { after, .. } => {
+                let sees = |event: &&Arc<Event>| event.number > after && event.recipients.contains(&query.caller);
+                let events = self.journal.iter().filter(sees).cloned().collect();
+                Ok(QueryResult::JournalPage(JournalPage { events, through: position, position, gap: None }))
+            }
+            QueryKind::AnswerPage { .. } if query.caller.as_str() == OWNER || self.guest_is_member => {
+                Ok(QueryResult::AnswerPage(Box::new(AnswerPage {
+                    reply_to: Some(MessageId(Uuid::from_u128(4))),
+                    message_id: Some(self.message),
+                    conversation_id: CONVERSATION,
+                    workspace_id: WORKSPACE,
+                    ended: None,
+                })))
+            }
+            QueryKind::AnswerPage { .. } => Err(Rejection::NotFound(Resource::Conversation)),
+            _ => panic!("{query:?}"),
+        };
         self.mailbox.push_back(ShardMessage::QueryResponse(QueryResponse { to: query.reply_to, position, result }));
     }
 
@@ -234,7 +286,7 @@ impl World {
     fn write_all(&mut self) {
         for index in 0..self.readers.len() {
             let slot = self.readers[index].slot;
-            loop {
+            while !self.readers[index].is_closed {
                 let mut slices = [IoSlice::new(&[]); 8];
                 let filled = self.shard.outgoing(slot, &mut slices);
                 let bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
@@ -267,6 +319,14 @@ impl Reader {
                     assert!(self.is_member, "{}: text after conversation_left", self.user);
                     let data = &event.data["data"];
                     let text = data["delta"].as_str().or(data["text"].as_str()).expect("a text");
+                    if let Some(answer) = &mut self.answer {
+                        assert_eq!(
+                            (event.kind(), data["offset"].as_u64()),
+                            ("output_delta", Some(answer.len() as u64))
+                        );
+                        answer.push_str(text);
+                        assert_eq!(event.number(), answer.len() as u64, "the id is the next offset");
+                    }
                     for era in text.split(['<', '>']).filter(|era| !era.is_empty()) {
                         let era: usize = era.parse().expect("a number");
                         // A guest who came back gets the whole text, as the journal gives a guest the whole message.
@@ -283,7 +343,8 @@ impl Reader {
 
 #[test]
 fn a_removed_participant_gets_no_text_whatever_the_event_loop_missed() {
-    let (mut texts, mut statuses) = ([0; 3], [0; 3]);
+    // Of the three streams of all events, and of the streams of the answer by user.
+    let (mut texts, mut statuses) = ([0; 5], [0; 5]);
     for seed in 0..500 {
         let run = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
@@ -305,7 +366,18 @@ fn a_removed_participant_gets_no_text_whatever_the_event_loop_missed() {
             let before = world.readers[0].texts;
             world.write_all();
             assert!(world.readers[0].texts > before, "the owner gets the text");
-            world.readers.iter().map(|reader| (reader.texts, reader.statuses)).collect::<Vec<_>>()
+            let whole = world.live.text_from(0);
+            let mut counts: Vec<(usize, usize)> =
+                world.readers[..3].iter().map(|reader| (reader.texts, reader.statuses)).collect();
+            for user in [OWNER, GUEST] {
+                let of_answer = world.readers.iter().filter(|reader| reader.user == user && reader.answer.is_some());
+                for reader in of_answer.clone() {
+                    let text = reader.answer.as_ref().expect("a text");
+                    assert!(whole.starts_with(text) && (user == GUEST || text.is_empty() || *text == whole));
+                }
+                counts.push((of_answer.map(|reader| reader.texts).sum(), 0));
+            }
+            counts
         });
         let counts = run.unwrap_or_else(|_| panic!("seed {seed}"));
         for (at, (text, status)) in counts.into_iter().enumerate() {
@@ -314,5 +386,5 @@ fn a_removed_participant_gets_no_text_whatever_the_event_loop_missed() {
         }
     }
     assert!(texts.iter().all(|count| *count > 1_000), "texts reach everyone: {texts:?}");
-    assert!(statuses.iter().all(|count| *count > 500), "statuses reach everyone: {statuses:?}");
+    assert!(statuses[..3].iter().all(|count| *count > 500), "statuses reach everyone: {statuses:?}");
 }
