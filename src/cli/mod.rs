@@ -14,6 +14,7 @@ mod prompt;
 mod restore;
 mod serve;
 mod token;
+mod usage;
 mod user;
 mod user_args;
 mod verify;
@@ -145,6 +146,16 @@ static COMMANDS: &[Entry] = &[
             "--hours HOURS                 its lifetime, 1 to 8784; by default JWT_EXPIRATION_HOURS\n"
         ),
         run: token::issue,
+    },
+    Entry {
+        name: "usage",
+        usage: "[--from DAY] [--to DAY] [--by KEY] [--json]",
+        summary: "print the tokens that answers used; a server may run",
+        help: "--from DAY  the first day (UTC), like 2026-01-31; 29 days before the last one if missing\n\
+               --to DAY    the last day; today if missing\n\
+               --by KEY    user (the default), day, conversation or model\n\
+               --json      one JSON object instead of a table\n",
+        run: usage::run,
     },
     Entry {
         name: "backup",

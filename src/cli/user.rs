@@ -205,7 +205,7 @@ fn named(user: &Account) -> String {
 }
 
 /// A user's text, without characters that control a terminal or change the direction of text (UAX #9).
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -154,9 +154,9 @@ fn described_bodies_and_keys_match_the_parsers() {
 fn every_response_describes_its_request_id_and_media_type() {
     let document = document();
     let shared = document["components"]["responses"].as_object().expect("there are shared responses");
-    let own = operations(&document).into_iter().map(|(.., operation, described)| {
-        described["responses"][operation.success_status().to_string()].clone()
-    });
+    let own = operations(&document)
+        .into_iter()
+        .map(|(.., operation, described)| described["responses"][operation.success_status().to_string()].clone());
     for response in own.chain(shared.values().cloned()) {
         assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{response}");
         assert!(response["headers"]["X-Request-Id"].is_object(), "{response}");

@@ -3,10 +3,12 @@
 //! Invariant: every change is one transaction, and is on disk when its method returns. No method changes the journal, so only
 //! the writer assigns numbers.
 
+use crate::base::limits::QUERY_ROWS_EXAMINED_MAX;
 use crate::base::time::WallTime;
 use crate::config::types::Database;
 use crate::domain::id::UserId;
 use crate::domain::model::UserStatus;
+use crate::domain::usage::{DayRange, UsageBy, UsageReport};
 use crate::store::error::{Abort, OpenError};
 use crate::store::sqlite::admin::account_rows::{self, Account, UserSelector};
 use crate::store::sqlite::admin::admin_error::AdminError;
@@ -14,11 +16,14 @@ use crate::store::sqlite::admin::development_user::is_development_user;
 use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::lock::Lock;
 use crate::store::sqlite::files::paths::{FileId, chown_to_parent, file_id};
+use crate::store::sqlite::read::step_budget::StepBudget;
+use crate::store::sqlite::read::usage_search::UsageSearch;
 use crate::store::sqlite::schema::DatabaseMeta;
-use crate::store::sqlite::tables::users;
+use crate::store::sqlite::tables::{usage, users};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often to wait for another process that creates or migrates the database.
@@ -248,6 +253,21 @@ impl Admin {
             Abort::Rejected(error) => error,
             Abort::Failed(error) => self.open_error(&error).into(),
         }
+    }
+
+    /// The tokens that the answers of all users used.
+    pub(crate) fn usage(&self, days: DayRange, by: UsageBy) -> Result<UsageReport, OpenError> {
+        let read = || -> rusqlite::Result<UsageReport> {
+            let mut search = UsageSearch::new(days, by);
+            let mut statement = self.db.prepare(usage::USERS)?;
+            let mut rows = statement.query([days.from.0, days.to.0])?;
+            while let Some(row) = rows.next()? {
+                let user = UserId::new_unchecked(row.get::<_, Arc<str>>(1)?);
+                while !search.step(&self.db, row.get(0)?, &user, &mut StepBudget::new(QUERY_ROWS_EXAMINED_MAX))? {}
+            }
+            Ok(search.report(&self.meta.ids))
+        };
+        read().map_err(|error| self.open_error(&error))
     }
 
     fn open_error(&self, error: &rusqlite::Error) -> OpenError {

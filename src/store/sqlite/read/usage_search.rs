@@ -39,12 +39,17 @@ impl UsageSearch {
         UsageSearch {
             days,
             by,
-            place: (days.from.0 - 1, i64::MAX, String::new()),
+            place: UsageSearch::start(days),
             groups: Vec::new(),
             indexes: HashMap::new(),
             total: UsageSums::default(),
             truncated: false,
         }
+    }
+
+    /// The place before the first row of a range of days.
+    fn start(days: DayRange) -> (i64, i64, String) {
+        (days.from.0 - 1, i64::MAX, String::new())
     }
 
     /// About the bytes of the groups.
@@ -73,7 +78,11 @@ impl UsageSearch {
         let (day, conversation, model) = self.place.clone();
         let mut rows = statement.query(params![user_key, day, conversation, model, self.days.to.0])?;
         while budget.is_left() {
-            let Some(row) = rows.next()? else { return Ok(true) };
+            let Some(row) = rows.next()? else {
+                // The next user is read from the start.
+                self.place = UsageSearch::start(self.days);
+                return Ok(true);
+            };
             budget.spend(ENTRY_WORK);
             let (conversation, model): (i64, Arc<str>) = (row.get(6)?, row.get(8)?);
             self.place = (row.get(5)?, conversation, model.to_string());

@@ -91,3 +91,7 @@ pub(crate) const AFTER: &str = "
         model
     FROM usage
     WHERE user = ?1 AND (day, conversation, model) > (?2, ?3, ?4) AND day <= ?5 ORDER BY day, conversation, model";
+/// Selects the users with usage in a range of days.
+pub(crate) const USERS: &str = "
+    SELECT u.key, u.oid FROM users u
+    WHERE EXISTS (SELECT 1 FROM usage_days d WHERE d.user = u.key AND d.day >= ?1 AND d.day <= ?2) ORDER BY u.key";
