@@ -85,6 +85,10 @@ fn probes(method: Method, pattern: &str) -> Option<&'static [Probe]> {
             (Hidden, "/conversations/{c}/messages", r#"{"content":"x","role":"system"}"#),
         ],
         (Post, "/conversations/{conversation_id}/cancel") => &[(Hidden, "/conversations/{c}/cancel", "")],
+        (Post, "/conversations/{conversation_id}/messages/{message_id}/answer") => {
+            &[(Hidden, "/conversations/{c}/messages/{m}/answer", "")]
+        }
+        (Get, "/usage") => &[(Own, "/usage", ""), (Own, "/usage?by=conversation", "")],
         (Get, "/conversations/{conversation_id}/messages/{message_id}") => {
             &[(Hidden, "/conversations/{c}/messages/{m}", "")]
         }

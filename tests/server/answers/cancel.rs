@@ -41,13 +41,23 @@ fn any_client_can_cancel_a_running_answer_and_its_text_remains() {
 }
 
 #[test]
-fn a_cancelled_answer_without_text_leaves_no_message() {
+fn a_cancelled_answer_without_text_is_an_event_and_no_message() {
     let model = Model::start();
     let server = Server::start(options(&model));
     let (mut ann, conversation, mut stream) = start_question(&server);
+    let mut other = ann.stream();
     let call = model.call();
+    let asked = text(&messages(&mut ann, &conversation)[0]["id"]);
     assert!(cancel(&mut ann, &conversation));
     call.wait_until_closed();
+    for stream in [&mut stream, &mut other] {
+        let event = stream.next_own();
+        assert_eq!(event.kind(), "output_error");
+        let data = json!({"reply_to": asked, "conversation_id": conversation, "code": "cancelled",
+            "error": event.data["data"]["error"]});
+        assert_eq!(event.data["data"], data);
+    }
+    assert_eq!(states(&mut ann, &conversation), [json!({"status": "cancelled"})]);
     ann.post_message(&conversation, "And now?");
     model.call().answer("yes");
     let before = stream.before_message("And now?");
@@ -70,4 +80,61 @@ fn disconnecting_cancels_no_answer() {
     call.finish();
     let mut stream = ann.stream_with("last_event_id=0");
     assert_output(&stream.next_of("output"), "one two", "complete");
+}
+
+#[test]
+fn queued_answers_are_cancelled_with_the_running_one() {
+    for shows_text in [false, true] {
+        let model = Model::start();
+        let server = Server::start(options(&model));
+        let (mut ann, conversation, mut stream) = start_question(&server);
+        let mut call = model.call();
+        if shows_text {
+            call.begin().say("half of it");
+            Reading::default().until(&mut stream, "half of it");
+        }
+        let mut asked = Vec::new();
+        for content in ["And this?", "And that?"] {
+            asked.push(ann.post_message(&conversation, content));
+            assert_eq!(stream.next_own().content(), content);
+        }
+        assert_eq!(cancel_all(&mut ann, &conversation), 3);
+        call.wait_until_closed();
+        let ends: Vec<Event> = (0..3).map(|_| stream.next_own()).collect();
+        let of_queued = |event: &&Event| asked.contains(&text(&event.data["data"]["reply_to"]));
+        let cancelled: Vec<&Event> = ends.iter().filter(of_queued).collect();
+        assert_eq!(cancelled.len(), 2);
+        assert!(cancelled.iter().all(|event| event.kind() == "output_error"), "{cancelled:?}");
+        let running = ends.iter().find(|event| !of_queued(event)).expect("the running answer ends");
+        let expected = if shows_text { "output" } else { "output_error" };
+        assert_eq!(running.kind(), expected, "{running:?}");
+        let mut states = states(&mut ann, &conversation);
+        assert!(states.iter().all(|state| state["status"] == "cancelled"), "{states:?}");
+        assert_eq!(states.remove(0)["message_id"].is_string(), shows_text);
+        assert!(model.call_by_now().is_none(), "a cancelled message is not answered");
+        assert_eq!(cancel_all(&mut ann, &conversation), 0);
+        // The next message is answered.
+        ann.post_message(&conversation, "And now?");
+        assert_eq!(stream.next_own().content(), "And now?");
+        model.call().answer("yes");
+        assert_output(&Reading::default().until_output(&mut stream), "yes", "complete");
+    }
+}
+
+#[test]
+fn a_cancel_leaves_other_conversations_alone() {
+    let model = Model::start();
+    let server = Server::start(options(&model));
+    let (mut ann, conversation, mut stream) = start_question(&server);
+    let call = model.call();
+    let other = ann.start_conversation("other");
+    ann.post_message(&other, "Elsewhere?");
+    stream.before_message("Elsewhere?");
+    let elsewhere = model.call();
+    assert_eq!(cancel_all(&mut ann, &conversation), 1);
+    call.wait_until_closed();
+    assert_eq!(stream.next_own().kind(), "output_error");
+    elsewhere.answer("here");
+    assert_output(&Reading::default().until_output(&mut stream), "here", "complete");
+    assert_eq!(states(&mut ann, &other)[0]["status"], "complete");
 }

@@ -33,7 +33,7 @@ impl Dialog {
 fn assert_failure(event: &Event, asked: &str) {
     assert_eq!(event.kind(), "output_error", "{event:?}");
     let data = &event.data["data"];
-    assert_eq!(data["message_id"], json!(asked), "{event:?}");
+    assert_eq!((&data["reply_to"], &data["code"]), (&json!(asked), &json!("failed")), "{event:?}");
     let error = data["error"].as_str().expect("words");
     assert!(!error.is_empty() && !error.contains("127.0.0.1"), "{error}");
     event.number();
@@ -87,11 +87,17 @@ fn an_answer_that_fails_midway_keeps_its_text() {
         reading.until(&mut dialog.stream, "half");
         call.send(end);
         call.disconnect();
-        let (output, failure) = (reading.until_output(&mut dialog.stream), dialog.stream.next_own());
+        let output = reading.until_output(&mut dialog.stream);
         assert_output(&output, "half", "failed");
-        assert_eq!(output.data["data"]["reply_to"], json!(asked), "{name}");
-        assert_failure(&failure, &asked);
-        assert_eq!(failure.data["data"]["answer_id"], output.data["data"]["message_id"], "{name}");
+        let data = &output.data["data"];
+        assert_eq!(data["reply_to"], json!(asked), "{name}");
+        let reason = data["error"].as_str().expect("the reason");
+        assert!(!reason.is_empty(), "{name}");
+        // A client that was away is told the same.
+        let list = messages(&mut dialog.ann, &dialog.conversation);
+        assert_eq!(list[1]["error"], json!(reason), "{name}");
+        let answer = json!({"status": "failed", "message_id": data["message_id"], "error": reason});
+        assert_eq!(list[0]["answer"], answer, "{name}");
         assert_eq!(
             said(&mut dialog.ann, &dialog.conversation),
             lines(&[("user", "Hello?", "complete"), ("assistant", "half", "failed")]),

@@ -8,6 +8,7 @@ mod followed;
 mod load;
 mod misbehaviour;
 mod order;
+mod state;
 mod streaming;
 mod turns;
 mod unread;
@@ -52,12 +53,28 @@ fn lines(list: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
     list.iter().map(|(role, text, status)| (role.to_string(), text.to_string(), status.to_string())).collect()
 }
 
-/// Cancels the running answer; returns whether there was one.
+/// Cancels the running answer; returns whether there was one, and that no other was queued.
 #[track_caller]
 fn cancel(user: &mut User, conversation: &str) -> bool {
+    let count = cancel_all(user, conversation);
+    assert!(count <= 1, "{count} answers were cancelled");
+    count == 1
+}
+
+/// Cancels the running answer and the queued answers; returns their number.
+#[track_caller]
+fn cancel_all(user: &mut User, conversation: &str) -> u64 {
     let response = user.post(&format!("/conversations/{conversation}/cancel"), json!({})).expect(200).json();
-    assert_eq!(response.as_object().map(|fields| fields.len()), Some(1), "{response}");
-    response["cancelled"].as_bool().expect("true or false")
+    let count = response["count"].as_u64().expect("a number");
+    assert_eq!(response, json!({"cancelled": count > 0, "count": count}));
+    count
+}
+
+/// What became of the answer to each message of a user.
+#[track_caller]
+fn states(user: &mut User, conversation: &str) -> Vec<Value> {
+    let list = messages(user, conversation);
+    list.into_iter().filter(|message| message["role"] == "user").map(|mut message| message["answer"].take()).collect()
 }
 
 /// The deltas of one answer, assembled as a client does.
