@@ -150,14 +150,14 @@ impl Stream {
         }
     }
 
-    /// The next event that is not a control event.
+    /// The next event that is neither a control event nor the status of an answer.
     #[track_caller]
     pub fn next_own(&mut self) -> Event {
         let timeout = WaitLimit::new();
         loop {
             timeout.check();
             let event = self.next();
-            if !event.is_control() {
+            if !event.is_control() && event.kind() != "answer_status" {
                 return event;
             }
         }
