@@ -39,20 +39,17 @@ pub(super) fn has_choices(value: &Value) -> bool {
     }
 }
 
-/// The choice that counts: that of `index`, which the first choice determines. Without choices, the object itself if it has
-/// a message.
-pub(super) fn choice<'v>(value: &'v Value, index: &mut Option<u64>) -> Option<&'v Value> {
+/// The choice that counts: the one without an index or with index 0, or, if the object is the whole answer, the first. Without
+/// choices, the object itself if it has a message.
+pub(super) fn choice(value: &Value, is_whole: bool) -> Option<&Value> {
     let choices = match &value["choices"] {
         Value::Array(choices) => &choices[..],
         choices @ Value::Object(_) => std::slice::from_ref(choices),
         _ => return value["message"].is_object().then_some(value),
     };
-    let number = |choice: &Value| choice["index"].as_u64();
-    let wanted = *index.get_or_insert_with(|| {
-        let numbers = || choices.iter().filter_map(number);
-        numbers().find(|index| *index == 0).or_else(|| numbers().next()).unwrap_or(0)
-    });
-    choices.iter().find(|choice| choice.is_object() && number(choice).is_none_or(|number| number == wanted))
+    let counts = |choice: &&Value| choice.is_object() && choice["index"].as_u64().is_none_or(|index| index == 0);
+    let first = || choices.iter().find(|choice| is_whole && choice["message"].is_object());
+    choices.iter().find(counts).or_else(first)
 }
 
 /// The text of a choice, and its place. `place` is that of the answer's text so far.

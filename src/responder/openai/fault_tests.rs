@@ -403,8 +403,8 @@ fn d21_only_the_first_choice_counts() {
         ),
         FaultCase("in one chunk", [&both("a", "x")[..], &both("b", "y"), DONE].concat(), "ab", "", Ok(None)),
         FaultCase(
-            "counted from one",
-            [&choice(1, "a")[..], &choice(2, "x"), &choice(1, "b"), DONE].concat(),
+            "another choice first",
+            [&choice(1, "x")[..], &choice(0, "a"), &choice(1, "y"), &choice(0, "b"), DONE].concat(),
             "ab",
             "",
             Ok(None),

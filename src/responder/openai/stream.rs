@@ -61,8 +61,6 @@ pub struct AnswerReader {
     /// The body is JSON and not an event stream.
     is_json: bool,
     has_choice: bool,
-    /// The index of the choice that counts, once one was read.
-    choice: Option<u64>,
     place: Option<TextPlace>,
     text_halves: HalfJoiner,
     reasoning_halves: HalfJoiner,
@@ -98,7 +96,6 @@ impl AnswerReader {
             has_skipped: false,
             is_json: false,
             has_choice: false,
-            choice: None,
             place: None,
             text_halves: HalfJoiner::default(),
             reasoning_halves: HalfJoiner::default(),
@@ -290,7 +287,7 @@ impl AnswerReader {
             return Err(report.failure(self.key.as_ref()));
         }
         let value = chunk::unwrapped(value);
-        let choice = chunk::choice(value, &mut self.choice);
+        let choice = chunk::choice(value, self.is_json);
         self.note_model(value);
         chunk::note_usage(value, choice, &mut self.finished);
         let Some(choice) = choice else { return Ok(()) };
