@@ -30,7 +30,7 @@ pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PR
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
 pub use crate::domain::live_answer::{AnswerDelta, AnswerTextKind, LiveAnswer};
 pub use crate::domain::model::{
-    AnswerState, AnswerSummary, Content, Conversation, Message, Metadata, Role, Status, Topic, UserProfile, Workspace,
+    AnswerSummary, Content, Conversation, Message, Metadata, Role, Status, StoredPhase, Topic, UserProfile, Workspace,
     WorkspaceDescription, WorkspaceName,
 };
 pub use crate::domain::page::{ConversationView, Page, Pagination};

@@ -26,7 +26,7 @@ pub struct AnswerJob {
     pub conversation_id: ConversationId,
     /// The conversation's workspace.
     pub workspace_id: WorkspaceId,
-    /// The user who requested the answer: the sender of the message, or whoever had it answered again. The answer counts for this
+    /// The user who requested the answer: the sender of the message, or the user who had it answered again. The answer counts for this
     /// user's shares.
     pub user: UserId,
     /// The store's key of that user.

@@ -185,7 +185,7 @@ pub enum CommandKind {
         /// The conversation.
         conversation: ConversationId,
         /// The running answer, if one runs.
-        running: Option<CancelledAnswer>,
+        running: Option<Box<CancelledAnswer>>,
         /// The last job to cancel; `None` for every job that is open now.
         through: Option<JobId>,
     },

@@ -253,7 +253,7 @@ pub struct Message {
     /// Why the answer failed, for clients.
     pub error: Option<Arc<str>>,
     /// The state of the newest answer to this message. Only queries for `GET` read it.
-    pub answer: Option<AnswerSummary>,
+    pub answer: Option<Box<AnswerSummary>>,
     /// The model's reasoning before this answer. Only queries that include it read it.
     pub reasoning: Option<Arc<str>>,
 }
@@ -261,29 +261,29 @@ pub struct Message {
 /// The newest answer to a message, as the message itself shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSummary {
-    /// The state.
-    pub state: AnswerState,
+    /// The phase.
+    pub phase: StoredPhase,
     /// The answer's message, if it has text.
     pub message_id: Option<MessageId>,
     /// Why the answer failed, for clients.
     pub error: Option<Arc<str>>,
 }
 
-/// The state of an answer to a message.
+/// The phase of an answer to a message, as far as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerState {
+pub enum StoredPhase {
     /// The job is open, and the answer has no text yet.
     Queued,
     /// The answer has text, or has ended.
     Begun(Status),
 }
 
-impl AnswerState {
+impl StoredPhase {
     /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
-            AnswerState::Queued => "queued",
-            AnswerState::Begun(status) => status.as_str(),
+            StoredPhase::Queued => "queued",
+            StoredPhase::Begun(status) => status.as_str(),
         }
     }
 }

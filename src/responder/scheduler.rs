@@ -118,7 +118,9 @@ impl Scheduler {
             SchedulerInput::CancelRequested { to, conversation_id } => {
                 self.cancel_answers(CancelRequest { to, conversation_id, through: None, count: 0 });
             }
-            SchedulerInput::AnswersCancelled { request, result } => self.answers_cancelled(request, result),
+            SchedulerInput::AnswersCancelled { request, result } => {
+                self.answers_cancelled(request, result.map(|result| *result));
+            }
             SchedulerInput::CancelStored { job, result } => self.cancel_stored(job, result, now),
             SchedulerInput::Deleted(deletions) => self.deleted(&deletions),
             SchedulerInput::TokenRules(token_rules) => {

@@ -47,7 +47,7 @@ pub(crate) fn message(json: &mut JsonWriter, message: &Message) {
         .raw("\"");
     error(json, message.error.as_deref());
     if let Some(answer) = &message.answer {
-        json.raw(",\"answer\":{\"status\":\"").raw(answer.state.as_str()).raw("\"");
+        json.raw(",\"answer\":{\"status\":\"").raw(answer.phase.as_str()).raw("\"");
         if let Some(id) = answer.message_id {
             json.raw(",\"message_id\":").uuid(id.0);
         }

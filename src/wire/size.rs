@@ -52,7 +52,7 @@ impl JsonBytes for Message {
             + self.status.as_str().len()
             + self.metadata.as_str().len()
             + error_bytes(self.error.as_deref())
-            + self.answer.as_ref().map_or(0, answer_bytes)
+            + self.answer.as_deref().map_or(0, answer_bytes)
             + self.reasoning.as_ref().map_or(0, |text| r#","reasoning":"#.len() + string_bytes(text))
     }
 }
@@ -61,7 +61,7 @@ fn answer_bytes(answer: &AnswerSummary) -> usize {
     const FRAME: usize = r#","answer":{"status":""}"#.len();
     const ID: usize = r#","message_id":"""#.len() + UUID_BYTES;
     let id = answer.message_id.map_or(0, |_| ID);
-    FRAME + answer.state.as_str().len() + id + error_bytes(answer.error.as_deref())
+    FRAME + answer.phase.as_str().len() + id + error_bytes(answer.error.as_deref())
 }
 
 fn error_bytes(error: Option<&str>) -> usize {

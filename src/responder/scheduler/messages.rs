@@ -94,7 +94,7 @@ pub enum SchedulerInput {
         /// The request.
         request: CancelRequest,
         /// The store's result; `None` if a queue was full.
-        result: Option<CommandResult>,
+        result: Option<Box<CommandResult>>,
     },
     /// The result of [`SchedulerOutput::CancelAnswer`].
     CancelStored {

@@ -263,7 +263,7 @@ fn messages_of_users_whose_tokens_are_rejected_are_not_answered() {
 
 /// The store's result of a command that cancels the answers of conversation 1.
 fn cancelled(request: CancelRequest, result: Option<Result<Outcome, Rejection>>) -> SchedulerInput {
-    let result = result.map(|result| CommandResult { to: TO, number: None, result });
+    let result = result.map(|result| Box::new(CommandResult { to: TO, number: None, result }));
     SchedulerInput::AnswersCancelled { request, result }
 }
 

@@ -116,7 +116,7 @@ impl DriverRequest {
             }
             DriverRequest::Cancel(job) => SchedulerInput::CancelStored { job, result: reply.command_result() },
             DriverRequest::CancelAll(request) => {
-                SchedulerInput::AnswersCancelled { request, result: reply.command_result() }
+                SchedulerInput::AnswersCancelled { request, result: reply.command_result().map(Box::new) }
             }
             DriverRequest::ListJobs(class) => {
                 let page = reply.of_query(|result| match result {
@@ -278,7 +278,7 @@ pub fn cancel_command(request: &CancelRequest, reply_to: ReplyTo, running: Optio
         actor: Actor { id, name: None, email: None, credential: Credential::default() },
         correlation_id: Arc::default(),
         idempotency: None,
-        kind: CommandKind::CancelAnswers { conversation: conversation_id, running, through },
+        kind: CommandKind::CancelAnswers { conversation: conversation_id, running: running.map(Box::new), through },
     }
 }
 

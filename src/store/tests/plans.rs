@@ -6,8 +6,8 @@ use crate::store::sqlite::admin::account_rows;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::read::{answer_history, caller_conversations, journal_messages, user_search};
 use crate::store::sqlite::tables::{
-    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, released_users,
-    state_events, timeline, usage, users, workspace_deletions, workspaces,
+    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
+    released_users, state_events, timeline, usage, users, workspace_deletions, workspaces,
 };
 use crate::store::sqlite::write::{purge, retention};
 
@@ -104,11 +104,11 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         answers::LAST,
         answers::SUPERSEDE,
         answers::SET_MESSAGE_STATUS,
-        answers::INSERT_REASONING,
-        answers::REASONING,
-        answers::DELETE_REASONING,
+        reasoning::INSERT,
+        reasoning::FIND,
+        reasoning::DELETE,
+        reasoning::DELETE_THROUGH,
         answers::DELETE_ANSWERS,
-        answers::DELETE_REASONING_THROUGH,
         answers::DELETE_ANSWERS_THROUGH,
         usage::ADD,
         usage::ADD_TO_DAY,

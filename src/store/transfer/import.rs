@@ -18,7 +18,7 @@ use crate::store::sqlite::connection::{self, Durability};
 use crate::store::sqlite::files::atomic_file::AtomicFile;
 use crate::store::sqlite::tables::journal_head;
 use crate::store::sqlite::tables::{
-    answer_jobs, answers, conversations, messages, released_users, state_events, usage, users, workspaces,
+    answer_jobs, answers, conversations, messages, reasoning, released_users, state_events, usage, users, workspaces,
 };
 use crate::store::sqlite::values::sql;
 use crate::wire::export_line::{
@@ -341,7 +341,7 @@ impl<'a> Importer<'a> {
             answers::insert(self.db, &EndedAnswerRow { asked: number, status: line.status, answer, error, usage })?;
         }
         if let Some(reasoning) = &message.reasoning {
-            answers::insert_reasoning(self.db, number, reasoning)?;
+            reasoning::insert(self.db, number, reasoning)?;
         }
         Ok(())
     }

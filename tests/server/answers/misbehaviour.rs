@@ -93,7 +93,7 @@ fn an_answer_that_fails_midway_keeps_its_text() {
         assert_eq!(data["reply_to"], json!(asked), "{name}");
         let reason = data["error"].as_str().expect("the reason");
         assert!(!reason.is_empty(), "{name}");
-        // A client that was away is told the same.
+        // A client that was away finds the same.
         let list = messages(&mut dialog.ann, &dialog.conversation);
         assert_eq!(list[1]["error"], json!(reason), "{name}");
         let answer = json!({"status": "failed", "message_id": data["message_id"], "error": reason});

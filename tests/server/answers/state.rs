@@ -18,7 +18,7 @@ fn a_message_shows_what_became_of_its_answer() {
     call.finish();
     reading.until_output(&mut stream);
     let state = json!({"status": "complete", "message_id": id});
-    assert_eq!(states(&mut ann, &conversation), [state.clone()]);
+    assert_eq!(states(&mut ann, &conversation), std::slice::from_ref(&state));
     let asked = text(&messages(&mut ann, &conversation)[0]["id"]);
     let one = ann.get(&format!("/conversations/{conversation}/messages/{asked}")).expect(200).json();
     assert_eq!(one["answer"], state);

@@ -3,9 +3,9 @@
 use super::fixture::*;
 use crate::common::*;
 use cortex_core::internals::{
-    AnswerJob, AnswerState, AnswerStep, CancelledAnswer, CommandKind, Content, ConversationRef, Day, DayRange,
-    EventKind, Message, MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Resource, Role, Status,
-    TokenCounts, TokenUsage, UsageBy, UsageKey, UsageReport, UsageSums,
+    AnswerJob, AnswerStep, CancelledAnswer, CommandKind, Content, ConversationRef, Day, DayRange, EventKind, Message,
+    MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Resource, Role, Status, StoredPhase, TokenCounts,
+    TokenUsage, UsageBy, UsageKey, UsageReport, UsageSums,
 };
 
 fn again(fixture: &AnswerFixture, message: MessageId) -> CommandKind {
@@ -13,7 +13,7 @@ fn again(fixture: &AnswerFixture, message: MessageId) -> CommandKind {
 }
 
 fn cancel(fixture: &AnswerFixture, running: Option<CancelledAnswer>) -> CommandKind {
-    CommandKind::CancelAnswers { conversation: fixture.conversation, running, through: None }
+    CommandKind::CancelAnswers { conversation: fixture.conversation, running: running.map(Box::new), through: None }
 }
 
 /// Has a message answered again by `user`. Returns the job, which must be the only one.
@@ -28,7 +28,7 @@ fn answered_again(fixture: &mut AnswerFixture, user: &str, message: MessageId) -
 
 fn state(fixture: &mut AnswerFixture, message: MessageId) -> (&'static str, Option<MessageId>) {
     let answer = fixture.message(message).answer.unwrap();
-    (answer.state.as_str(), answer.message_id)
+    (answer.phase.as_str(), answer.message_id)
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn who_may_have_what_answered_again() {
         let rejected = fixture.world.rejected("ann", again(&fixture, id));
         assert!(matches!(&rejected, Rejection::Invalid(fields) if fields[0].0 == "role"), "{rejected:?}");
     }
-    let stranger = fixture.world.rejected("eve", again(&fixture, asked.message_id));
-    assert_eq!(stranger, Rejection::NotFound(Resource::Conversation));
+    let outsider = fixture.world.rejected("eve", again(&fixture, asked.message_id));
+    assert_eq!(outsider, Rejection::NotFound(Resource::Conversation));
     let off = update_conversation(fixture.conversation, None, Some(r#"{"responder":"none"}"#));
     fixture.world.run("ann", off);
     let off = fixture.world.rejected("ben", again(&fixture, asked.message_id));
@@ -242,7 +242,11 @@ fn usage_is_summed_and_outlives_what_used_it() {
             assert_eq!((report.groups, report.total), (vec![(key, sums(2, 30, 6))], sums(2, 30, 6)));
         }
         let of_ann = usage(fixture, "ann", UsageBy::Model);
-        assert_eq!(of_ann.groups, [(UsageKey::Model("m-2".into()), sums(1, 100, 0))], "whoever asks again pays");
+        assert_eq!(
+            of_ann.groups,
+            [(UsageKey::Model("m-2".into()), sums(1, 100, 0))],
+            "the user of the second request pays"
+        );
         assert!(usage(fixture, "eve", UsageBy::Day).groups.is_empty());
     };
     check(&mut fixture);
@@ -256,7 +260,7 @@ fn usage_is_summed_and_outlives_what_used_it() {
 #[test]
 fn an_answer_state_has_a_name_for_each_status() {
     for status in Status::ALL {
-        assert_eq!(AnswerState::Begun(status).as_str(), status.as_str());
+        assert_eq!(StoredPhase::Begun(status).as_str(), status.as_str());
     }
-    assert_eq!(AnswerState::Queued.as_str(), "queued");
+    assert_eq!(StoredPhase::Queued.as_str(), "queued");
 }

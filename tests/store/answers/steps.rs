@@ -4,8 +4,8 @@ use super::fixture::*;
 use crate::common::*;
 use cortex_core::internals::limits::{CONTENT_BYTES_MAX, METADATA_BYTES_MAX, REASONING_BYTES_MAX};
 use cortex_core::internals::{
-    AnswerJob, AnswerState, AnswerStep, CommandKind, Content, ConversationRef, Event, EventBody, EventKind, JobId,
-    MessageCursor, Metadata, QueryKind, QueryResult, Rejection, Role, Status,
+    AnswerJob, AnswerStep, CommandKind, Content, ConversationRef, Event, EventBody, EventKind, JobId, MessageCursor,
+    Metadata, QueryKind, QueryResult, Rejection, Role, Status, StoredPhase,
 };
 use std::sync::Arc;
 
@@ -174,7 +174,7 @@ fn the_end_of_an_answer_determines_its_message() {
                 None
             }
         };
-        // What clients that were away are told.
+        // The replay for clients that were away.
         let replayed = fixture.world.page("ben", event.number.0 - 1, usize::MAX, EVERYTHING).events;
         assert_eq!(*replayed[0], Event { recipients: Arc::default(), ..(**event).clone() }, "{name}");
         assert_eq!(fixture.outputs("ann"), kept.into_iter().collect::<Vec<_>>(), "{name}");
@@ -185,7 +185,7 @@ fn the_end_of_an_answer_determines_its_message() {
             Ok(_) => (status == "failed").then_some("why"),
             Err((code, reason)) => (code == "failed").then_some(reason),
         };
-        assert_eq!((answer.state.as_str(), answer.message_id, answer.error.as_deref()), (status, id, error), "{name}");
+        assert_eq!((answer.phase.as_str(), answer.message_id, answer.error.as_deref()), (status, id, error), "{name}");
         let QueryResult::ConversationView(view) =
             fixture.world.query_result("ann", QueryKind::ConversationView(ConversationRef::Id(fixture.conversation)))
         else {
@@ -221,7 +221,7 @@ fn reasoning_reserves_an_id_and_the_first_text_makes_the_message() {
     assert!(committed.events.is_empty() && started.live.is_empty());
     let missing = |fixture: &mut AnswerFixture| fixture.world.query("ann", fixture.message_query(id)).result.is_err();
     assert!(missing(&mut fixture), "an answer without text has no message");
-    assert_eq!(fixture.message(job.message_id).answer.unwrap().state, AnswerState::Queued);
+    assert_eq!(fixture.message(job.message_id).answer.unwrap().phase, StoredPhase::Queued);
     assert_eq!(fixture.open_jobs(), std::slice::from_ref(&job), "it would be answered from the beginning");
     fixture.check();
 

@@ -3,9 +3,9 @@
 use super::run::ModelRun;
 use crate::common::*;
 use cortex_core::internals::{
-    AnswerState, AnswerStep, AnswerSummary, CancelledAnswer, CommandKind, Committed, Content, ConversationId,
-    ConversationRef, Event, EventBody, EventKind, JobClass, JobId, JobRange, Message, MessageId, Metadata, Outcome,
-    QueryKind, QueryResult, Rejection, Role, Status, UserId, UserKey, WallTime,
+    AnswerStep, AnswerSummary, CancelledAnswer, CommandKind, Committed, Content, ConversationId, ConversationRef,
+    Event, EventBody, EventKind, JobClass, JobId, JobRange, Message, MessageId, Metadata, Outcome, QueryKind,
+    QueryResult, Rejection, Role, Status, StoredPhase, UserId, UserKey, WallTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl ModelRun {
         let job = first.map(|(job, _)| *job).filter(|_| self.random.below(2) == 0);
         let text = (self.random.below(2) == 0).then(|| Content::new_unchecked("cancelled text"));
         let metadata = Metadata::empty();
-        let running = job.map(|job| CancelledAnswer { job, text, reasoning: None, metadata, usage: None });
+        let running = job.map(|job| Box::new(CancelledAnswer { job, text, reasoning: None, metadata, usage: None }));
         Some(CommandKind::CancelAnswers { conversation, running, through: None })
     }
 
@@ -140,12 +140,12 @@ impl ModelRun {
         open.is_begun = true;
         self.answers.grown.insert(id);
         self.keep_answer(id, asked, conversation, Content::new_unchecked(text.clone()), Status::Streaming);
-        self.set_state(asked, AnswerState::Begun(Status::Streaming), Some(id), None);
+        self.set_phase(asked, StoredPhase::Begun(Status::Streaming), Some(id), None);
     }
 
-    fn set_state(&mut self, asked: MessageId, state: AnswerState, message_id: Option<MessageId>, error: Option<&str>) {
+    fn set_phase(&mut self, asked: MessageId, phase: StoredPhase, message_id: Option<MessageId>, error: Option<&str>) {
         let error = error.map(Arc::from);
-        self.model.answers.insert(asked, AnswerSummary { state, message_id, error });
+        self.model.answers.insert(asked, AnswerSummary { phase, message_id, error });
     }
 
     /// Closes a job. Returns the id of the answer's message, if it has text.
@@ -169,7 +169,7 @@ impl ModelRun {
             };
             assert!(data.contains(&format!("\"code\":\"{}\"", status.as_str())), "{data}");
             self.apply(RESPONDER, &append(key, ""), event);
-            self.set_state(asked, AnswerState::Begun(status), None, error);
+            self.set_phase(asked, StoredPhase::Begun(status), None, error);
             return None;
         }
         let id = answer.unwrap_or_else(|| events.peek().and_then(|event| event.message_id()).unwrap());
@@ -177,7 +177,7 @@ impl ModelRun {
             self.keep_answer(id, asked, conversation, text.unwrap().clone(), status);
         }
         let error = (status == Status::Failed).then_some("the answer failed");
-        self.set_state(asked, AnswerState::Begun(status), Some(id), error);
+        self.set_phase(asked, StoredPhase::Begun(status), Some(id), error);
         Some(self.finish(id, status, text, events))
     }
 
@@ -212,7 +212,7 @@ impl ModelRun {
             self.apply(user, &append(job, ""), event);
             self.model.messages.get_mut(&answer).unwrap().1 = Some(message);
         }
-        self.set_state(id, AnswerState::Queued, None, None);
+        self.set_phase(id, StoredPhase::Queued, None, None);
         self.answers.made.push(job);
         let open = Open { asked: id, conversation, answer: None, is_begun: false };
         self.answers.open.insert(job, open);
@@ -313,7 +313,7 @@ impl ModelRun {
         let open = self.answers.open.remove(&key).unwrap();
         match open.answer.filter(|_| open.is_begun) {
             Some(answer) if answer == deleted => {
-                self.set_state(open.asked, AnswerState::Begun(Status::Cancelled), Some(answer), None);
+                self.set_phase(open.asked, StoredPhase::Begun(Status::Cancelled), Some(answer), None);
             }
             Some(answer) => drop(self.finish(answer, Status::Cancelled, None, events)),
             None => {}

@@ -96,7 +96,7 @@ impl Model {
 
     /// A message with the state of the answer to it.
     fn shown(&self, mut message: Message) -> Message {
-        message.answer = self.answers.get(&message.id).cloned();
+        message.answer = self.answers.get(&message.id).cloned().map(Box::new);
         if let Some(answer) = &mut message.answer {
             answer.message_id = answer.message_id.filter(|id| self.messages[id].1.is_some());
         }

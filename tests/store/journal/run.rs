@@ -4,8 +4,8 @@ use super::answers;
 use super::model::*;
 use crate::common::*;
 use cortex_core::internals::{
-    AnswerState, AnswerSummary, Command, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind,
-    JobId, Message, MessageId, Metadata, Random, UserId, WorkspaceId,
+    AnswerSummary, Command, CommandKind, Content, ConversationId, ConversationRef, Event, EventKind, JobId, Message,
+    MessageId, Metadata, Random, StoredPhase, UserId, WorkspaceId,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl ModelRun {
                     self.apply_answer_again(user, (*conversation, *message), result, job, &mut events);
                 }
                 (CommandKind::CancelAnswers { conversation, running, .. }, result) => {
-                    self.apply_cancel(*conversation, running.as_ref(), result, &mut events);
+                    self.apply_cancel(*conversation, running.as_deref(), result, &mut events);
                 }
                 (_, Ok(_)) => self.apply_command(user, kind, &mut events),
                 (_, Err(_)) => {}
@@ -282,7 +282,7 @@ impl ModelRun {
 
 /// The state of an answer that has not begun.
 fn queued() -> AnswerSummary {
-    AnswerSummary { state: AnswerState::Queued, message_id: None, error: None }
+    AnswerSummary { phase: StoredPhase::Queued, message_id: None, error: None }
 }
 
 fn known(ids: &[UserId]) -> Vec<&'static str> {

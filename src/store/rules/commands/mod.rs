@@ -107,7 +107,7 @@ impl<R: Rows> Transaction<'_, R> {
             CommandKind::AnswerMessage { conversation, message } => self.answer_again(caller, *conversation, *message),
             CommandKind::Answer { job, step } => self.answer(caller, *job, step),
             CommandKind::CancelAnswers { conversation, running, through } => {
-                self.cancel_answers(*conversation, running.as_ref(), *through)
+                self.cancel_answers(*conversation, running.as_deref(), *through)
             }
             CommandKind::SetPassword { verified, hash } => self.set_password(caller, verified, hash),
         }

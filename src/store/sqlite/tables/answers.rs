@@ -1,4 +1,4 @@
-//! Answers that have ended, and the reasoning of those with text.
+//! Answers that have ended.
 //!
 //! Invariant: the attempts to answer a message are numbered from 1, and all but the last are superseded. The last is superseded
 //! exactly while a job to answer the message again is open.
@@ -10,7 +10,6 @@ use crate::store::rules::records::{EndedAnswerRow, LastAnswerRow};
 use crate::store::sqlite::tables::messages::status_code;
 use crate::store::sqlite::values::{number, sql};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::sync::Arc;
 
 /// Inserts an answer that has ended, as the last one to its message.
 pub(crate) fn insert(db: &Connection, row: &EndedAnswerRow<'_>) -> rusqlite::Result<()> {
@@ -55,25 +54,13 @@ pub(crate) fn supersede(
     Ok(())
 }
 
-/// Stores the reasoning of an answer.
-pub(crate) fn insert_reasoning(db: &Connection, answer: EventNumber, text: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(INSERT_REASONING)?.execute(params![sql(answer), text]).map(drop)
-}
-
-/// The reasoning of an answer.
-pub(crate) fn reasoning(db: &Connection, answer: EventNumber) -> rusqlite::Result<Option<Arc<str>>> {
-    db.prepare_cached(REASONING)?.query_row([sql(answer)], |row| row.get(0)).optional()
-}
-
-/// Deletes the rows of a message: the reasoning of an answer, and the answers to it.
+/// Deletes the answers to a message.
 pub(crate) fn delete_of(db: &Connection, message: EventNumber) -> rusqlite::Result<()> {
-    db.prepare_cached(DELETE_REASONING)?.execute([sql(message)])?;
     db.prepare_cached(DELETE_ANSWERS)?.execute([sql(message)]).map(drop)
 }
 
-/// Deletes the rows of the messages of a conversation through number `last`, which are about to be purged.
+/// Deletes the answers to the messages of a conversation through number `last`, which are about to be purged.
 pub(crate) fn delete_through(db: &Connection, conversation: i64, last: i64) -> rusqlite::Result<()> {
-    db.prepare_cached(DELETE_REASONING_THROUGH)?.execute([conversation, last])?;
     db.prepare_cached(DELETE_ANSWERS_THROUGH)?.execute([conversation, last]).map(drop)
 }
 
@@ -85,11 +72,6 @@ pub(crate) const LAST: &str =
     "SELECT attempt, status, answer FROM answers WHERE asked = ?1 ORDER BY attempt DESC LIMIT 1";
 pub(crate) const SUPERSEDE: &str = "UPDATE answers SET status = ?3, error = NULL WHERE asked = ?1 AND attempt = ?2";
 pub(crate) const SET_MESSAGE_STATUS: &str = "UPDATE messages SET status = ?2, updated_at = ?3 WHERE number = ?1";
-pub(crate) const INSERT_REASONING: &str = "INSERT INTO answer_reasoning (message, text) VALUES (?1, ?2)";
-pub(crate) const REASONING: &str = "SELECT text FROM answer_reasoning WHERE message = ?1";
-pub(crate) const DELETE_REASONING: &str = "DELETE FROM answer_reasoning WHERE message = ?1";
 pub(crate) const DELETE_ANSWERS: &str = "DELETE FROM answers WHERE asked = ?1";
-pub(crate) const DELETE_REASONING_THROUGH: &str = "DELETE FROM answer_reasoning WHERE message IN \
-     (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";
 pub(crate) const DELETE_ANSWERS_THROUGH: &str = "DELETE FROM answers WHERE asked IN \
      (SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2)";

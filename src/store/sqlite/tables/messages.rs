@@ -3,9 +3,9 @@
 use crate::base::time::WallTime;
 use crate::domain::event::{Event, EventBody, EventKind, KindSet};
 use crate::domain::id::{ConversationId, EventNumber, IdKey, MessageId, UserId, WorkspaceId};
-use crate::domain::model::{AnswerState, AnswerSummary, Content, Message, Metadata, Role, Status};
+use crate::domain::model::{AnswerSummary, Content, Message, Metadata, Role, Status, StoredPhase};
 use crate::store::rules::records::{ConversationAccess, EventOrigin, NewMessageRow, Publication, message_event_kind};
-use crate::store::sqlite::tables::answers;
+use crate::store::sqlite::tables::reasoning;
 use crate::store::sqlite::values::{decode, number, sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -297,24 +297,24 @@ fn read_shown(
     conversation_id: ConversationId,
     with_reasoning: bool,
 ) -> rusqlite::Result<Message> {
-    let state = match (row.get::<_, Option<bool>>(13)?, row.get::<_, Option<i64>>(14)?) {
-        (Some(false), _) => Some(AnswerState::Queued),
-        (Some(true), _) => Some(AnswerState::Begun(Status::Streaming)),
-        (None, Some(_)) => Some(AnswerState::Begun(decode(row, 14, status_of)?)),
+    let phase = match (row.get::<_, Option<bool>>(13)?, row.get::<_, Option<i64>>(14)?) {
+        (Some(false), _) => Some(StoredPhase::Queued),
+        (Some(true), _) => Some(StoredPhase::Begun(Status::Streaming)),
+        (None, Some(_)) => Some(StoredPhase::Begun(decode(row, 14, status_of)?)),
         (None, None) => None,
     };
-    let answer = match state {
+    let answer = match phase {
         None => None,
-        Some(state) => Some(AnswerSummary {
-            state,
+        Some(phase) => Some(Box::new(AnswerSummary {
+            phase,
             message_id: match (row.get::<_, Option<i64>>(16)?, row.get::<_, Option<i64>>(17)?) {
                 (Some(answer), Some(at)) => Some(MessageId(ids.uuid(number(answer), WallTime(at)))),
                 _ => None,
             },
             error: row.get(15)?,
-        }),
+        })),
     };
-    let reasoning = if with_reasoning { answers::reasoning(db, number(row.get(0)?))? } else { None };
+    let reasoning = if with_reasoning { reasoning::find(db, number(row.get(0)?))? } else { None };
     Ok(Message { error: row.get(12)?, answer, reasoning, ..read(row, ids, conversation_id)? })
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod inbox;
 pub(crate) mod journal_head;
 pub(crate) mod journal_shares;
 pub(crate) mod messages;
+pub(crate) mod reasoning;
 pub(crate) mod released_users;
 pub(crate) mod state_events;
 pub(crate) mod timeline;

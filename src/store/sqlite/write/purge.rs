@@ -5,7 +5,7 @@ use crate::base::limits::{PURGE_BYTES_MAX, PURGE_ROWS_MAX};
 use crate::store::rules::age::AgeTime;
 use crate::store::rules::records::{JournalStats, RECIPIENT_BYTES};
 use crate::store::sqlite::tables::{
-    answer_jobs, answers, idempotency, journal_shares, released_users, state_events, workspace_deletions,
+    answer_jobs, answers, idempotency, journal_shares, reasoning, released_users, state_events, workspace_deletions,
 };
 use crate::store::sqlite::values::number;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -80,6 +80,7 @@ fn purge_messages(db: &Connection, conversation: i64, rows_left: &mut usize) -> 
     match last {
         Some(last) => {
             answer_jobs::delete_through(db, conversation, last)?;
+            reasoning::delete_through(db, conversation, last)?;
             answers::delete_through(db, conversation, last)?;
             db.prepare_cached(DELETE_MESSAGES)?.execute([conversation, last]).map(drop)
         }

@@ -13,8 +13,8 @@ use crate::store::rules::records::*;
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::sqlite::read::conversation_queries;
 use crate::store::sqlite::tables::{
-    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, state_events,
-    usage, users, workspace_deletions, workspaces,
+    answer_jobs, answers, conversations, idempotency, inbox, journal_head, journal_shares, messages, reasoning,
+    state_events, usage, users, workspace_deletions, workspaces,
 };
 use rusqlite::Connection;
 
@@ -192,6 +192,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn delete_message(&self, number: EventNumber) -> RowResult<()> {
+        reasoning::delete(self.db, number)?;
         answers::delete_of(self.db, number)?;
         messages::delete(self.db, number)
     }
@@ -245,7 +246,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn insert_reasoning(&self, answer: EventNumber, text: &str) -> RowResult<()> {
-        answers::insert_reasoning(self.db, answer, text)
+        reasoning::insert(self.db, answer, text)
     }
 
     fn add_usage(&self, added: &NewUsage<'_>) -> RowResult<()> {
