@@ -5,7 +5,7 @@ use crate::domain::command::{ApiVariant, ConversationRef};
 use crate::domain::event::{Event, EventBody, EventKind};
 use crate::domain::id::{EventNumber, MessageId};
 use crate::domain::live_answer::char_boundary;
-use crate::domain::model::{AnswerState, Message, Status};
+use crate::domain::model::{Message, Status, StoredPhase};
 use crate::domain::query::QueryResult;
 use crate::domain::result::{Rejection, Resource};
 use crate::store::error::{self, Abort};
@@ -43,10 +43,10 @@ impl ReadTransaction<'_> {
         }
         let answer = message.answer.as_ref().ok_or(Rejection::NotFound(Resource::Answer))?;
         (page.reply_to, page.message_id) = (Some(id), answer.message_id);
-        page.ended = match (answer.state, answer.message_id) {
-            (AnswerState::Queued | AnswerState::Begun(Status::Streaming), _) => None,
-            (AnswerState::Begun(_), Some(answer)) => Some(self.ended_text(&access, answer, (from, bytes_max))?),
-            (AnswerState::Begun(status), None) => {
+        page.ended = match (answer.phase, answer.message_id) {
+            (StoredPhase::Queued | StoredPhase::Begun(Status::Streaming), _) => None,
+            (StoredPhase::Begun(_), Some(answer)) => Some(self.ended_text(&access, answer, (from, bytes_max))?),
+            (StoredPhase::Begun(status), None) => {
                 let reason = answer.error.as_deref().unwrap_or("the answer was cancelled");
                 Some(self.ended_without_text(&access, &message, status, reason)?)
             }
