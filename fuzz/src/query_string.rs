@@ -125,7 +125,7 @@ fn typed(pairs: &[QueryPair<'_>]) {
     let list = query_params::conversation_view_list(pairs);
     assert_eq!(list.is_ok(), pagination.is_ok() && matches!(include, Ok(None | Some("messages"))));
     assert!(list.is_err() || list.is_ok_and(|query| query.with_messages == (include == Ok(Some("messages")))));
-    messages(pairs, limit);
+    messages(pairs, limit, include);
     stream(pairs);
     users(pairs);
     let login = query_params::login_form(pairs).ok();
@@ -138,7 +138,7 @@ fn typed(pairs: &[QueryPair<'_>]) {
     assert_eq!(login.map(|login| (login.email, login.password)), want);
 }
 
-fn messages(pairs: &[QueryPair<'_>], limit: Result<Option<u128>, ()>) {
+fn messages(pairs: &[QueryPair<'_>], limit: Result<Option<u128>, ()>, include: Result<Option<&str>, ()>) {
     let got = query_params::message_list(pairs);
     let id = |name| match once(pairs, name) {
         Ok(Some(id)) if !is_uuid(id) => Err(()),
@@ -148,6 +148,7 @@ fn messages(pairs: &[QueryPair<'_>], limit: Result<Option<u128>, ()>) {
         (Ok(before), Ok(after), Ok(limit)) if before.is_none() || after.is_none() => Some((before, after, limit)),
         _ => None,
     };
+    let want = want.filter(|_| matches!(include, Ok(None | Some("reasoning"))));
     assert_eq!(got.is_ok(), want.is_some(), "{got:?}");
     let (Ok(got), Some((before, after, limit))) = (got, want) else { return };
     assert_eq!(u128::from(got.limit), limit.unwrap_or(100));
