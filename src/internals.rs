@@ -17,6 +17,7 @@ pub use crate::config::Settings;
 pub use crate::config::table::VARIABLES;
 pub use crate::config::types::{Database, Secret};
 pub use crate::config::upstream_address::UpstreamAddress;
+pub use crate::config::upstream_fields::UpstreamField;
 pub use crate::domain::answer_job::{
     AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, JobPage, JobRange, RESPONDERS, Turn, UserJobPage, UserKey,
 };
@@ -25,6 +26,7 @@ pub use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 pub use crate::domain::command::{Actor, ApiVariant, Command, CommandKind, ConversationRef, Idempotency, ReplyTo};
 pub use crate::domain::commit::Committed;
 pub use crate::domain::event::{Event, EventBody, EventKind, KindSet};
+pub use crate::domain::history::{AnswerSettings, History};
 pub use crate::domain::holder::Holder;
 pub use crate::domain::id::{ConversationId, EventNumber, MessageId, RESPONDER_PREFIX, UserId, WorkspaceId};
 pub use crate::domain::last_event_id::{LastEventId, parse_last_event_ids};
@@ -55,7 +57,7 @@ pub use crate::responder::scheduler::{
     CancelRequest, Deletion, ImmediateAnswer, JobEnd, Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput,
     StopReason,
 };
-pub use crate::responder::{Completion, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
+pub use crate::responder::{Completion, ContextRules, Failure, FailureKind, Timeouts, Upstream, UpstreamSettings};
 pub use crate::runtime::queue::Queue;
 pub use crate::runtime::responders::{AnswerId, DriverRequest, ResponderInput, StoreReply};
 pub use crate::shard::message::{CommitShare, ShardMessage};
@@ -117,11 +119,6 @@ pub mod mailbox {
 /// Functions of `base::random`.
 pub mod random {
     pub use crate::base::random::{fill_secret, mix};
-}
-
-/// Functions of `responder::openai`.
-pub mod openai {
-    pub use crate::responder::openai::request_body;
 }
 
 /// Functions of `runtime::responders`.

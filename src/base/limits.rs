@@ -137,8 +137,10 @@ pub(crate) const RELEASED_USERS_MAX: usize = 64;
 pub(crate) const REMOVED_USERS_MAX: u64 = 1 << 18;
 /// Bytes of deleted messages after which a purge transaction ends.
 pub(crate) const PURGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of earlier messages that a responder receives with the message to answer.
+/// Bytes of text that a responder receives with the message to answer, if `RESPONDER_CONTEXT_TOKENS` is unset.
 pub const HISTORY_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a user before a text that is sent to a model, in Unicode scalar values.
+pub(crate) const SPEAKER_NAME_CHARS_MAX: usize = 64;
 /// Messages examined for the history before the message to answer, and as many after it, where late answers to earlier
 /// messages are.
 pub(crate) const HISTORY_ROWS_EXAMINED_MAX: u32 = 1024;
@@ -322,8 +324,22 @@ pub(crate) const UPSTREAM_EVENT_BYTES_MAX: usize = UPSTREAM_PLAIN_BYTES_MAX;
 pub(crate) const UPSTREAM_PLAIN_BYTES_MAX: usize = 6 * CONTENT_BYTES_MAX + 64 * 1024;
 /// Bytes of an upstream's error response that are parsed.
 pub(crate) const UPSTREAM_ERROR_BYTES_MAX: usize = 64 * 1024;
-/// Most text sent to an upstream as context, in bytes; the oldest messages are left out first.
-pub(crate) const UPSTREAM_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that count as one token of a context.
+pub(crate) const TOKEN_BYTES: usize = 4;
+/// Largest `RESPONDER_CONTEXT_TOKENS`.
+pub(crate) const CONTEXT_TOKENS_MAX: u32 = 1024 * 1024;
+/// Longest name or value of a field that `RESPONDER_HEADERS` adds, in bytes.
+pub(crate) const UPSTREAM_FIELD_BYTES_MAX: usize = 8 * 1024;
+/// Most fields in `RESPONDER_HEADERS`.
+pub(crate) const UPSTREAM_FIELDS_MAX: usize = 32;
+/// Most models in `RESPONDER_MODELS`.
+pub(crate) const MODELS_MAX: usize = 256;
+/// Longest system prompt of a conversation, in bytes.
+pub(crate) const SYSTEM_PROMPT_BYTES_MAX: usize = 32 * 1024;
+/// Most texts at which an answer ends.
+pub(crate) const STOP_TEXTS_MAX: usize = 4;
+/// Largest `max_tokens` of a conversation: models count in 32 bits.
+pub(crate) const ANSWER_TOKENS_MAX: u64 = i32::MAX as u64;
 /// Longest excerpt of an upstream's error text shown to clients, in Unicode scalar values.
 pub(crate) const UPSTREAM_EXCERPT_CHARS_MAX: usize = 200;
 /// Bytes at the beginning of an upstream's response that are kept, to show them if it cannot be read.
@@ -419,11 +435,13 @@ const _: () = assert!(CONTENT_BYTES_MAX + METADATA_BYTES_MAX <= MAILBOX_EVENT_BY
 const _: () = assert!(STREAM_HOLD_BYTES_MAX <= STREAM_SEND_BUFFER_BYTES);
 const _: () = assert!(LARGE_ALLOCATION_BYTES_MIN as usize <= LIST_BYTES_MAX);
 const _: () = assert!(LOG_FIELD_BYTES_MAX < LOG_QUEUE_BYTES_MAX);
-const _: () = assert!(CONTENT_BYTES_MAX <= UPSTREAM_CONTEXT_BYTES_MAX);
+const _: () = assert!(HISTORY_BYTES_MAX <= CONTEXT_TOKENS_MAX as usize * TOKEN_BYTES);
+const _: () = assert!(SYSTEM_PROMPT_BYTES_MAX < METADATA_BYTES_MAX);
 const _: () = assert!(UPSTREAM_PLAIN_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
 const _: () = assert!(UPSTREAM_EVENT_BYTES_MAX >= UPSTREAM_PLAIN_BYTES_MAX, "an answer may be one event");
 const _: () = assert!(UPSTREAM_EVENT_BYTES_MAX as u64 <= UPSTREAM_BODY_BYTES_MAX);
 const _: () = assert!(UPSTREAM_RETRY_MILLISECONDS <= UPSTREAM_RETRY_MILLISECONDS_MAX);
+const _: () = assert!(UPSTREAM_CONNECT_MILLISECONDS < UPSTREAM_FIRST_BYTE_MILLISECONDS);
 const _: () = assert!(RESPONDER_PAGE_JOBS + RESPONDER_WAITING_PER_USER_MAX <= JOBS_EXAMINED_MAX);
 const _: () = assert!(RESPONDER_WAITING_PER_USER_MAX <= RESPONDER_PAGE_JOBS, "a page has room for one user");
 const _: () = assert!(RESPONDER_STEPS_PER_USER_MAX as usize <= RESPONDER_STEPS_MAX);

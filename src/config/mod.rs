@@ -13,6 +13,7 @@ pub(crate) mod table;
 mod tests;
 pub(crate) mod types;
 pub(crate) mod upstream_address;
+pub(crate) mod upstream_fields;
 
 pub(crate) use environment::{described_environment, from_environment};
 pub(crate) use parse::SettingError;

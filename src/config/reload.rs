@@ -34,11 +34,19 @@ impl Settings {
             responders_allowed: "RESPONDERS_ALLOWED",
             responder_url: "RESPONDER_URL",
             responder_model: "RESPONDER_MODEL",
+            responder_models: "RESPONDER_MODELS",
             responder_api_key: "RESPONDER_API_KEY",
+            responder_headers: "RESPONDER_HEADERS",
             responder_ca_file: "RESPONDER_CA_FILE",
             responder_system_prompt: "RESPONDER_SYSTEM_PROMPT",
             responder_history: "RESPONDER_HISTORY",
+            responder_context_tokens: "RESPONDER_CONTEXT_TOKENS",
+            responder_names: "RESPONDER_NAMES",
             responder_concurrency_per_user: "RESPONDER_CONCURRENCY_PER_USER",
+            responder_tokens_per_user_per_day: "RESPONDER_TOKENS_PER_USER_PER_DAY",
+            responder_first_byte_ms: "RESPONDER_FIRST_BYTE_SECONDS",
+            responder_between_bytes_ms: "RESPONDER_BETWEEN_BYTES_SECONDS",
+            responder_total_ms: "RESPONDER_TOTAL_SECONDS",
         }
         (next, changed)
     }

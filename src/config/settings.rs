@@ -4,14 +4,18 @@ use super::network::{HostPattern, Hosts, Network, Networks, Origins};
 use super::parse::{SettingError, VariableReader, items};
 use super::types::{Database, Environment, RateLimit, Secret};
 use super::upstream_address::UpstreamAddress;
+use super::upstream_fields::UpstreamField;
 use crate::base::limits::{
-    HEAD_BYTES_SETTING_MAX, MEMORY_LIMIT_BYTES_MIN, MEMORY_LIMIT_BYTES_SETTING_MAX, TARGET_BYTES_MAX,
+    CONTEXT_TOKENS_MAX, HEAD_BYTES_SETTING_MAX, HISTORY_BYTES_MAX, MEMORY_LIMIT_BYTES_MIN,
+    MEMORY_LIMIT_BYTES_SETTING_MAX, MODELS_MAX, TARGET_BYTES_MAX, TOKEN_BYTES, UPSTREAM_BETWEEN_BYTES_MILLISECONDS,
+    UPSTREAM_FIRST_BYTE_MILLISECONDS,
 };
 use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
 use log::LevelFilter;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Shortest key that production starts with, in bytes: as long as the hash (RFC 7518 §3.2).
 pub(crate) const SECRET_KEY_BYTES_MIN: usize = 32;
@@ -54,6 +58,10 @@ const GRACE_MS_MAX: u64 = 10 * 60 * 1000;
 const RETENTION_DAYS: [u32; 2] = [1, 36_500];
 /// Most `RESPONDER_HISTORY`.
 const HISTORY_MAX: u32 = 1000;
+/// Largest `RESPONDER_TOKENS_PER_USER_PER_DAY`.
+const TOKENS_PER_DAY_MAX: u64 = 1_000_000_000_000;
+/// Longest timeout of an answer, in milliseconds: a day.
+const ANSWER_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Most `RESPONDER_CONCURRENCY_PER_USER`.
 const CONCURRENCY_MAX: u32 = 64;
 const KIB: u64 = 1024;
@@ -141,16 +149,32 @@ pub struct Settings {
     pub responder_url: Option<UpstreamAddress>,
     /// `RESPONDER_MODEL`; set when a responder needs it.
     pub responder_model: Option<String>,
+    /// `RESPONDER_MODELS` and `RESPONDER_MODEL`, each once; `RESPONDER_MODEL` is the first.
+    pub responder_models: Vec<Arc<str>>,
     /// `RESPONDER_API_KEY`
     pub responder_api_key: Option<Secret>,
+    /// `RESPONDER_HEADERS`
+    pub responder_headers: Vec<UpstreamField>,
     /// `RESPONDER_CA_FILE`
     pub responder_ca_file: Option<PathBuf>,
     /// `RESPONDER_SYSTEM_PROMPT`
     pub responder_system_prompt: Option<String>,
     /// `RESPONDER_HISTORY`
     pub responder_history: u32,
+    /// `RESPONDER_CONTEXT_TOKENS`; `None` is the bound of [`HISTORY_BYTES_MAX`].
+    pub responder_context_tokens: Option<u32>,
+    /// `RESPONDER_NAMES`
+    pub responder_names: bool,
     /// `RESPONDER_CONCURRENCY_PER_USER`
     pub responder_concurrency_per_user: u32,
+    /// `RESPONDER_TOKENS_PER_USER_PER_DAY`; `None` is no limit.
+    pub responder_tokens_per_user_per_day: Option<u64>,
+    /// `RESPONDER_FIRST_BYTE_SECONDS`, in milliseconds.
+    pub responder_first_byte_ms: u64,
+    /// `RESPONDER_BETWEEN_BYTES_SECONDS`, in milliseconds.
+    pub responder_between_bytes_ms: u64,
+    /// `RESPONDER_TOTAL_SECONDS`, in milliseconds; `None` is no limit.
+    pub responder_total_ms: Option<u64>,
     /// `SHUTDOWN_GRACE_SECONDS`, in milliseconds.
     pub shutdown_grace_ms: u64,
 }
@@ -172,6 +196,11 @@ impl Settings {
         let settings = read_all(&mut reader, cores, &mut warnings);
         if reader.errors.is_empty() { Ok(LoadedSettings { settings, warnings }) } else { Err(reader.errors) }
     }
+
+    /// Maximum bytes of text that are sent to a model.
+    pub(crate) fn context_bytes_max(&self) -> usize {
+        self.responder_context_tokens.map_or(HISTORY_BYTES_MAX, |tokens| tokens as usize * TOKEN_BYTES)
+    }
 }
 
 fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<String>) -> Settings {
@@ -183,6 +212,7 @@ fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<St
     let workers_default = u32::try_from(cores).unwrap_or(u32::MAX).clamp(1, WORKERS_DEFAULT_MAX);
     let responder = responder(reader, production);
     let responders_allowed = responders_allowed(reader, responder);
+    let responder_model = reader.bounded_text("RESPONDER_MODEL", NAME_CHARS_MAX);
     let settings = Settings {
         environment,
         host: host(reader, production),
@@ -220,12 +250,33 @@ fn read_all(reader: &mut VariableReader<'_>, cores: usize, warnings: &mut Vec<St
         journal_retention_bytes: reader.number("JOURNAL_RETENTION_BYTES", GIB, 64 * KIB, 1024 * TIB),
         responder,
         responder_url: responder_url(reader),
-        responder_model: reader.bounded_text("RESPONDER_MODEL", NAME_CHARS_MAX),
+        responder_models: responder_models(reader, responder_model.as_deref()),
+        responder_model,
         responder_api_key: reader.text("RESPONDER_API_KEY").map(Secret::new),
+        responder_headers: reader.checked("RESPONDER_HEADERS", Vec::new(), UpstreamField::parse_list),
         responder_ca_file: reader.text("RESPONDER_CA_FILE").map(PathBuf::from),
         responder_system_prompt: reader.bounded_text("RESPONDER_SYSTEM_PROMPT", SYSTEM_PROMPT_CHARS_MAX),
         responder_history: reader.small_number("RESPONDER_HISTORY", 20, 0, HISTORY_MAX),
+        responder_context_tokens: optional_number(reader, "RESPONDER_CONTEXT_TOKENS", CONTEXT_TOKENS_MAX.into())
+            .map(|tokens| tokens as u32),
+        responder_names: boolean(reader, "RESPONDER_NAMES", true),
         responder_concurrency_per_user: reader.small_number("RESPONDER_CONCURRENCY_PER_USER", 4, 1, CONCURRENCY_MAX),
+        responder_tokens_per_user_per_day: optional_number(
+            reader,
+            "RESPONDER_TOKENS_PER_USER_PER_DAY",
+            TOKENS_PER_DAY_MAX,
+        ),
+        responder_first_byte_ms: answer_timeout(
+            reader,
+            "RESPONDER_FIRST_BYTE_SECONDS",
+            UPSTREAM_FIRST_BYTE_MILLISECONDS,
+        ),
+        responder_between_bytes_ms: answer_timeout(
+            reader,
+            "RESPONDER_BETWEEN_BYTES_SECONDS",
+            UPSTREAM_BETWEEN_BYTES_MILLISECONDS,
+        ),
+        responder_total_ms: answer_total(reader),
         responders_allowed,
         shutdown_grace_ms: reader.seconds("SHUTDOWN_GRACE_SECONDS", 10_000, 0, GRACE_MS_MAX),
     };
@@ -421,6 +472,48 @@ fn responders_allowed(reader: &mut VariableReader<'_>, responder: ResponderKind)
         }
         Ok(allowed)
     })
+}
+
+/// The default model and those of the list, each once.
+fn responder_models(reader: &mut VariableReader<'_>, default: Option<&str>) -> Vec<Arc<str>> {
+    let mut models: Vec<Arc<str>> = default.map(Arc::from).into_iter().collect();
+    let listed = reader.checked("RESPONDER_MODELS", Vec::new(), |list| {
+        let listed: Vec<Arc<str>> = items(list).map(Arc::from).collect();
+        match listed.iter().all(|model| model.chars().count() <= NAME_CHARS_MAX) && listed.len() <= MODELS_MAX {
+            true => Ok(listed),
+            false => Err(format!("allowed are at most {MODELS_MAX} names of at most {NAME_CHARS_MAX} characters")),
+        }
+    });
+    for model in listed {
+        if !models.contains(&model) {
+            models.push(model);
+        }
+    }
+    models
+}
+
+/// A whole number from 1 to `max`; `None` if unset.
+fn optional_number(reader: &mut VariableReader<'_>, name: &'static str, max: u64) -> Option<u64> {
+    reader.text(name)?;
+    Some(reader.number(name, 1, 1, max))
+}
+
+fn boolean(reader: &mut VariableReader<'_>, name: &'static str, default: bool) -> bool {
+    reader.parsed(name, default, "allowed are true and false", |value| match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    })
+}
+
+fn answer_timeout(reader: &mut VariableReader<'_>, name: &'static str, default_ms: u64) -> u64 {
+    reader.seconds(name, default_ms, TIMEOUT_MS_MIN, ANSWER_MS_MAX)
+}
+
+fn answer_total(reader: &mut VariableReader<'_>) -> Option<u64> {
+    const NAME: &str = "RESPONDER_TOTAL_SECONDS";
+    reader.text(NAME)?;
+    Some(answer_timeout(reader, NAME, ANSWER_MS_MAX))
 }
 
 fn responder_url(reader: &mut VariableReader<'_>) -> Option<UpstreamAddress> {

@@ -4,6 +4,7 @@ use super::network::Origins;
 use super::table::VARIABLES;
 use super::types::{Database, Environment, RateLimit, Secret};
 use super::upstream_address::UpstreamAddress;
+use super::upstream_fields::UpstreamField;
 use super::{LoadedSettings, SettingError, Settings};
 use crate::base::log::LogFormat;
 use crate::domain::responder::ResponderKind;
@@ -265,15 +266,16 @@ fn secrets_are_never_shown() {
         ("JWT_SECRET_KEY", "hidden-1"),
         ("JWT_PREVIOUS_SECRET_KEYS", "hidden-2,your-secret-key-here"),
         ("RESPONDER_API_KEY", "hidden-3"),
+        ("RESPONDER_HEADERS", "X-Key=hidden-5"),
         ("REDIS_URL", "redis://:hidden-4@host"),
         ("PORT", "x"),
     ];
     let messages = messages(load(&variables)).concat();
     assert!(messages.contains("JWT_SECRET_KEY has 8 bytes") && !messages.contains("hidden"), "{messages}");
-    let shown = format!("{:?}", load(&variables[1..4]).unwrap());
+    let shown = format!("{:?}", load(&variables[1..5]).unwrap());
     assert!(shown.contains("Secret(8 bytes)") && !shown.contains("hidden"), "{shown}");
     let marked: Vec<&str> = VARIABLES.iter().filter(|variable| variable.secret).map(|variable| variable.name).collect();
-    assert_eq!(marked, ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS", "RESPONDER_API_KEY"]);
+    assert_eq!(marked, ["JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEYS", "RESPONDER_API_KEY", "RESPONDER_HEADERS"]);
 }
 
 #[test]
@@ -430,6 +432,50 @@ fn responders() {
 }
 
 #[test]
+fn models() {
+    let names = |variables: &[(&str, &str)]| {
+        settings(variables).responder_models.iter().map(|model| model.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), [""; 0]);
+    assert_eq!(names(&[("RESPONDER_MODEL", "a")]), ["a"]);
+    assert_eq!(names(&[("RESPONDER_MODELS", " b, c,,b ")]), ["b", "c"]);
+    assert_eq!(names(&[("RESPONDER_MODEL", "a"), ("RESPONDER_MODELS", "b,a")]), ["a", "b"], "the default is first");
+    assert!(rejection("RESPONDER_MODELS", &"x".repeat(256)).contains("at most 256 names of at most 255 characters"));
+    let many: Vec<String> = (0..257).map(|n| n.to_string()).collect();
+    assert!(rejection("RESPONDER_MODELS", &many.join(",")).contains("at most 256 names"));
+}
+
+#[test]
+fn requests_to_models() {
+    let secret = Secret::new("Basic x");
+    let field = UpstreamField { name: "Authorization".into(), value: secret };
+    good("RESPONDER_HEADERS", |s| s.responder_headers, &[("Authorization=Basic%20x", vec![field]), (",", vec![])]);
+    let message = "RESPONDER_HEADERS has 12 bytes: the field Host is set by the server itself";
+    assert_eq!(rejection("RESPONDER_HEADERS", "Host=hunter2"), message);
+    good("RESPONDER_CONTEXT_TOKENS", |s| s.context_bytes_max(), &[("1", 4), ("4096", 16384), ("1048576", 4 << 20)]);
+    assert_eq!(settings(&[]).context_bytes_max(), 256 * 1024);
+    bad("RESPONDER_CONTEXT_TOKENS", "from 1 to 1048576", &["0", "1048577", "4k"]);
+    good("RESPONDER_NAMES", |s| s.responder_names, &[("true", true), ("False", false), ("0", false), ("yes", true)]);
+    bad("RESPONDER_NAMES", "true and false", &["maybe", "2"]);
+    let limit = |s: Settings| s.responder_tokens_per_user_per_day;
+    good("RESPONDER_TOKENS_PER_USER_PER_DAY", limit, &[("1", Some(1)), ("5000000", Some(5_000_000))]);
+    bad("RESPONDER_TOKENS_PER_USER_PER_DAY", "from 1 to 1000000000000", &["0", "-1", "1e6"]);
+}
+
+#[test]
+fn timeouts_of_answers() {
+    let defaults = settings(&[]);
+    assert_eq!((defaults.responder_first_byte_ms, defaults.responder_between_bytes_ms), (300_000, 60_000));
+    assert_eq!(defaults.responder_total_ms, None);
+    good("RESPONDER_FIRST_BYTE_SECONDS", |s| s.responder_first_byte_ms, &[("0.1", 100), ("86400", 86_400_000)]);
+    good("RESPONDER_BETWEEN_BYTES_SECONDS", |s| s.responder_between_bytes_ms, &[("90", 90_000)]);
+    good("RESPONDER_TOTAL_SECONDS", |s| s.responder_total_ms, &[("600", Some(600_000)), (" ", None)]);
+    for name in ["RESPONDER_FIRST_BYTE_SECONDS", "RESPONDER_BETWEEN_BYTES_SECONDS", "RESPONDER_TOTAL_SECONDS"] {
+        bad(name, "seconds from 0.1 to 86400", &["0", "86401", "5m"]);
+    }
+}
+
+#[test]
 fn what_is_not_ours() {
     assert!(rejection("REDIS_URL", "redis://localhost:6379").contains("several instances are not built yet"));
     let warnings = |variables: &[(&str, &str)]| load(variables).unwrap().warnings;
@@ -491,6 +537,8 @@ fn a_reload_takes_up_what_the_table_says() {
         ("RESPONDER_API_KEY", "k"),
         ("RESPONDER_CA_FILE", "f"),
         ("RESPONDER_SYSTEM_PROMPT", "p"),
+        ("RESPONDER_HEADERS", "a=b"),
+        ("RESPONDER_NAMES", "false"),
     ];
     // These have one value or none.
     let fixed = ["JWT_ALGORITHM", "REDIS_URL", "RELOAD", "DEBUG", "SENTRY_DSN"];

@@ -182,4 +182,8 @@ pub struct Turn {
     pub role: Role,
     /// The text.
     pub text: Content,
+    /// The sender.
+    pub sender: UserId,
+    /// The sender's name, which may be empty.
+    pub sender_name: Arc<str>,
 }

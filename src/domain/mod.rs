@@ -7,6 +7,7 @@ pub(crate) mod command;
 pub(crate) mod commit;
 pub(crate) mod event;
 pub(crate) mod health;
+pub(crate) mod history;
 pub(crate) mod holder;
 pub(crate) mod id;
 pub(crate) mod last_event_id;

@@ -1,9 +1,10 @@
 //! Queries: reads of the store, and their results.
 
-use crate::domain::answer_job::{JobClass, JobId, JobPage, JobRange, Turn};
+use crate::domain::answer_job::{JobClass, JobId, JobPage, JobRange};
 use crate::domain::answer_page::AnswerPage;
 use crate::domain::command::{ConversationRef, ReplyTo};
 use crate::domain::event::{Event, KindSet};
+use crate::domain::history::History;
 use crate::domain::holder::Holder;
 use crate::domain::id::{ConversationId, EventNumber, MessageId, UserId, WorkspaceId};
 use crate::domain::model::{Conversation, Message, UserProfile, Workspace};
@@ -107,14 +108,17 @@ pub enum QueryKind {
         /// Number of jobs after which no further user is added.
         limit: u32,
     },
-    /// The last `limit` messages of the job's conversation through the one to answer, oldest first, for the responders.
-    /// Each answer follows the message that it answers. Empty messages and answers in progress are left out, and the
-    /// oldest messages if the result is too large.
+    /// The last `limit` texts of the job's conversation through the message to answer, oldest first, its `system` messages
+    /// and its settings, for the responders. Each answer follows the message that it answers. Empty messages, answers in
+    /// progress and messages whose answer ended without text are left out, and the oldest messages if the result is too
+    /// large.
     History {
         /// The job.
         job: JobId,
-        /// Maximum number of messages.
+        /// Maximum number of texts of users and assistants.
         limit: u32,
+        /// Maximum bytes of all texts, except for the message to answer.
+        bytes_max: usize,
     },
     /// The profiles of those of the users that share a conversation with the caller.
     Users(Vec<UserId>),
@@ -196,6 +200,7 @@ impl QueryResponse {
             Ok(QueryResult::Message(one)) => message(one),
             Ok(QueryResult::Usage(report)) => EACH * report.groups.len(),
             Ok(QueryResult::AnswerPage(page)) => page.weight(),
+            Ok(QueryResult::History(history)) => history.bytes(),
             Ok(QueryResult::Users(users)) => EACH * users.len(),
             Ok(QueryResult::JournalPage(page)) => page.events.iter().map(|event| event.weight()).sum(),
             _ => 0,
@@ -230,8 +235,8 @@ pub enum QueryResult {
     AnswerPage(Box<AnswerPage>),
     /// Answer jobs.
     Jobs(JobPage),
-    /// The messages before an answer.
-    History(Vec<Turn>),
+    /// What the answer to a message depends on.
+    History(History),
     /// Users.
     Users(Vec<UserProfile>),
     /// The stream may be opened, with this filter, in which the id of the default conversation is resolved.

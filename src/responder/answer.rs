@@ -10,7 +10,7 @@
 //! step is at the store.
 
 use super::model_request::{ModelEffect, ModelRequest};
-use super::openai::{self, AnswerPieces};
+use super::openai::AnswerPieces;
 use super::scheduler::{ImmediateAnswer, JobEnd, RETRY_MILLISECONDS, StopReason};
 use super::upstream::Upstream;
 use super::{Completion, Failure};
@@ -18,7 +18,8 @@ use crate::base::limits::OUTPUT_APPEND_MILLISECONDS;
 use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, Turn};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer};
+use crate::domain::history::History;
 use crate::domain::id::MessageId;
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::live_answer::LiveAnswer;
@@ -182,19 +183,17 @@ impl Answer {
         [self.request.poll_timeout(), self.store_at()].into_iter().flatten().min()
     }
 
-    /// Takes the messages before the answer. The last is the one to answer.
-    pub fn history_read(&mut self, history: StoreResult<Vec<Turn>>, now: MonoTime) {
+    /// Takes the history, whose last turn is the message to answer.
+    pub fn history_read(&mut self, history: StoreResult<History>, now: MonoTime) {
         // The answer may have been stopped meanwhile.
-        let Some((_halvings, counts_tokens)) = self.preparing.take() else { return };
+        let Some((halvings, counts_tokens)) = self.preparing.take() else { return };
         if self.end().is_some() {
             return;
         }
         match history {
-            StoreResult::Done(turns) if !turns.is_empty() => {
-                let settings = self.upstream.settings();
-                let prompt = settings.system_prompt.as_deref();
-                let body = openai::request_body(&settings.model, prompt, &turns, counts_tokens);
-                self.request.prepared(Some(&body), now);
+            StoreResult::Done(history) if !history.turns.is_empty() => {
+                let body = self.upstream.answer_body(&history, halvings, counts_tokens);
+                self.request.prepared(body.as_deref(), now);
             }
             StoreResult::Done(_) | StoreResult::Closed => self.over(JobEnd::Closed),
             StoreResult::Unavailable => self.over(JobEnd::Retry),

@@ -6,6 +6,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod breaker;
+pub(crate) mod context;
 pub(crate) mod failure;
 pub(crate) mod model_request;
 pub(crate) mod openai;
@@ -16,6 +17,7 @@ pub(crate) mod scheduler;
 mod tls;
 pub(crate) mod upstream;
 
+pub use context::ContextRules;
 pub use failure::{Failure, FailureKind};
 pub use upstream::{Timeouts, Upstream, UpstreamSettings};
 

@@ -23,12 +23,16 @@ pub(super) fn store_config(settings: &Settings, memory: MemoryPlan) -> StoreConf
         bytes: settings.journal_retention_bytes,
         young_milliseconds: 2 * settings.stream_stall_timeout_ms,
     };
-    let responders =
-        store::ResponderRules { default: settings.responder, allowed: settings.responders_allowed.clone() };
+    let responders = store::ResponderRules {
+        default: settings.responder,
+        allowed: settings.responders_allowed.clone(),
+        models: settings.responder_models.clone(),
+    };
     StoreConfig {
         retention,
         event_rate: Some(retention.event_rate()),
         responders,
+        tokens_per_day_max: settings.responder_tokens_per_user_per_day,
         memory,
         ..StoreConfig::new(database)
     }

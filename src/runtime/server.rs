@@ -28,7 +28,7 @@ use crate::base::thread::{self, OnPanic};
 use crate::config::Settings;
 use crate::domain::responder::ResponderKind;
 use crate::responder::retry::RetryPolicy;
-use crate::responder::{Timeouts, Upstream, UpstreamSettings};
+use crate::responder::{ContextRules, Timeouts, Upstream, UpstreamSettings};
 use crate::shard::Shard;
 use crate::shard::shared::SharedState;
 use crate::store::{self, Lock, Writer};
@@ -293,10 +293,21 @@ fn model(settings: &Settings) -> Result<Model, StartError> {
             let upstream = Upstream::new(UpstreamSettings {
                 address: address.clone(),
                 model: model.clone(),
+                models: settings.responder_models.clone(),
+                headers: settings.responder_headers.clone(),
                 api_key: settings.responder_api_key.clone(),
-                system_prompt: settings.responder_system_prompt.clone(),
+                context: ContextRules {
+                    system_prompt: settings.responder_system_prompt.clone(),
+                    bytes_max: settings.context_bytes_max(),
+                    names: settings.responder_names,
+                },
                 ca_file: settings.responder_ca_file.clone(),
-                timeouts: Timeouts::default(),
+                timeouts: Timeouts {
+                    first_byte_milliseconds: settings.responder_first_byte_ms,
+                    between_bytes_milliseconds: settings.responder_between_bytes_ms,
+                    total_milliseconds: settings.responder_total_ms,
+                    ..Timeouts::default()
+                },
                 retry: RetryPolicy::default(),
                 breaker: Default::default(),
             });

@@ -4,6 +4,7 @@ use crate::base::limits::*;
 use crate::base::memory_plan::MemoryPlan;
 use crate::config::types::Database;
 use crate::domain::responder::ResponderKind;
+use std::sync::Arc;
 
 /// The settings of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +121,8 @@ pub struct ResponderRules {
     pub default: ResponderKind,
     /// The responders that a conversation may choose, besides [`ResponderKind::None`].
     pub allowed: Vec<ResponderKind>,
+    /// The models that a conversation may choose.
+    pub models: Vec<Arc<str>>,
 }
 
 impl ResponderRules {
@@ -160,7 +163,11 @@ mod tests {
     #[test]
     fn a_conversation_chooses_among_the_allowed_responders() {
         use ResponderKind::{Echo, None as Off, OpenAi};
-        let rules = |default, allowed: &[ResponderKind]| ResponderRules { default, allowed: allowed.to_vec() };
+        let rules = |default, allowed: &[ResponderKind]| ResponderRules {
+            default,
+            allowed: allowed.to_vec(),
+            models: Vec::new(),
+        };
         let both = rules(Echo, &[Echo, OpenAi]);
         let only = rules(Off, &[OpenAi]);
         let off = rules(Off, &[]);

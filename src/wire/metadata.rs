@@ -127,7 +127,8 @@ pub(crate) fn has_member(metadata: &Metadata, key: &str) -> bool {
     member(metadata, key).is_some()
 }
 
-fn member<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
+/// The JSON text of the top-level member `key`. Of a duplicate key, the last counts.
+pub(crate) fn member<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
     let same = |(name, _): &(&str, &str)| *json::name(name) == *key.as_bytes();
     json::members(metadata.as_str()).filter(same).last().map(|(_, value)| value)
 }

@@ -4,6 +4,7 @@
 //! metadata must be returned byte for byte, and because responses and events are too frequent for an intermediate tree.
 
 pub(crate) mod answer_metadata;
+pub(crate) mod answer_settings;
 pub(crate) mod command_result;
 mod conversation_view;
 pub(crate) mod error;

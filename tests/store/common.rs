@@ -288,7 +288,8 @@ pub fn command(user: &str, kind: CommandKind) -> Command {
 /// The two responders that conversations may choose.
 pub fn responders(default: Option<&str>) -> ResponderRules {
     let default = default.map_or(ResponderKind::None, |name| ResponderKind::parse(name).expect("a responder's name"));
-    ResponderRules { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi] }
+    let models = ["small", "large"].map(Arc::from).to_vec();
+    ResponderRules { default, allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi], models }
 }
 
 /// Whether a command takes a number that no event has: for an answer's message or for a job.

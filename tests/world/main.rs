@@ -10,5 +10,6 @@ mod clients;
 mod contract;
 mod examples;
 mod memory;
+mod models;
 mod proxies;
 mod tools;

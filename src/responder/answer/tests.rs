@@ -1,11 +1,12 @@
 use super::*;
 use crate::base::random::Random;
 use crate::config::upstream_address::UpstreamAddress;
-use crate::domain::answer_job::{JobId, UserKey};
+use crate::domain::answer_job::{JobId, Turn, UserKey};
 use crate::domain::id::{ConversationId, EventNumber, UserId, WorkspaceId};
 use crate::domain::model::Role;
 use crate::domain::responder::ResponderKind;
 use crate::responder::breaker::Breaker;
+use crate::responder::context::ContextRules;
 use crate::responder::retry::RetryPolicy;
 use crate::responder::upstream::{Timeouts, UpstreamSettings};
 use uuid::Uuid;
@@ -16,8 +17,10 @@ fn at(milliseconds: u64) -> MonoTime {
     MonoTime(milliseconds * 1000)
 }
 
-fn turn() -> Turn {
-    Turn { role: Role::User, text: Content::new_unchecked("Hello?") }
+fn history() -> History {
+    let (sender, sender_name) = (UserId::new_unchecked("ann"), "".into());
+    let turn = Turn { role: Role::User, text: Content::new_unchecked("Hello?"), sender, sender_name };
+    History { turns: vec![turn], ..History::default() }
 }
 
 fn upstream() -> Arc<Upstream> {
@@ -25,7 +28,9 @@ fn upstream() -> Arc<Upstream> {
         address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
         model: "m".into(),
         api_key: None,
-        system_prompt: None,
+        models: Vec::new(),
+        headers: Vec::new(),
+        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
         ca_file: None,
         timeouts: Timeouts::default(),
         retry: RetryPolicy { tries_max: 1, ..RetryPolicy::default() },
@@ -54,7 +59,7 @@ fn new_answer() -> Answer {
 fn writing() -> Answer {
     let mut answer = new_answer();
     assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
-    answer.history_read(StoreResult::Done(vec![turn()]), at(0));
+    answer.history_read(StoreResult::Done(history()), at(0));
     assert_eq!(answer.poll(at(0)), Some(AnswerEffect::Connect));
     answer.connected(at(0));
     let request = String::from_utf8(answer.outgoing().to_vec()).unwrap();
@@ -272,7 +277,7 @@ fn a_closed_job_ends_the_answer_wherever_it_is() {
     let mut answer = new_answer();
     assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
     answer.stop(StopReason::JobClosed);
-    answer.history_read(StoreResult::Done(vec![turn()]), at(0));
+    answer.history_read(StoreResult::Done(history()), at(0));
     assert_eq!((answer.poll(at(0)), answer.end()), (None, Some(JobEnd::Closed)));
 }
 

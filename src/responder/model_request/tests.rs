@@ -2,6 +2,7 @@ use super::*;
 use crate::config::upstream_address::UpstreamAddress;
 use crate::responder::FailureKind;
 use crate::responder::breaker::{Breaker, Position};
+use crate::responder::context::ContextRules;
 use crate::responder::retry::RetryPolicy;
 use crate::responder::upstream::{Timeouts, UpstreamSettings};
 
@@ -24,7 +25,9 @@ fn upstream() -> Arc<Upstream> {
         address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
         model: "m".into(),
         api_key: None,
-        system_prompt: None,
+        models: Vec::new(),
+        headers: Vec::new(),
+        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
         ca_file: None,
         timeouts: Timeouts::default(),
         retry: RetryPolicy::default(),
@@ -156,7 +159,9 @@ fn a_bound_of_the_whole_answer_counts_all_attempts() {
         address: UpstreamAddress::parse("http://127.0.0.1:1/v1").unwrap(),
         model: "m".into(),
         api_key: None,
-        system_prompt: None,
+        models: Vec::new(),
+        headers: Vec::new(),
+        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
         ca_file: None,
         retry: RetryPolicy::default(),
         breaker: Breaker::default(),

@@ -7,7 +7,7 @@ mod stream;
 mod text;
 
 pub(crate) use error::{error_response, rejects_token_counts};
-pub use request::request_body;
+pub(crate) use request::request_body;
 pub use stream::{AnswerPieces, AnswerReader, ReadProgress};
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 use super::*;
 use crate::base::limits::*;
 use crate::config::types::Secret;
-use crate::domain::answer_job::Turn;
-use crate::domain::model::{Content, Role};
 use crate::responder::{Completion, Failure, FailureKind};
 use serde_json::{Value, json};
 
@@ -262,42 +260,6 @@ fn bytes_that_are_no_text_do_no_harm() {
         let (text, end) = read([&bytes[..]], true);
         assert_eq!((text.as_str(), end.is_err()), ("", true));
     }
-}
-
-#[test]
-fn requests_have_the_shape_of_the_protocol() {
-    let turn = |role, text: &str| Turn { role, text: Content::new_unchecked(text) };
-    let turns = [turn(Role::User, "a\n\"b\""), turn(Role::Assistant, "c"), turn(Role::User, "\u{1f600}")];
-    let body: Value = serde_json::from_slice(&request_body("m", Some("be kind"), &turns, true)).unwrap();
-    let expected = json!({
-        "model": "m",
-        "messages": [
-            {"role": "system", "content": "be kind"},
-            {"role": "user", "content": "a\n\"b\""},
-            {"role": "assistant", "content": "c"},
-            {"role": "user", "content": "\u{1f600}"},
-        ],
-        "stream": true,
-        "stream_options": {"include_usage": true},
-    });
-    assert_eq!(body, expected);
-    let body: Value = serde_json::from_slice(&request_body("m", None, &turns[2..], false)).unwrap();
-    assert_eq!(body, json!({"model": "m", "messages": [{"role": "user", "content": "\u{1f600}"}], "stream": true}));
-}
-
-#[test]
-fn the_oldest_turns_stay_out_when_there_is_too_much() {
-    let turn = |bytes| Turn { role: Role::User, text: Content::new_unchecked("x".repeat(bytes)) };
-    let count = |turns: &[Turn], prompt: Option<&str>| {
-        let body: Value = serde_json::from_slice(&request_body("m", prompt, turns, false)).unwrap();
-        body["messages"].as_array().unwrap().len()
-    };
-    let full = UPSTREAM_CONTEXT_BYTES_MAX;
-    assert_eq!(count(&[turn(1), turn(full / 2), turn(full / 2)], None), 2);
-    assert_eq!(count(&[turn(1), turn(full / 2), turn(full / 2 - 1)], None), 3);
-    assert_eq!(count(&[turn(1), turn(full / 2), turn(full / 2 - 1)], Some("p")), 3, "the prompt counts");
-    assert_eq!(count(&[turn(1), turn(full + 1)], None), 1, "what is answered always goes along");
-    assert_eq!(count(&[turn(1), turn(full), turn(1)], None), 1, "there is no hole");
 }
 
 #[test]

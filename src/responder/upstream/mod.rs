@@ -7,13 +7,16 @@ mod settings;
 mod transport;
 
 use super::breaker::{Breaker, Permit, PermitOutcome, Position};
+use super::context::ModelContext;
+use super::openai;
 use crate::base::metrics;
 use crate::base::time::MonoTime;
 use crate::config::types::Secret;
+use crate::domain::history::{AnswerSettings, History};
 pub(crate) use request::{ResponseEnd, UpstreamRequest};
 pub use settings::{Timeouts, UpstreamSettings};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use transport::Transport;
 
@@ -86,26 +89,51 @@ impl Upstream {
         Ok(Transport::plain())
     }
 
+    /// Maximum bytes of text that are sent of a conversation.
+    pub(crate) fn context_bytes_max(&self) -> usize {
+        self.settings.context.bytes_max
+    }
+
+    /// The body of a request for the answer to the last turn of `history`. The older half of the context is left out as many
+    /// times as `halvings` says; `None` if nothing was left to leave out.
+    pub fn answer_body(&self, history: &History, halvings: u32, count_tokens: bool) -> Option<Vec<u8>> {
+        let mut context = ModelContext::new(&self.settings.context, history);
+        for _ in 0..halvings {
+            context = context.shorter()?;
+        }
+        Some(openai::request_body(self.model(&history.settings), &history.settings, &context, count_tokens))
+    }
+
+    /// The model for a conversation with these settings: its own choice, if that is still allowed.
+    fn model(&self, settings: &AnswerSettings) -> &str {
+        let is_chosen = |model: &&Arc<str>| settings.model.as_ref() == Some(*model);
+        self.settings.models.iter().find(is_chosen).map_or(&self.settings.model, |model| model)
+    }
+
     /// The bytes of a request with this body.
     fn request(&self, body: &[u8]) -> Vec<u8> {
         let settings = &self.settings;
-        let authorization = settings
-            .api_key
-            .as_ref()
-            .map(|key| format!("Authorization: Bearer {}\r\n", key.expose()))
-            .unwrap_or_default();
+        let is_set = |name: &str| settings.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        let mut fields = String::new();
+        if !is_set("User-Agent") {
+            fields.push_str(concat!("User-Agent: cortex-core/", env!("CARGO_PKG_VERSION"), "\r\n"));
+        }
+        if let Some(key) = settings.api_key.as_ref().filter(|_| !is_set("Authorization")) {
+            fields.extend(["Authorization: Bearer ", key.expose(), "\r\n"]);
+        }
+        for field in &settings.headers {
+            fields.extend([&*field.name, ": ", field.value.expose(), "\r\n"]);
+        }
         let mut request = format!(
             "POST {target} HTTP/1.1\r\n\
              Host: {host}\r\n\
-             User-Agent: {agent}\r\n\
              Accept: text/event-stream, application/json\r\n\
              Accept-Encoding: identity\r\n\
              Content-Type: application/json\r\n\
              Content-Length: {length}\r\n\
-             {authorization}Connection: close\r\n\r\n",
+             {fields}Connection: close\r\n\r\n",
             target = settings.address.target,
             host = settings.address.authority,
-            agent = concat!("cortex-core/", env!("CARGO_PKG_VERSION")),
             length = body.len(),
         )
         .into_bytes();

@@ -3,9 +3,12 @@
 use crate::base::limits::*;
 use crate::config::types::Secret;
 use crate::config::upstream_address::UpstreamAddress;
+use crate::config::upstream_fields::UpstreamField;
 use crate::responder::breaker::Breaker;
+use crate::responder::context::ContextRules;
 use crate::responder::retry::RetryPolicy;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Timeouts of an upstream, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +44,14 @@ pub struct UpstreamSettings {
     pub address: UpstreamAddress,
     /// `RESPONDER_MODEL`
     pub model: String,
+    /// `RESPONDER_MODELS`: the models that a conversation may choose.
+    pub models: Vec<Arc<str>>,
+    /// `RESPONDER_HEADERS`. A field `Authorization` here replaces the one with the key.
+    pub headers: Vec<UpstreamField>,
     /// `RESPONDER_API_KEY`
     pub api_key: Option<Secret>,
-    /// `RESPONDER_SYSTEM_PROMPT`
-    pub system_prompt: Option<String>,
+    /// What is sent of a conversation.
+    pub context: ContextRules,
     /// `RESPONDER_CA_FILE`: certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Its timeouts.

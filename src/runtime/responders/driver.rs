@@ -257,7 +257,11 @@ impl Driver {
             AnswerEffect::ReadHistory => {
                 let job = running.answer.job();
                 let reply_to = self.port.reserve(DriverRequest::History(id));
-                let kind = QueryKind::History { job: job.key, limit: self.model.history + 1 };
+                let kind = QueryKind::History {
+                    job: job.key,
+                    limit: self.model.history + 1,
+                    bytes_max: running.answer.upstream().context_bytes_max(),
+                };
                 self.workers.ask(Query { reply_to, caller: job.user.clone(), kind });
             }
             AnswerEffect::Connect => {

@@ -4,9 +4,10 @@
 
 use crate::base::limits::RESPONDER_INPUTS_MAX;
 use crate::base::metrics;
-use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS, Turn};
+use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer, JobClass, JobId, RESPONDERS};
 use crate::domain::command::{Actor, Command, CommandKind, ReplyTo};
 use crate::domain::event::Event;
+use crate::domain::history::History;
 use crate::domain::id::{ConversationId, MessageId};
 use crate::domain::query::{QueryResponse, QueryResult};
 use crate::domain::responder::ResponderKind;
@@ -79,7 +80,7 @@ pub enum ResponderInput {
     /// An input of the scheduler.
     Scheduler(SchedulerInput),
     /// The messages before an answer.
-    HistoryRead(AnswerId, StoreResult<Vec<Turn>>),
+    HistoryRead(AnswerId, StoreResult<History>),
     /// The result of a step of an answer, with the id of the answer's message.
     Stored(AnswerId, StoreResult<Option<MessageId>>),
     /// The addresses of the upstream's host, or why there are none.
@@ -128,7 +129,7 @@ impl DriverRequest {
             }
             DriverRequest::History(answer) => {
                 let history = reply.of_query(|result| match result {
-                    QueryResult::History(turns) => Some(turns),
+                    QueryResult::History(history) => Some(history),
                     _ => None,
                 });
                 return ResponderInput::HistoryRead(answer, history);

@@ -16,7 +16,8 @@ use crate::store::ResponderRules;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) fn open_answered(path: &Path) -> Writer {
-    let responders = ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo] };
+    let responders =
+        ResponderRules { default: ResponderKind::Echo, allowed: vec![ResponderKind::Echo], models: Vec::new() };
     let config = StoreConfig { responders, ..StoreConfig::new(Database::File(path.into())) };
     Writer::open(&config).unwrap()
 }

@@ -124,6 +124,8 @@ fn no_statement_scans_a_table_or_sorts_messages() {
         answer_jobs::FIRST_OF_USER,
         answer_history::HISTORY,
         answer_history::LATE_ANSWERS,
+        answer_history::SYSTEM_TEXTS,
+        answer_history::METADATA,
         idempotency::FIND,
         idempotency::PURGE,
         purge::CONVERSATION_OF,

@@ -158,12 +158,11 @@ fn an_endless_text_is_truncated_at_the_content_limit() {
 fn the_request_follows_the_chat_completions_protocol() {
     let standin = StandIn::start(vec![say(until_close(&good_events()))]);
     let settings = UpstreamSettings {
-        system_prompt: Some("Be kind.".into()),
+        context: ContextRules { system_prompt: Some("Be kind.".into()), bytes_max: 4096, names: true },
         ..settings(format!("http://{}/base/v1/", standin.addr))
     };
-    let turns = [(Role::User, "one"), (Role::Assistant, "two"), (Role::User, "three \u{1f600}")]
-        .map(|(role, text)| Turn { role, text: Content::new_unchecked(text) });
-    ask_about(&Arc::new(Upstream::new(settings).unwrap()), &turns).1.unwrap();
+    let history = history(&["one", "two", "three \u{1f600}"]);
+    ask_about(&Arc::new(Upstream::new(settings).unwrap()), &history).1.unwrap();
     let request = &standin.requests()[0];
     let fields: Vec<&str> = request.head.lines().collect();
     assert_eq!(fields[0], "POST /base/v1/chat/completions HTTP/1.1");

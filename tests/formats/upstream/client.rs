@@ -1,7 +1,6 @@
 //! Carries the bytes of one request to a model over a real socket, as the program's responders do.
 
-use cortex_core::internals::openai::request_body;
-use cortex_core::internals::{AnswerPieces, Completion, Failure, ModelEffect, ModelRequest, MonoTime, Random, Turn};
+use cortex_core::internals::{AnswerPieces, Completion, Failure, History, ModelEffect, ModelRequest, MonoTime, Random};
 use cortex_core::internals::{Upstream, UpstreamAddress};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -14,19 +13,19 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// The text and the result of the answer to "Hello?".
 pub fn ask(upstream: &Arc<Upstream>) -> (String, Result<Completion, Failure>) {
-    ask_about(upstream, &super::request_turns())
+    ask_about(upstream, &super::history(&["Hello?"]))
 }
 
 /// The text and the result of the answer to these messages.
-pub fn ask_about(upstream: &Arc<Upstream>, turns: &[Turn]) -> (String, Result<Completion, Failure>) {
-    let (text, end) = ask_until(upstream, turns, |_| ControlFlow::Continue(()));
+pub fn ask_about(upstream: &Arc<Upstream>, history: &History) -> (String, Result<Completion, Failure>) {
+    let (text, end) = ask_until(upstream, history, |_| ControlFlow::Continue(()));
     (text, end.expect("nobody stops the request"))
 }
 
 /// As `ask_about`, but the request is stopped when `look`, which gets the text so far, wants it: it then has no result.
 pub fn ask_until(
     upstream: &Arc<Upstream>,
-    turns: &[Turn],
+    history: &History,
     mut look: impl FnMut(&str) -> ControlFlow<()>,
 ) -> (String, Option<Result<Completion, Failure>>) {
     // Requests share a breaker, and so a clock.
@@ -39,10 +38,9 @@ pub fn ask_until(
     let mut is_stopped = false;
     loop {
         match request.poll(now()) {
-            Some(ModelEffect::Prepare { counts_tokens, .. }) => {
-                let settings = upstream.settings();
-                let body = request_body(&settings.model, settings.system_prompt.as_deref(), turns, counts_tokens);
-                request.prepared(Some(&body), now());
+            Some(ModelEffect::Prepare { halvings, counts_tokens }) => {
+                let body = upstream.answer_body(history, halvings, counts_tokens);
+                request.prepared(body.as_deref(), now());
             }
             Some(ModelEffect::Connect) => {
                 let until = request.poll_timeout().expect("a connection has a deadline");

@@ -242,8 +242,8 @@ fn a_finished_text_is_kept_unless_an_error_follows() {
 #[test]
 fn a_rejection_sent_before_the_request_is_read_is_received() {
     let standin = StandIn::start(vec![vec![Step::Deaf, Step::Send(with_length(413, "", "{\"error\":\"too much\"}"))]]);
-    let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(4_000_000)) }];
-    let failure = ask_about(&upstream(&standin), &turns).1.unwrap_err();
+    let history = history(&[&"x".repeat(4_000_000)]);
+    let failure = ask_about(&upstream(&standin), &history).1.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Status(413), "{failure:?}");
 }
 
@@ -266,7 +266,7 @@ fn a_cancelled_answer_stops_in_every_phase() {
     for (name, script, shown, left) in table {
         let standin = StandIn::start(vec![script]);
         let mut asked = 0;
-        let (text, end) = ask_until(&upstream(&standin), &request_turns(), |text| {
+        let (text, end) = ask_until(&upstream(&standin), &history(&["Hello?"]), |text| {
             let is_there = text == shown && standin.requests().len() == 1;
             asked += usize::from(is_there);
             if asked >= 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -276,7 +276,7 @@ fn a_cancelled_answer_stops_in_every_phase() {
         assert_eq!((text.as_str(), standin.requests().len()), (shown, 1), "{name}");
     }
     let standin = StandIn::start(vec![vec![Step::Send(until_close("")), Step::Forever(delta("more").into_bytes())]]);
-    let end = ask_until(&upstream(&standin), &request_turns(), |text| {
+    let end = ask_until(&upstream(&standin), &history(&["Hello?"]), |text| {
         if text.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     assert_eq!(end.1, None);

@@ -66,7 +66,7 @@ fn only_one_probe_runs_at_a_time_and_a_cancelled_probe_frees_its_slot() {
     }
     std::thread::sleep(Duration::from_millis(5));
     let mut others = Vec::new();
-    let (_, end) = ask_until(&upstream, &request_turns(), |_| {
+    let (_, end) = ask_until(&upstream, &history(&["Hello?"]), |_| {
         if standin.requests().len() < 3 {
             return ControlFlow::Continue(());
         }

@@ -3,6 +3,7 @@
 
 mod cases;
 mod client;
+mod context;
 mod faults;
 mod health;
 mod secrets;
@@ -12,7 +13,8 @@ mod tls;
 
 use client::{ask, ask_about, ask_until};
 use cortex_core::internals::{
-    Breaker, Content, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress, UpstreamSettings,
+    Breaker, Content, ContextRules, History, RetryPolicy, Role, Secret, Timeouts, Turn, Upstream, UpstreamAddress,
+    UpstreamSettings, UserId,
 };
 use standin::{StandIn, Step};
 use std::sync::Arc;
@@ -37,8 +39,10 @@ fn settings(url: impl AsRef<str>) -> UpstreamSettings {
     UpstreamSettings {
         address: UpstreamAddress::parse(url.as_ref()).expect("an address"),
         model: "standin-1".into(),
+        models: vec!["standin-1".into(), "standin-2".into()],
+        headers: Vec::new(),
         api_key: Some(Secret::new(KEY)),
-        system_prompt: None,
+        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
         ca_file: None,
         timeouts: LONG_TIMEOUTS,
         retry: RETRY,
@@ -55,8 +59,15 @@ fn upstream_with(standin: &StandIn, timeouts: Timeouts) -> Arc<Upstream> {
     Arc::new(Upstream::new(settings).expect("the settings are valid"))
 }
 
-fn request_turns() -> Vec<Turn> {
-    vec![Turn { role: Role::User, text: Content::new_unchecked("Hello?") }]
+/// A history of these texts, in which users and the model take turns and a user has the last.
+fn history(texts: &[&str]) -> History {
+    let turn = |(index, text): (usize, &&str)| Turn {
+        role: if (texts.len() - index) % 2 == 1 { Role::User } else { Role::Assistant },
+        text: Content::new_unchecked(*text),
+        sender: UserId::new_unchecked("ann"),
+        sender_name: "Ann".into(),
+    };
+    History { turns: texts.iter().enumerate().map(turn).collect(), ..History::default() }
 }
 
 fn delta(text: &str) -> String {

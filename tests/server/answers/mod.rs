@@ -2,6 +2,7 @@
 //! behaviour of the model and any exit of the server.
 
 mod cancel;
+mod context;
 mod crash;
 mod echo;
 mod followed;

@@ -8,12 +8,12 @@ use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_st
 use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Breaker, Command,
-    CommandKind, Committed, Content, ConversationId, ConversationRef, Credential, Database, Deletion, DriverRequest,
-    EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime, Now, Outcome,
-    PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection, ReplyTo,
-    ResponderInput, ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput, SchedulerLimits, SchedulerOutput,
-    StoreConfig, StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings, UserId,
-    WallTime, Writer,
+    CommandKind, Committed, Content, ContextRules, ConversationId, ConversationRef, Credential, Database, Deletion,
+    DriverRequest, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime,
+    Now, Outcome, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection,
+    ReplyTo, ResponderInput, ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput, SchedulerLimits,
+    SchedulerOutput, StoreConfig, StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings,
+    UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -223,6 +223,7 @@ impl AnswerWorld {
         let responders = ResponderRules {
             default: ResponderKind::OpenAi,
             allowed: vec![ResponderKind::Echo, ResponderKind::OpenAi],
+            models: Vec::new(),
         };
         let config = StoreConfig { responders, ..StoreConfig::new(Database::File(self.path())) };
         let mut writer = Writer::open(&config).expect("the database opens");
@@ -680,7 +681,7 @@ impl AnswerWorld {
                 running.attempts += 1;
                 let is_again = running.attempts > 1;
                 self.counts.asked_again += u64::from(is_again);
-                let query = self.query(QueryKind::History { job, limit: 3 });
+                let query = self.query(QueryKind::History { job, limit: 3, bytes_max: 4096 });
                 let request = DriverRequest::History(id);
                 if !self.ask(query, Waiter::Driver(request)) {
                     self.process().inputs.push_back(request.input(StoreReply::Dropped));
@@ -987,7 +988,9 @@ fn upstream() -> Arc<Upstream> {
         address: UpstreamAddress::parse("http://127.0.0.1:1/v1").expect("an address"),
         model: "m".into(),
         api_key: None,
-        system_prompt: None,
+        models: Vec::new(),
+        headers: Vec::new(),
+        context: ContextRules { system_prompt: None, bytes_max: 4096, names: true },
         ca_file: None,
         timeouts: Timeouts::default(),
         retry: RetryPolicy::default(),

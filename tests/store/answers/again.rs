@@ -47,9 +47,9 @@ fn a_later_answer_supersedes_the_earlier_one_at_once() {
 
     let job = fixture.open_jobs().remove(0);
     assert!(job.key > asked.key && job.started.is_none());
-    let history = QueryKind::History { job: job.key, limit: 10 };
+    let history = QueryKind::History { job: job.key, limit: 10, bytes_max: 4096 };
     let QueryResult::History(turns) = fixture.world.query_result(ECHO, history) else { panic!() };
-    let turns: Vec<_> = turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect();
+    let turns: Vec<_> = turns.turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect();
     assert_eq!(turns, [(Role::User, "hello")], "a superseded answer is not sent to the model");
     // A step of the earlier answer that comes late does not reach the later one.
     assert_eq!(fixture.world.rejected(ECHO, finish(asked.key, Status::Complete, Some("late"))), CLOSED);

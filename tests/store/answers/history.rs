@@ -4,22 +4,30 @@ use super::fixture::*;
 use crate::common::*;
 use cortex_core::internals::limits::HISTORY_BYTES_MAX;
 use cortex_core::internals::{
-    AnswerJob, ApiVariant, CommandKind, ConversationRef, QueryKind, QueryResult, Role, Status,
+    AnswerJob, AnswerSettings, ApiVariant, CommandKind, ConversationRef, History, JobId, QueryKind, QueryResult, Role,
+    Status,
 };
 
 impl AnswerFixture {
-    fn history(&mut self, job: &AnswerJob, limit: u32) -> Vec<String> {
-        match self.world.query_result(ECHO, QueryKind::History { job: job.key, limit }) {
-            QueryResult::History(turns) => {
-                turns.iter().map(|turn| format!("{}: {}", turn.role.as_str(), turn.text.as_str())).collect()
-            }
+    fn read_history(&mut self, job: &AnswerJob, limit: u32) -> History {
+        match self.world.query_result(ECHO, history_of(job.key, limit)) {
+            QueryResult::History(history) => history,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn history(&mut self, job: &AnswerJob, limit: u32) -> Vec<String> {
+        let turns = self.read_history(job, limit).turns;
+        turns.iter().map(|turn| format!("{}: {}", turn.role.as_str(), turn.text.as_str())).collect()
     }
 
     fn say(&mut self, role: Role, text: &str) {
         self.world.done("ann", post_as(ConversationRef::Id(self.conversation), role, ApiVariant::Config, text));
     }
+}
+
+fn history_of(job: JobId, limit: u32) -> QueryKind {
+    QueryKind::History { job, limit, bytes_max: HISTORY_BYTES_MAX }
 }
 
 #[test]
@@ -30,7 +38,7 @@ fn a_history_ends_with_the_message_to_answer() {
     let first = fixture.ask("one");
     let second = fixture.ask("two");
     let third = fixture.ask("three");
-    assert_eq!(fixture.history(&first, 9), ["system: be kind", "assistant: welcome", "user: one"]);
+    assert_eq!(fixture.history(&first, 9), ["assistant: welcome", "user: one"]);
     assert_eq!(fixture.history(&second, 2), ["user: one", "user: two"]);
     assert_eq!(fixture.history(&second, 1), ["user: two"]);
     assert_eq!(fixture.history(&second, 0), [""; 0]);
@@ -50,17 +58,17 @@ fn a_history_ends_with_the_message_to_answer() {
     fixture.step(finish(third.key, Status::Complete, Some(" \n")));
     assert_eq!(
         fixture.history(&fourth, 3),
-        ["assistant: answer t", "user: three", "user: four"],
-        "an empty answer is omitted"
+        ["user: two", "assistant: answer t", "user: four"],
+        "an empty answer is omitted, and so is its message"
     );
 
-    assert_eq!(fixture.world.query_rejection(ECHO, QueryKind::History { job: third.key, limit: 9 }), CLOSED);
+    assert_eq!(fixture.world.query_rejection(ECHO, history_of(third.key, 9)), CLOSED);
     fixture.world.done("ann", delete_conversation(fixture.conversation));
-    assert_eq!(fixture.world.query_rejection(ECHO, QueryKind::History { job: fourth.key, limit: 9 }), CLOSED);
+    assert_eq!(fixture.world.query_rejection(ECHO, history_of(fourth.key, 9)), CLOSED);
     let mut fixture = AnswerFixture::in_file();
     let job = fixture.ask("one");
     fixture.world.done("ann", CommandKind::DeleteWorkspace { id: fixture.workspace });
-    assert_eq!(fixture.world.query_rejection(ECHO, QueryKind::History { job: job.key, limit: 9 }), CLOSED);
+    assert_eq!(fixture.world.query_rejection(ECHO, history_of(job.key, 9)), CLOSED);
 }
 
 #[test]
@@ -77,4 +85,50 @@ fn a_history_is_bounded_in_bytes() {
     assert_eq!(lengths, [answered, asked, answered, asked, asked, "user: last".len()], "the newest are kept");
     let large = fixture.ask(&"y".repeat(HISTORY_BYTES_MAX + 1));
     assert_eq!(fixture.history(&large, 100).len(), 1, "the message to answer is always included");
+}
+
+#[test]
+fn messages_whose_answers_ended_without_text_are_left_out() {
+    let mut fixture = AnswerFixture::in_file();
+    let jobs: Vec<AnswerJob> = ["failed", "cancelled", "partly", "open"].iter().map(|text| fixture.ask(text)).collect();
+    fixture.step(failed(jobs[0].key, None, Some("no connection")));
+    fixture.step(finish(jobs[1].key, Status::Cancelled, None));
+    fixture.step(finish(jobs[2].key, Status::Cancelled, Some("half")));
+    let last = fixture.ask("last");
+    let all = ["user: partly", "assistant: half", "user: open", "user: last"];
+    assert_eq!(fixture.history(&last, 9), all);
+    assert_eq!(fixture.history(&last, 3), all[1..], "what is left out does not count");
+    let open = ["user: partly", "assistant: half", "user: open"];
+    assert_eq!(fixture.history(&jobs[3], 9), open, "the message to answer is never left out");
+}
+
+#[test]
+fn a_history_has_the_senders_and_the_system_messages() {
+    let mut fixture = AnswerFixture::in_file();
+    fixture.say(Role::System, "be kind");
+    fixture.say(Role::Assistant, "hello");
+    fixture.say(Role::System, "be brief");
+    let job = fixture.ask("one");
+    fixture.say(Role::System, "too late");
+    let history = fixture.read_history(&job, 1);
+    let system: Vec<&str> = history.system.iter().map(|text| text.as_str()).collect();
+    assert_eq!(system, ["be kind", "be brief"], "they do not count, and come from before the message");
+    let turn = history.turns.last().expect("the message");
+    assert_eq!((turn.sender.as_str(), history.turns.len()), ("ben", 1));
+}
+
+#[test]
+fn a_history_has_the_settings_of_its_conversation() {
+    let mut fixture = AnswerFixture::in_file();
+    let job = fixture.ask("one");
+    assert_eq!(fixture.read_history(&job, 1).settings, AnswerSettings::default());
+    let settings = r#"{"model":"large","temperature":0.5,"stop":"x","note":1}"#;
+    fixture.world.done("ann", update_conversation(fixture.conversation, None, Some(settings)));
+    let expected = AnswerSettings {
+        model: Some("large".into()),
+        temperature: Some("0.5".into()),
+        stop: vec!["x".into()],
+        ..AnswerSettings::default()
+    };
+    assert_eq!(fixture.read_history(&job, 1).settings, expected);
 }

@@ -100,6 +100,39 @@ fn the_choice_of_a_responder_changes_with_the_metadata() {
 }
 
 #[test]
+fn the_settings_of_answers_are_validated_and_belong_to_the_owner() {
+    let mut fixture = AnswerFixture::in_file();
+    let conversation = fixture.conversation;
+    let table = [
+        (r#"{"model":"huge"}"#, "model must be one of small, large"),
+        (r#"{"temperature":3}"#, "temperature must be a number from 0 to 2"),
+        (r#"{"top_p":-1}"#, "top_p must be a number from 0 to 1"),
+        (r#"{"max_tokens":0}"#, "max_tokens must be a whole number from 1 to 2147483647"),
+        (r#"{"system_prompt":1}"#, "system_prompt must be a string of at most 32 KiB"),
+        (r#"{"stop":[""]}"#, "stop must be a string or at most 4 strings, none of them empty"),
+        (
+            r#"{"responder":"parrot","top_p":2,"model":7}"#,
+            "responder must be one of echo, openai, none; model must be a string; top_p must be a number from 0 to 1",
+        ),
+    ];
+    for (metadata, rule) in table {
+        let invalid = Rejection::Invalid(vec![("metadata", rule.into())]);
+        let change = || update_conversation(conversation, None, Some(metadata));
+        assert_eq!(fixture.world.rejected("ann", change()), invalid, "{metadata}");
+        assert_eq!(fixture.world.rejected("ann", with_metadata(metadata)), invalid, "{metadata}");
+        assert!(matches!(fixture.world.rejected("ben", change()), Rejection::Forbidden(_)), "{metadata}");
+    }
+    let good = r#"{"model":"large","temperature":0.2,"top_p":1,"max_tokens":9,"stop":"x","system_prompt":"s"}"#;
+    for metadata in [good, r#"{"model":null}"#] {
+        let change = || update_conversation(conversation, None, Some(metadata));
+        assert!(matches!(fixture.world.rejected("ben", change()), Rejection::Forbidden(_)), "{metadata}");
+        fixture.world.done("ann", change());
+        fixture.world.done("ann", with_metadata(metadata));
+    }
+    fixture.world.done("ben", update_conversation(conversation, None, Some(r#"{"note":1}"#)));
+}
+
+#[test]
 fn a_repeated_message_gets_one_job() {
     let mut world = World::answered_in_file(Some("echo"));
     let mut keyed = command("ann", post(ConversationRef::Default, "x"));

@@ -22,6 +22,7 @@ use crate::store::rules::records::{
 };
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::rules::transaction::{Author, CommandCaller, Transaction};
+use crate::wire::answer_settings;
 use crate::wire::event;
 use crate::wire::metadata;
 use std::sync::Arc;
@@ -131,15 +132,19 @@ impl<R: Rows> Transaction<'_, R> {
         Ok(())
     }
 
-    /// The rule that the choice of a responder in `patch` violates, if any. `after` is the metadata with `patch` applied.
-    pub(crate) fn check_responder(&self, patch: &Metadata, after: &Metadata) -> Option<(&'static str, String)> {
+    /// The rules that the responder and the settings of answers in `patch` violate, if any. `after` is the metadata with `patch`
+    /// applied.
+    pub(crate) fn check_answer_settings(&self, patch: &Metadata, after: &Metadata) -> Option<(&'static str, String)> {
+        let responders = &self.cache.responders;
+        let mut violations = answer_settings::violations(patch, after, &responders.models);
         // A choice can always be removed, and a patch without a choice leaves an earlier choice unchanged.
-        if !metadata::has_member(patch, "responder") || !metadata::has_member(after, "responder") {
-            return None;
+        if metadata::has_member(patch, "responder") && metadata::has_member(after, "responder") {
+            let chosen = metadata::string_member(after, "responder");
+            if chosen.is_none_or(|name| responders.chosen(&name).is_none()) {
+                violations.insert(0, responders.rule());
+            }
         }
-        let is_allowed = metadata::string_member(after, "responder")
-            .is_some_and(|name| self.cache.responders.chosen(&name).is_some());
-        (!is_allowed).then(|| ("metadata", self.cache.responders.rule()))
+        (!violations.is_empty()).then(|| ("metadata", violations.join("; ")))
     }
 
     /// Answers a message again. The job comes after all open ones of the conversation.

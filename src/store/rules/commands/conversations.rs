@@ -13,6 +13,7 @@ use crate::store::error::Abort;
 use crate::store::rules::records::{ConversationAccess, UserRef, WorkspaceRef};
 use crate::store::rules::rows::{RowResult, Rows};
 use crate::store::rules::transaction::{Author, CommandCaller, NewStateEvent, Transaction};
+use crate::wire::answer_settings;
 use crate::wire::event;
 use crate::wire::metadata;
 use std::collections::HashSet;
@@ -52,7 +53,7 @@ impl<R: Rows> Transaction<'_, R> {
         if participants.len() > PARTICIPANTS_MAX {
             invalid.push(too_many_participants());
         }
-        invalid.extend(self.check_responder(new.metadata, &without_nulls(new.metadata)));
+        invalid.extend(self.check_answer_settings(new.metadata, &without_nulls(new.metadata)));
         if !invalid.is_empty() {
             return Err(Rejection::Invalid(invalid).into());
         }
@@ -87,8 +88,10 @@ impl<R: Rows> Transaction<'_, R> {
     ) -> CommandOutcome {
         let access = self.authorize(caller, conversation, api_variant)?;
         let is_owner = access.is_owner(caller.id());
-        if !is_owner && change.metadata.is_some_and(|patch| metadata::has_member(patch, "responder")) {
-            return Err(Rejection::Forbidden("only the workspace's owner may choose the responder").into());
+        if !is_owner && change.metadata.and_then(answer_settings::owners_member).is_some() {
+            return Err(
+                Rejection::Forbidden("only the workspace's owner may choose the responder and its settings").into()
+            );
         }
         let diff = change.participants.map(|new| ParticipantDiff::new(&access, caller.id(), new));
         if !is_owner && diff.as_ref().is_some_and(|diff| !diff.removed.is_empty()) {
@@ -102,7 +105,7 @@ impl<R: Rows> Transaction<'_, R> {
         }
         match merged(&changed.metadata, change.metadata) {
             Ok(metadata) => {
-                invalid.extend(change.metadata.and_then(|patch| self.check_responder(patch, &metadata)));
+                invalid.extend(change.metadata.and_then(|patch| self.check_answer_settings(patch, &metadata)));
                 changed.metadata = metadata;
             }
             Err(field) => invalid.push(field),

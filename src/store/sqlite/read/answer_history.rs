@@ -1,30 +1,35 @@
 //! The history of a conversation that a responder receives.
 
-use crate::base::limits::{HISTORY_BYTES_MAX, HISTORY_ROWS_EXAMINED_MAX};
+use crate::base::limits::HISTORY_ROWS_EXAMINED_MAX;
 use crate::domain::answer_job::{JobId, Turn};
-use crate::domain::model::Content;
+use crate::domain::history::{AnswerSettings, History};
+use crate::domain::id::{EventNumber, UserId};
+use crate::domain::model::{Content, Metadata, Role};
 use crate::store::sqlite::tables::{answer_jobs, messages};
 use crate::store::sqlite::values::{decode, sql};
-use rusqlite::Connection;
+use crate::wire::answer_settings;
+use rusqlite::{Connection, Row};
 use std::sync::Arc;
 
-/// The turns of a conversation for the answer of a job, oldest first. The message to answer is the last turn. The history has
-/// at most `limit` turns and at most `HISTORY_BYTES_MAX` and `list_bytes_max` bytes, except for the message to answer, which is always included.
-/// Each answer follows its message, even if other messages came in between. `None` if the job is closed.
-pub(crate) fn history(
-    db: &Connection,
-    key: JobId,
-    limit: u32,
-    list_bytes_max: usize,
-) -> rusqlite::Result<Option<Vec<Turn>>> {
-    let bytes_max = list_bytes_max.min(HISTORY_BYTES_MAX);
+/// The texts of a conversation for the answer of a job, oldest first, and the conversation's settings. The message to answer is
+/// the last turn. The history has at most `limit` turns and at most `bytes_max` bytes of each kind of text, except for the
+/// message to answer, which is always included. Each answer follows its message, even if other messages came in between.
+/// `None` if the job is closed.
+pub(crate) fn history(db: &Connection, key: JobId, limit: u32, bytes_max: usize) -> rusqlite::Result<Option<History>> {
     let Some(job) = answer_jobs::find(db, key)? else { return Ok(None) };
-    let (limit, parameters) =
-        (limit as usize, [sql(job.conversation), sql(job.asked), HISTORY_ROWS_EXAMINED_MAX.into()]);
+    let parameters = [sql(job.conversation), sql(job.asked), HISTORY_ROWS_EXAMINED_MAX.into()];
+    Ok(Some(History {
+        turns: turns(db, parameters, limit as usize, bytes_max)?,
+        system: system_texts(db, parameters, bytes_max)?,
+        settings: settings(db, job.conversation)?,
+    }))
+}
+
+fn turns(db: &Connection, parameters: [i64; 3], limit: usize, bytes_max: usize) -> rusqlite::Result<Vec<Turn>> {
     let mut turns = Vec::new();
-    gather(db, LATE_ANSWERS, parameters, list_bytes_max, &mut turns, |turns, _| turns.len() >= limit)?;
+    gather(db, LATE_ANSWERS, parameters, bytes_max, &mut turns, |turns, _| turns.len() >= limit)?;
     // The remaining rows all have places before `number`, so they are not needed once enough turns have places after it.
-    gather(db, HISTORY, parameters, list_bytes_max, &mut turns, |turns, number| {
+    gather(db, HISTORY, parameters, bytes_max, &mut turns, |turns, number| {
         is_enough(turns.iter().filter(|turn| turn.place.0 > number), limit, bytes_max)
     })?;
     turns.sort_unstable_by_key(|turn| std::cmp::Reverse(turn.place));
@@ -33,9 +38,31 @@ pub(crate) fn history(
         bytes += turn.text.as_str().len();
         *index == 0 || bytes <= bytes_max
     });
-    let mut history: Vec<Turn> = fitting.map(|(_, turn)| turn).collect();
-    history.reverse();
-    Ok(Some(history))
+    let mut turns: Vec<Turn> = fitting.map(|(_, turn)| turn).collect();
+    turns.reverse();
+    Ok(turns)
+}
+
+/// The newest `system` messages through the message to answer that have at most `bytes_max` bytes together, oldest first.
+fn system_texts(db: &Connection, parameters: [i64; 3], bytes_max: usize) -> rusqlite::Result<Vec<Content>> {
+    let mut statement = db.prepare_cached(SYSTEM_TEXTS)?;
+    let mut rows = statement.query(parameters)?;
+    let (mut texts, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let text: Arc<str> = row.get(0)?;
+        bytes += text.len();
+        if bytes > bytes_max {
+            break;
+        }
+        texts.push(Content::new_unchecked(text));
+    }
+    texts.reverse();
+    Ok(texts)
+}
+
+fn settings(db: &Connection, conversation: EventNumber) -> rusqlite::Result<AnswerSettings> {
+    let metadata: Arc<str> = db.prepare_cached(METADATA)?.query_row([sql(conversation)], |row| row.get(0))?;
+    Ok(answer_settings::read(&Metadata::new_unchecked(metadata)))
 }
 
 /// A turn and its place in the history.
@@ -76,24 +103,54 @@ fn gather(
         if is_enough(turns, number) {
             break;
         }
+        let role = decode(row, 1, messages::role_of)?;
         let text = Content::new_unchecked(row.get::<_, Arc<str>>(2)?);
-        if text.as_str().chars().all(char::is_whitespace) {
+        if role == Role::System || text.as_str().chars().all(char::is_whitespace) {
+            continue;
+        }
+        if role == Role::User && ended_without_text(row, number, turns)? {
             continue;
         }
         bytes += text.as_str().len();
         let place = (row.get::<_, Option<i64>>(3)?.unwrap_or(number), number);
-        turns.push(PlacedTurn { place, turn: Turn { role: decode(row, 1, messages::role_of)?, text } });
+        let (sender, sender_name) = (UserId::new_unchecked(row.get::<_, Arc<str>>(4)?), row.get(5)?);
+        turns.push(PlacedTurn { place, turn: Turn { role, text, sender, sender_name } });
     }
     Ok(())
 }
 
-pub(crate) const HISTORY: &str = "
-    SELECT number, role, content, reply_to FROM messages
-    WHERE conversation = ?1 AND number <= ?2 AND published_by IS NOT NULL AND status <> 5
-    ORDER BY number DESC LIMIT ?3";
+/// Whether an answer to the user message in `row` has ended, but none of `later` turns is its text, and no other is to follow.
+fn ended_without_text(row: &Row<'_>, number: i64, later: &[PlacedTurn]) -> rusqlite::Result<bool> {
+    let has_text = || later.iter().any(|turn| turn.place.0 == number);
+    Ok(row.get::<_, bool>(6)? && !has_text())
+}
+
+macro_rules! select_turns {
+    () => {
+        "
+    SELECT m.number, m.role, m.content, m.reply_to, u.oid, u.name,
+        EXISTS (SELECT 1 FROM answers a WHERE a.asked = m.number)
+            AND NOT EXISTS (SELECT 1 FROM answer_jobs j WHERE j.message = m.number)
+    FROM messages m CROSS JOIN users u ON u.key = m.sender
+    "
+    };
+}
+pub(crate) const HISTORY: &str = concat!(
+    select_turns!(),
+    "WHERE m.conversation = ?1 AND m.number <= ?2 AND m.published_by IS NOT NULL AND m.status <> 5
+    ORDER BY m.number DESC LIMIT ?3"
+);
 /// Selects answers to earlier messages that came after the message itself, among the last messages of the conversation.
-pub(crate) const LATE_ANSWERS: &str = "
-    SELECT number, role, content, reply_to FROM messages
-    WHERE number IN (
+pub(crate) const LATE_ANSWERS: &str = concat!(
+    select_turns!(),
+    "WHERE m.number IN (
         SELECT number FROM messages WHERE conversation = ?1 AND number > ?2 ORDER BY number DESC LIMIT ?3)
-    AND reply_to < ?2 AND published_by IS NOT NULL AND status <> 5 ORDER BY number DESC";
+    AND m.reply_to < ?2 AND m.published_by IS NOT NULL AND m.status <> 5 ORDER BY m.number DESC"
+);
+/// Selects the `system` messages among the last messages through the message to answer.
+pub(crate) const SYSTEM_TEXTS: &str = "
+    SELECT content FROM messages
+    WHERE number IN (
+        SELECT number FROM messages WHERE conversation = ?1 AND number <= ?2 ORDER BY number DESC LIMIT ?3)
+    AND role = 2 AND published_by IS NOT NULL ORDER BY number DESC";
+pub(crate) const METADATA: &str = "SELECT metadata FROM conversations WHERE number = ?1";

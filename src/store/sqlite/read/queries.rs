@@ -117,8 +117,9 @@ impl ReadTransaction<'_> {
             QueryKind::Jobs { class, range, per_user, limit } => {
                 QueryResult::Jobs(answer_jobs::page(self.db, self.ids, *class, *range, *per_user, *limit)?)
             }
-            QueryKind::History { job, limit } => {
-                let history = answer_history::history(self.db, *job, *limit, self.list_bytes_max)?;
+            QueryKind::History { job, limit, bytes_max } => {
+                let bytes_max = (*bytes_max).min(self.list_bytes_max);
+                let history = answer_history::history(self.db, *job, *limit, bytes_max)?;
                 history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?
             }
             QueryKind::JournalPage { after, bytes_max, filter } => {
