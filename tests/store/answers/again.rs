@@ -2,6 +2,7 @@
 
 use super::fixture::*;
 use crate::common::*;
+use cortex_core::internals::StoreConfig;
 use cortex_core::internals::{
     AnswerJob, AnswerStep, CancelledAnswer, CommandKind, Content, ConversationRef, Day, DayRange, EventKind, Message,
     MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Resource, Role, Status, StoredPhase, TokenCounts,
