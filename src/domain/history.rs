@@ -1,6 +1,7 @@
 //! What a conversation contributes to the request for an answer.
 
 use crate::domain::answer_job::Turn;
+use crate::domain::id::{EventNumber, UserId};
 use crate::domain::model::Content;
 use std::sync::Arc;
 
@@ -13,6 +14,10 @@ pub struct History {
     pub system: Vec<Content>,
     /// The conversation's settings.
     pub settings: AnswerSettings,
+    /// The recipients of the conversation's events.
+    pub recipients: Arc<[UserId]>,
+    /// The journal's position in the snapshot.
+    pub position: EventNumber,
 }
 
 impl History {

@@ -236,7 +236,7 @@ pub enum QueryResult {
     /// Answer jobs.
     Jobs(JobPage),
     /// What the answer to a message depends on.
-    History(History),
+    History(Box<History>),
     /// Users.
     Users(Vec<UserProfile>),
     /// The stream may be opened, with this filter, in which the id of the default conversation is resolved.

@@ -19,8 +19,9 @@ use crate::base::metrics;
 use crate::base::random::Random;
 use crate::base::time::{MonoTime, Now};
 use crate::domain::answer_job::{AnswerJob, AnswerStep, CancelledAnswer};
+use crate::domain::answer_status_change::{AnswerPhase, AnswerStatusChange};
 use crate::domain::history::History;
-use crate::domain::id::MessageId;
+use crate::domain::id::{EventNumber, MessageId, UserId};
 use crate::domain::live_answer::AnswerDelta;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::model::{Content, Metadata, Status};
@@ -41,6 +42,8 @@ pub enum AnswerEffect {
     Store(AnswerStep),
     /// Tell every shard of this delta.
     Show(AnswerDelta),
+    /// Tell every shard of this state.
+    Report(AnswerStatusChange),
 }
 
 /// The result of a step or a read.
@@ -101,6 +104,11 @@ pub struct Answer {
     stored_bytes: usize,
     stored_at: Option<MonoTime>,
     is_stopping: bool,
+    /// The recipients of the conversation's events at `known_at`.
+    recipients: Arc<[UserId]>,
+    known_at: EventNumber,
+    /// The model is being asked, and that is not reported yet.
+    reports_start: bool,
 }
 
 impl Answer {
@@ -118,6 +126,9 @@ impl Answer {
             stored_bytes: 0,
             stored_at: None,
             is_stopping: false,
+            recipients: Arc::default(),
+            known_at: EventNumber::default(),
+            reports_start: false,
         }
     }
 
@@ -157,14 +168,23 @@ impl Answer {
                     self.preparing = Some((halvings, counts_tokens));
                     return Some(AnswerEffect::ReadHistory);
                 }
-                ModelEffect::Connect => return Some(AnswerEffect::Connect),
+                ModelEffect::Connect => {
+                    self.reports_start = true;
+                    return Some(AnswerEffect::Connect);
+                }
                 ModelEffect::Close => return Some(AnswerEffect::Close),
-                ModelEffect::Retrying(_) => {}
+                ModelEffect::Retrying(milliseconds) => {
+                    let change = self.status_change(AnswerPhase::Retrying { in_milliseconds: milliseconds });
+                    return Some(AnswerEffect::Report(change));
+                }
                 ModelEffect::Ended(ended) => self.model_ended(ended),
             }
         }
         if self.end().is_some() {
             return None;
+        }
+        if std::mem::take(&mut self.reports_start) {
+            return Some(AnswerEffect::Report(self.status_change(AnswerPhase::Started)));
         }
         if let Some(message_id) = self.message_id
             && let Some(delta) = self.live.show(message_id, self.stored_bytes > 0)
@@ -192,6 +212,7 @@ impl Answer {
         }
         match history {
             StoreResult::Done(history) if !history.turns.is_empty() => {
+                (self.recipients, self.known_at) = (history.recipients.clone(), history.position);
                 let body = self.upstream.answer_body(&history, halvings, counts_tokens);
                 self.request.prepared(body.as_deref(), now);
             }
@@ -278,6 +299,19 @@ impl Answer {
         assert!(self.stored_bytes <= self.live.len() && shown.bytes <= self.live.len());
         assert!(shown.bytes == 0 || self.stored_bytes > 0, "text that is shown is known as shown");
         assert!(shown.reasoning_bytes == 0 || self.message_id.is_some(), "reasoning that is shown has a message");
+    }
+
+    fn status_change(&self, phase: AnswerPhase) -> AnswerStatusChange {
+        AnswerStatusChange {
+            reply_to: self.job.message_id,
+            conversation_id: self.job.conversation_id,
+            workspace_id: self.job.workspace_id,
+            recipients: Arc::clone(&self.recipients),
+            known_at: self.known_at,
+            sender: self.job.responder.user_id(),
+            correlation_id: Arc::clone(&self.job.correlation_id),
+            phase,
+        }
     }
 
     /// Lets the request do something, and appends what it receives.

@@ -61,6 +61,8 @@ fn writing() -> Answer {
     assert_eq!(answer.poll(at(0)), Some(AnswerEffect::ReadHistory));
     answer.history_read(StoreResult::Done(history()), at(0));
     assert_eq!(answer.poll(at(0)), Some(AnswerEffect::Connect));
+    let started = answer.poll(at(0));
+    assert!(matches!(started, Some(AnswerEffect::Report(change)) if change.phase == AnswerPhase::Started));
     answer.connected(at(0));
     let request = String::from_utf8(answer.outgoing().to_vec()).unwrap();
     assert!(request.contains("Hello?"), "{request}");

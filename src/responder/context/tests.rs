@@ -131,7 +131,7 @@ fn every_context_of_a_random_history_alternates() {
             bytes_max: random.below(200) as usize,
             names: random.below(2) == 0,
         };
-        let history = History { turns, system, settings: AnswerSettings::default() };
+        let history = History { turns, system, ..History::default() };
         let first = ModelContext::new(&rules, &history);
         let texts = first.texts.len();
         let mut steps = 0;

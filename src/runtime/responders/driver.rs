@@ -282,6 +282,10 @@ impl Driver {
                 let job = running.answer.job().clone();
                 self.submit(&job, step, DriverRequest::Step(id));
             }
+            AnswerEffect::Report(change) => {
+                let change = Arc::new(change);
+                self.workers.replies.broadcast(|| ShardMessage::AnswerStatus(Arc::clone(&change)));
+            }
             AnswerEffect::Show(delta) => self.workers.replies.broadcast(|| ShardMessage::Delta(delta)),
         }
     }

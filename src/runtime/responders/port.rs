@@ -129,7 +129,7 @@ impl DriverRequest {
             }
             DriverRequest::History(answer) => {
                 let history = reply.of_query(|result| match result {
-                    QueryResult::History(history) => Some(history),
+                    QueryResult::History(history) => Some(*history),
                     _ => None,
                 });
                 return ResponderInput::HistoryRead(answer, history);

@@ -73,9 +73,9 @@ fn answers_are_read_through_an_encrypted_connection() {
 #[test]
 fn a_long_request_is_sent_over_tls() {
     let standin = encrypted(vec![say(until_close(&good_events()))]);
-    let turns = [Turn { role: Role::User, text: Content::new_unchecked("x".repeat(3_000_000)) }];
+    let long = "x".repeat(3_000_000);
     let upstream = upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS);
-    ask_about(&upstream, &turns).1.unwrap();
+    ask_about(&upstream, &history(&[long.as_str()])).1.unwrap();
     assert_eq!(standin.requests()[0].body["messages"][0]["content"].as_str().map(str::len), Some(3_000_000));
 }
 
@@ -122,7 +122,7 @@ fn timeouts_and_disconnects_are_detected_over_tls() {
 fn a_cancelled_answer_over_tls_stops() {
     let standin = encrypted(vec![vec![Step::Hang]]);
     let upstream = upstream(&standin, "localhost", "authority.pem", LONG_TIMEOUTS);
-    let (_, end) = ask_until(&upstream, &request_turns(), |_| {
+    let (_, end) = ask_until(&upstream, &history(&["Hello?"]), |_| {
         if standin.requests().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     assert_eq!(end, None);

@@ -47,6 +47,7 @@ counters! { Counts {
     rejected,
     passed_over,
     connects,
+    reported,
     asked_again,
     connections_lost,
     timeouts,
@@ -704,6 +705,7 @@ impl AnswerWorld {
                     self.process().inputs.push_back(request.input(StoreReply::Dropped));
                 }
             }
+            Some(AnswerEffect::Report(_)) => self.counts.reported += 1,
             Some(AnswerEffect::Show(delta)) => {
                 assert!(delta.to <= running.answer.live().len() && delta.from < delta.to);
                 self.counts.shown += 1;

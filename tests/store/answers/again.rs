@@ -2,7 +2,6 @@
 
 use super::fixture::*;
 use crate::common::*;
-use cortex_core::internals::StoreConfig;
 use cortex_core::internals::{
     AnswerJob, AnswerStep, CancelledAnswer, CommandKind, Content, ConversationRef, Day, DayRange, EventKind, Message,
     MessageId, Metadata, Outcome, QueryKind, QueryResult, Rejection, Resource, Role, Status, StoredPhase, TokenCounts,
@@ -49,8 +48,8 @@ fn a_later_answer_supersedes_the_earlier_one_at_once() {
     let job = fixture.open_jobs().remove(0);
     assert!(job.key > asked.key && job.started.is_none());
     let history = QueryKind::History { job: job.key, limit: 10, bytes_max: 4096 };
-    let QueryResult::History(turns) = fixture.world.query_result(ECHO, history) else { panic!() };
-    let turns: Vec<_> = turns.turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect();
+    let QueryResult::History(history) = fixture.world.query_result(ECHO, history) else { panic!() };
+    let turns: Vec<_> = history.turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect();
     assert_eq!(turns, [(Role::User, "hello")], "a superseded answer is not sent to the model");
     // A step of the earlier answer that comes late does not reach the later one.
     assert_eq!(fixture.world.rejected(ECHO, finish(asked.key, Status::Complete, Some("late"))), CLOSED);

@@ -11,7 +11,7 @@ use cortex_core::internals::{
 impl AnswerFixture {
     fn read_history(&mut self, job: &AnswerJob, limit: u32) -> History {
         match self.world.query_result(ECHO, history_of(job.key, limit)) {
-            QueryResult::History(history) => history,
+            QueryResult::History(history) => *history,
             other => panic!("{other:?}"),
         }
     }

@@ -3,9 +3,9 @@
 use crate::base::limits::HISTORY_ROWS_EXAMINED_MAX;
 use crate::domain::answer_job::{JobId, Turn};
 use crate::domain::history::{AnswerSettings, History};
-use crate::domain::id::{EventNumber, UserId};
+use crate::domain::id::{EventNumber, IdKey, UserId};
 use crate::domain::model::{Content, Metadata, Role};
-use crate::store::sqlite::tables::{answer_jobs, messages};
+use crate::store::sqlite::tables::{answer_jobs, conversations, messages};
 use crate::store::sqlite::values::{decode, sql};
 use crate::wire::answer_settings;
 use rusqlite::{Connection, Row};
@@ -14,14 +14,23 @@ use std::sync::Arc;
 /// The texts of a conversation for the answer of a job, oldest first, and the conversation's settings. The message to answer is
 /// the last turn. The history has at most `limit` turns and at most `bytes_max` bytes of each kind of text, except for the
 /// message to answer, which is always included. Each answer follows its message, even if other messages came in between.
-/// `None` if the job is closed.
-pub(crate) fn history(db: &Connection, key: JobId, limit: u32, bytes_max: usize) -> rusqlite::Result<Option<History>> {
+/// `None` if the job is closed, or its conversation deleted.
+pub(crate) fn history(
+    db: &Connection,
+    ids: &IdKey,
+    key: JobId,
+    limit: u32,
+    bytes_max: usize,
+) -> rusqlite::Result<Option<History>> {
     let Some(job) = answer_jobs::find(db, key)? else { return Ok(None) };
+    let Some(access) = conversations::access(db, ids, job.conversation)? else { return Ok(None) };
     let parameters = [sql(job.conversation), sql(job.asked), HISTORY_ROWS_EXAMINED_MAX.into()];
     Ok(Some(History {
         turns: turns(db, parameters, limit as usize, bytes_max)?,
         system: system_texts(db, parameters, bytes_max)?,
         settings: settings(db, job.conversation)?,
+        recipients: access.recipients,
+        position: EventNumber::default(),
     }))
 }
 

@@ -2,6 +2,7 @@
 //! snapshot of its first step.
 
 use crate::domain::command::{ApiVariant, ConversationRef};
+use crate::domain::history::History;
 use crate::domain::id::{EventNumber, IdKey, UserId, WorkspaceId};
 use crate::domain::page::{Page, Pagination};
 use crate::domain::query::{QueryKind, QueryResponse, QueryResult, StreamFilter};
@@ -119,8 +120,10 @@ impl ReadTransaction<'_> {
             }
             QueryKind::History { job, limit, bytes_max } => {
                 let bytes_max = (*bytes_max).min(self.list_bytes_max);
-                let history = answer_history::history(self.db, *job, *limit, bytes_max)?;
-                history.map(QueryResult::History).ok_or(Rejection::Conflict("the job is closed"))?
+                let history = answer_history::history(self.db, self.ids, *job, *limit, bytes_max)?;
+                history
+                    .map(|history| QueryResult::History(Box::new(History { position, ..history })))
+                    .ok_or(Rejection::Conflict("the job is closed"))?
             }
             QueryKind::JournalPage { after, bytes_max, filter } => {
                 self.journal_page(*after, *bytes_max, filter, budget, position)?
