@@ -104,3 +104,25 @@ fn usage_is_reported_to_the_user_and_the_operator() {
     ann.delete(&format!("/conversations/{conversation}")).expect(200);
     assert_eq!(ann.get("/usage").expect(200).json()["total"], sums, "a deletion gives nothing back");
 }
+
+#[test]
+fn a_message_beyond_the_quota_of_the_day_is_rejected_with_the_time_to_wait() {
+    let model = Model::start();
+    // Each answer of the model uses 12 tokens.
+    let server = Server::start(options(&model).set("RESPONDER_TOKENS_PER_USER_PER_DAY", "12"));
+    let (mut ann, conversation, mut stream) = start_question(&server);
+    model.call().answer("one");
+    let output = Reading::default().until_output(&mut stream);
+    let asked = text(&output.data["data"]["reply_to"]);
+    let messages_path = format!("/conversations/{conversation}/messages");
+    let answer_path = format!("{messages_path}/{asked}/answer");
+    let message = json!({"content": "more"});
+    for (path, body) in [(&*messages_path, message.clone()), ("/input", message), (&answer_path, json!({}))] {
+        let rejected = ann.post(path, body);
+        assert_error(&rejected, 429, "quota_exceeded");
+        let seconds: u64 = rejected.header("Retry-After").and_then(|it| it.parse().ok()).expect("seconds");
+        assert!((1..=24 * 60 * 60).contains(&seconds), "{seconds}");
+    }
+    assert_eq!(messages(&mut ann, &conversation).len(), 2, "a rejected request changes nothing");
+    assert!(model.call_by_now().is_none());
+}
