@@ -200,7 +200,7 @@ fn an_invalid_line_is_named_and_nothing_is_imported() {
     let table = [
         ("nothing", String::new(), 1, "the input ends before its last line"),
         ("no header", without(0), 1, "the first line must be the header"),
-        ("another format", changed(0, "\"version\":1", "\"version\":9"), 1, "`version` is 9"),
+        ("another format", changed(0, "\"version\":2", "\"version\":9"), 1, "`version` is 9"),
         ("no end", without(end), end + 1, "the input ends before its last line"),
         ("half a line", export[..export.len() / 2].to_owned(), 0, "EOF"),
         ("no JSON", changed(message, "{", "{{"), message + 1, "key must be a string at line 1 column 2"),

@@ -44,9 +44,12 @@ fn verify_names_every_kind_of_damage() {
         ("UPDATE messages SET conversation = 999999", "a row refers to a missing row: messages row"),
         ("DELETE FROM conversations", "a row refers to a missing row: participants to conversations"),
         ("DELETE FROM users WHERE oid = 'v'", "a row refers to a missing row: participants to users"),
-        ("INSERT INTO answer_jobs VALUES (999999, 'echo', NULL, 1, 1, 1)", "an answer job has no message of a user"),
         (
-            "INSERT INTO answer_jobs SELECT number, 'echo', NULL, sender, conversation, 0 FROM messages WHERE role = 0 LIMIT 1",
+            "INSERT INTO answer_jobs VALUES (999999, 999999, 'echo', NULL, NULL, 0, 1, 1, 1)",
+            "an answer job has no message of a user",
+        ),
+        (
+            "INSERT INTO answer_jobs SELECT number, number, 'echo', NULL, NULL, 0, sender, conversation, 0 FROM messages WHERE role = 0 LIMIT 1",
             "an answer job differs from its message, or is marked wrongly",
         ),
         ("INSERT INTO inbox_open VALUES (1, 999999, 999999, x'')", "has a number beyond its watermark: 999999"),
@@ -64,6 +67,15 @@ fn verify_names_every_kind_of_damage() {
         ("UPDATE messages SET status = 1", "a streaming message is published"),
         ("UPDATE messages SET published_by = 2 WHERE role = 1", "an answer lacks the event that publishes it"),
         ("UPDATE messages SET reply_to = 3", "a message has two answers"),
+        ("DELETE FROM answers", "an answer differs from its message, or an answer with text is not recorded"),
+        (
+            "UPDATE answers SET attempt = 7",
+            "the answers to a message are not numbered, or the wrong ones are superseded",
+        ),
+        (
+            "INSERT INTO answer_reasoning SELECT number, 'x' FROM messages WHERE role = 0 LIMIT 1",
+            "the reasoning of a message that is not an answer",
+        ),
         ("UPDATE journal_stats SET events = 900", "the statistics of the journal differ from its events"),
         ("UPDATE journal_workspaces SET bytes = 9", "a share of the journal differs from its events: workspace"),
         ("UPDATE journal_owners SET events = 9", "a share of the journal differs from its events: user"),
