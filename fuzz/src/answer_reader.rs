@@ -55,7 +55,7 @@ fn with_key(body: &[u8]) -> Vec<u8> {
 
 fn read<'a>(chunks: impl Iterator<Item = &'a [u8]>, is_whole: bool) -> Read {
     let mut pieces = AnswerPieces::default();
-    let mut reader = AnswerReader::new(Some(Secret::new(KEY)));
+    let mut reader = AnswerReader::new([Secret::new(KEY)].into());
     let (mut text, mut reasoning) = (String::new(), String::new());
     let mut is_done = false;
     let mut failure = None;

@@ -67,7 +67,7 @@ impl Failure {
 
     /// Adds details for the log, without anything that looks like a credential.
     pub fn with_detail(mut self, detail: impl ToString) -> Failure {
-        self.detail = printable(&redact(&detail.to_string(), None), UPSTREAM_EXCERPT_CHARS_MAX);
+        self.detail = printable(&redact(&detail.to_string(), &[]), UPSTREAM_EXCERPT_CHARS_MAX);
         self
     }
 
@@ -109,11 +109,11 @@ impl Failure {
     }
 
     /// A response with an error status. `said` is the upstream's own message.
-    pub fn status(status: u16, said: Option<&str>, key: Option<&Secret>) -> Failure {
+    pub fn status(status: u16, said: Option<&str>, secrets: &[Secret]) -> Failure {
         let excerpt = match (status, said) {
             // Servers tend to repeat the key there, or a part of it, which could not be found and hidden.
             (401 | 403, _) | (_, None) => String::new(),
-            (_, Some(said)) => format!(": {}", excerpt(said, key)),
+            (_, Some(said)) => format!(": {}", excerpt(said, secrets)),
         };
         let what = match status {
             300..=399 => "answered with a redirect, which is not followed",
@@ -132,10 +132,10 @@ impl Failure {
 
     /// An error object in place of an answer, or in the middle of one. `code` is its number, if it has one; `ours` if the
     /// request was invalid.
-    pub fn reported(said: Option<&str>, code: Option<u16>, ours: bool, key: Option<&Secret>) -> Failure {
+    pub fn reported(said: Option<&str>, code: Option<u16>, ours: bool, secrets: &[Secret]) -> Failure {
         let excerpt = match (code, said) {
             (Some(401 | 403), _) | (_, None) => String::new(),
-            (_, Some(said)) => format!(": {}", excerpt(said, key)),
+            (_, Some(said)) => format!(": {}", excerpt(said, secrets)),
         };
         let retryable = !ours && code.is_none_or(|code| code < 400 || status_is_retryable(code));
         Failure::new(FailureKind::Reported, format!("The model's server reported an error{excerpt}"), retryable)
@@ -159,8 +159,8 @@ pub(crate) fn status_is_retryable(status: u16) -> bool {
 }
 
 /// The beginning of an upstream's message, without keys, as one printable line.
-fn excerpt(said: &str, key: Option<&Secret>) -> String {
-    printable(&redact(said, key), UPSTREAM_EXCERPT_CHARS_MAX)
+fn excerpt(said: &str, secrets: &[Secret]) -> String {
+    printable(&redact(said, secrets), UPSTREAM_EXCERPT_CHARS_MAX)
 }
 
 /// At most `chars_max` characters; a control character, or one that turns the direction of text, becomes a space.
@@ -201,7 +201,7 @@ mod tests {
             (600, false, PermitOutcome::Unknown),
         ];
         for (status, retryable, outcome) in table {
-            let failure = Failure::status(status, None, None);
+            let failure = Failure::status(status, None, &[]);
             assert_eq!((failure.retryable, failure.outcome()), (retryable, outcome), "{status}");
             assert!(failure.message.contains(&status.to_string()));
         }
@@ -218,14 +218,14 @@ mod tests {
             (None, true, false),
         ];
         for (code, ours, retryable) in table {
-            assert_eq!(Failure::reported(Some("x"), code, ours, None).retryable, retryable, "{code:?}");
+            assert_eq!(Failure::reported(Some("x"), code, ours, &[]).retryable, retryable, "{code:?}");
         }
     }
 
     #[test]
     fn what_an_upstream_says_is_shown_shortly_and_without_the_key() {
-        let key = Secret::new("sk-very-secret");
-        let message = |said: &str| Failure::status(400, Some(said), Some(&key)).message;
+        let secrets = [Secret::new("sk-very-secret")];
+        let message = |said: &str| Failure::status(400, Some(said), &secrets).message;
         assert_eq!(message("no such model"), "The model's server rejected the request (400): no such model");
         assert_eq!(
             message("a\r\nb\u{1b}[31m\0c\u{202e}d"),
@@ -234,11 +234,11 @@ mod tests {
         let long = message(&format!("{}sk-very-secret", "é".repeat(UPSTREAM_EXCERPT_CHARS_MAX - 3)));
         assert!(long.ends_with("[ke…") && !long.contains("sk-"), "{long}");
         for failure in [
-            Failure::status(400, Some("key sk-very-secret is bad"), Some(&key)),
-            Failure::status(401, Some("key sk-very-*** is bad"), Some(&key)),
-            Failure::status(500, Some("sk-very-secretsk-very-secret"), Some(&key)),
-            Failure::reported(Some("sk-very-secret"), None, false, Some(&key)),
-            Failure::reported(Some("sk-very-***"), Some(401), false, Some(&key)),
+            Failure::status(400, Some("key sk-very-secret is bad"), &secrets),
+            Failure::status(401, Some("key sk-very-*** is bad"), &secrets),
+            Failure::status(500, Some("sk-very-secretsk-very-secret"), &secrets),
+            Failure::reported(Some("sk-very-secret"), None, false, &secrets),
+            Failure::reported(Some("sk-very-***"), Some(401), false, &secrets),
         ] {
             assert!(!format!("{failure:?}").contains("sk-"), "{failure:?}");
         }

@@ -214,7 +214,7 @@ impl ModelRequest {
             }
             ResponseEnd::Rejected { head, body } => {
                 let wall = self.clock.map(|clock| WallTime(clock.wall.0.saturating_add(now.since(clock.mono) as i64)));
-                let failure = openai::error_response(&head, &body, self.upstream.settings().api_key.as_ref(), wall);
+                let failure = openai::error_response(&head, &body, self.upstream.secrets(), wall);
                 self.attempt_failed(permit, failure, now);
             }
         }

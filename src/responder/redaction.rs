@@ -55,12 +55,9 @@ const NOT_BEARER: [&str; 14] = [
 const WORDS_AFTER_KEY: u8 = 4;
 
 /// The text without credentials.
-pub(crate) fn redact(text: &str, key: Option<&Secret>) -> String {
-    let text = match key.map(Secret::expose).filter(|key| !key.is_empty()) {
-        Some(key) => hide_key(text, key),
-        None => text.to_owned(),
-    };
-    hide_words(&text)
+pub(crate) fn redact(text: &str, secrets: &[Secret]) -> String {
+    let keys = secrets.iter().map(Secret::expose).filter(|key| !key.is_empty());
+    hide_words(&keys.fold(text.to_owned(), |text, key| hide_key(&text, key)))
 }
 
 /// Hides the configured key, and its beginnings and ends.
@@ -230,14 +227,14 @@ mod tests {
             ("", ""),
         ];
         for (text, expected) in table {
-            assert_eq!(redact(text, None), expected, "{text}");
-            assert_eq!(redact(expected, None), expected, "twice: {text}");
+            assert_eq!(redact(text, &[]), expected, "{text}");
+            assert_eq!(redact(expected, &[]), expected, "twice: {text}");
         }
     }
 
     #[test]
     fn the_ends_of_the_configured_key_are_hidden() {
-        let key = Secret::new("open-sesame/please");
+        let secrets = [Secret::new("unrelated-value"), Secret::new("open-sesame/please")];
         let table = [
             ("open-sesame/please", "[key]"),
             ("open-sesame/pleaseopen-sesame/please", "[key]"),
@@ -251,10 +248,10 @@ mod tests {
             ("\u{e9}open-sesame\u{e9}", "\u{e9}[key]\u{e9}"),
         ];
         for (text, expected) in table {
-            assert_eq!(redact(text, Some(&key)), expected, "{text}");
+            assert_eq!(redact(text, &secrets), expected, "{text}");
         }
-        assert_eq!(redact("a tiny key: abc", Some(&Secret::new("abc"))), "a tiny key: [key]");
-        assert_eq!(redact("aaaaaaaaaaaaaaa", Some(&Secret::new("aaaaaaa"))), "[key]");
-        assert_eq!(redact("nothing", Some(&Secret::new(""))), "nothing");
+        assert_eq!(redact("a tiny key: abc", &[Secret::new("abc")]), "a tiny key: [key]");
+        assert_eq!(redact("aaaaaaaaaaaaaaa", &[Secret::new("aaaaaaa")]), "[key]");
+        assert_eq!(redact("nothing", &[Secret::new("")]), "nothing");
     }
 }

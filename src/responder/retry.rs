@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn status(status: u16) -> Failure {
-        Failure::status(status, None, None)
+        Failure::status(status, None, &[])
     }
 
     /// The shortest and the longest pause that many throws give.

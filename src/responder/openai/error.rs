@@ -75,19 +75,19 @@ impl ErrorReport {
     }
 
     /// The failure that an answer with this error is.
-    pub(super) fn failure(&self, key: Option<&Secret>) -> Failure {
+    pub(super) fn failure(&self, secrets: &[Secret]) -> Failure {
         let is_ours = self.signs.contains("invalid_request_error");
-        self.mark(Failure::reported(self.words.as_deref(), self.code, is_ours, key), self.code, key)
+        self.mark(Failure::reported(self.words.as_deref(), self.code, is_ours, secrets), self.code, secrets)
     }
 
-    fn mark(&self, failure: Failure, status: Option<u16>, key: Option<&Secret>) -> Failure {
+    fn mark(&self, failure: Failure, status: Option<u16>, secrets: &[Secret]) -> Failure {
         let context_too_long = self.is_context_too_long() && !matches!(status, Some(401 | 403 | 429));
         let is_final = context_too_long || self.is_about_billing();
         Failure {
             context_too_long,
             is_loading: matches!(status, Some(503)) && self.is_about_loading(),
             retryable: failure.retryable && !is_final,
-            ..failure.with_detail(redact(&self.raw, key))
+            ..failure.with_detail(redact(&self.raw, secrets))
         }
     }
 
@@ -178,10 +178,10 @@ impl ErrorReport {
 }
 
 /// The failure in an error response. `now` is the time by which a date in `Retry-After` is judged, if it is known.
-pub(crate) fn error_response(head: &ReceivedHead, body: &[u8], key: Option<&Secret>, now: Option<WallTime>) -> Failure {
+pub(crate) fn error_response(head: &ReceivedHead, body: &[u8], secrets: &[Secret], now: Option<WallTime>) -> Failure {
     let report = report_of(body);
-    let failure = Failure::status(head.status, report.words.as_deref(), key);
-    let failure = report.mark(failure, Some(head.status), key);
+    let failure = Failure::status(head.status, report.words.as_deref(), secrets);
+    let failure = report.mark(failure, Some(head.status), secrets);
     let is_refused_for_good = report.is_about_billing() || failure.context_too_long;
     Failure {
         retry_after: head.retry_after.and_then(|wait| wait.from(now)).or(report.ready_after),

@@ -495,7 +495,7 @@ fn reasoning_is_separate_and_bounded() {
 fn response(status: u16, fields: &str, body: &str) -> Failure {
     let head = format!("HTTP/1.1 {status} x\r\n{fields}\r\n");
     let head = parse_response_head(head.as_bytes(), 1000).unwrap().unwrap();
-    error_response(&head, body.as_bytes(), Some(&Secret::new("open-sesame-4711")), Some(WallTime(0)))
+    error_response(&head, body.as_bytes(), &[Secret::new("open-sesame-4711")], Some(WallTime(0)))
 }
 
 #[test]
@@ -565,7 +565,7 @@ fn d16_no_key_is_shown() {
         let body = json!({"error": {"message": text, "param": "open-sesame-4711"}}).to_string();
         let streamed = format!("event: error\ndata: {body}\n\n");
         let failures = [response(400, "", &body), response(500, "", text), response(401, "", &body)];
-        let mut reader = AnswerReader::new(Some(Secret::new("open-sesame-4711")));
+        let mut reader = AnswerReader::new([Secret::new("open-sesame-4711")].into());
         let from_stream = reader.read(streamed.as_bytes(), &mut AnswerPieces::default()).unwrap_err();
         for failure in failures.into_iter().chain([from_stream]) {
             for piece in ["9xyZ", "abcdef123", "AIza", "open-s", "sesame", "e-4711"] {

@@ -14,6 +14,7 @@ use crate::responder::redaction::redact;
 use crate::responder::{Completion, Failure};
 use crate::sse::decode::{DecodedEvent, Decoder};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Progress of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub struct AnswerReader {
     text_halves: HalfJoiner,
     reasoning_halves: HalfJoiner,
     splitter: ThinkSplitter,
-    key: Option<Secret>,
+    secrets: Arc<[Secret]>,
 }
 
 #[derive(Debug)]
@@ -82,7 +83,7 @@ enum BodyForm {
 
 impl AnswerReader {
     /// A reader that removes `key` from its errors.
-    pub fn new(key: Option<Secret>) -> AnswerReader {
+    pub fn new(secrets: Arc<[Secret]>) -> AnswerReader {
         AnswerReader {
             form: BodyForm::Unknown,
             finished: Completion::default(),
@@ -100,7 +101,7 @@ impl AnswerReader {
             text_halves: HalfJoiner::default(),
             reasoning_halves: HalfJoiner::default(),
             splitter: ThinkSplitter::Beginning(String::new()),
-            key,
+            secrets,
         }
     }
 
@@ -184,7 +185,7 @@ impl AnswerReader {
         }
         match parse(data) {
             Some(value) => self.read_value(&value, is_error, pieces),
-            None if is_error => Err(ErrorReport::of_text(data).failure(self.key.as_ref())),
+            None if is_error => Err(ErrorReport::of_text(data).failure(&self.secrets)),
             None => {
                 if is_whole && !data.is_empty() {
                     self.skip(data);
@@ -277,14 +278,14 @@ impl AnswerReader {
         }
         if !value.is_object() {
             if is_error {
-                return Err(ErrorReport::of(value).failure(self.key.as_ref()));
+                return Err(ErrorReport::of(value).failure(&self.secrets));
             }
             self.skip(&value.to_string());
             return Ok(());
         }
         self.is_readable = true;
         if let Some(report) = find_error(value, is_error) {
-            return Err(report.failure(self.key.as_ref()));
+            return Err(report.failure(&self.secrets));
         }
         let value = chunk::unwrapped(value);
         let choice = chunk::choice(value, self.is_json);
@@ -292,7 +293,7 @@ impl AnswerReader {
         chunk::note_usage(value, choice, &mut self.finished);
         let Some(choice) = choice else { return Ok(()) };
         if let Some(report) = find_error(choice, false) {
-            return Err(report.failure(self.key.as_ref()));
+            return Err(report.failure(&self.secrets));
         }
         let (found, place) = chunk::text_of(choice, self.place);
         self.place = place;
@@ -357,7 +358,7 @@ impl AnswerReader {
             kind => {
                 let said = (!name.eq_ignore_ascii_case("error")).then_some(&name[..]);
                 let is_ours = kind == FinishKind::FailedForGood;
-                return Err(Failure::reported(said, None, is_ours, self.key.as_ref()));
+                return Err(Failure::reported(said, None, is_ours, &self.secrets));
             }
         }
         Ok(())
@@ -365,14 +366,14 @@ impl AnswerReader {
 
     /// A short name of the upstream, without its key.
     fn name(&self, text: &str) -> String {
-        printable(&redact(&without_marks(text), self.key.as_ref()), UPSTREAM_NAME_CHARS_MAX)
+        printable(&redact(&without_marks(text), &self.secrets), UPSTREAM_NAME_CHARS_MAX)
     }
 
     /// Logs the first event that cannot be read.
     fn skip(&mut self, data: &str) {
         if !std::mem::replace(&mut self.has_skipped, true) {
             let begin = up_to(data, UPSTREAM_BEGINNING_BYTES);
-            let begin = printable(&redact(begin, self.key.as_ref()), UPSTREAM_EXCERPT_CHARS_MAX);
+            let begin = printable(&redact(begin, &self.secrets), UPSTREAM_EXCERPT_CHARS_MAX);
             log::warn!("the model's server sent an event that is no JSON object, which is skipped: {begin}");
         }
     }
@@ -400,7 +401,7 @@ impl AnswerReader {
 
     fn unreadable(&self, what: &str) -> Failure {
         let begin = String::from_utf8_lossy(&self.beginning);
-        Failure::invalid_response(format!("{what}: {}", redact(&begin, self.key.as_ref())))
+        Failure::invalid_response(format!("{what}: {}", redact(&begin, &self.secrets)))
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn read_all<'a>(
     whole: bool,
 ) -> (AnswerPieces, Result<Completion, Failure>) {
     let mut pieces = AnswerPieces::default();
-    let mut reader = AnswerReader::new(Some(Secret::new("sk-secret")));
+    let mut reader = AnswerReader::new([Secret::new("sk-secret")].into());
     let mut is_done = false;
     for chunk in chunks {
         match reader.read(chunk, &mut pieces) {
@@ -277,6 +277,6 @@ fn the_key_is_hidden_wherever_it_comes_back() {
         let end = read([body.as_bytes()], true).1;
         assert!(!format!("{end:?}").contains("sk-secret"), "{end:?}");
     }
-    let reader = AnswerReader::new(Some(Secret::new("sk-secret")));
+    let reader = AnswerReader::new([Secret::new("sk-secret")].into());
     assert!(!format!("{reader:?}").contains("sk-secret"));
 }

@@ -25,6 +25,8 @@ use transport::Transport;
 pub struct Upstream {
     settings: UpstreamSettings,
     breaker: Mutex<Breaker>,
+    /// The key, and the values of the additional fields: no text of the server is shown or logged with them.
+    secrets: Arc<[Secret]>,
     /// It rejected a request for token counts, so later requests do not ask for them.
     token_counts_rejected: AtomicBool,
     #[cfg(feature = "tls")]
@@ -47,6 +49,8 @@ impl Upstream {
             return Err("RESPONDER_URL begins with https, which needs a build with the cargo feature tls".into());
         }
         let breaker = Mutex::new(std::mem::take(&mut settings.breaker));
+        let values = settings.headers.iter().map(|field| &field.value);
+        let secrets = settings.api_key.iter().chain(values).cloned().collect();
         Ok(Upstream {
             #[cfg(feature = "tls")]
             tls: settings
@@ -56,6 +60,7 @@ impl Upstream {
                 .transpose()?,
             settings,
             breaker,
+            secrets,
             token_counts_rejected: AtomicBool::new(false),
         })
     }
@@ -63,6 +68,11 @@ impl Upstream {
     /// The settings.
     pub fn settings(&self) -> &UpstreamSettings {
         &self.settings
+    }
+
+    /// What no text of the server is shown or logged with.
+    pub(crate) fn secrets(&self) -> &Arc<[Secret]> {
+        &self.secrets
     }
 
     /// The state of the breaker.

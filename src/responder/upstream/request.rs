@@ -15,6 +15,7 @@ use crate::http1::body::BodyReader;
 use crate::http1::response_parse::{BodyEnd, ReceivedHead, parse_response_head};
 use crate::responder::openai::{AnswerPieces, AnswerReader, ReadProgress};
 use crate::responder::{Completion, Failure};
+use std::sync::Arc;
 
 /// How a request ended.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl UpstreamRequest {
     ) -> Result<UpstreamRequest, Failure> {
         let settings = upstream.settings();
         let transport = upstream.transport().map_err(|error| Failure::connect().with_detail(error))?;
-        let reader = AnswerReader::new(settings.api_key.clone());
+        let reader = AnswerReader::new(Arc::clone(upstream.secrets()));
         let mut request = UpstreamRequest {
             transport,
             timeouts: settings.timeouts,
