@@ -100,6 +100,12 @@ impl LiveAnswer {
         reasoning.push_str(&piece[..char_boundary(piece, room)]);
     }
 
+    /// The length of the text and the reasoning together, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let state = self.state();
+        state.text.content.len() + state.reasoning.content.len()
+    }
+
     /// The length of the text, in bytes.
     pub fn len(&self) -> usize {
         self.state().text.content.len()

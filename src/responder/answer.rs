@@ -147,6 +147,17 @@ impl Answer {
         &self.upstream
     }
 
+    /// The bytes that the answer holds: its texts, and what is kept of the request and the response.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.live.bytes() + self.request.held_bytes()
+    }
+
+    /// Ends the answer, which has the most of a memory that is full. Its text so far is kept.
+    pub(crate) fn give_way(&mut self) {
+        self.request.stop();
+        self.model_ended(Err(Failure::no_room()));
+    }
+
     /// The text.
     pub fn live(&self) -> &LiveAnswer {
         &self.live

@@ -28,6 +28,8 @@ pub enum FailureKind {
     Empty,
     /// The circuit breaker is open: no request was sent.
     CircuitOpen,
+    /// The server had no memory left for the answer.
+    NoRoom,
 }
 
 /// A failed attempt, or a failed answer.
@@ -100,6 +102,12 @@ impl Failure {
     pub fn empty(finish_reason: Option<&str>) -> Failure {
         let reason = finish_reason.map(|reason| format!(" ({})", printable(reason, 40))).unwrap_or_default();
         Failure::new(FailureKind::Empty, format!("The model's answer is empty{reason}"), false)
+    }
+
+    /// All answers together take more memory than there is for them, and this one is the largest.
+    pub(crate) fn no_room() -> Failure {
+        let message = "The server has no room for an answer of this size at the moment";
+        Failure::new(FailureKind::NoRoom, message, false)
     }
 
     /// The circuit breaker is open for this long.

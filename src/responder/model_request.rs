@@ -129,6 +129,14 @@ impl ModelRequest {
         }
     }
 
+    /// The bytes of the request and the response that are kept.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.state {
+            RequestState::Requesting(_, http) => http.held_bytes(),
+            _ => 0,
+        }
+    }
+
     /// The connection is open.
     pub fn connected(&mut self, now: MonoTime) {
         self.step(now, |http, _| http.connected(now));

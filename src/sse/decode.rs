@@ -44,6 +44,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// The bytes of the incomplete line and event.
+    pub fn buffered_bytes(&self) -> usize {
+        self.line.len() + self.data.len() + self.name.len()
+    }
+
     /// A decoder for one stream. A line, and the fields of an event together, may have at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Decoder {
         Decoder {

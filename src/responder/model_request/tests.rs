@@ -246,3 +246,85 @@ fn only_failures_of_the_server_open_the_breaker_and_each_message_counts_once() {
     }
     assert_eq!((played.requests, upstream.position()), (4, Position::Closed), "four attempts for one message");
 }
+
+/// D13: a model that is loading is asked until the first byte is overdue, and the attempts do not count.
+#[test]
+fn a_model_that_is_loading_is_asked_again_for_as_long_as_a_first_byte_may_take() {
+    let loading = "{\"error\":{\"message\":\"Loading model\",\"type\":\"unavailable_error\",\"code\":503}}";
+    let mut played = Played::new(&upstream(), 0);
+    while played.now < MonoTime(15_000_000) {
+        if played.is_connected {
+            played.reject(503, "", loading);
+        }
+        played.pass(1);
+    }
+    assert!(played.requests > 4 && played.end.is_none(), "{} {:?}", played.requests, played.end);
+    assert_eq!(played.retries.len() as u32, played.requests - u32::from(played.is_connected), "each is reported");
+    while !played.is_connected {
+        played.pass(1);
+    }
+    played.head();
+    played.say("now");
+    played.send("data: [DONE]\n\n");
+    assert!(played.end.as_ref().is_some_and(Result::is_ok), "{:?}", played.end);
+
+    // One that never ends loading, and one that says so in another error, are given up.
+    let mut played = Played::new(&upstream(), 0);
+    while played.end.is_none() {
+        assert!(played.now < MonoTime(400_000_000), "the wait has a bound");
+        if played.is_connected {
+            played.reject(503, "", loading);
+        }
+        played.pass(1);
+    }
+    assert!(played.now > MonoTime(290_000_000), "{:?}", played.now);
+    let mut played = Played::new(&upstream(), 0);
+    while played.end.is_none() {
+        if played.is_connected {
+            played.reject(503, "", "{\"error\":{\"message\":\"out of memory\"}}");
+        }
+        played.pass(1);
+    }
+    assert_eq!(played.requests, 4);
+}
+
+/// D14: waits that the server asks for, in each form.
+#[test]
+fn waits_that_the_server_asks_for_are_honoured() {
+    let date = "Date: Sat, 28 Nov 2026 12:00:00 GMT\r\nRetry-After: Sat, 28 Nov 2026 12:00:20 GMT\r\n";
+    let table = [
+        (date, 20_000),
+        ("Retry-After: 1.5\r\n", 1_500),
+        ("Retry-After: 7\r\n", 7_000),
+        ("retry-after-ms: 900\r\n", 900),
+        ("x-ratelimit-reset-requests: 12s\r\n", 12_000),
+    ];
+    for (fields, milliseconds) in table {
+        let mut played = Played::new(&upstream(), 0);
+        played.reject(429, fields, "{}");
+        let [pause] = played.retries[..] else { panic!("{fields}: {:?}", played.retries) };
+        assert!((milliseconds..milliseconds + 1_000).contains(&pause), "{fields}: {pause}");
+        played.pass(pause.div_ceil(1000));
+        assert_eq!(played.requests, 2, "{fields}");
+    }
+    let mut played = Played::new(&upstream(), 0);
+    played.reject(429, "Retry-After: 3600\r\n", "{}");
+    assert_eq!((played.failure().kind, played.requests), (FailureKind::Status(429), 1), "longer than any wait");
+}
+
+/// D15: what another attempt cannot change is not tried again.
+#[test]
+fn what_cannot_change_is_not_tried_again() {
+    let table = [
+        (429, "", "{\"error\":{\"message\":\"You exceeded your current quota\",\"code\":\"insufficient_quota\"}}"),
+        (503, "x-should-retry: false\r\n", "{}"),
+        (401, "", "{\"error\":{\"message\":\"Incorrect API key provided\"}}"),
+        (400, "", "{\"error\":{\"message\":\"bad\"}}"),
+    ];
+    for (status, fields, body) in table {
+        let mut played = Played::new(&upstream(), 0);
+        played.reject(status, fields, body);
+        played.pass(60);
+        assert_eq!((played.failure().kind, played.requests), (FailureKind::Status(status), 1), "{body}");
+    }
+}

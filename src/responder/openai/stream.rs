@@ -105,6 +105,16 @@ impl AnswerReader {
         }
     }
 
+    /// The bytes of the response that are kept until more arrive.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        let form = match &self.form {
+            BodyForm::Unknown => 0,
+            BodyForm::Stream(decoder) => decoder.buffered_bytes(),
+            BodyForm::Lines(bytes) | BodyForm::Plain(bytes) => bytes.len(),
+        };
+        self.beginning.len() + form
+    }
+
     /// Reads the next bytes and appends what they bring to `pieces`, also if they bring an error. After `ReadProgress::Done` or
     /// an error it must not be called again.
     ///

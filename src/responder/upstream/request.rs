@@ -84,6 +84,17 @@ impl UpstreamRequest {
         self.transport.outgoing()
     }
 
+    /// The bytes of the request and the response that are kept.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let state = match &self.state {
+            HttpState::Connecting { request, .. } => request.len(),
+            HttpState::Head { received, .. } | HttpState::ErrorBody { received, .. } => received.len(),
+            HttpState::Body { reader, .. } => reader.buffered_bytes(),
+            HttpState::Over => 0,
+        };
+        self.transport.outgoing().len() + state
+    }
+
     /// When to call [`UpstreamRequest::tick`] at the latest.
     pub(crate) fn poll_timeout(&self) -> MonoTime {
         self.until

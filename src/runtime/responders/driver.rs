@@ -6,9 +6,11 @@ use super::port::{AnswerId, DriverRequest, ResponderInput, ResponderPort, cancel
 use super::sockets::{SocketEvent, SocketId, UpstreamSockets};
 use crate::base::metrics;
 use crate::base::random::Random;
+use crate::base::shares::Shares;
 use crate::base::time::MonoTime;
 use crate::domain::answer_job::{AnswerJob, AnswerStep, JobId};
 use crate::domain::holder::Holder;
+use crate::domain::id::UserId;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
@@ -46,6 +48,8 @@ pub(crate) struct Driver {
     by_socket: HashMap<SocketId, AnswerId>,
     /// Answers to be polled.
     dirty: VecDeque<AnswerId>,
+    /// The bytes that the running answers of each user hold.
+    held: Shares<UserId>,
     /// The deadlines of answers.
     timers: BTreeSet<(MonoTime, AnswerId)>,
     sockets: UpstreamSockets,
@@ -64,6 +68,10 @@ struct RunningAnswer {
     is_dirty: bool,
     /// Its entry in the timers.
     timer: Option<MonoTime>,
+    /// Its part of what its user holds.
+    held_bytes: usize,
+    /// It gives way to others.
+    gives_way: bool,
 }
 
 impl Driver {
@@ -78,6 +86,7 @@ impl Driver {
             next_answer: 0,
             by_socket: HashMap::new(),
             dirty: VecDeque::new(),
+            held: Shares::new(workers.memory.answer_bytes),
             timers: BTreeSet::new(),
             sockets: UpstreamSockets::new(poll, Arc::clone(&port)),
             happened: Vec::new(),
@@ -213,7 +222,10 @@ impl Driver {
         self.jobs.insert(job.key, id);
         let mut answer = Answer::new(job, upstream, Random::new(self.random.next_u64()));
         answer.set_clock(self.clock.now());
-        self.answers.insert(id, RunningAnswer { answer, socket: None, is_dirty: false, timer: None });
+        self.answers.insert(
+            id,
+            RunningAnswer { answer, socket: None, is_dirty: false, timer: None, held_bytes: 0, gives_way: false },
+        );
         self.mark_dirty(id);
     }
 
@@ -234,6 +246,7 @@ impl Driver {
             self.apply_effect(id, effect, now);
         }
         self.write(id);
+        self.count_held(id);
         let Some(running) = self.answers.get_mut(&id) else { return };
         let timeout = running.answer.poll_timeout();
         if running.timer != timeout {
@@ -245,9 +258,32 @@ impl Driver {
         }
         if let Some(end) = running.answer.end() {
             let job = running.answer.job().key;
+            self.held.remove(&running.answer.job().user, running.held_bytes);
             self.answers.remove(&id);
             self.jobs.remove(&job);
             self.schedule(SchedulerInput::AnswerEnded { job, end });
+        }
+    }
+
+    /// Counts what an answer holds. If all answers hold too much, the largest of the user who has most gives way, unless it is
+    /// the only one.
+    fn count_held(&mut self, id: AnswerId) {
+        let Some(running) = self.answers.get_mut(&id).filter(|running| !running.gives_way) else { return };
+        let (user, bytes) = (running.answer.job().user.clone(), running.answer.held_bytes());
+        self.held.remove(&user, running.held_bytes);
+        self.held.add(&user, bytes);
+        running.held_bytes = bytes;
+        while self.answers.len() > 1
+            && let Some(largest) = self.held.largest_if_over(&user)
+        {
+            let of_user = self.answers.iter_mut().filter(|(_, running)| running.answer.job().user == largest);
+            let Some((id, running)) = of_user.max_by_key(|(_, running)| running.held_bytes) else { return };
+            // What it still holds until it is stored is not counted any more.
+            self.held.remove(&largest, std::mem::take(&mut running.held_bytes));
+            running.gives_way = true;
+            running.answer.give_way();
+            let id = *id;
+            self.mark_dirty(id);
         }
     }
 

@@ -110,3 +110,56 @@ fn two_hundred_answers_stream_without_delaying_other_requests() {
     });
     report("alone again", &post(addr, "after"));
 }
+
+/// The memory of answers is shared between users: an answer that fills it ends, and those of other users go on.
+#[test]
+fn an_answer_that_fills_the_memory_gives_way_to_those_of_others() {
+    let model = Model::start();
+    let server = Server::start(options(&model).set("MEMORY_LIMIT_BYTES", 24 << 20));
+    let (mut ann, mut eve) = (User::new(&server, "ann"), User::new(&server, "eve"));
+    let (mut ann_stream, mut eve_stream) = (ann.stream_with("types=output"), eve.stream_with("types=output"));
+    ann.say("default", "ann asks");
+    let mut for_ann = model.call();
+    for_ann.begin().say("half");
+    eve.say("default", "eve asks");
+    let mut for_eve = model.call();
+    for_eve.begin().say("a beginning").send("data: {\"choices\":[{\"delta\":{\"content\":\"");
+    for _ in 0..5 {
+        for_eve.send(&"x".repeat(1 << 20));
+    }
+    let output = loop {
+        let event = eve_stream.next_own();
+        if event.kind() == "output" {
+            break event;
+        }
+    };
+    assert_eq!((output.content(), output.data["data"]["status"].as_str()), ("a beginning", Some("failed")));
+    let error = output.data["data"]["error"].as_str().expect("an error");
+    assert!(error.contains("no room"), "{error}");
+    for_ann.say(" and half");
+    for_ann.finish();
+    let output = loop {
+        let event = ann_stream.next_own();
+        if event.kind() == "output" {
+            break event;
+        }
+    };
+    assert_eq!((output.content(), output.data["data"]["status"].as_str()), ("half and half", Some("complete")));
+
+    // An answer that is alone may take more.
+    eve.say("default", "eve asks again");
+    let mut for_eve = model.call();
+    for_eve.begin().send("data: {\"choices\":[{\"delta\":{\"content\":\"");
+    for _ in 0..5 {
+        for_eve.send(&"x".repeat(200_000));
+    }
+    for_eve.send("\"}}]}\n\n");
+    for_eve.finish();
+    let output = loop {
+        let event = eve_stream.next_own();
+        if event.kind() == "output" {
+            break event;
+        }
+    };
+    assert_eq!((output.content().len(), output.data["data"]["status"].as_str()), (1_000_000, Some("complete")));
+}
