@@ -1,5 +1,6 @@
 """Constraints of requests that a schema cannot express."""
 
+import datetime
 import itertools
 
 import schemathesis
@@ -12,11 +13,22 @@ def before_call(ctx, case, kwargs):
     """Replaces values that are valid by the schema alone.
 
     A valid `Idempotency-Key` is used for one request only: with another body it would be rejected. A conversation's model is
-    the one of the server.
+    the one of the server. A range of days begins at its end.
     """
+    query = case.query if case.operation.path == "/usage" else None
+    if query and _is_day(query.get("from")) and ("to" not in query or _is_day(query["to"])):
+        query["to"] = query["from"]
     metadata = case.body.get("metadata") if isinstance(case.body, dict) else None
     if isinstance(metadata, dict) and isinstance(metadata.get("model"), str):
         metadata["model"] = "none"
     key = case.headers.get("Idempotency-Key") if case.headers else None
     if isinstance(key, str) and 1 <= len(key) <= 128 and all("!" <= char <= "~" for char in key):
         case.headers["Idempotency-Key"] = f"{next(_numbers)}-{key}"[:128]
+
+
+def _is_day(value):
+    """Whether a value is a date in the form of the API."""
+    try:
+        return isinstance(value, str) and datetime.date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
