@@ -33,7 +33,7 @@ async function main(content) {
     }
     if (type === "output") {
       console.log();
-      if (data.status !== "complete") throw new Error(`the answer was ${data.status}: ${data.error ?? "it was stopped"}`);
+      if (data.status !== "complete") throw new Error([`the answer was ${data.status}`, data.error].filter(Boolean).join(": "));
       return;
     }
   }

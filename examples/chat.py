@@ -50,7 +50,7 @@ def main(content):
             shown = len(text)
             if kind == "output":
                 print()
-                sys.exit(None if data["status"] == "complete" else f"the answer was {data['status']}: {data.get('error', 'it was stopped')}")
+                sys.exit(None if data["status"] == "complete" else f"the answer was {data['status']} {data.get('error', '')}")
 
 
 def events(http, path):

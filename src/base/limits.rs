@@ -360,8 +360,6 @@ pub(crate) const UPSTREAM_CONNECT_MILLISECONDS: u64 = 5_000;
 pub(crate) const UPSTREAM_FIRST_BYTE_MILLISECONDS: u64 = 300_000;
 /// Longest silence of an upstream in the middle of a response, in milliseconds.
 pub(crate) const UPSTREAM_BETWEEN_BYTES_MILLISECONDS: u64 = 60_000;
-/// Time from a finish reason, or from text after it, to the end of the stream, which may bring token counts, in milliseconds.
-pub(crate) const UPSTREAM_TAIL_MILLISECONDS: u64 = 15_000;
 /// Attempts per answer.
 pub(crate) const UPSTREAM_ATTEMPTS_MAX: u32 = 4;
 /// Pause before the second attempt, in milliseconds; it doubles with each further one.

@@ -158,6 +158,11 @@ impl Answer {
         self.model_ended(Err(Failure::no_room()));
     }
 
+    /// What the model reported so far.
+    pub fn completion(&self) -> Completion {
+        self.request.completion()
+    }
+
     /// The text.
     pub fn live(&self) -> &LiveAnswer {
         &self.live
@@ -297,7 +302,10 @@ impl Answer {
                     // Without stored text, none was shown, unless the first of it is at the store.
                     match self.store {
                         StoreState::Idle { .. } if self.stored_bytes == 0 => self.over(JobEnd::Retry),
-                        _ => self.ending(Status::Interrupted, None, None),
+                        _ => {
+                            let completion = self.request.completion();
+                            self.ending(Status::Interrupted, Some(&completion), None);
+                        }
                     }
                 }
             }
@@ -345,7 +353,8 @@ impl Answer {
             Err(failure) => {
                 log::warn!("the answer to {} failed: {}", self.job.message_id, failure.message);
                 metrics::ANSWERS_FAILED.add(1);
-                self.ending(Status::Failed, None, Some(failure.message.as_str().into()));
+                let completion = self.request.completion();
+                self.ending(Status::Failed, Some(&completion), Some(failure.message.as_str().into()));
             }
         }
     }
@@ -415,20 +424,23 @@ fn kept_reasoning(live: &LiveAnswer) -> Option<Arc<str>> {
 }
 
 /// The step that cancels the answer to `job` with the text so far.
-pub fn cancel_step(job: &AnswerJob, live: &LiveAnswer) -> AnswerStep {
-    let CancelledAnswer { text, reasoning, metadata, usage, .. } = cancelled_answer(job, live);
+pub fn cancel_step(job: &AnswerJob, live: &LiveAnswer, completion: &Completion) -> AnswerStep {
+    let CancelledAnswer { text, reasoning, metadata, usage, .. } = cancelled_answer(job, live, completion);
     AnswerStep::Finish { status: Status::Cancelled, text, reasoning, metadata, error: None, usage }
 }
 
 /// The end of the answer to `job` that is cancelled with the text so far.
-pub fn cancelled_answer(job: &AnswerJob, live: &LiveAnswer) -> CancelledAnswer {
+pub fn cancelled_answer(job: &AnswerJob, live: &LiveAnswer, completion: &Completion) -> CancelledAnswer {
     let text = live.text_from(0);
     CancelledAnswer {
         job: job.key,
         text: (!text.is_empty()).then(|| Content::new_unchecked(text)),
         reasoning: kept_reasoning(live),
-        metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(job.responder, None)),
-        usage: Some(TokenUsage::default()),
+        metadata: Metadata::new_unchecked(wire::answer_metadata::metadata(
+            job.responder,
+            Some(completion.properties()),
+        )),
+        usage: Some(completion.usage()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The circuit breaker of one upstream: after several failures in a row it rejects requests for a while, then lets one
 //! probe through.
 //!
-//! Invariant: while it is open, no request passes; while it is half open, at most one does. The outcome of a request that
-//! passed in an earlier state is ignored.
+//! Invariant: while it is open, no request passes; while it is half open, at most one does in each cool-down. The outcome of a
+//! request that passed in an earlier state, or of an earlier probe, is ignored.
 
 use crate::base::limits::{BREAKER_COOL_DOWN_MILLISECONDS, BREAKER_FAILURES_MAX};
 use crate::base::time::MonoTime;
@@ -43,7 +43,7 @@ enum BreakerState {
     /// No request passes. Next: HalfOpen, with the first request after the cool-down.
     Open { until: MonoTime },
     /// One request may probe, or is probing. Next: Closed or Open, by its outcome.
-    HalfOpen { probing: bool },
+    HalfOpen { probing_since: Option<MonoTime> },
 }
 
 /// A circuit breaker.
@@ -78,10 +78,12 @@ impl Breaker {
         match self.state {
             BreakerState::Closed { .. } => {}
             BreakerState::Open { until } if now < until => return Err(until),
-            // The duration of the probe is unknown, so the cool-down is the best guess.
-            BreakerState::HalfOpen { probing: true } => return Err(now.plus_milliseconds(self.cool_down_milliseconds)),
-            BreakerState::Open { .. } | BreakerState::HalfOpen { probing: false } => {
-                self.change(BreakerState::HalfOpen { probing: true })
+            // A probe that is silent for long does not keep all others out.
+            BreakerState::HalfOpen { probing_since: Some(since) } if now < self.cooled_down(since) => {
+                return Err(self.cooled_down(since));
+            }
+            BreakerState::Open { .. } | BreakerState::HalfOpen { .. } => {
+                self.change(BreakerState::HalfOpen { probing_since: Some(now) })
             }
         }
         Ok(Permit { epoch: self.epoch })
@@ -106,7 +108,7 @@ impl Breaker {
                 self.change(BreakerState::Closed { failures: 0 })
             }
             (BreakerState::HalfOpen { .. }, PermitOutcome::Unknown) => {
-                self.change(BreakerState::HalfOpen { probing: false })
+                self.change(BreakerState::HalfOpen { probing_since: None })
             }
         }
     }
@@ -125,6 +127,10 @@ impl Breaker {
         if let BreakerState::Closed { failures } = self.state {
             assert!(failures < self.failures_max, "so many failures in a row open it");
         }
+    }
+
+    fn cooled_down(&self, since: MonoTime) -> MonoTime {
+        since.plus_milliseconds(self.cool_down_milliseconds)
     }
 
     fn change(&mut self, state: BreakerState) {

@@ -49,6 +49,9 @@ pub struct ModelRequest {
     /// Whether the breaker counts a failure of this request already.
     is_counted: bool,
     has_received: bool,
+    /// This request does not ask for token counts, because the server seems to reject them.
+    omits_token_counts: bool,
+    last_completion: Completion,
     began: Option<MonoTime>,
     last_failure: Option<Failure>,
     /// Both clocks at one moment, by which dates of the upstream are judged.
@@ -64,7 +67,8 @@ enum RequestState {
     /// Call: prepared. Next: Requesting, Over.
     Preparing(PermitGuard),
     /// Next: New, Pausing, Over.
-    Requesting(PermitGuard, Box<UpstreamRequest>),
+    /// The permit is settled with the first text.
+    Requesting(Option<PermitGuard>, Box<UpstreamRequest>),
     /// Next: New.
     Pausing { until: MonoTime },
     /// Nothing more is done.
@@ -81,6 +85,8 @@ impl ModelRequest {
             halvings: 0,
             is_counted: false,
             has_received: false,
+            omits_token_counts: false,
+            last_completion: Completion::default(),
             began: None,
             last_failure: None,
             clock: None,
@@ -122,10 +128,10 @@ impl ModelRequest {
         };
         match UpstreamRequest::new(&self.upstream, body, now, self.deadline()) {
             Ok(http) => {
-                self.state = RequestState::Requesting(permit, Box::new(http));
+                self.state = RequestState::Requesting(Some(permit), Box::new(http));
                 self.effects.push_back(ModelEffect::Connect);
             }
-            Err(failure) => self.attempt_failed(permit, failure, now),
+            Err(failure) => self.attempt_failed(Some(permit), failure, now),
         }
     }
 
@@ -177,6 +183,7 @@ impl ModelRequest {
 
     /// Ends the request at once, without a result.
     pub fn stop(&mut self) {
+        self.last_completion = self.completion();
         let has_connection = matches!(self.state, RequestState::Requesting(..));
         self.state = RequestState::Over;
         self.effects.retain(|effect| *effect == ModelEffect::Close);
@@ -193,31 +200,50 @@ impl ModelRequest {
         self.step_into(&mut AnswerPieces::default(), now, step);
     }
 
+    /// What the model reported about the answer so far, in the last attempt.
+    pub(crate) fn completion(&self) -> Completion {
+        match &self.state {
+            RequestState::Requesting(_, http) => http.completion().cloned().unwrap_or_default(),
+            _ => self.last_completion.clone(),
+        }
+    }
+
     fn step_into(
         &mut self,
         pieces: &mut AnswerPieces,
         now: MonoTime,
         step: impl FnOnce(&mut UpstreamRequest, &mut AnswerPieces) -> Option<ResponseEnd>,
     ) {
-        let RequestState::Requesting(_, http) = &mut self.state else { return };
+        let RequestState::Requesting(permit, http) = &mut self.state else { return };
         let bytes_before = pieces.bytes();
         let end = step(http, pieces);
         self.has_received |= pieces.bytes() > bytes_before;
+        if self.omits_token_counts && (http.is_accepted() || matches!(end, Some(ResponseEnd::Finished(_)))) {
+            self.upstream.reject_token_counts();
+        }
+        // The server works, however long the rest of the answer takes.
+        if self.has_received
+            && let Some(permit) = permit.take()
+        {
+            permit.settle(PermitOutcome::Success, now);
+        }
         let Some(end) = end else { return };
+        self.last_completion = http.completion().cloned().unwrap_or_default();
         let RequestState::Requesting(permit, _) = std::mem::replace(&mut self.state, RequestState::Over) else {
             unreachable!("a request has ended");
         };
         self.effects.push_back(ModelEffect::Close);
         match end {
             ResponseEnd::Finished(completion) => {
-                permit.settle(PermitOutcome::Success, now);
+                permit.into_iter().for_each(|permit| permit.settle(PermitOutcome::Success, now));
                 self.end(Ok(completion));
             }
             ResponseEnd::Failed(failure) => self.attempt_failed(permit, failure, now),
             ResponseEnd::Rejected { head, body }
-                if self.upstream.counts_tokens() && openai::rejects_token_counts(head.status, &body) =>
+                if self.counts_tokens() && openai::rejects_token_counts(head.status, &body) =>
             {
-                self.upstream.reject_token_counts();
+                // The words may be those of a user. If the next request succeeds, they were the server's.
+                self.omits_token_counts = true;
                 self.state = RequestState::New;
             }
             ResponseEnd::Rejected { head, body } => {
@@ -242,7 +268,7 @@ impl ModelRequest {
         match PermitGuard::new(&self.upstream, now) {
             Ok(permit) => {
                 self.state = RequestState::Preparing(permit);
-                let counts_tokens = self.upstream.counts_tokens();
+                let counts_tokens = self.counts_tokens();
                 self.effects.push_back(ModelEffect::Prepare { halvings: self.halvings, counts_tokens });
             }
             Err(rest) => {
@@ -252,10 +278,17 @@ impl ModelRequest {
         }
     }
 
-    fn attempt_failed(&mut self, permit: PermitGuard, failure: Failure, now: MonoTime) {
-        let outcome = failure.outcome();
-        permit.settle_attempt(outcome, self.is_counted, now);
-        self.is_counted |= outcome == PermitOutcome::Failure;
+    /// Whether the model is asked for token counts.
+    fn counts_tokens(&self) -> bool {
+        self.upstream.counts_tokens() && !self.omits_token_counts
+    }
+
+    fn attempt_failed(&mut self, permit: Option<PermitGuard>, failure: Failure, now: MonoTime) {
+        if let Some(permit) = permit {
+            let outcome = failure.outcome();
+            permit.settle_attempt(outcome, self.is_counted, now);
+            self.is_counted |= outcome == PermitOutcome::Failure;
+        }
         let settings = self.upstream.settings();
         let loading_until = self.began.unwrap_or(now).plus_milliseconds(settings.timeouts.first_byte_milliseconds);
         self.attempts += 1;

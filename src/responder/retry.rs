@@ -78,6 +78,9 @@ impl RetryPolicy {
         let backoff = self.pause_milliseconds.saturating_mul(1 << doublings).min(self.pause_milliseconds_max);
         let half = backoff / 2;
         let asked = failure.retry_after.map_or(0, |after| after.as_millis());
+        // A model that is loading is asked again however long it expects to take.
+        let left = attempts.loading_until.since(now) / 1000;
+        let asked = if failure.is_loading { asked.min(u128::from(left.saturating_sub(backoff))) } else { asked };
         let Some(asked) = u64::try_from(asked).ok().filter(|asked| *asked <= self.retry_after_milliseconds_max) else {
             return NextAttempt::Never;
         };

@@ -328,3 +328,104 @@ fn what_cannot_change_is_not_tried_again() {
         assert_eq!((played.failure().kind, played.requests), (FailureKind::Status(status), 1), "{body}");
     }
 }
+
+/// A finish reason does not end the text, however long the model pauses after it.
+#[test]
+fn text_after_a_finish_reason_may_take_as_long_as_other_text() {
+    let mut played = Played::new(&upstream(), 0);
+    played.head();
+    played.send("data: {\"choices\":[{\"delta\":{\"content\":\"Hel\"},\"finish_reason\":\"stop\"}]}\n\n");
+    played.pass(55);
+    played.say("lo");
+    played.pass(55);
+    played.send("data: [DONE]\n\n");
+    assert!(played.end.as_ref().is_some_and(Result::is_ok), "{:?}", played.end);
+    assert_eq!(played.pieces.text, "Hello");
+
+    // What is not text does not keep the answer open.
+    let mut played = Played::new(&upstream(), 0);
+    played.head();
+    played.send("data: {\"choices\":[{\"delta\":{\"content\":\"Hel\"},\"finish_reason\":\"stop\"}]}\n\n");
+    for _ in 0..70 {
+        played.send(": still here\n\n");
+        played.pass(1);
+    }
+    assert!(played.end.as_ref().is_some_and(Result::is_ok), "{:?}", played.end);
+}
+
+/// One long answer, or one silent model, does not keep all others out after an outage.
+#[test]
+fn a_probe_keeps_others_out_only_until_its_first_text_or_for_one_cool_down() {
+    let opened = || {
+        let upstream = upstream();
+        for number in 0..5 {
+            let mut played = Played::new(&upstream, number);
+            played.reject(500, "Retry-After: 9999\r\n", "{}");
+        }
+        assert_eq!(upstream.position(), Position::Open);
+        upstream
+    };
+    let upstream = opened();
+    let mut probe = Played::new(&upstream, 20_000);
+    assert!(Played::new(&upstream, 20_001).end.is_some(), "one probe at a time");
+    probe.head();
+    probe.say("a");
+    assert_eq!(upstream.position(), Position::Closed);
+    assert!(Played::new(&upstream, 20_002).end.is_none());
+
+    let upstream = opened();
+    let silent = Played::new(&upstream, 20_000);
+    assert!(Played::new(&upstream, 29_000).end.is_some());
+    let mut second = Played::new(&upstream, 31_000);
+    second.head();
+    second.say("a");
+    assert_eq!((upstream.position(), silent.end), (Position::Closed, None));
+}
+
+/// The words of a user in an error do not switch the counting of tokens off for all.
+#[test]
+fn token_counts_are_given_up_only_when_that_helps() {
+    let words = "{\"error\":{\"message\":\"Content filter: stream_options is not supported\"}}";
+    let upstream = upstream();
+    let mut played = Played::new(&upstream, 0);
+    played.reject(400, "", words);
+    played.reject(400, "", words);
+    assert_eq!((played.requests, played.failure().kind), (2, FailureKind::Status(400)));
+    assert!(upstream.counts_tokens());
+    let mut played = Played::new(&upstream, 0);
+    played.reject(400, "", words);
+    played.head();
+    assert!(!upstream.counts_tokens());
+}
+
+/// Tokens that the model has counted are known, however the answer ends.
+#[test]
+fn usage_is_known_after_any_end() {
+    let usage = "data: {\"model\":\"m-1\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":1}}\n\n";
+    let ends: [Play<'_>; 4] = [
+        &|played| played.close(),
+        &|played| played.send("data: {\"error\":{\"message\":\"oh\"}}\n\n"),
+        &|played| played.pass(61),
+        &|played| played.request.stop(),
+    ];
+    for end in ends {
+        let mut played = Played::new(&upstream(), 0);
+        played.head();
+        played.send(usage);
+        end(&mut played);
+        let completion = played.request.completion();
+        assert_eq!((completion.model.as_deref(), completion.prompt_tokens), (Some("m-1"), Some(1000)));
+    }
+}
+
+/// A model that expects to load for longer than any other wait is waited for all the same.
+#[test]
+fn a_long_time_of_loading_is_waited_for() {
+    let mut played = Played::new(&upstream(), 0);
+    played.reject(503, "Retry-After: 400\r\n", "{\"error\":\"Model x is currently loading\",\"estimated_time\":400}");
+    assert!(played.end.is_none(), "{:?}", played.end);
+    let [pause] = played.retries[..] else { panic!("{:?}", played.retries) };
+    assert!(pause <= 300_000, "{pause}");
+    played.pass(pause.div_ceil(1000));
+    assert_eq!(played.requests, 2);
+}

@@ -47,7 +47,14 @@ pub(super) fn choice(value: &Value, is_whole: bool) -> Option<&Value> {
         choices @ Value::Object(_) => std::slice::from_ref(choices),
         _ => return value["message"].is_object().then_some(value),
     };
-    let counts = |choice: &&Value| choice.is_object() && choice["index"].as_u64().is_none_or(|index| index == 0);
+    let counts = |choice: &&Value| {
+        let is_first = match &choice["index"] {
+            Value::Null => true,
+            Value::String(index) => index.trim() == "0",
+            index => index.as_f64() == Some(0.0),
+        };
+        choice.is_object() && is_first
+    };
     let first = || choices.iter().find(|choice| is_whole && choice["message"].is_object());
     choices.iter().find(counts).or_else(first)
 }
@@ -61,7 +68,7 @@ pub(super) fn text_of(choice: &Value, place: Option<TextPlace>) -> (ChunkText, O
             continue;
         }
         let found = part_text(part);
-        if found != ChunkText::default() || (candidate == TextPlace::Delta && part["content"].is_string()) {
+        if found != ChunkText::default() {
             return (found, Some(candidate));
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Fields with the words of an error, the best first.
-const WORD_FIELDS: [&str; 19] = [
+const WORD_FIELDS: [&str; 21] = [
     "message",
     "msg",
     "error_message",
@@ -28,6 +28,8 @@ const WORD_FIELDS: [&str; 19] = [
     "reason",
     "title",
     "base_resp",
+    "exception",
+    "err",
     "type",
     "code",
     "error_code",

@@ -6,7 +6,7 @@
 
 use super::chunk::{self, ChunkText, FinishKind, TextPlace};
 use super::error::{ErrorReport, find_error};
-use super::text::{HalfJoiner, ThinkSplitter, mark_lone_halves, without_marks};
+use super::text::{HalfJoiner, ThinkSplitter, mark_lone_halves, without_foreign_json, without_marks};
 use crate::base::limits::*;
 use crate::config::types::Secret;
 use crate::responder::failure::printable;
@@ -59,6 +59,8 @@ pub struct AnswerReader {
     /// Something was read as part of an answer.
     is_readable: bool,
     has_skipped: bool,
+    /// An event that may have had text could not be read.
+    has_gap: bool,
     /// The body is JSON and not an event stream.
     is_json: bool,
     has_choice: bool,
@@ -95,6 +97,7 @@ impl AnswerReader {
             is_whole: false,
             is_readable: false,
             has_skipped: false,
+            has_gap: false,
             is_json: false,
             has_choice: false,
             place: None,
@@ -103,6 +106,11 @@ impl AnswerReader {
             splitter: ThinkSplitter::Beginning(String::new()),
             secrets,
         }
+    }
+
+    /// What the model reported about the answer so far.
+    pub(crate) fn completion(&self) -> &Completion {
+        &self.finished
     }
 
     /// The bytes of the response that are kept until more arrive.
@@ -142,6 +150,9 @@ impl AnswerReader {
         let has_end = self.is_done || self.is_whole || self.has_finish_reason();
         if !has_end {
             return Err(self.missing_end(whole));
+        }
+        if self.has_gap {
+            return Err(self.unreadable("a part of the answer cannot be read"));
         }
         if self.has_said { Ok(self.finished) } else { Err(Failure::empty(self.finished.finish_reason.as_deref())) }
     }
@@ -195,14 +206,29 @@ impl AnswerReader {
         }
         match parse(data) {
             Some(value) => self.read_value(&value, is_error, pieces),
-            None if is_error => Err(ErrorReport::of_text(data).failure(&self.secrets)),
+            None if is_error || begins_like_an_error(data) => Err(ErrorReport::of_text(data).failure(&self.secrets)),
+            None if data.contains('\n') => self.read_lines_of_event(data, is_whole, pieces),
             None => {
                 if is_whole && !data.is_empty() {
+                    // What may have been text is missing in the answer.
+                    self.has_gap |= data.starts_with('{') && data.contains("\"choices\"");
                     self.skip(data);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Reads an event that is not JSON line by line: some servers forget the empty line between two events.
+    fn read_lines_of_event(&mut self, data: &str, is_whole: bool, pieces: &mut AnswerPieces) -> Result<(), Failure> {
+        for line in data.lines() {
+            let event = DecodedEvent { name: String::new(), data: line.to_owned() };
+            self.read_event(&event, is_whole, pieces)?;
+            if self.is_done {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn read_json(&mut self, bytes: &[u8], pieces: &mut AnswerPieces) -> Result<(), Failure> {
@@ -287,7 +313,7 @@ impl AnswerReader {
             return Ok(());
         }
         if !value.is_object() {
-            if is_error {
+            if is_error || value.as_str().is_some_and(begins_like_an_error) {
                 return Err(ErrorReport::of(value).failure(&self.secrets));
             }
             self.skip(&value.to_string());
@@ -415,9 +441,19 @@ impl AnswerReader {
     }
 }
 
+/// Whether a text that is not JSON reports an error.
+fn begins_like_an_error(text: &str) -> bool {
+    let text = text.trim_start_matches(|char: char| char.is_whitespace() || ['[', '"', '\'', '<', '*'].contains(&char));
+    ["error", "internal server error", "traceback", "exception"]
+        .iter()
+        .any(|begin| text.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin)))
+}
+
 /// A JSON object or list, whose strings may have halves of characters.
 fn parse(text: &str) -> Option<Value> {
-    let value = serde_json::from_str(&mark_lone_halves(text)).ok()?;
+    let marked = mark_lone_halves(text);
+    let value =
+        serde_json::from_str(&marked).ok().or_else(|| serde_json::from_str(&without_foreign_json(&marked)).ok())?;
     matches!(value, Value::Object(_) | Value::Array(_)).then_some(value)
 }
 

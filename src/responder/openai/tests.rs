@@ -280,3 +280,66 @@ fn the_key_is_hidden_wherever_it_comes_back() {
     let reader = AnswerReader::new([Secret::new("sk-secret")].into());
     assert!(!format!("{reader:?}").contains("sk-secret"));
 }
+
+/// What a server sends that is not quite JSON, or not quite a stream: nothing of it may be lost in an answer that is complete.
+#[test]
+fn no_part_of_a_complete_answer_is_missing() {
+    let chunk = |text: &str| format!("{{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}");
+    let with = |field: &str| format!("{{\"choices\":[{{\"delta\":{{\"content\":\"b\"}}}}],{field}}}");
+    let event = |data: &str| format!("data: {data}\n\n");
+    let whole = |middle: &str| [&event(&chunk("a"))[..], middle, &event(&chunk("c")), STOP, DONE].concat();
+    let error = |middle: &str| [&event(&chunk("a"))[..], middle, "\n\n", DONE].concat();
+    let table = [
+        ("NaN", whole(&event(&with("\"logprobs\":NaN"))), "abc", true),
+        ("Infinity", whole(&event(&with("\"t\":{\"x\":-Infinity,\"y\":Infinity}"))), "abc", true),
+        ("NaN in a text", whole(&event(&chunk("NaN \\\" Infinity"))), "aNaN \" Infinityc", true),
+        ("a tab in a text", whole(&event(&chunk("\t"))), "a\tc", true),
+        (
+            "two events without an empty line",
+            whole(&format!("data: {}\ndata: {}\n\n", chunk("b"), chunk("b"))),
+            "abbc",
+            true,
+        ),
+        (
+            "[DONE] without an empty line before it",
+            [&event(&chunk("a"))[..], "data: ", &chunk("b"), "\ndata: [DONE]\n\n"].concat(),
+            "ab",
+            true,
+        ),
+        ("an escape that is none", whole(&event(&chunk("\\x41"))), "ac", false),
+        ("half a chunk", whole(&event("{\"choices\":[{\"delta\":{\"content\":\"b\"")), "ac", false),
+        ("a word", whole(&event("working")), "ac", true),
+        ("words of an error", error("data: Internal Server Error"), "a", false),
+        ("an error in brackets", error("data: [ERROR] something broke"), "a", false),
+        ("an error as a text", error("data: \"Error: CUDA out of memory\""), "a", false),
+        (
+            "an empty delta before a message",
+            [
+                &event(&chunk(""))[..],
+                &event("{\"choices\":[{\"message\":{\"content\":\"m\"},\"finish_reason\":\"stop\"}]}"),
+                DONE,
+            ]
+            .concat(),
+            "m",
+            true,
+        ),
+        (
+            "an index as a text",
+            whole(&event("{\"choices\":[{\"index\":\"1\",\"delta\":{\"content\":\"b\"}}]}")),
+            "ac",
+            true,
+        ),
+        ("a negative index", whole(&event("{\"choices\":[{\"index\":-1,\"delta\":{\"content\":\"b\"}}]}")), "ac", true),
+        ("index 0.0", whole(&event("{\"choices\":[{\"index\":0.0,\"delta\":{\"content\":\"b\"}}]}")), "abc", true),
+        (
+            "two blocks of reasoning",
+            [&event(&chunk("<think>x</think>\\n<think>y</think>Hi"))[..], STOP, DONE].concat(),
+            "Hi",
+            true,
+        ),
+    ];
+    for (name, body, text, is_complete) in table {
+        let (read_text, end) = read([body.as_bytes()], false);
+        assert_eq!((read_text.as_str(), end.is_ok()), (text, is_complete), "{name}: {end:?}");
+    }
+}

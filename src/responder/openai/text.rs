@@ -39,6 +39,34 @@ pub(super) fn mark_lone_halves(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Replaces what some writers of JSON put there and JSON does not have: `NaN` and `Infinity`, by `null`, and control characters
+/// in strings, by escapes.
+pub(super) fn without_foreign_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut rest) = (false, json);
+    while let Some(char) = rest.chars().next() {
+        let word = ["NaN", "-Infinity", "Infinity"].iter().find(|word| !in_string && rest.starts_with(**word));
+        if let Some(word) = word {
+            out.push_str("null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        let mut bytes = char.len_utf8();
+        match char {
+            '"' => in_string = !in_string,
+            '\\' if in_string => bytes += rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => {}
+        }
+        if in_string && char.is_ascii_control() {
+            out.push_str(&format!("\\u{:04x}", u32::from(char)));
+        } else {
+            out.push_str(&rest[..bytes]);
+        }
+        rest = &rest[bytes..];
+    }
+    out
+}
+
 /// The number of an escape `\uXXXX` that begins there.
 fn escaped_unit(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
@@ -138,8 +166,9 @@ impl ThinkSplitter {
             ThinkSplitter::AfterThinking => {
                 let part = part.trim_start();
                 if !part.is_empty() {
-                    text.push_str(part);
-                    *self = ThinkSplitter::Text;
+                    // Another block may follow.
+                    *self = ThinkSplitter::Beginning(String::new());
+                    self.push(part, text, reasoning);
                 }
             }
             ThinkSplitter::Beginning(held) => {

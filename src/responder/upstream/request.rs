@@ -38,6 +38,8 @@ pub(crate) struct UpstreamRequest {
     until: MonoTime,
     /// The end of all waits, if there is one.
     deadline: Option<MonoTime>,
+    /// What the model reported before the end of the response.
+    last_completion: Option<Completion>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl UpstreamRequest {
             state: HttpState::Connecting { request: upstream.request(body), reader },
             until: now,
             deadline,
+            last_completion: None,
         };
         request.wait(settings.timeouts.connect_milliseconds, now);
         Ok(request)
@@ -82,6 +85,19 @@ impl UpstreamRequest {
     /// The bytes to write.
     pub(crate) fn outgoing(&self) -> &[u8] {
         self.transport.outgoing()
+    }
+
+    /// Whether the server accepted the request: the response has a status of success.
+    pub(crate) fn is_accepted(&self) -> bool {
+        matches!(self.state, HttpState::Body { .. })
+    }
+
+    /// What the model reported about the answer so far.
+    pub(crate) fn completion(&self) -> Option<&Completion> {
+        match &self.state {
+            HttpState::Body { reader, .. } => Some(reader.completion()),
+            _ => self.last_completion.as_ref(),
+        }
     }
 
     /// The bytes of the request and the response that are kept.
@@ -143,7 +159,7 @@ impl UpstreamRequest {
                 self.read_head(now, pieces)
             }
             HttpState::Body { .. } => self.read_body(&bytes, now, pieces),
-            HttpState::ErrorBody { .. } => self.read_error(&bytes, now),
+            HttpState::ErrorBody { .. } => self.read_error(&bytes),
             HttpState::Connecting { .. } | HttpState::Over => None,
         }
     }
@@ -163,7 +179,7 @@ impl UpstreamRequest {
             }
             HttpState::Body { body, reader, .. } => {
                 let is_whole = error.is_none() && body.is_framed() && body.is_done();
-                Some(match reader.end(is_whole, pieces) {
+                Some(match self.end_reader(reader, is_whole, pieces) {
                     Ok(completion) => ResponseEnd::Finished(completion),
                     Err(failure) => ResponseEnd::Failed(detail(failure)),
                 })
@@ -196,7 +212,7 @@ impl UpstreamRequest {
             HttpState::Head { .. } | HttpState::Body { has_begun: false, .. } => {
                 self.end(late("The model did not begin to answer in time", false))
             }
-            HttpState::Body { reader, .. } => Some(match reader.end(false, pieces) {
+            HttpState::Body { reader, .. } => Some(match self.end_reader(reader, false, pieces) {
                 // The text has its finish reason, and the server keeps the connection open.
                 Ok(completion) => ResponseEnd::Finished(completion),
                 Err(_) => ResponseEnd::Failed(late("The model stopped in the middle of its answer", false)),
@@ -222,7 +238,7 @@ impl UpstreamRequest {
         if !(200..300).contains(&head.status) {
             self.wait(self.timeouts.between_bytes_milliseconds, now);
             self.state = HttpState::ErrorBody { body, head, received: Vec::new() };
-            return self.read_error(rest, now);
+            return self.read_error(rest);
         }
         if head.is_encoded {
             return self.end(Failure::invalid_response("the response is compressed, which was not requested"));
@@ -247,12 +263,10 @@ impl UpstreamRequest {
             Ok(_) => return self.finish(true, pieces),
             Err(failure) => return self.end(failure),
         }
-        let between_bytes = self.timeouts.between_bytes_milliseconds;
         // Text may follow a finish reason, but what is not text does not keep the answer open.
-        if !reader.has_finish_reason() {
-            self.wait(between_bytes, now);
-        } else if !had_finish_reason || pieces.bytes() > bytes_before {
-            self.wait(between_bytes.min(self.timeouts.tail_milliseconds), now);
+        let had_finish_reason = had_finish_reason && reader.has_finish_reason();
+        if !had_finish_reason || pieces.bytes() > bytes_before {
+            self.wait(self.timeouts.between_bytes_milliseconds, now);
         }
         None
     }
@@ -261,18 +275,28 @@ impl UpstreamRequest {
         let HttpState::Body { reader, .. } = std::mem::replace(&mut self.state, HttpState::Over) else {
             unreachable!("an answer finishes in its body");
         };
-        Some(match reader.end(is_whole, pieces) {
+        Some(match self.end_reader(reader, is_whole, pieces) {
             Ok(completion) => ResponseEnd::Finished(completion),
             Err(failure) => ResponseEnd::Failed(failure),
         })
     }
 
-    fn read_error(&mut self, raw: &[u8], now: MonoTime) -> Option<ResponseEnd> {
+    fn end_reader(
+        &mut self,
+        reader: AnswerReader,
+        is_whole: bool,
+        pieces: &mut AnswerPieces,
+    ) -> Result<Completion, Failure> {
+        self.last_completion = Some(reader.completion().clone());
+        reader.end(is_whole, pieces)
+    }
+
+    /// The whole body of an error has the time of one wait.
+    fn read_error(&mut self, raw: &[u8]) -> Option<ResponseEnd> {
         let HttpState::ErrorBody { body, received, .. } = &mut self.state else { return None };
         // A body that cannot be read any further is still an error.
         let is_over = body.read(raw, received).is_err() || body.is_done() || received.len() >= UPSTREAM_ERROR_BYTES_MAX;
         if !is_over {
-            self.wait(self.timeouts.between_bytes_milliseconds, now);
             return None;
         }
         match std::mem::replace(&mut self.state, HttpState::Over) {
@@ -282,6 +306,7 @@ impl UpstreamRequest {
     }
 
     fn end(&mut self, failure: Failure) -> Option<ResponseEnd> {
+        self.last_completion = self.completion().cloned();
         self.state = HttpState::Over;
         Some(ResponseEnd::Failed(failure))
     }

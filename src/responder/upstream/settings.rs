@@ -19,8 +19,6 @@ pub struct Timeouts {
     pub first_byte_milliseconds: u64,
     /// Between two bytes of the body.
     pub between_bytes_milliseconds: u64,
-    /// From a finish reason, and from text after it, to more text or the end of the stream.
-    pub tail_milliseconds: u64,
     /// For one answer, with all attempts; `None` if there is no bound while bytes arrive.
     pub total_milliseconds: Option<u64>,
 }
@@ -31,7 +29,6 @@ impl Default for Timeouts {
             connect_milliseconds: UPSTREAM_CONNECT_MILLISECONDS,
             first_byte_milliseconds: UPSTREAM_FIRST_BYTE_MILLISECONDS,
             between_bytes_milliseconds: UPSTREAM_BETWEEN_BYTES_MILLISECONDS,
-            tail_milliseconds: UPSTREAM_TAIL_MILLISECONDS,
             total_milliseconds: None,
         }
     }

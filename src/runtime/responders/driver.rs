@@ -14,9 +14,9 @@ use crate::domain::id::UserId;
 use crate::domain::live_answer::LiveAnswer;
 use crate::domain::query::{Query, QueryKind};
 use crate::domain::responder::ResponderKind;
-use crate::responder::Upstream;
 use crate::responder::answer::{Answer, AnswerEffect, cancel_step, cancelled_answer, immediate_step};
 use crate::responder::scheduler::{Scheduler, SchedulerInput, SchedulerLimits, SchedulerOutput};
+use crate::responder::{Completion, Upstream};
 use crate::runtime::clock::Clock;
 use crate::runtime::workers::Workers;
 use crate::shard::message::ShardMessage;
@@ -196,11 +196,15 @@ impl Driver {
                 }
             }
             SchedulerOutput::CancelAnswer(job) => {
-                self.submit(&job, cancel_step(&job, &self.live(&job)), DriverRequest::Cancel(job.key));
+                let (live, completion) = self.running_answer(&job);
+                self.submit(&job, cancel_step(&job, &live, &completion), DriverRequest::Cancel(job.key));
             }
             SchedulerOutput::CancelAnswers { request, running } => {
                 let holder = running.as_ref().map_or(Holder::Server, |job| Holder::User(job.user.clone()));
-                let running = running.map(|job| cancelled_answer(&job, &self.live(&job)));
+                let running = running.map(|job| {
+                    let (live, completion) = self.running_answer(&job);
+                    cancelled_answer(&job, &live, &completion)
+                });
                 let to = self.port.reserve(DriverRequest::CancelAll(request));
                 self.workers.submit_now(&holder, cancel_command(&request, to, running));
             }
@@ -209,10 +213,10 @@ impl Driver {
         }
     }
 
-    /// The running answer to a job.
-    fn live(&self, job: &AnswerJob) -> LiveAnswer {
+    /// The text of the running answer to a job, and what the model reported about it.
+    fn running_answer(&self, job: &AnswerJob) -> (LiveAnswer, Completion) {
         let running = self.jobs.get(&job.key).and_then(|id| self.answers.get(id));
-        running.map(|running| running.answer.live().clone()).unwrap_or_default()
+        running.map(|running| (running.answer.live().clone(), running.answer.completion())).unwrap_or_default()
     }
 
     fn start_answer(&mut self, job: AnswerJob) {

@@ -22,7 +22,7 @@ use crate::shard::message::CommitShare;
 use crate::shard::request::context::RequestContext;
 use crate::shard::shared::stream_registry::StreamStats;
 use crate::shard::subscription::fan_out::FramedEvent;
-use crate::shard::subscription::subscriber::{FillResult, FollowedAnswer, StreamDelivery, Subscriber};
+use crate::shard::subscription::subscriber::{FillResult, FollowedAnswer, StreamDelivery, Subscriber, end_id};
 use crate::shard::{Output, Shard};
 use crate::sse::frame::{EventFrame, StreamForm};
 use crate::wire;
@@ -43,9 +43,10 @@ impl Shard {
         (page, position): (&AnswerPage, EventNumber),
         now: Now,
     ) {
-        let text_bytes = page.ended.as_ref().map(|end| EventNumber(end.text_bytes as u64));
+        // The end has an id of its own: a client that has only the text does not know how the answer ended.
+        let end_id = page.ended.as_ref().map(|end| end_id(end.text_bytes));
         if let StreamStart::After(offset) = wanted.start
-            && text_bytes == Some(offset)
+            && end_id == Some(offset)
         {
             return self.respond(slot, request_context, Response::empty(), now);
         }

@@ -6,7 +6,7 @@
 mod control_events;
 mod followed_answer;
 
-pub(crate) use followed_answer::FollowedAnswer;
+pub(crate) use followed_answer::{FollowedAnswer, end_id};
 
 use crate::api::{Caller, StreamId, StreamStart, Subscription};
 use crate::auth::jwt::KeyId;

@@ -217,7 +217,7 @@ fn an_unterminated_error_response_is_still_an_error() {
 #[test]
 fn a_finished_text_is_kept_unless_an_error_follows() {
     let ended = until_close(&[delta(TEXT).as_str(), STOP].concat());
-    let timeouts = Timeouts { tail_milliseconds: 100, ..LONG_TIMEOUTS };
+    let timeouts = Timeouts { between_bytes_milliseconds: 100, ..LONG_TIMEOUTS };
     let table: [(&str, Vec<Step>); 3] = [
         ("silence", vec![Step::Send(ended.clone()), Step::Hang]),
         ("comments", vec![Step::Send(ended.clone()), Step::Drip(b": wait\n\n".to_vec())]),

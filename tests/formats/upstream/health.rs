@@ -57,7 +57,7 @@ fn a_successful_probe_closes_the_breaker() {
 }
 
 #[test]
-fn only_one_probe_runs_at_a_time_and_a_cancelled_probe_frees_its_slot() {
+fn a_cancelled_probe_frees_its_slot() {
     let bad = say(with_length(500, "", ""));
     let standin = StandIn::start(vec![bad.clone(), bad, vec![Step::Hang], say(until_close(&good_events()))]);
     let upstream = guarded(&standin, ONCE, 1);
@@ -65,16 +65,10 @@ fn only_one_probe_runs_at_a_time_and_a_cancelled_probe_frees_its_slot() {
         ask(&upstream).1.unwrap_err();
     }
     std::thread::sleep(Duration::from_millis(5));
-    let mut others = Vec::new();
     let (_, end) = ask_until(&upstream, &history(&["Hello?"]), |_| {
-        if standin.requests().len() < 3 {
-            return ControlFlow::Continue(());
-        }
-        others.push(ask(&upstream).1.unwrap_err().kind);
-        ControlFlow::Break(())
+        if standin.requests().len() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    assert_eq!(end, None);
-    assert_eq!(others, [FailureKind::CircuitOpen]);
+    assert_eq!((end, upstream.position()), (None, Position::HalfOpen));
     assert_eq!(ask(&upstream).0, TEXT);
     assert_eq!(upstream.position(), Position::Closed);
 }

@@ -27,7 +27,6 @@ const LONG_TIMEOUTS: Timeouts = Timeouts {
     connect_milliseconds: 30_000,
     first_byte_milliseconds: 30_000,
     between_bytes_milliseconds: 30_000,
-    tail_milliseconds: 30_000,
     total_milliseconds: Some(60_000),
 };
 

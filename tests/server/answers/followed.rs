@@ -59,7 +59,9 @@ impl Follower {
             "output" | "heartbeat" => {}
             _ => return event,
         }
-        assert_eq!(event.number(), self.text.len() as u64, "the id is the offset: {event:?}");
+        // The end has an id of its own, so that a client that has only the text gets it.
+        let id = self.text.len() as u64 + u64::from(event.kind() == "output");
+        assert_eq!(event.number(), id, "the id is the offset: {event:?}");
         event
     }
 
@@ -164,7 +166,8 @@ fn a_client_resumes_at_any_offset() {
     call.finish();
     reading.until_output(&mut stream);
     let answer = answer_id(&mut ann, &conversation);
-    for cut in 0..whole.len() {
+    // A client that has all of the text does not know yet how the answer ended.
+    for cut in 0..=whole.len() {
         let boundary = (0..=cut).rev().find(|at| whole.is_char_boundary(*at)).expect("the beginning");
         let known = whole[..boundary].to_owned();
         let mut follower = Follower::resume(&ann, &conversation, &answer, known, Some(cut));
@@ -173,11 +176,11 @@ fn a_client_resumes_at_any_offset() {
     }
     // With all of it, an `EventSource` is to stop.
     for (method, id) in [("GET", &asked), ("GET", &answer), ("HEAD", &asked)] {
-        assert_eq!(status(&mut ann, method, &conversation, id, &whole.len().to_string()), 204, "{method} {id}");
+        assert_eq!(status(&mut ann, method, &conversation, id, &(whole.len() + 1).to_string()), 204, "{method} {id}");
     }
     assert_eq!(status(&mut ann, "HEAD", &conversation, &asked, ""), 200);
     // A number that is none of this text brings all of it again.
-    for number in [whole.len() + 1, usize::MAX] {
+    for number in [whole.len() + 2, usize::MAX] {
         let mut follower = Follower::resume(&ann, &conversation, &asked, "other".into(), Some(number));
         assert_output(&follower.until_end(), &whole, "complete");
         assert_eq!((follower.text.as_str(), follower.snapshots), (whole.as_str(), 1));
@@ -206,7 +209,7 @@ fn the_number_and_the_credential_have_the_spellings_of_the_other_stream() {
     assert_eq!(rest("named=true", &[]), (Some("output_delta".into()), "0123456789".into()));
     assert_eq!(rest("last_event_id=4", &[("Last-Event-ID", "8")]).1, "89");
     assert_eq!(rest("last_event_id=4", &[("Last-Event-ID", "")]).1, "456789");
-    assert_eq!(status(&mut ann, "GET", &conversation, &answer, "10"), 204);
+    assert_eq!(status(&mut ann, "GET", &conversation, &answer, "11"), 204);
     assert_error(&ann.get(&format!("{path}?last_event_id=x")), 422, "validation_error");
     let authorization = format!("Bearer {}", token("ann"));
     let fields = [("Authorization", authorization.as_str()), ("Last-Event-ID", "no number")];
@@ -281,7 +284,8 @@ fn an_answer_that_does_not_complete_ends_its_stream() {
         let last = follower.until_end();
         let got = last.data["data"]["status"].as_str();
         assert_eq!((last.kind(), got, follower.text.as_str()), (kind, expected, shown), "{what} after {shown:?}");
-        assert_eq!(last.number(), shown.len() as u64);
+        let is_end = ["output", "output_error"].contains(&kind);
+        assert_eq!(last.number(), shown.len() as u64 + u64::from(is_end));
         // What exists of it can be read again, with the same end.
         let mut events = ann.stream_with("last_event_id=0");
         let published = |events: &mut Stream| loop {
@@ -296,7 +300,7 @@ fn an_answer_that_does_not_complete_ends_its_stream() {
         if kind == "output_error" || (kind == "output" && what != "the message is deleted") {
             let mut again = Follower::open(&ann, &conversation, &asked);
             assert_eq!((Some(again.until_end().data), again.text.as_str()), (published, shown), "{what}");
-            assert_eq!(status(&mut ann, "GET", &conversation, &asked, &shown.len().to_string()), 204, "{what}");
+            assert_eq!(status(&mut ann, "GET", &conversation, &asked, &(shown.len() + 1).to_string()), 204, "{what}");
         } else if what == "the answer is deleted" {
             assert_eq!(
                 Follower::open(&ann, &conversation, &asked).until_end().kind(),
@@ -318,7 +322,7 @@ fn a_message_that_is_answered_again_has_the_stream_of_its_newest_answer() {
     model.call().answer("the first answer");
     Reading::default().until_output(&mut stream);
     let first = answer_id(&mut ann, &conversation);
-    assert_eq!(status(&mut ann, "GET", &conversation, &asked, "16"), 204);
+    assert_eq!(status(&mut ann, "GET", &conversation, &asked, "17"), 204);
     ann.post(&format!("/conversations/{conversation}/messages/{asked}/answer"), json!({})).expect(202);
     // The client has the text of another answer.
     let mut follower = Follower::resume(&ann, &conversation, &asked, "the first answer".into(), Some(16));
@@ -412,7 +416,7 @@ fn a_client_with_more_than_survived_a_crash_gets_what_exists() {
     assert!(shown.starts_with(&stored) && !stored.is_empty(), "{stored:?}");
     assert_output(&output, &stored, "interrupted");
     assert_eq!((again.text.as_str(), again.snapshots), (stored.as_str(), usize::from(stored != shown)));
-    assert_eq!(status(&mut ann, "GET", &conversation, &asked, &stored.len().to_string()), 204);
+    assert_eq!(status(&mut ann, "GET", &conversation, &asked, &(stored.len() + 1).to_string()), 204);
 }
 
 #[test]

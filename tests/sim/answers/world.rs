@@ -8,12 +8,12 @@ use cortex_core::internals::answer::{cancel_step, cancelled_answer, immediate_st
 use cortex_core::internals::responders::{cancel_command, step_command};
 use cortex_core::internals::{
     Actor, Answer, AnswerEffect, AnswerId, AnswerJob, AnswerStarted, AnswerStep, ApiVariant, Breaker, Command,
-    CommandKind, Committed, Content, ContextRules, ConversationId, ConversationRef, Credential, Database, Deletion,
-    DriverRequest, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata, MonoTime,
-    Now, Outcome, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader, Rejection,
-    ReplyTo, ResponderInput, ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput, SchedulerLimits,
-    SchedulerOutput, StoreConfig, StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress, UpstreamSettings,
-    UserId, WallTime, Writer,
+    CommandKind, Committed, Completion, Content, ContextRules, ConversationId, ConversationRef, Credential, Database,
+    Deletion, DriverRequest, EventNumber, ImmediateAnswer, JobClass, JobEnd, JobId, LiveAnswer, MessageId, Metadata,
+    MonoTime, Now, Outcome, PendingQuery, Query, QueryKind, QueryResponse, QueryStep, RESPONDERS, Random, Reader,
+    Rejection, ReplyTo, ResponderInput, ResponderKind, ResponderRules, RetryPolicy, Role, SchedulerInput,
+    SchedulerLimits, SchedulerOutput, StoreConfig, StoreReply, Timeouts, TokenRules, Topic, Upstream, UpstreamAddress,
+    UpstreamSettings, UserId, WallTime, Writer,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -573,10 +573,10 @@ impl AnswerWorld {
             }
             SchedulerOutput::CancelAnswer(job) => {
                 let live = self.live(&job);
-                self.submit_step(&job, cancel_step(&job, &live), DriverRequest::Cancel(job.key))
+                self.submit_step(&job, cancel_step(&job, &live, &Completion::default()), DriverRequest::Cancel(job.key))
             }
             SchedulerOutput::CancelAnswers { request, running } => {
-                let running = running.map(|job| cancelled_answer(&job, &self.live(&job)));
+                let running = running.map(|job| cancelled_answer(&job, &self.live(&job), &Completion::default()));
                 let to = ReplyTo { shard: RESPONDERS, slot: 0, generation: 0 };
                 let driver_request = DriverRequest::CancelAll(request);
                 let is_taken = self.submit(cancel_command(&request, to, running), Waiter::Driver(driver_request));

@@ -321,9 +321,14 @@ impl Subscriber {
     }
 }
 
-/// The event that ends an answer, with the offset at its end as its id.
+/// The id of the event that ends an answer: the offset after its text, which is that of the last delta, and one more.
+pub(crate) fn end_id(text_bytes: usize) -> EventNumber {
+    EventNumber(text_bytes as u64 + 1)
+}
+
+/// The event that ends an answer.
 fn end_frame(event: &Event, text_bytes: usize) -> EventFrame {
-    EventFrame::new(Some(EventNumber(text_bytes as u64)), event.kind.as_str(), 256 + event.weight(), |out| {
+    EventFrame::new(Some(end_id(text_bytes)), event.kind.as_str(), 256 + event.weight(), |out| {
         wire::event::event_json(event, out)
     })
 }
