@@ -168,7 +168,9 @@ impl Subscriber {
             return;
         }
         let EventBody::Message(message) = &event.body else {
-            let id = EventNumber(following.through.bytes as u64);
+            let through = following.through.bytes;
+            let is_end = event.kind == EventKind::OutputError;
+            let id = if is_end { end_id(through) } else { EventNumber(through as u64) };
             self.control(outbox, id, event.kind.as_str(), |out| wire::event::event_json(event, out));
             return self.end(outbox);
         };
