@@ -18,7 +18,7 @@ const PACKAGES: tools::Packages = tools::Packages {
 
 /// The running server; it ends on drop.
 pub struct Llama {
-    program: PathBuf,
+    python: PathBuf,
     port: u16,
     child: Child,
 }
@@ -27,10 +27,9 @@ impl Llama {
     /// Starts a server on a free port; `None` if these tests are skipped.
     pub fn start() -> Option<Llama> {
         let python = tools::python_with("llama.cpp", &PACKAGES)?;
-        let program = python.with_file_name("llama-server-vulkan");
         let port = free_port();
-        let child = spawn(&program, model(&python), port);
-        let llama = Llama { program, port, child };
+        let child = spawn(&python, port);
+        let llama = Llama { python, port, child };
         llama.wait_until_ready();
         Some(llama)
     }
@@ -49,7 +48,7 @@ impl Llama {
 
     /// Starts it on the same port.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.program, model(&self.program.with_file_name("python")), self.port);
+        self.child = spawn(&self.python, self.port);
         self.wait_until_ready();
     }
 
@@ -97,12 +96,14 @@ fn model(python: &Path) -> &'static Path {
     })
 }
 
-fn spawn(program: &Path, model: &Path, port: u16) -> Child {
+fn spawn(python: &Path, port: u16) -> Child {
     let log =
         File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("llama-{port}.log"))).expect("a log file");
-    Command::new(program)
+    // By its interpreter: the script names the place where it was installed.
+    Command::new(python)
+        .arg(python.with_file_name("llama-server-vulkan"))
         .arg("--model")
-        .arg(model)
+        .arg(model(python))
         // One sequence with a context of 256 tokens, 12 tokens for each answer, and no end but this number.
         .args(["--ctx-size", "256", "--parallel", "1", "--predict", "12", "--ignore-eos", "--temp", "0", "--jinja"])
         .args(["--threads", "1", "--no-warmup", "--host", "127.0.0.1", "--port", &port.to_string()])
